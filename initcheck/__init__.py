@@ -1,0 +1,55 @@
+"""Measures weight initialization in Keras, with evidence.
+
+Importing this package imports neither Keras nor pandas: each public name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initcheck.errors import (
+        BackendError,
+        DataError,
+        InitcheckError,
+        InitializerError,
+        ModelError,
+        OutputError,
+        UsageError,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "InitcheckError",
+    "InitializerError",
+    "ModelError",
+    "OutputError",
+    "UsageError",
+    "__version__",
+]
+
+_MODULE_OF = {
+    "BackendError": "initcheck.errors",
+    "DataError": "initcheck.errors",
+    "InitcheckError": "initcheck.errors",
+    "InitializerError": "initcheck.errors",
+    "ModelError": "initcheck.errors",
+    "OutputError": "initcheck.errors",
+    "UsageError": "initcheck.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'initcheck' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

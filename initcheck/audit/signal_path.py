@@ -1,0 +1,240 @@
+"""From the measurement table to arrays: the second moments along a network's hidden layers, by seed.
+
+All gaps are found here. A layer that one seed lacks, a column or a key that is missing, a layer called twice is an
+error that names it, since a gap that is skipped would read as health.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck import schema
+from initcheck.errors import UsageError, name_unknown
+
+GROUP_KEYS: Final = tuple(column.name for column in schema.KEY_COLUMNS if column.name != "seed")
+
+NULLABLE_KEYS: Final = ("depth", "width")
+"""Keys that need not apply: a network whose layers differ in width has no one width."""
+
+_QUANTITIES: Final = (
+    "preactivation_second_moment",
+    "activation_second_moment",
+    "activation_batch_variance",
+    "gradient_second_moment",
+    "weight_gradient_norm",
+    "weight_variance",
+    "nonfinite_fraction",
+    "dead_fraction",
+    "saturated_fraction",
+)
+_SITE: Final = ("layer", "call", "position")
+
+_OVERFLOW_TRACES: Final = (
+    "preactivation_second_moment",
+    "activation_second_moment",
+    "gradient_second_moment",
+    "weight_gradient_norm",
+)
+
+_Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class SignalPath:
+    """One network x initializer x activation, along its hidden layers.
+
+    Attributes:
+        keys: the values of :data:`GROUP_KEYS`.
+        seeds: number of seeds.
+        forward: q by seed and layer, from the input to the output, shape [seeds, layers]: the second moment of the
+            pre-activation where the layer has one, else of its output. ``inf`` marks overflow, NaN no measurement.
+        backward: g, the second moment of dL/dz (or of dL/dh) in the same order and with the same marks.
+        batch_variance_share: activation_batch_variance / activation_second_moment of the last layer, by seed.
+        dead_fraction: of the last layer, by seed.
+        saturated_fraction: of the last layer, by seed.
+        nonfinite_from_position: first position in the whole network with a non-finite value in any seed, or None.
+        symmetric: whether all hidden kernels are constant; None without kernels, or where one was not measured.
+    """
+
+    keys: Mapping[str, object]
+    seeds: int
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+    batch_variance_share: NDArray[np.float64]
+    dead_fraction: NDArray[np.float64]
+    saturated_fraction: NDArray[np.float64]
+    nonfinite_from_position: int | None
+    symmetric: bool | None
+
+
+def trace_signal_paths(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> Iterator[SignalPath]:
+    """Follow the signal through every network x initializer x activation of a measurement table.
+
+    Args:
+        table: a measurement table; its rows in any order.
+        signal_layers: by network, its hidden layers from the input to the output. Networks that are not in the table
+            are ignored.
+
+    Yields:
+        One path per combination of keys, sorted by key.
+
+    Raises:
+        UsageError: a column or a key is missing; a network or layer is unknown; a layer is not measured for a seed,
+            is measured twice, is called more than once, or stands out of order.
+    """
+    _check_columns(table)
+    if len(table) == 0:
+        return
+    sites = _Sites(table, signal_layers)
+    groups = table.groupby(list(GROUP_KEYS), sort=True, dropna=False).ngroup().to_numpy(dtype=np.intp)
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    keys = table[list(GROUP_KEYS)].iloc[order[starts]].to_dict("records")
+    for group_keys, rows in zip(keys, np.split(order, starts[1:]), strict=True):
+        yield sites.trace(rows, {str(name): value for name, value in group_keys.items()})
+
+
+def _check_columns(table: pd.DataFrame) -> None:
+    needed = (*GROUP_KEYS, "seed", *_SITE, *_QUANTITIES)
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise UsageError(f"the measurement table lacks the columns {', '.join(missing)}. Measure it again.")
+    for name in (*GROUP_KEYS, "seed", *_SITE):
+        if name not in NULLABLE_KEYS and bool(table[name].isna().any()):
+            count = int(table[name].isna().sum())
+            raise UsageError(f"the measurement table has {count} rows without {name!r}: every row needs its key.")
+
+
+class _Sites:
+    """The table's columns as arrays, and the path through them."""
+
+    def __init__(self, table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> None:
+        self._quantity: dict[str, NDArray[np.float64]] = {
+            name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _QUANTITIES
+        }
+        self._seed = table["seed"].to_numpy(dtype=np.int64)
+        self._call = table["call"].to_numpy(dtype=np.int64)
+        self._position = table["position"].to_numpy(dtype=np.int64)
+        self._signal_layers = signal_layers
+        self._place = _place_on_path(table, signal_layers)
+        infinite = np.logical_or.reduce([np.isinf(self._quantity[name]) for name in _OVERFLOW_TRACES])
+        self._nonfinite = self._quantity["nonfinite_fraction"] > 0.0
+        self._overflowed = self._nonfinite | infinite
+
+    def trace(self, rows: _Rows, keys: Mapping[str, object]) -> SignalPath:
+        seeds, seed_index = np.unique(self._seed[rows], return_inverse=True)
+        path = self._arrange(rows, seed_index, seeds, keys)
+        overflowed = np.zeros(len(seeds), dtype=np.bool_)
+        np.logical_or.at(overflowed, seed_index, self._overflowed[rows])
+        last = path[:, -1]
+        nonfinite = self._position[rows[self._nonfinite[rows]]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = self._quantity["activation_batch_variance"][last] / self._quantity["activation_second_moment"][last]
+        return SignalPath(
+            keys=keys,
+            seeds=len(seeds),
+            forward=_mark_overflow(self._follow_signal(path), overflowed),
+            backward=_mark_overflow(self._quantity["gradient_second_moment"][path], overflowed),
+            batch_variance_share=share,
+            dead_fraction=self._quantity["dead_fraction"][last],
+            saturated_fraction=self._quantity["saturated_fraction"][last],
+            nonfinite_from_position=int(nonfinite.min()) if nonfinite.size else None,
+            symmetric=self._find_symmetry(rows, path),
+        )
+
+    def _arrange(
+        self, rows: _Rows, seed_index: NDArray[np.intp], seeds: NDArray[np.int64], keys: Mapping[str, object]
+    ) -> _Rows:
+        """Arrange the path's rows as [seeds, layers]."""
+        layers = self._signal_layers[str(keys["network"])]
+        where = ", ".join(f"{name}={keys[name]}" for name in ("network", "initializer", "activation"))
+        place = self._place[rows]
+        on_path = place >= 0
+        repeated = on_path & (self._call[rows] > 0)
+        if repeated.any():
+            layer = layers[place[repeated][0]]
+            raise UsageError(
+                f"signal layer {layer!r} is called more than once ({where}): a path needs layers called once."
+            )
+        path = np.full((len(seeds), len(layers)), -1, dtype=np.intp)
+        path[seed_index[on_path], place[on_path]] = rows[on_path]
+        if int(on_path.sum()) != int((path >= 0).sum()):
+            raise UsageError(f"a layer has two rows for one seed ({where}): join tables without repeating seeds.")
+        for seed, layer in np.argwhere(path < 0)[:1]:
+            raise UsageError(
+                f"signal layer {layers[layer]!r} is not measured for seed {seeds[seed]} ({where}): "
+                "measure all seeds, or leave the incomplete seed out."
+            )
+        if not (np.diff(self._position[path], axis=1) > 0).all():
+            raise UsageError(f"signal_layers are not in the order of execution ({where}). Received: {list(layers)}")
+        return path
+
+    def _follow_signal(self, path: _Rows) -> NDArray[np.float64]:
+        """Take q: of the pre-activation in layers that have one, else of the output.
+
+        An overflowing layer has null moments. Its output may be finite all the same (tanh of inf is 1), so it must
+        not stand in for the pre-activation there.
+        """
+        before = self._quantity["preactivation_second_moment"][path]
+        after = self._quantity["activation_second_moment"][path]
+        without = np.isnan(before).all(axis=0) & ~self._nonfinite[path]
+        return np.where(without, after, before)
+
+    def _find_symmetry(self, rows: _Rows, path: _Rows) -> bool | None:
+        """Tell whether all hidden kernels are constant.
+
+        The hidden kernels are those of the signal layers. Where no signal layer has one, as with the Add layers of
+        a residual network, they are all kernels of the network but those at the last position that has one: the
+        head's initializer is not under test.
+        """
+        variances = self._quantity["weight_variance"][path]
+        variances = variances[:, ~np.isnan(variances).all(axis=0)].ravel()
+        if variances.size == 0:
+            kernels = rows[~np.isnan(self._quantity["weight_variance"][rows])]
+            if kernels.size == 0:
+                return None
+            positions = self._position[kernels]
+            variances = self._quantity["weight_variance"][kernels[positions < positions.max()]]
+        if variances.size == 0:
+            return None
+        if (variances > 0.0).any():
+            return False
+        return None if np.isnan(variances).any() else True
+
+
+def _place_on_path(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> NDArray[np.intp]:
+    """Give each row its layer's place among the signal layers of its network; -1 for the others."""
+    networks = table["network"].astype(str).to_numpy(dtype=object)
+    layers = table["layer"].astype(str).to_numpy(dtype=object)
+    place = np.full(len(table), -1, dtype=np.intp)
+    for network in sorted(set(networks)):
+        if network not in signal_layers:
+            raise name_unknown("network in signal_layers", network, signal_layers)
+        path = signal_layers[network]
+        if isinstance(path, str) or len(path) == 0 or len(set(path)) != len(path):
+            raise UsageError(
+                f"signal_layers[{network!r}] needs the names of one or more layers, each once. Received: {path!r}"
+            )
+        rows = np.flatnonzero(networks == network)
+        measured = set(layers[rows])
+        for layer in path:
+            if layer not in measured:
+                raise name_unknown(f"signal layer of network {network!r}", layer, measured)
+        index = {layer: number for number, layer in enumerate(path)}
+        place[rows] = [index.get(layer, -1) for layer in layers[rows]]
+    return place
+
+
+def _mark_overflow(moments: NDArray[np.float64], overflowed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Tell a null moment that is an overflow (inf) from one that was not measured (NaN).
+
+    The probe leaves the moments of a tensor with inf or NaN null, forward and then backward. Of a seed that shows a
+    non-finite value anywhere, a null moment is taken to be one too; else nothing is known of it.
+    """
+    return np.where(np.isnan(moments) & overflowed[:, np.newaxis], np.inf, moments)

@@ -1,0 +1,59 @@
+"""The progress display: what is being measured, how much is done, how long it took and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+ReportProgress = Callable[[int, int, str], None]
+"""Called with the number of steps done, the number of all steps, and what is being done now."""
+
+
+@contextmanager
+def show_progress(*, quiet: bool) -> Iterator[ReportProgress]:
+    """Show progress on standard error for the length of a block.
+
+    Args:
+        quiet: show nothing.
+
+    Yields:
+        The function to call at each step.
+    """
+    if quiet:
+        yield _ignore
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    # Names of layers and networks may hold square brackets, which rich would take for markup.
+    name = TextColumn(
+        "{task.description}", markup=False, table_column=Column(min_width=24, no_wrap=True, overflow="ellipsis")
+    )
+    columns = (
+        name,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # Standard output is for results: rich must not pass it through the display.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def report(done: int, total: int, what: str) -> None:
+            progress.update(task, completed=done, total=total, description=what)
+
+        yield report
+
+
+def _ignore(done: int, total: int, what: str) -> None:
+    """Take a step without showing it."""

@@ -1,0 +1,116 @@
+"""``initcheck report``: the main job. Measures initializers on reference networks and writes the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from initcheck.cli.progress import show_progress
+from initcheck.errors import UsageError
+from initcheck.output import check_writable
+
+_FEWEST_SEEDS = 2
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the report.",
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    default=("mlp", "notebook"),
+    show_default=True,
+    metavar="NAME",
+    help="Reference network to measure; may be repeated.",
+)
+@click.option(
+    "--initializer",
+    "initializers",
+    multiple=True,
+    metavar="NAME",
+    help="Initializer to measure; may be repeated.  [default: all of Keras']",
+)
+@click.option(
+    "--activation",
+    "activations",
+    multiple=True,
+    metavar="NAME",
+    help="Activation function of the hidden layers; may be repeated.  [default: the main twelve]",
+)
+@click.option("--depth", type=int, default=10, show_default=True, help="Hidden layers of the network.")
+@click.option("--width", type=int, default=256, show_default=True, help="Units of each hidden layer.")
+@click.option("--batch-size", type=int, default=128, show_default=True, help="Samples that go through it together.")
+@click.option("--seeds", type=int, default=16, show_default=True, help="Networks drawn for each pair.")
+@click.option("--first-seed", type=int, default=0, show_default=True, help="The first of their seeds.")
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="gaussian, digits, mnist, or the path of a .npz file.  [default: what suits each network]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def report(
+    out: Path,
+    networks: tuple[str, ...],
+    initializers: tuple[str, ...],
+    activations: tuple[str, ...],
+    depth: int,
+    width: int,
+    batch_size: int,
+    seeds: int,
+    first_seed: int,
+    data: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure initializers on reference networks and write a report.
+
+    Each pair of an initializer and an activation function is measured on networks drawn from several seeds: how the
+    signal changes from layer to layer, forward and backward, with its interval over the seeds.
+    """
+    _require_at_least("--depth", depth, 1, "Give the number of hidden layers")
+    _require_at_least("--width", width, 1, "Give the number of units of a layer")
+    _require_at_least("--batch-size", batch_size, 1, "Give the number of samples")
+    _require_at_least("--seeds", seeds, _FEWEST_SEEDS, "An interval needs two networks or more")
+    _require_at_least("--first-seed", first_seed, 0, "Seeds are counted from 0")
+    check_writable(out)
+
+    # Imported only now: these bring Keras and pandas along.
+    from initcheck.report import write_report
+    from initcheck.study import StudyOptions, run_study
+
+    options = StudyOptions(
+        networks=_without_repeats(networks),
+        initializers=_without_repeats(initializers),
+        activations=_without_repeats(activations),
+        depth=depth,
+        width=width,
+        batch_size=batch_size,
+        seeds=tuple(range(first_seed, first_seed + seeds)),
+        data=data,
+    )
+    with show_progress(quiet=quiet) as progress:
+        study = run_study(options, progress=progress)
+    paths = write_report(study, out)
+    if as_json:
+        click.echo(study.summary_json())
+    elif not quiet:
+        for path in paths:
+            click.echo(f"wrote {path}", err=True)
+
+
+def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _require_at_least(option: str, value: int, smallest: int, advice: str) -> None:
+    if value < smallest:
+        raise UsageError(f"{option} must be at least {smallest}. Received: {value}. {advice}.")

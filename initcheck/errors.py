@@ -1,0 +1,66 @@
+"""The exceptions a user can meet.
+
+Every message says what is wrong, the value received, and what to do, on one line: the command line
+prints it as it is and leaves with the exception's exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InitcheckError(Exception):
+    """Base class of all errors that initcheck raises on purpose.
+
+    Attributes:
+        exit_code: what a command exits with when this error ends it (2: cannot judge).
+    """
+
+    exit_code = 2
+
+
+class UsageError(InitcheckError, ValueError):
+    """An argument that is unknown or out of range."""
+
+
+class DataError(InitcheckError, ValueError):
+    """A data file or an array that cannot be used as a batch."""
+
+
+class OutputError(InitcheckError, OSError):
+    """A result that cannot be written."""
+
+
+class BackendError(InitcheckError, ImportError):
+    """Keras or its backend is missing, or is one that initcheck cannot measure on."""
+
+
+class ModelError(InitcheckError, ValueError):
+    """A model that cannot be built or run on the given input."""
+
+
+class InitializerError(InitcheckError, ValueError):
+    """An initializer that cannot make the weights it is asked for."""
+
+
+def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Word the error for a name that is not in a list of known ones.
+
+    Args:
+        kind: what the name should have been, in singular ("initializer").
+        name: the name received.
+        known: the names that would have been accepted.
+
+    Returns:
+        The exception, to be raised by the caller. It names up to three near matches, or where to
+        find the whole list when nothing is near.
+    """
+    choices = sorted(set(known))
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    if near:
+        hint = "Did you mean " + " or ".join(by_lower[match] for match in near) + "?"
+    else:
+        hint = "Known: " + ", ".join(choices) + "."
+    return UsageError(f"Unknown {kind} {name!r}. {hint}")

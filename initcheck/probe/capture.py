@@ -1,0 +1,238 @@
+"""Every layer call of a model, in the order of execution, while its forward pass is traced.
+
+A sub-model of a functional model's outputs fails on subclassed and nested models and sees no
+pre-activations. Here ``keras.Operation.__call__``, through which every layer and every ``keras.ops``
+node passes, is watched while one forward pass is traced: nothing of the model is rebuilt, and no call
+can be missed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe.gradients import current_graph, in_graph, separate
+from initcheck.probe.paths import PathNamer, own_variables
+
+INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
+NOT_FLOATING = "its output is not floating-point"
+RAGGED_OUTPUT = "its output is not a dense tensor"
+
+
+@dataclass
+class Site:
+    """One tensor that one call of one layer returned, or one input of the model.
+
+    Attributes:
+        layer: structural path of the layer; a second tensor of the same call has ``:1`` appended.
+        call: which call of the layer, from 0.
+        kind: class of the layer, ``Input`` for an input of the model.
+        operation: the layer or operation itself; None for an input.
+        output: the tensor.
+        preactivation: what the layer's fused activation function received; None without one.
+        activation: that function.
+    """
+
+    layer: str
+    call: int
+    kind: str
+    operation: Any
+    output: Any
+    preactivation: Any = None
+    activation: Any = None
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A layer call without a measurement, and why."""
+
+    layer: str
+    call: int
+    kind: str
+    reason: str
+
+
+@dataclass
+class _Call:
+    """A call in progress."""
+
+    recorded: list[tuple[Any, Any]] = field(default_factory=list)
+    children: int = 0
+
+
+class Capture:
+    """Collects the sites of one traced forward pass.
+
+    Args:
+        namer: the model's structural paths.
+
+    Attributes:
+        sites: the sites so far, in the order in which their calls returned.
+        unmeasured: the calls that could not be measured.
+    """
+
+    def __init__(self, namer: PathNamer) -> None:
+        self.sites: list[Site] = []
+        self.unmeasured: list[Unmeasured] = []
+        self._namer = namer
+        self._calls: Counter[str] = Counter()
+        self._stack: list[_Call] = []
+        self._muted = 0
+        self._graph = current_graph()
+        self._captured: dict[int, Any] = {}
+
+    def add_input(self, name: str, tensor: Any) -> Any:
+        """Record an input of the model and return the tensor to feed in its place."""
+        output = separate(tensor)
+        self._captured[id(output)] = output
+        self.sites.append(Site(layer=name, call=0, kind="Input", operation=None, output=output))
+        return output
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Capture the layer calls made inside the context, in this thread."""
+        token = _ACTIVE.set(self)
+        _install()
+        try:
+            yield
+        finally:
+            _uninstall()
+            _ACTIVE.reset(token)
+
+    def run(self, original: Callable[..., Any], operation: Any, args: Any, kwargs: Any) -> Any:
+        """Make one call of a layer and record its outputs."""
+        keras = import_keras()
+        path = self._namer.path_of(operation)
+        if self._muted or current_graph() is not self._graph:
+            # Loop bodies are traced once for all steps (and once more to learn their shapes).
+            self._note(path, 0, operation, INSIDE_LOOP)
+            return original(operation, *args, **kwargs)
+        number = self._calls[path]
+        self._calls[path] += 1
+        call = _Call()
+        self._stack.append(call)
+        loops = isinstance(operation, keras.layers.RNN)
+        self._muted += loops
+        try:
+            with self._watched_activation(operation, call):
+                outputs = original(operation, *args, **kwargs)
+        finally:
+            self._muted -= loops
+            self._stack.pop()
+        if self._stack:
+            self._stack[-1].children += 1
+        return self._record(operation, path, number, call, outputs)
+
+    def _record(self, operation: Any, path: str, number: int, call: _Call, outputs: Any) -> Any:
+        keras = import_keras()
+        flat = keras.tree.flatten(outputs)
+        if any(isinstance(tensor, keras.KerasTensor) for tensor in flat):
+            return outputs
+        if self._is_container(operation, call, flat):
+            return outputs
+        replaced: list[Any] = []
+        index = 0
+        for tensor in flat:
+            reason = self._reason_against(tensor)
+            if reason is not None:
+                if tensor is not None:
+                    self._note(path, number, operation, reason)
+                replaced.append(tensor)
+                continue
+            output = separate(tensor)
+            mask = getattr(tensor, "_keras_mask", None)
+            if mask is not None:
+                output._keras_mask = mask
+            # The tensor is kept as well as its id: ids of collected objects are used again.
+            self._captured[id(output)] = output
+            site = Site(
+                layer=f"{path}:{index}" if index else path,
+                call=number,
+                kind=type(operation).__name__,
+                operation=operation,
+                output=output,
+            )
+            if index == 0 and len(call.recorded) == 1:
+                site.preactivation, site.activation = call.recorded[0]
+            self.sites.append(site)
+            replaced.append(output)
+            index += 1
+        return keras.tree.pack_sequence_as(outputs, replaced)
+
+    def _is_container(self, operation: Any, call: _Call, flat: list[Any]) -> bool:
+        """Tell whether a layer only passes on what the layers inside it returned."""
+        if not call.children or own_variables(operation):
+            return False
+        return all(id(tensor) in self._captured for tensor in flat)
+
+    def _reason_against(self, tensor: Any) -> str | None:
+        keras = import_keras()
+        if not keras.ops.is_tensor(tensor) or not hasattr(tensor, "op"):
+            return RAGGED_OUTPUT
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+            return NOT_FLOATING
+        return None if in_graph(tensor, self._graph) else INSIDE_LOOP
+
+    def _note(self, path: str, number: int, operation: Any, reason: str) -> None:
+        entry = Unmeasured(path, number, type(operation).__name__, reason)
+        if entry not in self.unmeasured:
+            self.unmeasured.append(entry)
+
+    @contextmanager
+    def _watched_activation(self, operation: Any, call: _Call) -> Iterator[None]:
+        """Record what the layer's fused activation function receives during this call."""
+        attributes = getattr(operation, "__dict__", {})
+        activation = attributes.get("activation")
+        if not callable(activation):
+            yield
+            return
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self._muted or not args or self._reason_against(args[0]) is not None:
+                return activation(*args, **kwargs)
+            preactivation = separate(args[0])
+            call.recorded.append((preactivation, activation))
+            return activation(preactivation, *args[1:], **kwargs)
+
+        # Through __dict__: assigning the attribute would be noticed by Keras' tracking of state.
+        attributes["activation"] = watched
+        try:
+            yield
+        finally:
+            attributes["activation"] = activation
+
+
+_ACTIVE: ContextVar[Capture | None] = ContextVar("initcheck_capture", default=None)
+_LOCK = threading.Lock()
+_installed: list[Callable[..., Any]] = []
+
+
+def _install() -> None:
+    """Watch ``keras.Operation.__call__``; the first of several captures at a time does it."""
+    operation_class = import_keras().Operation
+    with _LOCK:
+        original = operation_class.__call__ if not _installed else _installed[0]
+        _installed.append(original)
+        if len(_installed) > 1:
+            return
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            capture = _ACTIVE.get()
+            if capture is None:  # another thread, which is not capturing
+                return original(self, *args, **kwargs)
+            return capture.run(original, self, args, kwargs)
+
+        operation_class.__call__ = call
+
+
+def _uninstall() -> None:
+    with _LOCK:
+        original = _installed.pop()
+        if not _installed:
+            import_keras().Operation.__call__ = original

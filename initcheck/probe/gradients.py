@@ -1,0 +1,151 @@
+"""The one file that knows the backend's autodiff, graphs and loops (TensorFlow).
+
+Everything else in the probe is written in ``keras.ops``; a second backend would bring a second version
+of the few functions here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from initcheck.keras_runtime import import_keras
+
+PARALLEL_REPLICATES = 2
+"""How many replicates the compiled loop keeps in flight.
+
+Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the
+time on two cores, the more the smaller the layers); more would only hold more activations in memory.
+"""
+
+
+def _tensorflow() -> Any:
+    import_keras()
+    import tensorflow  # noqa: PLC0415 - only after Keras was imported quietly
+
+    return tensorflow
+
+
+class Backpropagation:
+    """Records a forward pass, then yields the derivatives of a loss.
+
+    Args:
+        sources: tensors that are differentiated with respect to but are made before the forward pass
+            (weights, inputs). Tensors made during the pass need not be announced.
+    """
+
+    def __init__(self, sources: Sequence[Any]) -> None:
+        self._tape = _tensorflow().GradientTape(watch_accessed_variables=False)
+        self._sources = sources
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Record what is computed inside the context."""
+        with self._tape:
+            for source in self._sources:
+                self._tape.watch(source)
+            yield
+
+    def derivatives(self, loss: Any, targets: Sequence[Any]) -> list[Any | None]:
+        """Return dloss/dtarget for each target; None where no path leads from it to the loss."""
+        return list(self._tape.gradient(loss, list(targets)))
+
+
+def separate(tensor: Any) -> Any:
+    """Return the same values as a new tensor, so that its derivative is told from the original's.
+
+    Layers such as Dropout at inference return the very tensor they received. Without a copy of the
+    handle the derivatives with respect to input and output of the layer would be added up. No values
+    are copied.
+    """
+    return _tensorflow().identity(tensor)
+
+
+def current_graph() -> Any:
+    """Return the graph that is being traced at this moment."""
+    return _tensorflow().compat.v1.get_default_graph()
+
+
+def in_graph(tensor: Any, graph: Any) -> bool:
+    """Tell whether a tensor was made in this graph, and not in the body of a loop inside it."""
+    return getattr(tensor, "graph", None) is graph
+
+
+@contextmanager
+def outside_trace() -> Iterator[None]:
+    """Compute eagerly for the length of the context, even while a graph is traced."""
+    with _tensorflow().init_scope():
+        yield
+
+
+def compile_function(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]]
+) -> Callable[..., Any]:
+    """Compile a function of tensors of the given shapes and dtypes; it is traced once.
+
+    Args:
+        function: takes and returns tensors.
+        signature: shape and dtype of each argument.
+
+    Returns:
+        The compiled function, which can be called from within other graphs.
+    """
+    # Not inlined: its body is optimised once and not at each of its calls, which takes three quarters off
+    # the first run of a deep network and nothing from the speed of later ones.
+    return _compile_once(function, signature, experimental_attributes={"_noinline": True})
+
+
+def compile_over_replicates(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int, ...], str]], outputs: Any
+) -> Callable[..., Any]:
+    """Compile a function of one replicate into a loop over any number of replicates.
+
+    The function is traced once, whatever the number of replicates, and the memory of the loop does not
+    grow with that number, but for its inputs and outputs.
+
+    Args:
+        function: takes one replicate's tensors, returns a structure of tensors.
+        signature: shape and dtype of each argument, of one replicate.
+        outputs: dtype of each tensor of the result, in the result's structure.
+
+    Returns:
+        A compiled function of the arguments stacked along a new first axis; it returns the results
+        stacked in the same way.
+    """
+    tf = _tensorflow()
+
+    def run(*stacked: Any) -> Any:
+        return tf.map_fn(
+            lambda replicate: function(*replicate),
+            stacked,
+            fn_output_signature=outputs,
+            parallel_iterations=PARALLEL_REPLICATES,
+        )
+
+    return _compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
+
+
+def _compile_once(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], **options: Any
+) -> Callable[..., Any]:
+    """Compile a function for one signature; it is traced when it is first called."""
+    tf = _tensorflow()
+    specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    compiled = tf.function(function, input_signature=specification, autograph=False, **options)
+
+    def call(*tensors: Any) -> Any:
+        # The traced graph itself is called: tf.function's own call would warn of many traced functions.
+        return compiled.get_concrete_function()(*tensors)
+
+    return call
+
+
+def choose(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
+    """Compute one of two branches, decided when the graph runs."""
+    return _tensorflow().cond(condition, if_true, if_false)
+
+
+def half_sum_of_squares(tensor: Any) -> Any:
+    """Return sum(tensor^2)/2 in one pass over the memory, without storing the squares."""
+    return _tensorflow().nn.l2_loss(tensor)

@@ -1,0 +1,297 @@
+"""From a model and seeds to the measurement table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.errors import ModelError
+from initcheck.keras_runtime import import_keras
+from initcheck.probe.activations import find_bounds
+from initcheck.probe.capture import Capture, Site, Unmeasured
+from initcheck.probe.fans import count_fans, main_kernel
+from initcheck.probe.gradients import Backpropagation, compile_over_replicates
+from initcheck.probe.paths import PathNamer
+from initcheck.probe.redraw import RedrawPlan
+from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.random_state import preserved_random_state
+from initcheck.schema import MEASUREMENT_COLUMNS, QUANTITIES, SITE_COLUMNS
+
+FUNCTIONAL_SEED = 20_100_513
+"""Seed of the fixed random functional that stands in for a loss."""
+
+Loss = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes."""
+
+    layer: str
+    call: int
+    position: int
+    kind: str
+    units: int | None
+    fan_in: float
+    fan_out: float
+    elements: float
+    weights: float
+    batched: bool
+
+
+class Probe:
+    """Measures one model on one batch: all sites, forward and backward, for any weights.
+
+    The model is traced once, on the first measurement. It is never changed: weights, statistics of
+    normalization layers, seed generators and the random state of Python, NumPy and Keras stay as they
+    were, bit for bit.
+
+    The loss is, unless one is given, a fixed random linear functional of the outputs,
+    L = sum_i r_i y_i with r_i normal and scaled to mean r_i^2 = 1: the gradient at the top has second
+    moment 1, whatever the task.
+
+    Args:
+        model: a built Keras model of any kind.
+        inputs: one batch in the structure that the model takes: arrays of shape [B, ...].
+        loss: a function from the model's outputs to a scalar tensor, instead of the functional.
+        training: the ``training`` argument of the call. True, the default, lets BatchNormalization use
+            the statistics of the batch, as it does in the first training step.
+        initializers: initializers by variable path, where the caller knows better than the model.
+
+    Raises:
+        ModelError: the model is not built, or cannot be run on these inputs.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Loss | None = None,
+        training: bool = True,
+        initializers: Mapping[str, Any] | None = None,
+    ) -> None:
+        keras = import_keras()
+        if not model.built:
+            raise ModelError(f"The model must be built before it is measured: call it once on a batch. Received: {model!r}")
+        self.model = model
+        self.plan = RedrawPlan(model, initializers)
+        self._namer = PathNamer(model)
+        self._inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+        self._batch_size = int(keras.tree.flatten(self._inputs)[0].shape[0])
+        self._loss = loss
+        self._training = training
+        self._sites: tuple[SiteInfo, ...] = ()
+        self._unmeasured: tuple[Unmeasured, ...] = ()
+        states = len(self.plan.generators)
+        weights = [(tuple(weight.shape), weight.dtype) for weight in model.weights]
+        derived = ((len(weights) + states,), "int64")
+        self._measure_drawn = compile_over_replicates(
+            lambda seeds: self._measure_one(self.plan.draw(seeds), seeds), [derived], "float64"
+        )
+        self._measure_given = compile_over_replicates(
+            lambda seeds, *values: self._measure_one(values, seeds), [derived, *weights], "float64"
+        )
+
+    @property
+    def sites(self) -> tuple[SiteInfo, ...]:
+        """The measured sites in order of execution; known after the first measurement."""
+        return self._sites
+
+    @property
+    def unmeasured(self) -> tuple[Unmeasured, ...]:
+        """The layer calls without a measurement, with reasons; known after the first measurement."""
+        return self._unmeasured
+
+    def measure(self, seeds: Sequence[int]) -> pd.DataFrame:
+        """Draw new weights for each seed inside the compiled graph, and measure.
+
+        Args:
+            seeds: the replicates.
+
+        Returns:
+            The measurement table, one row per seed and site, without the keys that only the caller
+            knows (network, initializer, ...).
+        """
+        return self._tabulate(seeds, self._run(self._measure_drawn, self.plan.derive(seeds)))
+
+    def measure_weights(self, seeds: Sequence[int], values: Sequence[Any]) -> pd.DataFrame:
+        """Measure weights that the caller supplies, for example drawn once for several activations.
+
+        Args:
+            seeds: the replicates; they seed the model's random layers (Dropout).
+            values: for each of ``model.weights`` its values, shape [len(seeds), ...].
+
+        Returns:
+            As :meth:`measure`.
+        """
+        return self._tabulate(seeds, self._run(self._measure_given, self.plan.derive(seeds), *values))
+
+    def measure_current(self, seed: int = 0) -> pd.DataFrame:
+        """Measure the weights as they are. One draw is one replicate: there are no intervals over seeds.
+
+        Args:
+            seed: seeds the model's random layers (Dropout).
+
+        Returns:
+            As :meth:`measure`, for one seed.
+        """
+        ops = import_keras().ops
+        values = [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
+        return self.measure_weights([seed], values)
+
+    def _run(self, compiled: Callable[..., Any], derived: NDArray[np.int64], *values: Any) -> NDArray[np.float64]:
+        keras = import_keras()
+        with preserved_random_state():
+            return np.asarray(keras.ops.convert_to_numpy(compiled(keras.ops.convert_to_tensor(derived), *values)))
+
+    def _measure_one(self, weights: Sequence[Any], derived: Any) -> Any:
+        """One forward and one backward pass of one replicate. Called while the graph is traced.
+
+        Args:
+            weights: a tensor for each of ``model.weights``.
+            derived: one row of ``RedrawPlan.derive``.
+
+        Returns:
+            float64 tensor of shape [sites, len(PARTS)].
+        """
+        keras = import_keras()
+        index = {id(weight): position for position, weight in enumerate(self.model.weights)}
+        floating = [weight for weight in weights if keras.backend.is_float_dtype(weight.dtype.name)]
+        capture = Capture(self._namer)
+        tape = Backpropagation([*floating, *(x for x in keras.tree.flatten(self._inputs) if _is_floating(x))])
+        with tape.record():
+            inputs = self._watch_inputs(capture)
+            state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(derived)]
+            with keras.StatelessScope(state, initialize_variables=False), capture.watch():
+                outputs = self.model(inputs, training=self._training)
+            loss = (self._loss or random_functional)(outputs)
+        kernels = [main_kernel(site.operation) for site in capture.sites]
+        positions = [None if kernel is None else index.get(id(kernel)) for kernel in kernels]
+        targets = [site.output if site.preactivation is None else site.preactivation for site in capture.sites]
+        used = sorted({position for position in positions if position is not None})
+        derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
+        by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
+        parts = [
+            reduce_site(
+                SiteTensors(
+                    output=site.output,
+                    preactivation=site.preactivation,
+                    gradient=derivative,
+                    kernel=None if position is None else weights[position],
+                    kernel_gradient=None if position is None else by_weight[position],
+                    bounds=find_bounds(site.activation),
+                    feature_axis=_feature_axis(site.operation),
+                )
+            )
+            for site, position, derivative in zip(capture.sites, positions, derivatives, strict=False)
+        ]
+        self._sites = tuple(
+            _describe(site, position, kernel, self._batch_size)
+            for position, (site, kernel) in enumerate(zip(capture.sites, kernels, strict=True))
+        )
+        self._unmeasured = tuple(capture.unmeasured)
+        return keras.ops.stack(parts)
+
+    def _watch_inputs(self, capture: Capture) -> Any:
+        keras = import_keras()
+        flat = keras.tree.flatten(self._inputs)
+        names = ["input" if len(flat) == 1 else f"input_{position}" for position in range(len(flat))]
+        watched = [
+            capture.add_input(name, tensor) if _is_floating(tensor) else tensor
+            for name, tensor in zip(names, flat, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(self._inputs, watched)
+
+    def _tabulate(self, seeds: Sequence[int], parts: NDArray[np.float64]) -> pd.DataFrame:
+        sites = self._sites
+        quantities = finish(
+            parts,
+            units=np.asarray([site.elements for site in sites]),
+            weights=np.asarray([site.weights for site in sites]),
+            batched=np.asarray([site.batched for site in sites]),
+        ).reshape(-1, len(QUANTITIES))
+        columns: dict[str, Any] = {"seed": np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))}
+        for column in SITE_COLUMNS:
+            columns[column.name] = [getattr(site, column.name) for site in sites] * len(seeds)
+        columns.update({name: quantities[:, position] for position, name in enumerate(QUANTITIES)})
+        columns["batch_size"] = self._batch_size
+        return as_measurements(pd.DataFrame(columns))
+
+
+def as_measurements(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bring a frame into the form of the measurement table.
+
+    Args:
+        frame: some of the columns of ``schema.MEASUREMENT_COLUMNS``.
+
+    Returns:
+        All of them, in order, with their dtypes; null where the frame has no such column, or NaN.
+    """
+    columns = {
+        column.name: pd.array(_values(frame, column.name), dtype=column.dtype)  # type: ignore[call-overload]
+        for column in MEASUREMENT_COLUMNS
+    }
+    return pd.DataFrame(columns)
+
+
+def random_functional(outputs: Any) -> Any:
+    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
+
+    Args:
+        outputs: the model's outputs, in any structure; those that are not floating-point are left out.
+
+    Returns:
+        Scalar tensor, at least of float32.
+    """
+    keras = import_keras()
+    ops = keras.ops
+    total = ops.zeros((), "float32")
+    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if _is_floating(tensor)):
+        dtype = "float64" if output.dtype.name == "float64" else "float32"
+        direction = keras.random.normal(ops.shape(output), dtype=dtype, seed=FUNCTIONAL_SEED + number)
+        direction = direction / ops.sqrt(ops.mean(ops.square(direction)))
+        total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
+    return total
+
+
+def _values(frame: pd.DataFrame, name: str) -> Any:
+    if name not in frame.columns:
+        return [None] * len(frame)
+    values = frame[name]
+    return values.astype(object).where(values.notna(), None)
+
+
+def _is_floating(tensor: Any) -> bool:
+    keras = import_keras()
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)))
+
+
+def _feature_axis(operation: Any) -> int:
+    return 1 if getattr(operation, "data_format", None) == "channels_first" else -1
+
+
+def _describe(site: Site, position: int, kernel: Any, batch_size: int) -> SiteInfo:
+    """Collect what a site's tensors say of themselves when traced."""
+    shape = tuple(site.output.shape)
+    target = site.output if site.preactivation is None else site.preactivation
+    elements = target.shape.num_elements()
+    fan_in, fan_out = count_fans(site.operation, kernel)
+    return SiteInfo(
+        layer=site.layer,
+        call=site.call,
+        position=position,
+        kind=site.kind,
+        units=(1 if len(shape) < 2 else shape[_feature_axis(site.operation)]),
+        fan_in=fan_in,
+        fan_out=fan_out,
+        elements=math.nan if elements is None or not shape or not shape[0] else elements / shape[0],
+        weights=math.nan if kernel is None else float(math.prod(kernel.shape)),
+        batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
+    )

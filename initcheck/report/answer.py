@@ -1,0 +1,140 @@
+"""The first page of the report: what was found, in words. Every number is computed from the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from initcheck.audit.verdicts import PRESERVING_MARGIN
+from initcheck.record import NotMeasured, StudyRecord
+from initcheck.report.document import Block, Bullets, Cell, Paragraph, Row, Section, Table, Text, code, prose, strong
+from initcheck.report.levels import DIRECTIONS
+from initcheck.report.numbers import count
+from initcheck.report.pairs import Pair
+from initcheck.report.tables import (
+    count_outcomes,
+    make_kept_table,
+    names_in_order,
+    say_gain,
+    say_layers_until,
+    say_verdict,
+    summarise_counts,
+)
+
+# Pairs that textbooks talk about. Only those in the study are told of.
+HEADLINES: Final = (
+    ("HeNormal", "relu"),
+    ("GlorotUniform", "relu"),
+    ("RandomNormal(stddev=1.0)", "relu"),
+    ("RandomNormal", "relu"),
+    ("GlorotUniform", "tanh"),
+    ("LecunNormal", "selu"),
+    ("Zeros", "relu"),
+)
+
+
+def write_answer(study: StudyRecord, pairs: Sequence[Pair], network: str) -> Section:
+    """Write the section that answers first.
+
+    Args:
+        study: the study.
+        pairs: all pairs of the study.
+        network: the main network, which the answer is about.
+
+    Returns:
+        The section.
+    """
+    own = [pair for pair in pairs if pair.network == network]
+    refused = [item for item in study.not_measured if item.network == network]
+    blocks: list[Block] = [Paragraph(_introduce(own, network)), Bullets(tuple(_count_verdicts(own, refused)))]
+    headlines = [pair for name in HEADLINES for pair in own if (pair.initializer, pair.activation) == name]
+    if headlines:
+        blocks.append(_tell_headlines(headlines))
+    caption = prose(
+        "Which initializers keep the signal on ", code(network), ", by activation function. ",
+        "“Of no use” names what keeps the size of the signal and loses what it carries.",
+    )  # fmt: skip
+    blocks.append(make_kept_table(own, caption))
+    for other in names_in_order(pairs, "network"):
+        if other != network:
+            blocks.append(Paragraph(_summarise_other([pair for pair in pairs if pair.network == other], other)))
+    return Section("found", "What was found", tuple(blocks))
+
+
+def _introduce(pairs: Sequence[Pair], network: str) -> Text:
+    initializers = count(len(names_in_order(pairs, "initializer")), "initializer")
+    activations = count(len(names_in_order(pairs, "activation")), "activation function")
+    seeds = sorted({pair.seeds for pair in pairs})
+    replicates = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return prose(
+        "Does a signal survive this network when training begins? ",
+        strong(f"{count(len(pairs), 'pair')} of {initializers} and {activations}"),
+        " on the network ", code(network), f", each measured on {replicates} networks drawn from different seeds:",
+    )  # fmt: skip
+
+
+def _count_verdicts(pairs: Sequence[Pair], refused: Sequence[NotMeasured]) -> list[Text]:
+    outcomes = count_outcomes(pairs)
+    kept = outcomes.get("kept", 0)
+    lines = [
+        prose(
+            strong(f"{kept} of {count(len(pairs), 'pair')}"),
+            f" {'keeps' if kept == 1 else 'keep'} the signal in both directions: its size changes by less than ",
+            f"{100 * PRESERVING_MARGIN:.0f} % a layer, and the last layer still tells inputs apart.",
+        ),
+        *(prose(strong(way.capitalize()), f", {summarise_counts(pairs, way)}.") for way in DIRECTIONS),
+    ]
+    if uniform := outcomes.get("uniform"):
+        lines.append(
+            prose(
+                f"In {count(uniform, 'pair')} the size is kept, but the last hidden layer is nearly the same for every "
+                "input, or it is not known whether it is: a signal without a message."
+            )
+        )
+    if symmetric := outcomes.get("symmetric"):
+        lines.append(
+            prose(
+                f"In {count(symmetric, 'pair')} all units of a layer start alike. They receive the same gradient and "
+                "stay alike, so the layer works as a single unit, whatever its gain."
+            )
+        )
+    if overflowing := sum(not pair.is_finite for pair in pairs):
+        lines.append(prose(f"In {count(overflowing, 'pair')} values left the range of floating-point numbers."))
+    if refused:
+        lines.append(
+            prose(f"{count(len(refused), 'pair')} could not be measured; the reasons stand under “What was not measured”.")
+        )
+    return lines
+
+
+def _tell_headlines(pairs: Sequence[Pair]) -> Table:
+    rows = tuple(
+        Row(
+            f"{pair.initializer} with {pair.activation}",
+            (
+                *(say_gain(pair.flows[way]) for way in DIRECTIONS),
+                *(Cell(say_layers_until(pair.flows[way])) for way in DIRECTIONS),
+                say_verdict(pair),
+            ),
+        )
+        for pair in pairs
+    )
+    columns = (
+        "Pair",
+        "Each layer multiplies the signal by",
+        "and the gradient by",
+        "Signal, layers until",
+        "Gradient, layers until",
+        "Verdict",
+    )
+    caption = prose("The pairs that textbooks speak of, as measured here. In brackets: the 95 % interval over seeds.")
+    return Table(caption, columns, rows)
+
+
+def _summarise_other(pairs: Sequence[Pair], network: str) -> Text:
+    kept = sum(pair.outcome == "kept" for pair in pairs)
+    return prose(
+        "On the network ", code(network), f", {kept} of {count(len(pairs), 'pair')} ",
+        "keeps" if kept == 1 else "keep", " the signal in both directions. Forward, ",
+        summarise_counts(pairs, "forward"), "; backward, ", summarise_counts(pairs, "backward"), ".",
+    )  # fmt: skip

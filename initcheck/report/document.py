@@ -1,0 +1,254 @@
+"""The report as plain data: sections, paragraphs, tables and figures, without a word about HTML or Markdown.
+
+Both formats are written from this one structure, so they cannot tell different stories. All text is raw: escaping
+belongs to the format and happens in ``render.py`` and the templates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Style = Literal["plain", "code", "strong"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of text in one style."""
+
+    text: str
+    style: Style = "plain"
+
+
+Text = tuple[Span, ...]
+
+
+def plain(text: str) -> Text:
+    """Make text in the plain style."""
+    return (Span(text),)
+
+
+def prose(*parts: str | Span | Text) -> Text:
+    """Join strings, spans and texts into one text; strings are taken as plain."""
+    spans: list[Span] = []
+    for part in parts:
+        if isinstance(part, str):
+            spans.append(Span(part))
+        elif isinstance(part, Span):
+            spans.append(part)
+        else:
+            spans.extend(part)
+    return tuple(spans)
+
+
+def code(text: str) -> Span:
+    """Make a span for a name or a command."""
+    return Span(text, "code")
+
+
+def strong(text: str) -> Span:
+    """Make a span to be stressed."""
+    return Span(text, "strong")
+
+
+def listed(names: list[str] | tuple[str, ...], *, last: str = "and") -> Text:
+    """Join names into a readable list of code spans: ``a``, ``b`` and ``c``."""
+    spans: list[Span] = []
+    for index, name in enumerate(names):
+        if index:
+            spans.append(Span(f" {last} " if index == len(names) - 1 else ", "))
+        spans.append(code(name))
+    return tuple(spans)
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: Text
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list without order."""
+
+    kind: ClassVar[str] = "bullets"
+    items: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Terms with their explanations.
+
+    Attributes:
+        items: pairs of a term and its explanation.
+    """
+
+    kind: ClassVar[str] = "definitions"
+    items: tuple[tuple[str, Text], ...]
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """Literal text, such as a command line."""
+
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: the figure or word.
+        notes: smaller lines below it.
+        tone: name of a colour class of ``palette.py``, or empty. It only repeats what the text says.
+        emphasis: the cell is to stand out where there is no colour.
+    """
+
+    text: str
+    notes: tuple[str, ...] = ()
+    tone: str = ""
+    emphasis: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: what it is about, and its cells."""
+
+    header: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a header row and a header column.
+
+    Attributes:
+        caption: what it shows.
+        columns: heads of the columns, the first one over the row headers.
+        rows: the rows.
+        form: ``heat map`` fills its cells with their tone; ``plain`` only marks them.
+        code_headers: the row headers are names of things in code.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: Text
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    form: Literal["plain", "heat map"] = "plain"
+    code_headers: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small picture.
+
+    Attributes:
+        title: what it shows, in a word or two.
+        description: the same for those who cannot see it.
+        svg: an ``<svg>`` element for a page that defines the colours of ``palette.py``.
+        width: natural width in CSS pixels.
+        height: natural height.
+        notes: remarks to be read with the picture.
+    """
+
+    title: str
+    description: str
+    svg: str
+    width: int
+    height: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend: a sample as an ``<svg>`` element, and its name."""
+
+    svg: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Small multiples with a shared legend.
+
+    Attributes:
+        name: a word for file names and links, safe in both.
+        caption: what is drawn and how to read it.
+        keys: the legend.
+        marks: further signs and their meaning.
+        panels: the pictures.
+        alternative: what it shows, in one sentence, for where the pictures are one image.
+        columns: panels a row where they are one image.
+    """
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    caption: Text
+    keys: tuple[Key, ...]
+    marks: tuple[tuple[str, str], ...]
+    panels: tuple[Panel, ...]
+    alternative: str
+    columns: int = 3
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The colour scale of a heat map: pairs of a tone and the range that it stands for."""
+
+    kind: ClassVar[str] = "scale"
+    steps: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Content that can be folded away.
+
+    Attributes:
+        summary: the line that stays.
+        blocks: what is folded.
+        unfolded: shown from the start.
+    """
+
+    kind: ClassVar[str] = "details"
+    summary: Text
+    blocks: tuple[Block, ...]
+    unfolded: bool = False
+
+
+Block = Paragraph | Bullets | Definitions | CodeBlock | Table | Figure | Scale | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        anchor: a word for links, safe in an address and unique in the document.
+        title: the heading.
+        blocks: the content.
+        sections: the parts of this part.
+    """
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+    sections: tuple[Section, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: the title.
+        subtitle: one line below it.
+        sections: the parts, the answer first.
+    """
+
+    title: str
+    subtitle: Text
+    sections: tuple[Section, ...]

@@ -1,0 +1,335 @@
+"""The report's pictures: small multiples of the signal's level, drawn with matplotlib.
+
+Deep networks get lines (level by layer, one panel an activation), shallow ones get dots (level by initializer). Every
+picture is drawn twice as wide as a phone needs, in stand-in colours that ``svg.py`` turns into the page's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from initcheck.report import svg
+from initcheck.report.document import Key, Panel
+from initcheck.report.levels import Direction, Levels
+from initcheck.report.numbers import power_of_ten
+
+# The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.
+REPRESENTATIVES: Final = (
+    "HeNormal",
+    "GlorotUniform",
+    "LecunNormal",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomNormal(stddev=1.0)",
+)
+MOST_LINES: Final = len(svg.SERIES)
+MOST_DOTS: Final = 4
+
+_CLIP: Final = 10.0
+_FONT_SIZE: Final = 10.0
+_LINE_PANEL: Final = (300, 212)
+_DOT_PANEL_WIDTH: Final = 400
+_DOT_ROW: Final = 18
+_DOT_ROW_OF_TWO_LINES: Final = 23
+_LONGEST_NAME: Final = 28  # characters that fit into one line beside the dots
+_CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
+_SMALL_FONT_SIZE: Final = 8.5
+_DOT_CLIP: Final = 4.0
+_DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
+_QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "second moment of dL/dz"}
+_FLOW: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How one line is drawn. Lines that coincide stay visible: the later ones are thinner and broken."""
+
+    width: float
+    dashes: tuple[float, ...]
+
+
+_STROKES: Final = (
+    Stroke(2.0, ()),
+    Stroke(3.8, ()),
+    Stroke(2.2, (4.0, 2.0)),
+    Stroke(1.6, (1.0, 1.6)),
+    Stroke(1.8, (6.0, 1.5, 1.2, 1.5)),
+    Stroke(1.8, (2.5, 1.0)),
+)
+
+_DOT_MARKERS: Final = ("o", "s", "D", "^")
+_DOT_SHAPES: Final = (
+    '<circle cx="6" cy="6" r="4"/>',
+    '<rect x="2.5" y="2.5" width="7" height="7"/>',
+    '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>',
+    '<path d="M6 2 10.5 10 1.5 10z"/>',
+)
+
+MARKS: Final = (
+    ("▲ ▼", "the line leaves the picture and goes on; the label says where it ends"),
+    ("×", "the signal is exactly zero"),
+    ("◆", "the signal is not a finite number"),
+)
+
+
+def choose_representatives(initializers: Sequence[str]) -> tuple[str, ...]:
+    """Choose the few initializers that get a line.
+
+    Args:
+        initializers: the names measured, in order.
+
+    Returns:
+        At most ``MOST_LINES`` names: the well-known ones that are there, else the first ones, in order.
+    """
+    known = [name for name in REPRESENTATIVES if name in initializers]
+    if len(initializers) <= MOST_LINES:
+        known += [name for name in initializers if name not in known]
+    return tuple(known[:MOST_LINES] or initializers[:MOST_LINES])
+
+
+def shared_limit(levels: Sequence[Levels]) -> float:
+    """Find the range of levels, the same up and down, that all panels of a figure share."""
+    finite = [np.abs(series.middle[np.isfinite(series.middle)]).max(initial=0.0) for series in levels]
+    return float(min(_CLIP, np.ceil(max(finite, default=0.0)) + 0.5))
+
+
+def dot_limits(levels: Sequence[Levels]) -> tuple[float, float]:
+    """Find the range of levels that the dot panels of a figure share; a few extreme ones may lie outside."""
+    middles = np.concatenate([series.middle for series in levels])
+    within = middles[np.abs(middles) <= _DOT_CLIP]
+    return float(within.min(initial=0.0)) - 0.8, float(within.max(initial=0.0)) + 0.8
+
+
+def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
+    """Make the legend shared by the line panels."""
+    return tuple(
+        svg.draw_line_key(name, index, _STROKES[index].width, _STROKES[index].dashes)
+        for index, name in enumerate(initializers)
+    )
+
+
+def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
+    """Make the legend shared by the dot panels."""
+    return tuple(svg.draw_dot_key(name, index, _DOT_SHAPES[index]) for index, name in enumerate(layers))
+
+
+def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: Sequence[str], limit: float) -> Panel:
+    """Draw the level by layer, one line an initializer, with a band over seeds.
+
+    Args:
+        title: the panel's title.
+        prefix: begins the ids in the picture; unique in the page.
+        levels: the levels of one activation and direction.
+        initializers: the order of the lines, as in the legend.
+        limit: the levels shown go from -limit to limit.
+
+    Returns:
+        The panel. Lines outside the limit end in a triangle; exact zeros and non-finite values are marked.
+    """
+    by_name = {series.initializer: series for series in levels}
+    direction = levels[0].direction
+    width, height = _LINE_PANEL
+    with matplotlib.rc_context(svg.SETTINGS):
+        drawing, axes = _begin(width, height, left=52, bottom=36, right=10, top=8)
+        _style_level_axis(axes, limit)
+        depth = levels[0].middle.size
+        axes.set_xlim(1.0 - 0.02 * depth, depth + 0.02 * depth)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        axes.set_xlabel(_FLOW[direction], color=svg.MUTED, labelpad=2)
+        axes.set_ylabel(_QUANTITY[direction], color=svg.MUTED, labelpad=0)
+        for index, name in enumerate(initializers):
+            if name in by_name:
+                _draw_line(axes, by_name[name], index, limit)
+        _label_exits(axes, [by_name[name] for name in initializers if name in by_name], limit)
+        picture = svg.export_svg(drawing, prefix, describe(title, direction, levels))
+    missing = [name for name in initializers if name not in by_name]
+    missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
+    notes = (f"not measured: {', '.join(missing)}",) if missing else ()
+    return Panel(title, describe(title, direction, levels), picture, width, height, notes)
+
+
+def draw_dots(
+    title: str, prefix: str, levels: Sequence[Levels], layers: Sequence[str], limits: tuple[float, float]
+) -> Panel:
+    """Draw the level by initializer, one dot a layer, with a whisker over seeds.
+
+    Args:
+        title: the panel's title.
+        prefix: begins the ids in the picture; unique in the page.
+        levels: the levels of one activation and direction, one row each.
+        layers: the layers, as in the legend.
+        limits: the lowest and the highest level shown.
+
+    Returns:
+        The panel. Dots outside the limits become labelled triangles at the edge.
+    """
+    direction = levels[0].direction
+    names = [_break_name(series.initializer) for series in levels]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    row = _DOT_ROW if longest <= _LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
+    left = min(210, 14 + int(_CHARACTER * longest))
+    width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
+    with matplotlib.rc_context(svg.SETTINGS):
+        drawing, axes = _begin(width, height, left=left, bottom=38, right=14, top=6)
+        axes.set_xlim(*limits)
+        _set_powers(axes, limits, "x")
+        axes.set_ylim(len(levels) - 0.4, -0.6)
+        axes.set_yticks(range(len(levels)), names)
+        for label in axes.get_yticklabels():
+            label.set_fontsize(_SMALL_FONT_SIZE if "\n" in label.get_text() else _FONT_SIZE)
+        axes.set_xlabel(_QUANTITY[direction], color=svg.MUTED, labelpad=2)
+        axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
+        for place, series in enumerate(levels):
+            for index in range(len(layers)):
+                _draw_dot(axes, series, place, index, limits)
+        picture = svg.export_svg(drawing, prefix, describe(title, direction, levels))
+    return Panel(title, describe(title, direction, levels), picture, width, height)
+
+
+def describe(title: str, direction: Direction, levels: Sequence[Levels]) -> str:
+    """Say in words where each line of a panel begins and ends, in the direction of the signal."""
+    ends = []
+    for series in levels:
+        first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
+        ends.append(f"{series.initializer} from {_say(first)} to {_say(last)}")
+    return f"{title}, {direction}, {_QUANTITY[direction]}: {'; '.join(ends)}."
+
+
+def _say(level: float) -> str:
+    if np.isnan(level):
+        return "not measured"
+    if np.isinf(level):
+        return "not finite" if level > 0 else "exactly 0"
+    return f"10^{level:.1f}"
+
+
+def _begin(width: int, height: int, *, left: int, bottom: int, right: int, top: int) -> tuple[Drawing, Axes]:
+    drawing = Drawing(figsize=(width / 72.0, height / 72.0), dpi=72)
+    axes = drawing.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(svg.GRID)
+    axes.tick_params(length=0, colors=svg.INK, labelsize=_FONT_SIZE)
+    axes.grid(visible=True, color=svg.GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return drawing, axes
+
+
+def _style_level_axis(axes: Axes, limit: float) -> None:
+    axes.set_ylim(-limit, limit)
+    _set_powers(axes, (-limit, limit), "y")
+    axes.axhline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
+
+
+def _set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = limits
+    step = max(1, round((high - low) / 5.0))
+    axis.set_ticks([level for level in range(int(np.ceil(low)), int(high) + 1) if level % step == 0])
+    axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
+
+
+def _break_name(name: str) -> str:
+    """Break a long name in two at the comma or bracket nearest to its middle."""
+    places = [index + 1 for index, character in enumerate(name) if character in ",( "]
+    if len(name) <= _LONGEST_NAME or not places:
+        return name
+    place = min(places, key=lambda index: abs(index - len(name) / 2.0))
+    return f"{name[:place].rstrip()}\n{name[place:].lstrip()}"
+
+
+def _draw_line(axes: Axes, series: Levels, index: int, limit: float) -> None:
+    layer = np.arange(1, series.middle.size + 1)
+    colour, stroke = svg.SERIES[index], _STROKES[index]
+    low, high = (np.clip(band, -2.0 * limit, 2.0 * limit) for band in (series.low, series.high))
+    axes.fill_between(layer, low, high, color=colour, alpha=0.16, linewidth=0.0, zorder=2)
+    shown = np.where(np.isfinite(series.middle), series.middle, np.nan)
+    style = "-" if not stroke.dashes else (0.0, stroke.dashes)
+    axes.plot(layer, shown, color=colour, linewidth=stroke.width, linestyle=style, zorder=3 + index)
+    _mark(axes, layer[np.isneginf(series.middle)], -0.94 * limit, "x", colour)
+    _mark(axes, layer[np.isposinf(series.middle)], 0.94 * limit, "D", colour)
+
+
+def _mark(axes: Axes, layer: NDArray[np.int64], level: float, marker: str, colour: str) -> None:
+    axes.plot(
+        layer, np.full(layer.size, level), linestyle="none", marker=marker, markersize=5, color=colour, zorder=20
+    )
+
+
+def _label_exits(axes: Axes, shown: Sequence[Levels], limit: float) -> None:
+    """Put a triangle where a line leaves the picture; label the farthest one that leaves at each edge."""
+    for sign, marker in ((1.0, "^"), (-1.0, "v")):
+        farthest, place = 0.0, 0.0
+        for series in shown:
+            outside = np.flatnonzero(np.isfinite(series.middle) & (sign * series.middle > limit))
+            if not outside.size:
+                continue
+            index = [other.initializer for other in shown].index(series.initializer)
+            layer = _crossing(series.middle, outside, sign * limit)
+            axes.plot(layer, sign * 0.96 * limit, marker=marker, markersize=6, color=svg.SERIES[index], zorder=21)
+            extreme = float(np.max(sign * series.middle[outside]))
+            if extreme > farthest:
+                farthest, place = extreme, layer
+        if farthest:
+            right = place < 0.6 * axes.get_xlim()[1]
+            axes.annotate(
+                f"to {power_of_ten(round(sign * farthest))}",
+                (place, sign * 0.96 * limit),
+                xytext=(6 if right else -6, 0),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="center",
+                color=svg.LABEL,
+                fontsize=_FONT_SIZE,
+                zorder=22,
+            )
+
+
+def _crossing(middle: NDArray[np.float64], outside: NDArray[np.int64], edge: float) -> float:
+    """Give the layer, as a fraction, where a line first crosses an edge, coming from its inside end."""
+    first, last = int(outside[0]), int(outside[-1])
+    inner, outer = (first - 1, first) if first > 0 else (last + 1, last)
+    if inner >= middle.size or not np.isfinite(middle[inner]):
+        return float(first + 1)
+    share = (edge - middle[inner]) / (middle[outer] - middle[inner])
+    return float(inner + 1 + share * (outer - inner))
+
+
+def _draw_dot(axes: Axes, series: Levels, row: int, index: int, limits: tuple[float, float]) -> None:
+    level, colour = series.middle[index], svg.SERIES[index]
+    height = row + _DOT_SPREAD * (index - 0.5)
+    if np.isnan(level):
+        return
+    low, high = limits
+    if low <= level <= high:
+        whisker = np.clip((series.low[index], series.high[index]), low, high)
+        axes.plot(whisker, [height, height], color=colour, linewidth=2.0, alpha=0.55, zorder=3)
+        axes.plot(level, height, marker=_DOT_MARKERS[index], markersize=5.5, color=colour, zorder=4)
+        return
+    marker = ("x" if level < 0 else "D") if np.isinf(level) else ("<" if level < 0 else ">")
+    inset = 0.02 * (high - low)
+    edge = low + inset if level < 0 else high - inset
+    axes.plot(edge, height, marker=marker, markersize=5.5, color=colour, zorder=4)
+    if np.isfinite(level):
+        axes.annotate(
+            power_of_ten(round(level)),
+            (edge, height),
+            xytext=(6 if level < 0 else -6 - 26 * index, 0),
+            textcoords="offset points",
+            ha="left" if level < 0 else "right",
+            va="center",
+            color=svg.LABEL,
+            fontsize=_SMALL_FONT_SIZE,
+            zorder=22,
+        )

@@ -1,0 +1,157 @@
+"""Numbers to text: the only place that decides how many digits the report prints.
+
+The rule: the last digit printed stands where the interval's half-width has its first digit, so that no digit is
+printed which the interval does not support; at least one significant digit is kept, and at most four. Values that
+are not numbers become words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+_MOST_DIGITS = 4
+_DIGITS_WITHOUT_INTERVAL = 2
+_SCIENTIFIC_FROM = 5
+_WIDEST_SHARED_POWER = 3
+_SCIENTIFIC_BELOW = -3
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval as text.
+
+    Attributes:
+        value: the figure, or a word where there is none.
+        interval: the interval in brackets, ``[0.49, 0.51]``, or a word where there is none.
+        margin: the same in the shortest form, ``±0.01`` where the interval is symmetric.
+    """
+
+    value: str
+    interval: str
+    margin: str
+
+
+def power_of_ten(exponent: int) -> str:
+    """Write a power of ten with a superscript, as in 10⁻³."""
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Write one number without an interval to a number of significant digits.
+
+    Args:
+        value: the number; infinities and NaN become words.
+        digits: significant digits.
+
+    Returns:
+        The text: ``0.5``, ``1.2×10⁻⁶``, ``infinite``, ``no value``.
+    """
+    if math.isnan(value):
+        return "no value"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "minus infinite"
+    if value == 0.0:
+        return "0"
+    place = _exponent(value) - digits + 1
+    return _write(value, place, _scientific_exponent(value, place))
+
+
+def format_estimate(value: float, low: float, high: float) -> Estimate:
+    """Write a figure to the digits that its interval supports.
+
+    Args:
+        value: the figure.
+        low: the lower end of its interval.
+        high: the upper end.
+
+    Returns:
+        The texts. ``(0.4987, 0.4903, 0.5071)`` gives ``0.499``, ``[0.490, 0.507]`` and ``±0.008``. A NaN value gives
+        ``no rate``; an end that is NaN or infinite gives the value to two digits and ``no interval``.
+    """
+    if math.isnan(value):
+        return Estimate("no rate", "no interval", "no interval")
+    if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
+        return Estimate(format_number(value, _DIGITS_WITHOUT_INTERVAL), "no interval", "no interval")
+    half_width = (high - low) / 2.0
+    if half_width <= 0.0:
+        return Estimate(format_number(value, _MOST_DIGITS), "no spread", "no spread")
+    place = _exponent(half_width)
+    if value != 0.0:
+        leading = _exponent(value)
+        place = min(max(place, leading - _MOST_DIGITS + 1), leading)
+    exponent = _scientific_exponent(value, place)
+    if exponent is not None and _exponent(max(abs(low), abs(high))) > exponent + _WIDEST_SHARED_POWER:
+        # The ends lie orders of magnitude apart: a power of ten shared by them would be unreadable.
+        ends = [format_number(end, _DIGITS_WITHOUT_INTERVAL) for end in (low, high)]
+        interval = f"[{ends[0]}, {ends[1]}]"
+        return Estimate(_write(value, place, exponent), interval, interval)
+    ends = [_write(end, place, exponent, with_power=False) for end in (low, high)]
+    power = "" if exponent is None else f"×{power_of_ten(exponent)}"
+    interval = f"[{ends[0]}, {ends[1]}]{power}"
+    unit = float(Decimal(1).scaleb(place))
+    if half_width < unit / 2.0:
+        margin = f"±<{_write(unit, place, exponent)}"
+    elif abs((value - low) - (high - value)) <= unit:
+        margin = f"±{_write(half_width, place, exponent)}"
+    else:
+        margin = interval
+    return Estimate(_write(value, place, exponent), interval, margin)
+
+
+def format_share(share: float) -> str:
+    """Write a share in per cent; tiny shares stay different from none: ``37 %``, ``0.5 %``, ``below 0.1 %``, ``0 %``."""
+    if math.isnan(share):
+        return "no value"
+    percent = 100.0 * share
+    if 0.0 < percent < 0.1:
+        return "below 0.1 %"
+    if 99.9 < percent < 100.0:
+        return "above 99.9 %"
+    if percent == 0.0 or percent == 100.0 or 10.0 <= percent <= 99.0:
+        return f"{percent:.0f} %"
+    return f"{percent:.1f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in words: ``8.1 s``, ``1 min 12 s``, ``2 h 5 min``."""
+    if seconds < 60.0:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Write a number with its noun: ``1 seed``, ``16 seeds``, ``65,280 rows``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def _scientific_exponent(value: float, place: int) -> int | None:
+    """Give the exponent of scientific notation, or None where plain digits read better."""
+    if value == 0.0:
+        return None if place > _SCIENTIFIC_BELOW - _MOST_DIGITS else place
+    exponent = _exponent(value)
+    return exponent if exponent >= _SCIENTIFIC_FROM or exponent < _SCIENTIFIC_BELOW else None
+
+
+def _write(value: float, place: int, exponent: int | None, *, with_power: bool = True) -> str:
+    """Write a value rounded to the decimal place 10**place, in scientific notation where an exponent is given."""
+    if exponent is None:
+        rounded = round(value, -place)
+        text = f"{rounded:.{max(0, -place)}f}"
+    else:
+        decimals = max(0, exponent - place)
+        text = f"{Decimal(value).scaleb(-exponent):.{decimals}f}"  # a float power of ten can overflow here
+    if float(text) == 0.0:
+        text = text.removeprefix("-")
+    text = text.replace("-", "−")
+    return text if exponent is None or not with_power else f"{text}×{power_of_ten(exponent)}"

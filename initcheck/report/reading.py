@@ -1,0 +1,153 @@
+"""The parts of the report that explain: how to read it, and what its columns mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from initcheck import schema
+from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN, THOUSANDFOLD
+from initcheck.report.document import Cell, Definitions, Details, Paragraph, Row, Section, Table, Text, code, prose
+from initcheck.report.numbers import count, format_number, format_share
+
+_MARGIN = f"{100 * PRESERVING_MARGIN:.0f} %"
+_CRITICAL_DEPTH = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"
+_FACTOR = format_number(math.exp(THOUSANDFOLD), 4)
+
+
+def write_guide() -> Section:
+    """Write the section that explains the words and the pictures to a student."""
+    introduction = prose(
+        "Before a network has learned anything, its weights are random numbers. A signal that enters it is multiplied "
+        "by one random matrix after another, and so is the gradient on its way back. If each layer makes the signal a "
+        "little smaller, nothing is left after many layers; if each makes it a little larger, it overflows. The "
+        "initializer chooses the size of the random numbers, and this report measures what comes of that choice."
+    )
+    vocabulary: tuple[tuple[str, Text], ...] = (
+        (
+            "Size of a signal",
+            prose(
+                "The second moment: the mean of the squares of all values in a layer. Why not the variance? The "
+                "variance measures distance from the mean, but the next layer adds up everything it receives, mean "
+                "included. ReLU's outputs are never negative, so their mean is far from zero, and their variance alone "
+                "would miss much of what is passed on."
+            ),
+        ),
+        (
+            "Pre-activation",
+            prose(
+                "Each layer first computes a weighted sum, called ", code("z"), ", then bends it with its activation "
+                "function. Forward sizes are taken of ", code("z"), ", before the bend: this is the quantity that the "
+                "theory of He and of Glorot speaks about, and it can be compared between activation functions.",
+            ),
+        ),
+        (
+            "Gain",
+            prose(
+                "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
+                "multiply: ten layers of gain 0.5 leave ", format_number(0.5**10, 1), " of the signal. The gain in the "
+                "tables is the mean factor over all layers, then over all seeds.",
+            ),
+        ),
+        (
+            "Forward and backward",
+            prose(
+                "Forward, the input travels to the output. Backward, the gradient travels from the output to the "
+                "input: its size is the second moment of ", code("dL/dz"), ", how strongly the loss ", code("L"),
+                " reacts to each pre-activation. Weights learn only where a gradient arrives, so both must survive.",
+            ),
+        ),
+        (
+            "Interval",
+            prose(
+                "Another draw of the weights would give other figures. Each pair is therefore measured on several "
+                "networks with different seeds, and the 95 % t interval over seeds says where the mean of many such "
+                "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
+                "the weights and are not independent evidence. No more digits are printed than the interval supports. "
+                "“No spread”: every seed gave the same, as an initializer without chance does.",
+            ),
+        ),
+        (
+            "Preserves",
+            prose(
+                f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two one-sided "
+                f"tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the signal by a "
+                f"factor {_FACTOR}. The rate judged is the typical one, the mean logarithm of the factors, over the "
+                "second half of the layers: where a signal ends says more about deeper networks than how it starts. "
+                "It can differ a little from the gain, which is a mean of the factors themselves.",
+            ),
+        ),
+        (
+            "Vanishes, explodes",
+            prose(
+                f"That rate is shown to lie below, or above, the margin of {_MARGIN}; or the signal faded until it was "
+                "exactly zero, or grew beyond the largest number.",
+            ),
+        ),
+        (
+            "Inconclusive",
+            prose("The interval allows both; more seeds would decide. It is not a pass."),
+        ),
+        ("Dead", prose("The signal, or the gradient, is exactly zero without having faded. There is no rate.")),
+        (
+            "Symmetric",
+            prose(
+                "All weights of a kernel are equal, so all units of a layer compute the same and learn the same. A "
+                "symmetric layer of 300 units is one unit, 300 times. A gain near 1 does not help it.",
+            ),
+        ),
+        (
+            "Differs between inputs",
+            prose(
+                "The share of the last hidden layer's second moment that changes from one input to another. A signal "
+                f"can keep its size and forget what it was about; below {format_share(INDISTINGUISHABLE_SHARE)} the "
+                "report says that inputs become indistinguishable.",
+            ),
+        ),
+        (
+            "Layers until 1/1000 or × 1000",
+            prose(
+                f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the second half "
+                "of the network, where the first layers' transient has passed. “No trend told from none”: that "
+                "rate's interval includes no change at all.",
+            ),
+        ),
+    )  # fmt: skip
+    return Section("reading", "How to read this report", (Paragraph(introduction), Definitions(vocabulary)))
+
+
+def write_column_definitions() -> Section:
+    """Write the section that defines every column of the files."""
+    summary = _define(
+        schema.SUMMARY_COLUMNS, prose("Columns of ", code("summary.csv"), ": one row per network and pair.")
+    )
+    measurements = _define(
+        schema.MEASUREMENT_COLUMNS,
+        prose(
+            "Columns of ", code("measurements.csv"), " and ", code("measurements.parquet"),
+            ": one row per seed and measured site.",
+        ),
+    )  # fmt: skip
+    introduction = Paragraph(
+        prose(
+            "The figures in this report are rounded; the files beside it hold them in full. ", code("z"),
+            " is a layer's pre-activation, ", code("h"), " its output, ", code("W"), " its kernel and ", code("L"),
+            " the loss. An empty cell means: not measured, or not defined there.",
+        )
+    )  # fmt: skip
+    return Section(
+        "columns",
+        "What the columns mean",
+        (introduction, _fold("summary.csv", summary), _fold("measurements.csv and measurements.parquet", measurements)),
+    )
+
+
+def _fold(name: str, table: Table) -> Details:
+    return Details(prose(code(name), f": {count(len(table.rows), 'column')}"), (table,))
+
+
+def _define(columns: Sequence[schema.Column], caption: Text) -> Table:
+    rows = tuple(
+        Row(column.name, (Cell(column.meaning), Cell(column.unit), Cell(column.dtype))) for column in columns
+    )
+    return Table(caption, ("Column", "Meaning", "Unit", "Type"), rows)

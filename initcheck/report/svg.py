@@ -1,0 +1,195 @@
+"""Matplotlib's SVG made fit for a page: themed, small, and safe beside its siblings.
+
+Matplotlib writes fixed colours, document-wide styles and ids that repeat from picture to picture. A page needs colours
+that follow the reader's light or dark mode and ids that are unique. Pictures are drawn in stand-in colours
+(``STAND_INS``), each of which becomes a CSS variable here.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from xml.etree import ElementTree
+
+from initcheck.report import palette
+from initcheck.report.document import Figure, Key, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+SVG: Final = "http://www.w3.org/2000/svg"
+_XLINK: Final = "{http://www.w3.org/1999/xlink}href"
+FONT_FAMILY: Final = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+
+INK: Final = "#000001"
+GRID: Final = "#000002"
+MUTED: Final = "#000003"
+LABEL: Final = "#000004"  # text that may lie over a line: it gets a halo
+SERIES: Final = tuple(f"#00001{index}" for index in range(len(palette.SERIES)))
+STAND_INS: Final[Mapping[str, str]] = {
+    INK: "var(--ink)",
+    GRID: "var(--grid)",
+    MUTED: "var(--muted)",
+    LABEL: "var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke",
+    **{stand_in: f"var(--series-{index})" for index, stand_in in enumerate(SERIES)},
+}
+
+# Fixed so that the same study gives the same bytes: matplotlib salts the ids of clip paths and markers.
+SETTINGS: Final[dict[str, Any]] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "initcheck",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so the layout does not depend on the machine
+    "font.size": 10.0,
+    "axes.linewidth": 0.8,
+    "path.simplify": False,
+    "text.parse_math": False,  # names are user input: a dollar sign is a dollar sign
+}
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
+_FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
+_SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
+
+
+def export_svg(drawing: Drawing, prefix: str, description: str) -> str:
+    """Export a drawing as an ``<svg>`` element for inlining in HTML.
+
+    Args:
+        drawing: the drawing, in stand-in colours.
+        prefix: what its ids begin with; unique in the page.
+        description: what it shows, for those who cannot see it.
+
+    Returns:
+        The element, without a namespace declaration, an XML header, a style sheet or a fixed colour.
+    """
+    stream = io.StringIO()
+    drawing.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # The text is what matplotlib has just written, not a foreign document.
+    root = ElementTree.fromstring(stream.getvalue())
+    _drop(root, f"{{{SVG}}}metadata", f"{{{SVG}}}style")
+    _rename_ids(root, prefix)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{SVG}}}")
+        for name in ("style", "fill", "stroke"):
+            if name in element.attrib:
+                element.set(name, _theme(element.get(name, "")))
+        for name in ("d", "transform", "x", "y"):
+            if name in element.attrib:
+                element.set(name, _LONG_NUMBER.sub(r"\1", element.get(name, "")))
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-label", description)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return _SPACE_BETWEEN_TAGS.sub("><", text).strip()
+
+
+def _drop(element: ElementTree.Element, *tags: str) -> None:
+    for child in list(element):
+        if child.tag in tags:
+            element.remove(child)
+        else:
+            _drop(child, *tags)
+
+
+def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Number the ids that something refers to, and drop the others."""
+    used: dict[str, str] = {}
+    for element in root.iter():
+        targets = [reference for value in element.attrib.values() for reference in _REFERENCE.findall(value)]
+        if _XLINK in element.attrib:
+            targets.append(element.attrib[_XLINK].removeprefix("#"))
+        for target in targets:
+            used.setdefault(target, f"{prefix}-{len(used)}")
+    for element in root.iter():
+        name = element.attrib.pop("id", None)
+        if name in used:
+            element.set("id", used[name])
+        if _XLINK in element.attrib:
+            element.set("href", "#" + used[element.attrib.pop(_XLINK).removeprefix("#")])
+        for attribute, value in element.attrib.items():
+            element.set(attribute, _REFERENCE.sub(lambda match: f"url(#{used[match[1]]})", value))
+
+
+def _theme(style: str) -> str:
+    style = _COLOUR.sub(lambda match: STAND_INS.get(match[0], match[0]), style)
+    return _FONT.sub(r"font-size: \1px", style)
+
+
+def draw_line_key(label: str, index: int, width: float, dashes: tuple[float, ...]) -> Key:
+    """Make the legend entry of a line, drawn as the line is."""
+    pattern = " ".join(f"{length * width:g}" for length in dashes)
+    dashed = f' stroke-dasharray="{pattern}"' if pattern else ""
+    line = f'<line x1="1" y1="6" x2="33" y2="6" stroke="var(--series-{index})" stroke-width="{width:g}"{dashed}/>'
+    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', label)
+
+
+def draw_dot_key(label: str, index: int, shape: str) -> Key:
+    """Make the legend entry of a dot, drawn as the dot is."""
+    mark = f'<g fill="var(--series-{index})">{shape}</g>'
+    return Key(f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{mark}</svg>', label)
+
+
+def compose_file(figure: Figure) -> str:
+    """Put the panels and the legend of a figure into one SVG file that brings its own light and dark colours.
+
+    Args:
+        figure: the figure.
+
+    Returns:
+        The text of the file. It paints its own ground, because a Git host may show it on any.
+    """
+    columns = min(figure.columns, len(figure.panels))
+    gap, heading = 18, 22
+    panel_width = max(panel.width for panel in figure.panels)
+    panel_height = max(panel.height for panel in figure.panels)
+    width = gap + columns * (panel_width + gap)
+    parts: list[str] = []
+    left, top = gap, gap
+    for key in figure.keys:
+        needed = 48 + 7 * len(key.label)
+        if left > gap and left + needed > width:
+            left, top = gap, top + heading
+        parts.append(f'<g transform="translate({left} {top})">{key.svg}</g>')
+        parts.append(_label(left + 42, top + 10, key.label))
+        left += needed
+    top += 2 * heading
+    for index, panel in enumerate(figure.panels):
+        row, column = divmod(index, columns)
+        x = gap + column * (panel_width + gap)
+        y = top + row * (panel_height + heading + gap)
+        parts.append(_label(x, y, panel.title, bold=True))
+        parts.append(_place(panel, x, y + 6))
+    rows = -(-len(figure.panels) // columns)
+    height = top + rows * (panel_height + heading + gap)
+    return (
+        f'<svg xmlns="{SVG}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{html.escape(figure.alternative)}">\n<style>{_style_sheet()}</style>\n'
+        f'<rect width="{width}" height="{height}" fill="var(--paper)"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def _place(panel: Panel, x: int, y: int) -> str:
+    head = f'<svg x="{x}" y="{y}" width="{panel.width}" height="{panel.height}" '
+    return head + panel.svg.removeprefix("<svg ")
+
+
+def _label(x: int, y: int, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="600"' if bold else ""
+    return f'<text x="{x}" y="{y}" font-size="12" fill="var(--ink)"{weight}>{html.escape(text)}</text>'
+
+
+def _style_sheet() -> str:
+    light = "".join(f"--{name}:{colour.light};" for name, colour in palette_variables().items())
+    dark = "".join(f"--{name}:{colour.dark};" for name, colour in palette_variables().items())
+    font = f"svg{{font-family:{FONT_FAMILY}}}"
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{font}"
+
+
+def palette_variables() -> dict[str, palette.Colour]:
+    """Give the CSS variables that inlined pictures need, by name without the dashes."""
+    return {**palette.PAGE, **{f"series-{index}": colour for index, colour in enumerate(palette.SERIES)}}

@@ -1,0 +1,186 @@
+"""The columns of initcheck's tables: the contract between the parts.
+
+This is the only place that names columns. The measurement table has one row per seed x measured site
+(a site is one call of one layer, or one input of the model) and one column per quantity. The summary has
+one row per network x initializer x activation. CSV, Parquet and JSON carry the same names.
+
+Notation. For a site with B samples and U elements a sample, ``z`` is the pre-activation (what the
+layer's fused activation function receives), ``h`` the site's output, ``L`` the scalar loss, and ``W``
+the site's own kernel. Variances use ddof=0 over all elements of one draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Group = Literal["key", "site", "forward", "backward", "weight"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: the column's name, the same in every file format.
+        dtype: the pandas dtype; the capitalised integers are nullable.
+        unit: the unit or "1" for a pure number.
+        meaning: the definition, in one sentence.
+        group: which part of the table it belongs to.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    group: Group
+
+
+def _column(group: Group, name: str, dtype: str, unit: str, meaning: str) -> Column:
+    return Column(name=name, dtype=dtype, unit=unit, meaning=meaning, group=group)
+
+
+KEY_COLUMNS: Final = (
+    _column("key", "network", "string", "name", "reference network, or the user's model"),
+    _column("key", "initializer", "string", "name", "initializer under test"),
+    _column("key", "activation", "string", "name", "activation function of the hidden layers"),
+    _column("key", "depth", "Int64", "layers", "number of hidden layers or blocks"),
+    _column("key", "width", "Int64", "units", "units (or channels) of a hidden layer"),
+    _column("key", "data", "string", "name", "what the input batch was drawn from"),
+    _column("key", "batch_size", "Int64", "samples", "samples in the batch, B"),
+    _column("key", "seed", "Int64", "1", "seed of this replicate; the weights derive from it"),
+)
+
+SITE_COLUMNS: Final = (
+    _column("site", "layer", "string", "path", "path of the layer in the model"),
+    _column("site", "call", "Int64", "1", "which call of that layer, from 0"),
+    _column("site", "position", "Int64", "1", "place in the order of execution, from 0"),
+    _column("site", "kind", "string", "class", "class of the layer; Input for an input of the model"),
+    _column("site", "units", "Int64", "units", "size of the feature axis of the output"),
+    _column("site", "fan_in", "Float64", "1", "inputs summed by one output unit"),
+    _column("site", "fan_out", "Float64", "1", "outputs that one input unit feeds"),
+)
+
+FORWARD_COLUMNS: Final = (
+    _column("forward", "preactivation_mean", "Float64", "1", "mean of z; null without an activation function"),
+    _column("forward", "preactivation_variance", "Float64", "1", "mean of (z - mean z)^2"),
+    _column("forward", "preactivation_second_moment", "Float64", "1", "mean of z^2"),
+    _column("forward", "activation_mean", "Float64", "1", "mean of h"),
+    _column("forward", "activation_variance", "Float64", "1", "mean of (h - mean h)^2"),
+    _column("forward", "activation_second_moment", "Float64", "1", "mean of h^2"),
+    _column(
+        "forward",
+        "activation_batch_variance",
+        "Float64",
+        "1",
+        "variance of h across the samples, by element, averaged over elements; null for one sample",
+    ),
+    _column("forward", "zero_fraction", "Float64", "share", "share of elements of h that are exactly 0"),
+    _column("forward", "dead_fraction", "Float64", "share", "share of units whose h is exactly 0 on the whole batch"),
+    _column(
+        "forward",
+        "saturated_fraction",
+        "Float64",
+        "share",
+        "share of elements of h within 2.5 % of the range of a bounded activation from one of its ends; else null",
+    ),
+    _column(
+        "forward",
+        "nonfinite_fraction",
+        "Float64",
+        "share",
+        "share of elements that are inf or NaN, in z or in h, whichever has more",
+    ),
+    _column("forward", "activation_max_abs", "Float64", "1", "largest |h|"),
+)
+
+BACKWARD_COLUMNS: Final = (
+    _column(
+        "backward",
+        "gradient_second_moment",
+        "Float64",
+        "1",
+        "mean of (dL/dz)^2, or of (dL/dh)^2 where there is no z",
+    ),
+    _column(
+        "backward",
+        "gradient_norm",
+        "Float64",
+        "1",
+        "root mean square over the samples of the norm of one sample's dL/dz: sqrt(U * gradient_second_moment)",
+    ),
+    _column("backward", "weight_gradient_norm", "Float64", "1", "Frobenius norm of dL/dW, summed over the batch"),
+    _column("backward", "gradient_to_weight_ratio", "Float64", "1", "weight_gradient_norm / weight_norm"),
+)
+
+WEIGHT_COLUMNS: Final = (
+    _column("weight", "weight_mean", "Float64", "1", "mean of the entries of W"),
+    _column("weight", "weight_variance", "Float64", "1", "mean of (W - mean W)^2"),
+    _column("weight", "weight_norm", "Float64", "1", "Frobenius norm of W"),
+)
+
+MEASUREMENT_COLUMNS: Final = KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS
+
+QUANTITIES: Final = tuple(column.name for column in FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS)
+
+
+def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
+    group: Group = "forward" if direction == "forward" else "backward"
+    return (
+        _column(
+            group,
+            f"{direction}_gain",
+            "Float64",
+            "1",
+            f"factor by which the {moment} changes from one layer to the next, {order}: mean over layers, then seeds",
+        ),
+        _column(group, f"{direction}_gain_low", "Float64", "1", "lower end of its 95 % interval over seeds"),
+        _column(group, f"{direction}_gain_high", "Float64", "1", "upper end of its 95 % interval over seeds"),
+        _column(group, f"{direction}_log_gain", "Float64", "nats", "mean over layers and seeds of ln(that factor)"),
+        _column(group, f"{direction}_log_gain_low", "Float64", "nats", "lower end of its 95 % interval over seeds"),
+        _column(group, f"{direction}_log_gain_high", "Float64", "nats", "upper end of its 95 % interval over seeds"),
+        _column(
+            group,
+            f"{direction}_log_gain_first_half",
+            "Float64",
+            "nats",
+            f"the same over the first half of the steps, {order}",
+        ),
+        _column(group, f"{direction}_log_gain_second_half", "Float64", "nats", "the same over the second half"),
+        _column(group, f"{direction}_steps", "Int64", "layers", "steps between layers that could be measured"),
+        _column(
+            group,
+            f"{direction}_layers_until_thousandth",
+            "Float64",
+            "layers",
+            "layers after which the signal has changed by a factor 1000 at the rate of the second half; "
+            "inf where that rate is not told from 0",
+        ),
+        _column(
+            group,
+            f"{direction}_verdict",
+            "string",
+            "word",
+            "preserves, vanishes, explodes, dead (exactly zero) or inconclusive",
+        ),
+    )
+
+
+SUMMARY_COLUMNS: Final = (
+    *(column for column in KEY_COLUMNS if column.name != "seed"),
+    _column("key", "seeds", "Int64", "1", "number of seeds"),
+    *_direction("forward", "second moment of the pre-activation", "from the input to the output"),
+    *_direction("backward", "second moment of dL/dz", "from the output to the input"),
+    _column(
+        "forward",
+        "batch_variance_share",
+        "Float64",
+        "share",
+        "activation_batch_variance / activation_second_moment at the last hidden layer, geometric mean over seeds",
+    ),
+    _column("forward", "dead_fraction", "Float64", "share", "dead units in the last hidden layer, mean over seeds"),
+    _column("forward", "saturated_fraction", "Float64", "share", "saturated elements in the last hidden layer, mean"),
+    _column("forward", "nonfinite_from_position", "Int64", "1", "first position with a non-finite value; else null"),
+    _column("weight", "symmetric", "boolean", "yes/no", "every hidden kernel is constant, so all its units are alike"),
+    _column("key", "verdict", "string", "words", "both directions in words"),
+)

@@ -1,0 +1,158 @@
+"""New weights: bit-equal to what each initializer draws with its derived integer seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe import Probe, RedrawPlan
+from initcheck.seeds import derive_seeds
+from tests.probe import models
+
+INITIALIZERS = (
+    "zeros",
+    "ones",
+    "identity",
+    "random_normal",
+    "random_uniform",
+    "truncated_normal",
+    "variance_scaling",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+)
+
+
+def build_two_layers(initializer):
+    keras = import_keras()
+    layers = [keras.layers.Dense(9, kernel_initializer=initializer, name=name) for name in ("first", "second")]
+    return keras.Sequential([keras.Input((6,)), *layers])
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_a_draw_is_bit_equal_to_the_initializer_with_the_derived_integer_seed(name):
+    keras = import_keras()
+    plan = RedrawPlan(build_two_layers(name))
+    assert plan.paths == ("first/kernel", "first/bias", "second/kernel", "second/bias")
+    seeds = [0, 3]
+    drawn = plan.sample(seeds)
+    for row, seed in enumerate(seeds):
+        for index, (path, derived) in enumerate(zip(plan.paths, derive_seeds(seed, plan.paths), strict=True)):
+            if path.endswith("bias"):
+                continue
+            initializer = keras.initializers.get(name)
+            if hasattr(initializer, "seed"):
+                initializer = type(initializer)(seed=derived)
+            expected = initializer(plan.variables[index].variable.shape, dtype="float32")
+            np.testing.assert_array_equal(np.asarray(drawn[index])[row], np.asarray(expected))
+
+
+def test_the_weights_of_one_network_are_drawn_independently():
+    drawn = RedrawPlan(build_two_layers("he_normal")).sample(range(50))
+    first, second = np.asarray(drawn[0])[:, :, :6].ravel(), np.asarray(drawn[2])[:, :6, :6].ravel()
+    correlation = np.corrcoef(first[: second.size], second[: first.size])[0, 1]
+    assert abs(correlation) < 5 / np.sqrt(min(first.size, second.size))  # 5 standard errors: 1 false alarm in 1.7 million
+
+
+def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
+    keras = import_keras()
+    shared = keras.initializers.HeNormal(seed=1)
+    model = keras.Sequential(
+        [keras.Input((6,)), *(keras.layers.Dense(6, kernel_initializer=shared, name=name) for name in ("a", "b"))]
+    )
+    np.testing.assert_array_equal(np.asarray(model.weights[0]), np.asarray(model.weights[2]))
+    drawn = RedrawPlan(model).sample([0])
+    assert not np.array_equal(np.asarray(drawn[0]), np.asarray(drawn[2]))
+
+
+def test_the_forget_gate_keeps_its_bias_of_one():
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4)])
+    plan = RedrawPlan(model)
+    bias = np.asarray(plan.sample([0])[2])[0]
+    np.testing.assert_array_equal(bias, [0] * 4 + [1] * 4 + [0] * 8)
+
+
+def test_weights_of_a_custom_layer_are_drawn_by_the_initializer_it_was_given():
+    keras = import_keras()
+
+    @keras.saving.register_keras_serializable("initcheck-tests")
+    class Scale(keras.layers.Layer):
+        def build(self, shape):
+            self.gain = self.add_weight(shape=(shape[-1],), initializer=keras.initializers.RandomUniform(2.0, 3.0))
+
+        def call(self, inputs):
+            return inputs * self.gain
+
+    model = keras.Sequential([keras.Input((50,)), Scale()])
+    plan = RedrawPlan(model)
+    assert not plan.kept
+    drawn = np.asarray(plan.sample([0, 1])[0])
+    assert drawn.min() >= 2.0
+    assert drawn.max() <= 3.0
+    assert not np.array_equal(drawn[0], drawn[1])
+
+
+def test_a_weight_whose_initializer_is_unknown_is_kept_and_named():
+    keras = import_keras()
+
+    class Odd(keras.layers.Layer):  # no configuration: it cannot be rebuilt
+        def __init__(self, factor):
+            super().__init__()
+            self.weight = self.add_weight(shape=(3,), initializer="random_normal", name="odd")
+            self.factor = factor
+
+        def call(self, inputs):
+            return inputs * self.weight * self.factor
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Odd(2.0)(inputs))
+    plan = RedrawPlan(model)
+    assert list(plan.kept) == ["odd/odd"]
+    np.testing.assert_array_equal(np.asarray(plan.sample([4])[0])[0], np.asarray(model.weights[0]))
+
+
+def test_paths_do_not_depend_on_how_many_layers_keras_has_named_before():
+    first, _ = models.build_attention()
+    second, _ = models.build_attention()
+    assert RedrawPlan(first).paths == RedrawPlan(second).paths
+    sequential = [models.build_sequential() for _ in range(2)]
+    for model, inputs in sequential:
+        model(inputs)
+    assert RedrawPlan(sequential[0][0]).paths == RedrawPlan(sequential[1][0]).paths == (
+        "dense/kernel",
+        "dense/bias",
+        "dense_1/kernel",
+        "dense_1/bias",
+    )
+
+
+def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((400,)), keras.layers.Dropout(0.5, name="drop")])
+    rows = Probe(model, np.ones((2, 400), np.float32)).measure([0, 1, 0])
+    zeros = rows[rows["layer"] == "drop"]["zero_fraction"].to_numpy(float)
+    assert zeros[0] == zeros[2]
+    assert zeros[0] != zeros[1]
+
+
+def test_measured_weights_and_drawn_weights_agree():
+    """Drawing inside the measuring graph and drawing first are the same measurement, bit for bit."""
+    model, inputs = models.build_attention()
+    probe = Probe(model, inputs)
+    fused = probe.measure([2, 7])
+    given = probe.measure_weights([2, 7], probe.plan.sample([2, 7]))
+    np.testing.assert_allclose(
+        fused["gradient_second_moment"].to_numpy(float), given["gradient_second_moment"].to_numpy(float), rtol=1e-6
+    )
+
+
+def test_the_current_weights_are_measured_as_they_are():
+    model = build_two_layers("he_normal")
+    rows = Probe(model, np.ones((3, 6), np.float32)).measure_current().set_index("layer")
+    assert float(rows.loc["first", "weight_norm"]) == pytest.approx(float(np.linalg.norm(model.weights[0])), rel=1e-6)
