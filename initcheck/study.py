@@ -23,7 +23,7 @@ from initcheck.data import Batch, load_data
 from initcheck.errors import InitializerError, UsageError
 from initcheck.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
 from initcheck.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
-from initcheck.probe import Probe, RedrawPlan, as_measurements
+from initcheck.probe import Probe, RedrawPlan
 from initcheck.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 
 FEWEST_SEEDS: Final = 2
@@ -202,7 +202,8 @@ class _Measurement:
                 report((finished + position / len(activations)) / len(chunks), activation)
                 parts[activation].append(self._probe(initializer, activation).measure_weights(chunk, values))
         return {
-            activation: self._label(pd.concat(tables), initializer, activation) for activation, tables in parts.items()
+            activation: self._label(pd.concat(tables, ignore_index=True), initializer, activation)
+            for activation, tables in parts.items()
         }
 
     def describe(self) -> NetworkDescription:
@@ -236,7 +237,7 @@ class _Measurement:
 
     def _probe(self, initializer: InitializerSpec, activation: str) -> Probe:
         if activation not in self._probes:
-            self._probes[activation] = Probe(self._build(initializer, activation), self._task.batch.x)
+            self._probes[activation] = Probe(self._build(initializer, activation), [self._task.batch.x])
         return self._probes[activation]
 
     def _label(self, table: pd.DataFrame, initializer: InitializerSpec, activation: str) -> pd.DataFrame:
@@ -248,7 +249,9 @@ class _Measurement:
             "width": self._spec.width,
             "data": self._task.batch.name,
         }
-        return as_measurements(table.assign(**keys))
+        for name, value in keys.items():
+            table[name] = pd.Series(value, index=table.index, dtype=table[name].dtype)
+        return table
 
 
 def _plan(options: StudyOptions) -> list[_Task]:

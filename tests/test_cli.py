@@ -176,35 +176,47 @@ def test_a_bug_keeps_its_traceback(error: Exception, failing_command):
         main(["report"])
 
 
+# A command whose output is still in Python's buffer when it ends, and help, which click writes through at once.
+BUFFERED = """
+import sys, click
+from initcheck.cli import main
+from initcheck.cli.main import command_line
+command = click.Command("report", callback=lambda: sys.stdout.write("result"))
+type(command_line).get_command = lambda *_: command
+sys.exit(main(["report"]))
+"""
+UNBUFFERED = "import sys; from initcheck.cli import main; sys.exit(main(['--help']))"
+
+
+def _python_writing_to(stdout: int, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which plays a full disk")
-def test_standard_output_on_a_full_disk_is_one_line():
+@pytest.mark.parametrize("code", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
+def test_standard_output_on_a_full_disk_is_one_line(code: str):
     with Path("/dev/full").open("w") as full:
-        result = subprocess.run(
-            [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main(['--help']))"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        result = _python_writing_to(full.fileno(), code)
     assert result.returncode == 2
     assert result.stderr.startswith("initcheck: error: The disk is full.")
     assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise on Windows")
-def test_a_reader_that_went_away_makes_no_noise():
+@pytest.mark.parametrize("code", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
+def test_a_reader_that_went_away_makes_no_noise(code: str):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        result = subprocess.run(
-            [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main(['--help']))"],
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        result = _python_writing_to(writing, code)
     finally:
         os.close(writing)
     assert (result.returncode, result.stderr) == (141, "")

@@ -142,6 +142,11 @@ def test_without_a_seed_keras_draws_one_of_its_own() -> None:
     assert not np.array_equal(spec.create(None)((4, 4)), spec.create(None)((4, 4)))
 
 
+def test_seed_zero_is_a_seed_like_any_other() -> None:
+    spec = parse_initializer("he_normal")
+    assert np.array_equal(values_of(spec, 0), values_of(spec, 0))
+
+
 def test_creating_with_a_seed_does_not_consume_pythons_random_state() -> None:
     state = random.getstate()
     for spec in STUDY_INITIALIZERS:

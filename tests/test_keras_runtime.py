@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,8 +149,13 @@ def test_threads_get_the_same_keras_and_one_check(monkeypatch: pytest.MonkeyPatc
     keras = SimpleNamespace(__version__="3.15.1", backend=SimpleNamespace(backend=lambda: "tensorflow"))
     checks, results = [], []
     start = threading.Barrier(8)
+
+    def check_slowly(module: object) -> None:
+        checks.append(module)
+        time.sleep(0.05)
+
     monkeypatch.setattr(keras_runtime, "_checked_keras", None)
-    monkeypatch.setattr(keras_runtime, "_check", checks.append)
+    monkeypatch.setattr(keras_runtime, "_check", check_slowly)
     monkeypatch.setitem(sys.modules, "keras", keras)
 
     def work() -> None:

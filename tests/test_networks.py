@@ -244,19 +244,23 @@ def test_a_residual_block_adds_a_linear_layer_of_the_activation_to_its_input(nor
 
 
 @every_network
-def test_building_leaves_pythons_and_numpys_random_state_alone(name: str) -> None:
-    spec = small(name, activation="gelu")
-    spec.build(spec.sample_shape, 0)
+def test_building_leaves_pythons_and_numpys_random_state_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = keras.layers.Dense.__init__
+    used = []
+
+    def careless(self: Any, *args: Any, **kwargs: Any) -> None:
+        # With every initializer given, the layers of today's Keras draw no seed; those of another version may.
+        used.append((random.random(), np.random.normal(), keras.random.normal(())))
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.layers.Dense, "__init__", careless)
     python, numpy = random.getstate(), np.random.get_state()
+    spec = small(name)
     spec.build(spec.sample_shape, 1)
+    assert used
     assert random.getstate() == python
     assert np.array_equal(np.random.get_state()[1], numpy[1])
-
-
-def test_building_a_layer_by_hand_does_consume_pythons_random_state() -> None:
-    state = random.getstate()
-    keras.layers.Dense(2)
-    assert random.getstate() != state
+    assert np.random.get_state()[2:] == numpy[2:]
 
 
 def test_an_initializer_that_cannot_make_a_kernel_is_named_with_the_layer_in_one_line() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -45,9 +47,9 @@ _FEWEST_SEEDS = 2
     metavar="NAME",
     help="Activation function of the hidden layers; may be repeated.  [default: the main twelve]",
 )
-@click.option("--depth", type=int, default=10, show_default=True, help="Hidden layers of the network.")
-@click.option("--width", type=int, default=256, show_default=True, help="Units of each hidden layer.")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="Samples that go through it together.")
+@click.option("--depth", type=int, help="Hidden layers of the networks that take a depth.  [default: 20 for mlp]")
+@click.option("--width", type=int, help="Units of their hidden layers.  [default: 256 for mlp]")
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Samples that go through it together.")
 @click.option("--seeds", type=int, default=16, show_default=True, help="Networks drawn for each pair.")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of their seeds.")
 @click.option(
@@ -62,8 +64,8 @@ def report(
     networks: tuple[str, ...],
     initializers: tuple[str, ...],
     activations: tuple[str, ...],
-    depth: int,
-    width: int,
+    depth: int | None,
+    width: int | None,
     batch_size: int,
     seeds: int,
     first_seed: int,
@@ -96,12 +98,13 @@ def report(
         batch_size=batch_size,
         seeds=tuple(range(first_seed, first_seed + seeds)),
         data=data,
+        command_line=shlex.join(["initcheck", *sys.argv[1:]]),
     )
     with show_progress(quiet=quiet) as progress:
         study = run_study(options, progress=progress)
     paths = write_report(study, out)
     if as_json:
-        click.echo(study.summary_json())
+        click.echo(study.summary.to_json(orient="records", indent=2))
     elif not quiet:
         for path in paths:
             click.echo(f"wrote {path}", err=True)
@@ -111,6 +114,6 @@ def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _require_at_least(option: str, value: int, smallest: int, advice: str) -> None:
-    if value < smallest:
+def _require_at_least(option: str, value: int | None, smallest: int, advice: str) -> None:
+    if value is not None and value < smallest:
         raise UsageError(f"{option} must be at least {smallest}. Received: {value}. {advice}.")

@@ -22,7 +22,7 @@ time on two cores, the more the smaller the layers); more would only hold more a
 
 def _tensorflow() -> Any:
     import_keras()
-    import tensorflow  # noqa: PLC0415 - only after Keras was imported quietly
+    import tensorflow
 
     return tensorflow
 

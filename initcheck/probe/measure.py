@@ -19,7 +19,7 @@ from initcheck.probe.fans import count_fans, main_kernel
 from initcheck.probe.gradients import Backpropagation, compile_over_replicates
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.redraw import RedrawPlan
-from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.probe.reduce import SiteTensors, finish, reduce_site
 from initcheck.random_state import preserved_random_state
 from initcheck.schema import MEASUREMENT_COLUMNS, QUANTITIES, SITE_COLUMNS
 
@@ -79,7 +79,9 @@ class Probe:
     ) -> None:
         keras = import_keras()
         if not model.built:
-            raise ModelError(f"The model must be built before it is measured: call it once on a batch. Received: {model!r}")
+            raise ModelError(
+                f"The model must be built before it is measured: call it once on a batch. Received: {model!r}"
+            )
         self.model = model
         self.plan = RedrawPlan(model, initializers)
         self._namer = PathNamer(model)
@@ -89,14 +91,13 @@ class Probe:
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
         self._unmeasured: tuple[Unmeasured, ...] = ()
-        states = len(self.plan.generators)
         weights = [(tuple(weight.shape), weight.dtype) for weight in model.weights]
-        derived = ((len(weights) + states,), "int64")
+        states = self.plan.signature
         self._measure_drawn = compile_over_replicates(
-            lambda seeds: self._measure_one(self.plan.draw(seeds), seeds), [derived], "float64"
+            lambda seeds: self._measure_one(self.plan.draw(seeds), seeds), [states], "float64"
         )
         self._measure_given = compile_over_replicates(
-            lambda seeds, *values: self._measure_one(values, seeds), [derived, *weights], "float64"
+            lambda seeds, *values: self._measure_one(values, seeds), [states, *weights], "float64"
         )
 
     @property
@@ -146,17 +147,17 @@ class Probe:
         values = [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
         return self.measure_weights([seed], values)
 
-    def _run(self, compiled: Callable[..., Any], derived: NDArray[np.int64], *values: Any) -> NDArray[np.float64]:
+    def _run(self, compiled: Callable[..., Any], states: NDArray[np.int32], *values: Any) -> NDArray[np.float64]:
         keras = import_keras()
         with preserved_random_state():
-            return np.asarray(keras.ops.convert_to_numpy(compiled(keras.ops.convert_to_tensor(derived), *values)))
+            return np.asarray(keras.ops.convert_to_numpy(compiled(keras.ops.convert_to_tensor(states), *values)))
 
-    def _measure_one(self, weights: Sequence[Any], derived: Any) -> Any:
+    def _measure_one(self, weights: Sequence[Any], states: Any) -> Any:
         """One forward and one backward pass of one replicate. Called while the graph is traced.
 
         Args:
             weights: a tensor for each of ``model.weights``.
-            derived: one row of ``RedrawPlan.derive``.
+            states: one replicate of ``RedrawPlan.derive``.
 
         Returns:
             float64 tensor of shape [sites, len(PARTS)].
@@ -168,7 +169,7 @@ class Probe:
         tape = Backpropagation([*floating, *(x for x in keras.tree.flatten(self._inputs) if _is_floating(x))])
         with tape.record():
             inputs = self._watch_inputs(capture)
-            state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(derived)]
+            state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
             with keras.StatelessScope(state, initialize_variables=False), capture.watch():
                 outputs = self.model(inputs, training=self._training)
             loss = (self._loss or random_functional)(outputs)
@@ -217,28 +218,38 @@ class Probe:
             weights=np.asarray([site.weights for site in sites]),
             batched=np.asarray([site.batched for site in sites]),
         ).reshape(-1, len(QUANTITIES))
-        columns: dict[str, Any] = {"seed": np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))}
+        columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
+        columns["seed"] = np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))
+        columns["batch_size"] = np.full(len(quantities), self._batch_size)
+        rows = np.tile(np.arange(len(sites)), len(seeds))
         for column in SITE_COLUMNS:
-            columns[column.name] = [getattr(site, column.name) for site in sites] * len(seeds)
-        columns.update({name: quantities[:, position] for position, name in enumerate(QUANTITIES)})
-        columns["batch_size"] = self._batch_size
-        return as_measurements(pd.DataFrame(columns))
+            by_site = pd.Series([getattr(site, column.name) for site in sites]).astype(column.dtype)
+            columns[column.name] = by_site.array.take(rows)
+        return tabulate(columns, len(quantities))
 
 
-def as_measurements(frame: pd.DataFrame) -> pd.DataFrame:
-    """Bring a frame into the form of the measurement table.
+def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
+    """Make a measurement table of arrays.
 
     Args:
-        frame: some of the columns of ``schema.MEASUREMENT_COLUMNS``.
+        columns: some of the columns of ``schema.MEASUREMENT_COLUMNS``.
+        length: number of rows.
 
     Returns:
-        All of them, in order, with their dtypes; null where the frame has no such column, or NaN.
+        All of the columns, in order, with their dtypes; null where a column is not given, or NaN.
     """
-    columns = {
-        column.name: pd.array(_values(frame, column.name), dtype=column.dtype)  # type: ignore[call-overload]
-        for column in MEASUREMENT_COLUMNS
-    }
-    return pd.DataFrame(columns)
+    arrays = {}
+    for column in MEASUREMENT_COLUMNS:
+        values = columns.get(column.name)
+        if values is None:
+            arrays[column.name] = pd.Series([pd.NA], dtype=column.dtype).array.take(np.zeros(length, dtype=np.intp))
+        elif isinstance(values, np.ndarray) and values.dtype == np.float64:
+            arrays[column.name] = pd.arrays.FloatingArray(values.copy(), np.isnan(values))
+        elif isinstance(values, np.ndarray) and values.dtype == np.int64:
+            arrays[column.name] = pd.arrays.IntegerArray(values, np.zeros(length, dtype=bool))
+        else:
+            arrays[column.name] = values
+    return pd.DataFrame(arrays, copy=False)
 
 
 def random_functional(outputs: Any) -> Any:
@@ -259,13 +270,6 @@ def random_functional(outputs: Any) -> Any:
         direction = direction / ops.sqrt(ops.mean(ops.square(direction)))
         total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
     return total
-
-
-def _values(frame: pd.DataFrame, name: str) -> Any:
-    if name not in frame.columns:
-        return [None] * len(frame)
-    values = frame[name]
-    return values.astype(object).where(values.notna(), None)
 
 
 def _is_floating(tensor: Any) -> bool:

@@ -11,13 +11,14 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.gradients import compile_over_replicates
+from initcheck.probe.gradients import compile_over_replicates, outside_trace
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.random_state import preserved_random_state
 from initcheck.seeds import derive_seeds
@@ -32,9 +33,9 @@ class PlannedVariable:
 
     Attributes:
         path: structural path of the variable.
-        variable: the Keras variable; it is read for shape and dtype only.
-        initializer: a copy of the variable's initializer that takes its seed from ``generator``, or
-            None where the value is kept.
+        variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
+        initializer: the variable's initializer, made to take the seed it is given; None where the value
+            is kept.
         reason: why the value is kept; None where it is drawn.
     """
 
@@ -49,63 +50,75 @@ class RedrawPlan:
 
     Args:
         model: a built Keras model. It is not changed.
-        initializers: initializers by variable path, where the caller knows better than the layers'
-            own ``<weight>_initializer`` attributes.
+        initializers: initializers by variable path, where the caller knows better than the model.
     """
 
     def __init__(self, model: Any, initializers: Mapping[str, Any] | None = None) -> None:
-        keras = import_keras()
         namer = PathNamer(model)
         paths = namer.variable_paths()
         found = find_initializers(model, namer) if initializers is None else dict(initializers)
         with preserved_random_state():
-            # One generator serves every variable: its state is set anew before each draw.
-            self._generator = keras.random.SeedGenerator(seed=0)
+            self._seed = _given_seed_class()()
         self.variables: tuple[PlannedVariable, ...] = tuple(
             self._plan(paths[id(variable)], variable, found.get(paths[id(variable)])) for variable in model.weights
         )
         self.paths: tuple[str, ...] = tuple(planned.path for planned in self.variables)
-        self._sample: Callable[..., Any] | None = None
         self.generators: tuple[Any, ...] = tuple(
             variable for variable in model.variables if variable.name == "seed_generator_state"
         )
+        self._sample: Callable[..., Any] | None = None
 
     @property
     def kept(self) -> dict[str, str]:
         """The reason by path of the variables whose value is not drawn anew."""
         return {planned.path: planned.reason for planned in self.variables if planned.reason is not None}
 
-    def derive(self, seeds: Sequence[int]) -> NDArray[np.int64]:
-        """Derive the integer seed of every variable and random layer for each seed.
+    @property
+    def signature(self) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype of one replicate's seed states; see :meth:`derive`."""
+        return (len(self.variables) + len(self.generators), 2), "int32"
+
+    def derive(self, seeds: Sequence[int]) -> NDArray[np.int32]:
+        """Derive the seed state of every variable and random layer for each seed.
 
         Returns:
-            Array of shape [len(seeds), len(variables) + len(generators)]: first the variables, in the
-            order of ``model.weights``, then the states of the model's own seed generators (Dropout).
+            Array of shape [len(seeds), len(variables) + len(generators), 2]: first the variables, in the
+            order of ``model.weights``, then the model's own seed generators (Dropout). A state is
+            [derived seed, 0], which is what Keras makes of that integer seed.
         """
-        # Each name is derived apart from the others, so that a model with and one without Dropout draw
-        # the same weights.
-        states = [f"seed_generator_state/{index}" for index in range(len(self.generators))]
-        rows = [(*derive_seeds(seed, self.paths), *derive_seeds(seed, states)) for seed in seeds]
-        return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(self.paths) + len(states))
+        # The generators are derived apart from the weights, so that a model with Dropout draws the same
+        # weights as one without.
+        generators = [f"seed_generator_state/{index}" for index in range(len(self.generators))]
+        rows = [(*derive_seeds(seed, self.paths), *derive_seeds(seed, generators)) for seed in seeds]
+        states = np.zeros((len(rows), *self.signature[0]), dtype=np.int32)
+        states[:, :, 0] = np.asarray(rows, dtype=np.int32).reshape(states.shape[:2])
+        return states
 
-    def draw(self, derived: Any) -> list[Any]:
+    def draw(self, states: Any) -> list[Any]:
         """Draw one value for every variable. Called while a graph is traced, or eagerly.
 
         Args:
-            derived: integer tensor, one row of :meth:`derive`.
+            states: integer tensor, one replicate of :meth:`derive`.
 
         Returns:
             One tensor for each variable, in the order of ``model.weights``; a kept variable's own value.
         """
         keras = import_keras()
         values = []
-        for index, planned in enumerate(self.variables):
-            if planned.initializer is None:
-                values.append(keras.ops.convert_to_tensor(planned.variable.value))
-                continue
-            with keras.StatelessScope(self._seed_states(derived[index])):
+        # An initializer that is a plain function draws from Keras' global generator, which must not move on.
+        functions = [planned for planned in self.variables if _is_function(planned.initializer)]
+        shared = _global_generator_state() if functions else None
+        with keras.StatelessScope(initialize_variables=False) as scope:
+            for planned, state in zip(self.variables, keras.ops.unstack(states, axis=0), strict=False):
+                if planned.initializer is None:
+                    values.append(keras.ops.convert_to_tensor(planned.variable.value))
+                    continue
+                self._seed.given = state
+                if shared is not None:
+                    scope.add_update((shared, keras.ops.cast(state, shared.dtype)))
                 value = planned.initializer(planned.variable.shape, dtype=planned.variable.dtype)
-            values.append(keras.ops.cast(value, planned.variable.dtype))
+                values.append(keras.ops.cast(value, planned.variable.dtype))
+        self._seed.given = None
         return values
 
     def sample(self, seeds: Sequence[int]) -> list[Any]:
@@ -119,16 +132,18 @@ class RedrawPlan:
         """
         keras = import_keras()
         if self._sample is None:
-            entries = len(self.variables) + len(self.generators)
             dtypes = [planned.variable.dtype for planned in self.variables]
-            self._sample = compile_over_replicates(self.draw, [((entries,), "int64")], dtypes)
-        drawn: list[Any] = self._sample(keras.ops.convert_to_tensor(self.derive(seeds)))
+            self._sample = compile_over_replicates(self.draw, [self.signature], dtypes)
+        with preserved_random_state():
+            drawn: list[Any] = self._sample(keras.ops.convert_to_tensor(self.derive(seeds)))
         return drawn
 
-    def generator_states(self, derived: Any) -> list[tuple[Any, Any]]:
+    def generator_states(self, states: Any) -> list[tuple[Any, Any]]:
         """Pair each of the model's seed generators with its state for this replicate."""
+        ops = import_keras().ops
         return [
-            (state, self._state(derived[len(self.variables) + index])) for index, state in enumerate(self.generators)
+            (generator, ops.cast(states[len(self.variables) + index], generator.dtype))
+            for index, generator in enumerate(self.generators)
         ]
 
     def _plan(self, path: str, variable: Any, initializer: Any) -> PlannedVariable:
@@ -136,32 +151,38 @@ class RedrawPlan:
             return PlannedVariable(path, variable, None, NOT_FLOATING)
         if initializer is None:
             return PlannedVariable(path, variable, None, UNKNOWN_INITIALIZER)
-        return PlannedVariable(path, variable, self._reseeded(initializer), None)
-
-    def _reseeded(self, initializer: Any) -> Callable[..., Any]:
-        """Copy an initializer so that it draws from this plan's generator."""
-        reseeded: Callable[..., Any] = initializer
         if hasattr(initializer, "seed"):
-            reseeded = copy.copy(initializer)
-            reseeded.seed = self._generator  # type: ignore[attr-defined]
-        return reseeded
+            initializer = copy.copy(initializer)
+            initializer.seed = self._seed
+        return PlannedVariable(path, variable, initializer, None)
 
-    def _state(self, seed: Any) -> Any:
-        ops = import_keras().ops
-        return ops.stack([ops.cast(seed, self._generator.state.dtype), ops.zeros((), self._generator.state.dtype)])
 
-    def _seed_states(self, seed: Any) -> list[tuple[Any, Any]]:
-        """The state from which an initializer draws what it draws with this integer as its seed.
+@cache
+def _given_seed_class() -> Any:
+    """Make the class of a seed generator that hands out the state it was given, as an integer seed does."""
+    keras = import_keras()
 
-        An initializer that is a plain function draws from Keras' global generator; where there is one,
-        it is set as well.
-        """
-        from keras.src.backend.common import global_state  # noqa: PLC0415 - only after the quiet import
-        from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR  # noqa: PLC0415
+    class GivenSeed(keras.random.SeedGenerator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(seed=0)
+            self.given: Any = None
 
-        states = [(self._generator.state, self._state(seed))]
-        shared = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
-        return states if shared is None else [*states, (shared.state, self._state(seed))]
+        def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras' signature
+            return self.given
+
+    return GivenSeed
+
+
+def _is_function(initializer: Any) -> bool:
+    return initializer is not None and not isinstance(initializer, import_keras().initializers.Initializer)
+
+
+def _global_generator_state() -> Any:
+    """Return the state variable of Keras' global seed generator, made if there is none."""
+    from keras.src.random.seed_generator import global_seed_generator
+
+    with outside_trace():
+        return global_seed_generator().state
 
 
 @contextmanager
@@ -171,7 +192,7 @@ def recorded_initializers() -> Iterator[dict[int, Any]]:
     Yields:
         A dictionary from ``id(variable)`` to the initializer, filled as variables are created.
     """
-    from keras.src.backend.common.variables import Variable as KerasVariable  # noqa: PLC0415
+    from keras.src.backend.common.variables import Variable as KerasVariable
 
     recorded: dict[int, Any] = {}
     original = KerasVariable.__init__

@@ -217,7 +217,9 @@ def _reduce_quickly(site: SiteTensors) -> tuple[Any, Any]:
     zero = ops.zeros((), "float64")
     others = _stack_others(zero, zero, batch_mean_square, unit_means, largest_by_unit, zero)
 
-    smallest = np.asarray([SMALLEST_MEAN_SQUARE if name in summed and "square" in name else -np.inf for name in SUMMED_PARTS])
+    smallest = np.asarray(
+        [SMALLEST_MEAN_SQUARE if name in summed and "square" in name else -np.inf for name in SUMMED_PARTS]
+    )
     in_range = ops.logical_and(means > smallest, means < np.inf)
     without_cancellation = ops.logical_and(
         ops.all(ops.square(means[0:2]) <= LARGEST_CANCELLATION * means[2:4]),

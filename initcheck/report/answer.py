@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from initcheck.audit.verdicts import PRESERVING_MARGIN
-from initcheck.record import NotMeasured, StudyRecord
+from initcheck.record import StudyRecord
 from initcheck.report.document import Block, Bullets, Cell, Paragraph, Row, Section, Table, Text, code, prose, strong
 from initcheck.report.levels import DIRECTIONS
 from initcheck.report.numbers import count
@@ -45,8 +45,10 @@ def write_answer(study: StudyRecord, pairs: Sequence[Pair], network: str) -> Sec
         The section.
     """
     own = [pair for pair in pairs if pair.network == network]
-    refused = [item for item in study.not_measured if item.network == network]
-    blocks: list[Block] = [Paragraph(_introduce(own, network)), Bullets(tuple(_count_verdicts(own, refused)))]
+    blocks: list[Block] = [
+        Paragraph(_introduce(own, network)),
+        Bullets(tuple(_count_verdicts(own, len(study.not_measured)))),
+    ]
     headlines = [pair for name in HEADLINES for pair in own if (pair.initializer, pair.activation) == name]
     if headlines:
         blocks.append(_tell_headlines(headlines))
@@ -55,9 +57,8 @@ def write_answer(study: StudyRecord, pairs: Sequence[Pair], network: str) -> Sec
         "“Of no use” names what keeps the size of the signal and loses what it carries.",
     )  # fmt: skip
     blocks.append(make_kept_table(own, caption))
-    for other in names_in_order(pairs, "network"):
-        if other != network:
-            blocks.append(Paragraph(_summarise_other([pair for pair in pairs if pair.network == other], other)))
+    others = [name for name in names_in_order(pairs, "network") if name != network]
+    blocks += [Paragraph(_summarise_other([pair for pair in pairs if pair.network == name], name)) for name in others]
     return Section("found", "What was found", tuple(blocks))
 
 
@@ -73,7 +74,7 @@ def _introduce(pairs: Sequence[Pair], network: str) -> Text:
     )  # fmt: skip
 
 
-def _count_verdicts(pairs: Sequence[Pair], refused: Sequence[NotMeasured]) -> list[Text]:
+def _count_verdicts(pairs: Sequence[Pair], missing: int) -> list[Text]:
     outcomes = count_outcomes(pairs)
     kept = outcomes.get("kept", 0)
     lines = [
@@ -100,9 +101,10 @@ def _count_verdicts(pairs: Sequence[Pair], refused: Sequence[NotMeasured]) -> li
         )
     if overflowing := sum(not pair.is_finite for pair in pairs):
         lines.append(prose(f"In {count(overflowing, 'pair')} values left the range of floating-point numbers."))
-    if refused:
+    if missing:
+        entries = count(missing, "entry is", "entries are")
         lines.append(
-            prose(f"{count(len(refused), 'pair')} could not be measured; the reasons stand under “What was not measured”.")
+            prose(f"Not everything was measured: {entries} listed, with the reason, under “What was not measured”.")
         )
     return lines
 
@@ -128,7 +130,7 @@ def _tell_headlines(pairs: Sequence[Pair]) -> Table:
         "Verdict",
     )
     caption = prose("The pairs that textbooks speak of, as measured here. In brackets: the 95 % interval over seeds.")
-    return Table(caption, columns, rows)
+    return Table(caption, columns, rows, code_headers=False)
 
 
 def _summarise_other(pairs: Sequence[Pair], network: str) -> Text:

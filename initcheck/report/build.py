@@ -73,12 +73,26 @@ def _write_network(
     introduction = Paragraph(
         prose(description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples.")
     )
-    return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
+    remarks = _remark_on_widths(study, network)
+    return Section(anchor, f"The network {network}", (introduction, *remarks), tuple(parts))
 
 
-def _write_heat_maps(
-    pairs: Sequence[Pair], refused: Sequence[NotMeasured], network: str, anchor: str
-) -> Section:
+def _remark_on_widths(study: StudyRecord, network: str) -> tuple[Paragraph, ...]:
+    """Explain what a change of width does, on networks that have one."""
+    rows = study.table[study.table["network"] == network].drop_duplicates("layer").set_index("layer")
+    units = rows["units"].reindex(list(study.signal_layers[network])).dropna()
+    widths = [f"{width:,}" for width in units]
+    if len(set(widths)) < 2:
+        return ()
+    text = (
+        f"Its hidden layers have {', '.join(widths[:-1])} and {widths[-1]} units. Where the width changes, weights "
+        "that keep the size of the signal going forward do not keep the size of the gradient per unit, nor the other way "
+        "round: the one depends on the number of inputs of a layer, the other on the number of its outputs."
+    )
+    return (Paragraph(prose(text)),)
+
+
+def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
     blocks: list[Block] = [
         Paragraph(
             prose(
@@ -138,33 +152,38 @@ def _draw_lines(levels: Sequence[Levels], name: str) -> Figure:
             panels.append(figures.draw_lines(activation, f"{name}-{number}", group, chosen, limit))
     omitted = len(everyone) - len(chosen)
     others = f" The other {omitted} initializers are in the tables." if omitted else ""
-    side = "left to right" if direction == "forward" else "right to left, from the output back to the input"
-    caption = prose(
-        f"{direction.capitalize()}: the size of the signal at each layer, one picture an activation function. Read "
-        f"from {side}. Each step of the vertical scale is a power of ten: a straight slope means that every layer "
-        "multiplies by the same factor, and a level line that the signal is kept. Line: the median of the seeds. "
-        "Band: from the 10th to the 90th percentile of the seeds, which is where single networks lie. All pictures "
-        "share one scale, and lines that coincide lie on top of each other." + others,
-    )
+    if direction == "forward":
+        caption = prose(
+            "Forward: the size of the signal at each layer, one picture an activation function; layer 1 is next to the "
+            "input. Each step of the vertical scale is a power of ten: a straight slope means that every layer "
+            "multiplies by the same factor, and a level line that the signal is kept. Line: the median of the seeds. "
+            "Band: from the 10th to the 90th percentile of the seeds, which is where single networks lie. All pictures "
+            "share one scale, and lines that coincide lie on top of each other." + others,
+        )
+    else:
+        caption = prose(
+            "Backward: the same for the gradient. It starts at the output, so read from right to left: a line that "
+            "falls towards the left is a gradient that fades before it reaches the first layers." + others,
+        )
     return Figure(
         name=name,
         caption=caption,
         keys=figures.line_keys(chosen),
         marks=figures.MARKS,
         panels=tuple(panels),
-        alternative=f"{direction.capitalize()} size of the signal by layer on the network {levels[0].network}, by activation.",
+        alternative=f"{direction.capitalize()} size of the signal by layer on {levels[0].network}, by activation.",
     )
 
 
 def _draw_dots(levels: Mapping[Direction, Sequence[Levels]], layers: Sequence[str], name: str) -> Figure:
     everything = [series for found in levels.values() for series in found]
-    limits = figures.dot_limits(everything)
+    limits = {direction: figures.dot_limits(found) for direction, found in levels.items()}
     panels = []
     for number, activation in enumerate(names_in_order(everything, "activation")):
         for direction, found in levels.items():
             group = [series for series in found if series.activation == activation]
             title = f"{activation}, {direction}"
-            panels.append(figures.draw_dots(title, f"{name}-{number}-{direction}", group, layers, limits))
+            panels.append(figures.draw_dots(title, f"{name}-{number}-{direction}", group, layers, limits[direction]))
     caption = prose(
         "The size of the signal at each hidden layer, by initializer: of the pre-activations going forward, and of "
         "their gradients going backward. Each step of the scale is a power of ten. Dots that lie one above the other: "
@@ -177,6 +196,6 @@ def _draw_dots(levels: Mapping[Direction, Sequence[Levels]], layers: Sequence[st
         keys=figures.dot_keys(layers),
         marks=(("▶ ◀", "the dot lies outside the picture, at the level written"), *figures.MARKS[1:]),
         panels=tuple(panels),
-        alternative=f"Size of the signal by initializer on the network {everything[0].network}.",
+        alternative=f"Size of the signal by initializer on {everything[0].network}.",
         columns=2,
     )

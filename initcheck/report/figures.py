@@ -6,11 +6,10 @@ picture is drawn twice as wide as a phone needs, in stand-in colours that ``svg.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -37,13 +36,16 @@ MOST_DOTS: Final = 4
 _CLIP: Final = 10.0
 _FONT_SIZE: Final = 10.0
 _LINE_PANEL: Final = (300, 212)
+_LABEL_ROOM: Final = 0.22  # of the width of a panel
 _DOT_PANEL_WIDTH: Final = 400
 _DOT_ROW: Final = 18
 _DOT_ROW_OF_TWO_LINES: Final = 23
 _LONGEST_NAME: Final = 28  # characters that fit into one line beside the dots
 _CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
 _SMALL_FONT_SIZE: Final = 8.5
-_DOT_CLIP: Final = 4.0
+_DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
+_DOT_MARGIN: Final = 0.8
+_DOT_LABEL_WIDTH: Final = 26
 _DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
 _QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "second moment of dL/dz"}
 _FLOW: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
@@ -75,7 +77,7 @@ _DOT_SHAPES: Final = (
 )
 
 MARKS: Final = (
-    ("▲ ▼", "the line leaves the picture and goes on; the label says where it ends"),
+    ("▲ ▼", "the line leaves the picture and goes on; the label says how far the farthest one goes"),
     ("×", "the signal is exactly zero"),
     ("◆", "the signal is not a finite number"),
 )
@@ -103,10 +105,12 @@ def shared_limit(levels: Sequence[Levels]) -> float:
 
 
 def dot_limits(levels: Sequence[Levels]) -> tuple[float, float]:
-    """Find the range of levels that the dot panels of a figure share; a few extreme ones may lie outside."""
-    middles = np.concatenate([series.middle for series in levels])
-    within = middles[np.abs(middles) <= _DOT_CLIP]
-    return float(within.min(initial=0.0)) - 0.8, float(within.max(initial=0.0)) + 0.8
+    """Find the range of levels that the dot panels of one direction share; a few extreme ones may lie outside."""
+    middles = np.concatenate([series.middle[np.isfinite(series.middle)] for series in levels])
+    if not middles.size:
+        return -1.0, 1.0
+    within = middles[np.abs(middles - np.median(middles)) <= _DOT_CLIP]
+    return float(within.min()) - _DOT_MARGIN, float(within.max()) + _DOT_MARGIN
 
 
 def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
@@ -138,7 +142,7 @@ def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: 
     by_name = {series.initializer: series for series in levels}
     direction = levels[0].direction
     width, height = _LINE_PANEL
-    with matplotlib.rc_context(svg.SETTINGS):
+    with svg.drawing_settings():
         drawing, axes = _begin(width, height, left=52, bottom=36, right=10, top=8)
         _style_level_axis(axes, limit)
         depth = levels[0].middle.size
@@ -149,7 +153,7 @@ def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: 
         for index, name in enumerate(initializers):
             if name in by_name:
                 _draw_line(axes, by_name[name], index, limit)
-        _label_exits(axes, [by_name[name] for name in initializers if name in by_name], limit)
+        _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
         picture = svg.export_svg(drawing, prefix, describe(title, direction, levels))
     missing = [name for name in initializers if name not in by_name]
     missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
@@ -178,7 +182,7 @@ def draw_dots(
     row = _DOT_ROW if longest <= _LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
     left = min(210, 14 + int(_CHARACTER * longest))
     width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
-    with matplotlib.rc_context(svg.SETTINGS):
+    with svg.drawing_settings():
         drawing, axes = _begin(width, height, left=left, bottom=38, right=14, top=6)
         axes.set_xlim(*limits)
         _set_powers(axes, limits, "x")
@@ -187,7 +191,8 @@ def draw_dots(
         for label in axes.get_yticklabels():
             label.set_fontsize(_SMALL_FONT_SIZE if "\n" in label.get_text() else _FONT_SIZE)
         axes.set_xlabel(_QUANTITY[direction], color=svg.MUTED, labelpad=2)
-        axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
+        if limits[0] < 0.0 < limits[1]:
+            axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
         for place, series in enumerate(levels):
             for index in range(len(layers)):
                 _draw_dot(axes, series, place, index, limits)
@@ -235,7 +240,7 @@ def _style_level_axis(axes: Axes, limit: float) -> None:
 def _set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = limits
-    step = max(1, round((high - low) / 5.0))
+    step = max(1, round((high - low) / (4.0 if which == "x" else 5.0)))
     axis.set_ticks([level for level in range(int(np.ceil(low)), int(high) + 1) if level % step == 0])
     axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
 
@@ -262,38 +267,41 @@ def _draw_line(axes: Axes, series: Levels, index: int, limit: float) -> None:
 
 
 def _mark(axes: Axes, layer: NDArray[np.int64], level: float, marker: str, colour: str) -> None:
-    axes.plot(
-        layer, np.full(layer.size, level), linestyle="none", marker=marker, markersize=5, color=colour, zorder=20
-    )
+    axes.plot(layer, np.full(layer.size, level), linestyle="none", marker=marker, markersize=5, color=colour, zorder=20)
 
 
-def _label_exits(axes: Axes, shown: Sequence[Levels], limit: float) -> None:
-    """Put a triangle where a line leaves the picture; label the farthest one that leaves at each edge."""
+def _label_exits(axes: Axes, shown: Mapping[int, Levels], limit: float, direction: Direction) -> None:
+    """Put a triangle where a line leaves the picture; at each edge, say how far the farthest line goes."""
     for sign, marker in ((1.0, "^"), (-1.0, "v")):
-        farthest, place = 0.0, 0.0
-        for series in shown:
+        farthest, places = 0.0, []
+        for index, series in shown.items():
             outside = np.flatnonzero(np.isfinite(series.middle) & (sign * series.middle > limit))
-            if not outside.size:
-                continue
-            index = [other.initializer for other in shown].index(series.initializer)
-            layer = _crossing(series.middle, outside, sign * limit)
-            axes.plot(layer, sign * 0.96 * limit, marker=marker, markersize=6, color=svg.SERIES[index], zorder=21)
-            extreme = float(np.max(sign * series.middle[outside]))
-            if extreme > farthest:
-                farthest, place = extreme, layer
-        if farthest:
-            right = place < 0.6 * axes.get_xlim()[1]
-            axes.annotate(
-                f"to {power_of_ten(round(sign * farthest))}",
-                (place, sign * 0.96 * limit),
-                xytext=(6 if right else -6, 0),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                va="center",
-                color=svg.LABEL,
-                fontsize=_FONT_SIZE,
-                zorder=22,
-            )
+            if outside.size:
+                places.append(_crossing(series.middle, outside, sign * limit))
+                colour = svg.SERIES[index]
+                axes.plot(places[-1], sign * 0.96 * limit, marker=marker, markersize=6, color=colour, zorder=21)
+                farthest = max(farthest, float(np.max(sign * series.middle[outside])))
+        if places:
+            text = f"to {power_of_ten(round(sign * farthest))}"
+            _label_exit(axes, text, places, sign * 0.96 * limit, direction)
+
+
+def _label_exit(axes: Axes, text: str, places: Sequence[float], level: float, direction: Direction) -> None:
+    """Write beyond the last triangle in the direction of the signal, where no line is, if there is room."""
+    first, last = axes.get_xlim()
+    room = _LABEL_ROOM * (last - first)
+    right = max(places) < last - room if direction == "forward" else min(places) < first + room
+    axes.annotate(
+        text,
+        (max(places) if right else min(places), level),
+        xytext=(6 if right else -6, 0),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        va="center",
+        color=svg.LABEL,
+        fontsize=_FONT_SIZE,
+        zorder=22,
+    )
 
 
 def _crossing(middle: NDArray[np.float64], outside: NDArray[np.int64], edge: float) -> float:
@@ -317,17 +325,18 @@ def _draw_dot(axes: Axes, series: Levels, row: int, index: int, limits: tuple[fl
         axes.plot(whisker, [height, height], color=colour, linewidth=2.0, alpha=0.55, zorder=3)
         axes.plot(level, height, marker=_DOT_MARKERS[index], markersize=5.5, color=colour, zorder=4)
         return
-    marker = ("x" if level < 0 else "D") if np.isinf(level) else ("<" if level < 0 else ">")
     inset = 0.02 * (high - low)
-    edge = low + inset if level < 0 else high - inset
+    side = -1.0 if level < low else 1.0
+    edge = low + inset if side < 0 else high - inset
+    marker = ("x" if side < 0 else "D") if np.isinf(level) else ("<" if side < 0 else ">")
     axes.plot(edge, height, marker=marker, markersize=5.5, color=colour, zorder=4)
     if np.isfinite(level):
         axes.annotate(
             power_of_ten(round(level)),
             (edge, height),
-            xytext=(6 if level < 0 else -6 - 26 * index, 0),
+            xytext=(-side * (6 + _DOT_LABEL_WIDTH * index), 0),
             textcoords="offset points",
-            ha="left" if level < 0 else "right",
+            ha="left" if side < 0 else "right",
             va="center",
             color=svg.LABEL,
             fontsize=_SMALL_FONT_SIZE,

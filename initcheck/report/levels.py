@@ -62,11 +62,12 @@ def measure_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
     found = []
     for path in trace_signal_paths(table, signal_layers):
         moments: dict[Direction, NDArray[np.float64]] = {"forward": path.forward, "backward": path.backward}
-        names = [str(path.keys[key]) for key in ("network", "initializer", "activation")]
+        network, initializer, activation = (str(path.keys[key]) for key in ("network", "initializer", "activation"))
         for direction in DIRECTIONS:
             with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
                 level = np.log10(moments[direction])
-            found.append(Levels(*names, direction, *_quantiles(level)))
+            middle, low, high = _quantiles(level)
+            found.append(Levels(network, initializer, activation, direction, middle, low, high))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ def write_not_measured(items: Sequence[NotMeasured]) -> Section:
         rows = tuple(
             Row(item.initializer, (Cell(item.activation), Cell(item.network), Cell(item.reason))) for item in items
         )
-        caption = prose("Asked for and not measured. Nothing is claimed about these.")
+        caption = prose("Not measured, and why. Nothing is claimed about these.")
         block = Table(caption, ("Initializer", "Activation", "Network", "Reason"), rows)
     else:
         block = Paragraph(prose("Everything that was asked for was measured."))

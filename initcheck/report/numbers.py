@@ -55,7 +55,8 @@ def format_number(value: float, digits: int = 3) -> str:
         return "infinite" if value > 0 else "minus infinite"
     if value == 0.0:
         return "0"
-    place = _exponent(value) - digits + 1
+    # Rounding can carry into the next power of ten: .00099 to one digit is .001.
+    place = _round(value, _exponent(value) - digits + 1).adjusted() - digits + 1
     return _write(value, place, _scientific_exponent(value, place))
 
 
@@ -102,7 +103,7 @@ def format_estimate(value: float, low: float, high: float) -> Estimate:
 
 
 def format_share(share: float) -> str:
-    """Write a share in per cent; tiny shares stay different from none: ``37 %``, ``0.5 %``, ``below 0.1 %``, ``0 %``."""
+    """Write a share in per cent; a tiny share is not none: ``37 %``, ``0.5 %``, ``below 0.1 %``, ``0 %``."""
     if math.isnan(share):
         return "no value"
     percent = 100.0 * share
@@ -131,6 +132,11 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def _round(value: float, place: int) -> Decimal:
+    """Round to the decimal place 10**place."""
+    return Decimal(round(Decimal(value).scaleb(-place))).scaleb(place)
+
+
 def _exponent(value: float) -> int:
     return math.floor(math.log10(abs(value)))
 
@@ -139,7 +145,7 @@ def _scientific_exponent(value: float, place: int) -> int | None:
     """Give the exponent of scientific notation, or None where plain digits read better."""
     if value == 0.0:
         return None if place > _SCIENTIFIC_BELOW - _MOST_DIGITS else place
-    exponent = _exponent(value)
+    exponent = _round(value, place).adjusted()
     return exponent if exponent >= _SCIENTIFIC_FROM or exponent < _SCIENTIFIC_BELOW else None
 
 

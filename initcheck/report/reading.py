@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from initcheck import schema
 from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN, THOUSANDFOLD
 from initcheck.report.document import Cell, Definitions, Details, Paragraph, Row, Section, Table, Text, code, prose
-from initcheck.report.numbers import count, format_number, format_share
+from initcheck.report.numbers import count, format_number
 
 _MARGIN = f"{100 * PRESERVING_MARGIN:.0f} %"
 _CRITICAL_DEPTH = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"
@@ -45,8 +45,8 @@ def write_guide() -> Section:
             "Gain",
             prose(
                 "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
-                "multiply: ten layers of gain 0.5 leave ", format_number(0.5**10, 1), " of the signal. The gain in the "
-                "tables is the mean factor over all layers, then over all seeds.",
+                "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is the "
+                "mean factor over all layers, then over all seeds.",
             ),
         ),
         (
@@ -70,11 +70,11 @@ def write_guide() -> Section:
         (
             "Preserves",
             prose(
-                f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two one-sided "
-                f"tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the signal by a "
-                f"factor {_FACTOR}. The rate judged is the typical one, the mean logarithm of the factors, over the "
-                "second half of the layers: where a signal ends says more about deeper networks than how it starts. "
-                "It can differ a little from the gain, which is a mean of the factors themselves.",
+                f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two "
+                f"one-sided tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the "
+                f"signal by a factor {_FACTOR}. The rate judged is the typical one, the mean logarithm of the factors, "
+                "over the second half of the layers: where a signal ends says more about deeper networks than how it "
+                "starts. It can differ a little from the gain, which is a mean of the factors themselves.",
             ),
         ),
         (
@@ -100,7 +100,7 @@ def write_guide() -> Section:
             "Differs between inputs",
             prose(
                 "The share of the last hidden layer's second moment that changes from one input to another. A signal "
-                f"can keep its size and forget what it was about; below {format_share(INDISTINGUISHABLE_SHARE)} the "
+                f"can keep its size and forget what it was about; below {100 * INDISTINGUISHABLE_SHARE:g} % the "
                 "report says that inputs become indistinguishable.",
             ),
         ),
@@ -147,7 +147,5 @@ def _fold(name: str, table: Table) -> Details:
 
 
 def _define(columns: Sequence[schema.Column], caption: Text) -> Table:
-    rows = tuple(
-        Row(column.name, (Cell(column.meaning), Cell(column.unit), Cell(column.dtype))) for column in columns
-    )
+    rows = tuple(Row(column.name, (Cell(column.meaning), Cell(column.unit), Cell(column.dtype))) for column in columns)
     return Table(caption, ("Column", "Meaning", "Unit", "Type"), rows)

@@ -12,7 +12,7 @@ from initcheck.report import markdown, palette, svg
 from initcheck.report.document import Block, Details, Document, Figure, Section, Text
 
 _TAGS = {"code": Markup("<code>{}</code>"), "strong": Markup("<strong>{}</strong>"), "plain": Markup("{}")}
-_BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_.])")
+_BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_])|(?<=\.)(?=[A-Za-z])")
 
 
 def render_html(document: Document) -> str:

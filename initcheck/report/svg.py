@@ -10,9 +10,12 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree
+
+import matplotlib
 
 from initcheck.report import palette
 from initcheck.report.document import Figure, Key, Panel
@@ -37,22 +40,24 @@ STAND_INS: Final[Mapping[str, str]] = {
     **{stand_in: f"var(--series-{index})" for index, stand_in in enumerate(SERIES)},
 }
 
-# Fixed so that the same study gives the same bytes: matplotlib salts the ids of clip paths and markers.
-SETTINGS: Final[dict[str, Any]] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "initcheck",
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so the layout does not depend on the machine
-    "font.size": 10.0,
-    "axes.linewidth": 0.8,
-    "path.simplify": False,
-    "text.parse_math": False,  # names are user input: a dollar sign is a dollar sign
-}
-
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
 _FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
 _SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
+
+
+@contextmanager
+def drawing_settings() -> Iterator[None]:
+    """Draw with matplotlib's defaults and the report's own settings, whatever the user's ``matplotlibrc`` says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rc("svg", fonttype="none", hashsalt="initcheck")  # text stays text; ids are the same in every run
+        matplotlib.rc("font", family="DejaVu Sans", size=10.0)  # comes with matplotlib: one layout on all machines
+        matplotlib.rc("text", parse_math=False)  # names are user input: a dollar sign is a dollar sign
+        matplotlib.rc("path", simplify=False)
+        matplotlib.rc("axes", linewidth=0.8)
+        yield
 
 
 def export_svg(drawing: Drawing, prefix: str, description: str) -> str:

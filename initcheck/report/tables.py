@@ -215,7 +215,7 @@ def make_kept_table(pairs: Sequence[Pair], caption: Text) -> Table:
         cells = [Cell(", ".join(kept) or "none", tone="kept" if kept else "", emphasis=bool(kept))]
         for direction in DIRECTIONS:
             one_way = [
-                pair.initializer
+                f"{pair.initializer} ({_flaw(pair)})" if pair.symmetric else pair.initializer
                 for pair in group
                 if not pair.keeps_size and pair.flows[direction].verdict == "preserves"
             ]
@@ -244,4 +244,4 @@ def summarise_counts(pairs: Sequence[Pair], direction: Direction) -> str:
     words = [pair.flows[direction].verdict for pair in pairs]
     known = {word: words.count(word) for word in dict.fromkeys([*sayings, *words]) if word in words}
     parts = [f"{sayings.get(word, word)} in {number:,}" for word, number in known.items()]
-    return f"the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"
+    return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy_twin
 import pandas as pd
 import pytest
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.measure import FUNCTIONAL_SEED
-from tests.probe import numpy_twin
 
 BATCH = 64
 OUTPUTS = 10

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import example_models as models
 import numpy as np
 import pytest
 
 from initcheck.errors import ModelError
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe
-from tests.probe import models
 
 
 def measure(build):
@@ -137,17 +137,15 @@ def test_a_layer_without_a_path_to_the_loss_has_no_gradient():
 
 def test_float16_overflow_is_a_state_to_report():
     keras = import_keras()
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(4, kernel_initializer=keras.initializers.Constant(300.0), dtype="mixed_float16", name="a"),
-            keras.layers.Dense(4, kernel_initializer=keras.initializers.Constant(300.0), dtype="mixed_float16", name="b"),
-        ]
-    )
+    large = keras.initializers.Constant(300.0)
+    layers = [
+        keras.layers.Dense(4, kernel_initializer=large, dtype="mixed_float16", name=name) for name in ("first", "second")
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
     rows = Probe(model, np.ones((3, 4), np.float32)).measure([0]).set_index("layer")
-    assert float(rows.loc["a", "nonfinite_fraction"]) == 0.0
-    assert float(rows.loc["b", "nonfinite_fraction"]) == 1.0
-    assert rows["activation_second_moment"].isna()["b"]
+    assert float(rows.loc["first", "nonfinite_fraction"]) == 0.0
+    assert float(rows.loc["second", "nonfinite_fraction"]) == 1.0
+    assert rows["activation_second_moment"].isna()["second"]
 
 
 def test_constant_samples_have_exactly_no_variance_across_the_batch():

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import textwrap
 
+import example_models as models
 import numpy as np
 import pytest
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe
-from tests.probe import models
 
 
 def snapshot(model):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import example_models as models
 import numpy as np
 import pytest
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.seeds import derive_seeds
-from tests.probe import models
 
 INITIALIZERS = (
     "zeros",
@@ -56,7 +56,9 @@ def test_the_weights_of_one_network_are_drawn_independently():
     drawn = RedrawPlan(build_two_layers("he_normal")).sample(range(50))
     first, second = np.asarray(drawn[0])[:, :, :6].ravel(), np.asarray(drawn[2])[:, :6, :6].ravel()
     correlation = np.corrcoef(first[: second.size], second[: first.size])[0, 1]
-    assert abs(correlation) < 5 / np.sqrt(min(first.size, second.size))  # 5 standard errors: 1 false alarm in 1.7 million
+    assert abs(correlation) < 5 / np.sqrt(
+        min(first.size, second.size)
+    )  # 5 standard errors: 1 false alarm in 1.7 million
 
 
 def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
@@ -124,11 +126,15 @@ def test_paths_do_not_depend_on_how_many_layers_keras_has_named_before():
     sequential = [models.build_sequential() for _ in range(2)]
     for model, inputs in sequential:
         model(inputs)
-    assert RedrawPlan(sequential[0][0]).paths == RedrawPlan(sequential[1][0]).paths == (
-        "dense/kernel",
-        "dense/bias",
-        "dense_1/kernel",
-        "dense_1/bias",
+    assert (
+        RedrawPlan(sequential[0][0]).paths
+        == RedrawPlan(sequential[1][0]).paths
+        == (
+            "dense/kernel",
+            "dense/bias",
+            "dense_1/kernel",
+            "dense_1/bias",
+        )
     )
 
 
@@ -156,3 +162,16 @@ def test_the_current_weights_are_measured_as_they_are():
     model = build_two_layers("he_normal")
     rows = Probe(model, np.ones((3, 6), np.float32)).measure_current().set_index("layer")
     assert float(rows.loc["first", "weight_norm"]) == pytest.approx(float(np.linalg.norm(model.weights[0])), rel=1e-6)
+
+
+def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
+    keras = import_keras()
+
+    def spread(shape, dtype=None):
+        return keras.random.normal(shape, stddev=3.0, dtype=dtype)
+
+    plan = RedrawPlan(keras.Sequential([keras.Input((30,)), keras.layers.Dense(30, kernel_initializer=spread)]))
+    drawn = np.asarray(plan.sample([0, 1])[0])
+    assert 2.5 < drawn.std() < 3.5
+    assert not np.array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(np.asarray(plan.sample([1])[0])[0], drawn[1])

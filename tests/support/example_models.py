@@ -26,7 +26,9 @@ def build_nested():
     """A functional model in a functional model, used twice."""
     keras = import_keras()
     inner_inputs = keras.Input((6,))
-    inner = keras.Model(inner_inputs, keras.layers.Dense(6, activation="relu", name="inside")(inner_inputs), name="block")
+    inner = keras.Model(
+        inner_inputs, keras.layers.Dense(6, activation="relu", name="inside")(inner_inputs), name="block"
+    )
     inputs = keras.Input((6,))
     return keras.Model(inputs, inner(inner(inputs))), np.ones((4, 6), np.float32)
 

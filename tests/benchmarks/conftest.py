@@ -1,0 +1,33 @@
+"""The table of ratios that a benchmark run ends with."""
+
+from __future__ import annotations
+
+import pytest
+
+ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = []
+
+
+@pytest.fixture
+def report_ratio(request, benchmark):
+    """Record a ratio in the benchmark's ``extra_info`` and print it at the end of the run."""
+
+    def report(name, estimate, limit=""):
+        benchmark.extra_info[name] = {"ratio": estimate.value, "low": estimate.low, "high": estimate.high}
+        figure = f"{estimate.value:6.2f}  [{estimate.low:.2f}, {estimate.high:.2f}]"
+        request.config.stash[ROWS].append((name, figure, limit))
+
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    terminalreporter.section("ratios, with 95 % intervals over rounds")
+    width = max(len(name) for name, _, _ in rows)
+    for name, figure, limit in rows:
+        terminalreporter.line(f"{name:{width}}  {figure}  {limit}")

@@ -1,0 +1,121 @@
+"""What a measurement costs: against the plain training step, and against the straightforward loop."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from interleaved import estimate_ratio, time_in_turns
+from straightforward import measure_straightforwardly
+
+from initcheck.initializers import InitializerSpec
+from initcheck.keras_runtime import import_keras
+from initcheck.networks import MlpSpec, NotebookSpec
+from initcheck.probe import Probe
+from initcheck.probe.measure import random_functional
+from initcheck.schema import QUANTITIES
+
+SEEDS = 16
+HE = InitializerSpec("HeNormal")
+DEEP = MlpSpec(initializer=HE, activation="relu", depth=20, width=256)
+SMALL = MlpSpec(initializer=HE, activation="relu", depth=10, width=64)
+NOTEBOOK = NotebookSpec(initializer=HE)
+
+
+class Candidates:
+    """The measured step of one network, and what it is compared with; each runs SEEDS replicates."""
+
+    def __init__(self, spec, batch_size):
+        import_keras()
+        import tensorflow as tf
+
+        shape = (batch_size, *spec.sample_shape)
+        self.spec = spec
+        self.inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        self.model = spec.build(spec.sample_shape, seed=0)
+        self.probe = Probe(self.model, self.inputs)
+        self.fixed = [tf.stack([weight.value] * SEEDS) for weight in self.model.weights]
+        self.derived = tf.constant(self.probe.plan.derive(range(SEEDS)))
+        self.batch = tf.constant(self.inputs)
+
+        @tf.function
+        def plain_step(batch):
+            with tf.GradientTape() as tape:
+                loss = random_functional(self.model([batch], training=True))
+            return tape.gradient(loss, [weight.value for weight in self.model.trainable_weights])
+
+        self._plain_step, self._draw_once = plain_step, tf.function(self.probe.plan.draw)
+
+    def plain(self):
+        for _ in range(SEEDS):
+            result = self._plain_step(self.batch)
+        return result[0].numpy()
+
+    def draw(self):
+        for row in range(SEEDS):
+            result = self._draw_once(self.derived[row])
+        return result[0].numpy()
+
+    def draw_and_plain(self):
+        self.draw()
+        self.plain()
+
+    def measured(self):
+        return self.probe.measure(range(SEEDS))
+
+    def measured_with_fixed_weights(self):
+        return self.probe.measure_weights(range(SEEDS), self.fixed)
+
+    def straightforward(self):
+        """One seed only: it is slow."""
+        return measure_straightforwardly(self.spec, self.inputs, seed=1)
+
+
+@cache
+def candidates(spec, batch_size):
+    return Candidates(spec, batch_size)
+
+
+def test_one_more_seed_costs_little_more_than_a_draw_and_a_plain_step(benchmark, report_ratio):
+    deep = candidates(DEEP, 256)
+    timed = time_in_turns({"measured": deep.measured, "draw + plain step": deep.draw_and_plain}, rounds=15)
+    ratio = estimate_ratio(timed["measured"], timed["draw + plain step"])
+    report_ratio("20 x 256: measured seed / (draw + plain step)", ratio, "at most 1.15")
+    benchmark.pedantic(deep.measured, rounds=3)
+    assert ratio.high <= 1.15
+
+
+def test_fixed_weights_cost_little_more_than_a_plain_step(benchmark, report_ratio):
+    deep = candidates(DEEP, 256)
+    timed = time_in_turns({"measured": deep.measured_with_fixed_weights, "plain step": deep.plain}, rounds=15)
+    ratio = estimate_ratio(timed["measured"], timed["plain step"])
+    report_ratio("20 x 256: measured, fixed weights / plain step", ratio, "at most 1.25")
+    benchmark.pedantic(deep.measured_with_fixed_weights, rounds=3)
+    assert ratio.high <= 1.25
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "batch_size", "least"),
+    [("20 x 256", DEEP, 256, 4.0), ("notebook", NOTEBOOK, 32, 8.0), ("10 x 64", SMALL, 256, 25.0)],
+    ids=["deep", "notebook", "small"],
+)
+def test_one_more_seed_is_faster_than_the_straightforward_loop(benchmark, report_ratio, name, spec, batch_size, least):
+    network = candidates(spec, batch_size)
+    timed = time_in_turns({"loop": network.straightforward, "measured": network.measured}, rounds=15)
+    ratio = estimate_ratio(timed["loop"] * SEEDS, timed["measured"])
+    report_ratio(f"{name}: straightforward loop / measured seed", ratio, f"at least {least:g}")
+    benchmark.pedantic(network.measured, rounds=3)
+    assert ratio.low >= least
+
+
+def test_the_straightforward_loop_measures_the_same():
+    """The loop is a fair opponent only if it measures the same network."""
+    network = candidates(SMALL, 256)
+    rows = network.measured().set_index(["seed", "layer"])
+    forward = [name for name in QUANTITIES if "gradient" not in name and name != "saturated_fraction"]
+    for layer, quantities in network.straightforward().items():
+        for quantity in forward:  # the loss is another random functional there
+            measured = float(rows.loc[(1, layer), quantity])
+            assert measured == pytest.approx(float(quantities[quantity]), rel=1e-4, abs=1e-6), (layer, quantity)
+        assert quantities["gradient_second_moment"] > 0

@@ -1,0 +1,161 @@
+"""The specification's seeds, its networks (each measured once a session) and the evidence shown at the end."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import numpy as np
+import pytest
+
+from initcheck.data import load_data
+from initcheck.initializers import InitializerSpec
+from initcheck.networks import MlpSpec
+from initcheck.probe import Probe
+
+OPTION = "--initcheck-seed"
+SPACING = 2**20
+"""Distance between the first seeds of two runs: more than any claim takes."""
+
+EVIDENCE = "evidence"
+DEPTH, WIDTH = 20, 256
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        OPTION,
+        default="0",
+        metavar="SEED",
+        help="seed of the specification: an integer (default 0), or 'random' for seeds that nobody has used before",
+    )
+
+
+def pytest_configure(config):
+    text = config.getoption(OPTION, default="0")
+    if text == "random":
+        # Stored, so that the workers of pytest-xdist, which are given the options, all use this number.
+        config.option.initcheck_seed = text = str(int.from_bytes(os.urandom(4), "little"))
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise pytest.UsageError(f"{OPTION} takes an integer from 0 to 9999999999, or 'random'. Received: {text!r}")
+
+
+def pytest_report_header(config):
+    base = config.getoption(OPTION, default="0")
+    return f"initcheck seed: {base} (repeat this run with {OPTION}={base})"
+
+
+def pytest_terminal_summary(terminalreporter):
+    # From the reports and not from memory: with pytest-xdist the tests ran in other processes.
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    rows = [
+        (report.nodeid.rpartition("::")[2], text)
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == EVIDENCE
+    ]
+    if rows:
+        terminalreporter.section("evidence")
+        for test, text in rows:
+            terminalreporter.line(f"{test}: {text}")
+
+
+@pytest.fixture(scope="session")
+def base_seed(request):
+    """The number that all seeds of the run derive from."""
+    return int(request.config.getoption(OPTION, default="0"))
+
+
+@pytest.fixture(scope="session")
+def take_seeds(base_seed):
+    """The one source of seeds: 0, 1, 2, ... by default."""
+
+    def take(count):
+        assert count < SPACING
+        return range(base_seed * SPACING, base_seed * SPACING + count)
+
+    return take
+
+
+@pytest.fixture
+def record(record_property):
+    """Record a judgement, and what was planned, in the report and in the list at the end of the run."""
+
+    def record(judgement, subject="", **facts):
+        figures = judgement.figures | facts
+        for name, value in figures.items():
+            record_property(f"{subject} {name}".strip(), value)
+        told = ", ".join(f"{name} {_format(value)}" for name, value in figures.items())
+        record_property(EVIDENCE, f"{subject + ': ' if subject else ''}{judgement.verdict}; {told}")
+        return judgement
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def sample(base_seed):
+    """The one sample that goes through every deep network, of unit second moment.
+
+    One sample and not a batch: its law is exact at any width, whatever the sample, while the samples of a batch
+    grow alike with depth and so add next to no information.
+    """
+    x = load_data("gaussian", batch_size=1, seed=base_seed, sample_shape=(WIDTH,)).x
+    return (x / np.sqrt(np.mean(np.square(x, dtype=np.float64)))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def measure(take_seeds, sample):
+    """Measure a deep plain network, 20 layers of 256 units, over seeds. The same request is measured once."""
+
+    @cache
+    def measure(initializer, activation, seeds, scale=1.0):
+        return Measured(probe_deep(initializer, activation, sample * np.float32(scale)).measure(take_seeds(seeds)))
+
+    return measure
+
+
+def probe_deep(initializer: InitializerSpec, activation: str, x: np.ndarray) -> Probe:
+    spec = MlpSpec(initializer=initializer, activation=activation, depth=DEPTH, width=WIDTH)
+    return Probe(spec.build(spec.sample_shape, seed=0), x)
+
+
+class Measured:
+    """Second moments of a deep network, of shape [seeds, layers], taken from the measurement table."""
+
+    def __init__(self, table):
+        layers = [f"hidden_{number:02d}" for number in range(1, DEPTH + 1)]
+
+        def pivot(column, names):
+            return table.pivot(index="seed", columns="layer", values=column)[names].to_numpy(np.float64, na_value=np.nan)
+
+        self.after = pivot("activation_second_moment", ["input", *layers])
+        before = pivot("preactivation_second_moment", layers)
+        # A linear layer has no activation function to precede: its output is z.
+        self.before = np.where(np.isnan(before), self.after[:, 1:], before)
+        self.gradient = pivot("gradient_second_moment", layers)
+
+    @property
+    def forward_ratios(self):
+        """q_{l+1} / q_l, from the first hidden layer on: the step from the input has no activation function in it."""
+        return self.before[:, 1:] / self.before[:, :-1]
+
+    @property
+    def backward_ratios(self):
+        """g_l / g_{l+1}, in the direction of travel: from the last hidden layer down."""
+        return (self.gradient[:, :-1] / self.gradient[:, 1:])[:, ::-1]
+
+    @property
+    def forward_increments(self):
+        """ln M_{l+1} / M_l of the outputs, from the input on."""
+        return np.diff(np.log(self.after), axis=1)
+
+    @property
+    def backward_increments(self):
+        """ln g_l / g_{l+1}."""
+        return np.log(self.backward_ratios)
+
+
+def _format(value):
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_format, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
