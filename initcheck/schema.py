@@ -170,7 +170,7 @@ SUMMARY_COLUMNS: Final = (
     *(column for column in KEY_COLUMNS if column.name != "seed"),
     _column("key", "seeds", "Int64", "1", "number of seeds"),
     *_direction("forward", "second moment of the pre-activation", "from the input to the output"),
-    *_direction("backward", "second moment of dL/dz", "from the output to the input"),
+    *_direction("backward", "squared norm of one sample's dL/dz", "from the output to the input"),
     _column(
         "forward",
         "batch_variance_share",

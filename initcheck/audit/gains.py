@@ -1,7 +1,10 @@
 """How a signal changes from layer to layer in one direction of travel.
 
-Let v_0, v_1, ..., v_T be the second moments along the way: q of the hidden layers from the input to the output, or g
-(of dL/dz) from the output to the input. Step j has the ratio r_j = v_{j+1} / v_j. Two means of it are taken, since
+Let v_0, v_1, ..., v_T be what is followed along the way: q, the second moment of the hidden layers, from the input to
+the output; or g, the squared norm of one sample's dL/dz, from the output to the input. The norm and not the moment of
+single units: it is what an initializer that scales with fan_in preserves through layers of any width, whereas the
+moment falls wherever a layer is wider than the next one, in a healthy network as well. In layers of equal width the two
+gains are the same. Step j has the ratio r_j = v_{j+1} / v_j. Two means of it are taken, since
 they answer two questions.
 
 The *gain* is the mean over seeds of the arithmetic mean over steps of r_j. For He initialization and ReLU its
@@ -31,7 +34,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.audit.verdicts import PRESERVING_MARGIN, THOUSANDFOLD, DirectionVerdict
+from initcheck.audit.verdicts import PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD, DirectionVerdict
 from initcheck.errors import UsageError
 from initcheck.inference import Estimate, estimate_mean, test_equivalence
 
@@ -76,8 +79,9 @@ def measure_travel(moments: NDArray[np.float64], *, margin: float = PRESERVING_M
     One such seed is enough, since a mean log gain over seeds with one dead network among them is minus infinity. Where
     seeds differ in what cut them short, the first of this list decides.
 
-    Otherwise the log gain of the second half decides, by an equivalence test over seeds (TOST) against
-    +- ln(1 + margin): ``preserves`` if it is shown to lie within; ``vanishes`` or ``explodes`` if its 1 - 2 alpha
+    Otherwise the log gain of the second half decides, by an equivalence test over seeds (TOST) against a limit of
+    ln(1 + margin), or ln(PRESERVED_FACTOR) / steps if that is more: a network of three layers that halves its signal
+    once has not lost it. ``preserves`` if it is shown to lie within; ``vanishes`` or ``explodes`` if its 1 - 2 alpha
     interval lies entirely below or above; else ``inconclusive``. The second half, since a signal that settles says
     more about greater depth by where it ends than by how it starts. A power law (tanh at gain 1: q_l ~ 1 / (2l)) slows
     down so that it passes in deep networks; its loss is in ``first_half`` and ``log_gain``.
@@ -118,7 +122,8 @@ def measure_travel(moments: NDArray[np.float64], *, margin: float = PRESERVING_M
     gain = replace(gain, low=float(np.maximum(gain.low, 0.0)))
     log_gain = estimate_mean(_average_steps(logs))
     second_half = estimate_mean(second_logs)
-    rate_verdict = _judge_rate(second_logs, math.log1p(margin), alpha)
+    limit = max(math.log1p(margin), math.log(PRESERVED_FACTOR) / max(steps, 1))
+    rate_verdict = _judge_rate(second_logs, limit, alpha)
     return Travel(
         gain=gain,
         log_gain=log_gain,

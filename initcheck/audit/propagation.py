@@ -26,9 +26,9 @@ def summarize_propagation(
     """Summarize how the signal travels, forward and backward, with an interval over seeds.
 
     Followed are q, the second moment of the pre-activation (of the output, in layers without one), along the hidden
-    layers from the input to the output, and g, the second moment of dL/dz, the other way. The step from the input to
-    the first hidden layer does not count: no activation function stands before it. How gains and verdicts are defined
-    is told in :func:`initcheck.audit.gains.measure_travel`.
+    layers from the input to the output, and g, the squared norm of one sample's dL/dz, the other way. The step from
+    the input to the first hidden layer does not count: no activation function stands before it. How gains and verdicts
+    are defined is told in :func:`initcheck.audit.gains.measure_travel`.
 
     Args:
         table: a measurement table (``schema.MEASUREMENT_COLUMNS``), its rows in any order. Only the keys, the site and

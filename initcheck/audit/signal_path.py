@@ -26,7 +26,7 @@ _QUANTITIES: Final = (
     "preactivation_second_moment",
     "activation_second_moment",
     "activation_batch_variance",
-    "gradient_second_moment",
+    "gradient_norm",
     "weight_gradient_norm",
     "weight_variance",
     "nonfinite_fraction",
@@ -38,7 +38,7 @@ _SITE: Final = ("layer", "call", "position")
 _OVERFLOW_TRACES: Final = (
     "preactivation_second_moment",
     "activation_second_moment",
-    "gradient_second_moment",
+    "gradient_norm",
     "weight_gradient_norm",
 )
 
@@ -54,7 +54,7 @@ class SignalPath:
         seeds: number of seeds.
         forward: q by seed and layer, from the input to the output, shape [seeds, layers]: the second moment of the
             pre-activation where the layer has one, else of its output. ``inf`` marks overflow, NaN no measurement.
-        backward: g, the second moment of dL/dz (or of dL/dh) in the same order and with the same marks.
+        backward: g, the squared norm of one sample's dL/dz (or dL/dh), in the same order and with the same marks.
         batch_variance_share: activation_batch_variance / activation_second_moment of the last layer, by seed.
         dead_fraction: of the last layer, by seed.
         saturated_fraction: of the last layer, by seed.
@@ -140,7 +140,7 @@ class _Sites:
             keys=keys,
             seeds=len(seeds),
             forward=_mark_overflow(self._follow_signal(path), overflowed),
-            backward=_mark_overflow(self._quantity["gradient_second_moment"][path], overflowed),
+            backward=_mark_overflow(np.square(self._quantity["gradient_norm"][path]), overflowed),
             batch_variance_share=share,
             dead_fraction=self._quantity["dead_fraction"][last],
             saturated_fraction=self._quantity["saturated_fraction"][last],

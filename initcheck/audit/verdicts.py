@@ -15,6 +15,12 @@ networks are built. The margin must also be wider than what finite width does to
 units lose 5 / (2n) in the logarithm, which is 1 % at 256 units and the whole margin at 51 (Hanin and Rolnick 2018).
 """
 
+PRESERVED_FACTOR: Final = 2.0
+"""In a network of few layers, a signal that changes by less than this factor in all counts as preserved.
+
+It is the more lenient of the two limits up to 14 steps (1.05^14 = 2).
+"""
+
 THOUSANDFOLD: Final = math.log(1000.0)
 """The change of the signal, in nats, that `*_layers_until_thousandth` counts layers to."""
 

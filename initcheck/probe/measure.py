@@ -223,7 +223,8 @@ class Probe:
         columns["batch_size"] = np.full(len(quantities), self._batch_size)
         rows = np.tile(np.arange(len(sites)), len(seeds))
         for column in SITE_COLUMNS:
-            by_site = pd.Series([getattr(site, column.name) for site in sites]).astype(column.dtype)
+            dtype: Any = column.dtype
+            by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
             columns[column.name] = by_site.array.take(rows)
         return tabulate(columns, len(quantities))
 

@@ -160,9 +160,9 @@ class RedrawPlan:
 @cache
 def _given_seed_class() -> Any:
     """Make the class of a seed generator that hands out the state it was given, as an integer seed does."""
-    keras = import_keras()
+    generator: Any = import_keras().random.SeedGenerator
 
-    class GivenSeed(keras.random.SeedGenerator):  # type: ignore[misc]
+    class GivenSeed(generator):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(seed=0)
             self.given: Any = None

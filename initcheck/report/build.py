@@ -10,12 +10,12 @@ from initcheck.audit.verdicts import PRESERVING_MARGIN
 from initcheck.record import NotMeasured, StudyRecord
 from initcheck.report import figures, palette
 from initcheck.report.answer import write_answer
-from initcheck.report.document import Block, Document, Figure, Paragraph, Scale, Section, code, prose
+from initcheck.report.document import Block, Document, Figure, Paragraph, Scale, Section, code, listed, prose
 from initcheck.report.levels import DIRECTIONS, Direction, Levels, measure_levels
 from initcheck.report.method import write_method, write_not_measured
 from initcheck.report.pairs import Pair, read_pairs
 from initcheck.report.reading import write_column_definitions, write_guide
-from initcheck.report.tables import group_verdicts, make_heat_map, names_in_order
+from initcheck.report.tables import find_twins, group_verdicts, make_heat_map, names_in_order
 
 _NEUTRAL_FACTOR = 1.0 + PRESERVING_MARGIN
 _LONG_TABLE = 24
@@ -86,8 +86,8 @@ def _remark_on_widths(study: StudyRecord, network: str) -> tuple[Paragraph, ...]
         return ()
     text = (
         f"Its hidden layers have {', '.join(widths[:-1])} and {widths[-1]} units. Where the width changes, weights "
-        "that keep the size of the signal going forward do not keep the size of the gradient per unit, nor the other way "
-        "round: the one depends on the number of inputs of a layer, the other on the number of its outputs."
+        "that keep the size of the signal going forward do not keep the size of the gradient per unit, nor the other "
+        "way round: the one depends on the number of inputs of a layer, the other on the number of its outputs."
     )
     return (Paragraph(prose(text)),)
 
@@ -108,6 +108,15 @@ def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], netw
     for direction in DIRECTIONS:
         caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_COURSE[direction]}.")
         blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
+    blocks += [
+        Paragraph(
+            prose(
+                listed(twins), " have the same figures to the last bit: on this network they draw the same weights from "
+                "the same seeds. Their rows are one measurement, not several that agree.",
+            )
+        )
+        for twins in find_twins(pairs)
+    ]  # fmt: skip
     return Section(f"{anchor}-gains", "Gain per layer, at a glance", tuple(blocks))
 
 

@@ -51,12 +51,12 @@ def strong(text: str) -> Span:
     return Span(text, "strong")
 
 
-def listed(names: list[str] | tuple[str, ...], *, last: str = "and") -> Text:
+def listed(names: tuple[str, ...]) -> Text:
     """Join names into a readable list of code spans: ``a``, ``b`` and ``c``."""
     spans: list[Span] = []
     for index, name in enumerate(names):
         if index:
-            spans.append(Span(f" {last} " if index == len(names) - 1 else ", "))
+            spans.append(Span(" and " if index == len(names) - 1 else ", "))
         spans.append(code(name))
     return tuple(spans)
 

@@ -45,8 +45,8 @@ def write_guide() -> Section:
             "Gain",
             prose(
                 "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
-                "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is the "
-                "mean factor over all layers, then over all seeds.",
+                "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is "
+                "the mean factor over all layers, then over all seeds.",
             ),
         ),
         (
@@ -138,12 +138,16 @@ def write_column_definitions() -> Section:
     return Section(
         "columns",
         "What the columns mean",
-        (introduction, _fold("summary.csv", summary), _fold("measurements.csv and measurements.parquet", measurements)),
+        (
+            introduction,
+            _fold(prose(code("summary.csv")), summary),
+            _fold(prose(code("measurements.csv"), " and ", code("measurements.parquet")), measurements),
+        ),
     )
 
 
-def _fold(name: str, table: Table) -> Details:
-    return Details(prose(code(name), f": {count(len(table.rows), 'column')}"), (table,))
+def _fold(files: Text, table: Table) -> Details:
+    return Details(prose(files, f": {count(len(table.rows), 'column')}"), (table,))
 
 
 def _define(columns: Sequence[schema.Column], caption: Text) -> Table:

@@ -156,7 +156,7 @@ def compose_file(figure: Figure) -> str:
     parts: list[str] = []
     left, top = gap, gap
     for key in figure.keys:
-        needed = 48 + 7 * len(key.label)
+        needed = 64 + 7 * len(key.label)  # the sample, a gap, and the label at its usual width
         if left > gap and left + needed > width:
             left, top = gap, top + heading
         parts.append(f'<g transform="translate({left} {top})">{key.svg}</g>')

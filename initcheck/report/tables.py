@@ -111,6 +111,29 @@ def _gain_cell(pair: Pair, direction: Direction, margin: float) -> Cell:
     return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
 
 
+def find_twins(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
+    """Find initializers that were measured on the same weights.
+
+    Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
+    same variance. Equal rows would then pass for independent confirmations.
+
+    Args:
+        pairs: the pairs of one network.
+
+    Returns:
+        Groups of two or more initializers whose gains and intervals are equal to the last bit under every activation.
+    """
+    rows: dict[str, list[object]] = {}
+    for pair in pairs:
+        figures = [(flow.gain, flow.low, flow.high) for flow in pair.flows.values()]
+        if all(math.isfinite(gain) and low < high for gain, low, high in figures):
+            rows.setdefault(pair.initializer, []).append((pair.activation, figures))
+    groups: dict[str, list[str]] = {}
+    for initializer, row in rows.items():
+        groups.setdefault(repr(row), []).append(initializer)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
 def make_verdict_table(pairs: Sequence[Pair], caption: Text) -> Table:
     """Make the table with the verdict of each pair in words.
 

@@ -39,7 +39,7 @@ def build_table(
         shared = {**KEYS, **keys, "seed": seed, "call": 0}
         rows.append(
             {**shared, "layer": "input", "position": 0, "kind": "Input", "activation_second_moment": 1.0}
-            | {"nonfinite_fraction": 0.0, "gradient_second_moment": 1.0}
+            | {"nonfinite_fraction": 0.0, "gradient_norm": 1.0}
         )
         for number in range(count):
             moment = forward[seed, number]
@@ -55,14 +55,14 @@ def build_table(
                     "nonfinite_fraction": 0.0,
                     "dead_fraction": 0.125,
                     "saturated_fraction": np.nan,
-                    "gradient_second_moment": backward[seed, number],
+                    "gradient_norm": np.sqrt(backward[seed, number]),
                     "weight_gradient_norm": 1.0,
                     "weight_variance": 0.02,
                 }
             )
         rows.append(
             {**shared, "layer": "head", "position": count + 1, "kind": "Dense", "weight_variance": 0.01}
-            | {"activation_second_moment": 1.0, "nonfinite_fraction": 0.0, "gradient_second_moment": 1.0}
+            | {"activation_second_moment": 1.0, "nonfinite_fraction": 0.0, "gradient_norm": 1.0}
         )
     columns = {column.name: column.dtype for column in schema.MEASUREMENT_COLUMNS}
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -78,7 +78,7 @@ class TestErrorRates:
     def test_a_rate_at_the_margin_is_called_preserved_no_more_often_than_alpha(self, sign: int) -> None:
         runs, alpha = 1500, 0.05
         rng = np.random.default_rng(15 + sign)
-        increments = rng.normal(sign * math.log(1.05), 0.1, (runs, 8, 12))
+        increments = rng.normal(sign * math.log(1.05), 0.1, (runs, 8, 20))
         moments = np.exp(np.cumsum(increments, axis=2))
         verdicts = [measure_travel(run, alpha=alpha).verdict for run in moments]
         assert np.mean([verdict == "preserves" for verdict in verdicts]) <= alpha + allow(alpha, runs)
@@ -86,7 +86,7 @@ class TestErrorRates:
         claimed = np.mean([verdict in ("vanishes", "explodes") for verdict in verdicts])
         assert claimed <= alpha + allow(alpha, runs)
         # Negative control: the same spread around a rate of 0 is mostly called preserved.
-        centred = moments * np.exp(-sign * math.log(1.05) * np.arange(1, 13))
+        centred = moments * np.exp(-sign * math.log(1.05) * np.arange(1, 21))
         assert np.mean([measure_travel(run).verdict == "preserves" for run in centred[:300]]) > 0.5
 
     @pytest.mark.parametrize("direction", [0, 1])

@@ -136,7 +136,7 @@ class TestRefusals:
     ) -> None:
         self.refuse(make_table(decay(1.0, 5)), "each once", {"mlp": path})
 
-    @pytest.mark.parametrize("column", ["position", "seed", "gradient_second_moment", "initializer"])
+    @pytest.mark.parametrize("column", ["position", "seed", "gradient_norm", "initializer"])
     def test_a_missing_column_is_named(self, make_table: MakeTable, column: str) -> None:
         self.refuse(make_table(decay(1.0, 5)).drop(columns=column), f"lacks the columns {column}")
 

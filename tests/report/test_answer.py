@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from simulated_study import change_summary
+from simulated_study import change_summary, make_study
 
 from initcheck.record import NotMeasured, StudyRecord
 from initcheck.report.build import build_document
-from initcheck.report.document import Bullets, Section, Table
+from initcheck.report.document import Bullets, Paragraph, Section, Table
 from initcheck.report.pairs import Pair, read_pairs
-from initcheck.report.tables import tally
+from initcheck.report.tables import find_twins, tally
 
 HE_RELU = ("HeNormal", "relu")
 
@@ -127,6 +127,18 @@ def test_pairs_are_told_in_the_order_in_which_they_were_measured(small_study: Ca
     pairs = read_pairs(study.summary, study.table)
     assert [pair.initializer for pair in pairs[::2]] == ["Zeros", "HeNormal", "GlorotUniform"]
     assert [pair.activation for pair in pairs[:2]] == ["tanh", "relu"]
+
+
+def test_initializers_that_drew_the_same_weights_are_not_passed_off_as_several(small_study: Callable[..., StudyRecord]):
+    study = small_study(("HeNormal", "HeUniform", "Zeros"), ("relu", "tanh"))
+    assert find_twins(read_pairs(study.summary, study.table)) == ()
+    table = study.table[study.table["initializer"] == "HeNormal"]
+    both = pd.concat([table, table.assign(initializer=pd.array(["Twin"] * len(table), dtype="string"))])
+    twins = make_study(both, {"mlp": 6})
+    assert find_twins(read_pairs(twins.summary, twins.table)) == (("HeNormal", "Twin"),)
+    gains = build_document(twins).sections[2].sections[0].blocks[-1]
+    assert isinstance(gains, Paragraph)
+    assert "".join(span.text for span in gains.text).startswith("HeNormal and Twin have the same figures")
 
 
 def test_a_network_of_one_layer_has_no_rate_and_says_so(small_study: Callable[..., StudyRecord]):

@@ -126,7 +126,9 @@ class Measured:
         layers = [f"hidden_{number:02d}" for number in range(1, DEPTH + 1)]
 
         def pivot(column, names):
-            return table.pivot(index="seed", columns="layer", values=column)[names].to_numpy(np.float64, na_value=np.nan)
+            return table.pivot(index="seed", columns="layer", values=column)[names].to_numpy(
+                np.float64, na_value=np.nan
+            )
 
         self.after = pivot("activation_second_moment", ["input", *layers])
         before = pivot("preactivation_second_moment", layers)
