@@ -237,7 +237,7 @@ class _Measurement:
 
     def _probe(self, initializer: InitializerSpec, activation: str) -> Probe:
         if activation not in self._probes:
-            self._probes[activation] = Probe(self._build(initializer, activation), [self._task.batch.x])
+            self._probes[activation] = Probe(self._build(initializer, activation), self._task.batch.x)
         return self._probes[activation]
 
     def _label(self, table: pd.DataFrame, initializer: InitializerSpec, activation: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         # Not click's own main: it turns a broken pipe into exit code 1, which means a finding here.
-        with command_line.make_context("initcheck", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        whole = shlex.join(["initcheck", *words])
+        with command_line.make_context("initcheck", words, obj=whole) as context:
             command_line.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:

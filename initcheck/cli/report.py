@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -59,7 +57,9 @@ _FEWEST_SEEDS = 2
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.pass_obj
 def report(
+    command_line: str,
     out: Path,
     networks: tuple[str, ...],
     initializers: tuple[str, ...],
@@ -86,7 +86,7 @@ def report(
     check_writable(out)
 
     # Imported only now: these bring Keras and pandas along.
-    from initcheck.report import write_report
+    from initcheck.report import summary_json, write_report
     from initcheck.study import StudyOptions, run_study
 
     options = StudyOptions(
@@ -98,13 +98,13 @@ def report(
         batch_size=batch_size,
         seeds=tuple(range(first_seed, first_seed + seeds)),
         data=data,
-        command_line=shlex.join(["initcheck", *sys.argv[1:]]),
+        command_line=command_line,
     )
     with show_progress(quiet=quiet) as progress:
         study = run_study(options, progress=progress)
     paths = write_report(study, out)
     if as_json:
-        click.echo(study.summary.to_json(orient="records", indent=2))
+        click.echo(summary_json(study.summary))
     elif not quiet:
         for path in paths:
             click.echo(f"wrote {path}", err=True)

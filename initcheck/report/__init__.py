@@ -7,10 +7,10 @@ from pathlib import Path
 from initcheck.output import publish_files
 from initcheck.record import StudyRecord
 from initcheck.report.build import build_document
-from initcheck.report.export import measurements_csv, measurements_parquet, summary_csv
+from initcheck.report.export import measurements_csv, measurements_parquet, summary_csv, summary_json
 from initcheck.report.render import render_html, render_markdown, render_pictures
 
-__all__ = ["write_report"]
+__all__ = ["summary_json", "write_report"]
 
 
 def write_report(study: StudyRecord, out: Path) -> list[Path]:

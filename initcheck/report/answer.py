@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
-from initcheck.audit.verdicts import PRESERVING_MARGIN
+from initcheck.audit.verdicts import PRESERVED_FACTOR, PRESERVING_MARGIN
 from initcheck.record import StudyRecord
 from initcheck.report.document import Block, Bullets, Cell, Paragraph, Row, Section, Table, Text, code, prose, strong
 from initcheck.report.levels import DIRECTIONS
@@ -81,7 +82,7 @@ def _count_verdicts(pairs: Sequence[Pair], missing: int) -> list[Text]:
         prose(
             strong(f"{kept} of {count(len(pairs), 'pair')}"),
             f" {'keeps' if kept == 1 else 'keep'} the signal in both directions: its size changes by less than ",
-            f"{100 * PRESERVING_MARGIN:.0f} % a layer, and the last layer still tells inputs apart.",
+            f"{_say_margin(pairs)}, and the last layer still tells inputs apart.",
         ),
         *(prose(strong(way.capitalize()), f", {summarise_counts(pairs, way)}.") for way in DIRECTIONS),
     ]
@@ -107,6 +108,14 @@ def _count_verdicts(pairs: Sequence[Pair], missing: int) -> list[Text]:
             prose(f"Not everything was measured: {entries} listed, with the reason, under “What was not measured”.")
         )
     return lines
+
+
+def _say_margin(pairs: Sequence[Pair]) -> str:
+    """Say which of the verdicts' two limits holds on a network of this depth."""
+    steps = max((flow.steps for pair in pairs for flow in pair.flows.values()), default=0)
+    if steps * math.log1p(PRESERVING_MARGIN) < math.log(PRESERVED_FACTOR):
+        return f"a factor {PRESERVED_FACTOR:g} in all"
+    return f"{100 * PRESERVING_MARGIN:.0f} % a layer"
 
 
 def _tell_headlines(pairs: Sequence[Pair]) -> Table:

@@ -73,23 +73,7 @@ def _write_network(
     introduction = Paragraph(
         prose(description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples.")
     )
-    remarks = _remark_on_widths(study, network)
-    return Section(anchor, f"The network {network}", (introduction, *remarks), tuple(parts))
-
-
-def _remark_on_widths(study: StudyRecord, network: str) -> tuple[Paragraph, ...]:
-    """Explain what a change of width does, on networks that have one."""
-    rows = study.table[study.table["network"] == network].drop_duplicates("layer").set_index("layer")
-    units = rows["units"].reindex(list(study.signal_layers[network])).dropna()
-    widths = [f"{width:,}" for width in units]
-    if len(set(widths)) < 2:
-        return ()
-    text = (
-        f"Its hidden layers have {', '.join(widths[:-1])} and {widths[-1]} units. Where the width changes, weights "
-        "that keep the size of the signal going forward do not keep the size of the gradient per unit, nor the other "
-        "way round: the one depends on the number of inputs of a layer, the other on the number of its outputs."
-    )
-    return (Paragraph(prose(text)),)
+    return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
 
 
 def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
@@ -111,12 +95,13 @@ def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], netw
     blocks += [
         Paragraph(
             prose(
-                listed(twins), " have the same figures to the last bit: on this network they draw the same weights from "
-                "the same seeds. Their rows are one measurement, not several that agree.",
+                listed(twins),
+                " have the same figures to the last bit: on this network they draw the same weights from the same "
+                "seeds. Their rows are one measurement, not several that agree.",
             )
         )
         for twins in find_twins(pairs)
-    ]  # fmt: skip
+    ]
     return Section(f"{anchor}-gains", "Gain per layer, at a glance", tuple(blocks))
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from initcheck import schema
 
@@ -30,6 +34,24 @@ def measurements_parquet(table: DataFrame) -> bytes:
 def summary_csv(summary: DataFrame) -> bytes:
     """Write the summary as CSV, sorted by its keys, nulls empty, floats in full."""
     return _write_csv(_conform(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER))
+
+
+def summary_json(summary: DataFrame) -> str:
+    """Write the summary as a JSON list of objects, sorted by its keys, floats in full.
+
+    JSON knows no infinity: it is written as the string "inf" or "-inf". Nulls are null.
+    """
+    rows = _conform(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER).astype(object)
+    records = [{name: _json_value(value) for name, value in row.items()} for row in rows.to_dict(orient="records")]
+    return json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _json_value(value: Any) -> str | int | float | bool | None:
+    if pd.isna(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return value  # type: ignore[no-any-return]
 
 
 def _conform(frame: DataFrame, columns: Sequence[schema.Column], order: list[str]) -> DataFrame:

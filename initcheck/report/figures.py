@@ -47,7 +47,7 @@ _DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are sh
 _DOT_MARGIN: Final = 0.8
 _DOT_LABEL_WIDTH: Final = 26
 _DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
-_QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "second moment of dL/dz"}
+_QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "squared norm of dL/dz"}
 _FLOW: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
 
 

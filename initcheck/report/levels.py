@@ -1,6 +1,7 @@
 """From the measurement table to the level of the signal at each layer, over seeds.
 
-A level is the base-10 logarithm of a second moment. Minus infinity (the signal is exactly zero) and plus infinity
+A level is the base-10 logarithm of what the verdicts follow: the second moment of z going forward, the squared norm of
+one sample's dL/dz going backward. Minus infinity (the signal is exactly zero) and plus infinity
 (it left the range of floating-point numbers) are levels like others: quantiles over seeds take them as the smallest and
 largest value. A level is NaN only where it was not measured.
 """

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from initcheck import schema
-from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN, THOUSANDFOLD
+from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD
 from initcheck.report.document import Cell, Definitions, Details, Paragraph, Row, Section, Table, Text, code, prose
 from initcheck.report.numbers import count, format_number
 
@@ -53,8 +53,10 @@ def write_guide() -> Section:
             "Forward and backward",
             prose(
                 "Forward, the input travels to the output. Backward, the gradient travels from the output to the "
-                "input: its size is the second moment of ", code("dL/dz"), ", how strongly the loss ", code("L"),
-                " reacts to each pre-activation. Weights learn only where a gradient arrives, so both must survive.",
+                "input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how strongly "
+                "the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean over "
+                "units, because it can be kept through layers of different widths. Weights learn only where a gradient "
+                "arrives, so both directions must survive.",
             ),
         ),
         (
@@ -72,15 +74,17 @@ def write_guide() -> Section:
             prose(
                 f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two "
                 f"one-sided tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the "
-                f"signal by a factor {_FACTOR}. The rate judged is the typical one, the mean logarithm of the factors, "
-                "over the second half of the layers: where a signal ends says more about deeper networks than how it "
-                "starts. It can differ a little from the gain, which is a mean of the factors themselves.",
+                f"signal by a factor {_FACTOR}. In a network of few layers it is enough that the signal changes by "
+                f"less than a factor {PRESERVED_FACTOR:g} in all. The rate judged is the typical one, the mean "
+                "logarithm of the factors, over the second half of the layers: where a signal ends says more about "
+                "deeper networks than how it starts. It can differ a little from the gain, which is a mean of the "
+                "factors themselves.",
             ),
         ),
         (
             "Vanishes, explodes",
             prose(
-                f"That rate is shown to lie below, or above, the margin of {_MARGIN}; or the signal faded until it was "
+                "That rate is shown to lie below, or above, that margin; or the signal faded until it was "
                 "exactly zero, or grew beyond the largest number.",
             ),
         ),

@@ -23,6 +23,11 @@ def report_ratio(request, benchmark):
     return report
 
 
+def pytest_benchmark_update_machine_info(config, machine_info):
+    """Keep the name of the machine out of the results: they are committed."""
+    machine_info.pop("node", None)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[ROWS]
     if not rows:

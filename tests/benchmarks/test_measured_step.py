@@ -42,7 +42,7 @@ class Candidates:
         @tf.function
         def plain_step(batch):
             with tf.GradientTape() as tape:
-                loss = random_functional(self.model([batch], training=True))
+                loss = random_functional(self.model(batch, training=True))
             return tape.gradient(loss, [weight.value for weight in self.model.trainable_weights])
 
         self._plain_step, self._draw_once = plain_step, tf.function(self.probe.plan.draw)

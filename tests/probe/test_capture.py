@@ -139,7 +139,8 @@ def test_float16_overflow_is_a_state_to_report():
     keras = import_keras()
     large = keras.initializers.Constant(300.0)
     layers = [
-        keras.layers.Dense(4, kernel_initializer=large, dtype="mixed_float16", name=name) for name in ("first", "second")
+        keras.layers.Dense(4, kernel_initializer=large, dtype="mixed_float16", name=name)
+        for name in ("first", "second")
     ]
     model = keras.Sequential([keras.Input((4,)), *layers])
     rows = Probe(model, np.ones((3, 4), np.float32)).measure([0]).set_index("layer")

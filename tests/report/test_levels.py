@@ -21,10 +21,12 @@ def test_the_median_of_an_odd_number_of_seeds_is_the_middle_level(small_study: C
     table = study.table[study.table["seed"] < 5]
     for direction, column in (
         ("forward", "preactivation_second_moment"),
-        ("backward", "gradient_second_moment"),
+        ("backward", "gradient_norm"),
     ):
         expected = np.log10(table.pivot(index="seed", columns="position", values=column).astype(float)).median()
-        np.testing.assert_allclose(_by_direction(study, table)[direction].middle, expected.to_numpy(), rtol=1e-12)
+        power = 2.0 if column == "gradient_norm" else 1.0
+        middle = _by_direction(study, table)[direction].middle
+        np.testing.assert_allclose(middle, power * expected.to_numpy(), rtol=1e-12, atol=1e-12)
 
 
 def test_the_band_holds_the_median_and_leaves_out_the_extremes(small_study: Callable[..., StudyRecord]):
@@ -63,5 +65,5 @@ def test_values_beyond_floating_point_are_a_level_of_plus_infinity(small_study: 
 def test_what_was_not_measured_is_no_level(small_study: Callable[..., StudyRecord]):
     study = small_study(("HeNormal",), ("relu",), depth=4)
     table = study.table.copy()
-    table["gradient_second_moment"] = pd.array([None] * len(table), dtype="Float64")
+    table["gradient_norm"] = pd.array([None] * len(table), dtype="Float64")
     assert np.isnan(_by_direction(study, table)["backward"].middle).all()

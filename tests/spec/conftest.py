@@ -7,18 +7,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+from deep_network import WIDTH, Measured, probe_deep
 
 from initcheck.data import load_data
-from initcheck.initializers import InitializerSpec
-from initcheck.networks import MlpSpec
-from initcheck.probe import Probe
 
 OPTION = "--initcheck-seed"
 SPACING = 2**20
 """Distance between the first seeds of two runs: more than any claim takes."""
 
 EVIDENCE = "evidence"
-DEPTH, WIDTH = 20, 256
 
 
 def pytest_addoption(parser):
@@ -112,49 +109,6 @@ def measure(take_seeds, sample):
         return Measured(probe_deep(initializer, activation, sample * np.float32(scale)).measure(take_seeds(seeds)))
 
     return measure
-
-
-def probe_deep(initializer: InitializerSpec, activation: str, x: np.ndarray) -> Probe:
-    spec = MlpSpec(initializer=initializer, activation=activation, depth=DEPTH, width=WIDTH)
-    return Probe(spec.build(spec.sample_shape, seed=0), x)
-
-
-class Measured:
-    """Second moments of a deep network, of shape [seeds, layers], taken from the measurement table."""
-
-    def __init__(self, table):
-        layers = [f"hidden_{number:02d}" for number in range(1, DEPTH + 1)]
-
-        def pivot(column, names):
-            return table.pivot(index="seed", columns="layer", values=column)[names].to_numpy(
-                np.float64, na_value=np.nan
-            )
-
-        self.after = pivot("activation_second_moment", ["input", *layers])
-        before = pivot("preactivation_second_moment", layers)
-        # A linear layer has no activation function to precede: its output is z.
-        self.before = np.where(np.isnan(before), self.after[:, 1:], before)
-        self.gradient = pivot("gradient_second_moment", layers)
-
-    @property
-    def forward_ratios(self):
-        """q_{l+1} / q_l, from the first hidden layer on: the step from the input has no activation function in it."""
-        return self.before[:, 1:] / self.before[:, :-1]
-
-    @property
-    def backward_ratios(self):
-        """g_l / g_{l+1}, in the direction of travel: from the last hidden layer down."""
-        return (self.gradient[:, :-1] / self.gradient[:, 1:])[:, ::-1]
-
-    @property
-    def forward_increments(self):
-        """ln M_{l+1} / M_l of the outputs, from the input on."""
-        return np.diff(np.log(self.after), axis=1)
-
-    @property
-    def backward_increments(self):
-        """ln g_l / g_{l+1}."""
-        return np.log(self.backward_ratios)
 
 
 def _format(value):

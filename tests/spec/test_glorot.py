@@ -19,13 +19,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from claims_by_seeds import MARGINS, MISS_RATE, judge_gain, plan_seeds
+from deep_network import LINEAR_VARIANCE, RELU_VARIANCE, STEPS, WIDTH
 
 from initcheck.initializers import InitializerSpec
 
-WIDTH, STEPS = 256, 19
 SMALL = 0.01
-LINEAR = plan_seeds(2 / WIDTH, STEPS)
-RELU = plan_seeds((1 + 3 / (WIDTH + 2)) * (1 + 2 / WIDTH) - 1, STEPS)
+LINEAR = plan_seeds(LINEAR_VARIANCE, STEPS)
+RELU = plan_seeds(RELU_VARIANCE, STEPS)
 
 GLOROT = pytest.mark.parametrize("name", ["GlorotNormal", "GlorotUniform"])
 DIRECTIONS = pytest.mark.parametrize("direction", ["forward", "backward"])

@@ -27,17 +27,15 @@ import math
 import numpy as np
 import pytest
 from claims_by_seeds import LAW_LEVEL, MARGINS, MISS_RATE, judge_gain, judge_law, plan_seeds
+from deep_network import DEPTH, RELU_VARIANCE, STEPS, WIDTH, Measured, probe_deep
 from relu_law import KURTOSIS, hidden_peakedness, log_law, log_moments, peakedness_of
+from scipy import stats
 
 from initcheck.initializers import InitializerSpec
 from initcheck.keras_runtime import import_keras
 
-DEPTH, WIDTH = 20, 256
-STEPS = DEPTH - 1
 TIED_SEEDS = 64
-
-# q' / q = 2 (sum relu(z)^2 / sum z^2) (mean g^2): the two factors are independent, and E sum z^4 / (sum z^2)^2 = 3/(n+2).
-PLAN = plan_seeds((1 + 3 / (WIDTH + 2)) * (1 + 2 / WIDTH) - 1, STEPS)
+PLAN = plan_seeds(RELU_VARIANCE, STEPS)
 
 HE = pytest.mark.parametrize("name", ["HeNormal", "HeUniform"])
 DIRECTIONS = pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -56,11 +54,13 @@ def law_of(kurtosis, direction, sample):
 
 
 def detectable():
-    """The deviations that the law test sees with probability .999: of one layer's log gain, and of the spread."""
-    variance, reach = log_moments(WIDTH)[1], 4.75 + 3.09  # z at LAW_LEVEL / 2 / 20 layers, two-sided; z at .999
+    """The deviations that the law test sees with probability .999: of one layer's variance, and of the spread."""
+    power = stats.norm.ppf(0.999)
+    of_layer = stats.norm.isf(LAW_LEVEL / 4 / DEPTH) + power
+    of_spread = stats.norm.isf(LAW_LEVEL / 4) + power
     return {
-        "sees_layer_off_by": math.expm1(reach * math.sqrt(variance / PLAN.seeds)),
-        "sees_spread_off_by": math.exp((4.42 + 3.09) * math.sqrt(2 / PLAN.seeds)),
+        "sees_layer_off_by": math.expm1(of_layer * math.sqrt(log_moments(WIDTH)[1] / PLAN.seeds)),
+        "sees_spread_factor": math.exp(of_spread * math.sqrt(2 / PLAN.seeds)),
     }
 
 
@@ -113,8 +113,6 @@ def test_one_integer_seed_for_all_layers_is_noticed_by_the_spread(direction, mea
 
 @pytest.fixture(scope="module")
 def measure_tied(take_seeds, sample):
-    from conftest import Measured, probe_deep
-
     keras = import_keras()
     seeds = take_seeds(TIED_SEEDS)
     probe = probe_deep(InitializerSpec("HeNormal"), "relu", sample)

@@ -83,6 +83,7 @@ def simulate_table(
             frame["activation_second_moment"] = np.where(overflow, np.nan, q / 2.0).ravel()
             frame["activation_batch_variance"] = np.where(overflow, np.nan, q / 2.0 * share).ravel()
             frame["gradient_second_moment"] = np.where(overflow.any(axis=1, keepdims=True), np.nan, g).ravel()
+            frame["gradient_norm"] = np.sqrt(width * frame["gradient_second_moment"])
             frame["weight_gradient_norm"] = np.sqrt(frame["gradient_second_moment"])
             frame["weight_variance"] = 0.0 if symmetric else scale / width
             frame["dead_fraction"] = 1.0 if scale == 0.0 else (0.03 if "relu" in activation else 0.0)
