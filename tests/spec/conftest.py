@@ -37,11 +37,15 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
+    return describe_seed(config)
+
+
+def describe_seed(config):
     base = config.getoption(OPTION, default="0")
     return f"initcheck seed: {base} (repeat this run with {OPTION}={base})"
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
     # From the reports and not from memory: with pytest-xdist the tests ran in other processes.
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     rows = [
@@ -55,6 +59,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("evidence")
         for test, text in rows:
             terminalreporter.line(f"{test}: {text}")
+        terminalreporter.line(describe_seed(config))  # once more: --quiet leaves the header out
 
 
 @pytest.fixture(scope="session")

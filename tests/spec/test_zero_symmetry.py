@@ -27,7 +27,7 @@ from initcheck.keras_runtime import import_keras
 from initcheck.networks import MlpSpec, NotebookSpec
 
 SEEDS = 10
-STEPS, BATCH = 40, 32
+STEPS, BATCH = 25, 32
 LEARNING_RATE = 0.5
 ZEROS, GLOROT = InitializerSpec("Zeros"), InitializerSpec("GlorotUniform")
 CONSTANT = InitializerSpec("Constant", (("value", 0.05),))
