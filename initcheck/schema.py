@@ -141,19 +141,25 @@ def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
         _column(group, f"{direction}_log_gain_high", "Float64", "nats", "upper end of its 95 % interval over seeds"),
         _column(
             group,
-            f"{direction}_log_gain_first_half",
+            f"{direction}_log_gain_shallow_half",
             "Float64",
             "nats",
-            f"the same over the first half of the steps, {order}",
+            f"{direction}_log_gain over the half of the steps nearer to the input",
         ),
-        _column(group, f"{direction}_log_gain_second_half", "Float64", "nats", "the same over the second half"),
+        _column(
+            group,
+            f"{direction}_log_gain_deep_half",
+            "Float64",
+            "nats",
+            f"{direction}_log_gain over the half of the steps nearer to the output; the verdict is about this rate",
+        ),
         _column(group, f"{direction}_steps", "Int64", "layers", "steps between layers that could be measured"),
         _column(
             group,
             f"{direction}_layers_until_thousandth",
             "Float64",
             "layers",
-            "layers after which the signal has changed by a factor 1000 at the rate of the second half; "
+            "layers after which the signal has changed by a factor 1000 at the rate of the deep half; "
             "inf where that rate is not told from 0",
         ),
         _column(

@@ -8,6 +8,7 @@ all activations, so that activations are compared on the same weights.
 from __future__ import annotations
 
 import datetime
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
 
 from initcheck import keras_runtime
 from initcheck.audit.propagation import summarize_propagation
@@ -23,14 +27,15 @@ from initcheck.data import Batch, load_data
 from initcheck.errors import InitializerError, UsageError
 from initcheck.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
 from initcheck.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
-from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe import Probe, RedrawPlan, tabulate
 from initcheck.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
+from initcheck.schema import KEY_COLUMNS, QUANTITIES, SITE_COLUMNS
 
 FEWEST_SEEDS: Final = 2
 DATA_SEED: Final = 0
 """Seed of the batch: the same for all networks and seeds, so that only the weights differ."""
 
-MOST_BYTES_DRAWN: Final = 2**27
+MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
 DEFAULT_DATA: Final = {"notebook": "digits"}
@@ -38,6 +43,8 @@ DEFAULT_DATA: Final = {"notebook": "digits"}
 
 DEFAULT_ACTIVATIONS: Final = {"notebook": ("relu",)}
 """The activations of a network when none is asked for; all others get ``STUDY_ACTIVATIONS``."""
+
+_LABELS: Final[dict[str, Any]] = {column.name: column.dtype for column in KEY_COLUMNS + SITE_COLUMNS}
 
 EVERY_NETWORK: Final = "every network"
 
@@ -120,7 +127,7 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     tasks = _plan(options)
     total = sum(len(task.initializers) * len(task.activations) for task in tasks)
     done = 0
-    frames: list[pd.DataFrame] = []
+    collected = _Collection()
     not_measured: list[NotMeasured] = []
     descriptions: list[NetworkDescription] = []
     signal_layers: dict[str, tuple[str, ...]] = {}
@@ -136,13 +143,16 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
                 if isinstance(result, InitializerError):
                     not_measured.append(NotMeasured(task.name, initializer.label, activation, str(result)))
                 else:
-                    frames.append(result)
+                    collected.add(result)
         descriptions.append(network.describe())
         signal_layers[task.name] = network.signal_layers
+        # The graphs refer to themselves: without this their memory would still be held when the table is made.
+        del network, report, results
+        gc.collect()
     if progress is not None:
         progress(done, total, "summary")
     not_measured.extend(_uncovered(options))
-    table = pd.concat(frames, ignore_index=True)
+    table = collected.make_table()
     return StudyRecord(
         table=table,
         summary=summarize_propagation(table, signal_layers),
@@ -163,6 +173,29 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
             precision="float32 weights, signals and gradients; sums that float32 cannot hold are taken in float64",
         ),
     )
+
+
+class _Collection:
+    """Holds measurement tables in little memory until all are there: numbers as they are, labels as categories."""
+
+    def __init__(self) -> None:
+        self._numbers: list[NDArray[np.float64]] = []
+        self._labels: list[pd.DataFrame] = []
+
+    def add(self, table: pd.DataFrame) -> None:
+        self._numbers.append(table[list(QUANTITIES)].to_numpy(dtype=np.float64, na_value=np.nan))
+        self._labels.append(table[list(_LABELS)].astype("category"))
+
+    def make_table(self) -> pd.DataFrame:
+        """Put all tables into one, and hold them no longer."""
+        numbers = np.concatenate(self._numbers)
+        self._numbers.clear()
+        columns: dict[str, Any] = {name: numbers[:, place] for place, name in enumerate(QUANTITIES)}
+        for name, dtype in _LABELS.items():
+            united = union_categoricals([labels[name] for labels in self._labels])
+            columns[name] = pd.Series(united).astype(dtype).array
+        self._labels.clear()
+        return tabulate(columns, len(numbers))
 
 
 class _Measurement:

@@ -20,9 +20,15 @@ network keeps its mean and loses its median, and verdicts are about the log gain
 
 Steps are taken by increments and not by levels: levels are a random walk, whose errors add up with depth.
 
+Verdicts are about the *deep half*, the half of the steps nearer to the output, in both directions. What a deeper
+network has more of is layers in which q has settled, and q settles on its way from the input. The gradient's rate
+depends on it as well: in a wide network g gains chi_l = sigma_w^2 E phi'(sqrt(q_l) z)^2, z ~ N(0, 1), at layer l, and
+q_l is still in its transient in the shallow half, where the gradient's travel ends (Schoenholz et al. 2017).
+
 References:
     He, Zhang, Ren and Sun, "Delving deep into rectifiers", ICCV 2015: the gain of 1.
     Hanin and Rolnick, "How to start training: the effect of initialization and architecture", NeurIPS 2018.
+    Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation", ICLR 2017: chi.
 """
 
 from __future__ import annotations
@@ -48,24 +54,30 @@ class Travel:
     Attributes:
         gain: arithmetic mean ratio of a step, with its 95 % interval over seeds; low is at least 0.
         log_gain: mean ln ratio of a step, with its interval.
-        first_half: the log gain over the first half of the steps in the direction of travel (rounded down).
-        second_half: the log gain over the remaining steps.
+        shallow_half: the log gain over the half of the steps nearer to the input (rounded down).
+        deep_half: the log gain over the remaining steps, nearer to the output.
         steps: how many steps every seed could be measured on.
-        layers_until_thousandth: ln 1000 / |second-half log gain|; inf where its 95 % interval includes 0, NaN where
+        layers_until_thousandth: ln 1000 / |deep-half log gain|; inf where its 95 % interval includes 0, NaN where
             that interval is undefined.
         verdict: the state in one word.
     """
 
     gain: Estimate
     log_gain: Estimate
-    first_half: Estimate
-    second_half: Estimate
+    shallow_half: Estimate
+    deep_half: Estimate
     steps: int
     layers_until_thousandth: float
     verdict: DirectionVerdict
 
 
-def measure_travel(moments: NDArray[np.float64], *, margin: float = PRESERVING_MARGIN, alpha: float = 0.05) -> Travel:
+def measure_travel(
+    moments: NDArray[np.float64],
+    *,
+    deep_end: Literal["start", "end"],
+    margin: float = PRESERVING_MARGIN,
+    alpha: float = 0.05,
+) -> Travel:
     """Measure how second moments change in the direction of travel, and judge it.
 
     A ratio needs two moments that are finite and above 0. Of each seed the initial run of such steps counts; all
@@ -79,19 +91,20 @@ def measure_travel(moments: NDArray[np.float64], *, margin: float = PRESERVING_M
     One such seed is enough, since a mean log gain over seeds with one dead network among them is minus infinity. Where
     seeds differ in what cut them short, the first of this list decides.
 
-    Otherwise the log gain of the second half decides, by an equivalence test over seeds (TOST) against a limit of
+    Otherwise the log gain of the deep half decides, by an equivalence test over seeds (TOST) against a limit of
     ln(1 + margin), or ln(PRESERVED_FACTOR) / steps if that is more: a network of three layers that halves its signal
     once has not lost it. ``preserves`` if it is shown to lie within; ``vanishes`` or ``explodes`` if its 1 - 2 alpha
-    interval lies entirely below or above; else ``inconclusive``. The second half, since a signal that settles says
-    more about greater depth by where it ends than by how it starts. A power law (tanh at gain 1: q_l ~ 1 / (2l)) slows
-    down so that it passes in deep networks; its loss is in ``first_half`` and ``log_gain``.
+    interval lies entirely below or above; else ``inconclusive``. A power law (tanh at gain 1: q_l ~ 1 / (2l)) slows
+    down so that it passes in deep networks; its loss is in ``shallow_half`` and ``log_gain``.
 
-    The degenerate cases: of one step both halves are that step; without a step (one layer) or with one seed the verdict
-    is ``inconclusive``, unless a moment is zero or non-finite; seeds without any spread (a deterministic initializer
-    such as Identity, whose seeds are no replicates) give intervals of width zero and a verdict without doubt.
+    The degenerate cases: of a run cut short the halves are those of the steps before the cut; of one step both halves
+    are that step; without a step (one layer) or with one seed the verdict is ``inconclusive``, unless a moment is zero
+    or non-finite; seeds without any spread (a deterministic initializer such as Identity, whose seeds are no
+    replicates) give intervals of width zero and a verdict without doubt.
 
     Args:
         moments: shape [seeds, layers], layers in the direction of travel; ``inf`` marks overflow, NaN no measurement.
+        deep_end: where in ``moments`` the network's output is: forward at the end, backward at the start.
         margin: relative change per layer that still counts as preserved.
         alpha: level of the equivalence test.
 
@@ -114,23 +127,24 @@ def measure_travel(moments: NDArray[np.float64], *, margin: float = PRESERVING_M
     with np.errstate(over="ignore"):
         ratios = used[:, 1:] / used[:, :-1] if steps else np.empty((len(moments), 0))
     logs = np.diff(np.log(used), axis=1) if steps else ratios
+    from_input = logs if deep_end == "end" else logs[:, ::-1]
     half = steps // 2
-    second_logs = _average_steps(logs[:, half:])
+    deep_logs = _average_steps(from_input[:, half:])
 
     gain = estimate_mean(_average_steps(ratios))
     # max() of Python would turn NaN into 0.
     gain = replace(gain, low=float(np.maximum(gain.low, 0.0)))
     log_gain = estimate_mean(_average_steps(logs))
-    second_half = estimate_mean(second_logs)
+    deep_half = estimate_mean(deep_logs)
     limit = max(math.log1p(margin), math.log(PRESERVED_FACTOR) / max(steps, 1))
-    rate_verdict = _judge_rate(second_logs, limit, alpha)
+    rate_verdict = _judge_rate(deep_logs, limit, alpha)
     return Travel(
         gain=gain,
         log_gain=log_gain,
-        first_half=estimate_mean(_average_steps(logs[:, : max(half, 1)])),
-        second_half=second_half,
+        shallow_half=estimate_mean(_average_steps(from_input[:, : max(half, 1)])),
+        deep_half=deep_half,
         steps=steps,
-        layers_until_thousandth=_count_layers_until_thousandth(second_half),
+        layers_until_thousandth=_count_layers_until_thousandth(deep_half),
         verdict=rate_verdict if cut is None else _judge_cut(cut, log_gain.value),
     )
 

@@ -27,8 +27,9 @@ def summarize_propagation(
 
     Followed are q, the second moment of the pre-activation (of the output, in layers without one), along the hidden
     layers from the input to the output, and g, the squared norm of one sample's dL/dz, the other way. The step from
-    the input to the first hidden layer does not count: no activation function stands before it. How gains and verdicts
-    are defined is told in :func:`initcheck.audit.gains.measure_travel`.
+    the input to the first hidden layer does not count: no activation function stands before it. Both directions are
+    judged by the deep half of the network, the half nearer to the output. How gains and verdicts are defined, and why
+    so, is told in :mod:`initcheck.audit.gains`.
 
     Args:
         table: a measurement table (``schema.MEASUREMENT_COLUMNS``), its rows in any order. Only the keys, the site and
@@ -51,8 +52,8 @@ def summarize_propagation(
 
 
 def _summarize(path: SignalPath, margin: float, alpha: float) -> dict[str, object]:
-    forward = measure_travel(path.forward, margin=margin, alpha=alpha)
-    backward = measure_travel(path.backward[:, ::-1], margin=margin, alpha=alpha)
+    forward = measure_travel(path.forward, deep_end="end", margin=margin, alpha=alpha)
+    backward = measure_travel(path.backward[:, ::-1], deep_end="start", margin=margin, alpha=alpha)
     share = _geometric_mean(path.batch_variance_share)
     return {
         **path.keys,
@@ -78,8 +79,8 @@ def _name_columns(direction: str, travel: Travel) -> dict[str, object]:
         "log_gain": travel.log_gain.value,
         "log_gain_low": travel.log_gain.low,
         "log_gain_high": travel.log_gain.high,
-        "log_gain_first_half": travel.first_half.value,
-        "log_gain_second_half": travel.second_half.value,
+        "log_gain_shallow_half": travel.shallow_half.value,
+        "log_gain_deep_half": travel.deep_half.value,
         "steps": travel.steps,
         "layers_until_thousandth": travel.layers_until_thousandth,
         "verdict": travel.verdict,

@@ -8,7 +8,7 @@ from typing import Final, Literal
 DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconclusive"]
 
 PRESERVING_MARGIN: Final = 0.05
-"""A gain within a factor 1 + this of 1 counts as preserved.
+"""A typical gain of the network's deep half within a factor 1 + this of 1 counts as preserved.
 
 At 5 % a layer the signal changes by a factor 1000 in ln 1000 / ln 1.05 = 142 layers, which is deeper than plain
 networks are built. The margin must also be wider than what finite width does to a critical network: ReLU layers of n
@@ -16,7 +16,7 @@ units lose 5 / (2n) in the logarithm, which is 1 % at 256 units and the whole ma
 """
 
 PRESERVED_FACTOR: Final = 2.0
-"""In a network of few layers, a signal that changes by less than this factor in all counts as preserved.
+"""In a network of few layers, a signal that at that rate changes by less than this factor in all counts as preserved.
 
 It is the more lenient of the two limits up to 14 steps (1.05^14 = 2).
 """

@@ -1,6 +1,6 @@
 """The measuring engine: every layer call of a model, forward and backward, for weights drawn by seed."""
 
-from initcheck.probe.measure import Probe
+from initcheck.probe.measure import Probe, tabulate
 from initcheck.probe.redraw import RedrawPlan
 
-__all__ = ["Probe", "RedrawPlan"]
+__all__ = ["Probe", "RedrawPlan", "tabulate"]

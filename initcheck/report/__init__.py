@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from initcheck.output import publish_files
 from initcheck.record import StudyRecord
 from initcheck.report.build import build_document
-from initcheck.report.export import measurements_csv, measurements_parquet, summary_csv, summary_json
+from initcheck.report.export import (
+    summary_json,
+    write_measurements_csv,
+    write_measurements_parquet,
+    write_summary_csv,
+)
 from initcheck.report.render import render_html, render_markdown, render_pictures
 
 __all__ = ["summary_json", "write_report"]
@@ -31,9 +37,9 @@ def write_report(study: StudyRecord, out: Path) -> list[Path]:
     return publish_files(
         out,
         {
-            "measurements.csv": measurements_csv(study.table),
-            "measurements.parquet": measurements_parquet(study.table),
-            "summary.csv": summary_csv(study.summary),
+            "measurements.csv": partial(write_measurements_csv, study.table),
+            "measurements.parquet": partial(write_measurements_parquet, study.table),
+            "summary.csv": partial(write_summary_csv, study.summary),
             **render_pictures(document),
             "report.md": render_markdown(document),
             "report.html": render_html(document),

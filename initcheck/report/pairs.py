@@ -29,7 +29,7 @@ class Flow:
         low: lower end of its interval.
         high: upper end of its interval.
         steps: steps between layers that were measured.
-        second_half: mean log gain over the second half of the steps.
+        deep_half: mean log gain over the half of the steps nearer to the output.
         layers_until_thousandth: layers until the signal has changed by a factor of 1000.
         verdict: the word of the summary, or ``not judged``.
     """
@@ -38,7 +38,7 @@ class Flow:
     low: float
     high: float
     steps: int
-    second_half: float
+    deep_half: float
     layers_until_thousandth: float
     verdict: str
 
@@ -152,7 +152,7 @@ def _read_flow(row: Mapping[Any, Any], direction: Direction) -> Flow:
         low=_number(row[f"{direction}_gain_low"]),
         high=_number(row[f"{direction}_gain_high"]),
         steps=_whole(row[f"{direction}_steps"]) or 0,
-        second_half=_number(row[f"{direction}_log_gain_second_half"]),
+        deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
         layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
         verdict=_word(row[f"{direction}_verdict"]),
     )

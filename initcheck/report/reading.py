@@ -76,9 +76,10 @@ def write_guide() -> Section:
                 f"one-sided tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the "
                 f"signal by a factor {_FACTOR}. In a network of few layers it is enough that the signal changes by "
                 f"less than a factor {PRESERVED_FACTOR:g} in all. The rate judged is the typical one, the mean "
-                "logarithm of the factors, over the second half of the layers: where a signal ends says more about "
-                "deeper networks than how it starts. It can differ a little from the gain, which is a mean of the "
-                "factors themselves.",
+                "logarithm of the factors, over the deeper half of the network: the half nearer to the output, in both "
+                "directions. There the forward signal has settled, and the factors of the gradient depend on it too, "
+                "so a deeper network has more layers like these. The rate can differ from the gain, which is a mean of "
+                "the factors themselves, over all layers.",
             ),
         ),
         (
@@ -111,7 +112,7 @@ def write_guide() -> Section:
         (
             "Layers until 1/1000 or × 1000",
             prose(
-                f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the second half "
+                f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the deeper half "
                 "of the network, where the first layers' transient has passed. “No trend told from none”: that "
                 "rate's interval includes no change at all.",
             ),

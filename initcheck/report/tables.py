@@ -207,7 +207,7 @@ def say_layers_until(flow: Flow) -> str:
         return "no rate"
     if math.isinf(layers):
         return "no trend told from none"
-    end = "1/1000" if flow.second_half < 0.0 else "× 1000"
+    end = "1/1000" if flow.deep_half < 0.0 else "× 1000"
     return f"{end} after {format_number(layers, 2)}"
 
 

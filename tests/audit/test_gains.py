@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 
 from initcheck.audit.gains import measure_travel
 from initcheck.errors import UsageError
+
+# Error rates do not depend on the direction.
+measure_forward = partial(measure_travel, deep_end="end")
 
 STANDARD_ERRORS = 3.9
 """Tolerance of the Monte Carlo tests: a correct implementation fails one with probability 1e-4 under a fresh seed."""
@@ -53,7 +58,7 @@ class TestErrorRates:
     def test_interval_of_the_gain_covers_one_at_its_nominal_rate_for_he_and_relu(self) -> None:
         runs = 1500
         moments = simulate_he_relu((runs, 16, 20), 64, np.random.default_rng(11))
-        travels = [measure_travel(run) for run in moments]
+        travels = [measure_forward(run) for run in moments]
         coverage = np.mean([t.gain.low <= 1.0 <= t.gain.high for t in travels])
         assert abs(coverage - 0.95) <= allow(0.95, runs)
         # Negative control: the log gain of the same networks is below 0, by Jensen's inequality.
@@ -66,12 +71,12 @@ class TestErrorRates:
         rng = np.random.default_rng(13)
         mean = np.log(2 / units * rng.chisquare(rng.binomial(units, 0.5, 1_000_000))).mean()
         assert mean == pytest.approx(-5 / (2 * units), rel=0.1)
-        covered = [t.log_gain.low <= mean <= t.log_gain.high for t in map(measure_travel, moments)]
+        covered = [t.log_gain.low <= mean <= t.log_gain.high for t in map(measure_forward, moments)]
         assert abs(np.mean(covered) - 0.95) <= allow(0.95, runs)
 
     def test_a_gain_two_per_cent_off_is_told_from_one_by_enough_seeds(self) -> None:
         moments = simulate_he_relu((200, 256, 20), 256, np.random.default_rng(14), gain=1.02)
-        told = np.mean([not (t.gain.low <= 1.0 <= t.gain.high) for t in map(measure_travel, moments)])
+        told = np.mean([not (t.gain.low <= 1.0 <= t.gain.high) for t in map(measure_forward, moments)])
         assert told > 0.95
 
     @pytest.mark.parametrize("sign", [-1, 1])
@@ -80,28 +85,29 @@ class TestErrorRates:
         rng = np.random.default_rng(15 + sign)
         increments = rng.normal(sign * math.log(1.05), 0.1, (runs, 8, 20))
         moments = np.exp(np.cumsum(increments, axis=2))
-        verdicts = [measure_travel(run, alpha=alpha).verdict for run in moments]
+        verdicts = [measure_forward(run, alpha=alpha).verdict for run in moments]
         assert np.mean([verdict == "preserves" for verdict in verdicts]) <= alpha + allow(alpha, runs)
         # ... nor is a change of that rate claimed more often than alpha.
         claimed = np.mean([verdict in ("vanishes", "explodes") for verdict in verdicts])
         assert claimed <= alpha + allow(alpha, runs)
         # Negative control: the same spread around a rate of 0 is mostly called preserved.
         centred = moments * np.exp(-sign * math.log(1.05) * np.arange(1, 21))
-        assert np.mean([measure_travel(run).verdict == "preserves" for run in centred[:300]]) > 0.5
+        assert np.mean([measure_forward(run).verdict == "preserves" for run in centred[:300]]) > 0.5
 
     @pytest.mark.parametrize("direction", [0, 1])
     def test_gain_of_a_real_relu_network_is_one_under_he_in_both_directions(self, direction: int) -> None:
         rng = np.random.default_rng(17)
         # Few units, where a bias of order 1/n would show: the law is exact, not asymptotic.
+        measure = partial(measure_travel, deep_end=("end", "start")[direction])
         he = np.array([measure_relu_network(rng, 16, 8, 2.0)[direction] for _ in range(1500)])
-        travel = measure_travel(he)
+        travel = measure(he)
         assert abs(travel.gain.value - 1.0) <= STANDARD_ERRORS * travel.gain.standard_error
         assert travel.gain.standard_error < 0.006
         # The typical rate of so narrow a network is far below: about -5 / (2 n).
         assert travel.log_gain.value == pytest.approx(-5 / 32, rel=0.2)
         # Negative control: Glorot's variance halves the signal, and is seen to.
         glorot = np.array([measure_relu_network(rng, 16, 8, 1.0)[direction] for _ in range(500)])
-        travel = measure_travel(glorot)
+        travel = measure(glorot)
         assert abs(travel.gain.value - 0.5) <= STANDARD_ERRORS * travel.gain.standard_error
         assert travel.verdict == "vanishes"
 
@@ -110,20 +116,66 @@ class TestArrays:
     @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5,)])
     def test_moments_without_seeds_or_layers_are_refused(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(UsageError, match=r"\[seeds, layers\]"):
-            measure_travel(np.ones(shape))
+            measure_forward(np.ones(shape))
 
     def test_overflow_in_one_seed_outweighs_a_gap_and_a_zero_in_others(self) -> None:
         moments = np.ones((4, 6))
         moments[0, 3:] = 0.0
-        assert measure_travel(moments).verdict == "dead"
+        assert measure_forward(moments).verdict == "dead"
         moments[1, 4] = np.nan
-        assert measure_travel(moments).verdict == "inconclusive"
+        assert measure_forward(moments).verdict == "inconclusive"
         moments[2, 5] = np.inf
-        assert measure_travel(moments).verdict == "explodes"
-        assert measure_travel(moments).steps == 2
+        assert measure_forward(moments).verdict == "explodes"
+        assert measure_forward(moments).steps == 2
 
     def test_moments_too_far_apart_for_a_float_have_an_infinite_gain_and_a_finite_rate(self) -> None:
-        travel = measure_travel(np.array([[1e-300, 1e300], [1e-300, 1e299]]))
+        travel = measure_forward(np.array([[1e-300, 1e300], [1e-300, 1e299]]))
         assert travel.gain.value == math.inf and math.isnan(travel.gain.high)
         assert travel.log_gain.value == pytest.approx(math.log(1e300) * 2 - math.log(10) / 2)
         assert travel.verdict == "explodes"
+
+
+def travel_through(*rates: float) -> NDArray[np.float64]:
+    """Moments of three seeds that agree: 1, then one step at each rate, in the direction of travel."""
+    return np.tile(np.cumprod([1.0, *rates]), (3, 1))
+
+
+class TestHalves:
+    @pytest.mark.parametrize(("deep_end", "deep_first"), [("start", True), ("end", False)])
+    @pytest.mark.parametrize(
+        ("deep", "shallow", "verdict"), [(1.1, 1.0, "explodes"), (1.0, 1.1, "preserves"), (0.9, 1.1, "vanishes")]
+    )
+    def test_the_half_at_the_deep_end_decides_and_the_other_does_not(
+        self, deep_end: Literal["start", "end"], deep_first: bool, deep: float, shallow: float, verdict: str
+    ) -> None:
+        ends = [[deep] * 10, [shallow] * 10]
+        rates = ends[0] + ends[1] if deep_first else ends[1] + ends[0]
+        travel = measure_travel(travel_through(*rates), deep_end=deep_end)
+        assert travel.verdict == verdict
+        assert travel.deep_half.value == pytest.approx(math.log(deep))
+        assert travel.shallow_half.value == pytest.approx(math.log(shallow))
+        # Negative control: the same moments, told to be deep at their other end, get the other half's verdict.
+        wrong = measure_travel(travel_through(*rates), deep_end="end" if deep_first else "start")
+        assert wrong.verdict == ("preserves" if shallow == 1.0 else "explodes")
+        assert wrong.log_gain == travel.log_gain and wrong.gain == travel.gain
+
+    @pytest.mark.parametrize("deep_end", ["start", "end"])
+    def test_of_an_odd_number_of_steps_the_deep_half_has_one_more(self, deep_end: Literal["start", "end"]) -> None:
+        rates = [2.0, 2.0, 2.0, 0.5, 0.5] if deep_end == "start" else [0.5, 0.5, 2.0, 2.0, 2.0]
+        travel = measure_travel(travel_through(*rates), deep_end=deep_end)
+        assert travel.deep_half.value == pytest.approx(math.log(2.0))
+        assert travel.shallow_half.value == pytest.approx(-math.log(2.0))
+
+    @pytest.mark.parametrize("deep_end", ["start", "end"])
+    def test_of_one_step_both_halves_are_that_step(self, deep_end: Literal["start", "end"]) -> None:
+        travel = measure_travel(travel_through(3.0), deep_end=deep_end)
+        assert travel.shallow_half == travel.deep_half == travel.log_gain
+
+    @pytest.mark.parametrize("end", [0.0, np.inf, np.nan])
+    def test_of_a_run_cut_short_the_halves_are_those_of_the_run(self, end: float) -> None:
+        # Backward: eight steps from the output on, then nothing to measure in the layers next to the input.
+        moments = np.hstack([travel_through(*[0.5] * 4, *[0.25] * 4), np.full((3, 9), end)])
+        travel = measure_travel(moments, deep_end="start")
+        assert travel.steps == 8
+        assert travel.deep_half.value == pytest.approx(math.log(0.5))
+        assert travel.shallow_half.value == pytest.approx(math.log(0.25))

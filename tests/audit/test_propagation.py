@@ -116,8 +116,12 @@ class TestGains:
         one = summarize(make_table(moments, np.ones_like(moments)), 9)
         other = summarize(make_table(np.ones_like(moments), moments[:, ::-1]), 9)
         forward = [name for name in SUMMARY_NAMES if name.startswith("forward_")]
-        for name in forward:
-            mirrored = other[name.replace("forward", "backward")]
+        # What is told from the deep half does not travel along: a mirror swaps the halves.
+        of_one_half = ("layers_until_thousandth", "verdict")
+        swapped = {"shallow_half": "deep_half", "deep_half": "shallow_half"}
+        for name in (name for name in forward if not name.endswith(of_one_half)):
+            stem, gain, half = name.replace("forward", "backward").partition("log_gain_")
+            mirrored = other[stem + gain + swapped.get(half, half)]
             # Gradients travel as norms and are squared again: equal but for rounding.
             assert mirrored == one[name] or mirrored == pytest.approx(one[name], rel=1e-12), name
         # Negative control: without the mirror the direction of travel is seen.
@@ -159,26 +163,36 @@ class TestGains:
         assert row["forward_gain_low"] == 0.0
         assert row["forward_log_gain_low"] < 0.0
 
-    def test_halves_are_taken_in_the_direction_of_travel(self, make_table: MakeTable) -> None:
-        # Nine steps: the first four halve, the other five double.
+    def test_halves_are_halves_of_the_network_in_both_directions(self, make_table: MakeTable) -> None:
+        # Nine steps from the input on: the first four halve, the other five double.
         moments = np.tile(np.cumprod([1.0, *[0.5] * 4, *[2.0] * 5]), (3, 1))
         row = summarize(make_table(moments, moments), 10)
-        assert row["forward_log_gain_first_half"] == pytest.approx(-math.log(2))
-        assert row["forward_log_gain_second_half"] == pytest.approx(math.log(2))
-        # Backward: the first four steps undo the doubling; of the five others one does and four undo the halving.
-        assert row["backward_log_gain_first_half"] == pytest.approx(-math.log(2))
-        assert row["backward_log_gain_second_half"] == pytest.approx(3 / 5 * math.log(2))
+        assert row["forward_log_gain_shallow_half"] == pytest.approx(-math.log(2))
+        assert row["forward_log_gain_deep_half"] == pytest.approx(math.log(2))
+        # Backward, the same five steps are undone first, and the same four last.
+        assert row["backward_log_gain_shallow_half"] == pytest.approx(math.log(2))
+        assert row["backward_log_gain_deep_half"] == pytest.approx(-math.log(2))
 
     def test_of_one_step_both_halves_are_that_step(self, make_table: MakeTable) -> None:
         row = summarize(make_table(decay(0.25, layers=2)), 2)
         assert row["forward_steps"] == 1
-        assert row["forward_log_gain_first_half"] == row["forward_log_gain_second_half"] == math.log(0.25)
+        assert row["forward_log_gain_shallow_half"] == row["forward_log_gain_deep_half"] == math.log(0.25)
         assert row["forward_verdict"] == "vanishes"
 
-    def test_layers_until_a_thousandth_follow_from_the_second_half(self, make_table: MakeTable) -> None:
+    def test_layers_until_a_thousandth_follow_from_the_deep_half(self, make_table: MakeTable) -> None:
         row = summarize(make_table(decay(0.5)), 11)
         assert row["forward_layers_until_thousandth"] == pytest.approx(math.log(1000) / math.log(2))
         assert row["backward_layers_until_thousandth"] == math.inf
+        # Level in the half next to the input, halved by each layer in the other: a gradient doubles there.
+        moments = np.tile(np.cumprod([1.0, *[1.0] * 5, *[0.5] * 5]), (3, 1))
+        row = summarize(make_table(moments, moments), 11)
+        for direction in ("forward", "backward"):
+            assert row[f"{direction}_layers_until_thousandth"] == pytest.approx(math.log(1000) / math.log(2))
+        # Negative control: the other way round there is no trend.
+        moments = moments[:, ::-1]
+        row = summarize(make_table(moments, moments), 11)
+        for direction in ("forward", "backward"):
+            assert row[f"{direction}_layers_until_thousandth"] == math.inf
 
     def test_a_slow_drift_is_told_from_none_although_both_are_preserved(self, make_table: MakeTable) -> None:
         rng = np.random.default_rng(7)
@@ -239,19 +253,35 @@ class TestVerdicts:
         assert row["forward_steps"] == 0 and pd.isna(row["forward_gain"])
         assert row["forward_verdict"] == "inconclusive"
 
-    def test_a_power_law_is_judged_by_its_second_half_and_not_preserved(self, make_table: MakeTable) -> None:
+    def test_a_power_law_is_judged_by_its_deep_half_and_not_preserved(self, make_table: MakeTable) -> None:
         layers = np.arange(1, 22, dtype=float)
         row = summarize(make_table(np.tile(1 / layers, (3, 1))), 21)
         assert row["forward_verdict"] == "vanishes"
-        # The two rates differ by much: it is not exponential, and the first half alone would say so wrongly.
-        assert row["forward_log_gain_first_half"] == pytest.approx(-math.log(11) / 10)
-        assert row["forward_log_gain_second_half"] == pytest.approx(-math.log(21 / 11) / 10)
+        # The two rates differ by much: it is not exponential, and the shallow half alone would say so wrongly.
+        assert row["forward_log_gain_shallow_half"] == pytest.approx(-math.log(11) / 10)
+        assert row["forward_log_gain_deep_half"] == pytest.approx(-math.log(21 / 11) / 10)
 
-    def test_a_signal_preserved_only_in_its_first_half_is_not_preserved(self, make_table: MakeTable) -> None:
-        late = np.cumprod([1.0, *[1.0] * 5, *[0.5] * 5])
-        early = np.cumprod([1.0, *[0.5] * 5, *[1.0] * 5])
-        assert summarize(make_table(np.tile(late, (3, 1))), 11)["forward_verdict"] == "vanishes"
-        assert summarize(make_table(np.tile(early, (3, 1))), 11)["forward_verdict"] == "preserves"
+    @pytest.mark.parametrize(
+        ("near_input", "near_output", "verdict"),
+        [
+            (1.0, 1.1, "explodes"),
+            (1.1, 1.0, "preserves"),
+            (1.0, 0.9, "vanishes"),
+            (0.9, 1.0, "preserves"),
+            # Negative controls: where the halves agree, either would say the same.
+            (1.0, 1.0, "preserves"),
+            (1.1, 1.1, "explodes"),
+        ],
+    )
+    def test_the_layers_near_the_output_decide_in_both_directions(
+        self, make_table: MakeTable, near_input: float, near_output: float, verdict: str
+    ) -> None:
+        forward = np.tile(np.cumprod([1.0, *[near_input] * 10, *[near_output] * 10]), (3, 1))
+        # The gradient starts at the output; the table has it in the order of the layers.
+        backward = np.tile(np.cumprod([1.0, *[near_output] * 10, *[near_input] * 10])[::-1], (3, 1))
+        assert summarize(make_table(forward), 21)["forward_verdict"] == verdict
+        row = summarize(make_table(np.ones_like(backward), backward), 21)
+        assert row["backward_verdict"] == verdict and row["forward_verdict"] == "preserves"
 
     def test_zeros_from_the_first_layer_on_are_dead_in_both_directions(self, make_table: MakeTable) -> None:
         row = summarize(make_table(np.zeros((3, 5)), np.zeros((3, 5))), 5)

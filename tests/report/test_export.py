@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from simulated_study import WrittenReport
 
 from initcheck import schema
 from initcheck.record import StudyRecord
-from initcheck.report.export import measurements_csv, measurements_parquet, summary_csv
+from initcheck.report.export import write_measurements_csv, write_measurements_parquet, write_summary_csv
 
 
 def _dtypes(columns: tuple[schema.Column, ...]) -> dict[str, str]:
@@ -54,11 +55,25 @@ def test_the_summary_reads_back_from_csv_to_the_last_bit(full_study: StudyRecord
     pd.testing.assert_frame_equal(_sorted(back, keys), _sorted(full_study.summary, keys), check_exact=True)
 
 
-def test_the_order_of_rows_does_not_depend_on_the_order_of_the_table(full_study: StudyRecord):
+def _written(write: Callable[[pd.DataFrame, Path], None], frame: pd.DataFrame, folder: Path) -> bytes:
+    write(frame, folder / "file")
+    return (folder / "file").read_bytes()
+
+
+def test_the_order_of_rows_does_not_depend_on_the_order_of_the_table(full_study: StudyRecord, tmp_path: Path):
     shuffled = full_study.table.sample(frac=1.0, random_state=3)
-    assert measurements_csv(shuffled) == measurements_csv(full_study.table)
-    assert measurements_parquet(shuffled) == measurements_parquet(full_study.table)
-    assert summary_csv(full_study.summary.iloc[::-1]) == summary_csv(full_study.summary)
+    for write in (write_measurements_csv, write_measurements_parquet):
+        assert _written(write, shuffled, tmp_path) == _written(write, full_study.table, tmp_path)
+    turned = full_study.summary.iloc[::-1]
+    assert _written(write_summary_csv, turned, tmp_path) == _written(write_summary_csv, full_study.summary, tmp_path)
+
+
+def test_an_empty_table_is_written_with_its_columns(full_study: StudyRecord, tmp_path: Path):
+    empty = full_study.table.iloc[:0]
+    header = _written(write_measurements_csv, empty, tmp_path).decode()
+    assert header.strip().split(",") == [column.name for column in schema.MEASUREMENT_COLUMNS]
+    write_measurements_parquet(empty, tmp_path / "empty.parquet")
+    assert len(pd.read_parquet(tmp_path / "empty.parquet")) == 0
 
 
 def test_rows_are_sorted_by_keys_and_then_by_position(full_report: WrittenReport):
@@ -69,13 +84,13 @@ def test_rows_are_sorted_by_keys_and_then_by_position(full_report: WrittenReport
     assert first["position"].is_monotonic_increasing
 
 
-def test_nulls_are_empty_cells(full_study: StudyRecord):
-    header, *rows = measurements_csv(full_study.table).decode().splitlines()
+def test_nulls_are_empty_cells(full_study: StudyRecord, tmp_path: Path):
+    header, *rows = _written(write_measurements_csv, full_study.table, tmp_path).decode().splitlines()
     place = header.split(",").index("zero_fraction")
     assert full_study.table["zero_fraction"].isna().all()
     assert {row.split(",")[place] for row in rows} == {""}
 
 
-def test_columns_of_others_are_left_out(full_study: StudyRecord):
+def test_columns_of_others_are_left_out(full_study: StudyRecord, tmp_path: Path):
     extended = full_study.summary.assign(secret=1)
-    assert summary_csv(extended) == summary_csv(full_study.summary)
+    assert _written(write_summary_csv, extended, tmp_path) == _written(write_summary_csv, full_study.summary, tmp_path)
