@@ -81,8 +81,9 @@ def _count_verdicts(pairs: Sequence[Pair], missing: int) -> list[Text]:
     lines = [
         prose(
             strong(f"{kept} of {count(len(pairs), 'pair')}"),
-            f" {'keeps' if kept == 1 else 'keep'} the signal in both directions: at the rate of the deeper half of the ",
-            f"network, its size changes by less than {_say_margin(pairs)}, and the last layer still tells inputs apart.",
+            f" {'keeps' if kept == 1 else 'keep'} the signal in both directions: at the rate of the deeper half of ",
+            f"the network, its size changes by less than {_say_margin(pairs)}, and the last layer still tells inputs ",
+            "apart.",
         ),
         *(prose(strong(way.capitalize()), f", {summarise_counts(pairs, way)}.") for way in DIRECTIONS),
     ]

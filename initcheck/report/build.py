@@ -83,8 +83,8 @@ def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], netw
                 "Each cell holds the gain of one layer, and below it the 95 % interval over seeds. A cell without "
                 "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
                 "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
-                "the neutral range are bold instead. A colour shows the measured gain; whether it is proven to be kept "
-                "is said by the verdict.",
+                "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
+                "the signal is proven to be kept is said by the verdict, which goes by the deeper half of the network.",
             )
         ),
         Scale(palette.scale_steps(_NEUTRAL_FACTOR)),

@@ -89,16 +89,22 @@ class TestTheFrame:
         summarize(table, 11)
         pd.testing.assert_frame_equal(table, before, check_exact=True)
 
-    def test_260_pairs_are_summarized_within_two_seconds(self, make_table: MakeTable) -> None:
+    def test_summarizing_takes_time_in_proportion_to_the_number_of_pairs(self, make_table: MakeTable) -> None:
         rng = np.random.default_rng(3)
         one = make_table(simulate_he_relu(16, 20, 64, rng))
-        table = pd.concat([one.assign(initializer=f"initializer {number}") for number in range(260)])
-        table = table.astype({"initializer": "string"})
-        # Processor time, since others use the machine too.
-        start = time.process_time()
-        summary = summarize_propagation(table, {"mlp": name_layers(20)})
-        assert time.process_time() - start < 2.0
-        assert len(summary) == 260
+        seconds = {}
+        for pairs in (65, 260):
+            table = pd.concat([one.assign(initializer=f"initializer {number}") for number in range(pairs)])
+            table = table.astype({"initializer": "string"})
+            # The fastest of three, in processor time, since others use the machine too.
+            elapsed = []
+            for _ in range(3):
+                start = time.process_time()
+                summary = summarize_propagation(table, {"mlp": name_layers(20)})
+                elapsed.append(time.process_time() - start)
+            seconds[pairs] = min(elapsed)
+            assert len(summary) == pairs
+        assert seconds[260] < 10 * seconds[65]  # four times as many; a search through all rows for each would take 16
 
 
 class TestGains:

@@ -111,6 +111,16 @@ def test_the_numbers_of_the_answer_follow_the_summary(kept_study: StudyRecord):
     assert (cell.text, cell.notes) == ("123", ("[122, 125]",))
 
 
+@pytest.mark.parametrize(("rate", "words"), [(0.1, "× 1000 after 69"), (-0.1, "1/1000 after 69")])
+def test_which_way_the_signal_goes_is_told_from_the_deeper_half(kept_study: StudyRecord, rate: float, words: str):
+    halves = {"backward_log_gain_deep_half": rate, "backward_log_gain_shallow_half": -3.0 * rate}
+    study = change_summary(
+        kept_study, HE_RELU, **halves, backward_log_gain=-rate, backward_layers_until_thousandth=69.08
+    )
+    tables = [block for block in _answer(study).blocks if isinstance(block, Table)]
+    assert tables[0].rows[0].cells[3].text == words
+
+
 def test_the_counts_add_up_to_the_number_of_pairs(full_study: StudyRecord):
     pairs = [pair for pair in read_pairs(full_study.summary, full_study.table) if pair.network == "mlp"]
     numbers = [int(part.split()[0]) for part in tally(pairs).split(" · ")]

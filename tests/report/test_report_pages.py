@@ -113,8 +113,7 @@ def test_all_files_are_written_and_named(full_report: WrittenReport):
     assert sorted(names) == sorted(path.name for path in full_report.folder.iterdir())
 
 
-def test_a_study_of_the_default_size_is_reported_fast_and_small(full_report: WrittenReport):
-    assert full_report.seconds < 12.0
+def test_a_study_of_the_default_size_makes_a_small_page(full_report: WrittenReport):
     assert (full_report.folder / "report.html").stat().st_size < 3e6
 
 

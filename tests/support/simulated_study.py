@@ -174,12 +174,10 @@ class WrittenReport:
     Attributes:
         folder: where its files are.
         paths: what ``write_report`` returned.
-        seconds: the time it took.
     """
 
     folder: Path
     paths: list[Path]
-    seconds: float
 
     def read(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8")
