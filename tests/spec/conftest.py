@@ -86,7 +86,8 @@ def record(record_property):
     def record(judgement, subject="", **facts):
         figures = judgement.figures | facts
         for name, value in figures.items():
-            record_property(f"{subject} {name}".strip(), value)
+            # As text: pytest-xdist cannot send NumPy's numbers from its workers.
+            record_property(f"{subject} {name}".strip(), str(value))
         told = ", ".join(f"{name} {_format(value)}" for name, value in figures.items())
         record_property(EVIDENCE, f"{subject + ': ' if subject else ''}{judgement.verdict}; {told}")
         return judgement
