@@ -179,23 +179,26 @@ class _Collection:
     """Holds measurement tables in little memory until all are there: numbers as they are, labels as categories."""
 
     def __init__(self) -> None:
-        self._numbers: list[NDArray[np.float64]] = []
+        self._numbers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in QUANTITIES}
         self._labels: list[pd.DataFrame] = []
 
     def add(self, table: pd.DataFrame) -> None:
-        self._numbers.append(table[list(QUANTITIES)].to_numpy(dtype=np.float64, na_value=np.nan))
+        for name, parts in self._numbers.items():
+            parts.append(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
         self._labels.append(table[list(_LABELS)].astype("category"))
 
     def make_table(self) -> pd.DataFrame:
         """Put all tables into one, and hold them no longer."""
-        numbers = np.concatenate(self._numbers)
-        self._numbers.clear()
-        columns: dict[str, Any] = {name: numbers[:, place] for place, name in enumerate(QUANTITIES)}
+        length = sum(map(len, self._labels))
+        columns: dict[str, Any] = {}
+        for name, parts in self._numbers.items():
+            columns[name] = np.concatenate(parts)
+            parts.clear()
         for name, dtype in _LABELS.items():
             united = union_categoricals([labels[name] for labels in self._labels])
             columns[name] = pd.Series(united).astype(dtype).array
         self._labels.clear()
-        return tabulate(columns, len(numbers))
+        return tabulate(columns, length)
 
 
 class _Measurement:

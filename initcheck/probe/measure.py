@@ -245,7 +245,7 @@ def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
         if values is None:
             arrays[column.name] = pd.Series([pd.NA], dtype=column.dtype).array.take(np.zeros(length, dtype=np.intp))
         elif isinstance(values, np.ndarray) and values.dtype == np.float64:
-            arrays[column.name] = pd.arrays.FloatingArray(values.copy(), np.isnan(values))
+            arrays[column.name] = pd.arrays.FloatingArray(np.ascontiguousarray(values), np.isnan(values))
         elif isinstance(values, np.ndarray) and values.dtype == np.int64:
             arrays[column.name] = pd.arrays.IntegerArray(values, np.zeros(length, dtype=bool))
         else:
