@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         OutputError,
         UsageError,
     )
+    from initcheck.probe import Probe
+    from initcheck.study import StudyOptions, run_study
 
 __version__ = "0.1.0"
 
@@ -28,8 +30,11 @@ __all__ = [
     "InitializerError",
     "ModelError",
     "OutputError",
+    "Probe",
+    "StudyOptions",
     "UsageError",
     "__version__",
+    "run_study",
 ]
 
 _MODULE_OF = {
@@ -39,7 +44,10 @@ _MODULE_OF = {
     "InitializerError": "initcheck.errors",
     "ModelError": "initcheck.errors",
     "OutputError": "initcheck.errors",
+    "Probe": "initcheck.probe",
+    "StudyOptions": "initcheck.study",
     "UsageError": "initcheck.errors",
+    "run_study": "initcheck.study",
 }
 
 

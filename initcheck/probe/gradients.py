@@ -49,7 +49,9 @@ class Backpropagation:
 
     def derivatives(self, loss: Any, targets: Sequence[Any]) -> list[Any | None]:
         """Return dloss/dtarget for each target; None where no path leads from it to the loss."""
-        return list(self._tape.gradient(loss, list(targets)))
+        gradients = self._tape.gradient(loss, list(targets))
+        # The gradient of a table that was looked up comes as its rows, one for each look-up: added up here.
+        return [None if gradient is None else _tensorflow().convert_to_tensor(gradient) for gradient in gradients]
 
 
 def separate(tensor: Any) -> Any:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.errors import ModelError
+from initcheck.initializers import in_one_line
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.activations import find_bounds
 from initcheck.probe.capture import Capture, Site, Unmeasured
@@ -65,7 +66,7 @@ class Probe:
         initializers: initializers by variable path, where the caller knows better than the model.
 
     Raises:
-        ModelError: the model is not built, or cannot be run on these inputs.
+        ModelError: the model is not built; or, when it is first measured, it cannot be run on these inputs.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Probe:
             inputs = self._watch_inputs(capture)
             state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
             with keras.StatelessScope(state, initialize_variables=False), capture.watch():
-                outputs = self.model(inputs, training=self._training)
+                outputs = self._call_model(inputs)
             loss = (self._loss or random_functional)(outputs)
         kernels = [main_kernel(site.operation) for site in capture.sites]
         positions = [None if kernel is None else index.get(id(kernel)) for kernel in kernels]
@@ -199,6 +200,16 @@ class Probe:
         )
         self._unmeasured = tuple(capture.unmeasured)
         return keras.ops.stack(parts)
+
+    def _call_model(self, inputs: Any) -> Any:
+        try:
+            return self.model(inputs, training=self._training)
+        except Exception as error:
+            # Whatever a model of any kind raises: the user has to hear it as one line about this model.
+            shapes = [tuple(tensor.shape) for tensor in import_keras().tree.flatten(inputs)]
+            raise ModelError(
+                f"The model {self.model.name!r} cannot be run on inputs of shape {shapes}: {in_one_line(error)}"
+            ) from error
 
     def _watch_inputs(self, capture: Capture) -> Any:
         keras = import_keras()
