@@ -113,7 +113,7 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
 
     Args:
         options: what to measure.
-        progress: called before each pair and at the end.
+        progress: called when the input is found good, before each pair, and at the end.
 
     Returns:
         The record: table, summary, what was not measured, and how it was done.
@@ -126,6 +126,8 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     tasks = _plan(options)
     total = sum(len(task.initializers) * len(task.activations) for task in tasks)
+    if progress is not None:
+        progress(0, total, "starting")
     done = 0
     collected = _Collection()
     not_measured: list[NotMeasured] = []

@@ -92,7 +92,7 @@ def test_the_users_own_data_is_measured(tmp_path):
 def test_bad_input_gives_one_line_and_exit_code_2_and_no_folder(tmp_path, monkeypatch, capfd, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("corrupt.npz").write_bytes(b"PK\x03\x04 not an archive")
-    assert main(["report", "--quiet", "--out", "report", *TINY, *arguments]) == 2
+    assert main(["report", "--out", "report", *TINY, *arguments]) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     (line,) = captured.err.strip().splitlines()

@@ -108,7 +108,7 @@ def test_installed_initializers_outside_the_study_are_named():
 )
 def test_bad_options_are_refused_before_anything_is_measured(values, message):
     with pytest.raises(UsageError, match=message):
-        run_study(changed(**values), progress=lambda *_: pytest.fail("something was measured"))
+        run_study(changed(**values), progress=lambda *_: pytest.fail("the study has begun"))
 
 
 def test_residual_networks_are_followed_along_their_sums():

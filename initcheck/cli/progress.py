@@ -46,13 +46,18 @@ def show_progress(*, quiet: bool) -> Iterator[ReportProgress]:
         TimeRemainingColumn(),
     )
     # Standard output is for results: rich must not pass it through the display.
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
-        task = progress.add_task("starting", total=None)
+    progress = Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
+    task = progress.add_task("starting", total=None)
 
-        def report(done: int, total: int, what: str) -> None:
-            progress.update(task, completed=done, total=total, description=what)
+    def report(done: int, total: int, what: str) -> None:
+        progress.update(task, completed=done, total=total, description=what)
+        # Only now: where bad input is refused before the first step, the error's one line stands alone.
+        progress.start()
 
+    try:
         yield report
+    finally:
+        progress.stop()
 
 
 def _ignore(done: int, total: int, what: str) -> None:
