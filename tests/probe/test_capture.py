@@ -127,14 +127,15 @@ def test_attention_is_measured_inside():
 
 
 def test_gradients_of_a_layer_that_returns_its_input_are_not_added_up():
-    """Dropout at inference returns its very input; both sites must report the one gradient that flows."""
+    """Dropout at inference returns its very input, which is used beside it: x + dropout(x) has gradients 2 and 1."""
     keras = import_keras()
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="dense")(inputs)
-    model = keras.Model(inputs, keras.layers.Identity(name="same")(keras.layers.Dropout(0.5, name="drop")(dense)))
+    dropped = keras.layers.Dropout(0.5, name="drop")(dense)
+    model = keras.Model(inputs, keras.layers.Add(name="sum")([dense, dropped]))
     table = Probe(model, np.ones((3, 4), np.float32), training=False).measure([0])
-    assert sites_of(table) == [("input", 0), ("dense", 0), ("drop", 0), ("same", 0)]
-    np.testing.assert_allclose(table["gradient_second_moment"].to_numpy(float)[1:], 1.0, rtol=1e-6)
+    assert sites_of(table) == [("input", 0), ("dense", 0), ("drop", 0), ("sum", 0)]
+    np.testing.assert_allclose(table["gradient_second_moment"].to_numpy(float)[1:], [4.0, 1.0, 1.0], rtol=1e-6)
 
 
 def test_a_layer_without_a_path_to_the_loss_has_no_gradient():
