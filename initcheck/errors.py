@@ -44,6 +44,10 @@ class InitializerError(InitcheckError, ValueError):
     """An initializer that cannot make the weights it is asked for."""
 
 
+class TheoryError(InitcheckError, ValueError):
+    """A prediction that the theory cannot make: the message says why."""
+
+
 def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Word the error for a name that is not in a list of known ones.
 

@@ -1,0 +1,1 @@
+"""What signal propagation theory predicts: maps, depth scales and finite-width laws. NumPy and SciPy alone."""
