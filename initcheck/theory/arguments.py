@@ -1,0 +1,143 @@
+"""Arguments of the laws, checked: what a law does not hold for is refused in one line, and NaN is not a number."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from initcheck.errors import TheoryError
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """Take a whole number.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was received: an integer of Python or NumPy.
+        least: the smallest value that makes sense.
+
+    Returns:
+        The number as a Python integer.
+
+    Raises:
+        TheoryError: it is not whole, or too small.
+    """
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = least - 1
+    if isinstance(value, bool) or count < least:
+        raise TheoryError(
+            f"{name} has to be a whole number from {least} on. Received: {name}={value!r}. Give an integer, >= {least}."
+        )
+    return count
+
+
+def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray[np.int64]:
+    """Take a sequence of whole numbers, one for each layer or axis.
+
+    Args:
+        name: the argument's name, for the message.
+        values: what was received.
+        least: the smallest value that makes sense.
+
+    Returns:
+        The numbers, of shape (length,).
+
+    Raises:
+        TheoryError: it is not a sequence, it is empty, or one of its numbers is not whole or too small.
+    """
+    try:
+        received = list(values)
+    except TypeError:
+        received = []
+    if not received:
+        raise TheoryError(
+            f"{name} has to be a sequence of whole numbers, and not empty. Received: {name}={values!r}. "
+            f"Give a list, such as [{max(least, 1)}]."
+        )
+    return np.asarray([check_count(name, value, least) for value in received], dtype=np.int64)
+
+
+def check_number(
+    name: str,
+    value: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    low_included: bool = True,
+    high_included: bool = True,
+) -> float:
+    """Take a finite number within bounds.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was received.
+        low: lower bound.
+        high: upper bound.
+        low_included: whether the lower bound itself is good.
+        high_included: whether the upper bound itself is good.
+
+    Returns:
+        The number as a Python float.
+
+    Raises:
+        TheoryError: it is NaN, infinite, no number, or out of bounds.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    above = number >= low if low_included else number > low
+    below = number <= high if high_included else number < high
+    if not (math.isfinite(number) and above and below):
+        raise TheoryError(
+            f"{name} has to be a finite number{_word_bounds(low, high, low_included, high_included)}. "
+            f"Received: {name}={value!r}. Give one within these bounds."
+        )
+    return number
+
+
+def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float64]:
+    """Take an array of finite numbers within bounds.
+
+    Args:
+        name: the argument's name, for the message.
+        values: what was received, of any shape; at least one number.
+        low: lower bound; the bound itself is good.
+        high: upper bound; the bound itself is good.
+
+    Returns:
+        The numbers in float64, in the shape received.
+
+    Raises:
+        TheoryError: it is empty or no array of numbers, or one of them is NaN, infinite or out of bounds.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if not array.size:
+        raise TheoryError(
+            f"{name} has to be numbers, and at least one. Received: {name}={values!r}. Give a number or an array."
+        )
+    bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
+    if bad.any():
+        raise TheoryError(
+            f"{name} has to hold finite numbers{_word_bounds(low, high, True, True)}. "
+            f"Received: {name}={float(array[bad][0])!r} among {array.size}. Give only such ones."
+        )
+    return array
+
+
+def _word_bounds(low: float, high: float, low_included: bool, high_included: bool) -> str:
+    words = []
+    if low > -math.inf:
+        words.append(f"{'>=' if low_included else '>'} {low:g}")
+    if high < math.inf:
+        words.append(f"{'<=' if high_included else '<'} {high:g}")
+    return " " + " and ".join(words) if words else ""
