@@ -127,8 +127,8 @@ def parse_initializer(text: str) -> InitializerSpec:
         UsageError: unknown name or argument, bad syntax, a value of the wrong type, or a seed.
         InitializerError: Keras refuses the arguments.
     """
-    name, arguments = _split(text)
-    class_name = _class_names().get(_key(name))
+    name, arguments = split_call(text)
+    class_name = _class_names().get(fold_name(name))
     if class_name is None:
         raise name_unknown("initializer", name, installed_initializers())
     parameters = inspect.signature(_class_named(class_name)).parameters
@@ -139,7 +139,7 @@ def parse_initializer(text: str) -> InitializerSpec:
         if argument not in settings:
             known = f"It takes {', '.join(settings)}." if settings else "It takes none."
             raise UsageError(f"{class_name} has no argument {argument!r}. {known} Received: {text!r}.")
-    checked = {key: _number(key, value, parameters[key].default, text) for key, value in arguments.items()}
+    checked = {key: check_number(key, value, parameters[key].default, text) for key, value in arguments.items()}
     spec = InitializerSpec(class_name, tuple(checked.items()))
     spec.create(seed=0)  # to be refused here, and not in the middle of a long run
     return spec
@@ -177,7 +177,7 @@ def in_one_line(error: BaseException) -> str:
     return textwrap.shorten(str(error), width=300, placeholder=" ...") or type(error).__name__
 
 
-def _split(text: str) -> tuple[str, dict[str, Any]]:
+def split_call(text: str) -> tuple[str, dict[str, Any]]:
     """Split ``Name(argument=literal)`` into the name and the arguments."""
     if "(" not in text:
         return text.strip(), {}
@@ -204,7 +204,7 @@ def _split(text: str) -> tuple[str, dict[str, Any]]:
     return call.func.id, arguments
 
 
-def _number(name: str, value: Any, default: Any, text: str) -> Any:
+def check_number(name: str, value: Any, default: Any, text: str) -> Any:
     """Check the value of an argument that has to be a number, and make it a float."""
     if not isinstance(default, float):
         return value
@@ -224,7 +224,7 @@ def _class_names() -> dict[str, str]:
     for alias in dir(initializers):
         exported = getattr(initializers, alias)
         if _is_initializer(exported):
-            names[_key(alias)] = exported.__name__
+            names[fold_name(alias)] = exported.__name__
     return names
 
 
@@ -233,7 +233,8 @@ def _is_initializer(exported: Any) -> bool:
     return inspect.isclass(exported) and issubclass(exported, base) and exported is not base
 
 
-def _key(name: str) -> str:
+def fold_name(name: str) -> str:
+    """Spell a name without case and underscores, as Keras' aliases differ."""
     return name.replace("_", "").lower()
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["key", "site", "forward", "backward", "weight"]
+Group = Literal["key", "site", "forward", "backward", "weight", "theory"]
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,42 @@ WEIGHT_COLUMNS: Final = (
     _column("weight", "weight_norm", "Float64", "1", "Frobenius norm of W"),
 )
 
-MEASUREMENT_COLUMNS: Final = KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS
-
 QUANTITIES: Final = tuple(column.name for column in FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS)
+
+PREDICTED_QUANTITIES: Final = (
+    "preactivation_second_moment",
+    "activation_mean",
+    "activation_second_moment",
+    "activation_batch_variance",
+    "gradient_second_moment",
+    "gradient_norm",
+    "weight_gradient_norm",
+    "weight_variance",
+    "weight_norm",
+)
+"""The quantities that theory predicts, where it can."""
+
+PREDICTED_COLUMNS: Final = (
+    *(
+        column
+        for name in PREDICTED_QUANTITIES
+        for column in (
+            _column("theory", f"predicted_{name}", "Float64", "1", f"{name} as theory expects it, mean over seeds"),
+            _column(
+                "theory",
+                f"predicted_{name}_sd",
+                "Float64",
+                "1",
+                f"standard deviation of {name} from seed to seed as theory expects it; null where no law is known",
+            ),
+        )
+    ),
+    _column("theory", "prediction", "string", "words", "what the predictions of this row rest on, or why there are none"),
+)
+
+MEASUREMENT_COLUMNS: Final = (
+    KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS + PREDICTED_COLUMNS
+)
 
 
 def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
@@ -172,6 +205,40 @@ def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
     )
 
 
+def _direction_prediction(direction: str) -> tuple[Column, ...]:
+    return (
+        _column(
+            "theory",
+            f"textbook_{direction}_gain",
+            "Float64",
+            "1",
+            f"{direction}_gain in an infinitely wide network; null where theory does not apply",
+        ),
+        _column(
+            "theory",
+            f"predicted_{direction}_gain",
+            "Float64",
+            "1",
+            f"{direction}_gain as theory expects it of this width and batch; null where only the infinite width is known",
+        ),
+        _column(
+            "theory",
+            f"predicted_{direction}_gain_sd",
+            "Float64",
+            "1",
+            "its standard deviation from seed to seed as theory expects it",
+        ),
+        _column(
+            "theory",
+            f"{direction}_gain_z",
+            "Float64",
+            "standard errors",
+            f"({direction}_gain - predicted_{direction}_gain) / standard error over the seeds, as a normal score: "
+            "Student's t made standard normal; null where nothing varies from seed to seed",
+        ),
+    )
+
+
 SUMMARY_COLUMNS: Final = (
     *(column for column in KEY_COLUMNS if column.name != "seed"),
     _column("key", "seeds", "Int64", "1", "number of seeds"),
@@ -189,4 +256,7 @@ SUMMARY_COLUMNS: Final = (
     _column("forward", "nonfinite_from_position", "Int64", "1", "first position with a non-finite value; else null"),
     _column("weight", "symmetric", "boolean", "yes/no", "every hidden kernel is constant, so all its units are alike"),
     _column("key", "verdict", "string", "words", "both directions in words"),
+    *_direction_prediction("forward"),
+    *_direction_prediction("backward"),
+    _column("theory", "prediction", "string", "words", "what the predictions rest on, or why there are none"),
 )

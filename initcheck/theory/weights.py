@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from initcheck.errors import TheoryError, UsageError
-from initcheck.initializers import InitializerSpec, _key, _number, _split, parse_initializer
+from initcheck.initializers import InitializerSpec, check_number, fold_name, parse_initializer, split_call
 
 Distribution = Literal["normal", "truncated_normal", "uniform", "orthogonal"]
 """How entries are drawn; ``truncated_normal`` redraws beyond two standard deviations."""
@@ -57,7 +57,9 @@ _ALIASES: Final[Mapping[str, str]] = {
     "STFTInitializer": "STFT",
 }
 
-_SPELLINGS: Final = {_key(name): name for name in _CLASSES} | {_key(alias): name for alias, name in _ALIASES.items()}
+_SPELLINGS: Final = {fold_name(name): name for name in _CLASSES} | {
+    fold_name(alias): name for alias, name in _ALIASES.items()
+}
 
 # Older versions of Keras do not take these arguments, so a text that has them is left to the installed one to read.
 _AXES: Final = ("input_axes", "output_axes")
@@ -229,8 +231,8 @@ def read_initializer(text: str) -> InitializerSpec:
         UsageError: unknown name or argument, bad syntax, a value of the wrong type, or a seed.
         InitializerError: Keras refuses the arguments.
     """
-    name, arguments = _split(text)
-    class_name = _SPELLINGS.get(_key(name))
+    name, arguments = split_call(text)
+    class_name = _SPELLINGS.get(fold_name(name))
     if class_name is None:
         return parse_initializer(text)
     defaults = _CLASSES[class_name].arguments
@@ -238,7 +240,7 @@ def read_initializer(text: str) -> InitializerSpec:
     for argument, value in arguments.items():
         if argument not in defaults:
             return parse_initializer(text)
-        checked[argument] = _number(argument, value, defaults[argument], text)
+        checked[argument] = check_number(argument, value, defaults[argument], text)
         if not _is_accepted(argument, checked[argument]):
             return parse_initializer(text)
     return InitializerSpec(class_name, tuple(checked.items()))
@@ -287,7 +289,7 @@ def _read_settings(spec: InitializerSpec) -> dict[str, Any]:
         if name not in allowed:
             takes = f"Use {', '.join(allowed)}."
             raise TheoryError(f"{spec.class_name} has no argument {name!r}. Received: {spec.label}. {takes}")
-        settings[name] = _number(name, value, known.arguments.get(name), spec.label)
+        settings[name] = check_number(name, value, known.arguments.get(name), spec.label)
     return settings
 
 

@@ -1,0 +1,333 @@
+"""The forward pass of a network of Dense layers at finite width: the law of ln kappa from layer to layer.
+
+The theory is told in :mod:`initcheck.theory.dense_network`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from initcheck.errors import TheoryError
+from initcheck.theory.batch import InputStatistics
+from initcheck.theory.gaussian import Activation, Grid, evaluate_on_grid
+from initcheck.theory.hermite import expand
+from initcheck.theory.pieces import Array
+from initcheck.theory.weights import WeightLaw
+
+_MEAN_NODES, _MEAN_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+_MEAN_WEIGHTS = _MEAN_WEIGHTS / _MEAN_WEIGHTS.sum()
+_PAIR_NODES, _PAIR_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
+_PAIR_WEIGHTS = _PAIR_WEIGHTS / _PAIR_WEIGHTS.sum()
+# Rows of the expansion: phi and phi' in units of their root mean squares, and what is made of them.
+_VALUE, _SLOPE, _VALUE2, _SLOPE2, _VALUE3, _Z_VALUE, _Z2_VALUE = range(7)
+
+_IDENTITY: Final = Activation("linear", np.copy)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLayer:
+    """A Dense layer: the law of its weights, and its activation function.
+
+    Attributes:
+        units: number of outputs n.
+        weights: the law of the kernel.
+        activation: phi; None for a layer whose activation mixes its units (softmax), which must be the last.
+        bias_variance: sigma_b^2.
+    """
+
+    units: int
+    weights: WeightLaw
+    activation: Activation | None
+    bias_variance: float = 0.0
+
+    @property
+    def orthogonality(self) -> float:
+        """The share of the second chaos of the outputs that orthogonal weights take away: min(1, outputs / inputs)."""
+        if self.weights.distribution != "orthogonal":
+            return 0.0
+        return min(1.0, self.weights.fan_out / self.weights.fan_in)
+
+    @property
+    def gradient_orthogonality(self) -> float:
+        """The same for the gradients at its inputs: min(1, inputs / outputs)."""
+        if self.weights.distribution != "orthogonal":
+            return 0.0
+        return min(1.0, self.weights.fan_in / self.weights.fan_out)
+
+    def excess_kurtosis(self, fourth_moment_sum: float) -> float:
+        """E z^4 / (E z^2)^2 - 3 of a pre-activation, given inputs with S_4 = fourth_moment_sum."""
+        if self.weights.distribution == "orthogonal":
+            return -6.0 / max(self.weights.fan_in, self.weights.fan_out)
+        return (self.weights.kurtosis - 3.0) * fourth_moment_sum
+
+
+@dataclass(frozen=True)
+class LocalMoments:
+    """Moments of one layer's units at the mean of kappa, infinite width; z = sqrt(kappa) g."""
+
+    value_second: float
+    slope_second: float
+    value_fourth: float
+    slope_fourth: float
+    value2_slope2: float
+    z_value_slope: float
+    z2_slope2: float
+
+
+@dataclass(frozen=True, eq=False)
+class LayerState:
+    """One layer: the law of ln kappa there, and the local moments at its mean.
+
+    The deviations e1, e2, e3 have the covariances ``same`` for one sample and ``pair`` for two, averaged over pairs.
+    """
+
+    log_kappa: float
+    spread: float
+    data_weight: float
+    to_kappa: Array
+    second: float
+    second_over_kappa: float
+    inverse_kappa: float
+    slope_second: float
+    log_slope_second: float
+    value_rate: float
+    slope_rate: float
+    same: Array
+    pair: Array
+    mean: float
+    inner_product: float
+    correlation: float
+    share: float
+    local: LocalMoments
+    slope_pair2: float
+    slope_square_pair: float
+
+    @property
+    def center(self) -> float:
+        """The typical kappa, exp of the mean of its logarithm."""
+        return math.exp(self.log_kappa)
+
+
+class _Propagation:
+    """The forward recursion."""
+
+    def __init__(self, layers: Sequence[DenseLayer], inputs: InputStatistics) -> None:
+        self.size = 3 * len(layers)
+        first = layers[0]
+        self.samples = inputs.second_moments.size
+        kappa = first.weights.forward_gain * inputs.second_moments + first.bias_variance
+        self.data_spread = float(np.var(np.log(kappa)))
+        self.data_weight = 1.0
+        self.log_kappa = math.log(float(kappa.mean())) - 0.5 * self.data_spread
+        self.to_kappa = np.zeros(self.size)
+        self.share = 1.0 - first.bias_variance / float(kappa.mean())
+        self.fourth = inputs.fourth_moment_sum
+        self.correlations = self.share * inputs.correlations + (1.0 - self.share)
+        self.spreads = self.share**2 * inputs.correlation_spreads
+        self.noise_same = np.zeros((self.size, self.size))
+
+    @property
+    def spread(self) -> float:
+        """Variance of ln kappa of one sample, over samples and seeds."""
+        return self.data_weight**2 * self.data_spread + float(self.to_kappa @ self.noise_same @ self.to_kappa)
+
+
+def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[LayerState]:
+    """Follow the signal from the input to the output.
+
+    Raises:
+        TheoryError: the moments of an activation vanish, diverge or overflow on the way.
+    """
+    run = _Propagation(layers, inputs)
+    states = []
+    for place, layer in enumerate(layers):
+        following = layers[place + 1] if place + 1 < len(layers) else None
+        states.append(_visit(run, place, layer, following))
+    return states
+
+
+def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLayer | None) -> LayerState:
+    """Compute one layer and move the recursion on to the next."""
+    phi = layer.activation or _IDENTITY
+    spread = run.spread
+    center = math.exp(run.log_kappa)
+    nodes, weights = (_MEAN_NODES, _MEAN_WEIGHTS) if spread > 1e-8 else (np.zeros(1), np.ones(1))
+    kappas = np.exp(run.log_kappa + math.sqrt(spread) * nodes)
+    if not np.isfinite(kappas).all() or (kappas <= 0.0).any():
+        raise TheoryError("The signal leaves the range of floating-point numbers; choose fewer layers.")
+    grid = evaluate_on_grid(phi, np.concatenate([[center], kappas]))
+    excess = layer.excess_kurtosis(run.fourth)
+    with np.errstate(all="ignore"):
+        value2, slope2 = np.square(grid.value), np.square(grid.slope)
+        z2 = np.square(grid.z)
+        he4 = z2 * z2 - 6.0 * z2 + 3.0
+        seconds = grid.expect(value2) + excess / 24.0 * grid.expect(value2 * he4)
+        slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
+        log_slopes = np.log(slopes)
+        second = float(weights @ seconds[1:])
+        local = _measure_locally(grid, center)
+        value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
+        slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
+        # Over a wide law of ln kappa, the best straight line is not the tangent.
+        spans = nodes.size > 1
+        value_line = float(weights @ (nodes * np.log(seconds[1:]))) / math.sqrt(spread) if spans else value_rate
+        slope_line = float(weights @ (nodes * log_slopes[1:])) / math.sqrt(spread) if spans else slope_rate
+    if not all(map(math.isfinite, (second, value_rate, slope_rate, float(log_slopes[0])))) or second <= 0.0:
+        raise TheoryError(
+            f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {center:.3g}: "
+            "its moments vanish, diverge or overflow there."
+        )
+    pairs = PairMoments(grid, local, run.correlations, run.spreads)
+    same, pair = _deviations(layer, local, value_rate, slope_rate, pairs)
+    index = slice(3 * place, 3 * place + 3)
+    run.noise_same[index, index] = same
+    mean = float(weights @ grid.expect(grid.value)[1:])
+    state = LayerState(
+        log_kappa=run.log_kappa,
+        spread=spread,
+        data_weight=run.data_weight,
+        to_kappa=run.to_kappa,
+        second=second,
+        second_over_kappa=float(weights @ (seconds[1:] / kappas)),
+        inverse_kappa=float(weights @ (1.0 / kappas)),
+        slope_second=float(weights @ slopes[1:]),
+        log_slope_second=float(weights @ log_slopes[1:]),
+        value_rate=value_line,
+        slope_rate=slope_line,
+        same=same,
+        pair=pair,
+        mean=mean,
+        inner_product=pairs.average(pairs.products[:, _VALUE, _VALUE]) * second if pairs.groups else math.nan,
+        correlation=pairs.average(pairs.flat) if pairs.groups else math.nan,
+        share=run.share,
+        local=local,
+        slope_pair2=pairs.average(np.square(pairs.products[:, _SLOPE, _SLOPE])),
+        slope_square_pair=pairs.average(pairs.products[:, _SLOPE2, _SLOPE2]),
+    )
+    if following is not None:
+        _advance(run, place, layer, following, state, pairs)
+    return state
+
+
+def _measure_locally(grid: Grid, kappa: float) -> LocalMoments:
+    value, slope, z = grid.value, grid.slope, grid.z
+    value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (value, slope))
+    return LocalMoments(
+        value_second=value_second,
+        slope_second=slope_second,
+        value_fourth=float(grid.expect(value**4)[0]) / value_second**2,
+        slope_fourth=float(grid.expect(slope**4)[0]) / slope_second**2,
+        value2_slope2=float(grid.expect(np.square(value * slope))[0]) / (value_second * slope_second),
+        z_value_slope=math.sqrt(kappa) * float(grid.expect(z * value * slope)[0]),
+        z2_slope2=kappa * float(grid.expect(np.square(z * slope))[0]),
+    )
+
+
+class PairMoments:
+    """Moments of two samples' units, for every group of pairs and a few correlations within it."""
+
+    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array) -> None:
+        self.groups = correlations.size
+        nodes = correlations[:, np.newaxis] + np.sqrt(spreads)[:, np.newaxis] * _PAIR_NODES
+        self.flat = np.clip(nodes, -1.0, 1.0).ravel()
+        z, weight = grid.z[0], grid.weight[0]
+        with np.errstate(all="ignore"):
+            value = grid.value[0] / math.sqrt(local.value_second)
+            slope = grid.slope[0] / math.sqrt(local.slope_second)
+            functions = np.stack([value, slope, value**2, slope**2, value**3, z * value, z * z * value])
+            functions = np.where(weight > 0.0, functions, 0.0)
+        expansion = expand(z, weight, functions)
+        self.products = expansion.expect_products(self.flat)
+
+    def average(self, values: Array) -> float:
+        """Average over all pairs; 0 without any."""
+        if not self.groups:
+            return 0.0
+        return float(np.mean(values.reshape(self.groups, -1) @ _PAIR_WEIGHTS))
+
+    def by_group(self, values: Array) -> Array:
+        """Average within each group."""
+        return np.asarray(values.reshape(self.groups, -1) @ _PAIR_WEIGHTS)
+
+
+def _deviations(
+    layer: DenseLayer, local: LocalMoments, value_rate: float, slope_rate: float, pairs: PairMoments
+) -> tuple[Array, Array]:
+    """Give the covariances of (e1, e2, e3), for one sample and averaged over pairs of samples.
+
+    e1 = mean g^2 - 1, e2 = mean phi^2 / E phi^2 - 1, e3 = mean phi'^2 / E phi'^2 - 1; what the fresh a_i add to e3 is
+    put in by the backward recursion, which knows the layer above.
+    """
+    # E f (g^2 - 1) of each deviation: what it has of the second chaos.
+    rates = np.asarray([2.0, 2.0 * value_rate, 2.0 * slope_rate])
+    same = np.asarray(
+        [
+            [2.0, rates[1], rates[2]],
+            [rates[1], local.value_fourth - 1.0, local.value2_slope2 - 1.0],
+            [rates[2], local.value2_slope2 - 1.0, local.slope_fourth - 1.0],
+        ]
+    )
+    chaos = 0.5 * np.outer(rates, rates)
+    kept = layer.orthogonality
+    if not pairs.groups:
+        return (same - kept * chaos) / layer.units, np.zeros((3, 3))
+    squared = pairs.average(np.square(pairs.flat))
+    pair = np.empty((3, 3))
+    pair[0, :] = pair[:, 0] = rates * squared
+    for i, first in ((1, _VALUE2), (2, _SLOPE2)):
+        for j, second in ((1, _VALUE2), (2, _SLOPE2)):
+            pair[i, j] = pairs.average(pairs.products[:, first, second]) - 1.0
+    return (same - kept * chaos) / layer.units, (pair - kept * squared * chaos) / layer.units
+
+
+def _advance(
+    run: _Propagation, place: int, layer: DenseLayer, following: DenseLayer, state: LayerState, pairs: PairMoments
+) -> None:
+    """Move the law of ln kappa and the correlations to the next layer."""
+    gain, bias = following.weights.forward_gain, following.bias_variance
+    kappa = gain * state.second + bias
+    share = gain * state.second / kappa
+    run.share = share
+    run.to_kappa = share * state.value_rate * run.to_kappa
+    run.to_kappa[3 * place + 1] += share
+    run.data_weight *= share * state.value_rate
+    run.log_kappa = math.log(kappa) - 0.5 * run.spread
+    run.fourth = state.local.value_fourth / layer.units
+    if pairs.groups:
+        products = pairs.products
+        center = share * products[:, _VALUE, _VALUE] + (1.0 - share)
+        noise = share**2 * _correlation_noise(pairs, state, layer.orthogonality) / layer.units
+        mean = pairs.by_group(center)
+        run.correlations = np.clip(mean, -1.0, 1.0)
+        run.spreads = np.maximum(pairs.by_group(np.square(center) + noise) - np.square(mean), 0.0)
+
+
+def _correlation_noise(pairs: PairMoments, state: LayerState, orthogonality: float) -> Array:
+    """Give n times the variance of the correlation of two samples' outputs, given that of their pre-activations.
+
+    The noise is that of A - C D, with A = phi(u) phi(v) / M, D = (phi(u)^2 + phi(v)^2) / 2M and C = E A. For linear
+    layers it is (1 - c^2)^2. Orthogonal weights take out its projection on u^2 - 1, v^2 - 1 and u v - c.
+    """
+    products, c = pairs.products, pairs.flat
+    value, square = products[:, _VALUE, _VALUE], products[:, _VALUE2, _VALUE2]
+    covariance = products[:, _VALUE3, _VALUE] - value
+    noise = square - value**2 - 2.0 * value * covariance
+    noise = noise + value**2 * (0.5 * (state.local.value_fourth + square) - 1.0)
+    if orthogonality > 0.0:
+        rate = 2.0 * state.value_rate
+        with_square = products[:, _Z2_VALUE, _VALUE] - value - value * 0.5 * rate * (1.0 + c**2)
+        with_product = products[:, _Z_VALUE, _Z_VALUE] - c * value - value * c * rate
+        inner = np.stack([with_square, with_square, with_product], axis=-1)
+        gram = np.empty((c.size, 3, 3))
+        gram[:, 0, 0] = gram[:, 1, 1] = 2.0
+        gram[:, 0, 1] = gram[:, 1, 0] = 2.0 * c**2
+        gram[:, 0, 2] = gram[:, 2, 0] = gram[:, 1, 2] = gram[:, 2, 1] = 2.0 * c
+        gram[:, 2, 2] = 1.0 + c**2
+        inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
+        noise = noise - orthogonality * np.einsum("ci,cij,cj->c", inner, inverse, inner)
+    return np.maximum(noise, 0.0)
