@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,7 +33,7 @@ def check_count(name: str, value: object, least: int = 1) -> int:
         count = least - 1
     if isinstance(value, bool) or count < least:
         raise TheoryError(
-            f"{name} has to be a whole number from {least} on. Received: {name}={value!r}. Give an integer, >= {least}."
+            f"{name} has to be a whole number >= {least}. Received: {name}={_show(value)}. Give an integer >= {least}."
         )
     return count
 
@@ -57,7 +58,7 @@ def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray
         received = []
     if not received:
         raise TheoryError(
-            f"{name} has to be a sequence of whole numbers, and not empty. Received: {name}={values!r}. "
+            f"{name} has to be a sequence of whole numbers, and not empty. Received: {name}={_show(values)}. "
             f"Give a list, such as [{max(least, 1)}]."
         )
     return np.asarray([check_count(name, value, least) for value in received], dtype=np.int64)
@@ -65,7 +66,7 @@ def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray
 
 def check_number(
     name: str,
-    value: float,
+    value: object,
     low: float = -math.inf,
     high: float = math.inf,
     *,
@@ -89,15 +90,15 @@ def check_number(
         TheoryError: it is NaN, infinite, no number, or out of bounds.
     """
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     above = number >= low if low_included else number > low
     below = number <= high if high_included else number < high
     if not (math.isfinite(number) and above and below):
+        bounds = _word_bounds(low, high, low_included, high_included)
         raise TheoryError(
-            f"{name} has to be a finite number{_word_bounds(low, high, low_included, high_included)}. "
-            f"Received: {name}={value!r}. Give one within these bounds."
+            f"{name} has to be a finite number{bounds}. Received: {name}={_show(value)}. Give a finite number{bounds}."
         )
     return number
 
@@ -123,15 +124,21 @@ def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: floa
         array = np.empty(0)
     if not array.size:
         raise TheoryError(
-            f"{name} has to be numbers, and at least one. Received: {name}={values!r}. Give a number or an array."
+            f"{name} has to be numbers, and at least one. Received: {name}={_show(values)}. Give a number or an array."
         )
     bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
     if bad.any():
+        bounds = _word_bounds(low, high, True, True)
         raise TheoryError(
-            f"{name} has to hold finite numbers{_word_bounds(low, high, True, True)}. "
-            f"Received: {name}={float(array[bad][0])!r} among {array.size}. Give only such ones."
+            f"{name} has to hold finite numbers{bounds}. Received: {name}={_show(array[bad][0])} among {array.size}. "
+            f"Give only finite numbers{bounds}."
         )
     return array
+
+
+def _show(value: object) -> str:
+    """Write a value on one line, NumPy's numbers as Python's."""
+    return " ".join(reprlib.repr(value.item() if isinstance(value, np.generic) else value).split())
 
 
 def _word_bounds(low: float, high: float, low_included: bool, high_included: bool) -> str:

@@ -65,6 +65,8 @@ def count_layers_until_underflow(gain: float, start: float = 1.0, smallest: floa
 
     Raises:
         TheoryError: the gain is negative or NaN, or start or smallest is not positive.
+
+    Source: float32 as of IEEE 754; the norm of one layer after another is a geometric sequence.
     """
     factor = check_number("gain", gain, 0.0)
     first = check_number("start", start, 0.0, low_included=False)

@@ -155,7 +155,7 @@ def compute_gaussian_coefficient(second_moment: float, fourth_moment: float) -> 
     Source: exact for one layer; Roberts, Yaida and Hanin (2022), chapter 4.
     """
     second, fourth = _check_moments(second_moment, fourth_moment)
-    return fourth / (second * second) - 1.0
+    return fourth / second / second - 1.0
 
 
 def compute_orthogonal_coefficient(second_moment: float, fourth_moment: float, radial_moment: float) -> float:
@@ -179,15 +179,15 @@ def compute_orthogonal_coefficient(second_moment: float, fourth_moment: float, r
     """
     second, fourth = _check_moments(second_moment, fourth_moment)
     radial = check_number("radial_moment", radial_moment)
-    taken = radial * radial / 2.0
-    spread = fourth - second * second
-    if taken > spread * (1.0 + 1e-9):
+    spread = fourth / second / second - 1.0
+    taken = (radial / second) * (radial / second) / 2.0
+    if taken > spread + 1e-9 * (spread + 1.0):
         raise TheoryError(
             "No function has such moments: (E[phi^2 (g^2 - 1)])^2 / 2 is at most Var(phi^2). "
             f"Received: radial_moment={radial!r}, second_moment={second!r}, fourth_moment={fourth!r}. "
             "Take all three at the same variance q."
         )
-    return max(0.0, spread - taken) / (second * second)
+    return max(0.0, spread - taken)
 
 
 def compute_leaky_relu_coefficient(
@@ -280,6 +280,8 @@ def compute_participation(inputs: ArrayLike) -> float:
 
     Raises:
         TheoryError: all values are zero, or one is not finite.
+
+    Source: the definition; the inverse is the number of values that take part (Bell and Dean, 1970).
     """
     x = check_array("inputs", inputs)
     largest = float(np.abs(x).max())

@@ -4,8 +4,8 @@ The other layers have files of their own: :mod:`~initcheck.theory.normalization`
 :mod:`~initcheck.theory.convolution` and :mod:`~initcheck.theory.residual`. A layer's gain is the factor by which it
 multiplies the mean square of what passes, forward, or the squared norm of the gradient, on the way back.
 
-Pooled values are taken to be independent. Neighbouring places of an image are not: there these laws give the least that
-averaging can lose and the most that a maximum can win.
+Pooled values are taken to be independent. Neighbouring places of an image are alike: there, averaging loses less than
+these laws say, and a maximum wins less.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ def compute_average_pooling_gradient_gain(size: int) -> float:
 
     Raises:
         TheoryError: the size is below 1 or not whole.
+
+    Source: the transpose of the average.
     """
     return 1.0 / check_count("size", size)
 

@@ -57,6 +57,8 @@ def compute_zero_logits_cross_entropy(classes: int) -> float:
 
     Raises:
         TheoryError: there are fewer than 2 classes.
+
+    Source: the softmax of equal logits is 1 / K.
     """
     return math.log(check_count("classes", classes, least=2))
 
@@ -72,6 +74,8 @@ def compute_zero_logits_gradient(classes: int) -> float:
 
     Raises:
         TheoryError: there are fewer than 2 classes.
+
+    Source: (1 - 1 / K)^2 + (K - 1) / K^2.
     """
     return 1.0 - 1.0 / check_count("classes", classes, least=2)
 

@@ -160,7 +160,8 @@ def _add_epsilon(variance: float, epsilon: float) -> float:
 def _check_batch_size(batch_size: float) -> float:
     if batch_size == math.inf:
         return math.inf
-    samples = check_count("batch_size", batch_size)
+    number = check_number("batch_size", batch_size)
+    samples = check_count("batch_size", int(number) if number.is_integer() else batch_size)
     if samples < 4:
         raise TheoryError(
             "Gradients through batch normalization have no mean square for so small a batch: a unit's values are equal "

@@ -50,7 +50,8 @@ def compute_preactivation_trunk(
         second_moment: E phi(sqrt(p) z)^2 as a function of p; p / 2 for ReLU.
 
     Returns:
-        p before the first block and after each, of shape (L + 1,). He and ReLU: 2^L; tanh: linear growth.
+        p before the first block and after each, of shape (L + 1,). He and ReLU: 2^L; tanh: linear growth. inf from
+        where it passes the range of float64.
 
     Raises:
         TheoryError: an argument is out of range, or the function returns no finite number.
@@ -60,7 +61,8 @@ def compute_preactivation_trunk(
     trunk = [check_number("start", start, 0.0)]
     sigma2 = check_number("sigma_w2", sigma_w2, 0.0)
     for _ in range(check_count("blocks", blocks, least=0)):
-        trunk.append(trunk[-1] + sigma2 * check_number("second_moment(p)", second_moment(trunk[-1]), 0.0))
+        p = trunk[-1]
+        trunk.append(p + sigma2 * check_number("second_moment(p)", second_moment(p), 0.0) if math.isfinite(p) else p)
     return np.asarray(trunk)
 
 
@@ -85,7 +87,7 @@ def compute_postactivation_trunk(
         mean: E phi(sqrt(q) z) as a function of q; sqrt(q / (2 pi)) for ReLU.
 
     Returns:
-        M and m before the first block and after each.
+        M and m before the first block and after each. From where M passes the range of float64, M is inf and m NaN.
 
     Raises:
         TheoryError: an argument is out of range, or a function returns no finite number.
@@ -98,6 +100,10 @@ def compute_postactivation_trunk(
     sigma2 = check_number("sigma_w2", sigma_w2, 0.0)
     for _ in range(check_count("blocks", blocks, least=0)):
         q = sigma2 * second[-1]
+        if not math.isfinite(q):
+            second.append(math.inf)
+            first.append(math.nan)
+            continue
         branch = check_number("second_moment(q)", second_moment(q), 0.0)
         shift = check_number("mean(q)", mean(q))
         second.append(second[-1] + branch + 2.0 * first[-1] * shift)
@@ -163,7 +169,7 @@ def compute_scaled_growth(blocks: int, branch_share: float | None = None) -> flo
         branch_share: E branch^2 over E x^2 at every block; 1 / L, as in Fixup, where it is None.
 
     Returns:
-        E x_L^2 over E x_0^2; below e for a share of 1 / L, whatever the depth.
+        E x_L^2 over E x_0^2; below e for a share of 1 / L, whatever the depth. inf beyond the range of float64.
 
     Raises:
         TheoryError: an argument is out of range or NaN.
@@ -172,7 +178,8 @@ def compute_scaled_growth(blocks: int, branch_share: float | None = None) -> flo
     """
     depth = check_count("blocks", blocks)
     share = 1.0 / depth if branch_share is None else check_number("branch_share", branch_share, 0.0)
-    return (1.0 + share) ** depth
+    exponent = depth * math.log1p(share)
+    return math.exp(exponent) if exponent < math.log(np.finfo(np.float64).max) else math.inf
 
 
 def compute_normalized_trunk(blocks: int, alpha: float = 1.0) -> float:
@@ -192,6 +199,7 @@ def compute_normalized_trunk(blocks: int, alpha: float = 1.0) -> float:
     Raises:
         TheoryError: an argument is out of range or NaN.
 
-    Source: De and Smith (2020), section 3; Brock, De and Smith (2021), section 3.
+    Source: De and Smith (2020); Brock, De and Smith (2021).
     """
-    return 1.0 + check_count("blocks", blocks, least=0) * check_number("alpha", alpha) ** 2
+    factor = check_number("alpha", alpha)
+    return 1.0 + check_count("blocks", blocks, least=0) * (factor * factor)

@@ -14,6 +14,12 @@ from scipy import special
 from initcheck.errors import TheoryError
 from initcheck.theory.arguments import check_count, check_number
 
+LARGEST_LOG_VARIANCE: Final = 1e6
+"""Of a logarithm over seeds; the signal of a deeper network has left the range of floating-point numbers."""
+
+SMALLEST_RELATIVE_ERROR: Final = 1e-6
+"""Of a mean over seeds; less would take more seeds than can be run."""
+
 LARGEST_LOG_SPREAD: Final = 0.5
 """Up to this sum of 5 / n over the layers, an arithmetic mean over seeds can be tested."""
 
@@ -25,7 +31,8 @@ def compute_seeds_for_ratio(ratio: float, log_variance: float, alpha: float = 1e
 
     Args:
         ratio: r, above 0 and not 1; r and 1 / r need equally many.
-        log_variance: Var(ln q_L) over seeds: the sum over layers of the variances of the log increments.
+        log_variance: Var(ln q_L) over seeds: the sum over layers of the variances of the log increments; up to
+            LARGEST_LOG_VARIANCE.
         alpha: rate of false alarms, two-sided.
         power: probability to see the ratio where it is there.
 
@@ -38,7 +45,7 @@ def compute_seeds_for_ratio(ratio: float, log_variance: float, alpha: float = 1e
     Source: the sample size of the z-test (Lehmann and Romano, "Testing statistical hypotheses", 2005).
     """
     size = abs(math.log(_check_ratio(ratio)))
-    spread = check_number("log_variance", log_variance, 0.0)
+    spread = check_number("log_variance", log_variance, 0.0, LARGEST_LOG_VARIANCE)
     error = check_number("alpha", alpha, 0.0, 1.0, low_included=False, high_included=False)
     seen = check_number("power", power, 0.5, 1.0, high_included=False)
     quantiles = float(special.ndtri(seen) - special.ndtri(error / 2.0))
@@ -76,6 +83,8 @@ def compute_separation(gain_ratio: float, depth: int, log_variance: float) -> fl
 
     Raises:
         TheoryError: an argument is out of range or NaN.
+
+    Source: gains shift ln q_L and leave its spread, see :mod:`initcheck.theory.finite_width`.
     """
     spread = check_number("log_variance", log_variance, 0.0, low_included=False)
     return check_count("depth", depth) * abs(math.log(_check_ratio(gain_ratio))) / math.sqrt(spread)
@@ -85,7 +94,7 @@ def count_seeds_for_arithmetic_mean(relative_error: float, log_spread: float) ->
     """Count the seeds whose arithmetic mean of q has a given relative standard error: (e^beta - 1) / epsilon^2.
 
     Args:
-        relative_error: epsilon, the standard error over the mean.
+        relative_error: epsilon, the standard error over the mean, from SMALLEST_RELATIVE_ERROR on.
         log_spread: beta, the sum over layers of 5 / n for ReLU; c / n in general.
 
     Returns:
@@ -97,7 +106,7 @@ def count_seeds_for_arithmetic_mean(relative_error: float, log_spread: float) ->
 
     Source: the relative variance of q_L, exp(beta) - 1; Hanin and Nica, "Products of many large random matrices", 2018.
     """
-    error = check_number("relative_error", relative_error, 0.0, low_included=False)
+    error = check_number("relative_error", relative_error, SMALLEST_RELATIVE_ERROR)
     beta = check_number("log_spread", log_spread, 0.0)
     if beta > LARGEST_LOG_SPREAD:
         raise TheoryError(
@@ -120,6 +129,8 @@ def compute_sample_variance_error(kurtosis: float, count: int) -> float:
 
     Raises:
         TheoryError: an argument is out of range or NaN.
+
+    Source: the variance of w^2 over the squared mean of w^2.
     """
     return math.sqrt((check_number("kurtosis", kurtosis, 1.0) - 1.0) / check_count("count", count))
 
@@ -131,6 +142,8 @@ def compute_uniform_normal_distance() -> float:
 
     Returns:
         0.0572: it takes about a thousand weights to tell HeUniform from a normal distribution.
+
+    Source: exact.
     """
     x = math.sqrt(math.log(6.0 / math.pi))
     return abs(0.5 + x / math.sqrt(12.0) - float(special.ndtr(x)))

@@ -78,7 +78,7 @@ def compute_jacobian_variance(
     Raises:
         TheoryError: a moment is not positive, the fourth is below the square of the second, or the weights are unknown.
 
-    Source: Pennington, Schoenholz and Ganguli (2017), equation for sigma^2_JJ'; (2018), section 3.
+    Source: Pennington, Schoenholz and Ganguli (2017 and 2018), the variance sigma^2_JJ'.
     """
     if weights not in _FIRST_MOMENTS:
         raise TheoryError(
@@ -86,4 +86,4 @@ def compute_jacobian_variance(
         )
     second = check_number("slope_second_moment", slope_second_moment, 0.0, low_included=False)
     fourth = check_number("slope_fourth_moment", slope_fourth_moment, second * second * (1.0 - 1e-12))
-    return max(0.0, fourth / (second * second) - 1.0) - _FIRST_MOMENTS[weights]
+    return max(0.0, fourth / second / second - 1.0) - _FIRST_MOMENTS[weights]

@@ -35,9 +35,7 @@ def expect(function: Callable[[float], float]) -> float:
     def integrand(z: float) -> float:
         return function(z) * math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
 
-    return sum(
-        integrate.quad(integrand, low, high, epsabs=1e-13, epsrel=1e-12)[0] for low, high in ((-12, 0), (0, 12))
-    )
+    return sum(integrate.quad(integrand, low, high, epsabs=1e-13, epsrel=1e-12)[0] for low, high in ((-12, 0), (0, 12)))
 
 
 def expect_power(activation: Callable[[Array], Array], power: int, factor: Callable[[float], float]) -> float:

@@ -90,6 +90,7 @@ class TestComputeUniformNormalDistance:
         (lambda: sample_size.compute_seeds_for_ratio(math.nan, 0.1), "ratio=nan"),
         (lambda: sample_size.compute_seeds_for_ratio(2.0, -0.1), "log_variance=-0.1"),
         (lambda: sample_size.compute_seeds_for_ratio(2.0, math.nan), "log_variance=nan"),
+        (lambda: sample_size.count_seeds_for_ratio(2.0, 1e7), "log_variance=10000000.0"),
         (lambda: sample_size.compute_seeds_for_ratio(2.0, 0.1, alpha=0.0), "alpha=0.0"),
         (lambda: sample_size.compute_seeds_for_ratio(2.0, 0.1, power=1.0), "power=1.0"),
         (lambda: sample_size.count_seeds_for_ratio(2.0, 0.1, power=math.nan), "power=nan"),
