@@ -26,10 +26,12 @@ from initcheck.audit.propagation import summarize_propagation
 from initcheck.data import Batch, load_data
 from initcheck.errors import InitializerError, UsageError
 from initcheck.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
+from initcheck.layers import HEAD
 from initcheck.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
+from initcheck.prediction import ModelPrediction, ModelPredictor, add_gain_predictions, add_site_predictions
 from initcheck.probe import Probe, RedrawPlan, tabulate
 from initcheck.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
-from initcheck.schema import KEY_COLUMNS, QUANTITIES, SITE_COLUMNS
+from initcheck.schema import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
 
 FEWEST_SEEDS: Final = 2
 DATA_SEED: Final = 0
@@ -44,7 +46,12 @@ DEFAULT_DATA: Final = {"notebook": "digits"}
 DEFAULT_ACTIVATIONS: Final = {"notebook": ("relu",)}
 """The activations of a network when none is asked for; all others get ``STUDY_ACTIVATIONS``."""
 
-_LABELS: Final[dict[str, Any]] = {column.name: column.dtype for column in KEY_COLUMNS + SITE_COLUMNS}
+_LABELS: Final[dict[str, Any]] = {
+    column.name: column.dtype
+    for column in (*KEY_COLUMNS, *SITE_COLUMNS, *PREDICTED_COLUMNS)
+    if column in SITE_COLUMNS or column.dtype != "Float64"
+}
+_NUMBERS: Final = (*QUANTITIES, *(column.name for column in PREDICTED_COLUMNS if column.dtype == "Float64"))
 
 EVERY_NETWORK: Final = "every network"
 
@@ -133,6 +140,7 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     not_measured: list[NotMeasured] = []
     descriptions: list[NetworkDescription] = []
     signal_layers: dict[str, tuple[str, ...]] = {}
+    predictions: dict[tuple[str, str, str], ModelPrediction] = {}
     for task in tasks:
         network = _Measurement(task, options.seeds)
         for initializer in task.initializers:
@@ -145,7 +153,9 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
                 if isinstance(result, InitializerError):
                     not_measured.append(NotMeasured(task.name, initializer.label, activation, str(result)))
                 else:
-                    collected.add(result)
+                    prediction = network.predict(initializer, activation, result)
+                    predictions[task.name, initializer.label, activation] = prediction
+                    collected.add(add_site_predictions(result, prediction))
         descriptions.append(network.describe())
         signal_layers[task.name] = network.signal_layers
         # The graphs refer to themselves: without this their memory would still be held when the table is made.
@@ -157,7 +167,7 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     table = collected.make_table()
     return StudyRecord(
         table=table,
-        summary=summarize_propagation(table, signal_layers),
+        summary=add_gain_predictions(summarize_propagation(table, signal_layers), predictions),
         signal_layers=signal_layers,
         not_measured=tuple(not_measured),
         provenance=Provenance(
@@ -181,7 +191,7 @@ class _Collection:
     """Holds measurement tables in little memory until all are there: numbers as they are, labels as categories."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in QUANTITIES}
+        self._numbers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _NUMBERS}
         self._labels: list[pd.DataFrame] = []
 
     def add(self, table: pd.DataFrame) -> None:
@@ -210,6 +220,7 @@ class _Measurement:
         self._task = task
         self._seeds = seeds
         self._probes: dict[str, Probe] = {}
+        self._predictors: dict[str, ModelPredictor] = {}
         self.signal_layers: tuple[str, ...] = ()
 
     def measure(
@@ -243,6 +254,23 @@ class _Measurement:
             activation: self._label(pd.concat(tables, ignore_index=True), initializer, activation)
             for activation, tables in parts.items()
         }
+
+    def predict(self, initializer: InitializerSpec, activation: str, table: pd.DataFrame) -> ModelPrediction:
+        """Predict what was measured of one pair.
+
+        Args:
+            initializer: the initializer.
+            activation: the activation.
+            table: the pair's measurement table.
+        """
+        model = self._probes[activation].model
+        if activation not in self._predictors:
+            self._predictors[activation] = ModelPredictor(model, self._task.batch.x)
+        # The model is one for all initializers: its layers know only the first.
+        head = self._spec.head_initializer
+        return self._predictors[activation].predict(
+            table, self.signal_layers, lambda layer: head if layer.name == HEAD else initializer
+        )
 
     def describe(self) -> NetworkDescription:
         """Describe the network; known after something was measured.

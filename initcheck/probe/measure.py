@@ -278,10 +278,25 @@ def random_functional(outputs: Any) -> Any:
     total = ops.zeros((), "float32")
     for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if _is_floating(tensor)):
         dtype = "float64" if output.dtype.name == "float64" else "float32"
-        direction = keras.random.normal(ops.shape(output), dtype=dtype, seed=FUNCTIONAL_SEED + number)
-        direction = direction / ops.sqrt(ops.mean(ops.square(direction)))
+        direction = draw_functional(ops.shape(output), dtype, number)
         total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
     return total
+
+
+def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
+    """Draw the fixed directions r of the default loss, which are also dL/dy.
+
+    Args:
+        shape: of the output.
+        dtype: float32 or float64.
+        number: which output of the model, from 0.
+
+    Returns:
+        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
+    """
+    keras = import_keras()
+    direction = keras.random.normal(shape, dtype=dtype, seed=FUNCTIONAL_SEED + number)
+    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))
 
 
 def _is_floating(tensor: Any) -> bool:

@@ -24,19 +24,23 @@ class InputStatistics:
             one-hot ones.
         correlations: cosines of pairs of samples, the means of groups of equal size, shape [K]; empty for one sample.
         correlation_spreads: the variance within each group, shape [K].
+        gradient_cosines: r_a . r_b / mean |r|^2 of the gradients at the outputs, averaged over each group of pairs,
+            shape [K]. The gradients of the weights are summed over the batch, so the loss's directions matter for them.
     """
 
     second_moments: Array
     fourth_moment_sum: float
     correlations: Array
     correlation_spreads: Array
+    gradient_cosines: Array
 
 
-def describe_batch(x: ArrayLike) -> InputStatistics:
+def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> InputStatistics:
     """Describe a batch.
 
     Args:
         x: shape [B, ...]; a sample's numbers are the inputs of the first layer.
+        output_gradients: dL/dy of each sample, shape [B, ...]; by default without correlation between samples.
 
     Returns:
         Its statistics.
@@ -51,16 +55,24 @@ def describe_batch(x: ArrayLike) -> InputStatistics:
     if not (np.isfinite(energy).all() and (energy > 0.0).all()):
         raise TheoryError("Every sample must be finite and not all zeros, to have a signal to follow.")
     cosines = (samples @ samples.T) / np.sqrt(np.outer(energy, energy))
-    pairs = np.sort(np.clip(cosines[np.triu_indices(samples.shape[0], 1)], -1.0, 1.0))
-    groups = np.array_split(pairs, min(_GROUPS, pairs.size)) if pairs.size else []
+    above = np.triu_indices(samples.shape[0], 1)
+    pairs = np.clip(cosines[above], -1.0, 1.0)
+    order = np.argsort(pairs)
+    groups = np.array_split(order, min(_GROUPS, pairs.size)) if pairs.size else []
+    gradients = np.zeros(pairs.size)
+    if output_gradients is not None:
+        directions = np.asarray(output_gradients, dtype=np.float64).reshape(samples.shape[0], -1)
+        gram = directions @ directions.T
+        gradients = gram[above] / np.diag(gram).mean()
     return InputStatistics(
         second_moments=square.mean(axis=1),
         fourth_moment_sum=float(np.mean(np.square(square).sum(axis=1) / np.square(energy))),
-        correlations=np.asarray([group.mean() for group in groups]),
-        correlation_spreads=np.asarray([group.var() for group in groups]),
+        correlations=np.asarray([pairs[group].mean() for group in groups]),
+        correlation_spreads=np.asarray([pairs[group].var() for group in groups]),
+        gradient_cosines=np.asarray([gradients[group].mean() for group in groups]),
     )
 
 
 def single_input(size: int, second_moment: float = 1.0) -> InputStatistics:
     """Describe one dense input: size numbers as a Gaussian law would draw them, of the given mean square."""
-    return InputStatistics(np.asarray([second_moment]), 3.0 / size, np.empty(0), np.empty(0))
+    return InputStatistics(np.asarray([second_moment]), 3.0 / size, np.empty(0), np.empty(0), np.empty(0))

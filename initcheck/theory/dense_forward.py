@@ -29,7 +29,7 @@ _VALUE, _SLOPE, _VALUE2, _SLOPE2, _VALUE3, _Z_VALUE, _Z2_VALUE = range(7)
 _IDENTITY: Final = Activation("linear", np.copy)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class DenseLayer:
     """A Dense layer: the law of its weights, and its activation function.
 
@@ -106,6 +106,8 @@ class LayerState:
     local: LocalMoments
     slope_pair2: float
     slope_square_pair: float
+    value_cosines: Array
+    slope_cosines: Array
 
     @property
     def center(self) -> float:
@@ -129,6 +131,7 @@ class _Propagation:
         self.fourth = inputs.fourth_moment_sum
         self.correlations = self.share * inputs.correlations + (1.0 - self.share)
         self.spreads = self.share**2 * inputs.correlation_spreads
+        self.coupling = np.zeros_like(self.correlations)
         self.noise_same = np.zeros((self.size, self.size))
 
     @property
@@ -202,12 +205,14 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         same=same,
         pair=pair,
         mean=mean,
-        inner_product=pairs.average(pairs.products[:, _VALUE, _VALUE]) * second if pairs.groups else math.nan,
+        inner_product=_expect_inner_product(run, pairs, second, value_line, center) if pairs.groups else math.nan,
         correlation=pairs.average(pairs.flat) if pairs.groups else math.nan,
         share=run.share,
         local=local,
         slope_pair2=pairs.average(np.square(pairs.products[:, _SLOPE, _SLOPE])),
         slope_square_pair=pairs.average(pairs.products[:, _SLOPE2, _SLOPE2]),
+        value_cosines=pairs.by_group(pairs.products[:, _VALUE, _VALUE]),
+        slope_cosines=pairs.by_group(pairs.products[:, _SLOPE, _SLOPE]),
     )
     if following is not None:
         _advance(run, place, layer, following, state, pairs)
@@ -233,6 +238,7 @@ class PairMoments:
 
     def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array) -> None:
         self.groups = correlations.size
+        self.slope_over_value = local.slope_second / local.value_second
         nodes = correlations[:, np.newaxis] + np.sqrt(spreads)[:, np.newaxis] * _PAIR_NODES
         self.flat = np.clip(nodes, -1.0, 1.0).ravel()
         z, weight = grid.z[0], grid.weight[0]
@@ -252,7 +258,7 @@ class PairMoments:
 
     def by_group(self, values: Array) -> Array:
         """Average within each group."""
-        return np.asarray(values.reshape(self.groups, -1) @ _PAIR_WEIGHTS)
+        return np.asarray(values.reshape(self.groups, _PAIR_WEIGHTS.size) @ _PAIR_WEIGHTS)
 
 
 def _deviations(
@@ -301,33 +307,71 @@ def _advance(
     if pairs.groups:
         products = pairs.products
         center = share * products[:, _VALUE, _VALUE] + (1.0 - share)
-        noise = share**2 * _correlation_noise(pairs, state, layer.orthogonality) / layer.units
-        mean = pairs.by_group(center)
+        noise, shift, coupling = _correlation_noise(pairs, state, layer.orthogonality)
+        center_shifted = center + share * shift / layer.units
+        mean = pairs.by_group(center_shifted)
+        slope = pairs.by_group(_correlation_slope(pairs, state)) * share
+        run.coupling = (
+            slope * share * state.value_rate * run.coupling + share**2 * pairs.by_group(coupling) / layer.units
+        )
+        run.spreads = np.maximum(
+            pairs.by_group(np.square(center) + share**2 * noise / layer.units) - np.square(pairs.by_group(center)), 0.0
+        )
         run.correlations = np.clip(mean, -1.0, 1.0)
-        run.spreads = np.maximum(pairs.by_group(np.square(center) + noise) - np.square(mean), 0.0)
 
 
-def _correlation_noise(pairs: PairMoments, state: LayerState, orthogonality: float) -> Array:
-    """Give n times the variance of the correlation of two samples' outputs, given that of their pre-activations.
+def _correlation_slope(pairs: PairMoments, state: LayerState) -> Array:
+    """Give dC/dc of the outputs' correlation: kappa E phi'(u) phi'(v) / E phi^2."""
+    local = state.local
+    return pairs.products[:, _SLOPE, _SLOPE] * state.center * local.slope_second / local.value_second
 
-    The noise is that of A - C D, with A = phi(u) phi(v) / M, D = (phi(u)^2 + phi(v)^2) / 2M and C = E A. For linear
-    layers it is (1 - c^2)^2. Orthogonal weights take out its projection on u^2 - 1, v^2 - 1 and u v - c.
+
+def _expect_inner_product(run: _Propagation, pairs: PairMoments, second: float, rate: float, center: float) -> float:
+    """Give E phi(u) phi(v) over pairs; correlations are larger in networks of larger signals, or smaller."""
+    slope = pairs.by_group(pairs.products[:, _SLOPE, _SLOPE]) * center * pairs.slope_over_value
+    return second * float(np.mean(pairs.by_group(pairs.products[:, _VALUE, _VALUE]) + rate * slope * run.coupling))
+
+
+def _correlation_noise(pairs: PairMoments, state: LayerState, orthogonality: float) -> tuple[Array, Array, Array]:
+    """Give n times what finite width does to the correlation of two samples' outputs, given that of their inputs.
+
+    With A = phi(u) phi(v) / M, D = (phi(u)^2 + phi(v)^2) / 2M and C = E A, the correlation of the outputs deviates from
+    C by the mean of A - C D, to first order; its mean is shifted by terms of second order. Orthogonal weights take out
+    the projection on u^2 - 1, v^2 - 1 and u v - c.
+
+    Returns:
+        The variance of the correlation (for linear layers (1 - c^2)^2), the shift of its mean (-c (1 - c^2) / 2), and
+        its covariance with the mean of both samples' ln M.
     """
     products, c = pairs.products, pairs.flat
-    value, square = products[:, _VALUE, _VALUE], products[:, _VALUE2, _VALUE2]
+    value, square = products[:, _VALUE, _VALUE], products[:, _VALUE2, _VALUE2] - 1.0
+    fourth = np.full_like(c, state.local.value_fourth - 1.0)
     covariance = products[:, _VALUE3, _VALUE] - value
-    noise = square - value**2 - 2.0 * value * covariance
-    noise = noise + value**2 * (0.5 * (state.local.value_fourth + square) - 1.0)
+    mixed = 0.5 * (fourth + square)
+    variance = square + 1.0 - value**2
     if orthogonality > 0.0:
         rate = 2.0 * state.value_rate
-        with_square = products[:, _Z2_VALUE, _VALUE] - value - value * 0.5 * rate * (1.0 + c**2)
-        with_product = products[:, _Z_VALUE, _Z_VALUE] - c * value - value * c * rate
-        inner = np.stack([with_square, with_square, with_product], axis=-1)
+        with_square = products[:, _Z2_VALUE, _VALUE] - value
+        with_product = products[:, _Z_VALUE, _Z_VALUE] - c * value
+        inner_a = np.stack([with_square, with_square, with_product], axis=-1)
+        inner_u = rate * np.stack([np.ones_like(c), c**2, c], axis=-1)
         gram = np.empty((c.size, 3, 3))
         gram[:, 0, 0] = gram[:, 1, 1] = 2.0
         gram[:, 0, 1] = gram[:, 1, 0] = 2.0 * c**2
         gram[:, 0, 2] = gram[:, 2, 0] = gram[:, 1, 2] = gram[:, 2, 1] = 2.0 * c
         gram[:, 2, 2] = 1.0 + c**2
         inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
-        noise = noise - orthogonality * np.einsum("ci,cij,cj->c", inner, inverse, inner)
-    return np.maximum(noise, 0.0)
+        inner_v = inner_u[:, [1, 0, 2]]
+
+        def project(first: Array, second: Array) -> Array:
+            return np.asarray(orthogonality * np.einsum("ci,cij,cj->c", first, inverse, second))
+
+        variance = variance - project(inner_a, inner_a)
+        covariance = covariance - project(inner_a, inner_u)
+        fourth = fourth - project(inner_u, inner_u)
+        square = square - project(inner_u, inner_v)
+        mixed = 0.5 * (fourth + square)
+    noise = np.maximum(variance - 2.0 * value * covariance + value**2 * mixed, 0.0)
+    # Of A / sqrt(D_u D_v), to second order.
+    shift = -covariance + value * (0.75 * fourth + 0.25 * square)
+    return noise, shift, covariance - value * mixed

@@ -61,6 +61,7 @@ __all__ = [
 
 
 _GROUPS: Final = 8
+_RESOLVED: Final = 1e-8  # smaller shares of E phi^2 are lost in the difference of two nearly equal numbers
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Course:
     @property
     def standard_deviation(self) -> Array:
         """Its seed-to-seed standard deviation, of a log-normal law: mean sqrt(exp(var ln) - 1)."""
-        return self.mean * np.sqrt(np.expm1(np.diag(self.covariance)))
+        return self.mean * np.sqrt(np.expm1(np.maximum(np.diag(self.covariance), 0.0)))
 
     @property
     def log_mean(self) -> Array:
@@ -135,8 +136,9 @@ class DenseNetworkLaw:
         gradient: mean over the batch of the squared norm of dL/dz, for a loss with a gradient of mean square 1 at the
             outputs. Behind an activation that mixes its units, in units of the gradient at that layer's z.
         activation_mean: E phi(z), shape [L].
-        activation_batch_variance: variance of phi(z) across the samples by unit, shape [L]; NaN for one sample.
-        weight_gradient: E |dL/dW|^2 of the summed batch, shape [L].
+        activation_batch_variance: variance of phi(z) across the samples by unit, shape [L]; NaN for one sample, and below
+            1e-8 E phi^2.
+        weight_gradient: E |dL/dW|^2 of the summed batch, shape [L]; relative like the gradients.
         gradient_is_relative: whether the gradients are in units of the last layer's.
         correlation: mean correlation of two samples' pre-activations, shape [L]; NaN for one sample.
     """
@@ -226,7 +228,15 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
     kappa = np.exp(np.asarray([state.log_kappa + 0.5 * state.spread for state in states]))
     second = np.asarray([state.second for state in states])
     mixes = np.asarray([layer.activation is None for layer in layers])
-    inner = np.asarray([state.inner_product for state in states])
+    # Two samples' outputs have the product of their geometric mean, which is the smaller the more they differ in size.
+    apart = [
+        deviations.within(to_m[place], to_m[place], (rates[place] * data[place]) ** 2) if batch > 1 else math.nan
+        for place in range(count)
+    ]
+    shrinking = np.exp(-0.25 * np.asarray(apart) * batch / max(batch - 1, 1))
+    inner = np.asarray([state.inner_product for state in states]) * shrinking
+
+    between = np.where(mixes, np.nan, second - inner)
 
     gradient_spread = [
         deviations.total(row, row, weight**2) for row, weight in zip(backward.rows, backward.data, strict=True)
@@ -253,11 +263,28 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
             textbook_backward,
         ),
         activation_mean=np.where(mixes, np.nan, [state.mean for state in states]),
-        activation_batch_variance=np.where(mixes, np.nan, (1.0 - 1.0 / batch) * (second - inner)),
-        weight_gradient=batch * gradient_mean * fan_in * entering * np.exp(joint),
+        activation_batch_variance=(1.0 - 1.0 / batch) * np.where(between > _RESOLVED * second, between, np.nan),
+        weight_gradient=batch * gradient_mean * fan_in * entering * (np.exp(joint) + _add_pairs(inputs, states)),
         gradient_is_relative=bool(mixes[-1]),
         correlation=np.asarray([state.correlation for state in states]),
     )
+
+
+def _add_pairs(inputs: InputStatistics, states: Sequence[LayerState]) -> Array:
+    """Give what pairs of samples add to |dL/dW|^2, in units of what single samples give: shape [L].
+
+    |sum_b delta_b x_b'|^2 = sum_ab (delta_a . delta_b) (x_a . x_b). Scalar products of gradients shrink by
+    E phi'(u) phi'(v) / E phi'^2 in each layer.
+    """
+    batch = inputs.second_moments.size
+    if batch == 1:
+        return np.zeros(len(states))
+    entering = [inputs.correlations, *(state.value_cosines for state in states[:-1])]
+    added, gradients = np.empty(len(states)), inputs.gradient_cosines
+    for place in range(len(states) - 1, -1, -1):
+        gradients = gradients * states[place].slope_cosines
+        added[place] = (batch - 1.0) * float(np.mean(gradients * entering[place]))
+    return added
 
 
 def _step(

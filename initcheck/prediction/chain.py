@@ -1,0 +1,235 @@
+"""Plain networks of Dense layers: found in the graph, and predicted by the law of finite width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from initcheck.errors import TheoryError
+from initcheck.keras_runtime import import_keras
+from initcheck.prediction.graph import Graph
+from initcheck.prediction.outcome import (
+    FINITE_WIDTH,
+    GainPrediction,
+    LawOf,
+    Measured,
+    ModelPrediction,
+    SitePrediction,
+    describe_weights,
+)
+from initcheck.prediction.passage import require_kernel
+from initcheck.prediction.weighted import find_function
+from initcheck.theory.dense_network import (
+    Course,
+    DenseLayer,
+    DenseNetworkLaw,
+    InputStatistics,
+    describe_batch,
+    predict_dense_network,
+)
+from initcheck.theory.gaussian import Activation, find_activation
+from initcheck.theory.pieces import Array
+
+
+@dataclass(frozen=True)
+class Link:
+    """One Dense layer of a chain, and the layer that applies its activation function, if that is another.
+
+    Attributes:
+        dense: its node.
+        activation: the node of that layer; None where the function is fused.
+        function: phi; None where it mixes its units (softmax).
+    """
+
+    dense: int
+    activation: int | None
+    function: Activation | None
+
+
+def find_chain(graph: Graph) -> tuple[Link, ...] | None:
+    """Find out whether a graph is one input, layers that only change its shape, and Dense layers one after another.
+
+    Args:
+        graph: the graph.
+
+    Returns:
+        The Dense layers, each with its activation function; None for any other graph.
+    """
+    layers = import_keras().layers
+    nodes = graph.nodes
+    if not nodes or nodes[0].input is None or graph.outputs != (len(nodes) - 1,):
+        return None
+    links: list[Link] = []
+    for place, node in enumerate(nodes[1:], start=1):
+        if node.parents != (place - 1,) or node.operation is None:
+            return None
+        kind = type(node.operation)
+        if kind is layers.Dense:
+            links.append(Link(place, None, _read_function(node.operation.activation)))
+        elif kind is layers.Activation and links and _takes_activation(links[-1], place):
+            links[-1] = Link(links[-1].dense, place, _read_function(node.operation.activation))
+        elif links or kind not in (layers.Flatten, layers.Reshape):
+            return None
+    if not links or any(link.function is None for link in links[:-1]):
+        return None
+    if any(len(nodes[link.dense].operation.input.shape) != 2 for link in links):
+        return None
+    seen = [id(nodes[link.dense].operation) for link in links]
+    return tuple(links) if len(set(seen)) == len(seen) else None
+
+
+def _takes_activation(link: Link, place: int) -> bool:
+    return link.activation is None and link.dense == place - 1 and link.function is find_activation("linear")
+
+
+def _read_function(function: Any) -> Activation | None:
+    """Read an activation function; None for one that mixes its units."""
+    try:
+        return find_function(function) or find_activation("linear")
+    except TheoryError:
+        return None
+
+
+def describe_chain_batch(chain: Sequence[Link], data: Array, output_gradients: Array) -> InputStatistics:
+    """Describe the batch as the first Dense layer of a chain receives it.
+
+    Args:
+        chain: the network's Dense layers.
+        data: the batch.
+        output_gradients: dL/dy, shape [B, outputs].
+
+    Raises:
+        TheoryError: a sample is all zeros or not finite.
+    """
+    samples = np.asarray(data, dtype=np.float64).reshape(data.shape[0], -1)
+    gradients = np.asarray(output_gradients, dtype=np.float64).reshape(data.shape[0], -1)
+    if chain[-1].function is None:
+        # Softmax passes on nothing of what all its units share.
+        gradients = gradients - gradients.mean(axis=1, keepdims=True)
+    return describe_batch(samples, gradients)
+
+
+# Several initializers have one law in layers of one width: LeCun's and Glorot's, say.
+_predict = lru_cache(maxsize=512)(predict_dense_network)
+
+
+def predict_chain(
+    graph: Graph,
+    chain: Sequence[Link],
+    data: Array,
+    inputs: InputStatistics,
+    law_of: LawOf,
+    measured: Measured,
+    signal_layers: Sequence[str],
+) -> ModelPrediction:
+    """Predict a plain network of Dense layers.
+
+    Args:
+        graph: the model.
+        chain: its Dense layers.
+        data: the batch.
+        inputs: its description.
+        law_of: the laws of each layer's weights.
+        measured: what was measured: an output layer that mixes its units passes on a gradient whose size only the
+            measurement tells.
+        signal_layers: the layers along which gains are predicted.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        TheoryError: an initializer without a law, or an activation that the law of finite width cannot follow.
+    """
+    layers = []
+    for link in chain:
+        laws = law_of(graph.nodes[link.dense].operation)
+        units = int(graph.nodes[link.dense].operation.units)
+        layers.append(DenseLayer(units, require_kernel(laws), link.function, laws.bias_variance))
+    samples = np.asarray(data, dtype=np.float64).reshape(data.shape[0], -1)
+    law = _predict(tuple(layers), inputs)
+    scale, basis = _scale_gradients(graph, chain, law, measured)
+    sites = {(node.layer, node.call): SitePrediction(basis=basis) for node in graph.nodes if node.input is None}
+    for place, link in enumerate(chain):
+        dense = graph.nodes[link.dense]
+        values = sites[dense.layer, dense.call].values
+        describe_weights(values, dense.operation, layers[place].weights)
+        values.update(_describe_gradient(law, place, layers[place].units, scale))
+        values["weight_gradient_norm"] = math.sqrt(scale * law.weight_gradient[place])
+        _put(values, "preactivation_second_moment", law.preactivation, place)
+        if link.activation is not None:
+            # What this layer puts out is its pre-activation; the next one applies the function.
+            _put(values, "activation_second_moment", law.preactivation, place)
+            values["activation_mean"] = 0.0
+            applying = graph.nodes[link.activation]
+            values = sites[applying.layer, applying.call].values
+            values.update(_describe_gradient(law, place, layers[place].units, scale))
+            _put(values, "preactivation_second_moment", law.preactivation, place)
+        if link.function is not None:
+            _put(values, "activation_second_moment", law.activation, place)
+            values["activation_mean"] = float(law.activation_mean[place])
+            if samples.shape[0] > 1:
+                values["activation_batch_variance"] = float(law.activation_batch_variance[place])
+    _describe_data(graph, chain, samples, sites)
+    return ModelPrediction(sites, _find_gains(graph, chain, law, signal_layers), FINITE_WIDTH, {})
+
+
+def _scale_gradients(
+    graph: Graph, chain: Sequence[Link], law: DenseNetworkLaw, measured: Measured
+) -> tuple[float, str]:
+    """Give the squared gradient norm that the law's gradients are in units of, and say what the prediction rests on."""
+    if not law.gradient_is_relative:
+        return 1.0, FINITE_WIDTH
+    head = graph.nodes[chain[-1].dense]
+    at_head = measured.get((head.layer, head.call), {}).get("gradient_second_moment", math.nan)
+    basis = f"{FINITE_WIDTH}; gradients restarted from the measured value at {head.layer}"
+    return float(at_head * head.operation.units), basis
+
+
+def _put(values: dict[str, float], name: str, course: Course, place: int) -> None:
+    values[name] = float(course.mean[place])
+    values[f"{name}_sd"] = float(course.standard_deviation[place])
+
+
+def _describe_gradient(law: DenseNetworkLaw, place: int, units: int, scale: float) -> dict[str, float]:
+    """Give second moment and norm; spreads only where the gradient at the top is known."""
+    mean, spread = scale * float(law.gradient.mean[place]), max(float(law.gradient.covariance[place, place]), 0.0)
+    values = {
+        "gradient_second_moment": mean / units,
+        # The norm is the root of a log-normal variable: E sqrt(G) = sqrt(E G) exp(-var ln G / 8).
+        "gradient_norm": math.sqrt(mean) * math.exp(-spread / 8.0),
+    }
+    if not law.gradient_is_relative:
+        values["gradient_second_moment_sd"] = values["gradient_second_moment"] * math.sqrt(math.expm1(spread))
+        values["gradient_norm_sd"] = values["gradient_norm"] * math.sqrt(math.expm1(spread / 4.0))
+    return values
+
+
+def _describe_data(
+    graph: Graph, chain: Sequence[Link], samples: Array, sites: dict[tuple[str, int], SitePrediction]
+) -> None:
+    """Tell what layers before the first Dense layer put out: the data themselves."""
+    for node in graph.nodes[1 : chain[0].dense]:
+        values = sites[node.layer, node.call].values
+        values["activation_second_moment"] = float(np.square(samples).mean())
+        values["activation_mean"] = float(samples.mean())
+        if samples.shape[0] > 1:
+            values["activation_batch_variance"] = float(samples.var(axis=0).mean())
+
+
+def _find_gains(
+    graph: Graph, chain: Sequence[Link], law: DenseNetworkLaw, signal_layers: Sequence[str]
+) -> dict[str, GainPrediction]:
+    layers = [graph.nodes[link.dense].layer for link in chain]
+    places = [layers.index(layer) for layer in signal_layers if layer in layers]
+    if len(places) < len(signal_layers) or places != list(range(places[0], places[0] + len(places))):
+        return {"forward": GainPrediction(), "backward": GainPrediction()}
+    forward, backward = law.preactivation.gain(places), law.gradient.gain(places[::-1])
+    return {
+        "forward": GainPrediction(forward.mean, forward.standard_deviation, forward.textbook),
+        "backward": GainPrediction(backward.mean, backward.standard_deviation, backward.textbook),
+    }

@@ -1,0 +1,162 @@
+"""The signal between two layers as mean-field theory sees it: second moments by sample and place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from scipy import interpolate
+
+from initcheck.errors import TheoryError
+from initcheck.theory.gaussian import Activation, evaluate_on_grid
+from initcheck.theory.hermite import expand
+from initcheck.theory.pieces import Array
+
+_FEW: Final = 32
+_KNOTS: Final = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """One tensor. All expectations are over the weights; shapes are [B] or, with spatial axes, [B, ...].
+
+    Attributes:
+        second: E x^2 of a unit.
+        mean: E x of a unit.
+        cross: E x_a x_b of two samples, shape [B, B]; None where it is not known, as with spatial axes.
+        units: size of the feature axis.
+        sources: the places of the nodes whose fresh weights, or data, the signal consists of. Two signals without a
+            common one are independent, given what lies before them.
+        variance: variance of the Gaussian law behind the signal, of which it is a function; None if there is none.
+        covariance: covariance of that law between samples, shape [B, B]; None where it is not known.
+        function: that function; None for the Gaussian itself.
+        data: the values themselves, for an input of the model.
+        restarted: the layer from whose measured value the prediction was begun anew; empty if from none.
+    """
+
+    second: Array
+    mean: Array
+    cross: Array | None
+    units: int
+    sources: frozenset[int]
+    variance: Array | None = None
+    covariance: Array | None = None
+    function: Activation | None = None
+    data: Array | None = None
+    restarted: str = ""
+
+
+def make_input(data: Array, place: int) -> Signal:
+    """Describe an input of the model by its values.
+
+    Args:
+        data: shape [B, ..., units].
+        place: its node.
+    """
+    flat = data.ndim == 2
+    return Signal(
+        second=np.square(data).mean(axis=-1),
+        mean=data.mean(axis=-1),
+        cross=data @ data.T / data.shape[-1] if flat else None,
+        units=int(data.shape[-1]),
+        sources=frozenset({place}),
+        data=data,
+    )
+
+
+def make_gaussian(variance: Array, covariance: Array | None, units: int, place: int, restarted: str) -> Signal:
+    """Describe the pre-activations of a layer with fresh weights."""
+    return Signal(
+        second=variance,
+        mean=np.zeros_like(variance),
+        cross=covariance,
+        units=units,
+        sources=frozenset({place}),
+        variance=variance,
+        covariance=covariance,
+        restarted=restarted,
+    )
+
+
+def apply_activation(signal: Signal, phi: Activation) -> tuple[Signal, Array]:
+    """Pass a signal through an activation function.
+
+    Args:
+        signal: Gaussian, or a function of a Gaussian.
+        phi: the activation function.
+
+    Returns:
+        The signal behind it; and E phi'(.)^2 at every sample and place, by which the gradient's second moment is
+        multiplied on its way back.
+
+    Raises:
+        TheoryError: the signal is no function of a Gaussian, so that its moments do not tell those behind phi.
+    """
+    if signal.variance is None:
+        raise TheoryError(f"what enters the activation {phi.name!r} is no function of a Gaussian")
+    phi.require_moments()
+    before = signal.function
+    composed = phi if before is None else _compose(phi, before)
+    mean, second, slope = moments_over(composed, signal.variance)
+    if before is not None:
+        # The gradient behind phi is wanted with respect to the signal, not to the Gaussian behind it.
+        slope = slope / np.maximum(moments_over(before, signal.variance)[2], np.finfo(np.float64).tiny)
+    cross = None
+    if signal.covariance is not None:
+        cross = _cross_moments(composed, signal.variance, signal.covariance, second)
+    return replace(signal, second=second, mean=mean, cross=cross, function=composed, data=None), slope
+
+
+def _compose(outer: Activation, inner: Activation) -> Activation:
+    return Activation(f"{outer.name} of {inner.name}", lambda x: outer.function(inner.function(x)))
+
+
+def moments_over(phi: Activation, variance: Array) -> tuple[Array, Array, Array]:
+    """Compute E phi, E phi^2 and E phi'^2 at many variances: exactly at a few, from a spline over ln q at more.
+
+    Raises:
+        TheoryError: a moment diverges or overflows.
+    """
+    flat = variance.ravel()
+    unique, index = np.unique(flat, return_inverse=True)
+    if unique.size <= _FEW:
+        found = _exact(phi, unique)
+        mean, second, slope = (part[index].reshape(variance.shape) for part in found)
+    else:
+        positive = unique[unique > 0.0]
+        knots = np.geomspace(positive[0], positive[-1], _KNOTS)
+        found = _exact(phi, np.concatenate([[0.0], knots]))
+        logarithm = np.log(np.maximum(flat, positive[0]))
+        parts = [
+            np.where(flat > 0.0, interpolate.make_interp_spline(np.log(knots), part[1:])(logarithm), part[0])
+            for part in found
+        ]
+        mean, second, slope = (np.asarray(part).reshape(variance.shape) for part in parts)
+    return mean, np.maximum(second, 0.0), np.maximum(slope, 0.0)
+
+
+def _exact(phi: Activation, variance: Array) -> tuple[Array, Array, Array]:
+    grid = evaluate_on_grid(phi, variance)
+    with np.errstate(all="ignore"):
+        found = tuple(grid.expect(part) for part in (grid.value, np.square(grid.value), np.square(grid.slope)))
+    if not all(np.isfinite(part).all() for part in found):
+        raise TheoryError(f"moments of the activation {phi.name!r} diverge or overflow at this variance")
+    return found[0], found[1], found[2]
+
+
+def _cross_moments(phi: Activation, variance: Array, covariance: Array, second: Array) -> Array:
+    """Compute E phi(u_a) phi(u_b), with the correlation's effect taken at the typical variance."""
+    typical = float(np.exp(np.mean(np.log(np.maximum(variance, np.finfo(np.float64).tiny)))))
+    grid = evaluate_on_grid(phi, typical)
+    size = float(grid.expect(np.square(grid.value))[0])
+    if not size > 0.0:
+        return np.zeros_like(covariance)
+    expansion = expand(grid.z[0], grid.weight[0], np.nan_to_num(grid.value / math.sqrt(size)))
+    root = np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny))
+    correlation = np.clip(covariance / np.outer(root, root), -1.0, 1.0)
+    series = expansion.expect_products(correlation.ravel())[:, 0, 0].reshape(correlation.shape)
+    cross = series * np.sqrt(np.outer(second, second))
+    np.fill_diagonal(cross, second)
+    return np.asarray(cross)

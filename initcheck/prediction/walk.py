@@ -1,0 +1,207 @@
+"""A walk through a functional model in mean-field theory, forward with the signal and back with the gradient.
+
+Behind a layer of which there is no theory the walk begins anew from what was measured there, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from initcheck.errors import TheoryError
+from initcheck.keras_runtime import import_keras
+from initcheck.prediction.graph import Graph, Node
+from initcheck.prediction.outcome import (
+    MEAN_FIELD,
+    GainPrediction,
+    LawOf,
+    Measured,
+    ModelPrediction,
+    SiteKey,
+    SitePrediction,
+    describe_weights,
+)
+from initcheck.prediction.passage import Laws, LayerCall, Passage
+from initcheck.prediction.rules import pass_through
+from initcheck.prediction.signal import Signal, make_input
+from initcheck.theory.pieces import Array
+
+
+class Walk:
+    """One walk through a model, forward and back."""
+
+    def __init__(self, graph: Graph, law_of: LawOf, measured: Measured, training: bool) -> None:
+        self._graph = graph
+        self._law_of = law_of
+        self._measured = measured
+        self._training = training
+        self._sites: dict[SiteKey, SitePrediction] = {}
+        self._signals: list[Signal | None] = []
+        self._passages: list[Passage | None] = []
+        self._unknown: dict[str, str] = {}
+        self._gradient_norms: dict[SiteKey, float] = {}
+
+    def run(self, inputs: Sequence[Array], signal_layers: Sequence[str]) -> ModelPrediction:
+        """Walk forward from these inputs and back from the outputs, and follow gains along the given layers."""
+        for place, node in enumerate(self._graph.nodes):
+            if node.input is not None:
+                self._signals.append(self._enter(np.asarray(inputs[node.input], dtype=np.float64), place))
+                self._passages.append(None)
+            else:
+                self._visit(node, place)
+        self._return()
+        gains = {"forward": self._follow_forward(signal_layers), "backward": self._follow_backward(signal_layers)}
+        return ModelPrediction(self._sites, gains, self._say_basis(), self._unknown)
+
+    def _enter(self, data: Array, place: int) -> Signal:
+        return make_input(data[:, np.newaxis] if data.ndim == 1 else data, place)
+
+    def _visit(self, node: Node, place: int) -> None:
+        site = self._sites[node.layer, node.call] = SitePrediction()
+        entering = [self._signals[parent] for parent in node.parents]
+        passage: Passage | None = None
+        signal: Signal | None
+        try:
+            known = [one for one in entering if one is not None]
+            if len(known) < len(entering):
+                raise TheoryError("nothing is known of what enters it")
+            if node.operation is None:
+                raise TheoryError("second outputs of layers are not followed")
+            laws = self._law_of(node.operation)
+            passage = pass_through(LayerCall(node.operation, known, place, laws, self._training))
+            signal = passage.output
+            self._describe(site, node, passage, laws)
+        except TheoryError as error:
+            self._unknown[node.layer] = str(error)
+            site.basis = f"not predicted: {error}"
+            signal = self._restart(node, place)
+        self._signals.append(signal)
+        self._passages.append(passage)
+
+    def _describe(self, site: SitePrediction, node: Node, passage: Passage, laws: Laws) -> None:
+        output = passage.output
+        values = site.values
+        if passage.preactivation is not None:
+            values["preactivation_second_moment"] = float(passage.preactivation.second.mean())
+        values["activation_second_moment"] = float(output.second.mean())
+        values["activation_mean"] = float(output.mean.mean())
+        if output.cross is not None and output.second.size > 1:
+            values["activation_batch_variance"] = float(output.second.mean() - output.cross.mean())
+        describe_weights(values, node.operation, laws.kernel)
+        if output.restarted:
+            site.basis = f"{MEAN_FIELD}, restarted from the measured value at {output.restarted}"
+
+    def _restart(self, node: Node, place: int) -> Signal | None:
+        """Begin anew from what was measured at a site; None where nothing was."""
+        measured = self._measured.get((node.layer, node.call), {})
+        second, mean = measured.get("activation_second_moment", math.nan), measured.get("activation_mean", math.nan)
+        shape = _output_shape(node)
+        if not (math.isfinite(second) and math.isfinite(mean)) or shape is None:
+            return None
+        batch = next(signal.second.shape[0] for signal in self._signals if signal is not None)
+        full = (batch, *shape[1:-1])
+        cross = None
+        between = measured.get("activation_batch_variance", math.nan)
+        if len(full) == 1 and batch > 1 and math.isfinite(between):
+            shared = second - between * batch / (batch - 1.0)
+            cross = np.full((batch, batch), shared)
+            np.fill_diagonal(cross, second)
+        return Signal(
+            second=np.full(full, second),
+            mean=np.full(full, mean),
+            cross=cross,
+            units=int(shape[-1]),
+            sources=frozenset({place}),
+            restarted=node.layer,
+        )
+
+    def _return(self) -> None:
+        """Follow the gradient back, from outputs with a gradient of mean square 1."""
+        gradients: dict[int, Array | None] = {}
+        restarted: dict[int, str] = {}
+        for place in self._graph.outputs:
+            signal = self._signals[place]
+            gradients[place] = None if signal is None else np.ones_like(signal.second)
+        for place in range(len(self._graph.nodes) - 1, -1, -1):
+            node = self._graph.nodes[place]
+            if node.input is not None or place not in gradients:
+                continue
+            gradient, origin = gradients[place], restarted.get(place, "")
+            passage, site = self._passages[place], self._sites[node.layer, node.call]
+            if passage is None:
+                # What arrives at its output is known all the same, where that is what was measured.
+                if gradient is not None and not hasattr(node.operation, "activation"):
+                    self._describe_gradient(site, place, gradient, origin)
+                for parent in node.parents:
+                    gradients[parent] = None
+                continue
+            if gradient is None:
+                gradient, origin = self._restart_gradient(node, passage), node.layer
+            elif passage.slope is not None:
+                gradient = gradient * passage.slope
+            self._describe_gradient(site, place, gradient, origin)
+            parts = passage.backward(gradient)
+            for parent, part in zip(node.parents, parts, strict=True):
+                before = gradients.get(parent, 0.0)
+                gradients[parent] = None if before is None else before + part
+                if origin:
+                    restarted[parent] = origin
+
+    def _restart_gradient(self, node: Node, passage: Passage) -> Array:
+        """Begin anew from the gradient that was measured at a site; NaN where none was."""
+        measured = self._measured.get((node.layer, node.call), {}).get("gradient_second_moment", math.nan)
+        return np.full(passage.output.second.shape, measured)
+
+    def _describe_gradient(self, site: SitePrediction, place: int, gradient: Array, origin: str) -> None:
+        node, signal = self._graph.nodes[place], self._signals[place]
+        if signal is None:
+            return
+        mean = float(gradient.mean())
+        norm = math.sqrt(mean * math.prod(gradient.shape[1:]) * signal.units)
+        self._gradient_norms[node.layer, node.call] = norm
+        if origin == node.layer:
+            site.basis = f"{site.basis}; gradients restarted from the measured value here"
+            return
+        site.values["gradient_second_moment"], site.values["gradient_norm"] = mean, norm
+        if origin:
+            site.basis = f"{site.basis}; gradients restarted from the measured value at {origin}"
+
+    def _follow_forward(self, layers: Sequence[str]) -> GainPrediction:
+        sites = [self._sites.get((layer, 0), SitePrediction()).values for layer in layers]
+        after = [values.get("activation_second_moment", math.nan) for values in sites]
+        return _take_gain(
+            [values.get("preactivation_second_moment", h) for values, h in zip(sites, after, strict=True)]
+        )
+
+    def _follow_backward(self, layers: Sequence[str]) -> GainPrediction:
+        norms = [self._gradient_norms.get((layer, 0), math.nan) for layer in reversed(layers)]
+        return _take_gain([norm**2 for norm in norms])
+
+    def _say_basis(self) -> str:
+        if not self._unknown:
+            return MEAN_FIELD
+        layers = list(self._unknown)
+        shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+        return f"{MEAN_FIELD}, restarted from measured values at {shown}"
+
+
+def _take_gain(values: Sequence[float]) -> GainPrediction:
+    """Average the factors from one value to the next."""
+    if len(values) < 2:
+        return GainPrediction()
+    with np.errstate(all="ignore"):
+        ratios = np.asarray(values[1:]) / np.asarray(values[:-1])
+    return GainPrediction(textbook=float(ratios.mean()))
+
+
+def _output_shape(node: Node) -> tuple[Any, ...] | None:
+    """Tell the shape of a layer's one output, without the batch where a size is not known."""
+    if node.operation is None:
+        return None
+    outputs = import_keras().tree.flatten(node.operation.output) if hasattr(node.operation, "_inbound_nodes") else []
+    if len(outputs) != 1 or any(size is None for size in outputs[0].shape[1:]) or len(outputs[0].shape) < 2:
+        return None
+    return tuple(outputs[0].shape)
