@@ -64,6 +64,7 @@ def failing_command(monkeypatch: pytest.MonkeyPatch):
         "import initcheck; initcheck.DataError",
         "from initcheck.cli import main; main(['--help'])",
         "from initcheck.cli import main; main(['--version'])",
+        "from initcheck.cli import main; main(['predict', '--help'])",
         "from initcheck.cli import main; main(['report', '--help'])",
         "from initcheck.cli import main; main(['report', '--depth', '0'])",
     ],
@@ -90,7 +91,8 @@ def test_an_unknown_attribute_is_an_ordinary_error():
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
     exit_code, out, err = _run(["--help"], capsys)
     assert (exit_code, err) == (0, "")
-    assert "report  Measure initializers" in out
+    assert "predict  Predict what becomes of signal and gradient" in out
+    assert "report   Measure initializers" in out
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]):

@@ -24,7 +24,7 @@ EXIT_CANNOT_JUDGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
-_MODULE_OF_COMMAND: Final = {"report": "initcheck.cli.report"}
+_MODULE_OF_COMMAND: Final = {"predict": "initcheck.cli.predict", "report": "initcheck.cli.report"}
 
 
 class _LazyGroup(click.Group):

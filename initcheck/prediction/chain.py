@@ -226,7 +226,8 @@ def _find_gains(
 ) -> dict[str, GainPrediction]:
     layers = [graph.nodes[link.dense].layer for link in chain]
     places = [layers.index(layer) for layer in signal_layers if layer in layers]
-    if len(places) < len(signal_layers) or places != list(range(places[0], places[0] + len(places))):
+    consecutive = places == list(range(min(places, default=0), min(places, default=0) + len(places)))
+    if len(places) < max(2, len(signal_layers)) or not consecutive:
         return {"forward": GainPrediction(), "backward": GainPrediction()}
     forward, backward = law.preactivation.gain(places), law.gradient.gain(places[::-1])
     return {

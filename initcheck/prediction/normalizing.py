@@ -38,6 +38,8 @@ def pass_batch_normalization(call: LayerCall) -> Passage:
         sources=signal.sources,
         variance=np.diag(cross).copy() if gaussian else None,
         covariance=cross if gaussian else None,
+        # One unit's batch is a point on a sphere in B - 1 dimensions.
+        excess=-6.0 / (batch + 1.0),
         restarted=signal.restarted,
     )
     # The batch's own variance fluctuates like a chi-square of B - 1 degrees of freedom: E 1/v = (B - 1) / (B - 3) / v.
@@ -70,6 +72,7 @@ def pass_layer_normalization(call: LayerCall) -> Passage:
         sources=signal.sources,
         variance=variance * scale if centered else None,
         covariance=cross if centered else None,
+        excess=-6.0 / (signal.units + 2.0),
         restarted=signal.restarted,
     )
     units = signal.units

@@ -32,6 +32,8 @@ class Signal:
         variance: variance of the Gaussian law behind the signal, of which it is a function; None if there is none.
         covariance: covariance of that law between samples, shape [B, B]; None where it is not known.
         function: that function; None for the Gaussian itself.
+        excess: E z^4 / (E z^2)^2 - 3 of the law behind the signal, where that is not quite Gaussian: a normalized
+            batch lies on a sphere.
         data: the values themselves, for an input of the model.
         restarted: the layer from whose measured value the prediction was begun anew; empty if from none.
     """
@@ -44,6 +46,7 @@ class Signal:
     variance: Array | None = None
     covariance: Array | None = None
     function: Activation | None = None
+    excess: float = 0.0
     data: Array | None = None
     restarted: str = ""
 
@@ -99,10 +102,10 @@ def apply_activation(signal: Signal, phi: Activation) -> tuple[Signal, Array]:
     phi.require_moments()
     before = signal.function
     composed = phi if before is None else _compose(phi, before)
-    mean, second, slope = moments_over(composed, signal.variance)
+    mean, second, slope = moments_over(composed, signal.variance, signal.excess)
     if before is not None:
         # The gradient behind phi is wanted with respect to the signal, not to the Gaussian behind it.
-        slope = slope / np.maximum(moments_over(before, signal.variance)[2], np.finfo(np.float64).tiny)
+        slope = slope / np.maximum(moments_over(before, signal.variance, signal.excess)[2], np.finfo(np.float64).tiny)
     cross = None
     if signal.covariance is not None:
         cross = _cross_moments(composed, signal.variance, signal.covariance, second)
@@ -113,8 +116,16 @@ def _compose(outer: Activation, inner: Activation) -> Activation:
     return Activation(f"{outer.name} of {inner.name}", lambda x: outer.function(inner.function(x)))
 
 
-def moments_over(phi: Activation, variance: Array) -> tuple[Array, Array, Array]:
+def moments_over(phi: Activation, variance: Array, excess: float = 0.0) -> tuple[Array, Array, Array]:
     """Compute E phi, E phi^2 and E phi'^2 at many variances: exactly at a few, from a spline over ln q at more.
+
+    Args:
+        phi: the activation function.
+        variance: of any shape.
+        excess: kurtosis of the law, less 3; it shifts E f by excess E[f He_4] / 24.
+
+    Returns:
+        The moments, each of the shape of the variance.
 
     Raises:
         TheoryError: a moment diverges or overflows.
@@ -122,12 +133,12 @@ def moments_over(phi: Activation, variance: Array) -> tuple[Array, Array, Array]
     flat = variance.ravel()
     unique, index = np.unique(flat, return_inverse=True)
     if unique.size <= _FEW:
-        found = _exact(phi, unique)
+        found = _exact(phi, unique, excess)
         mean, second, slope = (part[index].reshape(variance.shape) for part in found)
     else:
         positive = unique[unique > 0.0]
         knots = np.geomspace(positive[0], positive[-1], _KNOTS)
-        found = _exact(phi, np.concatenate([[0.0], knots]))
+        found = _exact(phi, np.concatenate([[0.0], knots]), excess)
         logarithm = np.log(np.maximum(flat, positive[0]))
         parts = [
             np.where(flat > 0.0, interpolate.make_interp_spline(np.log(knots), part[1:])(logarithm), part[0])
@@ -137,10 +148,13 @@ def moments_over(phi: Activation, variance: Array) -> tuple[Array, Array, Array]
     return mean, np.maximum(second, 0.0), np.maximum(slope, 0.0)
 
 
-def _exact(phi: Activation, variance: Array) -> tuple[Array, Array, Array]:
+def _exact(phi: Activation, variance: Array, excess: float) -> tuple[Array, Array, Array]:
     grid = evaluate_on_grid(phi, variance)
+    z2 = np.square(grid.z)
+    shift = excess / 24.0 * (z2 * z2 - 6.0 * z2 + 3.0) if excess else 0.0
     with np.errstate(all="ignore"):
-        found = tuple(grid.expect(part) for part in (grid.value, np.square(grid.value), np.square(grid.slope)))
+        parts = (grid.value, np.square(grid.value), np.square(grid.slope))
+        found = tuple(grid.expect(part * (1.0 + shift)) for part in parts)
     if not all(np.isfinite(part).all() for part in found):
         raise TheoryError(f"moments of the activation {phi.name!r} diverge or overflow at this variance")
     return found[0], found[1], found[2]

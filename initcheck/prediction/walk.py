@@ -71,6 +71,8 @@ class Walk:
             if node.operation is None:
                 raise TheoryError("second outputs of layers are not followed")
             laws = self._law_of(node.operation)
+            if node.call > 0 and laws.kernel is not None:
+                raise TheoryError("its weights have been used before, so they are not fresh to this signal")
             passage = pass_through(LayerCall(node.operation, known, place, laws, self._training))
             signal = passage.output
             self._describe(site, node, passage, laws)

@@ -20,9 +20,10 @@ class InputStatistics:
 
     Attributes:
         second_moments: mean x^2 of each sample, shape [B].
-        fourth_moment_sum: S_4 = sum x^4 / (sum x^2)^2, averaged over the samples: 3/n for Gaussian inputs, 1 for
+        fourth_moment_sum: S_4 = sum x^4 / (sum x^2)^2, averaged over the samples: 3/(n + 2) for Gaussian inputs, 1 for
             one-hot ones.
-        correlations: cosines of pairs of samples, the means of groups of equal size, shape [K]; empty for one sample.
+        correlations: cosines of pairs of samples, the means of up to 12 groups, shape [K]; empty for one sample.
+        shares: the share of all pairs that each group holds, shape [K].
         correlation_spreads: the variance within each group, shape [K].
         gradient_cosines: r_a . r_b / mean |r|^2 of the gradients at the outputs, averaged over each group of pairs,
             shape [K]. The gradients of the weights are summed over the batch, so the loss's directions matter for them.
@@ -31,6 +32,7 @@ class InputStatistics:
     second_moments: Array
     fourth_moment_sum: float
     correlations: Array
+    shares: Array
     correlation_spreads: Array
     gradient_cosines: Array
 
@@ -53,7 +55,10 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
     square = np.square(samples)
     energy = square.sum(axis=1)
     if not (np.isfinite(energy).all() and (energy > 0.0).all()):
-        raise TheoryError("Every sample must be finite and not all zeros, to have a signal to follow.")
+        raise TheoryError(
+            "Every sample must be finite and not all zeros, to have a signal to follow. Received: one that is not. "
+            "Leave it out."
+        )
     cosines = (samples @ samples.T) / np.sqrt(np.outer(energy, energy))
     above = np.triu_indices(samples.shape[0], 1)
     pairs = np.clip(cosines[above], -1.0, 1.0)
@@ -68,6 +73,7 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
         second_moments=square.mean(axis=1),
         fourth_moment_sum=float(np.mean(np.square(square).sum(axis=1) / np.square(energy))),
         correlations=np.asarray([pairs[group].mean() for group in groups]),
+        shares=np.asarray([group.size / pairs.size for group in groups]),
         correlation_spreads=np.asarray([pairs[group].var() for group in groups]),
         gradient_cosines=np.asarray([gradients[group].mean() for group in groups]),
     )
@@ -75,4 +81,4 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
 
 def single_input(size: int, second_moment: float = 1.0) -> InputStatistics:
     """Describe one dense input: size numbers as a Gaussian law would draw them, of the given mean square."""
-    return InputStatistics(np.asarray([second_moment]), 3.0 / size, np.empty(0), np.empty(0), np.empty(0))
+    return InputStatistics(np.asarray([second_moment]), 3.0 / (size + 2.0), *(np.empty(0) for _ in range(4)))

@@ -18,7 +18,7 @@ from scipy.optimize import elementwise
 
 from initcheck.errors import TheoryError
 from initcheck.theory.gaussian import Activation, compute_moments, find_activation
-from initcheck.theory.mean_field import NEUTRAL, SMALLEST_Q, ActivationLike, check_sigmas, tabulate_moments
+from initcheck.theory.mean_field import NEUTRAL, TINY_Q, ActivationLike, check_sigmas, tabulate_moments
 from initcheck.theory.pieces import Array
 
 
@@ -80,7 +80,7 @@ def _find_critical(phi: Activation, sigma_b2: float, q: Array, bias: Array) -> C
     noise = 1e-13 * q
     if sigma_b2 == 0.0 and abs(bias[0]) <= max(1e-9 * q[0], noise[0]):
         # The branch that begins at q = 0.
-        sigma_w2 = 1.0 / float(compute_moments(phi, SMALLEST_Q).slope_second)
+        sigma_w2 = 1.0 / float(compute_moments(phi, TINY_Q).slope_second)
         scale_free = abs(bias[len(bias) // 2]) <= 1e-9 * q[len(q) // 2]
         return CriticalPoint(sigma_w2, 0.0, 1.0 if scale_free else 0.0)
     known = np.isfinite(bias)
@@ -115,8 +115,10 @@ def find_half_stable_point(activation: ActivationLike) -> CriticalPoint:
 
     grid = np.log(np.logspace(-3.0, 3.0, 61))
     values = np.asarray([difference(logarithm) for logarithm in grid])
-    crossing = np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0.0)
-    if not crossing.size or np.abs(values).max() < 1e-10:
+    # Both are equal to rounding where phi is linear: only signs that are beyond it count.
+    signs = np.where(np.abs(values) > 1e-9, np.sign(values), 0.0)
+    crossing = np.flatnonzero(signs[:-1] * signs[1:] < 0.0)
+    if not crossing.size:
         return CriticalPoint(math.nan, math.nan, math.nan)
     root = optimize.brentq(difference, grid[crossing[0]], grid[crossing[0] + 1], xtol=1e-15)
     return critical_point_at(phi, math.exp(root))
@@ -152,17 +154,19 @@ def find_power_law(activation: ActivationLike) -> PowerLaw:
     """
     phi = find_activation(activation)
     steps = np.asarray([1e-3, 5e-4])
-    moments = compute_moments(phi, np.concatenate([[SMALLEST_Q], steps]))
-    gain = 1.0 / float(moments.slope_second[0])
-    settled = abs(gain * float(moments.second[0]) / SMALLEST_Q - 1.0) < 1e-5
+    moments = compute_moments(phi, np.concatenate([[TINY_Q], steps]))
+    gain = 1.0 / float(moments.slope_second[0]) if moments.slope_second[0] > 0.0 else math.nan
+    settled = abs(gain * float(moments.second[0]) / TINY_Q - 1.0) < 1e-5
     second = (1.0 - gain * moments.second[1:] / steps) / steps
     slope = (1.0 - gain * moments.slope_second[1:]) / steps
     # The next term of both is linear in q: one step of Richardson's extrapolation takes it away.
     decay, fall = (float(2.0 * values[1] - values[0]) for values in (second, slope))
-    if not (settled and decay > 1e-6 and math.isfinite(decay)):
+    # Where phi bends at 0, V(q) - q falls like another power of q, and a is no number.
+    quadratic = abs(second[1] - second[0]) < 0.05 * abs(second[0])
+    if not (settled and quadratic and decay > 1e-6):
         raise TheoryError(
             f"The activation {phi.name!r} has no power law at q = 0: it needs phi(0) = 0, a smooth slope there, and a "
-            f"variance that falls. Received: V(q) = q - {decay:.3g} q^2."
+            f"variance that falls. Received: V(q) = q - {decay:.3g} q^2. Choose another, such as tanh."
         )
     return PowerLaw(decay, fall / decay)
 
@@ -204,9 +208,9 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     phi.require_moments()
     weights, biases = np.ravel(np.asarray(sigma_w, dtype=np.float64)), np.ravel(np.asarray(sigma_b, dtype=np.float64))
     for value in weights:
-        check_sigmas(float(value) ** 2, 0.0)
+        check_sigmas(math.copysign(float(value) ** 2, value), 0.0)
     for value in biases:
-        check_sigmas(1.0, float(value) ** 2)
+        check_sigmas(1.0, math.copysign(float(value) ** 2, value))
     table = tabulate_moments(phi)
     grid = np.log(table.q)
     w2, b2 = (array.ravel() for array in np.broadcast_arrays(np.square(weights), np.square(biases)[:, np.newaxis]))

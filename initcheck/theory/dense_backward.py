@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from initcheck.theory.dense_forward import DenseLayer, LayerState
 from initcheck.theory.pieces import Array
@@ -20,15 +19,14 @@ from initcheck.theory.pieces import Array
 class GradientCourse:
     """ln G by layer: its mean, its dependence on the deviations (rows) and on the sample (data), and the reuse factor.
 
-    The factor (1 + psi (R - 1) / n)..., by which G gains from the reuse of the forward weights, is level + (chi - 1) *
-    swing with chi a chi-square of one degree of freedom per sample: R belongs to one random scalar product.
+    The factor (1 + psi (R - 1) / n)..., by which G gains from the reuse of the forward weights, has the mean ``level``.
+    What it has beyond 1 belongs to one random scalar product, and so varies like a chi-square of one degree of freedom.
     """
 
     log_mean: Array
     rows: Array
     data: Array
     level: Array
-    swing: Array
 
 
 def propagate_back(
@@ -37,14 +35,14 @@ def propagate_back(
     """Follow the gradient from the output to the input; completes the variances of e3 in ``same`` and ``pair``."""
     count = len(states)
     log_mean, rows, data = np.zeros(count), np.zeros((count, 3 * count)), np.zeros(count)
-    level, swing = np.ones(count), np.zeros(count)
+    level = np.ones(count)
     top, top_layer = states[-1], layers[-1]
     e3 = 3 * count - 1
     if top_layer.activation is None:
         same[e3], same[:, e3], pair[e3], pair[:, e3] = 0.0, 0.0, 0.0, 0.0
         alignment, cosine2 = 1.0, 1.0 / max(top_layer.units - 1, 1)
     else:
-        log_mean[-1] = math.log(top_layer.units) + top.log_slope_second + _log_gamma_mean(same[e3, e3])
+        log_mean[-1] = math.log(top_layer.units) + top.log_slope_second - 0.5 * same[e3, e3]
         rows[-1] = top.slope_rate * top.to_kappa
         rows[-1, e3] += 1.0
         data[-1] = top.slope_rate * top.data_weight
@@ -62,8 +60,7 @@ def propagate_back(
         # Orthogonal weights keep the whole norm, so what is not along z is that much less.
         pinned = (local.value2_slope2 * share - kept) / units
         level[place] = level[place + 1] + pinned * (alignment - level[place + 1])
-        swing[place] = swing[place + 1] + pinned * (alignment - swing[place + 1])
-        log_mean[place] = log_mean[place + 1] + math.log(gain) + state.log_slope_second + _log_gamma_mean(same[e3, e3])
+        log_mean[place] = log_mean[place + 1] + math.log(gain) + state.log_slope_second - 0.5 * same[e3, e3]
         rows[place] = rows[place + 1] + state.slope_rate * state.to_kappa
         rows[place, e3] += 1.0
         data[place] = data[place + 1] + state.slope_rate * state.data_weight
@@ -75,9 +72,4 @@ def propagate_back(
         alignment = (alignment * following * coherent**2 + fresh * level[place + 1]) / denominator
         cosine2 = cosine2 * state.slope_pair2 + (1.0 - kept) * state.slope_square_pair / units
         cosine2 = min(cosine2, 1.0)
-    return GradientCourse(log_mean, rows, data, level, swing)
-
-
-def _log_gamma_mean(variance: float) -> float:
-    """Give E ln X of a gamma law of mean 1: digamma(k) - ln k with k = 1 / variance, about -variance / 2."""
-    return float(special.digamma(1.0 / variance) + math.log(variance)) if variance > 1e-12 else 0.0
+    return GradientCourse(log_mean, rows, data, level)

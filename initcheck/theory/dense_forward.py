@@ -129,6 +129,7 @@ class _Propagation:
         self.to_kappa = np.zeros(self.size)
         self.share = 1.0 - first.bias_variance / float(kappa.mean())
         self.fourth = inputs.fourth_moment_sum
+        self.shares = inputs.shares
         self.correlations = self.share * inputs.correlations + (1.0 - self.share)
         self.spreads = self.share**2 * inputs.correlation_spreads
         self.coupling = np.zeros_like(self.correlations)
@@ -173,7 +174,7 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
         log_slopes = np.log(slopes)
         second = float(weights @ seconds[1:])
-        local = _measure_locally(grid, center)
+        local = _measure_locally(phi, grid, center)
         value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
         slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
         # Over a wide law of ln kappa, the best straight line is not the tangent.
@@ -183,9 +184,9 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
     if not all(map(math.isfinite, (second, value_rate, slope_rate, float(log_slopes[0])))) or second <= 0.0:
         raise TheoryError(
             f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {center:.3g}: "
-            "its moments vanish, diverge or overflow there."
+            "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
         )
-    pairs = PairMoments(grid, local, run.correlations, run.spreads)
+    pairs = PairMoments(grid, local, run.correlations, run.spreads, run.shares)
     same, pair = _deviations(layer, local, value_rate, slope_rate, pairs)
     index = slice(3 * place, 3 * place + 3)
     run.noise_same[index, index] = same
@@ -219,25 +220,39 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
     return state
 
 
-def _measure_locally(grid: Grid, kappa: float) -> LocalMoments:
-    value, slope, z = grid.value, grid.slope, grid.z
-    value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (value, slope))
-    return LocalMoments(
-        value_second=value_second,
-        slope_second=slope_second,
-        value_fourth=float(grid.expect(value**4)[0]) / value_second**2,
-        slope_fourth=float(grid.expect(slope**4)[0]) / slope_second**2,
-        value2_slope2=float(grid.expect(np.square(value * slope))[0]) / (value_second * slope_second),
-        z_value_slope=math.sqrt(kappa) * float(grid.expect(z * value * slope)[0]),
-        z2_slope2=kappa * float(grid.expect(np.square(z * slope))[0]),
-    )
+def _measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
+    """Measure at the first variance of a grid.
+
+    Raises:
+        TheoryError: the function or its slope vanish, diverge or overflow there.
+    """
+    with np.errstate(all="ignore"):
+        value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (grid.value, grid.slope))
+        if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):
+            raise TheoryError(
+                f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {kappa:.3g}: "
+                "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
+            )
+        # In units of their root mean squares, so that no power leaves the range of floating-point numbers.
+        value, slope, z = grid.value / math.sqrt(value_second), grid.slope / math.sqrt(slope_second), grid.z
+        size = math.sqrt(kappa * value_second * slope_second)
+        return LocalMoments(
+            value_second=value_second,
+            slope_second=slope_second,
+            value_fourth=float(grid.expect(value**4)[0]),
+            slope_fourth=float(grid.expect(slope**4)[0]),
+            value2_slope2=float(grid.expect(np.square(value * slope))[0]),
+            z_value_slope=size * float(grid.expect(z * value * slope)[0]),
+            z2_slope2=kappa * slope_second * float(grid.expect(np.square(z * slope))[0]),
+        )
 
 
 class PairMoments:
     """Moments of two samples' units, for every group of pairs and a few correlations within it."""
 
-    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array) -> None:
+    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array, shares: Array) -> None:
         self.groups = correlations.size
+        self.shares = shares
         self.slope_over_value = local.slope_second / local.value_second
         nodes = correlations[:, np.newaxis] + np.sqrt(spreads)[:, np.newaxis] * _PAIR_NODES
         self.flat = np.clip(nodes, -1.0, 1.0).ravel()
@@ -254,7 +269,7 @@ class PairMoments:
         """Average over all pairs; 0 without any."""
         if not self.groups:
             return 0.0
-        return float(np.mean(values.reshape(self.groups, -1) @ _PAIR_WEIGHTS))
+        return float(self.shares @ self.by_group(values))
 
     def by_group(self, values: Array) -> Array:
         """Average within each group."""
@@ -329,7 +344,9 @@ def _correlation_slope(pairs: PairMoments, state: LayerState) -> Array:
 def _expect_inner_product(run: _Propagation, pairs: PairMoments, second: float, rate: float, center: float) -> float:
     """Give E phi(u) phi(v) over pairs; correlations are larger in networks of larger signals, or smaller."""
     slope = pairs.by_group(pairs.products[:, _SLOPE, _SLOPE]) * center * pairs.slope_over_value
-    return second * float(np.mean(pairs.by_group(pairs.products[:, _VALUE, _VALUE]) + rate * slope * run.coupling))
+    return second * float(
+        pairs.shares @ (pairs.by_group(pairs.products[:, _VALUE, _VALUE]) + rate * slope * run.coupling)
+    )
 
 
 def _correlation_noise(pairs: PairMoments, state: LayerState, orthogonality: float) -> tuple[Array, Array, Array]:

@@ -136,8 +136,8 @@ class DenseNetworkLaw:
         gradient: mean over the batch of the squared norm of dL/dz, for a loss with a gradient of mean square 1 at the
             outputs. Behind an activation that mixes its units, in units of the gradient at that layer's z.
         activation_mean: E phi(z), shape [L].
-        activation_batch_variance: variance of phi(z) across the samples by unit, shape [L]; NaN for one sample, and below
-            1e-8 E phi^2.
+        activation_batch_variance: variance of phi(z) across the samples by unit, shape [L]; NaN for one sample, and
+            below 1e-8 E phi^2.
         weight_gradient: E |dL/dW|^2 of the summed batch, shape [L]; relative like the gradients.
         gradient_is_relative: whether the gradients are in units of the last layer's.
         correlation: mean correlation of two samples' pre-activations, shape [L]; NaN for one sample.
@@ -167,10 +167,13 @@ def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics)
         TheoryError: an activation grows faster than any power, or one that mixes its units is not the last.
     """
     if not layers:
-        raise TheoryError("A network has at least one layer. Received: none.")
+        raise TheoryError("A network has at least one layer. Received: none. Give one or more.")
     for layer in layers[:-1]:
         if layer.activation is None:
-            raise TheoryError("Only the last layer may have an activation that mixes its units.")
+            raise TheoryError(
+                "Only the last layer may have an activation that mixes its units. Received: one before it. "
+                "Choose another."
+            )
     for layer in layers:
         if layer.activation is not None:
             layer.activation.require_moments()
@@ -242,7 +245,7 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
         deviations.total(row, row, weight**2) for row, weight in zip(backward.rows, backward.data, strict=True)
     ]
     gradient_mean = np.exp(backward.log_mean + 0.5 * np.asarray(gradient_spread)) * backward.level
-    relative_swing = backward.swing / backward.level
+    swing = 1.0 - 1.0 / backward.level
     # One sample's gradient and the input that it meets rise and fall together.
     before, data_before = np.vstack([np.zeros(size), to_m[:-1]]), np.concatenate([[1.0], rates[:-1] * data[:-1]])
     joint = [
@@ -258,7 +261,7 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
         activation=Course(np.where(mixes, np.nan, second), deviations.pool(to_m)),
         gradient=Course(
             gradient_mean,
-            deviations.pool(backward.rows) + 2.0 / batch * np.outer(relative_swing, relative_swing),
+            deviations.pool(backward.rows) + 2.0 / batch * np.outer(swing, swing),
             backward_steps,
             textbook_backward,
         ),
@@ -283,7 +286,7 @@ def _add_pairs(inputs: InputStatistics, states: Sequence[LayerState]) -> Array:
     added, gradients = np.empty(len(states)), inputs.gradient_cosines
     for place in range(len(states) - 1, -1, -1):
         gradients = gradients * states[place].slope_cosines
-        added[place] = (batch - 1.0) * float(np.mean(gradients * entering[place]))
+        added[place] = (batch - 1.0) * float(inputs.shares @ (gradients * entering[place]))
     return added
 
 

@@ -40,6 +40,7 @@ _PAIR_REACH: Final = 9.0
 _PAIR_PANEL_WIDTH: Final = 1.5
 _PAIR_NODES: Final = 20
 _LARGEST_SHARE_AT_THE_END: Final = 1e-9
+_SMALLEST_SCALE: Final = 1e-5
 _STEPS_FROM_A_KINK: Final = np.asarray([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
 
 OVERFLOWS: Final = "the integrand overflows, or does not decay, where the Gaussian law still has weight"
@@ -66,9 +67,14 @@ class Activation:
     def has_jumps(self) -> bool:
         """Whether the function itself jumps somewhere: there its slope, which autodiff follows, tells only a part."""
         kinks = self.pieces.kinks
+        if not kinks.size:
+            return False
+        # The rise over a step falls with the step where the function is continuous.
         step = 1e-9 * np.maximum(1.0, np.abs(kinks))
-        rise = np.abs(self.function(kinks + step) - self.function(kinks - step)) if kinks.size else kinks
-        return bool((rise > 1e-6).any())
+        wide, narrow = (
+            np.abs(self.function(kinks + width) - self.function(kinks - width)) for width in (step, 0.01 * step)
+        )
+        return bool((narrow > np.maximum(0.5 * wide, 1e-12)).any())
 
     def __call__(self, x: Array) -> Array:
         """Apply the function to an array of any shape."""
@@ -136,7 +142,11 @@ def keras_activation(name: str) -> Activation:
 
 def _evaluate_by_keras(function: Callable[..., Any], name: str) -> Function:
     """Make a function of Keras tensors one of float64 arrays; it has to work element by element."""
-    ops = import_keras().ops
+    keras = import_keras()
+    ops = keras.ops
+    if isinstance(function, keras.Layer):
+        # A layer casts what it is called on to its own precision; what it computes with is its method.
+        function = function.call
 
     def evaluate(x: Array) -> Array:
         return np.asarray(ops.convert_to_numpy(function(ops.convert_to_tensor(x, dtype="float64"))), dtype=np.float64)
@@ -144,7 +154,8 @@ def _evaluate_by_keras(function: Callable[..., Any], name: str) -> Function:
     sample = np.asarray([-1.5, 0.25, 2.0, 0.25])
     together = evaluate(sample)
     alone = [evaluate(sample[index : index + 1]) for index in range(sample.size)]
-    if together.shape != sample.shape or not np.array_equal(together, np.concatenate(alone), equal_nan=True):
+    # Not to the last bit: vectorized code may round otherwise than code for single numbers.
+    if together.shape != sample.shape or not np.allclose(together, np.concatenate(alone), 1e-5, 1e-7, equal_nan=True):
         raise TheoryError(
             f"There is no theory of single units for the activation {name!r}: it does not work element by element. "
             "Choose one that does."
@@ -162,6 +173,7 @@ class Grid:
         weight: quadrature weight times normal density, shape [Q, N].
         value: phi(sqrt(q) z), shape [Q, N].
         slope: phi'(sqrt(q) z), shape [Q, N].
+        is_tame: whether phi grows no faster than a power, so that nothing beyond the nodes matters.
     """
 
     q: Array
@@ -169,12 +181,14 @@ class Grid:
     weight: Array
     value: Array
     slope: Array
+    is_tame: bool
 
-    def expect(self, integrand: Array) -> Array:
+    def expect(self, integrand: Array, *, unbounded: bool = False) -> Array:
         """Integrate over z.
 
         Args:
             integrand: its values at the nodes, shape [Q, N].
+            unbounded: whether it may grow faster than powers of z, phi and phi' do.
 
         Returns:
             Expectations, shape [Q]; NaN where the integrand has not died away at the ends of the nodes' range, so that
@@ -182,8 +196,11 @@ class Grid:
         """
         terms = integrand * self.weight
         total = terms.sum(axis=-1)
-        ends = np.abs(terms[:, :_NODES]).sum(axis=-1) + np.abs(terms[:, -_NODES:]).sum(axis=-1)
-        captured = ends <= _LARGEST_SHARE_AT_THE_END * np.abs(terms).sum(axis=-1)
+        if self.is_tame and not unbounded:
+            return np.where(np.isfinite(total), total, np.nan)
+        size = np.abs(terms)
+        ends = size[:, :_NODES].sum(axis=-1) + size[:, -_NODES:].sum(axis=-1)
+        captured = ends <= _LARGEST_SHARE_AT_THE_END * size.sum(axis=-1)
         return np.where(captured & np.isfinite(total), total, np.nan)
 
 
@@ -209,10 +226,14 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
     own = np.clip(own, -REACH + _PANEL_WIDTH, REACH - _PANEL_WIDTH)
     edges = np.sort(np.concatenate([np.broadcast_to(edges, (variances.size, edges.size)), own], axis=1), axis=1)
     z, weight, value, slope = _tabulate(phi, root, edges, _NODES)
+    lost = root[:, 0] < _SMALLEST_SCALE
+    if lost.any() and abs(float(phi(np.zeros(1))[0])) > _SMALLEST_SCALE**2:
+        # The change of a function that is not 0 at 0 is lost in its rounding: take the slopes a little farther out.
+        slope[lost] = _tabulate(phi, np.full((int(lost.sum()), 1), _SMALLEST_SCALE), edges[lost], _NODES)[3]
     beyond = root[:, 0] * REACH > phi.pieces.farthest
     if phi.pieces.farthest < FARTHEST and beyond.any():
         value[beyond] = np.nan
-    return Grid(variances, z, weight, value, slope)
+    return Grid(variances, z, weight, value, slope, phi.pieces.is_polynomially_bounded)
 
 
 def _tabulate(
@@ -352,7 +373,7 @@ def expect(
     """
     grid = evaluate_on_grid(activation, np.ravel(np.asarray(q, dtype=np.float64)))
     with np.errstate(all="ignore"):
-        return np.reshape(grid.expect(integrand(grid.value)), np.shape(q))
+        return np.reshape(grid.expect(integrand(grid.value), unbounded=True), np.shape(q))
 
 
 def expect_pair(
@@ -384,7 +405,9 @@ def expect_pair(
     phi = find_activation(activation)
     variances = _check_variance(np.asarray([q, q if other_q is None else other_q], dtype=np.float64))
     if not abs(correlation) <= 1.0:
-        raise TheoryError(f"A correlation must lie between -1 and 1. Received: correlation={correlation!r}.")
+        raise TheoryError(
+            f"A correlation must lie between -1 and 1. Received: correlation={correlation!r}. Give one that does."
+        )
     roots = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
     c, s = float(correlation), float(np.sqrt((1.0 - correlation) * (1.0 + correlation)))
     pieces = phi.pieces

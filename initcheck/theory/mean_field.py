@@ -48,6 +48,10 @@ CRITICAL_TOLERANCE: Final = 1e-6
 """chi_1 within this of 1 is critical: over a million layers the gradient keeps its size to a factor e."""
 
 _POINTS_PER_DECADE: Final = 12
+TINY_Q: Final = 1e-20
+"""Where limits at q = 0 are taken, with kinks and bends of phi out of sight."""
+
+_HUGE_Q: Final = 1e16
 NEUTRAL: Final = 1e-11
 """Relative drift of q below which every q is a fixed point (He and ReLU)."""
 
@@ -113,10 +117,13 @@ def trace_profile(
         TheoryError: an argument is out of range, or there are not as many sigma_w2 as layers.
     """
     if depth < 1:
-        raise TheoryError(f"A network has at least one layer. Received: depth={depth!r}.")
+        raise TheoryError(f"A network has at least one layer. Received: depth={depth!r}. Give 1 or more.")
     gains = [float(sigma_w2)] * depth if isinstance(sigma_w2, int | float) else [float(gain) for gain in sigma_w2]
     if len(gains) != depth:
-        raise TheoryError(f"Give one sigma_w2, or one for each layer. Received: {len(gains)} for depth={depth}.")
+        raise TheoryError(
+            f"sigma_w2 must be one number, or one for each layer. Received: {len(gains)} for depth={depth}. "
+            "Give as many."
+        )
     for gain in gains:
         check_sigmas(gain, sigma_b2)
     phi = find_activation(activation)
@@ -142,7 +149,8 @@ class FixedPoint:
         q: the fixed point q* that the variance tends to; 0 where it vanishes, inf where it grows without limit.
         chi_forward: V'(q*): deviations of the variance are multiplied by this in each layer.
         chi_backward: chi_1 at q*: the gradient's squared norm is multiplied by this in each layer.
-        is_neutral: every q is a fixed point (He initialization and ReLU); q is then the one that was begun with.
+        is_neutral: q stands still, to 1e-11 a layer, without being drawn there: every q does (He initialization and
+            ReLU; q is then the one that was begun with), or every q below this one (relu6).
     """
 
     q: float
@@ -163,7 +171,7 @@ def classify(chi: float) -> Regime:
         TheoryError: chi is NaN.
     """
     if math.isnan(chi):
-        raise TheoryError("The regime of a NaN is not known. Received: chi=nan.")
+        raise TheoryError("The regime of a NaN is not known. Received: chi=nan. Give a number.")
     if abs(chi - 1.0) <= CRITICAL_TOLERANCE:
         return "critical"
     return "ordered" if chi < 1.0 else "chaotic"
@@ -194,7 +202,9 @@ def find_fixed_point(
     phi.require_moments()
     begin = sigma_w2 + sigma_b2 if start is None else float(start)
     if not (begin > 0.0 and math.isfinite(begin)):
-        raise TheoryError(f"The variance to begin with must be above 0. Received: start={begin!r}.")
+        raise TheoryError(
+            f"The variance to begin with must be finite and above 0. Received: start={begin!r}. Give one that is."
+        )
 
     def drift(logarithm: float) -> float:
         q = math.exp(logarithm)
@@ -210,18 +220,26 @@ def find_fixed_point(
     relative = (sigma_w2 * table.second + sigma_b2) / table.q - 1.0
     upward = initial > 0.0
     ahead = np.flatnonzero(grid > math.log(begin)) if upward else np.flatnonzero(grid < math.log(begin))[::-1]
-    crossed = ahead[(relative[ahead] < 0.0) if upward else (relative[ahead] > 0.0)]
-    if not crossed.size:
+    sign = 1.0 if upward else -1.0
+    standing = [place for place in ahead if not sign * relative[place] > NEUTRAL]
+    if not standing:
         return _describe(phi, math.inf if upward else 0.0, sigma_w2, neutral=False)
-    far = grid[crossed[0]]
-    near = grid[crossed[0] - 1] if upward else grid[crossed[0] + 1]
-    near = max(near, math.log(begin)) if upward else min(near, math.log(begin))
-    root = optimize.brentq(drift, near, far, xtol=1e-15, rtol=8.9e-16)
+    # Between the last point at which the variance still moves on, and the first at which it does not.
+    far = standing[0]
+    moving = [place for place in ahead if (place < far if upward else place > far)]
+    near = grid[moving[-1]] if moving else math.log(begin)
+    if sign * relative[far] >= -NEUTRAL:
+        # It comes to rest without being turned back, as far as rounding can tell. Upwards or near 0 it only moves more
+        # and more slowly (softplus, tanh); else it has come to a stretch on which phi is linear (relu6).
+        if upward or not table.q[far] > 1e3 * SMALLEST_Q:
+            return _describe(phi, math.inf if upward else 0.0, sigma_w2, neutral=False)
+        return _describe(phi, float(table.q[far]), sigma_w2, neutral=True)
+    root = optimize.brentq(drift, near, grid[far], xtol=1e-15, rtol=8.9e-16)
     return _describe(phi, math.exp(root), sigma_w2, neutral=False)
 
 
 def _describe(phi: Activation, q: float, sigma_w2: float, neutral: bool) -> FixedPoint:
-    at = min(max(q, SMALLEST_Q), LARGEST_Q)
+    at = min(max(q, TINY_Q), _HUGE_Q)
     moments = compute_moments(phi, at)
     return FixedPoint(
         q, sigma_w2 * float(moments.second_slope), sigma_w2 * float(moments.slope_second), is_neutral=neutral
@@ -301,8 +319,8 @@ def find_correlation_fixed_point(
         fixed_point: q* if it is known already.
 
     Returns:
-        c* and the slope there; NaN where q* is 0 or infinite, since there is no correlation to settle, unless phi has
-        no scale of its own and any q will do.
+        c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions without a
+        scale of their own (ReLU) correlations do not depend on q: without biases they approach 1 like 1/l^2, slope 1.
 
     Raises:
         TheoryError: an argument is out of range; or phi jumps, where C has no slope at 1.
@@ -316,8 +334,12 @@ def find_correlation_fixed_point(
     point = fixed_point or find_fixed_point(phi, sigma_w2, sigma_b2)
     q = point.q
     if not (0.0 < q < math.inf):
+        if sigma_b2 == 0.0 and _bends_without_scale(phi):
+            return CorrelationFixedPoint(1.0, 1.0)
         return CorrelationFixedPoint(math.nan, math.nan)
     if not point.chi_backward > 1.0 + CRITICAL_TOLERANCE:
+        if sigma_b2 == 0.0 and abs(map_correlation(phi, 0.5, q, sigma_w2) - 0.5) < 1e-12:
+            return CorrelationFixedPoint(math.nan, math.nan)  # a linear network keeps every correlation
         return CorrelationFixedPoint(1.0, point.chi_backward)
 
     def excess(c: float) -> float:
@@ -331,6 +353,14 @@ def find_correlation_fixed_point(
             distance *= 0.25
         correlation = float(optimize.brentq(excess, 0.0, 1.0 - distance, xtol=1e-14))
     return CorrelationFixedPoint(correlation, sigma_w2 * expect_pair(phi, q, correlation, slopes=True))
+
+
+def _bends_without_scale(phi: Activation) -> bool:
+    """Tell whether phi(a x) = a phi(x) for a > 0 only, as for ReLU: correlations behave alike at every variance."""
+    x = np.asarray([0.2, 1.0, 3.0])
+    homogeneous = np.allclose(phi(1000.0 * x), 1000.0 * phi(x), rtol=1e-9, atol=0.0)
+    homogeneous &= np.allclose(phi(-1000.0 * x), 1000.0 * phi(-x), rtol=1e-9, atol=0.0)
+    return bool(homogeneous and not np.allclose(phi(-x), -phi(x)))
 
 
 def depth_scale(slope: float) -> float:
@@ -371,8 +401,10 @@ def predict_weight_gradient(gradient_norm2: ArrayLike, fan_in: ArrayLike, input_
     Returns:
         The squared norms.
     """
-    factors = (np.asarray(part, dtype=np.float64) for part in (gradient_norm2, fan_in, input_second_moment))
-    return np.asarray(np.multiply.reduce(list(factors)))
+    squared, units, entering = (
+        np.asarray(part, dtype=np.float64) for part in (gradient_norm2, fan_in, input_second_moment)
+    )
+    return np.asarray(squared * units * entering)
 
 
 def check_sigmas(sigma_w2: float, sigma_b2: float) -> None:
@@ -382,6 +414,8 @@ def check_sigmas(sigma_w2: float, sigma_b2: float) -> None:
         TheoryError: sigma_w2 is not above 0, or sigma_b2 below 0, or one is not finite.
     """
     if not (0.0 < sigma_w2 < math.inf):
-        raise TheoryError(f"sigma_w^2 must be finite and above 0. Received: sigma_w2={sigma_w2!r}.")
+        raise TheoryError(f"sigma_w^2 must be finite and above 0. Received: sigma_w2={sigma_w2!r}. Give one that is.")
     if not (0.0 <= sigma_b2 < math.inf):
-        raise TheoryError(f"sigma_b^2 must be finite and at least 0. Received: sigma_b2={sigma_b2!r}.")
+        raise TheoryError(
+            f"sigma_b^2 must be finite and at least 0. Received: sigma_b2={sigma_b2!r}. Give one that is."
+        )

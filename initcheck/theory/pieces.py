@@ -32,6 +32,8 @@ _RANGES: Final = (FARTHEST, 2.0**10, 2.0**6)
 _SMALLEST_SIZE: Final = 0.05
 _TAIL: Final = 3  # coefficients at the end of the expansion that must have died away
 _TOLERANCE: Final = 1e-13
+_ABSOLUTE: Final = 4e-16
+_MOST_NOISE: Final = 1e-4
 _FINEST: Final = 2.0**-46
 _MOST_PIECES: Final = 400
 
@@ -78,9 +80,30 @@ def find_pieces(function: Function) -> Pieces:
         return _find_pieces(function)
 
 
+@dataclass(frozen=True)
+class _Tolerance:
+    """How well a polynomial has to fit: in relation to the function's values, and absolutely.
+
+    The absolute part is rounding: a function may compute small values as a difference of larger ones, as exp(x) - 1.
+    """
+
+    relative: float
+    absolute: float
+
+    def at(self, size: Array | float) -> Array:
+        return np.asarray(np.maximum(self.relative * size, self.absolute))
+
+    def times(self, factor: float) -> _Tolerance:
+        return _Tolerance(factor * self.relative, factor * self.absolute)
+
+
 def _find_pieces(function: Function) -> Pieces:
     bounded = _grows_like_a_power(function)
-    tolerance = max(_TOLERANCE, 100.0 * _measure_noise(function))
+    size = np.abs(function(np.linspace(-1.0, 1.0, 33)))
+    noise = _measure_noise(function)
+    if not noise <= _MOST_NOISE:
+        raise _refuse_roughness(_RANGES[-1])
+    tolerance = _Tolerance(max(_TOLERANCE, 100.0 * noise), _ABSOLUTE * float(size[np.isfinite(size)].max(initial=0.0)))
     for farthest in _RANGES:
         scale = 2.0 ** np.arange(np.log2(_NEAREST), np.log2(farthest) + 1.0)
         starts = np.concatenate([-scale[::-1], [0.0], scale])
@@ -91,9 +114,13 @@ def _find_pieces(function: Function) -> Pieces:
             edges = _merge(function, edges, tolerance)
             kinks = np.asarray([edge for edge in edges[1:-1] if not _is_smooth_at(function, edge, tolerance)])
             return Pieces(edges, kinks, farthest, bounded)
-    raise TheoryError(
-        f"The activation function has no smooth pieces: more than {_MOST_PIECES} between -{_RANGES[-1]:g} and "
-        f"{_RANGES[-1]:g}. Theory needs a function that is smooth but for a few points."
+    raise _refuse_roughness(_RANGES[-1])
+
+
+def _refuse_roughness(farthest: float) -> TheoryError:
+    return TheoryError(
+        "Theory needs an activation function that is smooth but for a few points. Received: one that is rough, with "
+        f"more than {_MOST_PIECES} pieces between -{farthest:g} and {farthest:g}. Choose a smoother one."
     )
 
 
@@ -112,21 +139,22 @@ def _measure_noise(function: Function) -> float:
     by the root of the sum of the squared binomial coefficients (More and Wild, "Estimating computational noise", 2011).
     """
     order = 8
-    centers = np.asarray([-2.7, -1.3, -0.6, 0.37, 0.9, 1.7, 3.3])
+    centers = np.asarray([-5.3, -2.7, -1.3, -0.6, -0.21, 0.17, 0.37, 0.9, 1.7, 3.3, 5.9])
     points = centers[:, np.newaxis] + 1e-4 * np.arange(2 * order)
     values = function(points.ravel()).reshape(points.shape)
     differences = np.diff(values, order, axis=1)
     amplification = np.sqrt(np.sum(np.square(_binomials(order))))
     noise = np.sqrt(np.mean(np.square(differences), axis=1)) / amplification
     size = np.maximum(np.abs(values).max(axis=1), np.finfo(np.float64).tiny)
-    return float(np.median(noise / size))
+    # The third largest: an activation may be constant, and so without noise, at most places, and have a kink at one.
+    return float(np.sort(noise / size)[-3])
 
 
 def _binomials(order: int) -> Array:
     return np.asarray(np.poly1d([1.0, 1.0]) ** order, dtype=np.float64)
 
 
-def _bisect(function: Function, starts: Array, tolerance: float) -> tuple[Array, Array]:
+def _bisect(function: Function, starts: Array, tolerance: _Tolerance) -> tuple[Array, Array]:
     """Halve unresolved panels.
 
     Returns:
@@ -154,13 +182,13 @@ def _bisect(function: Function, starts: Array, tolerance: float) -> tuple[Array,
     return np.unique(np.concatenate(edges)), found
 
 
-def _are_resolved(function: Function, low: Array, high: Array, tolerance: float) -> NDArray[np.bool_]:
+def _are_resolved(function: Function, low: Array, high: Array, tolerance: _Tolerance) -> NDArray[np.bool_]:
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     points = middle[:, np.newaxis] + half[:, np.newaxis] * _POINTS
     values = function(points.ravel()).reshape(points.shape)
     coefficients = np.abs(values @ _TRANSFORM.T)
     size = np.maximum(np.abs(values).max(axis=1), _floor(low, high))
-    resolved: NDArray[np.bool_] = coefficients[:, -_TAIL:].max(axis=1) <= tolerance * size
+    resolved: NDArray[np.bool_] = coefficients[:, -_TAIL:].max(axis=1) <= tolerance.at(size)
     return resolved
 
 
@@ -172,7 +200,7 @@ def _floor(low: Array | float, high: Array | float) -> Array:
     return _SMALLEST_SIZE * np.minimum(1.0, np.maximum(np.abs(low), np.abs(high)))
 
 
-def _merge(function: Function, edges: Array, tolerance: float) -> Array:
+def _merge(function: Function, edges: Array, tolerance: _Tolerance) -> Array:
     """Take away the edges without which the function is as well resolved."""
     middle, half = 0.5 * (edges[:-1] + edges[1:]), 0.5 * np.diff(edges)
     points = middle[:, np.newaxis] + half[:, np.newaxis] * _POINTS
@@ -185,19 +213,21 @@ def _merge(function: Function, edges: Array, tolerance: float) -> Array:
     return edges[[*kept, edges.size - 1]]
 
 
-def _fits(function: Function, low: float, high: float, points: Array, values: Array, tolerance: float) -> bool:
+def _fits(function: Function, low: float, high: float, points: Array, values: Array, tolerance: _Tolerance) -> bool:
     """Tell whether one polynomial on [low, high] gives all the values of the panels inside."""
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     own = function(middle + half * _POINTS)
     coefficients = _TRANSFORM @ own
-    if not np.abs(coefficients[-_TAIL:]).max() <= tolerance * max(np.abs(own).max(), float(_floor(low, high))):
+    if not np.abs(coefficients[-_TAIL:]).max() <= tolerance.at(max(np.abs(own).max(), float(_floor(low, high)))):
         return False
     fitted = np.polynomial.legendre.legval((points - middle) / half, coefficients)
     # By the size in each panel: near zero a function has to be right in relation to itself.
     size = np.maximum(np.abs(values).max(axis=1), _floor(points[:, 0], points[:, -1]))[:, np.newaxis]
-    return bool((np.abs(fitted - values) <= 10.0 * tolerance * size).all())
+    return bool((np.abs(fitted - values) <= 10.0 * tolerance.at(size)).all())
 
 
-def _is_smooth_at(function: Function, edge: float, tolerance: float) -> bool:
+def _is_smooth_at(function: Function, edge: float, tolerance: _Tolerance) -> bool:
     half = 2.0**-6 * max(_NEAREST, min(1.0, abs(edge))) if edge else 2.0**-6
-    return bool(_are_resolved(function, np.asarray([edge - half]), np.asarray([edge + half]), 100.0 * tolerance)[0])
+    return bool(
+        _are_resolved(function, np.asarray([edge - half]), np.asarray([edge + half]), tolerance.times(100.0))[0]
+    )

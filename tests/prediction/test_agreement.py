@@ -1,4 +1,4 @@
-"""Theory against measurement, over every initializer with a law and every activation of the study, on real Keras models.
+"""Theory against measurement, over every initializer with a law and every activation of the study, on Keras models.
 
 Each cell has seeds of its own, so that the scores of different cells are independent. If theory holds, each score is
 standard normal, up to what finite width does beyond order 1/n and what the t statistic owes to the normal law.
@@ -124,10 +124,11 @@ def test_only_cells_without_spread_have_no_score(summary):
 
 
 def test_spreads_from_seed_to_seed_are_as_predicted(summary):
-    """The sum over cells of (S - 1) s^2 / sigma^2 is chi-square with (S - 1) degrees of freedom a cell for normal gains.
+    """The squared ratios of the measured to the predicted standard deviation have the mean 1.
 
-    Gains have heavier tails than a normal law, so the cells of unit-variance kernels, whose tails are heaviest, are left
-    out, and the standard error of the mean ratio is taken from the cells themselves: 4 of them, one alarm in 10,000.
+    Gains have heavier tails than a normal law, which widen the law of a variance. So the standard error of the mean
+    ratio is taken from the cells themselves, 4 of them are allowed (one alarm in 10,000 runs), and kernels of unit
+    variance, whose tails are the heaviest, are left out.
     """
     cells = summary[~summary["initializer"].str.contains("stddev=1.0") & summary["forward_gain_z"].notna()]
     for direction in DIRECTIONS:
