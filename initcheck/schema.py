@@ -149,7 +149,9 @@ PREDICTED_COLUMNS: Final = (
             ),
         )
     ),
-    _column("theory", "prediction", "string", "words", "what the predictions of this row rest on, or why there are none"),
+    _column(
+        "theory", "prediction", "string", "words", "what the predictions of this row rest on, or why there are none"
+    ),
 )
 
 MEASUREMENT_COLUMNS: Final = (

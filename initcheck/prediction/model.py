@@ -6,7 +6,6 @@ layer in mean-field theory, without.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from initcheck.prediction.chain import describe_chain_batch, find_chain, predict
 from initcheck.prediction.columns import average_sites
 from initcheck.prediction.graph import Graph, read_graph
 from initcheck.prediction.laws import find_laws
-from initcheck.prediction.outcome import GainPrediction, LawOf, ModelPrediction, SitePrediction
+from initcheck.prediction.outcome import GainPrediction, ModelPrediction, SitePrediction
 from initcheck.prediction.walk import Walk
 from initcheck.probe import draw_functional
 from initcheck.theory.pieces import Array
@@ -76,23 +75,11 @@ class ModelPredictor:
         law_of = find_laws(self._model, graph.namer, kernels)
         measured = average_sites(table)
         if chain is not None and batch is not None:
-            refusal = _find_refusal(law_of, [graph.nodes[link.dense].operation for link in chain])
-            if refusal:
-                return _refuse([node.layer for node in graph.nodes], refusal)
-            # Where the law of finite width ends there is still the walk, which says itself where it ends.
-            with contextlib.suppress(TheoryError):
+            try:
                 return predict_chain(graph, chain, self._inputs[0], batch, law_of, measured, signal_layers)
+            except TheoryError as error:
+                return _refuse([node.layer for node in graph.nodes], str(error))
         return Walk(graph, law_of, measured, self._training).run(self._inputs, signal_layers)
-
-
-def _find_refusal(law_of: LawOf, operations: Sequence[Any]) -> str:
-    """Return why the first layer without a law has none; empty where all have one."""
-    for operation in operations:
-        try:
-            law_of(operation)
-        except TheoryError as error:
-            return str(error)
-    return ""
 
 
 def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:

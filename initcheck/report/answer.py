@@ -8,6 +8,7 @@ from typing import Final
 
 from initcheck.audit.verdicts import PRESERVED_FACTOR, PRESERVING_MARGIN
 from initcheck.record import StudyRecord
+from initcheck.report.agreement import NOTABLE, STRIKING, Tally, normal_share, tally
 from initcheck.report.document import Block, Bullets, Cell, Paragraph, Row, Section, Table, Text, code, prose, strong
 from initcheck.report.levels import DIRECTIONS
 from initcheck.report.numbers import count
@@ -50,8 +51,7 @@ def write_answer(study: StudyRecord, pairs: Sequence[Pair], network: str) -> Sec
         Paragraph(_introduce(own, network)),
         Bullets(tuple(_count_verdicts(own, len(study.not_measured)))),
     ]
-    headlines = [pair for name in HEADLINES for pair in own if (pair.initializer, pair.activation) == name]
-    if headlines:
+    if headlines := pick_headlines(own):
         blocks.append(_tell_headlines(headlines))
     caption = prose(
         "Which initializers keep the signal on ", code(network), ", by activation function. ",
@@ -61,6 +61,11 @@ def write_answer(study: StudyRecord, pairs: Sequence[Pair], network: str) -> Sec
     others = [name for name in names_in_order(pairs, "network") if name != network]
     blocks += [Paragraph(_summarise_other([pair for pair in pairs if pair.network == name], name)) for name in others]
     return Section("found", "What was found", tuple(blocks))
+
+
+def pick_headlines(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pick from the pairs of one network those that textbooks talk about, in their order."""
+    return [pair for name in HEADLINES for pair in pairs if (pair.initializer, pair.activation) == name]
 
 
 def _introduce(pairs: Sequence[Pair], network: str) -> Text:
@@ -103,12 +108,37 @@ def _count_verdicts(pairs: Sequence[Pair], missing: int) -> list[Text]:
         )
     if overflowing := sum(not pair.is_finite for pair in pairs):
         lines.append(prose(f"In {count(overflowing, 'pair')} values left the range of floating-point numbers."))
+    lines.append(_say_agreement(pairs))
     if missing:
         entries = count(missing, "entry is", "entries are")
         lines.append(
             prose(f"Not everything was measured: {entries} listed, with the reason, under “What was not measured”.")
         )
     return lines
+
+
+def _say_agreement(pairs: Sequence[Pair]) -> Text:
+    """Say in one sentence how theory fares."""
+    found = [tally(pairs, direction) for direction in DIRECTIONS]
+    if not any(item.of("scored") for item in found):
+        return prose("Theory’s gains could not be compared with these: “Theory against measurement” says why.")
+    (scored, back), (notable, back_notable), (striking, back_striking) = (
+        tuple(figures) for figures in zip(*(_count_scores(item) for item in found), strict=True)
+    )
+    return prose(
+        strong("Theory"), f" predicts the gain, with its spread, of {count(scored, 'pair')} forward and {back:,} "
+        f"backward. The score of the measured gain, its distance in standard errors, lies beyond ±{NOTABLE:g} in "
+        f"{notable:,} and {back_notable:,} of them, and beyond ±{STRIKING:g} in {striking:,} and {back_striking:,}; of "
+        f"independent normal scores, {_share(NOTABLE)} and {_share(STRIKING)} would.",
+    )  # fmt: skip
+
+
+def _count_scores(found: Tally) -> tuple[int, int, int]:
+    return len(found.of("scored")), found.beyond(NOTABLE), found.beyond(STRIKING)
+
+
+def _share(limit: float) -> str:
+    return f"{100.0 * normal_share(limit):.2g} %"
 
 
 def _say_margin(pairs: Sequence[Pair]) -> str:

@@ -197,10 +197,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scale:
-    """The colour scale of a heat map: pairs of a tone and the range that it stands for."""
+    """The colour scale of a heat map.
+
+    Attributes:
+        steps: pairs of a tone and the range that it stands for.
+        label: what the colours are of.
+    """
 
     kind: ClassVar[str] = "scale"
     steps: tuple[tuple[str, str], ...]
+    label: str = "Colours of the gains"
 
 
 @dataclass(frozen=True)

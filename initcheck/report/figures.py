@@ -12,14 +12,15 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from initcheck.report import svg
+from initcheck.report import svg, theory_figures
+from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_powers, style_level_axis
 from initcheck.report.document import Key, Panel
-from initcheck.report.levels import Direction, Levels
+from initcheck.report.levels import Direction, Levels, say_level
 from initcheck.report.numbers import power_of_ten
+from initcheck.report.predicted_levels import PredictedLevels
 
 # The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.
 REPRESENTATIVES: Final = (
@@ -34,7 +35,6 @@ MOST_LINES: Final = len(svg.SERIES)
 MOST_DOTS: Final = 4
 
 _CLIP: Final = 10.0
-_FONT_SIZE: Final = 10.0
 _LINE_PANEL: Final = (300, 212)
 _LABEL_ROOM: Final = 0.22  # of the width of a panel
 _DOT_PANEL_WIDTH: Final = 400
@@ -42,7 +42,6 @@ _DOT_ROW: Final = 18
 _DOT_ROW_OF_TWO_LINES: Final = 23
 _LONGEST_NAME: Final = 28  # characters that fit into one line beside the dots
 _CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
-_SMALL_FONT_SIZE: Final = 8.5
 _DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
 _DOT_MARGIN: Final = 0.8
 _DOT_LABEL_WIDTH: Final = 26
@@ -98,7 +97,7 @@ def choose_representatives(initializers: Sequence[str]) -> tuple[str, ...]:
     return tuple(known[:MOST_LINES] or initializers[:MOST_LINES])
 
 
-def shared_limit(levels: Sequence[Levels]) -> float:
+def shared_limit(levels: Sequence[Levels | PredictedLevels]) -> float:
     """Find the range of levels, the same up and down, that all panels of a figure share."""
     finite = [np.abs(series.middle[np.isfinite(series.middle)]).max(initial=0.0) for series in levels]
     return float(min(_CLIP, np.ceil(max(finite, default=0.0)) + 0.5))
@@ -126,7 +125,15 @@ def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
     return tuple(svg.draw_dot_key(name, index, _DOT_SHAPES[index]) for index, name in enumerate(layers))
 
 
-def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: Sequence[str], limit: float) -> Panel:
+def draw_lines(
+    title: str,
+    prefix: str,
+    levels: Sequence[Levels],
+    initializers: Sequence[str],
+    limit: float,
+    predicted: Sequence[PredictedLevels] = (),
+    quantity: str = "",
+) -> Panel:
     """Draw the level by layer, one line an initializer, with a band over seeds.
 
     Args:
@@ -135,6 +142,8 @@ def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: 
         levels: the levels of one activation and direction.
         initializers: the order of the lines, as in the legend.
         limit: the levels shown go from -limit to limit.
+        predicted: what theory says of the same lines; drawn over them.
+        quantity: what the vertical axis shows; by default the size of the signal.
 
     Returns:
         The panel. Lines outside the limit end in a triangle; exact zeros and non-finite values are marked.
@@ -143,26 +152,34 @@ def draw_lines(title: str, prefix: str, levels: Sequence[Levels], initializers: 
     direction = levels[0].direction
     width, height = _LINE_PANEL
     with svg.drawing_settings():
-        drawing, axes = _begin(width, height, left=52, bottom=36, right=10, top=8)
-        _style_level_axis(axes, limit)
+        drawing, axes = begin_drawing(width, height, left=52, bottom=36, right=10, top=8)
+        style_level_axis(axes, limit)
         depth = levels[0].middle.size
         axes.set_xlim(1.0 - 0.02 * depth, depth + 0.02 * depth)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
         axes.set_xlabel(_FLOW[direction], color=svg.MUTED, labelpad=2)
-        axes.set_ylabel(_QUANTITY[direction], color=svg.MUTED, labelpad=0)
+        axes.set_ylabel(quantity or _QUANTITY[direction], color=svg.MUTED, labelpad=0)
         for index, name in enumerate(initializers):
             if name in by_name:
                 _draw_line(axes, by_name[name], index, limit)
+        for law in predicted:
+            theory_figures.draw_line(axes, law, limit)
         _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
-        picture = svg.export_svg(drawing, prefix, describe(title, direction, levels))
+        text = describe(title, direction, levels, quantity) + theory_figures.describe(predicted)
+        picture = svg.export_svg(drawing, prefix, text)
     missing = [name for name in initializers if name not in by_name]
     missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
     notes = (f"not measured: {', '.join(missing)}",) if missing else ()
-    return Panel(title, describe(title, direction, levels), picture, width, height, notes)
+    return Panel(title, text, picture, width, height, notes + theory_figures.remark(predicted))
 
 
 def draw_dots(
-    title: str, prefix: str, levels: Sequence[Levels], layers: Sequence[str], limits: tuple[float, float]
+    title: str,
+    prefix: str,
+    levels: Sequence[Levels],
+    layers: Sequence[str],
+    limits: tuple[float, float],
+    predicted: Sequence[PredictedLevels] = (),
 ) -> Panel:
     """Draw the level by initializer, one dot a layer, with a whisker over seeds.
 
@@ -172,77 +189,48 @@ def draw_dots(
         levels: the levels of one activation and direction, one row each.
         layers: the layers, as in the legend.
         limits: the lowest and the highest level shown.
+        predicted: what theory says of the same dots; drawn over them.
 
     Returns:
         The panel. Dots outside the limits become labelled triangles at the edge.
     """
     direction = levels[0].direction
+    laws = {law.initializer: law for law in predicted}
     names = [_break_name(series.initializer) for series in levels]
     longest = max(len(line) for name in names for line in name.split("\n"))
     row = _DOT_ROW if longest <= _LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
     left = min(210, 14 + int(_CHARACTER * longest))
     width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
     with svg.drawing_settings():
-        drawing, axes = _begin(width, height, left=left, bottom=38, right=14, top=6)
+        drawing, axes = begin_drawing(width, height, left=left, bottom=38, right=14, top=6)
         axes.set_xlim(*limits)
-        _set_powers(axes, limits, "x")
+        set_powers(axes, limits, "x")
         axes.set_ylim(len(levels) - 0.4, -0.6)
         axes.set_yticks(range(len(levels)), names)
         for label in axes.get_yticklabels():
-            label.set_fontsize(_SMALL_FONT_SIZE if "\n" in label.get_text() else _FONT_SIZE)
+            label.set_fontsize(SMALL_FONT_SIZE if "\n" in label.get_text() else FONT_SIZE)
         axes.set_xlabel(_QUANTITY[direction], color=svg.MUTED, labelpad=2)
         if limits[0] < 0.0 < limits[1]:
             axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
         for place, series in enumerate(levels):
             for index in range(len(layers)):
-                _draw_dot(axes, series, place, index, limits)
-        picture = svg.export_svg(drawing, prefix, describe(title, direction, levels))
-    return Panel(title, describe(title, direction, levels), picture, width, height)
+                height_of_dot = place + _DOT_SPREAD * (index - 0.5)
+                _draw_dot(axes, series, height_of_dot, index, limits)
+                if series.initializer in laws:
+                    law = laws[series.initializer]
+                    theory_figures.draw_dot(axes, law, index, height_of_dot, _DOT_MARKERS[index], limits)
+        text = describe(title, direction, levels) + theory_figures.describe(predicted)
+        picture = svg.export_svg(drawing, prefix, text)
+    return Panel(title, text, picture, width, height, theory_figures.remark(predicted))
 
 
-def describe(title: str, direction: Direction, levels: Sequence[Levels]) -> str:
+def describe(title: str, direction: Direction, levels: Sequence[Levels], quantity: str = "") -> str:
     """Say in words where each line of a panel begins and ends, in the direction of the signal."""
     ends = []
     for series in levels:
         first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
-        ends.append(f"{series.initializer} from {_say(first)} to {_say(last)}")
-    return f"{title}, {direction}, {_QUANTITY[direction]}: {'; '.join(ends)}."
-
-
-def _say(level: float) -> str:
-    if np.isnan(level):
-        return "not measured"
-    if np.isinf(level):
-        return "not finite" if level > 0 else "exactly 0"
-    return f"10^{level:.1f}"
-
-
-def _begin(width: int, height: int, *, left: int, bottom: int, right: int, top: int) -> tuple[Drawing, Axes]:
-    drawing = Drawing(figsize=(width / 72.0, height / 72.0), dpi=72)
-    axes = drawing.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    )
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(svg.GRID)
-    axes.tick_params(length=0, colors=svg.INK, labelsize=_FONT_SIZE)
-    axes.grid(visible=True, color=svg.GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return drawing, axes
-
-
-def _style_level_axis(axes: Axes, limit: float) -> None:
-    axes.set_ylim(-limit, limit)
-    _set_powers(axes, (-limit, limit), "y")
-    axes.axhline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
-
-
-def _set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = limits
-    step = max(1, round((high - low) / (4.0 if which == "x" else 5.0)))
-    axis.set_ticks([level for level in range(int(np.ceil(low)), int(high) + 1) if level % step == 0])
-    axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
+        ends.append(f"{series.initializer} from {say_level(first)} to {say_level(last)}")
+    return f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {'; '.join(ends)}."
 
 
 def _break_name(name: str) -> str:
@@ -299,7 +287,7 @@ def _label_exit(axes: Axes, text: str, places: Sequence[float], level: float, di
         ha="left" if right else "right",
         va="center",
         color=svg.LABEL,
-        fontsize=_FONT_SIZE,
+        fontsize=FONT_SIZE,
         zorder=22,
     )
 
@@ -314,9 +302,8 @@ def _crossing(middle: NDArray[np.float64], outside: NDArray[np.int64], edge: flo
     return float(inner + 1 + share * (outer - inner))
 
 
-def _draw_dot(axes: Axes, series: Levels, row: int, index: int, limits: tuple[float, float]) -> None:
+def _draw_dot(axes: Axes, series: Levels, height: float, index: int, limits: tuple[float, float]) -> None:
     level, colour = series.middle[index], svg.SERIES[index]
-    height = row + _DOT_SPREAD * (index - 0.5)
     if np.isnan(level):
         return
     low, high = limits
@@ -339,6 +326,6 @@ def _draw_dot(axes: Axes, series: Levels, row: int, index: int, limits: tuple[fl
             ha="left" if side < 0 else "right",
             va="center",
             color=svg.LABEL,
-            fontsize=_SMALL_FONT_SIZE,
+            fontsize=SMALL_FONT_SIZE,
             zorder=22,
         )

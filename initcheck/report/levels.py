@@ -24,7 +24,7 @@ Direction = Literal["forward", "backward"]
 DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
 
 _MIDDLE: Final = 0.5
-_BAND: Final = (0.1, 0.9)
+BAND: Final = (0.1, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,21 @@ def measure_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
     return tuple(found)
 
 
+def say_level(level: float) -> str:
+    """Say a level in words: a power of ten, or the state that has none."""
+    if np.isnan(level):
+        return "not measured"
+    if np.isinf(level):
+        return "not finite" if level > 0 else "exactly 0"
+    return f"10^{level:.1f}"
+
+
 def _quantiles(level: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Give median and band over the seeds; quantiles are observed values, because infinities cannot be interpolated."""
     ordered = np.sort(level, axis=0)  # NaN goes last
     known = np.sum(~np.isnan(level), axis=0)
     results = []
-    for share in (_MIDDLE, *_BAND):
+    for share in (_MIDDLE, *BAND):
         position = np.clip(np.ceil(share * known).astype(np.intp) - 1, 0, None)
         results.append(np.where(known > 0, ordered[position, np.arange(level.shape[1])], np.nan))
     return tuple(results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from initcheck.record import NotMeasured, Provenance, StudyRecord
-from initcheck.report.document import Block, Cell, CodeBlock, Paragraph, Row, Section, Table, code, prose
+from initcheck.report.document import Block, Cell, CodeBlock, Paragraph, Row, Section, Table, Text, code, prose
 from initcheck.report.numbers import count, format_duration, format_number
 
 
@@ -32,8 +32,31 @@ def write_method(study: StudyRecord) -> Section:
         _networks_table(provenance),
         _circumstances_table(provenance),
         _versions_table(provenance),
+        Paragraph(_tell_theory(study)),
     )
     return Section("method", "How it was measured", blocks)
+
+
+def _tell_theory(study: StudyRecord) -> Text:
+    """Say what the predictions rest on and where there are none."""
+    predicted = [
+        f"{end}_{direction}_gain" for end in ("textbook", "predicted") for direction in ("forward", "backward")
+    ]
+    if bool(study.summary[predicted].isna().all(axis=None)):
+        return prose(
+            "The theory: no gain was predicted in this study. Phase diagrams rest on mean-field theory alone, that of "
+            "infinitely wide networks."
+        )
+    return prose(
+        "The theory: predictions follow from the initializer, the activation function, the widths and the batch, and "
+        "not from the measurements, unless they say that they begin with a measured value. For plain networks of "
+        "Dense layers they hold to leading order in 1/width: means with their first correction, spreads from seed to "
+        "seed, and a log-normal law of each layer’s signal. For He’s initialization with ReLU the expected gain of 1 "
+        "is exact at every width. Other networks are predicted in mean-field theory, as if they were infinitely wide, "
+        "and without spreads. There is no theory for weights that are not drawn at random or whose mean is not zero, "
+        "nor for activation functions that grow faster than any power. Phase diagrams are about infinitely wide and "
+        "deep networks."
+    )
 
 
 def _networks_table(provenance: Provenance) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 UNJUDGED = "not judged"
+
+_ADVICE = re.compile(r"(?<=\.) (Received:|Choose|Give|Pass|Take|Use) .*", re.DOTALL)
 
 Outcome = Literal["kept", "uniform", "vanishes", "explodes", "symmetric", "dead", "undecided"]
 
@@ -32,6 +35,10 @@ class Flow:
         deep_half: mean log gain over the half of the steps nearer to the output.
         layers_until_thousandth: layers until the signal has changed by a factor of 1000.
         verdict: the word of the summary, or ``not judged``.
+        textbook: the gain as theory gives it for an infinitely wide network.
+        predicted: the gain as theory expects it at this width and batch.
+        predicted_spread: its standard deviation from seed to seed.
+        z: the difference of measured and predicted gain in standard errors, as a normal score.
     """
 
     gain: float
@@ -41,6 +48,10 @@ class Flow:
     deep_half: float
     layers_until_thousandth: float
     verdict: str
+    textbook: float
+    predicted: float
+    predicted_spread: float
+    z: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class Pair:
         nonfinite_from: first position with a non-finite value, or None.
         symmetric: all units of a layer are alike, or None where that is not known.
         verdict: both directions in words.
+        prediction: what the predictions rest on, or why there are none; empty where the summary says nothing.
     """
 
     network: str
@@ -72,6 +84,7 @@ class Pair:
     nonfinite_from: int | None
     symmetric: bool | None
     verdict: str
+    prediction: str
 
     @property
     def keeps_size(self) -> bool:
@@ -143,6 +156,7 @@ def _read_pair(row: Mapping[Any, Any]) -> Pair:
         nonfinite_from=_whole(row["nonfinite_from_position"]),
         symmetric=None if pandas.isna(symmetric) else bool(symmetric),
         verdict=_word(row["verdict"]),
+        prediction="" if pandas.isna(row["prediction"]) else shorten_reason(str(row["prediction"])),
     )
 
 
@@ -155,7 +169,16 @@ def _read_flow(row: Mapping[Any, Any], direction: Direction) -> Flow:
         deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
         layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
         verdict=_word(row[f"{direction}_verdict"]),
+        textbook=_number(row[f"textbook_{direction}_gain"]),
+        predicted=_number(row[f"predicted_{direction}_gain"]),
+        predicted_spread=_number(row[f"predicted_{direction}_gain_sd"]),
+        z=_number(row[f"{direction}_gain_z"]),
     )
+
+
+def shorten_reason(text: str) -> str:
+    """Take from an error's message what is wrong; what was received, and what to do, are for the command line."""
+    return _ADVICE.sub("", text).removesuffix(".")
 
 
 def _number(value: Any) -> float:

@@ -7,6 +7,7 @@ prints its figure.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,8 @@ _LIGHT_TEXT = "#ffffff"
 # 2 and its powers, which are what the usual initializers give, so that noise does not flip a colour.
 _EDGES: Final = (1.2, 1.7, 5.0, 50.0)
 
+_SCORE_EDGES: Final = (2.0, 3.0, 5.0, 10.0)
+
 _FADING = (
     Tone(Colour("#e3eef9", "#1d3042"), Colour(_DARK_TEXT, _LIGHT_TEXT)),
     Tone(Colour("#bedaf3", "#1f4466"), Colour(_DARK_TEXT, _LIGHT_TEXT)),
@@ -78,7 +81,11 @@ TONES: Final = {
     "dead": Tone(Colour("#3a3f48", "#c9ced6"), Colour(_LIGHT_TEXT, _DARK_TEXT)),
     "non-finite": Tone(Colour("#6d1f5c", "#e9a8d8"), Colour(_LIGHT_TEXT, _DARK_TEXT)),
     "unknown": Tone(Colour("#eceef1", "#2a2f38"), _PLAIN),
+    "expected": Tone(PAPER, _PLAIN),
 }
+
+REGIONS: Final = {"ordered": Colour("#d5e6f7", "#1d3550"), "chaotic": Colour("#fce0c8", "#4d2f19")}
+"""The two sides of a phase diagram; their names are written on them as well."""
 
 
 def tone_of_gain(gain: float, margin: float) -> str:
@@ -114,6 +121,29 @@ def scale_steps(margin: float) -> tuple[tuple[str, str], ...]:
         ("neutral", f"{1.0 / margin:.2f} to {margin:.2f}"),
         *growing,
         (f"growing-{len(edges)}", f"above {edges[-1]:g}"),
+    )
+
+
+def tone_of_score(z: float) -> str:
+    """Name the tone of a score, a difference in standard errors; ``unknown`` for NaN."""
+    if math.isnan(z):
+        return "unknown"
+    strength = sum(abs(z) > edge for edge in _SCORE_EDGES)
+    return f"{'growing' if z > 0.0 else 'fading'}-{strength + 1}" if strength else "expected"
+
+
+def score_steps() -> tuple[tuple[str, str], ...]:
+    """List the tones of the scores from far below theory to far above it, each with the range it stands for."""
+    ranges = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(_SCORE_EDGES)]
+    above = [(f"growing-{place}", f"+{text.replace('to ', 'to +')}") for place, text in enumerate(ranges, start=2)]
+    below = [(f"fading-{place}", f"−{text.replace('to ', 'to −')}") for place, text in enumerate(ranges, start=2)]
+    last, first = len(_SCORE_EDGES) + 1, _SCORE_EDGES[0]
+    return (
+        (f"fading-{last}", f"below −{_SCORE_EDGES[-1]:g}"),
+        *reversed(below),
+        ("expected", f"−{first:g} to +{first:g}"),
+        *above,
+        (f"growing-{last}", f"above +{_SCORE_EDGES[-1]:g}"),
     )
 
 

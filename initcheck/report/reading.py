@@ -117,6 +117,43 @@ def write_guide() -> Section:
                 "rate's interval includes no change at all.",
             ),
         ),
+        (
+            "Textbook",
+            prose(
+                "The gain that theory gives for an infinitely wide network, where chance averages out: for ReLU and "
+                "He's weights it is 1. Theory follows the sizes of the signal layer by layer, from the initializer, "
+                "the activation function and the data; it measures nothing.",
+            ),
+        ),
+        (
+            "Predicted",
+            prose(
+                "The gain that theory expects of a network of this width on a batch of this size, with its standard "
+                "deviation (sd) from seed to seed. The narrower the layers, the farther networks lie apart, and the "
+                "farther their mean may lie from the textbook. “Mean field only”: the textbook's gain is known, and "
+                "what the width does to it is not.",
+            ),
+        ),
+        (
+            "Score",
+            prose(
+                "How far the measured gain lies from the predicted one, in standard errors over the seeds, made "
+                "comparable with a standard normal number (a z-score; Student's t on few seeds has longer tails, "
+                "which are taken out). Near 0 the two agree. Chance alone takes about one score in 22 beyond "
+                "±2 and one in 370 beyond ±3. A large score is a finding: about the network, the measurement, or the "
+                "theory.",
+            ),
+        ),
+        (
+            "Ordered, critical, chaotic",
+            prose(
+                "What an infinitely deep network does, by the factor ", code("χ"), " with which each layer multiplies "
+                "the squared gradient once the signal has settled: below 1, ordered, gradients vanish; above 1, "
+                "chaotic, they explode; at 1, critical, they are kept. ", code("σ_w"), " is the standard deviation of "
+                "a weight times the square root of the number of inputs that a unit sums, ", code("σ_b"), " the "
+                "standard deviation of the biases, which Keras sets to zero at the start.",
+            ),
+        ),
     )  # fmt: skip
     return Section("reading", "How to read this report", (Paragraph(introduction), Definitions(vocabulary)))
 
@@ -137,7 +174,7 @@ def write_column_definitions() -> Section:
         prose(
             "The figures in this report are rounded; the files beside it hold them in full. ", code("z"),
             " is a layer's pre-activation, ", code("h"), " its output, ", code("W"), " its kernel and ", code("L"),
-            " the loss. An empty cell means: not measured, or not defined there.",
+            " the loss. An empty cell means: not measured, not predicted, or not defined there.",
         )
     )  # fmt: skip
     return Section(

@@ -32,7 +32,11 @@ GRID: Final = "#000002"
 MUTED: Final = "#000003"
 LABEL: Final = "#000004"  # text that may lie over a line: it gets a halo
 SERIES: Final = tuple(f"#00001{index}" for index in range(len(palette.SERIES)))
+PAPER: Final = "#000005"
+REGIONS: Final[Mapping[str, str]] = {name: f"#00002{index}" for index, name in enumerate(palette.REGIONS)}
 STAND_INS: Final[Mapping[str, str]] = {
+    PAPER: "var(--paper)",
+    **{stand_in: f"var(--{name})" for name, stand_in in REGIONS.items()},
     INK: "var(--ink)",
     GRID: "var(--grid)",
     MUTED: "var(--muted)",
@@ -197,4 +201,5 @@ def _style_sheet() -> str:
 
 def palette_variables() -> dict[str, palette.Colour]:
     """Give the CSS variables that inlined pictures need, by name without the dashes."""
-    return {**palette.PAGE, **{f"series-{index}": colour for index, colour in enumerate(palette.SERIES)}}
+    series = {f"series-{index}": colour for index, colour in enumerate(palette.SERIES)}
+    return {**palette.PAGE, **series, **palette.REGIONS}

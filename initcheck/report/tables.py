@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -75,6 +75,23 @@ def make_heat_map(
     Returns:
         A table in which every cell has a figure with its interval, or says in a word why it has none.
     """
+    return lay_out(pairs, not_measured, lambda pair: _gain_cell(pair, direction, margin), caption)
+
+
+def lay_out(
+    pairs: Sequence[Pair], not_measured: Sequence[NotMeasured], say: Callable[[Pair], Cell], caption: Text
+) -> Table:
+    """Lay pairs out by initializer and activation.
+
+    Args:
+        pairs: the pairs of one network.
+        not_measured: what could not be measured on that network.
+        say: makes the cell of a pair.
+        caption: the table's caption.
+
+    Returns:
+        A heat map in which a pair that was not measured says so.
+    """
     measured = {(pair.initializer, pair.activation): pair for pair in pairs}
     refused = {(item.initializer, item.activation) for item in not_measured}
     initializers = dict.fromkeys([name for name, _ in measured] + [item.initializer for item in not_measured])
@@ -85,7 +102,7 @@ def make_heat_map(
         for activation in activations:
             pair = measured.get((initializer, activation))
             if pair is not None:
-                cells.append(_gain_cell(pair, direction, margin))
+                cells.append(say(pair))
             else:
                 asked = (initializer, activation) in refused
                 cells.append(Cell("not measured" if asked else "not asked for", tone="unknown"))

@@ -319,8 +319,9 @@ def find_correlation_fixed_point(
         fixed_point: q* if it is known already.
 
     Returns:
-        c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions without a
-        scale of their own (ReLU) correlations do not depend on q: without biases they approach 1 like 1/l^2, slope 1.
+        c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions
+        without a scale of their own (ReLU) correlations do not depend on q: without biases they approach 1 like 1/l^2,
+        with slope 1.
 
     Raises:
         TheoryError: an argument is out of range; or phi jumps, where C has no slope at 1.

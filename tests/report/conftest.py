@@ -7,9 +7,12 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 from simulated_study import ACTIVATIONS, INITIALIZERS, WrittenReport, make_study, simulate_table
+from simulated_theory import predict_study
 
 from initcheck.record import NotMeasured, StudyRecord
 from initcheck.report import write_report
+from initcheck.report.build import build_document
+from initcheck.report.document import Document
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +57,23 @@ def full_report(full_study: StudyRecord, tmp_path_factory: pytest.TempPathFactor
     """The report of the full study, written once."""
     folder = tmp_path_factory.mktemp("full") / "report"
     return WrittenReport(folder, write_report(full_study, folder))
+
+
+@pytest.fixture(scope="session")
+def predicted_study(full_study: StudyRecord) -> StudyRecord:
+    """The full study with predictions: right ones, but for two activations of which less is known, or nothing."""
+    bases = {"gelu": "mean field, restarted from the measured value at hidden_03", "mish": "it bends <twice> | oddly"}
+    return predict_study(full_study, bases=bases)
+
+
+@pytest.fixture(scope="session")
+def predicted_report(predicted_study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> WrittenReport:
+    """The report of the full study with predictions, written once."""
+    folder = tmp_path_factory.mktemp("predicted") / "report"
+    return WrittenReport(folder, write_report(predicted_study, folder))
+
+
+@pytest.fixture(scope="session")
+def predicted_document(predicted_study: StudyRecord) -> Document:
+    """The report of the full study with predictions, as plain data."""
+    return build_document(predicted_study)

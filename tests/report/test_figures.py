@@ -114,12 +114,14 @@ def test_every_line_of_a_panel_has_its_own_colour_and_stroke():
 
 def test_a_picture_file_stands_alone_in_light_and_dark(small_study: Callable[..., StudyRecord]):
     files = render_pictures(build_document(small_study(("HeNormal", "Zeros"), ("relu", "tanh"))))
-    assert list(files) == ["figure-network-1-forward.svg", "figure-network-1-backward.svg"]
-    for text in files.values():
+    names = ("forward", "backward", "phases")
+    assert list(files) == [f"figure-network-1-{name}.svg" for name in names]
+    for name, text in files.items():
         root = ElementTree.fromstring(text)
         assert root.tag == f"{{{svg.SVG}}}svg"
         assert "prefers-color-scheme:dark" in text
         used = set(re.findall(r"var\(--([a-z0-9-]+)\)", text))
         assert used <= set(svg.palette_variables())
         assert all(f"--{name}:" in text for name in used)
-        assert {"relu", "tanh", "HeNormal"} <= {element.text for element in root.iter(f"{{{svg.SVG}}}text")}
+        words = {element.text for element in root.iter(f"{{{svg.SVG}}}text")}
+        assert {"relu", "tanh", "chaotic" if "phases" in name else "HeNormal"} <= words
