@@ -16,10 +16,13 @@ if TYPE_CHECKING:
         InitializerError,
         ModelError,
         OutputError,
+        TheoryError,
         UsageError,
     )
+    from initcheck.prediction import ModelPredictor, add_gain_predictions, add_site_predictions
     from initcheck.probe import Probe
     from initcheck.study import StudyOptions, run_study
+    from initcheck.theory.forecast import forecast
 
 __version__ = "0.1.0"
 
@@ -29,11 +32,16 @@ __all__ = [
     "InitcheckError",
     "InitializerError",
     "ModelError",
+    "ModelPredictor",
     "OutputError",
     "Probe",
     "StudyOptions",
+    "TheoryError",
     "UsageError",
     "__version__",
+    "add_gain_predictions",
+    "add_site_predictions",
+    "forecast",
     "run_study",
 ]
 
@@ -43,10 +51,15 @@ _MODULE_OF = {
     "InitcheckError": "initcheck.errors",
     "InitializerError": "initcheck.errors",
     "ModelError": "initcheck.errors",
+    "ModelPredictor": "initcheck.prediction",
     "OutputError": "initcheck.errors",
     "Probe": "initcheck.probe",
     "StudyOptions": "initcheck.study",
+    "TheoryError": "initcheck.errors",
     "UsageError": "initcheck.errors",
+    "add_gain_predictions": "initcheck.prediction",
+    "add_site_predictions": "initcheck.prediction",
+    "forecast": "initcheck.theory.forecast",
     "run_study": "initcheck.study",
 }
 

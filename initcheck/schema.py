@@ -221,7 +221,7 @@ def _direction_prediction(direction: str) -> tuple[Column, ...]:
             f"predicted_{direction}_gain",
             "Float64",
             "1",
-            f"{direction}_gain as theory expects it of this width and batch; null where only the infinite width is known",
+            f"{direction}_gain as theory expects it at this width, on this batch; null where only the limit is known",
         ),
         _column(
             "theory",

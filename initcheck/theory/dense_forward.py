@@ -138,7 +138,9 @@ class _Propagation:
     @property
     def spread(self) -> float:
         """Variance of ln kappa of one sample, over samples and seeds."""
-        return self.data_weight**2 * self.data_spread + float(self.to_kappa @ self.noise_same @ self.to_kappa)
+        noise = float(self.to_kappa @ self.noise_same @ self.to_kappa)
+        # Where orthogonal weights leave no noise, rounding may leave less than none.
+        return self.data_weight**2 * self.data_spread + max(noise, 0.0)
 
 
 def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[LayerState]:

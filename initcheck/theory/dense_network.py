@@ -200,9 +200,12 @@ class _Deviations:
     def pool(self, rows: Array) -> Array:
         """Give the covariances of the logarithms of averages over the batch of log-normal factors, for maps of e."""
         single, shared = rows @ self.same @ rows.T, rows @ self.pair @ rows.T
-        if self.batch == 1:
-            return np.asarray(single)
-        return np.log1p(np.expm1(shared) + (np.exp(single) - np.exp(shared)) / self.batch)
+        pooled = np.asarray(single)
+        if self.batch > 1:
+            pooled = np.log1p(np.expm1(shared) + (np.exp(single) - np.exp(shared)) / self.batch)
+        # Where orthogonal weights leave no deviation, rounding may leave less than none.
+        np.fill_diagonal(pooled, np.maximum(np.diag(pooled), 0.0))
+        return pooled
 
     def total(self, first: Array, second: Array, data: float) -> float:
         """Give the covariance over samples and seeds of two linear maps of e; data is the product of data weights."""

@@ -24,6 +24,7 @@ from monte_carlo import STANDARD_ERRORS, measure_distance
 from numpy.typing import NDArray
 from scipy import stats
 
+from initcheck.theory import finite_width
 from initcheck.theory.dense_network import Course, DenseNetworkLaw, describe_batch
 
 Array = NDArray[np.float64]
@@ -59,8 +60,7 @@ class Cell:
         return inputs
 
     def predict(self) -> DenseNetworkLaw:
-        x = self.draw_inputs()
-        return predict(self.activation, self.kernel, self.widths, describe_batch(x), x.shape[1], self.bias_variance)
+        return _predict(self)
 
     def simulate(self) -> Networks:
         return _simulate(self)
@@ -70,6 +70,12 @@ class Cell:
         """First, middle and last hidden layer."""
         depth = len(self.widths)
         return sorted({0, depth // 2, depth - 1})
+
+
+@cache
+def _predict(cell: Cell) -> DenseNetworkLaw:
+    x = cell.draw_inputs()
+    return predict(cell.activation, cell.kernel, cell.widths, describe_batch(x), x.shape[1], cell.bias_variance)
 
 
 @cache
@@ -199,6 +205,29 @@ class TestDrawnNetworks:
             )
         assert_close(distances, cell.seeds)
 
+    @pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if cell.kernel.kind == "orthogonal"])
+    def test_orthogonal_weights_keep_the_size_of_the_input_in_the_first_layer(self, name: str) -> None:
+        # There is no spread to compare: the law says zero.
+        cell = CELLS[name]
+        assert cell.predict().preactivation.covariance[0, 0] == 0.0
+        np.testing.assert_allclose(cell.simulate().preactivation[:, 0], cell.kernel.scale, rtol=1e-5)
+
+    @pytest.mark.parametrize("c", [-0.5, 0.0, 0.9])
+    def test_two_inputs_covary_by_their_correlation(self, c: float) -> None:
+        width = 64
+        x = np.asarray([[1.0, 0.0], [c, math.sqrt(1.0 - c * c)]]) * math.sqrt(2.0)
+        networks = simulate("relu", Kernel("normal", 2.0), [width], x, seeds=6000, seed=3)
+        first, second = networks.activation_by_sample[:, 0].T
+        # Means are 1 exactly, and so is the covariance at any width.
+        draws = width * (first - 1.0) * (second - 1.0)
+        assert measure_distance(draws, finite_width.compute_batch_covariance(c)) <= STANDARD_ERRORS
+        # Negative control.
+        assert measure_distance(draws, finite_width.compute_batch_covariance(c) + 1.0) > STANDARD_ERRORS
+        # The law knows the mean over the batch, which has half the variance and half the covariance.
+        law = predict("relu", Kernel("normal", 2.0), [width], describe_batch(x), 2).activation
+        pooled = np.log(networks.activation[:, 0])
+        assert measure_spread_distance(pooled, float(law.covariance[0, 0])) <= STANDARD_ERRORS
+
 
 class TestNegativeControls:
     """The comparisons above, with a law that is wrong."""
@@ -241,8 +270,9 @@ class TestNegativeControls:
 
 class TestWhereTheExpansionIsStrained:
     # GELU and SiLU at the gain of He lose signal faster the less of it there is, so that deviations grow from layer to
-    # layer and the terms beyond 1/n are large at small widths. At 256 units and five layers the law is good to a few
-    # percent, which is less than 400 seeds resolve; at 64 units, spreads of gradients are off by 15 %.
+    # layer, and the terms beyond 1/n are large at small widths: over 8000 seeds of five layers of 64 units, variances
+    # of logarithms were up to 14 % larger than the law says. At 256 units (3000 seeds) means were within 1 % and
+    # variances within 6 %, with a standard error of 3 %.
     @pytest.mark.parametrize("activation", ["gelu", "silu"])
     def test_gelu_and_silu_at_the_gain_of_he_are_right_to_five_percent_at_256_units(self, activation: str) -> None:
         cell = Cell(activation, Kernel("normal", 2.0), (256,) * 5, 250)
@@ -256,4 +286,4 @@ class TestWhereTheExpansionIsStrained:
                 expected = float(course.covariance[place, place])
                 ratio = float(logarithms[:, place].var(ddof=1)) / expected
                 resolution = STANDARD_ERRORS * math.sqrt(2.0 / cell.seeds)
-                assert abs(math.log(ratio)) <= 0.1 + resolution
+                assert abs(math.log(ratio)) <= 0.05 + resolution
