@@ -14,17 +14,24 @@ import numpy as np
 
 from initcheck.errors import TheoryError
 from initcheck.theory.batch import InputStatistics
-from initcheck.theory.gaussian import Activation, Grid, evaluate_on_grid
-from initcheck.theory.hermite import expand
+from initcheck.theory.gaussian import Activation, evaluate_on_grid
 from initcheck.theory.pieces import Array
+from initcheck.theory.unit_moments import (
+    SLOPE,
+    SLOPE2,
+    VALUE,
+    VALUE2,
+    LocalMoments,
+    PairMoments,
+    correlation_noise,
+    correlation_slope,
+    measure_locally,
+    weigh_tails,
+)
 from initcheck.theory.weights import WeightLaw
 
 _MEAN_NODES, _MEAN_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _MEAN_WEIGHTS = _MEAN_WEIGHTS / _MEAN_WEIGHTS.sum()
-_PAIR_NODES, _PAIR_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
-_PAIR_WEIGHTS = _PAIR_WEIGHTS / _PAIR_WEIGHTS.sum()
-# Rows of the expansion: phi and phi' in units of their root mean squares, and what is made of them.
-_VALUE, _SLOPE, _VALUE2, _SLOPE2, _VALUE3, _Z_VALUE, _Z2_VALUE = range(7)
 
 _IDENTITY: Final = Activation("linear", np.copy)
 
@@ -64,19 +71,6 @@ class DenseLayer:
         if self.weights.distribution == "orthogonal":
             return -6.0 / max(self.weights.fan_in, self.weights.fan_out)
         return (self.weights.kurtosis - 3.0) * fourth_moment_sum
-
-
-@dataclass(frozen=True)
-class LocalMoments:
-    """Moments of one layer's units at the mean of kappa, infinite width; z = sqrt(kappa) g."""
-
-    value_second: float
-    slope_second: float
-    value_fourth: float
-    slope_fourth: float
-    value2_slope2: float
-    z_value_slope: float
-    z2_slope2: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +170,7 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
         log_slopes = np.log(slopes)
         second = float(weights @ seconds[1:])
-        local = _measure_locally(phi, grid, center)
+        local = measure_locally(phi, grid, center)
         value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
         slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
         # Over a wide law of ln kappa, the best straight line is not the tangent.
@@ -190,6 +184,8 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         )
     pairs = PairMoments(grid, local, run.correlations, run.spreads, run.shares)
     same, pair = _deviations(layer, local, value_rate, slope_rate, pairs)
+    if layer.weights.distribution != "orthogonal":  # whose fourth moments are seen to with their second chaos
+        same = same + excess / 24.0 * weigh_tails(grid, local) / layer.units
     index = slice(3 * place, 3 * place + 3)
     run.noise_same[index, index] = same
     mean = float(weights @ grid.expect(grid.value)[1:])
@@ -212,70 +208,14 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         correlation=pairs.average(pairs.flat) if pairs.groups else math.nan,
         share=run.share,
         local=local,
-        slope_pair2=pairs.average(np.square(pairs.products[:, _SLOPE, _SLOPE])),
-        slope_square_pair=pairs.average(pairs.products[:, _SLOPE2, _SLOPE2]),
-        value_cosines=pairs.by_group(pairs.products[:, _VALUE, _VALUE]),
-        slope_cosines=pairs.by_group(pairs.products[:, _SLOPE, _SLOPE]),
+        slope_pair2=pairs.average(np.square(pairs.products[:, SLOPE, SLOPE])),
+        slope_square_pair=pairs.average(pairs.products[:, SLOPE2, SLOPE2]),
+        value_cosines=pairs.by_group(pairs.products[:, VALUE, VALUE]),
+        slope_cosines=pairs.by_group(pairs.products[:, SLOPE, SLOPE]),
     )
     if following is not None:
         _advance(run, place, layer, following, state, pairs)
     return state
-
-
-def _measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
-    """Measure at the first variance of a grid.
-
-    Raises:
-        TheoryError: the function or its slope vanish, diverge or overflow there.
-    """
-    with np.errstate(all="ignore"):
-        value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (grid.value, grid.slope))
-        if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):
-            raise TheoryError(
-                f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {kappa:.3g}: "
-                "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
-            )
-        # In units of their root mean squares, so that no power leaves the range of floating-point numbers.
-        value, slope, z = grid.value / math.sqrt(value_second), grid.slope / math.sqrt(slope_second), grid.z
-        size = math.sqrt(kappa * value_second * slope_second)
-        return LocalMoments(
-            value_second=value_second,
-            slope_second=slope_second,
-            value_fourth=float(grid.expect(value**4)[0]),
-            slope_fourth=float(grid.expect(slope**4)[0]),
-            value2_slope2=float(grid.expect(np.square(value * slope))[0]),
-            z_value_slope=size * float(grid.expect(z * value * slope)[0]),
-            z2_slope2=kappa * slope_second * float(grid.expect(np.square(z * slope))[0]),
-        )
-
-
-class PairMoments:
-    """Moments of two samples' units, for every group of pairs and a few correlations within it."""
-
-    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array, shares: Array) -> None:
-        self.groups = correlations.size
-        self.shares = shares
-        self.slope_over_value = local.slope_second / local.value_second
-        nodes = correlations[:, np.newaxis] + np.sqrt(spreads)[:, np.newaxis] * _PAIR_NODES
-        self.flat = np.clip(nodes, -1.0, 1.0).ravel()
-        z, weight = grid.z[0], grid.weight[0]
-        with np.errstate(all="ignore"):
-            value = grid.value[0] / math.sqrt(local.value_second)
-            slope = grid.slope[0] / math.sqrt(local.slope_second)
-            functions = np.stack([value, slope, value**2, slope**2, value**3, z * value, z * z * value])
-            functions = np.where(weight > 0.0, functions, 0.0)
-        expansion = expand(z, weight, functions)
-        self.products = expansion.expect_products(self.flat)
-
-    def average(self, values: Array) -> float:
-        """Average over all pairs; 0 without any."""
-        if not self.groups:
-            return 0.0
-        return float(self.shares @ self.by_group(values))
-
-    def by_group(self, values: Array) -> Array:
-        """Average within each group."""
-        return np.asarray(values.reshape(self.groups, _PAIR_WEIGHTS.size) @ _PAIR_WEIGHTS)
 
 
 def _deviations(
@@ -302,8 +242,8 @@ def _deviations(
     squared = pairs.average(np.square(pairs.flat))
     pair = np.empty((3, 3))
     pair[0, :] = pair[:, 0] = rates * squared
-    for i, first in ((1, _VALUE2), (2, _SLOPE2)):
-        for j, second in ((1, _VALUE2), (2, _SLOPE2)):
+    for i, first in ((1, VALUE2), (2, SLOPE2)):
+        for j, second in ((1, VALUE2), (2, SLOPE2)):
             pair[i, j] = pairs.average(pairs.products[:, first, second]) - 1.0
     return (same - kept * chaos) / layer.units, (pair - kept * squared * chaos) / layer.units
 
@@ -323,11 +263,11 @@ def _advance(
     run.fourth = state.local.value_fourth / layer.units
     if pairs.groups:
         products = pairs.products
-        center = share * products[:, _VALUE, _VALUE] + (1.0 - share)
-        noise, shift, coupling = _correlation_noise(pairs, state, layer.orthogonality)
+        center = share * products[:, VALUE, VALUE] + (1.0 - share)
+        noise, shift, coupling = correlation_noise(pairs, state.local, state.value_rate, layer.orthogonality)
         center_shifted = center + share * shift / layer.units
         mean = pairs.by_group(center_shifted)
-        slope = pairs.by_group(_correlation_slope(pairs, state)) * share
+        slope = pairs.by_group(correlation_slope(pairs, state.local, state.center)) * share
         run.coupling = (
             slope * share * state.value_rate * run.coupling + share**2 * pairs.by_group(coupling) / layer.units
         )
@@ -337,60 +277,9 @@ def _advance(
         run.correlations = np.clip(mean, -1.0, 1.0)
 
 
-def _correlation_slope(pairs: PairMoments, state: LayerState) -> Array:
-    """Give dC/dc of the outputs' correlation: kappa E phi'(u) phi'(v) / E phi^2."""
-    local = state.local
-    return pairs.products[:, _SLOPE, _SLOPE] * state.center * local.slope_second / local.value_second
-
-
 def _expect_inner_product(run: _Propagation, pairs: PairMoments, second: float, rate: float, center: float) -> float:
     """Give E phi(u) phi(v) over pairs; correlations are larger in networks of larger signals, or smaller."""
-    slope = pairs.by_group(pairs.products[:, _SLOPE, _SLOPE]) * center * pairs.slope_over_value
+    slope = pairs.by_group(pairs.products[:, SLOPE, SLOPE]) * center * pairs.slope_over_value
     return second * float(
-        pairs.shares @ (pairs.by_group(pairs.products[:, _VALUE, _VALUE]) + rate * slope * run.coupling)
+        pairs.shares @ (pairs.by_group(pairs.products[:, VALUE, VALUE]) + rate * slope * run.coupling)
     )
-
-
-def _correlation_noise(pairs: PairMoments, state: LayerState, orthogonality: float) -> tuple[Array, Array, Array]:
-    """Give n times what finite width does to the correlation of two samples' outputs, given that of their inputs.
-
-    With A = phi(u) phi(v) / M, D = (phi(u)^2 + phi(v)^2) / 2M and C = E A, the correlation of the outputs deviates from
-    C by the mean of A - C D, to first order; its mean is shifted by terms of second order. Orthogonal weights take out
-    the projection on u^2 - 1, v^2 - 1 and u v - c.
-
-    Returns:
-        The variance of the correlation (for linear layers (1 - c^2)^2), the shift of its mean (-c (1 - c^2) / 2), and
-        its covariance with the mean of both samples' ln M.
-    """
-    products, c = pairs.products, pairs.flat
-    value, square = products[:, _VALUE, _VALUE], products[:, _VALUE2, _VALUE2] - 1.0
-    fourth = np.full_like(c, state.local.value_fourth - 1.0)
-    covariance = products[:, _VALUE3, _VALUE] - value
-    mixed = 0.5 * (fourth + square)
-    variance = square + 1.0 - value**2
-    if orthogonality > 0.0:
-        rate = 2.0 * state.value_rate
-        with_square = products[:, _Z2_VALUE, _VALUE] - value
-        with_product = products[:, _Z_VALUE, _Z_VALUE] - c * value
-        inner_a = np.stack([with_square, with_square, with_product], axis=-1)
-        inner_u = rate * np.stack([np.ones_like(c), c**2, c], axis=-1)
-        gram = np.empty((c.size, 3, 3))
-        gram[:, 0, 0] = gram[:, 1, 1] = 2.0
-        gram[:, 0, 1] = gram[:, 1, 0] = 2.0 * c**2
-        gram[:, 0, 2] = gram[:, 2, 0] = gram[:, 1, 2] = gram[:, 2, 1] = 2.0 * c
-        gram[:, 2, 2] = 1.0 + c**2
-        inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
-        inner_v = inner_u[:, [1, 0, 2]]
-
-        def project(first: Array, second: Array) -> Array:
-            return np.asarray(orthogonality * np.einsum("ci,cij,cj->c", first, inverse, second))
-
-        variance = variance - project(inner_a, inner_a)
-        covariance = covariance - project(inner_a, inner_u)
-        fourth = fourth - project(inner_u, inner_u)
-        square = square - project(inner_u, inner_v)
-        mixed = 0.5 * (fourth + square)
-    noise = np.maximum(variance - 2.0 * value * covariance + value**2 * mixed, 0.0)
-    # Of A / sqrt(D_u D_v), to second order.
-    shift = -covariance + value * (0.75 * fourth + 0.25 * square)
-    return noise, shift, covariance - value * mixed

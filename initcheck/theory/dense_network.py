@@ -234,9 +234,11 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
     kappa = np.exp(np.asarray([state.log_kappa + 0.5 * state.spread for state in states]))
     second = np.asarray([state.second for state in states])
     mixes = np.asarray([layer.activation is None for layer in layers])
-    # Two samples' outputs have the product of their geometric mean, which is the smaller the more they differ in size.
+    # The product of two samples' outputs goes by the geometric mean of their kappa: less, the more these differ.
     apart = [
-        deviations.within(to_m[place], to_m[place], (rates[place] * data[place]) ** 2) if batch > 1 else math.nan
+        rates[place] ** 2 * deviations.within(to_kappa[place], to_kappa[place], data[place] ** 2)
+        if batch > 1
+        else math.nan
         for place in range(count)
     ]
     shrinking = np.exp(-0.25 * np.asarray(apart) * batch / max(batch - 1, 1))
