@@ -62,7 +62,7 @@ def find_critical_points(activation: ActivationLike, sigma_b2: ArrayLike) -> tup
     Returns:
         One point for each: the one of smallest q. At sigma_b2 = 0 that is q = 0 with sigma_w^2 = 1 / phi'(0)^2 wherever
         phi is smooth at 0 and phi(0) = 0, and any q for functions without a scale, such as ReLU. NaN where no
-        critical point exists (sigmoid without biases).
+        critical point exists (ReLU with biases).
 
     Raises:
         TheoryError: a variance is out of range, or phi grows faster than any power.

@@ -151,6 +151,28 @@ def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[Lay
     return states
 
 
+@dataclass(frozen=True, eq=False)
+class _Lognormal:
+    """The law of kappa, by Gauss-Hermite nodes in its logarithm."""
+
+    mean: float
+    spread: float
+    nodes: Array
+    weights: Array
+
+    def expect(self, values: Array, rate: float) -> float:
+        """Integrate a positive function of kappa, given at the nodes, that is about a power of it.
+
+        The power's own expectation is exp(rate mean + rate^2 spread / 2) exactly, so that only the rest is left to the
+        nodes; wide laws would otherwise lose what lies beyond them.
+        """
+        power = np.exp(rate * (np.log(self.nodes) - self.mean))
+        scale = float(np.exp(self.weights @ np.log(values)))
+        whole = scale * math.exp(0.5 * rate**2 * self.spread)
+        found = float(self.weights @ (values - scale * power)) + whole
+        return found if found > 0.0 else float(self.weights @ values)
+
+
 def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLayer | None) -> LayerState:
     """Compute one layer and move the recursion on to the next."""
     phi = layer.activation or _IDENTITY
@@ -169,7 +191,6 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         seconds = grid.expect(value2) + excess / 24.0 * grid.expect(value2 * he4)
         slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
         log_slopes = np.log(slopes)
-        second = float(weights @ seconds[1:])
         local = measure_locally(phi, grid, center)
         value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
         slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
@@ -177,6 +198,8 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         spans = nodes.size > 1
         value_line = float(weights @ (nodes * np.log(seconds[1:]))) / math.sqrt(spread) if spans else value_rate
         slope_line = float(weights @ (nodes * log_slopes[1:])) / math.sqrt(spread) if spans else slope_rate
+        law = _Lognormal(run.log_kappa, spread, kappas, weights)
+        second = law.expect(seconds[1:], value_line)
     if not all(map(math.isfinite, (second, value_rate, slope_rate, float(log_slopes[0])))) or second <= 0.0:
         raise TheoryError(
             f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {center:.3g}: "
@@ -195,9 +218,9 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         data_weight=run.data_weight,
         to_kappa=run.to_kappa,
         second=second,
-        second_over_kappa=float(weights @ (seconds[1:] / kappas)),
-        inverse_kappa=float(weights @ (1.0 / kappas)),
-        slope_second=float(weights @ slopes[1:]),
+        second_over_kappa=law.expect(seconds[1:] / kappas, value_line - 1.0),
+        inverse_kappa=law.expect(1.0 / kappas, -1.0),
+        slope_second=law.expect(slopes[1:], slope_line),
         log_slope_second=float(weights @ log_slopes[1:]),
         value_rate=value_line,
         slope_rate=slope_line,

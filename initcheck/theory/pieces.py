@@ -84,17 +84,21 @@ def find_pieces(function: Function) -> Pieces:
 class _Tolerance:
     """How well a polynomial has to fit: in relation to the function's values, and absolutely.
 
-    The absolute part is rounding: a function may compute small values as a difference of larger ones, as exp(x) - 1.
+    The absolute part is rounding: a function may compute small values as a difference of larger ones, as exp(x) - 1 or
+    x + sqrt(x^2 + 4).
     """
 
     relative: float
     absolute: float
+    growth: float
 
-    def at(self, size: Array | float) -> Array:
-        return np.asarray(np.maximum(self.relative * size, self.absolute))
+    def at(self, size: Array | float, farthest: Array | float) -> Array:
+        """Give the largest misfit of values of this size, on a panel that reaches this far from 0."""
+        rounding = self.absolute + self.growth * np.maximum(farthest - 1.0, 0.0)
+        return np.asarray(np.maximum(self.relative * size, rounding))
 
     def times(self, factor: float) -> _Tolerance:
-        return _Tolerance(factor * self.relative, factor * self.absolute)
+        return _Tolerance(factor * self.relative, factor * self.absolute, factor * self.growth)
 
 
 def _find_pieces(function: Function) -> Pieces:
@@ -103,7 +107,11 @@ def _find_pieces(function: Function) -> Pieces:
     noise = _measure_noise(function)
     if not noise <= _MOST_NOISE:
         raise _refuse_roughness(_RANGES[-1])
-    tolerance = _Tolerance(max(_TOLERANCE, 100.0 * noise), _ABSOLUTE * float(size[np.isfinite(size)].max(initial=0.0)))
+    tolerance = _Tolerance(
+        max(_TOLERANCE, 100.0 * noise),
+        _ABSOLUTE * float(size[np.isfinite(size)].max(initial=0.0)),
+        _measure_rounding(function),
+    )
     for farthest in _RANGES:
         scale = 2.0 ** np.arange(np.log2(_NEAREST), np.log2(farthest) + 1.0)
         starts = np.concatenate([-scale[::-1], [0.0], scale])
@@ -119,8 +127,9 @@ def _find_pieces(function: Function) -> Pieces:
 
 def _refuse_roughness(farthest: float) -> TheoryError:
     return TheoryError(
-        "Theory needs an activation function that is smooth but for a few points. Received: one that is rough, with "
-        f"more than {_MOST_PIECES} pieces between -{farthest:g} and {farthest:g}. Choose a smoother one."
+        "Theory needs an activation function that is smooth but for a few points, and does not oscillate fast. "
+        f"Received: one with more than {_MOST_PIECES} pieces between -{farthest:g} and {farthest:g}. "
+        "Choose a smoother one."
     )
 
 
@@ -138,16 +147,33 @@ def _measure_noise(function: Function) -> float:
     A smooth function's eighth difference at a spacing of 1e-4 is far below rounding; what is left is noise, amplified
     by the root of the sum of the squared binomial coefficients (More and Wild, "Estimating computational noise", 2011).
     """
-    order = 8
     centers = np.asarray([-5.3, -2.7, -1.3, -0.6, -0.21, 0.17, 0.37, 0.9, 1.7, 3.3, 5.9])
-    points = centers[:, np.newaxis] + 1e-4 * np.arange(2 * order)
+    noise, size = _difference(function, centers, np.full(centers.size, 1e-4))
+    # The third largest: an activation may be constant, and so without noise, at most places, and have a kink at one.
+    return float(np.sort(noise / np.maximum(size, np.finfo(np.float64).tiny))[-3])
+
+
+def _measure_rounding(function: Function) -> float:
+    """Estimate the rounding of far values that are differences of numbers of the size of x, in units of x.
+
+    Where values are large or exact, their relative tolerance is the larger.
+    """
+    centers = np.asarray([-6e5, -3e4, -1e3, -30.0, 30.0, 1e3, 3e4, 6e5])
+    noise, size = _difference(function, centers, 1e-4 * np.abs(centers))
+    relative = noise / np.abs(centers)
+    # More than rounding is no rounding: the function oscillates.
+    is_rounding = (relative < 1e-15) & (noise > 1e-14 * size)
+    return 8.0 * float(np.sort(np.where(is_rounding, relative, 0.0))[-2])
+
+
+def _difference(function: Function, centers: Array, spacings: Array) -> tuple[Array, Array]:
+    """Return the noise of values near some places, from high differences, and the values' size."""
+    order = 8
+    points = centers[:, np.newaxis] + spacings[:, np.newaxis] * np.arange(2 * order)
     values = function(points.ravel()).reshape(points.shape)
     differences = np.diff(values, order, axis=1)
     amplification = np.sqrt(np.sum(np.square(_binomials(order))))
-    noise = np.sqrt(np.mean(np.square(differences), axis=1)) / amplification
-    size = np.maximum(np.abs(values).max(axis=1), np.finfo(np.float64).tiny)
-    # The third largest: an activation may be constant, and so without noise, at most places, and have a kink at one.
-    return float(np.sort(noise / size)[-3])
+    return np.sqrt(np.mean(np.square(differences), axis=1)) / amplification, np.abs(values).max(axis=1)
 
 
 def _binomials(order: int) -> Array:
@@ -188,7 +214,7 @@ def _are_resolved(function: Function, low: Array, high: Array, tolerance: _Toler
     values = function(points.ravel()).reshape(points.shape)
     coefficients = np.abs(values @ _TRANSFORM.T)
     size = np.maximum(np.abs(values).max(axis=1), _floor(low, high))
-    resolved: NDArray[np.bool_] = coefficients[:, -_TAIL:].max(axis=1) <= tolerance.at(size)
+    resolved: NDArray[np.bool_] = coefficients[:, -_TAIL:].max(axis=1) <= tolerance.at(size, _reach(low, high))
     return resolved
 
 
@@ -197,7 +223,11 @@ def _floor(low: Array | float, high: Array | float) -> Array:
 
     Where a function passes through zero, or fades in its tail, its relative rounding error has no limit.
     """
-    return _SMALLEST_SIZE * np.minimum(1.0, np.maximum(np.abs(low), np.abs(high)))
+    return np.asarray(_SMALLEST_SIZE * np.minimum(1.0, _reach(low, high)))
+
+
+def _reach(low: Array | float, high: Array | float) -> Array:
+    return np.asarray(np.maximum(np.abs(low), np.abs(high)))
 
 
 def _merge(function: Function, edges: Array, tolerance: _Tolerance) -> Array:
@@ -218,12 +248,14 @@ def _fits(function: Function, low: float, high: float, points: Array, values: Ar
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     own = function(middle + half * _POINTS)
     coefficients = _TRANSFORM @ own
-    if not np.abs(coefficients[-_TAIL:]).max() <= tolerance.at(max(np.abs(own).max(), float(_floor(low, high)))):
+    largest = max(np.abs(own).max(), float(_floor(low, high)))
+    if not np.abs(coefficients[-_TAIL:]).max() <= tolerance.at(largest, _reach(low, high)):
         return False
     fitted = np.polynomial.legendre.legval((points - middle) / half, coefficients)
     # By the size in each panel: near zero a function has to be right in relation to itself.
-    size = np.maximum(np.abs(values).max(axis=1), _floor(points[:, 0], points[:, -1]))[:, np.newaxis]
-    return bool((np.abs(fitted - values) <= 10.0 * tolerance.at(size)).all())
+    ends = points[:, :1], points[:, -1:]
+    size = np.maximum(np.abs(values).max(axis=1, keepdims=True), _floor(*ends))
+    return bool((np.abs(fitted - values) <= 10.0 * tolerance.at(size, _reach(*ends))).all())
 
 
 def _is_smooth_at(function: Function, edge: float, tolerance: _Tolerance) -> bool:
