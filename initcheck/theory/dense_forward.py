@@ -294,9 +294,8 @@ def _advance(
         run.coupling = (
             slope * share * state.value_rate * run.coupling + share**2 * pairs.by_group(coupling) / layer.units
         )
-        run.spreads = np.maximum(
-            pairs.by_group(np.square(center) + share**2 * noise / layer.units) - np.square(pairs.by_group(center)), 0.0
-        )
+        spreads = pairs.by_group(np.square(center) + share**2 * noise / layer.units) - np.square(pairs.by_group(center))
+        run.spreads = np.where(spreads > 1e-14, spreads, 0.0)  # less is what rounding left
         run.correlations = np.clip(mean, -1.0, 1.0)
 
 

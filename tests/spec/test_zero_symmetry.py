@@ -11,15 +11,16 @@ hidden layers on, and the second for every hidden layer but the last.
 
 Seeds: the weights have no chance in them, so seeds draw the samples (and their order) of scikit-learn's digits. Any one
 seed refutes the claim; ten find what happens in half of all draws with probability 1 - 2^-10 > .999. False alarms:
-none. Zeros are exact by arithmetic (0 x = 0). Units are told apart only by the order in which their sums are taken:
-bit for bit the same on the machines tried (`exact` in the evidence), but rounding is allowed for.
+none. Zeros are exact by arithmetic (0 x = 0). Units are told apart only by the order in which their sums are taken,
+which is the same for all columns of a matrix on some processors (`exact` in the evidence) and not on others: there the
+units of a trained network differ by up to 1e-5. What is allowed for is the bound that rounding obeys on any of them.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from claims_by_seeds import ROUNDING, judge_equality, judge_zero
+from claims_by_seeds import judge_equality, judge_zero
 
 from initcheck.data import load_data
 from initcheck.initializers import InitializerSpec
@@ -29,6 +30,11 @@ from initcheck.networks import MlpSpec, NotebookSpec
 SEEDS = 10
 STEPS, BATCH = 25, 32
 LEARNING_RATE = 0.5
+INPUTS = 64
+TRAINED_ROUNDING = STEPS * (INPUTS + BATCH) * float(np.finfo(np.float32).eps)
+"""A sum of k terms is off by at most k eps, relative to the sum of their sizes, in whatever order it is taken (Higham,
+"Accuracy and stability of numerical algorithms", 2002, section 4.2). A step takes sums over the inputs and over the
+batch, and the errors of the steps add up: 2.9e-4. Units of a random kernel differ by 1."""
 ZEROS, GLOROT = InitializerSpec("Zeros"), InitializerSpec("GlorotUniform")
 CONSTANT = InitializerSpec("Constant", (("value", 0.05),))
 
@@ -168,10 +174,10 @@ def test_one_zero_layer_under_a_random_head_does_learn(activation, take_seeds, r
 def test_equal_units_stay_equal_through_training(initializer, activation, take_seeds, record):
     trained = Trained(build(initializer, initializer, activation), take_seeds(SEEDS))
     for layer in ("hidden_01", "hidden_02"):
-        judged = record(judge_equality(trained.asymmetry(layer)), layer, false_alarm=0.0)
+        judged = record(judge_equality(trained.asymmetry(layer), TRAINED_ROUNDING), layer, false_alarm=0.0)
         assert judged.verdict == "pass", judged.reason
         # Not because nothing happened: the kernel has moved by far more than the rounding allowed for.
-        assert min(trained.moved[f"{layer}/kernel"]) > 10 * ROUNDING
+        assert min(trained.moved[f"{layer}/kernel"]) > 10 * TRAINED_ROUNDING
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
@@ -179,13 +185,13 @@ def test_glorot_units_differ_after_training(activation, take_seeds, record):
     """Negative control: the same decision, where the claim is false."""
     trained = Trained(build(GLOROT, GLOROT, activation), take_seeds(SEEDS))
     for layer in ("hidden_01", "hidden_02"):
-        assert record(judge_equality(trained.asymmetry(layer)), layer).verdict == "fail"
+        assert record(judge_equality(trained.asymmetry(layer), TRAINED_ROUNDING), layer).verdict == "fail"
 
 
 def test_a_random_head_parts_the_units_of_the_last_hidden_layer_alone(take_seeds, record):
     trained = Trained(build(ZEROS, GLOROT, "sigmoid", depth=3), take_seeds(SEEDS))
     verdicts = {
-        layer: record(judge_equality(trained.asymmetry(layer)), layer).verdict
+        layer: record(judge_equality(trained.asymmetry(layer), TRAINED_ROUNDING), layer).verdict
         for layer in ("hidden_01", "hidden_02", "hidden_03")
     }
     assert verdicts == {"hidden_01": "pass", "hidden_02": "pass", "hidden_03": "fail"}

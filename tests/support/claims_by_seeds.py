@@ -186,13 +186,14 @@ ROUNDING = 64 * float(np.finfo(np.float32).eps)
 """Relative difference that two sums of the same float32 numbers, taken in different orders, may have after training."""
 
 
-def judge_equality(differences: np.ndarray) -> Judgement:
+def judge_equality(differences: np.ndarray, rounding: float = ROUNDING) -> Judgement:
     """Judge by seeds whether what should be equal is equal, but for rounding.
 
     Args:
         differences: one relative difference per seed; 0 is exactly equal, 1 as large as the numbers themselves.
+        rounding: what rounding may amount to.
     """
-    test = inference.test_equivalence(differences, -ROUNDING, ROUNDING, MISS_RATE)
+    test = inference.test_equivalence(differences, -rounding, rounding, MISS_RATE)
     estimate = test.estimate
     figures = {
         "difference": estimate.value,
