@@ -37,12 +37,8 @@ REACH: Final = 13.0
 
 _PANEL_WIDTH: Final = 1.625  # 16 panels
 _NODES: Final = 24
-_PAIR_REACH: Final = 9.0
-_PAIR_PANEL_WIDTH: Final = 1.5
-_PAIR_NODES: Final = 20
-_LARGEST_SHARE_AT_THE_END: Final = 1e-9
+LARGEST_SHARE_AT_THE_END: Final = 1e-9
 _SMALLEST_SCALE: Final = 1e-5
-_STEPS_FROM_A_KINK: Final = np.asarray([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
 
 OVERFLOWS: Final = "the integrand overflows, or does not decay, where the Gaussian law still has weight"
 
@@ -203,7 +199,7 @@ class Grid:
             return np.where(np.isfinite(total), total, np.nan)
         size = np.abs(terms)
         ends = size[:, :_NODES].sum(axis=-1) + size[:, -_NODES:].sum(axis=-1)
-        captured = ends <= _LARGEST_SHARE_AT_THE_END * size.sum(axis=-1)
+        captured = ends <= LARGEST_SHARE_AT_THE_END * size.sum(axis=-1)
         return np.where(captured & np.isfinite(total), total, np.nan)
 
 
@@ -221,25 +217,25 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
         TheoryError: a variance is negative or not finite.
     """
     phi = find_activation(activation)
-    variances = _check_variance(np.atleast_1d(np.asarray(q, dtype=np.float64)))
+    variances = check_variance(np.atleast_1d(np.asarray(q, dtype=np.float64)))
     root = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))[:, np.newaxis]
-    edges = _fixed_edges(REACH, _PANEL_WIDTH)
+    edges = fixed_edges(REACH, _PANEL_WIDTH)
     own = np.clip(phi.pieces.edges / root, -REACH, REACH)
     # The outermost panels must stay whole: they tell whether the integrand has died away.
     own = np.clip(own, -REACH + _PANEL_WIDTH, REACH - _PANEL_WIDTH)
     edges = np.sort(np.concatenate([np.broadcast_to(edges, (variances.size, edges.size)), own], axis=1), axis=1)
-    z, weight, value, slope = _tabulate(phi, root, edges, _NODES)
+    z, weight, value, slope = tabulate(phi, root, edges, _NODES)
     lost = root[:, 0] < _SMALLEST_SCALE
     if lost.any() and abs(float(phi(np.zeros(1))[0])) > _SMALLEST_SCALE**2:
         # The change of a function that is not 0 at 0 is lost in its rounding: take the slopes a little farther out.
-        slope[lost] = _tabulate(phi, np.full((int(lost.sum()), 1), _SMALLEST_SCALE), edges[lost], _NODES)[3]
+        slope[lost] = tabulate(phi, np.full((int(lost.sum()), 1), _SMALLEST_SCALE), edges[lost], _NODES)[3]
     beyond = root[:, 0] * REACH > phi.pieces.farthest
     if phi.pieces.farthest < FARTHEST and beyond.any():
         value[beyond] = np.nan
     return Grid(variances, z, weight, value, slope, phi.pieces.is_polynomially_bounded)
 
 
-def _tabulate(
+def tabulate(
     phi: Activation, scale: Array, edges: Array, nodes: int, shift: Array | float = 0.0
 ) -> tuple[Array, Array, Array, Array]:
     """Lay Gauss-Legendre nodes into panels and evaluate phi(scale * (z + shift)) and its slope there.
@@ -282,11 +278,17 @@ def _legendre(nodes: int) -> tuple[Array, Array, Array]:
 
 
 @lru_cache(maxsize=8)
-def _fixed_edges(reach: float, width: float) -> Array:
+def fixed_edges(reach: float, width: float) -> Array:
+    """Divide [-reach, reach] into panels of about this width."""
     return np.linspace(-reach, reach, round(2.0 * reach / width) + 1)
 
 
-def _check_variance(q: Array) -> Array:
+def check_variance(q: Array) -> Array:
+    """Refuse variances that are negative or not finite, or not a list of numbers.
+
+    Raises:
+        TheoryError: one is.
+    """
     wrong = ~(np.isfinite(q) & (q >= 0.0))
     if q.ndim != 1 or wrong.any():
         received = q[wrong][0] if wrong.any() else f"shape {q.shape}"
@@ -377,70 +379,3 @@ def expect(
     grid = evaluate_on_grid(activation, np.ravel(np.asarray(q, dtype=np.float64)))
     with np.errstate(all="ignore"):
         return np.reshape(grid.expect(integrand(grid.value), unbounded=True), np.shape(q))
-
-
-def expect_pair(
-    activation: str | Callable[..., Any] | Activation,
-    q: float,
-    correlation: float,
-    *,
-    other_q: float | None = None,
-    slopes: bool = False,
-) -> float:
-    """Compute E phi(u) phi(v), or E phi'(u) phi'(v), for Gaussian u and v.
-
-    u = sqrt(q_1) z_1 and v = sqrt(q_2) (c z_1 + sqrt(1 - c^2) z_2). The inner integral, over z_2, has panels of its
-    own for each z_1, which end where v meets a kink; the outer one also resolves the smoothed kinks of the inner one.
-
-    Args:
-        activation: phi; see :func:`find_activation`.
-        q: variance of u.
-        correlation: c, between -1 and 1.
-        other_q: variance of v; by default that of u.
-        slopes: integrate the slopes instead of the values.
-
-    Returns:
-        The expectation; NaN where the integral diverges or is not captured.
-
-    Raises:
-        TheoryError: a variance or the correlation is out of range.
-    """
-    phi = find_activation(activation)
-    variances = _check_variance(np.asarray([q, q if other_q is None else other_q], dtype=np.float64))
-    if not abs(correlation) <= 1.0:
-        raise TheoryError(
-            f"A correlation must lie between -1 and 1. Received: correlation={correlation!r}. Give one that does."
-        )
-    roots = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
-    c, s = float(correlation), float(np.sqrt((1.0 - correlation) * (1.0 + correlation)))
-    pieces = phi.pieces
-    outer = [_fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH), pieces.edges / roots[0]]
-    if abs(c) > 1e-3:
-        steps = (_STEPS_FROM_A_KINK * s / abs(c))[:, np.newaxis]
-        outer += [pieces.edges / (roots[1] * c), (pieces.kinks / (roots[1] * c) + steps).ravel()]
-    edges = np.unique(np.clip(np.concatenate(outer), -_PAIR_REACH, _PAIR_REACH))
-    z, weight, value, slope = _tabulate(phi, roots[:1], edges, _PAIR_NODES)
-    if s == 0.0:
-        _, _, other_value, other_slope = _tabulate(phi, np.copysign(roots[1:], c), edges, _PAIR_NODES)
-        inner = other_slope if slopes else other_value
-    else:
-        inner = _integrate_inner(phi, z, float(roots[1]), c, s, slopes)
-    with np.errstate(all="ignore"):
-        terms = (slope if slopes else value) * inner * weight
-    total = float(terms.sum())
-    ends = float(np.abs(terms[:_PAIR_NODES]).sum() + np.abs(terms[-_PAIR_NODES:]).sum())
-    captured = ends <= _LARGEST_SHARE_AT_THE_END * float(np.abs(terms).sum())
-    return total if captured and np.isfinite(total) else float("nan")
-
-
-def _integrate_inner(phi: Activation, z: Array, root: float, c: float, s: float, slopes: bool) -> Array:
-    """Integrate phi(root * (c z_1 + s z_2)), or its slope, over z_2 for every z_1."""
-    centers = c * z[:, np.newaxis]
-    own = np.clip((phi.pieces.edges / root - centers) / s, -_PAIR_REACH, _PAIR_REACH)
-    # Edges that no z_1 brings into reach cost time and do nothing.
-    own = own[:, (own.min(axis=0) < _PAIR_REACH) & (own.max(axis=0) > -_PAIR_REACH)]
-    fixed = _fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH)
-    edges = np.sort(np.concatenate([np.broadcast_to(fixed, (z.size, fixed.size)), own], axis=1), axis=1)
-    _, weight, value, slope = _tabulate(phi, np.full((z.size, 1), root * s), edges, 16, shift=centers / s)
-    with np.errstate(all="ignore"):
-        return np.asarray(((slope if slopes else value) * weight).sum(axis=-1))

@@ -3,7 +3,7 @@
 For u and v standard normal with correlation c, and functions with coefficients a_k = E f(z) He_k(z) / sqrt(k!),
 E f(u) g(v) = sum_k a_k b_k c^k (Mehler 1866). A series is cheap where many correlations and many functions are needed
 at once. It converges slowly for kinked functions near c = 1, so what is cut off is put back as one term that makes the
-series exact at c = 1; for single exact values there is :func:`initcheck.theory.gaussian.expect_pair`.
+series exact at c = 1; for single exact values there is :func:`initcheck.theory.gaussian_pairs.expect_pair`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from initcheck.errors import InitcheckError, TheoryError
+from initcheck.theory.correlation import find_correlation_fixed_point
 from initcheck.theory.gaussian import OVERFLOWS, Activation, evaluate_on_grid, find_activation
 from initcheck.theory.mean_field import (
     CRITICAL_TOLERANCE,
@@ -26,7 +27,6 @@ from initcheck.theory.mean_field import (
     FixedPoint,
     Regime,
     depth_scale,
-    find_correlation_fixed_point,
     find_fixed_point,
     map_variance,
     tabulate_moments,

@@ -17,6 +17,7 @@ from refusals import assert_refused
 
 from initcheck.errors import TheoryError
 from initcheck.theory import finite_width
+from initcheck.theory.correlation import map_correlation
 from initcheck.theory.dense_network import (
     Course,
     DenseLayer,
@@ -25,8 +26,9 @@ from initcheck.theory.dense_network import (
     predict_dense_network,
     single_input,
 )
-from initcheck.theory.gaussian import compute_moments, expect_pair, find_activation
-from initcheck.theory.mean_field import map_correlation, trace_profile
+from initcheck.theory.gaussian import compute_moments, find_activation
+from initcheck.theory.gaussian_pairs import expect_pair
+from initcheck.theory.mean_field import trace_profile
 
 
 def take_width(width: int, activation: str, kernel: Kernel, depth: int, bias_variance: float = 0.0) -> DenseNetworkLaw:

@@ -21,10 +21,10 @@ from initcheck.theory.gaussian import (
     compute_moments,
     evaluate_on_grid,
     expect,
-    expect_pair,
     find_activation,
     keras_activation,
 )
+from initcheck.theory.gaussian_pairs import expect_pair
 
 Array = NDArray[np.float64]
 Scalar = Callable[[float], float]

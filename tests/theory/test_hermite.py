@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from initcheck.theory.gaussian import evaluate_on_grid, expect_pair
+from initcheck.theory.gaussian import evaluate_on_grid
+from initcheck.theory.gaussian_pairs import expect_pair
 from initcheck.theory.hermite import ORDER, HermiteExpansion, expand
 
 Array = NDArray[np.float64]

@@ -12,14 +12,14 @@ from refusals import assert_refused
 from scipy import optimize
 
 from initcheck.errors import TheoryError
-from initcheck.theory.gaussian import Activation, compute_moments, expect_pair, find_activation
+from initcheck.theory.correlation import find_correlation_fixed_point, map_correlation
+from initcheck.theory.gaussian import Activation, compute_moments, find_activation
+from initcheck.theory.gaussian_pairs import expect_pair
 from initcheck.theory.mean_field import (
     FixedPoint,
     classify,
     depth_scale,
-    find_correlation_fixed_point,
     find_fixed_point,
-    map_correlation,
     map_variance,
     predict_weight_gradient,
     trace_profile,
