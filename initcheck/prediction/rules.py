@@ -8,7 +8,7 @@ not apply, is said so: the prediction is begun anew behind it, from what was mea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from initcheck.errors import TheoryError
 from initcheck.keras_runtime import import_keras
@@ -40,23 +40,19 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 
 
-def pass_through(call: LayerCall) -> Passage:
-    """Pass signals through a layer.
+def find_rule(operation: Any) -> Rule:
+    """Find the rule of a layer.
 
     Args:
-        call: the layer, and what enters it.
+        operation: the layer or operation of Keras.
 
     Returns:
-        What it does.
+        A function from a call of the layer to what it does; it raises TheoryError where it does not apply.
 
     Raises:
-        TheoryError: there is no theory of this layer, or it does not apply to these inputs; in a few words.
+        TheoryError: there is no theory of this layer; in a few words.
     """
-    return _find_rule(call)(call)
-
-
-def _find_rule(call: LayerCall) -> Rule:
-    kind = type(call.operation)
+    kind = type(operation)
     name = kind.__name__
     # Only Keras' own classes: one derived from them may do anything in its call.
     if getattr(import_keras().layers, name, None) is kind:

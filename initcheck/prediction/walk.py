@@ -25,13 +25,20 @@ from initcheck.prediction.outcome import (
     describe_weights,
 )
 from initcheck.prediction.passage import Laws, LayerCall, Passage
-from initcheck.prediction.rules import pass_through
+from initcheck.prediction.rules import find_rule
 from initcheck.prediction.signal import Signal, make_input
 from initcheck.theory.pieces import Array
 
 
 class Walk:
-    """One walk through a model, forward and back."""
+    """One walk through a model, forward and back.
+
+    Args:
+        graph: the model.
+        law_of: the laws of each layer's weights.
+        measured: what predictions begin anew from.
+        training: whether normalization uses the batch, and Dropout drops.
+    """
 
     def __init__(self, graph: Graph, law_of: LawOf, measured: Measured, training: bool) -> None:
         self._graph = graph
@@ -70,10 +77,11 @@ class Walk:
                 raise TheoryError("nothing is known of what enters it")
             if node.operation is None:
                 raise TheoryError("second outputs of layers are not followed")
+            rule = find_rule(node.operation)
             laws = self._law_of(node.operation)
             if node.call > 0 and laws.kernel is not None:
                 raise TheoryError("its weights have been used before, so they are not fresh to this signal")
-            passage = pass_through(LayerCall(node.operation, known, place, laws, self._training))
+            passage = rule(LayerCall(node.operation, known, place, laws, self._training))
             signal = passage.output
             self._describe(site, node, passage, laws)
         except TheoryError as error:
