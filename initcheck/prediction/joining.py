@@ -10,6 +10,7 @@ import numpy as np
 from initcheck.errors import TheoryError
 from initcheck.prediction.passage import Backward, LayerCall, Passage, join_restarts, pass_unchanged
 from initcheck.prediction.signal import Signal, make_input
+from initcheck.theory.layers import compute_dropout_gain
 from initcheck.theory.pieces import Array
 
 
@@ -19,12 +20,12 @@ def pass_dropout(call: LayerCall) -> Passage:
     keep = 1.0 - float(call.operation.rate)
     if not call.training or keep == 1.0:
         return pass_unchanged(call)
-    # Inverted dropout: E x and products of two samples stay, squares grow. What is left is no function of a Gaussian.
-    cross = None if signal.cross is None else signal.cross + np.diag(signal.second / keep - np.diag(signal.cross))
-    output = replace(
-        signal, second=signal.second / keep, cross=cross, variance=None, covariance=None, function=None, data=None
-    )
-    return Passage(output, lambda gradient: (gradient / keep,))
+    # E x and products of two samples stay, squares grow. What is left is no function of a Gaussian.
+    gain = compute_dropout_gain(keep)
+    second = gain * signal.second
+    cross = None if signal.cross is None else signal.cross + np.diag(second - np.diag(signal.cross))
+    output = replace(signal, second=second, cross=cross, variance=None, covariance=None, function=None, data=None)
+    return Passage(output, lambda gradient: (gain * gradient,))
 
 
 def pass_add(call: LayerCall) -> Passage:

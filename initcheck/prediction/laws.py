@@ -14,8 +14,6 @@ from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.probe.redraw import find_initializers
 from initcheck.theory.weights import weight_law
 
-SpecOf = Callable[[Any], InitializerSpec]
-
 
 def find_laws(
     model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None

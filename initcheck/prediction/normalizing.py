@@ -12,6 +12,7 @@ from initcheck.errors import TheoryError
 from initcheck.prediction.passage import LayerCall, Passage
 from initcheck.prediction.signal import Signal
 from initcheck.theory.gaussian import Activation
+from initcheck.theory.normalization import compute_normalized_gradient_gain
 from initcheck.theory.pieces import Array
 
 
@@ -25,6 +26,8 @@ def pass_batch_normalization(call: LayerCall) -> Passage:
     if signal.cross is None:
         raise TheoryError("batch normalization is followed where the correlation of the samples is known only")
     batch = signal.second.size
+    if batch < 4:
+        raise TheoryError("the gradient through batch normalization has no mean for fewer than four samples")
     row = signal.cross.mean(axis=1)
     centered = signal.cross - row[:, np.newaxis] - row + row.mean()
     variance = float(np.trace(centered)) / batch
@@ -43,9 +46,8 @@ def pass_batch_normalization(call: LayerCall) -> Passage:
         restarted=signal.restarted,
     )
     # The batch's own variance fluctuates like a chi-square of B - 1 degrees of freedom: E 1/v = (B - 1) / (B - 3) / v.
-    spread = (batch - 1.0) / (batch - 3.0) if batch > 3 else math.nan
-    rest = 1.0 - variance / (variance + epsilon)
-    factor = spread * ((batch - 2.0) + rest**2) / (batch * (variance + epsilon))
+    spread = (batch - 1.0) / (batch - 3.0)
+    factor = spread * compute_normalized_gradient_gain(variance, batch, epsilon)
     return Passage(output, lambda gradient: (factor * gradient,))
 
 

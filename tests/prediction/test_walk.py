@@ -143,6 +143,20 @@ def test_batch_normalization_at_inference_does_nothing_but_for_its_epsilon():
     assert max(abs(distance) for distance in distances(wrong, FORWARD).values()) > 5.0 * ERRORS
 
 
+def test_batch_normalization_of_too_few_samples_is_not_predicted():
+    inputs = keras.Input((32,))
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="normalization")(dense(16)(inputs)))
+    _, prediction = predict(model, normal(3, 32), range(3))
+    assert "fewer than four samples" in prediction.unknown["normalization"]
+
+
+def test_dropout_of_everything_is_not_predicted():
+    inputs = keras.Input((32,))
+    model = keras.Model(inputs, keras.layers.Dropout(1.0, name="dropout")(dense(16)(inputs)))
+    _, prediction = predict(model, normal(4, 32), range(3))
+    assert "keep=0" in prediction.unknown["dropout"]
+
+
 def test_layer_normalization_is_predicted_both_ways():
     inputs = keras.Input((256,))
     x = dense(256)(inputs)
