@@ -1,0 +1,309 @@
+"""Claims about the values that initializers draw: moments, support, distribution, independence.
+
+Every claim is made of every initializer, on weights of one to five dimensions whose fans differ. Sizes follow from the
+margins: with N entries in each of five shapes a true claim fails with probability 1e-6 at most, and one that is off by
+its margin passes with probability 1e-3 at most (:func:`~initcheck.claims.decisions.size_of_equivalence`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from initcheck.claims import subjects
+from initcheck.claims.base import Claim
+from initcheck.claims.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
+from initcheck.claims.defects import DEFECTS
+from initcheck.claims.distribution_exact import exact_claims
+from initcheck.claims.entries import Extremes, Fit, Moment, Moments
+from initcheck.claims.independence import Between, Independence
+from initcheck.claims.orthogonality import Haar, Orthonormality, SquareSum
+from initcheck.claims.rates import CLAIM_FALSE_ALARM
+from initcheck.claims.sampling import Draws, Subject
+from initcheck.initializers import InitializerSpec, installed_initializers
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.claims.laboratory import Laboratory
+
+SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
+"""One to five dimensions; in all but the first fan_in and fan_out differ."""
+
+MARGIN: Final = 0.03
+"""Of a mean in standard deviations, and of a variance relative to its documented value."""
+
+ENTRIES: Final = size_of_equivalence(2.0, MARGIN, len(SHAPES))
+"""Entries of each shape: what the variance of a normal distribution needs, the widest of the laws (K = 2)."""
+
+_WORDS: Final[dict[str, tuple[str, str, float]]] = {
+    # moment: (statement, quantity, margin)
+    "mean": ("The mean of {0}'s entries is {1}.", "mean, in standard deviations", MARGIN),
+    "variance": ("The variance of {0}'s entries is {2}.", "variance over its documented value", MARGIN),
+    "tails": (
+        "The tails of {0}'s entries are those of {3}.",
+        "fourth central moment over its documented value",
+        0.1,
+    ),
+    "sign": ("{0} draws as many entries above its mean as below.", "share above the mean, minus 1/2", 0.015),
+}
+
+_VARIANCES: Final = {
+    "fan_in": "{scale} / fan_in",
+    "fan_out": "{scale} / fan_out",
+    "fan_avg": "2 · {scale} / (fan_in + fan_out)",
+}
+
+
+def members(subject: Subject, defect: str = "", dtype: str = "float32") -> tuple[Draws, ...]:
+    """List the weights that claims about one initializer look at."""
+    return tuple(
+        Draws(subject, shape, max(4, math.ceil(ENTRIES / math.prod(shape))), dtype, defect) for shape in SHAPES
+    )
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    listed: list[Claim] = []
+    for subject in subjects.INDEPENDENT:
+        listed += [_moment(subject, moment) for moment in ("mean", "variance", "tails", "sign")]
+        listed += [_support(subject), _fit(subject)]
+        listed += [_independence(subject, between) for between in ("columns", "rows", "draws", "order")]
+    for subject in subjects.ORTHOGONAL:
+        listed += _orthogonal(subject)
+    listed += [*exact_claims(), _complete()]
+    return tuple(listed)
+
+
+def _describe(subject: Subject) -> tuple[str, str, str, str]:
+    """Name the initializer, and say its mean, its variance and its distribution in words."""
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    law = subject.law((3, 5))
+    kinds = {
+        "normal": "a normal distribution",
+        "uniform": "a uniform distribution",
+        "truncated_normal": "a normal distribution truncated at two standard deviations",
+    }
+    arguments = dict(target.arguments)
+    name = target.class_name
+    if name in ("RandomNormal", "RandomUniform", "TruncatedNormal"):
+        variance = {
+            "RandomNormal": "stddev squared",
+            "RandomUniform": "(maxval - minval) squared over 12",
+            "TruncatedNormal": ".774 stddev squared, since what lies beyond two stddev is redrawn",
+        }[name]
+    else:
+        mode = arguments.get("mode", "fan_avg" if name.startswith("Glorot") else "fan_in")
+        scale = arguments.get("scale", 2 if name.startswith("He") else 1)
+        variance = "2 / (fan_in + fan_out)" if name.startswith("Glorot") else _VARIANCES[str(mode)].format(scale=scale)
+    return target.label, f"{law.mean:g}", variance, kinds[law.kind]
+
+
+_CONDITION: Final = f"float32 weights of the shapes {', '.join(map(str, SHAPES))}, {ENTRIES:,} entries of each or more"
+
+
+def _moment(subject: Subject, moment: Moment) -> Claim:
+    statement, quantity, margin = _WORDS[moment]
+    centre = 0.0 if moment in ("mean", "sign") else 1.0
+    control = {"mean": "mean", "variance": "variance", "tails": "distribution", "sign": "positive"}[moment]
+    names = {"mean": "mean", "variance": "variance", "tails": "tails", "sign": "sign_balance"}
+    return Claim(
+        id=f"distribution.{subject.slug}.{names[moment]}",
+        statement=statement.format(*_describe(subject)),
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Moments(members(subject), moment),
+        decide=EstimateWithin(quantity, centre - margin, centre + margin),
+        control=Moments(members(subject, control), moment),
+        control_note=DEFECTS[control].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, moment),
+    )
+
+
+def _support(subject: Subject) -> Claim:
+    bounded = math.isfinite(subject.law(SHAPES[1]).support[1])
+    label, *_, kind = _describe(subject)
+    text = f"{label}'s entries lie within the support of {kind}" if bounded else f"{label}'s entries have no bound"
+    return Claim(
+        id=f"distribution.{subject.slug}.support",
+        statement=f"{text}, and its smallest and largest entries are as extreme as they should be.",
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Extremes(members(subject)),
+        decide=NoDifference("extreme entry, over the end of the support" if bounded else "extreme entry, in sd"),
+        control=Extremes(members(subject, "support")),
+        control_note=DEFECTS["support"].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, "support"),
+    )
+
+
+def _fit(subject: Subject) -> Claim:
+    label, *_, kind = _describe(subject)
+    return Claim(
+        id=f"distribution.{subject.slug}.distribution",
+        statement=f"{label}'s entries follow {kind}.",
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Fit(members(subject)),
+        decide=NoDifference("largest distance between distribution functions", largest_detectable=0.02),
+        control=Fit(members(subject, "half")),
+        control_note=DEFECTS["half"].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, "distribution"),
+    )
+
+
+_BETWEEN: Final[dict[Between, tuple[str, str, str]]] = {
+    "columns": ("independence_within_rows", "The entries of a row of {0}'s weights are independent.", "columns"),
+    "rows": ("independence_within_columns", "The entries of a column of {0}'s weights are independent.", "rows"),
+    "draws": ("independence_across_layers", "Weights that {0} draws from different seeds are independent.", "draws"),
+    "order": ("independence_of_neighbours", "Entries of {0}'s weights near each other are independent.", "order"),
+}
+
+
+def _independence(subject: Subject, between: Between) -> Claim:
+    name, statement, control = _BETWEEN[between]
+
+    def weights(defect: str) -> tuple[Draws, ...]:
+        drawn = members(subject, defect)
+        if between in ("draws", "order"):
+            return drawn
+        # A vector is neither rows nor columns; of matrices, four draws have tens of thousands of pairs.
+        return tuple(replace(each, count=4) for each in drawn if len(each.shape) > 1)
+
+    return Claim(
+        id=f"distribution.{subject.slug}.{name}",
+        statement=statement.format(subject.label),
+        source=f"{subjects.cite(subject)}; independent and identically distributed entries",
+        condition=f"{_CONDITION}; matrices of all axes but the last by the last",
+        experiment=Independence(weights(""), between),
+        decide=NoDifference("statistic"),
+        control=Independence(weights(control), between),
+        control_note=DEFECTS[control].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=("A10",),
+    )
+
+
+def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
+    """Say which rows of the catalogue of documented claims a claim covers."""
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    name, law = target.class_name, subject.law((3, 5))
+    scaled = name not in ("RandomNormal", "RandomUniform", "TruncatedNormal")
+    found = []
+    if name == "RandomNormal" and not target.arguments and quantity in ("mean", "variance", "distribution"):
+        found.append("A1")
+    if name == "TruncatedNormal" and quantity == "support":
+        found.append("A3")
+    if scaled and law.kind == "truncated_normal" and quantity in ("variance", "support"):
+        found.append("A5")
+    if scaled and law.kind == "uniform" and quantity in ("variance", "support"):
+        found.append("A6")
+    if subject in subjects.FAMILY and quantity == "variance":
+        found.append("A7")
+    if subject in subjects.FAMILY and law.kind == "truncated_normal" and quantity in ("distribution", "support"):
+        found.append("A8")
+    if law.kind == "normal" and quantity == "tails":
+        found.append("A9")
+    if scaled and quantity == "variance":
+        found.append("A16")
+    return tuple(found)
+
+
+# --- orthogonal matrices ----------------------------------------------------------------------------------------------
+
+_ORTHOGONAL_SHAPES: Final = ((96, 96), (120, 40), (40, 120), (3, 20, 30), (3, 3, 8, 24), (2, 2, 3, 8, 12))
+_HAAR_SHAPES: Final = ((12, 12), (18, 6), (6, 18), (3, 2, 5))
+_HAAR_DRAWS: Final = 400
+
+
+def _orthogonal(subject: Subject) -> list[Claim]:
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    gain = float(dict(target.arguments).get("gain", 1.0))
+    wrong = replace(subject, target=InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),)))
+    exact = tuple(Draws(subject, shape, 4) for shape in _ORTHOGONAL_SHAPES)
+    shapes = ", ".join(map(str, _ORTHOGONAL_SHAPES))
+    haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
+    controls = tuple(Draws(replace(wrong, slug=f"{subject.slug}_control"), shape, 4) for shape in _ORTHOGONAL_SHAPES)
+    source = subjects.cite(subject)
+    return [
+        Claim(
+            id=f"distribution.{subject.slug}.orthonormal",
+            statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
+            f"length {gain:g}, at any rank.",
+            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
+            experiment=Orthonormality(exact, gain),
+            decide=AllWithin("entry of Q'Q - I", "weights"),
+            control=Orthonormality(controls, gain),
+            control_note="independent normal entries of the same size",
+            rows=("A11",),
+            source=source,
+        ),
+        Claim(
+            id=f"distribution.{subject.slug}.variance",
+            statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
+            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
+            experiment=SquareSum(exact, gain),
+            decide=AllWithin("relative difference", "weights"),
+            control=SquareSum(exact, gain * math.sqrt(2.0)),
+            control_note="a gain off by the square root of two",
+            rows=("A13",),
+            source=source,
+        ),
+        Claim(
+            id=f"distribution.{subject.slug}.haar",
+            statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
+            condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
+            experiment=Haar(haar, gain),
+            decide=NoDifference("distance from the sphere's law", "weights"),
+            control=Haar(haar, gain, unsigned=True),
+            control_note="a QR factorization whose signs are not corrected",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("A12",),
+            source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
+        ),
+    ]
+
+
+# --- completeness -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassesKnown:
+    """Whether every initializer that the installed Keras exports has claims here, and the other way round.
+
+    Attributes:
+        known: the classes that the specification speaks of.
+    """
+
+    known: tuple[str, ...]
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+        """Measure; the deviation is 1 for a class that only one side has."""
+        import pandas as pd
+
+        installed = set(installed_initializers())
+        rows = []
+        for name in sorted(installed | set(self.known)):
+            deviation = float(name not in installed or name not in self.known)
+            rows.append((name, deviation, 0.0, 1, "exported" if name in installed else "not exported"))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+
+
+def _complete() -> Claim:
+    return Claim(
+        id="distribution.keras.every_initializer_has_claims",
+        statement="The specification speaks of every initializer that Keras exports, and of no other.",
+        source="Keras, keras.initializers",
+        condition="the classes exported by the installed Keras",
+        experiment=ClassesKnown(subjects.CLASSES),
+        decide=AllWithin("exported without claims, or claimed and not exported"),
+        control=ClassesKnown(subjects.CLASSES[1:]),
+        control_note="one class left out of the list",
+    )

@@ -1,0 +1,149 @@
+"""Experiments on the entries of drawn weights, one by one: moments, support, and the whole distribution.
+
+The entries of one draw are independent by the claim itself, so the sampling law of each statistic is known. (That they
+are independent is a claim of its own: ``independence.py``.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from scipy import stats
+
+from initcheck.claims.rates import CLAIM_FALSE_ALARM, POWER
+from initcheck.claims.sampling import Draws
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.claims.laboratory import Laboratory
+
+Moment = Literal["mean", "variance", "tails", "sign"]
+
+_ROUNDING: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A moment of the entries over its documented value, with its standard error.
+
+    With x = (w - mean) / sd by the documented law and N entries:
+
+    - ``mean``: the mean of x; standard error 1 / sqrt(N);
+    - ``variance``: the mean of x^2; sqrt((E x^4 - 1) / N);
+    - ``tails``: the mean of x^4 over E x^4; sqrt((E x^8 / (E x^4)^2 - 1) / N);
+    - ``sign``: the share of entries above the mean, minus 1/2; 1 / (2 sqrt(N)).
+
+    Attributes:
+        members: the weights.
+        moment: which.
+    """
+
+    members: tuple[Draws, ...]
+    moment: Moment
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.claims.decisions.EstimateWithin` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.members:
+            law = draws.subject.law(draws.shape)
+            x = law.standardize(draws.draw(laboratory))
+            fourth = law.moment(4)
+            if self.moment == "mean":
+                estimate, term = float(x.mean()), 1.0
+            elif self.moment == "variance":
+                estimate, term = float(np.mean(x**2)), fourth - 1.0
+            elif self.moment == "tails":
+                estimate, term = float(np.mean(x**4)) / fourth, law.moment(8) / fourth**2 - 1.0
+            else:
+                estimate, term = float(np.mean(x > 0.0) + np.mean(x == 0.0) / 2.0) - 0.5, 0.25
+            rows.append((draws.name, estimate, math.sqrt(term / x.size), math.inf, x.size))
+        return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Kolmogorov and Smirnov's test of the entries against the exact distribution function.
+
+    The effect is the largest distance between the empirical and the documented distribution function.
+
+    Attributes:
+        members: the weights.
+    """
+
+    members: tuple[Draws, ...]
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.claims.decisions.NoDifference` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.members:
+            law = draws.subject.law(draws.shape)
+            found = stats.kstest(law.cdf(draws.draw(laboratory).ravel()), "uniform", method="asymp")
+            distance = detectable_distance(draws.entries, len(self.members))
+            rows.append((draws.name, found.pvalue, found.statistic, distance, draws.entries))
+        return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
+
+
+def detectable_distance(entries: int, members: int) -> float:
+    """Give the distance between distribution functions that Kolmogorov and Smirnov's test surely sees.
+
+    With (D) the critical value sqrt(ln(2 / level) / 2N) of the family's strictest test, and a distance d at some place,
+    the empirical distance falls short of d by more than z / (2 sqrt(N)) with probability 1 - power at most.
+
+    Args:
+        entries: N.
+        members: tests in the family.
+    """
+    critical = math.sqrt(math.log(2.0 * members / CLAIM_FALSE_ALARM) / 2.0)
+    return float(critical + stats.norm.ppf(POWER) / 2.0) / math.sqrt(entries)
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The smallest and the largest entry: none beyond the support, and both as extreme as N entries should be.
+
+    With F the documented distribution function, F(max)^N is uniform on (0, 1), and so is (1 - F(min))^N. Two p-values a
+    member, each two-sided: a largest value that is too small is a law with shorter tails, one too large with longer. An
+    entry beyond the support by more than the dtype's rounding has p = 0. The effect is the larger of |max| and |min|
+    over the bound of the support (over one standard deviation where there is none).
+
+    Attributes:
+        members: the weights.
+    """
+
+    members: tuple[Draws, ...]
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.claims.decisions.NoDifference` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.members:
+            law = draws.subject.law(draws.shape)
+            weights = draws.draw(laboratory)
+            low, high = law.support
+            reach = (high - law.mean) if math.isfinite(high) else law.standard_deviation
+            allowed = _ROUNDING.get(draws.dtype, 2.0**-23) * max(abs(low), abs(high), abs(law.mean))
+            for side, value in (("smallest", float(weights.min())), ("largest", float(weights.max()))):
+                outward = (law.mean - value) if side == "smallest" else (value - law.mean)
+                # By symmetry the law of the smallest is that of the largest.
+                survival = float(1.0 - law.cdf(np.asarray([law.mean + outward]))[0])
+                share = 2.0 * min(
+                    math.exp(weights.size * math.log1p(-min(survival, 1.0 - 1e-16))),
+                    -math.expm1(weights.size * math.log1p(-min(survival, 1.0 - 1e-16))),
+                )
+                beyond = math.isfinite(high) and outward > reach + allowed
+                if math.isfinite(high) and not beyond:
+                    # A value that rounding brought to the very end of the support is no evidence of long tails.
+                    share = max(share, 1.0) if survival <= 4.0 * allowed / reach else share
+                p_value = 0.0 if beyond else min(share, 1.0)
+                rows.append((f"{side} of {draws.name}", p_value, outward / reach, math.nan, weights.size))
+        table = pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
+        return table.assign(detectable=0.0)
