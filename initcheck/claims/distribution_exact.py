@@ -30,7 +30,14 @@ _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 def exact_claims() -> list[Claim]:
     """List the claims."""
     fixed = [_fixed(subject) for subject in subjects.FIXED_VALUES]
-    return [*fixed, *_identity_ranks(), *_truncated_deviation(), *_uniform_end(), *_constant_arrays()]
+    return [
+        *fixed,
+        _constant_precision(),
+        *_identity_ranks(),
+        *_truncated_deviation(),
+        *_uniform_end(),
+        *_constant_arrays(),
+    ]
 
 
 def _fixed(subject: Subject) -> Claim:
@@ -51,7 +58,8 @@ def _fixed(subject: Subject) -> Claim:
         wrong = InitializerSpec("Identity", (("gain", float(arguments.get("gain", 1.0)) * 1.01),))
         told = f"{arguments.get('gain', 1.0):g} on the diagonal and 0 elsewhere"
     else:
-        shapes, dtypes, limit = _ANY_SHAPES, _DTYPES, 0.0
+        # In float64 a constant is coarser than its dtype: a claim of its own.
+        shapes, dtypes, limit = _ANY_SHAPES, _DTYPES[: 3 if subject.slug == "constant_with_value" else 4], 0.0
         value = {"Zeros": 0.0, "Ones": 1.0}.get(target.class_name, float(arguments.get("value", 0.0)))
         wrong = InitializerSpec("Constant", (("value", value + 0.01),))
         told = f"{value:g} everywhere"
@@ -64,6 +72,20 @@ def _fixed(subject: Subject) -> Claim:
         decide=AllWithin("largest relative difference", "entries"),
         control=FixedValues(target, shapes, dtypes, limit, documented=wrong),
         control_note=f"the values documented of {wrong.label}",
+    )
+
+
+def _constant_precision() -> Claim:
+    return Claim(
+        id="distribution.constant_with_value.float64_precision",
+        statement="Constant's value has the precision of the dtype asked for, float64 too.",
+        source="Keras, keras.initializers.Constant, argument dtype of the call",
+        condition="the value 0.37, which no binary number equals, in float64",
+        experiment=FixedValues(InitializerSpec("Constant", (("value", 0.37),)), _MATRICES, ("float64",)),
+        decide=AllWithin("largest relative difference", "entries"),
+        control=FixedValues(InitializerSpec("Identity", (("gain", 0.37),)), _MATRICES, ("float64",)),
+        control_note="Identity with the gain 0.37, which has it",
+        expected="refuted",
     )
 
 

@@ -130,7 +130,7 @@ class BothMoments:
 def _calibrated(subject: Subject, dtype: str) -> Claim:
     coarse = subject.law(_SHAPE).kind == "uniform" and dtype == "bfloat16"
     # bfloat16's uniform numbers are rounded down to one of 128 steps: their mean is off by half a step, 2^-8 of the
-    # range or .0135 standard deviations, which leaves about half of the margin, and so asks for more entries.
+    # range or .0135 standard deviations, which takes half of the margin, and so asks for more entries.
     count = (3 if coarse else 1) * _DRAWS
     draws = Draws(subject, _SHAPE, count, dtype)
     return Claim(

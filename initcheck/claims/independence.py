@@ -42,7 +42,7 @@ Between = Literal["columns", "rows", "draws", "order"]
 
 _SMALLEST: Final = 1e-12
 _TAIL_FACTOR: Final = 10.0
-_DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64)
+_DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
