@@ -1,0 +1,189 @@
+"""Claims about symmetry: what zero and constant initialization do to a network, now and after training.
+
+Zeros are exact by arithmetic (0 x = 0). Units that start alike are told apart by the order of summation alone; a sum
+of k terms is off by at most k eps relative to the sum of their sizes, in whatever order it is taken (Higham, 2002,
+section 4.2), and the errors of the steps add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.claims.base import Claim
+from initcheck.claims.decisions import AllWithin
+from initcheck.claims.learning import BATCH, INPUTS, Learner
+from initcheck.initializers import InitializerSpec
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.claims.laboratory import Laboratory
+
+SEEDS: Final = 3
+_STEPS: Final = 50
+_ROUNDING: Final = _STEPS * (INPUTS + BATCH) * float(np.finfo(np.float32).eps)
+
+ZEROS: Final = InitializerSpec("Zeros")
+ONES: Final = InitializerSpec("Ones")
+CONSTANT: Final = InitializerSpec("Constant", (("value", 0.05),))
+GLOROT: Final = InitializerSpec("GlorotUniform")
+
+_SOURCE: Final = "Goodfellow, Bengio & Courville, 2016, Deep Learning, section 8.4; the founding notebook"
+
+What = Literal["kernel gradients", "kernels", "asymmetry", "spread of predictions"]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Something that should be zero in every seed of every network.
+
+    Attributes:
+        learners: the networks.
+        what: ``kernel gradients`` at the start, largest magnitude; ``kernels`` after training, largest magnitude;
+            ``asymmetry`` after training: the largest difference between two units' incoming weights in a hidden layer,
+            over the largest weight there; ``spread of predictions``: the largest difference between the outputs for two
+            samples.
+        hidden_only: leave the output's kernel out.
+        limit: what rounding may amount to.
+    """
+
+    learners: tuple[Learner, ...]
+    what: What
+    hidden_only: bool = False
+    limit: float = 0.0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.claims.decisions.AllWithin` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for learner in self.learners:
+            for place, trained in enumerate(learner.train(laboratory, "symmetry", SEEDS)):
+                kernels = slice(0, -2 if self.hidden_only or self.what == "asymmetry" else None, 2)
+                if self.what == "kernel gradients":
+                    deviation = _largest(trained.gradients[kernels])
+                elif self.what == "kernels":
+                    deviation = _largest(trained.end[kernels])
+                elif self.what == "asymmetry":
+                    deviation = max(_asymmetry(kernel) for kernel in trained.end[kernels])
+                    moved = min(
+                        float(np.abs(end - start).max())
+                        for end, start in zip(trained.end[kernels], trained.start[kernels], strict=True)
+                    )
+                    if not (moved > 0.0):
+                        deviation = np.nan  # nothing was trained, so nothing was shown
+                else:
+                    deviation = float(np.abs(trained.logits - trained.logits[:1]).max())
+                rows.append((f"{learner.depth} hidden, seed {place}", deviation, self.limit, 1))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+
+
+def _largest(arrays: list[NDArray[np.float32]]) -> float:
+    return max(float(np.abs(array).max()) for array in arrays)
+
+
+def _asymmetry(kernel: NDArray[np.float32]) -> float:
+    return float(np.abs(kernel - kernel[:, :1]).max() / np.abs(kernel).max())
+
+
+def _learners(
+    spec: InitializerSpec, activation: str, depths: tuple[int, ...], **options: object
+) -> tuple[Learner, ...]:
+    # 37 units: a width that no vectorized loop divides evenly.
+    return tuple(
+        Learner(spec, activation, depth, 37, epochs=1, learning_rate=0.5, **options)  # type: ignore[arg-type]
+        for depth in depths
+    )
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    listed: list[Claim] = []
+    for activation in ("relu", "tanh", "linear"):
+        listed += _zeros(activation)
+    for name, spec, activations in (
+        ("zeros", ZEROS, ("sigmoid",)),
+        ("constant", CONSTANT, ("relu", "tanh", "sigmoid")),
+        ("ones", ONES, ("tanh", "sigmoid")),
+    ):
+        listed += [_alike(name, spec, activation) for activation in activations]
+    return tuple(listed)
+
+
+def _zeros(activation: str) -> list[Claim]:
+    zeros, glorot = (_learners(spec, activation, (1, 2, 3)) for spec in (ZEROS, GLOROT))
+    condition = f"1 to 3 hidden {activation} layers of 37 units, zero biases, cross-entropy; {SEEDS} seeds of the data"
+    head, control = (
+        _learners(ZEROS, activation, (2, 3), head=GLOROT),
+        _learners(ZEROS, "sigmoid", (2, 3), head=GLOROT),
+    )
+    note = "GlorotUniform's kernels"
+    return [
+        Claim(
+            id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
+            statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",
+            source=_SOURCE,
+            condition=condition,
+            experiment=Symmetry(zeros, "kernel gradients"),
+            decide=AllWithin("largest gradient"),
+            control=Symmetry(glorot, "kernel gradients"),
+            control_note=note,
+            rows=("G1",),
+        ),
+        Claim(
+            id=f"symmetry.zeros_{activation}.kernels_stay_zero",
+            statement=f"Zero kernels under {activation} units are still exactly zero after training.",
+            source=_SOURCE,
+            condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
+            experiment=Symmetry(zeros, "kernels"),
+            decide=AllWithin("largest weight"),
+            control=Symmetry(glorot, "kernels"),
+            control_note=note,
+            rows=("G1",),
+        ),
+        Claim(
+            id=f"symmetry.zeros_{activation}.constant_predictor",
+            statement=f"A network of zero kernels and {activation} units predicts the same for every input, trained or "
+            "not.",
+            source=_SOURCE,
+            condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
+            experiment=Symmetry(zeros, "spread of predictions"),
+            decide=AllWithin("largest difference between predictions"),
+            control=Symmetry(glorot, "spread of predictions"),
+            control_note=note,
+            rows=("G1", "NB1"),
+        ),
+        Claim(
+            id=f"symmetry.zeros_{activation}.random_head_does_not_help",
+            statement=f"From two hidden layers on, zero {activation} kernels have gradients of exactly zero under a "
+            "random output layer, too.",
+            source="the founding notebook, whose output layer is Glorot's in every variant",
+            condition=f"2 and 3 hidden {activation} layers of 37 units; {SEEDS} seeds",
+            experiment=Symmetry(head, "kernel gradients", hidden_only=True),
+            decide=AllWithin("largest gradient"),
+            control=Symmetry(control, "kernel gradients", hidden_only=True),
+            control_note="sigmoid units, which are not zero at zero",
+            rows=("G1",),
+        ),
+    ]
+
+
+def _alike(name: str, spec: InitializerSpec, activation: str) -> Claim:
+    learners, controls = (_learners(each, activation, (1, 2)) for each in (spec, GLOROT))
+    return Claim(
+        id=f"symmetry.{name}_{activation}.units_stay_identical",
+        statement=f"With all kernels {spec.label} and {activation} units, the units of a layer stay identical "
+        "throughout training.",
+        source=_SOURCE,
+        condition=f"1 and 2 hidden {activation} layers of 37 units; {_STEPS} steps at a learning rate of .5; {SEEDS} "
+        "seeds of the data",
+        experiment=Symmetry(learners, "asymmetry", limit=_ROUNDING),
+        decide=AllWithin("largest difference between two units, relative"),
+        control=Symmetry(controls, "asymmetry", limit=_ROUNDING),
+        control_note="GlorotUniform's kernels",
+        rows=("G2",) if name == "zeros" else ("G3",),
+    )
