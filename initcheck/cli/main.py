@@ -24,7 +24,12 @@ EXIT_CANNOT_JUDGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
-_MODULE_OF_COMMAND: Final = {"predict": "initcheck.cli.predict", "report": "initcheck.cli.report"}
+_MODULE_OF_COMMAND: Final = {
+    "predict": "initcheck.cli.predict",
+    "report": "initcheck.cli.report",
+    "spec": "initcheck.cli.spec",
+    "verify": "initcheck.cli.verify",
+}
 
 
 class _LazyGroup(click.Group):

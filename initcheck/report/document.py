@@ -106,20 +106,31 @@ class Cell:
         notes: smaller lines below it.
         tone: name of a colour class of ``palette.py``, or empty. It only repeats what the text says.
         emphasis: the cell is to stand out where there is no colour.
+        picture: an ``<svg>`` element below the text, for HTML only; it only repeats what the text and the notes say.
     """
 
     text: str
     notes: tuple[str, ...] = ()
     tone: str = ""
     emphasis: bool = False
+    picture: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: what it is about, and its cells."""
+    """One row of a table: what it is about, and its cells.
+
+    Attributes:
+        header: what it is about.
+        cells: the cells.
+        anchor: a word for links to this row, unique in the document; empty for none.
+        link: the anchor that the header leads to; empty for none.
+    """
 
     header: str
     cells: tuple[Cell, ...]
+    anchor: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,8 @@ class Table:
         caption: what it shows.
         columns: heads of the columns, the first one over the row headers.
         rows: the rows.
-        form: ``heat map`` fills its cells with their tone; ``plain`` only marks them.
+        form: ``heat map`` fills its cells with their tone; ``plain`` only marks them; ``claims`` too, and has sentences
+            in its cells.
         code_headers: the row headers are names of things in code.
     """
 
@@ -138,7 +150,7 @@ class Table:
     caption: Text
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    form: Literal["plain", "heat map"] = "plain"
+    form: Literal["plain", "heat map", "claims"] = "plain"
     code_headers: bool = True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 import numpy as np
@@ -10,42 +9,15 @@ import pytest
 from deep_network import WIDTH, Measured, probe_deep
 
 from initcheck.data import load_data
+from initcheck.specification.plugin import base_seed_of
 
-OPTION = "--initcheck-seed"
 SPACING = 2**20
 """Distance between the first seeds of two runs: more than any claim takes."""
 
 EVIDENCE = "evidence"
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        OPTION,
-        default="0",
-        metavar="SEED",
-        help="seed of the specification: an integer (default 0), or 'random' for seeds that nobody has used before",
-    )
-
-
-def pytest_configure(config):
-    text = config.getoption(OPTION, default="0")
-    if text == "random":
-        # Stored, so that the workers of pytest-xdist, which are given the options, all use this number.
-        config.option.initcheck_seed = text = str(int.from_bytes(os.urandom(4), "little"))
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise pytest.UsageError(f"{OPTION} takes an integer from 0 to 9999999999, or 'random'. Received: {text!r}")
-
-
-def pytest_report_header(config):
-    return describe_seed(config)
-
-
-def describe_seed(config):
-    base = config.getoption(OPTION, default="0")
-    return f"initcheck seed: {base} (repeat this run with {OPTION}={base})"
-
-
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter):
     # From the reports and not from memory: with pytest-xdist the tests ran in other processes.
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     rows = [
@@ -59,13 +31,12 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section("evidence")
         for test, text in rows:
             terminalreporter.line(f"{test}: {text}")
-        terminalreporter.line(describe_seed(config))  # once more: --quiet leaves the header out
 
 
 @pytest.fixture(scope="session")
 def base_seed(request):
     """The number that all seeds of the run derive from."""
-    return int(request.config.getoption(OPTION, default="0"))
+    return base_seed_of(request.config)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,109 @@
+"""``initcheck spec``: runs the specification, every documented claim about Keras' initializers, against this Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from initcheck.cli.progress import show_progress
+from initcheck.errors import UsageError
+from initcheck.output import check_writable
+
+_EXIT_BROKEN: Final = 1
+_EXIT_INCONCLUSIVE: Final = 2
+
+
+@click.command()
+@click.option(
+    "-k",
+    "expression",
+    default="",
+    metavar="EXPR",
+    help='Only claims whose id matches, as in "he_normal and not dtype".',
+)
+@click.option("-m", "marks", default="", metavar="EXPR", help='Only claims with these marks, as in "not slow".')
+@click.option("--seed", default="0", show_default=True, metavar="N|random", help="Seed that all others derive from.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Folder for spec.md and spec.html.")
+@click.option(
+    "--power",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="CSV file of planted defects and the claims that caught them, to be shown in the report.",
+)
+@click.option("--junit-xml", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="JUnit XML file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output.")
+@click.option("--list", "only_list", is_flag=True, help="List the claims and run none.")
+@click.option("--quiet", is_flag=True, help="Show no progress, and of the results only the exit code.")
+@click.pass_obj
+def spec(
+    command_line: str,
+    expression: str,
+    marks: str,
+    seed: str,
+    report: Path | None,
+    power: Path | None,
+    junit_xml: Path | None,
+    as_json: bool,
+    only_list: bool,
+    quiet: bool,
+) -> None:
+    """Run the specification against the installed Keras.
+
+    Each documented claim about the initializers is measured and judged, with a negative control. A claim that is
+    documented and known to be false counts as fulfilled while it stays refuted.
+
+    Exit codes: 0 all claims came out as specified; 1 a claim is broken, or holds now that was refuted; 2 a claim is
+    inconclusive, or none was selected.
+    """
+    if seed != "random" and not (seed.isascii() and seed.isdigit() and len(seed) <= 10):
+        raise UsageError(f"--seed takes a whole number from 0 to 9999999999, or random. Received: {seed!r}.")
+    for folder in (report, None if junit_xml is None else junit_xml.absolute().parent):
+        if folder is not None:
+            check_writable(folder)
+
+    # Imported only now: these bring pytest along, and the last one but for --list Keras.
+    from initcheck.specification.run import Selection, list_claims
+
+    selection = Selection(expression, marks, seed)
+    if only_list:
+        _show_list(list_claims(selection), as_json=as_json)
+        return
+
+    from initcheck.claims.records import count_statuses, specification_json
+    from initcheck.report.specification import read_power_table, write_specification
+    from initcheck.specification.plugin import closing_lines
+    from initcheck.specification.run import run_specification
+
+    power_table = None if power is None else read_power_table(power)
+    list_claims(selection)  # a wrong expression is told at once, before Keras is loaded
+    with show_progress(quiet=quiet) as progress:
+        record = run_specification(selection, command_line=command_line, junit=junit_xml, progress=progress)
+    if as_json:
+        click.echo(specification_json(record))
+    elif not quiet:
+        for line in closing_lines(record.claims):
+            click.echo(line)
+        click.echo(f"initcheck seed: {record.seed} (repeat this run with --seed {record.seed})")
+    if report is not None:
+        for path in write_specification(record, report, power_table):
+            if not quiet:
+                click.echo(f"wrote {path}", err=True)
+    counts = count_statuses(record.claims)
+    if counts["broken"] or counts["now holds"]:
+        raise click.exceptions.Exit(_EXIT_BROKEN)
+    if counts["inconclusive"]:
+        raise click.exceptions.Exit(_EXIT_INCONCLUSIVE)
+
+
+def _show_list(claims: tuple[object, ...], *, as_json: bool) -> None:
+    import json
+
+    names = ("id", "statement", "source", "condition", "expected", "slow")
+    facts = [{name: getattr(claim, name) for name in names} for claim in claims]
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for fact in facts:
+        click.echo(f"{fact['id']}: {fact['statement']}")

@@ -1,0 +1,1 @@
+"""The specification as tests: every claim of the catalogue is one test of pytest."""

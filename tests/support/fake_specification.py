@@ -1,0 +1,102 @@
+"""A specification of a few invented claims in place of the real one, for whatever process imports this.
+
+It stands in for Keras too, so that a run takes a second. Run as a script it is ``initcheck``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+from dataclasses import dataclass
+
+import pandas as pd
+
+from initcheck import keras_runtime
+from initcheck.claims import catalogue
+from initcheck.claims.base import Claim, Evidence, Verdict
+
+
+@dataclass(frozen=True)
+class FakeExperiment:
+    value: float
+
+    def measure(self, laboratory):
+        if self.value == math.inf:
+            raise ValueError("Keras says\nno")
+        return pd.DataFrame({"value": [self.value], "seed": [laboratory.seed("fake")]})
+
+
+@dataclass(frozen=True)
+class FakeDecision:
+    """A value of 1 is true, 0 is false, NaN is neither."""
+
+    def __call__(self, table):
+        value = table["value"].iloc[0]  # NumPy's float, which a worker of pytest-xdist cannot send
+        verdict = {1.0: Verdict.PASS, 0.0: Verdict.FAIL}.get(float(value), Verdict.INCONCLUSIVE)
+        return Evidence(
+            verdict=verdict,
+            reason=f"The value is {value}; the seed was {table['seed'].iloc[0]}.",
+            quantity="value",
+            effect=value,
+            low=value - 0.5,
+            high=value + 0.5,
+            confidence=0.999,
+            bounds=(0.25, math.inf),
+            count=table["seed"].count(),
+            p_value=value * 1e-7,
+            members=1,
+            worst="<the only one>",
+        )
+
+
+def make_claim(name: str, value: float, control: float | None = None, **fields) -> Claim:
+    """Make a claim whose experiment gives this value; its control is right unless another value is given for it."""
+    right = 1.0 if fields.get("expected") == "refuted" else 0.0
+    return Claim(
+        id=name,
+        statement=f"The statement of {name} & <others>.",
+        source="Nobody, 2001",
+        condition="always",
+        experiment=FakeExperiment(value),
+        decide=FakeDecision(),
+        control=FakeExperiment(right if control is None else control),
+        control_note="the opposite",
+        **fields,
+    )
+
+
+CLAIMS = {
+    "first": (
+        make_claim("first.green.holds", 1.0, false_alarm=1e-6, rows=("A1",)),
+        make_claim("first.green.refuted", 0.0, expected="refuted", rows=("A1", "NB2")),
+        make_claim("first.green.slow", 1.0, slow=True),
+    ),
+    "second": (
+        make_claim("second.red.broken", 0.0),
+        make_claim("second.red.raises", math.inf),
+        make_claim("second.red.control", 1.0, control=1.0),
+        make_claim("second.red.now_holds", 1.0, control=1.0, expected="refuted"),
+        make_claim("second.unclear.inconclusive", math.nan),
+    ),
+}
+
+
+def _install() -> None:
+    for topic, claims in CLAIMS.items():
+        module = types.ModuleType(f"initcheck.claims.{topic}")
+        module.claims = lambda claims=claims: claims
+        sys.modules[module.__name__] = module
+    catalogue.TOPICS = tuple(CLAIMS)
+    keras_runtime.import_keras = lambda: None
+    keras_runtime.versions = lambda: {"keras": "0.0"}
+
+
+if __name__ == "__main__":
+    _install()
+    from initcheck.cli import main
+
+    sys.exit(main(sys.argv[1:]))
+elif "INITCHECK_FAKE_SPECIFICATION" in __import__("os").environ:
+    # As a plugin of pytest, in every worker.
+    _install()
