@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import importlib.util
 import json
 import math
 import operator
@@ -13,13 +11,12 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from initcheck.cli.loading import import_place
 from initcheck.errors import InitcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -160,7 +157,7 @@ def _load_function(text: str) -> Callable[..., Any]:
     try:
         # Standard output is for the answer alone, and standard error for one line.
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(action="ignore"):
-            function = operator.attrgetter(name)(_import(place))
+            function = operator.attrgetter(name)(import_place(place))
             if not callable(function):
                 raise TypeError(f"{name} is not callable")
             _ = find_activation(function).pieces
@@ -173,31 +170,6 @@ def _load_function(text: str) -> Callable[..., Any]:
             "tensor as package.module:function or path/file.py:function."
         ) from error
     return function  # type: ignore[no-any-return]
-
-
-def _import(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        with _search_first(Path.cwd()):
-            return importlib.import_module(place)
-    path = Path(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{place} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    with _search_first(path.parent.resolve()):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def _search_first(folder: Path) -> Iterator[None]:
-    """Let modules be imported from a folder."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
 
 
 # --- the answer as JSON -----------------------------------------------------------------------------------------------

@@ -1,0 +1,209 @@
+"""Counts the false alarms of the statistical claims over fresh base seeds.
+
+Run it with ``tox run -e calibrate``. It leaves ``calibration.csv`` and ``calibration.md`` in ``reports/``. A claim that
+does not come out as the specification expects is a false alarm: the installed Keras is the one that the claims are
+known to hold for. A check that could not fail would show nothing either, so the p-values of the tests of fit are
+compared with what chance gives: among m independent uniform ones the smallest is about 1/(m + 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from initcheck.claims.base import Claim
+from initcheck.claims.catalogue import catalogue
+from initcheck.claims.decisions import NoDifference
+from initcheck.claims.laboratory import Laboratory
+from initcheck.claims.rates import CLAIM_FALSE_ALARM, SPECIFICATION_FALSE_ALARM
+from initcheck.output import check_writable, publish_files
+
+LEVELS = (0.1, 0.01, 0.001)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The specification at one base seed.
+
+    Attributes:
+        seed: the base seed.
+        alarms: claims that did not come out as expected, with the status of each.
+        p_values: members of tests of fit, without correction, as (claim, member, p-value).
+        claims: how many claims were judged.
+        seconds: how long it took.
+    """
+
+    seed: int
+    alarms: dict[str, str]
+    p_values: list[tuple[str, str, float]] = field(repr=False)
+    claims: int = 0
+    seconds: float = math.nan
+
+
+def claims_of(patterns: Sequence[str], slow: bool) -> list[Claim]:
+    return [
+        claim
+        for claim in catalogue()
+        if claim.statistical
+        and (slow or not claim.slow)
+        and any(fnmatchcase(claim.id, pattern) for pattern in patterns or ["*"])
+    ]
+
+
+def run_once(task: tuple[int, tuple[str, ...], bool]) -> Run:
+    """Judge the statistical claims at one base seed."""
+    seed, patterns, slow = task
+    start = time.perf_counter()
+    laboratory = Laboratory(seed)
+    alarms: dict[str, str] = {}
+    p_values: list[tuple[str, str, float]] = []
+    listed = claims_of(patterns, slow)
+    for claim in listed:
+        outcome = laboratory.judge(claim, with_control=False)
+        if not outcome.green:
+            alarms[claim.id] = f"{outcome.status}: {outcome.reason}"
+        elif claim.expected == "holds" and isinstance(claim.decide, NoDifference):
+            table = laboratory.measure(claim.experiment)
+            p_values += [
+                (claim.id, str(member), float(p)) for member, p in zip(table["member"], table["p_value"], strict=True)
+            ]
+    laboratory.forget()
+    return Run(seed, alarms, p_values, len(listed), time.perf_counter() - start)
+
+
+def by_property(runs: Sequence[Run]) -> Iterator[tuple[str, np.ndarray]]:
+    """Group the p-values by what is tested: the last part of a claim's id."""
+    groups: dict[str, list[float]] = {}
+    for run in runs:
+        for claim, _, p_value in run.p_values:
+            groups.setdefault(claim.rpartition(".")[2], []).append(p_value)
+    for name, found in sorted(groups.items()):
+        yield name, np.asarray(found)
+
+
+def as_markdown(runs: Sequence[Run]) -> str:
+    """Write the report."""
+    count = len(runs)
+    counted = Counter(claim for run in runs for claim in run.alarms)
+    hit = sum(1 for run in runs if run.alarms)
+    judged = sum(run.claims for run in runs)
+    per_run = stats.binomtest(hit, count).proportion_ci(0.95, method="exact")
+    per_claim = stats.binomtest(sum(counted.values()), judged).proportion_ci(0.95, method="exact")
+    lines = [
+        "# Calibration",
+        "",
+        (
+            f"{count} runs at the base seeds {min(run.seed for run in runs)} to {max(run.seed for run in runs)}, each "
+            f"with all {max(run.claims for run in runs)} statistical claims that were picked: {judged} verdicts, "
+            f"{np.mean([run.seconds for run in runs]):.0f} s a run on average."
+        ),
+        "",
+        "| rate of false alarms | counted | estimate | 95% interval (Clopper and Pearson) | designed bound |",
+        "|---|---|---|---|---|",
+        (
+            f"| of a run | {hit} of {count} | {hit / count:.2g} | [{per_run.low:.2g}, {per_run.high:.2g}] | "
+            f"{SPECIFICATION_FALSE_ALARM:g} |"
+        ),
+        (
+            f"| of a claim | {sum(counted.values())} of {judged} | {sum(counted.values()) / judged:.2g} | "
+            f"[{per_claim.low:.2g}, {per_claim.high:.2g}] | {CLAIM_FALSE_ALARM:g} |"
+        ),
+        "",
+        "## False alarms by claim",
+        "",
+    ]
+    if counted:
+        lines += ["| claim | runs | what it said (first run) |", "|---|---|---|"]
+        for claim, times in counted.most_common():
+            first = next(run for run in runs if claim in run.alarms)
+            told = first.alarms[claim].replace("|", "/")
+            lines.append(f"| `{claim}` | {times} | seed {first.seed}: {told} |")
+    else:
+        lines.append("None.")
+    lines += [
+        "",
+        "## Are the p-values of the tests of fit those of chance?",
+        "",
+        (
+            "Of m independent p-values a share x lies below x, and the smallest is about 1/(m + 1). Fewer small ones "
+            "mean a test that is conservative by design (a bound and not a law, discrete statistics); more mean false "
+            "alarms. Members of one claim share their draws, so that m independent ones is more than there are."
+        ),
+        "",
+        "| property | m | smallest | expected | "
+        + " | ".join(f"share below {level:g}" for level in LEVELS)
+        + " | Kolmogorov and Smirnov's p |",
+        "|---|---|---|---|" + "---|" * (len(LEVELS) + 1),
+    ]
+    for name, found in by_property(runs):
+        shares = " | ".join(f"{np.mean(found < level):.2g}" for level in LEVELS)
+        fit = stats.kstest(found, "uniform").pvalue
+        lines.append(
+            f"| {name} | {found.size} | {found.min():.2g} | {1.0 / (found.size + 1):.2g} | {shares} | {fit:.2g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """Write one row a false alarm, and one for a run without any."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["seed", "claims", "seconds", "false_alarm", "told", "smallest_p", "p_values"])
+    for run in runs:
+        smallest = min((p for _, _, p in run.p_values), default=math.nan)
+        for claim, told in (run.alarms or {"": ""}).items():
+            writer.writerow(
+                [run.seed, run.claims, f"{run.seconds:.1f}", claim, told, f"{smallest:.3g}", len(run.p_values)]
+            )
+    return text.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=200, help="base seeds (default: 200)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--first-seed", type=int, default=None, help="first base seed (default: one that nobody used)")
+    parser.add_argument("--slow", action="store_true", help="slow claims too")
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the results (default: reports)")
+    parser.add_argument("claims", nargs="*", help="ids or patterns of claims (default: all statistical ones)")
+    options = parser.parse_args(arguments)
+    if options.runs < 1 or options.workers < 1:
+        parser.error("--runs and --workers take whole numbers of at least 1")
+    check_writable(options.out)
+    first = options.first_seed if options.first_seed is not None else int.from_bytes(os.urandom(3), "little") * 256
+    tasks = [(first + index, tuple(options.claims), options.slow) for index in range(options.runs)]
+    runs: list[Run] = []
+    # Not forked: TensorFlow's threads do not survive it. A new process now and then gives back what Keras keeps.
+    with multiprocessing.get_context("spawn").Pool(options.workers, maxtasksperchild=25) as pool:
+        try:
+            for run in pool.imap_unordered(run_once, tasks, chunksize=1):
+                runs.append(run)
+                told = f"{len(run.alarms)} false alarms" if run.alarms else "no false alarm"
+                sys.stderr.write(f"{len(runs)}/{options.runs} seed {run.seed}: {told} ({run.seconds:.0f} s)\n")
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted: the report covers the runs that are complete.\n")
+    if not runs:
+        return 130
+    runs.sort(key=lambda run: run.seed)
+    for path in publish_files(options.out, {"calibration.csv": as_csv(runs), "calibration.md": as_markdown(runs)}):
+        sys.stdout.write(f"{path}\n")
+    return 1 if any(run.alarms for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

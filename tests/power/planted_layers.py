@@ -1,0 +1,397 @@
+"""Defects of layers: their default initializers, what they do with an initializer, and their forward computation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+from planting import Planted, attribute, layer_class, layer_default, method, replaced, source, weight
+
+from initcheck.keras_runtime import import_keras
+
+
+def initializer(name: str, **arguments: Any) -> Any:
+    return getattr(import_keras().initializers, name)(**arguments)
+
+
+def _swapped(layer: str, module: str) -> Any:
+    """Let a recurrent layer use each of its two initializers for the other kernel."""
+
+    def make(init: Any) -> Any:
+        @functools.wraps(init)
+        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
+            init(self, *args, **kwargs)
+            self.kernel_initializer, self.recurrent_initializer = self.recurrent_initializer, self.kernel_initializer
+
+        return changed
+
+    return method(f"layers.rnn.{module}.{layer}Cell", "__init__", make)
+
+
+def _ignored(path: str, name: str, given: str) -> Any:
+    """Let a layer ignore the initializer that it is given."""
+
+    def make(init: Any) -> Any:
+        @functools.wraps(init)
+        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
+            init(self, *args, **kwargs)
+            setattr(self, name, source("initializers").get(given))
+
+        return changed
+
+    return method(path, "__init__", make)
+
+
+def _of_shape(change: Any) -> Any:
+    """Make an initializer that draws for another shape, and returns what was asked for."""
+
+    def make(layer: Any, original: Any) -> Any:
+        def drawn(shape: Any, dtype: Any = None) -> Any:
+            return change(layer, original, shape, dtype)
+
+        return drawn
+
+    return make
+
+
+def _per_gate(gates: int) -> Any:
+    """Draw each gate's kernel by itself: fan_out is the number of units."""
+
+    def change(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
+        ops = import_keras().ops
+        rows, columns = shape
+        parts = []
+        for index in range(gates):
+            config = original.get_config()
+            if isinstance(config.get("seed"), int):
+                config["seed"] += index
+            parts.append(original.__class__.from_config(config)((rows, columns // gates), dtype=dtype))
+        return ops.concatenate(parts, axis=1)
+
+    return _of_shape(change)
+
+
+def _transposed(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
+    return import_keras().ops.transpose(original(tuple(reversed(shape)), dtype=dtype))
+
+
+def _gate(place: int) -> Any:
+    """A bias of 1 on another gate than the second."""
+
+    def change(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
+        keras = import_keras()
+        zeros = keras.ops.zeros((layer.units,), dtype=dtype)
+        parts = [zeros] * 4
+        parts[place] = keras.ops.ones((layer.units,), dtype=dtype)
+        return keras.ops.concatenate(parts)
+
+    return _of_shape(change)
+
+
+def _other_bias(layer: Any, original: Any) -> Any:
+    return initializer("Constant", value=0.01)
+
+
+DEFAULTS = (
+    Planted(
+        "dense_kernel",
+        "Dense's default is he_uniform",
+        layer_default("Dense", kernel_initializer="he_uniform"),
+        ("layer_defaults.dense.kernel_initializer",),
+    ),
+    Planted(
+        "dense_bias",
+        "Dense's biases are .01",
+        weight("Dense", "bias", _other_bias),
+        (
+            "layer_defaults.dense.bias_initializer",
+            "layer_defaults.dense.bias_initializer_is_used",
+        ),
+    ),
+    Planted(
+        "conv_kernel",
+        "Conv2D's default is lecun_normal",
+        layer_default("Conv2D", kernel_initializer="lecun_normal"),
+        ("layer_defaults.conv2d.kernel_initializer",),
+    ),
+    Planted(
+        "conv3d_bias",
+        "Conv3D's bias is ones",
+        layer_default("Conv3D", bias_initializer="ones"),
+        ("layer_defaults.conv3d.bias_initializer",),
+    ),
+    Planted(
+        "depthwise_kernel",
+        "DepthwiseConv2D's default is he_normal",
+        layer_default("DepthwiseConv2D", depthwise_initializer="he_normal"),
+        ("layer_defaults.depthwise_conv2d.depthwise_initializer",),
+    ),
+    Planted(
+        "separable_pointwise",
+        "SeparableConv2D's pointwise default is he_uniform",
+        layer_default("SeparableConv2D", pointwise_initializer="he_uniform"),
+        ("layer_defaults.separable_conv2d.pointwise_initializer",),
+    ),
+    Planted(
+        "transpose_kernel",
+        "Conv2DTranspose's default is glorot_normal",
+        layer_default("Conv2DTranspose", kernel_initializer="glorot_normal"),
+        ("layer_defaults.conv2d_transpose.kernel_initializer",),
+    ),
+    Planted(
+        "embedding_normal",
+        "Embedding's default is RandomNormal",
+        layer_default("Embedding", embeddings_initializer="normal"),
+        ("layer_defaults.embedding.embeddings_initializer",),
+    ),
+    Planted(
+        "batch_gamma_zeros",
+        "BatchNormalization's gamma is zeros",
+        layer_default("BatchNormalization", gamma_initializer="zeros"),
+        ("layer_defaults.batch_normalization.gamma_initializer",),
+    ),
+    Planted(
+        "batch_variance_zeros",
+        "BatchNormalization's moving variance is zeros",
+        layer_default("BatchNormalization", moving_variance_initializer="zeros"),
+        ("layer_defaults.batch_normalization.moving_variance_initializer",),
+    ),
+    Planted(
+        "layer_beta_ones",
+        "LayerNormalization's beta is ones",
+        layer_default("LayerNormalization", beta_initializer="ones"),
+        ("layer_defaults.layer_normalization.beta_initializer",),
+    ),
+    Planted(
+        "group_gamma",
+        "GroupNormalization's gamma is zeros",
+        layer_default("GroupNormalization", gamma_initializer="zeros"),
+        ("layer_defaults.group_normalization.gamma_initializer",),
+    ),
+    Planted(
+        "prelu_ones",
+        "PReLU's slope is ones",
+        layer_default("PReLU", alpha_initializer="ones"),
+        ("layer_defaults.prelu.alpha_initializer",),
+    ),
+    Planted(
+        "lstm_recurrent",
+        "LSTM's recurrent default is glorot_uniform",
+        layer_default("LSTM", recurrent_initializer="glorot_uniform"),
+        ("layer_defaults.lstm.recurrent_initializer",),
+    ),
+    Planted(
+        "gru_kernel",
+        "GRU's kernel default is orthogonal",
+        layer_default("GRU", kernel_initializer="orthogonal"),
+        ("layer_defaults.gru.kernel_initializer",),
+    ),
+    Planted(
+        "simple_rnn_recurrent",
+        "SimpleRNN's recurrent default is the identity",
+        layer_default("SimpleRNN", recurrent_initializer="identity"),
+        ("layer_defaults.simple_rnn.recurrent_initializer",),
+    ),
+    Planted(
+        "attention_kernel",
+        "MultiHeadAttention's default is he_uniform",
+        layer_default("MultiHeadAttention", kernel_initializer="he_uniform"),
+        ("layer_defaults.multi_head_attention.kernel_initializer",),
+    ),
+    Planted(
+        "einsum_kernel",
+        "EinsumDense's default is glorot_normal",
+        layer_default("EinsumDense", kernel_initializer="glorot_normal"),
+        ("layer_defaults.einsum_dense.kernel_initializer",),
+    ),
+    Planted(
+        "no_unit_forget_bias",
+        "LSTM's forget gate has a bias of 0 by default",
+        layer_default("LSTM", unit_forget_bias=False),
+        ("layer_defaults.lstm.unit_forget_bias",),
+    ),
+    Planted(
+        "forget_bias_on_the_wrong_gate",
+        "unit_forget_bias sets the cell's gate",
+        weight("LSTMCell", "bias", _gate(2)),
+        (
+            "layer_defaults.lstm.unit_forget_bias",
+            "layer_defaults.lstm_cell.unit_forget_bias",
+        ),
+    ),
+)
+
+WEIGHTS = (
+    Planted(
+        "lstm_swaps_initializers",
+        "LSTM uses each of its two initializers for the other kernel",
+        _swapped("LSTM", "lstm"),
+        (
+            "layer_defaults.lstm.kernel_initializer",
+            "layer_defaults.lstm.recurrent_initializer",
+        ),
+    ),
+    Planted(
+        "gru_swaps_initializers",
+        "GRU uses each of its two initializers for the other kernel",
+        _swapped("GRU", "gru"),
+        (
+            "layer_defaults.gru.kernel_initializer",
+            "layer_defaults.gru.recurrent_initializer",
+        ),
+    ),
+    Planted(
+        "simple_rnn_swaps_initializers",
+        "SimpleRNN uses each of its two initializers for the other kernel",
+        _swapped("SimpleRNN", "simple_rnn"),
+        (
+            "layer_defaults.simple_rnn.kernel_initializer",
+            "layer_defaults.simple_rnn.recurrent_initializer",
+        ),
+    ),
+    Planted(
+        "conv_ignores_initializer",
+        "Conv2D ignores the kernel initializer that it is given",
+        _ignored("layers.convolutional.conv2d.Conv2D", "kernel_initializer", "glorot_uniform"),
+        ("layer_defaults.conv2d.kernel_initializer_is_used",),
+    ),
+    Planted(
+        "dense_transposes",
+        "Dense asks its initializer for the transposed shape",
+        weight("Dense", "kernel", _of_shape(_transposed)),
+        ("fans.dense.he_normal",),
+    ),
+    Planted(
+        "lstm_kernel_per_gate",
+        "LSTM draws each gate's kernel by itself",
+        weight("LSTMCell", "kernel", _per_gate(4)),
+        (
+            "fans.lstm.glorot_uniform",
+            "fans.lstm_gate.glorot_uniform",
+        ),
+    ),
+    Planted(
+        "recurrent_kernel_per_gate",
+        "LSTM draws each gate's recurrent kernel by itself",
+        weight("LSTMCell", "recurrent_kernel", _per_gate(4)),
+        (
+            "fans.lstm.recurrent_kernel_orthogonal",
+            "fans.lstm.recurrent_gates_orthogonal",
+        ),
+    ),
+    Planted(
+        "gru_kernel_per_gate",
+        "GRU draws each gate's kernel by itself",
+        weight("GRUCell", "kernel", _per_gate(3)),
+        (
+            "fans.gru.glorot_uniform",
+            "fans.gru_gate.glorot_uniform",
+        ),
+    ),
+    Planted(
+        "lora_not_zero",
+        "LoRA's second matrix does not start at zero",
+        method(
+            "layers.core.dense.Dense",
+            "enable_lora",
+            lambda enable: (
+                lambda self, rank, lora_alpha=None, a_initializer="he_uniform", b_initializer="zeros": enable(
+                    self, rank, lora_alpha, a_initializer, "glorot_uniform"
+                )
+            ),
+        ),
+        ("fans.dense.lora_changes_nothing",),
+    ),
+    Planted(
+        "attention_without_axes",
+        "EinsumDense does not tell its initializer the axes of its fans",
+        replaced(
+            "initializers.random_initializers.compute_fans",
+            lambda compute: lambda shape, input_axes=None, output_axes=None: compute(shape),
+        ),
+        (
+            "fans.multi_head_attention.output_kernel.he_normal",
+            "fans.einsum_dense.lecun_uniform",
+        ),
+    ),
+)
+
+
+def activation(name: str, make: Any) -> Any:
+    """Plant another activation wherever it is named or imported."""
+
+    @contextmanager
+    def planted() -> Iterator[None]:
+        activations = source("activations")
+        original = activations.ALL_OBJECTS_DICT[name]
+        other = functools.wraps(original)(make(original))
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(activations.ALL_OBJECTS_DICT, {name: other}))
+            for owner in (activations, source("activations.activations"), import_keras().activations):
+                stack.enter_context(attribute(owner, name, other))
+            yield
+
+    return planted
+
+
+def _plain_dropout() -> AbstractContextManager[None]:
+    alpha = layer_class("AlphaDropout")
+    return attribute(alpha, "call", _dropped)
+
+
+def _dropped(self: Any, inputs: Any, training: bool = False) -> Any:
+    if not training:
+        return inputs
+    return source("backend").random.dropout(inputs, self.rate, noise_shape=self.noise_shape, seed=self.seed_generator)
+
+
+def _ops() -> Any:
+    return import_keras().ops
+
+
+FORWARD = (
+    Planted(
+        "leaky_relu",
+        "ReLU has a slope of .05 below zero",
+        activation("relu", lambda f: lambda x: f(x, negative_slope=0.05)),
+        ("forward.he_uniform.relu_gain",),
+    ),
+    Planted(
+        "relu_of_one",
+        "ReLU is cut at 1",
+        activation("relu", lambda f: lambda x: f(x, max_value=1.0)),
+        ("forward.he_uniform.relu_gain",),
+    ),
+    Planted(
+        "selu_unscaled",
+        "SELU lacks its scale of 1.0507",
+        activation("selu", lambda f: lambda x: f(x) / 1.0507),
+        ("forward.lecun_normal.selu_gain",),
+    ),
+    Planted(
+        "tanh_scaled",
+        "tanh is LeCun's, 1.7159 tanh(2x/3)",
+        activation("tanh", lambda f: lambda x: 1.7159 * f(x * 2.0 / 3.0)),
+        ("forward.glorot_uniform.tanh_small_signal_gain",),
+    ),
+    Planted(
+        "gelu_is_relu",
+        "GELU is ReLU",
+        activation("gelu", lambda f: lambda x, approximate=False: _ops().relu(x)),
+        ("forward.he_normal.gelu_gain",),
+    ),
+    Planted(
+        "sigmoid_centred",
+        "sigmoid is centred",
+        activation("sigmoid", lambda f: lambda x: f(x) - 0.5),
+        ("forward.sigmoid.batch_variance_collapses",),
+    ),
+    Planted(
+        "alpha_dropout_is_dropout", "AlphaDropout is Dropout", _plain_dropout, ("forward.alpha_dropout.selu_moments",)
+    ),
+)
+
+DEFECTS = (*DEFAULTS, *WEIGHTS, *FORWARD)

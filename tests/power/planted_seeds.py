@@ -1,0 +1,293 @@
+"""Defects of seeds and of dtypes: what repeats, what differs, what is returned in which precision."""
+
+from __future__ import annotations
+
+import functools
+import random as python_random
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+from typing import Any
+
+from planting import Planted, call_wrapped, method, replaced, source, together
+
+from initcheck.keras_runtime import import_keras
+
+RANDOM = (
+    "RandomNormal RandomUniform TruncatedNormal VarianceScaling GlorotNormal GlorotUniform HeNormal HeUniform "
+    "LecunNormal LecunUniform Orthogonal"
+)
+BASE = "initializers.random_initializers.RandomInitializer"
+
+
+def seeds(change: Any) -> Any:
+    """Plant a change of the seed that an initializer is made with; what it tells of itself stays as it was."""
+
+    def make(init: Any) -> Any:
+        @functools.wraps(init)
+        def changed(self: Any, seed: Any = None) -> None:
+            init(self, change(seed))
+            self._init_seed = seed
+
+        return changed
+
+    return method(BASE, "__init__", make)
+
+
+def only_integers(change: Any) -> Any:
+    return lambda seed: change(seed) if isinstance(seed, int) else seed
+
+
+def _next_repeated(following: Any) -> Any:
+    """Every second call of a seed generator gives the value of the one before."""
+
+    @functools.wraps(following)
+    def changed(self: Any, ordered: bool = True) -> Any:
+        kept = getattr(self, "_kept", None)
+        if kept is None:
+            self._kept = following(self, ordered)
+            return self._kept
+        self._kept = None
+        return kept
+
+    return changed
+
+
+def _advancing(call: Any) -> Any:
+    """An integer seed counts on with each call."""
+
+    @functools.wraps(call)
+    def changed(self: Any, shape: Any, dtype: Any = None) -> Any:
+        drawn = call(self, shape, dtype=dtype)
+        if isinstance(self.seed, int):
+            self.seed += 1
+        return drawn
+
+    return changed
+
+
+def _shared(get: Any) -> Any:
+    """Layers that name an initializer by a string all get the same instance."""
+    instances: dict[str, Any] = {}
+
+    @functools.wraps(get)
+    def changed(identifier: Any) -> Any:
+        if isinstance(identifier, str):
+            return instances.setdefault(identifier, get(identifier))
+        return get(identifier)
+
+    return changed
+
+
+def _without_python() -> AbstractContextManager[None]:
+    """``set_random_seed`` leaves Python's generator alone, which draws the seeds of unseeded initializers."""
+    silent = SimpleNamespace(seed=lambda seed: None)
+    return replaced("utils.rng_utils.random", lambda _: silent)()
+
+
+def _keeps_global_generator() -> AbstractContextManager[None]:
+    rng_utils = source("utils.rng_utils")
+    silent = SimpleNamespace(
+        set_global_attribute=lambda name, value: (
+            None if value is None else rng_utils_state.set_global_attribute(name, value)
+        )
+    )
+    rng_utils_state = rng_utils.global_state
+    return replaced("utils.rng_utils.global_state", lambda _: silent)()
+
+
+SEEDS = (
+    Planted(
+        "seed_ignored",
+        "an integer seed is ignored",
+        seeds(only_integers(lambda _: None)),
+        ("determinism.he_normal.seed_repeats",),
+    ),
+    Planted(
+        "seed_constant",
+        "every initializer has the seed 1337",
+        seeds(lambda _: 1337),
+        (
+            "determinism.he_normal.seed_sensitivity",
+            "determinism.he_normal.unseeded_instances_differ",
+        ),
+    ),
+    Planted(
+        "seed_zero_is_none",
+        "seed=0 counts as no seed",
+        seeds(lambda seed: seed if isinstance(seed, dict) else seed or None),
+        ("determinism.he_normal.seed_repeats",),
+    ),
+    Planted(
+        "seed_of_eight_bits",
+        "seeds repeat after 256",
+        seeds(only_integers(lambda s: s % 256)),
+        ("determinism.he_normal.seed_sensitivity",),
+    ),
+    Planted(
+        "even_seeds",
+        "the last bit of a seed is lost",
+        seeds(only_integers(lambda s: s & ~1)),
+        ("determinism.he_normal.seed_sensitivity",),
+    ),
+    Planted(
+        "unseeded_are_equal",
+        "initializers without a seed all have the same one",
+        together(
+            replaced("random.seed_generator.make_default_seed", lambda _: lambda: 7),
+            replaced("backend.tensorflow.random.make_default_seed", lambda _: lambda: 7),
+            replaced("initializers.random_initializers.random.make_default_seed", lambda _: lambda: 7),
+        ),
+        (
+            "determinism.he_normal.unseeded_instances_differ",
+            "layer_defaults.dense.independent_weights",
+        ),
+    ),
+    Planted(
+        "unseeded_from_the_system",
+        "initializers without a seed draw it past Python's generator",
+        replaced(
+            "random.seed_generator.make_default_seed",
+            lambda _: lambda: python_random.SystemRandom().randint(1, int(1e9)),
+        ),
+        ("determinism.set_random_seed.build_repeats",),
+    ),
+    Planted(
+        "generator_repeats",
+        "every second call of a seed generator repeats the one before",
+        method("random.seed_generator.SeedGenerator", "next", _next_repeated),
+        ("determinism.he_normal.seed_generator_varies",),
+    ),
+    Planted(
+        "integer_seed_advances",
+        "an initializer with an integer seed gives other values on its second call",
+        call_wrapped(RANDOM, _advancing),
+        (
+            "determinism.he_normal.seed_repeats",
+            "determinism.he_normal.unseeded_repeats",
+        ),
+    ),
+    Planted(
+        "shared_instances",
+        "layers that name their initializer by a string share one instance",
+        replaced("initializers.get", _shared),
+        (
+            "determinism.dense_layers.alias_independent",
+            "layer_defaults.dense.independent_weights",
+        ),
+    ),
+    Planted(
+        "clone_keeps_state",
+        "the clone of an unseeded initializer draws what the original draws",
+        call_wrapped(RANDOM, lambda get_config: lambda self: {**get_config(self), "seed": self.seed}, "get_config"),
+        ("determinism.he_normal.clone",),
+    ),
+    Planted(
+        "clone_is_the_original",
+        "clone returns the initializer itself",
+        method("initializers.initializer.Initializer", "clone", lambda _: lambda self: self),
+        ("determinism.he_normal.clone",),
+    ),
+    Planted(
+        "python_not_seeded",
+        "set_random_seed does not seed Python's generator",
+        _without_python,
+        ("determinism.set_random_seed.build_repeats",),
+    ),
+    Planted(
+        "global_generator_kept",
+        "set_random_seed does not start the global seed generator again",
+        _keeps_global_generator,
+        ("determinism.set_random_seed.build_repeats",),
+    ),
+)
+
+
+def _in_dtype(choose: Any) -> Any:
+    """Draw in one dtype, return in another."""
+
+    def wrap(call: Any) -> Any:
+        @functools.wraps(call)
+        def changed(self: Any, shape: Any, dtype: Any = None) -> Any:
+            keras = import_keras()
+            wanted = keras.backend.standardize_dtype(dtype) if dtype is not None else keras.config.floatx()
+            drawn_in, returned_in = choose(str(wanted))
+            return keras.ops.cast(call(self, shape, dtype=drawn_in), returned_in)
+
+        return changed
+
+    return wrap
+
+
+DTYPES = (
+    Planted(
+        "float64_from_float32",
+        "float64 values were computed in float32",
+        call_wrapped(RANDOM, _in_dtype(lambda wanted: ("float32" if wanted == "float64" else wanted, wanted))),
+        (
+            "dtype.he_normal.resolution",
+            "dtype.glorot_uniform.resolution",
+        ),
+    ),
+    Planted(
+        "dtype_ignored",
+        "values are float32 whatever dtype is asked for",
+        call_wrapped(f"{RANDOM} Zeros Ones Constant Identity", _in_dtype(lambda _: ("float32", "float32"))),
+        (
+            "dtype.he_normal.returned",
+            "dtype.zeros.returned",
+        ),
+    ),
+    Planted(
+        "floatx_ignored",
+        "without a dtype values are float32 whatever keras.config.floatx says",
+        call_wrapped(
+            RANDOM,
+            lambda call: lambda self, shape, dtype=None: call(self, shape, dtype=dtype or "float32"),
+        ),
+        ("dtype.he_normal.returned",),
+    ),
+    Planted(
+        "half_precision_scaled",
+        "float16 values of HeNormal have a variance that is off by +5%",
+        call_wrapped(
+            "HeNormal",
+            lambda call: (
+                lambda self, shape, dtype=None: (
+                    call(self, shape, dtype=dtype) * (1.05**0.5 if dtype == "float16" else 1.0)
+                )
+            ),
+        ),
+        ("dtype.he_normal.float16_calibrated",),
+    ),
+    Planted(
+        "float64_scaled",
+        "float64 values of GlorotUniform have a variance that is off by -5%",
+        call_wrapped(
+            "GlorotUniform",
+            lambda call: (
+                lambda self, shape, dtype=None: (
+                    call(self, shape, dtype=dtype) * (0.95**0.5 if dtype == "float64" else 1.0)
+                )
+            ),
+        ),
+        ("dtype.glorot_uniform.float64_calibrated",),
+    ),
+    Planted(
+        "orthogonal_in_half_precision",
+        "Orthogonal computes in float16 and returns float32",
+        call_wrapped(
+            "Orthogonal",
+            lambda call: (
+                lambda self, shape, dtype=None: import_keras().ops.cast(
+                    import_keras().ops.cast(call(self, shape, dtype=dtype), "float16"), dtype or "float32"
+                )
+            ),
+        ),
+        (
+            "distribution.orthogonal.orthonormal",
+            "dtype.orthogonal.resolution",
+        ),
+    ),
+)
+
+DEFECTS = (*SEEDS, *DTYPES)

@@ -1,0 +1,549 @@
+"""Defects of fans, of arguments, of names and of configurations; and of initializers that leave nothing to chance."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from planting import (
+    Change,
+    Planted,
+    attribute,
+    call_wrapped,
+    class_default,
+    entry,
+    initializer_class,
+    method,
+    replaced,
+    source,
+    values,
+)
+
+from initcheck.keras_runtime import import_keras
+
+FANS = "initializers.random_initializers.compute_fans"
+SCALING = "initializers.random_initializers.VarianceScaling"
+
+
+def fans(change: Any) -> Any:
+    """Plant other fans: ``change`` gets the shape and the right fans, and gives others."""
+
+    def make(compute_fans: Any) -> Any:
+        @functools.wraps(compute_fans)
+        def changed(shape: Any, input_axes: Any = None, output_axes: Any = None) -> Any:
+            found = compute_fans(shape, input_axes=input_axes, output_axes=output_axes)
+            if input_axes is not None and output_axes is not None:
+                return found
+            return change(tuple(shape), *found)
+
+        return changed
+
+    return replaced(FANS, make)
+
+
+def _swapped_at(rank: int) -> Any:
+    return lambda shape, fan_in, fan_out: (fan_out, fan_in) if len(shape) == rank else (fan_in, fan_out)
+
+
+def _without_field(shape: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[int, int]:
+    return (shape[-2], shape[-1]) if len(shape) > 2 else (fan_in, fan_out)
+
+
+def _field_of_two(shape: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[int, int]:
+    """Only the last two spatial axes count."""
+    field = math.prod(shape[-4:-2]) if len(shape) > 2 else 1
+    return (shape[-2] * field, shape[-1] * field) if len(shape) > 2 else (fan_in, fan_out)
+
+
+FAN_DEFECTS = (
+    Planted(
+        "fans_swapped",
+        "fan_in and fan_out are swapped",
+        fans(lambda _, i, o: (o, i)),
+        (
+            "fans.computation.rank_2",
+            "fans.computation.rank_4",
+            "distribution.he_normal.variance",
+            "fans.dense.he_normal",
+        ),
+    ),
+    Planted(
+        "fans_without_field",
+        "a kernel's receptive field does not count",
+        fans(_without_field),
+        (
+            "fans.computation.rank_4",
+            "fans.conv2d.he_normal",
+        ),
+    ),
+    Planted(
+        "fans_of_rank_3",
+        "fans of rank 3 are swapped (Conv1D)",
+        fans(_swapped_at(3)),
+        (
+            "fans.computation.rank_3",
+            "fans.conv1d.lecun_normal",
+        ),
+    ),
+    Planted(
+        "fans_of_rank_4",
+        "fans of rank 4 are swapped (Conv2D)",
+        fans(_swapped_at(4)),
+        (
+            "fans.computation.rank_4",
+            "fans.conv2d.lecun_uniform",
+        ),
+    ),
+    Planted(
+        "fans_of_rank_5",
+        "only two spatial axes count (Conv3D)",
+        fans(_field_of_two),
+        (
+            "fans.computation.rank_5",
+            "fans.conv3d.he_uniform",
+        ),
+    ),
+    Planted(
+        "fans_of_rank_1",
+        "fans of rank 1 are 1",
+        fans(lambda shape, i, o: (1, 1) if len(shape) == 1 else (i, o)),
+        ("fans.computation.rank_1",),
+    ),
+    Planted(
+        "fans_off_by_one",
+        "fan_in counts a bias: one too many",
+        fans(lambda _, i, o: (i + 1, o)),
+        ("fans.computation.rank_2",),
+    ),
+    Planted(
+        "fan_axes_ignored",
+        "input_axes and output_axes are ignored",
+        replaced(FANS, lambda compute: lambda shape, input_axes=None, output_axes=None: compute(shape)),
+        (
+            "fans.computation.axes",
+            "fans.multi_head_attention.query_kernel.glorot_uniform",
+        ),
+    ),
+    Planted(
+        "depthwise_fans_right",
+        "a repair: a depthwise kernel's fan is its receptive field",
+        fans(lambda shape, i, o: (i // shape[-2], o) if len(shape) == 4 and shape[-1] == 1 else (i, o)),
+        (
+            "fans.depthwise_conv2d.he_normal",
+            "fans.depthwise_conv2d.he_normal_as_counted",
+        ),
+    ),
+)
+
+
+def _call_with(**changed: Any) -> Any:
+    """Call VarianceScaling as if some of its attributes were others."""
+
+    def make(call: Any) -> Any:
+        @functools.wraps(call)
+        def wrapped(self: Any, shape: Any, dtype: Any = None) -> Any:
+            before = {name: getattr(self, name) for name in changed}
+            for name, value in changed.items():
+                setattr(self, name, value(before[name]) if callable(value) else value)
+            try:
+                return call(self, shape, dtype=dtype)
+            finally:
+                for name, value in before.items():
+                    setattr(self, name, value)
+
+        return wrapped
+
+    return method(SCALING, "__call__", make)
+
+
+def _average(function: Any) -> Any:
+    """Let fan_avg be another mean of the two fans."""
+
+    def make(call: Any) -> Any:
+        @functools.wraps(call)
+        def wrapped(self: Any, shape: Any, dtype: Any = None) -> Any:
+            drawn = call(self, shape, dtype=dtype)
+            if self.mode != "fan_avg" or len(shape) < 2:
+                return drawn
+            fan_in, fan_out = initializer_fans(shape, self)
+            return drawn * ((fan_in + fan_out) / 2.0 / function(fan_in, fan_out)) ** 0.5
+
+        return wrapped
+
+    return method(SCALING, "__call__", make)
+
+
+def initializer_fans(shape: Any, initializer: Any) -> tuple[int, int]:
+    found: tuple[int, int] = source(FANS)(shape, initializer.input_axes, initializer.output_axes)
+    return found
+
+
+ARGUMENTS = (
+    Planted(
+        "mode_ignored",
+        "VarianceScaling always scales by fan_in",
+        _call_with(mode="fan_in"),
+        (
+            "distribution.variance_scaling_fan_out_uniform.variance",
+            "distribution.glorot_uniform.variance",
+        ),
+    ),
+    Planted(
+        "scale_ignored",
+        "VarianceScaling ignores its scale",
+        _call_with(scale=1.0),
+        ("distribution.he_normal.variance",),
+    ),
+    Planted(
+        "scale_squared",
+        "VarianceScaling squares its scale",
+        _call_with(scale=lambda s: s * s),
+        ("distribution.he_normal.variance",),
+    ),
+    Planted(
+        "distribution_ignored",
+        "VarianceScaling always truncates",
+        _call_with(distribution="truncated_normal"),
+        (
+            "distribution.variance_scaling_fan_in_uniform.distribution",
+            "distribution.he_uniform.distribution",
+        ),
+    ),
+    Planted(
+        "untruncated_is_truncated",
+        "untruncated_normal is truncated",
+        _call_with(distribution=lambda d: "truncated_normal" if d == "untruncated_normal" else d),
+        (
+            "distribution.variance_scaling_fan_in_untruncated_normal.distribution",
+            "distribution.variance_scaling_fan_in_untruncated_normal.support",
+        ),
+    ),
+    Planted(
+        "fan_avg_is_sum",
+        "fan_avg is the sum of the fans",
+        _average(lambda i, o: i + o),
+        ("distribution.glorot_uniform.variance",),
+    ),
+    Planted(
+        "fan_avg_is_geometric",
+        "fan_avg is the root of their product",
+        _average(lambda i, o: (i * o) ** 0.5),
+        (
+            "distribution.glorot_uniform.variance",
+            "distribution.glorot_normal.variance",
+        ),
+    ),
+    Planted(
+        "stddev_ignored",
+        "RandomNormal ignores its standard deviation",
+        call_wrapped(
+            "RandomNormal", lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) * (0.05 / self.stddev)
+        ),
+        ("distribution.random_normal_with_arguments.variance",),
+    ),
+    Planted(
+        "mean_ignored",
+        "RandomNormal ignores its mean",
+        call_wrapped("RandomNormal", lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) - self.mean),
+        ("distribution.random_normal_with_arguments.mean",),
+    ),
+    Planted(
+        "minval_ignored",
+        "RandomUniform is symmetric about zero whatever its minval",
+        call_wrapped(
+            "RandomUniform",
+            lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) - (self.minval + self.maxval) / 2.0,
+        ),
+        ("distribution.random_uniform_with_arguments.mean",),
+    ),
+    Planted(
+        "default_stddev",
+        "RandomNormal's default is .01",
+        class_default("RandomNormal", stddev=0.01),
+        (
+            "determinism.random_normal.defaults",
+            "distribution.random_normal.variance",
+        ),
+    ),
+    Planted(
+        "default_stddev_truncated",
+        "TruncatedNormal's is .02",
+        class_default("TruncatedNormal", stddev=0.02),
+        (
+            "determinism.truncated_normal.defaults",
+            "distribution.truncated_normal.variance",
+        ),
+    ),
+    Planted(
+        "default_minval",
+        "RandomUniform's default is U(0, .05)",
+        class_default("RandomUniform", minval=0.0),
+        (
+            "determinism.random_uniform.defaults",
+            "distribution.random_uniform.mean",
+        ),
+    ),
+    Planted(
+        "default_mode",
+        "VarianceScaling's is fan_avg",
+        class_default("VarianceScaling", mode="fan_avg"),
+        (
+            "determinism.variance_scaling.defaults",
+            "distribution.variance_scaling.variance",
+        ),
+    ),
+    Planted(
+        "default_gain",
+        "Orthogonal's default gain is sqrt(2)",
+        class_default("Orthogonal", gain=2.0**0.5),
+        (
+            "determinism.orthogonal.defaults",
+            "distribution.orthogonal.orthonormal",
+        ),
+    ),
+    Planted(
+        "default_value",
+        "Constant's default is .1",
+        class_default("Constant", value=0.1),
+        (
+            "determinism.constant.defaults",
+            "distribution.constant.values",
+        ),
+    ),
+)
+
+
+def without(class_name: str, *arguments: str) -> Any:
+    """Leave arguments out of the configuration."""
+
+    def wrap(get_config: Any) -> Any:
+        return lambda self: {key: value for key, value in get_config(self).items() if key not in arguments}
+
+    return call_wrapped(class_name, wrap, "get_config")
+
+
+def _from_config_without(class_name: str, argument: str) -> Any:
+    def planted() -> Any:
+        def from_config(cls: Any, config: Any) -> Any:
+            return cls(**{key: value for key, value in config.items() if key != argument})
+
+        return attribute(initializer_class(class_name), "from_config", classmethod(from_config))
+
+    return planted
+
+
+CONFIGURATIONS = (
+    Planted(
+        "config_without_seed",
+        "GlorotUniform's configuration lacks the seed",
+        without("GlorotUniform", "seed"),
+        ("determinism.glorot_uniform.config_round_trip",),
+    ),
+    Planted(
+        "config_without_scale",
+        "VarianceScaling's lacks the scale",
+        without("VarianceScaling", "scale"),
+        ("determinism.variance_scaling_fan_in_uniform.config_round_trip",),
+    ),
+    Planted(
+        "config_without_mode",
+        "VarianceScaling's lacks the mode",
+        without("VarianceScaling", "mode"),
+        ("determinism.variance_scaling_fan_out_uniform.config_round_trip",),
+    ),
+    Planted(
+        "config_without_gain",
+        "Orthogonal's lacks the gain",
+        without("Orthogonal", "gain"),
+        ("determinism.orthogonal.config_round_trip",),
+    ),
+    Planted(
+        "config_without_stddev",
+        "RandomNormal's lacks stddev",
+        without("RandomNormal", "stddev"),
+        ("determinism.random_normal.config_round_trip",),
+    ),
+    Planted(
+        "config_without_axes",
+        "HeNormal's lacks the axes",
+        without("HeNormal", "input_axes", "output_axes"),
+        ("determinism.he_normal.config_round_trip",),
+    ),
+    Planted(
+        "from_config_without_minval",
+        "RandomUniform ignores minval",
+        _from_config_without("RandomUniform", "minval"),
+        ("determinism.random_uniform.config_round_trip",),
+    ),
+    Planted(
+        "from_config_without_seed",
+        "HeNormal.from_config ignores seed",
+        _from_config_without("HeNormal", "seed"),
+        ("determinism.he_normal.config_round_trip",),
+    ),
+)
+
+
+def _named(**classes: str) -> Any:
+    return lambda: entry(
+        "initializers.ALL_OBJECTS_DICT", **{name: initializer_class(other) for name, other in classes.items()}
+    )()
+
+
+def _exported(name: str, other: str) -> Any:
+    return lambda: attribute(import_keras().initializers, name, initializer_class(other))
+
+
+NAMES = (
+    Planted(
+        "name_he_normal",
+        "the name 'he_normal' gives HeUniform",
+        _named(he_normal="HeUniform"),
+        ("determinism.he_normal.aliases",),
+    ),
+    Planted(
+        "name_lecun_normal",
+        "the name 'lecun_normal' gives GlorotNormal",
+        _named(lecun_normal="GlorotNormal"),
+        ("determinism.lecun_normal.aliases",),
+    ),
+    Planted(
+        "name_uniform",
+        "the name 'uniform' gives GlorotUniform",
+        _named(uniform="GlorotUniform"),
+        ("determinism.random_uniform.aliases",),
+    ),
+    Planted("name_zeros", "the name 'zeros' gives Ones", _named(zeros="Ones"), ("determinism.zeros.aliases",)),
+    Planted(
+        "exported_he_uniform",
+        "keras.initializers.he_uniform is HeNormal",
+        _exported("he_uniform", "HeNormal"),
+        ("determinism.he_uniform.aliases",),
+    ),
+)
+
+ORTHOGONAL = "initializers.random_initializers.Orthogonal"
+
+
+def _unsigned() -> Any:
+    """Take Q as the decomposition gives it: the signs of R's diagonal are not made up for."""
+    ops = source("ops")
+    shim = mock.Mock(wraps=ops)
+    shim.sign = ops.ones_like
+    return replaced("initializers.random_initializers.ops", lambda _: shim)()
+
+
+def _wide_only_columns(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    rows, columns = math.prod(w.shape[:-1]), w.shape[-1]
+    if rows >= columns:
+        return w
+    return (random.standard_normal((rows, columns)) / math.sqrt(columns)).reshape(w.shape)
+
+
+def _flat(change: Any) -> Change:
+    return lambda w, random: change(w.reshape(-1, w.shape[-1]), random).reshape(w.shape)
+
+
+def _one_column_repeated(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    changed = w.copy()
+    changed[:, -1] = changed[:, 0]
+    return changed
+
+
+FIXED = (
+    Planted(
+        "unsigned_qr", "Orthogonal does not make up for the signs of R", _unsigned, ("distribution.orthogonal.haar",)
+    ),
+    Planted(
+        "orthogonal_scaled",
+        "Orthogonal is off by one part in a thousand",
+        values("Orthogonal", lambda w, _: w * 1.001),
+        ("distribution.orthogonal.orthonormal",),
+    ),
+    Planted(
+        "orthogonal_gain_ignored",
+        "Orthogonal ignores its gain",
+        call_wrapped("Orthogonal", lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) / self.gain),
+        ("distribution.orthogonal_with_gain.orthonormal",),
+    ),
+    Planted(
+        "orthogonal_not_wide",
+        "Orthogonal gives wide matrices independent entries of the right variance",
+        values("Orthogonal", _wide_only_columns),
+        ("distribution.orthogonal.orthonormal",),
+    ),
+    Planted(
+        "orthogonal_column_repeated",
+        "Orthogonal's last column is its first",
+        values("Orthogonal", _flat(_one_column_repeated)),
+        ("distribution.orthogonal.orthonormal",),
+    ),
+    Planted(
+        "orthogonal_is_signed_identity",
+        "Orthogonal permutes and flips the axes only",
+        values(
+            "Orthogonal",
+            _flat(
+                lambda w, random: np.eye(*w.shape)[random.permutation(len(w))] * random.choice([-1.0, 1.0], w.shape[1])
+            ),
+        ),
+        ("distribution.orthogonal.haar",),
+    ),
+    Planted(
+        "identity_gain_ignored",
+        "Identity ignores its gain",
+        call_wrapped("Identity", lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) / self.gain),
+        ("distribution.identity_with_gain.values",),
+    ),
+    Planted(
+        "identity_offset",
+        "Identity's diagonal is one place to the right",
+        values("Identity", lambda w, _: np.roll(w, 1, axis=1)),
+        ("distribution.identity.values",),
+    ),
+    Planted(
+        "zeros_not_zero", "Zeros returns 1e-8", values("Zeros", lambda w, _: w + 1e-8), ("distribution.zeros.values",)
+    ),
+    Planted("ones_not_one", "Ones returns .999", values("Ones", lambda w, _: w * 0.999), ("distribution.ones.values",)),
+    Planted(
+        "constant_ignored",
+        "Constant returns 0 whatever its value",
+        values("Constant", lambda w, _: w * 0.0),
+        ("distribution.constant_with_value.values",),
+    ),
+    Planted(
+        "stft_window",
+        "STFT windows with Hamming's function where Hann's is asked for",
+        class_default("STFT", window="hamming"),
+        (
+            "determinism.stft.defaults",
+            "distribution.stft.values",
+        ),
+    ),
+    Planted(
+        "stft_imaginary_sign",
+        "STFT's imaginary side has the other sign",
+        call_wrapped(
+            "STFT",
+            lambda call: (
+                lambda self, shape, dtype=None: call(self, shape, dtype) * (-1.0 if self.side == "imag" else 1.0)
+            ),
+        ),
+        ("distribution.stft_imaginary_spectrum.values",),
+    ),
+    Planted(
+        "constant_takes_scalars_only",
+        "a repair: Constant refuses arrays",
+        method(
+            "initializers.constant_initializers.Constant",
+            "__init__",
+            lambda init: lambda self, value=0.0: init(self, float(value)),
+        ),
+        ("distribution.constant.scalars_only",),
+    ),
+)
+
+DEFECTS = (*FAN_DEFECTS, *ARGUMENTS, *CONFIGURATIONS, *NAMES, *FIXED)

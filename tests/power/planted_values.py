@@ -1,0 +1,390 @@
+"""Defects of the values that initializers draw: their spread, their distribution, their dependence on each other."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from planting import Change, Planted, attribute, replaced, rewritten, source, values
+from scipy import stats
+
+from initcheck.keras_runtime import import_keras
+
+CUT = 2.0
+TRUNCATED_SD = 0.87962566103423978
+"""Standard deviation of a normal that is cut at two of its own: what VarianceScaling divides by."""
+
+
+def slug(class_name: str) -> str:
+    """Spell a class's name as the claims' ids do."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in class_name).lstrip("_")
+
+
+def scaled(factor: float) -> Change:
+    return lambda w, _: w * factor
+
+
+def transformed(law: Any) -> Change:
+    """Give truncated normals another law of the same variance, by the probabilities of their values."""
+
+    def change(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        sd = w.std()
+        probability = stats.truncnorm.cdf(w / sd * TRUNCATED_SD, -CUT, CUT)
+        drawn = law.ppf(np.clip(probability, 1e-12, 1.0 - 1e-12))
+        return sd * (drawn / law.std())
+
+    return change
+
+
+def redrawn(standard: Any) -> Change:
+    """Draw from another law with mean 0 and the variance of what was drawn."""
+    return lambda w, random: w.std() * standard(random, w.shape)
+
+
+def clipped(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    drawn = np.clip(random.standard_normal(w.shape), -CUT, CUT)
+    return w.std() * drawn / math.sqrt(0.7737413035499233)  # the variance of a normal that is clipped at 2
+
+
+def half_zeroed(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return w * (random.random(w.shape) < 0.5) * math.sqrt(2.0)
+
+
+def matrix(change: Change) -> Change:
+    """Apply a change to the weights as a matrix: all axes but the last together, and the last."""
+
+    def changed(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return change(w.reshape(-1, w.shape[-1]), random).reshape(w.shape) if w.ndim > 1 else w
+
+    return changed
+
+
+def tiled(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    rows, columns = (math.ceil(extent / 2) for extent in w.shape)
+    return np.tile(w[:rows, :columns], (2, 2))[: w.shape[0], : w.shape[1]]
+
+
+def antithetic(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    half = w.shape[0] // 2
+    return np.concatenate([w[: w.shape[0] - half], -w[:half]])
+
+
+def permuted_rows(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return np.stack([random.permutation(w[0]) for _ in range(len(w))])
+
+
+def autoregressive(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    flat = w.ravel().copy()
+    flat[1:] = 0.05 * flat[:-1] + math.sqrt(1.0 - 0.05**2) * flat[1:]
+    return flat.reshape(w.shape)
+
+
+def uneven_columns(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    """Every second unit with a variance of 1.1, the others with .9: the same on average."""
+    return w * np.where(np.arange(w.shape[-1]) % 2, math.sqrt(1.1), math.sqrt(0.9))
+
+
+def shared_part(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    """A correlation of .3 between any two draws of one shape: a part that no seed changes."""
+    fixed = np.random.default_rng(1).standard_normal(w.shape)
+    return math.sqrt(0.7) * w + math.sqrt(0.3) * w.std() * fixed
+
+
+def rounded(dtype: str) -> Change:
+    def change(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        ops = import_keras().ops
+        return np.asarray(ops.cast(ops.cast(ops.convert_to_tensor(w), dtype), "float64"))
+
+    return change
+
+
+def one_in_thousand(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """One entry in a thousand at four standard deviations."""
+    return np.where(random.random(w.shape) < 1e-3, 4.0 * w.std(), w)
+
+
+def _variance(class_name: str, factor: float, spared: str) -> Planted:
+    return Planted(
+        f"variance_of_{slug(class_name)}",
+        f"{class_name}'s variance is off by {factor - 1.0:+.0%}",
+        values(class_name, scaled(math.sqrt(factor))),
+        (f"distribution.{slug(class_name)}.variance",),
+        (f"distribution.{spared}.variance",),
+    )
+
+
+VARIANCES = (
+    _variance("RandomNormal", 1.05, "truncated_normal"),
+    _variance("TruncatedNormal", 0.95, "random_normal"),
+    _variance("RandomUniform", 1.05, "random_normal"),
+    _variance("GlorotNormal", 0.95, "glorot_uniform"),
+    _variance("GlorotUniform", 1.05, "glorot_normal"),
+    _variance("HeNormal", 0.95, "he_uniform"),
+    _variance("HeUniform", 0.95, "he_normal"),
+    _variance("LecunNormal", 1.05, "lecun_uniform"),
+    _variance("LecunUniform", 0.95, "lecun_normal"),
+)
+
+SCALED_TRUNCATED = "VarianceScaling GlorotNormal HeNormal LecunNormal"
+SCALED_UNIFORM = "GlorotUniform HeUniform LecunUniform"
+
+
+def _of_distribution(distribution: str, change: Change) -> Any:
+    """Plant a change of all that VarianceScaling draws from one distribution."""
+
+    def make(call: Any) -> Any:
+        @functools.wraps(call)
+        def changed(self: Any, shape: Any, dtype: Any = None) -> Any:
+            drawn = call(self, shape, dtype=dtype)
+            return rewritten(drawn, change) if self.distribution == distribution else drawn
+
+        return changed
+
+    return replaced("initializers.random_initializers.VarianceScaling.__call__", make)
+
+
+SPREADS = (
+    Planted(
+        "no_truncation_correction",
+        "the variance that truncation takes away is not made up for",
+        _of_distribution("truncated_normal", scaled(TRUNCATED_SD)),
+        (
+            "distribution.glorot_normal.variance",
+            "distribution.he_normal.variance",
+            "distribution.lecun_normal.variance",
+        ),
+        ("distribution.he_uniform.variance",),
+    ),
+    Planted(
+        "double_truncation_correction",
+        "the variance that truncation takes away is made up for twice",
+        _of_distribution("truncated_normal", scaled(1.0 / TRUNCATED_SD)),
+        ("distribution.he_normal.variance",),
+        ("distribution.he_uniform.variance",),
+    ),
+    Planted(
+        "uniform_limit_without_root_three",
+        "a scaled uniform's limit is its standard deviation",
+        _of_distribution("uniform", scaled(1.0 / math.sqrt(3.0))),
+        ("distribution.he_uniform.variance",),
+        ("distribution.he_normal.variance",),
+    ),
+    Planted(
+        "he_normal_scale_one",
+        "HeNormal has the variance 1/fan_in",
+        values("HeNormal", scaled(math.sqrt(0.5))),
+        ("distribution.he_normal.variance",),
+        ("distribution.he_uniform.variance",),
+    ),
+    Planted(
+        "glorot_uniform_scale_two",
+        "GlorotUniform has a gain of sqrt(2)",
+        values("GlorotUniform", scaled(math.sqrt(2.0))),
+        ("distribution.glorot_uniform.variance",),
+        ("distribution.glorot_normal.variance",),
+    ),
+    Planted(
+        "mean_of_random_normal",
+        "RandomNormal's mean is off by .05 standard deviations",
+        values("RandomNormal", lambda w, _: w + 0.05 * w.std()),
+        ("distribution.random_normal.mean",),
+        ("distribution.truncated_normal.mean",),
+    ),
+    Planted(
+        "mean_of_he_uniform",
+        "HeUniform's mean is off by -.05 standard deviations",
+        values("HeUniform", lambda w, _: w - 0.05 * w.std()),
+        ("distribution.he_uniform.mean",),
+        ("distribution.he_normal.mean",),
+    ),
+)
+
+SHAPES = (
+    Planted(
+        "truncated_at_2_2",
+        "HeNormal is cut at 2.2 standard deviations of its normal, with the right variance",
+        values("HeNormal", transformed(stats.truncnorm(-2.2, 2.2))),
+        ("distribution.he_normal.support",),
+    ),
+    Planted(
+        "not_truncated",
+        "GlorotNormal is not truncated, with the right variance",
+        values("GlorotNormal", transformed(stats.norm())),
+        ("distribution.glorot_normal.support",),
+    ),
+    Planted(
+        "clipped",
+        "LecunNormal's tails are clipped and not drawn again, with the right variance",
+        values("LecunNormal", clipped),
+        ("distribution.lecun_normal.distribution",),
+    ),
+    Planted(
+        "laplace",
+        "RandomNormal draws from Laplace's distribution of the same variance",
+        values("RandomNormal", redrawn(lambda random, shape: random.laplace(size=shape) / math.sqrt(2.0))),
+        ("distribution.random_normal.distribution",),
+        ("distribution.random_normal.mean",),
+    ),
+    Planted(
+        "student",
+        "RandomNormal draws from Student's distribution with 5 degrees of freedom and the same variance",
+        values("RandomNormal", redrawn(lambda random, shape: random.standard_t(5, shape) * math.sqrt(0.6))),
+        ("distribution.random_normal.distribution",),
+        ("distribution.random_normal.mean",),
+    ),
+    Planted(
+        "uniform_for_normal",
+        "HeNormal draws from the uniform distribution of the same variance",
+        values("HeNormal", transformed(stats.uniform(-1.0, 2.0))),
+        ("distribution.he_normal.distribution",),
+        ("distribution.he_normal.mean",),
+    ),
+    Planted(
+        "normal_for_uniform",
+        "GlorotUniform draws from the normal distribution of the same variance",
+        values("GlorotUniform", redrawn(lambda random, shape: random.standard_normal(shape))),
+        ("distribution.glorot_uniform.distribution",),
+        ("distribution.glorot_uniform.mean",),
+    ),
+    Planted(
+        "two_points",
+        "LecunUniform returns plus or minus its standard deviation",
+        values("LecunUniform", lambda w, _: np.where(w < 0.0, -1.0, 1.0) * w.std()),
+        ("distribution.lecun_uniform.distribution",),
+        ("distribution.lecun_uniform.mean",),
+    ),
+    Planted(
+        "half_zeroed",
+        "half of HeNormal's weights are zero, with the variance kept",
+        values("HeNormal", half_zeroed),
+        ("distribution.he_normal.distribution",),
+        ("distribution.he_normal.mean",),
+    ),
+    Planted(
+        "absolute",
+        "LecunNormal's weights have lost their signs",
+        values("LecunNormal", lambda w, _: np.abs(w)),
+        (
+            "distribution.lecun_normal.mean",
+            "distribution.lecun_normal.sign_balance",
+        ),
+        ("distribution.lecun_normal.variance",),
+    ),
+    Planted(
+        "outliers",
+        "one weight of RandomUniform in a thousand is far outside",
+        values("RandomUniform", one_in_thousand),
+        ("distribution.random_uniform.support",),
+    ),
+    Planted(
+        "through_float16",
+        "HeUniform's values went through float16",
+        values("HeUniform", rounded("float16")),
+        ("dtype.he_uniform.resolution",),
+    ),
+    Planted(
+        "through_bfloat16",
+        "RandomNormal's values went through bfloat16",
+        values("RandomNormal", rounded("bfloat16")),
+        ("dtype.random_normal.resolution",),
+    ),
+)
+
+DEPENDENCE = (
+    Planted(
+        "equal_rows",
+        "all rows of GlorotUniform's kernels are equal",
+        values("GlorotUniform", matrix(lambda w, _: np.broadcast_to(w[:1], w.shape).copy())),
+        ("distribution.glorot_uniform.independence_within_columns",),
+    ),
+    Planted(
+        "equal_columns",
+        "all units get the same weights from HeNormal",
+        values("HeNormal", matrix(lambda w, _: np.broadcast_to(w[:, :1], w.shape).copy())),
+        ("distribution.he_normal.independence_within_rows",),
+    ),
+    Planted(
+        "tiled",
+        "HeUniform's kernels are four copies of one block",
+        values("HeUniform", matrix(tiled)),
+        (
+            "distribution.he_uniform.independence_within_rows",
+            "distribution.he_uniform.independence_within_columns",
+        ),
+    ),
+    Planted(
+        "antithetic",
+        "the second half of LecunNormal's rows is the first with its signs reversed",
+        values("LecunNormal", matrix(antithetic)),
+        ("distribution.lecun_normal.independence_within_columns",),
+    ),
+    Planted(
+        "permuted_rows",
+        "the rows of RandomNormal's kernels are the first one in other orders",
+        values("RandomNormal", matrix(permuted_rows)),
+        ("distribution.random_normal.independence_within_columns",),
+    ),
+    Planted(
+        "autoregressive",
+        "neighbours in TruncatedNormal's kernels have a correlation of .05",
+        values("TruncatedNormal", matrix(autoregressive)),
+        ("distribution.truncated_normal.independence_of_neighbours",),
+    ),
+    Planted(
+        "sorted_columns",
+        "each unit's weights from LecunUniform come in order",
+        values("LecunUniform", matrix(lambda w, _: np.sort(w, axis=0))),
+        ("distribution.lecun_uniform.independence_within_columns",),
+    ),
+    Planted(
+        "uneven_columns",
+        "GlorotNormal's units differ in variance, .9 and 1.1, with the right variance on average",
+        values("GlorotNormal", matrix(uneven_columns)),
+        ("distribution.glorot_normal.support",),
+    ),
+    Planted(
+        "fixed_part",
+        "a third of GlorotNormal's variance is the same whatever the seed",
+        values("GlorotNormal", shared_part),
+        ("distribution.glorot_normal.independence_across_layers",),
+    ),
+)
+
+
+def _random_function(name: str, make: Any) -> Any:
+    return lambda: attribute(source("random"), name, make(getattr(source("random"), name)))
+
+
+def _without_largest(uniform: Any) -> Any:
+    """Give a uniform that never returns its upper bound, as it is documented."""
+
+    @functools.wraps(uniform)
+    def changed(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
+        import tensorflow as tf
+
+        drawn = uniform(shape, minval=minval, maxval=maxval, dtype=dtype, seed=seed)
+        if drawn.dtype != tf.float32:
+            return drawn
+        return tf.minimum(drawn, np.nextafter(np.float32(maxval), np.float32(minval)))
+
+    return changed
+
+
+REPAIRS = (
+    Planted(
+        "truncated_normal_as_documented",
+        "a repair: TruncatedNormal's values have the standard deviation that it is given",
+        values("TruncatedNormal", scaled(1.0 / TRUNCATED_SD)),
+        ("distribution.truncated_normal.stddev_1_is_the_standard_deviation",),
+    ),
+    Planted(
+        "random_uniform_as_documented",
+        "a repair: RandomUniform never returns maxval",
+        _random_function("uniform", _without_largest),
+        ("distribution.random_uniform.excludes_maxval",),
+    ),
+)
+
+DEFECTS = (*VARIANCES, *SPREADS, *SHAPES, *DEPENDENCE, *REPAIRS)

@@ -1,0 +1,80 @@
+"""Claims, picked by patterns and judged with or without a defect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from planting import Planted
+
+from initcheck.claims.base import Claim, Outcome
+from initcheck.claims.catalogue import catalogue
+from initcheck.claims.laboratory import Laboratory
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim with and without a defect.
+
+    Attributes:
+        claim: the claim.
+        before: its outcome in the Keras that is installed.
+        after: its outcome with the defect.
+    """
+
+    claim: Claim
+    before: Outcome
+    after: Outcome
+
+    @property
+    def caught(self) -> bool:
+        """Whether the defect, and nothing else, turned the claim red."""
+        return self.before.green and not self.after.green
+
+
+def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
+    """List the claims whose ids match one of the patterns, in the catalogue's order."""
+    wanted = tuple(patterns)
+    return [
+        claim
+        for claim in catalogue()
+        if (slow or not claim.slow) and any(fnmatchcase(claim.id, pattern) for pattern in wanted)
+    ]
+
+
+class Baseline:
+    """The outcomes without a defect, each found once."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._outcomes: dict[str, Outcome] = {}
+
+    def outcome(self, claim: Claim) -> Outcome:
+        if claim.id not in self._outcomes:
+            # A laboratory remembers all that it draws, and some claims draw a lot; outcomes are what is kept.
+            self.find([claim])
+        return self._outcomes[claim.id]
+
+    def find(self, claims: Iterable[Claim]) -> None:
+        """Judge together those that are not known yet: they share what they draw."""
+        laboratory = Laboratory(self.seed)
+        for claim in claims:
+            if claim.id not in self._outcomes:
+                self._outcomes[claim.id] = laboratory.judge(claim, with_control=False)
+
+
+def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline) -> list[Judged]:
+    """Judge claims with a defect planted, each compared with its outcome without.
+
+    Args:
+        planted: the defect.
+        claims: the claims.
+        baseline: the outcomes without defects.
+    """
+    listed = list(claims)
+    baseline.find(listed)
+    laboratory = Laboratory(baseline.seed)
+    with planted.plant():
+        after = [laboratory.judge(claim, with_control=False) for claim in listed]
+    return [Judged(claim, baseline.outcome(claim), outcome) for claim, outcome in zip(listed, after, strict=True)]

@@ -1,0 +1,147 @@
+"""Plants every defect into the installed Keras and writes which claims catch it.
+
+Run it with ``tox run -e power``. It leaves ``power.csv`` and ``power.md`` in ``reports/``, and ends with 1 if a defect
+went through unnoticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import multiprocessing
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from defects import DEFECTS
+from planting import Planted
+from running import Baseline, judge_planted, pick
+
+from initcheck.output import check_writable, publish_files
+
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim that caught a defect; of a defect that none caught, one row without a claim."""
+
+    defect: str
+    planted: str
+    claim: str
+    verdict: str
+    p_value: float
+    reason: str
+    expected: bool
+
+
+_baselines: dict[int, Baseline] = {}
+
+
+def rows_of(name: str, seed: int, slow: bool) -> tuple[str, list[Row], int, float]:
+    """Run one defect.
+
+    Returns:
+        Its name, a row a claim that caught it (the smallest p-value first, exact claims before all), how many claims
+        ran, and the seconds it took.
+    """
+    start = time.perf_counter()
+    planted = next(each for each in DEFECTS if each.name == name)
+    claims = pick((*planted.caught_by, *planted.spared, *planted.among), slow=slow)
+    judged = judge_planted(planted, claims, _baselines.setdefault(seed, Baseline(seed)))
+    rows = []
+    for each in judged:
+        if each.caught:
+            evidence = each.after.evidence
+            expected = any(fnmatchcase(each.claim.id, pattern) for pattern in planted.caught_by)
+            p_value = evidence.p_value if each.claim.statistical else 0.0
+            rows.append(Row(name, planted.note, each.claim.id, each.after.status, p_value, each.after.reason, expected))
+    rows.sort(key=lambda row: (math.inf if math.isnan(row.p_value) else row.p_value, not row.expected, row.claim))
+    return name, rows, len(judged), time.perf_counter() - start
+
+
+def as_csv(found: dict[str, list[Row]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    for planted in _ordered(found):
+        uncaught = Row(planted.name, planted.note, "", "", math.nan, "no claim caught it", False)
+        for row in found[planted.name] or [uncaught]:
+            writer.writerow(asdict(row))
+    return text.getvalue()
+
+
+def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> str:
+    uncaught = [planted for planted in _ordered(found) if not found[planted.name]]
+    lines = [
+        "# Planted defects",
+        "",
+        (
+            "Each defect was planted into the installed Keras, and the claims that it concerns were judged (base seed "
+            f"{seed}). A claim catches a defect if it is green without it and red with it. Of an exact claim, p is 0; "
+            "of an equivalence test, p is that of lying outside its bounds, and nan where there is none."
+        ),
+        "",
+        f"{len(found)} defects, {len(uncaught)} of them caught by no claim"
+        + (f": {', '.join(planted.name for planted in uncaught)}." if uncaught else "."),
+        "",
+        "| defect | what was planted | caught by | p | claims run |",
+        "|---|---|---|---|---|",
+    ]
+    for planted in _ordered(found):
+        rows = found[planted.name]
+        shown = ", ".join(f"`{row.claim}`" for row in rows[:SHOWN])
+        rest = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        p_value = f"{rows[0].p_value:.1g}" if rows else ""
+        caught = f"{shown}{rest}" or "**nothing**"
+        lines.append(f"| `{planted.name}` | {planted.note} | {caught} | {p_value} | {ran[planted.name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ordered(found: dict[str, list[Row]]) -> list[Planted]:
+    """Put the defects that nothing caught first."""
+    return sorted((each for each in DEFECTS if each.name in found), key=lambda each: bool(found[each.name]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the results (default: reports)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="base seed (default: 0)")
+    parser.add_argument("--slow", action="store_true", help="slow claims too, where a defect names them by a pattern")
+    parser.add_argument("defects", nargs="*", help="names or patterns of defects (default: all)")
+    options = parser.parse_args(arguments)
+    check_writable(options.out)
+    patterns = options.defects or ["*"]
+    names = [each.name for each in DEFECTS if any(fnmatchcase(each.name, pattern) for pattern in patterns)]
+    found: dict[str, list[Row]] = {}
+    ran: dict[str, int] = {}
+    # Not forked: TensorFlow's threads do not survive it.
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        running = [pool.apply_async(rows_of, (name, options.seed, options.slow or _names_slow(name))) for name in names]
+        for number, each in enumerate(running, start=1):
+            name, rows, count, seconds = each.get()
+            found[name], ran[name] = rows, count
+            told = f"caught by {len(rows)} of {count} claims" if rows else f"NOT CAUGHT by {count} claims"
+            sys.stderr.write(f"{number}/{len(names)} {name}: {told} ({seconds:.1f} s)\n")
+    for path in publish_files(
+        options.out, {"power.csv": as_csv(found), "power.md": as_markdown(found, ran, options.seed)}
+    ):
+        sys.stdout.write(f"{path}\n")
+    return 0 if all(found.values()) else 1
+
+
+def _names_slow(name: str) -> bool:
+    """Tell whether a defect can be caught by slow claims only."""
+    planted = next(each for each in DEFECTS if each.name == name)
+    return not pick(planted.caught_by, slow=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
