@@ -28,7 +28,8 @@ def _check_shell(example: Example) -> None:
             if words[:1] == ["initcheck"]:
                 _check_accepted(words[1:])
             if words[:3] == ["tox", "run", "-e"]:
-                assert words[3] == "py" or f"testenv:{words[3]}" in _tox_sections()
+                for environment in words[3].split(","):
+                    assert environment == "py" or f"testenv:{environment}" in _tox_sections()
             for extras in re.findall(r"\.\[([\w,-]+)\]", command):
                 assert set(extras.split(",")) <= _extras()
 
