@@ -78,6 +78,17 @@ def _transposed(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
     return import_keras().ops.transpose(original(tuple(reversed(shape)), dtype=dtype))
 
 
+def _with_axes(input_axes: list[int], output_axes: list[int]) -> Any:
+    """Tell an initializer the axes of its fans."""
+
+    def make(layer: Any, original: Any) -> Any:
+        return type(original).from_config(
+            {**original.get_config(), "input_axes": input_axes, "output_axes": output_axes}
+        )
+
+    return make
+
+
 def _gate(place: int) -> Any:
     """A bias of 1 on another gate than the second."""
 
@@ -209,8 +220,8 @@ DEFAULTS = (
     ),
     Planted(
         "no_unit_forget_bias",
-        "LSTM's forget gate has a bias of 0 by default",
-        layer_default("LSTM", unit_forget_bias=False),
+        "unit_forget_bias is ignored",
+        weight("LSTMCell", "bias", lambda layer, original: layer.bias_initializer),
         ("layer_defaults.lstm.unit_forget_bias",),
     ),
     Planted(
@@ -306,16 +317,10 @@ WEIGHTS = (
         ("fans.dense.lora_changes_nothing",),
     ),
     Planted(
-        "attention_without_axes",
-        "EinsumDense does not tell its initializer the axes of its fans",
-        replaced(
-            "initializers.random_initializers.compute_fans",
-            lambda compute: lambda shape, input_axes=None, output_axes=None: compute(shape),
-        ),
-        (
-            "fans.multi_head_attention.output_kernel.he_normal",
-            "fans.einsum_dense.lecun_uniform",
-        ),
+        "depthwise_fans_right",
+        "a repair: DepthwiseConv2D tells its initializer the axes of its fans",
+        weight("DepthwiseConv2D", "kernel", _with_axes([0, 1], [0, 1, 3])),
+        ("fans.depthwise_conv2d.he_normal", "fans.depthwise_conv2d.he_normal_as_counted"),
     ),
 )
 
@@ -355,8 +360,8 @@ def _ops() -> Any:
 FORWARD = (
     Planted(
         "leaky_relu",
-        "ReLU has a slope of .05 below zero",
-        activation("relu", lambda f: lambda x: f(x, negative_slope=0.05)),
+        "ReLU has a slope of .3 below zero",
+        activation("relu", lambda f: lambda x: f(x, negative_slope=0.3)),
         ("forward.he_uniform.relu_gain",),
     ),
     Planted(
@@ -369,7 +374,7 @@ FORWARD = (
         "selu_unscaled",
         "SELU lacks its scale of 1.0507",
         activation("selu", lambda f: lambda x: f(x) / 1.0507),
-        ("forward.lecun_normal.selu_gain",),
+        ("forward.lecun_normal.selu_attraction",),
     ),
     Planted(
         "tanh_scaled",
@@ -394,4 +399,37 @@ FORWARD = (
     ),
 )
 
-DEFECTS = (*DEFAULTS, *WEIGHTS, *FORWARD)
+
+def _not_rescaled(dropout: Any) -> Any:
+    @functools.wraps(dropout)
+    def changed(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
+        return dropout(inputs, rate, noise_shape=noise_shape, seed=seed) * (1.0 - rate)
+
+    return changed
+
+
+GAPS = (
+    Planted(
+        "slightly_leaky_relu",
+        "ReLU has a slope of .05 below zero",
+        activation("relu", lambda f: lambda x: f(x, negative_slope=0.05)),
+        ("forward.he_uniform.relu_gain",),
+        gap="forward: the values of each activation, exactly; the gain of a layer changes by .25% only",
+    ),
+    Planted(
+        "dropout_without_rescale",
+        "Dropout does not make up for what it drops",
+        replaced("backend.tensorflow.random.dropout", _not_rescaled),
+        ("forward.alpha_dropout.selu_moments",),
+        gap="forward.dropout: its mean is that of its input, its second moment 1/(1 - rate) times as large",
+    ),
+    Planted(
+        "forget_bias_is_no_default",
+        "unit_forget_bias is off by default",
+        layer_default("LSTM", "LSTMCell", unit_forget_bias=False),
+        ("layer_defaults.lstm.unit_forget_bias", "layer_defaults.lstm_cell.unit_forget_bias"),
+        gap="layer_defaults.lstm: unit_forget_bias is on where the argument is not given",
+    ),
+)
+
+DEFECTS = (*DEFAULTS, *WEIGHTS, *FORWARD, *GAPS)

@@ -290,4 +290,14 @@ DTYPES = (
     ),
 )
 
-DEFECTS = (*SEEDS, *DTYPES)
+GAPS = (
+    Planted(
+        "few_unseeded",
+        "initializers without a seed choose among a thousand of them",
+        replaced("random.seed_generator.make_default_seed", lambda make: lambda: make() % 1000 + 1),
+        ("determinism.he_normal.unseeded_instances_differ",),
+        gap="determinism.*.unseeded_instances_differ: 200 instances, of which no two are equal",
+    ),
+)
+
+DEFECTS = (*SEEDS, *DTYPES, *GAPS)

@@ -127,15 +127,6 @@ FAN_DEFECTS = (
             "fans.multi_head_attention.query_kernel.glorot_uniform",
         ),
     ),
-    Planted(
-        "depthwise_fans_right",
-        "a repair: a depthwise kernel's fan is its receptive field",
-        fans(lambda shape, i, o: (i // shape[-2], o) if len(shape) == 4 and shape[-1] == 1 else (i, o)),
-        (
-            "fans.depthwise_conv2d.he_normal",
-            "fans.depthwise_conv2d.he_normal_as_counted",
-        ),
-    ),
 )
 
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from planting import Change, Planted, attribute, replaced, rewritten, source, values
+from planting import Change, Planted, replaced, rewritten, values
 from scipy import stats
 
 from initcheck.keras_runtime import import_keras
@@ -353,10 +353,6 @@ DEPENDENCE = (
 )
 
 
-def _random_function(name: str, make: Any) -> Any:
-    return lambda: attribute(source("random"), name, make(getattr(source("random"), name)))
-
-
 def _without_largest(uniform: Any) -> Any:
     """Give a uniform that never returns its upper bound, as it is documented."""
 
@@ -382,7 +378,7 @@ REPAIRS = (
     Planted(
         "random_uniform_as_documented",
         "a repair: RandomUniform never returns maxval",
-        _random_function("uniform", _without_largest),
+        replaced("backend.tensorflow.random.uniform", _without_largest),
         ("distribution.random_uniform.excludes_maxval",),
     ),
 )

@@ -34,7 +34,8 @@ class Planted:
         caught_by: patterns of claims' ids (as in ``fnmatch``): each names claims that hold without the defect, and all
             of them have to turn red with it.
         spared: patterns of claims that have to stay green: the defect is not theirs.
-        among: patterns of the claims that the table runs besides these; empty for the topics of ``caught_by``.
+        gap: what the specification lacks, for a defect that nothing catches yet; ``caught_by`` then names the claims that
+            are nearest to it.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Planted:
     plant: Callable[[], AbstractContextManager[None]]
     caught_by: tuple[str, ...]
     spared: tuple[str, ...] = ()
-    among: tuple[str, ...] = ()
+    gap: str = ""
 
 
 def source(path: str) -> Any:

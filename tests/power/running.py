@@ -43,6 +43,26 @@ def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
     ]
 
 
+def wider(planted: Planted) -> list[Claim]:
+    """List the claims whose subject a defect concerns, in every topic, besides those that have to catch it.
+
+    Left out are the slow ones, and of independence and of the Haar measure, which take seconds, those not named.
+    """
+    named = (*planted.caught_by, *planted.spared)
+    subjects = {pattern.split(".")[1] for pattern in named}
+    costly = ("*.independence_*", "*.haar", "forward.*", "backward.*", "training.*")
+    return [
+        claim
+        for claim in catalogue()
+        if any(fnmatchcase(claim.id, pattern) for pattern in named)
+        or (
+            claim.id.split(".")[1] in subjects
+            and not claim.slow
+            and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
+        )
+    ]
+
+
 class Baseline:
     """The outcomes without a defect, each found once."""
 
