@@ -16,7 +16,7 @@ from initcheck.claims.laboratory import Laboratory
 from initcheck.claims.verification_calls import Answer, ask, ask_with, count_of, draw_many
 from initcheck.claims.verification_declared import Declared, Expected, declare, default_shapes, describe
 from initcheck.claims.verification_statistics import MARGIN, judge_statistics
-from initcheck.claims.verification_target import RefusedError, Target, TookTooLongError
+from initcheck.claims.verification_target import RefusedError, Target, TookTooLongError, guarded
 from initcheck.errors import UsageError
 from initcheck.keras_runtime import import_keras
 from initcheck.random_state import preserved_random_state
@@ -139,9 +139,9 @@ def verify(
     with preserved_random_state():
         try:
             _judge(run)
-        except TookTooLongError:
+        except TookTooLongError as error:
             run.findings.append(
-                Finding("time", "fail", f"A call took more than {seconds:g} s. --timeout sets the limit.")
+                Finding("time", "fail", f"A call took more than {seconds:g} s: {error}. --timeout sets the limit.")
             )
         except RefusedError as error:
             run.add("call", False, f"A later call raised {error}.")
@@ -312,14 +312,20 @@ def _judge_config(run: _Run) -> None:
             run.add("config_round_trip", False, f"{case}: {error}")
             return
         if not _equal(_values(original), _values(copied)):
-            told = (
-                f"{case}: from_config(get_config()) gives other values at {shape}; does get_config leave something out?"
-            )
+            told = f"{case}: from_config(get_config()) gives other values at {shape}{_left_out(run, make)}."
             run.add("config_round_trip", False, told)
             return
     run.add(
         "config_round_trip", True, f"from_config(get_config()) gives equal values ({', '.join(c for c, _ in cases)})."
     )
+
+
+def _left_out(run: _Run, make: Callable[[], Any]) -> str:
+    """Name the arguments that the config lacks."""
+    config = guarded(lambda: make().get_config(), run.seconds)
+    names = [*(name for name, _ in run.target.numbers), *(("seed",) if run.target.takes_seed else ())]
+    missing = [name for name in names if name not in config]
+    return f"; get_config leaves out {', '.join(missing)}" if missing else ""
 
 
 def _seeded(run: _Run, seed: int, make: Callable[[], Any], shape: Shape) -> Answer:

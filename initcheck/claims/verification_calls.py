@@ -14,7 +14,7 @@ from scipy import special
 
 from initcheck.claims.laws import EntryLaw
 from initcheck.claims.sampling import Draws, Subject, to_numpy
-from initcheck.claims.verification_target import Target, guarded
+from initcheck.claims.verification_target import Target, TookTooLongError, guarded
 from initcheck.keras_runtime import import_keras
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def ask_with(make: Callable[[], Any], shape: tuple[int, ...], dtype: str, second
     """Make an initializer in some way and call it; see :func:`ask`."""
     keras = import_keras()
     start = time.perf_counter()
-    returned = guarded(lambda: make()(shape, dtype=dtype), seconds)
+    try:
+        returned = guarded(lambda: make()(shape, dtype=dtype), seconds)
+    except TookTooLongError:
+        raise TookTooLongError(f"shape {shape}") from None
     taken = time.perf_counter() - start
     is_tensor = bool(keras.ops.is_tensor(returned))
     values: NDArray[Any] | None = None

@@ -42,7 +42,8 @@ def evaluate(text: str, shape: tuple[int, ...], option: str) -> float:
     names = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}
 
     def walk(node: ast.AST) -> float:
-        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            assert isinstance(node.value, int | float)  # for the type checker; bool was refused above
             return float(node.value)
         if isinstance(node, ast.Name) and node.id in names:
             return float(names[node.id])

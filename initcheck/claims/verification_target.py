@@ -60,12 +60,13 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TookTooLongError
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
 def guarded(call: Callable[[], Any], seconds: float) -> Any:
@@ -141,7 +142,8 @@ def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: f
         made = _make(target, seconds)
         if not callable(made):
             raise UsageError(
-                f"{label!r} makes a {type(made).__name__}, which is not callable. Initializers are called with a shape."
+                f"{label!r} makes an object of type {type(made).__name__}, which is not callable. An initializer is "
+                "called with a shape."
             )
         return _with_spec(target, made)
     if inspect.isroutine(found) or not hasattr(found, "get_config"):

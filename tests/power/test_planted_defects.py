@@ -14,17 +14,17 @@ def baseline():
     return Baseline()
 
 
+class MissedError(AssertionError):
+    """A defect that claims did not notice."""
+
+
 def _marks(planted):
     marks = []
     if any(claim.slow for claim in pick((*planted.caught_by, *planted.spared))):
         marks.append(pytest.mark.slow)
     if planted.gap:
-        marks.append(pytest.mark.xfail(reason=planted.gap, strict=True, raises=Missed))
+        marks.append(pytest.mark.xfail(reason=planted.gap, strict=True, raises=MissedError))
     return marks
-
-
-class Missed(AssertionError):
-    """A defect that claims did not notice."""
 
 
 @pytest.mark.parametrize("planted", [pytest.param(each, id=each.name, marks=_marks(each)) for each in DEFECTS])
@@ -36,7 +36,7 @@ def test_a_planted_defect_turns_the_right_claims_red(planted, baseline):
     assert not red_before
     missed = {each.claim.id: each.after.reason for each in judged[: len(expected)] if each.after.green}
     if missed:
-        raise Missed(missed)
+        raise MissedError(missed)
     accused = {each.claim.id: each.after.reason for each in judged[len(expected) :] if not each.after.green}
     assert not accused
 
