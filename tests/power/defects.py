@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import planted_fixed
+import planted_forward
 import planted_layers
 import planted_seeds
 import planted_settings
@@ -14,5 +16,7 @@ DEFECTS: Final[tuple[Planted, ...]] = (
     *planted_values.DEFECTS,
     *planted_seeds.DEFECTS,
     *planted_settings.DEFECTS,
+    *planted_fixed.DEFECTS,
     *planted_layers.DEFECTS,
+    *planted_forward.DEFECTS,
 )
