@@ -1,0 +1,116 @@
+"""Defects of the forward computation: activations and dropout."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+from planting import Planted, attribute, layer_class, replaced, source
+
+from initcheck.keras_runtime import import_keras
+
+
+def activation(name: str, make: Any) -> Any:
+    """Plant another activation wherever it is named or imported."""
+
+    @contextmanager
+    def planted() -> Iterator[None]:
+        activations = source("activations")
+        original = activations.ALL_OBJECTS_DICT[name]
+        other = functools.wraps(original)(make(original))
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(activations.ALL_OBJECTS_DICT, {name: other}))
+            for owner in (activations, source("activations.activations"), import_keras().activations):
+                stack.enter_context(attribute(owner, name, other))
+            yield
+
+    return planted
+
+
+def _plain_dropout() -> AbstractContextManager[None]:
+    alpha = layer_class("AlphaDropout")
+    return attribute(alpha, "call", _dropped)
+
+
+def _dropped(self: Any, inputs: Any, training: bool = False) -> Any:
+    if not training:
+        return inputs
+    return source("backend").random.dropout(inputs, self.rate, noise_shape=self.noise_shape, seed=self.seed_generator)
+
+
+def _ops() -> Any:
+    return import_keras().ops
+
+
+FORWARD = (
+    Planted(
+        "leaky_relu",
+        "ReLU has a slope of .3 below zero",
+        activation("relu", lambda f: lambda x: f(x, negative_slope=0.3)),
+        ("forward.he_uniform.relu_gain",),
+    ),
+    Planted(
+        "relu_of_one",
+        "ReLU is cut at 1",
+        activation("relu", lambda f: lambda x: f(x, max_value=1.0)),
+        ("forward.he_uniform.relu_gain",),
+    ),
+    Planted(
+        "selu_unscaled",
+        "SELU lacks its scale of 1.0507",
+        activation("selu", lambda f: lambda x: f(x) / 1.0507),
+        ("forward.lecun_normal.selu_attraction",),
+    ),
+    Planted(
+        "tanh_scaled",
+        "tanh is LeCun's, 1.7159 tanh(2x/3)",
+        activation("tanh", lambda f: lambda x: 1.7159 * f(x * 2.0 / 3.0)),
+        ("forward.glorot_uniform.tanh_small_signal_gain",),
+    ),
+    Planted(
+        "gelu_is_relu",
+        "GELU is ReLU",
+        activation("gelu", lambda f: lambda x, approximate=False: _ops().relu(x)),
+        ("forward.he_normal.gelu_gain",),
+    ),
+    Planted(
+        "sigmoid_centred",
+        "sigmoid is centred",
+        activation("sigmoid", lambda f: lambda x: f(x) - 0.5),
+        ("forward.sigmoid.batch_variance_collapses",),
+    ),
+    Planted(
+        "alpha_dropout_is_dropout", "AlphaDropout is Dropout", _plain_dropout, ("forward.alpha_dropout.selu_moments",)
+    ),
+)
+
+
+def _not_rescaled(dropout: Any) -> Any:
+    @functools.wraps(dropout)
+    def changed(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
+        return dropout(inputs, rate, noise_shape=noise_shape, seed=seed) * (1.0 - rate)
+
+    return changed
+
+
+GAPS = (
+    Planted(
+        "slightly_leaky_relu",
+        "ReLU has a slope of .05 below zero",
+        activation("relu", lambda f: lambda x: f(x, negative_slope=0.05)),
+        ("forward.he_uniform.relu_gain",),
+        gap="forward: the values of each activation, exactly; the gain of a layer changes by .25% only",
+    ),
+    Planted(
+        "dropout_without_rescale",
+        "Dropout does not make up for what it drops",
+        replaced("backend.tensorflow.random.dropout", _not_rescaled),
+        ("forward.alpha_dropout.selu_moments",),
+        gap="forward.dropout: its mean is that of its input, its second moment 1/(1 - rate) times as large",
+    ),
+)
+
+DEFECTS = (*FORWARD, *GAPS)
