@@ -40,8 +40,9 @@ class Learner:
         width: units of each.
         head: initializer of the output's kernel; None for that of the hidden ones.
         learning_rate: of the descent.
-        epochs: over 1,600 samples in batches of 32.
+        epochs: over 1,600 samples in batches of 32; 0 for the first gradients alone.
         random_biases: whether biases are drawn with a standard deviation of .05 instead of zero.
+        dtype: of weights, outputs and loss.
     """
 
     initializer: InitializerSpec
@@ -52,6 +53,7 @@ class Learner:
     learning_rate: float = 0.05
     epochs: int = 6
     random_biases: bool = False
+    dtype: str = "float32"
 
     def train(self, laboratory: Laboratory, label: str, count: int) -> list[Trained]:
         """Train networks of several seeds, each on a task of its own.
@@ -61,16 +63,23 @@ class Learner:
             label: of the seeds; learners of one label get the same tasks, and kernels of the same seeds.
             count: how many.
         """
-        key = ("trained", self, label, count)
-        return laboratory.remember(key, lambda: self._train(laboratory.seeds(label, count)))
+        found: list[Trained] = laboratory.remember(("trained", self, label), list)
+        if len(found) < count:  # a seed does not depend on how many are asked for: train those that are missing
+            found += self._train(laboratory.seeds(label, count)[len(found) :])
+        return found[:count]
 
     def build(self) -> Any:
         """Build the model, compiled; its weights are set seed by seed."""
         keras = import_keras()
-        hidden = [keras.layers.Dense(self.width, activation=self.activation) for _ in range(self.depth)]
-        model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(self.learning_rate), loss, metrics=["accuracy"])
+        hidden = [
+            keras.layers.Dense(self.width, activation=self.activation, dtype=self.dtype) for _ in range(self.depth)
+        ]
+        head = keras.layers.Dense(CLASSES, dtype=self.dtype)
+        model = keras.Sequential([keras.Input((INPUTS,), dtype=self.dtype), *hidden, head])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=self.dtype)
+        # An epoch is one call of the compiled function; XLA would take longer to compile than there is to compute.
+        options = {"jit_compile": False, "steps_per_execution": _TRAINED_ON // BATCH}
+        model.compile(keras.optimizers.SGD(self.learning_rate), loss, **options)
         return model
 
     def draw(self, model: Any, seed: int) -> list[NDArray[Any]]:
@@ -96,12 +105,14 @@ class Learner:
             start = self.draw(model, seed)
             model.set_weights(start)
             gradients = take_gradients(model, x[:BATCH], y[:BATCH])
-            history = model.fit(
-                x[:_TRAINED_ON], y[:_TRAINED_ON], batch_size=BATCH, epochs=self.epochs, shuffle=False, verbose=0
-            )
+            losses: list[float] = []
+            if self.epochs:
+                history = model.fit(
+                    x[:_TRAINED_ON], y[:_TRAINED_ON], batch_size=BATCH, epochs=self.epochs, shuffle=False, verbose=0
+                )
+                losses = [float(loss) for loss in history.history["loss"]]
             logits = np.asarray(model(x[_TRAINED_ON:]))
             accuracy = float(np.mean(logits.argmax(axis=1) == y[_TRAINED_ON:]))
-            losses = [float(loss) for loss in history.history["loss"]]
             found.append(Trained(start, model.get_weights(), gradients, logits, accuracy, losses))
         return found
 

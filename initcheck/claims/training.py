@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from initcheck.claims.laboratory import Laboratory
 
 SEEDS: Final = 8
+"""In pilots the standard deviation was .011 for deep SELU (16 seeds, mean .94, bound .75), .020 for deep Glorot (16
+seeds, .11, bound .3) and .002 for the difference that biases make (40 seeds, .00, bound .05). At 1.5 times these
+figures the noncentral t gives less than 1e-8 for a true claim that does not pass."""
 _DEEP_SEEDS: Final = 12
-"""Of deep ReLU networks, whose accuracy varies most: in a pilot .58 on average, with a standard deviation of .09. At
-.12, a mean of .58 is not shown to be above .2 with probability 1.4e-7 (noncentral t); at .09, far less."""
+"""Of deep ReLU networks that learn. In a pilot of 60 seeds the mean was .73, the standard deviation .075, the least
+.56; of 3,000,000 samples of 12 of them, none failed to show a mean above .3. With steps of .01 the accuracy still
+swings at the end (1 network of 48 ended at chance): of such samples 9 in 10,000 failed, already at a bound of .2. Hence
+steps of .005, and more of them."""
 
 HE: Final = InitializerSpec("HeNormal")
 GLOROT: Final = InitializerSpec("GlorotUniform")
 LECUN: Final = InitializerSpec("LecunNormal")
 ZEROS: Final = InitializerSpec("Zeros")
 
-DEEP_HE: Final = Learner(HE, "relu", depth=30, learning_rate=0.01, epochs=12)
+DEEP_HE: Final = Learner(HE, "relu", depth=30, learning_rate=0.005, epochs=20)
 DEEP_GLOROT: Final = replace(DEEP_HE, initializer=GLOROT)
 DEEP_SELU: Final = Learner(LECUN, "selu", depth=30, learning_rate=0.01, epochs=6)
 
@@ -82,7 +87,7 @@ class NeverLearns:
         return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
 
 
-_TASK: Final = f"ten normal clouds in 64 dimensions, plain gradient descent, batches of 32; {SEEDS} seeds"
+_TASK: Final = "ten normal clouds in 64 dimensions, plain gradient descent, batches of 32"
 _ACCURACY: Final = "accuracy on test samples"
 
 
@@ -96,10 +101,10 @@ def claims() -> tuple[Claim, ...]:
             id="training.he_normal.deep_relu_trains",
             statement="A ReLU network of 30 layers that starts with HeNormal learns.",
             source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
-            condition=f"30 × 64, 600 steps at .01; {_TASK}",
+            condition=f"30 × 64, 1000 steps at .005; {_TASK}; {_DEEP_SEEDS} seeds",
             experiment=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
-            decide=SeedMeanWithin(_ACCURACY, 2.0 / CLASSES, 1.01),
-            control=Accuracy(DEEP_GLOROT, count=_DEEP_SEEDS),
+            decide=SeedMeanWithin(_ACCURACY, 3.0 / CLASSES, 1.01),
+            control=Accuracy(DEEP_GLOROT),
             control_note="GlorotUniform",
             slow=True,
             false_alarm=CLAIM_FALSE_ALARM,
@@ -109,9 +114,9 @@ def claims() -> tuple[Claim, ...]:
             id="training.glorot_uniform.deep_relu_fails",
             statement="A ReLU network of 30 layers that starts with GlorotUniform does not learn: it stays at chance.",
             source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
-            condition=f"30 × 64, 600 steps at .01; {_TASK}",
-            experiment=Accuracy(DEEP_GLOROT, count=_DEEP_SEEDS),
-            decide=SeedMeanWithin(_ACCURACY, 0.0, 2.0 / CLASSES),
+            condition=f"30 × 64, 1000 steps at .005; {_TASK}; {SEEDS} seeds",
+            experiment=Accuracy(DEEP_GLOROT),
+            decide=SeedMeanWithin(_ACCURACY, 0.0, 3.0 / CLASSES),
             control=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
             control_note="HeNormal",
             slow=True,
@@ -122,10 +127,10 @@ def claims() -> tuple[Claim, ...]:
             id="training.lecun_normal.deep_selu_trains",
             statement="A SELU network of 30 layers that starts with LecunNormal learns, without normalization layers.",
             source="Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 2",
-            condition=f"30 × 64, 300 steps at .01; {_TASK}",
+            condition=f"30 × 64, 300 steps at .01; {_TASK}; {SEEDS} seeds",
             experiment=Accuracy(DEEP_SELU),
             decide=SeedMeanWithin(_ACCURACY, 0.75, 1.01),
-            control=Accuracy(DEEP_GLOROT, count=_DEEP_SEEDS),
+            control=Accuracy(DEEP_GLOROT),
             control_note="ReLU with GlorotUniform",
             slow=True,
             false_alarm=CLAIM_FALSE_ALARM,
@@ -147,7 +152,8 @@ def claims() -> tuple[Claim, ...]:
             id="training.zero_biases.harmless",
             statement="Zero biases do no harm where kernels are random: networks learn as well as with random biases.",
             source="the founding notebook",
-            condition=f"2 × 64, HeNormal, relu, 300 steps at .05; biases of standard deviation .05 beside; {_TASK}",
+            condition="2 × 64, HeNormal, relu, 300 steps at .05; biases of standard deviation .05 beside; "
+            f"{_TASK}; {SEEDS} seeds",
             experiment=Accuracy(shallow, drawn),
             decide=SeedMeanWithin("difference in accuracy", -0.05, 0.05),
             control=Accuracy(zeros[0], drawn),
