@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from initcheck.claims import fans_computation, fans_matrices
+from initcheck.claims import fans_computation, fans_matrices, fans_outputs
 from initcheck.claims.base import Claim
 from initcheck.claims.decisions import EstimateWithin
 from initcheck.claims.fans_bench import MARGIN, SCALINGS, LayerVariance, Mode, Scaling
@@ -32,7 +32,7 @@ _PAPERS: Final = {
 def claims() -> tuple[Claim, ...]:
     """List the claims of this topic."""
     layers = tuple(claim for subject in subjects() for scaling in SCALINGS for claim in _claims(subject, scaling))
-    return (*layers, *fans_computation.claims(), *fans_matrices.claims())
+    return (*layers, *fans_computation.claims(), *fans_matrices.claims(), *fans_outputs.claims())
 
 
 def _claims(subject: Subject, scaling: Scaling) -> tuple[Claim, ...]:

@@ -36,7 +36,7 @@ MARGIN: Final = 0.05
 """Of a variance over its documented value."""
 PLANNED_MARGIN: Final = 0.045
 """What sizes are planned for: a reserve for the skewness of mean squares, and for errors in proportion to them."""
-BATCH: Final = 32
+BATCH: Final = 128
 """Inputs of random signs, each batch for one kernel."""
 FEWEST_SEEDS: Final = 2
 
@@ -161,9 +161,7 @@ class LayerVariance:
 
     def _measure(self, laboratory: Laboratory, case: Case, members: int) -> list[tuple[str, float, float, float, int]]:
         kurtosis = EntryLaw(self.scaling.kind, 0.0, 1.0).moment(4)
-        by_output = case.units and (
-            (kurtosis - 3.0) / case.fans.into + 2.0 / BATCH + 2.0 * (BATCH - 1) / (case.fans.into * BATCH)
-        )
+        by_output = case.units and output_variance(kurtosis, case.fans.into)
         key = ("fans", self.subject, self.scaling, case, members, self.mode, self.corrected)
         kernels, outputs, entries, seeds = laboratory.remember(
             key, lambda: self._run(laboratory, case, members, kurtosis - 1.0, by_output)
@@ -211,6 +209,11 @@ def _outputs(layer: Any, case: Case, random: np.random.Generator) -> float:
     if found.shape[1] != case.units:
         raise AssertionError(f"{case.name} has {found.shape[1]} outputs and not {case.units}.")
     return float((found**2).mean())
+
+
+def output_variance(kurtosis: float, inputs: float) -> float:
+    """Give the variance of one unit's mean square over a batch of signs, over its squared mean; see the module."""
+    return (kurtosis - 3.0) / inputs + 2.0 / BATCH + 2.0 * (BATCH - 1) / (inputs * BATCH)
 
 
 def random_signs(random: np.random.Generator, shape: tuple[Any, ...]) -> NDArray[np.float32]:

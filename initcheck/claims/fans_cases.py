@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from initcheck.claims.fans_bench import Case, Fans, einsum_axes_counted
@@ -67,6 +67,12 @@ def _convolutions(rank: int, channels: int, filters: int) -> tuple[Case, ...]:
         _convolution(rank, "strides 2", channels, filters, strides=2),
         _convolution(rank, "dilation 2", channels, filters, dilation_rate=2),
     )
+
+
+def _border(name: str, area: int, position: tuple[int, int], channels: int = 48, filters: int = 96) -> Case:
+    inside = _convolution(2, name, channels, filters, padding="same")
+    # The kernel hangs over the border, and sums only an area of the input.
+    return replace(inside, fans=Fans(area * channels, inside.fans.out), position=position)
 
 
 def _depthwise(rank: int, channels: int, multiplier: int) -> Case:
@@ -232,6 +238,15 @@ def subjects() -> tuple[Subject, ...]:
             )
             for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256))
         ),
+        Subject(
+            "conv2d_border",
+            "Conv2D with padding, at the borders",
+            (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
+            "Conv2D",
+            ("B2",),
+            both,
+            "inputs are counted that the padding has replaced by zeros",
+        ),
         *(
             Subject(
                 f"grouped_conv{rank}d",
@@ -282,7 +297,7 @@ def subjects() -> tuple[Subject, ...]:
             Subject(
                 f"conv{rank}d_transpose",
                 f"Conv{rank}DTranspose without strides",
-                (_transposed(rank, 32, 128, 1, SIDE), _transposed(rank, 128, 32, 1, SIDE)),
+                (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
                 f"Conv{rank}DTranspose",
                 ("B6",),
                 ("fan_in",),
@@ -294,7 +309,7 @@ def subjects() -> tuple[Subject, ...]:
             Subject(
                 f"conv{rank}d_transpose_with_strides",
                 f"Conv{rank}DTranspose with strides of two",
-                (_transposed(rank, 32, 128, 2, 4), _transposed(rank, 64, 64, 2, 4)),
+                (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
                 f"Conv{rank}DTranspose",
                 ("B6",),
                 both,

@@ -1,0 +1,40 @@
+"""The topic of fans: the laws and counts that its experiments judge by; its claims are run by the specification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from initcheck.claims import fans_bench, fans_cases
+from initcheck.claims.fans_bench import SCALINGS, Fans, output_variance, random_signs
+
+
+def test_the_documented_variances_count_inputs_and_outputs() -> None:
+    found = {scaling.slug: scaling.variance(Fans(30.0, 70.0)) for scaling in SCALINGS}
+    assert found["lecun_normal"] == found["lecun_uniform"] == pytest.approx(1 / 30)
+    assert found["he_normal"] == found["he_uniform"] == pytest.approx(2 / 30)
+    assert found["glorot_normal"] == found["glorot_uniform"] == pytest.approx(2 / 100)
+
+
+@pytest.mark.parametrize(("kurtosis", "draw"), [(3.0, "standard_normal"), (1.8, "uniform")])
+def test_the_variance_of_an_output_s_mean_square_is_as_stated(kurtosis: float, draw: str) -> None:
+    random = np.random.default_rng(1)
+    inputs, runs = 9, 4000
+    weights = random.standard_normal((runs, inputs)) if draw == "standard_normal" else None
+    weights = random.uniform(-np.sqrt(3.0), np.sqrt(3.0), (runs, inputs)) if weights is None else weights
+    signs = random_signs(random, (runs, fans_bench.BATCH, inputs))
+    squares = (np.einsum("rbn,rn->rb", signs, weights) ** 2).mean(axis=1) / inputs
+    # A sample variance of 4,000 values of kurtosis below 8 is off by less than 4.5 * sqrt(7 / 4000) = .19.
+    assert squares.var(ddof=1) == pytest.approx(output_variance(kurtosis, inputs), rel=0.19)
+
+
+def test_a_layer_whose_fans_agree_has_no_false_sentence() -> None:
+    for subject in fans_cases.subjects():
+        agree = all(case.fans == case.assumed for case in subject.cases)
+        assert agree == (not subject.wrong), subject.slug
+
+
+def test_every_case_names_its_members_once() -> None:
+    for subject in fans_cases.subjects():
+        names = [case.name for case in subject.cases]
+        assert len(names) == len(set(names)), subject.slug
