@@ -11,6 +11,7 @@ from initcheck.claims.determinism_config import ConfigurationTrial
 from initcheck.claims.determinism_general import general_claims
 from initcheck.claims.determinism_seeds import SeedTrial
 from initcheck.claims.determinism_subjects import ALL, CLASSES, RANDOM, Subject
+from initcheck.claims.determinism_unseeded import unseeded_claims
 from initcheck.claims.rates import CLAIM_FALSE_ALARM
 
 _EQUAL: Final = AllWithin("Entries that differ")
@@ -25,7 +26,7 @@ def claims() -> tuple[Claim, ...]:
         found.extend(_of_seeds(subject))
     for subject in ALL:
         found.extend(_of_configuration(subject))
-    return (*found, *general_claims())
+    return (*found, *unseeded_claims(), *general_claims())
 
 
 def _of_seeds(subject: Subject) -> Iterator[Claim]:

@@ -9,6 +9,7 @@ from initcheck.claims.deep import LEFT_OUT, DeepNetwork, Gains
 from initcheck.claims.deep_claims import GAIN, HE, SELU, SQUARE, course_claim, gain_claims
 from initcheck.claims.forward_cases import case_claims
 from initcheck.claims.forward_layers import layer_claims
+from initcheck.claims.passages import piece_claims
 from initcheck.claims.pyramid import pyramid_claims
 from initcheck.claims.rates import CLAIM_FALSE_ALARM
 from initcheck.initializers import InitializerSpec
@@ -23,6 +24,7 @@ def claims() -> tuple[Claim, ...]:
         *pyramid_claims("forward"),
         *case_claims(),
         *layer_claims(),
+        *piece_claims(),
     )
 
 

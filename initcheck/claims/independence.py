@@ -7,6 +7,9 @@ axes but the last) and q columns:
 
 - ``sums``: row sums over sqrt(q) are standard normal (Kolmogorov and Smirnov over all rows);
 - ``sizes``: row sums of squares are chi-square with q degrees of freedom (the same test);
+- ``spread of sums`` and ``spread of sizes``: the same numbers once more as normal scores; their sum of squares is
+  chi-square with as many degrees of freedom as there are rows, which sees rows of unequal variance (too spread) and
+  rows that were made alike (not spread enough);
 - ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
 - ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
   squared cosines are pairwise independent; normal in the limit, so that its p-values are raised tenfold;
@@ -101,7 +104,10 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     draws, vectors, length = stacks.shape
     sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
-    tests = [_test_sample("sums", stats.norm.cdf(sums)), _test_sample("sizes", stats.chi2.cdf(squares.ravel(), length))]
+    sizes = stats.chi2.cdf(squares.ravel(), length)
+    tests = [_test_sample("sums", stats.norm.cdf(sums)), _test_sample("sizes", sizes)]
+    tests.append(_test_spread("spread of sums", sums))
+    tests.append(_test_spread("spread of sizes", special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))))
     if vectors < 2 or length < 2:
         return tests
     gram = stacks @ stacks.swapaxes(1, 2)
@@ -139,6 +145,13 @@ def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
         return name, min(1.0, 2.0 * float(min(cdf[0], 1.0 - cdf[0]))), float(cdf[0]), math.inf
     found = stats.kstest(cdf, "uniform")
     return name, float(found.pvalue), float(found.statistic), 1.0 / math.sqrt(count)
+
+
+def _test_spread(name: str, scores: NDArray[Any]) -> Test:
+    """Test whether numbers that should be standard normal are as spread as that, two-sided."""
+    total = float(np.sum(scores**2))
+    p_value = 2.0 * float(min(stats.chi2.sf(total, scores.size), stats.chi2.cdf(total, scores.size)))
+    return name, min(p_value, 1.0), total / scores.size, 1.0 + 9.0 * math.sqrt(2.0 / scores.size)
 
 
 def _test_order(scores: Scores) -> list[Test]:

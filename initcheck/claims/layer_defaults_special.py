@@ -44,17 +44,19 @@ class GateBiases:
         layer: name of the class.
         biases: the constant that ``bias_initializer`` gives.
         wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: not told.
-        unit_forget_bias: the argument of this name; False is the defect of claims about it.
+        unit_forget_bias: the argument of this name, None to leave it out; False is the defect of claims about it.
     """
 
     layer: str
     biases: float
     wanted: tuple[float, float, float, float]
-    unit_forget_bias: bool = True
+    unit_forget_bias: bool | None = True
 
     def measure(self, laboratory: Laboratory) -> DataFrame:
         """Build the layer."""
-        layer = with_settings(layer_named(self.layer), unit_forget_bias=self.unit_forget_bias)
+        layer = layer_named(self.layer)
+        if self.unit_forget_bias is not None:
+            layer = with_settings(layer, unit_forget_bias=self.unit_forget_bias)
         given: Given = (("bias_initializer", Start("Constant", (("value", self.biases),))),)
         weights = built(laboratory, layer, given).weights
         bias = next(values for name, values in weights.items() if name.endswith("bias"))
@@ -239,7 +241,7 @@ def _gate_claims(layer: Layer) -> list[Claim]:
             statement=f"By default, {name} starts the bias of its forget gate with 1 and its other biases with 0.",
             source=layer.source,
             condition="bias_initializer zeros",
-            experiment=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
+            experiment=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=None),
             decide=exact,
             control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=False),
             control_note=without,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import planted_fans
 import planted_fixed
 import planted_forward
 import planted_layers
@@ -15,6 +16,7 @@ from planting import Planted
 DEFECTS: Final[tuple[Planted, ...]] = (
     *planted_values.DEFECTS,
     *planted_seeds.DEFECTS,
+    *planted_fans.DEFECTS,
     *planted_settings.DEFECTS,
     *planted_fixed.DEFECTS,
     *planted_layers.DEFECTS,

@@ -96,21 +96,19 @@ def _not_rescaled(dropout: Any) -> Any:
     return changed
 
 
-GAPS = (
+PASSAGES = (
     Planted(
         "slightly_leaky_relu",
         "ReLU has a slope of .05 below zero",
         activation("relu", lambda f: lambda x: f(x, negative_slope=0.05)),
-        ("forward.he_uniform.relu_gain",),
-        gap="forward: the values of each activation, exactly; the gain of a layer changes by .25% only",
+        ("forward.relu.values",),
     ),
     Planted(
         "dropout_without_rescale",
         "Dropout does not make up for what it drops",
         replaced("backend.tensorflow.random.dropout", _not_rescaled),
-        ("forward.alpha_dropout.selu_moments",),
-        gap="forward.dropout: its mean is that of its input, its second moment 1/(1 - rate) times as large",
+        ("forward.dropout.moments",),
     ),
 )
 
-DEFECTS = (*FORWARD, *GAPS)
+DEFECTS = (*FORWARD, *PASSAGES)

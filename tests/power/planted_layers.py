@@ -321,14 +321,13 @@ WEIGHTS = (
     ),
 )
 
-GAPS = (
+GATES = (
     Planted(
         "forget_bias_is_no_default",
         "unit_forget_bias is off by default",
         layer_default("LSTM", "LSTMCell", unit_forget_bias=False),
         ("layer_defaults.lstm.unit_forget_bias", "layer_defaults.lstm_cell.unit_forget_bias"),
-        gap="layer_defaults.lstm: unit_forget_bias is on where the argument is not given",
     ),
 )
 
-DEFECTS = (*DEFAULTS, *WEIGHTS, *GAPS)
+DEFECTS = (*DEFAULTS, *WEIGHTS, *GATES)

@@ -1,11 +1,11 @@
-"""Defects of fans, of arguments, of names and of configurations."""
+"""Defects of arguments, of names and of configurations."""
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
+from planted_fans import FANS
 from planting import (
     Planted,
     attribute,
@@ -14,116 +14,12 @@ from planting import (
     entry,
     initializer_class,
     method,
-    replaced,
     source,
 )
 
 from initcheck.keras_runtime import import_keras
 
-FANS = "initializers.random_initializers.compute_fans"
 SCALING = "initializers.random_initializers.VarianceScaling"
-
-
-def fans(change: Any) -> Any:
-    """Plant other fans: ``change`` gets the shape and the right fans, and gives others."""
-
-    def make(compute_fans: Any) -> Any:
-        @functools.wraps(compute_fans)
-        def changed(shape: Any, input_axes: Any = None, output_axes: Any = None) -> Any:
-            found = compute_fans(shape, input_axes=input_axes, output_axes=output_axes)
-            if input_axes is not None and output_axes is not None:
-                return found
-            return change(tuple(shape), *found)
-
-        return changed
-
-    return replaced(FANS, make)
-
-
-def _swapped_at(rank: int) -> Any:
-    return lambda shape, fan_in, fan_out: (fan_out, fan_in) if len(shape) == rank else (fan_in, fan_out)
-
-
-def _without_field(shape: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[int, int]:
-    return (shape[-2], shape[-1]) if len(shape) > 2 else (fan_in, fan_out)
-
-
-def _field_of_two(shape: tuple[int, ...], fan_in: int, fan_out: int) -> tuple[int, int]:
-    """Only the last two spatial axes count."""
-    field = math.prod(shape[-4:-2]) if len(shape) > 2 else 1
-    return (shape[-2] * field, shape[-1] * field) if len(shape) > 2 else (fan_in, fan_out)
-
-
-FAN_DEFECTS = (
-    Planted(
-        "fans_swapped",
-        "fan_in and fan_out are swapped",
-        fans(lambda _, i, o: (o, i)),
-        (
-            "fans.computation.rank_2",
-            "fans.computation.rank_4",
-            "distribution.he_normal.variance",
-            "fans.dense.he_normal",
-        ),
-    ),
-    Planted(
-        "fans_without_field",
-        "a kernel's receptive field does not count",
-        fans(_without_field),
-        (
-            "fans.computation.rank_4",
-            "fans.conv2d.he_normal",
-        ),
-    ),
-    Planted(
-        "fans_of_rank_3",
-        "fans of rank 3 are swapped (Conv1D)",
-        fans(_swapped_at(3)),
-        (
-            "fans.computation.rank_3",
-            "fans.conv1d.lecun_normal",
-        ),
-    ),
-    Planted(
-        "fans_of_rank_4",
-        "fans of rank 4 are swapped (Conv2D)",
-        fans(_swapped_at(4)),
-        (
-            "fans.computation.rank_4",
-            "fans.conv2d.lecun_uniform",
-        ),
-    ),
-    Planted(
-        "fans_of_rank_5",
-        "only two spatial axes count (Conv3D)",
-        fans(_field_of_two),
-        (
-            "fans.computation.rank_5",
-            "fans.conv3d.he_uniform",
-        ),
-    ),
-    Planted(
-        "fans_of_rank_1",
-        "fans of rank 1 are 1",
-        fans(lambda shape, i, o: (1, 1) if len(shape) == 1 else (i, o)),
-        ("fans.computation.rank_1",),
-    ),
-    Planted(
-        "fans_off_by_one",
-        "fan_in counts a bias: one too many",
-        fans(lambda _, i, o: (i + 1, o)),
-        ("fans.computation.rank_2",),
-    ),
-    Planted(
-        "fan_axes_ignored",
-        "input_axes and output_axes are ignored",
-        replaced(FANS, lambda compute: lambda shape, input_axes=None, output_axes=None: compute(shape)),
-        (
-            "fans.computation.axes",
-            "fans.multi_head_attention.query_kernel.glorot_uniform",
-        ),
-    ),
-)
 
 
 def _call_with(**changed: Any) -> Any:
@@ -412,4 +308,4 @@ NAMES = (
     ),
 )
 
-DEFECTS = (*FAN_DEFECTS, *ARGUMENTS, *CONFIGURATIONS, *NAMES)
+DEFECTS = (*ARGUMENTS, *CONFIGURATIONS, *NAMES)

@@ -342,7 +342,13 @@ DEPENDENCE = (
         "uneven_columns",
         "GlorotNormal's units differ in variance, .9 and 1.1, with the right variance on average",
         values("GlorotNormal", matrix(uneven_columns)),
-        ("distribution.glorot_normal.support",),
+        ("distribution.glorot_normal.support", "distribution.glorot_normal.independence_within_rows"),
+    ),
+    Planted(
+        "uneven_columns_of_random_normal",
+        "RandomNormal's units differ in variance, .9 and 1.1, with the right variance on average",
+        values("RandomNormal", matrix(uneven_columns)),
+        ("distribution.random_normal.independence_within_rows",),
     ),
     Planted(
         "fixed_part",
