@@ -209,7 +209,7 @@ def _resolution(subject: Subject) -> Claim:
         control=Resolution(subject, tuple(dtypes), through=True),
         control_note="the values rounded through the coarser dtype",
         # An expected share of 1/8 of 3,072 values is 20 binomial standard errors from its limit, the others further.
-        false_alarm=CLAIM_FALSE_ALARM,
+        false_alarm=1e-9,
     )
 
 
