@@ -10,7 +10,7 @@ from initcheck.claims.decisions import AllWithin
 from initcheck.claims.determinism_config import ConfigurationTrial
 from initcheck.claims.determinism_general import general_claims
 from initcheck.claims.determinism_seeds import SeedTrial
-from initcheck.claims.determinism_subjects import ALL, CLASSES, RANDOM, Subject
+from initcheck.claims.determinism_subjects import ALL, CLASSES, RANDOM, Constructor
 from initcheck.claims.determinism_unseeded import unseeded_claims
 from initcheck.claims.rates import CLAIM_FALSE_ALARM
 
@@ -29,7 +29,7 @@ def claims() -> tuple[Claim, ...]:
     return (*found, *unseeded_claims(), *general_claims())
 
 
-def _of_seeds(subject: Subject) -> Iterator[Claim]:
+def _of_seeds(subject: Constructor) -> Iterator[Claim]:
     def claim(
         trial: str,
         statement: str,
@@ -104,7 +104,7 @@ def _of_seeds(subject: Subject) -> Iterator[Claim]:
     yield from _coincidences(subject)
 
 
-def _coincidences(subject: Subject) -> Iterator[Claim]:
+def _coincidences(subject: Constructor) -> Iterator[Claim]:
     def claim(
         name: str,
         statement: str,
@@ -174,7 +174,7 @@ def _coincidences(subject: Subject) -> Iterator[Claim]:
     )
 
 
-def _of_configuration(subject: Subject) -> Iterator[Claim]:
+def _of_configuration(subject: Constructor) -> Iterator[Claim]:
     def claim(
         trial: str,
         statement: str,
@@ -281,6 +281,6 @@ def _of_configuration(subject: Subject) -> Iterator[Claim]:
     )
 
 
-def _called(subject: Subject) -> str:
+def _called(subject: Constructor) -> str:
     given = ", ".join(f"{name}={value!r}" for name, value in subject.arguments)
     return f"{subject.class_name}({given})" if given else subject.class_name

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.claims.determinism_subjects import Subject
+from initcheck.claims.determinism_subjects import Constructor
 from initcheck.claims.rates import CLAIM_FALSE_ALARM
 from initcheck.keras_runtime import import_keras
 
@@ -40,7 +40,7 @@ class Bench:
         seed: a seed below 2^30 - 2, from which others derive.
     """
 
-    subject: Subject
+    subject: Constructor
     seed: int
 
     @property
@@ -138,10 +138,10 @@ def table(rows: list[Row]) -> DataFrame:
     return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
 
 
-def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Subject], tuple[str, Any]]:
+def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructor], tuple[str, Any]]:
     """Make a defect of the constructor from a change of its arguments, all of which have their names and values."""
 
-    def plant(cls: Any, _: Subject) -> tuple[str, Any]:
+    def plant(cls: Any, _: Constructor) -> tuple[str, Any]:
         original = cls.__init__
         signature = inspect.signature(original)
 
@@ -194,7 +194,7 @@ def _uses_random_state(_: dict[str, Any]) -> None:
     random.random()
 
 
-def _config_drops(cls: Any, subject: Subject) -> tuple[str, Any]:
+def _config_drops(cls: Any, subject: Constructor) -> tuple[str, Any]:
     original = cls.get_config
 
     def get_config(self: Any) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _config_drops(cls: Any, subject: Subject) -> tuple[str, Any]:
     return "get_config", get_config
 
 
-def _config_repaired(cls: Any, subject: Subject) -> tuple[str, Any]:
+def _config_repaired(cls: Any, subject: Constructor) -> tuple[str, Any]:
     original = cls.get_config
 
     def get_config(self: Any) -> dict[str, Any]:
@@ -217,18 +217,18 @@ def _config_repaired(cls: Any, subject: Subject) -> tuple[str, Any]:
     return "get_config", get_config
 
 
-def _config_may_be_empty(_: Any, __: Subject) -> tuple[str, Any]:
+def _config_may_be_empty(_: Any, __: Constructor) -> tuple[str, Any]:
     return "from_config", classmethod(lambda made, config: made(**config))
 
 
-def _argument_ignored(cls: Any, subject: Subject) -> tuple[str, Any]:
+def _argument_ignored(cls: Any, subject: Constructor) -> tuple[str, Any]:
     def change(arguments: dict[str, Any]) -> None:
         arguments.pop(subject.others[0][0], None)
 
     return _init(change)(cls, subject)
 
 
-def _default_changed(cls: Any, subject: Subject) -> tuple[str, Any]:
+def _default_changed(cls: Any, subject: Constructor) -> tuple[str, Any]:
     others = plain(subject.others)
     original = cls.__init__
 
@@ -244,7 +244,7 @@ def _default_changed(cls: Any, subject: Subject) -> tuple[str, Any]:
     return "__init__", constructor if others else with_surplus
 
 
-def _changes_values(cls: Any, _: Subject) -> tuple[str, Any]:
+def _changes_values(cls: Any, _: Constructor) -> tuple[str, Any]:
     original = cls.__call__
 
     def call(self: Any, shape: Any, dtype: Any = None) -> Any:
@@ -273,7 +273,7 @@ DEFECTS: Final = {
 
 
 @contextmanager
-def planted(subject: Subject, defect: str) -> Iterator[None]:
+def planted(subject: Constructor, defect: str) -> Iterator[None]:
     """Plant a defect into the subject's class while the context lasts; none for the empty name."""
     if not defect:
         yield

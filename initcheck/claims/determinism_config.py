@@ -25,7 +25,7 @@ from initcheck.claims.determinism_bench import (
     planted,
     table,
 )
-from initcheck.claims.determinism_subjects import CLASSES, Subject
+from initcheck.claims.determinism_subjects import CLASSES, Constructor
 from initcheck.keras_runtime import import_keras
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ConfigurationTrial:
     """
 
     trial: str
-    subject: Subject
+    subject: Constructor
     defect: str = ""
 
     def measure(self, laboratory: Laboratory) -> DataFrame:

@@ -76,7 +76,7 @@ PINNED: Final[tuple[tuple[str, str, tuple[tuple[str, Any], ...], tuple[float, ..
         (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
     ),
 )
-"""Subject, class, arguments, and the first entries of a float32 weight of shape (3, 4) with seed 42.
+"""Constructor, class, arguments, and the first entries of a float32 weight of shape (3, 4) with seed 42.
 
 Recorded once from Keras 3.15.1 and TensorFlow 2.21 on a CPU: TensorFlow's stateless generators (Philox) promise the
 same values for the same seed in every version. Other backends give other values.

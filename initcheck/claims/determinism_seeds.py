@@ -20,7 +20,7 @@ from initcheck.claims.determinism_bench import (
     planted,
     table,
 )
-from initcheck.claims.determinism_subjects import Subject
+from initcheck.claims.determinism_subjects import Constructor
 from initcheck.keras_runtime import import_keras
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SeedTrial:
     """
 
     trial: str
-    subject: Subject
+    subject: Constructor
     defect: str = ""
     variant: str = ""
 

@@ -13,8 +13,8 @@ _AXES: Final[Arguments] = (("input_axes", (0,)), ("output_axes", (1, 2)))
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A class of initializers, or one of VarianceScaling's modes.
+class Constructor:
+    """A constructor of initializers, or one of VarianceScaling's modes.
 
     Attributes:
         slug: the subject in the ids of claims.
@@ -47,14 +47,14 @@ class Subject:
         return f"Keras, keras.initializers.{self.class_name}"
 
 
-def _scaled(class_name: str, slug: str) -> Subject:
+def _scaled(class_name: str, slug: str) -> Constructor:
     defaults = (("seed", None), ("input_axes", None), ("output_axes", None))
-    return Subject(slug, class_name, defaults, (class_name, slug), _AXES, changed_shape=(6, 4, 5))
+    return Constructor(slug, class_name, defaults, (class_name, slug), _AXES, changed_shape=(6, 4, 5))
 
 
-def _scaling(slug: str, **arguments: Any) -> Subject:
+def _scaling(slug: str, **arguments: Any) -> Constructor:
     fixed = tuple(arguments.items())
-    return Subject(
+    return Constructor(
         slug,
         "VarianceScaling",
         (
@@ -73,17 +73,17 @@ def _scaling(slug: str, **arguments: Any) -> Subject:
 
 
 FIXED: Final = (
-    Subject("zeros", "Zeros", (), ("Zeros", "zeros", "zero"), ()),
-    Subject("ones", "Ones", (), ("Ones", "ones", "one"), ()),
-    Subject("constant", "Constant", (("value", 0.0),), ("Constant", "constant"), (("value", 0.37),)),
-    Subject(
+    Constructor("zeros", "Zeros", (), ("Zeros", "zeros", "zero"), ()),
+    Constructor("ones", "Ones", (), ("Ones", "ones", "one"), ()),
+    Constructor("constant", "Constant", (("value", 0.0),), ("Constant", "constant"), (("value", 0.37),)),
+    Constructor(
         "identity",
         "Identity",
         (("gain", 1.0),),
         ("Identity", "identity", "IdentityInitializer"),
         (("gain", 1.7),),
     ),
-    Subject(
+    Constructor(
         "stft",
         "STFT",
         (("side", "real"), ("window", "hann"), ("scaling", "density"), ("periodic", False)),
@@ -97,21 +97,21 @@ FIXED: Final = (
 
 CLASSES: Final = (
     *FIXED,
-    Subject(
+    Constructor(
         "random_normal",
         "RandomNormal",
         (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
         ("RandomNormal", "random_normal", "normal"),
         (("mean", 0.3), ("stddev", 0.2)),
     ),
-    Subject(
+    Constructor(
         "random_uniform",
         "RandomUniform",
         (("minval", -0.05), ("maxval", 0.05), ("seed", None)),
         ("RandomUniform", "random_uniform", "uniform"),
         (("minval", -0.1), ("maxval", 0.3)),
     ),
-    Subject(
+    Constructor(
         "truncated_normal",
         "TruncatedNormal",
         (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
@@ -125,7 +125,7 @@ CLASSES: Final = (
     _scaled("HeUniform", "he_uniform"),
     _scaled("LecunNormal", "lecun_normal"),
     _scaled("LecunUniform", "lecun_uniform"),
-    Subject(
+    Constructor(
         "orthogonal",
         "Orthogonal",
         (("gain", 1.0), ("seed", None)),

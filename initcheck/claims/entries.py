@@ -131,6 +131,11 @@ class Extremes:
             low, high = law.support
             reach = (high - law.mean) if math.isfinite(high) else law.standard_deviation
             allowed = _ROUNDING.get(draws.dtype, 2.0**-23) * max(abs(low), abs(high), abs(law.mean))
+            # Tails that are cut or shrunk by this much are seen: the largest entry, which stays below the first value
+            # with the stated power, is then below the second, which is too small at the family's strictest level.
+            strictest = CLAIM_FALSE_ALARM / (4.0 * len(self.members))
+            detectable = law.largest(POWER, weights.size) - law.largest(strictest, weights.size)
+            detectable *= law.standard_deviation / reach
             for side, value in (("smallest", float(weights.min())), ("largest", float(weights.max()))):
                 outward = (law.mean - value) if side == "smallest" else (value - law.mean)
                 # By symmetry the law of the smallest is that of the largest.
@@ -144,6 +149,5 @@ class Extremes:
                     # A value that rounding brought to the very end of the support is no evidence of long tails.
                     share = max(share, 1.0) if survival <= 4.0 * allowed / reach else share
                 p_value = 0.0 if beyond else min(share, 1.0)
-                rows.append((f"{side} of {draws.name}", p_value, outward / reach, math.nan, weights.size))
-        table = pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
-        return table.assign(detectable=0.0)
+                rows.append((f"{side} of {draws.name}", p_value, outward / reach, detectable, weights.size))
+        return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])

@@ -17,7 +17,7 @@ SIDE: Final = 3
 
 
 @dataclass(frozen=True)
-class Subject:
+class LayerKind:
     """A kind of layer, and where its fans agree with those that Keras assumes.
 
     Attributes:
@@ -197,12 +197,12 @@ def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: i
     )
 
 
-def subjects() -> tuple[Subject, ...]:
+def layer_kinds() -> tuple[LayerKind, ...]:
     """List the layers whose kernels take the initializers that scale with the fans."""
     both = ("fan_in", "fan_avg")
     old = () if einsum_axes_counted() else both
     listed = [
-        Subject(
+        LayerKind(
             "dense",
             "Dense",
             (
@@ -229,7 +229,7 @@ def subjects() -> tuple[Subject, ...]:
             ("B1",),
         ),
         *(
-            Subject(
+            LayerKind(
                 f"conv{rank}d",
                 f"Conv{rank}D away from the borders, whatever its strides, dilation and padding",
                 _convolutions(rank, channels, filters),
@@ -238,7 +238,7 @@ def subjects() -> tuple[Subject, ...]:
             )
             for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256))
         ),
-        Subject(
+        LayerKind(
             "conv2d_border",
             "Conv2D with padding, at the borders",
             (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
@@ -248,7 +248,7 @@ def subjects() -> tuple[Subject, ...]:
             "inputs are counted that the padding has replaced by zeros",
         ),
         *(
-            Subject(
+            LayerKind(
                 f"grouped_conv{rank}d",
                 f"Conv{rank}D with groups, whose inputs feed the outputs of their own group",
                 tuple(_convolution(rank, f"{groups} groups", 64, 256, groups=groups) for groups in (4, 16)),
@@ -260,7 +260,7 @@ def subjects() -> tuple[Subject, ...]:
             for rank in (1, 2)
         ),
         *(
-            Subject(
+            LayerKind(
                 f"depthwise_conv{rank}d",
                 f"DepthwiseConv{rank}D, each of whose outputs sums one channel",
                 (_depthwise(rank, 1024, 1), _depthwise(rank, 256, 4)),
@@ -272,7 +272,7 @@ def subjects() -> tuple[Subject, ...]:
             for rank in (1, 2)
         ),
         *(
-            Subject(
+            LayerKind(
                 f"separable_conv{rank}d_depthwise",
                 f"the depthwise kernel of SeparableConv{rank}D",
                 (_separable(rank, "depthwise", 4096),),
@@ -284,7 +284,7 @@ def subjects() -> tuple[Subject, ...]:
             for rank in (1, 2)
         ),
         *(
-            Subject(
+            LayerKind(
                 f"separable_conv{rank}d_pointwise",
                 f"the pointwise kernel of SeparableConv{rank}D",
                 (_separable(rank, "pointwise"),),
@@ -294,7 +294,7 @@ def subjects() -> tuple[Subject, ...]:
             for rank in (1, 2)
         ),
         *(
-            Subject(
+            LayerKind(
                 f"conv{rank}d_transpose",
                 f"Conv{rank}DTranspose without strides",
                 (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
@@ -306,7 +306,7 @@ def subjects() -> tuple[Subject, ...]:
             for rank in (1, 2, 3)
         ),
         *(
-            Subject(
+            LayerKind(
                 f"conv{rank}d_transpose_with_strides",
                 f"Conv{rank}DTranspose with strides of two",
                 (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
@@ -317,7 +317,7 @@ def subjects() -> tuple[Subject, ...]:
             )
             for rank in (1, 2)
         ),
-        Subject(
+        LayerKind(
             "einsum_dense",
             "EinsumDense",
             (
@@ -330,7 +330,7 @@ def subjects() -> tuple[Subject, ...]:
             old,
             "the fans are those of a convolution kernel",
         ),
-        Subject(
+        LayerKind(
             "einsum_dense_with_shared_axis",
             "EinsumDense with an axis of experts in input, kernel and output",
             (
@@ -342,7 +342,7 @@ def subjects() -> tuple[Subject, ...]:
             old or ("fan_avg",),
             "the experts are counted as outputs that each input feeds",
         ),
-        Subject(
+        LayerKind(
             "embedding",
             "Embedding, which takes one row of its matrix",
             (
@@ -365,16 +365,16 @@ def subjects() -> tuple[Subject, ...]:
     ]
     for layer, slug, gates in (("SimpleRNN", "simple_rnn", 1), ("LSTM", "lstm", 4), ("GRU", "gru", 3)):
         told = f"{layer}, with the units of all gates as outputs"
-        listed.append(Subject(slug, told, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
+        listed.append(LayerKind(slug, told, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
         if gates > 1:
             told = f"each gate of {layer}"
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
-            listed.append(Subject(f"{slug}_gate", told, (case,), layer, ("B9",), ("fan_avg",), outcome))
+            listed.append(LayerKind(f"{slug}_gate", told, (case,), layer, ("B9",), ("fan_avg",), outcome))
     for slug, case in attention():
         kernel = "output" if case.weight.startswith("attention_output") else case.weight.split("/")[0]
         told = f"the {kernel} kernel of {case.layer}"
         outcome = "the fans are those of a convolution kernel"
         rows = ("B7", "S3")
-        listed.append(Subject(f"{slug}.{kernel}_kernel", told, (case,), case.layer, rows, old, outcome))
+        listed.append(LayerKind(f"{slug}.{kernel}_kernel", told, (case,), case.layer, rows, old, outcome))
     return tuple(listed)

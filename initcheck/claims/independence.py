@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from initcheck.claims.decisions import adjusted_for_tails
+from initcheck.claims.entries import detectable_distance
 from initcheck.claims.rates import CLAIM_FALSE_ALARM, POWER
 from initcheck.claims.sampling import Draws
 
@@ -45,6 +46,13 @@ Between = Literal["columns", "rows", "draws", "order"]
 
 _SMALLEST: Final = 1e-12
 _TAIL_FACTOR: Final = 10.0
+_TESTS: Final = 128
+"""More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
+_STANDARD_ERRORS: Final = float(
+    stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS * _TAIL_FACTOR)) + stats.norm.ppf(POWER)
+)
+"""A deviation by so many standard errors is seen with probability :data:`POWER`."""
+
 _DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 
 
@@ -129,12 +137,12 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     z = (float(pairs2.sum()) - expected) / spread
     if pairs2.size >= 1000:
         p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
-        tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + 8.0 * spread / expected))
+        tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + _STANDARD_ERRORS * spread / expected))
         top = float(np.sqrt(np.linalg.eigvalsh(gram)[:, -1].max()))
         beyond = max(top - math.sqrt(vectors) - math.sqrt(length), 0.0)
         edge = math.sqrt(vectors) + math.sqrt(length)
         p_value = min(draws * math.exp(-(beyond**2) / 2.0), 1.0)
-        tests.append(("spectrum", p_value, top / edge, 1.0 + 8.0 / edge))
+        tests.append(("spectrum", p_value, top / edge, 1.0 + _STANDARD_ERRORS / edge))
     return tests
 
 
@@ -144,14 +152,14 @@ def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
     if count < 2:
         return name, min(1.0, 2.0 * float(min(cdf[0], 1.0 - cdf[0]))), float(cdf[0]), math.inf
     found = stats.kstest(cdf, "uniform")
-    return name, float(found.pvalue), float(found.statistic), 1.0 / math.sqrt(count)
+    return name, float(found.pvalue), float(found.statistic), detectable_distance(count, _TESTS)
 
 
 def _test_spread(name: str, scores: NDArray[Any]) -> Test:
     """Test whether numbers that should be standard normal are as spread as that, two-sided."""
     total = float(np.sum(scores**2))
     p_value = 2.0 * float(min(stats.chi2.sf(total, scores.size), stats.chi2.cdf(total, scores.size)))
-    return name, min(p_value, 1.0), total / scores.size, 1.0 + 9.0 * math.sqrt(2.0 / scores.size)
+    return name, min(p_value, 1.0), total / scores.size, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / scores.size)
 
 
 def _test_order(scores: Scores) -> list[Test]:
@@ -167,7 +175,7 @@ def _test_order(scores: Scores) -> list[Test]:
         correlation = float(products.mean()) / math.sqrt(variance)
         z = correlation * math.sqrt(products.size)
         p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
-        tests.append((f"{name} {distance} apart", p_value, correlation, 10.0 / math.sqrt(products.size)))
+        tests.append((f"{name} {distance} apart", p_value, correlation, _STANDARD_ERRORS / math.sqrt(products.size)))
     return tests
 
 

@@ -62,6 +62,11 @@ class EntryLaw:
         """Give E((w - mean) / sd)^order."""
         return _moment(self.kind, order)
 
+    def largest(self, probability: float, count: int) -> float:
+        """Give the value that the largest of so many entries stays below with a probability, in standard deviations."""
+        # F(x)^count = probability; the survival function keeps the digits that F close to 1 has not.
+        return float(_standard(self.kind).isf(-math.expm1(math.log(probability) / count)))
+
     def standardize(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Give (w - mean) / sd in float64."""
         return (np.asarray(values, dtype=np.float64) - self.mean) / self.standard_deviation

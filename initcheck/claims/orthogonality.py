@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from initcheck.claims.entries import detectable_distance
+from initcheck.claims.rates import CLAIM_FALSE_ALARM, POWER
 from initcheck.claims.sampling import Draws
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from initcheck.claims.laboratory import Laboratory
+
+_TESTS: Final = 40
+"""More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
+_STANDARD_ERRORS: Final = float(stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS)) + stats.norm.ppf(POWER))
+"""A deviation by so many standard errors is seen with probability :data:`POWER`."""
 
 _EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -120,7 +127,7 @@ class Haar:
                         f"{name} of {draws.name}",
                         float(found.pvalue),
                         float(found.statistic),
-                        _DISTANCE / math.sqrt(len(values)),
+                        detectable_distance(len(values), _TESTS),
                         len(values),
                     )
                 )
@@ -129,7 +136,13 @@ class Haar:
             z = pairs / math.sqrt(matrices.shape[2] / matrices.shape[1])
             p_value = 2.0 * float(stats.norm.sf(abs(z.sum()) / math.sqrt(z.size)))
             rows.append(
-                (f"successive draws of {draws.name}", p_value, float(z.mean()), 8.0 / math.sqrt(z.size), z.size)
+                (
+                    f"successive draws of {draws.name}",
+                    p_value,
+                    float(z.mean()),
+                    _STANDARD_ERRORS / math.sqrt(z.size),
+                    z.size,
+                )
             )
             if matrices.shape[1] == matrices.shape[2]:
                 positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
@@ -140,15 +153,11 @@ class Haar:
                         f"determinant of {draws.name}",
                         p_value,
                         share,
-                        0.5 + 4.0 / math.sqrt(len(matrices)),
+                        0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices)),
                         len(matrices),
                     )
                 )
         return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
-
-
-_DISTANCE: Final = 4.0
-"""sqrt(ln(2 m / level) / 2) + z / 2 with about 40 tests: what Kolmogorov and Smirnov's test sees, times sqrt(n)."""
 
 
 def _directions(longer: int, shorter: int) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:

@@ -167,3 +167,44 @@ def test_another_shape_than_the_one_asked_for_is_refused():
 
     with pytest.raises(InitializerError, match=r"returned the shape \(3, 2\)"):
         Draws(Subject(wrong.slug, Transposed()), (2, 3), 1).draw(Laboratory(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_entry_has_the_stated_law(kind):
+    law = EntryLaw(kind, 0.0, 1.0)
+    drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])
+    largest = (drawn - MEAN) / SPREAD
+    for probability in (0.1, 0.5, 0.9):
+        share = np.mean(largest <= law.largest(probability, 2000))
+        assert abs(share - probability) <= STANDARD_ERRORS * math.sqrt(probability * (1 - probability) / 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tails_that_are_shorter_by_what_is_called_detectable_are_seen(kind):
+    member = draws(kind, (200, 250), 4)
+    table = Extremes((member,)).measure(Laboratory(0))
+    detectable = float(table["detectable"].iloc[0])
+    law = member.subject.law(member.shape)
+    reach = law.support[1] - law.mean if math.isfinite(law.support[1]) else law.standard_deviation
+    largest = law.largest(0.999, member.entries) * law.standard_deviation / reach
+    assert 0.0 < detectable < largest / 2.0
+    shrunk = Draws(
+        Subject(f"shrunk_{kind}", Shrunk(NumpyTarget(kind), 1.0 - detectable / largest), law), member.shape, 4
+    )
+    assert NoDifference("extreme")(Extremes((shrunk,)).measure(Laboratory(0))).verdict == "fail"
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """An initializer whose values are drawn nearer to the mean."""
+
+    target: NumpyTarget
+    factor: float
+
+    @property
+    def label(self):
+        return "shrunk"
+
+    def create(self, seed):
+        draw = self.target.create(seed)
+        return lambda shape, dtype=None: MEAN + self.factor * (draw(shape) - MEAN)

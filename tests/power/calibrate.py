@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import math
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -86,11 +87,15 @@ def run_once(task: tuple[int, tuple[str, ...], bool]) -> Run:
 
 
 def by_property(runs: Sequence[Run]) -> Iterator[tuple[str, np.ndarray]]:
-    """Group the p-values by what is tested: the last part of a claim's id."""
+    """Group the p-values by what is tested: the last part of a claim's id, and the test where a claim has several."""
     groups: dict[str, list[float]] = {}
     for run in runs:
-        for claim, _, p_value in run.p_values:
-            groups.setdefault(claim.rpartition(".")[2], []).append(p_value)
+        for claim, member, p_value in run.p_values:
+            name = claim.rpartition(".")[2]
+            if name.startswith("independence"):
+                test = "neighbours" if name.endswith("neighbours") else member.partition(" of (")[0]
+                name = f"{name}: {test}"
+            groups.setdefault(name, []).append(p_value)
     for name, found in sorted(groups.items()):
         yield name, np.asarray(found)
 
@@ -140,8 +145,9 @@ def as_markdown(runs: Sequence[Run]) -> str:
         "",
         (
             "Of m independent p-values a share x lies below x, and the smallest is about 1/(m + 1). Fewer small ones "
-            "mean a test that is conservative by design (a bound and not a law, discrete statistics); more mean false "
-            "alarms. Members of one claim share their draws, so that m independent ones is more than there are."
+            "mean a test that is conservative by design (a bound and not a law, Bonferroni's correction, p-values that "
+            "were raised for their tails); more mean false alarms. Members of one claim share their draws, so that m "
+            "independent ones is more than there are, and the last column says too much."
         ),
         "",
         "| property | m | smallest | expected | "
@@ -156,6 +162,17 @@ def as_markdown(runs: Sequence[Run]) -> str:
             f"| {name} | {found.size} | {found.min():.2g} | {1.0 / (found.size + 1):.2g} | {shares} | {fit:.2g} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def read_runs(path: Path | None) -> list[Run]:
+    """Read the runs that an earlier call kept; a last line that was cut off counts as not kept."""
+    if path is None or not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    path.write_text("".join(whole), encoding="utf-8")  # so that the next run begins a line
+    found = [json.loads(line) for line in whole]
+    return [Run(**{**each, "p_values": [tuple(row) for row in each["p_values"]]}) for each in found]
 
 
 def as_csv(runs: Sequence[Run]) -> str:
@@ -178,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=200, help="base seeds (default: 200)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--first-seed", type=int, default=None, help="first base seed (default: one that nobody used)")
+    parser.add_argument("--keep", type=Path, help="file that keeps each run as it ends, and is read when it exists")
     parser.add_argument("--slow", action="store_true", help="slow claims too")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the results (default: reports)")
     parser.add_argument("claims", nargs="*", help="ids or patterns of claims (default: all statistical ones)")
@@ -186,13 +204,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--runs and --workers take whole numbers of at least 1")
     check_writable(options.out)
     first = options.first_seed if options.first_seed is not None else int.from_bytes(os.urandom(3), "little") * 256
+    kept = read_runs(options.keep)
     tasks = [(first + index, tuple(options.claims), options.slow) for index in range(options.runs)]
-    runs: list[Run] = []
+    done = {run.seed for run in kept}
+    tasks = [task for task in tasks if task[0] not in done]
+    runs = kept
     # Not forked: TensorFlow's threads do not survive it. A new process now and then gives back what Keras keeps.
     with multiprocessing.get_context("spawn").Pool(options.workers, maxtasksperchild=25) as pool:
         try:
             for run in pool.imap_unordered(run_once, tasks, chunksize=1):
                 runs.append(run)
+                if options.keep is not None:
+                    with options.keep.open("a", encoding="utf-8") as stream:
+                        stream.write(json.dumps(asdict(run)) + "\n")
                 told = f"{len(run.alarms)} false alarms" if run.alarms else "no false alarm"
                 sys.stderr.write(f"{len(runs)}/{options.runs} seed {run.seed}: {told} ({run.seconds:.0f} s)\n")
         except KeyboardInterrupt:
