@@ -139,6 +139,7 @@ def claims() -> tuple[Claim, ...]:
             decide,
             UniformReach(defective),
             "the weights of another shape, whose inputs or outputs are others",
+            slow=rank == 0,
             false_alarm=CLAIM_FALSE_ALARM,
             rows=("A16",) if rank == 1 else ("A7",),
         )

@@ -288,6 +288,7 @@ def _recurrent() -> tuple[Claim, ...]:
             EstimateWithin("variance of a gate's weights times units and gates", 1 - MARGIN, 1 + MARGIN, "seeds"),
             GateShare(layer, gates, "glorot_uniform"),
             "glorot_uniform in place of orthogonal",
+            slow=True,
             false_alarm=CLAIM_FALSE_ALARM,
             rows=("B10",),
         )

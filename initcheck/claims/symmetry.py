@@ -205,5 +205,6 @@ def _alike(name: str, spec: InitializerSpec, activation: str, depths: tuple[int,
         decide=AllWithin("largest difference between two units, relative"),
         control=Symmetry(controls, "asymmetry", limit=_ROUNDING),
         control_note="GlorotUniform's kernels",
+        slow=(name, activation) not in (("zeros", "sigmoid"), ("constant", "tanh")),
         rows=("G2",) if name == "zeros" else ("G3",),
     )

@@ -34,8 +34,6 @@ class Planted:
         caught_by: patterns of claims' ids (as in ``fnmatch``): each names claims that hold without the defect, and all
             of them have to turn red with it.
         spared: patterns of claims that have to stay green: the defect is not theirs.
-        gap: what the specification lacks, for a defect that nothing catches yet; ``caught_by`` then names the claims
-            that are nearest to it.
     """
 
     name: str
@@ -43,7 +41,6 @@ class Planted:
     plant: Callable[[], AbstractContextManager[None]]
     caught_by: tuple[str, ...]
     spared: tuple[str, ...] = ()
-    gap: str = ""
 
 
 def source(path: str) -> Any:

@@ -47,7 +47,7 @@ def rows_of(name: str, seed: int) -> tuple[str, list[Row], int, float]:
     """Run one defect.
 
     Returns:
-        Its name, a row a claim that caught it (the smallest p-value first, exact claims before all), how many claims
+        Its name, a row a claim that caught it (those named for it first, by p-value), how many claims
         ran, and the seconds it took.
     """
     start = time.perf_counter()
@@ -60,7 +60,7 @@ def rows_of(name: str, seed: int) -> tuple[str, list[Row], int, float]:
             expected = any(fnmatchcase(each.claim.id, pattern) for pattern in planted.caught_by)
             p_value = evidence.p_value if each.claim.statistical else 0.0
             rows.append(Row(name, planted.note, each.claim.id, each.after.status, p_value, each.after.reason, expected))
-    rows.sort(key=lambda row: (math.inf if math.isnan(row.p_value) else row.p_value, not row.expected, row.claim))
+    rows.sort(key=lambda row: (not row.expected, math.inf if math.isnan(row.p_value) else row.p_value, row.claim))
     return name, rows, len(judged), time.perf_counter() - start
 
 
@@ -82,23 +82,23 @@ def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> 
         "",
         (
             "Each defect was planted into the installed Keras, and the claims that it concerns were judged (base seed "
-            f"{seed}). A claim catches a defect if it is green without it and red with it. Of an exact claim, p is 0; "
-            "of an equivalence test, p is that of lying outside its bounds, and nan where there is none."
+            f"{seed}). A claim catches a defect if it is green without it and red with it. First come the claims that "
+            "the defect was made for; what the first of them said stands beside."
         ),
         "",
         f"{len(found)} defects, {len(uncaught)} of them caught by no claim"
         + (f": {', '.join(planted.name for planted in uncaught)}." if uncaught else "."),
         "",
-        "| defect | what was planted | caught by | p | claims run |",
+        "| defect | what was planted | caught by | what the first said | claims run |",
         "|---|---|---|---|---|",
     ]
     for planted in _ordered(found):
         rows = found[planted.name]
         shown = ", ".join(f"`{row.claim}`" for row in rows[:SHOWN])
         rest = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-        p_value = f"{rows[0].p_value:.1g}" if rows else ""
-        caught = f"{shown}{rest}" or f"**nothing**; missing: {planted.gap or 'unknown'}"
-        lines.append(f"| `{planted.name}` | {planted.note} | {caught} | {p_value} | {ran[planted.name]} |")
+        told = rows[0].reason.replace("|", "/") if rows else ""
+        caught = f"{shown}{rest}" or "**nothing**"
+        lines.append(f"| `{planted.name}` | {planted.note} | {caught} | {told} | {ran[planted.name]} |")
     return "\n".join(lines) + "\n"
 
 

@@ -27,6 +27,9 @@ from deep_network import LINEAR_VARIANCE, RELU_VARIANCE, STEPS, WIDTH
 
 from initcheck.initializers import InitializerSpec
 
+pytestmark = pytest.mark.slow
+
+
 SMALL = 0.01
 LINEAR = plan_seeds(LINEAR_VARIANCE, STEPS)
 RELU = plan_seeds(RELU_VARIANCE, STEPS)

@@ -35,6 +35,9 @@ from scipy import stats
 from initcheck.initializers import InitializerSpec
 from initcheck.keras_runtime import import_keras
 
+pytestmark = pytest.mark.slow
+
+
 TIED_SEEDS = 64
 PLAN = plan_seeds(RELU_VARIANCE, STEPS)
 

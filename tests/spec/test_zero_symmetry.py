@@ -27,6 +27,9 @@ from initcheck.initializers import InitializerSpec
 from initcheck.keras_runtime import import_keras
 from initcheck.networks import MlpSpec, NotebookSpec
 
+pytestmark = pytest.mark.slow
+
+
 SEEDS = 10
 STEPS, BATCH = 25, 32
 LEARNING_RATE = 0.5
