@@ -162,5 +162,5 @@ class LawByLayer:
             detectable=math.expm1(reach * math.sqrt(2.0 / seeds)),
             power=POWER,
             members=len(steps),
-            worst=worst,
+            worst="the sum over all steps",
         )
