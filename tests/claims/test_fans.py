@@ -29,12 +29,12 @@ def test_the_variance_of_an_output_s_mean_square_is_as_stated(kurtosis: float, d
 
 
 def test_a_layer_whose_fans_agree_has_no_false_sentence() -> None:
-    for subject in fans_cases.subjects():
-        agree = all(case.fans == case.assumed for case in subject.cases)
-        assert agree == (not subject.wrong), subject.slug
+    for kind in fans_cases.layer_kinds():
+        agree = all(case.fans == case.assumed for case in kind.cases)
+        assert agree == (not kind.wrong), kind.slug
 
 
 def test_every_case_names_its_members_once() -> None:
-    for subject in fans_cases.subjects():
-        names = [case.name for case in subject.cases]
-        assert len(names) == len(set(names)), subject.slug
+    for kind in fans_cases.layer_kinds():
+        names = [case.name for case in kind.cases]
+        assert len(names) == len(set(names)), kind.slug
