@@ -328,7 +328,7 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
     ]
     return [
         *claims,
-        course_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course"),
+        course_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True),
         replace(
             course_claim(
                 direction,

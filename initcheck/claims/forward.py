@@ -42,6 +42,7 @@ def _selu_claims() -> list[Claim]:
         decide=GAIN,
         control=Gains(he, "forward", 1.0, seeds),
         control_note="HeNormal in place of LecunNormal",
+        slow=True,
         false_alarm=CLAIM_FALSE_ALARM,
         rows=("E5",),
     )
