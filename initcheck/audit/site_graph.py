@@ -1,0 +1,154 @@
+"""Which sites every signal has to pass: the trunk of a model, and the chains inside its branches.
+
+The probe tells which sites feed which. From that graph alone:
+
+- the *trunk* are the sites that lie on every path from the input of the deepest chain to the outputs (its dominators).
+  In a plain network these are all layers; in a residual one the sums of the skip connections and what lies between the
+  blocks. A signal may be small in a branch by design (a scale of 1e-6, an average over a thousand positions) and whole
+  beside it, so that only the trunk says what reaches the end;
+- a *chain* is the longest run of layers with weights between two neighbouring sites of the trunk.
+
+A site dominates if the number of paths through it is the number of all paths; the numbers are exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+AVERAGING_KINDS: Final = frozenset(
+    {
+        *(f"GlobalAveragePooling{rank}D" for rank in (1, 2, 3)),
+        *(f"AveragePooling{rank}D" for rank in (1, 2, 3)),
+        "Mean",
+    }
+)
+"""Kinds that average over positions. Averaging n positions divides the squared norm of the gradient by n, whatever the
+weights are, while the gradient of a shared kernel adds those n positions up again: no statement about initialization."""
+
+
+@dataclass(frozen=True)
+class SiteNode:
+    """What the graph needs to know of one site.
+
+    Attributes:
+        layer: path of the layer.
+        kind: class of the layer.
+        weighted: the layer has a trainable weight of two or more axes.
+        feeds_output: the site's tensor is an output of the model, or reaches one without passing another site.
+        parents: positions of the sites that feed it directly.
+    """
+
+    layer: str
+    kind: str
+    weighted: bool
+    feeds_output: bool
+    parents: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SignalRoute:
+    """A run of sites that a signal passes one after the other.
+
+    Attributes:
+        positions: the sites, from the input to the output.
+        averaged: for each step from one site to the next, whether positions are averaged on the way.
+        inside: empty for the trunk; for a chain in a branch the paths of the sites between which it lies.
+    """
+
+    positions: tuple[int, ...]
+    averaged: tuple[bool, ...]
+    inside: tuple[str, str] | tuple[()] = ()
+
+
+SHORTEST_CHAIN: Final = 4
+"""A chain inside a branch is followed on its own from this many layers with weights."""
+
+
+def find_routes(nodes: Sequence[SiteNode]) -> tuple[SignalRoute, ...]:
+    """Find the trunk, and the chains of at least SHORTEST_CHAIN layers beside it.
+
+    The degenerate cases: no site reaches the outputs: no route; a model without a weighted layer: the trunk of its
+    merging sites, which may be empty.
+
+    Args:
+        nodes: the sites in order of execution; parents come before their children.
+
+    Returns:
+        The trunk first. On each route, sites with weights and sites where branches meet; the others pass on or reshape.
+    """
+    useful = _reaching(nodes)
+    chain = _longest_chain(nodes, useful)
+    if not chain:
+        return ()
+    dominators = _dominators(nodes, useful, chain[0])
+    followed = [p for p in dominators if nodes[p].weighted or len(_useful_parents(nodes, p, useful)) > 1]
+    routes = [_route(nodes, followed, dominators)]
+    for before, after in zip(dominators, dominators[1:], strict=False):
+        inner = [p for p in chain if before < p < after and nodes[p].weighted]
+        if len(inner) >= SHORTEST_CHAIN:
+            whole = [p for p in chain if before < p < after]
+            routes.append(_route(nodes, inner, whole, (nodes[before].layer, nodes[after].layer)))
+    return tuple(routes)
+
+
+def _route(
+    nodes: Sequence[SiteNode],
+    followed: Sequence[int],
+    passed: Sequence[int],
+    inside: tuple[str, str] | tuple[()] = (),
+) -> SignalRoute:
+    averaging = [p for p in passed if nodes[p].kind in AVERAGING_KINDS]
+    averaged = tuple(
+        any(before < p <= after for p in averaging) for before, after in zip(followed, followed[1:], strict=False)
+    )
+    return SignalRoute(tuple(followed), averaged, inside)
+
+
+def _reaching(nodes: Sequence[SiteNode]) -> list[bool]:
+    """Tell of each site whether it reaches an output."""
+    useful = [node.feeds_output for node in nodes]
+    for position in range(len(nodes) - 1, -1, -1):
+        if useful[position]:
+            for parent in nodes[position].parents:
+                useful[parent] = True
+    return useful
+
+
+def _useful_parents(nodes: Sequence[SiteNode], position: int, useful: Sequence[bool]) -> list[int]:
+    return [parent for parent in nodes[position].parents if useful[parent]]
+
+
+def _longest_chain(nodes: Sequence[SiteNode], useful: Sequence[bool]) -> list[int]:
+    """Find the path with the most weighted sites; of equally long ones the one through the earliest sites."""
+    best: list[tuple[int, int]] = []  # length, and the parent it came from
+    for position, node in enumerate(nodes):
+        came_from = max(node.parents, key=lambda parent: (best[parent][0], -parent), default=-1)
+        length = best[came_from][0] if came_from >= 0 else 0
+        best.append((length + node.weighted, came_from))
+    ends = [position for position, node in enumerate(nodes) if node.feeds_output and useful[position]]
+    if not ends:
+        return []
+    end = max(ends, key=lambda position: (best[position][0], position))
+    chain = [end]
+    while best[chain[-1]][1] >= 0:
+        chain.append(best[chain[-1]][1])
+    return chain[::-1]
+
+
+def _dominators(nodes: Sequence[SiteNode], useful: Sequence[bool], source: int) -> list[int]:
+    """List the sites that are on every path from the source to any output."""
+    from_source = [0] * len(nodes)
+    from_source[source] = 1
+    for position, node in enumerate(nodes):
+        if position != source:
+            from_source[position] = sum(from_source[parent] for parent in node.parents)
+    to_end = [int(node.feeds_output) for node in nodes]
+    for position in range(len(nodes) - 1, -1, -1):
+        for parent in nodes[position].parents:
+            to_end[parent] += to_end[position]
+    total = to_end[source]
+    return [
+        position for position in range(len(nodes)) if useful[position] and from_source[position] * to_end[position] == total
+    ]
