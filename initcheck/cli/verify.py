@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.loading import import_place
+from initcheck.loading import import_place
 from initcheck.errors import InitcheckError, UsageError
 
 if TYPE_CHECKING:
