@@ -56,7 +56,8 @@ TEXTS: Final = {
         "Schoenholz et al. 2017, section 3 (the correlation's fixed point)",
     ),
     "IC201": _text(
-        "Along the same chain, from the outputs back to the inputs, the squared norm of one sample's dL/dz falls by more "
+        "Along the same chain, from the outputs back to the inputs, the squared norm of one sample's dL/dz "
+        "falls by more "
         "than the limit of IC101.",
         "The first layers learn more slowly than the last ones by that factor, or not at all.",
         _stack(8, "sigmoid", '"glorot_uniform"'),
@@ -74,7 +75,8 @@ TEXTS: Final = {
         "Schoenholz et al. 2017, section 4; Yang et al. 2019 for batch normalization",
     ),
     "IC203": _text(
-        "The gradient of a trainable weight is exactly zero for every seed, though the weight takes part in the outputs.",
+        "The gradient of a trainable weight is exactly zero for every seed, though the weight takes part in "
+        "the outputs.",
         "The weight cannot learn from this batch: all its units are dead, or what follows is multiplied by zero.",
         """
 model = keras.Sequential([keras.Input((16,))])
@@ -121,7 +123,8 @@ model.add(keras.layers.Dense(4))
         "Lu et al. 2019, section 2",
     ),
     "IC304": _text(
-        "More of a layer's outputs than the limit (50 %) lie within 2.5 % of the range from one of the two ends of a bounded "
+        "More of a layer's outputs than the limit (50 %) lie within 2.5 % of the range from one of the two "
+        "ends of a bounded "
         "activation function: the 95 % interval over seeds lies wholly above it.",
         "There the derivative is nearly zero and the gradient dies.",
         _stack(4, "tanh", "keras.initializers.RandomNormal(stddev=1.0)"),
@@ -130,7 +133,8 @@ model.add(keras.layers.Dense(4))
     ),
     "IC401": _text(
         "The initializer scales with a number of inputs or outputs that it reads off the weight's shape, and the layer "
-        "really sums another number: the variance of the layer's sums is off by the ratio. Reported from a factor of 2.",
+        "really sums another number: the variance of the layer's sums is off by the ratio. Reported from a "
+        "factor of 2.",
         "The gain that the initializer promises is not the one that the layer has.",
         """
 model = keras.Sequential([keras.Input((16, 16, 32))])
@@ -147,9 +151,11 @@ model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
         "IEEE 754",
     ),
     "IC502": _text(
-        "More than 1 % of the values of a layer's outputs or of its gradients that are not zero lie outside the range of "
+        "More than 1 % of the values of a layer's outputs or of its gradients that are not zero lie outside "
+        "the range of "
         "float16: above 65504, or below 6e-8 where they turn to zero. bfloat16 has the range of float32.",
-        "In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use: loss scaling moves "
+        "In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use: loss "
+        "scaling moves "
         "them, and is taken into account where the model's optimizer has it.",
         _stack(12, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),
         "Mend the propagation first; else use bfloat16, or loss scaling for gradients.",
@@ -169,7 +175,8 @@ model = keras.Model(inputs, keras.layers.Dense(2)(outputs))
     ),
     "IC602": _text(
         "A trainable weight has no path to the loss: its gradient does not exist.",
-        "It is saved, regularized and counted, and never learns: a layer that is not called, a branch that is cut off by "
+        "It is saved, regularized and counted, and never learns: a layer that is not called, a branch that is "
+        "cut off by "
         "stop_gradient, or an output that is not returned.",
         """
 class Forgetful(keras.Model):

@@ -13,6 +13,7 @@ A site dominates if the number of paths through it is the number of all paths; t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,8 +25,11 @@ AVERAGING_KINDS: Final = frozenset(
         "Mean",
     }
 )
-"""Kinds that average over positions. Averaging n positions divides the squared norm of the gradient by n, whatever the
-weights are, while the gradient of a shared kernel adds those n positions up again: no statement about initialization."""
+"""Kinds that average over positions.
+
+Averaging n positions divides the squared norm of the gradient by n, whatever the weights are, while the gradient of a
+shared kernel adds those n positions up again: it says nothing about initialization.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def find_routes(nodes: Sequence[SiteNode]) -> tuple[SignalRoute, ...]:
     dominators = _dominators(nodes, useful, chain[0])
     followed = [p for p in dominators if nodes[p].weighted or len(_useful_parents(nodes, p, useful)) > 1]
     routes = [_route(nodes, followed, dominators)]
-    for before, after in zip(dominators, dominators[1:], strict=False):
+    for before, after in itertools.pairwise(dominators):
         inner = [p for p in chain if before < p < after and nodes[p].weighted]
         if len(inner) >= SHORTEST_CHAIN:
             whole = [p for p in chain if before < p < after]
@@ -100,9 +104,7 @@ def _route(
     inside: tuple[str, str] | tuple[()] = (),
 ) -> SignalRoute:
     averaging = [p for p in passed if nodes[p].kind in AVERAGING_KINDS]
-    averaged = tuple(
-        any(before < p <= after for p in averaging) for before, after in zip(followed, followed[1:], strict=False)
-    )
+    averaged = tuple(any(before < p <= after for p in averaging) for before, after in itertools.pairwise(followed))
     return SignalRoute(tuple(followed), averaged, inside)
 
 
@@ -123,7 +125,7 @@ def _useful_parents(nodes: Sequence[SiteNode], position: int, useful: Sequence[b
 def _longest_chain(nodes: Sequence[SiteNode], useful: Sequence[bool]) -> list[int]:
     """Find the path with the most weighted sites; of equally long ones the one through the earliest sites."""
     best: list[tuple[int, int]] = []  # length, and the parent it came from
-    for position, node in enumerate(nodes):
+    for node in nodes:
         came_from = max(node.parents, key=lambda parent: (best[parent][0], -parent), default=-1)
         length = best[came_from][0] if came_from >= 0 else 0
         best.append((length + node.weighted, came_from))
@@ -150,5 +152,7 @@ def _dominators(nodes: Sequence[SiteNode], useful: Sequence[bool], source: int) 
             to_end[parent] += to_end[position]
     total = to_end[source]
     return [
-        position for position in range(len(nodes)) if useful[position] and from_source[position] * to_end[position] == total
+        position
+        for position in range(len(nodes))
+        if useful[position] and from_source[position] * to_end[position] == total
     ]
