@@ -1,0 +1,112 @@
+"""All that is known of one model after ``initcheck check``: what was measured, what was found, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import pandas as pd
+
+from initcheck.audit.findings import Finding
+from initcheck.audit.limits import Limits
+from initcheck.audit.signal import Course
+from initcheck.audit.site_graph import SiteNode
+
+Verdict = Literal["healthy", "findings", "cannot judge"]
+
+EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot judge": 2}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something of the model that has no measurement of its own.
+
+    Attributes:
+        path: the layer or weight.
+        kind: class of the layer, or ``weight``.
+        reason: why.
+        covered_by: the layer whose measurement stands for it; empty where nothing does.
+    """
+
+    path: str
+    kind: str
+    reason: str
+    covered_by: str = ""
+
+
+@dataclass(frozen=True)
+class CoverageCount:
+    """How much of the model was measured.
+
+    Attributes:
+        calls: layer calls that were measured.
+        weights: weights of the model.
+        gaps: what was not measured.
+    """
+
+    calls: int
+    weights: int
+    gaps: tuple[Gap, ...]
+
+    @property
+    def open_gaps(self) -> tuple[Gap, ...]:
+        """The gaps that no other measurement stands for."""
+        return tuple(gap for gap in self.gaps if not gap.covered_by)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One examined model.
+
+    Attributes:
+        model: what was examined, as the user named it.
+        findings: what was found, the worst first; waived and deselected ones are left out.
+        waived: findings that were left out on request.
+        coverage: what was measured.
+        courses: the judgements of all routes, forward and backward in turn, the trunk first.
+        nodes: the measured sites by position.
+        table: the measurement table.
+        weights: gradients of all weights: one row per seed and weight.
+        seeds: the seeds, one for each draw; a single one where the weights were kept.
+        redrawn: whether weights were drawn anew; else they were measured as they are.
+        data: the batch, in words.
+        loss: the loss, in words.
+        limits: the limits.
+        allow_inconclusive: whether what could not be decided counts as no obstacle.
+        versions: of initcheck and what it measures with.
+        seconds: how long it took.
+    """
+
+    model: str
+    findings: tuple[Finding, ...]
+    waived: tuple[Finding, ...]
+    coverage: CoverageCount
+    courses: tuple[Course, ...]
+    nodes: tuple[SiteNode, ...]
+    table: pd.DataFrame = field(repr=False)
+    weights: pd.DataFrame = field(repr=False)
+    seeds: tuple[int, ...]
+    redrawn: bool
+    data: str
+    loss: str
+    limits: Limits
+    allow_inconclusive: bool
+    versions: Mapping[str, str]
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """``findings`` if something is wrong; else ``cannot judge`` if something was not judged; else ``healthy``."""
+        severities = {finding.severity for finding in self.findings}
+        if "wrong" in severities:
+            return "findings"
+        undecided = {f.code for f in self.findings if f.severity == "unjudged"}
+        if undecided - ({"IC603"} if self.allow_inconclusive else set()):
+            return "cannot judge"
+        return "healthy"
+
+    @property
+    def exit_code(self) -> int:
+        """What a command exits with: 0, 1 or 2."""
+        return EXIT_CODES[self.verdict]
