@@ -48,6 +48,19 @@ class TheoryError(InitcheckError, ValueError):
     """A prediction that the theory cannot make: the message says why."""
 
 
+class FindingsError(InitcheckError, AssertionError):
+    """A model that is not proven healthy.
+
+    Args:
+        message: what was found.
+        exit_code: 1 for findings, 2 where the model could not be judged.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Word the error for a name that is not in a list of known ones.
 

@@ -112,14 +112,12 @@ def select_findings(
     """
 
     def longest(prefixes: Sequence[str], finding: Finding) -> int:
-        fits = [len(each) if finding.code.startswith(each) else 5 for each in prefixes if _fits(each, finding)]
-        return max(fits, default=-1)
+        fitting = [each for each in prefixes if matches_rule(each, finding.code)]
+        whole = len(finding.code)
+        return max((len(each) if finding.code.startswith(each) else whole for each in fitting), default=-1)
 
     return tuple(
-        finding
-        for finding in findings
-        if (longest(select, finding) if select else 0) > longest(ignore, finding)
-        or (select and longest(select, finding) > longest(ignore, finding))
+        finding for finding in findings if (longest(select, finding) if select else 0) > longest(ignore, finding)
     )
 
 
@@ -143,5 +141,6 @@ def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[
     return tuple(kept)
 
 
-def _fits(prefix: str, finding: Finding) -> bool:
-    return finding.code.startswith(prefix) or finding.name == prefix
+def matches_rule(prefix: str, code: str) -> bool:
+    """Tell whether a prefix of codes, or a name, means a rule."""
+    return bool(prefix) and (code.startswith(prefix) or RULES[code].name == prefix)

@@ -1,0 +1,103 @@
+"""What ``initcheck.check`` returns."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from initcheck.audit.examination import CoverageCount, Examination, Verdict
+from initcheck.audit.findings import Finding
+from initcheck.errors import FindingsError
+
+
+class Report:
+    """The result of checking one model.
+
+    Args:
+        examination: everything that was measured and found.
+
+    Attributes:
+        examination: the same.
+    """
+
+    def __init__(self, examination: Examination) -> None:
+        self.examination = examination
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong or could not be judged, the worst first; empty for a healthy model."""
+        return self.examination.findings
+
+    @property
+    def coverage(self) -> CoverageCount:
+        """What was measured, and what was not."""
+        return self.examination.coverage
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The measurement table: a row for each seed and measured site, columns of ``schema.MEASUREMENT_COLUMNS``."""
+        return self.examination.table
+
+    @property
+    def verdict(self) -> Verdict:
+        """``healthy``, ``findings`` or ``cannot judge``."""
+        return self.examination.verdict
+
+    @property
+    def exit_code(self) -> int:
+        """0 healthy, 1 findings, 2 cannot judge."""
+        return self.examination.exit_code
+
+    def to_html(self) -> str:
+        """Write the report as one self-contained page."""
+        from initcheck.report.check_document import build_check_document
+        from initcheck.report.render import render_html
+
+        return render_html(build_check_document(self.examination))
+
+    def to_markdown(self) -> str:
+        """Write the report as Markdown, without pictures."""
+        from initcheck.report.check_document import build_check_document
+        from initcheck.report.render import render_markdown
+
+        return render_markdown(build_check_document(self.examination))
+
+    def to_json(self) -> str:
+        """Write the report as JSON; its schema is told in ``docs/check.md``."""
+        from initcheck.report.check_json import write_check_json
+
+        return write_check_json(self.examination)
+
+    def to_text(self, *, full: bool = False) -> str:
+        """Write the report for a terminal.
+
+        Args:
+            full: all layers, not only those that matter.
+        """
+        from initcheck.report.check_text import write_text
+
+        return write_text(self.examination, full=full)
+
+    def raise_for_findings(self) -> None:
+        """Raise if the model is not proven healthy.
+
+        Raises:
+            FindingsError: something was found, or could not be judged. Its message is the report's text, and its
+                ``exit_code`` the report's.
+        """
+        if self.exit_code:
+            raise FindingsError(self.to_text(), self.exit_code)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        return f"<initcheck.Report of {self.examination.model!r}: {self.verdict}, {len(self.findings)} findings>"
+
+    def _repr_html_(self) -> str:
+        """Show the page inside a notebook, apart from the notebook's own styles."""
+        from html import escape
+
+        page = escape(self.to_html(), quote=True)
+        return (
+            f'<iframe srcdoc="{page}" sandbox="" style="width:100%;height:800px;border:0" title="initcheck"></iframe>'
+        )
