@@ -21,22 +21,19 @@ def import_place(place: str) -> ModuleType:
             searched first for what it imports.
 
     Returns:
-        The module.
+        The module. A file is run each time anew and listed in ``sys.modules`` under its name, or under
+        ``file_<name>`` where another module bears that name.
 
     Raises:
         ImportError: there is no such module, or the path is no Python file.
     """
-    if not place.endswith(".py"):
-        with search_first(Path.cwd()):
-            return importlib.import_module(place)
-    path = Path(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{place} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    with search_first(path.parent.resolve()):
-        spec.loader.exec_module(module)
-    return module
+    with search_first(folder_of(place)):
+        return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+
+
+def folder_of(place: str) -> Path:
+    """Return the folder that is searched first for what a place imports."""
+    return Path(place).parent.resolve() if place.endswith(".py") else Path.cwd()
 
 
 @contextlib.contextmanager
@@ -48,3 +45,24 @@ def search_first(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
+
+
+def _import_file(path: Path) -> ModuleType:
+    former = sys.modules.get(path.stem)
+    taken = former is not None and Path(getattr(former, "__file__", None) or "").resolve() != path.resolve()
+    name = f"file_{path.stem}" if taken else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Listed, because dataclasses and pickle look up the module of a class by its name.
+    former = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        if former is not None:
+            sys.modules[name] = former
+        raise
+    return module
