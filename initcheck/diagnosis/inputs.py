@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -38,15 +38,15 @@ class ModelBatch:
         description: the inputs in words, for the report.
         made: whether initcheck made the inputs.
         initializers: the initializer of each weight by its structural path where :func:`make_batch` built the model,
-            as far as they can be known; it replaces what the loading of the model told. None where the model was built
-            already.
+            as far as they can be known: it has precedence over what the loading of the model told. Empty where the
+            model was built already.
     """
 
     inputs: Any
     labels: Any
     description: str
     made: bool
-    initializers: Mapping[str, Any] | None = None
+    initializers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_batch(
@@ -105,7 +105,7 @@ def make_batch(
     settled = specs_from_shapes(input_shapes or ()) if specs is None else settle_shapes(specs, input_shapes)
     size = _fixed_batch(settled) or size
     _check_makeable(settled, size)
-    initializers = None
+    initializers: Mapping[str, Any] = {}
     if _is_unbuilt(model):
         settled, initializers = _build_on_zeros(model, settled)
     return _draw(model, settled, size, seed, initializers)
@@ -119,7 +119,7 @@ def _take_given(model: Any, x: Any, y: Any) -> ModelBatch:
     inputs = check_inputs(x, specs)
     leaves = flatten(inputs)
     labels = None if y is None else _check_labels(y, len(leaves[0]))
-    initializers = _build(model, inputs) if _is_unbuilt(model) else None
+    initializers = _build(model, inputs) if _is_unbuilt(model) else {}
     if looks_up(model):
         _check_indices(model, inputs)
     names = [spec.name for spec in flatten(specs)] if specs is not None else [f"input_{i}" for i in range(len(leaves))]
@@ -185,7 +185,7 @@ def _check_makeable(specs: Any, size: int) -> None:
             )
 
 
-def _draw(model: Any, specs: Any, size: int, seed: int, initializers: Mapping[str, Any] | None) -> ModelBatch:
+def _draw(model: Any, specs: Any, size: int, seed: int, initializers: Mapping[str, Any]) -> ModelBatch:
     leaves = flatten(specs)
     ranges = find_ranges(model, len(leaves), lambda position: _plain_batch(specs, _fixed_batch(specs) or 1, position))
     numbers = {id(leaf): position for position, leaf in enumerate(leaves)}

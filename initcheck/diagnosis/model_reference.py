@@ -76,18 +76,23 @@ def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> Lo
 
 
 def adopt_model(model: Any) -> LoadedModel:
-    """Take a model that exists already.
+    """Take a model that exists already, or the function that makes it.
 
     Args:
-        model: a ``keras.Model``, built or not. It is not changed.
+        model: a ``keras.Model``, built or not, which is not changed; or a function or class without required
+            arguments that makes one.
 
     Returns:
-        The model under its own name.
+        The model under its own name, or that of the function.
 
     Raises:
-        ModelError: the object is no Keras model.
+        UsageError: the function needs arguments.
+        ModelError: the object is no Keras model, or the function raises or makes none.
     """
-    import_keras()
+    keras = import_keras()
+    if callable(model) and not isinstance(model, keras.layers.Layer):
+        with preserved_random_state():
+            return _make(model, {}, str(getattr(model, "__qualname__", type(model).__name__)))
     _check_model(model, None)
     return LoadedModel(model, str(model.name))
 
