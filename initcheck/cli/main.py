@@ -25,6 +25,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
 _MODULE_OF_COMMAND: Final = {
+    "check": "initcheck.cli.check",
     "predict": "initcheck.cli.predict",
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",

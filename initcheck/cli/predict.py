@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.loading import import_place
 from initcheck.errors import InitcheckError, UsageError
+from initcheck.loading import import_place
 
 if TYPE_CHECKING:
     from initcheck.theory.forecast import Forecast

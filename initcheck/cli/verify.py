@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import operator
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.loading import import_place
+from initcheck.cli.arguments import read_arguments
 from initcheck.errors import InitcheckError, UsageError
+from initcheck.loading import import_place
 
 if TYPE_CHECKING:
     from initcheck.claims.verification import Finding, Verification
@@ -65,7 +65,7 @@ def verify(
     Exit codes: 0 all rules pass; 1 a finding; 2 something could not be judged, or the initializer not be loaded.
     """
     sizes = tuple(_read_shape(text) for text in shapes)
-    settings = _read_arguments(arguments)
+    settings = read_arguments(arguments, "--arg", forbidden=("seed",))
     if not (0.0 < timeout < math.inf):
         raise UsageError(f"--timeout must be above 0 and finite. Received: {timeout:g}.")
 
@@ -96,22 +96,6 @@ def _read_shape(text: str) -> tuple[int, ...]:
     if any(size < 1 for size in sizes):
         raise UsageError(f"--shape takes whole numbers of at least 1. Received: {text!r}. Write --shape 784,300.")
     return sizes
-
-
-def _read_arguments(texts: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier() or name in found or name == "seed":
-            raise UsageError(f"--arg takes name=value, each name once, and no seed. Received: {text!r}.")
-        try:
-            found[name] = ast.literal_eval(value.strip())
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            if not value.strip().isidentifier():
-                raise UsageError(f"--arg takes a literal value. Received: {text!r}. Write --arg gain=2.0.") from None
-            found[name] = value.strip()  # a bare word
-    return found
 
 
 def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ import pandas as pd
 from initcheck.audit.site_graph import SiteNode
 from initcheck.diagnosis.inputs import make_batch
 from initcheck.diagnosis.losses import compiled_loss
-from initcheck.diagnosis.model_reference import adopt_model, load_model
+from initcheck.diagnosis.model_reference import LoadedModel, adopt_model, load_model
 from initcheck.diagnosis.settings import CheckSettings, default_seeds
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.probe.paths import PathNamer
@@ -21,11 +22,15 @@ from initcheck.probe.redraw import find_initializers
 MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
+LARGE_BATCH: Final = 32
+SMALL_BATCH: Final = 8
+LARGE_SAMPLE: Final = 20_000
+
 _FUNCTIONAL: Final = "a fixed random linear functional of the outputs, of unit variance at each"
 _COMPILED: Final = "the model's compiled loss, with the labels given"
 
 
-def tell_nobody(done: int, total: int, what: str) -> None:  # noqa: ARG001 - the signature of a progress display
+def tell_nobody(done: int, total: int, what: str) -> None:
     """Show no progress."""
 
 
@@ -108,6 +113,19 @@ class Bench:
         return pd.concat(tables, ignore_index=True), pd.concat(weights, ignore_index=True)
 
 
+def default_batch_size(model: Any) -> int:
+    """Choose how many samples a batch that is made holds: 32, or 8 where a sample holds more than 20,000 numbers.
+
+    A large sample has many positions, which tell of a layer what many small samples do.
+
+    Args:
+        model: a Keras model; of one that is not built nothing is known, and 32 are taken.
+    """
+    shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
+    numbers = sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
+    return LARGE_BATCH if numbers <= LARGE_SAMPLE else SMALL_BATCH
+
+
 def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
     """Load the model, make its batch and its loss, and plan the draws.
 
@@ -115,12 +133,15 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         ModelError: the model cannot be loaded or built.
         DataError: the batch or the labels do not fit.
     """
-    loaded = load_model(model) if isinstance(model, str) else adopt_model(model)
+    if isinstance(model, LoadedModel):
+        loaded = model
+    else:
+        loaded = load_model(model) if isinstance(model, str) else adopt_model(model)
     batch = make_batch(
         loaded.model,
         x,
         y,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size or default_batch_size(loaded.model),
         input_shapes=settings.input_shapes,
         seed=settings.first_seed,
     )

@@ -55,11 +55,18 @@ class Report:
         return render_html(build_check_document(self.examination))
 
     def to_markdown(self) -> str:
-        """Write the report as Markdown, without pictures."""
+        """Write the report as Markdown; its pictures are the files of :meth:`pictures`."""
         from initcheck.report.check_document import build_check_document
         from initcheck.report.render import render_markdown
 
         return render_markdown(build_check_document(self.examination))
+
+    def pictures(self) -> dict[str, str]:
+        """Draw the pictures of the Markdown edition as SVG, by file name."""
+        from initcheck.report.check_document import build_check_document
+        from initcheck.report.render import render_pictures
+
+        return render_pictures(build_check_document(self.examination))
 
     def to_json(self) -> str:
         """Write the report as JSON; its schema is told in ``docs/check.md``."""

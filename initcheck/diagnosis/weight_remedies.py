@@ -15,6 +15,7 @@ from initcheck.inference import estimate_mean
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weight_facts import WeightFacts
+from initcheck.random_state import preserved_random_state
 
 _DRAWS = 5
 
@@ -127,8 +128,8 @@ def _draw(plan: RedrawPlan, paths: Sequence[str], seed: int) -> dict[str, NDArra
     """Draw some weights of one replicate, and not the others."""
     ops = import_keras().ops
     states = plan.derive([seed])[0]
-    wanted = set(paths)
-    drawn = plan.draw_some(ops.convert_to_tensor(states), wanted)
+    with preserved_random_state():
+        drawn = plan.draw_some(ops.convert_to_tensor(states), set(paths))
     return {path: np.asarray(ops.convert_to_numpy(value), dtype=np.float64) for path, value in drawn.items()}
 
 

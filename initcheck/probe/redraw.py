@@ -8,7 +8,7 @@ that integer seed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -120,6 +120,22 @@ class RedrawPlan:
                 values.append(keras.ops.cast(value, planned.variable.dtype))
         self._seed.given = None
         return values
+
+    def draw_some(self, states: Any, paths: Collection[str]) -> dict[str, Any]:
+        """Draw some of the variables, eagerly, with the values that :meth:`draw` gives them.
+
+        Args:
+            states: integer tensor, one replicate of :meth:`derive`.
+            paths: the variables wanted.
+
+        Returns:
+            One tensor for each path.
+        """
+        wanted = [index for index, path in enumerate(self.paths) if path in paths]
+        part = copy.copy(self)
+        part.variables = tuple(self.variables[index] for index in wanted)
+        drawn = part.draw(import_keras().ops.take(states, np.asarray(wanted, dtype=np.int32), axis=0))
+        return {self.paths[index]: value for index, value in zip(wanted, drawn, strict=True)}
 
     def sample(self, seeds: Sequence[int]) -> list[Any]:
         """Draw all variables for several seeds, in one compiled loop that is traced once.
