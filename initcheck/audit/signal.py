@@ -209,15 +209,16 @@ def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[in
 
 
 def _worst_step(levels: Levels, limit: float) -> tuple[tuple[str, str] | None, Estimate | None]:
-    """Find the largest change in one step that no later layer makes up for, if it is shown to exceed the limit."""
+    """Find the largest change in one step that parts all earlier from all later levels by more than the limit."""
     logs = levels.logs
     worst: tuple[float, tuple[str, str], Estimate] | None = None
     for index in range(logs.shape[1] - 1):
         if index < len(levels.route.averaged) and _step_averaged(levels, index):
             continue
-        later = logs[:, index + 1 :]
-        fall = later.max(axis=1) - logs[:, index]
-        growth = later.min(axis=1) - logs[:, index]
+        # A dip or a spike is no loss: all that comes after must differ from all that came before.
+        earlier, later = logs[:, : index + 1], logs[:, index + 1 :]
+        fall = later.max(axis=1) - earlier.min(axis=1)
+        growth = later.min(axis=1) - earlier.max(axis=1)
         for values, sign in ((fall, -1.0), (growth, 1.0)):
             if not (sign * values.mean() > limit):
                 continue

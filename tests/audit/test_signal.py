@@ -1,0 +1,168 @@
+"""Propagation on routes, judged on synthetic tables. The intervals are at 95 %: seeds are fixed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from initcheck.audit.course_findings import find_course_findings
+from initcheck.audit.limits import NORMALIZATION_GROWTH, Limits
+from initcheck.audit.signal import judge_courses
+from initcheck.audit.site_graph import SiteNode, find_routes
+
+
+def make_case(forward, backward=None, kinds=None, seeds=8, noise=0.01):
+    """A plain stack whose squares have these means: forward q, backward g, both from the input to the output."""
+    count = len(forward)
+    backward = np.ones(count) if backward is None else np.asarray(backward, dtype=float)
+    kinds = kinds or ["Dense"] * count
+    weighted = [kind in ("Dense", "Conv2D") for kind in kinds]
+    nodes = [
+        SiteNode(f"layer_{p}", kinds[p], weighted[p], p == count - 1, () if p == 0 else (p - 1,)) for p in range(count)
+    ]
+    random = np.random.default_rng(7)
+    rows = []
+    for seed in range(seeds):
+        for position in range(count):
+            rows.append(
+                {
+                    "seed": seed,
+                    "position": position,
+                    "preactivation_second_moment": forward[position] * math.exp(noise * random.standard_normal()),
+                    "activation_second_moment": 1.0,
+                    "gradient_norm": math.sqrt(backward[position]) * math.exp(noise * random.standard_normal()),
+                }
+            )
+    return pd.DataFrame(rows), nodes
+
+
+def judge(*args, limits=None, **kwargs):
+    table, nodes = make_case(*args, **kwargs)
+    limits = limits or Limits()
+    courses = judge_courses(table, nodes, find_routes(nodes), limits)
+    return courses, find_course_findings(courses, limits)
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def test_a_steady_signal_is_within_the_limit_in_both_directions():
+    courses, findings = judge(np.ones(12))
+    assert [course.outcome for course in courses] == ["within", "within"]
+    assert findings == []
+
+
+def test_a_signal_that_halves_in_each_of_eleven_steps_vanishes():
+    courses, findings = judge(0.5 ** np.arange(12))
+    assert codes(findings) == ["IC101"]
+    value, low, high = courses[0].rate
+    assert low < 0.5 < high and value == pytest.approx(0.5, rel=0.01)
+    assert courses[0].steps == 10, "the step into the head does not count"
+
+
+def test_the_first_layer_beyond_the_limit_is_named():
+    _, findings = judge(0.5 ** np.arange(12), noise=1e-6)
+    assert findings[0].layer == "layer_7", "2^-7 is the first power below 1/100"
+
+
+def test_a_signal_that_doubles_explodes():
+    assert codes(judge(2.0 ** np.arange(12))[1]) == ["IC102"]
+
+
+def test_gradients_that_fall_and_grow_on_their_way_back_are_told_apart():
+    assert codes(judge(np.ones(12), backward=2.0 ** np.arange(12))[1]) == ["IC201"]
+    assert codes(judge(np.ones(12), backward=0.5 ** np.arange(12))[1]) == ["IC202"]
+
+
+def test_a_halving_that_five_layers_survive_is_no_finding():
+    assert codes(judge(0.5 ** np.arange(6))[1]) == []
+
+
+def test_five_per_cent_a_layer_are_allowed_at_any_depth():
+    assert codes(judge(0.96 ** np.arange(200))[1]) == []
+    assert codes(judge(0.92 ** np.arange(200))[1]) == ["IC101"]
+
+
+def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would_decide():
+    courses, findings = judge(np.exp(-np.linspace(0, 4.7, 12)), noise=0.8, seeds=4)
+    assert codes(findings)[0] == "IC603"
+    assert courses[0].seeds_needed > 4
+    assert f"about {courses[0].seeds_needed} seeds" in findings[0].message
+
+
+def test_one_draw_is_judged_without_an_interval():
+    courses, findings = judge(0.5 ** np.arange(12), seeds=1)
+    assert codes(findings) == ["IC101"]
+    assert math.isnan(findings[0].measured.low)
+    assert codes(judge(np.ones(12), seeds=1)[1]) == []
+    assert math.isnan(courses[0].rate[1])
+
+
+def test_a_single_step_that_nothing_makes_up_for_is_found_even_where_the_limit_in_all_is_wide():
+    forward = np.ones(150)
+    forward[70:] = 1 / 500
+    _, findings = judge(forward)
+    assert codes(findings) == ["IC101"]
+    assert "in one step, from layer_69 to layer_70" in findings[0].message
+    assert findings[0].layers == ("layer_70",)
+
+
+def test_a_step_that_a_later_layer_makes_up_for_is_no_finding():
+    forward = np.ones(20)
+    forward[9:12] = 1e-6
+    assert codes(judge(forward)[1]) == []
+
+
+def test_a_single_step_into_the_head_counts_forward():
+    forward = np.ones(8)
+    forward[-1] = 1e4
+    assert codes(judge(forward)[1]) == ["IC102"]
+
+
+def test_a_signal_of_exactly_zero_in_one_seed_is_found():
+    table, nodes = make_case(np.ones(6))
+    table.loc[(table["seed"] == 3) & (table["position"] >= 4), "preactivation_second_moment"] = 0.0
+    courses = judge_courses(table, nodes, find_routes(nodes), Limits())
+    finding = find_course_findings(courses, Limits())[0]
+    assert (finding.code, finding.layer) == ("IC101", "layer_4")
+
+
+def test_a_site_without_figures_is_undecided_and_never_healthy():
+    table, nodes = make_case(np.ones(6))
+    table.loc[table["position"] == 2, ["preactivation_second_moment", "activation_second_moment"]] = np.nan
+    courses = judge_courses(table, nodes, find_routes(nodes), Limits())
+    assert codes(find_course_findings(courses, Limits())) == ["IC603"]
+
+
+def test_the_gradient_lost_in_averaging_positions_does_not_count():
+    kinds = ["Conv2D", "Conv2D", "GlobalAveragePooling2D", "Dense", "Dense", "Dense"]
+    backward = np.asarray([1e-4, 1e-4, 1e-4, 1.0, 1.0, 1.0])
+    assert codes(judge(np.ones(6), backward=backward, kinds=kinds)[1]) == []
+    plain = ["Conv2D", "Conv2D", "Flatten", "Dense", "Dense", "Dense"]
+    assert codes(judge(np.ones(6), backward=backward, kinds=plain)[1]) == ["IC201"]
+
+
+def test_normalization_layers_may_let_the_gradient_grow_by_their_own_factor_and_no_more():
+    kinds = ["Dense", "BatchNormalization"] * 20 + ["Dense"]
+    own = NORMALIZATION_GROWTH ** -np.ceil(np.arange(41) / 2)
+    assert codes(judge(np.ones(41), backward=own, kinds=kinds)[1]) == []
+    assert codes(judge(np.ones(41), backward=own**2, kinds=kinds)[1]) == ["IC202"]
+    assert codes(judge(np.ones(41), backward=own, kinds=["Dense"] * 41)[1]) == ["IC202"]
+
+
+def test_beyond_fifty_unskipped_normalization_layers_their_growth_is_a_finding_again():
+    deep = ["Dense", "BatchNormalization"] * 80 + ["Dense"]
+    own = NORMALIZATION_GROWTH ** -np.ceil(np.arange(161) / 2)
+    assert codes(judge(np.ones(161), backward=own, kinds=deep)[1]) == ["IC202"]
+
+
+def test_an_unchanged_signal_is_rarely_called_wrong():
+    """Totals of a healthy route lie 4.6 nats from the limit: with the seeds' spread of .5 nats no draw reaches it."""
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        levels = np.exp(np.cumsum(random.normal(0, 0.15, 12)))
+        found += judge(levels, noise=0.1, seeds=4)[1]
+    assert found == []
