@@ -113,6 +113,37 @@ BACKWARD_COLUMNS: Final = (
     _column("backward", "gradient_to_weight_ratio", "Float64", "1", "weight_gradient_norm / weight_norm"),
 )
 
+RANGE_COLUMNS: Final = (
+    _column(
+        "forward",
+        "activation_overflow_fraction",
+        "Float64",
+        "share",
+        "share of elements with 65504 < |h| < inf, which float16 cannot hold; null unless asked for",
+    ),
+    _column(
+        "forward",
+        "activation_underflow_fraction",
+        "Float64",
+        "share",
+        "share of elements with 0 < |h| < 2^-25, which float16 rounds to zero; null unless asked for",
+    ),
+    _column(
+        "backward",
+        "gradient_overflow_fraction",
+        "Float64",
+        "share",
+        "the same of dL/dz: share above 65504; null unless asked for",
+    ),
+    _column(
+        "backward",
+        "gradient_underflow_fraction",
+        "Float64",
+        "share",
+        "the same of dL/dz: share between 0 and 2^-25; null unless asked for",
+    ),
+)
+
 WEIGHT_COLUMNS: Final = (
     _column("weight", "weight_mean", "Float64", "1", "mean of the entries of W"),
     _column("weight", "weight_variance", "Float64", "1", "mean of (W - mean W)^2"),
@@ -155,7 +186,13 @@ PREDICTED_COLUMNS: Final = (
 )
 
 MEASUREMENT_COLUMNS: Final = (
-    KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS + PREDICTED_COLUMNS
+    KEY_COLUMNS
+    + SITE_COLUMNS
+    + FORWARD_COLUMNS
+    + BACKWARD_COLUMNS
+    + WEIGHT_COLUMNS
+    + RANGE_COLUMNS
+    + PREDICTED_COLUMNS
 )
 
 
