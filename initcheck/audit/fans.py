@@ -9,8 +9,8 @@ from initcheck.audit.findings import Finding, Measured
 from initcheck.probe.weight_facts import WeightFacts
 
 LIMIT: Final = 2.0
-"""A factor in variance. Glorot's compromise between both fans alone leaves the signal a gain from a half to two, as long
-as the width changes by less than a factor of three from layer to layer."""
+"""A factor in variance. Glorot's compromise between both fans alone leaves the signal a gain from a half to two, as
+long as the width changes by less than a factor of three from layer to layer."""
 
 
 def find_fan_mismatches(weights: Sequence[WeightFacts], limit: float = LIMIT) -> list[Finding]:

@@ -1,0 +1,402 @@
+"""Weights that hold the same numbers though they are not one weight, and units of a layer that are alike.
+
+What counts is what the weights hold: an initializer that was given an integer seed, or one instance in several
+places, draws the same numbers each time, and a redraw by seed would hide it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe.gradients import Backpropagation
+from initcheck.probe.measure import Loss, random_functional
+from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
+from initcheck.probe.weight_facts import WeightFacts
+from initcheck.random_state import preserved_random_state
+
+Array = NDArray[Any]
+
+FEWEST: Final = 16
+"""Entries that have to agree, and the fewest that a weight must have to be compared."""
+_FEWEST_VALUES: Final = 8
+"""Different values that the first entries of a weight must have: constants and identities are no draws."""
+_BLOCK: Final = 1024
+_SEED_PERIOD: Final = 2**31 - 2
+"""Keras' TensorFlow backend reduces seeds modulo this number, so that seeds this far apart draw the same."""
+
+
+@dataclass(frozen=True)
+class CopyGroup:
+    """Weights that hold the same numbers.
+
+    Attributes:
+        relation: "identical" (all entries equal, in the order in which they are drawn), "proportional" (all are
+            multiples of the first weight's), "transposed" (a matrix and its transpose, or a multiple), or "prefix"
+            (the longest common beginning in the order in which they are drawn, or a multiple of it).
+        members: paths of the weights, in the order of ``model.weights``; for "prefix" one of each size or content.
+        also: paths of further weights that are whole copies or multiples of one of the members, where those are named
+            in a group of their own.
+        entries: how many entries agree.
+        share: that number over the size of the largest member.
+        factors: what the first member is multiplied by to get each one; 1 for itself.
+        cause: why, as far as the initializers tell; empty where they do not.
+        same_shape: for each member whether it has the shape of the first.
+        attention: query, key, value or output of one attention layer for each member, if all are such; else empty.
+    """
+
+    relation: Literal["identical", "proportional", "transposed", "prefix"]
+    members: tuple[str, ...]
+    also: tuple[str, ...]
+    entries: int
+    share: float
+    factors: tuple[float, ...]
+    cause: str
+    same_shape: tuple[bool, ...]
+    attention: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeightComparison:
+    """What a comparison of all weights found.
+
+    Attributes:
+        copies: groups of weights that hold the same numbers; constants and shared variables are not among them.
+        symmetric: layers with units that are alike.
+        compared: how many weights were compared with each other.
+    """
+
+    copies: tuple[CopyGroup, ...]
+    symmetric: tuple[SymmetricUnits, ...]
+    compared: int
+
+
+def compare_weights(
+    model: Any,
+    weights: Sequence[WeightFacts],
+    inputs: Any = None,
+    loss: Loss | None = None,
+    values: Sequence[Array] | None = None,
+) -> WeightComparison:
+    """Compare all weights of a model with each other, and the units of each layer. The model is not changed.
+
+    Not compared with others are weights with fewer than 16 entries or fewer than 8 different values among the first
+    16, and those whose initializer leaves nothing to chance (Identity among them): they are alike on purpose.
+
+    Args:
+        model: a built Keras model.
+        weights: its description, from :func:`~initcheck.probe.weight_facts.describe_weights`.
+        inputs: one batch, for the gradients of units with equal incoming weights: one pass is run, and only where
+            there are such units. None judges units by their incoming weights alone.
+        loss: from the model's outputs to a scalar tensor; None takes the probe's fixed random functional.
+        values: the weights to compare, in the order of ``model.weights``; None takes the model's own, as they are.
+
+    Returns:
+        The comparison.
+    """
+    read = _Reader(model, values)
+    copies, compared = _find_copies(weights, read)
+
+    def differentiate(positions: Sequence[int]) -> list[Array | None]:
+        return weight_gradients(model, inputs, loss, values, positions)
+
+    symmetric = find_symmetric_units(model, weights, read.whole, None if inputs is None else differentiate)
+    return WeightComparison(copies, symmetric, compared)
+
+
+def weight_gradients(
+    model: Any,
+    inputs: Any,
+    loss: Loss | None = None,
+    values: Sequence[Any] | None = None,
+    positions: Sequence[int] | None = None,
+) -> list[Array | None]:
+    """Differentiate a loss with respect to weights, in one pass. Nothing of the model or the random state is changed.
+
+    Args:
+        model: a built Keras model.
+        inputs: one batch in the structure that the model takes.
+        loss: from the model's outputs to a scalar tensor; None takes the probe's fixed random functional.
+        values: values for all of ``model.weights``; None takes the model's own.
+        positions: places in ``model.weights`` of the weights that are asked for; None asks for all.
+
+    Returns:
+        For each position the gradient in the shape of the weight; None where no path leads from it to the loss, or it
+        is not floating-point.
+    """
+    keras = import_keras()
+    wanted = range(len(model.weights)) if positions is None else positions
+    with preserved_random_state():
+        held = [each.value for each in model.weights] if values is None else values
+        tensors = [keras.ops.convert_to_tensor(each) for each in held]
+        floating = [place for place in wanted if _is_floating(tensors[place])]
+        sources = [tensors[place] for place in floating]
+        tape = Backpropagation(sources)
+        state = list(zip(model.weights, tensors, strict=True))
+        with tape.record(), keras.StatelessScope(state, initialize_variables=False):
+            outputs = model(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs), training=True)
+            total = (loss or random_functional)(outputs)
+        found = dict(zip(floating, tape.derivatives(total, sources), strict=True))
+    gradients = [found.get(place) for place in wanted]
+    return [None if each is None else _to_numpy(each) for each in gradients]
+
+
+class _Reader:
+    """Reads values of weights, one weight at a time, or only their first entries."""
+
+    def __init__(self, model: Any, values: Sequence[Array] | None) -> None:
+        self._variables = model.weights
+        self._values = values
+
+    def whole(self, place: int) -> Array:
+        held = self._variables[place].value if self._values is None else self._values[place]
+        return _to_numpy(held)
+
+    def first(self, place: int, transposed: bool = False) -> Array:
+        """Return the first 16 entries in the order of drawing, or of the transpose of a matrix."""
+        ops = import_keras().ops
+        held = ops.convert_to_tensor(self._variables[place].value if self._values is None else self._values[place])
+        if transposed:
+            held = ops.transpose(held[:, : -(-FEWEST // held.shape[0])])
+        elif len(held.shape) > 1:  # sliced before it is flattened, which may copy it
+            held = held[: -(-FEWEST // max(1, math.prod(held.shape[1:])))]
+        return _to_numpy(ops.reshape(held, (-1,))[:FEWEST]).astype(np.float64)
+
+
+def _find_copies(weights: Sequence[WeightFacts], read: _Reader) -> tuple[tuple[CopyGroup, ...], int]:
+    places = [place for place, each in enumerate(weights) if _is_comparable(each)]
+    heads = {place: read.first(place) for place in places}
+    places = [place for place in places if _is_drawn(heads[place])]
+    groups: list[CopyGroup] = []
+    for cluster in _cluster_heads(weights, places, np.asarray([heads[place] for place in places])):
+        groups += _resolve(weights, read, cluster)
+    groups += _find_transposed(weights, read, places, heads)
+    return tuple(groups), len(places)
+
+
+def _is_comparable(weight: WeightFacts) -> bool:
+    size = math.prod(weight.shape)
+    return "float" in weight.dtype and size >= FEWEST and not weight.constant
+
+
+def _is_drawn(head: Array) -> bool:
+    return bool(np.all(np.isfinite(head))) and len(np.unique(head)) >= _FEWEST_VALUES
+
+
+def _rounding(weights: Sequence[WeightFacts], places: Sequence[int]) -> float:
+    """The largest error of an entry that is a multiple of another one, relative to the largest entry."""
+    by_dtype = {"float64": 2.0**-49, "float32": 2.0**-20, "float16": 2.0**-8, "bfloat16": 2.0**-5}
+    return max(by_dtype.get(weights[place].dtype, 2.0**-2) for place in places)
+
+
+def _match_heads(a: Array, b: Array, rounding: Array) -> Iterator[tuple[int, Array]]:
+    """Compare the first entries of all weights with those of all others, by blocks of one matrix product.
+
+    Args:
+        a: first entries of weights, shape [n, 16].
+        b: those that they are compared with, shape [n, 16].
+        rounding: of each weight, shape [n]; see :func:`_rounding`.
+
+    Yields:
+        The first row of a block, and for each row of it and each row of b whether one is a multiple of the other.
+    """
+    # Without their means: draws around a common mean are nearly parallel, and not copies.
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    a, b = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
+    for start in range(0, len(a), _BLOCK):
+        cosine = np.abs(a[start : start + _BLOCK] @ b.T)
+        # Errors of that size in each of 16 entries turn the vector by an angle t of at most four times as much, and
+        # 1 - cos t = t^2 / 2. By chance not even one pair in 10^13 of bfloat16 is as near, of float32 in 10^70.
+        angle = 4.0 * np.maximum(rounding[start : start + _BLOCK, None], rounding[None, :])
+        yield start, cosine >= 1.0 - np.maximum(angle**2 / 2.0, 1e-13)
+
+
+def _cluster_heads(weights: Sequence[WeightFacts], places: list[int], heads: Array) -> list[list[int]]:
+    """Group the weights whose first 16 entries are proportional."""
+    if len(places) < 2:
+        return []
+    rounding = np.asarray([_rounding(weights, [place]) for place in places])
+    clusters: dict[int, list[int]] = {}
+    for start, match in _match_heads(heads, heads, rounding):
+        for row, first in enumerate(np.argmax(match, axis=1)):
+            clusters.setdefault(int(first), []).append(places[start + row])
+    return [members for members in clusters.values() if len(members) > 1]
+
+
+def _resolve(weights: Sequence[WeightFacts], read: _Reader, cluster: list[int]) -> list[CopyGroup]:
+    """Tell whole copies from common beginnings among weights with proportional first entries."""
+    size = {place: math.prod(weights[place].shape) for place in cluster}
+    # Nothing is kept but places: two weights at a time are read, compared and let go.
+    contents: list[tuple[list[int], list[float]]] = []
+    for place in cluster:
+        values = read.whole(place).ravel()
+        for members, factors in contents:
+            if size[members[0]] != size[place]:
+                continue
+            length, factor = _common_beginning(
+                read.whole(members[0]).ravel(), values, _rounding(weights, [members[0], place])
+            )
+            if length == size[place]:
+                members.append(place)
+                factors.append(factor)
+                break
+        else:
+            contents.append(([place], [1.0]))
+    groups = [
+        _group(
+            weights, "identical" if set(factors) == {1.0} else "proportional", members, factors, size[members[0]], ()
+        )
+        for members, factors in contents
+        if len(members) > 1
+    ]
+    if len(contents) > 1:
+        longest = max(contents, key=lambda content: size[content[0][0]])[0][0]
+        reference = read.whole(longest).ravel()
+        shared, kept, further = [], [], []
+        for members, _ in contents:
+            length, factor = _common_beginning(
+                reference, read.whole(members[0]).ravel(), _rounding(weights, [longest, members[0]])
+            )
+            if length >= FEWEST:
+                shared.append((members[0], length, factor))
+                kept.append(members[0])
+                further += members[1:]
+        if len(shared) > 1:
+            first = shared[0][2]
+            factors = [factor / first for _, _, factor in shared]
+            # Of several lengths the longest one that two of them have in common tells most.
+            entries = max(length for place, length, _ in shared if place != longest)
+            groups.append(_group(weights, "prefix", kept, factors, entries, further))
+    return groups
+
+
+def _common_beginning(a: Array, b: Array, rounding: float) -> tuple[int, float]:
+    """Measure the longest common beginning of two flat weights.
+
+    Args:
+        a: one of them.
+        b: the other one.
+        rounding: what counts as equal, relative to the largest entry.
+
+    Returns:
+        How many of the first entries of b are those of a times a factor, and the factor: exactly 1 where they are
+        equal bit for bit.
+    """
+    length = min(len(a), len(b))
+    a, b = a[:length], b[:length]
+    if np.array_equal(a, b):
+        return length, 1.0
+    head = a[:FEWEST].astype(np.float64)
+    factor = float(head @ b[:FEWEST].astype(np.float64) / (head @ head))
+    if np.array_equal(a[:FEWEST], b[:FEWEST]):
+        factor = 1.0
+    reached = 0
+    for start in range(0, length, _BLOCK**2):
+        expected = factor * a[start : start + _BLOCK**2].astype(np.float64)
+        given = b[start : start + _BLOCK**2].astype(np.float64)
+        scale = max(abs(factor) * float(np.max(np.abs(a[:FEWEST]))), 1e-300)
+        different = np.flatnonzero(~(np.abs(expected - given) <= rounding * np.maximum(np.abs(expected), scale)))
+        if len(different):
+            return reached + int(different[0]), factor
+        reached += len(given)
+    return reached, factor
+
+
+def _find_transposed(
+    weights: Sequence[WeightFacts], read: _Reader, places: list[int], heads: dict[int, Array]
+) -> list[CopyGroup]:
+    matrices = [place for place in places if len(weights[place].shape) == 2]
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place in matrices:
+        by_shape.setdefault(weights[place].shape, []).append(place)
+    turned = [place for place in matrices if weights[place].shape[::-1] in by_shape and 1 not in weights[place].shape]
+    if len(turned) < 2:
+        return []
+    flipped = np.asarray([read.first(place, transposed=True) for place in turned])
+    drawn = [index for index, head in enumerate(flipped) if _is_drawn(head)]
+    turned, flipped = [turned[index] for index in drawn], flipped[drawn]
+    if len(turned) < 2:
+        return []
+    plain = np.asarray([heads[place] for place in turned])
+    rounding = np.asarray([_rounding(weights, [place]) for place in turned])
+    pairs = {
+        (min(turned[start + row], turned[column]), max(turned[start + row], turned[column]))
+        for start, match in _match_heads(flipped, plain, rounding)
+        for row, column in np.argwhere(match)
+    }
+    groups = []
+    for first, second in sorted(pairs):
+        if first == second or weights[first].shape != weights[second].shape[::-1]:
+            continue
+        values = read.whole(second)
+        length, factor = _common_beginning(
+            np.ascontiguousarray(read.whole(first).T).ravel(), values.ravel(), _rounding(weights, [first, second])
+        )
+        if length == values.size:
+            groups.append(_group(weights, "transposed", [first, second], [1.0, factor], length, ()))
+    return groups
+
+
+def _group(
+    weights: Sequence[WeightFacts],
+    relation: Literal["identical", "proportional", "transposed", "prefix"],
+    places: Sequence[int],
+    factors: Sequence[float],
+    entries: int,
+    also: Sequence[int],
+) -> CopyGroup:
+    members = [weights[place] for place in places]
+    largest = max(math.prod(each.shape) for each in members)
+    parents = {each.layer.rpartition("/")[0] for each in members}
+    projections = [each.role.partition(" ")[0] for each in members]
+    attention = len(parents) == 1 and all(each in ("query", "key", "value", "output") for each in projections)
+    return CopyGroup(
+        relation=relation,
+        members=tuple(each.path for each in members),
+        also=tuple(weights[place].path for place in also),
+        entries=entries,
+        share=entries / largest,
+        factors=tuple(factors),
+        cause=_explain([*members, *(weights[place] for place in also)]),
+        same_shape=tuple(each.shape == members[0].shape for each in members),
+        attention=tuple(projections) if attention else (),
+    )
+
+
+def _explain(members: Sequence[WeightFacts]) -> str:
+    """Say why the initializers of some weights draw the same numbers; empty where they do not tell."""
+    if any(each.seed is None or not each.initializer for each in members):
+        return ""
+    seeds = [each.seed for each in members if each.seed is not None]
+    if len({seed % _SEED_PERIOD for seed in seeds}) > 1:
+        return ""
+    names = list(dict.fromkeys(_name_with_seed(each) for each in members))
+    if not any(each.seed_given for each in members):
+        return f"one instance of {names[0]} draws all of them, and the same numbers each time"
+    if len(names) == 1:
+        return f"all drawn by {names[0]}"
+    return f"drawn by {', '.join(names[:-1])} and {names[-1]}, whose equal seeds give the same random numbers"
+
+
+def _name_with_seed(weight: WeightFacts) -> str:
+    if not weight.seed_given:
+        return weight.initializer
+    seed = f"SeedGenerator({weight.seed})" if weight.seed_given == "generator" else str(weight.seed)
+    stem, _, arguments = weight.initializer.partition("(")
+    inside = f"{arguments[:-1]}, seed={seed}" if arguments else f"seed={seed}"
+    return f"{stem}({inside})"
+
+
+def _to_numpy(values: Any) -> Array:
+    return np.asarray(import_keras().ops.convert_to_numpy(values))
+
+
+def _is_floating(tensor: Any) -> bool:
+    backend = import_keras().backend
+    return bool(backend.is_float_dtype(backend.standardize_dtype(tensor.dtype)))
