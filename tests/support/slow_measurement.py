@@ -1,0 +1,235 @@
+"""A slow, independent measurement of any functional model: layer by layer, eagerly, in float64 if wanted.
+
+Of the probe's own code it shares the names of layers, the seeding of Dropout and the random functional, which are
+definitions, and nothing that measures. Every layer is made anew from its configuration, without its fused activation,
+fed by a walk over the model's graph and followed by the activation; attention is written out; a tape differentiates
+with respect to every tensor on the way; statistics are taken by their definitions. A model that is no graph comes with
+a forward pass of its own, written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe import RedrawPlan, draw_functional
+from initcheck.probe.paths import PathNamer
+
+Array = NDArray[np.float64]
+Forward = Callable[["SlowMeasurement", Any, Any], Any]
+
+UNFUSED = (
+    "Dense",
+    "EinsumDense",
+    "Activation",
+    "Conv1D",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Conv2DTranspose",
+)
+"""The kinds of layers that apply an activation function of their own."""
+
+
+class SlowMeasurement:
+    """One forward and one backward pass of one model with its present weights, in training mode.
+
+    Args:
+        model: a built model; it is not changed.
+        inputs: one batch.
+        dtype: what is computed in.
+        forward: for a model that is no graph, its forward pass in terms of :meth:`apply` and :meth:`record`, as a
+            function of this object, the model and the inputs.
+        spoiled: paths of layers whose output is made larger by 1 in 1,000: a measurement that has to be told from this.
+        seed: of the model's random layers.
+
+    Attributes:
+        table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
+            of ``initcheck.schema``, ``elements`` is the size of the output.
+        inner: the rows, by (layer, call), of operations that a layer of Keras runs inside itself.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        dtype: str = "float64",
+        forward: Forward | None = None,
+        spoiled: Collection[str] = (),
+        seed: int = 0,
+    ) -> None:
+        import_keras()
+        import tensorflow as tf
+
+        self.tf, self.dtype = tf, dtype
+        self._namer, self._spoiled = PathNamer(model), spoiled
+        plan = RedrawPlan(model)
+        self._random = plan.generator_states(plan.derive([seed])[0])
+        self._twins: dict[int, Any] = {}
+        self._calls: Counter[str] = Counter()
+        self._rows: list[dict[str, Any]] = []
+        self._sources: list[Any] = []
+        self._kernels: dict[str, Any] = {}
+        self.inner: set[tuple[str, int]] = set()
+        self.table = self._measure(model, inputs, forward or SlowMeasurement.walk)
+
+    def _measure(self, model: Any, inputs: Any, forward: Forward) -> pd.DataFrame:
+        keras, tf = import_keras(), self.tf
+        flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
+        flat = [tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor for tensor in flat]
+        with tf.GradientTape() as tape:
+            for number, tensor in enumerate(flat):
+                if tensor.dtype.is_floating:
+                    tape.watch(tensor)
+                    flat[number] = self.record("input" if len(flat) == 1 else f"input_{number}", None, tensor)
+            outputs = keras.tree.flatten(forward(self, model, keras.tree.pack_sequence_as(inputs, flat)))
+            loss = tf.add_n(
+                [
+                    tf.reduce_sum(tf.cast(draw_functional(tuple(output.shape), "float32", number), self.dtype) * output)
+                    for number, output in enumerate(outputs)
+                ]
+            )
+        kernels = list(self._kernels.values())
+        gradients = tape.gradient(loss, [*self._sources, *kernels])
+        norms = dict(zip(self._kernels, gradients[len(self._sources) :], strict=True))
+        for row, gradient in zip(self._rows, gradients[: len(self._sources)], strict=True):
+            row["gradient_second_moment"] = math.nan if gradient is None else float(np.mean(_float64(gradient) ** 2))
+            kernel = norms.get(row["layer"])
+            row["weight_gradient_norm"] = math.nan if kernel is None else float(np.linalg.norm(_float64(kernel)))
+        return pd.DataFrame(self._rows).set_index(["layer", "call"])
+
+    def path_of(self, layer: Any) -> str:
+        """Give the name that a layer has in the table."""
+        return self._namer.path_of(layer)
+
+    def walk(self, model: Any, inputs: Any) -> Any:
+        """Run the graph of a functional or sequential model, models inside it included."""
+        keras = import_keras()
+        if isinstance(model, keras.Sequential):
+            for layer in model.layers:
+                inputs = self.apply(layer, inputs)
+            return inputs
+        values = dict(zip(map(id, keras.tree.flatten(model.inputs)), keras.tree.flatten(inputs), strict=True))
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                if node.is_input:
+                    continue
+                args, kwargs = node.arguments.fill_in(values)
+                outputs = self.apply(node.operation, *args, **kwargs)
+                values.update(zip(map(id, node.outputs), keras.tree.flatten(outputs), strict=True))
+        return keras.tree.map_structure(lambda tensor: values[id(tensor)], model._outputs_struct)
+
+    def apply(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make one call of a layer or an operation and keep what it returned."""
+        keras, layers = import_keras(), import_keras().layers
+        path = self._namer.path_of(operation)
+        if isinstance(operation, keras.Model):
+            return self.walk(operation, *args)
+        if isinstance(operation, layers.MultiHeadAttention):
+            return self._attend(operation, *args)
+        if not isinstance(operation, layers.Layer):
+            return self.record(path, None, operation(*args, **kwargs))
+        if isinstance(operation, layers.Dropout):
+            return self.record(path, None, args[0] * self._draw_mask(operation, args[0].shape))
+        twin = self._twin_of(operation)
+        if getattr(operation, "padding", None) == "causal":
+            args = (self._pad(path, operation, args[0]),)
+        if "training" in inspect.signature(operation.call).parameters:
+            kwargs["training"] = True
+        result = twin(*args, **kwargs)
+        kernels = [variable for variable in twin.weights if variable.name in ("kernel", "embeddings")]
+        if kernels and not isinstance(operation, layers.RNN):
+            self._kernels[path] = kernels[0].value
+        if type(operation).__name__ not in UNFUSED:
+            return self.record(path, None, result)
+        return self.record(path, result, None, operation.activation)
+
+    def record(self, path: str, preactivation: Any, output: Any, activation: Any = None) -> Any:
+        """Take the statistics of one call, and return its output for the layers that follow."""
+        tf, row = self.tf, {}
+        call = self._calls[path]
+        self._calls[path] += 1
+        if preactivation is not None:
+            preactivation = tf.identity(preactivation)
+            row["preactivation_mean"] = float(np.mean(_float64(preactivation)))
+            row["preactivation_second_moment"] = float(np.mean(_float64(preactivation) ** 2))
+            output = activation(preactivation)
+        output = tf.identity(output)
+        if path in self._spoiled:
+            output = tf.identity(1.001 * output)
+        self._sources.append(output if preactivation is None else preactivation)
+        self._rows.append({"layer": path, "call": call, **row, **_describe(_float64(output))})
+        return output
+
+    def _attend(self, layer: Any, query: Any, value: Any) -> Any:
+        """Scaled dot-product attention, by its formula."""
+        tf = self.tf
+        projected = {}
+        for projection, signal in ((layer.query_dense, query), (layer.key_dense, value), (layer.value_dense, value)):
+            projected[id(projection)] = self._project(projection, "btd,dnh->btnh", signal)
+        q, k, v = projected.values()
+        scores = tf.einsum("btnh,bsnh->bnts", q, k) / math.sqrt(layer.key_dim)
+        mixed = tf.einsum("bnts,bsnh->btnh", tf.nn.softmax(scores), v)
+        return self._project(layer.output_dense, "btnh,nhd->btd", mixed)
+
+    def _project(self, projection: Any, equation: str, signal: Any) -> Any:
+        path = self._namer.path_of(projection)
+        kernel, bias = (self.tf.Variable(self.tf.cast(weight.value, self.dtype)) for weight in projection.weights)
+        self._kernels[path] = kernel
+        return self.record(path, self.tf.einsum(equation, signal, kernel) + bias, None, lambda z: z)
+
+    def _pad(self, path: str, layer: Any, signal: Any) -> Any:
+        """Pad on the left, as a causal convolution does before anything else."""
+        reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+        self.inner.add((f"{path}/pad", self._calls[f"{path}/pad"]))
+        return self.record(f"{path}/pad", None, self.tf.pad(signal, [[0, 0], [reach, 0], [0, 0]]))
+
+    def _draw_mask(self, layer: Any, shape: Any) -> Any:
+        """Draw what Dropout multiplies its input with, in float32 whatever the dtype: the draw depends on it."""
+        if not layer.rate:
+            return self.tf.ones(shape, self.dtype)
+        with import_keras().StatelessScope(state_mapping=self._random):
+            mask = layer(self.tf.ones(shape, "float32"), training=True)
+        return self.tf.cast(mask, self.dtype)
+
+    def _twin_of(self, layer: Any) -> Any:
+        """Make a layer with the same weights, no fused activation, and the dtype that is computed in."""
+        if id(layer) not in self._twins:
+            config = {**layer.get_config(), "dtype": self.dtype}
+            if type(layer).__name__ in UNFUSED:
+                config["activation"] = "linear"
+            if config.get("padding") == "causal":
+                config["padding"] = "valid"
+            twin = type(layer).from_config(config)
+            twin.build_from_config(layer.get_build_config() or {"input_shape": None})
+            for mine, original in zip(twin.weights, layer.weights, strict=True):
+                mine.assign(self.tf.cast(original.value, mine.dtype))
+            self._twins[id(layer)] = twin
+        return self._twins[id(layer)]
+
+
+def _float64(tensor: Any) -> Array:
+    if hasattr(tensor, "indices"):  # the gradient of a table that was looked up, by row
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(tensor)
+    return np.asarray(tensor, dtype=np.float64)
+
+
+def _describe(output: Array) -> dict[str, float]:
+    return {
+        "activation_mean": float(output.mean()),
+        "activation_variance": float(output.var()),
+        "activation_second_moment": float((output**2).mean()),
+        "activation_batch_variance": float(output.var(axis=0).mean()),
+        "zero_fraction": float((output == 0.0).mean()),
+        "activation_max_abs": float(np.abs(output).max()),
+        "elements": float(output.size),
+    }

@@ -1,0 +1,218 @@
+"""What has to hold for every model of the zoo: measured whole, measured right, and left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zoo_models as zoo
+from slow_measurement import SlowMeasurement
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe import Probe
+from initcheck.probe.paths import PathNamer, own_variables
+
+ROUNDING = 5e-5
+"""Relative tolerance where rounding is all that differs.
+
+Run in float32, the slow measurement itself is up to 1.2e-5 away from its float64 version: in the variance of a nearly
+uniform softmax, which is a small difference. Everything else is within 2e-6.
+"""
+
+ROUNDING_OF_DEEP_RELU = 5e-4
+"""Relative tolerance for deep stacks of ReLU (or its relatives) and BatchNormalization.
+
+A pre-activation within a rounding error of 0 has the other sign in float64, and with it a derivative of 0 instead of 1.
+In ResNet50V2 and DenseNet121 this is seen: one unit in one layer, which moves the gradients before it by 1.8e-4, in the
+slow measurement as in the probe.
+"""
+
+DEEP_RELU = (
+    zoo.build_unet,
+    zoo.build_vgg16,
+    zoo.build_resnet50v2,
+    zoo.build_mobilenetv3small,
+    zoo.build_efficientnetb0,
+    zoo.build_densenet121,
+)
+
+SIGN_FLIPS = (2, 1e-5)
+"""Zeros that may be more or fewer than in float64: so many, and this share of the elements."""
+
+MEANS = {"preactivation_mean": "preactivation_second_moment", "activation_mean": "activation_second_moment"}
+"""A mean of signed numbers is judged on the scale of the numbers, not of their near-cancelling sum."""
+
+PADDING_OF_KERAS = "untracked/pad"
+"""What the probe calls the padding inside ZeroPadding and causal convolutions: see KNOWN_PADDING in the tests."""
+
+
+def build(builder: zoo.Builder) -> zoo.Built:
+    """Build a model of the zoo, the same each time."""
+    import_keras().utils.set_random_seed(1)
+    return builder()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One model, measured by the probe."""
+
+    builder: zoo.Builder
+    model: Any
+    inputs: Any
+    probe: Probe
+    table: pd.DataFrame
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    @property
+    def tolerance(self) -> float:
+        return ROUNDING_OF_DEEP_RELU if self.builder in DEEP_RELU else ROUNDING
+
+    def measure_slowly(self, dtype: str = "float64", spoiled: Collection[str] = ()) -> SlowMeasurement:
+        forward = forward_subclassed if self.builder is zoo.build_subclassed_residual else None
+        return SlowMeasurement(self.model, self.inputs, dtype, forward, spoiled)
+
+
+def examine(builder: zoo.Builder) -> Examined:
+    """Build, compile and measure a model with the weights that it has."""
+    model, inputs = build(builder)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    before = snapshot(model)
+    probe = Probe(model, inputs)
+    table = probe.measure_current().set_index(["layer", "call"])
+    return Examined(builder, model, inputs, probe, table, before, snapshot(model))
+
+
+def forward_subclassed(slow: SlowMeasurement, model: Any, inputs: Any) -> Any:
+    """The forward pass of the subclassed model, once more."""
+    signal = slow.apply(model.stem, inputs)
+    for block in [*model.blocks, model.blocks[0]]:
+        hidden = slow.apply(block.inner, slow.apply(block.normalization, signal))
+        signal = slow.record(slow.path_of(block), None, signal + slow.apply(block.outer, hidden))
+    return slow.apply(model.head, signal)
+
+
+# Right.
+
+
+def find_discrepancies(table: pd.DataFrame, slow: SlowMeasurement, tolerance: float) -> list[str]:
+    """List where a table differs from the slow measurement, in sites or in numbers, in words.
+
+    A quantity that one of them has and the other has not (null, NaN) is a discrepancy.
+    """
+    expected = slow.table
+    names = list(table.index)
+    if len(names) == len(expected):
+        # Not which name Keras' own padding goes by is the question here, but its numbers.
+        pairs = zip(names, expected.index, strict=True)
+        names = [theirs if ours[0].startswith(PADDING_OF_KERAS) else ours for ours, theirs in pairs]
+    else:
+        expected = expected.drop(index=list(slow.inner))
+    if names != list(expected.index):
+        return [f"{site}: in one of both, or elsewhere" for site in {*names} ^ {*expected.index}] or ["another order"]
+    found = []
+    for quantity in expected.columns.drop("elements"):
+        right = expected[quantity].to_numpy(float)
+        allowed = tolerance * np.abs(right)
+        if quantity in MEANS:
+            allowed = tolerance * np.sqrt(expected[MEANS[quantity]].to_numpy(float))
+        if quantity == "zero_fraction":
+            allowed = SIGN_FLIPS[0] / expected["elements"].to_numpy(float) + SIGN_FLIPS[1]
+        given = table[quantity].to_numpy(float, na_value=np.nan)
+        agrees = (np.abs(given - right) <= allowed) | (np.isnan(given) & np.isnan(right))
+        found += [
+            f"{names[row][0]} (call {names[row][1]}): {quantity} is {given[row]:.9g} instead of {right[row]:.9g}"
+            for row in np.flatnonzero(~agrees)
+        ]
+    return found
+
+
+# Whole.
+
+
+def find_gaps(examined: Examined) -> list[str]:
+    """List the layers and weights that are neither measured nor named with a reason.
+
+    The layers are those that Keras itself tracks. A layer counts as measured if a call of it is a site, or if it has no
+    weights of its own and all layers inside it count.
+    """
+    keras, namer = import_keras(), PathNamer(examined.model)
+    sites = {site.layer for site in examined.probe.sites}
+    named = {entry.layer for entry in examined.probe.unmeasured if entry.reason}
+    measured = examined.table.groupby("layer")[["weight_norm", "weight_gradient_norm"]].first()
+
+    def counts(layer: Any) -> bool:
+        if isinstance(layer, keras.layers.InputLayer):
+            return True  # an input's values are the user's; no layer is called
+        if namer.path_of(layer) in sites | named:
+            return True
+        if own_variables(layer):
+            return False
+        inner = list(layer._flatten_layers(include_self=False, recursive=False))
+        return bool(inner) and all(counts(child) for child in inner if child not in not_called(layer))
+
+    layers = list(examined.model._flatten_layers(include_self=False))
+    unused = [child for layer in layers for child in not_called(layer)]
+    gaps = [f"layer {namer.path_of(layer)}" for layer in layers if layer not in unused and not counts(layer)]
+    held = {id(variable): layer for layer in layers for variable in own_variables(layer)}
+    for weight in examined.model.weights:
+        owner = held.get(id(weight))
+        path = None if owner is None else namer.path_of(owner)
+        if path not in sites | named:
+            gaps.append(f"weight {weight.path}")
+        elif weight.name in ("kernel", "embeddings") and path in sites and measured.loc[path].isna().any():
+            gaps.append(f"weight {weight.path}: without a norm, or a gradient's")
+    return gaps
+
+
+def not_called(layer: Any) -> Iterator[Any]:
+    """Yield the layers inside a layer that it does not call in these models.
+
+    MultiHeadAttention has a Softmax, and uses the backend's own attention instead where it has no Dropout.
+    """
+    if isinstance(layer, import_keras().layers.MultiHeadAttention):
+        yield layer._softmax
+
+
+# Left as it was.
+
+
+def snapshot(model: Any) -> dict[str, Any]:
+    """Take down everything about a model and the process that a measurement could change."""
+    keras = import_keras()
+    import tensorflow as tf
+    from keras.src.backend.common import global_state
+    from tensorflow.python.eager import context
+
+    shared = global_state.get_global_attribute("global_seed_generator")
+    operation_seeds = getattr(context.context(), "_rng", None)
+    return {
+        "weights": digest(model.weights),
+        "all variables": digest(model.variables),  # seed generators too
+        "optimizer": digest(model.optimizer.variables) if model.optimizer else None,
+        "trainable": [variable.trainable for variable in model.variables],
+        "attributes": [
+            # Recurrent cells make private slots for their dropout masks on any call.
+            {name: value for name, value in layer.__dict__.items() if not name.startswith("_")}
+            for layer in model._flatten_layers()
+        ],
+        "call": keras.Operation.__call__,
+        "losses": len(model.losses),
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state(legacy=False)),
+        "keras": (None if shared is None else digest([shared.state]), keras.config.floatx()),
+        "keras seed": global_state.get_global_attribute("global_random_seed"),
+        "tensorflow": (context.global_seed(), operation_seeds and operation_seeds.getstate()),
+        "eager": tf.executing_eagerly(),
+    }
+
+
+def digest(variables: Collection[Any]) -> list[str]:
+    """Give a hash of the bytes of each variable."""
+    return [hashlib.sha256(np.asarray(variable).tobytes()).hexdigest() for variable in variables]
