@@ -57,7 +57,9 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
             f"Labels and sample weights must be equal in number. Received: {', '.join(map(str, sorted(counts)))}. "
             "Cut them to one length."
         )
-    targets, weights = (keras.tree.map_structure(keras.ops.convert_to_tensor, each) for each in (targets, weights))
+    targets = keras.tree.map_structure(keras.ops.convert_to_tensor, targets)
+    if weights is not None:
+        weights = keras.tree.map_structure(keras.ops.convert_to_tensor, weights)
     if overridden:
         return lambda outputs: _ask_model(model, targets, outputs, weights)
     own = model._compile_loss
@@ -118,6 +120,8 @@ def _untracked_loss_class() -> Any:
     from keras.src.trainers.compile_utils import CompileLoss
 
     class UntrackedLoss(CompileLoss):  # type: ignore[misc]
+        _flat_losses: Any
+
         def build(self, y_true: Any, y_pred: Any) -> None:
             # Keras makes a metric for each output here, which would be a variable of the graph or the scope.
             with outside_trace(), _outside_scope():
