@@ -48,7 +48,7 @@ def test_healthy_models_hold_no_copies_and_no_symmetric_units(build):
     [
         ("GlorotUniform", {}),
         ("HeNormal", {}),
-        ("RandomNormal", {"mean": 1.0, "stddev": 0.05}),  # nearly parallel, but for their means
+        ("RandomNormal", {"mean": 1.0, "stddev": 0.002}),  # nearly parallel, but for their means
         ("RandomUniform", {"minval": 0.0, "maxval": 1.0}),
     ],
 )
@@ -59,8 +59,8 @@ def test_independent_weights_are_never_copies_whatever_their_precision(dtype, na
     layers = [keras.layers.Dense(16, kernel_initializer=make(**settings), dtype=dtype) for _ in range(60)]
     found = compare(build_stack(*layers))
     assert found.copies == ()
-    # Of bfloat16 a uniform draw around one has few values, and is then not compared at all.
-    assert found.compared == 60 or dtype == "bfloat16"
+    # Near one, half precision has few values: too few to be compared.
+    assert found.compared == 60 or dtype != "float32"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
