@@ -174,10 +174,10 @@ def find_gaps(examined: Examined) -> list[str]:
 def not_called(layer: Any) -> Iterator[Any]:
     """Yield the layers inside a layer that it does not call in these models.
 
-    MultiHeadAttention has a Softmax, and uses the backend's own attention instead where it has no Dropout.
+    MultiHeadAttention has a Softmax and a Dropout of rate 0, and uses the backend's own attention instead of both.
     """
     if isinstance(layer, import_keras().layers.MultiHeadAttention):
-        yield layer._softmax
+        yield from (layer._softmax, layer._dropout_layer)
 
 
 # Left as it was.
@@ -190,12 +190,13 @@ def snapshot(model: Any) -> dict[str, Any]:
     from keras.src.backend.common import global_state
     from tensorflow.python.eager import context
 
+    optimizer = getattr(model, "optimizer", None)  # there is no attribute before the model is compiled
     shared = global_state.get_global_attribute("global_seed_generator")
     operation_seeds = getattr(context.context(), "_rng", None)
     return {
         "weights": digest(model.weights),
         "all variables": digest(model.variables),  # seed generators too
-        "optimizer": digest(model.optimizer.variables) if model.optimizer else None,
+        "optimizer": digest(optimizer.variables) if optimizer else None,
         "trainable": [variable.trainable for variable in model.variables],
         "attributes": [
             # Recurrent cells make private slots for their dropout masks on any call.
