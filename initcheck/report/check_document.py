@@ -1,0 +1,293 @@
+"""The result of ``initcheck check`` as a document: the verdict first, then each finding, the picture, all figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from initcheck.audit.course_findings import describe_rate
+from initcheck.audit.examination import Examination, Verdict
+from initcheck.audit.findings import Finding, Measured, Remedy
+from initcheck.audit.numbers import factor, share, times
+from initcheck.audit.rules import RULES
+from initcheck.audit.signal import Course
+from initcheck.report.check_figures import draw_check_figure
+from initcheck.report.check_layers import LayerRow, layer_rows
+from initcheck.report.check_method import write_coverage, write_method
+from initcheck.report.check_text import coverage_line, describe_measured, verdict_line
+from initcheck.report.document import (
+    Block,
+    Bullets,
+    Cell,
+    CodeBlock,
+    Definitions,
+    Details,
+    Document,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    code,
+    prose,
+    strong,
+)
+from initcheck.report.numbers import count
+
+_UNFOLDED_LAYERS: Final = 30
+_NAMED: Final = 1  # layers that need no list of their own
+_MEANINGS: Final[dict[Verdict, str]] = {
+    "healthy": "Every layer call and every weight was measured or is accounted for, and no rule found anything.",
+    "findings": "Something is wrong with this model at initialization.",
+    "cannot judge": "Nothing was shown to be wrong, but not everything could be measured or decided.",
+}
+_OUTCOMES: Final = {
+    "within": ("within the limit", "kept"),
+    "falls": ("falls", "fading-3"),
+    "grows": ("grows", "growing-3"),
+    "undecided": ("undecided", "unknown"),
+    "dead": ("exactly zero", "dead"),
+    "nonfinite": ("not finite", "non-finite"),
+}
+_ROUTE_COLUMNS: Final = ("Route", "Judgement", "Change in all", "Factor a step", "Limit", "Beyond it from")
+_LAYER_COLUMNS: Final = (
+    "Layer",
+    "#",
+    "Kind",
+    "Second moment of z",
+    "Variance of h",
+    "Varies across samples",
+    "Zero",
+    "Squared gradient norm",
+    "Findings",
+)
+
+
+def build_check_document(examination: Examination) -> Document:
+    """Build the page of an examined model as plain data.
+
+    Args:
+        examination: the result.
+
+    Returns:
+        The document, for ``render_html``, ``render_markdown`` and ``render_pictures``. All names in it are raw.
+    """
+    titled = list(zip(_titles(examination.findings), examination.findings, strict=True))
+    sections = [_write_answer(examination)]
+    if titled:
+        parts = tuple(_write_finding(finding, title, place) for place, (title, finding) in enumerate(titled))
+        introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95 % intervals."))
+        sections.append(Section("findings", "Findings", (introduction,), parts))
+    sections += [
+        _write_picture(examination),
+        _write_routes(examination),
+        _write_layers(layer_rows(examination)),
+        write_coverage(examination.coverage),
+        write_method(examination),
+    ]
+    subtitle = prose("Does the signal survive ", code(examination.model), " at initialization, forward and backward?")
+    return Document(f"initcheck: {examination.model}", subtitle, tuple(sections))
+
+
+def _titles(findings: Sequence[Finding]) -> list[str]:
+    """Title each finding by its rule, with the layer where a rule found more than one thing."""
+    codes = [finding.code for finding in findings]
+    return [
+        f"{each.code} {each.name}" + (f": {each.layer}" if codes.count(each.code) > 1 and each.layer else "")
+        for each in findings
+    ]
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+def _write_answer(examination: Examination) -> Section:
+    blocks: list[Block] = [
+        Paragraph(prose(strong(f"{verdict_line(examination)}."), f" {_MEANINGS[examination.verdict]}")),
+        Paragraph(prose(coverage_line(examination))),
+    ]
+    if examination.findings:
+        rows = tuple(_finding_row(finding, place) for place, finding in enumerate(examination.findings))
+        columns = ("Finding", "First at", "Figure", "Limit", "What mends it")
+        caption = prose("What was found, the worst first.")
+        blocks.append(Table(caption, columns, rows, form="plain", code_headers=False))
+    if examination.waived:
+        left_out = sorted({f"{each.code} {each.name}" for each in examination.waived})
+        blocks.append(Paragraph(prose(f"Left out on request: {', '.join(left_out)}.")))
+    return Section("answer", "The verdict", tuple(blocks))
+
+
+def _finding_row(finding: Finding, place: int) -> Row:
+    measured, remedy = finding.measured, finding.remedy
+    figure = Cell("none") if measured is None else _figure_cell(measured)
+    limit = Cell("none" if measured is None or math.isnan(measured.limit) else _write(measured, measured.limit))
+    mended = Cell("nothing tried, or nothing helped")
+    if remedy is not None:
+        change = f"{_write(remedy.before, remedy.before.value)} → {_write(remedy.after, remedy.after.value)}"
+        outcome = "gone" if remedy.solved else "better, not gone"
+        mended = Cell(remedy.change, (f"{change}: {outcome}",), tone="kept" if remedy.solved else "")
+    named = finding.layers or (finding.layer,)
+    others = (f"and {len(named) - 1} more",) if len(named) > 1 else ()
+    cells = (Cell(finding.layer or "the whole model", others), figure, limit, mended)
+    return Row(f"{finding.code} {finding.name}", cells, link=_anchor(place))
+
+
+def _figure_cell(measured: Measured) -> Cell:
+    interval = () if math.isnan(measured.low) else (f"[{_write(measured, measured.low)}, {_high(measured)}]",)
+    return Cell(_write(measured, measured.value), interval)
+
+
+def _high(measured: Measured) -> str:
+    return _write(measured, measured.high)
+
+
+def _write(measured: Measured, value: float) -> str:
+    if math.isnan(value):
+        return "no figure"
+    return share(value) if measured.quantity.startswith("share") else factor(value)
+
+
+def _anchor(place: int) -> str:
+    return f"finding-{place + 1}"
+
+
+# --- one finding ------------------------------------------------------------------------------------------------------
+
+
+def _write_finding(finding: Finding, title: str, place: int) -> Section:
+    rule = RULES[finding.code]
+    facts = [("Where", prose(code(finding.layer)) if finding.layer else prose("The whole model."))]
+    if finding.measured is not None:
+        facts.append(("Measured", prose(f"{describe_measured(finding.measured)}{_tell_seeds(finding.measured)}.")))
+    facts += [
+        ("What the rule says", prose(rule.what)),
+        ("Why it matters", prose(rule.why)),
+    ]
+    remedy = finding.remedy
+    if remedy is None:
+        facts.append(("What usually helps", prose(f"{rule.fix} No change was tried here that helped.")))
+    else:
+        facts += [("Tried", prose(f"{remedy.change}.")), ("Before → after", prose(_tell_change(remedy)))]
+    blocks: list[Block] = [Paragraph(prose(strong(_sentence(finding.message)))), Definitions(tuple(facts))]
+    if remedy is not None:
+        blocks += [Paragraph(prose("The code to write:")), CodeBlock(remedy.code)]
+    if len(finding.layers) > _NAMED:
+        names = Bullets(tuple(prose(code(layer)) for layer in finding.layers))
+        blocks.append(Details(prose(f"All {len(finding.layers)} layers or weights that it is about"), (names,)))
+    return Section(_anchor(place), title, tuple(blocks))
+
+
+def _sentence(message: str) -> str:
+    """End a message with a stop, and begin it with a capital unless it begins with a name."""
+    begins = message.startswith(("the ", "from ", "whether "))
+    return f"{message[0].upper() if begins else message[0]}{message[1:]}." if message else ""
+
+
+def _tell_change(remedy: Remedy) -> str:
+    after = remedy.after
+    interval = "" if math.isnan(after.low) else f" [{_write(after, after.low)}, {_high(after)}]"
+    change = f"{_write(remedy.before, remedy.before.value)} → {_write(after, after.value)}{interval}"
+    outcome = "the finding is gone" if remedy.solved else "better, but the finding is not gone"
+    return f"{remedy.before.quantity}: {change}; {outcome}."
+
+
+def _tell_seeds(measured: Measured) -> str:
+    if measured.seeds > 1:
+        return f", over {measured.seeds} seeds"
+    return ", from one draw" if measured.seeds == 1 else ""
+
+
+# --- the layers -------------------------------------------------------------------------------------------------------
+
+
+def _write_picture(examination: Examination) -> Section:
+    figure = draw_check_figure(examination)
+    block = Paragraph(prose("No layer has a figure to draw.")) if figure is None else figure
+    return Section("levels", "The signal, layer by layer", (block,))
+
+
+def _write_routes(examination: Examination) -> Section:
+    if not examination.courses:
+        text = "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
+        return Section("trunk", "The trunk", (Paragraph(prose(text)),))
+    rows = tuple(_route_row(course) for course in examination.courses)
+    introduction = Paragraph(
+        prose(
+            "The trunk are the layers that every path from the inputs to the outputs passes; long chains within a "
+            "branch are followed on their own. Changes are factors of the second moment and of the squared gradient "
+            "norm, in the direction of travel."
+        )
+    )
+    table = Table(prose("What becomes of the signal along each route."), _ROUTE_COLUMNS, rows, code_headers=False)
+    return Section("trunk", "The trunk", (introduction, table))
+
+
+def _route_row(course: Course) -> Row:
+    inside = course.levels.route.inside
+    where = f"branch between {inside[0]} and {inside[1]}" if inside else "trunk"
+    header = f"{course.levels.direction}, {where}"
+    if course.steps == 0:
+        return Row(header, (Cell("too few layers to follow"), *(Cell("none") for _ in _ROUTE_COLUMNS[2:])))
+    told, tone = _OUTCOMES[course.outcome]
+    needed = (f"about {course.seeds_needed} seeds would decide",) if course.seeds_needed is not None else ()
+    judgement = Cell(told, needed, tone=tone)
+    if not math.isfinite(course.total.value):
+        return Row(header, (judgement, Cell("no figure"), Cell("no figure"), _limit_cell(course), _beyond_cell(course)))
+    # Steps at the end that do not count lead into the head, of which the change does not speak.
+    last = int(np.flatnonzero(course.levels.counted)[-1]) + 1
+    steps = f"{count(course.steps, 'step')}, {course.levels.layers[0]} to {course.levels.layers[last]}"
+    rate = describe_rate(course).removeprefix("a factor of ").removesuffix(" a step")
+    cells = (
+        judgement,
+        Cell(times(course.total.value), (steps,)),
+        Cell(rate),
+        _limit_cell(course),
+        _beyond_cell(course),
+    )
+    return Row(header, cells)
+
+
+def _limit_cell(course: Course) -> Cell:
+    return Cell("none" if math.isnan(course.limit) else times(math.copysign(course.limit, course.total.value)))
+
+
+def _beyond_cell(course: Course) -> Cell:
+    return Cell(course.beyond or "nowhere")
+
+
+def _write_layers(rows: Sequence[LayerRow]) -> Section:
+    introduction = Paragraph(
+        prose(
+            "All measured layer calls, in the order of execution: geometric means over seeds. z is what the layer’s "
+            "activation function receives, h the output; where there is no z, the output stands for it."
+        )
+    )
+    table = Table(prose(f"{count(len(rows), 'layer call')}."), _LAYER_COLUMNS, tuple(map(_layer_row, rows)))
+    if len(rows) <= _UNFOLDED_LAYERS:
+        return Section("layers", "All layers", (introduction, table))
+    summary = prose(f"The table of all {count(len(rows), 'layer call')}")
+    return Section("layers", "All layers", (introduction, Details(summary, (table,))))
+
+
+def _layer_row(row: LayerRow) -> Row:
+    cells = (
+        Cell(str(row.order)),
+        Cell(row.kind, ("trunk",) if row.on_trunk else ()),
+        Cell(_number(row.second_moment)),
+        Cell(_number(row.variance)),
+        Cell(_share(row.varies)),
+        Cell(_share(row.zero)),
+        Cell(_number(row.gradient)),
+        Cell(" ".join(row.codes) or "none", tone="growing-2" if row.codes else "", emphasis=bool(row.codes)),
+    )
+    return Row(row.name, cells)
+
+
+def _number(value: float) -> str:
+    return "no figure" if math.isnan(value) else factor(value)
+
+
+def _share(value: float) -> str:
+    return "no figure" if math.isnan(value) else share(value)

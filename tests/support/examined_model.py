@@ -1,0 +1,209 @@
+"""Examinations of models that never were: levels as random walks of known rates, judged by the real rules.
+
+No Keras is needed. The graph is a plain stack, or a stack of residual blocks whose trunk are the sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.audit.course_findings import find_course_findings
+from initcheck.audit.examination import CoverageCount, Examination, Gap
+from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
+from initcheck.audit.limits import Limits
+from initcheck.audit.signal import judge_courses
+from initcheck.audit.site_findings import find_site_findings
+from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.schema import MEASUREMENT_COLUMNS
+
+HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
+"""A layer's name that tries to be HTML, a table's border, code, Markdown and mathematics."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A network of which the levels are made up.
+
+    Attributes:
+        layers: layers with weights, the head included; with blocks, two in each block.
+        forward: factor of the second moment from one followed site to the next.
+        backward: factor of the squared gradient norm from one followed site back to the one before.
+        spread: standard deviation over seeds of each step, in nats.
+        seeds: draws.
+        blocks: residual blocks instead of a plain stack.
+        routed: whether anything reaches the outputs; without, there is no route.
+        names: names of the first layers.
+        dead_from: from this position on, the signal is exactly zero; None for nowhere.
+        nonfinite_from: from this position on, it is not finite.
+    """
+
+    layers: int = 6
+    forward: float = 1.0
+    backward: float = 1.0
+    spread: float = 0.02
+    seeds: int = 8
+    blocks: bool = False
+    routed: bool = True
+    names: tuple[str, ...] = ()
+    dead_from: int | None = None
+    nonfinite_from: int | None = None
+
+
+def make_examination(
+    stack: Stack | None = None,
+    *,
+    extra: Iterable[Finding] = (),
+    gaps: Sequence[Gap] = (),
+    waived: Sequence[Finding] = (),
+    limits: Limits | None = None,
+    model: str = "package.module:factory",
+    remedy: Remedy | None = None,
+    **changes: object,
+) -> Examination:
+    """Make an examination; findings are those of the real rules, and some more.
+
+    Args:
+        stack: the network; ``changes`` are its attributes instead.
+        extra: more findings.
+        gaps: what was not measured.
+        waived: findings left out on request.
+        limits: the limits.
+        model: name of the model.
+        remedy: given to the first finding.
+        changes: attributes of :class:`Stack`.
+    """
+    stack = stack or Stack(**changes)  # type: ignore[arg-type]
+    limits = limits or Limits()
+    nodes = _nodes(stack)
+    table = _table(stack, nodes)
+    routes = find_routes(nodes)
+    courses = judge_courses(table, nodes, routes, limits)
+    found = [*find_course_findings(courses, limits), *find_site_findings(table, nodes, routes, limits), *extra]
+    findings = list(rank_findings(found))
+    if remedy is not None:
+        findings[0] = findings[0].with_remedy(remedy)
+    return Examination(
+        model=model,
+        findings=tuple(findings),
+        waived=tuple(waived),
+        coverage=CoverageCount(calls=len(nodes) - 1, weights=2 * stack.layers, gaps=tuple(gaps)),
+        courses=tuple(courses),
+        nodes=tuple(nodes),
+        table=table,
+        weights=pd.DataFrame({"seed": [], "weight": []}),
+        seeds=tuple(range(stack.seeds)),
+        redrawn=stack.seeds > 1,
+        data="32 samples of shape (64,), standard normal",
+        loss="a fixed random linear functional of the outputs",
+        limits=limits,
+        allow_inconclusive=False,
+        versions={"initcheck": "0.1.0", "keras": "3.15.1"},
+        seconds=4.2,
+    )
+
+
+def make_remedy(layer: str = "layer_1") -> Remedy:
+    """Make a remedy that solved its finding; its code names a layer."""
+    quantity = "factor a step, in squares"
+    return Remedy(
+        "HeNormal in 5 layers",
+        f"# in these layers:\n#   {layer}\nkernel_initializer=keras.initializers.HeNormal()",
+        Measured(quantity, 0.3, 0.29, 0.31, 1.0, 8),
+        Measured(quantity, 1.0, 0.97, 1.03, 1.0, 8),
+        solved=True,
+    )
+
+
+def _nodes(stack: Stack) -> list[SiteNode]:
+    nodes = [SiteNode("inputs", "Input", False, False, ())]
+
+    def add(kind: str, weighted: bool, *parents: int) -> int:
+        made = sum(node.weighted for node in nodes)
+        fallback = f"layer_{made}" if weighted else f"{kind.lower()}_{len(nodes)}"
+        name = stack.names[made] if weighted and made < len(stack.names) else fallback
+        nodes.append(SiteNode(name, kind, weighted, False, parents))
+        return len(nodes) - 1
+
+    last = 0
+    if stack.blocks:
+        last = add("Dense", True, last)
+        for _ in range((stack.layers - 2) // 2):
+            inner = add("Dense", True, add("Dense", True, last))
+            last = add("Add", False, last, inner)
+        last = add("Dense", True, last)
+    else:
+        for _ in range(stack.layers):
+            last = add("Dense", True, last)
+    if stack.routed:
+        end = nodes[last]
+        nodes[last] = SiteNode(end.layer, end.kind, end.weighted, True, end.parents)
+    return nodes
+
+
+def _table(stack: Stack, nodes: Sequence[SiteNode]) -> pd.DataFrame:
+    generator = np.random.default_rng(20261124)
+    shape = (stack.seeds, len(nodes))
+    step = np.asarray([0.0 if _in_branch(position, nodes) else 1.0 for position in range(len(nodes))])
+    places = np.cumsum(step) - step[0]
+    forward = _walk(places * math.log(stack.forward), shape, stack.spread, generator)
+    backward = _walk((places[-1] - places) * math.log(stack.backward), shape, stack.spread, generator)
+    branch = np.where(step == 0.0, math.log(1e-3), 0.0)
+    rows = []
+    for seed in range(stack.seeds):
+        for position, node in enumerate(nodes):
+            moment = float(np.exp(forward[seed, position] + branch[position]))
+            nonfinite = 0.0
+            if stack.dead_from is not None and position >= stack.dead_from:
+                moment = 0.0
+            if stack.nonfinite_from is not None and position >= stack.nonfinite_from:
+                moment, nonfinite = math.nan, 1.0
+            activated = node.weighted
+            rows.append(
+                {
+                    "network": "made up",
+                    "batch_size": 32,
+                    "seed": seed,
+                    "layer": node.layer,
+                    "call": 0,
+                    "position": position,
+                    "kind": node.kind,
+                    "units": 64,
+                    "preactivation_second_moment": moment if activated else None,
+                    "activation_second_moment": moment / 2.0 if activated else moment,
+                    "activation_variance": moment / 3.0,
+                    "activation_batch_variance": moment / 4.0,
+                    "zero_fraction": 0.5 if activated else 0.0,
+                    "dead_fraction": 0.0,
+                    "nonfinite_fraction": nonfinite,
+                    "gradient_norm": float(np.exp((backward[seed, position] + branch[position]) / 2.0)),
+                }
+            )
+    frame = pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            column.name: frame[column.name].astype(column.dtype)
+            if column.name in frame
+            else pd.Series(pd.NA, index=frame.index).astype(column.dtype)
+            for column in MEASUREMENT_COLUMNS
+        }
+    )
+
+
+def _in_branch(position: int, nodes: Sequence[SiteNode]) -> bool:
+    """Tell whether a site lies between a sum and the place where its skip connection begins."""
+    return any(
+        node.kind == "Add" and node.parents[0] < position < place for place, node in enumerate(nodes) if node.parents
+    )
+
+
+def _walk(
+    mean: NDArray[np.float64], shape: tuple[int, int], spread: float, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    noise = spread * generator.standard_normal(shape).cumsum(axis=1)
+    return mean + noise
