@@ -37,6 +37,8 @@ class Site:
         output: the tensor.
         preactivation: what the layer's fused activation function received; None without one.
         activation: that function.
+        passed_on: whether the call returned a tensor that another site had returned before: its own weights then
+            take part in it at most through the layers inside.
     """
 
     layer: str
@@ -46,6 +48,7 @@ class Site:
     output: Any
     preactivation: Any = None
     activation: Any = None
+    passed_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ class Capture:
     Attributes:
         sites: the sites so far, in the order in which their calls returned.
         unmeasured: the calls that could not be measured.
+        captured: the ``id`` of each layer or operation of which a call was captured, as a site or by the sites inside.
     """
 
     def __init__(self, namer: PathNamer) -> None:
         self.sites: list[Site] = []
         self.unmeasured: list[Unmeasured] = []
+        self.captured: set[int] = set()
         self._namer = namer
         self._calls: Counter[str] = Counter()
         self._stack: list[_Call] = []
@@ -134,6 +139,7 @@ class Capture:
         flat = keras.tree.flatten(outputs)
         if any(isinstance(tensor, keras.KerasTensor) for tensor in flat):
             return outputs
+        self.captured.add(id(operation))
         if self._is_container(operation, call, flat):
             return outputs
         replaced: list[Any] = []
@@ -157,6 +163,7 @@ class Capture:
                 kind=type(operation).__name__,
                 operation=operation,
                 output=output,
+                passed_on=id(tensor) in self._captured,
             )
             if index == 0 and len(call.recorded) == 1:
                 site.preactivation, site.activation = call.recorded[0]

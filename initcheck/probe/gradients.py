@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from initcheck.keras_runtime import import_keras
 
@@ -18,6 +18,9 @@ PARALLEL_REPLICATES = 2
 Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the
 time on two cores, the more the smaller the layers); more would only hold more activations in memory.
 """
+
+WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+"""Operations whose results depend on the shape of what goes in and not on its values."""
 
 
 def _tensorflow() -> Any:
@@ -72,6 +75,31 @@ def current_graph() -> Any:
 def in_graph(tensor: Any, graph: Any) -> bool:
     """Tell whether a tensor was made in this graph, and not in the body of a loop inside it."""
     return getattr(tensor, "graph", None) is graph
+
+
+def operation_name(tensor: Any) -> str:
+    """Name the operation of the graph that made a tensor; names are unique in a graph."""
+    return str(tensor.op.name)
+
+
+def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
+    """Read off a graph which operations take what other operations made.
+
+    A loop, a branch and a call of another function are one operation each.
+
+    Args:
+        graph: a graph that is being traced.
+
+    Returns:
+        For each operation so far, by name and in the order in which they were made, the operations whose values it
+        takes, in the order of its arguments. Every operation comes after those.
+    """
+    return {
+        str(operation.name): ()
+        if operation.type in WITHOUT_VALUES
+        else tuple(str(tensor.op.name) for tensor in operation.inputs)
+        for operation in graph.get_operations()
+    }
 
 
 @contextmanager

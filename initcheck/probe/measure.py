@@ -11,18 +11,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.errors import ModelError
+from initcheck.errors import ModelError, UsageError
 from initcheck.initializers import in_one_line
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.activations import find_bounds
 from initcheck.probe.capture import Capture, Site, Unmeasured
+from initcheck.probe.connections import Connections, connect_sites
+from initcheck.probe.coverage import Coverage, count_coverage
+from initcheck.probe.extra import reduce_mean_square, reduce_range
 from initcheck.probe.fans import count_fans, main_kernel
-from initcheck.probe.gradients import Backpropagation, compile_over_replicates
+from initcheck.probe.gradients import (
+    Backpropagation,
+    compile_over_replicates,
+    current_graph,
+    operation_name,
+    read_connections,
+    separate,
+)
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.redraw import RedrawPlan
-from initcheck.probe.reduce import SiteTensors, finish, reduce_site
+from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.probe.weighted_sites import is_weighted, make_recording_scope
 from initcheck.random_state import preserved_random_state
-from initcheck.schema import MEASUREMENT_COLUMNS, QUANTITIES, SITE_COLUMNS
+from initcheck.schema import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
 
 FUNCTIONAL_SEED = 20_100_513
 """Seed of the fixed random functional that stands in for a loss."""
@@ -32,7 +43,15 @@ Loss = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class SiteInfo:
-    """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes."""
+    """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes.
+
+    Attributes:
+        elements: entries of one sample's output.
+        weights: entries of the kernel; NaN without one.
+        batched: whether the first axis of the output is the batch, of two or more samples.
+        weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
+            is not captured by itself.
+    """
 
     layer: str
     call: int
@@ -44,6 +63,21 @@ class SiteInfo:
     elements: float
     weights: float
     batched: bool
+    weighted: bool
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one call of the probe measured.
+
+    Attributes:
+        table: the measurement table.
+        weights: one row per seed and weight of the model: ``seed``, ``weight`` (path), ``shape``, ``trainable``,
+            ``has_gradient`` (a path leads from it to the loss), ``gradient_norm`` and ``gradient_is_zero`` (exactly).
+    """
+
+    table: pd.DataFrame
+    weights: pd.DataFrame
 
 
 class Probe:
@@ -64,6 +98,9 @@ class Probe:
         training: the ``training`` argument of the call. True, the default, lets BatchNormalization use
             the statistics of the batch, as it does in the first training step.
         initializers: initializers by variable path, where the caller knows better than the model.
+        every_weight: measure the gradient of every weight, and not only of each layer's kernel; ``measure_all`` and its
+            kind need it.
+        precision_range: fill the columns about float16's range.
 
     Raises:
         ModelError: the model is not built; or, when it is first measured, it cannot be run on these inputs.
@@ -77,6 +114,8 @@ class Probe:
         loss: Loss | None = None,
         training: bool = True,
         initializers: Mapping[str, Any] | None = None,
+        every_weight: bool = False,
+        precision_range: bool = False,
     ) -> None:
         keras = import_keras()
         if not model.built:
@@ -91,7 +130,12 @@ class Probe:
         self._loss = loss
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
+        self._connections = Connections()
         self._unmeasured: tuple[Unmeasured, ...] = ()
+        self._captured: frozenset[int] = frozenset()
+        self._every_weight = every_weight
+        self._precision_range = precision_range
+        self._has_gradient: tuple[bool, ...] = ()
         weights = [(tuple(weight.shape), weight.dtype) for weight in model.weights]
         states = self.plan.signature
         self._measure_drawn = compile_over_replicates(
@@ -107,9 +151,45 @@ class Probe:
         return self._sites
 
     @property
+    def trunk(self) -> tuple[int, ...]:
+        """Positions of the sites on the longest chain of weighted sites, in order; known after the first measurement.
+
+        The chain leads from an input of the model to the loss, along what feeds what in the traced graph. Of several
+        equally long ones it is always the same.
+        """
+        return self._connections.trunk
+
+    @property
+    def parents(self) -> tuple[tuple[int, ...], ...]:
+        """For each site the positions of those that feed it directly; known after the first measurement."""
+        return self._connections.parents
+
+    @property
+    def output_sites(self) -> tuple[int, ...]:
+        """Positions of the sites that feed the loss directly; known after the first measurement."""
+        return self._connections.output_sites
+
+    @property
     def unmeasured(self) -> tuple[Unmeasured, ...]:
         """The layer calls without a measurement, with reasons; known after the first measurement."""
         return self._unmeasured
+
+    def coverage(self) -> Coverage:
+        """Tell what was measured and what was not; known after the first measurement."""
+        measured = [site.layer for site in self._sites if site.kind != "Input"]
+        return count_coverage(self._namer, measured, self._captured, self._unmeasured, self.plan)
+
+    def measure_all(self, seeds: Sequence[int]) -> Measurement:
+        """Measure as :meth:`measure` does, with the gradients of all weights."""
+        return self._finish(seeds, self._run(self._measure_drawn, self.plan.derive(seeds)))
+
+    def measure_weights_all(self, seeds: Sequence[int], values: Sequence[Any]) -> Measurement:
+        """Measure as :meth:`measure_weights` does, with the gradients of all weights."""
+        return self._finish(seeds, self._run(self._measure_given, self.plan.derive(seeds), *values))
+
+    def measure_current_all(self, seed: int = 0) -> Measurement:
+        """Measure as :meth:`measure_current` does, with the gradients of all weights."""
+        return self.measure_weights_all([seed], self._current_values())
 
     def measure(self, seeds: Sequence[int]) -> pd.DataFrame:
         """Draw new weights for each seed inside the compiled graph, and measure.
@@ -144,9 +224,11 @@ class Probe:
         Returns:
             As :meth:`measure`, for one seed.
         """
+        return self.measure_weights([seed], self._current_values())
+
+    def _current_values(self) -> list[Any]:
         ops = import_keras().ops
-        values = [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
-        return self.measure_weights([seed], values)
+        return [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
 
     def _run(self, compiled: Callable[..., Any], states: NDArray[np.int32], *values: Any) -> NDArray[np.float64]:
         keras = import_keras()
@@ -161,7 +243,8 @@ class Probe:
             states: one replicate of ``RedrawPlan.derive``.
 
         Returns:
-            float64 tensor of shape [sites, len(PARTS)].
+            float64 vector: the parts of each site; with ``precision_range`` the shares of each site; with
+            ``every_weight`` the mean squared gradient of each weight.
         """
         keras = import_keras()
         index = {id(weight): position for position, weight in enumerate(self.model.weights)}
@@ -171,13 +254,25 @@ class Probe:
         with tape.record():
             inputs = self._watch_inputs(capture)
             state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
-            with keras.StatelessScope(state, initialize_variables=False), capture.watch():
+            with make_recording_scope(state) as scope, capture.watch():
                 outputs = self._call_model(inputs)
-            loss = (self._loss or random_functional)(outputs)
+            loss = separate((self._loss or random_functional)(outputs))
+        weighted = [
+            not site.passed_on and is_weighted(site.operation, capture.captured, scope.read) for site in capture.sites
+        ]
+        self._connections = connect_sites(
+            read_connections(current_graph()),
+            [operation_name(site.output) for site in capture.sites],
+            weighted,
+            [operation_name(tensor) for tensor in keras.tree.flatten(inputs)],
+            operation_name(loss),
+        )
         kernels = [main_kernel(site.operation) for site in capture.sites]
         positions = [None if kernel is None else index.get(id(kernel)) for kernel in kernels]
         targets = [site.output if site.preactivation is None else site.preactivation for site in capture.sites]
         used = sorted({position for position in positions if position is not None})
+        if self._every_weight:
+            used = [place for place, weight in enumerate(weights) if _is_floating(weight)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
         by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
         parts = [
@@ -195,11 +290,21 @@ class Probe:
             for site, position, derivative in zip(capture.sites, positions, derivatives, strict=False)
         ]
         self._sites = tuple(
-            _describe(site, position, kernel, self._batch_size)
-            for position, (site, kernel) in enumerate(zip(capture.sites, kernels, strict=True))
+            _describe(site, position, kernel, self._batch_size, carries)
+            for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
         )
         self._unmeasured = tuple(capture.unmeasured)
-        return keras.ops.stack(parts)
+        self._captured = frozenset(capture.captured)
+        self._has_gradient = tuple(by_weight.get(place) is not None for place in range(len(weights)))
+        flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
+        if self._precision_range:
+            pairs = zip(capture.sites, derivatives, strict=False)
+            flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
+        if self._every_weight and weights:
+            zero = keras.ops.zeros((), "float64")
+            squares = [by_weight.get(place) for place in range(len(weights))]
+            flat.append(keras.ops.stack([zero if each is None else reduce_mean_square(each) for each in squares]))
+        return keras.ops.concatenate(flat)
 
     def _call_model(self, inputs: Any) -> Any:
         try:
@@ -216,20 +321,44 @@ class Probe:
         flat = keras.tree.flatten(self._inputs)
         names = ["input" if len(flat) == 1 else f"input_{position}" for position in range(len(flat))]
         watched = [
-            capture.add_input(name, tensor) if _is_floating(tensor) else tensor
+            capture.add_input(name, tensor) if _is_floating(tensor) else separate(tensor)
             for name, tensor in zip(names, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
 
-    def _tabulate(self, seeds: Sequence[int], parts: NDArray[np.float64]) -> pd.DataFrame:
+    def _finish(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> Measurement:
+        if not self._every_weight:
+            raise UsageError("The gradients of all weights need Probe(..., every_weight=True).")
+        count = len(self.model.weights)
+        squares = measured[:, measured.shape[1] - count :].ravel()
+        sizes = np.asarray([math.prod(weight.shape) for weight in self.model.weights], dtype=np.float64)
+        reached = np.tile(np.asarray(self._has_gradient, dtype=np.bool_), len(seeds))
+        weights = pd.DataFrame(
+            {
+                "seed": np.repeat(np.asarray(seeds, dtype=np.int64), count),
+                "weight": np.tile(np.asarray(self.plan.paths, dtype=object), len(seeds)),
+                "shape": np.tile([str(tuple(weight.shape)) for weight in self.model.weights], len(seeds)),
+                "trainable": np.tile([bool(weight.trainable) for weight in self.model.weights], len(seeds)),
+                "has_gradient": reached,
+                "gradient_norm": np.where(reached, np.sqrt(squares * np.tile(sizes, len(seeds))), np.nan),
+                "gradient_is_zero": reached & (squares == 0.0),
+            }
+        )
+        return Measurement(self._tabulate(seeds, measured), weights)
+
+    def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
         sites = self._sites
+        end = len(sites) * len(PARTS)
         quantities = finish(
-            parts,
+            measured[:, :end].reshape(len(seeds), len(sites), len(PARTS)),
             units=np.asarray([site.elements for site in sites]),
             weights=np.asarray([site.weights for site in sites]),
             batched=np.asarray([site.batched for site in sites]),
         ).reshape(-1, len(QUANTITIES))
         columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
+        if self._precision_range:
+            shares = measured[:, end : end + len(sites) * len(RANGE_COLUMNS)].reshape(-1, len(RANGE_COLUMNS))
+            columns |= {column.name: shares[:, place].copy() for place, column in enumerate(RANGE_COLUMNS)}
         columns["seed"] = np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))
         columns["batch_size"] = np.full(len(quantities), self._batch_size)
         rows = np.tile(np.arange(len(sites)), len(seeds))
@@ -308,7 +437,7 @@ def _feature_axis(operation: Any) -> int:
     return 1 if getattr(operation, "data_format", None) == "channels_first" else -1
 
 
-def _describe(site: Site, position: int, kernel: Any, batch_size: int) -> SiteInfo:
+def _describe(site: Site, position: int, kernel: Any, batch_size: int, weighted: bool) -> SiteInfo:
     """Collect what a site's tensors say of themselves when traced."""
     shape = tuple(site.output.shape)
     target = site.output if site.preactivation is None else site.preactivation
@@ -325,4 +454,5 @@ def _describe(site: Site, position: int, kernel: Any, batch_size: int) -> SiteIn
         elements=math.nan if elements is None or not shape or not shape[0] else elements / shape[0],
         weights=math.nan if kernel is None else float(math.prod(kernel.shape)),
         batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
+        weighted=weighted,
     )
