@@ -64,17 +64,17 @@ def _total_is_wrong(course: Course) -> bool:
 def _gradual(course: Course) -> Finding:
     levels = course.levels
     verb = "falls" if course.outcome == "falls" else "grows"
-    where = f"; beyond the limit from {course.beyond}" if course.beyond else ""
+    where = f"; beyond the limit from {course.beyond[0]}" if course.beyond else ""
     message = (
         f"{_SUBJECT[levels.direction]} {verb} {times(course.total.value)} from {levels.layers[0]} to {_last(course)} "
         f"({course.steps} steps), {describe_rate(course)}{where}"
     )
     return Finding(
         _CODES[levels.direction, course.outcome],
-        course.beyond or levels.layers[-1],
+        course.beyond[0] if course.beyond else levels.layers[-1],
         _with_branch(course, message) + _told_allowance(course),
         _measured(course, "factor of the whole route, in squares"),
-        levels.layers,
+        course.beyond or levels.layers,
     )
 
 
@@ -101,10 +101,10 @@ def _single_step(course: Course, limits: Limits) -> Finding:
 
 def _dead(course: Course) -> Finding:
     levels = course.levels
-    message = f"{_SUBJECT[levels.direction]} is exactly zero at {course.beyond} in at least one seed"
+    message = f"{_SUBJECT[levels.direction]} is exactly zero at {course.beyond[0]} in at least one seed"
     measured = Measured("share of seeds without any", _dead_share(course), seeds=len(levels.logs))
     return Finding(
-        _CODES[levels.direction, "dead"], course.beyond, _with_branch(course, message), measured, (course.beyond,)
+        _CODES[levels.direction, "dead"], course.beyond[0], _with_branch(course, message), measured, course.beyond
     )
 
 
@@ -112,8 +112,8 @@ def _undecided(course: Course) -> Finding:
     levels = course.levels
     subject = _SUBJECT[levels.direction]
     if not math.isfinite(course.total.value) or course.total.count < 1:
-        message = f"{subject} could not be followed: {course.beyond or levels.layers[0]} has no figure"
-        return Finding("IC603", course.beyond or levels.layers[0], _with_branch(course, message), None, levels.layers)
+        message = f"{subject} could not be followed: {(course.beyond or levels.layers)[0]} has no figure"
+        return Finding("IC603", (course.beyond or levels.layers)[0], _with_branch(course, message), None, levels.layers)
     advice = (
         f"; about {course.seeds_needed} seeds would decide"
         if course.seeds_needed is not None

@@ -137,7 +137,8 @@ def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[
         layers = finding.layers or (finding.layer,)
         remaining = tuple(layer for layer in layers if not waived(layer))
         if remaining:
-            kept.append(replace(finding, layer=remaining[0], layers=remaining) if finding.layers else finding)
+            first = finding.layer if not waived(finding.layer) else remaining[0]
+            kept.append(replace(finding, layer=first, layers=remaining) if finding.layers else finding)
     return tuple(kept)
 
 

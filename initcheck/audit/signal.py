@@ -65,7 +65,7 @@ class Course:
         steps: number of steps that count.
         limit: the limit of |T| in the direction that T points to, in nats.
         allowance: how much of the limit is the growth that normalization layers bring by themselves, in nats.
-        beyond: the first layer in the direction of travel whose level is beyond the limit's factor; empty if none.
+        beyond: the layers, in the direction of travel, whose level is beyond the limit's factor, or has no figure.
         step: the layer before and the layer after the worst single step that no later layer makes up for; or None.
         step_change: that step's change with its interval, in nats; None without one.
         seeds_needed: how many seeds would decide; None where that is not the question.
@@ -77,7 +77,7 @@ class Course:
     steps: int
     limit: float
     allowance: float
-    beyond: str
+    beyond: tuple[str, ...]
     step: tuple[str, str] | None
     step_change: Estimate | None
     seeds_needed: int | None
@@ -143,7 +143,7 @@ def judge_course(levels: Levels, nodes: Sequence[SiteNode], limits: Limits) -> C
     logs, counted = levels.logs, levels.counted
     if logs.shape[1] < 2:
         empty = estimate_mean([])
-        return Course(levels, "within", empty, 0, math.nan, 0.0, "", None, None, None)
+        return Course(levels, "within", empty, 0, math.nan, 0.0, (), None, None, None)
     changes = np.diff(logs, axis=1)
     steps = int(counted.sum())
     total = estimate_mean(_sum_steps(changes, counted))
@@ -151,13 +151,13 @@ def judge_course(levels: Levels, nodes: Sequence[SiteNode], limits: Limits) -> C
     limit = limits.total_log(steps) + (allowance if total.value > 0 else 0.0)
     bad = _judge_values(logs)
     if bad is not None:
-        where = levels.layers[int(np.argmax(~np.isfinite(logs).all(axis=0)))]
+        where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(logs).all(axis=0)))
         return Course(levels, bad, total, steps, limit, allowance, where, None, None, None)
     outcome, needed = _judge_total(_sum_steps(changes, counted), total, limit)
     step, change = _worst_step(levels, math.log(limits.step_factor))
     if outcome in ("within", "undecided") and step is not None and change is not None:
         outcome = "falls" if change.value < 0 else "grows"
-    beyond = _first_beyond(levels, limit) if outcome in ("falls", "grows") else ""
+    beyond = _find_beyond(levels, limit) if outcome in ("falls", "grows") else ()
     return Course(levels, outcome, total, steps, limit, allowance, beyond, step, change, needed)
 
 
@@ -237,9 +237,8 @@ def _step_averaged(levels: Levels, index: int) -> bool:
     return ordered[index]
 
 
-def _first_beyond(levels: Levels, limit: float) -> str:
-    """Find the first layer whose level has changed by more than the limit."""
+def _find_beyond(levels: Levels, limit: float) -> tuple[str, ...]:
+    """Find the layers whose level has changed by more than the limit."""
     counted = np.where(levels.counted, np.diff(levels.logs, axis=1), 0.0)
     change = np.cumsum(counted, axis=1).mean(axis=0)
-    beyond = np.flatnonzero(np.abs(change) > limit)
-    return levels.layers[int(beyond[0]) + 1] if beyond.size else ""
+    return tuple(levels.layers[int(step) + 1] for step in np.flatnonzero(np.abs(change) > limit))

@@ -161,7 +161,7 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         loss_function=loss,
         initializers=initializers,
         plan=RedrawPlan(built, initializers),
-        probe=Probe(built, batch.inputs, loss=loss, initializers=initializers, precision_range=True),
+        probe=Probe(built, batch.inputs, loss=loss, initializers=initializers, every_weight=True, precision_range=True),
         seeds=seeds,
         redrawn=redrawn,
     )

@@ -86,7 +86,7 @@ def examine(bench: Bench, settings: CheckSettings, tell: ReportProgress, started
     coverage = _count_coverage(bench)
     found = judge(table, weights, nodes, routes, courses, facts, coverage, settings.limits)
     tell(bench.steps, bench.steps, "comparing weights")
-    found += _compare_weights(bench)
+    found += _compare_weights(bench, facts)
     ranked = rank_findings(found)
     kept = waive_layers(select_findings(ranked, settings.select, settings.ignore), settings.waive)
     told = {(each.code, each.layer) for each in kept}
@@ -133,14 +133,13 @@ def judge(
     ]
 
 
-def _compare_weights(bench: Bench) -> Iterator[Finding]:
-    comparison = compare_weights(bench.plan, bench.inputs, bench.loss_function)
+def _compare_weights(bench: Bench, facts: Sequence[WeightFacts]) -> Iterator[Finding]:
+    comparison = compare_weights(bench.model, facts, bench.inputs, bench.loss_function)
     yield from find_identical_weights(comparison)
     yield from find_symmetric_units(comparison)
 
 
 def _count_coverage(bench: Bench) -> CoverageCount:
     found = bench.probe.coverage()
-    gaps = tuple(Gap(each.layer, each.kind, each.reason, each.covered_by or "") for each in found.unmeasured)
-    calls = sum(1 for site in bench.probe.sites if site.kind != "Input")
-    return CoverageCount(calls, len(bench.model.weights), gaps)
+    gaps = tuple(Gap(each.path, each.kind, each.reason, each.covered_by) for each in found.gaps)
+    return CoverageCount(found.calls, found.weights, gaps)

@@ -89,10 +89,9 @@ def _correct_fan(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None:
     facts = [each for each in facts if each.ideal_variance > 0 and each.variance > 0 and each.kept is None]
     planned = {each.path: each.initializer for each in bench.plan.variables}
     first = facts[0] if facts else None
-    old = planned.get(first.path) if first is not None else None
+    old: Any = planned.get(first.path) if first is not None else None
     if first is None or not all(hasattr(old, name) for name in ("scale", "mode", "distribution")):
         return None
-    assert old is not None
     ratio = first.ideal_variance / first.variance
     settings = {"scale": float(f"{old.scale * ratio:.4g}"), "mode": old.mode, "distribution": old.distribution}
     made = import_keras().initializers.VarianceScaling(**settings)

@@ -148,3 +148,13 @@ def _count_einsum_fans(equation: str, shape: tuple[int, ...]) -> tuple[float, fl
     fan_in = math.prod(size for label, size in sizes.items() if label in inputs and label not in result)
     fan_out = math.prod(size for label, size in sizes.items() if label in result and label not in inputs)
     return float(fan_in), float(fan_out)
+
+
+def einsum_axes(equation: str, axes: int) -> list[Any] | None:
+    """Tell which of a kernel's axes EinsumDense calls inputs and outputs, from Keras 3.15 on."""
+    operands, result = equation.replace(" ", "").split("->")
+    labels = operands.split(",")[1].replace(".", "")
+    if len(labels) != axes:
+        return None
+    inside = [label in result for label in labels]
+    return [[axis for axis in range(axes) if not inside[axis]], [axis for axis in range(axes) if inside[axis]]]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras
+from initcheck.probe.fans import einsum_axes
 from initcheck.probe.gradients import compile_over_replicates, outside_trace
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.random_state import preserved_random_state
@@ -246,10 +247,24 @@ def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
         for variable in own_variables(layer):
             initializer = getattr(layer, f"{variable.name}_initializer", None)
             if initializer is not None:
-                found[paths[id(variable)]] = initializer
+                found[paths[id(variable)]] = _as_called(layer, variable, initializer)
             if initializer is None or not trusted:
                 doubtful = True
     return {**found, **watch_rebuild(model)} if doubtful else found
+
+
+def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:
+    """Return the initializer as the layer calls it.
+
+    From Keras 3.15 on, EinsumDense calls a copy that knows which axes of the kernel are inputs: the variance of every
+    projection of MultiHeadAttention depends on it.
+    """
+    inform = getattr(layer, "_update_kernel_initializer", None)
+    unknown = [getattr(initializer, name, ()) is None for name in ("input_axes", "output_axes")]
+    if variable.name != "kernel" or inform is None or not any(unknown):
+        return initializer
+    axes = einsum_axes(str(layer.equation), len(variable.shape))
+    return initializer if axes is None else inform(*axes)
 
 
 def is_keras_layer(layer: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from initcheck.errors import TheoryError, UsageError
 from initcheck.initializers import InitializerSpec
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.fans import GATES, count_weight_fans, find_attention_kernels, type_name
+from initcheck.probe.fans import GATES, count_weight_fans, einsum_axes, find_attention_kernels, type_name
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.probe.redraw import RedrawPlan
 from initcheck.theory.weights import weight_law
@@ -217,22 +217,12 @@ def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]
 
     axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
     if name == "kernel" and None in axes and hasattr(layer, "_update_kernel_initializer"):
-        axes = _einsum_axes(str(layer.equation), len(shape)) or axes
+        axes = einsum_axes(str(layer.equation), len(shape)) or axes
     if None in axes:
         fan_in, fan_out = compute_fans(shape)
     else:
         fan_in, fan_out = compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
     return float(fan_in), float(fan_out)
-
-
-def _einsum_axes(equation: str, axes: int) -> list[Any] | None:
-    """Tell which of a kernel's axes EinsumDense calls inputs and outputs, from Keras 3.15 on."""
-    operands, result = equation.replace(" ", "").split("->")
-    labels = operands.split(",")[1].replace(".", "")
-    if len(labels) != axes:
-        return None
-    inside = [label in result for label in labels]
-    return [[axis for axis in range(axes) if not inside[axis]], [axis for axis in range(axes) if inside[axis]]]
 
 
 def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
