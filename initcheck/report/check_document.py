@@ -254,7 +254,10 @@ def _limit_cell(course: Course) -> Cell:
 
 
 def _beyond_cell(course: Course) -> Cell:
-    return Cell(course.beyond or "nowhere")
+    if not course.beyond:
+        return Cell("nowhere")
+    others = len(course.beyond) - 1
+    return Cell(course.beyond[0], (f"and {count(others, 'more layer')}",) if others else ())
 
 
 def _write_layers(rows: Sequence[LayerRow]) -> Section:

@@ -47,7 +47,6 @@ _TITLES: Final = {
     "backward": "Backward: squared norm of one sample’s gradient",
 }
 _FLOW: Final = {"forward": "layer, in order of execution", "backward": "layer (the gradient flows ←)"}
-_ROUTE_CODES: Final = frozenset({"IC101", "IC102", "IC201", "IC202"})
 _ONE_SIDED: Final = {
     **dict.fromkeys(("IC101", "IC102", "IC103", "IC303", "IC304", "IC501"), "forward"),
     **dict.fromkeys(("IC201", "IC202", "IC203", "IC602"), "backward"),
@@ -144,9 +143,8 @@ def _draw_panel(examination: Examination, levels: SiteLevels) -> Panel:
         for bound in bounds:
             axes.plot(*bound, color=svg.MUTED, linewidth=1.0, linestyle=(0.0, (4.0, 3.0)), zorder=2)
         _draw_levels(axes, examination, levels)
-        wrong = _offending(examination, levels, bounds)
         _draw_states(axes, levels, limits)
-        shown = [place for place in sorted(wrong) if np.isfinite(levels.middle[place])]
+        shown = [place for place in _offending(examination, levels) if np.isfinite(levels.middle[place])]
         axes.plot(shown, levels.middle[shown], "o", markersize=_dot_size(len(rows)) + 1.0, color=_WRONG, zorder=6)
         _label_findings(axes, examination, rows, direction)
         text = _describe(levels)
@@ -243,20 +241,14 @@ def _draw_states(axes: Axes, levels: SiteLevels, limits: tuple[float, float]) ->
         axes.plot(places, np.full(places.size, edge), marker, markersize=5.5, color=_WRONG, zorder=7)
 
 
-def _offending(examination: Examination, levels: SiteLevels, bounds: Sequence[Bound]) -> set[int]:
-    """Find the places of the layers that findings are about: for a route, those beyond its limit."""
-    wrong: set[int] = set()
-    if len(bounds) == 1:
-        places, bound = bounds[0]
-        first = levels.middle[places[0]]
-        # The limit lies on one side of where the route begins; beyond it is the other side of the limit.
-        beyond = np.sign(levels.middle[places] - bound) == np.sign(bound[0] - first)
-        wrong |= set(places[beyond].tolist())
-    for finding in _drawn_findings(examination, levels.direction):
-        route = finding.code in _ROUTE_CODES
-        named = (finding.layer,) if route else (finding.layers or (finding.layer,))
-        wrong |= {row.order for row in levels.rows if any(_is_in(each, row.layer) for each in named)}
-    return wrong
+def _offending(examination: Examination, levels: SiteLevels) -> list[int]:
+    """Find the places of the layers that findings name."""
+    named = {each for finding in _drawn_findings(examination, levels.direction) for each in _layers(finding)}
+    return [row.order for row in levels.rows if any(_is_in(each, row.layer) for each in named)]
+
+
+def _layers(finding: Finding) -> tuple[str, ...]:
+    return finding.layers or (finding.layer,)
 
 
 def _drawn_findings(examination: Examination, direction: Direction) -> list[Finding]:
