@@ -26,6 +26,7 @@ EXIT_BROKEN_PIPE: Final = 141
 
 _MODULE_OF_COMMAND: Final = {
     "check": "initcheck.cli.check",
+    "explain": "initcheck.cli.explain",
     "predict": "initcheck.cli.predict",
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",

@@ -1,0 +1,117 @@
+"""``initcheck explain``: what a finding means, why it matters, and how to fix it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+import initcheck
+from initcheck.errors import name_unknown
+
+if TYPE_CHECKING:
+    from initcheck.audit.rules import Rule
+
+_LINE: Final = 100
+_LIST_LINE: Final = 110
+_INDENT: Final = "    "
+
+
+@click.command()
+@click.argument("codes", nargs=-1, metavar="[CODE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array, an object for each finding.")
+@click.option("--quiet", is_flag=True, help="Show no progress; there is none here, and the answer is printed anyway.")
+def explain(codes: tuple[str, ...], as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - every command takes --quiet
+    """Explain findings by CODE (IC101), name (vanishing-activations) or family (IC1).
+
+    Without a CODE, list all findings in one line each. Nothing is measured, and Keras is not loaded.
+    """
+    rules, families = _load_rules()
+    chosen = _choose(codes, rules, families)
+    if as_json:
+        click.echo(json.dumps([_to_json(rule, families) for rule in chosen], indent=2, allow_nan=False))
+    elif codes:
+        click.echo("\n\n\n".join(_write(rule, families) for rule in chosen))
+    else:
+        click.echo("\n".join(_write_line(rule) for rule in chosen))
+
+
+def _choose(words: Sequence[str], rules: Mapping[str, Rule], families: Mapping[str, str]) -> list[Rule]:
+    """Find the rules that are asked for, each once, in the order asked; all by code where nothing is.
+
+    Raises:
+        UsageError: a word is no code, name or family.
+    """
+    by_code = [rules[code] for code in sorted(rules)]
+    if not words:
+        return by_code
+    chosen: dict[str, Rule] = {}
+    for word in words:
+        code, name = word.strip().upper(), word.strip().lower()
+        found = [rule for rule in by_code if rule.code == code or rule.name == name]
+        if not found and code in families:
+            found = [rule for rule in by_code if rule.code.startswith(code)]
+        if not found:
+            raise name_unknown("finding", word, [*rules, *families, *(rule.name for rule in by_code)])
+        chosen.update((rule.code, rule) for rule in found)
+    return list(chosen.values())
+
+
+def _to_json(rule: Rule, families: Mapping[str, str]) -> dict[str, Any]:
+    fields = {name: value for name, value in dataclasses.asdict(rule).items() if name != "rank"}
+    return {"code": fields.pop("code"), "name": fields.pop("name"), "family": families[rule.code[:3]], **fields}
+
+
+def _write(rule: Rule, families: Mapping[str, str]) -> str:
+    parts = [f"{rule.code} {rule.name} ({families[rule.code[:3]]})"]
+    for heading, text in (("What", rule.what), ("Why it matters", rule.why)):
+        parts.append(f"{heading}\n{_wrap(text)}")
+    parts.append(f"Example\n{textwrap.indent(rule.example.strip(), _INDENT)}")
+    for heading, text in (("What to do", rule.fix), ("Source", rule.source)):
+        parts.append(f"{heading}\n{_wrap(text)}")
+    return "\n\n".join(parts)
+
+
+def _write_line(rule: Rule) -> str:
+    head = f"{rule.code}  {rule.name:<23}"
+    return f"{head} {textwrap.shorten(rule.what, _LIST_LINE - len(head) - 1, placeholder=' ...')}"
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
+def _load_rules() -> tuple[Mapping[str, Rule], Mapping[str, str]]:
+    """Load the table of rules, and only that."""
+    with _without_package_initialization("initcheck.audit"):
+        module = importlib.import_module("initcheck.audit.rules")
+    return module.RULES, module.FAMILIES
+
+
+@contextmanager
+def _without_package_initialization(name: str) -> Iterator[None]:
+    """Import modules of a package without running its ``__init__``, which may import pandas and SciPy.
+
+    The table of rules is plain text and needs neither; with them, the answer would take seconds. A package that is
+    already imported is used as it is; else every trace is removed afterwards, and a later import is an ordinary one.
+    """
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.__path__ = [str(Path(path, *name.split(".")[1:])) for path in initcheck.__path__]
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+            del sys.modules[each]
