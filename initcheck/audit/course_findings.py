@@ -55,6 +55,11 @@ def describe_rate(course: Course) -> str:
     return f"a factor of {factor(value)}{interval} a step"
 
 
+def count_steps(course: Course) -> str:
+    """Write the number of steps."""
+    return "1 step" if course.steps == 1 else f"{course.steps} steps"
+
+
 def _total_is_wrong(course: Course) -> bool:
     end = course.total.high if course.total.value < 0 else course.total.low
     bound = course.total.value if course.total.count == 1 else end
@@ -67,7 +72,7 @@ def _gradual(course: Course) -> Finding:
     where = f"; beyond the limit from {course.beyond[0]}" if course.beyond else ""
     message = (
         f"{_SUBJECT[levels.direction]} {verb} {times(course.total.value)} from {levels.layers[0]} to {_last(course)} "
-        f"({course.steps} steps), {describe_rate(course)}{where}"
+        f"({count_steps(course)}), {describe_rate(course)}{where}"
     )
     return Finding(
         _CODES[levels.direction, course.outcome],

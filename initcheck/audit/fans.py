@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from initcheck.audit.findings import Finding, Measured
+from initcheck.audit.numbers import factor
 from initcheck.probe.weight_facts import WeightFacts
 
 LIMIT: Final = 2.0
@@ -28,15 +29,17 @@ def find_fan_mismatches(weights: Sequence[WeightFacts], limit: float = LIMIT) ->
         limit: the factor, above 1, from which on the gain or its inverse is reported.
 
     Returns:
-        One finding for each kind of layer, weight, initializer and gain (to two digits), the worst first.
+        One finding for each kind of layer, weight and initializer, and for gains above and below 1; the worst first,
+        and in each the worst weight first.
     """
     groups: dict[tuple[str, ...], list[WeightFacts]] = {}
     for each in weights:
         gain = _gain(each)
         if gain >= limit or gain <= 1.0 / limit:  # NaN is neither: no initializer that scales, or unknown fans
-            key = (each.kind, each.role, each.initializer, f"{gain:.1e}")
+            key = (each.kind, each.role, each.initializer, "more" if gain > 1.0 else "less")
             groups.setdefault(key, []).append(each)
-    found = sorted(groups.values(), key=lambda members: -_factor(_gain(members[0])))
+    worst_first = [sorted(members, key=lambda each: -_factor(_gain(each))) for members in groups.values()]
+    found = sorted(worst_first, key=lambda members: -_factor(_gain(members[0])))
     return [_report(members, limit) for members in found]
 
 
@@ -52,13 +55,14 @@ def _report(members: list[WeightFacts], limit: float) -> Finding:
     first = members[0]
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
-    others = f", and so in {len(members) - 1} more" if len(members) > 1 else ""
+    last = factor(_gain(members[-1]))
+    others = f"; in {len(members) - 1} more weights {last} or further from 1" if len(members) > 1 else ""
     return Finding(
         code="IC401",
         layer=first.path,
         message=(
             f"{first.initializer} counts {_word_fans(first, true=False)} for {where}, which really has "
-            f"{_word_fans(first, true=True)}: its variance is {gain:.3g} of what the true fans give{others}"
+            f"{_word_fans(first, true=True)}: its variance is {factor(gain)} of what the true fans give{others}"
         ),
         measured=Measured(
             "variance over that of the true fans", gain, limit=limit if gain > 1.0 else 1.0 / limit, seeds=0

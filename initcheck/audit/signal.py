@@ -29,7 +29,9 @@ from initcheck.inference import Estimate, estimate_mean, seeds_needed
 Direction = Literal["forward", "backward"]
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
-NORMALIZING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})
+CENTERING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})
+"""Kinds that take the mean away before they divide: the growth of NORMALIZATION_GROWTH is theirs."""
+
 _LEAST: Final = 3
 
 
@@ -117,7 +119,7 @@ def take_levels(table: pd.DataFrame, nodes: Sequence[SiteNode], route: SignalRou
     """Take the levels along a route from the measurement table."""
     kept, averaged = list(route.positions), list(route.averaged)
     counted = [not each for each in averaged]
-    has_head = not route.inside and len(kept) > _LEAST - 1 and nodes[kept[-1]].weighted
+    has_head = not route.inside and len(kept) >= _LEAST
     if has_head and direction == "forward":
         counted[-1] = False
     elif has_head:
@@ -196,7 +198,7 @@ def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> 
 def _normalization_allowance(levels: Levels, nodes: Sequence[SiteNode]) -> float:
     """Add up what normalization layers between the ends of a route do by themselves."""
     low, high = min(levels.positions), max(levels.positions)
-    normalizing = {position for position in range(low, high) if nodes[position].kind in NORMALIZING_KINDS}
+    normalizing = {position for position in range(low + 1, high + 1) if nodes[position].kind in CENTERING_KINDS}
     bypassed = {position for position in normalizing if _is_bypassed(position, nodes, levels.positions)}
     count = len(bypassed) + min(len(normalizing) - len(bypassed), NORMALIZED_DEPTH)
     return count * math.log(NORMALIZATION_GROWTH)
@@ -204,7 +206,7 @@ def _normalization_allowance(levels: Levels, nodes: Sequence[SiteNode]) -> float
 
 def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[int]) -> bool:
     """Tell whether branches meet right behind: the next followed site merges two or more sites."""
-    behind = [each for each in followed if each > position]
+    behind = [each for each in followed if each >= position]
     return bool(behind) and len(nodes[min(behind)].parents) > 1
 
 

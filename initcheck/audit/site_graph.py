@@ -32,6 +32,12 @@ shared kernel adds those n positions up again: it says nothing about initializat
 """
 
 
+NORMALIZING_KINDS: Final = frozenset(
+    {"BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"}
+)
+"""Kinds that divide by the scale of what they get."""
+
+
 @dataclass(frozen=True)
 class SiteNode:
     """What the graph needs to know of one site.
@@ -91,9 +97,13 @@ def find_routes(nodes: Sequence[SiteNode]) -> tuple[SignalRoute, ...]:
     routes = [_route(nodes, followed, dominators)]
     for before, after in itertools.pairwise(dominators):
         inner = [p for p in chain if before < p < after and nodes[p].weighted]
-        if len(inner) >= SHORTEST_CHAIN:
-            whole = [p for p in chain if before < p < after]
-            routes.append(_route(nodes, inner, whole, (nodes[before].layer, nodes[after].layer)))
+        if len(inner) < SHORTEST_CHAIN:
+            continue
+        # Of a branch only what every path through its chain passes: a gate beside it (squeeze and excite) is no trunk.
+        whole = [p for p in _dominators(nodes, useful, inner[0], inner[-1]) if inner[0] <= p <= inner[-1]]
+        passed = [p for p in whole if nodes[p].weighted]
+        if len(passed) >= SHORTEST_CHAIN:
+            routes.append(_route(nodes, passed, whole, (nodes[before].layer, nodes[after].layer)))
     return tuple(routes)
 
 
@@ -104,8 +114,19 @@ def _route(
     inside: tuple[str, str] | tuple[()] = (),
 ) -> SignalRoute:
     averaging = [p for p in passed if nodes[p].kind in AVERAGING_KINDS]
+    followed = [_after_normalization(nodes, position) for position in followed]
     averaged = tuple(any(before < p <= after for p in averaging) for before, after in itertools.pairwise(followed))
     return SignalRoute(tuple(followed), averaged, inside)
+
+
+def _after_normalization(nodes: Sequence[SiteNode], position: int) -> int:
+    """Follow what comes out of a normalization where a layer's output goes there and nowhere else.
+
+    The scale before it means nothing: whatever it is, it is divided out.
+    """
+    children = [child for child, node in enumerate(nodes) if position in node.parents]
+    alone = len(children) == 1 and not nodes[position].feeds_output
+    return children[0] if alone and nodes[children[0]].kind in NORMALIZING_KINDS else position
 
 
 def _reaching(nodes: Sequence[SiteNode]) -> list[bool]:
@@ -139,14 +160,14 @@ def _longest_chain(nodes: Sequence[SiteNode], useful: Sequence[bool]) -> list[in
     return chain[::-1]
 
 
-def _dominators(nodes: Sequence[SiteNode], useful: Sequence[bool], source: int) -> list[int]:
-    """List the sites that are on every path from the source to any output."""
+def _dominators(nodes: Sequence[SiteNode], useful: Sequence[bool], source: int, sink: int | None = None) -> list[int]:
+    """List the sites that are on every path from the source to any output, or to the sink if one is given."""
     from_source = [0] * len(nodes)
     from_source[source] = 1
     for position, node in enumerate(nodes):
         if position != source:
             from_source[position] = sum(from_source[parent] for parent in node.parents)
-    to_end = [int(node.feeds_output) for node in nodes]
+    to_end = [int(node.feeds_output if sink is None else place == sink) for place, node in enumerate(nodes)]
     for position in range(len(nodes) - 1, -1, -1):
         for parent in nodes[position].parents:
             to_end[parent] += to_end[position]

@@ -15,6 +15,7 @@ from initcheck.diagnosis.arrays import check_values, flatten, to_arrays
 from initcheck.diagnosis.given_inputs import check_inputs
 from initcheck.diagnosis.input_specs import InputSpec, find_specs, map_leaves, settle_shapes, specs_from_shapes
 from initcheck.diagnosis.lookups import IndexRange, find_ranges, looks_up, record_lookups
+from initcheck.diagnosis.preprocessing import undo_preprocessing
 from initcheck.diagnosis.user_code import RaisedError, initializers_by_path, run_user_code
 from initcheck.errors import DataError, ModelError, UsageError
 from initcheck.keras_runtime import import_keras
@@ -196,6 +197,10 @@ def _draw(model: Any, specs: Any, size: int, seed: int, initializers: Mapping[st
         # A stream of its own for each input: what one of them draws does not depend on the others.
         random = np.random.default_rng([seed, position])
         array, words[position] = _draw_input(spec, (size, *spec.lengths), ranges.get(position), random)
+        if array.dtype.kind != "f":
+            return array
+        array, undone = undo_preprocessing(model, position, array)
+        words[position] += " behind the model's own preprocessing" if undone else ""
         return array
 
     inputs = map_leaves(draw, specs)

@@ -27,7 +27,7 @@ def find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | 
     """
     if activation is None:
         return None
-    probes = np.asarray([[-FAR, FAR, 0.0], [-FAR, FAR, 1.0]], dtype=np.float32)
+    probes = np.asarray([[-FAR, FAR, 0.0], [-FAR, FAR, 2.0 * FAR]], dtype=np.float32)
     with outside_trace():
         try:
             values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)

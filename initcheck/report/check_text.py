@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from initcheck.audit.course_findings import describe_rate
+from initcheck.audit.course_findings import count_steps, describe_rate
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured, Remedy
 from initcheck.audit.numbers import factor, share, times
@@ -111,7 +111,7 @@ def _course_line(course: Course) -> str:
     if course.outcome in ("dead", "nonfinite") or not math.isfinite(course.total.value):
         return f"  {word}  {course.outcome}: see the findings"
     verdict = {"within": "within the limit", "undecided": "undecided"}.get(course.outcome, course.outcome)
-    return f"  {word}  {times(course.total.value)} in {course.steps} steps, {describe_rate(course)}: {verdict}"
+    return f"  {word}  {times(course.total.value)} in {count_steps(course)}, {describe_rate(course)}: {verdict}"
 
 
 def _layers(examination: Examination, full: bool) -> str:

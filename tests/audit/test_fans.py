@@ -48,7 +48,7 @@ def test_a_mismatch_is_told_with_both_fans_and_the_gain():
     assert (finding.code, finding.layer, finding.layers) == ("IC401", "layer/kernel", ("layer/kernel",))
     assert finding.message == (
         "HeNormal counts a fan_in of 288 for the kernel of layer (DepthwiseConv2D), which really has a fan_in of 9: "
-        "its variance is 0.0312 of what the true fans give"
+        "its variance is .0313 of what the true fans give"
     )
     assert finding.measured is not None
     assert finding.measured.value == pytest.approx(1 / 32)
@@ -64,7 +64,7 @@ def test_the_limit_holds_in_both_directions_and_nothing_unknown_is_reported(rati
     assert find_fan_mismatches([weight], limit=3.0) == []
 
 
-def test_one_finding_stands_for_all_layers_with_the_same_gain_and_the_worst_comes_first():
+def test_one_finding_stands_for_all_layers_of_a_kind_and_names_the_worst_first():
     weights = [
         replace(WRONG, path="first/kernel", layer="first"),
         replace(WRONG, path="wider/kernel", layer="wider", assumed_fan_in=2304.0, variance=2 / 2304),
@@ -73,11 +73,18 @@ def test_one_finding_stands_for_all_layers_with_the_same_gain_and_the_worst_come
     ]
     found = find_fan_mismatches(weights)
     assert [finding.layers for finding in found] == [
-        ("wider/kernel",),
-        ("first/kernel", "second/kernel"),
+        ("wider/kernel", "first/kernel", "second/kernel"),
         ("other/kernel",),
     ]
-    assert found[1].message.endswith("and so in 1 more")
+    assert "in 2 more weights" in found[0].message
+
+
+def test_gains_above_and_below_one_are_not_lumped_together():
+    weights = [
+        replace(WRONG, path="less/kernel"),
+        replace(WRONG, path="more/kernel", variance=4 * WRONG.ideal_variance),
+    ]
+    assert sorted(finding.layers for finding in find_fan_mismatches(weights)) == [("less/kernel",), ("more/kernel",)]
 
 
 def test_initializers_that_scale_with_no_fan_are_not_judged():

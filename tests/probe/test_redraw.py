@@ -179,6 +179,7 @@ def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
 
 def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_draws():
     """EinsumDense hands its axes to a copy of the initializer; without them the query's variance is off by 36."""
+    keras = import_keras()
     inputs = keras.Input((10, 512))
     model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 64)(inputs, inputs))
     plan = RedrawPlan(model)
