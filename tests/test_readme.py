@@ -59,7 +59,7 @@ SYBIL = Sybil([PythonCodeBlockParser(), CodeBlockParser("shell", _check_shell)])
 def _examples() -> list[object]:
     return [
         pytest.param(example, id=f"{name}-line-{example.line}")
-        for name in ("README.md", "CONTRIBUTING.md")
+        for name in ("README.md", "CONTRIBUTING.md", "docs/check.md")
         for example in SYBIL.parse(ROOT / name)
     ]
 

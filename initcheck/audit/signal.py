@@ -146,7 +146,8 @@ def judge_course(levels: Levels, nodes: Sequence[SiteNode], limits: Limits) -> C
     if logs.shape[1] < 2:
         empty = estimate_mean([])
         return Course(levels, "within", empty, 0, math.nan, 0.0, (), None, None, None)
-    changes = np.diff(logs, axis=1)
+    with np.errstate(invalid="ignore"):  # -inf minus -inf: a signal that is zero in two layers has no step
+        changes = np.diff(logs, axis=1)
     steps = int(counted.sum())
     total = estimate_mean(_sum_steps(changes, counted))
     allowance = _normalization_allowance(levels, nodes) if levels.direction == "backward" else 0.0

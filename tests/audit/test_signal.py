@@ -24,16 +24,16 @@ def make_case(forward, backward=None, kinds=None, seeds=8, noise=0.01):
     random = np.random.default_rng(7)
     rows = []
     for seed in range(seeds):
-        for position in range(count):
-            rows.append(
-                {
-                    "seed": seed,
-                    "position": position,
-                    "preactivation_second_moment": forward[position] * math.exp(noise * random.standard_normal()),
-                    "activation_second_moment": 1.0,
-                    "gradient_norm": math.sqrt(backward[position]) * math.exp(noise * random.standard_normal()),
-                }
-            )
+        rows += [
+            {
+                "seed": seed,
+                "position": position,
+                "preactivation_second_moment": forward[position] * math.exp(noise * random.standard_normal()),
+                "activation_second_moment": 1.0,
+                "gradient_norm": math.sqrt(backward[position]) * math.exp(noise * random.standard_normal()),
+            }
+            for position in range(count)
+        ]
     return pd.DataFrame(rows), nodes
 
 
