@@ -113,7 +113,7 @@ def as_markdown(runs: Sequence[Run]) -> str:
         "",
         (
             f"{count} runs at the base seeds {min(run.seed for run in runs)} to {max(run.seed for run in runs)}, each "
-            f"with all {max(run.claims for run in runs)} statistical claims that were picked: {judged} verdicts, "
+            f"with all {_span([run.claims for run in runs])} statistical claims that were picked: {judged} verdicts, "
             f"{np.mean([run.seconds for run in runs]):.0f} s a run on average."
         ),
         "",
@@ -162,6 +162,12 @@ def as_markdown(runs: Sequence[Run]) -> str:
             f"| {name} | {found.size} | {found.min():.2g} | {1.0 / (found.size + 1):.2g} | {shares} | {fit:.2g} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _span(counts: Sequence[int]) -> str:
+    """Write a number, or the range where the numbers differ (runs that were kept before claims were added)."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def read_runs(path: Path | None) -> list[Run]:
