@@ -37,6 +37,7 @@ _DOTTED: Final = 60  # sites on the trunk up to which each gets a dot
 _LEAST_SPAN: Final = 2.0  # powers of ten that a picture shows at least, so that noise does not fill it
 _LABEL_SHARE: Final = 0.2  # of the width, taken by the label of a finding
 _LABEL_LINE: Final = 13
+_MOST_LABEL_LINES: Final = 4
 
 _LINE: Final = svg.SERIES[0]
 _WRONG: Final = svg.SERIES[1]
@@ -281,8 +282,10 @@ def _label_findings(axes: Axes, examination: Examination, rows: Sequence[LayerRo
         width = _LABEL_SHARE * len(rows) * len(label) / len("IC101 ...")
         centre = min(max(place, width / 2.0 - 0.5), len(rows) - 0.5 - width / 2.0)
         line = next((i for i, end in enumerate(ends) if end <= centre - width / 2.0), len(ends))
-        ends[line : line + 1] = [centre + width / 2.0]
         axes.axvline(place, color=_WRONG, linewidth=0.8, linestyle=(0.0, (1.0, 2.0)), zorder=2)
+        if line >= _MOST_LABEL_LINES:
+            continue  # its dotted line stays, and the table of all layers names it
+        ends[line : line + 1] = [centre + width / 2.0]
         axes.annotate(
             label,
             (centre, 1.0),
