@@ -119,7 +119,7 @@ RANGE_COLUMNS: Final = (
         "activation_overflow_fraction",
         "Float64",
         "share",
-        "share of elements with 65504 < |h| < inf, which float16 cannot hold; null unless asked for",
+        "share of the finite elements of h with |h| > 65504, float16's largest number; null unless asked for",
     ),
     _column(
         "forward",
@@ -133,14 +133,14 @@ RANGE_COLUMNS: Final = (
         "gradient_overflow_fraction",
         "Float64",
         "share",
-        "the same of dL/dz: share above 65504; null unless asked for",
+        "the same of dL/dz, or of dL/dh where there is no z: share above 65504; null unless asked for",
     ),
     _column(
         "backward",
         "gradient_underflow_fraction",
         "Float64",
         "share",
-        "the same of dL/dz: share between 0 and 2^-25; null unless asked for",
+        "share of the same gradients between 0 and 2^-40, which is 2^-25 at a loss scale of 2^15; null unless asked for",
     ),
 )
 
@@ -186,14 +186,33 @@ PREDICTED_COLUMNS: Final = (
 )
 
 MEASUREMENT_COLUMNS: Final = (
-    KEY_COLUMNS
-    + SITE_COLUMNS
-    + FORWARD_COLUMNS
-    + BACKWARD_COLUMNS
-    + WEIGHT_COLUMNS
-    + RANGE_COLUMNS
-    + PREDICTED_COLUMNS
+    KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS + RANGE_COLUMNS + PREDICTED_COLUMNS
 )
+
+WEIGHTS_COLUMNS: Final = (
+    _column("key", "seed", "Int64", "1", "seed of this replicate; the weights derive from it"),
+    _column("weight", "weight", "string", "path", "path of the weight in the model"),
+    _column("weight", "layer", "string", "path", "path of the layer that holds it; empty for the model itself"),
+    _column("weight", "shape", "string", "sizes", "its shape, for example (3, 3, 64)"),
+    _column("weight", "trainable", "boolean", "yes/no", "whether training changes it"),
+    _column(
+        "backward",
+        "has_gradient",
+        "boolean",
+        "yes/no",
+        "whether a differentiable path leads from the weight to the loss",
+    ),
+    _column("backward", "gradient_norm", "Float64", "1", "Frobenius norm of dL/dw; null without a path to the loss"),
+    _column(
+        "backward",
+        "gradient_is_zero",
+        "boolean",
+        "yes/no",
+        "whether dL/dw is exactly 0 everywhere; null without a path to the loss",
+    ),
+    _column("weight", "weight_norm", "Float64", "1", "Frobenius norm of w; null if it is not floating-point"),
+)
+"""The table of all weights: one row per seed x weight of the model."""
 
 
 def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:

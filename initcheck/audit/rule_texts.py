@@ -151,12 +151,10 @@ model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
         "IEEE 754",
     ),
     "IC502": _text(
-        "More than 1 % of the values of a layer's outputs or of its gradients that are not zero lie outside "
-        "the range of "
-        "float16: above 65504, or below 6e-8 where they turn to zero. bfloat16 has the range of float32.",
-        "In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use: loss "
-        "scaling moves "
-        "them, and is taken into account where the model's optimizer has it.",
+        "More than 1 % of the values of a layer's outputs or of its gradients lie outside the range of float16: above "
+        "65504, or so small that they turn to zero, which is below 2^-25 (3e-8) for outputs and, at the loss scale of "
+        "2^15 that Keras begins with, below 2^-40 (9e-13) for gradients. bfloat16 has the range of float32.",
+        "In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use.",
         _stack(12, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),
         "Mend the propagation first; else use bfloat16, or loss scaling for gradients.",
         "Micikevicius et al. 2018, section 3.2",

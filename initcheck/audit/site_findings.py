@@ -23,7 +23,7 @@ _PRECISION: Final = {
     "activation_overflow_fraction": ("outputs", "exceed float16's largest number, 65504"),
     "activation_underflow_fraction": ("outputs", "are too small for float16 and become zero"),
     "gradient_overflow_fraction": ("gradients", "exceed float16's largest number, 65504"),
-    "gradient_underflow_fraction": ("gradients", "are too small for float16 and become zero"),
+    "gradient_underflow_fraction": ("gradients", "are too small for float16 even at a loss scale of 2^15"),
 }
 
 

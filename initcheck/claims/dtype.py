@@ -167,11 +167,11 @@ class Resolution:
     def measure(self, laboratory: Laboratory) -> DataFrame:
         """Measure.
 
-        Rounding leaves all values to the coarser dtype. Of finer ones it holds 1 in 2^b, b the bits that it lacks: 13 or
-        more, or 3 of float16's. But arithmetic in float16 rounds at each step: a normal number that is multiplied by a
-        standard deviation and added to a mean is in bfloat16 in .12 to .23 of all cases (measured, standard deviation
-        over seeds .007), so the limit is .5. A uniform number in float16 starts as one of 1,024 steps, of which bfloat16
-        holds three quarters before they are scaled: there the limit is 0.9.
+        Rounding leaves all values to the coarser dtype. Of finer ones it holds 1 in 2^b, b the bits that it lacks: 13
+        or more, or 3 of float16's. But arithmetic in float16 rounds at each step: a normal number that is multiplied by
+        a standard deviation and added to a mean is in bfloat16 in .12 to .23 of all cases (measured, standard deviation
+        over seeds .007), so the limit is .5. A uniform number in float16 starts as one of 1,024 steps, of which
+        bfloat16 holds three quarters before they are scaled: there the limit is 0.9.
         """
         import pandas as pd
 
@@ -210,7 +210,7 @@ def _resolution(subject: Subject) -> Claim:
         decide=AllWithin("share that the coarser dtype holds", "entries"),
         control=Resolution(subject, tuple(dtypes), through=True),
         control_note="the values rounded through the coarser dtype",
-        # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit, the others further.
+        # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit.
         false_alarm=1e-9,
     )
 

@@ -39,7 +39,8 @@ def _leading_layers(model: Any, number: int) -> list[Any]:
     if number >= len(inputs):
         return []
     kinds = (keras.layers.Rescaling, keras.layers.Normalization)
-    tensor, found = inputs[number], []
+    tensor = inputs[number]
+    found: list[Any] = []
     while True:
         takers = [layer for layer in getattr(model, "layers", ()) if _takes(layer, tensor)]
         if len(takers) != 1 or not isinstance(takers[0], kinds):

@@ -24,8 +24,8 @@ from initcheck.diagnosis.weight_remedies import try_weight_remedy
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.weight_facts import WeightFacts
 
-PROPAGATION_CODES: Final = ("IC101", "IC102", "IC201", "IC202", "IC103", "IC303", "IC304", "IC501", "IC502")
-MOST_SEEDS: Final = 8
+PROPAGATION_CODES: Final = ("IC101", "IC102", "IC201", "IC202", "IC103", "IC303", "IC304", "IC501")
+MOST_SEEDS: Final = 5
 """Draws that a candidate is measured on, at most."""
 
 _DIRECTIONS: Final[Mapping[str, Direction]] = {

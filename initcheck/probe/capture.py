@@ -21,8 +21,15 @@ from initcheck.probe.gradients import current_graph, in_graph, separate
 from initcheck.probe.paths import PathNamer, own_variables
 
 INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
+STEPS_IN_SEQUENCE = (
+    "its single steps run inside a loop of the graph; the output of the layer around it is the sequence of them all"
+)
+LAST_STEP = (
+    "its single steps run inside a loop of the graph; only the last is measured, as the output of the layer around it"
+)
 NOT_FLOATING = "its output is not floating-point"
 RAGGED_OUTPUT = "its output is not a dense tensor"
+NO_OUTPUT = "it returns nothing"
 
 
 @dataclass
@@ -53,18 +60,28 @@ class Site:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """A layer call without a measurement, and why."""
+    """A layer call without a measurement of its own, and why.
+
+    Attributes:
+        layer: path of the layer.
+        call: which call of it, from 0.
+        kind: class of the layer.
+        reason: why it has no measurement.
+        covered_by: path of the measured layer whose output holds that of this call; None where nothing of it is known.
+    """
 
     layer: str
     call: int
     kind: str
     reason: str
+    covered_by: str | None = None
 
 
 @dataclass
 class _Call:
     """A call in progress."""
 
+    operation: Any
     recorded: list[tuple[Any, Any]] = field(default_factory=list)
     children: int = 0
 
@@ -116,11 +133,11 @@ class Capture:
         path = self._namer.path_of(operation)
         if self._muted or current_graph() is not self._graph:
             # Loop bodies are traced once for all steps (and once more to learn their shapes).
-            self._note(path, 0, operation, INSIDE_LOOP)
+            self._note(path, 0, operation, *self._explain_loop(operation))
             return original(operation, *args, **kwargs)
         number = self._calls[path]
         self._calls[path] += 1
-        call = _Call()
+        call = _Call(operation)
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
         self._muted += loops
@@ -140,6 +157,8 @@ class Capture:
         if any(isinstance(tensor, keras.KerasTensor) for tensor in flat):
             return outputs
         self.captured.add(id(operation))
+        if all(tensor is None for tensor in flat):
+            self._note(path, number, operation, NO_OUTPUT)
         if self._is_container(operation, call, flat):
             return outputs
         replaced: list[Any] = []
@@ -186,8 +205,20 @@ class Capture:
             return NOT_FLOATING
         return None if in_graph(tensor, self._graph) else INSIDE_LOOP
 
-    def _note(self, path: str, number: int, operation: Any, reason: str) -> None:
-        entry = Unmeasured(path, number, type(operation).__name__, reason)
+    def _explain_loop(self, operation: Any) -> tuple[str, str | None]:
+        """Word why a call inside a loop has no measurement, and find the layer that shows what it returned."""
+        keras = import_keras()
+        around = self._stack[-1].operation if self._stack else None
+        if around is None:
+            return INSIDE_LOOP, None
+        if isinstance(around, keras.layers.RNN) and _returns_output_of(around, operation):
+            return STEPS_IN_SEQUENCE if around.return_sequences else LAST_STEP, self._namer.path_of(around)
+        if not isinstance(operation, keras.layers.Layer):  # arithmetic of the layer around, as any other is
+            return INSIDE_LOOP, self._namer.path_of(around)
+        return INSIDE_LOOP, None
+
+    def _note(self, path: str, number: int, operation: Any, reason: str, covered_by: str | None = None) -> None:
+        entry = Unmeasured(path, number, type(operation).__name__, reason, covered_by)
         if entry not in self.unmeasured:
             self.unmeasured.append(entry)
 
@@ -213,6 +244,14 @@ class Capture:
             yield
         finally:
             attributes["activation"] = activation
+
+
+def _returns_output_of(recurrent: Any, operation: Any) -> bool:
+    """Tell whether a recurrent layer's outputs are those of this cell: its own, or the last of a stack."""
+    cell = recurrent.cell
+    if operation is cell:
+        return True
+    return isinstance(cell, import_keras().layers.StackedRNNCells) and operation is cell.cells[-1]
 
 
 _ACTIVE: ContextVar[Capture | None] = ContextVar("initcheck_capture", default=None)

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.capture import INSIDE_LOOP, NOT_FLOATING, Unmeasured
+from initcheck.probe.capture import NO_OUTPUT, NOT_FLOATING, Unmeasured
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.redraw import UNKNOWN_INITIALIZER, RedrawPlan
+from initcheck.probe.weighted_sites import reads_weights
 
-NEVER_CALLED: Final = "it is not called in a forward pass with training=True"
-NO_GRADIENT: Final = "integers, of which nothing is to be measured"
+NEVER_CALLED: Final = "it is not called in a forward pass with training=True, and its weights are not used"
+UNUSED_PART: Final = "it has no weights, and is not called in a forward pass with training=True"
+USED_WITHOUT_CALL: Final = "its weights are used without calling it, so that it has no output of its own"
+FUSED: Final = "the layer around it computes its steps without calling it"
+EACH_STEP: Final = "the layer around it makes its steps without calling it, and returns the sequence of them all"
+
+NOTHING_TO_MEASURE: Final = "integers, of which nothing is to be measured"
+NO_PART: Final = "takes no part in the outputs"
+
+
+@dataclass(frozen=True)
+class CapturedCalls:
+    """What the capture of one forward pass has seen.
+
+    Attributes:
+        sites: layer of each measured site, one a call, without the model's inputs.
+        captured: ``id`` of each layer of which a call was captured, by itself or by the layers inside it.
+        unmeasured: calls that could not be measured.
+        read: ``id`` of each variable whose value was read.
+    """
+
+    sites: tuple[str, ...]
+    captured: Collection[int]
+    unmeasured: tuple[Unmeasured, ...]
+    read: Collection[int]
 
 
 @dataclass(frozen=True)
@@ -41,67 +65,92 @@ class Coverage:
         layers: layers of the model, those inside others included.
         weights: weights of the model.
         gaps: what has no measurement of its own.
+        measured: paths of the layers and operations that were measured: by a site of their own, or, where they only
+            pass on what the layers inside them return, by the sites of those.
+        drawn: paths of the weights that are drawn anew for each seed.
     """
 
     calls: int
     layers: int
     weights: int
     gaps: tuple[Gap, ...]
+    measured: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+
+    @property
+    def open_gaps(self) -> tuple[Gap, ...]:
+        """The gaps that nothing else stands for."""
+        return tuple(gap for gap in self.gaps if not gap.covered_by)
 
 
-def count_coverage(
-    namer: PathNamer,
-    measured: Sequence[str],
-    captured: Collection[int],
-    unmeasured: Sequence[Unmeasured],
-    plan: RedrawPlan,
-) -> Coverage:
+def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, redrawn: bool = True) -> Coverage:
     """Compare what was measured with what the model holds.
-
-    A layer inside a recurrent layer (its cell) runs in a loop of the graph; its steps are told through the outputs of
-    the layer around it, which is measured.
 
     Args:
         namer: the model's paths.
-        measured: paths of the measured sites, one a call, without the model's inputs.
-        captured: ``id`` of each layer of which a call was captured, by itself or by the layers inside it.
-        unmeasured: calls that could not be measured.
+        calls: what the capture has seen.
         plan: how the weights are drawn.
+        redrawn: whether it is drawn weights that are judged.
     """
     keras = import_keras()
-    paths = {path.partition(":")[0] for path in measured}
-    gaps = [_explain(each, paths) for each in unmeasured]
-    named = {gap.path for gap in gaps}
-    layers = [(path, layer) for path, layer in namer.members() if path and isinstance(layer, keras.layers.Layer)]
-    for path, layer in layers:
-        called = path in paths or id(layer) in captured or any(each.startswith(f"{path}/") for each in paths)
-        if called or path in named or isinstance(layer, keras.layers.InputLayer):
+    gaps = [_explain_call(each) for each in calls.unmeasured]
+    members = [(path, member) for path, member in namer.members() if path]
+    measured = [path for path, member in members if id(member) in calls.captured]
+    gaps += _explain_layers(members, calls, {*measured, *(gap.path for gap in gaps)})
+    gaps += _explain_weights(plan, redrawn)
+    return Coverage(
+        calls=len(calls.sites),
+        layers=sum(isinstance(member, keras.layers.Layer) for _, member in members),
+        weights=len(plan.variables),
+        gaps=tuple(dict.fromkeys(gaps)),
+        measured=tuple(measured),
+        drawn=tuple(planned.path for planned in plan.variables if planned.reason is None),
+    )
+
+
+def _explain_call(call: Unmeasured) -> Gap:
+    harmless = NOTHING_TO_MEASURE if call.reason == NOT_FLOATING else NO_PART if call.reason == NO_OUTPUT else ""
+    return Gap(call.layer, call.kind, call.reason, call.covered_by or harmless)
+
+
+def _explain_layers(members: list[tuple[str, Any]], calls: CapturedCalls, known: Collection[str]) -> Iterator[Gap]:
+    """Find the layers of which no call was seen."""
+    layers = import_keras().layers
+    measured = {path: member for path, member in members if id(member) in calls.captured}
+    for path, member in members:
+        if path in known:
             continue
-        around = _measured_around(path, paths)
-        gaps.append(Gap(path, type(layer).__name__, NEVER_CALLED, around if _is_cell(layer) else ""))
+        kind = type(member).__name__
+        if isinstance(member, layers.InputLayer):
+            if not _is_float(member.dtype):
+                yield Gap(path, kind, NOT_FLOATING, NOTHING_TO_MEASURE)
+            continue
+        around = path.rpartition("/")[0]
+        if isinstance(measured.get(around), layers.TimeDistributed):
+            yield Gap(path, kind, EACH_STEP, around)
+        elif not getattr(member, "weights", ()):
+            yield Gap(path, kind, UNUSED_PART, NO_PART)
+        elif not any(reads_weights(each, calls.read) for each in _layers_of(member)):
+            yield Gap(path, kind, NEVER_CALLED)
+        elif isinstance(measured.get(around), layers.RNN):
+            yield Gap(path, kind, FUSED, around)
+        else:
+            yield Gap(path, kind, USED_WITHOUT_CALL)
+
+
+def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
     for planned in plan.variables:
-        if planned.reason is not None:
-            harmless = "" if planned.reason == UNKNOWN_INITIALIZER else NO_GRADIENT
-            gaps.append(Gap(planned.path, "weight", planned.reason, harmless))
-    return Coverage(len(measured), len(layers), len(plan.variables), tuple(dict.fromkeys(gaps)))
+        if planned.reason == UNKNOWN_INITIALIZER:
+            if redrawn:
+                yield Gap(planned.path, "weight", planned.reason)
+        elif planned.reason is not None:
+            yield Gap(planned.path, "weight", planned.reason, NOTHING_TO_MEASURE)
 
 
-def _explain(call: Unmeasured, measured: Collection[str]) -> Gap:
-    around = _measured_around(call.layer, measured) if call.reason == INSIDE_LOOP else ""
-    if call.reason == NOT_FLOATING:
-        around = NO_GRADIENT
-    return Gap(call.layer, call.kind, call.reason, around)
+def _layers_of(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers())
 
 
-def _measured_around(path: str, measured: Collection[str]) -> str:
-    """Find the innermost layer around a path that is measured."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        if path in measured:
-            return path
-    return ""
-
-
-def _is_cell(layer: Any) -> bool:
-    """Tell whether a recurrent layer may run this layer's mathematics without calling it (fused kernels do)."""
-    return hasattr(layer, "state_size")
+def _is_float(dtype: Any) -> bool:
+    keras = import_keras()
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype)))

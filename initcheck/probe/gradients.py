@@ -102,6 +102,100 @@ def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
     }
 
 
+def find_differentiable(end: Any, starts: Sequence[Any]) -> tuple[bool, ...]:
+    """Tell for each tensor whether a differentiable path leads from it to a tensor of the same graph.
+
+    The tape cannot tell: the derivative of a loop, or of a function that was compiled by itself, is zero and not
+    missing for what goes in and has no path out. Here such bodies are walked through; one that cannot be read is taken
+    to connect all that goes in with all that comes out.
+
+    Args:
+        end: the loss.
+        starts: tensors that it may depend on.
+    """
+    found = _walk_up([end])
+    return tuple(_key(start) in found for start in starts)
+
+
+def _walk_up(ends: Sequence[Any]) -> set[tuple[str, int]]:
+    """Collect the tensors of one graph from which a differentiable path leads to one of the ends."""
+    found: set[tuple[str, int]] = set()
+    stack = list(ends)
+    while stack:
+        tensor = stack.pop()
+        if _key(tensor) in found or not _carries_derivative(tensor):
+            continue
+        found.add(_key(tensor))
+        inputs = list(tensor.op.inputs)
+        stack.extend(inputs[place] for place in _differentiable_inputs(tensor.op, tensor.value_index))
+    return found
+
+
+def _key(tensor: Any) -> tuple[str, int]:
+    return str(tensor.op.name), int(tensor.value_index)
+
+
+def _carries_derivative(tensor: Any) -> bool:
+    # Lists of tensors, in which loops stack what they compute, are variants.
+    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == _tensorflow().variant)
+
+
+def _differentiable_inputs(operation: Any, output: int) -> Sequence[int]:
+    """List the inputs of an operation that one of its outputs has derivatives with respect to."""
+    kind = str(operation.type)
+    if kind in ("While", "StatelessWhile"):
+        return _through_loop(operation, output)
+    if kind in ("If", "StatelessIf"):
+        branches = [_through_function(operation, name, output, skipped=1) for name in ("then_branch", "else_branch")]
+        return sorted({place for branch in branches for place in branch})
+    if kind in ("PartitionedCall", "StatefulPartitionedCall"):
+        return _through_function(operation, "f", output)
+    return range(len(operation.inputs)) if _has_derivative(operation) else ()
+
+
+def _has_derivative(operation: Any) -> bool:
+    from tensorflow.python.framework import ops
+
+    try:
+        return ops.get_gradient_function(operation) is not None
+    except LookupError:  # of no known derivative: then the tape fails, and it is not for this function to say so
+        return True
+
+
+def _through_function(operation: Any, attribute: str, output: int, skipped: int = 0) -> Sequence[int]:
+    body = _called_graph(operation, attribute)
+    if body is None or len(body.inputs) != len(operation.inputs) - skipped:
+        return range(len(operation.inputs))
+    found = _walk_up([body.outputs[output]])
+    return [place + skipped for place, tensor in enumerate(body.inputs) if _key(tensor) in found]
+
+
+def _through_loop(operation: Any, output: int) -> Sequence[int]:
+    body = _called_graph(operation, "body")
+    if body is None or len(body.inputs) != len(operation.inputs) or len(body.outputs) != len(body.inputs):
+        return range(len(operation.inputs))
+    # What a step makes is what the next step takes; and what goes in comes out if there is no step at all.
+    reaching, fresh = {output}, [output]
+    while fresh:
+        found = _walk_up([body.outputs[fresh.pop()]])
+        new = [place for place, tensor in enumerate(body.inputs) if _key(tensor) in found and place not in reaching]
+        reaching.update(new)
+        fresh.extend(new)
+    return sorted(reaching)
+
+
+def _called_graph(operation: Any, attribute: str) -> Any | None:
+    """Return the graph of a function that an operation calls; None where TensorFlow has not kept it."""
+    name = operation.get_attr(attribute).name
+    graph = operation.graph
+    while graph is not None:
+        function = graph._get_function(name)
+        if function is not None:
+            return getattr(function, "graph", None)
+        graph = getattr(graph, "outer_graph", None)
+    return None
+
+
 @contextmanager
 def outside_trace() -> Iterator[None]:
     """Compute eagerly for the length of the context, even while a graph is traced."""

@@ -2,82 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.errors import ModelError, UsageError
+from initcheck.errors import ModelError
 from initcheck.initializers import in_one_line
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.activations import find_bounds
-from initcheck.probe.capture import Capture, Site, Unmeasured
+from initcheck.probe.capture import Capture, Unmeasured
 from initcheck.probe.connections import Connections, connect_sites
-from initcheck.probe.coverage import Coverage, count_coverage
-from initcheck.probe.extra import reduce_mean_square, reduce_range
-from initcheck.probe.fans import count_fans, main_kernel
+from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
+from initcheck.probe.fans import main_kernel
 from initcheck.probe.gradients import (
     Backpropagation,
     compile_over_replicates,
     current_graph,
+    find_differentiable,
     operation_name,
     read_connections,
     separate,
 )
 from initcheck.probe.paths import PathNamer
+from initcheck.probe.precision import reduce_range
 from initcheck.probe.redraw import RedrawPlan
 from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.probe.sites import SiteInfo, describe_site, feature_axis
+from initcheck.probe.tables import Measurement, WeightInfo, tabulate, tabulate_weights
+from initcheck.probe.weight_reduction import WeightReduction
 from initcheck.probe.weighted_sites import is_weighted, make_recording_scope
 from initcheck.random_state import preserved_random_state
-from initcheck.schema import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
+from initcheck.schema import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
 
 FUNCTIONAL_SEED = 20_100_513
 """Seed of the fixed random functional that stands in for a loss."""
 
 Loss = Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class SiteInfo:
-    """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes.
-
-    Attributes:
-        elements: entries of one sample's output.
-        weights: entries of the kernel; NaN without one.
-        batched: whether the first axis of the output is the batch, of two or more samples.
-        weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
-            is not captured by itself.
-    """
-
-    layer: str
-    call: int
-    position: int
-    kind: str
-    units: int | None
-    fan_in: float
-    fan_out: float
-    elements: float
-    weights: float
-    batched: bool
-    weighted: bool
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one call of the probe measured.
-
-    Attributes:
-        table: the measurement table.
-        weights: one row per seed and weight of the model: ``seed``, ``weight`` (path), ``shape``, ``trainable``,
-            ``has_gradient`` (a path leads from it to the loss), ``gradient_norm`` and ``gradient_is_zero`` (exactly).
-    """
-
-    table: pd.DataFrame
-    weights: pd.DataFrame
 
 
 class Probe:
@@ -98,9 +61,9 @@ class Probe:
         training: the ``training`` argument of the call. True, the default, lets BatchNormalization use
             the statistics of the batch, as it does in the first training step.
         initializers: initializers by variable path, where the caller knows better than the model.
-        every_weight: measure the gradient of every weight, and not only of each layer's kernel; ``measure_all`` and its
-            kind need it.
-        precision_range: fill the columns about float16's range.
+        every_weight: reduce the gradients of all weights in every measurement, so that ``measure`` and ``measure_all``
+            share one traced graph; without it each of them traces its own, and ``measure`` costs less.
+        precision_range: fill the columns about float16's range (``schema.RANGE_COLUMNS``).
 
     Raises:
         ModelError: the model is not built; or, when it is first measured, it cannot be run on these inputs.
@@ -133,17 +96,11 @@ class Probe:
         self._connections = Connections()
         self._unmeasured: tuple[Unmeasured, ...] = ()
         self._captured: frozenset[int] = frozenset()
+        self._read: frozenset[int] = frozenset()
         self._every_weight = every_weight
         self._precision_range = precision_range
-        self._has_gradient: tuple[bool, ...] = ()
-        weights = [(tuple(weight.shape), weight.dtype) for weight in model.weights]
-        states = self.plan.signature
-        self._measure_drawn = compile_over_replicates(
-            lambda seeds: self._measure_one(self.plan.draw(seeds), seeds), [states], "float64"
-        )
-        self._measure_given = compile_over_replicates(
-            lambda seeds, *values: self._measure_one(values, seeds), [states, *weights], "float64"
-        )
+        self._reduction = WeightReduction()
+        self._compiled: dict[tuple[bool, bool], Callable[..., Any]] = {}
 
     @property
     def sites(self) -> tuple[SiteInfo, ...]:
@@ -174,22 +131,36 @@ class Probe:
         """The layer calls without a measurement, with reasons; known after the first measurement."""
         return self._unmeasured
 
-    def coverage(self) -> Coverage:
-        """Tell what was measured and what was not; known after the first measurement."""
-        measured = [site.layer for site in self._sites if site.kind != "Input"]
-        return count_coverage(self._namer, measured, self._captured, self._unmeasured, self.plan)
+    def coverage(self, *, redrawn: bool = True) -> Coverage:
+        """Tell what was measured and what was not; known after the first measurement.
+
+        Args:
+            redrawn: whether it is the drawn weights that are judged. If not, a weight whose initializer is unknown is
+                no gap: it is measured as it is.
+        """
+        calls = CapturedCalls(
+            sites=tuple(site.layer for site in self._sites if site.kind != "Input"),
+            captured=self._captured,
+            unmeasured=self._unmeasured,
+            read=self._read,
+        )
+        return count_coverage(self._namer, calls, self.plan, redrawn=redrawn)
 
     def measure_all(self, seeds: Sequence[int]) -> Measurement:
-        """Measure as :meth:`measure` does, with the gradients of all weights."""
-        return self._finish(seeds, self._run(self._measure_drawn, self.plan.derive(seeds)))
+        """Measure as :meth:`measure` does, and the gradients of all weights.
+
+        Returns:
+            The measurement table and the table of all weights.
+        """
+        return self._measure_all(seeds, None)
 
     def measure_weights_all(self, seeds: Sequence[int], values: Sequence[Any]) -> Measurement:
-        """Measure as :meth:`measure_weights` does, with the gradients of all weights."""
-        return self._finish(seeds, self._run(self._measure_given, self.plan.derive(seeds), *values))
+        """Measure as :meth:`measure_weights` does, and the gradients of all weights; see :meth:`measure_all`."""
+        return self._measure_all(seeds, values)
 
     def measure_current_all(self, seed: int = 0) -> Measurement:
-        """Measure as :meth:`measure_current` does, with the gradients of all weights."""
-        return self.measure_weights_all([seed], self._current_values())
+        """Measure as :meth:`measure_current` does, and the gradients of all weights; see :meth:`measure_all`."""
+        return self._measure_all([seed], self._current_values())
 
     def measure(self, seeds: Sequence[int]) -> pd.DataFrame:
         """Draw new weights for each seed inside the compiled graph, and measure.
@@ -201,7 +172,7 @@ class Probe:
             The measurement table, one row per seed and site, without the keys that only the caller
             knows (network, initializer, ...).
         """
-        return self._tabulate(seeds, self._run(self._measure_drawn, self.plan.derive(seeds)))
+        return self._tabulate(seeds, self._run(seeds, None, self._every_weight))
 
     def measure_weights(self, seeds: Sequence[int], values: Sequence[Any]) -> pd.DataFrame:
         """Measure weights that the caller supplies, for example drawn once for several activations.
@@ -213,7 +184,7 @@ class Probe:
         Returns:
             As :meth:`measure`.
         """
-        return self._tabulate(seeds, self._run(self._measure_given, self.plan.derive(seeds), *values))
+        return self._tabulate(seeds, self._run(seeds, values, self._every_weight))
 
     def measure_current(self, seed: int = 0) -> pd.DataFrame:
         """Measure the weights as they are. One draw is one replicate: there are no intervals over seeds.
@@ -230,23 +201,45 @@ class Probe:
         ops = import_keras().ops
         return [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
 
-    def _run(self, compiled: Callable[..., Any], states: NDArray[np.int32], *values: Any) -> NDArray[np.float64]:
-        keras = import_keras()
-        with preserved_random_state():
-            return np.asarray(keras.ops.convert_to_numpy(compiled(keras.ops.convert_to_tensor(states), *values)))
+    def _measure_all(self, seeds: Sequence[int], values: Sequence[Any] | None) -> Measurement:
+        measured = self._run(seeds, values, True)
+        table = self._tabulate(seeds, measured)
+        norms = self._reduction.collect(measured, table)
+        return Measurement(table, tabulate_weights(seeds, self._reduction.weights, *norms))
 
-    def _measure_one(self, weights: Sequence[Any], states: Any) -> Any:
+    def _run(self, seeds: Sequence[int], values: Sequence[Any] | None, every_weight: bool) -> NDArray[np.float64]:
+        ops = import_keras().ops
+        compiled = self._compile(values is None, every_weight)
+        with preserved_random_state():
+            states = ops.convert_to_tensor(self.plan.derive(seeds))
+            return np.asarray(ops.convert_to_numpy(compiled(states, *(values or ()))))
+
+    def _compile(self, drawn: bool, every_weight: bool) -> Callable[..., Any]:
+        if (drawn, every_weight) not in self._compiled:
+            signature = [self.plan.signature]
+            if drawn:
+                run = lambda states: self._measure_one(self.plan.draw(states), states, every_weight)  # noqa: E731
+            else:
+                run = lambda states, *values: self._measure_one(values, states, every_weight)  # noqa: E731
+                signature += [(tuple(weight.shape), weight.dtype) for weight in self.model.weights]
+            self._compiled[drawn, every_weight] = compile_over_replicates(run, signature, "float64")
+        return self._compiled[drawn, every_weight]
+
+    def _measure_one(self, weights: Sequence[Any], states: Any, every_weight: bool) -> Any:
         """One forward and one backward pass of one replicate. Called while the graph is traced.
 
         Args:
             weights: a tensor for each of ``model.weights``.
             states: one replicate of ``RedrawPlan.derive``.
+            every_weight: whether to reduce all weights and their gradients.
 
         Returns:
             float64 vector: the parts of each site; with ``precision_range`` the shares of each site; with
-            ``every_weight`` the mean squared gradient of each weight.
+            ``every_weight`` the norms that ``WeightReduction`` lists.
         """
         keras = import_keras()
+        # A kept weight comes as the variable itself, which is no tensor of the graph.
+        weights = [separate(weight) for weight in weights]
         index = {id(weight): position for position, weight in enumerate(self.model.weights)}
         floating = [weight for weight in weights if keras.backend.is_float_dtype(weight.dtype.name)]
         capture = Capture(self._namer)
@@ -271,7 +264,9 @@ class Probe:
         positions = [None if kernel is None else index.get(id(kernel)) for kernel in kernels]
         targets = [site.output if site.preactivation is None else site.preactivation for site in capture.sites]
         used = sorted({position for position in positions if position is not None})
-        if self._every_weight:
+        reached: tuple[bool, ...] = ()
+        if every_weight:
+            reached = find_differentiable(loss, weights)
             used = [place for place, weight in enumerate(weights) if _is_floating(weight)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
         by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
@@ -284,27 +279,33 @@ class Probe:
                     kernel=None if position is None else weights[position],
                     kernel_gradient=None if position is None else by_weight[position],
                     bounds=find_bounds(site.activation),
-                    feature_axis=_feature_axis(site.operation),
+                    feature_axis=feature_axis(site.operation),
                 )
             )
             for site, position, derivative in zip(capture.sites, positions, derivatives, strict=False)
         ]
         self._sites = tuple(
-            _describe(site, position, kernel, self._batch_size, carries)
+            describe_site(site, position, kernel, self._batch_size, carries)
             for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
         )
         self._unmeasured = tuple(capture.unmeasured)
-        self._captured = frozenset(capture.captured)
-        self._has_gradient = tuple(by_weight.get(place) is not None for place in range(len(weights)))
+        self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
             flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
-        if self._every_weight and weights:
-            zero = keras.ops.zeros((), "float64")
-            squares = [by_weight.get(place) for place in range(len(weights))]
-            flat.append(keras.ops.stack([zero if each is None else reduce_mean_square(each) for each in squares]))
+        if every_weight:
+            gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
+            reached = tuple(gradient is not None for gradient in gradients)
+            self._reduction = WeightReduction.plan(self._describe_weights(reached), weights, gradients, positions)
+            flat.append(self._reduction.reduce(weights, gradients))
         return keras.ops.concatenate(flat)
+
+    def _describe_weights(self, reached: Sequence[bool]) -> list[WeightInfo]:
+        return [
+            WeightInfo(path, path.rpartition("/")[0], str(tuple(weight.shape)), bool(weight.trainable), has_gradient)
+            for path, weight, has_gradient in zip(self.plan.paths, self.model.weights, reached, strict=True)
+        ]
 
     def _call_model(self, inputs: Any) -> Any:
         try:
@@ -325,26 +326,6 @@ class Probe:
             for name, tensor in zip(names, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
-
-    def _finish(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> Measurement:
-        if not self._every_weight:
-            raise UsageError("The gradients of all weights need Probe(..., every_weight=True).")
-        count = len(self.model.weights)
-        squares = measured[:, measured.shape[1] - count :].ravel()
-        sizes = np.asarray([math.prod(weight.shape) for weight in self.model.weights], dtype=np.float64)
-        reached = np.tile(np.asarray(self._has_gradient, dtype=np.bool_), len(seeds))
-        weights = pd.DataFrame(
-            {
-                "seed": np.repeat(np.asarray(seeds, dtype=np.int64), count),
-                "weight": np.tile(np.asarray(self.plan.paths, dtype=object), len(seeds)),
-                "shape": np.tile([str(tuple(weight.shape)) for weight in self.model.weights], len(seeds)),
-                "trainable": np.tile([bool(weight.trainable) for weight in self.model.weights], len(seeds)),
-                "has_gradient": reached,
-                "gradient_norm": np.where(reached, np.sqrt(squares * np.tile(sizes, len(seeds))), np.nan),
-                "gradient_is_zero": reached & (squares == 0.0),
-            }
-        )
-        return Measurement(self._tabulate(seeds, measured), weights)
 
     def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
         sites = self._sites
@@ -367,30 +348,6 @@ class Probe:
             by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
             columns[column.name] = by_site.array.take(rows)
         return tabulate(columns, len(quantities))
-
-
-def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
-    """Make a measurement table of arrays.
-
-    Args:
-        columns: some of the columns of ``schema.MEASUREMENT_COLUMNS``.
-        length: number of rows.
-
-    Returns:
-        All of the columns, in order, with their dtypes; null where a column is not given, or NaN.
-    """
-    arrays = {}
-    for column in MEASUREMENT_COLUMNS:
-        values = columns.get(column.name)
-        if values is None:
-            arrays[column.name] = pd.Series([pd.NA], dtype=column.dtype).array.take(np.zeros(length, dtype=np.intp))
-        elif isinstance(values, np.ndarray) and values.dtype == np.float64:
-            arrays[column.name] = pd.arrays.FloatingArray(np.ascontiguousarray(values), np.isnan(values))
-        elif isinstance(values, np.ndarray) and values.dtype == np.int64:
-            arrays[column.name] = pd.arrays.IntegerArray(values, np.zeros(length, dtype=bool))
-        else:
-            arrays[column.name] = values
-    return pd.DataFrame(arrays, copy=False)
 
 
 def random_functional(outputs: Any) -> Any:
@@ -431,28 +388,3 @@ def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
 def _is_floating(tensor: Any) -> bool:
     keras = import_keras()
     return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)))
-
-
-def _feature_axis(operation: Any) -> int:
-    return 1 if getattr(operation, "data_format", None) == "channels_first" else -1
-
-
-def _describe(site: Site, position: int, kernel: Any, batch_size: int, weighted: bool) -> SiteInfo:
-    """Collect what a site's tensors say of themselves when traced."""
-    shape = tuple(site.output.shape)
-    target = site.output if site.preactivation is None else site.preactivation
-    elements = target.shape.num_elements()
-    fan_in, fan_out = count_fans(site.operation, kernel)
-    return SiteInfo(
-        layer=site.layer,
-        call=site.call,
-        position=position,
-        kind=site.kind,
-        units=(1 if len(shape) < 2 else shape[_feature_axis(site.operation)]),
-        fan_in=fan_in,
-        fan_out=fan_out,
-        elements=math.nan if elements is None or not shape or not shape[0] else elements / shape[0],
-        weights=math.nan if kernel is None else float(math.prod(kernel.shape)),
-        batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
-        weighted=weighted,
-    )

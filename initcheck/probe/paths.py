@@ -97,13 +97,17 @@ class PathNamer:
 def child_operations(parent: Any) -> list[Any]:
     """List the layers and graph operations directly inside a layer, in the order of its structure."""
     operations = getattr(parent, "operations", None)  # functional models: layers and keras.ops nodes
-    if isinstance(operations, list | tuple):
-        return list(operations)
-    if not isinstance(parent, import_keras().layers.Layer):
-        return []
+    layers = import_keras().layers
     if isinstance(parent, import_keras().Sequential):
         return list(parent.layers)
-    return list(parent._flatten_layers(include_self=False, recursive=False))
+    tracked = []
+    if isinstance(parent, layers.Layer):
+        tracked = list(parent._flatten_layers(include_self=False, recursive=False))
+    if isinstance(operations, list | tuple):
+        # A class derived from a functional model may hold layers beside its graph.
+        known = {id(operation) for operation in operations}
+        return [*operations, *(layer for layer in tracked if id(layer) not in known)]
+    return tracked
 
 
 def own_variables(layer: Any) -> list[Any]:

@@ -184,6 +184,6 @@ def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_dra
     model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 64)(inputs, inputs))
     plan = RedrawPlan(model)
     for planned, drawn in zip(plan.variables, plan.sample([1]), strict=True):
-        if len(planned.variable.shape) > 2:  # kernels of 262,144 entries: two draws' deviations agree to a few per mille
+        if len(planned.variable.shape) > 2:  # kernels of 262,144 entries each
             ratio = float(np.std(drawn[0])) / float(np.std(planned.variable.numpy()))
             assert abs(ratio - 1) < 0.02, planned.path
