@@ -135,11 +135,17 @@ def test_a_course_has_factors_whose_logarithms_and_roots_agree():
     assert backward["outcome"] == "within" and backward["beyond"] == []
 
 
-def test_a_factor_beyond_the_range_of_floats_is_inf_and_its_logarithm_is_there():
-    course = _write(layers=400, backward=10.0)["courses"][1]
-    assert course["factor_in_all"]["value"] == "inf"
-    assert course["log_change_in_all"]["value"] == pytest.approx(398 * math.log(10.0), rel=0.01)
-    assert course["factor_per_step"]["value"] == pytest.approx(10.0, rel=0.01)
+@pytest.mark.parametrize(("total", "factor"), [(1400.0, "inf"), (-1400.0, 0.0)])
+def test_a_factor_beyond_the_range_of_floats_still_has_its_logarithm(total, factor):
+    examination = make_examination(layers=400)
+    first, *others = examination.courses
+    wide = replace(first, total=replace(first.total, value=total, low=total - 1.0, high=total + 1.0))
+    result = json.loads(write_check_json(replace(examination, courses=(wide, *others))), parse_constant=_refuse)
+    course = result["courses"][0]
+    assert course["factor_in_all"] == {"value": factor, "low": factor, "high": factor}
+    assert course["log_change_in_all"] == {"value": total, "low": total - 1.0, "high": total + 1.0}
+    assert course["factor_per_step"]["value"] == pytest.approx(math.exp(total / 398))
+    assert find_violations(result, read_check_schema()) == []
 
 
 def test_one_draw_has_null_ends():

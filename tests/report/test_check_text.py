@@ -147,6 +147,5 @@ def test_without_a_trunk_the_first_rows_are_shown():
 def test_a_strange_name_does_not_break_the_lines_of_the_table():
     text = write_text(make_examination(layers=3, names=(HOSTILE,)))
     lines = [line for line in text.splitlines() if HOSTILE in line]
-    assert len(lines) == 1 and len(lines[0].removeprefix(f"  {HOSTILE}").split()) == len(
-        ["Dense", "E", "V", "%", "%", "%", "%", "G"]
-    )
+    assert len(lines) == 1
+    assert lines[0].startswith(f"  {HOSTILE}  Dense ")
