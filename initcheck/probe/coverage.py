@@ -95,8 +95,12 @@ def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, 
     keras = import_keras()
     gaps = [_explain_call(each) for each in calls.unmeasured]
     members = [(path, member) for path, member in namer.members() if path]
-    measured = [path for path, member in members if id(member) in calls.captured]
-    gaps += _explain_layers(members, calls, {*measured, *(gap.path for gap in gaps)})
+    listed = {gap.path for gap in gaps}
+    sites = {layer.partition(":")[0] for layer in calls.sites}
+    # A captured layer without a site either passes on what the layers inside it return, or is listed above.
+    captured = [path for path, member in members if id(member) in calls.captured]
+    measured = [path for path in captured if path in sites or path not in listed]
+    gaps += _explain_layers(members, calls, {*captured, *listed})
     gaps += _explain_weights(plan, redrawn)
     return Coverage(
         calls=len(calls.sites),

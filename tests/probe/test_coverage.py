@@ -1,0 +1,227 @@
+"""Nothing of a model is missing: every layer and every weight is measured, or listed with the reason."""
+
+from __future__ import annotations
+
+import example_models as models
+import numpy as np
+import pytest
+import zoo_models
+
+from initcheck.keras_runtime import import_keras
+from initcheck.probe import Probe
+from initcheck.probe.paths import PathNamer
+
+
+def cover(model, inputs, **options):
+    if not model.built:
+        model(inputs)
+    probe = Probe(model, inputs)
+    probe.measure_all([0])
+    return probe.coverage(**options)
+
+
+def missing_from(model, coverage):
+    """Layers and weights that are in neither list, looked up apart from the coverage."""
+    namer = PathNamer(model)
+    told = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, import_keras().layers.InputLayer)]
+    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in told]
+    paths = namer.variable_paths()
+    weights = [paths.get(id(weight), weight.path) for weight in model.weights]
+    return missing + [path for path in weights if path not in told and path not in coverage.drawn]
+
+
+def gaps_of(coverage):
+    return {gap.path: gap for gap in coverage.gaps}
+
+
+def build_stacked_cells():
+    keras = import_keras()
+    cells = keras.layers.StackedRNNCells(
+        [keras.layers.GRUCell(3, name="lower"), keras.layers.LSTMCell(2, name="upper")]
+    )
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.RNN(cells, return_sequences=True, name="loop")])
+    return model, np.ones((3, 4, 2), np.float32)
+
+
+def build_time_distributed():
+    keras = import_keras()
+    block = keras.Sequential([keras.layers.Dense(3, name="one"), keras.layers.Dense(3, name="two")], name="block")
+    layers = [
+        keras.layers.TimeDistributed(keras.layers.Dense(5, name="inner"), name="steps"),
+        keras.layers.TimeDistributed(block, name="blocks"),
+    ]
+    return keras.Sequential([keras.Input((4, 6)), *layers]), np.ones((3, 4, 6), np.float32)
+
+
+def build_grouped_attention():
+    keras = import_keras()
+    inputs = keras.Input((5, 8))
+    outputs = keras.layers.GroupQueryAttention(4, 4, 2, name="attention")(inputs, inputs)
+    return keras.Model(inputs, outputs), np.ones((3, 5, 8), np.float32)
+
+
+def build_derived_from_functional():
+    """A functional model with a layer beside its graph."""
+    keras = import_keras()
+
+    class Derived(keras.Model):
+        def __init__(self):
+            inputs = keras.Input((4,))
+            super().__init__(inputs, keras.layers.Dense(3, name="inside")(inputs))
+            self.beside = keras.layers.Dense(2, name="beside")
+            self.beside.build((None, 3))
+
+    return Derived(), np.ones((3, 4), np.float32)
+
+
+KINDS = (
+    *models.BUILDERS,
+    *zoo_models.OWN,
+    build_stacked_cells,
+    build_time_distributed,
+    build_grouped_attention,
+    build_derived_from_functional,
+)
+
+
+@pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)
+def test_every_layer_and_every_weight_is_measured_or_listed(build):
+    model, inputs = build()
+    coverage = cover(model, inputs)
+    assert missing_from(model, coverage) == []
+    assert coverage.weights == len(model.weights)
+    assert all(gap.reason for gap in coverage.gaps)
+
+
+def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
+    """Negative control: a layer left out of both lists is found by the test above."""
+    from initcheck.probe import coverage as module
+
+    monkeypatch.setattr(module, "_explain_layers", lambda *_: ())
+    model, inputs = build_derived_from_functional()
+    assert missing_from(model, cover(model, inputs)) == ["beside"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        models.build_sequential,
+        models.build_nested,
+        models.build_subclassed,
+        models.build_attention,
+        models.build_convolutional,
+        build_time_distributed,
+        build_grouped_attention,
+        *zoo_models.OWN,
+    ],
+    ids=lambda build: build.__name__,
+)
+def test_healthy_models_have_no_open_gap(build):
+    assert cover(*build()).open_gaps == ()
+
+
+def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them():
+    keras = import_keras()
+    layers = [keras.layers.LSTM(4, return_sequences=True, name="all"), keras.layers.GRU(3, name="last")]
+    gaps = gaps_of(cover(keras.Sequential([keras.Input((5, 2)), *layers]), np.ones((3, 5, 2), np.float32)))
+    assert gaps["all/lstm_cell"].covered_by == "all"
+    assert "sequence" in gaps["all/lstm_cell"].reason
+    assert gaps["last/gru_cell"].covered_by == "last"
+    assert "only the last" in gaps["last/gru_cell"].reason
+
+
+def test_the_lower_cells_of_a_stack_are_open_gaps_and_the_last_one_is_covered():
+    gaps = gaps_of(cover(*build_stacked_cells()))
+    by_name = {path.rpartition("/")[2]: gap.covered_by for path, gap in gaps.items()}
+    assert by_name["lower"] == ""
+    assert by_name["upper"] == "loop"
+
+
+def test_a_layer_inside_time_distributed_is_covered_by_it():
+    gaps = gaps_of(cover(*build_time_distributed()))
+    assert gaps["steps/inner"].covered_by == "steps"
+    assert gaps["blocks/block"].covered_by == "blocks"
+    assert "blocks/block/one" not in gaps
+
+
+def test_a_layer_inside_a_users_own_loop_is_an_open_gap():
+    keras = import_keras()
+
+    class Loop(keras.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.step = keras.layers.Dense(4, name="step")
+
+        def build(self, shape):
+            self.step.build(shape)
+
+        def call(self, inputs):
+            def advance(index, state):
+                return index + 1, self.step(state)
+
+            return keras.ops.while_loop(lambda index, state: index < 3, advance, (0, inputs))[1]
+
+    gaps = gaps_of(cover(keras.Sequential([keras.Input((4,)), Loop(name="loop")]), np.ones((3, 4), np.float32)))
+    assert gaps["loop/step"].covered_by == ""
+    assert "loop" in gaps["loop/step"].reason
+
+
+def test_layers_that_are_not_called_are_listed_by_what_becomes_of_their_weights():
+    keras = import_keras()
+
+    class Odd(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.main = keras.layers.Dense(4, name="main")
+            self.idle = keras.layers.Dense(4, name="idle")
+            self.direct = keras.layers.Dense(4, name="direct")
+            self.drop = keras.layers.Dropout(0.5, name="drop")
+
+        def build(self, shape):
+            for layer in (self.main, self.idle, self.direct):
+                layer.build(shape)
+
+        def call(self, inputs):
+            return self.main(inputs) + self.direct.call(inputs)
+
+    model = Odd()
+    model.build((None, 4))
+    coverage = cover(model, np.ones((3, 4), np.float32))
+    gaps = gaps_of(coverage)
+    assert "main" in coverage.measured
+    assert "not used" in gaps["idle"].reason
+    assert "without calling" in gaps["direct"].reason
+    assert {gap.path for gap in coverage.open_gaps} == {"idle", "direct"}
+    assert gaps["drop"].covered_by
+
+
+def test_a_weight_of_unknown_initializer_is_a_gap_only_where_weights_are_drawn():
+    keras = import_keras()
+
+    class Unknown(keras.layers.Layer):  # no configuration: it cannot be rebuilt
+        def __init__(self, factor):
+            super().__init__(name="unknown")
+            self.scale = self.add_weight(shape=(3,), initializer="random_normal", name="scale")
+            self.factor = factor
+
+        def call(self, inputs):
+            return inputs * self.scale * self.factor
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Unknown(2.0)(inputs))
+    batch = np.ones((2, 3), np.float32)
+    assert [gap.path for gap in cover(model, batch).open_gaps] == ["unknown/scale"]
+    assert cover(model, batch, redrawn=False).gaps == ()
+
+
+def test_integers_are_listed_and_are_no_open_gap():
+    keras = import_keras()
+    inputs = keras.Input((3,), dtype="int32", name="tokens")
+    doubled = keras.layers.Lambda(lambda x: 2 * x, name="doubled")(inputs)
+    model = keras.Model(inputs, keras.layers.Embedding(9, 2, name="table")(doubled))
+    coverage = cover(model, np.ones((2, 3), np.int32))
+    gaps = gaps_of(coverage)
+    assert {"tokens", "doubled"} <= set(gaps)
+    assert coverage.open_gaps == ()
+    assert coverage.measured == ("table",)
