@@ -111,7 +111,7 @@ model = keras.Model(inputs, outputs)
         "Goodfellow, Bengio and Courville 2016, section 8.4",
     ),
     "IC303": _text(
-        "More units of a layer than the limit (25 %) are exactly zero on the whole batch: the 95 % interval over seeds "
+        "More units of a layer than the limit (50 %) are exactly zero on the whole batch: the 95 % interval over seeds "
         "lies wholly above it.",
         "A unit that is zero on every sample has no gradient and does not learn.",
         """
@@ -163,10 +163,15 @@ model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
         "A layer call or a weight was not measured, with the reason.",
         "What was not measured is not healthy: nothing is known of it.",
         """
-inputs = keras.Input((6,), dtype="int32")
-x = keras.layers.Embedding(10, 8)(inputs)
-outputs = keras.layers.LSTM(8, return_sequences=True)(x)
-model = keras.Model(inputs, keras.layers.Dense(2)(outputs))
+class Scaled(keras.layers.Layer):
+    def build(self, shape):
+        self.scale = keras.Variable(keras.random.uniform((shape[-1],)))
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+model = keras.Sequential([keras.Input((8,)), Scaled(), keras.layers.Dense(2)])
 """,
         "Measure it alone, or accept it by name: --waive LAYER.",
         "initcheck's own rule: coverage is a verdict",
