@@ -5,6 +5,7 @@ from __future__ import annotations
 import example_models as models
 import numpy as np
 import pytest
+import unusual_models
 import zoo_models
 
 from initcheck.keras_runtime import import_keras
@@ -35,54 +36,7 @@ def gaps_of(coverage):
     return {gap.path: gap for gap in coverage.gaps}
 
 
-def build_stacked_cells():
-    keras = import_keras()
-    cells = keras.layers.StackedRNNCells(
-        [keras.layers.GRUCell(3, name="lower"), keras.layers.LSTMCell(2, name="upper")]
-    )
-    model = keras.Sequential([keras.Input((4, 2)), keras.layers.RNN(cells, return_sequences=True, name="loop")])
-    return model, np.ones((3, 4, 2), np.float32)
-
-
-def build_time_distributed():
-    keras = import_keras()
-    block = keras.Sequential([keras.layers.Dense(3, name="one"), keras.layers.Dense(3, name="two")], name="block")
-    layers = [
-        keras.layers.TimeDistributed(keras.layers.Dense(5, name="inner"), name="steps"),
-        keras.layers.TimeDistributed(block, name="blocks"),
-    ]
-    return keras.Sequential([keras.Input((4, 6)), *layers]), np.ones((3, 4, 6), np.float32)
-
-
-def build_grouped_attention():
-    keras = import_keras()
-    inputs = keras.Input((5, 8))
-    outputs = keras.layers.GroupQueryAttention(4, 4, 2, name="attention")(inputs, inputs)
-    return keras.Model(inputs, outputs), np.ones((3, 5, 8), np.float32)
-
-
-def build_derived_from_functional():
-    """A functional model with a layer beside its graph."""
-    keras = import_keras()
-
-    class Derived(keras.Model):
-        def __init__(self):
-            inputs = keras.Input((4,))
-            super().__init__(inputs, keras.layers.Dense(3, name="inside")(inputs))
-            self.beside = keras.layers.Dense(2, name="beside")
-            self.beside.build((None, 3))
-
-    return Derived(), np.ones((3, 4), np.float32)
-
-
-KINDS = (
-    *models.BUILDERS,
-    *zoo_models.OWN,
-    build_stacked_cells,
-    build_time_distributed,
-    build_grouped_attention,
-    build_derived_from_functional,
-)
+KINDS = (*models.BUILDERS, *unusual_models.BUILDERS, *zoo_models.OWN)
 
 
 @pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)
@@ -99,7 +53,7 @@ def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
     from initcheck.probe import coverage as module
 
     monkeypatch.setattr(module, "_explain_layers", lambda *_: ())
-    model, inputs = build_derived_from_functional()
+    model, inputs = unusual_models.build_derived_from_functional()
     assert missing_from(model, cover(model, inputs)) == ["beside"]
 
 
@@ -111,8 +65,8 @@ def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
         models.build_subclassed,
         models.build_attention,
         models.build_convolutional,
-        build_time_distributed,
-        build_grouped_attention,
+        unusual_models.build_time_distributed,
+        unusual_models.build_grouped_attention,
         *zoo_models.OWN,
     ],
     ids=lambda build: build.__name__,
@@ -132,14 +86,14 @@ def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them
 
 
 def test_the_lower_cells_of_a_stack_are_open_gaps_and_the_last_one_is_covered():
-    gaps = gaps_of(cover(*build_stacked_cells()))
+    gaps = gaps_of(cover(*unusual_models.build_stacked_cells()))
     by_name = {path.rpartition("/")[2]: gap.covered_by for path, gap in gaps.items()}
     assert by_name["lower"] == ""
     assert by_name["upper"] == "loop"
 
 
 def test_a_layer_inside_time_distributed_is_covered_by_it():
-    gaps = gaps_of(cover(*build_time_distributed()))
+    gaps = gaps_of(cover(*unusual_models.build_time_distributed()))
     assert gaps["steps/inner"].covered_by == "steps"
     assert gaps["blocks/block"].covered_by == "blocks"
     assert "blocks/block/one" not in gaps
