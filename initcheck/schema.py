@@ -140,7 +140,7 @@ RANGE_COLUMNS: Final = (
         "gradient_underflow_fraction",
         "Float64",
         "share",
-        "share of the same gradients between 0 and 2^-40, which is 2^-25 at a loss scale of 2^15; null unless asked for",
+        "share of these gradients between 0 and 2^-40, which is 2^-25 at a loss scale of 2^15; null unless asked for",
     ),
 )
 
