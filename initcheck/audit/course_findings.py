@@ -33,6 +33,9 @@ def find_course_findings(courses: Sequence[Course], limits: Limits) -> list[Find
         courses: the judgements.
         limits: the limits they were made with.
     """
+    if not courses:
+        told = "no measured layer reaches the outputs, so that propagation could not be followed"
+        return [Finding("IC603", "", told)]
     findings = []
     for course in courses:
         if course.outcome in ("within", "nonfinite"):

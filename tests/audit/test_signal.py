@@ -166,3 +166,7 @@ def test_an_unchanged_signal_is_rarely_called_wrong():
         levels = np.exp(np.cumsum(random.normal(0, 0.15, 12)))
         found += judge(levels, noise=0.1, seeds=4)[1]
     assert found == []
+
+
+def test_a_model_whose_outputs_no_layer_reaches_is_undecided_and_never_healthy():
+    assert codes(find_course_findings([], Limits())) == ["IC603"]
