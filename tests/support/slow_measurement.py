@@ -53,6 +53,8 @@ class SlowMeasurement:
     Attributes:
         table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
             of ``initcheck.schema``, ``elements`` is the size of the output.
+        weights: one row per weight of the model, by its path: the norms of its values and of its gradient, and the
+            largest norm of a gradient in the same layer.
         inner: the rows, by (layer, call), of operations that a layer of Keras runs inside itself.
     """
 
@@ -76,11 +78,12 @@ class SlowMeasurement:
         self._calls: Counter[str] = Counter()
         self._rows: list[dict[str, Any]] = []
         self._sources: list[Any] = []
-        self._kernels: dict[str, Any] = {}
+        self._kernels: dict[str, int] = {}
+        self._variables: dict[int, Any] = {}
         self.inner: set[tuple[str, int]] = set()
-        self.table = self._measure(model, inputs, forward or SlowMeasurement.walk)
+        self.table, self.weights = self._measure(model, inputs, forward or SlowMeasurement.walk)
 
-    def _measure(self, model: Any, inputs: Any, forward: Forward) -> pd.DataFrame:
+    def _measure(self, model: Any, inputs: Any, forward: Forward) -> tuple[pd.DataFrame, pd.DataFrame]:
         keras, tf = import_keras(), self.tf
         flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
         flat = [tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor for tensor in flat]
@@ -96,14 +99,28 @@ class SlowMeasurement:
                     for number, output in enumerate(outputs)
                 ]
             )
-        kernels = list(self._kernels.values())
-        gradients = tape.gradient(loss, [*self._sources, *kernels])
-        norms = dict(zip(self._kernels, gradients[len(self._sources) :], strict=True))
+        gradients = tape.gradient(loss, [*self._sources, *self._variables.values()])
+        norms = {
+            weight: math.nan if gradient is None else float(np.linalg.norm(_float64(gradient)))
+            for weight, gradient in zip(self._variables, gradients[len(self._sources) :], strict=True)
+        }
         for row, gradient in zip(self._rows, gradients[: len(self._sources)], strict=True):
             row["gradient_second_moment"] = math.nan if gradient is None else float(np.mean(_float64(gradient) ** 2))
-            kernel = norms.get(row["layer"])
-            row["weight_gradient_norm"] = math.nan if kernel is None else float(np.linalg.norm(_float64(kernel)))
-        return pd.DataFrame(self._rows).set_index(["layer", "call"])
+            row["weight_gradient_norm"] = norms.get(self._kernels.get(row["layer"]), math.nan)
+        return pd.DataFrame(self._rows).set_index(["layer", "call"]), self._list_weights(model, norms)
+
+    def _list_weights(self, model: Any, norms: dict[int, float]) -> pd.DataFrame:
+        paths = self._namer.variable_paths()
+        weights = pd.DataFrame(
+            {
+                "layer": paths[id(weight)].rpartition("/")[0],
+                "weight_norm": float(np.linalg.norm(_float64(weight.value))),
+                "gradient_norm": norms.get(id(weight), math.nan),
+            }
+            for weight in model.weights
+        )
+        weights["largest_in_layer"] = weights.groupby("layer")["gradient_norm"].transform("max")
+        return weights.set_axis([paths[id(weight)] for weight in model.weights])
 
     def path_of(self, layer: Any) -> str:
         """Give the name that a layer has in the table."""
@@ -144,9 +161,9 @@ class SlowMeasurement:
         if "training" in inspect.signature(operation.call).parameters:
             kwargs["training"] = True
         result = twin(*args, **kwargs)
-        kernels = [variable for variable in twin.weights if variable.name in ("kernel", "embeddings")]
+        kernels = [variable for variable in operation.weights if variable.name in ("kernel", "embeddings")]
         if kernels and not isinstance(operation, layers.RNN):
-            self._kernels[path] = kernels[0].value
+            self._kernels[path] = id(kernels[0])
         if type(operation).__name__ not in UNFUSED:
             return self.record(path, None, result)
         return self.record(path, result, None, operation.activation)
@@ -182,7 +199,8 @@ class SlowMeasurement:
     def _project(self, projection: Any, equation: str, signal: Any) -> Any:
         path = self._namer.path_of(projection)
         kernel, bias = (self.tf.Variable(self.tf.cast(weight.value, self.dtype)) for weight in projection.weights)
-        self._kernels[path] = kernel
+        self._variables.update(zip(map(id, projection.weights), (kernel, bias), strict=True))
+        self._kernels[path] = id(projection.weights[0])
         return self.record(path, self.tf.einsum(equation, signal, kernel) + bias, None, lambda z: z)
 
     def _pad(self, path: str, layer: Any, signal: Any) -> Any:
@@ -211,6 +229,7 @@ class SlowMeasurement:
             twin.build_from_config(layer.get_build_config() or {"input_shape": None})
             for mine, original in zip(twin.weights, layer.weights, strict=True):
                 mine.assign(self.tf.cast(original.value, mine.dtype))
+                self._variables[id(original)] = mine.value
             self._twins[id(layer)] = twin
         return self._twins[id(layer)]
 

@@ -44,6 +44,9 @@ DEEP_RELU = (
 SIGN_FLIPS = (2, 1e-5)
 """Zeros that may be more or fewer than in float64: so many, and this share of the elements."""
 
+ZERO_GRADIENT = 1e-6
+"""What is left of a gradient that is 0, as a share of the layer's largest: attention's key has a bias of no effect."""
+
 MEANS = {"preactivation_mean": "preactivation_second_moment", "activation_mean": "activation_second_moment"}
 """A mean of signed numbers is judged on the scale of the numbers, not of their near-cancelling sum."""
 
@@ -66,6 +69,7 @@ class Examined:
     inputs: Any
     probe: Probe
     table: pd.DataFrame
+    weights: pd.DataFrame
     before: dict[str, Any]
     after: dict[str, Any]
 
@@ -84,9 +88,10 @@ def examine(builder: zoo.Builder) -> Examined:
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     before = snapshot(model)
-    probe = Probe(model, inputs)
-    table = probe.measure_current().set_index(["layer", "call"])
-    return Examined(builder, model, inputs, probe, table, before, snapshot(model))
+    probe = Probe(model, inputs, every_weight=True)
+    measured = probe.measure_current_all()
+    table, weights = measured.table.set_index(["layer", "call"]), measured.weights.set_index("weight")
+    return Examined(builder, model, inputs, probe, table, weights, before, snapshot(model))
 
 
 def forward_subclassed(slow: SlowMeasurement, model: Any, inputs: Any) -> Any:
@@ -133,6 +138,25 @@ def find_discrepancies(table: pd.DataFrame, slow: SlowMeasurement, tolerance: fl
     return found
 
 
+def find_weight_discrepancies(weights: pd.DataFrame, slow: SlowMeasurement, tolerance: float) -> list[str]:
+    """List the weights whose norm or whose gradient's norm differs from the slow measurement, in words."""
+    expected = slow.weights
+    if list(weights.index) != list(expected.index):
+        return [f"{path}: in one of both" for path in {*weights.index} ^ {*expected.index}] or ["another order"]
+    found = []
+    for quantity in ("weight_norm", "gradient_norm"):
+        right, given = expected[quantity].to_numpy(float), weights[quantity].to_numpy(float, na_value=np.nan)
+        allowed = tolerance * right
+        if quantity == "gradient_norm":
+            allowed = allowed + ZERO_GRADIENT * expected["largest_in_layer"].to_numpy(float)
+        agrees = (np.abs(given - right) <= allowed) | (np.isnan(given) & np.isnan(right))
+        found += [
+            f"{expected.index[row]}: {quantity} is {given[row]:.9g} instead of {right[row]:.9g}"
+            for row in np.flatnonzero(~agrees)
+        ]
+    return found
+
+
 # Whole.
 
 
@@ -168,6 +192,28 @@ def find_gaps(examined: Examined) -> list[str]:
             gaps.append(f"weight {weight.path}")
         elif weight.name in ("kernel", "embeddings") and path in sites and measured.loc[path].isna().any():
             gaps.append(f"weight {weight.path}: without a norm, or a gradient's")
+    return gaps
+
+
+def find_gaps_in_statement(examined: Examined) -> list[str]:
+    """List the layers and weights that the probe's own statement of its coverage does not name, or leaves open."""
+    keras, namer = import_keras(), PathNamer(examined.model)
+    coverage = examined.probe.coverage(redrawn=False)
+    stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
+    gaps = [f"{gap.path}: {gap.reason}" for gap in coverage.open_gaps]
+    gaps += [
+        f"layer {namer.path_of(layer)}"
+        for layer in examined.model._flatten_layers(include_self=False)
+        if not isinstance(layer, keras.layers.InputLayer) and namer.path_of(layer) not in stated
+    ]
+    paths = namer.variable_paths()
+    missing = {paths[id(weight)] for weight in examined.model.weights} ^ {*examined.weights.index}
+    gaps += [f"weight {path}" for path in missing]
+    trainable = {paths[id(weight)] for weight in examined.model.trainable_weights}
+    without = examined.weights.index[examined.weights["gradient_norm"].isna()]
+    gaps += [f"weight {path}: no gradient" for path in without if path in trainable]
+    if coverage.weights != len(paths):
+        gaps.append(f"{coverage.weights} weights of {len(paths)}")
     return gaps
 
 

@@ -18,10 +18,13 @@ def examined(request):
 
 def test_every_layer_and_every_weight_is_measured_or_named_with_a_reason(examined):
     assert checks.find_gaps(examined) == []
+    assert checks.find_gaps_in_statement(examined) == []
 
 
 def test_every_number_is_that_of_the_slow_measurement(examined):
-    assert checks.find_discrepancies(examined.table, examined.measure_slowly(), examined.tolerance) == []
+    slow = examined.measure_slowly()
+    assert checks.find_discrepancies(examined.table, slow, examined.tolerance) == []
+    assert checks.find_weight_discrepancies(examined.weights, slow, examined.tolerance) == []
 
 
 def test_the_model_and_the_random_states_are_bit_for_bit_as_they_were(examined):
@@ -35,6 +38,8 @@ def test_a_thousandth_more_in_one_layer_is_noticed_both_ways(examined):
     for quantity in ("activation_second_moment", "activation_batch_variance", "gradient_second_moment"):
         assert any(line.startswith(f"{last} (call 0): {quantity}") for line in found)
     assert any("weight_gradient_norm" in line for line in found)
+    found = checks.find_weight_discrepancies(examined.weights, wrong, examined.tolerance)
+    assert any("/bias: gradient_norm" in line for line in found)
 
 
 def test_every_quantity_is_compared(examined):
@@ -57,6 +62,7 @@ def test_every_quantity_is_compared(examined):
 def test_a_site_that_is_missing_is_a_discrepancy(examined):
     slow = examined.measure_slowly()
     assert checks.find_discrepancies(examined.table.iloc[:-1], slow, examined.tolerance)
+    assert checks.find_weight_discrepancies(examined.weights.iloc[:-1], slow, examined.tolerance)
 
 
 def test_a_layer_that_is_not_measured_is_a_gap(examined):

@@ -43,6 +43,11 @@ def test_every_layer_and_every_weight_is_measured_or_named_with_a_reason(examine
     assert checks.find_gaps(examined) == []
 
 
+@every_model()
+def test_the_coverage_that_the_probe_states_names_every_layer_and_every_weight(examined):
+    assert checks.find_gaps_in_statement(examined) == []
+
+
 @every_model(except_for=HAVE_PADDING)
 def test_every_site_is_a_layer_or_an_operation_of_the_model(examined):
     assert [site.layer for site in examined.probe.sites if site.layer.startswith("untracked")] == []
@@ -55,6 +60,8 @@ def test_every_number_is_that_of_the_slow_measurement(examined):
     # The tolerance is that of float32, not the probe's own: the slow measurement needs it as well.
     rounded = examined.measure_slowly("float32")
     assert checks.find_discrepancies(rounded.table, slow, examined.tolerance) == []
+    assert checks.find_weight_discrepancies(examined.weights, slow, examined.tolerance) == []
+    assert checks.find_weight_discrepancies(rounded.weights, slow, examined.tolerance) == []
 
 
 @every_model()
@@ -66,6 +73,7 @@ def test_a_thousandth_more_in_one_layer_and_in_the_output_is_noticed_both_ways(e
     found = checks.find_discrepancies(examined.table, wrong, examined.tolerance)
     assert any(line.startswith(f"{middle} (call 0): activation_second_moment") for line in found)
     assert any(line.startswith(f"{last} (call 0): gradient_second_moment") for line in found)
+    assert checks.find_weight_discrepancies(examined.weights, wrong, examined.tolerance)
 
 
 @every_model()
