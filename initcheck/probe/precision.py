@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.gradients import compile_function
+from initcheck.probe.gradients import choose, compile_function
+from initcheck.probe.reduce import count_true
 
 FLOAT16_LARGEST: Final = 65504.0
 FLOAT16_VANISHES: Final = 2.0**-25
@@ -41,15 +42,22 @@ def _compile_shares(shape: tuple[int | None, ...], dtype: str, vanishes: float) 
 
     def reduce(tensor: Any) -> Any:
         size = ops.abs(tensor if dtype == "float64" else ops.cast(tensor, "float32"))
-        over = ops.logical_and(size > FLOAT16_LARGEST, ops.isfinite(size))
-        under = ops.logical_and(size > 0, size < vanishes)
-        over, under, finite = (_count(each) for each in (over, under, ops.isfinite(size)))
-        # Without a finite element the share of what overflows is undefined: 0 / 0.
-        return ops.stack([over / finite, under / ops.cast(ops.size(size), "float64")])
+        count = ops.cast(ops.size(size), "float64")
+        under = _count(size < vanishes) - _count(ops.equal(size, 0))
+        # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
+        inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
+        over = choose(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
+        return ops.stack([over, under / count])
 
     return compile_function(reduce, [(shape, dtype)])
 
 
-def _count(condition: Any) -> Any:
+def _share_above(size: Any) -> Any:
+    """Find the share of the finite elements that are too large; undefined, 0 / 0, without one."""
     ops = import_keras().ops
-    return ops.cast(ops.count_nonzero(condition), "float64")
+    finite = ops.isfinite(size)
+    return _count(ops.logical_and(size > FLOAT16_LARGEST, finite)) / _count(finite)
+
+
+def _count(condition: Any) -> Any:
+    return import_keras().ops.cast(count_true(condition), "float64")

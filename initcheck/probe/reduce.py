@@ -204,9 +204,9 @@ def _reduce_quickly(site: SiteTensors) -> tuple[Any, Any]:
         if tensor is not None:
             summed.add(f"{name}_square", 2 * half_sum_of_squares(tensor), tensor)
     summed.add("batch_square", 2 * half_sum_of_squares(change), change)
-    summed.add("zero", _count(ops.equal(output, 0)), output)
+    summed.add("zero", count_true(ops.equal(output, 0)), output)
     if site.bounds is not None:
-        summed.add("saturated", _count(_is_saturated(output, site.bounds)), output)
+        summed.add("saturated", count_true(_is_saturated(output, site.bounds)), output)
     means = summed.means()
 
     largest_by_unit = ops.max(ops.abs(_by_unit(site.output, site.feature_axis)), axis=0)
@@ -318,8 +318,8 @@ def _stack_others(
     )
 
 
-def _count(condition: Any) -> Any:
-    """Count the true entries of a matrix, exactly."""
+def count_true(condition: Any) -> Any:
+    """Count the true entries of a tensor, exactly, as float32."""
     ops = import_keras().ops
     ones = ops.cast(condition, "float32")
     static = condition.shape.num_elements()
