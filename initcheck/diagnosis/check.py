@@ -140,6 +140,6 @@ def _compare_weights(bench: Bench, facts: Sequence[WeightFacts]) -> Iterator[Fin
 
 
 def _count_coverage(bench: Bench) -> CoverageCount:
-    found = bench.probe.coverage()
+    found = bench.probe.coverage(redrawn=bench.redrawn)
     gaps = tuple(Gap(each.path, each.kind, each.reason, each.covered_by) for each in found.gaps)
     return CoverageCount(found.calls, found.weights, gaps)
