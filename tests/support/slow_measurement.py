@@ -53,8 +53,8 @@ class SlowMeasurement:
     Attributes:
         table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
             of ``initcheck.schema``, ``elements`` is the size of the output.
-        weights: one row per weight of the model, by its path: the norms of its values and of its gradient, and the
-            largest norm of a gradient in the same layer.
+        weights: one row per weight of the model, by its path: the norms of its values and of its gradient (NaN where
+            there is none, or where the weight is an integer), and the largest norm of a gradient in the same layer.
         inner: the rows, by (layer, call), of operations that a layer of Keras runs inside itself.
     """
 
@@ -114,7 +114,7 @@ class SlowMeasurement:
         weights = pd.DataFrame(
             {
                 "layer": paths[id(weight)].rpartition("/")[0],
-                "weight_norm": float(np.linalg.norm(_float64(weight.value))),
+                "weight_norm": float(np.linalg.norm(_float64(weight.value))) if "float" in weight.dtype else math.nan,
                 "gradient_norm": norms.get(id(weight), math.nan),
             }
             for weight in model.weights
