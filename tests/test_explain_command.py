@@ -78,15 +78,3 @@ def _python(code: str) -> str:
 def test_nothing_heavy_is_imported(words):
     code = f"from initcheck.cli import main; main({words!r}); import sys; print('|', *{HEAVY!r} & set(sys.modules))"
     assert _python(code) == "|"
-
-
-def test_afterwards_the_package_of_the_rules_is_imported_as_if_nothing_had_been():
-    code = (
-        "from initcheck.cli import main; main(['explain', 'IC101']); import sys\n"
-        "left = [name for name in sys.modules if name.startswith('initcheck.audit')]\n"
-        "from initcheck.audit import summarize_propagation\n"
-        "from initcheck.audit.rules import RULES\n"
-        "import initcheck.audit\n"
-        "print(left, callable(summarize_propagation), len(RULES), initcheck.audit.rules.RULES is RULES)"
-    )
-    assert _python(code) == f"[] True {len(RULES)} True"

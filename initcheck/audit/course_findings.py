@@ -10,8 +10,8 @@ import numpy as np
 
 from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.limits import Limits
-from initcheck.audit.numbers import factor, times
 from initcheck.audit.signal import Course
+from initcheck.numbers import format_change, format_number
 
 _CODES: Final = {
     ("forward", "falls"): "IC101",
@@ -54,8 +54,8 @@ def find_course_findings(courses: Sequence[Course], limits: Limits) -> list[Find
 def describe_rate(course: Course) -> str:
     """Write the factor a step with its interval, such as ``a factor of .56 [.55, .57] a step``."""
     value, low, high = course.rate
-    interval = "" if math.isnan(low) else f" [{factor(low)}, {factor(high)}]"
-    return f"a factor of {factor(value)}{interval} a step"
+    interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
+    return f"a factor of {format_number(value)}{interval} a step"
 
 
 def count_steps(course: Course) -> str:
@@ -74,8 +74,8 @@ def _gradual(course: Course) -> Finding:
     verb = "falls" if course.outcome == "falls" else "grows"
     where = f"; beyond the limit from {course.beyond[0]}" if course.beyond else ""
     message = (
-        f"{_SUBJECT[levels.direction]} {verb} {times(course.total.value)} from {levels.layers[0]} to {_last(course)} "
-        f"({count_steps(course)}), {describe_rate(course)}{where}"
+        f"{_SUBJECT[levels.direction]} {verb} {format_change(course.total.value)} from {levels.layers[0]} to "
+        f"{_last(course)} ({count_steps(course)}), {describe_rate(course)}{where}"
     )
     return Finding(
         _CODES[levels.direction, course.outcome],
@@ -92,8 +92,8 @@ def _single_step(course: Course, limits: Limits) -> Finding:
     assert change is not None
     verb = "falls" if course.outcome == "falls" else "grows"
     message = (
-        f"{_SUBJECT[course.levels.direction]} {verb} {times(change.value)} in one step, from {before} to {after}, and "
-        f"no later layer makes up for it"
+        f"{_SUBJECT[course.levels.direction]} {verb} {format_change(change.value)} in one step, "
+        f"from {before} to {after}, and no later layer makes up for it"
     )
     measured = Measured(
         "factor of this step, in squares",
@@ -128,9 +128,9 @@ def _undecided(course: Course) -> Finding:
         else "; it is at the limit"
     )
     message = (
-        f"whether {subject} keeps within the limit is not shown: it changes {times(course.total.value)} from "
-        f"{levels.layers[0]} to {_last(course)}, with the interval [{factor(_exp(course.total.low))}, "
-        f"{factor(_exp(course.total.high))}] around a limit of {factor(math.exp(course.limit))}{advice}"
+        f"whether {subject} keeps within the limit is not shown: it changes {format_change(course.total.value)} from "
+        f"{levels.layers[0]} to {_last(course)}, with the interval [{format_number(_exp(course.total.low))}, "
+        f"{format_number(_exp(course.total.high))}] around a limit of {format_number(math.exp(course.limit))}{advice}"
     )
     measured = _measured(course, "factor of the whole route, in squares")
     return Finding("IC603", levels.layers[-1], _with_branch(course, message), measured, levels.layers)
@@ -160,7 +160,8 @@ def _with_branch(course: Course, message: str) -> str:
 def _told_allowance(course: Course) -> str:
     if not (course.allowance > 0 and course.total.value > 0):
         return ""
-    return f"; of the limit, {factor(math.exp(course.allowance))} is what the normalization layers bring by themselves"
+    own = format_number(math.exp(course.allowance))
+    return f"; of the limit, {own} is what the normalization layers bring by themselves"
 
 
 def _dead_share(course: Course) -> float:

@@ -12,47 +12,11 @@ from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
 from initcheck.audit.signal import Course
 from initcheck.audit.site_graph import SiteNode
+from initcheck.probe.coverage import Coverage
 
 Verdict = Literal["healthy", "findings", "cannot judge"]
 
 EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot judge": 2}
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Something of the model that has no measurement of its own.
-
-    Attributes:
-        path: the layer or weight.
-        kind: class of the layer, or ``weight``.
-        reason: why.
-        covered_by: the layer whose measurement stands for it; empty where nothing does.
-    """
-
-    path: str
-    kind: str
-    reason: str
-    covered_by: str = ""
-
-
-@dataclass(frozen=True)
-class CoverageCount:
-    """How much of the model was measured.
-
-    Attributes:
-        calls: layer calls that were measured.
-        weights: weights of the model.
-        gaps: what was not measured.
-    """
-
-    calls: int
-    weights: int
-    gaps: tuple[Gap, ...]
-
-    @property
-    def open_gaps(self) -> tuple[Gap, ...]:
-        """The gaps that no other measurement stands for."""
-        return tuple(gap for gap in self.gaps if not gap.covered_by)
 
 
 @dataclass(frozen=True)
@@ -81,7 +45,7 @@ class Examination:
     model: str
     findings: tuple[Finding, ...]
     waived: tuple[Finding, ...]
-    coverage: CoverageCount
+    coverage: Coverage
     courses: tuple[Course, ...]
     nodes: tuple[SiteNode, ...]
     table: pd.DataFrame = field(repr=False)

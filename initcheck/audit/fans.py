@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from initcheck.audit.findings import Finding, Measured
-from initcheck.audit.numbers import factor
+from initcheck.numbers import format_number
 from initcheck.probe.weight_facts import WeightFacts
 
 LIMIT: Final = 2.0
@@ -55,14 +55,14 @@ def _report(members: list[WeightFacts], limit: float) -> Finding:
     first = members[0]
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
-    last = factor(_gain(members[-1]))
+    last = format_number(_gain(members[-1]))
     others = f"; in {len(members) - 1} more weights {last} or further from 1" if len(members) > 1 else ""
     return Finding(
         code="IC401",
         layer=first.path,
         message=(
             f"{first.initializer} counts {_word_fans(first, true=False)} for {where}, which really has "
-            f"{_word_fans(first, true=True)}: its variance is {factor(gain)} of what the true fans give{others}"
+            f"{_word_fans(first, true=True)}: its variance is {format_number(gain)} of what the true fans give{others}"
         ),
         measured=Measured(
             "variance over that of the true fans", gain, limit=limit if gain > 1.0 else 1.0 / limit, seeds=0

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.limits import Limits
-from initcheck.audit.numbers import share
 from initcheck.audit.site_graph import SignalRoute, SiteNode
 from initcheck.inference import Estimate, estimate_mean
+from initcheck.numbers import format_share
 
 _FEWEST_SAMPLES: Final = 8
 """Below this many samples a variance across them says little about the next batch."""
@@ -62,12 +62,16 @@ class _Sites:
         wide = pd.Series(values, index=self._index).unstack("position").reindex(columns=range(len(self.nodes)))
         return wide.to_numpy(dtype=np.float64)
 
+    def layers_only(self, quantity: str) -> NDArray[np.float64]:
+        """Take a quantity with the model's own inputs left undefined: they are no layers."""
+        return np.where([node.kind == "Input" for node in self.nodes], np.nan, self[quantity])
+
     def has(self, quantity: str) -> bool:
         return quantity in self._table and bool(self._table[quantity].notna().any())
 
 
 def _nonfinite(sites: _Sites) -> list[Finding]:
-    found = sites["nonfinite_fraction"]
+    found = _nonfinite_shares(sites)
     bad = np.flatnonzero((found > 0.0).any(axis=0))
     if not bad.size:
         return []
@@ -76,37 +80,77 @@ def _nonfinite(sites: _Sites) -> list[Finding]:
     layer = sites.nodes[first].layer
     worst = float(found[:, first].max())
     message = (
-        f"{layer} is the first of {bad.size} layer calls with inf or NaN: up to {share(worst)} of its values, in "
-        f"{seeds} of {len(found)} seeds"
+        f"{layer} is the first of {bad.size} layer calls with inf or NaN: up to {format_share(worst)} of its "
+        f"values, in {seeds} of {len(found)} seeds"
     )
     measured = Measured("share of non-finite values, worst seed", worst, limit=0.0, seeds=len(found))
     return [Finding("IC501", layer, message, measured, tuple(sites.nodes[int(p)].layer for p in bad))]
 
 
-def _dead(sites: _Sites, limits: Limits) -> list[Finding]:
+def measure_at(code: str, table: pd.DataFrame, nodes: Sequence[SiteNode], layer: str) -> Estimate | None:
+    """Estimate the figure behind a finding at one layer, whatever the limit: to compare before and after a change.
+
+    Args:
+        code: IC103, IC303, IC304 or IC501.
+        table: the measurement table.
+        nodes: its sites.
+        layer: path of the layer; of several calls the first is taken.
+
+    Returns:
+        The estimate; None for a layer that has no such figure.
+    """
+    sites = _Sites(table, nodes)
+    shares = {"IC103": _varying_shares, "IC303": _dead_shares, "IC304": _saturated_shares, "IC501": _nonfinite_shares}
+    positions = [position for position, node in enumerate(nodes) if node.layer == layer]
+    if code not in shares or not positions:
+        return None
+    values = shares[code](sites)[:, positions[0]]
+    return None if np.isnan(values).any() else estimate_mean(values)
+
+
+def _nonfinite_shares(sites: _Sites) -> NDArray[np.float64]:
+    return sites["nonfinite_fraction"]
+
+
+def _varying_shares(sites: _Sites) -> NDArray[np.float64]:
+    """Share of the second moment that varies across samples; NaN where there is no signal at all."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sites["activation_batch_variance"] / sites["activation_second_moment"])
+
+
+def _dead_shares(sites: _Sites) -> NDArray[np.float64]:
     # Zeros behind a weight of zero are no dead units: what the activation function received must not be all zero.
     alive = sites["preactivation_second_moment"]
     fractions = np.where(np.isnan(alive) | (alive > 0.0), sites["dead_fraction"], np.nan)
     kinds = [node.kind for node in sites.nodes]
     activated = ~np.isnan(alive).all(axis=0) | np.asarray([kind in ACTIVATION_KINDS for kind in kinds], dtype=bool)
+    return np.where(activated, fractions, np.nan)
+
+
+def _saturated_shares(sites: _Sites) -> NDArray[np.float64]:
+    # An activation cut off at zero (ReLU6) is not saturated where it is zero: that is its other half.
+    return np.asarray(sites["saturated_fraction"] - sites["zero_fraction"])
+
+
+def _dead(sites: _Sites, limits: Limits) -> list[Finding]:
     chance = 2.0 * 0.5**sites.samples  # of a unit with a symmetric input and independent samples, doubled
     limit = max(limits.dead_fraction, chance)
     told = "units are zero on the whole batch"
-    return _share_findings("IC303", np.where(activated, fractions, np.nan), limit, told, sites)
+    return _share_findings("IC303", _dead_shares(sites), limit, told, sites)
 
 
 def _saturated(sites: _Sites, limits: Limits) -> list[Finding]:
-    # An activation cut off at zero (ReLU6) is not saturated where it is zero: that is its other half.
-    saturated = sites["saturated_fraction"] - sites["zero_fraction"]
     told = "outputs lie at the ends of the activation function's range"
-    return _share_findings("IC304", saturated, limits.saturated_fraction, told, sites)
+    return _share_findings("IC304", _saturated_shares(sites), limits.saturated_fraction, told, sites)
 
 
 def _float16(sites: _Sites, limits: Limits) -> list[Finding]:
     findings = []
     for quantity, (what, told) in _PRECISION.items():
         if sites.has(quantity):
-            findings += _share_findings("IC502", sites[quantity], limits.float16_fraction, f"{what} {told}", sites)
+            findings += _share_findings(
+                "IC502", sites.layers_only(quantity), limits.float16_fraction, f"{what} {told}", sites
+            )
     return findings
 
 
@@ -128,11 +172,11 @@ def _share_findings(code: str, fractions: NDArray[np.float64], limit: float, tol
     layers = tuple(dict.fromkeys(sites.nodes[each].layer for each, _ in offending))
     others = f", and so in {len(layers) - 1} more layers" if len(layers) > 1 else ""
     at_worst = (
-        f" (at worst {share(worst.value)}, in {sites.nodes[worst_position].layer})"
+        f" (at worst {format_share(worst.value)}, in {sites.nodes[worst_position].layer})"
         if worst_position != position
         else ""
     )
-    message = f"{share(estimate.value)} of the {told} in {layers[0]}{others}{at_worst}"
+    message = f"{format_share(estimate.value)} of the {told} in {layers[0]}{others}{at_worst}"
     measured = Measured(
         f"share of {told}", estimate.value, estimate.low, estimate.high, limit=limit, seeds=estimate.count
     )
@@ -146,10 +190,7 @@ def _collapsed(sites: _Sites, trunk: SignalRoute, limits: Limits) -> list[Findin
         positions = positions[:-1]  # the head
     if sites.samples < _FEWEST_SAMPLES or not positions:
         return []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = sites["activation_batch_variance"] / sites["activation_second_moment"]
-    # A signal of exactly zero has no share: that is another finding.
-    along = shares[:, positions]
+    along = _varying_shares(sites)[:, positions]
     estimates = [_estimate_geometric(along[:, place]) for place in range(along.shape[1])]
     first = len(positions)
     while first > 0 and _upper(estimates[first - 1]) < limits.sample_share:
@@ -159,8 +200,8 @@ def _collapsed(sites: _Sites, trunk: SignalRoute, limits: Limits) -> list[Findin
     layers = tuple(sites.nodes[position].layer for position in positions[first:])
     last = estimates[-1]
     message = (
-        f"from {layers[0]} on, less than {share(limits.sample_share)} of the second moment varies across the samples; "
-        f"at {layers[-1]} it is {share(last.value)}: the network hardly tells its inputs apart"
+        f"from {layers[0]} on, less than {format_share(limits.sample_share)} of the second moment varies across the "
+        f"samples; at {layers[-1]} it is {format_share(last.value)}: the network hardly tells its inputs apart"
     )
     measured = Measured(
         f"share that varies across samples, at {layers[-1]}",

@@ -108,10 +108,9 @@ def check(
         select=split_words(select),
         ignore=split_words(ignore),
         waive=waive,
-        allow_inconclusive=allow_inconclusive,
+        allow_inconclusive=allow_inconclusive or None,
+        remedies=not no_remedies,
     )
-    if no_remedies:
-        settings = override(vars(settings), remedies=False)
     x, y = (None, None) if data is None else _read_batch(data)
     loaded = load_model(model, settings_given)
     with show_progress(quiet=quiet) as progress:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-import initcheck
 from initcheck.errors import name_unknown
 
 if TYPE_CHECKING:
@@ -35,12 +29,14 @@ def explain(codes: tuple[str, ...], as_json: bool, quiet: bool) -> None:  # noqa
 
     Without a CODE, list all findings in one line each. Nothing is measured, and Keras is not loaded.
     """
-    rules, families = _load_rules()
-    chosen = _choose(codes, rules, families)
+    # Plain text, without pandas: the answer comes at once.
+    from initcheck.audit.rules import FAMILIES, RULES
+
+    chosen = _choose(codes, RULES, FAMILIES)
     if as_json:
-        click.echo(json.dumps([_to_json(rule, families) for rule in chosen], indent=2, allow_nan=False))
+        click.echo(json.dumps([_to_json(rule, FAMILIES) for rule in chosen], indent=2, allow_nan=False))
     elif codes:
-        click.echo("\n\n\n".join(_write(rule, families) for rule in chosen))
+        click.echo("\n\n\n".join(_write(rule, FAMILIES) for rule in chosen))
     else:
         click.echo("\n".join(_write_line(rule) for rule in chosen))
 
@@ -88,30 +84,3 @@ def _write_line(rule: Rule) -> str:
 
 def _wrap(text: str) -> str:
     return textwrap.fill(text, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
-
-
-def _load_rules() -> tuple[Mapping[str, Rule], Mapping[str, str]]:
-    """Load the table of rules, and only that."""
-    with _without_package_initialization("initcheck.audit"):
-        module = importlib.import_module("initcheck.audit.rules")
-    return module.RULES, module.FAMILIES
-
-
-@contextmanager
-def _without_package_initialization(name: str) -> Iterator[None]:
-    """Import modules of a package without running its ``__init__``, which may import pandas and SciPy.
-
-    The table of rules is plain text and needs neither; with them, the answer would take seconds. A package that is
-    already imported is used as it is; else every trace is removed afterwards, and a later import is an ordinary one.
-    """
-    if name in sys.modules:
-        yield
-        return
-    stand_in = ModuleType(name)
-    stand_in.__path__ = [str(Path(path, *name.split(".")[1:])) for path in initcheck.__path__]
-    sys.modules[name] = stand_in
-    try:
-        yield
-    finally:
-        for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
-            del sys.modules[each]

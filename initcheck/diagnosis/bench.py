@@ -15,6 +15,7 @@ from initcheck.diagnosis.inputs import make_batch
 from initcheck.diagnosis.losses import compiled_loss
 from initcheck.diagnosis.model_reference import LoadedModel, adopt_model, load_model
 from initcheck.diagnosis.settings import CheckSettings, default_seeds
+from initcheck.errors import ModelError
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.redraw import find_initializers
@@ -130,7 +131,7 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
     """Load the model, make its batch and its loss, and plan the draws.
 
     Raises:
-        ModelError: the model cannot be loaded or built.
+        ModelError: the model cannot be loaded or built, or has nothing to train.
         DataError: the batch or the labels do not fit.
     """
     if isinstance(model, LoadedModel):
@@ -146,6 +147,11 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         seed=settings.first_seed,
     )
     built = loaded.model
+    if not built.trainable_weights:
+        raise ModelError(
+            f"The model {loaded.label!r} has no trainable weights: there is no initialization to check. "
+            f"Received: {len(built.weights)} weights in all. Set model.trainable = True, or give a model with weights."
+        )
     loss = None if y is None else compiled_loss(built, batch.labels)
     known = find_initializers(built, PathNamer(built))
     initializers = {**known, **(loaded.initializers or {}), **batch.initializers}

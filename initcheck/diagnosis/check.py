@@ -10,7 +10,7 @@ import pandas as pd
 
 from initcheck import keras_runtime
 from initcheck.audit.course_findings import find_course_findings
-from initcheck.audit.examination import CoverageCount, Examination, Gap
+from initcheck.audit.examination import Examination
 from initcheck.audit.fans import find_fan_mismatches
 from initcheck.audit.findings import Finding, rank_findings, select_findings, waive_layers
 from initcheck.audit.limits import Limits
@@ -23,6 +23,7 @@ from initcheck.diagnosis.bench import Bench, prepare_bench, tell_nobody
 from initcheck.diagnosis.remedies import try_remedies
 from initcheck.diagnosis.report import Report
 from initcheck.diagnosis.settings import CheckSettings
+from initcheck.probe.coverage import Coverage
 from initcheck.probe.weight_copies import compare_weights
 from initcheck.probe.weight_facts import WeightFacts, describe_weights
 from initcheck.random_state import preserved_random_state
@@ -83,7 +84,7 @@ def examine(bench: Bench, settings: CheckSettings, tell: ReportProgress, started
     routes = find_routes(nodes)
     courses = judge_courses(table, nodes, routes, settings.limits)
     facts = describe_weights(bench.model, bench.plan)
-    coverage = _count_coverage(bench)
+    coverage = bench.probe.coverage(redrawn=bench.redrawn)
     found = judge(table, weights, nodes, routes, courses, facts, coverage, settings.limits)
     tell(bench.steps, bench.steps, "comparing weights")
     found += _compare_weights(bench, facts)
@@ -120,7 +121,7 @@ def judge(
     routes: Sequence[SignalRoute],
     courses: Sequence[Course],
     facts: Sequence[WeightFacts],
-    coverage: CoverageCount,
+    coverage: Coverage,
     limits: Limits,
 ) -> list[Finding]:
     """Collect the findings of all rules that need the measurements only."""
@@ -137,9 +138,3 @@ def _compare_weights(bench: Bench, facts: Sequence[WeightFacts]) -> Iterator[Fin
     comparison = compare_weights(bench.model, facts, bench.inputs, bench.loss_function)
     yield from find_identical_weights(comparison)
     yield from find_symmetric_units(comparison)
-
-
-def _count_coverage(bench: Bench) -> CoverageCount:
-    found = bench.probe.coverage(redrawn=bench.redrawn)
-    gaps = tuple(Gap(each.path, each.kind, each.reason, each.covered_by) for each in found.gaps)
-    return CoverageCount(found.calls, found.weights, gaps)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from initcheck.audit.course_findings import find_course_findings
 from initcheck.audit.findings import Finding, Measured, Remedy
 from initcheck.audit.limits import Limits
 from initcheck.audit.signal import Course, Direction, judge_courses
-from initcheck.audit.site_findings import find_site_findings
+from initcheck.audit.site_findings import find_site_findings, measure_at
 from initcheck.audit.site_graph import SignalRoute
 from initcheck.diagnosis.bench import Bench
 from initcheck.diagnosis.weight_remedies import try_weight_remedy
@@ -48,9 +49,9 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A candidate with what was found after it."""
+    """What was found with a candidate in place."""
 
-    candidate: _Candidate
+    table: pd.DataFrame
     courses: Sequence[Course]
     findings: Sequence[Finding]
 
@@ -102,19 +103,22 @@ class _Clinic:
         self._limits = limits
         self._tell = tell
         self._seeds = bench.seeds[:MOST_SEEDS]
-        self._trials: dict[str, _Trial] = {}
+        self._trials: dict[tuple[str, int], _Trial] = {}
 
     def treat(self, finding: Finding, courses: Sequence[Course]) -> Remedy | None:
         """Return the first candidate that removes the finding and brings no worse one; else the one that helps most."""
-        before = self._figure(finding, courses, [finding])
+        before = self._figure_before(finding, courses)
         best: Remedy | None = None
+        if before is None:
+            return None
         for candidate in self._candidates(finding):
-            trial = self._try(candidate)
-            after = self._figure(finding, trial.courses, trial.findings)
-            codes = {each.code for each in trial.findings}
-            solved = finding.code not in codes and not codes & set(PROPAGATION_CODES[:4])
-            if before is None or after is None or not _helps(before, after, solved):
+            # One draw tells which candidates are hopeless; those that are not are measured on several.
+            if self._measure_help(finding, before, candidate, self._seeds[:1]) is None:
                 continue
+            helped = self._measure_help(finding, before, candidate, self._seeds)
+            if helped is None:
+                continue
+            after, solved = helped
             remedy = Remedy(candidate.label, candidate.code, before, after, solved)
             if solved:
                 return remedy
@@ -122,18 +126,29 @@ class _Clinic:
                 best = remedy
         return best
 
-    def _try(self, candidate: _Candidate) -> _Trial:
-        if candidate.label not in self._trials:
+    def _measure_help(
+        self, finding: Finding, before: Measured, candidate: _Candidate, seeds: Sequence[int]
+    ) -> tuple[Measured, bool] | None:
+        """Measure a candidate: the figure after it and whether the finding is gone; None where it did not help."""
+        trial = self._try(candidate, seeds)
+        after = self._figure_after(finding, before, trial)
+        codes = {each.code for each in trial.findings}
+        solved = finding.code not in codes and not codes & set(PROPAGATION_CODES[:4])
+        return None if after is None or not _helps(before, after, solved) else (after, solved)
+
+    def _try(self, candidate: _Candidate, seeds: Sequence[int]) -> _Trial:
+        key = (candidate.label, len(seeds))
+        if key not in self._trials:
             self._tell(self._bench.steps, self._bench.steps, f"trying {candidate.label}")
-            table, _ = self._bench.measure_with(candidate.initializers, self._seeds)
+            table, _ = self._bench.measure_with(candidate.initializers, seeds)
             nodes = self._bench.nodes()
             courses = judge_courses(table, nodes, self._routes, self._limits)
             findings = [
                 *find_course_findings(courses, self._limits),
                 *find_site_findings(table, nodes, self._routes, self._limits),
             ]
-            self._trials[candidate.label] = _Trial(candidate, courses, findings)
-        return self._trials[candidate.label]
+            self._trials[key] = _Trial(table, courses, findings)
+        return self._trials[key]
 
     def _candidates(self, finding: Finding) -> Iterator[_Candidate]:
         kernels = [each for each in self._facts if _is_kernel(each)]
@@ -155,23 +170,33 @@ class _Clinic:
 
     def _fitted_scale(self, kernels: Sequence[WeightFacts]) -> float | None:
         """Compute the scale that would make the forward rate 1, from the rate under LecunNormal, whose scale is 1."""
-        trial = self._try(_replace("LecunNormal", {}, kernels))
+        trial = self._try(_replace("LecunNormal", {}, kernels), self._seeds[:1])
         rates = [course.rate[0] for course in trial.courses if course.levels.direction == "forward"]
         if not rates or not (1e-6 < rates[0] < 1e6):
             return None
         return 1.0 / rates[0]
 
-    def _figure(self, finding: Finding, courses: Sequence[Course], findings: Sequence[Finding]) -> Measured | None:
+    def _figure_before(self, finding: Finding, courses: Sequence[Course]) -> Measured | None:
         """Take the figure that is told before and after: the rate of the finding's route, or the finding's own."""
         direction = _DIRECTIONS.get(finding.code)
-        if direction is None:
-            same = [each.measured for each in findings if each.code == finding.code]
-            return same[0] if same else _gone(finding)
-        course = _course_of(finding, courses, direction)
-        if course is None or not course.steps:
+        return finding.measured if direction is None else _rate(finding, courses, direction)
+
+    def _figure_after(self, finding: Finding, before: Measured, trial: _Trial) -> Measured | None:
+        direction = _DIRECTIONS.get(finding.code)
+        if direction is not None:
+            return _rate(finding, trial.courses, direction)
+        where = finding.layers[-1] if finding.code == "IC103" else finding.layer
+        estimate = measure_at(finding.code, trial.table, self._bench.nodes(), where)
+        if estimate is None:
             return None
-        value, low, high = course.rate
-        return Measured(_RATE, value, low, high, 1.0, course.total.count)
+        return Measured(before.quantity, estimate.value, estimate.low, estimate.high, before.limit, estimate.count)
+
+
+def _rate(finding: Finding, courses: Sequence[Course], direction: Direction) -> Measured | None:
+    course = _course_of(finding, courses, direction)
+    if course is None or not course.steps:
+        return None
+    return Measured(_RATE, *course.rate, 1.0, course.total.count)
 
 
 def _course_of(finding: Finding, courses: Sequence[Course], direction: Direction) -> Course | None:
@@ -182,15 +207,8 @@ def _course_of(finding: Finding, courses: Sequence[Course], direction: Direction
     return None
 
 
-def _gone(finding: Finding) -> Measured | None:
-    measured = finding.measured
-    return None if measured is None else Measured(measured.quantity, math.nan, limit=measured.limit)
-
-
 def _helps(before: Measured, after: Measured, solved: bool) -> bool:
     """Tell whether a change helped: the finding is gone, or what is left of it is half as far from 1 and shown so."""
-    if math.isnan(after.value):
-        return solved
     if before.quantity != _RATE:
         return solved
     if not math.isfinite(_distance(before)):

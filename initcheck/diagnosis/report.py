@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from initcheck.audit.examination import CoverageCount, Examination, Verdict
+from initcheck.audit.examination import Examination, Verdict
 from initcheck.audit.findings import Finding
 from initcheck.errors import FindingsError
+from initcheck.probe.coverage import Coverage
 
 
 class Report:
@@ -28,7 +29,7 @@ class Report:
         return self.examination.findings
 
     @property
-    def coverage(self) -> CoverageCount:
+    def coverage(self) -> Coverage:
         """What was measured, and what was not."""
         return self.examination.coverage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -100,9 +100,8 @@ def read_project_settings(folder: Path) -> dict[str, Any]:
 
 
 def override(settings: Mapping[str, Any], **given: Any) -> CheckSettings:
-    """Let what was given on the command line (not None, not empty) win over the project's settings."""
-    merged = {**settings, **{name: value for name, value in given.items() if value not in (None, (), False)}}
-    return replace(CheckSettings(), **merged)
+    """Let what was given on the command line win over the project's settings; None and () mean not given."""
+    return CheckSettings(**{**settings, **{name: value for name, value in given.items() if value not in (None, ())}})
 
 
 def _read_table(path: Path) -> dict[str, Any]:

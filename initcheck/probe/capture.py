@@ -130,6 +130,9 @@ class Capture:
     def run(self, original: Callable[..., Any], operation: Any, args: Any, kwargs: Any) -> Any:
         """Make one call of a layer and record its outputs."""
         keras = import_keras()
+        if self._stack and not isinstance(operation, keras.layers.Layer) and not self._namer.knows(operation):
+            # A layer that does a part of its work by an operation made for this call (padding): no layer inside it.
+            return original(operation, *args, **kwargs)
         path = self._namer.path_of(operation)
         if self._muted or current_graph() is not self._graph:
             # Loop bodies are traced once for all steps (and once more to learn their shapes).

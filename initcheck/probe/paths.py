@@ -55,6 +55,10 @@ class PathNamer:
         path = self._paths.get(id(operation))
         return self._name(operation, "untracked") if path is None else path
 
+    def knows(self, operation: Any) -> bool:
+        """Tell whether a layer or operation has a path already."""
+        return id(operation) in self._paths
+
     def members(self) -> Iterator[tuple[str, Any]]:
         """Yield (path, layer or operation) in the order of the model's structure."""
         for member in self._members:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from initcheck.numbers import count, format_number
 from initcheck.report.document import Text, code, prose, strong
 from initcheck.report.levels import DIRECTIONS, Direction
-from initcheck.report.numbers import count, format_number
 from initcheck.report.pairs import Flow, Pair
 
 Standing = Literal["scored", "exact", "off", "unscored", "mean field", "no gain", "no theory"]

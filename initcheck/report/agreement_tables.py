@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
+from initcheck.numbers import count, format_estimate, format_number
 from initcheck.record import NotMeasured
 from initcheck.report import palette
 from initcheck.report.agreement import (
@@ -21,7 +22,6 @@ from initcheck.report.agreement import (
 )
 from initcheck.report.document import Bullets, Cell, Details, Row, Table, Text, code, listed, prose
 from initcheck.report.levels import DIRECTIONS, Direction
-from initcheck.report.numbers import count, format_estimate, format_number
 from initcheck.report.pairs import Flow, Pair
 from initcheck.report.tables import lay_out, names_in_order, say_gain
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from initcheck.audit.verdicts import PRESERVED_FACTOR, PRESERVING_MARGIN
+from initcheck.numbers import count
 from initcheck.record import StudyRecord
 from initcheck.report.agreement import NOTABLE, STRIKING, Tally, normal_share, tally
 from initcheck.report.document import Block, Bullets, Cell, Paragraph, Row, Section, Table, Text, code, prose, strong
 from initcheck.report.levels import DIRECTIONS
-from initcheck.report.numbers import count
 from initcheck.report.pairs import Pair
 from initcheck.report.tables import (
     count_outcomes,

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter
 
+from initcheck.numbers import format_number, power_of_ten
 from initcheck.report import svg
-from initcheck.report.numbers import format_number, power_of_ten
 
 FONT_SIZE: Final = 10.0
 SMALL_FONT_SIZE: Final = 8.5

@@ -11,13 +11,20 @@ import numpy as np
 from initcheck.audit.course_findings import describe_rate
 from initcheck.audit.examination import Examination, Verdict
 from initcheck.audit.findings import Finding, Measured, Remedy
-from initcheck.audit.numbers import factor, share, times
 from initcheck.audit.rules import RULES
 from initcheck.audit.signal import Course
+from initcheck.numbers import count, format_change, format_number, format_share
 from initcheck.report.check_figures import draw_check_figure
 from initcheck.report.check_layers import LayerRow, layer_rows
 from initcheck.report.check_method import write_coverage, write_method
-from initcheck.report.check_text import coverage_line, describe_measured, verdict_line
+from initcheck.report.check_text import (
+    coverage_line,
+    describe_measured,
+    verdict_line,
+    write_figure,
+    write_interval,
+    write_limit,
+)
 from initcheck.report.document import (
     Block,
     Bullets,
@@ -34,7 +41,6 @@ from initcheck.report.document import (
     prose,
     strong,
 )
-from initcheck.report.numbers import count
 
 _UNFOLDED_LAYERS: Final = 30
 _NAMED: Final = 1  # layers that need no list of their own
@@ -122,10 +128,11 @@ def _write_answer(examination: Examination) -> Section:
 def _finding_row(finding: Finding, place: int) -> Row:
     measured, remedy = finding.measured, finding.remedy
     figure = Cell("none") if measured is None else _figure_cell(measured)
-    limit = Cell("none" if measured is None or math.isnan(measured.limit) else _write(measured, measured.limit))
+    limit = Cell("none" if measured is None or math.isnan(measured.limit) else write_limit(measured))
     mended = Cell("nothing tried, or nothing helped")
     if remedy is not None:
-        change = f"{_write(remedy.before, remedy.before.value)} → {_write(remedy.after, remedy.after.value)}"
+        before, after = remedy.before, remedy.after
+        change = f"{write_figure(before, before.value)} → {write_figure(after, after.value)}"
         outcome = "gone" if remedy.solved else "better, not gone"
         mended = Cell(remedy.change, (f"{change}: {outcome}",), tone="kept" if remedy.solved else "")
     named = finding.layers or (finding.layer,)
@@ -135,18 +142,8 @@ def _finding_row(finding: Finding, place: int) -> Row:
 
 
 def _figure_cell(measured: Measured) -> Cell:
-    interval = () if math.isnan(measured.low) else (f"[{_write(measured, measured.low)}, {_high(measured)}]",)
-    return Cell(_write(measured, measured.value), interval)
-
-
-def _high(measured: Measured) -> str:
-    return _write(measured, measured.high)
-
-
-def _write(measured: Measured, value: float) -> str:
-    if math.isnan(value):
-        return "no figure"
-    return share(value) if measured.quantity.startswith("share") else factor(value)
+    interval = () if math.isnan(measured.low) else (write_interval(measured).strip(),)
+    return Cell(write_figure(measured, measured.value), interval)
 
 
 def _anchor(place: int) -> str:
@@ -186,9 +183,8 @@ def _sentence(message: str) -> str:
 
 
 def _tell_change(remedy: Remedy) -> str:
-    after = remedy.after
-    interval = "" if math.isnan(after.low) else f" [{_write(after, after.low)}, {_high(after)}]"
-    change = f"{_write(remedy.before, remedy.before.value)} → {_write(after, after.value)}{interval}"
+    before, after = remedy.before, remedy.after
+    change = f"{write_figure(before, before.value)} → {write_figure(after, after.value)}{write_interval(after)}"
     outcome = "the finding is gone" if remedy.solved else "better, but the finding is not gone"
     return f"{remedy.before.quantity}: {change}; {outcome}."
 
@@ -241,7 +237,7 @@ def _route_row(course: Course) -> Row:
     rate = describe_rate(course).removeprefix("a factor of ").removesuffix(" a step")
     cells = (
         judgement,
-        Cell(times(course.total.value), (steps,)),
+        Cell(format_change(course.total.value), (steps,)),
         Cell(rate),
         _limit_cell(course),
         _beyond_cell(course),
@@ -250,7 +246,7 @@ def _route_row(course: Course) -> Row:
 
 
 def _limit_cell(course: Course) -> Cell:
-    return Cell("none" if math.isnan(course.limit) else times(math.copysign(course.limit, course.total.value)))
+    return Cell("none" if math.isnan(course.limit) else format_change(math.copysign(course.limit, course.total.value)))
 
 
 def _beyond_cell(course: Course) -> Cell:
@@ -289,8 +285,8 @@ def _layer_row(row: LayerRow) -> Row:
 
 
 def _number(value: float) -> str:
-    return "no figure" if math.isnan(value) else factor(value)
+    return "no figure" if math.isnan(value) else format_number(value)
 
 
 def _share(value: float) -> str:
-    return "no figure" if math.isnan(value) else share(value)
+    return "no figure" if math.isnan(value) else format_share(value)

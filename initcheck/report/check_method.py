@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Final
 
-from initcheck.audit.examination import CoverageCount, Examination, Gap
+from initcheck.audit.examination import Examination
 from initcheck.audit.limits import Limits
+from initcheck.numbers import count, format_duration
+from initcheck.probe.coverage import Coverage, Gap
 from initcheck.report.document import Block, Cell, Details, Paragraph, Row, Section, Table, prose
-from initcheck.report.numbers import count, format_duration
 
 _FOLDED_GAPS: Final = 10
 
@@ -49,7 +50,7 @@ LIMIT_SOURCES: Final = {
 """By name of the limit: what it limits, and where it comes from."""
 
 
-def write_coverage(coverage: CoverageCount) -> Section:
+def write_coverage(coverage: Coverage) -> Section:
     """Write what was measured, and what was not, with the reasons."""
     covered = [gap for gap in coverage.gaps if gap.covered_by]
     told = f"Measured: {count(coverage.calls, 'layer call')}, and the gradients of {count(coverage.weights, 'weight')}."

@@ -10,13 +10,14 @@ from typing import Final
 from initcheck.audit.course_findings import count_steps, describe_rate
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured, Remedy
-from initcheck.audit.numbers import factor, share, times
 from initcheck.audit.signal import Course
+from initcheck.numbers import format_change, format_number, format_share
 from initcheck.report.check_layers import LayerRow, layer_rows, rows_that_matter
 
 WIDTH: Final = 110
+_LARGEST_COUNT: Final = 1e9
 _VERDICTS: Final = {
-    "healthy": "healthy: nothing found, nothing left out",
+    "healthy": "healthy",
     "findings": "findings",
     "cannot judge": "cannot judge",
 }
@@ -43,7 +44,9 @@ def verdict_line(examination: Examination) -> str:
     told = _VERDICTS[examination.verdict]
     if count:
         told = f"{count} finding{'s' if count > 1 else ''}"
-    if open_points:
+    if examination.verdict == "healthy":
+        told += ": nothing found" + (" but what was waived or let pass" if examination.waived or open_points else "")
+    elif open_points:
         told += f"{' and ' if count else ': '}{open_points} point{'s' if open_points > 1 else ''} not judged"
     return f"{examination.model}: {told}"
 
@@ -55,7 +58,7 @@ def coverage_line(examination: Examination) -> str:
     told = f"Measured: {coverage.calls} layer calls, {coverage.weights} weights"
     told += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
-        told += f" ({covered} inner calls measured through the layer around them)"
+        told += f" ({covered} inner part{'s' if covered > 1 else ''} told through others or without numbers)"
     return f"{told}. {_draws(examination)} Batch: {examination.data}. Loss: {examination.loss}."
 
 
@@ -81,19 +84,35 @@ def _findings(findings: Sequence[Finding]) -> Iterable[str]:
 
 def describe_measured(measured: Measured) -> str:
     """Write a figure with its interval and its limit."""
-    write = share if measured.quantity.startswith("share") else factor
-    interval = "" if math.isnan(measured.low) else f" [{write(measured.low)}, {write(measured.high)}]"
-    limit = "" if math.isnan(measured.limit) else f", limit {write(measured.limit)}"
-    return f"{measured.quantity}: {write(measured.value)}{interval}{limit}"
+    limit = "" if math.isnan(measured.limit) else f", limit {write_limit(measured)}"
+    return f"{measured.quantity}: {write_figure(measured, measured.value)}{write_interval(measured)}{limit}"
+
+
+def write_figure(measured: Measured, value: float) -> str:
+    """Write one number of a figure: a share in per cent, a count exactly, anything else to three digits."""
+    if measured.quantity.startswith("share"):
+        return format_share(value)
+    counted = math.isnan(measured.low) and value.is_integer() and abs(value) < _LARGEST_COUNT
+    return f"{value:.0f}" if counted else format_number(value)
+
+
+def write_interval(measured: Measured) -> str:
+    """Write the interval with a space before it; empty where there is none."""
+    if math.isnan(measured.low):
+        return ""
+    return f" [{write_figure(measured, measured.low)}, {write_figure(measured, measured.high)}]"
+
+
+def write_limit(measured: Measured) -> str:
+    """Write the limit, a number that somebody chose: without digits that nobody meant."""
+    return format_share(measured.limit) if measured.quantity.startswith("share") else f"{measured.limit:.3g}"
 
 
 def describe_remedy(remedy: Remedy) -> str:
     """Write what was changed, the figure before and after, and whether the finding is gone."""
-    write = share if remedy.before.quantity.startswith("share") else factor
     outcome = "the finding is gone" if remedy.solved else "better, but not gone"
-    low, high = remedy.after.low, remedy.after.high
-    interval = "" if math.isnan(low) else f" [{write(low)}, {write(high)}]"
-    change = f"{write(remedy.before.value)} -> {write(remedy.after.value)}{interval}"
+    before, after = remedy.before, remedy.after
+    change = f"{write_figure(before, before.value)} -> {write_figure(after, after.value)}{write_interval(after)}"
     return f"{remedy.change}: {remedy.before.quantity} {change} ({outcome})"
 
 
@@ -111,7 +130,7 @@ def _course_line(course: Course) -> str:
     if course.outcome in ("dead", "nonfinite") or not math.isfinite(course.total.value):
         return f"  {word}  {course.outcome}: see the findings"
     verdict = {"within": "within the limit", "undecided": "undecided"}.get(course.outcome, course.outcome)
-    return f"  {word}  {times(course.total.value)} in {count_steps(course)}, {describe_rate(course)}: {verdict}"
+    return f"  {word}  {format_change(course.total.value)} in {count_steps(course)}, {describe_rate(course)}: {verdict}"
 
 
 def _layers(examination: Examination, full: bool) -> str:
@@ -143,14 +162,14 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
         row.name,
         row.kind,
         *(_figure(each) for each in figures),
-        "" if math.isnan(row.varies) else share(row.varies),
-        "" if math.isnan(row.zero) else share(row.zero),
+        "" if math.isnan(row.varies) else format_share(row.varies),
+        "" if math.isnan(row.zero) else format_share(row.zero),
         _figure(row.gradient),
     )
 
 
 def _figure(value: float) -> str:
-    return "" if math.isnan(value) else factor(value)
+    return "" if math.isnan(value) else format_number(value)
 
 
 def _wrap(text: str) -> str:

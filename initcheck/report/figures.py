@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from initcheck.numbers import power_of_ten
 from initcheck.report import svg, theory_figures
 from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_powers, style_level_axis
 from initcheck.report.document import Key, Panel
 from initcheck.report.levels import Direction, Levels, say_level
-from initcheck.report.numbers import power_of_ten
 from initcheck.report.predicted_levels import PredictedLevels
 
 # The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.

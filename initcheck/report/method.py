@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from initcheck.numbers import count, format_duration, format_number
 from initcheck.record import NotMeasured, Provenance, StudyRecord
 from initcheck.report.document import Block, Cell, CodeBlock, Paragraph, Row, Section, Table, Text, code, prose
-from initcheck.report.numbers import count, format_duration, format_number
 
 
 def write_not_measured(items: Sequence[NotMeasured]) -> Section:

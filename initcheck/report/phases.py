@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from initcheck.numbers import format_number
 from initcheck.report import phase_figures
 from initcheck.report.document import Block, Bullets, Cell, Figure, Paragraph, Row, Section, Table, code, listed, prose
-from initcheck.report.numbers import format_number
 from initcheck.report.pairs import Pair
 from initcheck.report.phase_points import (
     Place,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from initcheck import schema
 from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD
+from initcheck.numbers import count, format_number
 from initcheck.report.document import Cell, Definitions, Details, Paragraph, Row, Section, Table, Text, code, prose
-from initcheck.report.numbers import count, format_number
 
 _MARGIN = f"{100 * PRESERVING_MARGIN:.0f} %"
 _CRITICAL_DEPTH = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"

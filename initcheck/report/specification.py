@@ -19,6 +19,7 @@ from initcheck.claims.records import (
     tell_counts,
 )
 from initcheck.errors import DataError
+from initcheck.numbers import count, format_duration, format_number
 from initcheck.output import publish_files
 from initcheck.report.document import (
     Block,
@@ -35,7 +36,6 @@ from initcheck.report.document import (
     prose,
     strong,
 )
-from initcheck.report.numbers import count, format_duration, format_number
 from initcheck.report.render import render_html, render_markdown
 from initcheck.report.specification_plots import draw_interval
 

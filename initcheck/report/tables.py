@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
+from initcheck.numbers import count, format_estimate, format_number, format_share
 from initcheck.record import NotMeasured
 from initcheck.report import palette
 from initcheck.report.document import Cell, Details, Row, Table, Text, code, prose
 from initcheck.report.levels import DIRECTIONS, Direction, Levels
-from initcheck.report.numbers import count, format_estimate, format_number, format_share
 from initcheck.report.pairs import Flow, Outcome, Pair
 
 # Each outcome as a verb, for one pair and for several.

@@ -48,7 +48,7 @@ def test_a_mismatch_is_told_with_both_fans_and_the_gain():
     assert (finding.code, finding.layer, finding.layers) == ("IC401", "layer/kernel", ("layer/kernel",))
     assert finding.message == (
         "HeNormal counts a fan_in of 288 for the kernel of layer (DepthwiseConv2D), which really has a fan_in of 9: "
-        "its variance is .0312 of what the true fans give"
+        "its variance is 0.0312 of what the true fans give"
     )
     assert finding.measured is not None
     assert finding.measured.value == pytest.approx(1 / 32)

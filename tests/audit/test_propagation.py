@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from initcheck import schema
-from initcheck.audit import summarize_propagation
+from initcheck.audit.propagation import summarize_propagation
 
 SUMMARY_NAMES = [column.name for column in schema.SUMMARY_COLUMNS]
 # What the summary itself fills; theory's columns are put in later.

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from initcheck.audit import summarize_propagation
+from initcheck.audit.propagation import summarize_propagation
 from initcheck.errors import UsageError
 
 MakeTable = Callable[..., pd.DataFrame]

@@ -11,10 +11,11 @@ import pytest
 from examined_model import HOSTILE, make_examination, make_remedy
 from markdown_it import MarkdownIt
 
-from initcheck.audit.examination import Examination, Gap
+from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules import RULES
+from initcheck.probe.coverage import Gap
 from initcheck.report.check_document import build_check_document
 from initcheck.report.check_method import LIMIT_SOURCES
 from initcheck.report.check_text import verdict_line
@@ -131,7 +132,7 @@ def test_the_first_screen_has_the_verdict_the_coverage_and_every_finding_with_it
     assert [row.header for row in table.rows] == ["IC101 vanishing-activations", "IC201 vanishing-gradients"]
     assert [row.link for row in table.rows] == ["finding-1", "finding-2"]
     assert table.rows[0].cells[3].text == "HeNormal in 5 layers"
-    assert table.rows[0].cells[3].notes == (".3 → 1: gone",)
+    assert table.rows[0].cells[3].notes == ("0.300 → 1.00: gone",)
     assert "nothing" in table.rows[1].cells[3].text
     words = _html(examination).text
     assert "8 draws of the model's own initializers (seeds 0 to 7)" in words
@@ -143,9 +144,9 @@ def test_a_finding_has_its_figure_interval_limit_reason_and_the_remedy_before_an
     part = _section(build_check_document(examination), "findings").sections[0]
     page = _Page(render_html(Document("", (), (replace(part, sections=()),))))
     rule = RULES[finding.code]
-    for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds", "limit .01"):
+    for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds", "limit 0.01"):
         assert words in page.text
-    assert ".3 → 1 [.97, 1.03]; the finding is gone" in page.text
+    assert "0.300 → 1.00 [0.970, 1.03]; the finding is gone" in page.text
     assert "kernel_initializer=keras.initializers.HeNormal()" in page.text
     assert part.title == "IC101 vanishing-activations"
 
@@ -298,7 +299,7 @@ def test_markdown_and_html_tell_the_same():
     assert "![Level of the signal" in text and "(figure-check-levels.svg)" in text
     assert list(render_pictures(build_check_document(examination))) == ["figure-check-levels.svg"]
     page = _html(examination)
-    for words in ("vanishing-activations", "HeNormal in 5 layers", ".3 → 1 [.97, 1.03]", "standard normal"):
+    for words in ("vanishing-activations", "HeNormal in 5 layers", "0.300 → 1.00 [0.970, 1.03]", "standard normal"):
         assert words in page.text and words.replace("[", "\\[").replace("]", "\\]") in text
 
 

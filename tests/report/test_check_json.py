@@ -11,8 +11,8 @@ import pytest
 from examined_model import HOSTILE, make_examination, make_remedy
 from json_schema import find_violations
 
-from initcheck.audit.examination import Gap
 from initcheck.audit.findings import Finding, Measured
+from initcheck.probe.coverage import Gap
 from initcheck.report.check_json import SCHEMA_VERSION, read_check_schema, write_check_json
 from initcheck.report.check_layers import layer_rows
 

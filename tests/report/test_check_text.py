@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from examined_model import HOSTILE, make_examination, make_remedy
 
-from initcheck.audit.examination import Gap
 from initcheck.audit.findings import Finding, Measured
+from initcheck.probe.coverage import Gap
 from initcheck.report.check_layers import layer_rows, rows_that_matter
 from initcheck.report.check_text import coverage_line, describe_measured, verdict_line, write_text
 
@@ -20,7 +20,7 @@ from initcheck.report.check_text import coverage_line, describe_measured, verdic
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "healthy: nothing found, nothing left out"),
+        ({}, "healthy: nothing found"),
         ({"forward": 0.2}, "1 finding"),
         ({"forward": 0.2, "backward": 0.2}, "2 findings"),
         ({"forward": 0.3162, "spread": 0.3}, "cannot judge: 1 point not judged"),
@@ -36,7 +36,7 @@ def test_the_verdict_counts_findings_and_what_was_not_judged(changes, told):
 def test_the_coverage_tells_what_is_open_and_what_is_covered():
     gaps = [Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"), Gap("c", "LSTMCell", "loop", "lstm")]
     told = coverage_line(make_examination(gaps=gaps))
-    assert "6 layer calls, 12 weights; 1 not (2 inner calls" in told
+    assert "6 layer calls, 12 weights; 1 not (2 inner parts told through others" in told
     assert "nothing left out" in coverage_line(make_examination())
 
 
@@ -49,7 +49,10 @@ def test_one_draw_says_that_there_are_no_intervals():
 def test_a_finding_is_told_with_its_remedy_before_and_after():
     text = " ".join(write_text(make_examination(forward=0.2, remedy=make_remedy())).split())
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
-    assert "tried: HeNormal in 5 layers: factor a step, in squares .3 -> 1 [.97, 1.03] (the finding is gone)" in text
+    assert (
+        "tried: HeNormal in 5 layers: factor a step, in squares 0.300 -> 1.00 [0.970, 1.03] (the finding is gone)"
+        in text
+    )
 
 
 def test_without_a_route_the_text_says_so():
@@ -77,7 +80,7 @@ def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
 
 def test_a_share_is_told_in_per_cent():
     assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50 % [40 %, 60 %], limit 25 %"
-    assert describe_measured(Measured("gain", 0.5)) == "gain: .5"
+    assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------

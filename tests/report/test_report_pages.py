@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from simulated_study import WrittenReport
 
+from initcheck.numbers import format_estimate
 from initcheck.record import NotMeasured, StudyRecord
 from initcheck.report import write_report
 from initcheck.report.build import build_document
-from initcheck.report.numbers import format_estimate
 from initcheck.report.render import render_html, render_markdown
 
 _EVIL = "<script>alert(`x|y`)</script>"

@@ -14,12 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.audit.course_findings import find_course_findings
-from initcheck.audit.examination import CoverageCount, Examination, Gap
+from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
 from initcheck.audit.limits import Limits
 from initcheck.audit.signal import judge_courses
 from initcheck.audit.site_findings import find_site_findings
 from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.probe.coverage import Coverage, Gap
 from initcheck.schema import MEASUREMENT_COLUMNS
 
 HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
@@ -92,7 +93,7 @@ def make_examination(
         model=model,
         findings=tuple(findings),
         waived=tuple(waived),
-        coverage=CoverageCount(calls=len(nodes) - 1, weights=2 * stack.layers, gaps=tuple(gaps)),
+        coverage=Coverage(calls=len(nodes) - 1, layers=len(nodes) - 1, weights=2 * stack.layers, gaps=tuple(gaps)),
         courses=tuple(courses),
         nodes=tuple(nodes),
         table=table,

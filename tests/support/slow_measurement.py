@@ -55,7 +55,6 @@ class SlowMeasurement:
             of ``initcheck.schema``, ``elements`` is the size of the output.
         weights: one row per weight of the model, by its path: the norms of its values and of its gradient (NaN where
             there is none, or where the weight is an integer), and the largest norm of a gradient in the same layer.
-        inner: the rows, by (layer, call), of operations that a layer of Keras runs inside itself.
     """
 
     def __init__(
@@ -80,7 +79,6 @@ class SlowMeasurement:
         self._sources: list[Any] = []
         self._kernels: dict[str, int] = {}
         self._variables: dict[int, Any] = {}
-        self.inner: set[tuple[str, int]] = set()
         self.table, self.weights = self._measure(model, inputs, forward or SlowMeasurement.walk)
 
     def _measure(self, model: Any, inputs: Any, forward: Forward) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -203,11 +201,10 @@ class SlowMeasurement:
         self._kernels[path] = id(projection.weights[0])
         return self.record(path, self.tf.einsum(equation, signal, kernel) + bias, None, lambda z: z)
 
-    def _pad(self, path: str, layer: Any, signal: Any) -> Any:
+    def _pad(self, layer: Any, signal: Any) -> Any:
         """Pad on the left, as a causal convolution does before anything else."""
         reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
-        self.inner.add((f"{path}/pad", self._calls[f"{path}/pad"]))
-        return self.record(f"{path}/pad", None, self.tf.pad(signal, [[0, 0], [reach, 0], [0, 0]]))
+        return self.tf.pad(signal, [[0, 0], [reach, 0], [0, 0]])
 
     def _draw_mask(self, layer: Any, shape: Any) -> Any:
         """Draw what Dropout multiplies its input with, in float32 whatever the dtype: the draw depends on it."""

@@ -89,10 +89,6 @@ def test_a_training_step_and_a_draw_are_seen_in_the_snapshot():
     assert {"weights", "optimizer", "numpy", "keras"} <= changed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the operation that ZeroPadding pads with is taken for a layer of the model, ZeroPadding for a container",
-)
 def test_a_padding_layer_is_a_site_under_its_own_name():
     keras = import_keras()
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.ZeroPadding2D(1, name="frame")])

@@ -10,27 +10,7 @@ from initcheck.probe import Probe
 
 pytestmark = pytest.mark.zoo
 
-KNOWN_PADDING = pytest.mark.xfail(
-    strict=True,
-    reason="the padding that Keras' layers do by an operation of their own is taken for a layer called untracked/pad, "
-    "and a ZeroPadding layer for a container of it",
-)
-HAVE_ZERO_PADDING = (
-    zoo.build_resnet50v2,
-    zoo.build_mobilenetv3small,
-    zoo.build_efficientnetb0,
-    zoo.build_densenet121,
-)
-HAVE_PADDING = (*HAVE_ZERO_PADDING, zoo.build_wavenet)
-
-
-def every_model(except_for=()):
-    return pytest.mark.parametrize(
-        "examined",
-        [pytest.param(builder, marks=[KNOWN_PADDING] if builder in except_for else []) for builder in zoo.ALL],
-        ids=map(zoo.name_of, zoo.ALL),
-        indirect=True,
-    )
+every_model = pytest.mark.parametrize("examined", zoo.ALL, ids=map(zoo.name_of, zoo.ALL), indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +18,22 @@ def examined(request):
     return checks.examine(request.param)
 
 
-@every_model(except_for=HAVE_ZERO_PADDING)
+@every_model
 def test_every_layer_and_every_weight_is_measured_or_named_with_a_reason(examined):
     assert checks.find_gaps(examined) == []
 
 
-@every_model()
+@every_model
 def test_the_coverage_that_the_probe_states_names_every_layer_and_every_weight(examined):
     assert checks.find_gaps_in_statement(examined) == []
 
 
-@every_model(except_for=HAVE_PADDING)
+@every_model
 def test_every_site_is_a_layer_or_an_operation_of_the_model(examined):
     assert [site.layer for site in examined.probe.sites if site.layer.startswith("untracked")] == []
 
 
-@every_model()
+@every_model
 def test_every_number_is_that_of_the_slow_measurement(examined):
     slow = examined.measure_slowly("float64")
     assert checks.find_discrepancies(examined.table, slow, examined.tolerance) == []
@@ -63,7 +43,7 @@ def test_every_number_is_that_of_the_slow_measurement(examined):
     assert checks.find_weight_discrepancies(examined.weights, slow, examined.tolerance, rounded) == []
 
 
-@every_model()
+@every_model
 def test_a_thousandth_more_in_one_layer_and_in_the_output_is_noticed_both_ways(examined):
     """Negative control: the comparison tells the model from one that is slightly another."""
     sites = [site for site, _ in examined.table.index if not site.startswith(checks.PADDING_OF_KERAS)]
@@ -75,7 +55,7 @@ def test_a_thousandth_more_in_one_layer_and_in_the_output_is_noticed_both_ways(e
     assert checks.find_weight_discrepancies(examined.weights, wrong, examined.tolerance)
 
 
-@every_model()
+@every_model
 def test_the_model_and_the_random_states_are_bit_for_bit_as_they_were(examined):
     assert examined.after == examined.before
 

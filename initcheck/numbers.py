@@ -116,6 +116,14 @@ def format_share(share: float) -> str:
     return f"{percent:.1f} %"
 
 
+def format_change(log_change: float) -> str:
+    """Write a change given in nats, a factor in words: ``12.2-fold`` for growth, ``to 1/3550`` for a fall."""
+    size = abs(log_change)
+    # Beyond e^700 there is no float of it, and no other digit that anybody needs.
+    amount = format_number(math.exp(size)) if size < 700 else power_of_ten(round(size / math.log(10)))
+    return f"to 1/{amount}" if log_change < 0 else f"{amount}-fold"
+
+
 def format_duration(seconds: float) -> str:
     """Write a duration in words: ``8.1 s``, ``1 min 12 s``, ``2 h 5 min``."""
     if seconds < 60.0:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from initcheck.report.numbers import count, format_duration, format_estimate, format_number, format_share
+from initcheck.numbers import count, format_duration, format_estimate, format_number, format_share
 
 NAN, INF = math.nan, math.inf
 
