@@ -98,11 +98,12 @@ def test_json_alone_is_on_standard_output(capsys):
     assert (code, found["schema_version"], found["verdict"], found["findings"]) == (0, 1, "healthy", [])
 
 
-def test_the_files_are_written_and_a_layer_name_is_no_markup(capsys, here):
-    run(capsys, "my models.py:hostile", "--seeds", "3", "--out", "out")
+def test_the_files_are_written_with_the_picture_that_the_markdown_shows(capsys, here):
+    err = run(capsys, "my models.py:plain", "--seeds", "3", "--out", "out")[2]
     names = {path.name for path in (here / "out").iterdir()}
-    assert {"check.html", "check.md", "check.json", "measurements.csv"} <= names
-    assert "<script>alert" not in (here / "out" / "check.html").read_text(encoding="utf-8")
+    assert names == {"check.html", "check.md", "check.json", "measurements.csv", "figure-check-levels.svg"}
+    assert "figure-check-levels.svg" in (here / "out" / "check.md").read_text(encoding="utf-8")
+    assert err.count("wrote ") == 5
 
 
 def test_settings_of_the_project_count(capsys, here):
@@ -129,6 +130,7 @@ def test_a_saved_model_is_checked_and_a_batch_is_taken(capsys, here):
     ("words", "told"),
     [
         (["my models.py:raising"], "no such weights"),
+        (["my models.py:hostile", "--quiet"], "scope name"),  # TensorFlow takes no such name
         (["my models.py:nothing"], "dict"),
         (["my models.py:absent"], "absent"),
         (["nowhere.py:plain"], "nowhere.py"),
