@@ -62,6 +62,12 @@ def import_keras() -> Any:
     return _checked_keras
 
 
+def is_float_dtype(dtype: Any) -> bool:
+    """Tell whether a dtype, of Keras or of its backend, is a floating-point one."""
+    backend = import_keras().backend
+    return bool(backend.is_float_dtype(backend.standardize_dtype(dtype)))
+
+
 def versions() -> dict[str, str]:
     """Tell what the measurements depend on.
 

@@ -132,6 +132,8 @@ def test_an_interrupted_run_exits_130_and_leaves_no_report(tmp_path):
         stdout=subprocess.PIPE,
         stderr=theirs,
         env=environment | {"TERM": "xterm"},
+        # A job in the background of a script ignores interrupts, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     try:

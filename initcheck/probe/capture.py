@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcheck.keras_runtime import import_keras
+from initcheck.keras_runtime import import_keras, is_float_dtype
 from initcheck.probe.gradients import current_graph, in_graph, separate
 from initcheck.probe.paths import PathNamer, own_variables
 
@@ -204,7 +204,7 @@ class Capture:
         keras = import_keras()
         if not keras.ops.is_tensor(tensor) or not hasattr(tensor, "op"):
             return RAGGED_OUTPUT
-        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+        if not is_float_dtype(tensor.dtype):
             return NOT_FLOATING
         return None if in_graph(tensor, self._graph) else INSIDE_LOOP
 

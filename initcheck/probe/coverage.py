@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from initcheck.keras_runtime import import_keras
+from initcheck.keras_runtime import import_keras, is_float_dtype
 from initcheck.probe.capture import NO_OUTPUT, NOT_FLOATING, Unmeasured
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.redraw import UNKNOWN_INITIALIZER, RedrawPlan
@@ -126,7 +126,7 @@ def _explain_layers(members: list[tuple[str, Any]], calls: CapturedCalls, known:
             continue
         kind = type(member).__name__
         if isinstance(member, layers.InputLayer):
-            if not _is_float(member.dtype):
+            if not is_float_dtype(member.dtype):
                 yield Gap(path, kind, NOT_FLOATING, NOTHING_TO_MEASURE)
             continue
         around = path.rpartition("/")[0]
@@ -153,8 +153,3 @@ def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
 
 def _layers_of(layer: Any) -> list[Any]:
     return list(layer._flatten_layers())
-
-
-def _is_float(dtype: Any) -> bool:
-    keras = import_keras()
-    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initcheck.errors import ModelError
 from initcheck.initializers import in_one_line
-from initcheck.keras_runtime import import_keras
+from initcheck.keras_runtime import import_keras, is_float_dtype
 from initcheck.probe.activations import find_bounds
 from initcheck.probe.capture import Capture, Unmeasured
 from initcheck.probe.connections import Connections, connect_sites
@@ -241,9 +241,9 @@ class Probe:
         # A kept weight comes as the variable itself, which is no tensor of the graph.
         weights = [separate(weight) for weight in weights]
         index = {id(weight): position for position, weight in enumerate(self.model.weights)}
-        floating = [weight for weight in weights if keras.backend.is_float_dtype(weight.dtype.name)]
+        floating = [weight for weight in weights if is_float_dtype(weight.dtype)]
         capture = Capture(self._namer)
-        tape = Backpropagation([*floating, *(x for x in keras.tree.flatten(self._inputs) if _is_floating(x))])
+        tape = Backpropagation([*floating, *(x for x in keras.tree.flatten(self._inputs) if is_float_dtype(x.dtype))])
         with tape.record():
             inputs = self._watch_inputs(capture)
             state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
@@ -267,7 +267,7 @@ class Probe:
         reached: tuple[bool, ...] = ()
         if every_weight:
             reached = find_differentiable(loss, weights)
-            used = [place for place, weight in enumerate(weights) if _is_floating(weight)]
+            used = [place for place, weight in enumerate(weights) if is_float_dtype(weight.dtype)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
         by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
         parts = [
@@ -322,7 +322,7 @@ class Probe:
         flat = keras.tree.flatten(self._inputs)
         names = ["input" if len(flat) == 1 else f"input_{position}" for position in range(len(flat))]
         watched = [
-            capture.add_input(name, tensor) if _is_floating(tensor) else separate(tensor)
+            capture.add_input(name, tensor) if is_float_dtype(tensor.dtype) else separate(tensor)
             for name, tensor in zip(names, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
@@ -362,7 +362,7 @@ def random_functional(outputs: Any) -> Any:
     keras = import_keras()
     ops = keras.ops
     total = ops.zeros((), "float32")
-    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if _is_floating(tensor)):
+    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
         dtype = "float64" if output.dtype.name == "float64" else "float32"
         direction = draw_functional(ops.shape(output), dtype, number)
         total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
@@ -383,8 +383,3 @@ def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
     keras = import_keras()
     direction = keras.random.normal(shape, dtype=dtype, seed=FUNCTIONAL_SEED + number)
     return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))
-
-
-def _is_floating(tensor: Any) -> bool:
-    keras = import_keras()
-    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras
+from initcheck.keras_runtime import import_keras, is_float_dtype
 from initcheck.probe.fans import einsum_axes
 from initcheck.probe.gradients import compile_over_replicates, outside_trace
 from initcheck.probe.paths import PathNamer, own_variables
@@ -164,7 +164,7 @@ class RedrawPlan:
         ]
 
     def _plan(self, path: str, variable: Any, initializer: Any) -> PlannedVariable:
-        if not import_keras().backend.is_float_dtype(variable.dtype):
+        if not is_float_dtype(variable.dtype):
             return PlannedVariable(path, variable, None, NOT_FLOATING)
         if initializer is None:
             return PlannedVariable(path, variable, None, UNKNOWN_INITIALIZER)

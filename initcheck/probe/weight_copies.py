@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras
+from initcheck.keras_runtime import import_keras, is_float_dtype
 from initcheck.probe.gradients import Backpropagation
 from initcheck.probe.measure import Loss, random_functional
 from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
@@ -135,7 +135,7 @@ def weight_gradients(
     with preserved_random_state():
         held = [each.value for each in model.weights] if values is None else values
         tensors = [keras.ops.convert_to_tensor(each) for each in held]
-        floating = [place for place in wanted if _is_floating(tensors[place])]
+        floating = [place for place in wanted if is_float_dtype(tensors[place].dtype)]
         sources = [tensors[place] for place in floating]
         tape = Backpropagation(sources)
         state = list(zip(model.weights, tensors, strict=True))
@@ -395,8 +395,3 @@ def _name_with_seed(weight: WeightFacts) -> str:
 
 def _to_numpy(values: Any) -> Array:
     return np.asarray(import_keras().ops.convert_to_numpy(values))
-
-
-def _is_floating(tensor: Any) -> bool:
-    backend = import_keras().backend
-    return bool(backend.is_float_dtype(backend.standardize_dtype(tensor.dtype)))

@@ -155,7 +155,7 @@ class SlowMeasurement:
             return self.record(path, None, args[0] * self._draw_mask(operation, args[0].shape))
         twin = self._twin_of(operation)
         if getattr(operation, "padding", None) == "causal":
-            args = (self._pad(path, operation, args[0]),)
+            args = (self._pad(operation, args[0]),)
         if "training" in inspect.signature(operation.call).parameters:
             kwargs["training"] = True
         result = twin(*args, **kwargs)
