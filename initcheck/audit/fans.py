@@ -56,7 +56,7 @@ def _report(members: list[WeightFacts], limit: float) -> Finding:
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
     last = format_number(_gain(members[-1]))
-    others = f"; in {len(members) - 1} more weights {last} or further from 1" if len(members) > 1 else ""
+    others = f", and so in {len(members) - 1} more, in the mildest {last}" if len(members) > 1 else ""
     return Finding(
         code="IC401",
         layer=first.path,

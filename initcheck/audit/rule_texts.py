@@ -24,10 +24,12 @@ def _stack(depth: int, activation: str, initializer: str) -> str:
 
 TEXTS: Final = {
     "IC101": _text(
-        "Along the longest chain of layers with weights, the second moment of the pre-activations falls from the first "
+        "Along the trunk of the model, the layers that every path from its input to its outputs passes (and along each "
+        "branch of four or more layers with weights), the second moment of the pre-activations falls from the first "
         "to the last layer by more than the limit: a factor of 100 in all (10 in standard deviations), or 5 % a layer "
-        "where that is more. The 95 % interval over seeds lies wholly beyond the limit. A single step that loses more "
-        "than the factor is reported too.",
+        "where that is more. Where a layer's output goes into a normalization and nowhere else, what comes out of that "
+        "is followed. The 95 % interval over seeds lies wholly beyond the limit. A single step that loses more than "
+        "the factor for good is reported too.",
         "The output hardly depends on the input, gradients of the last layers are small with it, and in float16 the "
         "signal is lost. Training then begins with a long plateau, or never begins.",
         _stack(12, "relu", '"glorot_uniform"'),
@@ -56,9 +58,8 @@ TEXTS: Final = {
         "Schoenholz et al. 2017, section 3 (the correlation's fixed point)",
     ),
     "IC201": _text(
-        "Along the same chain, from the outputs back to the inputs, the squared norm of one sample's dL/dz "
-        "falls by more "
-        "than the limit of IC101.",
+        "Along the same layers, from the outputs back to the inputs, the squared norm of one sample's dL/dz falls by "
+        "more than the limit of IC101.",
         "The first layers learn more slowly than the last ones by that factor, or not at all.",
         _stack(8, "sigmoid", '"glorot_uniform"'),
         "Choose an initializer that fits the activation function; replace saturating activation functions; add skip "
@@ -66,7 +67,9 @@ TEXTS: Final = {
         "Glorot and Bengio 2010, section 4.2; Schoenholz et al. 2017, section 4",
     ),
     "IC202": _text(
-        "As IC201, in the other direction: gradients grow on their way to the inputs by more than the limit.",
+        "As IC201, in the other direction: gradients grow on their way to the inputs by more than the limit. Each "
+        "normalization layer that takes the mean away may let them grow by a factor of pi / (pi - 1) of its own; up to "
+        "50 of them count where no skip connection leads around.",
         "The first layers are thrown about by the first steps, while the last ones hardly move; training needs a tiny "
         "learning rate or gradient clipping.",
         _stack(8, "tanh", "keras.initializers.RandomNormal(stddev=0.5)"),

@@ -83,4 +83,4 @@ def _write_line(rule: Rule) -> str:
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(text, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return textwrap.fill(text, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)

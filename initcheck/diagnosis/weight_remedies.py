@@ -37,7 +37,7 @@ def try_weight_remedy(bench: Bench, finding: Finding, facts: Sequence[WeightFact
         return None
     if finding.code == "IC301":
         return _separate_seeds(bench, some)
-    return _draw_at_random(bench, some) if finding.code == "IC302" else _correct_fan(bench, some)
+    return _draw_at_random(bench, some) if finding.code == "IC302" else _correct_fan(bench, finding, some)
 
 
 def _separate_seeds(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None:
@@ -84,26 +84,44 @@ def _draw_at_random(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None
     )
 
 
-def _correct_fan(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None:
-    """Scale the initializer so that its variance is the one that the true fan asks for, and measure that variance."""
-    facts = [each for each in facts if each.ideal_variance > 0 and each.variance > 0 and each.kept is None]
+def _correct_fan(bench: Bench, finding: Finding, facts: Sequence[WeightFacts]) -> Remedy | None:
+    """Scale each initializer so that its variance is the one that the true fan asks for, and measure the variances.
+
+    The figures told are those of the first weight of the finding, the worst; it counts as solved if all are.
+    """
     planned = {each.path: each.initializer for each in bench.plan.variables}
-    first = facts[0] if facts else None
-    old: Any = planned.get(first.path) if first is not None else None
-    if first is None or not all(hasattr(old, name) for name in ("scale", "mode", "distribution")):
+    by_path = {each.path: each for each in facts if each.ideal_variance > 0 and each.variance > 0 and not each.kept}
+    weights = [by_path[path] for path in finding.layers if path in by_path]
+    changes: dict[str, tuple[Any, str]] = {}
+    for each in weights:
+        old: Any = planned[each.path]
+        if all(hasattr(old, name) for name in ("scale", "mode", "distribution")):
+            changes[each.path] = _scaled(old, each.ideal_variance / each.variance)
+    if not weights or len(changes) < len(weights):
         return None
-    ratio = first.ideal_variance / first.variance
+    plan = RedrawPlan(bench.model, {**bench.initializers, **{path: made for path, (made, _) in changes.items()}})
+    before = [_variance_ratio(bench.plan, bench, each) for each in weights]
+    after = [_variance_ratio(plan, bench, each) for each in weights]
+    if not all(_off(new) < _off(old) for new, old in zip(after, before, strict=True)):
+        return None
+    first = weights[0].path
+    code = "\n".join(f"keras.initializers.{written}  # for {path}" for path, (_, written) in changes.items())
+    whom = first if len(weights) == 1 else f"{first}, and likewise {len(weights) - 1} more"
+    solved = all(_off(each) < math.log(_limit_of(finding)) for each in after)
+    return Remedy(f"{changes[first][1]} for {whom}", code, before[0], after[0], solved)
+
+
+def _limit_of(finding: Finding) -> float:
+    """Return the factor from which on the finding is one."""
+    assert finding.measured is not None
+    return max(finding.measured.limit, 1.0 / finding.measured.limit)
+
+
+def _scaled(old: Any, ratio: float) -> tuple[Any, str]:
+    """Make the initializer with another scale; as an object, and as code."""
     settings = {"scale": float(f"{old.scale * ratio:.4g}"), "mode": old.mode, "distribution": old.distribution}
-    made = import_keras().initializers.VarianceScaling(**settings)
-    plan = RedrawPlan(bench.model, {**bench.initializers, first.path: made})
-    before = _variance_ratio(bench.plan, bench, first)
-    after = _variance_ratio(plan, bench, first)
-    if not (_off(after) < _off(before)):
-        return None
     written = f"VarianceScaling({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
-    names = "\n".join(f"#   {each.path}" for each in facts)
-    code = f"# for these weights:\n{names}\nkeras.initializers.{written}"
-    return Remedy(f"{written} for {first.path}", code, before, after, solved=_off(after) < math.log(1.1))
+    return import_keras().initializers.VarianceScaling(**settings), written
 
 
 def _variance_ratio(plan: RedrawPlan, bench: Bench, facts: WeightFacts) -> Measured:

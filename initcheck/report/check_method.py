@@ -53,16 +53,16 @@ LIMIT_SOURCES: Final = {
 def write_coverage(coverage: Coverage) -> Section:
     """Write what was measured, and what was not, with the reasons."""
     covered = [gap for gap in coverage.gaps if gap.covered_by]
-    told = f"Measured: {count(coverage.calls, 'layer call')}, and the gradients of {count(coverage.weights, 'weight')}."
+    told = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
     blocks: list[Block] = [Paragraph(prose(told))]
     if coverage.open_gaps:
         blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
     else:
         blocks.append(Paragraph(prose("Nothing was left out.")))
     if covered:
-        caption = "Inner calls that are measured through the layer around them."
+        caption = "Parts without numbers of their own, and what stands for them."
         table = _gap_table(caption, covered)
-        summary = prose(f"{count(len(covered), 'inner call')} measured through the layer around them")
+        summary = prose(f"{count(len(covered), 'part')} without numbers of their own")
         blocks.append(Details(summary, (table,), unfolded=len(covered) <= _FOLDED_GAPS))
     return Section("coverage", "Coverage", tuple(blocks))
 

@@ -76,7 +76,7 @@ def test_one_finding_stands_for_all_layers_of_a_kind_and_names_the_worst_first()
         ("wider/kernel", "first/kernel", "second/kernel"),
         ("other/kernel",),
     ]
-    assert "in 2 more weights" in found[0].message
+    assert "and so in 2 more, in the mildest 0.0312" in found[0].message
 
 
 def test_gains_above_and_below_one_are_not_lumped_together():

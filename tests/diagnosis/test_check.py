@@ -257,3 +257,19 @@ def test_the_page_the_markdown_and_the_json_hold_the_finding(vanishing):
         assert "IC101" in text
     assert vanishing._repr_html_().startswith("<iframe srcdoc=")
     assert "findings" in repr(vanishing)
+
+
+def test_weights_of_different_fans_get_a_scale_each():
+    keras = import_keras()
+    layers = [
+        keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name=f"depthwise_{n}") for n in (16, 64)
+    ]
+    model = keras.Sequential([keras.Input((12, 12, 16)), layers[0], keras.layers.Conv2D(64, 1), layers[1]])
+    report = check(model, seeds=4)
+    finding = next(finding for finding in report.findings if finding.code == "IC401")
+    assert finding.layers == ("depthwise_64/kernel", "depthwise_16/kernel")
+    lines = finding.remedy.code.splitlines()
+    assert "scale=128.0" in lines[0] and lines[0].endswith("# for depthwise_64/kernel")
+    assert "scale=32.0" in lines[1] and lines[1].endswith("# for depthwise_16/kernel")
+    assert finding.remedy.before.value == pytest.approx(1 / 64, rel=0.3)
+    assert finding.remedy.after.value == pytest.approx(1.0, rel=0.3)
