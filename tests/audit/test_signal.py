@@ -170,3 +170,10 @@ def test_an_unchanged_signal_is_rarely_called_wrong():
 
 def test_a_model_whose_outputs_no_layer_reaches_is_undecided_and_never_healthy():
     assert codes(find_course_findings([], Limits())) == ["IC603"]
+
+
+def test_a_mean_beyond_the_limit_with_an_interval_that_reaches_back_is_not_called_a_fall():
+    """Ten steps to e^-5.5; the interval of four noisy seeds is wider than the nat that lies beyond the limit."""
+    courses, findings = judge(np.exp(-np.linspace(0, 6.05, 12)), noise=0.8, seeds=4)
+    assert courses[0].total.value < -courses[0].limit < courses[0].total.high
+    assert codes(findings)[0] == "IC603"

@@ -92,3 +92,24 @@ def test_the_number_of_paths_may_exceed_every_machine_integer():
         rows.append((f"add {number}", False, [before, f"branch {number}"]))
     names = trunk_names(make_nodes(*rows, ("head", True, ["add 199"])))
     assert names == ["stem", *[f"add {number}" for number in range(200)], "head"]
+
+
+def test_what_comes_out_of_a_normalization_is_followed_where_all_of_it_goes_there():
+    nodes = make_nodes(
+        ("a", "Dense", True, []),
+        ("normalized", "BatchNormalization", False, ["a"]),
+        ("b", "Dense", True, ["normalized"]),
+        ("head", "Dense", True, ["b"]),
+    )
+    assert trunk_names(nodes) == ["normalized", "b", "head"]
+
+
+def test_a_sum_that_goes_past_its_normalization_too_is_followed_itself():
+    nodes = make_nodes(
+        ("stem", "Dense", True, []),
+        ("normalized", "LayerNormalization", False, ["stem"]),
+        ("branch", "Dense", True, ["normalized"]),
+        ("add", "Add", False, ["stem", "branch"]),
+        ("head", "Dense", True, ["add"]),
+    )
+    assert trunk_names(nodes) == ["stem", "add", "head"]
