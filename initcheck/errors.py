@@ -44,6 +44,10 @@ class InitializerError(InitcheckError, ValueError):
     """An initializer that cannot make the weights it is asked for."""
 
 
+class BaselineError(InitcheckError, ValueError):
+    """A baseline that is missing, damaged, foreign, or of a version that is not known."""
+
+
 class TheoryError(InitcheckError, ValueError):
     """A prediction that the theory cannot make: the message says why."""
 

@@ -155,6 +155,74 @@ def test_equivalence(values: ArrayLike, low: float, high: float, alpha: float = 
     return Equivalence(p_value, verdict, estimate, (low, high), reason)
 
 
+@dataclass(frozen=True)
+class Shift:
+    """A difference of two means over seeds, held against a margin.
+
+    Attributes:
+        value: the later mean minus the earlier one.
+        low: lower end of the 95 % interval; NaN where the difference has no standard error.
+        high: upper end.
+        standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
+        degrees: degrees of freedom of the t distribution; NaN without a standard error above 0.
+        p_within: p-value against the hypothesis that the difference is at least the margin in size (two one-sided
+            tests): small where the two are shown to be the same.
+        p_beyond: p-value against the hypothesis that it is at most the margin: small where a change is shown.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    degrees: float
+    p_within: float
+    p_beyond: float
+
+
+def test_shift(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bool) -> Shift:
+    """Test whether a mean over seeds has moved by less, or by more, than a margin.
+
+    Paired, the differences of the same seeds are tested by a t test with n - 1 degrees of freedom; else Welch's test is
+    made. The p-value beyond the margin is the largest under the hypothesis, which lies at its ends:
+    P(T > (|d| - m) / s) + P(T < -(|d| + m) / s).
+
+    The degenerate cases: without spread the difference is known, and both p-values are 0 or 1. One seed on either side
+    has no spread to judge by: the standard error and both p-values are NaN, unless the seeds are paired and equal to
+    the last digit.
+
+    Args:
+        before: one finite number per seed.
+        after: likewise; as many, where they are paired.
+        margin: above 0.
+        paired: whether the same seeds stand in the same places.
+
+    Returns:
+        The difference, its interval and both p-values.
+
+    Raises:
+        UsageError: the margin is not above 0, or paired samples differ in size.
+
+    References:
+        Welch, "The generalization of Student's problem when several different population variances are involved",
+        Biometrika 34 (1947).
+    """
+    if not (0.0 < margin < math.inf):
+        raise UsageError(f"margin must be finite and above 0. Received: margin={margin!r}")
+    first, second = _as_sample(before), _as_sample(after)
+    if paired and first.size != second.size:
+        raise UsageError(f"paired samples must be of one size. Received: {first.size} and {second.size}")
+    value, error, degrees = _paired(second - first) if paired else _welch(first, second)
+    if math.isnan(error):
+        return Shift(value, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
+    size = abs(value)
+    if error == 0.0:
+        return Shift(value, value, value, 0.0, math.nan, float(size >= margin), float(size <= margin))
+    half_width = float(stats.t.ppf(0.975, degrees)) * error
+    within = float(stats.t.sf((margin - size) / error, degrees))
+    beyond = float(stats.t.sf((size - margin) / error, degrees) + stats.t.sf((size + margin) / error, degrees))
+    return Shift(value, value - half_width, value + half_width, error, degrees, within, min(beyond, 1.0))
+
+
 def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float64]:
     """Adjust p-values for their number, so that each can be compared with the level of the whole family.
 
@@ -237,6 +305,26 @@ def _as_sample(values: ArrayLike) -> NDArray[np.float64]:
     if sample.ndim != 1:
         raise UsageError(f"one number per seed is needed. Received: an array of shape {sample.shape}")
     return sample
+
+
+def _paired(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    estimate = estimate_mean(differences)
+    if not differences.any():
+        return 0.0, 0.0, math.nan
+    return estimate.value, estimate.standard_error, estimate.count - 1.0
+
+
+def _welch(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float, float]:
+    first, second = estimate_mean(before), estimate_mean(after)
+    value = second.value - first.value
+    parts = (first.standard_error**2, second.standard_error**2)
+    total = sum(parts)
+    if math.isnan(total) or total == 0.0:
+        return value, math.sqrt(total), math.nan
+    shares = sum(
+        (part / total) ** 2 / (size - 1) for part, size in zip(parts, (first.count, second.count), strict=True)
+    )
+    return value, math.sqrt(total), 1.0 / shares
 
 
 def _tost_p_value(sample: NDArray[np.float64], estimate: Estimate, low: float, high: float) -> float:

@@ -8,11 +8,13 @@ from typing import Final, Literal
 
 import pandas as pd
 
+from initcheck.audit.conditions import Conditions
 from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
 from initcheck.audit.signal import Course
 from initcheck.audit.site_graph import SiteNode
 from initcheck.probe.coverage import Coverage
+from initcheck.probe.weight_facts import WeightFacts
 
 Verdict = Literal["healthy", "findings", "cannot judge"]
 
@@ -32,10 +34,10 @@ class Examination:
         nodes: the measured sites by position.
         table: the measurement table.
         weights: gradients of all weights: one row per seed and weight.
+        facts: what is known of each weight without running the model.
         seeds: the seeds, one for each draw; a single one where the weights were kept.
         redrawn: whether weights were drawn anew; else they were measured as they are.
-        data: the batch, in words.
-        loss: the loss, in words.
+        conditions: the batch, the loss and the precision.
         limits: the limits.
         allow_inconclusive: whether what could not be decided counts as no obstacle.
         versions: of initcheck and what it measures with.
@@ -50,10 +52,10 @@ class Examination:
     nodes: tuple[SiteNode, ...]
     table: pd.DataFrame = field(repr=False)
     weights: pd.DataFrame = field(repr=False)
+    facts: tuple[WeightFacts, ...] = field(repr=False)
     seeds: tuple[int, ...]
     redrawn: bool
-    data: str
-    loss: str
+    conditions: Conditions
     limits: Limits
     allow_inconclusive: bool
     versions: Mapping[str, str]

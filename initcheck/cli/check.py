@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from initcheck.cli.arguments import read_arguments
+from initcheck.cli.measuring import Measuring, measuring_options
 from initcheck.cli.progress import show_progress
-from initcheck.errors import DataError
+from initcheck.errors import UsageError
 from initcheck.output import check_writable, publish_files
 
 if TYPE_CHECKING:
     from initcheck.diagnosis.report import Report
+    from initcheck.diagnosis.settings import CheckSettings
+
+_OF_THE_BASELINE: Final = ("seeds", "batch_size")
+"""Settings of the project that give way to the baseline's: it is compared draw by draw."""
 
 
 @click.command()
 @click.argument("model")
-@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the factory; repeatable.")
-@click.option(
-    "--weights",
-    type=click.Choice(["redraw", "keep"]),
-    default="redraw",
-    show_default=True,
-    help="Draw from the model's own initializers for each seed, or measure the weights as they are.",
-)
-@click.option("--seeds", type=int, help="Draws.  [default: 16; 8 or 5 for large models]")
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The first of their seeds.")
-@click.option("--batch-size", type=int, help="Samples of the batch that is made.  [default: 32; 8 for large samples]")
-@click.option(
-    "--input-shape",
-    "input_shapes",
-    multiple=True,
-    metavar="[NAME=]N,N...",
-    help="Shape of one sample, where the model leaves it open; repeatable.",
-)
-@click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Batch: arrays x (or by input) and y."
-)
+@measuring_options
 @click.option("--select", multiple=True, metavar="CODES", help="Only these findings: IC1, vanishing-gradients...")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @click.option("--waive", multiple=True, metavar="LAYER", help="Accept findings of a layer or weight; * and ? work.")
 @click.option("--allow-inconclusive", is_flag=True, help="Let pass what the seeds do not suffice to decide.")
 @click.option("--no-remedies", is_flag=True, help="Do not try what would mend the findings.")
 @click.option("--emit-patch", is_flag=True, help="Print the code of the remedies that helped, and nothing else.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Compare with this baseline; its findings are known, and no remedies are tried.",
+)
+@click.option("--margin", type=float, help="Share by which an amplitude may differ from the baseline.  [default: 0.05]")
+@click.option("--auto-seeds", type=int, metavar="MAX", help="Draw up to MAX seeds where the first do not decide.")
 @click.option("--full", is_flag=True, help="All layers in the table, not only those that matter.")
 @click.option(
     "--out",
@@ -52,25 +44,31 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder for check.html, check.md, check.json and measurements.csv.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "github"]),
+    default="text",
+    show_default=True,
+    help="What is printed; github: annotations for a pull request.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the same as --format json.")
 @click.option("--quiet", is_flag=True, help="Show no progress, and no text; the exit code tells.")
 def check(
     model: str,
-    arguments: tuple[str, ...],
-    weights: str,
-    seeds: int | None,
-    first_seed: int,
-    batch_size: int | None,
-    input_shapes: tuple[str, ...],
-    data: Path | None,
+    measuring: Measuring,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     waive: tuple[str, ...],
     allow_inconclusive: bool,
     no_remedies: bool,
     emit_patch: bool,
+    baseline: Path | None,
+    margin: float | None,
+    auto_seeds: int | None,
     full: bool,
     out: Path | None,
+    form: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -84,71 +82,89 @@ def check(
     wrong is told with the layer where it begins, the figure with its interval, and a change that was tried and helped.
     The model itself is left as it was.
 
+    With --baseline the same is compared with what 'initcheck baseline' recorded: what has changed, and whether the
+    library or the model did it.
+
     Settings are also read from [tool.initcheck] in pyproject.toml: seeds, batch-size, select, ignore, waive,
     allow-inconclusive, and the table limits.
 
-    Exit codes: 0 healthy; 1 a finding; 2 cannot judge (bad input, something unmeasured, or undecided).
+    Exit codes: 0 healthy, and the same as the baseline; 1 a finding, or a change; 2 cannot judge (bad input, something
+    unmeasured, or undecided).
     """
-    settings_given = read_arguments(arguments, "--arg")
+    if baseline is None and (margin is not None or auto_seeds is not None):
+        raise UsageError("--margin and --auto-seeds are for the comparison with a baseline. Give --baseline FILE too.")
+    if baseline is not None and emit_patch:
+        raise UsageError("With --baseline no remedies are tried, so there is no patch. Leave --baseline out.")
     if out is not None:
         check_writable(out)
 
     # Imported only now: these bring SciPy, pandas and Keras along.
-    from initcheck.diagnosis.check import check as check_model
-    from initcheck.diagnosis.model_reference import load_model
     from initcheck.diagnosis.settings import override, read_project_settings, split_words
 
+    project = read_project_settings(Path.cwd())
+    if baseline is not None:
+        project = {name: value for name, value in project.items() if name not in _OF_THE_BASELINE}
     settings = override(
-        read_project_settings(Path.cwd()),
-        seeds=seeds,
-        first_seed=first_seed,
-        weights=weights,
-        batch_size=batch_size,
-        input_shapes=input_shapes,
+        project,
+        **measuring.settings,
         select=split_words(select),
         ignore=split_words(ignore),
         waive=waive,
         allow_inconclusive=allow_inconclusive or None,
         remedies=not no_remedies,
     )
-    x, y = (None, None) if data is None else _read_batch(data)
-    loaded = load_model(model, settings_given)
-    with show_progress(quiet=quiet) as progress:
-        report = check_model(loaded, x, y, settings=settings, progress=progress)
+    report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
     if out is not None:
         for path in _publish(report, out):
             if not quiet:
                 click.echo(f"wrote {path}", err=True)
     if emit_patch:
         click.echo(_patch(report))
-    elif as_json:
+    elif as_json or form == "json":
         click.echo(report.to_json())
+    elif form == "github":
+        click.echo(report.to_annotations())
+    elif form == "markdown":
+        click.echo(report.to_summary())
     elif not quiet:
         click.echo(report.to_text(full=full))
     if report.exit_code:
         raise click.exceptions.Exit(report.exit_code)
 
 
-def _read_batch(path: Path) -> tuple[Any, Any]:
-    """Read ``x`` (or arrays by the names of the inputs) and ``y`` of an .npz file; nothing in it is executed."""
-    import zipfile
+def _measure(
+    model: str,
+    measuring: Measuring,
+    settings: CheckSettings,
+    baseline: Path | None,
+    margin: float | None,
+    auto_seeds: int | None,
+    *,
+    quiet: bool,
+) -> Report:
+    from initcheck.diagnosis.check import check as check_model
+    from initcheck.diagnosis.model_reference import load_model
 
-    import numpy as np
+    if baseline is None:
+        x, y = measuring.read_batch()
+        loaded = load_model(model, measuring.arguments)
+        with show_progress(quiet=quiet) as progress:
+            return check_model(loaded, x, y, settings=settings, progress=progress)
 
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {str(path)!r}. Give an .npz file with the arrays x and y.") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{str(path)!r} is no .npz file of plain arrays: {reason}. Write it with numpy.savez."
-        ) from error
-    y = arrays.pop("y", None)
-    if not arrays:
-        raise DataError(f"{str(path)!r} holds no inputs. Received: {'y alone' if y is not None else 'nothing'}.")
-    return (arrays["x"] if set(arrays) == {"x"} else arrays), y
+    from initcheck.diagnosis.gate import check_margin, gate
+    from initcheck.gate.baseline_file import read_baseline
+    from initcheck.gate.comparison import DEFAULT_MARGIN
+
+    margin = DEFAULT_MARGIN if margin is None else margin
+    check_margin(margin)
+    known = read_baseline(baseline)
+    measuring = measuring.completed(known.recipe, baseline, model)
+    x, y = measuring.read_batch()
+    loaded = load_model(model, measuring.arguments)
+    with show_progress(quiet=quiet) as progress:
+        return gate(
+            loaded, known, x, y, margin=margin, auto_seeds=auto_seeds, settings=settings, progress=progress
+        ).named(str(baseline))
 
 
 def _publish(report: Report, folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
 _MODULE_OF_COMMAND: Final = {
+    "baseline": "initcheck.cli.baseline",
     "check": "initcheck.cli.check",
     "explain": "initcheck.cli.explain",
     "predict": "initcheck.cli.predict",

@@ -10,7 +10,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from initcheck.audit.conditions import Conditions
 from initcheck.audit.site_graph import SiteNode
+from initcheck.diagnosis.arrays import digest_arrays
 from initcheck.diagnosis.inputs import make_batch
 from initcheck.diagnosis.losses import compiled_loss
 from initcheck.diagnosis.model_reference import LoadedModel, adopt_model, load_model
@@ -22,6 +24,9 @@ from initcheck.probe.redraw import find_initializers
 
 MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
+
+BATCH_SEED: Final = 0
+"""Seed of a batch that is made, whatever the seeds of the weights: a baseline is compared on the same batch."""
 
 LARGE_BATCH: Final = 32
 SMALL_BATCH: Final = 8
@@ -43,8 +48,7 @@ class Bench:
         model: the built model.
         label: what the user called it.
         inputs: the batch.
-        data: the batch in words.
-        loss: the loss in words.
+        conditions: the batch, the loss and the precision.
         loss_function: from outputs to a scalar; None for the default functional.
         initializers: by path of the weight, as far as known.
         plan: how the weights are drawn.
@@ -56,8 +60,7 @@ class Bench:
     model: Any
     label: str
     inputs: Any
-    data: str
-    loss: str
+    conditions: Conditions
     loss_function: Callable[[Any], Any] | None
     initializers: Mapping[str, Any]
     plan: RedrawPlan
@@ -144,7 +147,7 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         y,
         batch_size=settings.batch_size or default_batch_size(loaded.model),
         input_shapes=settings.input_shapes,
-        seed=settings.first_seed,
+        seed=BATCH_SEED,
     )
     built = loaded.model
     if not built.trainable_weights:
@@ -162,8 +165,12 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         model=built,
         label=loaded.label,
         inputs=batch.inputs,
-        data=batch.description,
-        loss=_FUNCTIONAL if loss is None else _COMPILED,
+        conditions=Conditions(
+            batch=batch.description,
+            batch_digest=digest_arrays(batch.inputs, batch.labels),
+            loss=_FUNCTIONAL if loss is None else _COMPILED,
+            dtype_policy=str(built.dtype_policy.name),
+        ),
         loss_function=loss,
         initializers=initializers,
         plan=RedrawPlan(built, initializers),

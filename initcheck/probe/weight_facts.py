@@ -42,6 +42,8 @@ class WeightFacts:
         trainable: whether training changes it.
         initializer: its initializer in words, without the seed, for example ``RandomNormal(stddev=0.02)``; empty
             where it is not known.
+        default_initializer: what the class of the layer takes by itself on the installed Keras, in the same words;
+            empty where it is not known.
         seed: the integer that decides what the initializer draws: two that hold the same one draw the same numbers.
             None where the initializer holds none, or it is not known.
         seed_given: how the seed was given: "integer", "generator" (a SeedGenerator), or empty where Keras made it,
@@ -68,6 +70,7 @@ class WeightFacts:
     dtype: str
     trainable: bool
     initializer: str
+    default_initializer: str
     seed: int | None
     seed_given: str
     constant: bool
@@ -131,6 +134,7 @@ def _describe(
         dtype=str(variable.dtype),
         trainable=bool(variable.trainable),
         initializer=name_initializer(planned),
+        default_initializer=_name_default(layer, str(variable.name)),
         seed=seed,
         seed_given=seed_given,
         constant=_is_keras_own(planned) and type(planned).__name__ in _DETERMINED,
@@ -177,10 +181,23 @@ def _is_default(value: Any, default: Any) -> bool:
     return value is default or (isinstance(value, int | float | str) and value == default)
 
 
+def _name_default(layer: Any, name: str) -> str:
+    parameters = inspect.signature(type(layer).__init__).parameters
+    for argument in _initializer_arguments(name):
+        default = parameters[argument].default if argument in parameters else None
+        if isinstance(default, str):
+            return name_initializer(import_keras().initializers.get(default))
+    return ""
+
+
+def _initializer_arguments(name: str) -> tuple[str, ...]:
+    """List the arguments of layers, and their attributes, that may hold the initializer of a variable of this name."""
+    return f"{name}_initializer", f"{name.removesuffix('_kernel')}_initializer", "depthwise_initializer"
+
+
 def _find_own_initializer(layer: Any, name: str, planned: Any) -> Any:
     """Find the instance that the layer itself holds: the plan's is a copy with another seed."""
-    stem = name.removesuffix("_kernel")
-    for attribute in (f"{name}_initializer", f"{stem}_initializer", "depthwise_initializer"):
+    for attribute in _initializer_arguments(name):
         found = getattr(layer, attribute, None)
         if found is not None and type(found) is type(planned):
             return found

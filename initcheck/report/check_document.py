@@ -13,6 +13,7 @@ from initcheck.audit.examination import Examination, Verdict
 from initcheck.audit.findings import Finding, Measured, Remedy
 from initcheck.audit.rules import RULES
 from initcheck.audit.signal import Course
+from initcheck.gate.comparison import Comparison
 from initcheck.numbers import count, format_change, format_number, format_share
 from initcheck.report.check_figures import draw_check_figure
 from initcheck.report.check_layers import LayerRow, layer_rows
@@ -41,6 +42,7 @@ from initcheck.report.document import (
     prose,
     strong,
 )
+from initcheck.report.gate_document import write_gate
 
 _UNFOLDED_LAYERS: Final = 30
 _NAMED: Final = 1  # layers that need no list of their own
@@ -71,17 +73,19 @@ _LAYER_COLUMNS: Final = (
 )
 
 
-def build_check_document(examination: Examination) -> Document:
+def build_check_document(examination: Examination, comparison: Comparison | None = None) -> Document:
     """Build the page of an examined model as plain data.
 
     Args:
         examination: the result.
+        comparison: what has changed since the baseline; None without one.
 
     Returns:
         The document, for ``render_html``, ``render_markdown`` and ``render_pictures``. All names in it are raw.
     """
     titled = list(zip(_titles(examination.findings), examination.findings, strict=True))
-    sections = [_write_answer(examination)]
+    sections = [] if comparison is None else [write_gate(comparison)]
+    sections.append(_write_answer(examination))
     if titled:
         parts = tuple(_write_finding(finding, title, place) for place, (title, finding) in enumerate(titled))
         introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95 % intervals."))

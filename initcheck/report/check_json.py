@@ -16,6 +16,13 @@ from typing import Any, Final
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding
 from initcheck.audit.signal import Course
+from initcheck.gate.causes import (
+    find_condition_changes,
+    find_culprit,
+    find_version_changes,
+    group_weight_changes,
+)
+from initcheck.gate.comparison import Comparison, Difference
 from initcheck.inference import Estimate
 from initcheck.report.check_layers import layer_rows
 
@@ -25,16 +32,17 @@ SCHEMA_VERSION: Final = 1
 _NO_FACTOR: Final = {"value": math.nan, "low": math.nan, "high": math.nan}
 
 
-def write_check_json(examination: Examination) -> str:
+def write_check_json(examination: Examination, comparison: Comparison | None = None) -> str:
     """Write the result as one JSON object, which ends in a line break.
 
     Args:
         examination: the result.
+        comparison: what has changed since the baseline; None without one.
 
     Returns:
         The text. It is strict JSON: no NaN, no Infinity.
     """
-    return json.dumps(_plain(_collect(examination)), indent=2, allow_nan=False) + "\n"
+    return json.dumps(_plain(_collect(examination, comparison)), indent=2, allow_nan=False) + "\n"
 
 
 def read_check_schema() -> dict[str, Any]:
@@ -44,17 +52,17 @@ def read_check_schema() -> dict[str, Any]:
     return schema
 
 
-def _collect(examination: Examination) -> dict[str, Any]:
+def _collect(examination: Examination, comparison: Comparison | None) -> dict[str, Any]:
     coverage = examination.coverage
     return {
         "schema_version": SCHEMA_VERSION,
         "model": examination.model,
         "verdict": examination.verdict,
-        "exit_code": examination.exit_code,
+        "exit_code": examination.exit_code if comparison is None else _gate_exit_code(examination, comparison),
         "seeds": examination.seeds,
         "redrawn": examination.redrawn,
-        "data": examination.data,
-        "loss": examination.loss,
+        "data": examination.conditions.batch,
+        "loss": examination.conditions.loss,
         "allow_inconclusive": examination.allow_inconclusive,
         "seconds": examination.seconds,
         "versions": dict(examination.versions),
@@ -68,6 +76,7 @@ def _collect(examination: Examination) -> dict[str, Any]:
         "findings": [_finding(each) for each in examination.findings],
         "waived": [_finding(each) for each in examination.waived],
         "courses": [_course(each) for each in examination.courses],
+        "gate": None if comparison is None else _gate(comparison),
         "layers": [dataclasses.asdict(row) for row in layer_rows(examination)],
     }
 
@@ -100,6 +109,40 @@ def _course(course: Course) -> dict[str, Any]:
         "beyond": course.beyond,
         "worst_step": step,
         "seeds_needed": course.seeds_needed,
+    }
+
+
+def _gate_exit_code(examination: Examination, comparison: Comparison) -> int:
+    return comparison.exit_code(allow_inconclusive=examination.allow_inconclusive)
+
+
+def _gate(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "verdict": comparison.verdict,
+        "culprit": find_culprit(comparison),
+        "margin": comparison.margin,
+        "paired": comparison.paired,
+        "versions": [dataclasses.asdict(each) for each in find_version_changes(comparison)],
+        "conditions": [dataclasses.asdict(each) for each in find_condition_changes(comparison)],
+        "weights": [dataclasses.asdict(each) for each in group_weight_changes(comparison)],
+        "structure": [{"change": each.word, **dataclasses.asdict(each)} for each in comparison.structure],
+        "figures": [_figure(each) for each in comparison.differences],
+        "new_findings": [{"code": code, "layer": layer or None} for code, layer in comparison.new_findings],
+        "seeds_needed": comparison.seeds_needed,
+        "baseline_seeds_needed": comparison.baseline_seeds_needed,
+    }
+
+
+def _figure(difference: Difference) -> dict[str, Any]:
+    shift = difference.shift
+    return {
+        "path": difference.path,
+        "quantity": difference.quantity,
+        "verdict": difference.verdict,
+        "factor": None if shift is None else {name: _exp(getattr(shift, name)) for name in _NO_FACTOR},
+        "p_within": None if shift is None else shift.p_within,
+        "p_changed": difference.p_changed,
+        "states": list(difference.states),
     }
 
 

@@ -74,8 +74,8 @@ def write_method(examination: Examination) -> Section:
     facts = (
         ("Model", examination.model),
         ("Weights", drawn if examination.redrawn else "as they are: one draw, and no intervals over seeds"),
-        ("Batch", examination.data),
-        ("Loss", examination.loss),
+        ("Batch", examination.conditions.batch),
+        ("Loss", examination.conditions.loss),
         ("What is undecided", "let pass, as asked" if examination.allow_inconclusive else "counts as not judged"),
         ("Exit code", f"{examination.exit_code}: {examination.verdict}"),
         ("Duration", format_duration(examination.seconds)),

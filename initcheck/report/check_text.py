@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from initcheck.audit.course_findings import count_steps, describe_rate
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured, Remedy
 from initcheck.audit.signal import Course
+from initcheck.gate.comparison import Comparison
 from initcheck.numbers import format_change, format_number, format_share
 from initcheck.report.check_layers import LayerRow, layer_rows, rows_that_matter
+from initcheck.report.gate_text import write_gate_text
 
 WIDTH: Final = 110
 _LARGEST_COUNT: Final = 1e9
@@ -23,14 +25,23 @@ _VERDICTS: Final = {
 }
 
 
-def write_text(examination: Examination, *, full: bool = False) -> str:
+def write_text(examination: Examination, comparison: Comparison | None = None, *, full: bool = False) -> str:
     """Write the result for reading in a terminal of 110 columns.
 
     Args:
         examination: the result.
+        comparison: what has changed since the baseline; it is told first.
         full: all layers in the table, not only those that matter.
     """
-    blocks = [_head(examination), *_findings(examination.findings), _courses(examination), _layers(examination, full)]
+    gate = "" if comparison is None else write_gate_text(comparison, full=full)
+    known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    blocks = [
+        gate,
+        _head(examination),
+        *_findings(examination.findings, known),
+        _courses(examination),
+        _layers(examination, full),
+    ]
     if examination.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in examination.waived}))
         blocks.append(_wrap(f"Left out on request: {names}."))
@@ -59,7 +70,7 @@ def coverage_line(examination: Examination) -> str:
     told += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
         told += f" ({covered} inner part{'s' if covered > 1 else ''} told through others or without numbers)"
-    return f"{told}. {_draws(examination)} Batch: {examination.data}. Loss: {examination.loss}."
+    return f"{told}. {_draws(examination)} Batch: {examination.conditions.batch}. Loss: {examination.conditions.loss}."
 
 
 def _draws(examination: Examination) -> str:
@@ -73,9 +84,12 @@ def _head(examination: Examination) -> str:
     return "\n".join([verdict_line(examination), *textwrap.wrap(coverage_line(examination), WIDTH)])
 
 
-def _findings(findings: Sequence[Finding]) -> Iterable[str]:
+def _findings(findings: Sequence[Finding], known: Collection[tuple[str, str]]) -> Iterable[str]:
     for finding in findings:
-        lines = textwrap.wrap(f"{finding.code} {finding.name}: {finding.message}.", WIDTH, subsequent_indent="      ")
+        mark = " (known)" if (finding.code, finding.layer) in known else ""
+        lines = textwrap.wrap(
+            f"{finding.code} {finding.name}{mark}: {finding.message}.", WIDTH, subsequent_indent="      "
+        )
         if finding.remedy is not None:
             told = f"tried: {describe_remedy(finding.remedy)}"
             lines += textwrap.wrap(told, WIDTH, initial_indent="      ", subsequent_indent="      ")

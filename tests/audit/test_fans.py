@@ -21,6 +21,7 @@ HEALTHY = WeightFacts(
     dtype="float32",
     trainable=True,
     initializer="HeNormal",
+    default_initializer="GlorotUniform",
     seed=1,
     seed_given="",
     constant=False,

@@ -151,7 +151,7 @@ def test_labels_bring_the_compiled_loss():
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x = np.random.default_rng(0).standard_normal((16, 48)).astype("float32")
     report = check(model, x, np.arange(16) % 4, seeds=4)
-    assert "compiled loss" in report.examination.loss
+    assert "compiled loss" in report.examination.conditions.loss
     # Of cross-entropy, the gradient at the logits of one sample is (p - y) / B: below sqrt(2) / 16.
     at_top = report.table[report.table["layer"] == "head"]["gradient_norm"].astype(float)
     assert (at_top < 2**0.5 / 16).all()

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from initcheck.audit.conditions import Conditions
 from initcheck.audit.course_findings import find_course_findings
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
@@ -98,10 +99,15 @@ def make_examination(
         nodes=tuple(nodes),
         table=table,
         weights=pd.DataFrame({"seed": [], "weight": []}),
+        facts=(),
         seeds=tuple(range(stack.seeds)),
         redrawn=stack.seeds > 1,
-        data="32 samples of shape (64,), standard normal",
-        loss="a fixed random linear functional of the outputs",
+        conditions=Conditions(
+            batch="32 samples of shape (64,), standard normal",
+            batch_digest="0" * 64,
+            loss="a fixed random linear functional of the outputs",
+            dtype_policy="float32",
+        ),
         limits=limits,
         allow_inconclusive=False,
         versions={"initcheck": "0.1.0", "keras": "3.15.1"},

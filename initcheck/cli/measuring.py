@@ -1,0 +1,126 @@
+"""What all commands that measure a model of the user's own take: how it is made, drawn and fed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from initcheck.cli.arguments import read_arguments
+from initcheck.errors import DataError
+
+if TYPE_CHECKING:
+    from initcheck.gate.baseline import Recipe
+
+_OPTIONS: Final = (
+    click.option(
+        "--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the factory; repeatable."
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(["redraw", "keep"]),
+        help="Draw from the model's own initializers for each seed, or measure the weights as they are.  "
+        "[default: redraw]",
+    ),
+    click.option("--seeds", type=int, help="Draws.  [default: 16; 8 or 5 for large models]"),
+    click.option("--first-seed", type=click.IntRange(0), help="The first of their seeds.  [default: 0]"),
+    click.option(
+        "--batch-size", type=int, help="Samples of the batch that is made.  [default: 32; 8 for large samples]"
+    ),
+    click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="[NAME=]N,N...",
+        help="Shape of one sample, where the model leaves it open; repeatable.",
+    ),
+    click.option(
+        "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Batch: arrays x (or by input) and y."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The options as given.
+
+    Attributes:
+        arguments: keyword arguments of the factory.
+        data: file of the batch; None for a batch that is made.
+        settings: fields of ``CheckSettings`` that were given.
+    """
+
+    arguments: dict[str, Any]
+    data: Path | None
+    settings: dict[str, Any]
+
+    def completed(self, recipe: Recipe, baseline: Path, model: str) -> Measuring:
+        """Take from the recipe of a baseline the arguments of the same model and the batch, unless they were given."""
+        arguments = self.arguments or (dict(recipe.arguments) if recipe.model == model else {})
+        data = self.data if self.data or recipe.data is None else baseline.parent / recipe.data
+        return Measuring(arguments, data, self.settings)
+
+    def read_batch(self) -> tuple[Any, Any]:
+        """Read the inputs and the labels; None and None without a file."""
+        return (None, None) if self.data is None else read_batch(self.data)
+
+
+def measuring_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options; it takes one argument ``measuring`` for all of them."""
+
+    @functools.wraps(command)
+    def gathered(
+        *positional: Any,
+        arguments: tuple[str, ...],
+        weights: str | None,
+        seeds: int | None,
+        first_seed: int | None,
+        batch_size: int | None,
+        input_shapes: tuple[str, ...],
+        data: Path | None,
+        **others: Any,
+    ) -> None:
+        settings = {
+            "weights": weights,
+            "seeds": seeds,
+            "first_seed": first_seed,
+            "batch_size": batch_size,
+            "input_shapes": input_shapes,
+        }
+        given = {name: value for name, value in settings.items() if value not in (None, ())}
+        measuring = Measuring(read_arguments(arguments, "--arg"), data, given)
+        command(*positional, measuring=measuring, **others)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered
+
+
+def read_batch(path: Path) -> tuple[Any, Any]:
+    """Read ``x`` (or arrays by the names of the inputs) and ``y`` of an .npz file; nothing in it is executed.
+
+    Raises:
+        DataError: there is no such file, or it is no archive of plain arrays, or holds no inputs.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {str(path)!r}. Give an .npz file with the arrays x and y.") from error
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{str(path)!r} is no .npz file of plain arrays: {reason}. Write it with numpy.savez."
+        ) from error
+    y = arrays.pop("y", None)
+    if not arrays:
+        raise DataError(f"{str(path)!r} holds no inputs. Received: {'y alone' if y is not None else 'nothing'}.")
+    return (arrays["x"] if set(arrays) == {"x"} else arrays), y

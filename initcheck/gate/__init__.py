@@ -1,0 +1,1 @@
+"""The gate: what a model measures like now against what it measured like when its baseline was committed."""

@@ -1,0 +1,158 @@
+"""A baseline: what was measured of one model, and under which conditions, as plain data.
+
+Kept are *figures*: natural logarithms of amplitudes (roots of second moments), one for each seed, of
+
+- ``scale``, for each weight: ln of the root mean square of its entries;
+- ``forward``, for each call of a layer: ln of the amplitude of its pre-activation (of its output where it has none)
+  over that of what goes in;
+- ``activation``, for each call with an activation function of its own: ln of the amplitude of the output over that of
+  the pre-activation;
+- ``backward``, for each call: ln of the amplitude of one sample's gradient there over that of the gradients that
+  arrive.
+
+These are steps and not levels: a level is the sum of all steps before it, so that its spread grows from layer to layer,
+and one change would be seen in all layers behind it. Where a call takes or feeds several others, their mean squares
+(forward) or the sum of their squares (backward) are taken.
+
+Nothing here knows Keras or pandas: a baseline is read and checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from initcheck.audit.conditions import Conditions
+
+State = Literal["finite", "zero", "partly zero", "not finite", "undefined"]
+"""``zero``: exactly 0 for each seed; ``undefined``: what it is compared with is 0, or it was not measured."""
+
+QUANTITIES: Final = ("scale", "forward", "activation", "backward")
+
+LIBRARIES: Final = ("keras", "tensorflow", "initcheck")
+"""What is told first when it differs: the libraries that draw and measure."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity of one layer call or weight.
+
+    Attributes:
+        logs: natural logarithms, one for each seed; empty unless the state is ``finite``.
+        state: whether there are logarithms at all.
+    """
+
+    logs: tuple[float, ...] = ()
+    state: State = "finite"
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds; NaN without logarithms."""
+        return statistics.fmean(self.logs) if self.logs else math.nan
+
+    @property
+    def standard_deviation(self) -> float:
+        """Standard deviation over seeds (ddof=1); NaN with fewer than two seeds."""
+        return statistics.stdev(self.logs) if len(self.logs) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class WeightRecord:
+    """One weight: what draws it, and its scale.
+
+    Attributes:
+        kind: class of the layer that holds it.
+        role: what it is to the layer, in words: ``kernel``, ``query kernel``, ``bias``...
+        shape: its shape.
+        dtype: its dtype.
+        trainable: whether training changes it.
+        initializer: its initializer in words, without the seed; empty where it is not known.
+        default_initializer: what the class of the layer takes by itself on the installed Keras; empty if not known.
+        fan_in: inputs that Keras counted for the initializer.
+        fan_out: outputs that it counted.
+        mode: which of them the initializer scales with; empty where with none.
+        variance: expected variance of the entries; None where it is not known.
+        scale: the figure.
+    """
+
+    kind: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    initializer: str
+    default_initializer: str
+    fan_in: float | None
+    fan_out: float | None
+    mode: str
+    variance: float | None
+    scale: Figure
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One call of one layer.
+
+    Attributes:
+        kind: class of the layer.
+        figures: by quantity.
+    """
+
+    kind: str
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to measure the model once more.
+
+    Attributes:
+        model: the reference of the model, as on the command line; None where a test made it.
+        test: the id of the test that recorded the baseline; None where a command did.
+        arguments: keyword arguments of the factory.
+        weights: ``redraw`` or ``keep``.
+        batch_size: as asked for; None for the default.
+        input_shapes: as asked for.
+        data: path of the batch, relative to the baseline's folder; None for a batch that is made.
+    """
+
+    model: str | None = None
+    test: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "redraw"
+    batch_size: int | None = None
+    input_shapes: tuple[str, ...] = ()
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """All of it.
+
+    Attributes:
+        label: the model's name for reports.
+        recipe: how to measure it once more.
+        seeds: the seed of each draw.
+        versions: of the libraries, Python and NumPy.
+        conditions: under which was measured.
+        findings: code and layer of each finding of ``initcheck check`` at the time: the known ones.
+        weights: by path.
+        sites: by path, with ``#2`` for the second call.
+    """
+
+    label: str
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    versions: Mapping[str, str]
+    conditions: Conditions
+    findings: tuple[tuple[str, str], ...]
+    weights: Mapping[str, WeightRecord]
+    sites: Mapping[str, SiteRecord]
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether weights were drawn for each seed, or measured as they were."""
+        return self.recipe.weights == "redraw"

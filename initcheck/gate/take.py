@@ -1,0 +1,132 @@
+"""From what ``initcheck check`` measured to a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.audit.examination import Examination
+from initcheck.audit.site_graph import SiteNode
+from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+from initcheck.probe.weight_facts import WeightFacts
+
+DIGITS: Final = 6
+"""Decimals that a logarithm keeps: float32 sums are no more exact than that."""
+
+_KEPT_VERSIONS: Final = ("initcheck", "keras", "numpy", "python", "tensorflow")
+_INPUT: Final = "Input"
+
+Squares = NDArray[np.float64]
+"""Second moments or squared norms, shape [seeds, sites]."""
+
+
+def take_baseline(examination: Examination, recipe: Recipe) -> Baseline:
+    """Take the figures of a baseline from what was measured.
+
+    Args:
+        examination: the result of ``initcheck check``.
+        recipe: how the same is measured once more.
+
+    Returns:
+        The baseline.
+    """
+    return Baseline(
+        label=examination.model,
+        recipe=replace(recipe, weights="redraw" if examination.redrawn else "keep"),
+        seeds=examination.seeds,
+        versions={name: examination.versions[name] for name in _KEPT_VERSIONS},
+        conditions=examination.conditions,
+        findings=tuple(sorted({(each.code, each.layer) for each in examination.findings})),
+        weights=_take_weights(examination.facts, examination.weights),
+        sites=_take_sites(examination.table, examination.nodes),
+    )
+
+
+def _take_weights(facts: Sequence[WeightFacts], weights: pd.DataFrame) -> dict[str, WeightRecord]:
+    norms = weights.pivot(index="seed", columns="weight", values="weight_norm")
+    return {
+        each.path: WeightRecord(
+            kind=each.kind,
+            role=each.role,
+            shape=each.shape,
+            dtype=each.dtype,
+            trainable=each.trainable,
+            initializer=each.initializer,
+            default_initializer=each.default_initializer,
+            fan_in=_or_none(each.assumed_fan_in if each.mode else math.nan),
+            fan_out=_or_none(each.assumed_fan_out if each.mode else math.nan),
+            mode=each.mode,
+            variance=_or_none(each.variance),
+            scale=_figure(
+                norms[each.path].to_numpy(dtype=np.float64, na_value=np.nan) ** 2 / max(1, math.prod(each.shape)),
+                np.ones(len(norms)),
+            ),
+        )
+        for each in facts
+    }
+
+
+def _take_sites(table: pd.DataFrame, nodes: Sequence[SiteNode]) -> dict[str, SiteRecord]:
+    outputs = _by_position(table, "activation_second_moment")
+    entering = _by_position(table, "preactivation_second_moment")
+    has_own: NDArray[np.bool_] = np.asarray(~np.isnan(entering).all(axis=0))
+    followed = np.where(has_own, entering, outputs)
+    gradients = _by_position(table, "gradient_norm") ** 2
+    children = _invert([node.parents for node in nodes])
+    sites: dict[str, SiteRecord] = {}
+    first = table.drop_duplicates("position").sort_values("position")
+    for position, (layer, call) in enumerate(zip(first["layer"], first["call"], strict=True)):
+        node = nodes[position]
+        if node.kind == _INPUT:
+            continue
+        before = [outputs[:, parent] for parent in node.parents]
+        after = [gradients[:, child] for child in children[position]]
+        figures = {
+            "forward": _figure(followed[:, position], np.mean(before, axis=0) if before else _ones(table)),
+            "backward": _figure(gradients[:, position], np.sum(after, axis=0) if after else _ones(table)),
+        }
+        if has_own[position]:
+            figures["activation"] = _figure(outputs[:, position], entering[:, position])
+        sites[f"{layer}#{call + 1}" if call else str(layer)] = SiteRecord(node.kind, figures)
+    return sites
+
+
+def _by_position(table: pd.DataFrame, column: str) -> Squares:
+    values = table[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    frame = pd.Series(values, index=[table["seed"], table["position"]]).unstack("position")
+    return frame.to_numpy(dtype=np.float64)
+
+
+def _ones(table: pd.DataFrame) -> Squares:
+    return np.ones(table["seed"].nunique())
+
+
+def _invert(parents: Sequence[tuple[int, ...]]) -> Mapping[int, list[int]]:
+    children: dict[int, list[int]] = {position: [] for position in range(len(parents))}
+    for position, above in enumerate(parents):
+        for parent in above:
+            children[parent].append(position)
+    return children
+
+
+def _figure(squares: Squares, reference: Squares) -> Figure:
+    """Make a figure of second moments and of those that they are compared with, one of each for a seed."""
+    if np.isnan(squares).all() or np.isnan(reference).any() or not np.isfinite(reference).all():
+        return Figure(state="undefined")
+    if not np.isfinite(squares).all():
+        return Figure(state="not finite")
+    if (squares == 0.0).any():
+        return Figure(state="zero" if (squares == 0.0).all() else "partly zero")
+    if (reference == 0.0).any():
+        return Figure(state="undefined")
+    return Figure(tuple(round(float(each), DIGITS) for each in 0.5 * (np.log(squares) - np.log(reference))))
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
