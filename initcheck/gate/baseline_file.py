@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +22,6 @@ SCHEMA_VERSION: Final = 1
 """Raised when a reader of the earlier version would misread a file."""
 
 _DIGITS: Final = 6
-_FLAT_LIST: Final = re.compile(r"\[\s+((?:[^\[\]{}\"]|\"(?:[^\"\\]|\\.)*\")*?)\s+\]")
-"""A list without lists or objects in it, spread over lines."""
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
@@ -39,8 +36,16 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
 def format_baseline(baseline: Baseline) -> str:
     """Write a baseline as JSON: keys sorted, a list of numbers on one line, a line break at the end."""
     document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **_to_plain(baseline)}
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    return _FLAT_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+    return _format(document, "") + "\n"
+
+
+def _format(value: Any, margin: str) -> str:
+    """Write dicts over lines with sorted keys, and everything else on one line."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    inner = f"{margin} "
+    entries = [f"{inner}{json.dumps(key, ensure_ascii=False)}: {_format(value[key], inner)}" for key in sorted(value)]
+    return "{\n" + ",\n".join(entries) + f"\n{margin}}}"
 
 
 def read_baseline(path: Path) -> Baseline:

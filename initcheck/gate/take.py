@@ -78,6 +78,8 @@ def _take_sites(table: pd.DataFrame, nodes: Sequence[SiteNode]) -> dict[str, Sit
     has_own: NDArray[np.bool_] = np.asarray(~np.isnan(entering).all(axis=0))
     followed = np.where(has_own, entering, outputs)
     gradients = _by_position(table, "gradient_norm") ** 2
+    # All moments of what is not finite are undefined; this column alone tells why.
+    followed = np.where(_by_position(table, "nonfinite_fraction") > 0.0, np.inf, followed)
     children = _invert([node.parents for node in nodes])
     sites: dict[str, SiteRecord] = {}
     first = table.drop_duplicates("position").sort_values("position")

@@ -1,0 +1,103 @@
+"""Baselines made up for tests: figures drawn from a normal law, without Keras."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from initcheck.audit.conditions import Conditions
+from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+
+SEEDS = 16
+KERNEL = WeightRecord(
+    kind="Dense",
+    role="kernel",
+    shape=(64, 64),
+    dtype="float32",
+    trainable=True,
+    initializer="HeNormal",
+    default_initializer="GlorotUniform",
+    fan_in=64.0,
+    fan_out=64.0,
+    mode="fan_in",
+    variance=2 / 64,
+    scale=Figure((0.0,) * SEEDS),
+)
+VERSIONS = {"initcheck": "0.1.0", "keras": "3.15.1", "numpy": "2.3.0", "python": "3.11.9", "tensorflow": "2.21.0"}
+CONDITIONS = Conditions("32 normal samples", "a" * 64, "a random functional", "float32")
+
+
+def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **changes):
+    """Make a baseline of a chain of layers.
+
+    Args:
+        layers: how many.
+        seeds: the seeds.
+        spread: standard deviation of a figure from seed to seed.
+        start: number of the first layer.
+        draw: equal ones have equal figures.
+        changes: other fields.
+    """
+    random = np.random.default_rng(draw)  # a number or several
+    seeds = tuple(seeds)
+
+    def figure(level):
+        return Figure(tuple(round(float(each), 6) for each in random.normal(level, spread, len(seeds))))
+
+    weights, sites = {}, {}
+    for layer in range(start, start + layers):
+        weights[f"dense_{layer}/kernel"] = replace(KERNEL, scale=figure(-1.7))
+        weights[f"dense_{layer}/bias"] = replace(
+            KERNEL,
+            role="bias",
+            shape=(64,),
+            initializer="Zeros",
+            default_initializer="Zeros",
+            fan_in=None,
+            fan_out=None,
+            mode="",
+            variance=0.0,
+            scale=Figure(state="zero"),
+        )
+        steps = {"forward": figure(0.35), "activation": figure(-0.35), "backward": figure(0.0)}
+        sites[f"dense_{layer}"] = SiteRecord("Dense", steps)
+    fields = {
+        "label": "models:plain",
+        "recipe": Recipe(model="models:plain"),
+        "seeds": seeds,
+        "versions": VERSIONS,
+        "conditions": CONDITIONS,
+        "findings": (),
+        "weights": weights,
+        "sites": sites,
+    }
+    return Baseline(**{**fields, **changes})
+
+
+def shift(baseline, path, by, quantity="scale"):
+    """Return a baseline in which the logarithms of one figure are larger by an amount."""
+
+    def moved(figure):
+        return Figure(tuple(each + by for each in figure.logs))
+
+    if quantity == "scale":
+        weight = baseline.weights[path]
+        return replace(baseline, weights={**baseline.weights, path: replace(weight, scale=moved(weight.scale))})
+    site = baseline.sites[path]
+    figures = {**site.figures, quantity: moved(site.figures[quantity])}
+    return replace(baseline, sites={**baseline.sites, path: SiteRecord(site.kind, figures)})
+
+
+def change_weight(baseline, path, **changes):
+    """Return a baseline in which something of one weight is another."""
+    return replace(baseline, weights={**baseline.weights, path: replace(baseline.weights[path], **changes)})
+
+
+def rename(baseline, before, after):
+    """Return a baseline in which one layer and its weights bear another name."""
+    return replace(
+        baseline,
+        weights={path.replace(f"{before}/", f"{after}/"): weight for path, weight in baseline.weights.items()},
+        sites={after if path == before else path: site for path, site in baseline.sites.items()},
+    )
