@@ -158,6 +158,12 @@ def _measure(
     margin = DEFAULT_MARGIN if margin is None else margin
     check_margin(margin)
     known = read_baseline(baseline)
+    asked = measuring.settings.get("weights", known.recipe.weights)
+    if asked != known.recipe.weights:
+        raise UsageError(
+            f"{str(baseline)!r} was recorded with --weights {known.recipe.weights}. Received: --weights {asked}. "
+            "Leave --weights out."
+        )
     measuring = measuring.completed(known.recipe, baseline, model)
     x, y = measuring.read_batch()
     loaded = load_model(model, measuring.arguments)

@@ -21,14 +21,16 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from initcheck.audit.conditions import Conditions
 
-State = Literal["finite", "zero", "partly zero", "not finite", "undefined"]
-"""``zero``: exactly 0 for each seed; ``undefined``: what it is compared with is 0, or it was not measured."""
+Word = Literal["zero", "not finite", "undefined"]
+"""What stands for a logarithm that is none: the amplitude is exactly 0, or not finite; or what it is compared with is 0
+or was not measured."""
 
 QUANTITIES: Final = ("scale", "forward", "activation", "backward")
 
@@ -41,22 +43,45 @@ class Figure:
     """One quantity of one layer call or weight.
 
     Attributes:
-        logs: natural logarithms, one for each seed; empty unless the state is ``finite``.
-        state: whether there are logarithms at all.
+        logs: natural logarithms, one for each seed, or a word in place of one that is none.
     """
 
-    logs: tuple[float, ...] = ()
-    state: State = "finite"
+    logs: tuple[float | Word, ...]
+
+    @classmethod
+    def undefined(cls, seeds: int) -> Figure:
+        """Make the figure of what was not measured for any seed."""
+        word: Word = "undefined"
+        return cls((word,) * seeds)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The logarithms without the words."""
+        return tuple(each for each in self.logs if not isinstance(each, str))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """For each seed its word; empty for a logarithm."""
+        return tuple(each if isinstance(each, str) else "" for each in self.logs)
+
+    @property
+    def state(self) -> str:
+        """``finite``; the word, if all seeds have the same one; else ``partly`` with the most frequent one."""
+        counts = Counter(word for word in self.words if word)
+        if not counts:
+            return "finite"
+        word, count = counts.most_common(1)[0]
+        return word if count == len(self.logs) else f"partly {word}"
 
     @property
     def mean(self) -> float:
-        """Mean over seeds; NaN without logarithms."""
-        return statistics.fmean(self.logs) if self.logs else math.nan
+        """Mean of the logarithms; NaN without any."""
+        return statistics.fmean(self.numbers) if self.numbers else math.nan
 
     @property
     def standard_deviation(self) -> float:
-        """Standard deviation over seeds (ddof=1); NaN with fewer than two seeds."""
-        return statistics.stdev(self.logs) if len(self.logs) > 1 else math.nan
+        """Standard deviation of the logarithms over seeds (ddof=1); NaN with fewer than two."""
+        return statistics.stdev(self.numbers) if len(self.numbers) > 1 else math.nan
 
 
 @dataclass(frozen=True)

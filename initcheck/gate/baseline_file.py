@@ -10,11 +10,11 @@ import json
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from initcheck.audit.conditions import Conditions
 from initcheck.errors import BaselineError
-from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord, Word
 from initcheck.output import publish_files
 
 FORMAT: Final = "initcheck baseline"
@@ -22,6 +22,7 @@ SCHEMA_VERSION: Final = 1
 """Raised when a reader of the earlier version would misread a file."""
 
 _DIGITS: Final = 6
+_WORDS: Final = get_args(Word)
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
@@ -94,8 +95,9 @@ def _check_figure(figure: dict[str, Any], where: str, seeds: int, named: str) ->
     """Hold the logarithms against their number and their mean: whoever edits a file by hand forgets one of the two."""
     if len(figure["logs"]) != seeds:
         raise BaselineError(f"The baseline {named!r} is damaged: {where} has {len(figure['logs'])} logs, not {seeds}.")
-    mean = math.fsum(figure["logs"]) / seeds
-    if not abs(mean - figure["mean"]) <= 10.0**-_DIGITS:
+    mean = Figure(tuple(figure["logs"])).mean
+    given = math.nan if figure["mean"] is None else figure["mean"]
+    if not (abs(mean - given) <= 10.0**-_DIGITS or (math.isnan(mean) and math.isnan(given))):
         raise BaselineError(f"The baseline {named!r} is damaged: the mean of {where} is not that of its logs.")
 
 
@@ -136,6 +138,7 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
 
 
 def _from_plain(document: dict[str, Any]) -> Baseline:
+    seeds = len(document["seeds"])
     recipe = {**document["recipe"], "input_shapes": tuple(document["recipe"]["input_shapes"])}
     return Baseline(
         label=document["model"],
@@ -146,13 +149,13 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
         findings=tuple((code, layer) for code, layer in document["findings"]),
         weights={
             path: WeightRecord(
-                **{**weight, "shape": tuple(weight["shape"]), "scale": _figure_from_plain(weight["scale"])}
+                **{**weight, "shape": tuple(weight["shape"]), "scale": _figure_from_plain(weight["scale"], seeds)}
             )
             for path, weight in document["weights"].items()
         },
         sites={
             path: SiteRecord(
-                site["kind"], {name: _figure_from_plain(figure) for name, figure in site["figures"].items()}
+                site["kind"], {name: _figure_from_plain(figure, seeds) for name, figure in site["figures"].items()}
             )
             for path, site in document["sites"].items()
         },
@@ -164,18 +167,20 @@ def _fields(weight: WeightRecord) -> dict[str, Any]:
 
 
 def _figure_to_plain(figure: Figure) -> dict[str, Any]:
-    if figure.state != "finite":
+    if figure.state in _WORDS:
         return {"state": figure.state}
-    spread = figure.standard_deviation
-    return {
-        "mean": round(figure.mean, _DIGITS),
-        "sd": None if math.isnan(spread) else round(spread, _DIGITS),
-        "logs": list(figure.logs),
-    }
+    return {"mean": _rounded(figure.mean), "sd": _rounded(figure.standard_deviation), "logs": list(figure.logs)}
 
 
-def _figure_from_plain(plain: dict[str, Any]) -> Figure:
-    return Figure(state=plain["state"]) if "state" in plain else Figure(tuple(float(each) for each in plain["logs"]))
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, _DIGITS)
+
+
+def _figure_from_plain(plain: dict[str, Any], seeds: int) -> Figure:
+    if "state" in plain:
+        return Figure((plain["state"],) * seeds)
+    logs: list[float | Word] = plain["logs"]
+    return Figure(tuple(logs))
 
 
 def _refuse_constant(name: str) -> None:

@@ -8,6 +8,10 @@ For each figure, with d the difference of its mean logarithms and m = ln(1 + mar
   1,000 for all of them together, so that an unchanged model is called changed in no more than one gate in 1,000;
 - else *inconclusive*.
 
+A signal may be exactly zero, or not finite, for some seeds and not for others. Where the same seeds were drawn by the
+same library, each has to be so again, or something has changed; else the two numbers of seeds without a logarithm are
+compared by Fisher's exact test, at the level of *changed*.
+
 Figures of the same seeds are compared seed by seed: where nothing has changed, the same numbers are drawn, and the
 differences are exactly zero. Other seeds are compared by Welch's test.
 
@@ -22,8 +26,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+import numpy as np
+from scipy import stats
+
 from initcheck.audit.findings import UNJUDGED_CODES
-from initcheck.gate.baseline import Baseline, Figure, SiteRecord, WeightRecord
+from initcheck.gate.baseline import LIBRARIES, Baseline, Figure, SiteRecord, WeightRecord
 from initcheck.inference import Shift, adjust_pvalues, seeds_needed, test_shift
 
 Verdict = Literal["same", "changed", "inconclusive"]
@@ -63,9 +70,9 @@ class Difference:
         kind: class of the layer.
         quantity: one of ``baseline.QUANTITIES``.
         verdict: whether it is the same.
-        shift: of the mean logarithms; None where one of the two has no logarithms.
-        states: the two states, which differ where ``shift`` is None and the verdict is changed.
-        p_changed: p-value of a change after Holm's adjustment; NaN without logarithms.
+        shift: of the mean logarithms; None where a seed has no logarithm.
+        states: the two states of the figure.
+        p_changed: p-value of a change after Holm's adjustment.
         needed: how many seeds would decide; None where that is not the question, or no number would.
         needed_baseline: how many seeds the baseline would have to be recorded with for that; None if it has enough.
     """
@@ -201,18 +208,18 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         The comparison.
     """
     paired = before.seeds == after.seeds
-    tests = [
-        _test(path, kind, quantity, figures, margin, paired, known=not before.redrawn and not after.redrawn)
-        for path, kind, quantity, figures in _match_figures(before, after)
-    ]
+    moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
+    setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)
+    tests = [_test(*each, setting) for each in _match_figures(before, after)]
     adjusted = adjust_pvalues([each.p_changed for each in tests])
+    sizes = (len(before.seeds), len(after.seeds))
     return Comparison(
         before=before,
         after=after,
         margin=margin,
         paired=paired,
         differences=tuple(
-            _decide(test, float(p), margin, looks, before, after) for test, p in zip(tests, adjusted, strict=True)
+            _decide(test, float(p), setting.margin, looks, sizes) for test, p in zip(tests, adjusted, strict=True)
         ),
         facts=tuple(_compare_facts(before.weights, after.weights)),
         structure=(
@@ -223,50 +230,92 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     )
 
 
-def _match_figures(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, tuple[Figure, Figure]]]:
+@dataclass(frozen=True)
+class _Setting:
+    """How two baselines are compared.
+
+    Attributes:
+        margin: in nats.
+        paired: whether the same seeds stand on both sides.
+        alike: whether the same library drew from the same seeds: what is random has come out alike, or has changed.
+        known: whether the weights are as they are, so that there is no other draw to wait for.
+    """
+
+    margin: float
+    paired: bool
+    alike: bool
+    known: bool
+
+
+@dataclass(frozen=True)
+class _Test:
+    path: str
+    kind: str
+    quantity: str
+    states: tuple[str, str]
+    shift: Shift | None
+    p_changed: float
+    p_same: float
+
+
+def _match_figures(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Figure, Figure]]:
     for path, weight in after.weights.items():
         if path in before.weights:
-            yield path, weight.kind, "scale", (before.weights[path].scale, weight.scale)
+            yield path, weight.kind, "scale", before.weights[path].scale, weight.scale
     for path, site in after.sites.items():
         if path not in before.sites:
             continue
         earlier = before.sites[path].figures
         for quantity in sorted({*earlier, *site.figures}):
-            missing = Figure(state="undefined")
-            yield path, site.kind, quantity, (earlier.get(quantity, missing), site.figures.get(quantity, missing))
+            then = earlier.get(quantity) or Figure.undefined(len(before.seeds))
+            now = site.figures.get(quantity) or Figure.undefined(len(after.seeds))
+            yield path, site.kind, quantity, then, now
 
 
-def _test(
-    path: str, kind: str, quantity: str, figures: tuple[Figure, Figure], margin: float, paired: bool, *, known: bool
-) -> Difference:
-    first, second = figures
-    states = (str(first.state), str(second.state))
-    if states != ("finite", "finite"):
-        verdict: Verdict = "same" if states[0] == states[1] else "changed"
-        return Difference(path, kind, quantity, verdict, None, states, math.nan)
-    shift = test_shift(first.logs, second.logs, math.log1p(margin), paired=paired)
-    if known and len(first.logs) == len(second.logs) == 1:
-        # The weights as they are: there is no other draw to wait for, and the value decides.
-        value, beyond = shift.value, abs(shift.value) > math.log1p(margin)
-        shift = Shift(value, math.nan, math.nan, 0.0, math.nan, float(beyond), float(not beyond))
-    return Difference(path, kind, quantity, "inconclusive", shift, states, shift.p_beyond)
+def _test(path: str, kind: str, quantity: str, first: Figure, second: Figure, setting: _Setting) -> _Test:
+    states = (first.state, second.state)
+    shift = None
+    if states == ("finite", "finite"):
+        shift = _test_numbers(first.numbers, second.numbers, setting)
+        p_changed, p_same = shift.p_beyond, shift.p_within
+    else:
+        p_changed, p_same = _test_words(first, second, setting)
+    return _Test(path, kind, quantity, states, shift, p_changed, p_same)
 
 
-def _decide(
-    test: Difference, adjusted: float, margin: float, looks: int, before: Baseline, after: Baseline
-) -> Difference:
-    shift = test.shift
-    if shift is None:
-        return test
+def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
+    shift = test_shift(first, second, setting.margin, paired=setting.paired)
+    if setting.known and len(first) == len(second) == 1:
+        beyond = float(abs(shift.value) > setting.margin)
+        return Shift(shift.value, math.nan, math.nan, 0.0, math.nan, beyond, 1.0 - beyond)
+    return shift
+
+
+def _test_words(first: Figure, second: Figure, setting: _Setting) -> tuple[float, float]:
+    """Give the p-values of a change and of none where seeds have no logarithm; 0 and 1 where it is certain."""
+    if setting.alike:
+        if first.words != second.words:
+            return 0.0, 1.0
+        pairs = zip(first.numbers, second.numbers, strict=True)
+        return 1.0, float(any(abs(now - then) >= setting.margin for then, now in pairs))
+    without = [sum(map(bool, each.words)) for each in (first, second)]
+    counts = np.asarray(
+        [[number, len(each.logs) - number] for number, each in zip(without, (first, second), strict=True)]
+    )
+    same = not first.numbers and first.state == second.state
+    return float(stats.fisher_exact(counts).pvalue), float(not same)
+
+
+def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tuple[int, int]) -> Difference:
     needed: tuple[int | None, int | None] = (None, None)
     verdict: Verdict = "inconclusive"
     if adjusted <= LEVEL_CHANGED / looks:
         verdict = "changed"
-    elif shift.p_within <= LEVEL_SAME / looks:
+    elif test.p_same <= LEVEL_SAME / looks:
         verdict = "same"
-    else:
-        needed = _count_seeds(shift, margin, len(before.seeds), len(after.seeds))
-    return Difference(test.path, test.kind, test.quantity, verdict, shift, test.states, adjusted, *needed)
+    elif test.shift is not None:
+        needed = _count_seeds(test.shift, margin, *sizes)
+    return Difference(test.path, test.kind, test.quantity, verdict, test.shift, test.states, adjusted, *needed)
 
 
 def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:
@@ -275,7 +324,7 @@ def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int 
     Returns:
         How many here, and how many in the baseline where more here alone would not do.
     """
-    distance = abs(math.log1p(margin) - abs(shift.value))
+    distance = abs(margin - abs(shift.value))
     error = shift.standard_error
     if math.isnan(error) or distance <= 1e-6 * error:
         return None, None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.examination import Examination
 from initcheck.audit.site_graph import SiteNode
-from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord, Word
 from initcheck.probe.weight_facts import WeightFacts
 
 DIGITS: Final = 6
@@ -119,15 +119,17 @@ def _invert(parents: Sequence[tuple[int, ...]]) -> Mapping[int, list[int]]:
 
 def _figure(squares: Squares, reference: Squares) -> Figure:
     """Make a figure of second moments and of those that they are compared with, one of each for a seed."""
-    if np.isnan(squares).all() or np.isnan(reference).any() or not np.isfinite(reference).all():
-        return Figure(state="undefined")
-    if not np.isfinite(squares).all():
-        return Figure(state="not finite")
-    if (squares == 0.0).any():
-        return Figure(state="zero" if (squares == 0.0).all() else "partly zero")
-    if (reference == 0.0).any():
-        return Figure(state="undefined")
-    return Figure(tuple(round(float(each), DIGITS) for each in 0.5 * (np.log(squares) - np.log(reference))))
+    return Figure(tuple(_log(float(each), float(other)) for each, other in zip(squares, reference, strict=True)))
+
+
+def _log(square: float, reference: float) -> float | Word:
+    if math.isinf(square):
+        return "not finite"
+    if square == 0.0:
+        return "zero"
+    if math.isnan(square) or not 0.0 < reference < math.inf:
+        return "undefined"
+    return round(0.5 * (math.log(square) - math.log(reference)), DIGITS)
 
 
 def _or_none(value: float) -> float | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from gate_baselines import make_baseline
+from gate_baselines import change_weight, make_baseline
 
 from initcheck.errors import BaselineError
 from initcheck.gate.baseline import Figure, Recipe
@@ -162,12 +162,11 @@ def test_random_damage_is_refused_or_leaves_a_baseline(path):
     assert refused > 1000
 
 
-def test_an_undefined_figure_keeps_its_state(tmp_path):
-    from dataclasses import replace
-
-    from gate_baselines import change_weight
-
-    odd = change_weight(replace(BASELINE), "dense_1/kernel", scale=Figure(state="partly zero"))
+@pytest.mark.parametrize(
+    "logs", [("zero",) * 16, ("undefined",) * 16, ("zero",) * 15 + (0.25,), (0.5, *("zero",) * 15)]
+)
+def test_seeds_without_a_logarithm_keep_their_word(tmp_path, logs):
+    odd = change_weight(BASELINE, "dense_1/kernel", scale=Figure(logs))
     write_baseline(odd, tmp_path / "odd.json")
     assert read_baseline(tmp_path / "odd.json") == odd
 

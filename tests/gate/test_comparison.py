@@ -121,15 +121,35 @@ def test_a_layer_with_another_name_is_told_as_renamed_and_fails():
     assert comparison.exit_code() == 1
 
 
-@pytest.mark.parametrize("state", ["zero", "partly zero", "not finite", "undefined"])
-def test_a_figure_without_logarithms_is_compared_by_its_state(state):
+@pytest.mark.parametrize("word", ["zero", "not finite", "undefined"])
+def test_a_figure_without_logarithms_is_compared_by_its_word(word):
     plain = make_baseline()
-    other = change_weight(plain, KERNEL, scale=Figure(state=state))
+    other = change_weight(plain, KERNEL, scale=Figure((word,) * 16))
     assert compare(other, other).verdict == "same"
-    for before, after in ((plain, other), (other, plain)):
+    assert compare(other, replace(other, seeds=range(100, 116))).verdict == "same"
+    for before, after in ((plain, other), (other, plain), (plain, replace(other, seeds=range(100, 116)))):
         comparison = compare(before, after)
         assert verdict_of(comparison, KERNEL) == "changed"
         assert comparison.exit_code() == 1
+
+
+def test_a_seed_that_dies_now_and_did_not_is_a_change_only_where_the_same_was_drawn():
+    plain = make_baseline()
+    scale = plain.weights[KERNEL].scale
+    one_dies = change_weight(plain, KERNEL, scale=Figure((*scale.logs[:-1], "zero")))
+    assert verdict_of(compare(plain, one_dies), KERNEL) == "changed"
+    assert verdict_of(compare(one_dies, one_dies), KERNEL) == "same"
+    assert verdict_of(compare(one_dies, shift_numbers(one_dies, 0.2)), KERNEL) == "inconclusive"
+    fresh = replace(one_dies, seeds=tuple(range(100, 116)))
+    assert verdict_of(compare(plain, fresh), KERNEL) == "inconclusive"
+    older = replace(plain, versions={**plain.versions, "keras": "3.14.1"})
+    assert verdict_of(compare(older, one_dies), KERNEL) == "inconclusive"
+
+
+def shift_numbers(baseline, by):
+    logs = baseline.weights[KERNEL].scale.logs
+    moved = tuple(each if isinstance(each, str) else each + by for each in logs)
+    return change_weight(baseline, KERNEL, scale=Figure(moved))
 
 
 def test_an_activation_that_a_layer_has_no_more_is_a_change():

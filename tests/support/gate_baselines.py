@@ -58,7 +58,7 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
             fan_out=None,
             mode="",
             variance=0.0,
-            scale=Figure(state="zero"),
+            scale=Figure(("zero",) * len(seeds)),
         )
         steps = {"forward": figure(0.35), "activation": figure(-0.35), "backward": figure(0.0)}
         sites[f"dense_{layer}"] = SiteRecord("Dense", steps)

@@ -1,0 +1,343 @@
+"""Counts how often the gate calls an unchanged model changed, and how often it sees a layer that is off.
+
+Run it with ``tox run -e gate-power``. It leaves ``gate.csv`` and ``gate.md`` in ``reports/``. All figures are measured
+on real Keras models, with seeds that no other gate uses: gate i holds block i of the seeds against block i + 1, so that
+each block serves twice. A gain that is off is planted into the measured figures: in a network of ReLU units without
+biases a kernel that is c times too large multiplies its own scale, the forward step into its layer and the backward
+step out of it by c and changes nothing else. That this is so is measured too, on the model itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from initcheck.diagnosis.check import check
+from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord
+from initcheck.gate.comparison import DEFAULT_MARGIN, compare
+from initcheck.gate.take import take_baseline
+from initcheck.keras_runtime import import_keras
+from initcheck.output import check_writable, publish_files
+
+CHUNK = 1600
+LAYERS, WIDTH = 20, 256
+FLIPPED = 1e-3
+"""A gain that is no power of two rounds elsewhere, and a unit that is almost zero may change its sign: so much does one
+of the 32 x 256 outputs of a layer move a logarithm."""
+
+_HEAD = """# How often the gate is right
+
+Margin {margin:g}, levels as in `initcheck/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 1,000 for all figures
+of a model together.
+
+Rows without a change count false alarms under `changed`. Gate i holds block i of the seeds against block i + 1: each
+block serves twice. Planted gains are put into measured figures, as `tests/power/gate.py` explains and checks; rows that
+say *measured* are models with the wrong gain in one layer, each layer once. What the initializer says of itself is left
+out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called changed, and
+no other.
+
+| model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95 % interval of changed |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of gate.
+
+    Attributes:
+        model: the model.
+        change: what was planted.
+        seeds: draws on either side.
+        pairing: whether both sides have the same seeds.
+        gates: how many were judged.
+        changed: how many called it changed.
+        same: how many called it the same.
+        inconclusive: how many could not tell.
+        right: of those called changed, how many named the layers that are off and no other.
+        low: lower end of the 95 % interval of the rate of ``changed`` (Clopper and Pearson).
+        high: upper end.
+    """
+
+    model: str
+    change: str
+    seeds: int
+    pairing: str
+    gates: int
+    changed: int
+    same: int
+    inconclusive: int
+    right: int
+    low: float
+    high: float
+
+
+def build_deep(factor: float = 1.0, layer: int = -1, multiply: float = 1.0) -> Any:
+    keras = import_keras()
+
+    class Scaled(keras.initializers.HeNormal):
+        def __call__(self, shape, dtype=None, **options):
+            return factor * super().__call__(shape, dtype=dtype, **options)
+
+    model = keras.Sequential([keras.Input((WIDTH,))])
+    for place in range(LAYERS):
+        kind = Scaled if place == layer else keras.initializers.HeNormal
+        model.add(keras.layers.Dense(WIDTH, activation="relu", kernel_initializer=kind(), use_bias=False))
+        if multiply != 1.0 and place == LAYERS // 2:
+            model.add(keras.layers.Rescaling(multiply))
+    model.add(keras.layers.Dense(10, use_bias=False))
+    return model
+
+
+def build_narrow() -> Any:
+    keras = import_keras()
+    layers = [keras.layers.Dense(16, activation="tanh") for _ in range(6)]
+    return keras.Sequential([keras.Input((16,)), *layers, keras.layers.Dense(1)])
+
+
+def build_dying() -> Any:
+    keras = import_keras()
+    layers = [keras.layers.Dense(8, activation="relu", kernel_initializer="he_uniform") for _ in range(8)]
+    return keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
+
+
+def build_convolutional() -> Any:
+    keras = import_keras()
+    inputs = keras.Input((12, 12, 3))
+    hidden = inputs
+    for filters in (8, 16):
+        hidden = keras.layers.Conv2D(filters, 3, padding="same")(hidden)
+        hidden = keras.layers.ReLU()(keras.layers.BatchNormalization()(hidden))
+    return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(hidden)))
+
+
+def build_attention() -> Any:
+    keras = import_keras()
+    inputs = keras.Input((8, 16))
+    hidden = keras.layers.MultiHeadAttention(2, 8)(*2 * (keras.layers.LayerNormalization()(inputs),))
+    return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Add()([inputs, hidden])))
+
+
+def build_recurrent() -> Any:
+    keras = import_keras()
+    return keras.Sequential([keras.Input((6, 8)), keras.layers.LSTM(16), keras.layers.Dense(3)])
+
+
+SMALL = {
+    "6 x 16, tanh": build_narrow,
+    "8 x 8, ReLU": build_dying,
+    "convolutions, BatchNormalization": build_convolutional,
+    "attention": build_attention,
+    "LSTM": build_recurrent,
+}
+
+
+def measure(model: Any, count: int, first: int = 0) -> Baseline:
+    """Measure one model for many seeds."""
+    parts = []
+    for start in range(first, first + count, CHUNK):
+        size = min(CHUNK, first + count - start)
+        report = check(model, seeds=size, first_seed=start, remedies=False, select=("IC601",))
+        parts.append(take_baseline(report.examination, Recipe()))
+    return _join(parts)
+
+
+def _join(parts: Sequence[Baseline]) -> Baseline:
+    def joined(figures: Sequence[Figure]) -> Figure:
+        return Figure(tuple(log for each in figures for log in each.logs))
+
+    first = parts[0]
+    return replace(
+        first,
+        seeds=tuple(seed for part in parts for seed in part.seeds),
+        weights={
+            path: replace(weight, scale=joined([part.weights[path].scale for part in parts]))
+            for path, weight in first.weights.items()
+        },
+        sites={
+            path: SiteRecord(
+                site.kind,
+                {name: joined([part.sites[path].figures[name] for part in parts]) for name in site.figures},
+            )
+            for path, site in first.sites.items()
+        },
+    )
+
+
+def block(whole: Baseline, place: int, size: int) -> Baseline:
+    """Take one block of seeds."""
+
+    def part(figure: Figure) -> Figure:
+        return Figure(figure.logs[place * size : (place + 1) * size])
+
+    return replace(
+        whole,
+        seeds=whole.seeds[place * size : (place + 1) * size],
+        weights={path: replace(weight, scale=part(weight.scale)) for path, weight in whole.weights.items()},
+        sites={
+            path: SiteRecord(site.kind, {name: part(figure) for name, figure in site.figures.items()})
+            for path, site in whole.sites.items()
+        },
+    )
+
+
+def off(baseline: Baseline, layer: int, factor: float) -> Baseline:
+    """Plant a kernel that is some times too large into the figures of the deep network."""
+    return _move(baseline, _figures_of(layer), math.log(factor))
+
+
+def _figures_of(layer: int) -> set[tuple[str, str]]:
+    """List the figures that a kernel moves: the gradient at the layer before is what the kernel hands back."""
+    own = _name(layer)
+    found = {(f"{own}/kernel", "scale"), (own, "forward")}
+    return found | {(_name(layer - 1), "backward")} if layer else found
+
+
+def _name(layer: int) -> str:
+    return f"dense_{layer}" if layer else "dense"
+
+
+def _move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline:
+    def moved(path: str, name: str, figure: Figure) -> Figure:
+        return Figure(tuple(log + by for log in figure.logs)) if (path, name) in which else figure
+
+    return replace(
+        baseline,
+        weights={
+            path: replace(weight, scale=moved(path, "scale", weight.scale)) for path, weight in baseline.weights.items()
+        },
+        sites={
+            path: SiteRecord(site.kind, {name: moved(path, name, figure) for name, figure in site.figures.items()})
+            for path, site in baseline.sites.items()
+        },
+    )
+
+
+def judge(
+    label: str, change: str, pairs: Iterator[tuple[Baseline, Baseline]], right: Callable[[int], set[tuple[str, str]]]
+) -> Row:
+    """Judge gates and count; a change counts by its figures alone, not by what the initializer says of itself."""
+    counts = {"changed": 0, "same": 0, "inconclusive": 0}
+    named, size, gates, paired = 0, 0, 0, False
+    for place, (before, after) in enumerate(pairs):
+        comparison = compare(before, after, DEFAULT_MARGIN)
+        assert not comparison.facts
+        assert not comparison.structure
+        counts[comparison.verdict] += 1
+        changed = {(each.path, each.quantity) for each in comparison.of_verdict("changed")}
+        named += bool(changed) and changed <= right(place)
+        gates, size, paired = gates + 1, len(before.seeds), comparison.paired
+    interval = stats.binomtest(counts["changed"], gates).proportion_ci(0.95, method="exact")
+    return Row(
+        model=label,
+        change=change,
+        seeds=size,
+        pairing="the same seeds" if paired else "fresh seeds",
+        gates=gates,
+        **counts,
+        right=named,
+        low=float(interval.low),
+        high=float(interval.high),
+    )
+
+
+def fresh(whole: Baseline, size: int, gates: int) -> Iterator[tuple[Baseline, Baseline]]:
+    """Pair block i with block i + 1."""
+    before = block(whole, 0, size)
+    for place in range(gates):
+        after = block(whole, (place + 1) % gates, size)
+        yield before, after
+        before = after
+
+
+def collect(gates: int) -> Iterator[Row]:
+    size = 16
+    for label, build in SMALL.items():
+        whole = measure(build(), gates * size)
+        yield judge(label, "none", fresh(whole, size, gates), lambda _: set())
+        yield judge(label, "none", fresh(whole, 5, gates), lambda _: set())
+    deep = f"{LAYERS} x {WIDTH}, ReLU"
+    whole = measure(build_deep(), gates * size)
+    yield judge(deep, "none", fresh(whole, size, gates), lambda _: set())
+    yield judge(deep, "none", fresh(whole, 5, gates), lambda _: set())
+    place_of = [int(each) for each in np.random.default_rng(0).integers(0, LAYERS, gates)]
+    for percent in (10, -10, 30, -30):
+        factor = 1.0 + percent / 100
+        pairs = (
+            (before, off(after, place_of[place], factor))
+            for place, (before, after) in enumerate(fresh(whole, size, gates))
+        )
+        told = f"kernel gain {percent:+d} % in one layer"
+        yield judge(deep, told, pairs, lambda place: _figures_of(place_of[place]))
+    yield from measured_changes(deep)
+
+
+def measured_changes(deep: str) -> Iterator[Row]:
+    """Measure models that really have the change: each of the layers once, with the same seeds, as a user gates."""
+    before = measure(build_deep(), 16)
+    for percent in (10, 30):
+        factor = 1.0 + percent / 100
+        after = [_as_if_named_alike(measure(build_deep(factor, layer), 16), before) for layer in range(LAYERS)]
+        for layer, measured in enumerate(after):
+            assert_homogeneous(before, measured, layer, factor)
+        pairs = ((before, each) for each in after)
+        yield judge(deep, f"kernel gain {percent:+d} % in one layer, measured", pairs, _figures_of)
+
+
+def _as_if_named_alike(after: Baseline, before: Baseline) -> Baseline:
+    """Take what the weights say of themselves from before: the figures alone are to show the change."""
+    return replace(
+        after,
+        weights={path: replace(before.weights[path], scale=each.scale) for path, each in after.weights.items()},
+    )
+
+
+def assert_homogeneous(before: Baseline, after: Baseline, layer: int, factor: float) -> None:
+    """Assert that planting a gain into the figures gives what the model itself measures."""
+    planted = off(before, layer, factor)
+    for path, weight in planted.weights.items():
+        if weight.scale.state == "finite":
+            assert np.allclose(weight.scale.logs, after.weights[path].scale.logs, atol=5e-6), path
+    for path, site in planted.sites.items():
+        for name, figure in site.figures.items():
+            assert np.allclose(figure.logs, after.sites[path].figures[name].logs, atol=FLIPPED), (path, name)
+
+
+def write(rows: Sequence[Row]) -> dict[str, str]:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(asdict(rows[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    head = _HEAD.format(margin=DEFAULT_MARGIN)
+    lines = [
+        f"| {row.model} | {row.change} | {row.seeds} | {row.pairing} | {row.gates} | {row.changed} | {row.same} | "
+        f"{row.inconclusive} | {row.right} | [{row.low:.4f}, {row.high:.4f}] |"
+        for row in rows
+    ]
+    return {"gate.csv": table.getvalue(), "gate.md": head + "\n".join(lines) + "\n"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gates", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    options = parser.parse_args()
+    check_writable(options.out)
+    rows = []
+    for row in collect(options.gates):
+        rows.append(row)
+        print(row, flush=True)  # noqa: T201 - a script's progress
+    publish_files(options.out, write(rows))
+
+
+if __name__ == "__main__":
+    main()
