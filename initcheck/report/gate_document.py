@@ -65,7 +65,7 @@ def _method(comparison: Comparison) -> Text:
         "Figures are roots of second moments: of a weight, and of what a layer makes of the signal and of the gradient "
         f"that reach it. They are compared {how}. Same: two one-sided tests at 5 % within a margin of ",
         code(f"{comparison.margin:g}"),
-        "; changed: beyond it, 1 in 1,000 for all figures together (Holm).",
+        "; changed: beyond it, at 1 in 10,000 for all figures together (Holm).",
     )
 
 

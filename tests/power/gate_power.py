@@ -36,13 +36,13 @@ of the 32 x 256 outputs of a layer move a logarithm."""
 
 _HEAD = """# How often the gate is right
 
-Margin {margin:g}, levels as in `initcheck/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 1,000 for all figures
-of a model together.
+Margin {margin:g}, levels as in `initcheck/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 10,000 for all
+figures of a model together.
 
 Rows without a change count false alarms under `changed`. Gate i holds block i of the seeds against block i + 1: each
-block serves twice. Planted gains are put into measured figures, as `tests/power/gate.py` explains and checks; rows that
-say *measured* are models with the wrong gain in one layer, each layer once. What the initializer says of itself is left
-out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called changed, and
+block serves twice. Planted gains are put into measured figures, as `tests/power/gate_power.py` explains and checks;
+rows that say *measured* are models with the wrong gain in one layer, each layer once. What the initializer says of
+itself is left out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called changed, and
 no other.
 
 | model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95 % interval of changed |
@@ -81,7 +81,7 @@ class Row:
     high: float
 
 
-def build_deep(factor: float = 1.0, layer: int = -1, multiply: float = 1.0) -> Any:
+def build_deep(factor: float = 1.0, layer: int = -1) -> Any:
     keras = import_keras()
 
     class Scaled(keras.initializers.HeNormal):
@@ -92,8 +92,6 @@ def build_deep(factor: float = 1.0, layer: int = -1, multiply: float = 1.0) -> A
     for place in range(LAYERS):
         kind = Scaled if place == layer else keras.initializers.HeNormal
         model.add(keras.layers.Dense(WIDTH, activation="relu", kernel_initializer=kind(), use_bias=False))
-        if multiply != 1.0 and place == LAYERS // 2:
-            model.add(keras.layers.Rescaling(multiply))
     model.add(keras.layers.Dense(10, use_bias=False))
     return model
 
@@ -148,10 +146,10 @@ def measure(model: Any, count: int, first: int = 0) -> Baseline:
         size = min(CHUNK, first + count - start)
         report = check(model, seeds=size, first_seed=start, remedies=False, select=("IC601",))
         parts.append(take_baseline(report.examination, Recipe()))
-    return _join(parts)
+    return join(parts)
 
 
-def _join(parts: Sequence[Baseline]) -> Baseline:
+def join(parts: Sequence[Baseline]) -> Baseline:
     def joined(figures: Sequence[Figure]) -> Figure:
         return Figure(tuple(log for each in figures for log in each.logs))
 
@@ -192,10 +190,10 @@ def block(whole: Baseline, place: int, size: int) -> Baseline:
 
 def off(baseline: Baseline, layer: int, factor: float) -> Baseline:
     """Plant a kernel that is some times too large into the figures of the deep network."""
-    return _move(baseline, _figures_of(layer), math.log(factor))
+    return move(baseline, figures_of(layer), math.log(factor))
 
 
-def _figures_of(layer: int) -> set[tuple[str, str]]:
+def figures_of(layer: int) -> set[tuple[str, str]]:
     """List the figures that a kernel moves: the gradient at the layer before is what the kernel hands back."""
     own = _name(layer)
     found = {(f"{own}/kernel", "scale"), (own, "forward")}
@@ -206,7 +204,9 @@ def _name(layer: int) -> str:
     return f"dense_{layer}" if layer else "dense"
 
 
-def _move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline:
+def move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline:
+    """Add an amount to some figures, given by path and quantity."""
+
     def moved(path: str, name: str, figure: Figure) -> Figure:
         return Figure(tuple(log + by for log in figure.logs)) if (path, name) in which else figure
 
@@ -277,7 +277,7 @@ def collect(gates: int) -> Iterator[Row]:
             for place, (before, after) in enumerate(fresh(whole, size, gates))
         )
         told = f"kernel gain {percent:+d} % in one layer"
-        yield judge(deep, told, pairs, lambda place: _figures_of(place_of[place]))
+        yield judge(deep, told, pairs, lambda place: figures_of(place_of[place]))
     yield from measured_changes(deep)
 
 
@@ -286,14 +286,14 @@ def measured_changes(deep: str) -> Iterator[Row]:
     before = measure(build_deep(), 16)
     for percent in (10, 30):
         factor = 1.0 + percent / 100
-        after = [_as_if_named_alike(measure(build_deep(factor, layer), 16), before) for layer in range(LAYERS)]
+        after = [named_alike(measure(build_deep(factor, layer), 16), before) for layer in range(LAYERS)]
         for layer, measured in enumerate(after):
             assert_homogeneous(before, measured, layer, factor)
         pairs = ((before, each) for each in after)
-        yield judge(deep, f"kernel gain {percent:+d} % in one layer, measured", pairs, _figures_of)
+        yield judge(deep, f"kernel gain {percent:+d} % in one layer, measured", pairs, figures_of)
 
 
-def _as_if_named_alike(after: Baseline, before: Baseline) -> Baseline:
+def named_alike(after: Baseline, before: Baseline) -> Baseline:
     """Take what the weights say of themselves from before: the figures alone are to show the change."""
     return replace(
         after,

@@ -1,0 +1,71 @@
+"""The gate's error rates in small: 60 gates of measured figures; ``tox run -e gate-power`` makes 1,000 of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import gate_power
+import pytest
+
+from initcheck.gate.baseline import Baseline
+from initcheck.gate.comparison import compare
+
+GATES, SEEDS = 60, 8
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Baseline:
+    return gate_power.measure(gate_power.build_narrow(), GATES * SEEDS)
+
+
+@pytest.fixture(scope="module")
+def deep() -> Baseline:
+    """Eight blocks of sixteen seeds."""
+    return gate_power.measure(gate_power.build_deep(), 8 * 16)
+
+
+def pairs(whole: Baseline, size: int, gates: int) -> Iterator[tuple[Baseline, Baseline]]:
+    return gate_power.fresh(whole, size, gates)
+
+
+def test_an_unchanged_model_is_never_called_changed_with_fresh_seeds(narrow):
+    """At 1 false alarm in 10,000 gates one of 60 would come about in 1 of 170 such tests; the seeds are fixed."""
+    row = gate_power.judge("narrow", "none", pairs(narrow, SEEDS, GATES), lambda _: set())
+    assert row.gates == GATES
+    assert row.changed == 0
+    assert row.pairing == "fresh seeds"
+
+
+@pytest.mark.parametrize("factor", [1.1, 0.9, 1.3, 0.7])
+@pytest.mark.parametrize("layer", [0, 7, 19])
+def test_a_kernel_that_is_off_is_called_changed_and_only_what_it_moves(deep, factor, layer):
+    planted = ((before, gate_power.off(after, layer, factor)) for before, after in pairs(deep, 16, 8))
+    row = gate_power.judge("deep", "planted", planted, lambda _: gate_power.figures_of(layer))
+    assert (row.changed, row.right) == (8, 8)
+
+
+def test_a_change_within_the_margin_is_not_called_changed(deep):
+    planted = ((before, gate_power.off(after, 7, 1.04)) for before, after in pairs(deep, 16, 8))
+    assert gate_power.judge("deep", "4 %", planted, lambda _: set()).changed == 0
+
+
+def test_a_gain_that_the_model_itself_has_is_what_the_planted_one_looks_like():
+    before = gate_power.measure(gate_power.build_deep(), 4)
+    after = gate_power.measure(gate_power.build_deep(1.1, layer=7), 4)
+    gate_power.assert_homogeneous(before, after, 7, 1.1)
+    with pytest.raises(AssertionError):  # the negative control: another layer, another gain
+        gate_power.assert_homogeneous(before, after, 8, 1.1)
+    with pytest.raises(AssertionError):
+        gate_power.assert_homogeneous(before, after, 7, 1.05)
+    assert compare(before, gate_power.named_alike(after, before)).verdict == "changed"
+
+
+def test_a_layer_that_multiplies_the_signal_is_seen_with_the_same_seeds(deep):
+    """No weight tells of it; the steps of the signal do, to the digit, since the same weights were drawn."""
+    before = gate_power.block(deep, 0, 16)
+    moved = gate_power.move(before, {("dense_11", "forward")}, 0.0953)
+    comparison = compare(before, moved)
+    assert [each.path for each in comparison.of_verdict("changed")] == ["dense_11"]
+    fresh = replace(gate_power.block(deep, 1, 16))
+    assert compare(before, gate_power.move(fresh, {("dense_11", "forward")}, 0.0953)).verdict != "same"
