@@ -5,8 +5,8 @@ For each figure, with d the difference of its mean logarithms and m = ln(1 + mar
 - *same* where |d| < m is shown: two one-sided t tests at 5 % (Schuirmann 1987). For a whole model to be called the same
   every figure has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
 - *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all figures, at 1 in
-  10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of five
-  seeds called an unchanged model changed: the level leaves room for that;
+  10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of
+  five seeds called an unchanged model changed: the level leaves room for that;
 - else *inconclusive*.
 
 A signal may be exactly zero, or not finite, for some seeds and not for others. Where the same seeds were drawn by the

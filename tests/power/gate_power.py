@@ -42,8 +42,8 @@ figures of a model together.
 Rows without a change count false alarms under `changed`. Gate i holds block i of the seeds against block i + 1: each
 block serves twice. Planted gains are put into measured figures, as `tests/power/gate_power.py` explains and checks;
 rows that say *measured* are models with the wrong gain in one layer, each layer once. What the initializer says of
-itself is left out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called changed, and
-no other.
+itself is left out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called
+changed, and no other.
 
 | model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95 % interval of changed |
 |---|---|---|---|---|---|---|---|---|---|

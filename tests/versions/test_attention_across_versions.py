@@ -46,7 +46,7 @@ def test_under_the_next_version_the_fans_of_attention_are_named_and_the_library_
     text = " ".join(out.split())
     version = import_keras().__version__
     assert code == 1
-    assert text.startswith("Gate: changed (12 of 31 figures, 4 in what draws the weights): the library changed, not the")
+    assert text.startswith("Gate: changed (12 of 31 figures, 4 in what draws the weights): the library changed, not")
     assert f"keras 3.14.1 -> {version}" in text
     for role, path in (("query", "query"), ("key", "key"), ("value", "value")):
         assert (
