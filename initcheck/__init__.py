@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initcheck.diagnosis.check import check
+    from initcheck.diagnosis.gate import gate as gate_model
+    from initcheck.diagnosis.gate import record_baseline
     from initcheck.diagnosis.report import Report
     from initcheck.diagnosis.settings import CheckSettings
     from initcheck.errors import (
         BackendError,
+        BaselineError,
         DataError,
         FindingsError,
         InitcheckError,
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
         TheoryError,
         UsageError,
     )
+    from initcheck.gate.baseline import Baseline
+    from initcheck.gate.comparison import Comparison
     from initcheck.prediction import ModelPredictor, add_gain_predictions, add_site_predictions
     from initcheck.probe import Probe
     from initcheck.study import StudyOptions, run_study
@@ -32,7 +37,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "Baseline",
+    "BaselineError",
     "CheckSettings",
+    "Comparison",
     "DataError",
     "FindingsError",
     "InitcheckError",
@@ -50,12 +58,17 @@ __all__ = [
     "add_site_predictions",
     "check",
     "forecast",
+    "gate_model",
+    "record_baseline",
     "run_study",
 ]
 
 _MODULE_OF = {
     "BackendError": "initcheck.errors",
+    "Baseline": "initcheck.gate.baseline",
+    "BaselineError": "initcheck.errors",
     "CheckSettings": "initcheck.diagnosis.settings",
+    "Comparison": "initcheck.gate.comparison",
     "DataError": "initcheck.errors",
     "FindingsError": "initcheck.errors",
     "InitcheckError": "initcheck.errors",
@@ -72,14 +85,20 @@ _MODULE_OF = {
     "add_site_predictions": "initcheck.prediction",
     "check": "initcheck.diagnosis.check",
     "forecast": "initcheck.theory.forecast",
+    "gate_model": "initcheck.diagnosis.gate",
+    "record_baseline": "initcheck.diagnosis.gate",
     "run_study": "initcheck.study",
 }
+
+
+_NAME_THERE = {"gate_model": "gate"}
+"""Names that differ from those in the module: ``initcheck.gate`` is the package of the gate."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'initcheck' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), _NAME_THERE.get(name, name))
     globals()[name] = value
     return value
 

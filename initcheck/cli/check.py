@@ -9,7 +9,7 @@ import click
 
 from initcheck.cli.measuring import Measuring, measuring_options
 from initcheck.cli.progress import show_progress
-from initcheck.errors import UsageError
+from initcheck.errors import OutputError, UsageError
 from initcheck.output import check_writable, publish_files
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ _OF_THE_BASELINE: Final = ("seeds", "batch_size")
     help="What is printed; github: annotations for a pull request.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the same as --format json.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append what --format markdown prints to FILE, such as $GITHUB_STEP_SUMMARY.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress, and no text; the exit code tells.")
 def check(
     model: str,
@@ -70,6 +76,7 @@ def check(
     out: Path | None,
     form: str,
     as_json: bool,
+    summary: Path | None,
     quiet: bool,
 ) -> None:
     """Check a model at initialization.
@@ -97,6 +104,8 @@ def check(
         raise UsageError("With --baseline no remedies are tried, so there is no patch. Leave --baseline out.")
     if out is not None:
         check_writable(out)
+    if summary is not None:
+        check_writable(summary.absolute().parent)
 
     # Imported only now: these bring SciPy, pandas and Keras along.
     from initcheck.diagnosis.settings import override, read_project_settings, split_words
@@ -118,6 +127,8 @@ def check(
         for path in _publish(report, out):
             if not quiet:
                 click.echo(f"wrote {path}", err=True)
+    if summary is not None:
+        _append(f"{report.to_summary()}\n", summary)
     if emit_patch:
         click.echo(_patch(report))
     elif as_json or form == "json":
@@ -182,6 +193,17 @@ def _publish(report: Report, folder: Path) -> list[Path]:
         "measurements.csv": report.table.to_csv(index=False, lineterminator="\n"),
     }
     return publish_files(folder, files)
+
+
+def _append(text: str, path: Path) -> None:
+    """Add to what other steps have written to the same file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Cannot write to {str(path)!r}: {reason}. Choose another file for --summary.") from error
 
 
 def _patch(report: Report) -> str:
