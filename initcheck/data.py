@@ -112,7 +112,7 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
         if sample_shape is None:
             raise UsageError("Source 'gaussian' needs the shape of one sample. Received: sample_shape=None")
         return Batch(source, random.standard_normal((batch_size, *sample_shape), dtype=np.float32))
-    x, y, name = _load_set(source)
+    x, y, name = load_set(source)
     _check_labels(y, len(x), name)
     if sample_shape is not None and x.shape[1:] != sample_shape:
         raise DataError(
@@ -131,7 +131,19 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
     return Batch(name, samples, None if y is None else y[chosen])
 
 
-def _load_set(source: str) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
+def load_set(source: str) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
+    """Load all samples of a source, and their labels where it has them.
+
+    Args:
+        source: as for :func:`load_data`, without ``gaussian``, which has no end.
+
+    Returns:
+        The samples as they are stored, the labels, and the name of the source.
+
+    Raises:
+        UsageError: the source is unknown.
+        DataError: the data cannot be had or cannot be used.
+    """
     if source == "digits":
         return *_load_digits(), source
     if source == "mnist":

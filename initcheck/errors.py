@@ -48,6 +48,10 @@ class BaselineError(InitcheckError, ValueError):
     """A baseline that is missing, damaged, foreign, or of a version that is not known."""
 
 
+class StoreError(InitcheckError, ValueError):
+    """A folder of finished work that is damaged, or was made with other settings."""
+
+
 class TheoryError(InitcheckError, ValueError):
     """A prediction that the theory cannot make: the message says why."""
 

@@ -31,6 +31,7 @@ _MODULE_OF_COMMAND: Final = {
     "predict": "initcheck.cli.predict",
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",
+    "train": "initcheck.cli.train",
     "verify": "initcheck.cli.verify",
 }
 

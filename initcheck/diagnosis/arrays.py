@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,26 +30,6 @@ def to_arrays(data: Any, name: str) -> Any:
         parts = [to_arrays(part, f"{name}[{position}]") for position, part in enumerate(data)]
         return parts if isinstance(data, list) else tuple(parts)
     return _to_array(data, name)
-
-
-def digest_arrays(*structures: Any) -> str:
-    """Digest arrays: equal digests mean equal dtypes, shapes and values.
-
-    Args:
-        structures: arrays alone or in dicts, lists and tuples; None counts as nothing.
-
-    Returns:
-        SHA-256 in hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for leaf in flatten(structures):
-        if leaf is None:
-            continue
-        array = np.asarray(leaf)
-        text = array.dtype.kind in "OSU"
-        digest.update(f"{'text' if text else array.dtype.newbyteorder('<').str}{array.shape}".encode())
-        digest.update(repr(array.tolist()).encode() if text else array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
 
 
 def flatten(structure: Any) -> list[Any]:

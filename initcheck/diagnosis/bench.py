@@ -12,11 +12,12 @@ import pandas as pd
 
 from initcheck.audit.conditions import Conditions
 from initcheck.audit.site_graph import SiteNode
-from initcheck.diagnosis.arrays import digest_arrays
+from initcheck.diagnosis.arrays import flatten
 from initcheck.diagnosis.inputs import make_batch
 from initcheck.diagnosis.losses import compiled_loss
 from initcheck.diagnosis.model_reference import LoadedModel, adopt_model, load_model
 from initcheck.diagnosis.settings import CheckSettings, default_seeds
+from initcheck.digests import digest_arrays
 from initcheck.errors import ModelError
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.probe.paths import PathNamer
@@ -167,7 +168,7 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
         inputs=batch.inputs,
         conditions=Conditions(
             batch=batch.description,
-            batch_digest=digest_arrays(batch.inputs, batch.labels),
+            batch_digest=digest_arrays(flatten([batch.inputs, batch.labels])),
             loss=_FUNCTIONAL if loss is None else _COMPILED,
             dtype_policy=str(built.dtype_policy.name),
         ),

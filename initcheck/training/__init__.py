@@ -1,0 +1,1 @@
+"""Training: what becomes of networks that differ in nothing but their initializer."""

@@ -1,0 +1,111 @@
+"""Labelled samples to train on and to validate on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.data import load_set
+from initcheck.errors import DataError, UsageError
+
+NOTEBOOK_VALIDATION: Final = 5000
+"""Samples that the founding notebook keeps back, the first ones of MNIST."""
+
+SMALL_SHARE: Final = 5
+"""Of a small set, one sample in so many is kept back."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledData:
+    """Samples with their classes, divided in two.
+
+    Attributes:
+        name: what they come from.
+        x: samples to train on, float32, shape [samples, ...].
+        y: their classes, int32, shape [samples].
+        x_valid: samples to validate on.
+        y_valid: their classes.
+        classes: how many classes there are.
+    """
+
+    name: str
+    x: NDArray[np.float32] = field(repr=False)
+    y: NDArray[np.int32] = field(repr=False)
+    x_valid: NDArray[np.float32] = field(repr=False)
+    y_valid: NDArray[np.int32] = field(repr=False)
+    classes: int
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.x.shape[1:]
+
+    @property
+    def chance(self) -> float:
+        """Share of the most frequent class among the samples to validate on: what a constant answer reaches."""
+        return float(np.bincount(self.y_valid, minlength=self.classes).max() / len(self.y_valid))
+
+    @property
+    def description(self) -> str:
+        """The data in words."""
+        shape = "×".join(map(str, self.sample_shape))
+        return f"{self.name}: {len(self.x):,} samples of {shape} to train on, {len(self.x_valid):,} to validate on"
+
+
+def load_labelled(source: str | None = None, validation: int | None = None) -> LabelledData:
+    """Load labelled samples and keep the first ones back for validation, as the founding notebook does.
+
+    Args:
+        source: ``digits``, ``mnist``, or the path of a ``.npz`` file. None takes Keras' MNIST if it has been
+            downloaded, else the digits: nothing is downloaded.
+        validation: samples to keep back. None keeps 5,000 of sets of at least 20,000, a fifth of smaller ones.
+
+    Returns:
+        The data; pixels of 8 bits are divided by 255.
+
+    Raises:
+        UsageError: the source is unknown, or more is to be kept back than there is.
+        DataError: the data cannot be had, or have no classes.
+    """
+    chosen = source or default_source()
+    if chosen == "gaussian":
+        raise UsageError("Training needs labels, and 'gaussian' has none. Give digits, mnist, or PATH.npz.")
+    x, y, name = load_set(chosen)
+    classes = _check_classes(x, y, name)
+    labels = np.asarray(y).reshape(-1).astype(np.int32)
+    kept = _check_validation(validation, len(x), name)
+    samples = np.asarray(x)
+    scaled = samples.astype(np.float32) / np.float32(255) if samples.dtype == np.uint8 else samples.astype(np.float32)
+    return LabelledData(name, scaled[kept:], labels[kept:], scaled[:kept], labels[:kept], classes)
+
+
+def default_source() -> str:
+    """Name the data that are there without a download: MNIST in Keras' cache, else the digits."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    return "mnist" if (home / "datasets" / "mnist.npz").exists() else "digits"
+
+
+def _check_classes(x: NDArray[Any], y: NDArray[Any] | None, name: str) -> int:
+    if y is None:
+        raise DataError(f"{name!r} has no labels. Save them beside the samples: numpy.savez(path, x=..., y=...).")
+    if y.size != len(x) or y.dtype.kind not in "biu" or y.min() < 0:
+        raise DataError(
+            f"{name!r}: training takes one class per sample, whole numbers from 0. "
+            f"Received: shape {y.shape}, dtype {y.dtype}."
+        )
+    return int(y.max()) + 1
+
+
+def _check_validation(validation: int | None, samples: int, name: str) -> int:
+    large = samples >= 4 * NOTEBOOK_VALIDATION
+    kept = (NOTEBOOK_VALIDATION if large else samples // SMALL_SHARE) if validation is None else validation
+    if not 1 <= kept < samples:
+        raise UsageError(
+            f"Between 1 and {samples - 1} samples of {name!r} can be kept back for validation. Received: {kept}."
+        )
+    return kept

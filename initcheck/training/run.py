@@ -1,0 +1,204 @@
+"""The founding notebook's comparison: networks that differ in their initializer alone, trained side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.digests import digest_arrays
+from initcheck.errors import UsageError
+from initcheck.initializers import InitializerSpec, parse_initializer
+from initcheck.keras_runtime import import_keras, versions
+from initcheck.networks import NotebookSpec
+from initcheck.probe import RedrawPlan
+from initcheck.schema import HISTORY_COLUMNS
+from initcheck.seeds import check_seed
+from initcheck.training.data import LabelledData, load_labelled
+from initcheck.training.engine import METRICS, Descent, Trainer, train
+from initcheck.training.record import TrainingRecord
+from initcheck.training.store import HistoryStore
+
+DEFAULT_INITIALIZERS: Final = (
+    "HeNormal",
+    "GlorotUniform",
+    "GlorotNormal",
+    "LecunNormal",
+    "RandomNormal(stddev=0.05)",
+    "RandomNormal(stddev=1.0)",
+    "Zeros",
+)
+"""The three of the founding notebook, and controls."""
+
+_NETWORK: Final = (
+    "the notebook's network: Flatten, Dense 300 and 100 with ReLU, Dense with softmax; "
+    "the output layer always starts from GlorotUniform"
+)
+DEFAULT_SEEDS: Final = 5
+DEFAULT_EPOCHS: Final = 10
+DEFAULT_BATCH: Final = 32
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to compare, and how.
+
+    Attributes:
+        initializers: as a person writes them.
+        seeds: one network each, for each initializer.
+        epochs: to train.
+        batch_size: samples of a step.
+        learning_rate: of plain stochastic gradient descent; None for Keras' default.
+        data: as for :func:`initcheck.training.data.load_labelled`.
+        validation: samples kept back; None for the default.
+        command_line: the command that was run, for the record.
+    """
+
+    initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
+    seeds: tuple[int, ...] = tuple(range(DEFAULT_SEEDS))
+    epochs: int = DEFAULT_EPOCHS
+    batch_size: int = DEFAULT_BATCH
+    learning_rate: float | None = None
+    data: str | None = None
+    validation: int | None = None
+    command_line: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.initializers or not self.seeds:
+            raise UsageError("A comparison needs at least one initializer and one seed. Received: none.")
+        for seed in self.seeds:
+            check_seed(seed)
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1. Received: {value!r}.")
+        if self.learning_rate is not None and not 0.0 < self.learning_rate < float("inf"):
+            raise UsageError(f"learning_rate must be finite and above 0. Received: {self.learning_rate!r}.")
+
+
+def run_training(
+    options: TrainingOptions, store: HistoryStore | None = None, progress: Progress | None = None
+) -> TrainingRecord:
+    """Train the notebook's network from each initializer and each seed.
+
+    All initializers see the same batches in the same order for one seed, so that they can be compared in pairs. What is
+    finished is kept in the store as soon as it is; a second run with the same settings trains what is missing.
+
+    Args:
+        options: what to compare.
+        store: where finished networks are kept; None keeps none.
+        progress: called with the epochs done, all epochs, and what is being trained.
+
+    Returns:
+        The learning curves.
+
+    Raises:
+        UsageError: an initializer or the source of the data is unknown.
+        DataError: the data cannot be used, or the network does not fit them.
+        StoreError: the store holds networks that were trained with other settings.
+    """
+    started = time.perf_counter()
+    specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}
+    data = load_labelled(options.data, options.validation)
+    rate = options.learning_rate or _default_rate()
+    descent = Descent(rate, options.batch_size)
+    kept = _empty() if store is None else store.open(_settings(options, data, rate), HISTORY_COLUMNS)
+    missing = {label: _missing(kept, label, options) for label in specs}
+    resumed = sum(len(options.seeds) - len(seeds) for seeds in missing.values())
+    tell = _Counter(progress, sum(bool(seeds) for seeds in missing.values()) * (options.epochs + 1))
+    for label, seeds in missing.items():
+        if seeds:
+            fresh = _train_one(specs[label], seeds, data, descent, options.epochs, tell)
+            kept = fresh if kept.empty else pd.concat([kept, fresh], ignore_index=True)
+            if store is not None:
+                store.save(kept)
+    wanted = (
+        kept["initializer"].isin(list(specs)) & kept["seed"].isin(options.seeds) & (kept["epoch"] <= options.epochs)
+    )
+    return TrainingRecord(
+        history=kept[wanted].reset_index(drop=True),
+        initializers=tuple(specs),
+        seeds=options.seeds,
+        epochs=options.epochs,
+        network=_NETWORK,
+        data=data.description,
+        chance=data.chance,
+        descent=f"stochastic gradient descent, learning rate {rate:g}, batches of {options.batch_size}, "
+        f"{options.epochs} epochs",
+        versions=versions(),
+        command_line=options.command_line,
+        seconds=time.perf_counter() - started,
+        resumed=resumed,
+    )
+
+
+class _Counter:
+    """Counts epochs for the display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def step(self, what: str) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._total, what)
+        self._done += 1
+
+
+def _train_one(
+    spec: InitializerSpec, seeds: Sequence[int], data: LabelledData, descent: Descent, epochs: int, tell: _Counter
+) -> pd.DataFrame:
+    """Train the networks of one initializer together."""
+    network = NotebookSpec(initializer=spec)
+    model = network.build(data.sample_shape, seeds[0])
+    trainer = Trainer(model, data, descent)
+    weights = RedrawPlan(model).sample(seeds)
+    frames = []
+    tell.step(spec.label)
+    for epoch, metrics in enumerate(train(trainer, weights, seeds, len(data.x), epochs)):
+        frames.append(_tabulate(spec.label, seeds, epoch, metrics))
+        if epoch < epochs:
+            tell.step(f"{spec.label}, epoch {epoch + 1}")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _tabulate(label: str, seeds: Sequence[int], epoch: int, metrics: NDArray[np.float64]) -> pd.DataFrame:
+    columns: dict[str, Any] = {"initializer": label, "seed": list(seeds), "epoch": epoch}
+    columns.update({name: metrics[:, place] for place, name in enumerate(METRICS)})
+    frame = pd.DataFrame(columns)[[column.name for column in HISTORY_COLUMNS]]
+    return frame.astype({column.name: column.dtype for column in HISTORY_COLUMNS})
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in HISTORY_COLUMNS})
+
+
+def _missing(kept: pd.DataFrame, label: str, options: TrainingOptions) -> list[int]:
+    of_label = kept[(kept["initializer"] == label) & (kept["epoch"] == options.epochs)]
+    finished = set(of_label["seed"].tolist())
+    return [seed for seed in options.seeds if seed not in finished]
+
+
+def _settings(options: TrainingOptions, data: LabelledData, rate: float) -> dict[str, Any]:
+    """List what a finished network depends on, apart from its initializer and its seed."""
+    found = versions()
+    return {
+        "network": "notebook",
+        "data": digest_arrays([data.x, data.y, data.x_valid, data.y_valid]),
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": rate,
+        "keras": found["keras"],
+        "tensorflow": found["tensorflow"],
+    }
+
+
+def _default_rate() -> float:
+    return float(np.asarray(import_keras().optimizers.SGD().learning_rate))
