@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.digests import digest_arrays
-from initcheck.errors import UsageError
+from initcheck.errors import DataError, UsageError
 from initcheck.initializers import InitializerSpec, parse_initializer
 from initcheck.keras_runtime import import_keras, versions
 from initcheck.networks import NotebookSpec
@@ -39,6 +39,7 @@ _NETWORK: Final = (
     "the notebook's network: Flatten, Dense 300 and 100 with ReLU, Dense with softmax; "
     "the output layer always starts from GlorotUniform"
 )
+CLASSES: Final = 10
 DEFAULT_SEEDS: Final = 5
 DEFAULT_EPOCHS: Final = 10
 DEFAULT_BATCH: Final = 32
@@ -106,6 +107,11 @@ def run_training(
     started = time.perf_counter()
     specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}
     data = load_labelled(options.data, options.validation)
+    if data.classes > CLASSES:
+        raise DataError(
+            f"{data.name!r} has {data.classes} classes, and the notebook's network tells {CLASSES} classes apart. "
+            "Give data of at most so many."
+        )
     rate = options.learning_rate or _default_rate()
     descent = Descent(rate, options.batch_size)
     kept = _empty() if store is None else store.open(_settings(options, data, rate), HISTORY_COLUMNS)

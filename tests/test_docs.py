@@ -1,0 +1,129 @@
+"""What stands in ``docs/`` is true: the code runs, the commands are accepted, the links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from documentation import ROOT, SYBIL, apply_change, check_printed, follow, read_blocks, read_commands
+from sybil import Example
+
+DOCS = ROOT / "docs"
+
+FOLLOWED = ("gate.md", "getting-started.md", "statistics.md")
+"""Pages that are followed from top to bottom in an empty folder, as a reader does."""
+
+READ = ("README.md", "check.md", "ci.md", "report.md")
+"""Pages whose blocks are taken one by one."""
+
+TESTED_ELSEWHERE = {
+    "api.md": "test_generated_pages.py",
+    "claims.md": "specification/test_claims_page.py",
+    "command-line.md": "test_generated_pages.py",
+    "findings.md": "report/test_findings_page.py",
+}
+
+
+def test_every_page_is_tested():
+    assert {path.name for path in DOCS.glob("*.md")} == {*FOLLOWED, *READ, *TESTED_ELSEWHERE}
+    assert all((ROOT / "tests" / name).is_file() for name in TESTED_ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_the_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    follow((DOCS / name).read_text(encoding="utf-8"), folder)
+
+
+def _examples() -> list[object]:
+    return [
+        pytest.param(example, id=f"{name}-line-{example.line}") for name in READ for example in SYBIL.parse(DOCS / name)
+    ]
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_the_example_is_true(example: Example, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    example.evaluate()
+
+
+def test_what_the_page_about_the_report_prints_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    printed = ""
+    seen = 0
+    for block in read_blocks((DOCS / "report.md").read_text(encoding="utf-8")):
+        if block.language == "python":
+            exec(block.text, names)
+            printed = capsys.readouterr().out
+        elif block.language == "text":
+            check_printed(block, printed)
+            seen += 1
+    assert seen == 2
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")]), ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)", text):
+        path, _, anchor = unquote(link).partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            there = target.read_text(encoding="utf-8")
+            assert f'<a id="{anchor}">' in there or anchor in _headings(there), f"{page.name}: {link}"
+
+
+def _headings(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_index_names_every_page():
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCS.glob("*.md") if f"]({path.name})" not in index] == ["README.md"]
+
+
+# That the pages above can fail:
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("```shell\ninitcheck explain IC999\n```\n", "IC999 ended with 2"),
+        ("```shell\ninitcheck explain IC101  # exit code 1\n```\n", "IC101 ended with 0"),
+        ("```shell\ninitcheck explain IC101\n```\n\n```text\nIC102 ...\n```\n", "'IC102 ...' not in"),
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "'2' not in"),
+        ("```python\nassert 1 == 2, 'no'\n```\n", "no"),
+        ("```shell\ninitcheck explain IC101\n```\n```text\n...\nWhy it matters\nWhat\n```\n", "'What' not in"),
+    ],
+)
+def test_a_page_that_is_not_true_is_found(page: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match=re.escape(told)):
+        follow(page, tmp_path)
+
+
+def test_files_and_changes_of_a_page_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    page = "```python\n# a/one.py\nx = 1\ny = 2\n```\n\n```diff\n x = 1\n-y = 2\n+y = 3\n```\n"
+    follow(page, tmp_path)
+    assert (tmp_path / "a" / "one.py").read_text() == "# a/one.py\nx = 1\ny = 3\n"
+    with pytest.raises(ValueError, match="not enough values"):
+        apply_change("-y = 2\n+y = 3\n", tmp_path)
+
+
+def test_commands_are_read_as_a_shell_reads_them():
+    shell = "A=1 initcheck check \\\n  'm.py:f'  # exit code 1\n# initcheck nothing\npip install x && pytest -k 'a b'\n"
+    assert list(read_commands(shell)) == [
+        (["initcheck", "check", "m.py:f"], 1),
+        (["pip", "install", "x"], 0),
+        (["pytest", "-k", "a b"], 0),
+    ]
