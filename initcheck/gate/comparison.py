@@ -73,6 +73,7 @@ class Difference:
         verdict: whether it is the same.
         shift: of the mean logarithms; None where a seed has no logarithm.
         states: the two states of the figure.
+        means: the two mean logarithms, of the seeds that have one; NaN without any.
         p_changed: p-value of a change after Holm's adjustment.
         needed: how many seeds would decide; None where that is not the question, or no number would.
         needed_baseline: how many seeds the baseline would have to be recorded with for that; None if it has enough.
@@ -84,6 +85,7 @@ class Difference:
     verdict: Verdict
     shift: Shift | None
     states: tuple[str, str]
+    means: tuple[float, float]
     p_changed: float
     needed: int | None = None
     needed_baseline: int | None = None
@@ -254,6 +256,7 @@ class _Test:
     kind: str
     quantity: str
     states: tuple[str, str]
+    means: tuple[float, float]
     shift: Shift | None
     p_changed: float
     p_same: float
@@ -281,7 +284,7 @@ def _test(path: str, kind: str, quantity: str, first: Figure, second: Figure, se
         p_changed, p_same = shift.p_beyond, shift.p_within
     else:
         p_changed, p_same = _test_words(first, second, setting)
-    return _Test(path, kind, quantity, states, shift, p_changed, p_same)
+    return _Test(path, kind, quantity, states, (first.mean, second.mean), shift, p_changed, p_same)
 
 
 def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
@@ -316,7 +319,9 @@ def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tupl
         verdict = "same"
     elif test.shift is not None:
         needed = _count_seeds(test.shift, margin, *sizes)
-    return Difference(test.path, test.kind, test.quantity, verdict, test.shift, test.states, adjusted, *needed)
+    return Difference(
+        test.path, test.kind, test.quantity, verdict, test.shift, test.states, test.means, adjusted, *needed
+    )
 
 
 def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:

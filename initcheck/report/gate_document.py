@@ -75,7 +75,7 @@ def _fold(found: tuple[Difference, ...], caption: str) -> Block:
 
 
 def _table(found: tuple[Difference, ...], caption: str) -> Table:
-    return Table(prose(caption), _COLUMNS[1:], tuple(map(_row, found)), code_headers=True)
+    return Table(prose(caption), _COLUMNS, tuple(map(_row, found)))
 
 
 def _row(difference: Difference) -> Row:
@@ -88,10 +88,16 @@ def _row(difference: Difference) -> Row:
         Cell(difference.quantity),
         Cell(difference.verdict, tone=_TONES[difference.verdict]),
         factor,
-        Cell(difference.states[0]),
-        Cell(difference.states[1]),
+        *(_side(state, mean) for state, mean in zip(difference.states, difference.means, strict=True)),
     )
     return Row(difference.path, cells)
+
+
+def _side(state: str, mean: float) -> Cell:
+    """Write the geometric mean over seeds, or why there is none."""
+    if math.isnan(mean):
+        return Cell(state)
+    return Cell(_exp(mean), () if state == "finite" else (state,))
 
 
 def _exp(value: float) -> str:
