@@ -1,0 +1,259 @@
+"""Tests without any test code: ``pytest --initcheck-model=package.module:factory``.
+
+A model is one collector with one test for each family of findings, and one for what was not measured. It is measured
+once, when the first of them runs. Where a baseline of the model lies in ``initcheck-baselines/models``, or is to be
+written, one more test compares with it, and the findings that the baseline knows are let pass, as on the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from _pytest.runner import collect_one_node
+
+from initcheck.audit.rules import FAMILIES
+from initcheck.errors import InitcheckError
+from initcheck.pytest_plugin import RECORDS_OF_ITEM
+from initcheck.pytest_plugin.places import baseline_of_model, relative
+from initcheck.pytest_plugin.records import Record, describe_report
+from initcheck.pytest_plugin.settings import Layers, check_command, load_reference, quote, read_ini, read_project
+
+if TYPE_CHECKING:
+    from initcheck.audit.examination import Examination
+    from initcheck.audit.findings import Finding
+    from initcheck.diagnosis.report import Report
+    from initcheck.gate.baseline import Baseline
+    from initcheck.gate.comparison import Comparison
+
+ROOT: Final = "initcheck"
+"""Where the ids of these tests begin; no file has this name, since it has no suffix."""
+
+_BASELINE: Final = "baseline"
+_DIRECTION_OF_FAMILY: Final = {"IC1": "forward", "IC2": "backward"}
+
+
+def collect_models(session: pytest.Session) -> list[pytest.Item]:
+    """Make the tests of all models that were named, and report them as collected."""
+    items: list[pytest.Item] = []
+    for reference in _references(session.config):
+        model = ModelCollector.from_parent(session, name=reference, nodeid=f"{ROOT}::{reference}")
+        report = collect_one_node(model)
+        model.ihook.pytest_collectreport(report=report)
+        items += [each for each in report.result if isinstance(each, pytest.Item)]
+    return items
+
+
+def _references(config: pytest.Config) -> list[str]:
+    named: list[str] = list(config.getoption("initcheck_model"))
+    # Whoever runs a single test by its id does not ask for the models of the settings.
+    if not (config.args and all("::" in each for each in config.args)):
+        named += config.getini("initcheck_models")
+    stripped = [each.strip() for each in named]
+    if "" in stripped:
+        raise pytest.UsageError("--initcheck-model needs a model: package.module:factory. Received: ''.")
+    return list(dict.fromkeys(stripped))
+
+
+class ModelCollector(pytest.Collector):
+    """One model: what is measured of it, once in each process, and its tests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._measured: Report | None = None
+        self._error = ""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Make one test for each family of findings, one for coverage, and one for the baseline."""
+        for family, words in FAMILIES.items():
+            yield self._prepare(FamilyItem.from_parent(self, name=words, family=family))
+        if self.config.getoption("initcheck_update") or self.baseline_path.exists():
+            yield self._prepare(BaselineItem.from_parent(self, name=_BASELINE))
+
+    @property
+    def baseline_path(self) -> Path:
+        """The file of its baseline, which may be there or not."""
+        return baseline_of_model(self.config, self.name)
+
+    @property
+    def baseline_shown(self) -> str:
+        """The same as seen from where pytest was called."""
+        return relative(self.baseline_path, self.config.invocation_params.dir)
+
+    def measure(self) -> Report:
+        """Measure the model, unless that was done or tried before.
+
+        Returns:
+            The report, with the comparison where there is a baseline.
+
+        Raises:
+            InitcheckError: the model cannot be measured.
+        """
+        if self._error:
+            raise InitcheckError(self._error)
+        if self._measured is None:
+            try:
+                self._measured = self._measure()
+            except InitcheckError as error:
+                self._error = " ".join(str(error).split())
+                raise InitcheckError(self._error) from error
+        return self._measured
+
+    @property
+    def layers(self) -> Layers:
+        """The settings."""
+        return Layers({}, {}, read_ini(self.config), read_project(self.config.rootpath))
+
+    @property
+    def command(self) -> str:
+        """The command that measures the same."""
+        known = "" if self.baseline_known is None else f" --baseline {quote(self.baseline_shown)}"
+        given: Mapping[str, Any] = {} if known else self.layers.given()
+        return f"{check_command(self.name, given)}{known}"
+
+    @property
+    def update_command(self) -> str:
+        """The command that writes its baseline."""
+        return f"pytest {quote(f'--initcheck-model={self.name}')} -k {_BASELINE} --initcheck-update"
+
+    @property
+    def baseline_known(self) -> Baseline | None:
+        """The baseline that is compared with; None where there is none, or it is about to be replaced.
+
+        Raises:
+            BaselineError: it cannot be read.
+        """
+        from initcheck.gate.baseline_file import read_baseline
+
+        if self.config.getoption("initcheck_update") or not self.baseline_path.exists():
+            return None
+        return read_baseline(self.baseline_path)
+
+    def _measure(self) -> Report:
+        from initcheck.diagnosis.check import check
+        from initcheck.diagnosis.gate import gate
+        from initcheck.gate.comparison import DEFAULT_MARGIN
+
+        layers, known = self.layers, self.baseline_known
+        model = load_reference(self.config, self.name)
+        if known is None:
+            return check(model, settings=layers.for_checking())
+        margin = layers.get("margin")
+        margin = DEFAULT_MARGIN if margin is None else margin
+        return gate(model, known, margin=margin, settings=layers.for_comparing()).named(self.baseline_shown)
+
+    def _prepare(self, item: pytest.Item) -> pytest.Item:
+        item.extra_keyword_matches.add(ROOT)
+        if self.config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(f"{ROOT} {self.name}"))
+        return item
+
+
+class _ModelItem(pytest.Item):
+    """A test of a model."""
+
+    model: ModelCollector
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert isinstance(self.parent, ModelCollector)
+        self.model = self.parent
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Say where the test stands: in no file."""
+        return self.config.rootpath / ROOT, None, f"{self.model.name}: {self.name}"
+
+    def runtest(self) -> None:
+        """Judge, and keep what came out."""
+        try:
+            record = self.judge(self.model.measure())
+        except InitcheckError as error:
+            message = " ".join(str(error).split())
+            record = Record(self.model.name, "", "error", failed=True, model=self.model.name, message=message)
+        record = replace(record, part=self.name)
+        self.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
+        self.user_properties.extend(record.properties())
+        if record.failed:
+            pytest.fail(record.message, pytrace=False)
+
+    def judge(self, report: Report) -> Record:
+        """Judge what was measured."""
+        raise NotImplementedError
+
+
+class FamilyItem(_ModelItem):
+    """The findings of one family."""
+
+    def __init__(self, *args: Any, family: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.family = family
+
+    def judge(self, report: Report) -> Record:
+        """Fail for findings of the family that no baseline knows."""
+        from initcheck.diagnosis.report import Report as FullReport
+
+        whole, comparison = report.examination, report.comparison
+        known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+        new = tuple(each for each in whole.findings if (each.code, each.layer) not in known)
+        part = FullReport(
+            replace(
+                whole,
+                findings=tuple(each for each in new if self._is_mine(each, whole)),
+                waived=tuple(each for each in whole.waived if self._is_mine(each, whole)),
+            )
+        )
+        verdict = part.verdict
+        failed = part.exit_code != 0
+        text = f"{part.to_text()}\n\nReproduce: {self.model.command}" if failed else ""
+        fields = {**describe_report(report), "findings": describe_report(part)["findings"], "gate": ""}
+        markdown = FullReport(replace(whole, findings=new)).to_summary() if failed else ""
+        return Record(self.model.name, "check", verdict, failed=failed, message=text, markdown=markdown, **fields)
+
+    def _is_mine(self, finding: Finding, examination: Examination) -> bool:
+        if finding.code.startswith(self.family):
+            return True
+        # What the seeds do not decide of the signal is no pass for the signal, whichever family the code belongs to.
+        direction = _DIRECTION_OF_FAMILY.get(self.family)
+        if direction is None or finding.code != "IC603":
+            return False
+        layers = {finding.layer, *finding.layers} - {""}
+        undecided = [each for each in examination.courses if each.outcome == "undecided"]
+        return not examination.courses or any(
+            each.levels.direction == direction and layers <= set(each.levels.layers) for each in undecided
+        )
+
+
+class BaselineItem(_ModelItem):
+    """The comparison with the baseline, or its writing."""
+
+    def judge(self, report: Report) -> Record:
+        """Fail for what changed; with ``--initcheck-update`` write the file."""
+        comparison = report.comparison
+        if comparison is None:
+            return self._write(report)
+        failed = report.exit_code != 0
+        verdict = "new findings" if failed and comparison.verdict == "same" else comparison.verdict
+        text = self._word(comparison) if failed else ""
+        markdown = report.to_summary() if failed else ""
+        fields = describe_report(report)
+        return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
+
+    def _write(self, report: Report) -> Record:
+        from initcheck.gate.baseline import Recipe
+        from initcheck.gate.baseline_file import write_baseline
+        from initcheck.gate.take import take_baseline
+
+        path = self.model.baseline_path
+        verdict = "updated" if path.exists() else "written"
+        write_baseline(take_baseline(report.examination, Recipe(model=self.model.name)), path)
+        fields = {**describe_report(report), "baseline": self.model.baseline_shown}
+        return Record(self.model.name, "gate", verdict, failed=False, **fields)
+
+    def _word(self, comparison: Comparison) -> str:
+        from initcheck.report.gate_text import write_gate_text
+
+        lines = [f"{self.model.name}: {write_gate_text(comparison)}", "", f"Reproduce: {self.model.command}"]
+        return "\n".join([*lines, f"Update:    {self.model.update_command}"])

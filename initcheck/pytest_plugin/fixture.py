@@ -1,0 +1,355 @@
+"""The object behind the fixture ``initcheck``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pytest
+
+from initcheck.errors import BaselineError, InitcheckError, UsageError
+from initcheck.pytest_plugin import RECORDS_OF_ITEM
+from initcheck.pytest_plugin.places import baseline_of_test, pytest_command, relative, test_id
+from initcheck.pytest_plugin.records import Record, describe_report
+from initcheck.pytest_plugin.settings import (
+    OF_CHECKING,
+    Layers,
+    check_command,
+    check_options,
+    load_reference,
+    quote,
+    read_layers,
+)
+
+if TYPE_CHECKING:
+    from initcheck.claims.base import Outcome
+    from initcheck.diagnosis.report import Report
+
+_LABORATORY: Final = pytest.StashKey[Any]()
+
+
+class Initcheck:
+    """Measures how Keras models start, inside one test, and fails the test for what is wrong.
+
+    What is measured is kept for the table at the end of the run, and for the JUnit file. Settings that a call leaves
+    out are the marker's (``@pytest.mark.initcheck(seeds=8)``), else pytest's (``initcheck_seeds``), else those of
+    ``[tool.initcheck]`` in the nearest pyproject.toml.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        """Start with a test that has gated nothing yet.
+
+        Args:
+            item: the test.
+        """
+        self._item = item
+        self._config = item.config
+        self._gated: set[str | None] = set()
+
+    def check(self, model: Any, x: Any = None, y: Any = None, **options: Any) -> Report:
+        """Measure a model, and fail the test unless it is proven healthy.
+
+        Args:
+            model: a Keras model, a function that makes one, or text: ``package.module:factory``,
+                ``path/file.py:factory``, a ``.keras`` file, or ``applications:NAME``.
+            x: the batch; None makes one.
+            y: labels; with them the loss is the model's compiled one.
+            **options: fields of ``CheckSettings``: ``seeds``, ``select``, ``ignore``, ``waive``,
+                ``allow_inconclusive``... Remedies are tried with ``remedies=True`` only.
+
+        Returns:
+            The report of a healthy model.
+        """
+        from initcheck.diagnosis.check import check
+
+        with self._told("check", model):
+            layers = self._layers(options, gate=False)
+            report = check(self._load(model), x, y, settings=layers.for_checking())
+        failed = report.exit_code != 0
+        text = "\n\n".join([report.to_text(), f"Reproduce: {self._check_command(model, x, y, layers)}"])
+        self._keep("check", report, report.verdict, failed=failed, message=text)
+        return report
+
+    def gate(
+        self,
+        model: Any,
+        x: Any = None,
+        y: Any = None,
+        *,
+        margin: float | None = None,
+        name: str | None = None,
+        auto_seeds: int | None = None,
+        **options: Any,
+    ) -> Report:
+        """Compare a model with its baseline beside the test, and fail the test unless it starts from the same.
+
+        The file is ``initcheck-baselines/<test file>/<test>.json``. ``pytest --initcheck-update`` writes it, and the
+        test then passes. Without it the test fails.
+
+        Args:
+            model: as for :meth:`check`.
+            x: the batch; None makes one.
+            y: labels.
+            margin: the share by which amplitudes may differ and be called the same; None takes the marker's, else
+                ``initcheck_margin``, else 0.05.
+            name: tells several baselines of one test apart.
+            auto_seeds: draw up to so many seeds where the first do not decide.
+            **options: as for :meth:`check`. Seeds, batch size and shapes are the baseline's unless the call or the
+                marker says otherwise.
+
+        Returns:
+            The report; ``report.comparison`` is None where the baseline was written.
+        """
+        from initcheck.diagnosis.gate import check_margin, gate, record_baseline
+        from initcheck.gate.baseline import Recipe
+        from initcheck.gate.baseline_file import read_baseline
+        from initcheck.gate.comparison import DEFAULT_MARGIN
+
+        with self._told("gate", model):
+            self._claim_name(name)
+            layers = self._layers({**options, "margin": margin, "auto_seeds": auto_seeds}, gate=True)
+            wanted = layers.get("margin")
+            wanted = DEFAULT_MARGIN if wanted is None else wanted
+            check_margin(wanted)
+            path = baseline_of_test(self._item, name)
+            shown = relative(path, self._config.invocation_params.dir)
+            if self._config.getoption("initcheck_update"):
+                verdict = "updated" if path.exists() else "written"
+                recipe, settings = Recipe(test=test_id(self._item)), layers.for_checking()
+                report = record_baseline(self._load(model), path, x, y, recipe=recipe, settings=settings).named(shown)
+                self._keep("gate", report, verdict, failed=False)
+                return report
+            if not path.exists():
+                raise _MissingBaselineError(f"There is no baseline {shown!r}. Record and commit it: {self._update()}")
+            try:
+                known = read_baseline(path)
+            except BaselineError as error:
+                raise BaselineError(f"{error} Record it: {self._update()}") from error
+            asked = layers.get("weights") or known.recipe.weights
+            if asked != known.recipe.weights:
+                raise UsageError(
+                    f"The baseline {shown!r} was recorded with weights={known.recipe.weights!r}. Received: "
+                    f"weights={asked!r}. Leave it out, or record anew: {self._update()}"
+                )
+            report = gate(
+                self._load(model),
+                known,
+                x,
+                y,
+                margin=wanted,
+                auto_seeds=layers.get("auto_seeds"),
+                settings=layers.for_comparing(),
+            ).named(shown)
+        self._tell_gate(report, self._gate_command(model, x, y, layers, shown))
+        return report
+
+    def assert_preserves(
+        self,
+        model: Any,
+        direction: str = "both",
+        within: float = 0.05,
+        x: Any = None,
+        y: Any = None,
+        **options: Any,
+    ) -> Report:
+        """Fail the test unless signal and gradient keep their size from layer to layer.
+
+        Judged is the factor a step along the trunk, in squares (second moments, squared norms of gradients): the 90 %
+        interval of its logarithm over seeds has to lie within ±ln(1 + within), which is an equivalence test at 5 %. In
+        amplitude the factor is its root.
+
+        Args:
+            model: as for :meth:`check`.
+            direction: ``forward``, ``backward`` or ``both``.
+            within: the share by which the square may change in one step.
+            x: the batch; None makes one.
+            y: labels.
+            **options: as for :meth:`check`.
+
+        Returns:
+            The report.
+        """
+        from initcheck.diagnosis.check import check
+        from initcheck.pytest_plugin.preservation import check_request, judge_preservation
+
+        with self._told("assert_preserves", model):
+            check_request(direction, within)
+            layers = self._layers(options, gate=False)
+            report = check(self._load(model), x, y, settings=layers.for_checking())
+        judged = judge_preservation(report.examination.courses, direction, within)
+        lines = [f"{report.examination.model}: {each.told}" for each in judged if each.verdict != "preserved"]
+        verdict = next((each.verdict for each in judged if each.verdict != "preserved"), "preserved")
+        text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
+        self._keep("assert_preserves", report, verdict, failed=bool(lines), message=text)
+        return report
+
+    def assert_independent_weights(self, model: Any, x: Any = None, y: Any = None, **options: Any) -> Report:
+        """Fail the test if weights are copies of each other (IC301), or units of a layer are alike (IC302).
+
+        The weights are judged as they are. A weight that cannot be compared fails the test too, unless it is waived:
+        one whose entries are not all finite, or take a few values only.
+
+        Args:
+            model: as for :meth:`check`.
+            x: the batch; None makes one.
+            y: labels.
+            **options: as for :meth:`check`.
+
+        Returns:
+            The report.
+        """
+        from initcheck.diagnosis.check import check
+        from initcheck.diagnosis.model_reference import adopt_model
+        from initcheck.pytest_plugin.independence import CODES, find_incomparable
+
+        with self._told("assert_independent_weights", model):
+            layers = self._layers(options, gate=False)
+            loaded = self._load(model)
+            loaded = adopt_model(loaded) if loaded is model else loaded
+            settings = replace(layers.for_checking(), select=CODES, ignore=(), weights="keep")
+            report = check(loaded, x, y, settings=settings)
+            unclear = find_incomparable(loaded.model, report.examination.facts, settings.waive)
+        lines = [f"{report.examination.model}: {each.code} {each.name}: {each.message}" for each in report.findings]
+        verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
+        lines += [f"{report.examination.model}: cannot judge {each}" for each in unclear]
+        text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
+        self._keep("assert_independent_weights", report, verdict, failed=bool(lines), message=text)
+        return report
+
+    def assert_claim(self, claim_id: str) -> Outcome:
+        """Fail the test unless a claim of the specification comes out as specified on the installed Keras.
+
+        All tests of a run share one laboratory: what one claim has measured, others need not.
+
+        Args:
+            claim_id: such as ``distribution.he_normal.variance``; ``initcheck spec --list`` lists them.
+
+        Returns:
+            The outcome.
+        """
+        from initcheck import keras_runtime
+        from initcheck.claims.catalogue import find_claim
+        from initcheck.claims.laboratory import Laboratory
+        from initcheck.specification.plugin import base_seed_of
+
+        with self._told("assert_claim", None):
+            claim = find_claim(claim_id)
+            keras_runtime.import_keras()
+            if _LABORATORY not in self._config.stash:
+                self._config.stash[_LABORATORY] = Laboratory(base_seed_of(self._config))
+            outcome: Outcome = self._config.stash[_LABORATORY].judge(claim)
+        text = "\n".join(
+            [
+                f"{claim.id} is {outcome.status}: {outcome.reason}",
+                f"Claimed: {claim.statement} ({claim.source})",
+                "",
+                f"Reproduce: initcheck spec -k {claim.id}",
+            ]
+        )
+        record = Record(
+            self._subject(),
+            "assert_claim",
+            outcome.status,
+            failed=not outcome.green,
+            model=claim.id,
+            keras=keras_runtime.versions()["keras"],
+            message="" if outcome.green else text,
+        )
+        self._finish(record)
+        return outcome
+
+    def _layers(self, options: dict[str, Any], *, gate: bool) -> Layers:
+        if not gate:
+            check_options(options, "option of this call", OF_CHECKING)
+        return read_layers(self._item, options)
+
+    def _load(self, model: Any) -> Any:
+        return load_reference(self._config, model) if isinstance(model, str) else model
+
+    def _claim_name(self, name: str | None) -> None:
+        if name is not None and not name.strip():
+            raise UsageError(f"name must be a text that tells baselines apart. Received: {name!r}.")
+        if name in self._gated:
+            taken = "has gated a model already" if name is None else f"has a baseline of the name {name!r} already"
+            raise UsageError(
+                f"This test {taken}, and a second one would replace its baseline. "
+                'Name it: initcheck.gate(model, name="second").'
+            )
+        self._gated.add(name)
+
+    @contextmanager
+    def _told(self, call: str, model: Any) -> Iterator[None]:
+        """Turn initcheck's own errors into a failure of one line."""
+        record = None
+        try:
+            yield
+        except InitcheckError as error:
+            message = " ".join(str(error).split())
+            verdict = "missing" if isinstance(error, _MissingBaselineError) else "error"
+            named = model if isinstance(model, str) else ""
+            record = Record(self._subject(), call, verdict, failed=True, model=named, message=message)
+        # Behind the handler, so that pytest does not tell of one error during the other.
+        if record is not None:
+            self._finish(record)
+
+    def _tell_gate(self, report: Report, reproduce: str) -> None:
+        from initcheck.report.gate_text import write_gate_text
+
+        comparison = report.comparison
+        assert comparison is not None
+        lines = [f"{report.examination.model}: {write_gate_text(comparison)}", ""]
+        if comparison.verdict == "inconclusive" and comparison.seeds_needed is not None:
+            lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
+        lines += [f"Baseline:  {report.baseline}", f"Reproduce: {reproduce}", f"Update:    {self._update()}"]
+        new = comparison.verdict == "same" and comparison.new_findings
+        failed = report.exit_code != 0
+        verdict = "new findings" if new and failed else comparison.verdict
+        self._keep("gate", report, verdict, failed=failed, message="\n".join(lines))
+
+    def _keep(self, call: str, report: Report, verdict: str, *, failed: bool, message: str = "") -> None:
+        markdown = report.to_summary() if failed else ""
+        record = Record(
+            self._subject(),
+            call,
+            verdict,
+            failed=failed,
+            message=message if failed else "",
+            markdown=markdown,
+            **describe_report(report),
+        )
+        self._finish(record)
+
+    def _finish(self, record: Record) -> None:
+        """Keep a record, and fail the test if it says so."""
+        self._item.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
+        self._item.user_properties.extend(record.properties())
+        if record.failed:
+            _fail(record.message)
+
+    def _subject(self) -> str:
+        return test_id(self._item)
+
+    def _update(self) -> str:
+        return pytest_command(self._item, update=True)
+
+    def _check_command(self, model: Any, x: Any, y: Any, layers: Layers) -> str:
+        command = check_command(model, layers.given()) if isinstance(model, str) and x is None and y is None else None
+        return command or pytest_command(self._item)
+
+    def _gate_command(self, model: Any, x: Any, y: Any, layers: Layers, baseline: str) -> str:
+        given = {name: each for name, each in layers.given().items() if layers.ini.get(name) is not each}
+        command = check_command(model, given) if isinstance(model, str) and x is None and y is None else None
+        if command is None:
+            return pytest_command(self._item)
+        margin = layers.get("margin")
+        return f"{command} --baseline {quote(baseline)}{'' if margin is None else f' --margin {margin:g}'}"
+
+
+class _MissingBaselineError(BaselineError):
+    """There is no baseline yet."""
+
+
+def _fail(message: str) -> NoReturn:
+    pytest.fail(message, pytrace=False)
