@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from initcheck.gate.comparison import Comparison
     from initcheck.prediction import ModelPredictor, add_gain_predictions, add_site_predictions
     from initcheck.probe import Probe
+    from initcheck.pytest_plugin.fixture import Initcheck
     from initcheck.study import StudyOptions, run_study
     from initcheck.theory.forecast import forecast
 
@@ -43,6 +44,7 @@ __all__ = [
     "Comparison",
     "DataError",
     "FindingsError",
+    "Initcheck",
     "InitcheckError",
     "InitializerError",
     "ModelError",
@@ -71,6 +73,7 @@ _MODULE_OF = {
     "Comparison": "initcheck.gate.comparison",
     "DataError": "initcheck.errors",
     "FindingsError": "initcheck.errors",
+    "Initcheck": "initcheck.pytest_plugin.fixture",
     "InitcheckError": "initcheck.errors",
     "InitializerError": "initcheck.errors",
     "ModelError": "initcheck.errors",
