@@ -32,6 +32,7 @@ _MODULE_OF_COMMAND: Final = {
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",
     "train": "initcheck.cli.train",
+    "trainability": "initcheck.cli.trainability",
     "verify": "initcheck.cli.verify",
 }
 

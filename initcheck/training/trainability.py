@@ -1,0 +1,374 @@
+"""Does the start predict the training? Networks measured at step 0, then trained, over initializers and depths.
+
+Each configuration is a plain network of one width: an initializer, an activation function and a depth. Its weights are
+drawn for several seeds, measured before the first step, and trained by plain stochastic gradient descent for a number
+of steps at each of a few learning rates. The rate with the lowest loss counts, so that no configuration fails for its
+rate alone. Beside them stands what theory says without measuring anything: networks train up to about six times the
+depth scale of the correlation (Schoenholz et al. 2017, section 5).
+
+References:
+    Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation", ICLR 2017: L <~ 6 xi_c.
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.errors import TheoryError, UsageError
+from initcheck.initializers import InitializerSpec, parse_initializer
+from initcheck.keras_runtime import import_keras, versions
+from initcheck.networks import MlpSpec, check_activation
+from initcheck.probe import Probe, RedrawPlan
+from initcheck.seeds import check_seed
+from initcheck.theory.mean_field import TRAINABLE_DEPTHS
+from initcheck.theory.phase import find_phase
+from initcheck.theory.weights import weight_law
+from initcheck.training.data import LabelledData, load_labelled
+from initcheck.training.engine import Descent, Trainer, Weights, orders_of
+
+DEFAULT_INITIALIZERS: Final = (
+    "RandomNormal",
+    "VarianceScaling(scale=0.5)",
+    "GlorotUniform",
+    "LecunNormal",
+    "Orthogonal",
+    "VarianceScaling(scale=1.5)",
+    "HeNormal",
+    "VarianceScaling(scale=3.0)",
+    "RandomNormal(stddev=0.25)",
+)
+"""From far below criticality to far above it: at a width of 64, fan_in Var(W) is .16, .5, 1, 1, 1, 1.5, 2, 3 and 4."""
+
+DEFAULT_ACTIVATIONS: Final = ("relu", "tanh", "selu", "gelu")
+DEFAULT_DEPTHS: Final = (4, 8, 16, 32, 64)
+DEFAULT_RATES: Final = (0.1, 0.01, 0.001)
+TRAINED_BELOW: Final = 0.5
+"""A configuration has trained if its loss is at most this share of what guessing costs."""
+
+LAST_STEPS: Final = 20
+"""The loss at the end is the mean over so many steps."""
+
+MEASURED_ON: Final = 128
+"""Samples of the batch on which a network is measured before it is trained."""
+
+FIGURES: Final = ("forward_change", "backward_change", "distinct_log_share")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainabilityOptions:
+    """What to measure and train.
+
+    Attributes:
+        initializers: as a person writes them.
+        activations: names of Keras activations.
+        depths: numbers of hidden layers, at least 2: a change from layer to layer needs two.
+        width: units of each hidden layer.
+        seeds: one network each, for each configuration.
+        steps: of gradient descent.
+        learning_rates: that are tried; the best one of a configuration counts.
+        batch_size: samples of a step.
+        data: as for :func:`initcheck.training.data.load_labelled`.
+        command_line: the command that was run, for the record.
+    """
+
+    initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
+    activations: tuple[str, ...] = DEFAULT_ACTIVATIONS
+    depths: tuple[int, ...] = DEFAULT_DEPTHS
+    width: int = 64
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 200
+    learning_rates: tuple[float, ...] = DEFAULT_RATES
+    batch_size: int = 32
+    data: str = "digits"
+    command_line: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("initializers", "activations", "depths", "seeds", "learning_rates"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} must not be empty. Give at least one.")
+        for seed in self.seeds:
+            check_seed(seed)
+        if min(self.depths) < 2:
+            raise UsageError(f"depths must be at least 2. Received: {min(self.depths)}. Give two layers or more.")
+        least = {"width": 1, "steps": LAST_STEPS, "batch_size": 1}
+        for name, limit in least.items():
+            if getattr(self, name) < limit:
+                raise UsageError(f"{name} must be at least {limit}. Received: {getattr(self, name)}. Give more.")
+        for rate in self.learning_rates:
+            if not 0.0 < rate < math.inf:
+                raise UsageError(f"learning_rates must be finite and above 0. Received: {rate!r}. Give such as 0.01.")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainabilityRecord:
+    """What was measured before and after training, and how.
+
+    Attributes:
+        runs: one row per configuration, learning rate and seed: the figures of the start and the losses.
+        predictions: one row per configuration: what theory says of it.
+        width: units of each hidden layer.
+        steps: of gradient descent.
+        seeds: of the networks.
+        learning_rates: that were tried.
+        batch_size: samples of a step.
+        data: the data in words.
+        chance: the loss of an answer that knows only how frequent the classes are, in nats.
+        versions: of what it was made with.
+        command_line: the command that was run.
+        seconds: how long it took.
+    """
+
+    runs: pd.DataFrame = field(repr=False)
+    predictions: pd.DataFrame = field(repr=False)
+    width: int
+    steps: int
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    batch_size: int
+    data: str
+    chance: float
+    versions: Mapping[str, str]
+    command_line: str
+    seconds: float
+
+
+def run_trainability(options: TrainabilityOptions, progress: Progress | None = None) -> TrainabilityRecord:
+    """Measure and train all configurations.
+
+    For one seed all initializers of one depth see the same batches, and all activation functions the same weights.
+
+    Args:
+        options: what to measure and train.
+        progress: called with the steps done, all steps, and what is being done.
+
+    Returns:
+        The record.
+
+    Raises:
+        UsageError: an initializer, an activation function or the source of the data is unknown.
+        DataError: the data cannot be had, or have no classes.
+        InitializerError: an initializer cannot make the weights of the network.
+    """
+    started = time.perf_counter()
+    specs = tuple({spec.label: spec for spec in map(parse_initializer, options.initializers)}.values())
+    activations = tuple(dict.fromkeys(map(check_activation, options.activations)))
+    data = load_labelled(options.data)
+    experiment = _Experiment(options, specs, data)
+    depths = sorted(set(options.depths))
+    # What takes the time grows with the depth: so does its share of the display.
+    total = sum(depths) * len(activations) * len(options.learning_rates)
+    done = 0
+    frames = []
+    for depth in depths:
+        with _silence_about_tracing():
+            weights = None
+            for activation in activations:
+                tell = _Teller(progress, done, total, f"{depth} layers, {activation}")
+                tell(0, "start")
+                if weights is None:
+                    weights = experiment.draw(depth, activation)
+                frames.append(experiment.run(depth, activation, weights, tell))
+                done += depth * len(options.learning_rates)
+    if progress is not None:
+        progress(total, total, "theory")
+    return TrainabilityRecord(
+        runs=pd.concat(frames, ignore_index=True),
+        predictions=experiment.predict(activations, depths),
+        width=options.width,
+        steps=options.steps,
+        seeds=options.seeds,
+        learning_rates=options.learning_rates,
+        batch_size=options.batch_size,
+        data=data.description,
+        chance=guessing_loss(data.y, data.classes),
+        versions=versions(),
+        command_line=options.command_line,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def guessing_loss(labels: NDArray[np.int32], classes: int) -> float:
+    """Give the cross-entropy of an answer that knows only how frequent the classes are: their entropy, in nats."""
+    shares = np.bincount(labels, minlength=classes) / len(labels)
+    present = shares[shares > 0.0]
+    return float(-(present * np.log(present)).sum())
+
+
+def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
+    """Say up to which depth theory expects a network to train.
+
+    Six times xi_c (Schoenholz et al. 2017, section 5). Where the signal vanishes or grows without limit the correlation
+    has no map to settle by; there xi_gradient stands in for it, of either sign: in the ordered phase c* = 1 and
+    C'(1) = chi_1, so that the two are one.
+
+    Args:
+        xi_c: depth scale of the correlation; NaN where there is none.
+        xi_gradient: depth scale of the gradient's squared norm; negative where it grows.
+
+    Returns:
+        The depth, and the scale it rests on: ``xi_c``, ``xi_gradient``, or empty where there is neither.
+    """
+    if not math.isnan(xi_c):
+        return TRAINABLE_DEPTHS * xi_c, "xi_c"
+    if not math.isnan(xi_gradient):
+        return TRAINABLE_DEPTHS * abs(xi_gradient), "xi_gradient"
+    return math.nan, ""
+
+
+def measure_start(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
+    """Take the figures of the start from a measurement table.
+
+    Args:
+        table: of the probe.
+        layers: the hidden layers, from the input to the output.
+
+    Returns:
+        One row a seed, in nats: ``forward_change``, ln q_L / q_1 of the pre-activations' second moment;
+        ``backward_change``, ln g_1 / g_L of the squared norm of one sample's dL/dz; ``distinct_log_share``, the
+        logarithm of the share of the last hidden layer's second moment that differs from sample to sample. A change to
+        zero is minus infinite; a change from zero, and a share of zero, is NaN.
+    """
+    hidden = table[table["layer"].isin(layers)]
+
+    def by_layer(quantity: str) -> NDArray[np.float64]:
+        matrix = hidden.pivot(index="seed", columns="layer", values=quantity)[list(layers)]
+        return matrix.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    signal, gradient = by_layer("preactivation_second_moment"), by_layer("gradient_norm")
+    apart, whole = (by_layer(f"activation_{which}")[:, -1] for which in ("batch_variance", "second_moment"))
+    with np.errstate(all="ignore"):
+        figures = {
+            "forward_change": np.log(signal[:, -1] / signal[:, 0]),
+            "backward_change": 2.0 * np.log(gradient[:, 0] / gradient[:, -1]),
+            "distinct_log_share": np.log(apart / whole),
+        }
+    seeds = np.sort(hidden["seed"].unique().astype(np.int64))
+    return pd.DataFrame({"seed": seeds, **figures})
+
+
+class _Teller:
+    """Tells how far a run is."""
+
+    def __init__(self, progress: Progress | None, done: int, total: int, what: str) -> None:
+        self._progress, self._done, self._total, self._what = progress, done, total, what
+
+    def __call__(self, more: int, what: str) -> None:
+        if self._progress is not None:
+            self._progress(self._done + more, self._total, f"{self._what}: {what}")
+
+
+class _Experiment:
+    """Builds, measures and trains the networks of one depth and activation function, all initializers together."""
+
+    def __init__(self, options: TrainabilityOptions, specs: tuple[InitializerSpec, ...], data: LabelledData) -> None:
+        self._options = options
+        self._specs = specs
+        self._data = data
+        samples = len(data.x)
+        needed = options.steps * options.batch_size
+        epochs = -(-needed // samples)
+        orders = [orders_of(options.seeds, samples, epoch) for epoch in range(1, epochs + 1)]
+        self._orders = np.concatenate(orders, axis=1)[:, :needed]
+
+    def draw(self, depth: int, activation: str) -> list[Weights]:
+        """Draw the weights of all initializers and seeds; they do not depend on the activation function."""
+        return [RedrawPlan(self._build(spec, depth, activation)).sample(self._options.seeds) for spec in self._specs]
+
+    def run(self, depth: int, activation: str, weights: list[Weights], tell: _Teller) -> pd.DataFrame:
+        """Measure and train."""
+        keras = import_keras()
+        options, seeds = self._options, self._options.seeds
+        spec = MlpSpec(initializer=self._specs[0], activation=activation, depth=depth, width=options.width)
+        model = self._build(self._specs[0], depth, activation)
+        probe = Probe(model, self._data.x[:MEASURED_ON])
+        starts = [measure_start(probe.measure_weights(seeds, each), spec.signal_layers()) for each in weights]
+        # A variable, so that one traced graph serves all learning rates: tracing takes longer than many steps.
+        rate = keras.Variable(options.learning_rates[0], dtype="float32", trainable=False)
+        answering = keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.output))
+        trainer = Trainer(answering, self._data, Descent(rate.value, options.batch_size))
+        together = [keras.ops.concatenate(parts) for parts in zip(*weights, strict=True)]
+        orders = np.tile(self._orders, (len(self._specs), 1))
+        frames = []
+        for place, each in enumerate(options.learning_rates):
+            tell(place * depth, f"learning rate {each:g}")
+            rate.assign(each)
+            _, losses = trainer.train_steps(together, orders)
+            for index, initializer in enumerate(self._specs):
+                own = losses[index * len(seeds) : (index + 1) * len(seeds)]
+                frame = starts[index].set_index("seed").loc[list(seeds)].reset_index()
+                frame.insert(0, "learning_rate", each)
+                frame.insert(0, "depth", depth)
+                frame.insert(0, "activation", activation)
+                frame.insert(0, "initializer", initializer.label)
+                frames.append(frame.assign(start_loss=own[:, 0], loss=own[:, -LAST_STEPS:].mean(axis=1)))
+        return pd.concat(frames, ignore_index=True)
+
+    def predict(self, activations: Sequence[str], depths: Sequence[int]) -> pd.DataFrame:
+        """Ask theory about all configurations."""
+        rows = []
+        for spec in self._specs:
+            for activation in activations:
+                sigma_w2, xi_c, xi_gradient, reason = self._find_scales(spec, activation)
+                reach, scale = predict_depth(xi_c, xi_gradient)
+                rows += [
+                    {
+                        "initializer": spec.label,
+                        "activation": activation,
+                        "depth": depth,
+                        "sigma_w2": sigma_w2,
+                        "xi_c": xi_c,
+                        "xi_gradient": xi_gradient,
+                        "scale": scale,
+                        "predicted_depth": reach,
+                        "reason": reason,
+                    }
+                    for depth in depths
+                ]
+        return pd.DataFrame(rows)
+
+    def _find_scales(self, spec: InitializerSpec, activation: str) -> tuple[float, float, float, str]:
+        shape = (self._options.width, self._options.width)
+        try:
+            sigma_w2 = weight_law(spec, shape).forward_gain
+            phase = find_phase(activation, sigma_w2)
+        except TheoryError as error:
+            return math.nan, math.nan, math.nan, str(error)
+        return sigma_w2, phase.xi_c, phase.xi_gradient, phase.reasons.get("xi_c", "")
+
+    def _build(self, initializer: InitializerSpec, depth: int, activation: str) -> Any:
+        spec = MlpSpec(
+            initializer=initializer,
+            activation=activation,
+            depth=depth,
+            width=self._options.width,
+            outputs=self._data.classes,
+        )
+        return spec.build(self._data.sample_shape, self._options.seeds[0])
+
+
+@contextmanager
+def _silence_about_tracing() -> Iterator[None]:
+    """Keep TensorFlow from warning that functions are traced again: each network here is another function."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)

@@ -1,0 +1,63 @@
+"""``initcheck trainability`` as a user meets it: files, JSON, and one line for what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from initcheck.cli import main
+
+FEW = ["--initializer", "HeNormal", "--initializer", "Orthogonal", "--activation", "relu", "--activation", "swish"]
+TINY = ["--depths", "2,3", "--width", "8", "--seeds", "2", "--steps", "20", "--learning-rates", "0.1"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_files_and_json_hold_every_configuration(capsys):
+    assert main(["trainability", *FEW, *TINY, "--json", "--quiet", "--out", "page"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert err == ""
+    wanted = {(a, i, d) for a in ("relu", "silu") for i in ("HeNormal", "Orthogonal") for d in (2, 3)}
+    assert {(e["activation"], e["initializer"], e["depth"]) for e in told["configurations"]} == wanted
+    table = pd.read_csv("page/trainability.csv")
+    assert table["loss"].tolist() == pytest.approx([e["loss"] for e in told["configurations"]], rel=1e-5)
+    assert (table["seeds"] == 2).all()
+    assert "initcheck trainability --initializer HeNormal" in Path("page/trainability.md").read_text()
+
+
+BAD = {
+    "unknown initializer": (["--initializer", "HeNorml"], "Did you mean HeNormal"),
+    "unknown activation": (["--activation", "rellu"], "Did you mean"),
+    "words for depths": (["--depths", "4,deep"], "--depths takes whole numbers separated by commas"),
+    "half a layer": (["--depths", "2.5"], "--depths takes whole numbers separated by commas"),
+    "one layer": (["--depths", "1"], "depths must be at least 2"),
+    "no depths": (["--depths", ""], "--depths takes whole numbers"),
+    "no seeds": (["--seeds", "0"], "--seeds must be at least 1"),
+    "rates": (["--learning-rates", "0.1;0.2"], "--learning-rates takes numbers"),
+    "rate": (["--learning-rates", "nan"], "learning_rates must be finite"),
+    "steps": (["--steps", "5"], "steps must be at least 20"),
+    "width": (["--width", "0"], "width must be at least 1"),
+    "unlabelled": (["--data", "gaussian"], "needs labels"),
+    "missing file": (["--data", "none.npz"], "There is no file 'none.npz'"),
+    "out is a file": (["--out", "taken"], "taken"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_used_is_told_in_one_line(capsys, name):
+    words, told = BAD[name]
+    Path("taken").write_text("")
+    code = main(["trainability", *words])
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert (code, out, len(lines)) == (2, "", 1), err
+    assert lines[0].startswith("initcheck: error: ")
+    assert told in lines[0]
+    assert not Path("trainability").exists()
