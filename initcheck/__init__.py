@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from initcheck.callbacks import SignalMonitor
     from initcheck.diagnosis.check import check
     from initcheck.diagnosis.gate import gate as gate_model
     from initcheck.diagnosis.gate import record_baseline
@@ -52,6 +53,7 @@ __all__ = [
     "OutputError",
     "Probe",
     "Report",
+    "SignalMonitor",
     "StudyOptions",
     "TheoryError",
     "UsageError",
@@ -81,6 +83,7 @@ _MODULE_OF = {
     "OutputError": "initcheck.errors",
     "Probe": "initcheck.probe",
     "Report": "initcheck.diagnosis.report",
+    "SignalMonitor": "initcheck.callbacks",
     "StudyOptions": "initcheck.study",
     "TheoryError": "initcheck.errors",
     "UsageError": "initcheck.errors",
@@ -99,6 +102,8 @@ _NAME_THERE = {"gate_model": "gate"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "callbacks":  # where Keras keeps its own: a submodule, which imports Keras
+        return importlib.import_module("initcheck.callbacks")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'initcheck' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), _NAME_THERE.get(name, name))

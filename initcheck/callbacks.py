@@ -1,0 +1,198 @@
+"""Callbacks for ``model.fit``. Importing this module imports Keras."""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from initcheck.diagnosis.inputs import make_batch
+from initcheck.diagnosis.losses import compiled_loss
+from initcheck.errors import ModelError, UsageError
+from initcheck.keras_runtime import import_keras
+from initcheck.monitoring.record import MonitorRecord
+from initcheck.monitoring.step_probe import StepProbe
+from initcheck.monitoring.table import Moment
+from initcheck.output import check_writable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
+    """Follows the signal through a model while ``model.fit`` trains it, forward and backward.
+
+    At the start and after every so many training steps the weights as they are then are measured on one and the same
+    batch: the activations of each layer call, the gradients dL/dz and dL/dW, dead, zero, saturated and non-finite
+    shares; and, of the step just made, the change of each layer's kernel in proportion to its norm. Keras' own
+    TensorBoard callback has shown no gradients since ``write_grads`` was removed from it.
+
+    The training is left as it is, bit for bit: weights, optimizer, seed generators and moving statistics come out as
+    without the monitor. Dropout and BatchNormalization are measured as in training, with the same dropped units each
+    time and the statistics of the batch.
+
+    One callback goes with one model. Several calls of ``fit`` continue its table; ``step`` counts on, while ``epoch``
+    is as each ``fit`` counts. With ``steps_per_execution`` of more than one the weights can be seen only when an
+    execution has ended: what falls due within it is measured then, and the update is that of all its steps
+    (``update_steps``).
+
+    Args:
+        x: one batch in the structure that the model takes, arrays of shape [B, ...]. Measuring costs about what
+            training on this batch costs, so a few dozen samples will do.
+        y: its labels: gradients are those of the model's compiled loss then. Without labels they are those of a fixed
+            random linear functional of the outputs.
+        every: training steps from one measurement to the next.
+        log_dir: folder for ``monitor.csv`` and TensorBoard's events, both written at the end of each epoch, and
+            ``monitor.parquet``, at the end of each ``fit``. A table that an earlier monitor left there is replaced.
+            None keeps all in memory.
+        seed: seeds the model's random layers (Dropout) in all measurements.
+
+    Raises:
+        UsageError: ``every`` is not a whole number of at least 1.
+        OutputError: nothing can be written to ``log_dir``.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        every: int = 100,
+        log_dir: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._every = _check_every(every)
+        if x is None:
+            raise UsageError("A monitor needs a batch to measure on. Received: x=None. Give x, such as x_train[:32].")
+        self._x, self._y, self._seed = x, y, seed
+        folder = None if log_dir is None else Path(log_dir)
+        if folder is not None:
+            check_writable(folder)
+        self._record = MonitorRecord(folder)
+        self._probe: StepProbe | None = None
+        self._step = self._epoch = self._first_of_execution = self._iterations = 0
+        self._before: list[Any] | None = None
+
+    @property
+    def table(self) -> DataFrame:
+        """All measurements so far, one row per step and layer call; null where a quantity is undefined.
+
+        The columns are ``step``, ``epoch``, those of the measurement table that tell of the layer, its activations,
+        gradients and weights, and ``update_steps``, ``update_norm`` and ``update_to_weight_ratio``.
+        """
+        return self._record.collect(self._probe)
+
+    def plot(self) -> str:
+        """Draw what was measured, over the steps.
+
+        Returns:
+            The text of an SVG file: one picture a quantity, one line a layer, at most six layers.
+
+        Raises:
+            UsageError: nothing was measured yet.
+        """
+        from initcheck.monitoring.figures import draw_monitor
+        from initcheck.report.svg import compose_file
+
+        table = self.table
+        if not len(table):
+            raise UsageError("Nothing was measured yet. Pass the monitor to model.fit(callbacks=[...]) first.")
+        return compose_file(draw_monitor(table))
+
+    def to_html(self) -> str:
+        """Write the same as a page that needs nothing from elsewhere."""
+        from initcheck.monitoring.figures import build_monitor_document
+        from initcheck.report.render import render_html
+
+        return render_html(build_monitor_document(self.table))
+
+    def flush(self) -> None:
+        """Write to ``log_dir`` what was measured since the end of the last epoch, after an interruption say.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._record.close(self._probe)
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002, D102 - Keras' own hook
+        if self._probe is None:
+            self._probe = self._prepare()
+            self._measure(self._probe.read_kernels(), 0)
+        elif self._probe.model is not self.model:
+            raise ModelError(
+                f"This SignalMonitor belongs to the model {self._probe.model.name!r}. Received: another one, "
+                f"{self.model.name!r}. Make a monitor for each model."
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
+        self._first_of_execution = batch
+        ahead = getattr(self.model, "steps_per_execution", 1)
+        if ahead > 1:
+            self._iterations = self._read_iterations()
+        if self._probe is not None and self._falls_due(ahead):
+            self._before = self._probe.read_kernels()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
+        steps = self._count_steps(batch)
+        due = self._falls_due(steps)
+        self._step += steps
+        before, self._before = self._before, None
+        if due and before is not None:
+            self._measure(before, steps)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
+        self._record.write(self._probe)
+
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002, D102
+        self._record.close(self._probe)
+
+    def _prepare(self) -> StepProbe:
+        batch = make_batch(self.model, self._x, self._y)
+        loss = None if self._y is None else compiled_loss(self.model, batch.labels)
+        probe = StepProbe(self.model, batch.inputs, loss=loss, seed=self._seed)
+        probe.trace()
+        return probe
+
+    def _count_steps(self, last: int) -> int:
+        """Count the steps of the execution that has just ended, whose last step Keras says is ``last``.
+
+        Keras counts a last execution that has run out of data as a whole one; how many steps it really made, the
+        optimizer knows.
+        """
+        steps = last - self._first_of_execution + 1
+        of_epoch = (self.params or {}).get("steps")
+        if steps > 1 and (of_epoch is None or last >= of_epoch):
+            made = self._read_iterations() - self._iterations
+            return made if 1 <= made < steps else steps
+        return steps
+
+    def _read_iterations(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        return 0 if optimizer is None else int(optimizer.iterations)
+
+    def _falls_due(self, steps: int) -> bool:
+        """Tell whether a measurement falls due within so many steps from here."""
+        return (self._step + steps) // self._every > self._step // self._every
+
+    def _measure(self, before: list[Any], update_steps: int) -> None:
+        if self._probe is not None:
+            moment = Moment(self._step, self._epoch, update_steps, time.time())
+            self._record.add(moment, self._probe.measure_change(before))
+
+
+def _check_every(every: Any) -> int:
+    try:
+        number = 0 if isinstance(every, bool) else operator.index(every)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise UsageError(
+            f"every must be a whole number of steps, at least 1. Received: every={every!r}. Try every=100."
+        )
+    return number

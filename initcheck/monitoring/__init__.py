@@ -1,0 +1,1 @@
+"""Watching a model while it is trained: the parts of :class:`initcheck.callbacks.SignalMonitor`."""

@@ -1,0 +1,157 @@
+"""A probe for the middle of training: the weights as they are at this moment, at the price of one compiled call.
+
+:meth:`initcheck.probe.Probe.measure_current` is made for many draws and a table at once; on a small network its loop
+and its table cost several training steps. Here the same forward and backward pass, reduced in the same way, reads the
+model's own variables and returns one vector, which becomes rows of a table later, many steps at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.keras_runtime import import_keras, is_float_dtype
+from initcheck.probe.fans import main_kernel
+from initcheck.probe.measure import Loss, Probe
+from initcheck.probe.norms import reduce_norms
+from initcheck.probe.reduce import PARTS, finish
+from initcheck.random_state import preserved_random_state
+
+
+class StepProbe(Probe):
+    """Measures one model on one batch again and again while its weights change.
+
+    The graph is traced when the first measurement is made. The model is never changed: neither weights, statistics of
+    normalization layers and seed generators, nor the random state of Python, NumPy and Keras.
+
+    Args:
+        model: a built Keras model.
+        inputs: the batch, in the structure that the model takes.
+        loss: a function from the outputs to a scalar; None for the fixed random functional of
+            :class:`initcheck.probe.Probe`.
+        seed: seeds the model's random layers (Dropout), in all measurements alike.
+    """
+
+    def __init__(self, model: Any, inputs: Any, *, loss: Loss | None = None, seed: int = 0) -> None:
+        super().__init__(model, inputs, loss=loss)
+        index = {id(weight): place for place, weight in enumerate(model.weights)}
+        kernels = (main_kernel(member) for _, member in self._namer.members())
+        places = {index[id(kernel)] for kernel in kernels if kernel is not None and id(kernel) in index}
+        self._kernels = [place for place in sorted(places) if is_float_dtype(model.weights[place].dtype)]
+        self._states = self.plan.derive([seed])[0]
+        self._measure_now: Callable[..., Any] | None = None
+        self._read_now: Callable[..., Any] | None = None
+
+    def trace(self) -> None:
+        """Trace the graph, unless it is traced already.
+
+        Raises:
+            ModelError: the model cannot be run on these inputs.
+            DataError: the loss cannot be computed.
+        """
+        if self._measure_now is not None:
+            return
+        tf = _tensorflow()
+        signature = [tf.TensorSpec(self._kernel(place).shape, self._kernel(place).dtype) for place in self._kernels]
+        with preserved_random_state():
+            read = tf.function(self._read_values, autograph=False).get_concrete_function()
+            measure = tf.function(self._measure_change, input_signature=signature, autograph=False)
+            # Kept as traced graphs: tf.function's own call would look for the right one each time.
+            self._read_now, self._measure_now = read, measure.get_concrete_function()
+
+    def read_kernels(self) -> list[Any]:
+        """Take hold of the kernels as they are, for :meth:`measure_change` after the step.
+
+        Nothing is copied here: TensorFlow gives a variable new memory when it is assigned to while someone else holds
+        the old.
+        """
+        self.trace()
+        return list(self._read_now()) if self._read_now is not None and self._kernels else []
+
+    def measure_change(self, before: Sequence[Any]) -> Any:
+        """Measure the model as it is, and how far its kernels are from what they were.
+
+        Args:
+            before: the kernels of an earlier moment, from :meth:`read_kernels`.
+
+        Returns:
+            float64 tensor; :meth:`unpack` tells what is in it.
+        """
+        self.trace()
+        assert self._measure_now is not None
+        return self._measure_now(*before)
+
+    def unpack(self, vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Turn what :meth:`measure_change` returned into quantities.
+
+        Args:
+            vectors: shape [steps, ...].
+
+        Returns:
+            The quantities of ``schema.QUANTITIES``, shape [steps, sites, quantities]; and the norm of the change of
+            each site's kernel, shape [steps, sites]. NaN where a quantity is undefined.
+        """
+        sites = self.sites
+        end = len(sites) * len(PARTS)
+        quantities = finish(
+            vectors[:, :end].reshape(len(vectors), len(sites), len(PARTS)),
+            units=np.asarray([site.elements for site in sites]),
+            weights=np.asarray([site.weights for site in sites]),
+            batched=np.asarray([site.batched for site in sites]),
+        )
+        order = {place: number for number, place in enumerate(self._kernels)}
+        changes = np.full((len(vectors), len(sites)), np.nan)
+        for position, place in enumerate(self._kernel_places()):
+            if place in order:
+                changes[:, position] = vectors[:, end + order[place]]
+        return quantities, changes
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the batch."""
+        return self._batch_size
+
+    def _kernel(self, place: int) -> Any:
+        return self.model.weights[place]
+
+    def _kernel_places(self) -> list[int | None]:
+        """Find for each site the place of its kernel among the model's weights."""
+        index = {id(weight): place for place, weight in enumerate(self.model.weights)}
+        by_path = dict(self._namer.members())
+        places: list[int | None] = []
+        for site in self.sites:
+            # A second tensor of the same call is a site of its own, with ":1" behind the path.
+            member = by_path.get(site.layer, by_path.get(site.layer.rpartition(":")[0]))
+            kernel = None if member is None or site.kind == "Input" else main_kernel(member)
+            places.append(None if kernel is None else index.get(id(kernel)))
+        return places
+
+    def _read_values(self) -> list[Any]:
+        tf = _tensorflow()
+        return [tf.convert_to_tensor(self._kernel(place).value) for place in self._kernels]
+
+    def _measure_change(self, *before: Any) -> Any:
+        """Measure once and reduce the changes of the kernels. Called while the graph is traced."""
+        ops = import_keras().ops
+        tf = _tensorflow()
+        values = [tf.convert_to_tensor(weight.value) for weight in self.model.weights]
+        measured = self._measure_one(values, tf.constant(self._states), every_weight=False)
+        changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
+        return ops.concatenate([measured, reduce_norms(changes)])
+
+
+def _difference(after: Any, before: Any) -> Any:
+    """Subtract in at least float32, in which the difference of two half-precision numbers is exact."""
+    ops = import_keras().ops
+    dtype = "float64" if after.dtype.name == "float64" else "float32"
+    return ops.cast(after, dtype) - ops.cast(before, dtype)
+
+
+def _tensorflow() -> Any:
+    import_keras()
+    import tensorflow
+
+    return tensorflow
