@@ -155,7 +155,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Baseline:
-    """All of it.
+    """What was measured of one model, how, and under which conditions.
 
     Attributes:
         label: the model's name for reports.

@@ -137,7 +137,7 @@ class StructureChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out.
+    """What has changed between two baselines of one model.
 
     Attributes:
         before: the baseline.
