@@ -67,8 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, wanted in _NUMBERS.items():
         try:
             config.getini(name)
-        except (TypeError, ValueError) as error:  # pytest.UsageError is none of them, and is worded already
-            raise pytest.UsageError(f"{name} in {config.inipath} must be {wanted}. Received: {error}") from error
+        except (TypeError, ValueError, pytest.UsageError) as error:
+            told = " ".join(str(error).split())
+            raise pytest.UsageError(f"The setting {name} must be {wanted}. Received: {told}.") from error
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,7 +92,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         read_marker(item)
     except UsageError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture

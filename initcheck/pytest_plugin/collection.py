@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from _pytest.runner import collect_one_node
 
 from initcheck.audit.rules import FAMILIES
 from initcheck.errors import InitcheckError
@@ -41,9 +40,7 @@ def collect_models(session: pytest.Session) -> list[pytest.Item]:
     items: list[pytest.Item] = []
     for reference in _references(session.config):
         model = ModelCollector.from_parent(session, name=reference, nodeid=f"{ROOT}::{reference}")
-        report = collect_one_node(model)
-        model.ihook.pytest_collectreport(report=report)
-        items += [each for each in report.result if isinstance(each, pytest.Item)]
+        items += session.genitems(model)
     return items
 
 

@@ -282,17 +282,13 @@ class Initcheck:
     @contextmanager
     def _told(self, call: str, model: Any) -> Iterator[None]:
         """Turn initcheck's own errors into a failure of one line."""
-        record = None
         try:
             yield
         except InitcheckError as error:
             message = " ".join(str(error).split())
             verdict = "missing" if isinstance(error, _MissingBaselineError) else "error"
             named = model if isinstance(model, str) else ""
-            record = Record(self._subject(), call, verdict, failed=True, model=named, message=message)
-        # Behind the handler, so that pytest does not tell of one error during the other.
-        if record is not None:
-            self._finish(record)
+            self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
     def _tell_gate(self, report: Report, reproduce: str) -> None:
         from initcheck.report.gate_text import write_gate_text
@@ -309,7 +305,8 @@ class Initcheck:
         self._keep("gate", report, verdict, failed=failed, message="\n".join(lines))
 
     def _keep(self, call: str, report: Report, verdict: str, *, failed: bool, message: str = "") -> None:
-        markdown = report.to_summary() if failed else ""
+        # The report's own summary is about findings and the gate; what else was asked is told by the message.
+        markdown = report.to_summary() if failed and call in ("check", "gate") else ""
         record = Record(
             self._subject(),
             call,
@@ -352,4 +349,5 @@ class _MissingBaselineError(BaselineError):
 
 
 def _fail(message: str) -> NoReturn:
-    pytest.fail(message, pytrace=False)
+    # From None: else pytest tells of this failure during the handling of the error that it words.
+    raise pytest.fail.Exception(message, pytrace=False) from None

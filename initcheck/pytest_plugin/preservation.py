@@ -83,6 +83,9 @@ def _judge(course: Course, within: float) -> Preservation:
         told = f"does not preserve {subject} {direction}: it is {what} at {where} in at least one seed."
         return Preservation("not preserved", told)
     rates = np.diff(levels.logs, axis=1)[:, levels.counted].sum(axis=1) / course.steps
+    if np.isnan(rates).any():
+        told = f"whether {subject} is preserved {direction} cannot be judged: {levels.layers[0]} to {levels.layers[-1]}"
+        return Preservation("cannot judge", f"{told} has layers without a figure.")
     bound = math.log1p(within)
     last = levels.layers[int(np.flatnonzero(levels.counted)[-1]) + 1]
     test = test_equivalence(rates, -bound, bound, _LEVEL)
@@ -104,8 +107,6 @@ def _judge(course: Course, within: float) -> Preservation:
 def _advise(estimate: Estimate, bound: float) -> str:
     if estimate.count < 2:
         return "One draw has no spread to judge by: measure at least 2 seeds."
-    if math.isnan(estimate.standard_error):
-        return "Some seeds have no figure."
     distance = abs(abs(estimate.value) - bound)
     spread = estimate.standard_error * math.sqrt(estimate.count)
     # A distance in the last digits of the bound would ask for more seeds than anyone can draw.

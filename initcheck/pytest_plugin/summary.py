@@ -15,8 +15,8 @@ VARIABLE: Final = "GITHUB_STEP_SUMMARY"
 _LARGEST: Final = 900_000
 """Bytes that are written: GitHub refuses a page of more than 1 MiB."""
 
-_HEAD: Final = ("test or model", "verdict", "measured", "seeds", "same", "changed", "open", "baseline")
-_RIGHT: Final = frozenset({"seeds", "same", "changed", "open"})
+_HEAD: Final = ("test or model", "verdict", "measured", "seeds", "same", "changed", "inconclusive", "baseline")
+_RIGHT: Final = frozenset({"seeds", "same", "changed", "inconclusive"})
 _MADE: Final = frozenset({"written", "updated"})
 
 
@@ -73,9 +73,11 @@ def write_job_summary(records: Sequence[Record]) -> str:
     left = _LARGEST
     failed = [each for each in records if each.failed]
     for each in failed:
-        told = each.markdown or f"### initcheck: ❌ {escape_markdown(each.model or each.subject)}\n"
-        reason = "" if each.markdown else f"\n{escape_markdown(each.message)}\n"
-        block = f"{told.rstrip()}\n{reason}\nTest: {escape_markdown(each.subject)}\n"
+        told = each.markdown
+        if not told:
+            lines = [f"- {escape_markdown(line)}\n" for line in each.message.splitlines() if line.strip()]
+            told = f"### initcheck: ❌ {escape_markdown(each.model or each.subject)}\n\n{''.join(lines)}"
+        block = f"{told.rstrip()}\n\nTest: {escape_markdown(each.subject)}\n"
         left -= len(block.encode())
         if left < 0:
             blocks.append(f"{len(failed) - len(blocks)} more failed; the log of the job has them.\n")

@@ -1,0 +1,165 @@
+"""``initcheck.check`` and the assertions: green for what is right, red with the reason for what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_healthy_model_passes_and_the_report_is_returned(project):
+    project.test("report = initcheck.check(build(3), seeds=6)", "assert report.verdict == 'healthy'", "print(report)")
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_model_that_is_made_too_small_fails_with_the_report_and_what_reproduces_it(project, monkeypatch):
+    monkeypatch.setenv("GAIN", "0.01")
+    project.test("initcheck.check(build, ignore='IC2')")
+    text = project.failure()
+    assert "IC101 vanishing-activations: the signal falls to 1/" in text
+    assert "4 draws of the model's own initializers" in text
+    assert "tried:" not in text
+    assert "IC201" not in text.partition("Left out on request:")[0]
+    assert "\nReproduce: pytest 'test_models.py::test_it'\n" in text
+    project.test("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, remedies=True)")
+    text = project.failure()
+    assert "tried:" in text
+    assert "\nReproduce: initcheck check models.py:build --seeds 3 --ignore IC2\n" in text
+
+
+def test_findings_may_be_ignored_or_waived(project):
+    project.test("initcheck.check(twins, waive=['hidden_*'])", "initcheck.check(twins, select='IC4')")
+    project.run().assert_outcomes(passed=1)
+
+
+def test_the_call_wins_over_the_marker_the_marker_over_pytest_and_that_over_the_project(project):
+    project.write("pyproject.toml", "[tool.initcheck]\nseeds = 5\nignore = ['IC301']\n")
+    lines = [
+        "assert len(initcheck.check(twins, seeds=2).examination.seeds) == 2",
+        "assert len(initcheck.check(twins).examination.seeds) == SEEDS",
+    ]
+    project.test(*lines, marker="SEEDS = 3\n\n@pytest.mark.initcheck(seeds=3)")
+    project.run().assert_outcomes(passed=1)
+    project.test(lines[1], marker="SEEDS = 4")
+    project.run().assert_outcomes(passed=1)
+    project.write("pytest.ini", "[pytest]\npythonpath = .\n")
+    project.test(lines[1], marker="SEEDS = 5")
+    project.run().assert_outcomes(passed=1)
+
+
+def test_an_orthogonal_stack_preserves_and_a_gain_does_not(project):
+    project.test("initcheck.assert_preserves(orthogonal())")
+    project.run().assert_outcomes(passed=1)
+    project.test("initcheck.assert_preserves(orthogonal(1.2), 'forward')")
+    text = project.failure()
+    told = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a step in squares, over 2 steps"
+    assert f"{told} between hidden_0 and hidden_2 (90 % interval, 4 seeds)" in text
+    assert "backward" not in text
+    project.test("initcheck.assert_preserves(build(4), 'forward', 0.01)")
+    text = project.failure()
+    assert "undecided whether the signal is preserved forward" in text
+    assert " seeds would decide" in text
+    project.test("initcheck.assert_preserves(build, 'sideways')")
+    assert "Unknown direction 'sideways'. Known: backward, both, forward." in project.failure()
+
+
+def test_one_initializer_in_two_layers_is_not_independent(project):
+    project.test("initcheck.assert_independent_weights(build())")
+    project.run().assert_outcomes(passed=1)
+    project.test("initcheck.assert_independent_weights(twins())")
+    assert "IC301 identical-weights: hidden_0/kernel and hidden_1/kernel hold the same numbers" in project.failure()
+
+
+def test_equal_units_are_not_independent(project):
+    project.test(
+        "hidden = keras.layers.Dense(16, 'tanh', kernel_initializer='ones')",
+        "head = keras.layers.Dense(3, kernel_initializer='ones')",
+        "model = keras.Sequential([keras.Input((16,)), hidden, head])",
+        "initcheck.assert_independent_weights(model)",
+    )
+    assert "IC302 symmetric-units" in project.failure()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("np.full((16, 16), np.nan)", "hidden_0/kernel: it holds values that are not finite."),
+        ("np.sign(np.random.default_rng(0).normal(size=(16, 16)))", "entries have 2 different values, too few to tell"),
+    ],
+    ids=["not finite", "signs"],
+)
+def test_weights_that_cannot_be_compared_are_no_pass(project, value, told):
+    lines = ["import numpy as np", "model = build()", f"model.layers[0].kernel.assign({value})"]
+    project.test(*lines, "initcheck.assert_independent_weights(model)")
+    assert told in project.failure()
+    project.test(*lines, "initcheck.assert_independent_weights(model, waive='hidden_0')")
+    project.run().assert_outcomes(passed=1)
+
+
+def test_the_bias_of_an_lstm_is_no_obstacle(project):
+    project.test(
+        "model = keras.Sequential([keras.Input((3, 8)), keras.layers.LSTM(8)])",
+        "initcheck.assert_independent_weights(model)",
+    )
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_claim_holds_and_one_laboratory_serves_the_session(project):
+    claim = "layer_defaults.dense.kernel_initializer"
+    project.write(
+        "test_claims.py",
+        "import pytest\nfrom initcheck.claims.laboratory import Laboratory\n\nOPENED = []\n"
+        "first = Laboratory.__init__\n"
+        "def opened(self, seed=0):\n    OPENED.append(seed)\n    first(self, seed)\n\n"
+        "@pytest.mark.parametrize('again', [0, 1])\n"
+        "def test_it(initcheck, monkeypatch, again):\n"
+        "    monkeypatch.setattr(Laboratory, '__init__', opened)\n"
+        f"    initcheck.assert_claim({claim!r})\n"
+        "    assert len(OPENED) == 1\n",
+    )
+    result = project.run()
+    result.assert_outcomes(passed=2)
+    result.stdout.re_match_lines([rf"test_claims.py::test_it\[0\] \({claim}\) +holds"])
+
+
+def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
+    project.write(
+        "test_models.py",
+        "import pytest\nfrom initcheck.claims import catalogue\nfrom fake_specification import make_claim\n\n"
+        "def test_broken(initcheck, monkeypatch):\n"
+        "    monkeypatch.setattr(catalogue, 'find_claim', lambda name: make_claim(name, 0.0))\n"
+        "    initcheck.assert_claim('second.red.broken')\n\n"
+        "def test_unknown(initcheck):\n"
+        "    initcheck.assert_claim('distribution.he_normal.varance')\n",
+    )
+    text = project.failure()
+    assert "second.red.broken is broken: The value is 0.0; the seed was " in text
+    assert "Reproduce: initcheck spec -k second.red.broken" in text
+    assert "Unknown claim 'distribution.he_normal.varance'. Did you mean distribution.he_normal.variance" in text
+    assert "2 failed" in text
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("sees=3", "Unknown keyword of @pytest.mark.initcheck 'sees'. Did you mean seeds or select?"),
+        ("3", "@pytest.mark.initcheck takes keywords only, such as seeds=8. Received: 3."),
+        ("seeds='many'", "seeds must be a whole number. Received: 'many'."),
+    ],
+)
+def test_a_marker_that_nobody_understands_is_refused_even_where_nothing_is_measured(project, marker, told):
+    project.test("pass", marker=f"@pytest.mark.initcheck({marker})")
+    result = project.run()
+    result.assert_outcomes(errors=1)
+    assert told in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("initcheck_seeds = many", "initcheck_seeds"), ("initcheck_margin = 5 %", "initcheck_margin")],
+)
+def test_a_setting_that_is_no_number_is_refused_before_anything_runs(project, line, told):
+    project.write("pytest.ini", f"[pytest]\n{line}\n")
+    project.test("pass")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert told in result.stderr.str()

@@ -1,0 +1,153 @@
+"""``initcheck.gate``: the baseline beside the test, from missing over written and changed to renewed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from initcheck.gate.baseline import Figure
+from initcheck.gate.baseline_file import read_baseline, write_baseline
+
+FILE = "initcheck-baselines/test_models/test_it.json"
+
+
+@pytest.fixture
+def recorded(project):
+    project.test("initcheck.gate(build())")
+    result = project.run("--initcheck-update")
+    result.assert_outcomes(passed=1)
+    return project
+
+
+def test_a_missing_baseline_fails_with_the_command_that_records_it(project):
+    project.test("initcheck.gate(build())")
+    text = project.failure()
+    told = f"There is no baseline '{FILE}'. Record and commit it: pytest 'test_models.py::test_it' --initcheck-update"
+    assert told in text.splitlines()
+    assert not (project.path / "initcheck-baselines").exists()
+
+
+def test_an_update_writes_the_file_and_says_so(recorded):
+    baseline = read_baseline(recorded.path / FILE)
+    assert baseline.recipe.test == "test_models.py::test_it"
+    assert baseline.seeds == (0, 1, 2, 3)
+    result = recorded.run("--initcheck-update")
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines([r"=+ initcheck =+", r"test_models.py::test_it .* updated ", rf"updated {FILE}: comm"])
+
+
+def test_a_gain_that_changed_is_red_and_an_update_makes_it_green(recorded, monkeypatch):
+    recorded.run().assert_outcomes(passed=1)
+    monkeypatch.setenv("GAIN", "1.3")
+    text = recorded.failure()
+    assert "the model changed, not the library" in text
+    assert "hidden_0/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0)" in text
+    command = "pytest 'test_models.py::test_it'"
+    assert f"Baseline:  {FILE}\nReproduce: {command}\nUpdate:    {command} --initcheck-update\n" in text
+    recorded.run("--initcheck-update").assert_outcomes(passed=1)
+    recorded.run().assert_outcomes(passed=1)
+    monkeypatch.delenv("GAIN")
+    recorded.failure()
+
+
+def test_seeds_of_the_settings_give_way_to_those_of_the_baseline_and_a_call_does_not(recorded):
+    (recorded.path / "pytest.ini").write_text("[pytest]\npythonpath = .\ninitcheck_seeds = 7\n")
+    result = recorded.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines([r"test_models.py::test_it .* same +3 layer calls, 6 weights +4 +15 +0 +0"])
+    recorded.test("initcheck.gate(build, seeds=3)")
+    text = recorded.failure()
+    assert "other seeds than the baseline's (4 then, 3 now)" in text
+
+
+def test_what_is_not_decided_is_no_pass_and_says_how_many_seeds_would_decide(recorded):
+    # A figure whose mean is moved by about as much as the margin, with a spread that hides it.
+    known = read_baseline(recorded.path / FILE)
+    kernel = known.weights["hidden_0/kernel"]
+    moved = tuple(each + shift for each, shift in zip(kernel.scale.logs, (-0.05, 0.05, 0.1, 0.02), strict=True))
+    weights = {**known.weights, "hidden_0/kernel": replace(kernel, scale=Figure(tuple(round(m, 6) for m in moved)))}
+    write_baseline(replace(known, weights=weights), recorded.path / FILE)
+    text = recorded.failure()
+    assert "inconclusive: 1 of 15 figures" in text
+    assert "Decide:    initcheck.gate(model, auto_seeds=" in text
+    recorded.test("initcheck.gate(build(), allow_inconclusive=True)")
+    recorded.run().assert_outcomes(passed=1)
+
+
+def test_every_case_class_and_name_has_a_file_of_its_own(project):
+    project.write(
+        "tests/test_many.py",
+        "import pytest\nfrom models import build\n\n"
+        "class TestWide:\n"
+        "    @pytest.mark.parametrize('how', ['a', 'b/c'])\n"
+        "    def test_it(self, initcheck, how):\n"
+        "        initcheck.gate(build, seeds=2)\n"
+        "        initcheck.gate(build, seeds=2, name='second')\n",
+    )
+    project.run("--initcheck-update").assert_outcomes(passed=2)
+    names = sorted(path.name for path in (project.path / "tests/initcheck-baselines/test_many").iterdir())
+    assert names[:2] == ["TestWide.test_it-a.json", "TestWide.test_it-a@second.json"]
+    assert len(names) == 4 and all(name.startswith("TestWide.test_it_b_c") for name in names[2:])
+    folder = project.path / "tests/initcheck-baselines/test_many"
+    documents = [json.loads((folder / name).read_text()) for name in names]
+    assert documents[2]["recipe"]["test"] == "tests/test_many.py::TestWide::test_it[b/c]"
+
+
+REFUSED = {
+    "a second gate": (["initcheck.gate(build)", "initcheck.gate(build)"], "has gated a model already"),
+    "an unknown option": (
+        ["initcheck.gate(build, sedes=3)"],
+        "option of this call 'sedes'. Did you mean seeds or",
+    ),
+    "a margin of 0": (["initcheck.gate(build, margin=0)"], "margin must be above 0"),
+    "a margin of text": (["initcheck.gate(build, margin='5 %')"], "margin must be a number. Received: '5 %'."),
+    "other weights": (["initcheck.gate(build, weights='keep')"], "was recorded with weights='redraw'"),
+    "few auto_seeds": (["initcheck.gate(build, auto_seeds=2)"], "auto_seeds must be at least"),
+    "an empty name": (["initcheck.gate(build, name=' ')"], "name must be a text"),
+    "no model": (["initcheck.gate(3)"], "A Keras model is needed. Received: int."),
+    "a factory that raises": (["initcheck.gate(broken)"], "'broken' raised ValueError: no such luck"),
+    "an unknown module": (["initcheck.gate('nope:build')"], "There is no module 'nope'"),
+}
+
+
+@pytest.fixture(scope="module")
+def one_baseline(tmp_path_factory):
+    """The text of a baseline of ``build`` with four seeds, recorded once."""
+    return {}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_used_is_told_in_one_line(project, one_baseline, name):
+    if not one_baseline:
+        project.test("initcheck.gate(build, seeds=4)")
+        project.run("--initcheck-update").assert_outcomes(passed=1)
+        one_baseline["text"] = (project.path / FILE).read_text()
+    project.write(FILE, one_baseline["text"])
+    lines, told = REFUSED[name]
+    project.test(*lines)
+    text = project.failure()
+    (line,) = [line for line in text.splitlines() if told in line and not line.startswith("FAILED ")]
+    assert "Received" in line or "Did you mean" in line or "Name it" in line or "Mend" in line
+
+
+def test_a_damaged_baseline_fails_with_the_command_that_records_it(project):
+    project.write(FILE, "{")
+    project.test("initcheck.gate(build)")
+    text = project.failure()
+    assert "is damaged or no JSON" in text
+    assert "Record it: pytest 'test_models.py::test_it' --initcheck-update" in text
+
+
+def test_a_baseline_that_cannot_be_written_fails(project):
+    project.write("initcheck-baselines", "a file, where a folder should be")
+    project.test("initcheck.gate(build, seeds=2)")
+    assert "Cannot write to" in project.failure("--initcheck-update")
+
+
+def test_a_reference_is_reproduced_on_the_command_line(recorded, monkeypatch):
+    recorded.test("initcheck.gate('models.py:build', margin=0.04)")
+    monkeypatch.setenv("GAIN", "1.3")
+    text = recorded.failure()
+    assert f"Reproduce: initcheck check models.py:build --baseline '{FILE}' --margin 0.04\n" in text

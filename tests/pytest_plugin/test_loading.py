@@ -1,0 +1,59 @@
+"""What every run of pytest pays for the plugin, and that it keeps to its names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+from initcheck.diagnosis.settings import CheckSettings
+from initcheck.pytest_plugin import settings
+
+HEAVY = {"keras", "tensorflow", "pandas", "scipy", "jsonschema", "numpy", "statsmodels"}
+MOST_MILLISECONDS = 20
+
+TIMED = """
+import json, sys, time
+import pytest, _pytest.config, _pytest.terminal, importlib, contextlib, dataclasses, typing
+before = set(sys.modules)
+start = time.perf_counter()
+import initcheck.pytest_plugin
+print(json.dumps([1000 * (time.perf_counter() - start), sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def test_loading_takes_less_than_twenty_milliseconds_and_imports_nothing_heavy():
+    runs = [
+        json.loads(subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
+    assert min(milliseconds for milliseconds, _ in runs) < MOST_MILLISECONDS
+    assert not HEAVY & set(runs[0][1])
+
+
+def test_a_run_without_any_model_imports_nothing_heavy(project):
+    names = sorted(HEAVY)
+    project.write(
+        "test_it.py",
+        "import sys\nimport pytest\n\n@pytest.mark.initcheck(seeds=3, margin=0.1)\ndef test_it():\n"
+        f"    assert sys.modules['initcheck.pytest_plugin']\n    assert not set({names}) & set(sys.modules)\n",
+    )
+    done = project.run_apart("-q", "--strict-markers", GITHUB_STEP_SUMMARY="summary.md")
+    assert done.returncode == 0, done.stdout
+    assert not (project.path / "summary.md").exists()
+
+
+def test_the_options_are_those_of_the_settings():
+    assert set(settings.OF_CHECKING) == {field.name for field in dataclasses.fields(CheckSettings)}
+
+
+def test_the_marker_and_the_options_are_listed(project):
+    markers = project.run("--markers").stdout.str()
+    (line,) = [line for line in markers.splitlines() if line.startswith("@pytest.mark.initcheck(")]
+    assert all(name in line for name in (*settings.OF_CHECKING, *settings.OF_THE_GATE))
+    listed = project.run("--help").stdout.str()
+    for option in ("--initcheck-model=MODEL", "--initcheck-update"):
+        assert option in listed
+    for setting in ("initcheck_models (linelist)", "initcheck_seeds (int)", "initcheck_margin (float)"):
+        assert setting in listed

@@ -1,0 +1,137 @@
+"""Models without any test code: ``--initcheck-model`` and ``initcheck_models``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from initcheck.audit.rules import FAMILIES
+from initcheck.gate.baseline_file import read_baseline
+
+FILE = "initcheck-baselines/models/models_build-"
+
+
+def ids(result):
+    return [line for line in result.stdout.lines if line.startswith("initcheck::")]
+
+
+def test_the_tests_bear_names_that_a_person_understands(project):
+    result = project.run("--collect-only", "-q", "--initcheck-model=models:build", "--initcheck-model=models:build")
+    assert ids(result) == [f"initcheck::models:build::{words}" for words in FAMILIES.values()]
+    assert "initcheck::models:build::forward signal" in ids(result)
+
+
+def test_listing_them_measures_nothing(project):
+    project.write("explosive.py", "raise RuntimeError('imported')")
+    result = project.run("--collect-only", "-q", "--initcheck-model=explosive:build")
+    assert result.ret == 0
+    assert len(ids(result)) == len(FAMILIES)
+
+
+@pytest.mark.parametrize("reference", ["models:build", "models.py:build"])
+def test_a_healthy_model_passes_and_is_made_once(project, reference):
+    result = project.run(f"--initcheck-model={reference}", "-rP")
+    result.assert_outcomes(passed=len(FAMILIES))
+    assert result.stdout.str().count("made a model") == 1
+    assert "collected 6 items" in result.stdout.str()
+    result.stdout.re_match_lines([rf"{reference} +healthy +3 layer calls, 6 weights +4"])
+
+
+def test_a_sabotaged_model_fails_where_it_is_hit_and_nowhere_else(project, monkeypatch):
+    monkeypatch.setenv("GAIN", "0.01")
+    text = project.failure("--initcheck-model=models:build", "-v")
+    outcomes = dict(re.findall(r"^initcheck::models:build::(.+?) (PASSED|FAILED)", text, flags=re.M))
+    assert outcomes["forward signal"] == outcomes["gradients"] == "FAILED"
+    assert outcomes["fans"] == outcomes["weights and units"] == "PASSED"
+    forward, gradients = re.split(r"_+ models:build: (?:forward signal|gradients) _+", text)[1:]
+    assert "IC101" in forward and "IC201" not in forward
+    assert "IC201" in gradients and "IC101" not in gradients
+    assert "\nReproduce: initcheck check models:build --seeds 4\n" in forward
+
+
+def test_words_select_tests_of_models(project):
+    project.write("test_other.py", "def test_gradients_of_something_else():\n    pass\n")
+    options = ["--initcheck-model=models:build", "--collect-only", "-q"]
+    assert ids(project.run(*options, "-k", "signal")) == ["initcheck::models:build::forward signal"]
+    assert len(ids(project.run(*options, "-k", "initcheck"))) == len(FAMILIES)
+    assert "1/7 tests collected (6 deselected)" in project.run(*options, "-k", "not initcheck").stdout.str()
+
+
+def test_models_of_the_settings_are_checked_beside_the_tests(project):
+    settings = "[pytest]\npythonpath = .\ninitcheck_models =\n    models:build\n    models:twins\n"
+    project.write("pytest.ini", settings)
+    project.write("test_other.py", "def test_it():\n    pass\n")
+    listed = ids(project.run("--collect-only", "-q"))
+    assert listed[0] == "initcheck::models:build::forward signal"
+    assert listed[-1] == "initcheck::models:twins::coverage"
+    assert len(ids(project.run("--collect-only", "-q", "test_other.py"))) == 2 * len(FAMILIES)
+    # Who runs one test by its id wants that one.
+    assert ids(project.run("--collect-only", "-q", "test_other.py::test_it")) == []
+
+
+def test_a_file_is_found_from_a_folder_below_too(project, monkeypatch):
+    below = project.path / "below"
+    below.mkdir()
+    project.write("pytest.ini", "[pytest]\ninitcheck_seeds = 2\n")
+    monkeypatch.chdir(below)
+    result = project.run("--initcheck-model=models.py:build", "-k", "fans")
+    result.assert_outcomes(passed=1, deselected=5)
+
+
+BAD = {
+    "nope:build": "There is no module 'nope' in the working directory or among the installed packages.",
+    "models:bild": "Unknown factory in models 'bild'. Did you mean build?",
+    "models:broken": "'models:broken' raised ValueError: no such luck",
+    "none.py:build": "There is no file 'none.py'.",
+    "applications:ResNet": "Unknown application 'ResNet'. Did you mean",
+    "models": "A model is given as package.module:factory",
+}
+
+
+@pytest.mark.parametrize("reference", BAD)
+def test_a_model_that_cannot_be_had_fails_each_test_with_one_line(project, reference):
+    text = project.failure(f"--initcheck-model={reference}")
+    lines = [line for line in text.splitlines() if line.startswith(BAD[reference])]
+    assert len(lines) == len(FAMILIES)
+    assert f"{len(FAMILIES)} failed" in text
+
+
+def test_no_name_at_all_is_refused(project):
+    result = project.run("--initcheck-model=")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--initcheck-model needs a model: package.module:factory. Received: ''." in result.stderr.str()
+
+
+def test_what_the_seeds_do_not_decide_is_no_pass_for_the_signal():
+    from examined_model import Stack, make_examination
+
+    from initcheck.diagnosis.report import Report
+    from initcheck.pytest_plugin.collection import FamilyItem
+
+    examination = make_examination(Stack(layers=8, spread=2.5, seeds=3))
+    assert {each.code for each in examination.findings} >= {"IC603"}
+    undecided = {each.levels.direction for each in examination.courses if each.outcome == "undecided"}
+    for family, direction in (("IC1", "forward"), ("IC2", "backward"), ("IC4", "")):
+        item = FamilyItem.__new__(FamilyItem)
+        item.family = family
+        mine = [each for each in Report(examination).findings if item._is_mine(each, examination)]
+        assert ("IC603" in {each.code for each in mine}) == (direction in undecided)
+
+
+def test_a_model_can_be_gated_without_code_too(project, monkeypatch):
+    options = ["--initcheck-model=models:build", "-k", "baseline"]
+    result = project.run(*options, "--initcheck-update")
+    result.assert_outcomes(passed=1, deselected=6)
+    (path,) = (project.path / "initcheck-baselines/models").iterdir()
+    assert read_baseline(path).recipe.model == "models:build"
+    result.stdout.re_match_lines([rf"written initcheck-baselines/models/{path.name}: commit it"])
+    result = project.run("--initcheck-model=models:build", "-rP")
+    result.assert_outcomes(passed=7)
+    assert result.stdout.str().count("made a model") == 1
+    monkeypatch.setenv("GAIN", "1.3")
+    text = project.failure(*options)
+    assert "the model changed, not the library" in text
+    assert "Update:    pytest '--initcheck-model=models:build' -k baseline --initcheck-update\n" in text
+    project.run(*options, "--initcheck-update").assert_outcomes(passed=1, deselected=6)
+    project.run(*options).assert_outcomes(passed=1, deselected=6)

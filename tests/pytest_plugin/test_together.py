@@ -1,0 +1,82 @@
+"""Beside other plugins: pytest-xdist, pytest-benchmark, pytest-regressions, and the specification's own."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from initcheck.pytest_plugin.places import sanitize
+
+MANY = """
+import pytest
+from models import build, twins
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_gate(initcheck, depth):
+    initcheck.gate(build(depth), seeds=2)
+
+
+def test_regression(initcheck, data_regression):
+    report = initcheck.check(build(3), seeds=6)
+    data_regression.check({"layers": report.coverage.calls})
+
+
+def test_speed(initcheck, benchmark):
+    model = build(1)
+    benchmark.pedantic(lambda: model.count_params(), rounds=2)
+    initcheck.assert_independent_weights(model)
+
+
+def test_plain():
+    pass
+"""
+SPECIFICATION = ("-p", "initcheck.specification.plugin", "--initcheck-seed", "7")
+
+
+def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(project):
+    project.write("test_many.py", MANY)
+    options = ["-n", "2", "--initcheck-model=models:counted", "--junitxml=junit.xml", "-W", "ignore", *SPECIFICATION]
+    options += ["-k", "gate or plain or initcheck"]
+    done = project.run_apart(*options, "--initcheck-update", GITHUB_STEP_SUMMARY="summary.md")
+    assert "10 passed" in done.stdout, done.stdout
+    assert done.stdout.count("= initcheck =") == 1
+    assert done.stdout.count(": commit it") == 3
+    folder = project.path / "initcheck-baselines"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    gates = [f"test_many/test_gate-{depth}.json" for depth in (1, 2)]
+    assert files == [f"models/{sanitize('models:counted')}.json", *gates]
+
+    for name in ("summary.md", "made"):
+        project.write(name, "")
+    done = project.run_apart(*options, "--dist", "loadfile", GITHUB_STEP_SUMMARY="summary.md", GAIN="1.3")
+    assert "3 failed, 7 passed" in done.stdout, done.stdout
+    # All tests of a model ran in one worker, which has measured it once.
+    assert (project.path / "made").read_text() == "x"
+    page = (project.path / "summary.md").read_text(encoding="utf-8")
+    assert page.count("**Gate: changed") == 3
+    assert page.count("without a failure") == 1
+    assert "Update:    pytest 'test_many.py::test_gate[1]' --initcheck-update" in done.stdout
+    names = {
+        str(case.get("name"))
+        for case in ElementTree.parse(project.path / "junit.xml").iter("testcase")
+        if "initcheck" in str(case.get("classname"))
+    }
+    assert {"forward signal", "gradients", "coverage", "baseline"} <= names
+
+
+def test_the_tests_of_a_model_are_a_group_for_workers(project):
+    items, _ = project.pytester.inline_genitems("--initcheck-model=models:build", "-p", "no:cacheprovider")
+    groups = [item.get_closest_marker("xdist_group").args for item in items]
+    assert groups == [("initcheck models:build",)] * 6
+
+
+def test_beside_other_plugins_that_write_files_and_measure(project):
+    project.write("test_many.py", MANY)
+    done = project.run_apart("-k", "speed or regression", "-W", "ignore", "--force-regen", *SPECIFICATION)
+    # The data file of pytest-regressions is new, which fails that test once; initcheck has no part in it.
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert (project.path / "test_many/test_regression.yml").read_text() == "layers: 4\n"
+    told = done.stdout.partition("= initcheck =")[2]
+    assert "independent" in told and "healthy" in told
+    assert "benchmark: 1 tests" in done.stdout
+    assert "initcheck seed: 7" in done.stdout
