@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing
 from initcheck.report.document import Figure, Key, Panel, prose
-from initcheck.report.svg import GRID, INK, LABEL, MUTED, SERIES, draw_dot_key, drawing_settings, export_svg
+from initcheck.report.svg import GRID, INK, MUTED, SERIES, draw_dot_key, drawing_settings, export_svg
 from initcheck.training.trainability import TRAINED_BELOW
 from initcheck.training.trainability_relations import find_predictor
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _ROW: Final = 24
 _COLUMN: Final = 44
 _CHARACTER: Final = 6.0
-_DEEPEST: Final = 0.8  # opacity of a cell whose loss is zero: its figure has to stay readable
+_DEEPEST: Final = 0.55  # opacity of a cell whose loss is zero: its figure has to stay readable
 _SCATTER: Final = (420, 300)
 _CEILING: Final = 1.25  # of the relative loss that is drawn; what is beyond lies on it
 _LEAST_RATIO: Final = 1e-2
@@ -134,7 +135,7 @@ def _draw_cell(axes: Axes, column: int, row: int, relative: float) -> None:
     axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor="none", edgecolor=GRID, linewidth=0.8, zorder=2))
     axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor=SERIES[0], edgecolor="none", alpha=_DEEPEST * share, zorder=1))
     text = write_loss(relative)
-    axes.text(column, row, text, ha="center", va="center", color=LABEL, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
+    axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
 
 
 def _reach(part: DataFrame, initializer: str) -> float:
@@ -162,6 +163,7 @@ def _draw_scatter(
     axes.set_xlim(limits[0] / 1.25, limits[1] * 1.25)
     axes.set_ylim(0.0, _CEILING + 0.05)
     axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     values = np.clip(find_predictor(summary, predictor), *limits)
     loss = np.clip(summary["relative_loss"].to_numpy(dtype=np.float64), 0.0, _CEILING)
     for place, name in enumerate(activations):

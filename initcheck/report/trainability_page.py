@@ -43,6 +43,14 @@ from initcheck.training.trainability_relations import (
 )
 
 TITLE: Final = "initcheck: does the start predict the training?"
+_NAMES: Final = {
+    "depth": "depth",
+    "forward_change": "the change of the signal on its way",
+    "backward_change": "the change of the gradient on its way",
+    "distinct_log_share": "the loss of what tells samples apart",
+    "largest_change": "the largest change at the start, of the signal, the gradient, or what tells samples apart",
+    "depth_ratio": "theory's depth",
+}
 _SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
 
 
@@ -128,7 +136,7 @@ def build_trainability_document(relations: Relations) -> Document:
         _write_answer(relations),
         Section("map", "What trained", (draw_maps(summary), Details(prose("Pair by pair"), (_pair_table(summary),)))),
         _write_correlations(relations),
-        _write_failures(summary),
+        _write_failures(record, summary),
         _write_method(record),
     )
     subtitle = prose("Networks measured before the first step, and what became of them.")
@@ -139,6 +147,7 @@ def _write_answer(relations: Relations) -> Section:
     record, summary = relations.record, relations.summary
     agreement = count_agreement(summary)
     told = [prose(each) for each in _tell_agreement(summary, agreement)]
+    by_name = {each.predictor: each for each in relations.correlations}
     strongest = max(
         relations.correlations,
         key=lambda each: -math.inf if math.isnan(each.value) else each.value,
@@ -146,8 +155,9 @@ def _write_answer(relations: Relations) -> Section:
     told.append(
         prose(
             "Of what is known before the first step, the loss after training goes most closely with ",
-            strong(PREDICTORS[strongest.predictor]),
-            f": Spearman {_write_correlation(strongest)}.",
+            strong(_NAMES[strongest.predictor]),
+            f": Spearman {_write_correlation(strongest)}; depth alone has {_write_correlation(by_name['depth'])}, "
+            f"theory without a measurement {_write_correlation(by_name['depth_ratio'])}.",
         )
     )
     blocks: list[Block] = [Paragraph(prose(f"{record.data}. {_tell_descent(record)}.")), Bullets(tuple(told))]
@@ -234,8 +244,15 @@ def _write_correlations(relations: Relations) -> Section:
     return Section("correlations", "What goes with the loss", (table, draw_scatter(relations.summary)))
 
 
-def _write_failures(summary: pd.DataFrame) -> Section:
-    blocks: list[Block] = []
+def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Section:
+    limits = (
+        "What the rule leaves out: it was found with tanh, wide networks and many more steps than the "
+        f"{record.steps} here. At a finite width n the logarithm of a critical ReLU network's signal has a variance of "
+        f"about 5 L / n from seed to seed (Hanin and Rolnick 2018), which is 1 at {max(1, round(record.width / 5))} "
+        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And a "
+        "network can fail for its gradient before it fails for its correlations."
+    )
+    blocks: list[Block] = [Paragraph(prose(limits))]
     for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):
         failures = find_failures(summary, predicted=predicted)
         blocks.append(Paragraph(prose(strong(f"{title}: {count(len(failures), 'configuration')}."))))
@@ -305,7 +322,13 @@ def _write_method(record: TrainabilityRecord) -> Section:
             "Seeds",
             prose(f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
         ),
-        ("Time", prose(format_duration(record.seconds))),
+        (
+            "Time",
+            prose(
+                f"{format_duration(record.seconds)}, of which the processors were at it for "
+                f"{format_duration(record.processor_seconds)}, all cores together"
+            ),
+        ),
         ("Versions", prose(", ".join(f"{name} {version}" for name, version in record.versions.items()))),
     )
     blocks: tuple[Block, ...] = (Definitions(facts),)

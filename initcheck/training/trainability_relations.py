@@ -29,7 +29,7 @@ PREDICTORS: Final = {
     "forward_change": "change of the signal on its way, |ln q_L / q_1|",
     "backward_change": "change of the gradient on its way, |ln g_1 / g_L|",
     "distinct_log_share": "loss of what tells samples apart, |ln of its share in the last layer|",
-    "largest_change": "the largest of these three",
+    "largest_change": "the largest of these three changes",
     "depth_ratio": "theory: depth over the depth predicted to train, without a measurement",
 }
 """What is held against the loss after training; each grows with what is expected to do harm."""

@@ -61,6 +61,7 @@ def test_pictures_are_well_formed_and_say_what_they_show(folder):
     for name in ("figure-predictors.svg", "figure-trainability.svg"):
         root = ElementTree.fromstring((folder / name).read_text(encoding="utf-8"))
         assert root.get("aria-label")
+        assert "mathdefault" not in "".join(root.itertext())
     words = "".join(ElementTree.fromstring((folder / "figure-trainability.svg").read_text()).itertext())
     for shown in ("good", "bad", "odd", "silent", "0.10", "∞"):
         assert shown in words

@@ -54,5 +54,6 @@ def make_record() -> TrainabilityRecord:
         chance=2.0,
         versions={"keras": "3"},
         command_line="initcheck trainability",
-        seconds=1.0,
+        seconds=100.0,
+        processor_seconds=150.0,
     )
