@@ -29,7 +29,7 @@ from initcheck.probe.gradients import (
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.precision import reduce_range
 from initcheck.probe.redraw import RedrawPlan
-from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_site
 from initcheck.probe.sites import SiteInfo, describe_site, feature_axis
 from initcheck.probe.tables import Measurement, WeightInfo, tabulate, tabulate_weights
 from initcheck.probe.weight_reduction import WeightReduction
@@ -94,6 +94,7 @@ class Probe:
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
         self._connections = Connections()
+        self._sources: tuple[int | None, ...] = ()
         self._unmeasured: tuple[Unmeasured, ...] = ()
         self._captured: frozenset[int] = frozenset()
         self._read: frozenset[int] = frozenset()
@@ -270,11 +271,12 @@ class Probe:
             used = [place for place, weight in enumerate(weights) if is_float_dtype(weight.dtype)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
         by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
+        self._sources = find_sources([x.output for x in capture.sites], [x.preactivation for x in capture.sites])
         parts = [
             reduce_site(
                 SiteTensors(
                     output=site.output,
-                    preactivation=site.preactivation,
+                    preactivation=site.preactivation if source is None else None,
                     gradient=derivative,
                     kernel=None if position is None else weights[position],
                     kernel_gradient=None if position is None else by_weight[position],
@@ -282,7 +284,9 @@ class Probe:
                     feature_axis=feature_axis(site.operation),
                 )
             )
-            for site, position, derivative in zip(capture.sites, positions, derivatives, strict=False)
+            for site, source, position, derivative in zip(
+                capture.sites, self._sources, positions, derivatives, strict=False
+            )
         ]
         self._sites = tuple(
             describe_site(site, position, kernel, self._batch_size, carries)
@@ -335,6 +339,7 @@ class Probe:
             units=np.asarray([site.elements for site in sites]),
             weights=np.asarray([site.weights for site in sites]),
             batched=np.asarray([site.batched for site in sites]),
+            sources=self._sources,
         ).reshape(-1, len(QUANTITIES))
         columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
         if self._precision_range:

@@ -10,7 +10,7 @@ import numpy as np
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.gradients import choose, compile_function, half_sum_of_squares
-from initcheck.probe.reduce import SMALLEST_MEAN_SQUARE
+from initcheck.probe.moments import SMALLEST_MEAN_SQUARE
 
 SMALL: Final = 4096
 """Tensors of at most this many entries are reduced together: for each alone the calls would cost more than the sums."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.gradients import choose, compile_function
-from initcheck.probe.reduce import count_true
+from initcheck.probe.reduce_forward import count_true
 
 FLOAT16_LARGEST: Final = 65504.0
 FLOAT16_VANISHES: Final = 2.0**-25
