@@ -15,6 +15,7 @@ from initcheck.diagnosis.user_code import RaisedError, initializers_by_path, run
 from initcheck.errors import ModelError, UsageError, name_unknown
 from initcheck.keras_runtime import import_keras
 from initcheck.loading import folder_of, import_place, search_first
+from initcheck.probe.paths import plain_name, snake_case
 from initcheck.probe.redraw import recorded_initializers
 from initcheck.random_state import preserved_random_state
 
@@ -94,7 +95,8 @@ def adopt_model(model: Any) -> LoadedModel:
         with preserved_random_state():
             return _make(model, {}, str(getattr(model, "__qualname__", type(model).__name__)))
     _check_model(model, None)
-    return LoadedModel(model, str(model.name))
+    # Keras numbers the models that nobody named by a counter of the process, and a baseline keeps the label.
+    return LoadedModel(model, plain_name(str(model.name), snake_case(type(model).__name__)))
 
 
 def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: str) -> LoadedModel:
