@@ -249,8 +249,8 @@ def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Sectio
         "What the rule leaves out: it was found with tanh, wide networks and many more steps than the "
         f"{record.steps} here. At a finite width n the logarithm of a critical ReLU network's signal has a variance of "
         f"about 5 L / n from seed to seed (Hanin and Rolnick 2018), which is 1 at {max(1, round(record.width / 5))} "
-        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And a "
-        "network can fail for its gradient before it fails for its correlations."
+        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And "
+        "a network can fail for its gradient before it fails for its correlations."
     )
     blocks: list[Block] = [Paragraph(prose(limits))]
     for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):

@@ -16,7 +16,8 @@ def report_ratio(request, benchmark):
     """Record a ratio in the benchmark's ``extra_info`` and print it at the end of the run."""
 
     def report(name, estimate, limit=""):
-        benchmark.extra_info[name] = {"ratio": estimate.value, "low": estimate.low, "high": estimate.high}
+        told = {"ratio": estimate.value, "low": estimate.low, "high": estimate.high, "limit": limit}
+        benchmark.extra_info[name] = told
         figure = f"{estimate.value:6.2f}  [{estimate.low:.2f}, {estimate.high:.2f}]"
         request.config.stash[ROWS].append((name, figure, limit))
 

@@ -1,0 +1,89 @@
+"""The benchmarks' ratios as a page: ``python tests/benchmarks/page.py reports/benchmarks/benchmarks.json``.
+
+Reads what pytest-benchmark wrote (the ratios are in each benchmark's ``extra_info``) and writes ``benchmarks.md``
+beside it. Neither Keras nor initcheck is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HEAD = """\
+<!-- Written by: python tests/benchmarks/page.py reports/benchmarks/benchmarks.json -->
+
+# Benchmarks
+
+Ratios of times within one process, the two sides taking turns; 95 % intervals over rounds. A ratio with a limit is
+asserted by the benchmark that measured it, the others are told for orientation. How to run and to compare them:
+[docs/benchmarks.md](../../docs/benchmarks.md).
+"""
+
+
+def write_page(results: Mapping[str, Any]) -> str:
+    """Write the page.
+
+    Args:
+        results: what pytest-benchmark wrote.
+
+    Returns:
+        Its text, in Markdown: a table for each file, in the order of the run.
+    """
+    parts = [HEAD, _describe(results)]
+    by_file: dict[str, list[Mapping[str, Any]]] = {}
+    for benchmark in results["benchmarks"]:
+        by_file.setdefault(benchmark["fullname"].partition("::")[0], []).append(benchmark)
+    for file, benchmarks in by_file.items():
+        rows = [row for benchmark in benchmarks for row in _list_ratios(benchmark)]
+        if rows:
+            title = Path(file).stem.removeprefix("test_").replace("_", " ").capitalize()
+            parts.append(f"## {title}\n\n| Ratio | Value | 95 % interval | Limit |\n| --- | --- | --- | --- |\n")
+            parts[-1] += "\n".join(rows) + "\n"
+    return "\n".join(parts)
+
+
+def _describe(results: Mapping[str, Any]) -> str:
+    machine = results.get("machine_info", {})
+    cpu = machine.get("cpu", {})
+    processor = f"{cpu.get('brand_raw', machine.get('machine', 'unknown'))}, {cpu.get('count', '?')} cores"
+    python = f"{machine.get('python_implementation', '')} {machine.get('python_version', '')}".strip()
+    return f"Run on {results.get('datetime', '')[:10]}: {processor}, {python}.\n"
+
+
+def _list_ratios(benchmark: Mapping[str, Any]) -> Iterator[str]:
+    for name, told in benchmark.get("extra_info", {}).items():
+        if not isinstance(told, Mapping) or not {"ratio", "low", "high"} <= set(told):
+            continue  # seconds and bytes that a benchmark keeps beside its ratios
+        figures = [format_ratio(told[key]) for key in ("ratio", "low", "high")]
+        label = name.replace("|", "\\|")
+        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {told.get('limit', '')} |"
+
+
+def format_ratio(value: float) -> str:
+    """Write a ratio with three digits, and two decimals where it is near 1."""
+    return f"{value:.3g}" if value < 0.1 or value >= 100.0 else f"{value:.2f}" if value < 10.0 else f"{value:.1f}"
+
+
+def main(arguments: list[str]) -> int:
+    """Read the results and write the page beside them; 2 if they cannot be read."""
+    if len(arguments) != 1:
+        sys.stderr.write("Give the path of the results: page.py reports/benchmarks/benchmarks.json\n")
+        return 2
+    path = Path(arguments[0])
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(results, Mapping):
+            raise ValueError("it is no object")
+        page = write_page(results)
+    except (OSError, ValueError, KeyError) as error:
+        sys.stderr.write(f"The results in {str(path)!r} cannot be read: {error!r}. Run: tox run -e bench\n")
+        return 2
+    path.with_name("benchmarks.md").write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
