@@ -13,6 +13,7 @@ from initcheck.keras_runtime import import_keras
 from initcheck.probe.fans import GATES, count_weight_fans, einsum_axes, find_attention_kernels, type_name
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.probe.redraw import RedrawPlan
+from initcheck.random_state import preserved_random_state
 from initcheck.theory.weights import weight_law
 
 _ROLES: Final = {
@@ -102,10 +103,12 @@ def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
         for variable in own_variables(layer):
             owners.setdefault(id(variable), (path, layer))
     projections = find_attention_kernels(members)
-    return tuple(
-        _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, projections)
-        for planned in plan.variables
-    )
+    # A default is made to be named, and each initializer that is made takes a number from Python's generator.
+    with preserved_random_state():
+        return tuple(
+            _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, projections)
+            for planned in plan.variables
+        )
 
 
 def _describe(
