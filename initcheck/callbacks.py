@@ -44,9 +44,9 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         y: its labels: gradients are those of the model's compiled loss then. Without labels they are those of a fixed
             random linear functional of the outputs.
         every: training steps from one measurement to the next.
-        log_dir: folder for ``monitor.csv`` and TensorBoard's events, both written at the end of each epoch, and
-            ``monitor.parquet``, at the end of each ``fit``. A table that an earlier monitor left there is replaced.
-            None keeps all in memory.
+        log_dir: folder for ``monitor.csv`` and TensorBoard's events, both written at the end of epochs, though not
+            more often than every ten seconds, and of each ``fit``; and ``monitor.parquet``, written at the end of each
+            ``fit``. A table that an earlier monitor left there is replaced. None keeps all in memory.
         seed: seeds the model's random layers (Dropout) in all measurements.
 
     Raises:
@@ -110,7 +110,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         return render_html(build_monitor_document(self.table))
 
     def flush(self) -> None:
-        """Write to ``log_dir`` what was measured since the end of the last epoch, after an interruption say.
+        """Write to ``log_dir`` what has been measured and not been written, after an interruption say.
 
         Raises:
             OutputError: it cannot be written.
@@ -147,7 +147,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
             self._measure(before, steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
-        self._record.write(self._probe)
+        self._record.write_now_and_then(self._probe)
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002, D102
         self._record.close(self._probe)

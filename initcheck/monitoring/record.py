@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,10 @@ from initcheck.output import publish_files
 
 CSV: Final = "monitor.csv"
 PARQUET: Final = "monitor.parquet"
+
+SECONDS_BETWEEN: Final = 10.0
+"""Files are not written more often than this while a training runs: to write a few rows costs as much as four steps of
+a small network."""
 
 
 class MonitorRecord:
@@ -35,6 +40,7 @@ class MonitorRecord:
         self._waiting: list[tuple[Moment, Any]] = []
         self._tables: list[pd.DataFrame] = []
         self._written = 0
+        self._last = -math.inf
 
     def add(self, moment: Moment, vector: Any) -> None:
         """Keep one measurement of :meth:`StepProbe.measure_change`."""
@@ -47,6 +53,12 @@ class MonitorRecord:
             # The rows that are on disk stay in front, in the order in which they were measured.
             self._tables = [pd.concat(self._tables, ignore_index=True)]
         return self._tables[0] if self._tables else empty_table()
+
+    def write_now_and_then(self, probe: StepProbe | None) -> None:
+        """Write as :meth:`write` does, unless that was done less than ``SECONDS_BETWEEN`` ago."""
+        if time.monotonic() - self._last >= SECONDS_BETWEEN:
+            self.write(probe)
+            self._last = time.monotonic()
 
     def write(self, probe: StepProbe | None) -> None:
         """Append what is new to the CSV and to the events.

@@ -101,6 +101,7 @@ class StepProbe(Probe):
             units=np.asarray([site.elements for site in sites]),
             weights=np.asarray([site.weights for site in sites]),
             batched=np.asarray([site.batched for site in sites]),
+            sources=self._sources,
         )
         order = {place: number for number, place in enumerate(self._kernels)}
         changes = np.full((len(vectors), len(sites)), np.nan)

@@ -11,6 +11,7 @@ import pytest
 
 from initcheck.errors import OutputError, UsageError
 from initcheck.keras_runtime import import_keras
+from initcheck.monitoring import record
 from initcheck.monitoring.figures import MOST_LINES, choose_layers, draw_monitor
 from initcheck.monitoring.table import MONITOR_COLUMNS, SCALARS
 
@@ -64,7 +65,8 @@ def test_the_files_hold_the_table(tmp_path):
     assert len(table) == 7 * 4  # steps 0, 2, ... 12; the input and three layers
 
 
-def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path):
+def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "SECONDS_BETWEEN", 0.0)
     keras = import_keras()
     lengths = []
 
@@ -78,6 +80,14 @@ def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path):
     train(model, monitor, callbacks=[Look()])
     assert lengths == [0, 3 * 4, 5 * 4]
     assert pd.read_csv(tmp_path / "monitor.csv")["step"].unique().tolist() == [0, 3, 6, 9, 12, 15, 18]
+
+
+def test_short_epochs_are_written_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    """The first epoch is written; the second, milliseconds later, with the end of the fit."""
+    written = []
+    monkeypatch.setattr(record.MonitorRecord, "write", lambda self, probe: written.append(len(self.collect(probe))))
+    train(build(), make_monitor(every=3, log_dir=tmp_path), epochs=3)
+    assert written == [3 * 4, 7 * 4]
 
 
 def test_a_new_monitor_replaces_the_table_of_an_earlier_one(tmp_path):
@@ -194,8 +204,8 @@ def test_of_many_layers_six_are_drawn_from_the_first_to_the_last():
     assert "8 further sites are in the table alone" in caption
 
 
-def test_a_heavier_fall_of_the_signal_is_drawn_lower():
-    """The drawn height follows the number: of two made-up layers the smaller one's line lies lower in the picture."""
+def test_the_picture_follows_the_numbers():
+    """A signal that falls to a millionth at the last step needs an axis of powers of ten; one that stays does not."""
     model, monitor = build(), make_monitor(every=6)
     train(model, monitor)
     table = monitor.table
@@ -205,5 +215,4 @@ def test_a_heavier_fall_of_the_signal_is_drawn_lower():
         fallen = (changed["layer"] == "hidden_1") & (changed["step"] == 6)
         changed.loc[fallen, "activation_second_moment"] *= factor
         heights[factor] = draw_monitor(changed).panels[0].svg
-    assert heights[1.0] != heights[1e-6]
-    assert "10" in heights[1e-6] and "⁻" in heights[1e-6]  # powers of ten on the axis
+    assert ">10⁻" in heights[1e-6] and ">10⁻" not in heights[1.0]
