@@ -38,6 +38,7 @@ def test_the_committed_results_hold_no_name_of_a_machine():
 
 def test_ratios_stand_by_file_with_interval_and_limit(page):
     ratio = {"ratio": 6.18, "low": 5.0, "high": 123.4, "limit": "at least 2"}
+    free = {"ratio": 1.0, "low": 0.9, "high": 1.1, "limit": ""}
     bare = {"ratio": 0.0321, "low": 0.03, "high": 0.034}
     told = page.write_page(
         {
@@ -45,14 +46,15 @@ def test_ratios_stand_by_file_with_interval_and_limit(page):
             "machine_info": {"cpu": {"brand_raw": "Some CPU", "count": 2}, "python_version": "3.11"},
             "benchmarks": [
                 {"fullname": "tests/benchmarks/test_real_models.py::one", "extra_info": {"a | b": ratio, "seconds": 3}},
-                {"fullname": "tests/benchmarks/test_theory.py::two[x]", "extra_info": {"c": bare}},
+                {"fullname": "tests/benchmarks/test_theory.py::two[x]", "extra_info": {"c": bare, "d": free}},
                 {"fullname": "tests/benchmarks/test_empty.py::three", "extra_info": {}},
             ],
         }
     )
     assert "Run on 2026-01-02: Some CPU, 2 cores, 3.11." in told
     assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2 |\n" in told
-    assert "| c | 0.0321 | 0.03 to 0.034 |  |\n" in told
+    assert "| c | 0.0321 | 0.03 to 0.034 | not recorded |\n" in told
+    assert "| d | 1.00 | 0.90 to 1.10 |  |\n" in told
     assert told.index("## Real models") < told.index("## Theory")
     assert "seconds" not in told
     assert "## Empty" not in told

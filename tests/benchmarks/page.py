@@ -18,8 +18,8 @@ HEAD = """\
 # Benchmarks
 
 Ratios of times within one process, the two sides taking turns; 95 % intervals over rounds. A ratio with a limit is
-asserted by the benchmark that measured it, the others are told for orientation. How to run and to compare them:
-[docs/benchmarks.md](../../docs/benchmarks.md).
+asserted by the benchmark that measured it, one without is told for orientation; results of earlier versions do not
+record their limits. How to run and to compare them: [docs/benchmarks.md](../../docs/benchmarks.md).
 """
 
 
@@ -59,7 +59,7 @@ def _list_ratios(benchmark: Mapping[str, Any]) -> Iterator[str]:
             continue  # seconds and bytes that a benchmark keeps beside its ratios
         figures = [format_ratio(told[key]) for key in ("ratio", "low", "high")]
         label = name.replace("|", "\\|")
-        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {told.get('limit', '')} |"
+        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {told.get('limit', 'not recorded')} |"
 
 
 def format_ratio(value: float) -> str:
