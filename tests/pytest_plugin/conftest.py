@@ -132,6 +132,9 @@ def project(pytester, monkeypatch):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.delenv("GAIN", raising=False)
+    # Other tests of this process load files of these names too, and what is loaded is not looked for in the project.
+    for name in ("models", "test_claims", "test_models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     made = Project(pytester)
     made.write("models.py", MODELS)
     made.write("pytest.ini", "[pytest]\npythonpath = .\ninitcheck_seeds = 4\n")

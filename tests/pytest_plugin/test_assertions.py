@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 
@@ -115,9 +117,10 @@ def test_a_claim_holds_and_one_laboratory_serves_the_session(project):
         f"    initcheck.assert_claim({claim!r})\n"
         "    assert len(OPENED) == 1\n",
     )
-    result = project.run()
-    result.assert_outcomes(passed=2)
-    result.stdout.re_match_lines([rf"test_claims.py::test_it\[0\] \({claim}\) +holds"])
+    # In a process of its own: what other tests have planted into Keras in this one must not be judged here.
+    told = project.run_apart("-p", "no:xdist").stdout
+    assert "2 passed" in told, told
+    assert re.search(rf"test_claims.py::test_it\[0\] \({re.escape(claim)}\) +holds", told)
 
 
 def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
