@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from initcheck.diagnosis.gate import record_baseline
     from initcheck.diagnosis.report import Report
     from initcheck.diagnosis.settings import CheckSettings
+    from initcheck.diagnosis.width_scaling import WidthReport, check_widths
     from initcheck.errors import (
         BackendError,
         BaselineError,
@@ -57,10 +58,12 @@ __all__ = [
     "StudyOptions",
     "TheoryError",
     "UsageError",
+    "WidthReport",
     "__version__",
     "add_gain_predictions",
     "add_site_predictions",
     "check",
+    "check_widths",
     "forecast",
     "gate_model",
     "record_baseline",
@@ -87,9 +90,11 @@ _MODULE_OF = {
     "StudyOptions": "initcheck.study",
     "TheoryError": "initcheck.errors",
     "UsageError": "initcheck.errors",
+    "WidthReport": "initcheck.diagnosis.width_scaling",
     "add_gain_predictions": "initcheck.prediction",
     "add_site_predictions": "initcheck.prediction",
     "check": "initcheck.diagnosis.check",
+    "check_widths": "initcheck.diagnosis.width_scaling",
     "forecast": "initcheck.theory.forecast",
     "gate_model": "initcheck.diagnosis.gate",
     "record_baseline": "initcheck.diagnosis.gate",

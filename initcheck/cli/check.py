@@ -9,6 +9,7 @@ import click
 
 from initcheck.cli.measuring import Measuring, measuring_options
 from initcheck.cli.progress import show_progress
+from initcheck.cli.widths import WidthRequest, check_widths, width_options
 from initcheck.errors import OutputError, UsageError
 from initcheck.output import check_writable, publish_files
 
@@ -37,6 +38,7 @@ _OF_THE_BASELINE: Final = ("seeds", "batch_size")
 )
 @click.option("--margin", type=float, help="Share by which an amplitude may differ from the baseline.  [default: 0.05]")
 @click.option("--auto-seeds", type=int, metavar="MAX", help="Draw up to MAX seeds where the first do not decide.")
+@width_options
 @click.option("--full", is_flag=True, help="All layers in the table, not only those that matter.")
 @click.option(
     "--out",
@@ -72,6 +74,7 @@ def check(
     baseline: Path | None,
     margin: float | None,
     auto_seeds: int | None,
+    request: WidthRequest | None,
     full: bool,
     out: Path | None,
     form: str,
@@ -92,11 +95,14 @@ def check(
     With --baseline the same is compared with what 'initcheck baseline' recorded: what has changed, and whether the
     library or the model did it.
 
+    With --widths the factory makes the model at several widths, and what is checked is how the sizes of activations,
+    and of what training changes in them, scale with the width.
+
     Settings are also read from [tool.initcheck] in pyproject.toml: seeds, batch-size, select, ignore, waive,
     allow-inconclusive, and the table limits.
 
-    Exit codes: 0 healthy, and the same as the baseline; 1 a finding, or a change; 2 cannot judge (bad input, something
-    unmeasured, or undecided).
+    Exit codes: 0 healthy, and the same as the baseline, or at all widths; 1 a finding, or a change; 2 cannot judge (bad
+    input, something unmeasured, or undecided).
     """
     if baseline is None and (margin is not None or auto_seeds is not None):
         raise UsageError("--margin and --auto-seeds are for the comparison with a baseline. Give --baseline FILE too.")
@@ -106,6 +112,23 @@ def check(
         check_writable(out)
     if summary is not None:
         check_writable(summary.absolute().parent)
+    if request is not None:
+        given = {
+            "--select": select,
+            "--ignore": ignore,
+            "--waive": waive,
+            "--allow-inconclusive": allow_inconclusive,
+            "--no-remedies": no_remedies,
+            "--emit-patch": emit_patch,
+            "--baseline": baseline,
+            "--full": full,
+            "--summary": summary,
+            f"--format {form}": form not in ("text", "json"),
+        }
+        refused = [name for name, value in given.items() if value]
+        as_json = as_json or form == "json"
+        check_widths(model, measuring, request, refused, out=out, as_json=as_json, quiet=quiet)
+        return
 
     # Imported only now: these bring SciPy, pandas and Keras along.
     from initcheck.diagnosis.settings import override, read_project_settings, split_words

@@ -1,0 +1,230 @@
+"""How sizes change with the width of a network: exponents with intervals, and a verdict for each layer.
+
+A quantity that goes as width^a has the slope a in a plot of its logarithm over that of the width. Each seed gives a
+slope for each layer; seeds are the replicates of its interval. Wide networks train alike at all widths only where
+activations, and what training changes in them, neither grow nor shrink: the coordinate check of Yang and Hu.
+
+References:
+    Yang and Hu, "Tensor Programs IV: Feature Learning in Infinite-Width Neural Networks", ICML 2021: which exponents a
+    parametrization has, at the start and after steps of SGD.
+    Yang et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer", 2022: the
+    coordinate check, appendix D.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.inference import Estimate, estimate_mean, test_equivalence
+
+Quantity = Literal["start", "trained", "change"]
+Measure = Literal["rms", "mean_abs"]
+Verdict = Literal["stable", "grows", "shrinks", "undecided"]
+
+QUANTITIES: Final[Mapping[Quantity, str]] = {
+    "start": "size at the start",
+    "trained": "size after training",
+    "change": "size of the change",
+}
+
+MARGIN: Final = 0.1
+"""An exponent between -0.1 and 0.1 counts as none.
+
+In the wide limit the exponents are multiples of 1/2 (Yang and Hu 2021), so that the nearest other one is 0.4 beyond the
+margin; and from 64 to 512 units the corrections of finite width, of order 1/width, shift a slope by a few hundredths.
+"""
+
+ALPHA: Final = 0.05
+
+WIDTH_KEYS: Final = ("width", "seed", "layer", "call", "position", "kind", "output")
+"""The columns of the table that are no sizes; ``output``: the layer's tensor is an output of the model."""
+
+
+def name_size(quantity: Quantity, measure: Measure) -> str:
+    """Name the column of a size: ``start_rms``, ``change_mean_abs``..."""
+    return f"{quantity}_{measure}"
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """The exponent of one quantity of one layer call.
+
+    Attributes:
+        layer: path of the layer.
+        call: which call of it.
+        kind: its class.
+        output: whether this is an output of the model.
+        quantity: which size it is of.
+        estimate: of the root mean square, mean over seeds with its 95 % interval.
+        mean_abs: of the mean of absolute values, likewise.
+        verdict: ``stable`` where it is shown to lie within the margin, ``grows`` and ``shrinks`` where it is shown to
+            lie beyond, else ``undecided``.
+        reason: why it is undecided; empty otherwise.
+        margin: the margin.
+    """
+
+    layer: str
+    call: int
+    kind: str
+    output: bool
+    quantity: Quantity
+    estimate: Estimate
+    mean_abs: Estimate
+    verdict: Verdict
+    reason: str
+    margin: float
+
+    @property
+    def wanted(self) -> bool | None:
+        """Whether the exponent is what a network that trains alike at all widths has; None where that is undecided.
+
+        The size of an output may shrink: under the maximal update parametrization it starts at width^-1/2 and is
+        learned (Yang and Hu 2021). Its change may not.
+        """
+        if self.verdict == "stable":
+            return True
+        if self.output and self.quantity != "change" and self.estimate.high <= self.margin:
+            return True
+        return None if self.verdict == "undecided" else False
+
+
+@dataclass(frozen=True, eq=False)
+class WidthScaling:
+    """What was measured of a model at several widths, and how.
+
+    Attributes:
+        model: what the user called it.
+        width_arg: the argument of the factory that is the width.
+        widths: its values.
+        seeds: one for each network of a width.
+        steps: steps of training.
+        optimizer: ``sgd`` or ``adam``.
+        learning_rate: of each step.
+        batch: the batch in words.
+        loss: the loss and the labels in words.
+        exponents: of each layer call and quantity, in the order of execution.
+        table: the sizes, one row per width x seed x layer call.
+        versions: of what it was measured with.
+    """
+
+    model: str
+    width_arg: str
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    optimizer: str
+    learning_rate: float
+    batch: str
+    loss: str
+    exponents: tuple[Exponent, ...]
+    table: pd.DataFrame = field(repr=False)
+    versions: Mapping[str, str]
+
+    @property
+    def findings(self) -> tuple[Exponent, ...]:
+        """The exponents that are shown not to be as wanted."""
+        return tuple(each for each in self.exponents if each.wanted is False)
+
+    @property
+    def undecided(self) -> tuple[Exponent, ...]:
+        """The exponents of which the seeds do not tell whether they are as wanted."""
+        return tuple(each for each in self.exponents if each.wanted is None)
+
+    @property
+    def verdict(self) -> Literal["stable", "findings", "undecided"]:
+        """The verdict on the whole model."""
+        return "findings" if self.findings else "undecided" if self.undecided or not self.exponents else "stable"
+
+
+def fit_exponents(table: pd.DataFrame, quantities: Sequence[Quantity], margin: float = MARGIN) -> list[Exponent]:
+    """Fit an exponent for each layer call and quantity.
+
+    Args:
+        table: the columns ``WIDTH_KEYS`` and the sizes; every seed has every width.
+        quantities: which are to be fitted.
+        margin: exponents within it count as none.
+
+    Returns:
+        The exponents by layer in the order of execution.
+    """
+    found = []
+    for _, rows in table.groupby("position", sort=True):
+        first = rows.iloc[0]
+        for quantity in quantities:
+            slopes = fit_slopes(rows, name_size(quantity, "rms"))
+            estimate = estimate_mean(slopes)
+            verdict, reason = _decide(slopes, estimate, rows, name_size(quantity, "rms"), margin)
+            found.append(
+                Exponent(
+                    layer=str(first["layer"]),
+                    call=int(first["call"]),
+                    kind=str(first["kind"]),
+                    output=bool(first["output"]),
+                    quantity=quantity,
+                    estimate=estimate,
+                    mean_abs=estimate_mean(fit_slopes(rows, name_size(quantity, "mean_abs"))),
+                    verdict=verdict,
+                    reason=reason,
+                    margin=margin,
+                )
+            )
+    return found
+
+
+def fit_slopes(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Fit d ln(size) / d ln(width) by least squares, for each seed by itself.
+
+    Returns:
+        One slope for each seed; NaN where a size is zero or not finite.
+    """
+    sizes = rows.pivot(index="width", columns="seed", values=column).sort_index()
+    values = sizes.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where((values > 0.0) & np.isfinite(values), np.log(values), np.nan)
+    distances = np.log(sizes.index.to_numpy(dtype=np.float64))
+    distances -= distances.mean()
+    slopes: NDArray[np.float64] = distances @ logs / float(distances @ distances)
+    return slopes
+
+
+def _decide(
+    slopes: NDArray[np.float64], estimate: Estimate, rows: pd.DataFrame, column: str, margin: float
+) -> tuple[Verdict, str]:
+    if not np.isfinite(slopes).all():
+        return "undecided", _explain_undefined(rows, column)
+    if slopes.size < 2:
+        return "undecided", "one seed has no spread: give two or more"
+    if estimate.low > margin:
+        return "grows", ""
+    if estimate.high < -margin:
+        return "shrinks", ""
+    if test_equivalence(slopes, -margin, margin, ALPHA).verdict == "pass":
+        return "stable", ""
+    return "undecided", "the interval reaches across the margin: more seeds or more widths decide"
+
+
+def _explain_undefined(rows: pd.DataFrame, column: str) -> str:
+    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = rows.loc[~np.isfinite(values) | (values == 0.0), "width"]
+    width = int(wrong.min())
+    if (values[np.isfinite(values)] > 0.0).all() and not np.isfinite(values).all():
+        return f"not finite at width {width}: the training diverged, lower the learning rate"
+    return f"exactly zero at width {width}: a logarithm of it has no slope"
+
+
+def measured_at(table: pd.DataFrame, position: int, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the widths, and for each the geometric mean of a size over the seeds; NaN where it is undefined."""
+    rows = table[table["position"] == position]
+    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where((values > 0.0) & np.isfinite(values), np.log(values), math.nan)
+    means = pd.Series(logs).groupby(rows["width"].to_numpy()).apply(lambda each: float(np.exp(each.mean(skipna=False))))
+    sizes: NDArray[np.float64] = np.asarray(means, dtype=np.float64)
+    return np.asarray(means.index, dtype=np.float64), sizes

@@ -1,0 +1,192 @@
+"""One model of one width: sizes of its signals at the start, after some steps of training, and of what changed.
+
+Unlike :class:`initcheck.probe.Probe`, which reduces a pass to moments, this one holds two passes of the same batch side
+by side, because the size of a change is not the change of a size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.errors import ModelError
+from initcheck.keras_runtime import import_keras
+from initcheck.probe.capture import Capture, Site
+from initcheck.probe.measure import Loss, Probe
+from initcheck.probe.weighted_sites import make_recording_scope
+from initcheck.random_state import preserved_random_state
+
+Optimizer = Literal["sgd", "adam"]
+
+LEARNING_RATES: Final[dict[Optimizer, float]] = {"sgd": 0.01, "adam": 0.001}
+"""Those of Keras' optimizers."""
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam
+
+SIZES: Final = ("start_rms", "start_mean_abs", "trained_rms", "trained_mean_abs", "change_rms", "change_mean_abs")
+
+
+class WidthProbe(Probe):
+    """Measures and trains networks of one architecture, from weights that the caller supplies.
+
+    The model itself is neither trained nor changed: weights are values that go through compiled graphs.
+
+    Args:
+        model: a built Keras model.
+        inputs: the batch, in the structure that the model takes.
+        loss: a function from the outputs to a scalar; it is what is trained on.
+        optimizer: ``sgd``, plain gradient descent, or ``adam`` (Kingma and Ba 2015) with Keras' constants.
+        learning_rate: of each step.
+        initializers: by path of the weight, where the caller knows better than the model.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        learning_rate: float,
+        initializers: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, inputs, loss=loss, initializers=initializers)
+        trainable = {id(variable) for variable in model.trainable_variables}
+        self._trained = [place for place, weight in enumerate(model.weights) if id(weight) in trainable]
+        self._optimizer, self._rate = optimizer, learning_rate
+        self._loss_of = loss
+        self._captured_sites: tuple[tuple[Site, bool], ...] = ()
+        self._step_graph: Callable[..., Any] | None = None
+        self._size_graph: Callable[..., Any] | None = None
+
+    @property
+    def captured_sites(self) -> tuple[tuple[Site, bool], ...]:
+        """The layer calls and whether each is an output of the model; known after the first measurement."""
+        return self._captured_sites
+
+    def measure_sizes(self, seed: int, steps: int) -> NDArray[np.float64]:
+        """Draw weights, train them, and compare.
+
+        Args:
+            seed: of the weights and of the model's random layers.
+            steps: of training, on the one batch.
+
+        Returns:
+            Shape [layer calls, len(SIZES)].
+        """
+        tf = _tensorflow()
+        states = tf.constant(self.plan.derive([seed])[0])
+        start = [values[0] for values in self.plan.sample([seed])]
+        end = self.train(start, states, steps)
+        if self._size_graph is None:
+            self._size_graph = self._compile_graph(self._reduce_sizes, [start, start, states])
+        with preserved_random_state():
+            return np.asarray(self._size_graph(*start, *end, states), dtype=np.float64)
+
+    def train(self, start: Sequence[Any], states: Any, steps: int) -> list[Any]:
+        """Train weights for some steps on the one batch.
+
+        Args:
+            start: a tensor for each of ``model.weights``.
+            states: one replicate of ``RedrawPlan.derive``; it seeds the random layers, in each step alike.
+            steps: how many.
+
+        Returns:
+            The trained weights. Statistics of normalization layers stay as they were.
+        """
+        tf = _tensorflow()
+        weights = list(start)
+        slots = [tf.zeros_like(weights[place]) for place in self._trained for _ in range(2)]
+        for number in range(steps):
+            count = tf.constant(float(number + 1))
+            if self._step_graph is None:
+                self._step_graph = self._compile_graph(self._make_step, [weights, slots, states, count])
+            with preserved_random_state():
+                made = self._step_graph(*weights, *slots, states, count)
+            weights, slots = list(made[: len(weights)]), list(made[len(weights) :])
+        return weights
+
+    def _compile_graph(self, function: Callable[..., Any], example: Sequence[Any]) -> Callable[..., Any]:
+        """Trace a function of tensors like those of the example, whose lists are spread out."""
+        tf = _tensorflow()
+        flat = tf.nest.flatten(list(example))
+        signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flat]
+        with preserved_random_state():
+            compiled = tf.function(function, input_signature=signature, autograph=False)
+            traced: Callable[..., Any] = compiled.get_concrete_function()
+        return traced
+
+    def _make_step(self, *flat: Any) -> list[Any]:
+        """Make one step of training. Called while the graph is traced."""
+        tf = _tensorflow()
+        count = len(self.model.weights)
+        weights, slots, (states, number) = list(flat[:count]), list(flat[count:-2]), flat[-2:]
+        sources = [weights[place] for place in self._trained]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for source in sources:
+                tape.watch(source)
+            with make_recording_scope(self._state(weights, states)):
+                outputs = self._call_model(self._inputs)
+            loss = self._loss_of(outputs)
+        gradients = tape.gradient(loss, sources)
+        for order, (place, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
+            if gradient is None:
+                continue
+            first, second = slots[2 * order : 2 * order + 2]
+            gradient = tf.convert_to_tensor(gradient)  # of a table that was looked up it comes as rows
+            if self._optimizer == "adam":
+                first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
+                second = _BETA_2 * second + (1.0 - _BETA_2) * tf.square(gradient)
+                count_of = tf.cast(number, gradient.dtype)
+                rate = self._rate * tf.sqrt(1.0 - _BETA_2**count_of) / (1.0 - _BETA_1**count_of)
+                slots[2 * order], slots[2 * order + 1] = first, second
+                weights[place] = weights[place] - rate * first / (tf.sqrt(second) + _EPSILON)
+            else:
+                weights[place] = weights[place] - self._rate * gradient
+        return [*weights, *slots]
+
+    def _reduce_sizes(self, *flat: Any) -> Any:
+        """Reduce two passes to sizes. Called while the graph is traced."""
+        tf = _tensorflow()
+        count = len(self.model.weights)
+        start, end, states = flat[:count], flat[count:-1], flat[-1]
+        before, after = self._capture(start, states), self._capture(end, states)
+        if [site.layer for site, _ in before] != [site.layer for site, _ in after]:
+            raise ModelError(f"The model {self.model.name!r} calls other layers from one call to the next.")
+        self._captured_sites = tuple(before)
+        rows = []
+        for (first, output), (second, _) in zip(before, after, strict=True):
+            old, new = (tf.cast(_signal(site, output=output), "float64") for site in (first, second))
+            rows.append(tf.stack([size for signal in (old, new, new - old) for size in _sizes(signal)]))
+        return tf.stack(rows)
+
+    def _capture(self, weights: Sequence[Any], states: Any) -> list[tuple[Site, bool]]:
+        keras = import_keras()
+        capture = Capture(self._namer)
+        inputs = self._watch_inputs(capture)
+        with make_recording_scope(self._state(weights, states)), capture.watch():
+            outputs = {id(tensor) for tensor in keras.tree.flatten(self._call_model(inputs))}
+        return [(site, id(site.output) in outputs) for site in capture.sites if site.kind != "Input"]
+
+    def _state(self, weights: Sequence[Any], states: Any) -> list[tuple[Any, Any]]:
+        return [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
+
+
+def _signal(site: Site, *, output: bool) -> Any:
+    """Take what a layer returned; of an output what went into its activation function: logits, not probabilities."""
+    return site.preactivation if output and site.preactivation is not None else site.output
+
+
+def _sizes(signal: Any) -> tuple[Any, Any]:
+    tf = _tensorflow()
+    return tf.sqrt(tf.reduce_mean(tf.square(signal))), tf.reduce_mean(tf.abs(signal))
+
+
+def _tensorflow() -> Any:
+    import_keras()
+    import tensorflow
+
+    return tensorflow

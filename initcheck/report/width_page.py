@@ -1,0 +1,144 @@
+"""How a model scales with its width, as a page with pictures: the logarithm of a size over that of the width."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from initcheck.audit.width_exponents import QUANTITIES, Exponent, Quantity, WidthScaling, measured_at, name_size
+from initcheck.report.axes import begin_drawing, set_powers
+from initcheck.report.document import (
+    Block,
+    Bullets,
+    Cell,
+    Definitions,
+    Document,
+    Figure,
+    Panel,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    prose,
+    strong,
+)
+from initcheck.report.svg import INK, SERIES, draw_line_key, drawing_settings, export_svg
+from initcheck.report.width_text import conditions_words, name_site, verdict_of, verdict_words, write_interval
+
+_WIDTH: Final = 330
+_HEIGHT: Final = 250
+_LINE: Final = 1.8
+_TONES: Final = {True: "kept", False: "growing-3", None: "unknown"}
+
+
+def build_width_document(scaling: WidthScaling) -> Document:
+    """Build the page: the verdict, the exponents, the pictures, how it was measured."""
+    return Document(
+        "initcheck: the same model at several widths",
+        prose("What grows and what shrinks with the width, at the start and in training."),
+        (_write_answer(scaling), _draw_section(scaling), _write_method(scaling)),
+    )
+
+
+def _write_answer(scaling: WidthScaling) -> Section:
+    quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
+    sites: dict[tuple[str, int], list[Exponent]] = {}
+    for each in scaling.exponents:
+        sites.setdefault((each.layer, each.call), []).append(each)
+    rows = tuple(
+        Row(
+            name_site(own[0]),
+            tuple(_cell(each) for quantity in quantities for each in own if each.quantity == quantity),
+        )
+        for own in sites.values()
+    )
+    caption = prose("Exponents of the root mean square in the width, with 95 % intervals over seeds.")
+    columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
+    blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling)))), Table(caption, columns, rows)]
+    reasons = tuple(
+        prose(f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}.") for each in scaling.undecided
+    )
+    if reasons:
+        blocks.append(Bullets(reasons))
+    return Section("answer", "The verdict", tuple(blocks))
+
+
+def _cell(exponent: Exponent) -> Cell:
+    tone = _TONES[exponent.wanted]
+    if exponent.wanted is False and exponent.verdict == "shrinks":
+        tone = "fading-3"
+    return Cell(
+        write_interval(exponent.estimate), (verdict_of(exponent),), tone=tone, emphasis=exponent.wanted is False
+    )
+
+
+def _draw_section(scaling: WidthScaling) -> Section:
+    chosen = _choose(scaling)
+    quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
+    with drawing_settings():
+        panels = tuple(_draw(scaling, quantity, chosen) for quantity in quantities)
+    keys = tuple(draw_line_key(name_site(each), place, _LINE, ()) for place, each in enumerate(chosen.values()))
+    left_out = len({(each.layer, each.call) for each in scaling.exponents}) - len(chosen)
+    more = f" {left_out} more layer calls are in the table alone." if left_out else ""
+    caption = prose(
+        "Root mean square over width, both on logarithmic scales: a level line is stable, one that rises to twice the "
+        f"size at four times the width has the exponent 1/2. Geometric means over seeds.{more}"
+    )
+    figure = Figure("widths", caption, keys, (), panels, verdict_words(scaling), columns=3)
+    return Section("sizes", "Sizes over widths", (figure,))
+
+
+def _choose(scaling: WidthScaling) -> dict[int, Exponent]:
+    """Choose the layer calls that are drawn, by position: at most six, evenly from the first to the last."""
+    by_site = {(each.layer, each.call): each for each in scaling.exponents}
+    places = scaling.table.drop_duplicates("position").sort_values("position")
+    known = [
+        (int(position), by_site[(str(layer), int(call))])
+        for position, layer, call in zip(places["position"], places["layer"], places["call"], strict=True)
+        if (str(layer), int(call)) in by_site
+    ]
+    some = np.unique(np.linspace(0, len(known) - 1, min(len(SERIES), len(known))).round().astype(int))
+    return {known[place][0]: known[place][1] for place in some}
+
+
+def _draw(scaling: WidthScaling, quantity: Quantity, chosen: dict[int, Exponent]) -> Panel:
+    drawing, axes = begin_drawing(_WIDTH, _HEIGHT, left=48, bottom=40, right=12, top=10)
+    heights = []
+    for place, position in enumerate(chosen):
+        widths, sizes = measured_at(scaling.table, position, name_size(quantity, "rms"))
+        axes.plot(np.log10(widths), np.log10(sizes), color=SERIES[place], linewidth=_LINE, marker="o", markersize=3.5)
+        heights.append(np.log10(sizes[np.isfinite(sizes)]))
+    levels = np.concatenate(heights)
+    if levels.size:
+        # At least a decade: a line that is level within a few per cent shall look level.
+        middle, half = 0.5 * (levels.max() + levels.min()), max(0.55 * np.ptp(levels), 0.6)
+        axes.set_ylim(middle - half, middle + half)
+        set_powers(axes, (float(middle - half), float(middle + half)), "y")
+    axes.xaxis.set_major_locator(FixedLocator([float(np.log10(width)) for width in scaling.widths]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{10.0**level:.0f}"))
+    axes.set_xlabel(scaling.width_arg, color=INK)
+    title = QUANTITIES[quantity].capitalize()
+    description = f"{title} over {scaling.width_arg}, one line a layer; {verdict_words(scaling)}"
+    return Panel(title, description, export_svg(drawing, f"widths-{quantity}", description), _WIDTH, _HEIGHT)
+
+
+def _write_method(scaling: WidthScaling) -> Section:
+    margin = scaling.exponents[0].margin if scaling.exponents else 0.0
+    versions = ", ".join(f"{name} {version}" for name, version in scaling.versions.items())
+    facts = (
+        ("Networks", prose(conditions_words(scaling))),
+        (
+            "Exponents",
+            prose(
+                "Each seed gives a slope of the logarithm of a size over that of the width; the interval is Student's "
+                f"over seeds. Stable: shown to lie within ±{margin:g} (two one-sided tests); grows or shrinks: the "
+                "interval lies beyond. The size of an output may shrink, its change may not."
+            ),
+        ),
+        ("Source", prose("Yang and Hu 2021 (Tensor Programs IV); Yang et al. 2022 (Tensor Programs V), appendix D.1.")),
+        ("Versions", prose(versions)),
+    )
+    return Section("method", "How it was measured", (Definitions(facts),))
