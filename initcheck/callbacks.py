@@ -74,6 +74,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         self._record = MonitorRecord(folder)
         self._probe: StepProbe | None = None
         self._step = self._epoch = self._first_of_execution = self._iterations = 0
+        self._ahead, self._due = 1, self._every  # steps of an execution; the step at which the next measurement is due
         self._before: list[Any] | None = None
 
     @property
@@ -118,6 +119,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         self._record.close(self._probe)
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002, D102 - Keras' own hook
+        self._ahead = int(getattr(self.model, "steps_per_execution", 1))
+        self._before = None
         if self._probe is None:
             self._probe = self._prepare()
             self._measure(self._probe.read_kernels(), 0)
@@ -131,20 +134,21 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
+        # Called at every step, of which hardly any is measured: nothing is done here that need not be.
         self._first_of_execution = batch
-        ahead = getattr(self.model, "steps_per_execution", 1)
-        if ahead > 1:
+        if self._ahead > 1:
             self._iterations = self._read_iterations()
-        if self._probe is not None and self._falls_due(ahead):
+        if self._step + self._ahead >= self._due and self._probe is not None:
             self._before = self._probe.read_kernels()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
-        steps = self._count_steps(batch)
-        due = self._falls_due(steps)
+        steps = 1 if self._ahead == 1 else self._count_steps(batch)
         self._step += steps
-        before, self._before = self._before, None
-        if due and before is not None:
-            self._measure(before, steps)
+        if self._step >= self._due:
+            self._due = (self._step // self._every + 1) * self._every
+            before, self._before = self._before, None
+            if before is not None:
+                self._measure(before, steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002, D102
         self._record.write_now_and_then(self._probe)
@@ -175,10 +179,6 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
     def _read_iterations(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         return 0 if optimizer is None else int(optimizer.iterations)
-
-    def _falls_due(self, steps: int) -> bool:
-        """Tell whether a measurement falls due within so many steps from here."""
-        return (self._step + steps) // self._every > self._step // self._every
 
     def _measure(self, before: list[Any], update_steps: int) -> None:
         if self._probe is not None:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras, is_float_dtype
+from initcheck.probe.capture import Capture
 from initcheck.probe.fans import main_kernel
+from initcheck.probe.gradients import separate
 from initcheck.probe.measure import Loss, Probe
 from initcheck.probe.norms import reduce_norms
 from initcheck.probe.reduce import PARTS, finish
@@ -126,13 +128,17 @@ class StepProbe(Probe):
         for site in self.sites:
             # A second tensor of the same call is a site of its own, with ":1" behind the path.
             member = by_path.get(site.layer, by_path.get(site.layer.rpartition(":")[0]))
-            kernel = None if member is None or site.kind == "Input" else main_kernel(member)
+            kernel = None if member is None else main_kernel(member)
             places.append(None if kernel is None else index.get(id(kernel)))
         return places
 
     def _read_values(self) -> list[Any]:
         tf = _tensorflow()
         return [tf.convert_to_tensor(self._kernel(place).value) for place in self._kernels]
+
+    def _watch_inputs(self, capture: Capture) -> Any:  # noqa: ARG002 - the probe's signature
+        """Feed the inputs without a site for them: they are the same at every step."""
+        return import_keras().tree.map_structure(separate, self._inputs)
 
     def _measure_change(self, *before: Any) -> Any:
         """Measure once and reduce the changes of the kernels. Called while the graph is traced."""

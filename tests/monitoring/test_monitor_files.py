@@ -62,7 +62,7 @@ def test_the_files_hold_the_table(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "monitor.parquet"), table)
     types = {column.name: column.dtype for column in MONITOR_COLUMNS}
     pd.testing.assert_frame_equal(pd.read_csv(folder / "monitor.csv", dtype=types), table)
-    assert len(table) == 7 * 4  # steps 0, 2, ... 12; the input and three layers
+    assert len(table) == 7 * 3  # steps 0, 2, ... 12; three layers
 
 
 def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path, monkeypatch):
@@ -78,7 +78,7 @@ def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path, monkeypatc
     model, monitor = build(), make_monitor(every=3, log_dir=tmp_path)
     train(model, monitor, epochs=2, callbacks=[Look()])
     train(model, monitor, callbacks=[Look()])
-    assert lengths == [0, 3 * 4, 5 * 4]
+    assert lengths == [0, 3 * 3, 5 * 3]
     assert pd.read_csv(tmp_path / "monitor.csv")["step"].unique().tolist() == [0, 3, 6, 9, 12, 15, 18]
 
 
@@ -87,7 +87,7 @@ def test_short_epochs_are_written_now_and_then_and_at_the_end(tmp_path, monkeypa
     written = []
     monkeypatch.setattr(record.MonitorRecord, "write", lambda self, probe: written.append(len(self.collect(probe))))
     train(build(), make_monitor(every=3, log_dir=tmp_path), epochs=3)
-    assert written == [3 * 4, 7 * 4]
+    assert written == [3 * 3, 7 * 3]
 
 
 def test_a_new_monitor_replaces_the_table_of_an_earlier_one(tmp_path):
@@ -201,7 +201,7 @@ def test_of_many_layers_six_are_drawn_from_the_first_to_the_last():
     assert len(chosen) == MOST_LINES == 6
     assert chosen[0] == ("hidden_0", 0) and chosen[-1] == ("last->out", 0)
     caption = "".join(span.text for span in draw_monitor(monitor.table).caption)
-    assert "8 further sites are in the table alone" in caption
+    assert "7 further sites are in the table alone" in caption
 
 
 def test_the_picture_follows_the_numbers():

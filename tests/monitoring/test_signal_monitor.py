@@ -107,9 +107,6 @@ def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
     table = monitor.table.set_index(["step", "layer"])
     assert sorted(table.index.get_level_values("step").unique()) == [0, 2, 4, 6, 8, 10, 12]
     for (step, layer), row in table.iterrows():
-        if layer == "input":
-            assert row["activation_variance"] == pytest.approx(np.var(x[:BATCH]), rel=1e-5)
-            continue
         for quantity, value in expected[step][layer].items():
             assert row[quantity] == pytest.approx(value, rel=2e-5, abs=1e-9), (step, layer, quantity)
         if step:
