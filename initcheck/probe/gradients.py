@@ -227,7 +227,7 @@ def compile_function(
     """
     # Not inlined: its body is optimised once and not at each of its calls, which takes three quarters off
     # the first run of a deep network and nothing from the speed of later ones.
-    return _compile_once(function, signature, experimental_attributes={"_noinline": True})
+    return compile_once(function, signature, experimental_attributes={"_noinline": True})
 
 
 def compile_over_replicates(
@@ -257,13 +257,19 @@ def compile_over_replicates(
             parallel_iterations=PARALLEL_REPLICATES,
         )
 
-    return _compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
+    return compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
 
 
-def _compile_once(
+def compile_once(
     function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], **options: Any
 ) -> Callable[..., Any]:
-    """Compile a function for one signature; it is traced when it is first called."""
+    """Compile a function of tensors of the given shapes and dtypes; it is traced once, when it is first called.
+
+    Args:
+        function: takes and returns tensors.
+        signature: shape and dtype of each argument.
+        **options: of ``tf.function``.
+    """
     tf = _tensorflow()
     specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
     compiled = tf.function(function, input_signature=specification, autograph=False, **options)
@@ -285,18 +291,21 @@ def half_sum_of_squares(tensor: Any) -> Any:
     return _tensorflow().nn.l2_loss(tensor)
 
 
-def sum_bytes(condition: Any) -> Any | None:
+def bytes_can_be_summed(output: Any) -> bool:
+    """Tell whether :func:`sum_bytes` can count over the first axis of a tensor."""
+    rows, elements = output.shape[:1].num_elements(), output.shape[1:].num_elements()
+    return bool(rows is not None and elements is not None and rows <= LARGEST_BYTE_COUNT and elements % 4 == 0)
+
+
+def sum_bytes(condition: Any) -> Any:
     """Count the true entries of each column, four columns at a time: a quarter of the memory of a cast to float32.
 
     Args:
-        condition: boolean, shape [rows, columns].
+        condition: boolean, shape [rows, columns]; see :func:`bytes_can_be_summed`.
 
     Returns:
-        float32 tensor of shape [columns]; None where the shape does not allow it.
+        float32 tensor of shape [columns].
     """
     tf = _tensorflow()
-    rows, columns = condition.shape
-    if rows is None or columns is None or rows > LARGEST_BYTE_COUNT or columns % 4:
-        return None
-    packed = tf.bitcast(tf.reshape(tf.cast(condition, "uint8"), (rows, columns // 4, 4)), "int32")
-    return tf.cast(tf.reshape(tf.bitcast(tf.reduce_sum(packed, axis=0), "uint8"), (columns,)), "float32")
+    packed = tf.bitcast(tf.reshape(tf.cast(condition, "uint8"), (tf.shape(condition)[0], -1, 4)), "int32")
+    return tf.cast(tf.reshape(tf.bitcast(tf.reduce_sum(packed, axis=0), "uint8"), (-1,)), "float32")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.fans import main_kernel
 from initcheck.probe.gradients import (
     Backpropagation,
+    compile_once,
     compile_over_replicates,
     current_graph,
     find_differentiable,
@@ -41,6 +42,9 @@ FUNCTIONAL_SEED = 20_100_513
 """Seed of the fixed random functional that stands in for a loss."""
 
 Loss = Callable[[Any], Any]
+
+_Source = Literal["drawn", "given", "current"]
+"""Where the weights of a measurement come from: new ones, the caller's, or the model's as they are."""
 
 
 class Probe:
@@ -101,7 +105,7 @@ class Probe:
         self._every_weight = every_weight
         self._precision_range = precision_range
         self._reduction = WeightReduction()
-        self._compiled: dict[tuple[bool, bool], Callable[..., Any]] = {}
+        self._compiled: dict[tuple[_Source, bool], Callable[..., Any]] = {}
 
     @property
     def sites(self) -> tuple[SiteInfo, ...]:
@@ -153,15 +157,15 @@ class Probe:
         Returns:
             The measurement table and the table of all weights.
         """
-        return self._measure_all(seeds, None)
+        return self._measure_all(seeds, "drawn")
 
     def measure_weights_all(self, seeds: Sequence[int], values: Sequence[Any]) -> Measurement:
         """Measure as :meth:`measure_weights` does, and the gradients of all weights; see :meth:`measure_all`."""
-        return self._measure_all(seeds, values)
+        return self._measure_all(seeds, "given", values)
 
     def measure_current_all(self, seed: int = 0) -> Measurement:
         """Measure as :meth:`measure_current` does, and the gradients of all weights; see :meth:`measure_all`."""
-        return self._measure_all([seed], self._current_values())
+        return self._measure_all([seed], "current")
 
     def measure(self, seeds: Sequence[int]) -> pd.DataFrame:
         """Draw new weights for each seed inside the compiled graph, and measure.
@@ -173,7 +177,7 @@ class Probe:
             The measurement table, one row per seed and site, without the keys that only the caller
             knows (network, initializer, ...).
         """
-        return self._tabulate(seeds, self._run(seeds, None, self._every_weight))
+        return self._tabulate(seeds, self._run(seeds, "drawn", self._every_weight))
 
     def measure_weights(self, seeds: Sequence[int], values: Sequence[Any]) -> pd.DataFrame:
         """Measure weights that the caller supplies, for example drawn once for several activations.
@@ -185,7 +189,7 @@ class Probe:
         Returns:
             As :meth:`measure`.
         """
-        return self._tabulate(seeds, self._run(seeds, values, self._every_weight))
+        return self._tabulate(seeds, self._run(seeds, "given", self._every_weight, values))
 
     def measure_current(self, seed: int = 0) -> pd.DataFrame:
         """Measure the weights as they are. One draw is one replicate: there are no intervals over seeds.
@@ -196,35 +200,45 @@ class Probe:
         Returns:
             As :meth:`measure`, for one seed.
         """
-        return self.measure_weights([seed], self._current_values())
+        return self._tabulate([seed], self._run([seed], "current", self._every_weight))
 
-    def _current_values(self) -> list[Any]:
-        ops = import_keras().ops
-        return [ops.expand_dims(ops.convert_to_tensor(weight.value), 0) for weight in self.model.weights]
-
-    def _measure_all(self, seeds: Sequence[int], values: Sequence[Any] | None) -> Measurement:
-        measured = self._run(seeds, values, True)
+    def _measure_all(self, seeds: Sequence[int], source: _Source, values: Sequence[Any] = ()) -> Measurement:
+        measured = self._run(seeds, source, True, values)
         table = self._tabulate(seeds, measured)
         norms = self._reduction.collect(measured, table)
         return Measurement(table, tabulate_weights(seeds, self._reduction.weights, *norms))
 
-    def _run(self, seeds: Sequence[int], values: Sequence[Any] | None, every_weight: bool) -> NDArray[np.float64]:
+    def _run(
+        self, seeds: Sequence[int], source: _Source, every_weight: bool, values: Sequence[Any] = ()
+    ) -> NDArray[np.float64]:
         ops = import_keras().ops
-        compiled = self._compile(values is None, every_weight)
+        compiled = self._compile(source, every_weight)
         with preserved_random_state():
             states = ops.convert_to_tensor(self.plan.derive(seeds))
-            return np.asarray(ops.convert_to_numpy(compiled(states, *(values or ()))))
+            return np.asarray(ops.convert_to_numpy(compiled(states, *values)))
 
-    def _compile(self, drawn: bool, every_weight: bool) -> Callable[..., Any]:
-        if (drawn, every_weight) not in self._compiled:
+    def _compile(self, source: _Source, every_weight: bool) -> Callable[..., Any]:
+        if (source, every_weight) not in self._compiled:
             signature = [self.plan.signature]
-            if drawn:
-                run = lambda states: self._measure_one(self.plan.draw(states), states, every_weight)  # noqa: E731
-            else:
-                run = lambda states, *values: self._measure_one(values, states, every_weight)  # noqa: E731
+            if source == "given":
                 signature += [(tuple(weight.shape), weight.dtype) for weight in self.model.weights]
-            self._compiled[drawn, every_weight] = compile_over_replicates(run, signature, "float64")
-        return self._compiled[drawn, every_weight]
+
+            def run(states: Any, *values: Any) -> Any:
+                weights = self.plan.draw(states) if source == "drawn" else values
+                return self._measure_one(weights, states, every_weight)
+
+            def run_current(states: Any) -> Any:
+                # Read within the graph: a copy of all weights, stacked for a loop of one, takes time and memory.
+                weights = [weight.value for weight in self.model.weights]
+                return import_keras().ops.expand_dims(self._measure_one(weights, states[0], every_weight), 0)
+
+            if source == "current":
+                shape, dtype = self.plan.signature
+                compiled = compile_once(run_current, [((1, *shape), dtype)])
+            else:
+                compiled = compile_over_replicates(run, signature, "float64")
+            self._compiled[source, every_weight] = compiled
+        return self._compiled[source, every_weight]
 
     def _measure_one(self, weights: Sequence[Any], states: Any, every_weight: bool) -> Any:
         """One forward and one backward pass of one replicate. Called while the graph is traced.

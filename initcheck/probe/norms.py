@@ -10,7 +10,7 @@ import numpy as np
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.gradients import choose, compile_function, half_sum_of_squares
-from initcheck.probe.moments import SMALLEST_MEAN_SQUARE
+from initcheck.probe.moments import SMALLEST_MEAN_SQUARE, count_of
 
 SMALL: Final = 4096
 """Tensors of at most this many entries are reduced together: for each alone the calls would cost more than the sums."""
@@ -38,7 +38,7 @@ def reduce_norms(tensors: Sequence[Any]) -> Any:
             norms[place] = norm
     for place, tensor in enumerate(tensors):
         if norms[place] is None:
-            norms[place] = _compile_norm(tuple(tensor.shape), tensor.dtype.name)(tensor)
+            norms[place] = _compile_norm(tensor.dtype.name)(ops.reshape(tensor, (-1,)))
     return ops.stack(norms) if norms else ops.zeros((0,), "float64")
 
 
@@ -52,7 +52,8 @@ def _sum_squares_together(tensors: Sequence[Any]) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _compile_norm(shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+def _compile_norm(dtype: str) -> Callable[..., Any]:
+    """Compile the norm of a tensor of one axis, of any length."""
     ops = import_keras().ops
 
     def careful(tensor: Any) -> Any:
@@ -66,8 +67,8 @@ def _compile_norm(shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
             return careful(tensor)
         single = ops.cast(tensor, "float32")
         total = 2 * half_sum_of_squares(single)
-        count = float(np.prod(shape, dtype=np.float64))
-        trusted = ops.logical_and(total > SMALLEST_MEAN_SQUARE * count, ops.isfinite(total))
+        mean_square = ops.cast(total, "float64") / count_of(single)
+        trusted = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
         return choose(trusted, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: careful(single))
 
-    return compile_function(reduce, [(shape, dtype)])
+    return compile_function(reduce, [((None,), dtype)])

@@ -33,31 +33,30 @@ def reduce_range(output: Any, gradient: Any | None) -> Any:
 
 
 def _shares(tensor: Any, vanishes: float) -> Any:
-    return _compile_shares(tuple(tensor.shape), tensor.dtype.name, vanishes)(tensor)
+    ops = import_keras().ops
+    rows = ops.shape(tensor)[0] if len(tensor.shape) > 1 else 1
+    return _compile_shares(tensor.dtype.name, vanishes)(ops.reshape(tensor, (rows, -1)))
 
 
 @lru_cache(maxsize=1024)
-def _compile_shares(shape: tuple[int | None, ...], dtype: str, vanishes: float) -> Callable[..., Any]:
+def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
+    """Compile the count over a tensor of two axes, of any size: few functions serve all sites."""
     ops = import_keras().ops
 
     def reduce(tensor: Any) -> Any:
         size = ops.abs(tensor if dtype == "float64" else ops.cast(tensor, "float32"))
         count = ops.cast(ops.size(size), "float64")
-        under = _count(size < vanishes) - _count(ops.equal(size, 0))
+        under = count_true(size < vanishes) - count_true(ops.equal(size, 0))
         # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
         inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
         over = choose(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
         return ops.stack([over, under / count])
 
-    return compile_function(reduce, [(shape, dtype)])
+    return compile_function(reduce, [((None, None), dtype)])
 
 
 def _share_above(size: Any) -> Any:
     """Find the share of the finite elements that are too large; undefined, 0 / 0, without one."""
     ops = import_keras().ops
     finite = ops.isfinite(size)
-    return _count(ops.logical_and(size > FLOAT16_LARGEST, finite)) / _count(finite)
-
-
-def _count(condition: Any) -> Any:
-    return import_keras().ops.cast(count_true(condition), "float64")
+    return count_true(ops.logical_and(size > FLOAT16_LARGEST, finite)) / count_true(finite)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.gradients import choose, compile_function, operation_name, original
+from initcheck.probe.gradients import bytes_can_be_summed, choose, compile_function, operation_name, original
 from initcheck.probe.moments import SMALL, trust
 from initcheck.probe.reduce_backward import (
     BACKWARD_PARTS,
@@ -24,7 +24,13 @@ from initcheck.probe.reduce_backward import (
     reduce_backward_carefully,
     reduce_backward_quickly,
 )
-from initcheck.probe.reduce_forward import FORWARD_PARTS, reduce_forward_carefully, reduce_forward_quickly
+from initcheck.probe.reduce_forward import (
+    FORWARD_PARTS,
+    OutputForm,
+    by_position,
+    reduce_forward_carefully,
+    reduce_forward_quickly,
+)
 from initcheck.schema import QUANTITIES
 
 PARTS: Final = FORWARD_PARTS + BACKWARD_PARTS
@@ -57,8 +63,8 @@ class SiteTensors:
 def reduce_site(site: SiteTensors) -> Any:
     """Reduce one site to its parts, in a graph that is being traced.
 
-    Sites of the same shapes share one traced function: tracing a network of many equal layers costs hardly more than
-    tracing one.
+    All sites share a few traced functions, whatever their shapes: tracing a deep network costs hardly more than
+    tracing a shallow one, in time and in memory.
 
     Returns:
         float64 tensor of shape [len(PARTS)]; NaN for a part that has no tensor.
@@ -97,39 +103,40 @@ def _is_small(tensor: Any) -> bool:
 
 
 def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
-    signature = tuple((name, tuple(tensor.shape), tensor.dtype.name) for name, tensor in given.items())
-    forward = "output" in given
-    return _compile_reduction(signature, site.bounds if forward else None, site.feature_axis if forward else -1)(
-        *given.values()
-    )
+    ops = import_keras().ops
+    form = None
+    if "output" in given:
+        form = OutputForm(_is_small(site.output), bytes_can_be_summed(site.output), site.bounds)
+    shaped = [
+        by_position(tensor, site.feature_axis) if name == "output" else ops.reshape(tensor, (-1,))
+        for name, tensor in given.items()
+    ]
+    return _compile_reduction(tuple((name, tensor.dtype.name) for name, tensor in given.items()), form)(*shaped)
 
 
 @lru_cache(maxsize=1024)
-def _compile_reduction(
-    signature: tuple[tuple[str, tuple[int | None, ...], str], ...],
-    bounds: tuple[float, float] | None,
-    feature_axis: int,
-) -> Callable[..., Any]:
-    """Compile the reduction of tensors of these names, shapes and dtypes: of both passes, or of one of them."""
+def _compile_reduction(given_dtypes: tuple[tuple[str, str], ...], form: OutputForm | None) -> Callable[..., Any]:
+    """Compile the reduction of tensors of these names and dtypes, of any size: of both passes, or of one of them."""
     ops = import_keras().ops
-    names = [name for name, _, _ in signature]
-    forward, backward = "output" in names, any(name in names for name in BACKWARD_TENSORS)
+    names = [name for name, _ in given_dtypes]
+    backward = any(name in names for name in BACKWARD_TENSORS)
 
     def careful(given: dict[str, Any]) -> Any:
-        parts = [reduce_forward_carefully(given, bounds, feature_axis)] if forward else []
+        parts = [] if form is None else [reduce_forward_carefully(given, form)]
         return ops.concatenate([*parts, reduce_backward_carefully(given)]) if backward else parts[0]
 
     def reduce(*tensors: Any) -> Any:
         given = dict(zip(names, tensors, strict=True))
-        if "float64" in {dtype for _, _, dtype in signature}:
+        if "float64" in {dtype for _, dtype in given_dtypes}:
             return careful(given)
-        taken = [reduce_forward_quickly(given, bounds, feature_axis)] if forward else []
+        taken = [] if form is None else [reduce_forward_quickly(given, form)]
         taken += [reduce_backward_quickly(given)] if backward else []
         quick = ops.concatenate([parts for parts, _ in taken])
         trusted = trust([square for _, squares in taken for square in squares])
         return choose(trusted, lambda: quick, lambda: careful(given))
 
-    return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
+    axes = {"output": 3}
+    return compile_function(reduce, [((None,) * axes.get(name, 1), dtype) for name, dtype in given_dtypes])
 
 
 def finish(

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.gradients import choose, sum_bytes
-from initcheck.probe.moments import (
-    LARGEST_CANCELLATION,
-    SMALL,
-    careful_moments,
-    count_of,
-    mean,
-    mean_square,
-)
+from initcheck.probe.moments import LARGEST_CANCELLATION, careful_moments, count_of, mean, mean_square
 
 SATURATION_MARGIN: Final = 0.025
 """Elements within this share of a bounded activation's range from one of its ends count as saturated."""
-
-EXACT_COUNT: Final = 2**24
-"""Up to here float32 counts exactly."""
 
 FORWARD_PARTS: Final = (
     "preactivation_shift",
@@ -41,15 +32,45 @@ FORWARD_PARTS: Final = (
 )
 
 
-def reduce_forward_quickly(
-    given: Mapping[str, Any], bounds: tuple[float, float] | None, axis: int
-) -> tuple[Any, list[tuple[Any, Any | None]]]:
+@dataclass(frozen=True)
+class OutputForm:
+    """What is known of an output when its reduction is traced.
+
+    Attributes:
+        small: it has at most ``moments.SMALL`` elements.
+        summable: :func:`initcheck.probe.gradients.sum_bytes` can count over its samples.
+        bounds: the two ends of the range of a bounded activation, or None.
+    """
+
+    small: bool
+    summable: bool
+    bounds: tuple[float, float] | None
+
+
+def by_position(output: Any, axis: int) -> Any:
+    """Bring an output into the shape [samples, positions, units].
+
+    Args:
+        output: shape [B, ...].
+        axis: the axis whose entries are units, where there are three axes or more.
+    """
+    ops = import_keras().ops
+    rank = len(output.shape)
+    if rank < 3:
+        return ops.reshape(output, (-1, 1, 1) if rank < 2 else (-1, 1, ops.shape(output)[1]))
+    if axis not in (-1, rank - 1):
+        output = ops.moveaxis(output, axis, -1)
+    shape = ops.shape(output)
+    return ops.reshape(output, (shape[0], -1, shape[-1]))
+
+
+def reduce_forward_quickly(given: Mapping[str, Any], form: OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
     """Take all sums in float32.
 
     Args:
-        given: by name the ``output`` h, shape [B, ...], and, where the site has one of its own, ``preactivation`` z.
-        bounds: the two ends of the range of a bounded activation, or None.
-        axis: the axis of h whose entries are units.
+        given: by name the ``output`` h, shape [samples, positions, units], and, where the site has one of its own,
+            ``preactivation`` z, shape [elements].
+        form: of the output.
 
     Returns:
         float64 tensor of shape [len(FORWARD_PARTS)], NaN for a part that has no tensor; and what ``moments.trust``
@@ -58,12 +79,10 @@ def reduce_forward_quickly(
     ops = import_keras().ops
     output = ops.cast(given["output"], "float32")
     flat = _by_sample(output)
-    elements = output.shape.num_elements()
-    small = elements is not None and elements <= SMALL
-    parts = _moments_around_first(flat) if small else _moments_around_zero(flat)
-    parts |= _find_extremes(flat, output, axis) if small else _find_extremes_sparingly(flat, output, axis)
-    if bounds is not None:
-        parts["saturated"] = _share(count_true(_is_saturated(flat, bounds)), output)
+    parts = _moments_around_first(flat) if form.small else _moments_around_zero(flat)
+    parts |= _find_extremes(output) if form.small else _find_extremes_sparingly(flat, output, form.summable)
+    if form.bounds is not None:
+        parts["saturated"] = _share(count_true(_is_saturated(flat, form.bounds)), flat)
     squares = [(parts["batch_square"], parts["batch_mean_square"])]
     if "preactivation" in given:
         preactivation = ops.cast(given["preactivation"], "float32")
@@ -111,29 +130,23 @@ def _spread(unit_means: Any) -> dict[str, Any]:
     return {"unit_mean": center, "unit_variance": mean_square(unit_means - center)}
 
 
-def _find_extremes(flat: Any, output: Any, axis: int) -> dict[str, Any]:
+def _find_extremes(output: Any) -> dict[str, Any]:
     """Find the largest size, the share of zeros, and that of units that are zero throughout."""
     ops = import_keras().ops
-    largest_by_unit = ops.max(ops.abs(_by_unit(output, axis)), axis=0)
+    largest_by_unit = ops.max(ops.abs(output), axis=(0, 1))
     return {
         "max_abs": ops.max(largest_by_unit),
-        "zero": _share(count_true(ops.equal(flat, 0)), flat),
+        "zero": _share(count_true(_by_sample(ops.equal(output, 0))), output),
         "dead": ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
     }
 
 
-def _find_extremes_sparingly(flat: Any, output: Any, axis: int) -> dict[str, Any]:
+def _find_extremes_sparingly(flat: Any, output: Any, summable: bool) -> dict[str, Any]:
     """Find the same with one byte for each element as the only temporary."""
     ops = import_keras().ops
     condition = ops.equal(flat, 0)
-    by_element = sum_bytes(condition)
-    if by_element is None:
-        by_element = ops.sum(ops.cast(condition, "float32"), axis=0)
-    shape = tuple(output.shape)
-    fewest = by_element
-    if len(shape) > 2:
-        others = [place for place in range(len(shape) - 1) if place != (axis - 1 if axis > 0 else len(shape) - 2)]
-        fewest = ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=others)
+    by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
+    fewest = ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
     dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
     return {
         "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
@@ -142,7 +155,7 @@ def _find_extremes_sparingly(flat: Any, output: Any, axis: int) -> dict[str, Any
     }
 
 
-def reduce_forward_carefully(given: Mapping[str, Any], bounds: tuple[float, float] | None, axis: int) -> Any:
+def reduce_forward_carefully(given: Mapping[str, Any], form: OutputForm) -> Any:
     """Take all sums in float64, in two passes; tensors with inf or NaN have NaN moments.
 
     See :func:`reduce_forward_quickly`.
@@ -162,10 +175,10 @@ def reduce_forward_carefully(given: Mapping[str, Any], bounds: tuple[float, floa
     parts["batch_square"] = mean_square(flat - unit_means)
     parts |= _spread(unit_means)
     parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
-    if bounds is not None:
-        parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, bounds), "float64")), output)
+    if form.bounds is not None:
+        parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
     known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
-    largest_by_unit = ops.max(_by_unit(known, axis), axis=0)
+    largest_by_unit = ops.max(known, axis=(0, 1))
     parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
     parts["max_abs"] = ops.max(largest_by_unit)
     parts["nonfinite"] = _share_nonfinite(output)
@@ -183,13 +196,9 @@ def _stack(parts: dict[str, Any], with_preactivation: bool) -> Any:
 
 
 def count_true(condition: Any) -> Any:
-    """Count the true entries of a tensor, exactly, as float32."""
+    """Count the true entries of a tensor, exactly, as float64: float32 counts no axis beyond 2^24."""
     ops = import_keras().ops
-    ones = ops.cast(condition, "float32")
-    static = condition.shape.num_elements()
-    if static is not None and static <= EXACT_COUNT:
-        return ops.sum(ones)
-    return ops.cast(ops.sum(ops.cast(ops.sum(ones, axis=0), "float64")), "float32")
+    return ops.sum(ops.cast(ops.sum(ops.cast(condition, "float32"), axis=0), "float64"))
 
 
 def _share(count: Any, tensor: Any) -> Any:
@@ -208,21 +217,7 @@ def _share_nonfinite(tensor: Any) -> Any:
     return ops.mean(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
 
 
-def _by_sample(tensor: Any) -> Any:
-    """Flatten to [samples, elements of a sample]."""
+def _by_sample(output: Any) -> Any:
+    """Flatten [samples, positions, units] to [samples, elements of a sample]."""
     ops = import_keras().ops
-    if len(tensor.shape) == 2:
-        return tensor
-    if len(tensor.shape) < 2:
-        return ops.reshape(tensor, (-1, 1))
-    return ops.reshape(tensor, (ops.shape(tensor)[0], -1))
-
-
-def _by_unit(tensor: Any, axis: int) -> Any:
-    """Flatten to [samples and positions, units]."""
-    ops = import_keras().ops
-    if len(tensor.shape) <= 2:
-        return _by_sample(tensor)
-    if axis not in (-1, len(tensor.shape) - 1):
-        tensor = ops.moveaxis(tensor, axis, -1)
-    return ops.reshape(tensor, (-1, ops.shape(tensor)[-1]))
+    return ops.reshape(output, (ops.shape(output)[0], -1))
