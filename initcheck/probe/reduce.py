@@ -63,8 +63,8 @@ class SiteTensors:
 def reduce_site(site: SiteTensors) -> Any:
     """Reduce one site to its parts, in a graph that is being traced.
 
-    All sites share a few traced functions, whatever their shapes: tracing a deep network costs hardly more than
-    tracing a shallow one, in time and in memory.
+    Sites share a few traced functions, whatever their shapes, or one for each shape where they are small and dense:
+    tracing a deep network costs hardly more than tracing a shallow one, in time and in memory.
 
     Returns:
         float64 tensor of shape [len(PARTS)]; NaN for a part that has no tensor.
@@ -107,18 +107,29 @@ def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
     form = None
     if "output" in given:
         form = OutputForm(_is_small(site.output), bytes_can_be_summed(site.output), site.bounds)
-    shaped = [
-        by_position(tensor, site.feature_axis) if name == "output" else ops.reshape(tensor, (-1,))
-        for name, tensor in given.items()
-    ]
-    return _compile_reduction(tuple((name, tensor.dtype.name) for name, tensor in given.items()), form)(*shaped)
+    # Known sizes make the many small operations on small tensors a tenth quicker; dense layers come in few shapes.
+    known = all(len(tensor.shape) == 2 and _is_small(tensor) for tensor in given.values())
+    if known:
+        shaped = list(given.values())
+    else:
+        shaped = [
+            by_position(tensor, site.feature_axis) if name == "output" else ops.reshape(tensor, (-1,))
+            for name, tensor in given.items()
+        ]
+    signature = tuple(
+        (name, tuple(tensor.shape) if known else (None,) * len(tensor.shape), tensor.dtype.name)
+        for name, tensor in zip(given, shaped, strict=True)
+    )
+    return _compile_reduction(signature, form)(*shaped)
 
 
 @lru_cache(maxsize=1024)
-def _compile_reduction(given_dtypes: tuple[tuple[str, str], ...], form: OutputForm | None) -> Callable[..., Any]:
-    """Compile the reduction of tensors of these names and dtypes, of any size: of both passes, or of one of them."""
+def _compile_reduction(
+    signature: tuple[tuple[str, tuple[int | None, ...], str], ...], form: OutputForm | None
+) -> Callable[..., Any]:
+    """Compile the reduction of tensors of these names, shapes and dtypes: of both passes, or of one of them."""
     ops = import_keras().ops
-    names = [name for name, _ in given_dtypes]
+    names = [name for name, _, _ in signature]
     backward = any(name in names for name in BACKWARD_TENSORS)
 
     def careful(given: dict[str, Any]) -> Any:
@@ -127,7 +138,7 @@ def _compile_reduction(given_dtypes: tuple[tuple[str, str], ...], form: OutputFo
 
     def reduce(*tensors: Any) -> Any:
         given = dict(zip(names, tensors, strict=True))
-        if "float64" in {dtype for _, dtype in given_dtypes}:
+        if "float64" in {dtype for _, _, dtype in signature}:
             return careful(given)
         taken = [] if form is None else [reduce_forward_quickly(given, form)]
         taken += [reduce_backward_quickly(given)] if backward else []
@@ -135,8 +146,7 @@ def _compile_reduction(given_dtypes: tuple[tuple[str, str], ...], form: OutputFo
         trusted = trust([square for _, squares in taken for square in squares])
         return choose(trusted, lambda: quick, lambda: careful(given))
 
-    axes = {"output": 3}
-    return compile_function(reduce, [((None,) * axes.get(name, 1), dtype) for name, dtype in given_dtypes])
+    return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
 
 
 def finish(

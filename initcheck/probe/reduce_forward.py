@@ -15,6 +15,9 @@ from initcheck.probe.moments import LARGEST_CANCELLATION, careful_moments, count
 SATURATION_MARGIN: Final = 0.025
 """Elements within this share of a bounded activation's range from one of its ends count as saturated."""
 
+EXACT_COUNT: Final = 2**24
+"""Up to here float32 counts exactly."""
+
 FORWARD_PARTS: Final = (
     "preactivation_shift",
     "preactivation_mean",
@@ -68,8 +71,8 @@ def reduce_forward_quickly(given: Mapping[str, Any], form: OutputForm) -> tuple[
     """Take all sums in float32.
 
     Args:
-        given: by name the ``output`` h, shape [samples, positions, units], and, where the site has one of its own,
-            ``preactivation`` z, shape [elements].
+        given: by name the ``output`` h, shape [samples, positions, units] or [samples, units], and, where the site has
+            one of its own, ``preactivation`` z, of any shape.
         form: of the output.
 
     Returns:
@@ -133,7 +136,7 @@ def _spread(unit_means: Any) -> dict[str, Any]:
 def _find_extremes(output: Any) -> dict[str, Any]:
     """Find the largest size, the share of zeros, and that of units that are zero throughout."""
     ops = import_keras().ops
-    largest_by_unit = ops.max(ops.abs(output), axis=(0, 1))
+    largest_by_unit = _max_by_unit(ops.abs(output))
     return {
         "max_abs": ops.max(largest_by_unit),
         "zero": _share(count_true(_by_sample(ops.equal(output, 0))), output),
@@ -146,7 +149,7 @@ def _find_extremes_sparingly(flat: Any, output: Any, summable: bool) -> dict[str
     ops = import_keras().ops
     condition = ops.equal(flat, 0)
     by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
-    fewest = ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
+    fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
     dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
     return {
         "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
@@ -178,7 +181,7 @@ def reduce_forward_carefully(given: Mapping[str, Any], form: OutputForm) -> Any:
     if form.bounds is not None:
         parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
     known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
-    largest_by_unit = ops.max(known, axis=(0, 1))
+    largest_by_unit = _max_by_unit(known)
     parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
     parts["max_abs"] = ops.max(largest_by_unit)
     parts["nonfinite"] = _share_nonfinite(output)
@@ -196,9 +199,13 @@ def _stack(parts: dict[str, Any], with_preactivation: bool) -> Any:
 
 
 def count_true(condition: Any) -> Any:
-    """Count the true entries of a tensor, exactly, as float64: float32 counts no axis beyond 2^24."""
+    """Count the true entries of a tensor, exactly, as float64."""
     ops = import_keras().ops
-    return ops.sum(ops.cast(ops.sum(ops.cast(condition, "float32"), axis=0), "float64"))
+    ones = ops.cast(condition, "float32")
+    elements = condition.shape.num_elements()
+    if elements is not None and elements <= EXACT_COUNT:
+        return ops.cast(ops.sum(ones), "float64")
+    return ops.sum(ops.cast(ops.sum(ones, axis=0), "float64"))
 
 
 def _share(count: Any, tensor: Any) -> Any:
@@ -220,4 +227,8 @@ def _share_nonfinite(tensor: Any) -> Any:
 def _by_sample(output: Any) -> Any:
     """Flatten [samples, positions, units] to [samples, elements of a sample]."""
     ops = import_keras().ops
-    return ops.reshape(output, (ops.shape(output)[0], -1))
+    return output if len(output.shape) == 2 else ops.reshape(output, (ops.shape(output)[0], -1))
+
+
+def _max_by_unit(output: Any) -> Any:
+    return import_keras().ops.max(output, axis=tuple(range(len(output.shape) - 1)))
