@@ -49,7 +49,15 @@ class BaselineError(InitcheckError, ValueError):
 
 
 class StoreError(InitcheckError, ValueError):
-    """A folder of finished work that is damaged, or was made with other settings."""
+    """A store of finished work that is damaged, in use, of a version that is not known, or of other settings."""
+
+
+class SpecError(InitcheckError, ValueError):
+    """A description of a sweep in which something is unknown, empty, doubled or out of range."""
+
+
+class EngineError(InitcheckError, RuntimeError):
+    """What was to do the work cannot be had, or was lost; what is finished is kept."""
 
 
 class TheoryError(InitcheckError, ValueError):

@@ -51,6 +51,9 @@ KEY_COLUMNS: Final = (
     _column("key", "seed", "Int64", "1", "seed of this replicate; the weights derive from it"),
 )
 
+DTYPE_COLUMN: Final = _column("key", "dtype", "string", "name", "dtype policy of the layers")
+"""Stands behind ``batch_size`` in the tables of a sweep; everywhere else all is float32."""
+
 SITE_COLUMNS: Final = (
     _column("site", "layer", "string", "path", "path of the layer in the model"),
     _column("site", "call", "Int64", "1", "which call of that layer, from 0"),

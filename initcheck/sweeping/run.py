@@ -1,0 +1,174 @@
+"""A sweep from its spec to its store: what is finished is skipped, what is stale is done anew."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from initcheck.data import SOURCES, load_set
+from initcheck.digests import digest_arrays
+from initcheck.keras_runtime import versions
+from initcheck.sweeping.cell import VERSIONED, Cell
+from initcheck.sweeping.engines import Engine, InProcess
+from initcheck.sweeping.spec import SweepSpec, make_spec, read_spec
+from initcheck.sweeping.store import SweepStore
+
+Progress = Callable[[int, int, str], None]
+"""Called as progress(cells finished, cells in all, what was finished last)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """What a sweep has come to.
+
+    Attributes:
+        spec: what was swept.
+        store: the file of the finished cells.
+        skipped: cells that were finished before.
+        stale: cells that were measured anew because a version had changed.
+        changed: what had changed, in words; empty where nothing had.
+        measured: cells with figures.
+        refused: cells that cannot be measured, with reasons.
+        failed: cells in which something broke, with reasons.
+        summary: one row per measured cell, ``schema.SUMMARY_COLUMNS`` with ``dtype``.
+        versions: of what it was measured with.
+        seconds: how long this run took.
+    """
+
+    spec: SweepSpec
+    store: Path
+    skipped: int
+    stale: int
+    changed: str
+    measured: int
+    refused: tuple[tuple[Cell, str], ...] = field(repr=False)
+    failed: tuple[tuple[Cell, str], ...] = field(repr=False)
+    summary: pd.DataFrame = field(repr=False)
+    versions: Mapping[str, str] = field(repr=False)
+    seconds: float = 0.0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The measurement table of all cells, read from the store: one row per seed and site."""
+        with SweepStore(self.store, readonly=True) as store:
+            parts = list(store.read_tables([cell.identity for cell in self.spec.cells]))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is left to do.
+
+    Attributes:
+        left: the cells that are not finished, in the order in which they are to be measured.
+        skipped: how many are.
+        stale: how many of those that are left were measured under other versions.
+        changed: what changed, in words.
+    """
+
+    left: tuple[Cell, ...]
+    skipped: int
+    stale: int
+    changed: str
+
+
+def sweep(
+    spec: SweepSpec | str | Path | Mapping[str, Any],
+    store: str | Path = "sweep.sqlite",
+    *,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Measure all cells of a sweep that the store does not hold yet.
+
+    Each cell is recorded as soon as it is finished, by this process alone. Killed at any moment, a sweep loses the
+    cells that were being measured; run again, it goes on with them.
+
+    Args:
+        spec: the sweep, the path of its TOML file, or a mapping as in TOML:
+            see :func:`initcheck.sweeping.spec.read_spec`.
+        store: the file of finished cells, made if it is missing. Several sweeps may use one file, one after the other.
+        engine: who does the work; None for this process.
+        progress: called once before the first cell and after each.
+
+    Returns:
+        What the sweep has come to, with the summary of all its cells.
+
+    Raises:
+        SpecError: the spec is not right.
+        StoreError: the store cannot be used.
+        EngineError: the engine cannot be had or was lost; what is finished is kept.
+    """
+    if isinstance(spec, Mapping):
+        spec = make_spec(spec)
+    elif not isinstance(spec, SweepSpec):
+        spec = read_spec(Path(spec))
+    return run_sweep(spec, Path(store), engine or InProcess(), progress)
+
+
+def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | None = None) -> SweepResult:
+    """Do what :func:`sweep` does, on a spec that is read already."""
+    started, installed, digests = datetime.datetime.now(datetime.UTC), versions(), digest_data(spec)
+    identities = [cell.identity for cell in spec.cells]
+    with SweepStore(path) as store:
+        outlook = look_ahead(spec, store, installed, digests)
+        total, done = len(spec.cells), outlook.skipped
+        if progress is not None:
+            progress(done, total, "starting")
+        with engine.open(spec.data_folder, installed) as measure:
+            for result in measure(outlook.left):
+                now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                store.record(result, installed, digests.get(result.cell.data, ""), now)
+                done += 1
+                if progress is not None:
+                    progress(done, total, result.cell.label)
+        return SweepResult(
+            spec=spec,
+            store=path,
+            skipped=outlook.skipped,
+            stale=outlook.stale,
+            changed=outlook.changed,
+            measured=store.count(identities)["measured"],
+            refused=tuple(store.read_reasons(identities, "refused")),
+            failed=tuple(store.read_reasons(identities, "failed")),
+            summary=store.read_summary(identities),
+            versions=installed,
+            seconds=(datetime.datetime.now(datetime.UTC) - started).total_seconds(),
+        )
+
+
+def look_ahead(
+    spec: SweepSpec, store: SweepStore | None, installed: Mapping[str, str], digests: Mapping[str, str]
+) -> Outlook:
+    """Find out what is left of a sweep.
+
+    Args:
+        spec: the sweep.
+        store: the finished cells; None where there are none.
+        installed: versions by name.
+        digests: of the data files, by the name that cells give them.
+    """
+    if store is None:
+        return Outlook(spec.cells, 0, 0, "")
+    keys = {cell.identity: cell.key(installed, digests.get(cell.data, "")) for cell in spec.cells}
+    finished, stale = store.find_finished(keys)
+    left = tuple(cell for cell in spec.cells if cell.identity not in finished)
+    return Outlook(left, len(finished), len(stale), _tell_change(store.read_versions(sorted(stale)), installed, stale))
+
+
+def digest_data(spec: SweepSpec) -> dict[str, str]:
+    """Digest the data files of a sweep, by the name that its cells give them."""
+    files = {cell.data for cell in spec.cells} - set(SOURCES)
+    return {name: digest_arrays(load_set(str(spec.data_folder / name))[:2]) for name in sorted(files)}
+
+
+def _tell_change(former: Mapping[str, str], installed: Mapping[str, str], stale: Sequence[str] | set[str]) -> str:
+    if not stale:
+        return ""
+    told = [f"{name} {former[name]} -> {installed[name]}" for name in VERSIONED if former.get(name) != installed[name]]
+    return ", ".join(told) or "the data file"

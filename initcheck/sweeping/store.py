@@ -1,0 +1,292 @@
+"""Finished cells in one SQLite file: written by one process, readable by others all the while.
+
+The file is in WAL mode: each cell is one transaction, so that a process killed at any moment leaves every cell that was
+recorded and nothing of any other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import filelock
+import pandas as pd
+import pyarrow as pa
+
+from initcheck.errors import StoreError
+from initcheck.schema import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.sweeping.cell import VERSIONED, Cell
+from initcheck.sweeping.measurement import CellResult, State
+
+APPLICATION: Final = 0x696E6974
+"""The file's application id, "init" in ASCII: a database of another program is not written to."""
+
+VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE cells (
+    identity TEXT PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    content TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('measured', 'refused', 'failed')),
+    reason TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    finished TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    summary TEXT NOT NULL,
+    measurement BLOB
+) WITHOUT ROWID
+"""
+
+
+class SweepStore:
+    """The finished cells of sweeps.
+
+    Args:
+        path: the file; its folder must exist. With ``readonly`` the file must exist.
+        readonly: look only: allowed while another process writes.
+
+    Raises:
+        StoreError: the file is no store, was written by a newer initcheck, cannot be opened, or (to be written) is in
+            use by another sweep.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        self._lock: filelock.BaseFileLock | None = None
+        if readonly and not path.exists():
+            raise StoreError(f"There is no store {str(path)!r}. Run the sweep first, or check --store.")
+        if not readonly:
+            self._lock = _take_lock(path)
+        try:
+            self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise self._explain(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let another sweep have it."""
+        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def find_finished(self, keys: Mapping[str, str]) -> tuple[set[str], set[str]]:
+        """Tell which cells need not be measured again, and which were measured under other versions.
+
+        Args:
+            keys: of each cell the key that it has now, by identity.
+
+        Returns:
+            The identities of the finished cells, and those of the stale ones. Cells that failed are neither.
+        """
+        with self._explained():
+            rows = self._connection.execute("SELECT identity, key FROM cells WHERE state != 'failed'").fetchall()
+        finished = {identity for identity, key in rows if keys.get(identity) == key}
+        stale = {identity for identity, key in rows if identity in keys and keys[identity] != key}
+        return finished, stale
+
+    def read_versions(self, identities: Iterable[str]) -> dict[str, str]:
+        """Tell under which versions the first of some cells was measured."""
+        with self._explained():
+            for identity in identities:
+                row = self._connection.execute("SELECT versions FROM cells WHERE identity = ?", (identity,)).fetchone()
+                if row is not None:
+                    return dict(json.loads(row[0]))
+        return {}
+
+    def record(self, result: CellResult, versions: Mapping[str, str], data_digest: str, finished: str) -> None:
+        """Write what became of a cell, over what was known of it.
+
+        Args:
+            result: what became of it.
+            versions: under which it was measured.
+            data_digest: of its data file; empty where it has none.
+            finished: when, in ISO 8601.
+
+        Raises:
+            StoreError: it cannot be written; what was recorded before is kept.
+        """
+        cell = result.cell
+        row = (
+            cell.identity,
+            cell.key(versions, data_digest),
+            cell.content,
+            result.state,
+            result.reason,
+            result.seconds,
+            finished,
+            json.dumps({name: versions[name] for name in VERSIONED}),
+            json.dumps({key: _plain(value) for key, value in result.summary.items()}),
+            None if result.table is None else _pack(result.table),
+        )
+        with self._explained():
+            self._connection.execute(f"INSERT OR REPLACE INTO cells VALUES ({', '.join('?' * len(row))})", row)
+
+    def count(self, identities: Iterable[str] | None = None) -> dict[State, int]:
+        """Count the cells by what became of them: all, or those of a sweep."""
+        wanted = None if identities is None else set(identities)
+        counts: dict[State, int] = {"measured": 0, "refused": 0, "failed": 0}
+        with self._explained():
+            for identity, state in self._connection.execute("SELECT identity, state FROM cells"):
+                if wanted is None or identity in wanted:
+                    counts[state] += 1
+        return counts
+
+    def read_reasons(self, identities: Sequence[str], state: State) -> list[tuple[Cell, str]]:
+        """List the cells that were not measured, with reasons, in the order given."""
+        query = "SELECT content, reason FROM cells WHERE identity = ? AND state = ?"
+        with self._explained():
+            found = (self._connection.execute(query, (identity, state)).fetchone() for identity in identities)
+            return [(Cell.read(row[0]), row[1]) for row in found if row is not None]
+
+    def read_seconds(self) -> list[tuple[Cell, float]]:
+        """List how long each measured cell took."""
+        with self._explained():
+            rows = self._connection.execute("SELECT content, seconds FROM cells WHERE state = 'measured'").fetchall()
+        return [(Cell.read(content), seconds) for content, seconds in rows]
+
+    def read_summary(self, identities: Sequence[str]) -> pd.DataFrame:
+        """Read the summary: one row per measured cell, in the order given.
+
+        Returns:
+            The columns of ``schema.SUMMARY_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
+        """
+        rows, dtypes = [], []
+        for cell, summary, _ in self._read(identities):
+            rows.append(json.loads(summary))
+            dtypes.append(cell.dtype)
+        names = {column.name: column.dtype for column in SUMMARY_COLUMNS}
+        frame = pd.DataFrame(rows, columns=list(names)).astype(names)
+        return _with_dtype(frame, dtypes)
+
+    def read_tables(self, identities: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Read the measurement tables of some cells, one at a time, in the order given.
+
+        Yields:
+            ``schema.MEASUREMENT_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
+        """
+        for cell, _, packed in self._read(identities):
+            table = _unpack(packed)
+            yield _with_dtype(table, [cell.dtype] * len(table))
+
+    def _read(self, identities: Sequence[str]) -> Iterator[tuple[Cell, str, bytes]]:
+        query = "SELECT content, summary, measurement FROM cells WHERE identity = ? AND state = 'measured'"
+        for identity in identities:
+            with self._explained():
+                row = self._connection.execute(query, (identity,)).fetchone()
+            if row is not None:
+                yield Cell.read(row[0]), row[1], row[2]
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if application != APPLICATION and not (empty and application == 0):
+            shown = repr(str(self.path))
+            raise StoreError(f"{shown} is the database of another program. Choose another file with --store.")
+        if version > VERSION:
+            raise StoreError(
+                f"The store {str(self.path)!r} was written by a newer initcheck (version {version} of the format; this "
+                f"one knows {VERSION}). Upgrade initcheck, or choose another file with --store."
+            )
+        if self._lock is None:
+            if empty:
+                raise StoreError(f"{str(self.path)!r} is empty. Run the sweep first.")
+            connection.execute("PRAGMA query_only = ON")
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A process may be killed and lose nothing; NORMAL would only risk the last cells when the power fails.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if empty:
+            with self._transaction():
+                connection.execute(_TABLES)
+                connection.execute(f"PRAGMA application_id = {APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: sqlite3.Error) -> StoreError:
+        shown, code = repr(str(self.path)), getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return StoreError(f"The disk of the store {shown} is full. Make room; the cells recorded so far are kept.")
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return StoreError(f"{shown} is no store, or is damaged: {error}. Choose another file with --store.")
+        return StoreError(f"The store {shown} cannot be used: {error}. Check its path and its permissions.")
+
+
+def _take_lock(path: Path) -> filelock.BaseFileLock:
+    lock = filelock.FileLock(f"{path}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise StoreError(
+            f"Another sweep is using the store {str(path)!r}. Wait for it, or choose another file with --store."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"Cannot write beside {str(path)!r}: {reason}. Choose another place with --store.") from None
+    return lock
+
+
+def _with_dtype(frame: pd.DataFrame, dtypes: Sequence[str]) -> pd.DataFrame:
+    place = list(frame.columns).index("batch_size") + 1
+    frame.insert(place, DTYPE_COLUMN.name, pd.Series(dtypes, index=frame.index, dtype=DTYPE_COLUMN.dtype))
+    return frame
+
+
+def _plain(value: Any) -> Any:
+    """Make a figure plain for JSON: NumPy's scalars become Python's, null becomes None."""
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _pack(table: pd.DataFrame) -> bytes:
+    batch = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_table(batch)
+    return sink.getvalue()
+
+
+def _unpack(packed: bytes) -> pd.DataFrame:
+    with pa.ipc.open_stream(packed) as reader:
+        frame: pd.DataFrame = reader.read_all().to_pandas()
+    return frame.astype({column.name: column.dtype for column in MEASUREMENT_COLUMNS})
