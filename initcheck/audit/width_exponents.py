@@ -26,7 +26,7 @@ from initcheck.inference import Estimate, estimate_mean, test_equivalence
 
 Quantity = Literal["start", "trained", "change"]
 Measure = Literal["rms", "mean_abs"]
-Verdict = Literal["stable", "grows", "shrinks", "undecided"]
+Verdict = Literal["stable", "grows", "shrinks", "zero", "untrained", "undecided"]
 
 QUANTITIES: Final[Mapping[Quantity, str]] = {
     "start": "size at the start",
@@ -38,13 +38,18 @@ MARGIN: Final = 0.1
 """An exponent between -0.1 and 0.1 counts as none.
 
 In the wide limit the exponents are multiples of 1/2 (Yang and Hu 2021), so that the nearest other one is 0.4 beyond the
-margin; and from 64 to 512 units the corrections of finite width, of order 1/width, shift a slope by a few hundredths.
+margin. At finite width those of sizes at the start are off by a few hundredths, those of changes by a few tenths: a
+change may be seen to grow more slowly than it will.
 """
 
 ALPHA: Final = 0.05
 
-WIDTH_KEYS: Final = ("width", "seed", "layer", "call", "position", "kind", "output")
-"""The columns of the table that are no sizes; ``output``: the layer's tensor is an output of the model."""
+WIDTH_KEYS: Final = ("width", "seed", "layer", "call", "position", "kind", "output", "trained")
+"""The columns of the table that are no sizes.
+
+``output``: the layer's tensor is an output of the model, or what its activation function receives. ``trained``: the
+tensor depends on a weight that is trained.
+"""
 
 
 def name_size(quantity: Quantity, measure: Measure) -> str:
@@ -65,9 +70,12 @@ class Exponent:
         estimate: of the root mean square, mean over seeds with its 95 % interval.
         mean_abs: of the mean of absolute values, likewise.
         verdict: ``stable`` where it is shown to lie within the margin, ``grows`` and ``shrinks`` where it is shown to
-            lie beyond, else ``undecided``.
+            lie beyond; ``zero`` where an output starts at exactly zero; ``untrained`` where no weight before the layer
+            is trained, so that nothing can change; else ``undecided``.
         reason: why it is undecided; empty otherwise.
         margin: the margin.
+        uneven: whether between two widths next to each other the size is shown to grow or shrink, without a verdict
+            that says so: no power of the width describes it.
     """
 
     layer: str
@@ -80,17 +88,18 @@ class Exponent:
     verdict: Verdict
     reason: str
     margin: float
+    uneven: bool = False
 
     @property
     def wanted(self) -> bool | None:
         """Whether the exponent is what a network that trains alike at all widths has; None where that is undecided.
 
         The size of an output may shrink: under the maximal update parametrization it starts at width^-1/2 and is
-        learned (Yang and Hu 2021). Its change may not.
+        learned (Yang and Hu 2021); or start at zero (Yang et al. 2022, appendix D.2). Its change may not.
         """
-        if self.verdict == "stable":
+        if self.verdict in ("stable", "zero", "untrained"):
             return True
-        if self.output and self.quantity != "change" and self.estimate.high <= self.margin:
+        if self.output and self.quantity != "change" and self.estimate.high <= self.margin and not self.uneven:
             return True
         return None if self.verdict == "undecided" else False
 
@@ -160,7 +169,7 @@ def fit_exponents(table: pd.DataFrame, quantities: Sequence[Quantity], margin: f
         for quantity in quantities:
             slopes = fit_slopes(rows, name_size(quantity, "rms"))
             estimate = estimate_mean(slopes)
-            verdict, reason = _decide(slopes, estimate, rows, name_size(quantity, "rms"), margin)
+            verdict, reason, uneven = _decide(slopes, estimate, rows, quantity, margin)
             found.append(
                 Exponent(
                     layer=str(first["layer"]),
@@ -173,6 +182,7 @@ def fit_exponents(table: pd.DataFrame, quantities: Sequence[Quantity], margin: f
                     verdict=verdict,
                     reason=reason,
                     margin=margin,
+                    uneven=uneven,
                 )
             )
     return found
@@ -184,39 +194,76 @@ def fit_slopes(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     Returns:
         One slope for each seed; NaN where a size is zero or not finite.
     """
+    widths, logs = _take_logarithms(rows, column)
+    widths -= widths.mean()
+    slopes: NDArray[np.float64] = widths @ logs / float(widths @ widths)
+    return slopes
+
+
+def _take_logarithms(rows: pd.DataFrame, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the logarithms of the widths, and those of a size by width and seed; NaN where there is none."""
     sizes = rows.pivot(index="width", columns="seed", values=column).sort_index()
     values = sizes.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where((values > 0.0) & np.isfinite(values), np.log(values), np.nan)
-    distances = np.log(sizes.index.to_numpy(dtype=np.float64))
-    distances -= distances.mean()
-    slopes: NDArray[np.float64] = distances @ logs / float(distances @ distances)
-    return slopes
+    return np.log(sizes.index.to_numpy(dtype=np.float64)), logs
 
 
 def _decide(
-    slopes: NDArray[np.float64], estimate: Estimate, rows: pd.DataFrame, column: str, margin: float
-) -> tuple[Verdict, str]:
+    slopes: NDArray[np.float64], estimate: Estimate, rows: pd.DataFrame, quantity: Quantity, margin: float
+) -> tuple[Verdict, str, bool]:
+    column = name_size(quantity, "rms")
     if not np.isfinite(slopes).all():
-        return "undecided", _explain_undefined(rows, column)
+        if (rows[column] == 0.0).all():
+            if quantity == "change" and not rows["trained"].any():
+                return "untrained", "", False
+            if quantity == "start" and rows["output"].all():
+                return "zero", "", False
+        return "undecided", _explain_undefined(rows, quantity), False
     if slopes.size < 2:
-        return "undecided", "one seed has no spread: give two or more"
+        return "undecided", "one seed has no spread: give two or more", False
     if estimate.low > margin:
-        return "grows", ""
+        return "grows", "", False
     if estimate.high < -margin:
-        return "shrinks", ""
+        return "shrinks", "", False
+    uneven = _explain_uneven(rows, column, margin)
+    if uneven:
+        return "undecided", uneven, True
     if test_equivalence(slopes, -margin, margin, ALPHA).verdict == "pass":
-        return "stable", ""
-    return "undecided", "the interval reaches across the margin: more seeds or more widths decide"
+        return "stable", "", False
+    return "undecided", "the interval reaches across the margin: more seeds or more widths decide", False
 
 
-def _explain_undefined(rows: pd.DataFrame, column: str) -> str:
-    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = rows.loc[~np.isfinite(values) | (values == 0.0), "width"]
-    width = int(wrong.min())
-    if (values[np.isfinite(values)] > 0.0).all() and not np.isfinite(values).all():
+def _explain_uneven(rows: pd.DataFrame, column: str, margin: float) -> str:
+    """Tell where a size that is level on the whole is shown to be not; empty where it is not shown.
+
+    A line through sizes that rise and fall again is level. The intervals of the slopes between neighbours hold together
+    (Bonferroni).
+    """
+    places, logs = _take_logarithms(rows, column)
+    slopes = np.diff(logs, axis=0) / np.diff(places)[:, np.newaxis]
+    found = [estimate_mean(own, 1.0 - ALPHA / len(slopes)) for own in slopes]
+    beyond = [place for place, each in enumerate(found) if each.low > margin or each.high < -margin]
+    if not beyond:
+        return ""
+    worst = max(beyond, key=lambda place: abs(found[place].value))
+    low, high = (round(math.exp(places[worst + end])) for end in (0, 1))
+    told = f"{found[worst].value:+.2f}".replace("-", "−")
+    return f"no power of the width, its slope from width {low} to {high} is {told}: look there, or give wider widths"
+
+
+def _explain_undefined(rows: pd.DataFrame, quantity: Quantity) -> str:
+    values, start = (
+        rows[name_size(each, "rms")].to_numpy(dtype=np.float64, na_value=np.nan) for each in (quantity, "start")
+    )
+    if not np.isfinite(values).all():
+        width = int(rows.loc[~np.isfinite(values), "width"].min())
+        if not np.isfinite(start).all():
+            return f"not finite at width {width}, before any training: look at the batch and at the initializers"
         return f"not finite at width {width}: the training diverged, lower the learning rate"
-    return f"exactly zero at width {width}: a logarithm of it has no slope"
+    width = int(rows.loc[values == 0.0, "width"].min())
+    why = ": no gradient arrives, or all units are dead" if quantity == "change" else ""
+    return f"exactly zero at width {width}, where a logarithm has no slope{why}"
 
 
 def measured_at(table: pd.DataFrame, position: int, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

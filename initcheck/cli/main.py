@@ -31,6 +31,7 @@ _MODULE_OF_COMMAND: Final = {
     "predict": "initcheck.cli.predict",
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",
+    "sweep": "initcheck.cli.sweep",
     "train": "initcheck.cli.train",
     "trainability": "initcheck.cli.trainability",
     "verify": "initcheck.cli.verify",

@@ -7,6 +7,7 @@ by side, because the size of a change is not the change of a size.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from initcheck.errors import ModelError
 from initcheck.keras_runtime import import_keras
 from initcheck.probe.capture import Capture, Site
+from initcheck.probe.gradients import current_graph, operation_name
 from initcheck.probe.measure import Loss, Probe
 from initcheck.probe.weighted_sites import make_recording_scope
 from initcheck.random_state import preserved_random_state
@@ -27,6 +29,21 @@ LEARNING_RATES: Final[dict[Optimizer, float]] = {"sgd": 0.01, "adam": 0.001}
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam
 
 SIZES: Final = ("start_rms", "start_mean_abs", "trained_rms", "trained_mean_abs", "change_rms", "change_mean_abs")
+
+
+@dataclass(frozen=True)
+class MeasuredSite:
+    """A layer call of which sizes are taken.
+
+    Attributes:
+        site: the call and what it returned.
+        output: whether that is an output of the model, or what the activation function of one receives.
+        trained: whether it depends on a weight that is trained.
+    """
+
+    site: Site
+    output: bool
+    trained: bool
 
 
 class WidthProbe(Probe):
@@ -58,13 +75,13 @@ class WidthProbe(Probe):
         self._trained = [place for place, weight in enumerate(model.weights) if id(weight) in trainable]
         self._optimizer, self._rate = optimizer, learning_rate
         self._loss_of = loss
-        self._captured_sites: tuple[tuple[Site, bool], ...] = ()
+        self._captured_sites: tuple[MeasuredSite, ...] = ()
         self._step_graph: Callable[..., Any] | None = None
         self._size_graph: Callable[..., Any] | None = None
 
     @property
-    def captured_sites(self) -> tuple[tuple[Site, bool], ...]:
-        """The layer calls and whether each is an output of the model; known after the first measurement."""
+    def captured_sites(self) -> tuple[MeasuredSite, ...]:
+        """The layer calls in the order of execution; known after the first measurement."""
         return self._captured_sites
 
     def measure_sizes(self, seed: int, steps: int) -> NDArray[np.float64]:
@@ -154,30 +171,57 @@ class WidthProbe(Probe):
         count = len(self.model.weights)
         start, end, states = flat[:count], flat[count:-1], flat[-1]
         before, after = self._capture(start, states), self._capture(end, states)
-        if [site.layer for site, _ in before] != [site.layer for site, _ in after]:
+        if [each.site.layer for each in before] != [each.site.layer for each in after]:
             raise ModelError(f"The model {self.model.name!r} calls other layers from one call to the next.")
+        if not before:
+            raise ModelError(
+                f"The model {self.model.name!r} calls no layers, so there is nothing to measure. "
+                "Let it compute by layers of keras.layers."
+            )
         self._captured_sites = tuple(before)
         rows = []
-        for (first, output), (second, _) in zip(before, after, strict=True):
-            old, new = (tf.cast(_signal(site, output=output), "float64") for site in (first, second))
+        for pair in zip(before, after, strict=True):
+            old, new = (tf.cast(_signal(each), "float64") for each in pair)
             rows.append(tf.stack([size for signal in (old, new, new - old) for size in _sizes(signal)]))
         return tf.stack(rows)
 
-    def _capture(self, weights: Sequence[Any], states: Any) -> list[tuple[Site, bool]]:
+    def _capture(self, weights: Sequence[Any], states: Any) -> list[MeasuredSite]:
         keras = import_keras()
         capture = Capture(self._namer)
         inputs = self._watch_inputs(capture)
         with make_recording_scope(self._state(weights, states)), capture.watch():
             outputs = {id(tensor) for tensor in keras.tree.flatten(self._call_model(inputs))}
-        return [(site, id(site.output) in outputs) for site in capture.sites if site.kind != "Input"]
+        sites = [site for site in capture.sites if site.kind != "Input"]
+        last = [site for site in sites if id(site.output) in outputs]
+        # An activation function that is a layer of its own stands behind the layer of the logits.
+        received = {site.preactivation.op.inputs[0].name for site in last if site.preactivation is not None}
+        reached = _find_reached([weights[place] for place in self._trained])
+        return [
+            MeasuredSite(
+                site,
+                output=id(site.output) in outputs or site.output.name in received,
+                trained=operation_name(site.output) in reached,
+            )
+            for site in sites
+        ]
 
     def _state(self, weights: Sequence[Any], states: Any) -> list[tuple[Any, Any]]:
         return [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
 
 
-def _signal(site: Site, *, output: bool) -> Any:
+def _signal(measured: MeasuredSite) -> Any:
     """Take what a layer returned; of an output what went into its activation function: logits, not probabilities."""
-    return site.preactivation if output and site.preactivation is not None else site.output
+    site = measured.site
+    return site.preactivation if measured.output and site.preactivation is not None else site.output
+
+
+def _find_reached(sources: Sequence[Any]) -> set[str]:
+    """Name the operations of the graph being traced that depend on one of these tensors."""
+    reached = {operation_name(source) for source in sources}
+    for operation in current_graph().get_operations():  # each stands behind those whose results it takes
+        if any(operation_name(tensor) in reached for tensor in operation.inputs):
+            reached.add(str(operation.name))
+    return reached
 
 
 def _sizes(signal: Any) -> tuple[Any, Any]:

@@ -181,10 +181,16 @@ def check_widths(
         first = first or batch
         _check_same_inputs(first, batch, width_arg, sizes[0], width)
         counts.append(sum(math.prod(weight.shape) for weight in loaded.model.weights))
-        if counts.count(counts[0]) > 1:
+        if counts[-1] in counts[:-1]:
+            same = sizes[counts.index(counts[-1])]
             raise UsageError(
-                f"The model has as many weights at {width_arg}={width} as at {width_arg}={sizes[0]}: its size does not "
-                "depend on that argument. Name the one that is the width."
+                f"The model has as many weights at {width_arg}={width} as at {width_arg}={same}: there its size does "
+                "not depend on that argument. Name the one that is the width, or give widths that the factory takes."
+            )
+        if steps and not loaded.model.trainable_weights:
+            raise ModelError(
+                f"The model {loaded.label!r} has no weight that is trained, so training changes nothing. "
+                "Give 0 steps to check the start alone."
             )
         loss, loss_words = _make_loss(loaded.model, batch)
         probe = WidthProbe(
@@ -258,11 +264,12 @@ def _measure(
     keys = {
         "width": np.full(len(sites) * len(seeds), width, dtype=np.int64),
         "seed": np.repeat(np.asarray(seeds, dtype=np.int64), len(sites)),
-        "layer": [site.layer for site, _ in sites] * len(seeds),
-        "call": [site.call for site, _ in sites] * len(seeds),
+        "layer": [each.site.layer for each in sites] * len(seeds),
+        "call": [each.site.call for each in sites] * len(seeds),
         "position": list(range(len(sites))) * len(seeds),
-        "kind": [site.kind for site, _ in sites] * len(seeds),
-        "output": [output for _, output in sites] * len(seeds),
+        "kind": [each.site.kind for each in sites] * len(seeds),
+        "output": [each.output for each in sites] * len(seeds),
+        "trained": [each.trained for each in sites] * len(seeds),
     }
     values = np.concatenate(sizes)
     numbers = {name: values[:, place] for place, name in enumerate(SIZES)}

@@ -16,6 +16,7 @@ FONT_SIZE: Final = 10.0
 SMALL_FONT_SIZE: Final = 8.5
 
 _FACTORS: Final = (1.0, 2.0, 5.0)
+_FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
 _NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
 
 
@@ -51,6 +52,18 @@ def set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
     step = max(1, round((high - low) / (4.0 if which == "x" else 5.0)))
     axis.set_ticks([level for level in range(math.ceil(low), int(high) + 1) if level % step == 0])
     axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
+
+
+def mark_sizes(axes: Axes, limits: tuple[float, float]) -> None:
+    """Mark a vertical axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
+    low, high = limits
+    if high - low >= _FEW_POWERS:
+        set_powers(axes, limits, "y")
+        return
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    levels = [power + math.log10(factor) for power in powers for factor in _FACTORS]
+    axes.yaxis.set_ticks([level for level in levels if low <= level <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
 
 
 def _set_factors(axes: Axes, limit: float) -> None:

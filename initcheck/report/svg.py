@@ -34,7 +34,13 @@ LABEL: Final = "#000004"  # text that may lie over a line: it gets a halo
 SERIES: Final = tuple(f"#00001{index}" for index in range(len(palette.SERIES)))
 PAPER: Final = "#000005"
 REGIONS: Final[Mapping[str, str]] = {name: f"#00002{index}" for index, name in enumerate(palette.REGIONS)}
+GROUNDS: Final[Mapping[str, str]] = {name: f"#0003{place:02x}" for place, name in enumerate(palette.TONES)}
+"""The ground of each tone."""
+TEXTS: Final[Mapping[str, str]] = {name: f"#0004{place:02x}" for place, name in enumerate(palette.TONES)}
+"""The text on that ground."""
 STAND_INS: Final[Mapping[str, str]] = {
+    **{stand_in: f"var(--ground-{name})" for name, stand_in in GROUNDS.items()},
+    **{stand_in: f"var(--text-{name})" for name, stand_in in TEXTS.items()},
     PAPER: "var(--paper)",
     **{stand_in: f"var(--{name})" for name, stand_in in REGIONS.items()},
     INK: "var(--ink)",
@@ -202,4 +208,6 @@ def _style_sheet() -> str:
 def palette_variables() -> dict[str, palette.Colour]:
     """Give the CSS variables that inlined pictures need, by name without the dashes."""
     series = {f"series-{index}": colour for index, colour in enumerate(palette.SERIES)}
-    return {**palette.PAGE, **series, **palette.REGIONS}
+    grounds = {f"ground-{name}": tone.ground for name, tone in palette.TONES.items()}
+    texts = {f"text-{name}": tone.text for name, tone in palette.TONES.items()}
+    return {**palette.PAGE, **series, **palette.REGIONS, **grounds, **texts}

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from initcheck.audit.width_exponents import QUANTITIES, Exponent, Quantity, WidthScaling, measured_at, name_size
-from initcheck.report.axes import begin_drawing, set_powers
+from initcheck.report.axes import begin_drawing, mark_sizes
 from initcheck.report.document import (
     Block,
     Bullets,
@@ -25,7 +25,14 @@ from initcheck.report.document import (
     strong,
 )
 from initcheck.report.svg import INK, SERIES, draw_line_key, drawing_settings, export_svg
-from initcheck.report.width_text import conditions_words, name_site, verdict_of, verdict_words, write_interval
+from initcheck.report.width_text import (
+    conditions_words,
+    highlights,
+    name_site,
+    verdict_of,
+    verdict_words,
+    write_figure,
+)
 
 _WIDTH: Final = 330
 _HEIGHT: Final = 250
@@ -56,7 +63,11 @@ def _write_answer(scaling: WidthScaling) -> Section:
     )
     caption = prose("Exponents of the root mean square in the width, with 95 % intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
-    blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling)))), Table(caption, columns, rows)]
+    told = highlights(scaling)
+    blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling))))]
+    if told:
+        blocks.append(Bullets(tuple(prose(line) for line in told)))
+    blocks.append(Table(caption, columns, rows))
     reasons = tuple(
         prose(f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}.") for each in scaling.undecided
     )
@@ -69,9 +80,7 @@ def _cell(exponent: Exponent) -> Cell:
     tone = _TONES[exponent.wanted]
     if exponent.wanted is False and exponent.verdict == "shrinks":
         tone = "fading-3"
-    return Cell(
-        write_interval(exponent.estimate), (verdict_of(exponent),), tone=tone, emphasis=exponent.wanted is False
-    )
+    return Cell(write_figure(exponent), (verdict_of(exponent),), tone=tone, emphasis=exponent.wanted is False)
 
 
 def _draw_section(scaling: WidthScaling) -> Section:
@@ -115,7 +124,7 @@ def _draw(scaling: WidthScaling, quantity: Quantity, chosen: dict[int, Exponent]
         # At least a decade: a line that is level within a few per cent shall look level.
         middle, half = 0.5 * (levels.max() + levels.min()), max(0.55 * np.ptp(levels), 0.6)
         axes.set_ylim(middle - half, middle + half)
-        set_powers(axes, (float(middle - half), float(middle + half)), "y")
+        mark_sizes(axes, (float(middle - half), float(middle + half)))
     axes.xaxis.set_major_locator(FixedLocator([float(np.log10(width)) for width in scaling.widths]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{10.0**level:.0f}"))
@@ -135,7 +144,9 @@ def _write_method(scaling: WidthScaling) -> Section:
             prose(
                 "Each seed gives a slope of the logarithm of a size over that of the width; the interval is Student's "
                 f"over seeds. Stable: shown to lie within ±{margin:g} (two one-sided tests); grows or shrinks: the "
-                "interval lies beyond. The size of an output may shrink, its change may not."
+                "interval lies beyond. The size of an output may shrink, or start at zero; its change may not. Where "
+                "the slope between two neighbouring widths is shown to lie beyond too, the exponent is not called "
+                "stable. The batch is one and the same: another batch would give other figures."
             ),
         ),
         ("Source", prose("Yang and Hu 2021 (Tensor Programs IV); Yang et al. 2022 (Tensor Programs V), appendix D.1.")),

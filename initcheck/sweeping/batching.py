@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from initcheck.sweeping.measurement import CellResult
 
 LONGEST_SECONDS: Final = 30.0
 """A task should not last longer: a killed worker loses what it was at."""
+
+SHORTEST_SECONDS: Final = 2.0
+"""Towards the end tasks get shorter, so that workers end together, but not shorter than this."""
+
+_SHARES: Final = 2  # tasks for each thread that what is left should still make
 
 _FIRST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 200
@@ -28,15 +34,22 @@ class Batching:
 
     seconds_per_cell: float | None = None
 
-    def take(self, left: deque[Cell]) -> tuple[Cell, ...]:
+    def take(self, left: deque[Cell], threads: int) -> tuple[Cell, ...]:
         """Take the next batch off the left: all cells that share a traced graph, if they do not take too long.
 
         Tracing takes longer than measuring most cells, so that a graph is best traced by one worker only. Where it
         serves a few cells only, it makes a task of more than half a second by itself.
+
+        Args:
+            left: the cells that are left, those that share a graph together; at least one.
+            threads: how many there are to measure them.
         """
-        size = _FIRST_BATCH
-        if self.seconds_per_cell is not None:
-            size = max(1, min(_LARGEST_BATCH, int(LONGEST_SECONDS / max(self.seconds_per_cell, 1e-6))))
+        if self.seconds_per_cell is None:
+            size = min(_FIRST_BATCH, math.ceil(len(left) / threads))
+        else:
+            share = len(left) * self.seconds_per_cell / (_SHARES * threads)
+            seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, share))
+            size = max(1, min(_LARGEST_BATCH, int(seconds / max(self.seconds_per_cell, 1e-6))))
         batch = [left.popleft()]
         while left and len(batch) < size and _alike(left[0], batch[0]):
             batch.append(left.popleft())
@@ -44,6 +57,8 @@ class Batching:
 
     def learn(self, results: Sequence[CellResult]) -> None:
         """Take note of how long cells took."""
+        if not results:
+            return
         mean = sum(result.seconds for result in results) / len(results)
         if self.seconds_per_cell is None:
             self.seconds_per_cell = mean

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,17 +18,18 @@ from typing import Any, Final
 
 from initcheck.errors import EngineError, InitcheckError
 from initcheck.sweeping.batching import Batching
-from initcheck.sweeping.cell import VERSIONED, Cell
+from initcheck.sweeping.cell import Cell
 from initcheck.sweeping.engines import Measure, describe_exception
 from initcheck.sweeping.measurement import CellResult, measure_batch
+from initcheck.sweeping.task import MeasureBatch, compare_versions, digest_files, read_versions, run_task
 
-CONNECT_SECONDS: Final = 10
+CONNECT_SECONDS: Final = 10.0
 """How long a scheduler may take to answer."""
 
-WORKERS_SECONDS: Final = 60
-"""How long the first worker may take to come."""
+WORKERS_SECONDS: Final = 60.0
+"""How long the first worker may take to come, and a new one where all are gone."""
 
-_POLL_SECONDS: Final = 5
+_POLL_SECONDS: Final = 5.0
 
 TASKS_AHEAD: Final = 2
 """Tasks handed out for each thread of a worker: enough that none waits, and few, so that they take no memory here."""
@@ -39,7 +40,7 @@ RETRIES: Final = 1
 DEATHS_ALLOWED: Final = 1
 """How many workers of this machine may die of one task before it is given up."""
 
-MeasureBatch = Callable[[Sequence[Cell], Path], list[CellResult]]
+_CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ class DaskEngine:
     Attributes:
         scheduler: address of the scheduler, such as ``tcp://10.0.0.1:8786``.
         measure_batch: the work of one task; only tests give another.
+        connect_seconds: how long the scheduler may take to answer.
+        workers_seconds: how long the first worker may take to come, and a new one where all are gone.
     """
 
     scheduler: str
     measure_batch: MeasureBatch = measure_batch
+    connect_seconds: float = CONNECT_SECONDS
+    workers_seconds: float = WORKERS_SECONDS
 
     @contextmanager
     def open(self, data_folder: Path, versions: Mapping[str, str]) -> Iterator[Measure]:
@@ -63,15 +68,17 @@ class DaskEngine:
         """
         distributed = _import_distributed()
         with ExitStack() as stack:
+            stack.enter_context(_quiet_dask())
             try:
-                client = distributed.Client(self.scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-            except (OSError, ValueError) as error:
+                _knock(self.scheduler, self.connect_seconds)
+                client = distributed.Client(self.scheduler, timeout=self.connect_seconds, set_as_default=False)
+            except (OSError, RuntimeError, TypeError, ValueError) as error:
                 raise EngineError(
-                    f"There is no scheduler at {self.scheduler!r}: {describe_exception(error)}. Start one with "
+                    f"No scheduler answers at {self.scheduler!r}: {describe_exception(error)}. Start one with "
                     "'dask scheduler', or check --scheduler."
                 ) from None
             stack.callback(_close_quietly, client)
-            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions)).start()
+            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions), self.workers_seconds).start()
 
 
 @dataclass(frozen=True)
@@ -81,10 +88,12 @@ class LocalEngine:
     Attributes:
         workers: how many; None for one a processor.
         measure_batch: the work of one task; only tests give another.
+        workers_seconds: how long they may take to come, and a new one where all are gone.
     """
 
     workers: int | None = None
     measure_batch: MeasureBatch = measure_batch
+    workers_seconds: float = WORKERS_SECONDS
 
     @contextmanager
     def open(self, data_folder: Path, versions: Mapping[str, str]) -> Iterator[Measure]:
@@ -99,9 +108,10 @@ class LocalEngine:
         settings = {
             "distributed.scheduler.allowed-failures": DEATHS_ALLOWED,
             # A worker process imports Keras before it serves; on a busy machine that takes its time.
-            "distributed.comm.timeouts.connect": f"{WORKERS_SECONDS}s",
+            "distributed.comm.timeouts.connect": f"{self.workers_seconds}s",
         }
         with ExitStack() as stack:
+            stack.enter_context(_quiet_dask())
             stack.enter_context(dask.config.set(settings))
             stack.enter_context(_single_threaded())
             try:
@@ -120,7 +130,7 @@ class LocalEngine:
             stack.callback(cluster.close)
             client = distributed.Client(cluster, set_as_default=False)
             stack.callback(_close_quietly, client)
-            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions)).start()
+            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions), self.workers_seconds).start()
 
 
 @dataclass
@@ -131,7 +141,9 @@ class _Dispatcher:
     measure_batch: MeasureBatch
     data_folder: Path
     versions: dict[str, str]
+    workers_seconds: float
     batching: Batching = field(default_factory=Batching)
+    under_way: dict[Any, tuple[Cell, ...]] = field(default_factory=dict)
 
     def start(self) -> Measure:
         """Wait for a worker and compare versions.
@@ -140,15 +152,19 @@ class _Dispatcher:
             The function that measures.
         """
         try:
-            self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            self.client.wait_for_workers(1, timeout=self.workers_seconds)
             found = self.client.run(read_versions)
         except TimeoutError:
             raise EngineError(
-                f"No worker has come to the scheduler within {WORKERS_SECONDS} s. "
+                f"No worker has come to the scheduler within {self.workers_seconds:g} s. "
                 "Start some with 'dask worker ADDRESS'."
             ) from None
         except ModuleNotFoundError as error:
             raise EngineError(f"A worker lacks a module: {error}. Install initcheck on each worker.") from None
+        except (*_CANCELLED, OSError) as error:
+            raise EngineError(
+                f"A worker or the scheduler was lost at the start: {describe_exception(error)}. Run the sweep again."
+            ) from None
         for worker, others in sorted(found.items()):
             differing = compare_versions(self.versions, others)
             if differing:
@@ -161,38 +177,65 @@ class _Dispatcher:
         """Measure cells; see :data:`initcheck.sweeping.engines.Measure`.
 
         Raises:
-            EngineError: the scheduler is gone, or there are no workers any more.
+            EngineError: the scheduler is gone, there are no workers any more, or a worker cannot do the work.
         """
+        # A worker that dies takes the blame for all tasks that wait there, not for the one that it was at alone.
+        # So the cells of a batch that broke are tried one by one, and what seems to kill its worker even so is tried
+        # last, with nothing beside it.
         left = deque(reversed(cells))  # the dearest first: at the end no worker waits long for another
-        alone: deque[Cell] = deque()  # cells of a batch that broke: one of them is to blame
-        under_way: dict[Any, tuple[Cell, ...]] = {}
-        while left or alone or under_way:
-            self._hand_out(left, alone, under_way)
-            for future in self._wait(list(under_way)):
-                batch = under_way.pop(future)
-                error = None if future.status == "finished" else future.exception()
-                if error is None:
-                    results = future.result()
-                    self.batching.learn(results)
-                    yield from results
-                elif isinstance(error, InitcheckError):
-                    raise EngineError(str(error)) from None
-                elif len(batch) > 1:
-                    alone.extend(batch)
+        alone: deque[Cell] = deque()
+        suspects: deque[Cell] = deque()
+        digests = digest_files(cells, self.data_folder)
+        try:
+            while left or alone or suspects or self.under_way:
+                last = not (left or alone or self.under_way)
+                if last:
+                    self._submit((suspects.popleft(),), digests)
                 else:
-                    yield CellResult(batch[0], "failed", _explain(error))
-                future.release()
+                    self._hand_out(left, alone, digests)
+                for future in self._wait():
+                    batch, error = self.under_way.pop(future), future.exception()
+                    if error is None:
+                        results = self._fetch(future)
+                        if results is None:
+                            self.under_way[future] = batch
+                            continue
+                        self.batching.learn(results)
+                        yield from results
+                    elif future.status == "cancelled":
+                        raise _scheduler_gone()
+                    elif isinstance(error, InitcheckError):
+                        raise EngineError(str(error))
+                    elif len(batch) > 1:
+                        alone.extend(batch)
+                    elif _has_killed(error) and not last:
+                        suspects.extend(batch)
+                    else:
+                        yield CellResult(batch[0], "failed", _explain(error))
+                    future.release()
+        except (*_CANCELLED, OSError):
+            raise _scheduler_gone() from None
 
-    def _hand_out(self, left: deque[Cell], alone: deque[Cell], under_way: dict[Any, tuple[Cell, ...]]) -> None:
-        slots = max(sum(self.client.nthreads().values()), 1)
-        while (left or alone) and len(under_way) < TASKS_AHEAD * slots:
-            batch = (alone.popleft(),) if alone else self.batching.take(left)
-            future = self.client.submit(
-                run_task, self.measure_batch, batch, self.data_folder, self.versions, pure=False, retries=RETRIES
-            )
-            under_way[future] = batch
+    def _hand_out(self, left: deque[Cell], alone: deque[Cell], digests: Mapping[str, str]) -> None:
+        threads = max(sum(self.client.nthreads().values()), 1)
+        while (left or alone) and len(self.under_way) < TASKS_AHEAD * threads:
+            self._submit((alone.popleft(),) if alone else self.batching.take(left, threads), digests)
 
-    def _wait(self, futures: list[Any]) -> list[Any]:
+    def _submit(self, batch: tuple[Cell, ...], digests: Mapping[str, str]) -> None:
+        needed = {cell.data: digests[cell.data] for cell in batch if cell.data in digests}
+        future = self.client.submit(
+            run_task,
+            self.measure_batch,
+            batch,
+            self.data_folder.absolute(),
+            self.versions,
+            needed,
+            pure=False,
+            retries=RETRIES,
+        )
+        self.under_way[future] = batch
+
+    def _wait(self) -> list[Any]:
         """Wait until some tasks are over; where no worker is left, a new one has a while to come.
 
         Raises:
@@ -200,63 +243,47 @@ class _Dispatcher:
         """
         from distributed import wait
 
-        waited = 0
+        poll = min(_POLL_SECONDS, self.workers_seconds)
+        waited = 0.0
         while True:
             try:
                 with self.client.as_current():
-                    done = wait(futures, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
+                    done = wait(list(self.under_way), timeout=poll, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 if self.client.status != "running":
                     raise _scheduler_gone() from None
-                waited = 0 if self.client.nthreads() else waited + _POLL_SECONDS
-                if waited >= WORKERS_SECONDS:
+                waited = 0.0 if self.client.nthreads() else waited + poll
+                if waited >= self.workers_seconds:
                     raise EngineError(
                         "All workers are gone. The finished cells are kept: start workers and run the sweep again."
                     ) from None
-            except (asyncio.CancelledError, concurrent.futures.CancelledError, OSError):
-                raise _scheduler_gone() from None
             else:
-                if any(future.status in ("cancelled", "lost") for future in done):
-                    raise _scheduler_gone()
-                return list(done)
+                # A worker may die with a result that it has told of but not given: then the task is done again.
+                done = [future for future in done if future.status not in ("pending", "lost")]
+                if done:
+                    return done
 
-
-def run_task(
-    measure: MeasureBatch, cells: Sequence[Cell], data_folder: Path, versions: Mapping[str, str]
-) -> list[CellResult]:
-    """Do the work of one task, on a worker.
-
-    Raises:
-        EngineError: this worker, which may have come later than the others, has other versions.
-    """
-    differing = compare_versions(versions, read_versions())
-    if differing:
-        raise EngineError(f"A worker has {differing}. Install the same versions everywhere.")
-    # Keras' settings are the process's own: a worker with several threads measures one task at a time.
-    with _one_at_a_time:
-        return measure(cells, data_folder)
-
-
-_one_at_a_time: Final = threading.Lock()
-
-
-def read_versions() -> dict[str, str]:
-    """Read the versions that a process measures with."""
-    from initcheck.keras_runtime import versions
-
-    return versions()
-
-
-def compare_versions(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Tell in words which of the versions that count differ; empty where none does."""
-    differing = [name for name in VERSIONED if wanted[name] != found.get(name)]
-    return ", ".join(f"{name} {found.get(name, 'not installed')} instead of {wanted[name]}" for name in differing)
+    def _fetch(self, future: Any) -> list[CellResult] | None:
+        """Fetch the results of a task; None where they were lost with their worker and are made again."""
+        try:
+            results: list[CellResult] = future.result(timeout=self.workers_seconds)
+        except TimeoutError:
+            return None
+        except Exception:
+            if future.status == "finished":
+                raise
+            return None
+        return results
 
 
 def _explain(error: BaseException) -> str:
-    if type(error).__name__ == "KilledWorker":
+    if _has_killed(error):
         return "the worker process died of this cell (killed, or out of memory)"
     return describe_exception(error)
+
+
+def _has_killed(error: BaseException) -> bool:
+    return type(error).__name__ == "KilledWorker"
 
 
 def _scheduler_gone() -> EngineError:
@@ -279,6 +306,37 @@ def _single_threaded() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Let Dask log nothing in this process: what becomes of workers and scheduler is told by the sweep."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "distributed.gc")]
+    former = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, former, strict=True):
+            logger.setLevel(level)
+
+
+def _knock(address: str, seconds: float) -> None:
+    """Connect to a scheduler and leave: a client that cannot connect would print a traceback when it is cleared away.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError, TypeError, RuntimeError: the address, or the settings for TLS, cannot be used.
+    """
+    from distributed import LoopRunner, Security
+    from distributed.comm import connect
+
+    async def call() -> None:
+        comm = await connect(address, timeout=seconds, **Security().get_connection_args("client"))
+        await comm.close()
+
+    LoopRunner().run_sync(call)
 
 
 def _close_quietly(client: Any) -> None:

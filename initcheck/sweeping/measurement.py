@@ -57,7 +57,7 @@ def measure_cells(cells: Iterable[Cell], data_folder: Path) -> Iterator[CellResu
     """Measure cells one after the other.
 
     Cells that follow each other share what they have in common: the batch, the traced graph of an activation function,
-    and the traced drawing of an initializer. What is shared is kept for the next call in the same process.
+    and the traced drawing of an initializer. What the last cell used is kept for the next call in the same process.
 
     Args:
         cells: best in the order of :func:`initcheck.sweeping.cell.order_cells`.
@@ -97,8 +97,9 @@ class _Bench:
         self._seeds, self._dtype = cell.seeds, cell.dtype
         self._batch = load_batch(cell, data_folder)
         self._plans: dict[str, RedrawPlan] = {}
-        self._probes: dict[str, Probe] = {}
-        self._predictors: dict[str, ModelPredictor] = {}
+        self._activation = ""
+        self._probe: Probe | None = None
+        self._predictor: ModelPredictor | None = None
 
     def measure(self, cell: Cell) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Measure one cell.
@@ -110,24 +111,31 @@ class _Bench:
         spec = _make_network(cell, initializer)
         if cell.initializer not in self._plans:
             self._plans[cell.initializer] = RedrawPlan(self._build(spec))
-        if cell.activation not in self._probes:
-            self._probes[cell.activation] = Probe(self._build(spec), self._batch.x)
-        plan, probe = self._plans[cell.initializer], self._probes[cell.activation]
+        probe, predictor = self._trace(cell.activation, spec)
+        plan = self._plans[cell.initializer]
         size = sum(weight.numpy().nbytes for weight in probe.model.weights)
         step = max(1, MOST_BYTES_DRAWN // max(size, 1))
         chunks = [self._seeds[start : start + step] for start in range(0, len(self._seeds), step)]
         parts = [probe.measure_weights(chunk, plan.sample(chunk)) for chunk in chunks]
         table = self._label(pd.concat(parts, ignore_index=True), cell)
         signal_layers = spec.signal_layers()
-        if cell.activation not in self._predictors:
-            self._predictors[cell.activation] = ModelPredictor(probe.model, self._batch.x)
-        prediction = self._predictors[cell.activation].predict(
+        prediction = predictor.predict(
             table, signal_layers, lambda layer: spec.head_initializer if layer.name == HEAD else initializer
         )
         table = add_site_predictions(table, prediction)
         summary = summarize_propagation(table, {cell.network: signal_layers})
         pair = (cell.network, cell.initializer, cell.activation)
         return table, dict(add_gain_predictions(summary, {pair: prediction}).iloc[0])
+
+    def _trace(self, activation: str, spec: NetworkSpec) -> tuple[Probe, ModelPredictor]:
+        """Return what measures and predicts under an activation function; only the last is kept, for the memory."""
+        if self._probe is None or self._predictor is None or activation != self._activation:
+            self._probe = self._predictor = None
+            gc.collect()
+            self._probe = Probe(self._build(spec), self._batch.x)
+            self._predictor = ModelPredictor(self._probe.model, self._batch.x)
+            self._activation = activation
+        return self._probe, self._predictor
 
     def _build(self, spec: NetworkSpec) -> Any:
         with _policy(self._dtype):

@@ -1,0 +1,310 @@
+"""A sweep as pages, tables and text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from initcheck.audit.verdicts import PRESERVING_MARGIN
+from initcheck.errors import UsageError
+from initcheck.numbers import count, format_duration, format_number, format_share
+from initcheck.output import publish_files
+from initcheck.report import palette
+from initcheck.report.document import (
+    Block,
+    Bullets,
+    Cell,
+    CodeBlock,
+    Definitions,
+    Details,
+    Document,
+    Paragraph,
+    Row,
+    Scale,
+    Section,
+    Table,
+    code,
+    prose,
+)
+from initcheck.report.render import render_html, render_markdown, render_pictures
+from initcheck.report.sweep_figures import AXES, Plan, count_beyond, draw_maps, plan_maps, tell_strongest
+from initcheck.schema import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.sweeping.run import SweepResult
+from initcheck.sweeping.store import SweepStore
+
+TITLE: Final = "initcheck: a sweep"
+_MARGIN: Final = 1.0 + PRESERVING_MARGIN
+_DIRECTIONS: Final = ("forward", "backward")
+_FARTHEST: Final = 10
+_MOST_REASONS: Final = 50
+_DIGEST: Final = 12
+
+
+def write_sweep(result: SweepResult, folder: Path, command_line: str, x: str | None, y: str | None) -> list[Path]:
+    """Write ``sweep.html`` and ``sweep.md`` with their pictures, and the summary as CSV and Parquet.
+
+    Args:
+        result: of the sweep.
+        folder: where they go.
+        command_line: the command, for the record.
+        x: the axis of the heat maps from left to right; None to choose.
+        y: the axis from top to bottom; None to choose.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UsageError: the axes cannot be drawn.
+        OutputError: the files cannot be written.
+    """
+    document = build_sweep_document(result, command_line, x, y)
+    summary = result.summary
+    return publish_files(
+        folder,
+        {
+            "sweep.html": render_html(document),
+            "sweep.md": render_markdown(document),
+            **render_pictures(document),
+            "summary.csv": summary.to_csv(index=False, lineterminator="\n"),
+            "summary.parquet": lambda path: summary.to_parquet(path, index=False),
+        },
+    )
+
+
+def export_cells(store: SweepStore, identities: list[str], path: Path) -> int:
+    """Write the measurement table of the finished cells as one file, cell by cell, so that any number of them fits.
+
+    Args:
+        store: may be in use by a sweep.
+        identities: of the cells, in the order of the file.
+        path: ends in ``.parquet`` or ``.csv``.
+
+    Returns:
+        The number of rows: one per seed and site.
+
+    Raises:
+        UsageError: another ending.
+        StoreError: none of the cells is finished.
+        OutputError: the file cannot be written.
+    """
+    writers = {".parquet": _write_parquet, ".csv": _write_csv}
+    if path.suffix not in writers:
+        raise UsageError(f"--export takes a file that ends in .parquet or .csv. Received: {str(path)!r}.")
+    rows = 0
+
+    def count_rows() -> Iterator[pd.DataFrame]:
+        nonlocal rows
+        for table in store.read_tables(identities):
+            rows += len(table)
+            yield table
+
+    publish_files(path.absolute().parent, {path.name: lambda place: writers[path.suffix](count_rows(), place)})
+    return rows
+
+
+def _write_parquet(tables: Iterator[pd.DataFrame], path: Path) -> None:
+    columns = list(MEASUREMENT_COLUMNS)
+    columns.insert([column.name for column in columns].index("batch_size") + 1, DTYPE_COLUMN)
+    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})
+    schema = pyarrow.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
+
+
+def _write_csv(tables: Iterator[pd.DataFrame], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+
+
+def sweep_text(result: SweepResult) -> str:
+    """Write the answer for a terminal."""
+    lines = [_tell_cells(result)]
+    if result.stale:
+        lines.append(_tell_stale(result))
+    for verdict, number in result.summary["verdict"].value_counts().items():
+        lines.append(f"  {number:>6}  {verdict}")
+    lines += [f"not measured: {cell.label}: {reason}" for cell, reason in result.refused[:_FARTHEST]]
+    if len(result.refused) > _FARTHEST:
+        lines.append(f"... and {len(result.refused) - _FARTHEST} more that cannot be measured.")
+    lines += [f"failed: {cell.label}: {reason}" for cell, reason in result.failed]
+    return "\n".join(lines)
+
+
+def sweep_json(result: SweepResult) -> str:
+    """Write the result as one JSON object: counts, versions, what was not measured, and the summary."""
+    names = [column.name for column in SUMMARY_COLUMNS] + [DTYPE_COLUMN.name]
+    records = result.summary[names].astype(object).to_dict("records")
+    document = {
+        "cells": len(result.spec.cells),
+        "measured": result.measured,
+        "skipped": result.skipped,
+        "stale": result.stale,
+        "changed": result.changed,
+        "seconds": result.seconds,
+        "versions": dict(result.versions),
+        "refused": [{**json.loads(cell.content), "reason": reason} for cell, reason in result.refused],
+        "failed": [{**json.loads(cell.content), "reason": reason} for cell, reason in result.failed],
+        "summary": [{name: _plain(value) for name, value in record.items()} for record in records],
+    }
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """Make a figure plain for JSON, which knows neither null nor infinity as numbers."""
+    if pd.isna(value):
+        return None
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return str(value)
+    return value
+
+
+def build_sweep_document(result: SweepResult, command_line: str, x: str | None, y: str | None) -> Document:
+    """Build the page: the answer, the maps, theory, what is missing, and how it was made."""
+    sections = [_write_answer(result)]
+    if len(result.summary):
+        plan = plan_maps(result.summary, x, y)
+        sections += [_write_maps(result.summary, plan), _write_theory(result.summary, plan)]
+    if result.refused or result.failed:
+        sections.append(_write_missing(result))
+    sections.append(_write_method(result, command_line))
+    return Document(TITLE, prose("Many networks, measured before the first step of training."), tuple(sections))
+
+
+def _tell_cells(result: SweepResult) -> str:
+    told = [f"{count(result.measured, 'cell')} of {len(result.spec.cells):,} measured"]
+    if result.skipped:
+        told.append(f"{result.skipped:,} finished before")
+    if result.refused:
+        told.append(f"{len(result.refused):,} cannot be measured")
+    if result.failed:
+        told.append(f"{len(result.failed):,} failed")
+    return ", ".join(told) + "."
+
+
+def _tell_stale(result: SweepResult) -> str:
+    return f"{count(result.stale, 'cell')} measured anew, because of a change: {result.changed}."
+
+
+def _write_answer(result: SweepResult) -> Section:
+    blocks: list[Block] = [Paragraph(prose(_tell_cells(result)))]
+    if result.stale:
+        blocks.append(Paragraph(prose(_tell_stale(result))))
+    summary = result.summary
+    if len(summary):
+        axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
+        verdicts = list(summary["verdict"].value_counts().index)
+        rows = []
+        for name, part in summary.groupby(axis, sort=False):
+            found = part["verdict"].value_counts()
+            rows.append(Row(str(name), tuple(Cell(str(found.get(verdict, 0) or "")) for verdict in verdicts)))
+        caption = prose("Verdicts: in how many of its cells the signal is kept, vanishes or explodes.")
+        blocks.append(Table(caption, (axis.capitalize(), *map(str, verdicts)), tuple(rows)))
+    return Section("answer", "The answer", tuple(blocks))
+
+
+def _write_maps(summary: pd.DataFrame, plan: Plan) -> Section:
+    introduction = "The gain of a layer is the factor by which the signal's second moment, or the squared norm of one "
+    introduction += "sample's gradient, changes from layer to layer: mean over layers, then over seeds. Blue loses it, "
+    introduction += "orange blows it up; a gain of 1/4 is as blue as a gain of 4 is orange."
+    fixed = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in plan.fixed.items())
+    blocks: list[Block] = [Paragraph(prose(introduction)), Scale(palette.scale_steps(_MARGIN))]
+    if fixed:
+        blocks.append(Paragraph(prose(f"In all maps: {fixed}.")))
+    blocks += [draw_maps(summary, plan, "forward_gain", _MARGIN), draw_maps(summary, plan, "backward_gain", _MARGIN)]
+    return Section("maps", f"Gains by {plan.y} and {plan.x}", tuple(blocks))
+
+
+def _write_theory(summary: pd.DataFrame, plan: Plan) -> Section:
+    told, rows = [], []
+    maps: list[Block] = []
+    for direction in _DIRECTIONS:
+        name: Any = f"{direction}_gain_z"
+        scores = [float(score) for score in summary[name].dropna()]
+        if not scores:
+            told.append(prose(f"{direction}: no cell has a prediction with a spread to compare with."))
+            continue
+        two, three = count_beyond(scores, 2.0), count_beyond(scores, 3.0)
+        told.append(
+            prose(
+                f"{direction}: {count(len(scores), 'cell')} with a score; {two} beyond ±2 "
+                f"({format_share(two / len(scores))}, where chance alone makes 4.6 %), "
+                f"{three} beyond ±3 (chance: 0.3 %)."
+            )
+        )
+        for cell, score in tell_strongest(summary, name, _FARTHEST):
+            where = ", ".join(str(cell[axis]) for axis in (plan.y, plan.x, *plan.facets))
+            figures = (cell[f"{direction}_gain"], cell[f"predicted_{direction}_gain"])
+            cells = (Cell(direction), *(Cell(format_number(float(figure))) for figure in figures), Cell(score))
+            rows.append(Row(where, cells))
+        maps.append(draw_maps(summary, plan, name, _MARGIN))
+    blocks: list[Block] = [
+        Paragraph(
+            prose(
+                "A score is the measured gain less the predicted one, in standard errors over the seeds. The "
+                "prediction is theory's for this depth, width and batch, to order 1/width; the summary's files hold it "
+                "for each cell, with what it rests on. Cells of one seed and width share weights, so their scores are "
+                "not independent.",
+            )
+        ),
+        Bullets(tuple(told)),
+    ]
+    if maps:
+        columns = (", ".join((plan.y, plan.x, *plan.facets)), "Direction", "Measured gain", "Predicted gain", "Score")
+        farthest = Table(prose("Where measurement and theory are farthest apart."), columns, tuple(rows))
+        blocks += [Details(prose("The farthest cells"), (farthest,)), Scale(palette.score_steps(), "Colours of scores")]
+        blocks += maps
+    return Section("theory", "Theory beside it", tuple(blocks))
+
+
+def _write_missing(result: SweepResult) -> Section:
+    blocks: list[Block] = []
+    for title, listed in (("Cannot be measured", result.refused), ("Failed", result.failed)):
+        if listed:
+            rows = tuple(Row(cell.label, (Cell(reason),)) for cell, reason in listed[:_MOST_REASONS])
+            blocks.append(Table(prose(f"{title}: {count(len(listed), 'cell')}."), ("Cell", "Reason"), rows))
+            if len(listed) > _MOST_REASONS:
+                blocks.append(Paragraph(prose(f"{len(listed) - _MOST_REASONS} more are in the store.")))
+    return Section("missing", "Not measured", tuple(blocks))
+
+
+def _write_method(result: SweepResult, command_line: str) -> Section:
+    cells = result.spec.cells
+    seeds = sorted({len(cell.seeds) for cell in cells})
+    items = (
+        ("Seeds", prose(" or ".join(map(str, seeds)), " networks for each cell; intervals are over them.")),
+        ("Loss", prose("A fixed random linear functional of the outputs, scaled to mean r² = 1.")),
+        ("Mode", prose("training=True: normalization by the statistics of the batch.")),
+        (
+            "This run",
+            prose(
+                f"{format_duration(result.seconds)} for {count(len(cells) - result.skipped, 'cell')}; "
+                f"{result.skipped:,} were finished before."
+            ),
+        ),
+        ("Versions", prose(", ".join(f"{name} {version}" for name, version in result.versions.items()))),
+    )
+    blocks: list[Block] = [Definitions(items)]
+    if command_line:
+        blocks.append(CodeBlock(command_line))
+    blocks.append(
+        Paragraph(
+            prose(
+                "The summary, one row per cell, is in ",
+                code("summary.csv"),
+                " and ",
+                code("summary.parquet"),
+                "; the table of all layers and seeds is written by ",
+                code("--export"),
+                ".",
+            )
+        )
+    )
+    return Section("method", "How it was made", tuple(blocks))

@@ -1,0 +1,186 @@
+"""What a sweep will take, before it is begun: cells, time and memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from initcheck.keras_runtime import versions
+from initcheck.numbers import count, format_duration, format_number
+from initcheck.sweeping.cell import Cell
+from initcheck.sweeping.measurement import MOST_BYTES_DRAWN
+from initcheck.sweeping.run import digest_data, look_ahead
+from initcheck.sweeping.spec import SweepSpec
+from initcheck.sweeping.store import SweepStore
+
+# Fitted to a sweep of 1,140 cells on one core of a server of 2021; finished cells correct them for the machine at hand.
+_GRAPH_SECONDS: Final = (0.6, 0.055)
+"""Tracing one activation function's graph: at least this, and this more for each layer."""
+_DRAW_SECONDS: Final = (0.15, 0.012)
+"""Tracing the drawing of one initializer, likewise."""
+_CELL_SECONDS: Final = (0.05, 0.002)
+"""Tables and theory of one cell, likewise."""
+_MULTIPLICATIONS_PER_SECOND: Final = 1.0e10
+_LAYER_SECONDS: Final = 6e-5
+"""One layer of one seed, forward and backward with statistics, however small."""
+
+_PROCESS_BYTES: Final = 700 * 2**20
+"""A process with Keras and TensorFlow, before it measures."""
+_GRAPH_BYTES_PER_LAYER: Final = 0.6 * 2**20
+_COPIES: Final = 3
+"""Weights as drawn, as taken from the stack, and their gradients."""
+_SIGNALS: Final = 6
+"""Tensors of a layer's output that are alive together: two replicates with pre-activation, output and gradient."""
+
+_FEWEST_FINISHED: Final = 5
+_ENOUGH_OF_A_KERNEL: Final = 9  # entries of a 3 x 3 window
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep will take.
+
+    Attributes:
+        cells: all cells.
+        left: those that are not finished.
+        stale: those of them that were measured under other versions.
+        changed: what changed.
+        graphs: graphs to be traced.
+        seconds: time by the workers together, start-up excluded; rough.
+        workers: by how many the work is shared.
+        bytes_each: memory of one process at its largest; rough.
+        observed: finished cells that the time was corrected by; 0 where it rests on another machine's speed.
+    """
+
+    cells: int
+    left: int
+    stale: int
+    changed: str
+    graphs: int
+    seconds: float
+    workers: int
+    bytes_each: float
+    observed: int
+
+    @property
+    def text(self) -> str:
+        """The forecast for a terminal."""
+        ground = (
+            f"from {count(self.observed, 'finished cell')} on this store"
+            if self.observed
+            else "from another machine's speed; a few finished cells make it better"
+        )
+        lines = [
+            f"{count(self.cells, 'cell')}, {self.left:,} to measure, on {count(self.graphs, 'traced graph')}.",
+            f"Time: about {format_duration(self.seconds)} with {count(self.workers, 'process', 'processes')} ({ground}).",
+            f"Memory: about {format_number(self.bytes_each / 2**30, 2)} GiB in each process.",
+        ]
+        if self.stale:
+            lines.insert(1, f"{count(self.stale, 'cell')} to be measured anew, because of a change: {self.changed}.")
+        return "\n".join(lines)
+
+
+def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> Forecast:
+    """Forecast a sweep; nothing is measured or written.
+
+    Args:
+        spec: the sweep.
+        store: its finished cells; need not exist.
+        workers: by how many the work is shared.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    speed, observed = 1.0, 0
+    installed, digests = versions(), digest_data(spec)
+    if store.exists():
+        with SweepStore(store, readonly=True) as finished:
+            outlook = look_ahead(spec, finished, installed, digests)
+            speed, observed = _compare(finished.read_seconds())
+    else:
+        outlook = look_ahead(spec, None, installed, digests)
+    seconds = sum(estimate_seconds(outlook.left).values()) * speed
+    return Forecast(
+        cells=len(spec.cells),
+        left=len(outlook.left),
+        stale=outlook.stale,
+        changed=outlook.changed,
+        graphs=len({(cell.bench, cell.activation) for cell in outlook.left}),
+        seconds=seconds / workers,
+        workers=workers,
+        bytes_each=max((estimate_bytes(cell) for cell in outlook.left), default=0.0),
+        observed=observed,
+    )
+
+
+def sweep_forecast_json(forecast: Forecast) -> dict[str, Any]:
+    """The forecast as plain data."""
+    return {
+        "cells": forecast.cells,
+        "left": forecast.left,
+        "stale": forecast.stale,
+        "changed": forecast.changed,
+        "graphs": forecast.graphs,
+        "seconds": forecast.seconds,
+        "workers": forecast.workers,
+        "bytes_each": forecast.bytes_each,
+        "observed": forecast.observed,
+    }
+
+
+def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
+    """Estimate the time of each cell on one core; the first of a graph has to trace it.
+
+    Args:
+        cells: in the order in which they are measured.
+    """
+    seconds: dict[Cell, float] = {}
+    graphs: set[Any] = set()
+    for cell in cells:
+        fixed, each = _CELL_SECONDS
+        time = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
+        time += len(cell.seeds) * cell.depth * _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
+        for graph, (start, layer) in (
+            ((cell.bench, "activation", cell.activation), _GRAPH_SECONDS),
+            ((cell.bench, "initializer", cell.initializer), _DRAW_SECONDS),
+        ):
+            if graph not in graphs:
+                graphs.add(graph)
+                time += start + layer * cell.depth
+        seconds[cell] = time
+    return seconds
+
+
+def estimate_bytes(cell: Cell) -> float:
+    """Estimate the memory of a process that measures a cell."""
+    weights = 4.0 * cell.depth * _kernel(cell)
+    drawn = max(weights, min(weights * len(cell.seeds), MOST_BYTES_DRAWN))
+    signals = 4.0 * _SIGNALS * cell.depth * cell.batch_size * cell.width * _positions(cell)
+    return _PROCESS_BYTES + _COPIES * drawn + signals + _GRAPH_BYTES_PER_LAYER * cell.depth
+
+
+def _compare(observed: Sequence[tuple[Cell, float]]) -> tuple[float, int]:
+    """Tell how much longer finished cells took than estimated, and how many there are.
+
+    A graph that two workers traced, or a resumed run, counts twice there and once here: that is part of the ratio.
+    """
+    if len(observed) < _FEWEST_FINISHED:
+        return 1.0, 0
+    estimated = sum(estimate_seconds([cell for cell, _ in observed]).values())
+    return math.fsum(seconds for _, seconds in observed) / estimated, len(observed)
+
+
+def _kernel(cell: Cell) -> float:
+    return float(cell.width**2) * (_ENOUGH_OF_A_KERNEL if cell.network == "conv" else 1)
+
+
+def _positions(cell: Cell) -> float:
+    return 256.0 if cell.network == "conv" else 1.0  # its samples are 16 x 16
+
+
+def _multiplications(cell: Cell) -> float:
+    """Count the multiplications of a layer, forward and twice backward."""
+    return 3.0 * cell.batch_size * _kernel(cell) * _positions(cell)
