@@ -44,10 +44,10 @@ change may be seen to grow more slowly than it will.
 
 ALPHA: Final = 0.05
 
-WIDTH_KEYS: Final = ("width", "seed", "layer", "call", "position", "kind", "output", "trained")
+WIDTH_KEYS: Final = ("width", "seed", "layer", "call", "position", "kind", "output", "trainable")
 """The columns of the table that are no sizes.
 
-``output``: the layer's tensor is an output of the model, or what its activation function receives. ``trained``: the
+``output``: the layer's tensor is an output of the model, or what its activation function receives. ``trainable``: the
 tensor depends on a weight that is trained.
 """
 
@@ -215,7 +215,7 @@ def _decide(
     column = name_size(quantity, "rms")
     if not np.isfinite(slopes).all():
         if (rows[column] == 0.0).all():
-            if quantity == "change" and not rows["trained"].any():
+            if quantity == "change" and not rows["trainable"].any():
                 return "untrained", "", False
             if quantity == "start" and rows["output"].all():
                 return "zero", "", False

@@ -269,7 +269,7 @@ def _measure(
         "position": list(range(len(sites))) * len(seeds),
         "kind": [each.site.kind for each in sites] * len(seeds),
         "output": [each.output for each in sites] * len(seeds),
-        "trained": [each.trained for each in sites] * len(seeds),
+        "trainable": [each.trained for each in sites] * len(seeds),
     }
     values = np.concatenate(sizes)
     numbers = {name: values[:, place] for place, name in enumerate(SIZES)}

@@ -20,7 +20,8 @@ def make_table(exponent, *, seeds=16, noise=0.02, output=False, widths=WIDTHS, s
             value = size * width**exponent * np.exp(noise * random.normal())
             row = {"width": width, "seed": seed, "layer": "dense", "call": 0, "position": 0, "kind": "Dense"}
             measures = {name_size("start", "rms"): value, name_size("start", "mean_abs"): 0.8 * value}
-            rows.append(row | {"output": output} | measures | (sizes or (lambda width, seed: {}))(width, seed))
+            row |= {"output": output, "trainable": True}
+            rows.append(row | measures | (sizes or (lambda width, seed: {}))(width, seed))
     return pd.DataFrame(rows)
 
 
@@ -75,6 +76,7 @@ def test_false_verdicts_are_as_rare_as_stated():
                 "position": 0,
                 "kind": "Dense",
                 "output": False,
+                "trainable": True,
                 "start_rms": np.exp(logs).reshape(-1),
                 "start_mean_abs": np.exp(logs).reshape(-1),
             }
@@ -134,6 +136,46 @@ def test_the_change_of_an_output_may_not_shrink():
 
 def test_a_hidden_layer_may_not_shrink():
     assert fit(make_table(-0.5)).wanted is False
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_sizes_that_rise_and_fall_again_are_never_stable(output):
+    """The line through them is level: no exponent describes them."""
+    factor = dict(zip(WIDTHS, (1.0, 3.0, 3.0, 1.0), strict=True))
+    table = make_table(0.0, output=output)
+    table["start_rms"] *= table["width"].map(factor)
+    found = fit(table)
+    assert abs(found.estimate.value) < MARGIN and found.estimate.high < MARGIN
+    assert found.verdict == "undecided" and found.uneven and found.wanted is None
+    assert "from width 64 to 128 is +1.5" in found.reason or "from width 256 to 512 is −1.5" in found.reason
+
+
+def fit_change_of_zero(**settings):
+    table = make_table(0.0, **settings).assign(change_rms=0.0, change_mean_abs=0.0)
+    return table, lambda: fit_exponents(table, ("change",))[0]
+
+
+def test_a_change_of_zero_is_in_order_only_where_nothing_before_it_is_trained():
+    table, fit_it = fit_change_of_zero()
+    assert fit_it().verdict == "undecided" and "no gradient arrives" in fit_it().reason
+    table["trainable"] = False
+    assert fit_it().verdict == "untrained" and fit_it().wanted
+
+
+def test_an_output_may_start_at_zero_and_a_hidden_layer_may_not():
+    zero = {"start_rms": 0.0, "start_mean_abs": 0.0}
+    assert fit(make_table(0.0, output=True).assign(**zero)).verdict == "zero"
+    assert fit(make_table(0.0, output=True).assign(**zero)).wanted
+    assert fit(make_table(0.0).assign(**zero)).wanted is None
+
+
+def test_what_is_not_finite_from_the_start_is_not_blamed_on_training():
+    table = make_table(0.0).assign(change_rms=np.nan, change_mean_abs=np.nan)
+    (found,) = fit_exponents(table, ("change",))
+    assert "the training diverged" in found.reason
+    table["start_rms"] = np.inf
+    (found,) = fit_exponents(table, ("change",))
+    assert "before any training" in found.reason
 
 
 def make_scaling(*tables):

@@ -137,8 +137,9 @@ def test_sizes_are_those_of_a_training_by_keras(name, factory):
     make = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]
     train_slowly(model, inputs, loss, make(rate), 3)
     after = look_inside(model, inputs)
-    assert [site.layer for site, _ in probe.captured_sites] == ["first", "second", "last"]
-    assert [output for _, output in probe.captured_sites] == [False, False, True]
+    assert [each.site.layer for each in probe.captured_sites] == ["first", "second", "last"]
+    assert [each.output for each in probe.captured_sites] == [False, False, True]
+    assert all(each.trained for each in probe.captured_sites)
     for row, old, new in zip(measured, before, after, strict=True):
         expected = [
             figure(tensor)
@@ -180,6 +181,22 @@ def test_a_model_with_normalization_dropout_and_one_output_is_measured():
     assert "mean squared error of normal targets made at random" in report.to_text()
     for model in made:  # what the factory made is measured, not trained
         assert np.asarray(model.get_layer("normalization").moving_variance).tolist() == [1.0] * model.layers[1].units
+
+
+def test_layers_before_the_first_trained_weight_do_not_change_and_leave_it_decided():
+    report = check(models.make_flattened, (16, 32, 64), steps=1, seeds=4)
+    assert exponent_of(report, "flat", "start").verdict == "stable"
+    assert exponent_of(report, "flat", "change").verdict == "untrained"
+    assert exponent_of(report, "hidden", "change").verdict not in ("untrained", "undecided")
+    assert "nothing before it is trained" in report.to_text() and "nothing before it is trained" in report.to_html()
+
+
+def test_logits_are_an_output_where_the_softmax_is_a_layer_of_its_own():
+    report = check(models.make_flattened, (16, 32, 64), steps=1, seeds=2)
+    logits, softmax = (exponent_of(report, layer, "start") for layer in ("logits", "softmax"))
+    assert logits.output and softmax.output
+    assert logits.estimate == softmax.estimate
+    assert not exponent_of(report, "hidden", "start").output
 
 
 def test_labels_that_are_given_are_used_with_the_compiled_loss():
@@ -243,6 +260,8 @@ def test_widths_that_are_too_few_or_do_not_increase_are_refused(widths):
         (models.make_without_width, {}, UsageError, "'make_without_width' has no argument 'width'. It takes none."),
         (models.make_standard, {"width_arg": "units"}, UsageError, "no argument 'units'. It takes width, activation"),
         (models.make_regardless, {}, UsageError, "as many weights at width=16 as at width=8"),
+        (lambda width: models.make_standard(min(width, 16)), {}, UsageError, "at width=128 as at width=16: there"),
+        (models.make_frozen, {}, ModelError, "no weight that is trained"),
         (models.make_deeper_when_wider, {}, ModelError, "'last' at width 8 where 'extra' is at 128"),
         (models.make_wider_inputs, {}, ModelError, "inputs of the model must not depend on 'width'"),
         (models.make_standard, {"steps": -1}, UsageError, "steps must be a whole number of at least 0"),

@@ -90,6 +90,22 @@ def make_wider_inputs(width=64):
     return keras.Model(inputs, keras.layers.Dense(3, name="last")(inputs))
 
 
+def make_flattened(width=64):
+    """A layer without weights in front, and the output's activation function as a layer of its own."""
+    keras = import_keras()
+    inputs = keras.Input((4, 4))
+    signal = keras.layers.Flatten(name="flat")(inputs)
+    signal = keras.layers.Dense(width, "relu", kernel_initializer="he_normal", name="hidden")(signal)
+    signal = keras.layers.Dense(CLASSES, name="logits")(signal)
+    return keras.Model(inputs, keras.layers.Activation("softmax", name="softmax")(signal))
+
+
+def make_frozen(width=64):
+    model = make_standard(width)
+    model.trainable = False
+    return model
+
+
 def make_compiled(width=64):
     model = make_standard(width, last="softmax")
     model.compile("adam", "sparse_categorical_crossentropy")
