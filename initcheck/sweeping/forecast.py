@@ -75,7 +75,7 @@ class Forecast:
         )
         lines = [
             f"{count(self.cells, 'cell')}, {self.left:,} to measure, on {count(self.graphs, 'traced graph')}.",
-            f"Time: about {format_duration(self.seconds)} with {count(self.workers, 'process', 'processes')} ({ground}).",
+            f"Time: about {format_duration(self.seconds)} in {count(self.workers, 'process', 'processes')}, {ground}.",
             f"Memory: about {format_number(self.bytes_each / 2**30, 2)} GiB in each process.",
         ]
         if self.stale:

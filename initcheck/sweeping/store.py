@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -277,12 +278,19 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+@cache
+def _arrow_schema() -> pa.Schema:
+    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in MEASUREMENT_COLUMNS})
+    return pa.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
+
+
 def _pack(table: pd.DataFrame) -> bytes:
-    batch = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
+    schema = _arrow_schema()
+    # Half the time of Table.from_pandas, which looks at each column anew.
+    columns = [pa.array(table[field.name].array, type=field.type, from_pandas=True) for field in schema]
     sink = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
-        writer.write_table(batch)
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
     return sink.getvalue()
 
 
