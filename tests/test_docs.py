@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 FOLLOWED = ("gate.md", "getting-started.md", "statistics.md")
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
 
-READ = ("README.md", "benchmarks.md", "check.md", "ci.md", "monitor.md", "report.md", "widths.md")
+READ = ("README.md", "benchmarks.md", "check.md", "ci.md", "monitor.md", "report.md", "training.md", "widths.md")
 """Pages whose blocks are taken one by one."""
 
 TESTED_ELSEWHERE = {
