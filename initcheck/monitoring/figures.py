@@ -61,8 +61,8 @@ def draw_monitor(table: DataFrame) -> Figure:
     others = table[["layer", "call"]].drop_duplicates().shape[0] - len(layers)
     left_out = f" {count(others, 'further site')} are in the table alone." if others else ""
     caption = prose(
-        f"{steps}, on one and the same batch. Step 0 is before the first; powers of ten are marked where a quantity "
-        f"is drawn on a logarithmic scale, and zeros are left out there.{left_out}"
+        f"{steps}, on one and the same batch. Step 0 is before the first step. Shares are drawn on a linear scale, all "
+        f"else on a logarithmic one, where zeros are left out.{left_out}"
     )
     return Figure("monitor", caption, keys, (), panels, f"The signal during training: {steps}", columns=3)
 
