@@ -20,11 +20,14 @@ if TYPE_CHECKING:
         BackendError,
         BaselineError,
         DataError,
+        EngineError,
         FindingsError,
         InitcheckError,
         InitializerError,
         ModelError,
         OutputError,
+        SpecError,
+        StoreError,
         TheoryError,
         UsageError,
     )
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from initcheck.probe import Probe
     from initcheck.pytest_plugin.fixture import Initcheck
     from initcheck.study import StudyOptions, run_study
+    from initcheck.sweeping.run import SweepResult, sweep
     from initcheck.theory.forecast import forecast
 
 __version__ = "0.1.0"
@@ -45,6 +49,7 @@ __all__ = [
     "CheckSettings",
     "Comparison",
     "DataError",
+    "EngineError",
     "FindingsError",
     "Initcheck",
     "InitcheckError",
@@ -55,7 +60,10 @@ __all__ = [
     "Probe",
     "Report",
     "SignalMonitor",
+    "SpecError",
+    "StoreError",
     "StudyOptions",
+    "SweepResult",
     "TheoryError",
     "UsageError",
     "WidthReport",
@@ -68,6 +76,7 @@ __all__ = [
     "gate_model",
     "record_baseline",
     "run_study",
+    "sweep",
 ]
 
 _MODULE_OF = {
@@ -77,6 +86,7 @@ _MODULE_OF = {
     "CheckSettings": "initcheck.diagnosis.settings",
     "Comparison": "initcheck.gate.comparison",
     "DataError": "initcheck.errors",
+    "EngineError": "initcheck.errors",
     "FindingsError": "initcheck.errors",
     "Initcheck": "initcheck.pytest_plugin.fixture",
     "InitcheckError": "initcheck.errors",
@@ -87,7 +97,10 @@ _MODULE_OF = {
     "Probe": "initcheck.probe",
     "Report": "initcheck.diagnosis.report",
     "SignalMonitor": "initcheck.callbacks",
+    "SpecError": "initcheck.errors",
+    "StoreError": "initcheck.errors",
     "StudyOptions": "initcheck.study",
+    "SweepResult": "initcheck.sweeping.run",
     "TheoryError": "initcheck.errors",
     "UsageError": "initcheck.errors",
     "WidthReport": "initcheck.diagnosis.width_scaling",
@@ -99,6 +112,7 @@ _MODULE_OF = {
     "gate_model": "initcheck.diagnosis.gate",
     "record_baseline": "initcheck.diagnosis.gate",
     "run_study": "initcheck.study",
+    "sweep": "initcheck.sweeping.run",
 }
 
 

@@ -12,7 +12,7 @@ from sybil import Example
 
 DOCS = ROOT / "docs"
 
-FOLLOWED = ("gate.md", "getting-started.md", "statistics.md")
+FOLLOWED = ("gate.md", "getting-started.md", "statistics.md", "sweeps.md")
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
 
 READ = ("README.md", "benchmarks.md", "check.md", "ci.md", "monitor.md", "report.md", "training.md", "widths.md")

@@ -15,6 +15,9 @@ from initcheck.report import svg
 FONT_SIZE: Final = 10.0
 SMALL_FONT_SIZE: Final = 8.5
 
+LONGEST_NAME: Final = 28
+"""Characters that fit into one line beside a picture."""
+
 _FACTORS: Final = (1.0, 2.0, 5.0)
 _FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
 _NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
@@ -71,3 +74,12 @@ def _set_factors(axes: Axes, limit: float) -> None:
     factors = [factor * 10.0**power for power in (-2, -1, 0, 1) for factor in _FACTORS]
     axes.yaxis.set_ticks([math.log10(factor) for factor in factors if abs(math.log10(factor)) < limit])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: f"× {format_number(10.0**level, 1)}"))
+
+
+def break_name(name: str) -> str:
+    """Break a long name in two at the comma or bracket nearest to its middle."""
+    places = [index + 1 for index, character in enumerate(name) if character in ",( "]
+    if len(name) <= LONGEST_NAME or not places:
+        return name
+    place = min(places, key=lambda index: abs(index - len(name) / 2.0))
+    return f"{name[:place].rstrip()}\n{name[place:].lstrip()}"

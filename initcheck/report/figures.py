@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from initcheck.numbers import power_of_ten
 from initcheck.report import svg, theory_figures
-from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_powers, style_level_axis
+from initcheck.report.axes import (
+    FONT_SIZE,
+    LONGEST_NAME,
+    SMALL_FONT_SIZE,
+    begin_drawing,
+    break_name,
+    set_powers,
+    style_level_axis,
+)
 from initcheck.report.document import Key, Panel
 from initcheck.report.levels import Direction, Levels, say_level
 from initcheck.report.predicted_levels import PredictedLevels
@@ -40,7 +48,6 @@ _LABEL_ROOM: Final = 0.22  # of the width of a panel
 _DOT_PANEL_WIDTH: Final = 400
 _DOT_ROW: Final = 18
 _DOT_ROW_OF_TWO_LINES: Final = 23
-_LONGEST_NAME: Final = 28  # characters that fit into one line beside the dots
 _CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
 _DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
 _DOT_MARGIN: Final = 0.8
@@ -196,9 +203,9 @@ def draw_dots(
     """
     direction = levels[0].direction
     laws = {law.initializer: law for law in predicted}
-    names = [_break_name(series.initializer) for series in levels]
+    names = [break_name(series.initializer) for series in levels]
     longest = max(len(line) for name in names for line in name.split("\n"))
-    row = _DOT_ROW if longest <= _LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
+    row = _DOT_ROW if longest <= LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
     left = min(210, 14 + int(_CHARACTER * longest))
     width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
     with svg.drawing_settings():
@@ -231,15 +238,6 @@ def describe(title: str, direction: Direction, levels: Sequence[Levels], quantit
         first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
         ends.append(f"{series.initializer} from {say_level(first)} to {say_level(last)}")
     return f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {'; '.join(ends)}."
-
-
-def _break_name(name: str) -> str:
-    """Break a long name in two at the comma or bracket nearest to its middle."""
-    places = [index + 1 for index, character in enumerate(name) if character in ",( "]
-    if len(name) <= _LONGEST_NAME or not places:
-        return name
-    place = min(places, key=lambda index: abs(index - len(name) / 2.0))
-    return f"{name[:place].rstrip()}\n{name[place:].lstrip()}"
 
 
 def _draw_line(axes: Axes, series: Levels, index: int, limit: float) -> None:

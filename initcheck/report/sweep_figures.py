@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from initcheck.errors import UsageError, name_unknown
 from initcheck.numbers import format_number
 from initcheck.report import palette
-from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing
+from initcheck.report.axes import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, break_name
 from initcheck.report.document import Figure, Panel, prose
 from initcheck.report.svg import GRID, GROUNDS, MUTED, TEXTS, drawing_settings, export_svg
 
@@ -25,6 +25,7 @@ MOST_PANELS: Final = 60
 _ROW: Final = 22
 _COLUMN: Final = 44
 _CHARACTER: Final = 6.0
+_TWO_LINES: Final = 7.5  # font size of two lines in one row
 _NAMES: Final = {"depth": "hidden layers", "width": "units a layer", "batch_size": "samples", "dtype": "dtype policy"}
 
 Quantity = Literal["forward_gain", "backward_gain", "forward_gain_z", "backward_gain_z"]
@@ -152,8 +153,8 @@ def _draw_map(
     part: pd.DataFrame, plan: Plan, title: str, prefix: str, quantity: Quantity, tell: Callable[[Any], tuple[str, str]]
 ) -> Panel:
     columns, rows = _in_order(part[plan.x]), _in_order(part[plan.y])
-    longest = max(len(str(name)) for name in rows)
-    left = 14 + int(_CHARACTER * longest)
+    labels = [break_name(str(name)) for name in rows]
+    left = 14 + int(_CHARACTER * max(len(line) for label in labels for line in label.splitlines()))
     tilted = any(len(str(name)) > 6 for name in columns)
     bottom = 36 + (int(_CHARACTER * 0.75 * max(len(str(name)) for name in columns)) if tilted else 0)
     width, height = left + _COLUMN * len(columns) + 12, _ROW * len(rows) + bottom + 8
@@ -167,7 +168,10 @@ def _draw_map(
         rotation=45 if tilted else 0,
         ha="right" if tilted else "center",
     )
-    axes.set_yticks(range(len(rows)), [str(name) for name in rows], fontsize=FONT_SIZE)
+    axes.set_yticks(range(len(rows)), labels, fontsize=FONT_SIZE, linespacing=0.9)
+    for label in axes.get_yticklabels():
+        if "\n" in label.get_text():
+            label.set_fontsize(_TWO_LINES)
     axes.set_xlabel(_NAMES.get(plan.x, plan.x), color=MUTED, labelpad=2)
     told = []
     for _, cell in part.iterrows():

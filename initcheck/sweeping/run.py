@@ -37,6 +37,7 @@ class SweepResult:
         failed: cells in which something broke, with reasons.
         summary: one row per measured cell, ``schema.SUMMARY_COLUMNS`` with ``dtype``.
         versions: of what it was measured with.
+        cell_seconds: the time of all measured cells, added up over runs and workers.
         seconds: how long this run took.
     """
 
@@ -50,7 +51,8 @@ class SweepResult:
     failed: tuple[tuple[Cell, str], ...] = field(repr=False)
     summary: pd.DataFrame = field(repr=False)
     versions: Mapping[str, str] = field(repr=False)
-    seconds: float = 0.0
+    cell_seconds: float
+    seconds: float
 
     @property
     def table(self) -> pd.DataFrame:
@@ -138,6 +140,7 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
             failed=tuple(store.read_reasons(identities, "failed")),
             summary=store.read_summary(identities),
             versions=installed,
+            cell_seconds=store.sum_seconds(identities),
             seconds=(datetime.datetime.now(datetime.UTC) - started).total_seconds(),
         )
 

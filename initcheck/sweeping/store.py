@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,6 +166,13 @@ class SweepStore:
         with self._explained():
             rows = self._connection.execute("SELECT content, seconds FROM cells WHERE state = 'measured'").fetchall()
         return [(Cell.read(content), seconds) for content, seconds in rows]
+
+    def sum_seconds(self, identities: Iterable[str]) -> float:
+        """Add up how long the measured cells of a sweep took."""
+        wanted = set(identities)
+        query = "SELECT identity, seconds FROM cells WHERE state = 'measured'"
+        with self._explained():
+            return math.fsum(time for identity, time in self._connection.execute(query) if identity in wanted)
 
     def read_summary(self, identities: Sequence[str]) -> pd.DataFrame:
         """Read the summary: one row per measured cell, in the order given.
