@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from initcheck.sweeping.cell import Cell
@@ -33,20 +36,48 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """This process, one cell after the other."""
+    """This process, one cell after the other.
+
+    Ctrl-C takes effect behind the cell that is being measured: TensorFlow swallows an exception that comes at some
+    moments, and goes on with what it left undone. A second one takes effect at once.
+    """
 
     @contextmanager
     def open(self, data_folder: Path, versions: Mapping[str, str]) -> Iterator[Measure]:  # noqa: ARG002 - Engine's
         """Get ready: nothing is needed. An unexpected exception in a cell makes that cell ``failed``."""
-        yield lambda cells: _measure_each(cells, data_folder)
+        with _deferred_interrupts() as interrupted:
+            yield lambda cells: _measure_each(cells, data_folder, interrupted)
 
 
-def _measure_each(cells: Sequence[Cell], data_folder: Path) -> Iterator[CellResult]:
+def _measure_each(cells: Sequence[Cell], data_folder: Path, interrupted: threading.Event) -> Iterator[CellResult]:
     for cell in cells:
         try:
             yield from measure_cells([cell], data_folder)
         except Exception as error:  # noqa: BLE001 - one broken cell must not end the others; it is reported
             yield CellResult(cell, "failed", describe_exception(error))
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _deferred_interrupts() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C instead of raising an exception."""
+    noted = threading.Event()
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield noted  # only the main thread may set a handler, and a signal that is ignored stays ignored
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.is_set():
+            former(number, frame)
+        noted.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def describe_exception(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dty
     # The seeds draw other numbers in another dtype: what is drawn is told by its precision alone.
     assert not np.array_equal(exact.to_numpy(float), other.to_numpy(float))
     assert np.isfinite(other.to_numpy(float)).all()
+
+
+def test_real_cells_are_finished_before_an_interrupt_takes_effect(path):
+    before, told = signal.getsignal(signal.SIGINT), []
+
+    def interrupt(done, total, what):
+        told.append(done)
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep({"grid": REAL}, path, progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert told == [0, 1, 2]
+    assert sweep({"grid": REAL}, path).skipped == 2
 
 
 def test_real_spec_errors_come_before_the_store_is_touched(path):
