@@ -329,14 +329,16 @@ def _knock(address: str, seconds: float) -> None:
         OSError: nobody answers.
         ValueError, TypeError, RuntimeError: the address, or the settings for TLS, cannot be used.
     """
-    from distributed import LoopRunner, Security
+    from distributed import Security
     from distributed.comm import connect
 
     async def call() -> None:
         comm = await connect(address, timeout=seconds, **Security().get_connection_args("client"))
         await comm.close()
 
-    LoopRunner().run_sync(call)
+    # A thread of its own: this one may have a running loop, as in a notebook.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(call())).result()
 
 
 def _close_quietly(client: Any) -> None:
