@@ -15,12 +15,23 @@ DOCS = ROOT / "docs"
 FOLLOWED = ("gate.md", "getting-started.md", "statistics.md", "sweeps.md")
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
 
-READ = ("README.md", "benchmarks.md", "check.md", "ci.md", "monitor.md", "report.md", "training.md", "widths.md")
+READ = (
+    "README.md",
+    "benchmarks.md",
+    "check.md",
+    "ci.md",
+    "cluster.md",
+    "monitor.md",
+    "report.md",
+    "training.md",
+    "widths.md",
+)
 """Pages whose blocks are taken one by one."""
 
 TESTED_ELSEWHERE = {
     "api.md": "test_generated_pages.py",
     "claims.md": "specification/test_claims_page.py",
+    "scale.md": "test_sweep_simulation.py",
     "command-line.md": "test_generated_pages.py",
     "findings.md": "report/test_findings_page.py",
 }
