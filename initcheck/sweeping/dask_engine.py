@@ -153,25 +153,47 @@ class _Dispatcher:
         """
         try:
             self.client.wait_for_workers(1, timeout=self.workers_seconds)
-            found = self.client.run(read_versions)
+            found = self.client.run(read_versions, on_error="return")
         except TimeoutError:
             raise EngineError(
                 f"No worker has come to the scheduler within {self.workers_seconds:g} s. "
                 "Start some with 'dask worker ADDRESS'."
             ) from None
-        except ModuleNotFoundError as error:
-            raise EngineError(f"A worker lacks a module: {error}. Install initcheck on each worker.") from None
         except (*_CANCELLED, OSError) as error:
             raise EngineError(
                 f"A worker or the scheduler was lost at the start: {describe_exception(error)}. Run the sweep again."
             ) from None
         for worker, others in sorted(found.items()):
+            if isinstance(others, BaseException):
+                raise EngineError(
+                    f"The worker at {worker} cannot run initcheck: {describe_exception(others)}. "
+                    "Install initcheck on each worker."
+                )
             differing = compare_versions(self.versions, others)
             if differing:
                 raise EngineError(
                     f"The worker at {worker} has other versions: {differing}. Install the same everywhere."
                 )
+        self._try_task()
         return self.measure
+
+    def _try_task(self) -> None:
+        """Send a task without cells: the scheduler unpacks tasks, and would fail each of them if it could not.
+
+        Raises:
+            EngineError: the scheduler or a worker cannot unpack it.
+        """
+        self._submit((), {})
+        ((future, _),) = self.under_way.items()
+        self._wait()
+        self.under_way.clear()
+        error = future.exception()
+        if error is not None:
+            cause = error.__cause__ or error
+            raise EngineError(
+                f"The cluster cannot run a task: {describe_exception(cause)}. Install the same initcheck on the "
+                "scheduler as on the workers."
+            )
 
     def measure(self, cells: Sequence[Cell]) -> Iterator[CellResult]:
         """Measure cells; see :data:`initcheck.sweeping.engines.Measure`.

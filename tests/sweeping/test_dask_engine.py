@@ -1,0 +1,332 @@
+"""Sweeps on a real scheduler with real workers, over TCP, where everything dies that can die."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import sweep_cluster as cluster_support
+from sweep_cluster import SINGLE_THREADED, SUPPORT, kill_group, open_cluster
+
+from initcheck.errors import EngineError
+from initcheck.initializers import STUDY_INITIALIZERS
+from initcheck.keras_runtime import versions
+from initcheck.networks import STUDY_ACTIVATIONS
+from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
+from initcheck.sweeping.run import run_sweep
+from initcheck.sweeping.spec import make_spec
+from initcheck.sweeping.store import SweepStore
+
+INITIALIZERS = [initializer.label for initializer in STUDY_INITIALIZERS]
+SMALL = {"network": "mlp", "width": 8, "seeds": 2, "batch_size": 8}
+
+IN_PROCESS = """
+import json, sys
+from pathlib import Path
+from initcheck.sweeping.run import sweep
+sweep(json.loads(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with open_cluster(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cells.sqlite"
+
+
+def make_stub_spec(folder, *troubles, depths=3):
+    """All initializers at a few depths, and cells that ask for trouble among those of one of them."""
+    grid = {**SMALL, "initializer": INITIALIZERS, "activation": "relu", "depth": list(range(1, depths + 1))}
+    cells = [{**SMALL, "initializer": trouble, "activation": "relu", "depth": 2} for trouble in troubles]
+    return make_spec({"grid": grid, "cell": cells}, folder)
+
+
+class Directly:
+    """Measures by the stub in this process."""
+
+    @contextlib.contextmanager
+    def open(self, data_folder, versions):
+        yield lambda cells: iter(cluster_support.measure_stub(cells, data_folder))
+
+
+def once(at, act):
+    """Make a progress that acts as soon as so many cells are in the store."""
+    left = [act]
+
+    def progress(done, total, label):
+        if done >= at and left:
+            left.pop()()
+
+    return progress
+
+
+def check_told(error, *parts):
+    told = str(error.value)
+    assert "\n" not in told
+    assert error.value.exit_code == 2
+    for part in parts:
+        assert part in told
+
+
+def test_a_killed_worker_costs_no_cell_and_the_rows_are_those_of_one_process(cluster, path, tmp_path):
+    document = {
+        "grid": {**SMALL, "initializer": INITIALIZERS, "activation": list(STUDY_ACTIVATIONS[:9]), "depth": [1, 2, 3]}
+    }
+    one = tmp_path / "one.sqlite"
+    log = (tmp_path / "one.txt").open("wb")
+    alone = subprocess.Popen(
+        [sys.executable, "-c", IN_PROCESS, json.dumps(document), str(one)],
+        env={**os.environ, **SINGLE_THREADED},
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        first = cluster.start_worker()
+        cluster.start_worker()
+
+        def replace():
+            assert first.poll() is None
+            first.send_signal(signal.SIGKILL)
+            cluster.start_worker()
+
+        spec = make_spec(document)
+        result = run_sweep(spec, path, DaskEngine(cluster.address), once(60, replace))
+        assert first.wait() == -signal.SIGKILL
+        assert alone.wait() == 0, (tmp_path / "one.txt").read_text()
+    finally:
+        alone.kill()
+        log.close()
+    assert len(spec.cells) >= 500
+    assert (result.measured, result.refused, result.failed) == (len(spec.cells), (), ())
+    same = run_sweep(spec, one, Directly())
+    assert same.skipped == len(spec.cells)
+    pd.testing.assert_frame_equal(result.table, same.table, check_exact=True)
+    pd.testing.assert_frame_equal(result.summary, same.summary, check_exact=True)
+    assert np.isfinite(result.table["weight_variance"].dropna()).any()
+
+
+def test_a_cell_that_kills_its_worker_is_found_and_no_other_is_blamed(tmp_path, path):
+    """With no death allowed, the scheduler blames at once whatever waits for the worker that died."""
+    spec = make_stub_spec(tmp_path, cluster_support.KILLS)
+    with open_cluster(tmp_path, deaths_allowed=0) as cluster:
+        cluster.start_worker(nanny=True)
+        cluster.start_worker(nanny=True)
+        engine = DaskEngine(cluster.address, cluster_support.measure_stub_slowly)
+        result = run_sweep(spec, path, engine)
+    assert len(result.failed) == 1, result.failed
+    failed = result.failed[0]
+    assert (failed[0].initializer, failed[0].depth) == (cluster_support.KILLS, 2)
+    assert failed[1] == "the worker process died of this cell (killed, or out of memory)"
+    assert result.measured == len(spec.cells) - 1 == len(result.table)
+
+
+def test_an_unexpected_exception_fails_its_cell_alone_and_one_that_comes_once_is_no_failure(cluster, path, tmp_path):
+    spec = make_stub_spec(tmp_path, cluster_support.RAISES, cluster_support.RAISES_ONCE)
+    cluster.start_worker()
+    result = run_sweep(spec, path, DaskEngine(cluster.address, cluster_support.measure_stub))
+    assert (tmp_path / "raised").exists()
+    (failed,) = result.failed
+    assert failed[0].initializer == cluster_support.RAISES
+    assert failed[1] == "ZeroDivisionError: a defect in two lines"
+    assert result.measured == len(spec.cells) - 1 == len(result.table)
+
+
+def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is_kept(cluster, path, tmp_path):
+    run_sweep(make_stub_spec(tmp_path), path, Directly())
+    cluster.start_worker()
+    spec = make_stub_spec(tmp_path, cluster_support.REFUSED)
+    with pytest.raises(EngineError) as error:
+        run_sweep(spec, path, DaskEngine(cluster.address, cluster_support.measure_stub))
+    check_told(error, "This work refuses altogether. Mend it.")
+    with SweepStore(path, readonly=True) as store:
+        assert store.count()["measured"] == len(spec.cells) - 1
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tls://127.0.0.1:9", "what://127.0.0.1:9"])
+def test_without_a_scheduler_one_line_says_so(address, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom initcheck.errors import EngineError\n"
+        "from initcheck.sweeping.dask_engine import DaskEngine\n"
+        "try:\n    with DaskEngine(sys.argv[1], connect_seconds=1.0).open(Path(), {}): pass\n"
+        "except EngineError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, address], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"No scheduler answers at {address!r}: ")
+    assert line.endswith("Start one with 'dask scheduler', or check --scheduler.")
+
+
+def test_without_a_worker_one_line_says_so(cluster, tmp_path):
+    with (
+        pytest.raises(EngineError) as error,
+        DaskEngine(cluster.address, workers_seconds=0.5).open(tmp_path, versions()),
+    ):
+        pass
+    check_told(error, "No worker has come", "within 0.5 s", "dask worker")
+
+
+def test_other_versions_are_told_with_the_worker(cluster, tmp_path):
+    cluster.start_worker()
+    wanted = {**versions(), "keras": "0.1", "numpy": "0.2"}
+    with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, wanted):
+        pass
+    check_told(error, "The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
+
+
+def test_a_worker_with_other_versions_that_comes_late_measures_nothing(cluster, path, tmp_path):
+    other = tmp_path / "other" / "keras-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 0.1\n")
+    first = cluster.start_worker()
+
+    def replace():
+        cluster.start_worker(PYTHONPATH=f"{SUPPORT}{os.pathsep}{other.parent}")
+        kill_group(first)
+
+    with pytest.raises(EngineError) as error:
+        run_sweep(
+            make_stub_spec(tmp_path), path, DaskEngine(cluster.address, cluster_support.measure_stub), once(1, replace)
+        )
+    check_told(error, "A worker has keras 0.1 instead of ", "Install the same versions everywhere.")
+    with SweepStore(path, readonly=True) as store:
+        assert store.count()["failed"] == 0 < store.count()["measured"]
+
+
+@pytest.fixture
+def without_initcheck(tmp_path):
+    """A folder that hides initcheck from a Python that has it on its path."""
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'initcheck':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    return folder
+
+
+def test_a_worker_without_initcheck_is_told(cluster, tmp_path, without_initcheck):
+    cluster.start_worker(PYTHONPATH=str(without_initcheck))
+    with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
+        pass
+    check_told(
+        error,
+        "The worker at tcp://",
+        " cannot run initcheck: ",
+        "No module named 'initcheck'",
+        "Install initcheck on each worker.",
+    )
+
+
+def test_a_scheduler_without_initcheck_is_told(tmp_path, without_initcheck):
+    with open_cluster(tmp_path, path=without_initcheck) as cluster:
+        cluster.start_worker()
+        with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
+            pass
+    check_told(error, "The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
+
+
+@pytest.mark.parametrize("gone", ["scheduler", "workers"])
+def test_what_is_finished_outlives_the_cluster_and_another_finishes_the_rest(tmp_path, path, gone):
+    spec = make_stub_spec(tmp_path, depths=6)
+    (tmp_path / "first").mkdir()
+    with open_cluster(tmp_path / "first") as cluster:
+        workers = [cluster.start_worker() for _ in range(2)]
+        engine = DaskEngine(
+            cluster.address, cluster_support.measure_stub_slowly, connect_seconds=2.0, workers_seconds=4.0
+        )
+
+        def kill():
+            for process in workers if gone == "workers" else [cluster.scheduler]:
+                kill_group(process)
+
+        with pytest.raises(EngineError) as error:
+            run_sweep(spec, path, engine, once(10, kill))
+    check_told(
+        error,
+        "All workers are gone." if gone == "workers" else "The connection to the scheduler was lost.",
+        "The finished cells are kept",
+    )
+    with SweepStore(path, readonly=True) as store:
+        finished = store.count()
+    assert 10 <= finished["measured"] < len(spec.cells) and finished["failed"] == 0
+    (tmp_path / "second").mkdir()
+    with open_cluster(tmp_path / "second") as cluster:
+        cluster.start_worker()
+        result = run_sweep(spec, path, DaskEngine(cluster.address, cluster_support.measure_stub))
+    assert result.skipped == finished["measured"]
+    expected = run_sweep(spec, tmp_path / "expected.sqlite", Directly())
+    pd.testing.assert_frame_equal(result.table, expected.table, check_exact=True)
+
+
+def test_a_sweep_waits_for_a_new_worker_where_the_last_one_died(cluster, path, tmp_path):
+    spec = make_stub_spec(tmp_path, depths=4)
+    first = cluster.start_worker()
+    later = threading.Timer(1.0, cluster.start_worker)
+
+    def kill():
+        kill_group(first)
+        later.start()
+
+    engine = DaskEngine(cluster.address, cluster_support.measure_stub_slowly)
+    result = run_sweep(spec, path, engine, once(5, kill))
+    later.join()
+    assert (result.measured, result.failed) == (len(spec.cells), ())
+
+
+@pytest.mark.parametrize("change", ["missing", "other"])
+def test_a_worker_that_sees_no_data_file_or_another_ends_the_sweep(cluster, path, tmp_path, change):
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x)
+    cell = {**SMALL, "initializer": "HeNormal", "activation": "relu", "data": "data.npz"}
+    spec = make_spec({"cell": [{**cell, "depth": depth} for depth in (1, 2)]}, tmp_path)
+    cluster.start_worker()
+    engine = DaskEngine(cluster.address, cluster_support.measure_stub)
+    with engine.open(tmp_path, versions()) as measure:
+        # To the workers the folder is what it was when they look.
+        results = measure(spec.cells)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("initcheck.sweeping.dask_engine.digest_files", lambda cells, folder: {"data.npz": "before"})
+            if change == "missing":
+                (tmp_path / "data.npz").unlink()
+            with pytest.raises(EngineError) as error:
+                list(results)
+    wanted = {"missing": "A worker cannot read the data: ", "other": "A worker has another file "}
+    check_told(error, wanted[change], "data.npz")
+
+
+def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
+    spec = make_stub_spec(tmp_path, depths=6)
+    before = {name: os.environ.get(name) for name in SINGLE_THREADED}
+    killed = []
+
+    def kill():
+        for process in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(process.cmdline()):
+                process.kill()
+                killed.append(process.pid)
+                return
+
+    result = run_sweep(spec, path, LocalEngine(2, cluster_support.measure_single_threaded), once(10, kill))
+    assert len(killed) == 1
+    assert (result.measured, result.failed) == (len(spec.cells), ())
+    assert {name: os.environ.get(name) for name in SINGLE_THREADED} == before
+    assert not [each for each in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(each.cmdline())]
