@@ -41,7 +41,8 @@ class CellResult:
         state: ``measured``, ``refused`` (it cannot be measured and never will be) or ``failed`` (something broke).
         reason: why it was not measured; empty where it was.
         seconds: how long it took, without what was shared with cells before it.
-        table: the measurement table of all seeds, with predictions; None where there is none.
+        table: the measurement table of all seeds, with predictions, or what
+            :func:`initcheck.sweeping.packing.pack_table` makes of it; None where there is none.
         summary: its one row of the summary, by ``schema.SUMMARY_COLUMNS``; empty where there is none.
     """
 
@@ -49,7 +50,7 @@ class CellResult:
     state: State
     reason: str = ""
     seconds: float = 0.0
-    table: pd.DataFrame | None = field(default=None, repr=False)
+    table: pd.DataFrame | bytes | None = field(default=None, repr=False)
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
 
 

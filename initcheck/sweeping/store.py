@@ -6,25 +6,23 @@ recorded and nothing of any other.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import filelock
 import pandas as pd
-import pyarrow as pa
 
 from initcheck.errors import StoreError
-from initcheck.schema import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.schema import DTYPE_COLUMN, SUMMARY_COLUMNS
 from initcheck.sweeping.cell import VERSIONED, Cell
 from initcheck.sweeping.measurement import CellResult, State
+from initcheck.sweeping.packing import pack_table, unpack_table
 
 APPLICATION: Final = 0x696E6974
 """The file's application id, "init" in ASCII: a database of another program is not written to."""
@@ -139,7 +137,7 @@ class SweepStore:
             finished,
             json.dumps({name: versions[name] for name in VERSIONED}),
             json.dumps({key: _plain(value) for key, value in result.summary.items()}),
-            None if result.table is None else _pack(result.table),
+            pack_table(result.table) if isinstance(result.table, pd.DataFrame) else result.table,
         )
         with self._explained():
             self._connection.execute(f"INSERT OR REPLACE INTO cells VALUES ({', '.join('?' * len(row))})", row)
@@ -195,7 +193,7 @@ class SweepStore:
             ``schema.MEASUREMENT_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
         """
         for cell, _, packed in self._read(identities):
-            table = _unpack(packed)
+            table = unpack_table(packed)
             yield _with_dtype(table, [cell.dtype] * len(table))
 
     def _read(self, identities: Sequence[str]) -> Iterator[tuple[Cell, str, bytes]]:
@@ -284,25 +282,3 @@ def _plain(value: Any) -> Any:
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return None
     return value.item() if hasattr(value, "item") else value
-
-
-@cache
-def _arrow_schema() -> pa.Schema:
-    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in MEASUREMENT_COLUMNS})
-    return pa.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
-
-
-def _pack(table: pd.DataFrame) -> bytes:
-    schema = _arrow_schema()
-    # Half the time of Table.from_pandas, which looks at each column anew.
-    columns = [pa.array(table[field.name].array, type=field.type, from_pandas=True) for field in schema]
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return sink.getvalue()
-
-
-def _unpack(packed: bytes) -> pd.DataFrame:
-    with pa.ipc.open_stream(packed) as reader:
-        frame: pd.DataFrame = reader.read_all().to_pandas()
-    return frame.astype({column.name: column.dtype for column in MEASUREMENT_COLUMNS})

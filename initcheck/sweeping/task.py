@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+import pandas as pd
 
 from initcheck.data import SOURCES, load_set
 from initcheck.digests import digest_arrays
 from initcheck.errors import EngineError, InitcheckError
 from initcheck.sweeping.cell import VERSIONED, Cell
 from initcheck.sweeping.measurement import CellResult
+from initcheck.sweeping.packing import pack_table
 
 MeasureBatch = Callable[[Sequence[Cell], Path], list[CellResult]]
 """The work of one task."""
@@ -52,7 +56,13 @@ def run_task(
             raise EngineError(f"A worker has another file {path!r}. Copy the file to each worker, or share its folder.")
     # Keras' settings are the process's own: a worker with several threads measures one task at a time.
     with _one_at_a_time:
-        return measure(cells, data_folder)
+        return [_pack(result) for result in measure(cells, data_folder)]
+
+
+def _pack(result: CellResult) -> CellResult:
+    """Pack the table here: all workers together would soon have more of them than the sweep's one process can pack."""
+    table = result.table
+    return replace(result, table=pack_table(table)) if isinstance(table, pd.DataFrame) else result
 
 
 _one_at_a_time: Final = threading.Lock()
