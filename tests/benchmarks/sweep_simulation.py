@@ -104,9 +104,9 @@ def write_page(tasks, overhead):
         lines.append(f"| {workers:,} | {_write_time(end)} | {100 * alone / end / workers:.1f} % |")
     bound = tasks["seconds"].mean() / overhead
     limit = (
-        f"One scheduler keeps up with about {_round(bound):,} workers at this length of a task. Before that, the end of "
-        "the sweep costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than workers "
-        "gains nothing from the rest of them."
+        f"One scheduler keeps up with about {_round(bound):,} workers at this length of a task. Before that, the end "
+        "of the sweep costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than "
+        "workers gains nothing from the rest of them."
     )
     start = "Start-up is left out: a worker needs about ten seconds to import TensorFlow."
     maker = "Made by `tests/benchmarks/sweep_simulation.py` of `tests/benchmarks/sweep_tasks.csv`."
