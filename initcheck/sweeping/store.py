@@ -29,6 +29,8 @@ APPLICATION: Final = 0x696E6974
 
 VERSION: Final = 1
 
+_ROWS_AT_ONCE: Final = 1000
+
 _TABLES: Final = """
 CREATE TABLE cells (
     identity TEXT PRIMARY KEY,
@@ -178,13 +180,14 @@ class SweepStore:
         Returns:
             The columns of ``schema.SUMMARY_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
         """
-        rows, dtypes = [], []
-        for cell, summary, _ in self._read(identities):
-            rows.append(json.loads(summary))
-            dtypes.append(cell.dtype)
         names = {column.name: column.dtype for column in SUMMARY_COLUMNS}
-        frame = pd.DataFrame(rows, columns=list(names)).astype(names)
-        return _with_dtype(frame, dtypes)
+        parts = []
+        # A row of Python objects takes ten times the memory of its row in the frame.
+        for start in range(0, max(len(identities), 1), _ROWS_AT_ONCE):
+            found = [(cell, summary) for cell, summary, _ in self._read(identities[start : start + _ROWS_AT_ONCE])]
+            frame = pd.DataFrame([json.loads(summary) for _, summary in found], columns=list(names)).astype(names)
+            parts.append(_with_dtype(frame, [cell.dtype for cell, _ in found]))
+        return pd.concat(parts, ignore_index=True)
 
     def read_tables(self, identities: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Read the measurement tables of some cells, one at a time, in the order given.
