@@ -30,8 +30,20 @@ def test_a_simulated_sweep_takes_what_can_be_counted_by_hand(seconds, workers, o
     assert simulation.simulate(seconds, workers, overhead) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "recording", "workers", "expected"),
+    [
+        ([3.0, 1.0], [0.5, 0.5], 2, 3.5),  # the short task is recorded while the long one runs
+        ([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 3, 7.0),  # recording is what is slow
+        ([2.0, 2.0], [0.5, 0.5], 1, 4.5),
+    ],
+)
+def test_recording_is_one_queue_behind_all_workers(seconds, recording, workers, expected):
+    assert simulation.simulate(seconds, workers, 0.0, recording) == pytest.approx(expected)
+
+
 def test_more_workers_are_never_slower_and_never_more_than_perfect():
-    tasks, overhead = simulation.read_csv()
+    tasks, overhead, _ = simulation.read_csv()
     seconds = sorted(tasks["seconds"], reverse=True)
     times = [simulation.simulate(seconds, workers, overhead) for workers in (1, 2, 4, 8)]
     assert times == sorted(times, reverse=True)

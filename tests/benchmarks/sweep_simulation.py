@@ -1,18 +1,21 @@
 """From measured tasks to any number of workers: a simulation of a sweep, written as ``docs/scale.md``.
 
 The tasks are those that the engine makes: all cells of one traced graph. Their times are measured
-(``sweep_tasks.csv``, one row a task); the scheduler's time for a task is measured by :func:`measure_overhead`.
-Workers take the tasks in order, the dearest graphs first, each as soon as it is free; the scheduler hands out one task
-after the other.
+(``sweep_tasks.csv``, one row a task); the scheduler's time for a task is measured by :func:`measure_overhead`, the time
+in which the sweep's own process records a cell by :func:`measure_recording`. Workers take the tasks in order, the
+dearest graphs first, each as soon as it is free; the scheduler hands out one task after the other, and one process
+records the cells of one after the other.
 
 ``python tests/benchmarks/sweep_simulation.py`` writes the page again; with ``--measure STORE`` it takes the tasks from
-the store of a sweep and measures the overhead first.
+the store of a sweep and measures the other two first; without STORE the tasks stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import pickle
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -27,22 +30,26 @@ REPEATS = 100
 """The simulated sweep has the tasks of this many measured ones: sixty would leave a thousand workers idle."""
 
 
-def simulate(seconds, workers, overhead):
-    """Tell how long workers take for tasks in the order given.
+def simulate(seconds, workers, overhead, recording=()):
+    """Tell how long it takes until workers have done tasks in the order given, and all are recorded.
 
     Args:
         seconds: of each task.
         workers: how many.
         overhead: the scheduler's time for each task, one after the other.
+        recording: the time in which each task's cells are recorded, one after the other; nothing where it is empty.
     """
     free = [0.0] * workers
     heapq.heapify(free)
-    handed_out = end = 0.0
+    handed_out, ends = 0.0, []
     for task in seconds:
         handed_out = max(handed_out + overhead, heapq.heappop(free))
         heapq.heappush(free, handed_out + task)
-        end = max(end, handed_out + task)
-    return end
+        ends.append(handed_out + task)
+    recorded = 0.0
+    for end, time_recording in sorted(zip(ends, recording or [0.0] * len(ends), strict=True)):
+        recorded = max(recorded, end) + time_recording
+    return recorded
 
 
 def read_tasks(store):
@@ -74,39 +81,63 @@ def measure_overhead(tasks=2000):
         return (time.perf_counter() - start) / tasks
 
 
-def write_page(tasks, overhead):
-    """Make the page of the measured tasks and the overhead in seconds."""
-    seconds = list(tasks["seconds"]) * REPEATS
-    seconds.sort(reverse=True)
-    alone = simulate(seconds, 1, overhead)
+def measure_recording(repeats=500):
+    """Measure the time in which the sweep's own process unpacks and records a cell: a real one, of a deep network."""
+    from initcheck.sweeping.measurement import measure_batch
+    from initcheck.sweeping.spec import make_spec
+    from initcheck.sweeping.store import SweepStore
+    from initcheck.sweeping.task import read_versions, run_task
+
+    installed = read_versions()
+    cell = {"network": "mlp", "initializer": "HeNormal", "activation": "relu", "depth": 50, "width": 64, "seeds": 16}
+    sent = pickle.dumps(run_task(measure_batch, make_spec({"cell": [cell]}).cells, Path(), installed, {}))
+    with tempfile.TemporaryDirectory() as folder, SweepStore(Path(folder) / "cells.sqlite") as store:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            (result,) = pickle.loads(sent)
+            store.record(result, installed, "", "2000-01-01T00:00:00+00:00")
+        return (time.perf_counter() - start) / repeats
+
+
+def write_page(tasks, overhead, recording):
+    """Make the page of the measured tasks, the scheduler's seconds a task and the recording's seconds a cell."""
+    ordered = tasks.sort_values("seconds", ascending=False)
+    seconds = [each for each in ordered["seconds"] for _ in range(REPEATS)]
+    recordings = [each * recording for each in ordered["cells"] for _ in range(REPEATS)]
+    alone = sum(seconds)
     cells = int(tasks["cells"].sum())
     spread = (
         f"{tasks['seconds'].min():.1f} to {tasks['seconds'].max():.0f} s, {tasks['seconds'].mean():.1f} s on average"
     )
     nature = (
-        "A simulation, not a measurement: nobody has a thousand workers for a test. Its tasks are measured, and so is "
-        "the scheduler's time for each of them; what is left out is the network between machines, and machines that "
-        "are not alike."
+        "A simulation, not a measurement: nobody has a thousand workers for a test. Its tasks are measured, and so are "
+        "the scheduler's time for each of them and the time in which the sweep's own process records their cells; what "
+        "is left out is the network between machines, and machines that are not alike."
     )
     origin = (
         f"The measured sweep is [`reports/sweep`](../reports/sweep/sweep.md): {cells:,} cells in {len(tasks)} tasks of "
         f"{spread}, on two workers of one machine that was busy with other work, too. The simulated sweep has a "
         f"hundred times these tasks: {REPEATS * cells:,} cells, {REPEATS * len(tasks):,} tasks. The scheduler takes "
-        f"{1000 * overhead:.2f} ms for a task, one after the other, measured with tasks that do nothing. Workers take "
-        "tasks as they become free, the longest first."
+        f"{1000 * overhead:.2f} ms for a task, one after the other, measured with tasks that do nothing; the sweep's "
+        f"own process takes {1000 * recording:.2f} ms for a cell, one after the other, measured with the table of a "
+        "real one. Workers take tasks as they become free, the longest first. Efficiency is the time of the tasks by "
+        "themselves, over workers and time."
     )
     lines = ["# How far a sweep scales", ""]
     for paragraph in (nature, origin):
         lines += [*textwrap.wrap(paragraph, 118, break_long_words=False, break_on_hyphens=False), ""]
     lines += ["| workers | time | efficiency |", "|---|---|---|"]
     for workers in WORKERS:
-        end = simulate(seconds, workers, overhead)
+        end = simulate(seconds, workers, overhead, recordings)
         lines.append(f"| {workers:,} | {_write_time(end)} | {100 * alone / end / workers:.1f} % |")
-    bound = tasks["seconds"].mean() / overhead
+    by_scheduler = tasks["seconds"].mean() / overhead
+    by_process = tasks["seconds"].sum() / (cells * recording)
     limit = (
-        f"One scheduler keeps up with about {_round(bound):,} workers at this length of a task. Before that, the end "
-        "of the sweep costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than "
-        "workers gains nothing from the rest of them."
+        f"At this length of a task, one scheduler keeps up with about {_round(by_scheduler):,} workers, and the "
+        f"process that records with about {_round(by_process):,}: more of them wait. Before that, the end of the sweep "
+        "costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than workers "
+        "gains nothing from the rest of them. Cells of deeper or wider networks take longer and are recorded about as "
+        "fast: they keep more workers busy."
     )
     start = "Start-up is left out: a worker needs about ten seconds to import TensorFlow."
     maker = "Made by `tests/benchmarks/sweep_simulation.py` of `tests/benchmarks/sweep_tasks.csv`."
@@ -126,17 +157,20 @@ def _round(number):
 
 
 def read_csv():
-    """Read the measured tasks, and the overhead that stands in each row."""
+    """Read the measured tasks, and the scheduler's and the recording's times that stand in each row."""
     table = pd.read_csv(TASKS)
-    return table.drop(columns="overhead"), float(table["overhead"].iloc[0])
+    names = ["overhead", "recording"]
+    return table.drop(columns=names), *(float(table[name].iloc[0]) for name in names)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--measure", type=Path, metavar="STORE")
+    parser.add_argument("--measure", nargs="?", const="", metavar="STORE")
     store = parser.parse_args().measure
     if store is not None:
-        read_tasks(store).assign(overhead=measure_overhead()).to_csv(TASKS, index=False, lineterminator="\n")
+        tasks = read_tasks(Path(store)) if store else pd.read_csv(TASKS)
+        tasks = tasks.assign(overhead=measure_overhead(), recording=measure_recording())
+        tasks.to_csv(TASKS, index=False, lineterminator="\n")
     PAGE.write_text(write_page(*read_csv()), encoding="utf-8")
 
 
