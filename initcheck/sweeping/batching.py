@@ -35,10 +35,11 @@ class Batching:
     seconds_per_cell: float | None = None
 
     def take(self, left: deque[Cell], threads: int) -> tuple[Cell, ...]:
-        """Take the next batch off the left: all cells that share a traced graph, if they do not take too long.
+        """Take the next batch off the left: cells that share a bench, as many as do not take too long.
 
-        Tracing takes longer than measuring most cells, so that a graph is best traced by one worker only. Where it
-        serves a few cells only, it makes a task of more than half a second by itself.
+        Tracing takes longer than measuring most cells. A worker traces the drawing of each initializer once for all
+        activation functions of a bench, and the graph of an activation function once for all initializers: so a batch
+        goes over several of these, and ends between two if it can.
 
         Args:
             left: the cells that are left, those that share a graph together; at least one.
@@ -51,8 +52,12 @@ class Batching:
             seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, share))
             size = max(1, min(_LARGEST_BATCH, int(seconds / max(self.seconds_per_cell, 1e-6))))
         batch = [left.popleft()]
-        while left and len(batch) < size and _alike(left[0], batch[0]):
+        while left and len(batch) < size and left[0].bench == batch[0].bench:
             batch.append(left.popleft())
+        if left and _share_graph(left[0], batch[-1]) and not _share_graph(batch[0], batch[-1]):
+            broken = batch[-1]
+            while _share_graph(batch[-1], broken):
+                left.appendleft(batch.pop())
         return tuple(batch)
 
     def learn(self, results: Sequence[CellResult]) -> None:
@@ -66,5 +71,5 @@ class Batching:
             self.seconds_per_cell += _MEMORY * (mean - self.seconds_per_cell)
 
 
-def _alike(one: Cell, other: Cell) -> bool:
+def _share_graph(one: Cell, other: Cell) -> bool:
     return (one.bench, one.activation) == (other.bench, other.activation)

@@ -34,9 +34,19 @@ def test_every_cell_is_in_one_batch_in_order(seconds, threads):
     assert all(batches)
 
 
-def test_a_batch_shares_one_traced_graph():
-    batches = cut(Batching(0.01), [*make_cells(5), *make_cells(5, "tanh"), *make_cells(5, "tanh", depth=3)], 1)
-    assert [len(batch) for batch in batches] == [5, 5, 5]
+def test_a_batch_goes_over_activation_functions_but_not_over_networks():
+    cells = [*make_cells(5), *make_cells(5, "tanh"), *make_cells(5, "tanh", depth=3)]
+    assert [len(batch) for batch in cut(Batching(0.01), cells, 1)] == [10, 5]
+
+
+def test_a_batch_ends_between_two_graphs_if_it_can():
+    names = ("elu", "relu", "selu", "silu")
+    cells = [cell for name in names for cell in make_cells(19, name)]
+    # Of 76 s that are left half is more than the 30 s that a task may take: one graph and a half.
+    batches = cut(Batching(1.0), cells, 1)
+    assert [len(batch) for batch in batches[:2]] == [19, 19]
+    assert all(len({cell.activation for cell in batch}) == 1 for batch in batches[:2])
+    assert [len(batch) for batch in cut(Batching(3.0), make_cells(19), 1)][:1] == [9]
 
 
 def test_before_anything_is_known_a_batch_is_small_and_leaves_some_for_the_other_workers():
