@@ -1,6 +1,6 @@
 """From measured tasks to any number of workers: a simulation of a sweep, written as ``docs/scale.md``.
 
-The tasks are those that the engine makes: all cells of one traced graph. Their times are measured
+Each task is all cells of one traced graph; of short ones the engine puts several into a task. Their times are measured
 (``sweep_tasks.csv``, one row a task); the scheduler's time for a task is measured by :func:`measure_overhead`, the time
 in which the sweep's own process records a cell by :func:`measure_recording`. Workers take the tasks in order, the
 dearest graphs first, each as soon as it is free; the scheduler hands out one task after the other, and one process
