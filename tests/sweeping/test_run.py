@@ -179,7 +179,15 @@ def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dty
     assert np.isfinite(other.to_numpy(float)).all()
 
 
-def test_real_cells_are_finished_before_an_interrupt_takes_effect(path):
+@pytest.fixture
+def interruptible():
+    """A worker of xdist ignores SIGINT: then there is nothing to defer."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_real_cells_are_finished_before_an_interrupt_takes_effect(path, interruptible):
     before, told = signal.getsignal(signal.SIGINT), []
 
     def interrupt(done, total, what):
