@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from initcheck.errors import ModelError
 from initcheck.keras_runtime import import_keras
+from initcheck.probe import Probe
 from initcheck.probe.capture import Capture, Site
+from initcheck.probe.functional import Loss
 from initcheck.probe.gradients import current_graph, operation_name
-from initcheck.probe.measure import Loss, Probe
 from initcheck.probe.weighted_sites import make_recording_scope
 from initcheck.random_state import preserved_random_state
 

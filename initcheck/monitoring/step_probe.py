@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras, is_float_dtype
+from initcheck.probe import Probe
 from initcheck.probe.capture import Capture
 from initcheck.probe.fans import main_kernel
+from initcheck.probe.functional import Loss
 from initcheck.probe.gradients import separate
-from initcheck.probe.measure import Loss, Probe
 from initcheck.probe.norms import reduce_norms
 from initcheck.probe.reduce import PARTS, finish
 from initcheck.random_state import preserved_random_state

@@ -17,6 +17,7 @@ from initcheck.probe.capture import Capture, Unmeasured
 from initcheck.probe.connections import Connections, connect_sites
 from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.fans import main_kernel
+from initcheck.probe.functional import Loss, random_functional
 from initcheck.probe.gradients import (
     Backpropagation,
     compile_once,
@@ -37,11 +38,6 @@ from initcheck.probe.weight_reduction import WeightReduction
 from initcheck.probe.weighted_sites import is_weighted, make_recording_scope
 from initcheck.random_state import preserved_random_state
 from initcheck.schema import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
-
-FUNCTIONAL_SEED = 20_100_513
-"""Seed of the fixed random functional that stands in for a loss."""
-
-Loss = Callable[[Any], Any]
 
 _Source = Literal["drawn", "given", "current"]
 """Where the weights of a measurement come from: new ones, the caller's, or the model's as they are."""
@@ -367,38 +363,3 @@ class Probe:
             by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
             columns[column.name] = by_site.array.take(rows)
         return tabulate(columns, len(quantities))
-
-
-def random_functional(outputs: Any) -> Any:
-    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
-
-    Args:
-        outputs: the model's outputs, in any structure; those that are not floating-point are left out.
-
-    Returns:
-        Scalar tensor, at least of float32.
-    """
-    keras = import_keras()
-    ops = keras.ops
-    total = ops.zeros((), "float32")
-    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
-        dtype = "float64" if output.dtype.name == "float64" else "float32"
-        direction = draw_functional(ops.shape(output), dtype, number)
-        total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
-    return total
-
-
-def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
-    """Draw the fixed directions r of the default loss, which are also dL/dy.
-
-    Args:
-        shape: of the output.
-        dtype: float32 or float64.
-        number: which output of the model, from 0.
-
-    Returns:
-        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
-    """
-    keras = import_keras()
-    direction = keras.random.normal(shape, dtype=dtype, seed=FUNCTIONAL_SEED + number)
-    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))

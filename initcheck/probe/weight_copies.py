@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.keras_runtime import import_keras, is_float_dtype
+from initcheck.probe.functional import Loss, random_functional
 from initcheck.probe.gradients import Backpropagation
-from initcheck.probe.measure import Loss, random_functional
 from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
 from initcheck.probe.weight_facts import WeightFacts
 from initcheck.random_state import preserved_random_state

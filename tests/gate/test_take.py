@@ -62,7 +62,7 @@ def _functional(outputs):
     """The coefficients of the default loss, taken from its gradient."""
     import tensorflow as tf
 
-    from initcheck.probe.measure import random_functional
+    from initcheck.probe.functional import random_functional
 
     values = tf.constant(outputs.astype(np.float32))
     with tf.GradientTape() as tape:

@@ -11,7 +11,7 @@ import pytest
 
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.measure import FUNCTIONAL_SEED
+from initcheck.probe.functional import FUNCTIONAL_SEED
 
 BATCH = 64
 OUTPUTS = 10

@@ -9,7 +9,7 @@ import pytest
 from initcheck.audit.weight_findings import find_gradient_findings
 from initcheck.keras_runtime import import_keras
 from initcheck.probe import Probe, measure
-from initcheck.probe.measure import random_functional
+from initcheck.probe.functional import random_functional
 from initcheck.probe.norms import SMALL, reduce_norms
 from initcheck.schema import WEIGHTS_COLUMNS
 
