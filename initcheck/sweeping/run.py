@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.data import SOURCES, load_set
-from initcheck.digests import digest_arrays
 from initcheck.keras_runtime import versions
 from initcheck.sweeping.cell import VERSIONED, Cell
+from initcheck.sweeping.data_digests import digest_files
 from initcheck.sweeping.engines import Engine, InProcess
 from initcheck.sweeping.spec import SweepSpec, make_spec, read_spec
 from initcheck.sweeping.store import SweepStore
@@ -115,7 +114,8 @@ def sweep(
 
 def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | None = None) -> SweepResult:
     """Do what :func:`sweep` does, on a spec that is read already."""
-    started, installed, digests = datetime.datetime.now(datetime.UTC), versions(), digest_data(spec)
+    started, installed = datetime.datetime.now(datetime.UTC), versions()
+    digests = digest_files(spec.cells, spec.data_folder)
     identities = [cell.identity for cell in spec.cells]
     with SweepStore(path) as store:
         outlook = look_ahead(spec, store, installed, digests)
@@ -162,12 +162,6 @@ def look_ahead(
     finished, stale = store.find_finished(keys)
     left = tuple(cell for cell in spec.cells if cell.identity not in finished)
     return Outlook(left, len(finished), len(stale), _tell_change(store.read_versions(sorted(stale)), installed, stale))
-
-
-def digest_data(spec: SweepSpec) -> dict[str, str]:
-    """Digest the data files of a sweep, by the name that its cells give them."""
-    files = {cell.data for cell in spec.cells} - set(SOURCES)
-    return {name: digest_arrays(load_set(str(spec.data_folder / name))[:2]) for name in sorted(files)}
 
 
 def _tell_change(former: Mapping[str, str], installed: Mapping[str, str], stale: Sequence[str] | set[str]) -> str:

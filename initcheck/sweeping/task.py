@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from initcheck.data import SOURCES, load_set
-from initcheck.digests import digest_arrays
 from initcheck.errors import EngineError, InitcheckError
 from initcheck.sweeping.cell import VERSIONED, Cell
+from initcheck.sweeping.data_digests import digest_files
 from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.packing import pack_table
 
@@ -66,25 +64,6 @@ def _pack(result: CellResult) -> CellResult:
 
 
 _one_at_a_time: Final = threading.Lock()
-
-
-def digest_files(cells: Sequence[Cell], data_folder: Path) -> dict[str, str]:
-    """Digest the data files of some cells, by the name that the cells give them."""
-    paths = {name: data_folder / name for name in sorted({cell.data for cell in cells} - set(SOURCES))}
-    return {name: _digest_file(path, _read_state(path)) for name, path in paths.items()}
-
-
-@lru_cache(maxsize=16)
-def _digest_file(path: Path, state: tuple[int, int]) -> str:  # noqa: ARG001 - a file that was changed is read again
-    return digest_arrays(load_set(str(path))[:2])
-
-
-def _read_state(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return 0, 0  # reading it tells what is wrong
-    return state.st_mtime_ns, state.st_size
 
 
 def read_versions() -> dict[str, str]:
