@@ -87,15 +87,41 @@ class SeededLayers:
             convolution, x, name, filters=channels, kernel_size=3, padding="same", activation=activation
         )
 
+    def kernel_initializer(self, name: str) -> Any:
+        """Make the initializer of the kernel of a layer.
+
+        Args:
+            name: name of the layer.
+        """
+        return self._spec(name).create(self._seeds[f"{name}/kernel"])
+
+    def draw_kernel(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        """Draw a kernel, to see whether it can be had.
+
+        Args:
+            name: name of the layer.
+            shape: shape of the kernel.
+            dtype: its dtype.
+
+        Raises:
+            InitializerError: the initializer cannot make such a kernel.
+            ModelError: the kernel does not fit into the memory.
+        """
+        with self._refusals(name):
+            return self.kernel_initializer(name)(shape, dtype=dtype)
+
     def _append(self, layer_class: Any, x: Any, name: str, **settings: Any) -> Any:
-        initializer = self._head_initializer if name == HEAD else self._initializer
-        instance = initializer.create(self._seeds[f"{name}/kernel"])
-        with self._refusals(name, initializer.label):
-            return layer_class(name=name, kernel_initializer=instance, **settings)(x)
+        initializer = self.kernel_initializer(name)
+        with self._refusals(name):
+            return layer_class(name=name, kernel_initializer=initializer, **settings)(x)
+
+    def _spec(self, name: str) -> InitializerSpec:
+        return self._head_initializer if name == HEAD else self._initializer
 
     @contextmanager
-    def _refusals(self, layer: str, initializer: str) -> Iterator[None]:
+    def _refusals(self, layer: str) -> Iterator[None]:
         """Word in one line what goes wrong while Keras makes a layer's kernel."""
+        initializer = self._spec(layer).label
         where = f"layer {layer!r} of the {self._network} network"
         try:
             yield

@@ -130,6 +130,40 @@ class NetworkSpec(ABC):
             outputs = self._connect(inputs, SeededLayers(self.name, self.initializer, self.head_initializer, seeds))
             return keras.Model(inputs, outputs, name=self.name)
 
+    def weight_initializers(self, model: Any) -> dict[str, Any]:
+        """Make the initializers of all weights, for a model that was built with another initializer under test.
+
+        To build a network takes longer than to draw its weights: networks that differ in nothing but the initializer
+        under test can share one.
+
+        Args:
+            model: what :meth:`build` returns for a spec that is equal but for ``initializer``.
+
+        Returns:
+            By path the initializer with which :meth:`build` would fill the weight; the seeds are not those of a
+            network.
+
+        Raises:
+            UsageError: an initializer is unknown.
+            InitializerError: an initializer cannot make a kernel of this model.
+            ModelError: a kernel does not fit into the memory.
+        """
+        paths = self.variable_paths()
+        layers = SeededLayers(self.name, self.initializer, self.head_initializer, dict.fromkeys(paths, 0))
+        initializers, tried = {}, set()
+        with preserved_random_state():
+            for path, variable in zip(paths, model.weights, strict=True):
+                layer, _, weight = path.rpartition("/")
+                if weight != "kernel":
+                    initializers[path] = getattr(model.get_layer(layer), f"{weight}_initializer")
+                    continue
+                kind = (layer == HEAD, tuple(variable.shape), variable.dtype)
+                if kind not in tried:
+                    tried.add(kind)
+                    layers.draw_kernel(layer, *kind[1:])
+                initializers[path] = layers.kernel_initializer(layer)
+        return initializers
+
     def _weighted_layers(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield name and weights of each layer that has weights, in the order of the model."""
         for name in (*self.signal_layers(), HEAD):

@@ -29,7 +29,7 @@ from initcheck.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_in
 from initcheck.layers import HEAD
 from initcheck.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
 from initcheck.prediction import ModelPrediction, ModelPredictor, add_gain_predictions, add_site_predictions
-from initcheck.probe import Probe, RedrawPlan, tabulate
+from initcheck.probe import DrawingLoops, Probe, RedrawPlan, tabulate
 from initcheck.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 from initcheck.schema import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
 
@@ -221,6 +221,7 @@ class _Measurement:
         self._seeds = seeds
         self._probes: dict[str, Probe] = {}
         self._predictors: dict[str, ModelPredictor] = {}
+        self._loops = DrawingLoops()
         self.signal_layers: tuple[str, ...] = ()
 
     def measure(
@@ -238,10 +239,11 @@ class _Measurement:
         """
         activations = self._task.activations
         try:
-            model = self._build(initializer, activations[0])
+            model = self._probe(initializer, activations[0]).model
+            spec = self._task.specify(initializer, activations[0])
+            plan = RedrawPlan(model, spec.weight_initializers(model), self._loops)
         except InitializerError as error:
             return dict.fromkeys(activations, error)
-        plan = RedrawPlan(model)
         parts: dict[str, list[pd.DataFrame]] = {activation: [] for activation in activations}
         chunks = list(_chunk(self._seeds, sum(weight.numpy().nbytes for weight in model.weights)))
         for finished, chunk in enumerate(chunks):

@@ -22,6 +22,7 @@ from initcheck.networks import (
     check_activation,
     make_network,
 )
+from initcheck.probe import RedrawPlan
 from initcheck.probe.paths import PathNamer
 from initcheck.seeds import derive_seeds
 
@@ -270,6 +271,27 @@ def test_an_initializer_that_cannot_make_a_kernel_is_named_with_the_layer_in_one
     assert message.startswith("Identity cannot make the kernel of layer 'conv_01' of the conv network: ")
     assert "only be used for 2D" in message
     assert "\n" not in message
+
+
+@every_network
+def test_networks_that_differ_in_the_initializer_under_test_can_share_one_model(name: str) -> None:
+    head = InitializerSpec("RandomUniform")
+    spec = replace(small(name), head_initializer=head)
+    other = replace(spec, initializer=InitializerSpec("Orthogonal"))
+    shared = other.build(other.sample_shape, 0)
+    drawn = RedrawPlan(shared, spec.weight_initializers(shared)).sample([4])
+    for expected, values in zip(weights_of(spec.build(spec.sample_shape, 4)), drawn, strict=True):
+        np.testing.assert_array_equal(np.asarray(values)[0], expected)
+
+
+def test_a_shared_model_refuses_what_building_refuses_in_the_same_words() -> None:
+    spec = small("conv", initializer=InitializerSpec("Identity"))
+    shared = small("conv").build(spec.sample_shape, 0)
+    with pytest.raises(InitializerError) as shared_error:
+        spec.weight_initializers(shared)
+    with pytest.raises(InitializerError) as own_error:
+        spec.build(spec.sample_shape, 0)
+    assert str(shared_error.value) == str(own_error.value)
 
 
 def test_a_head_that_cannot_be_made_is_blamed_on_the_heads_initializer() -> None:

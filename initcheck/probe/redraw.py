@@ -11,8 +11,8 @@ import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, cached_property, partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ from initcheck.seeds import derive_seeds
 
 UNKNOWN_INITIALIZER = "its initializer is not known, so its value was kept"
 NOT_FLOATING = "not a floating-point variable, so its value was kept"
+
+Likeness = tuple[type, str, tuple[int, ...], str]
+"""Class and attributes of an initializer, and shape and dtype of what it draws."""
+
+_SEEDS: Final = ("seed", "_init_seed")
+_STATE: Final = ((2,), "int32")
+_MOST_LOOPS: Final = 512
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,68 @@ class PlannedVariable:
     initializer: Callable[..., Any] | None
     reason: str | None
 
+    @property
+    def varies(self) -> bool:
+        """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
+        return self.initializer is not None and (hasattr(self.initializer, "seed") or not _is_shipped(self.initializer))
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What it shares with all variables that would draw the same from the same state.
+
+        None where that cannot be told: of an initializer that Keras does not ship, of one with an attribute that is no
+        plain value, and where the value is kept.
+        """
+        if self.initializer is None or not _is_shipped(self.initializer):
+            return None
+        attributes = {name: value for name, value in vars(self.initializer).items() if name not in _SEEDS}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in attributes.values()):
+            return None
+        drawn_by = (type(self.initializer), repr(sorted(attributes.items())))
+        return (*drawn_by, tuple(self.variable.shape), str(self.variable.dtype))
+
+
+class DrawingLoops:
+    """Compiled loops that draw, for plans that are to share them: each kind of variable is traced once.
+
+    What was traced stays as it was, whatever becomes of Keras afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._loops: dict[Likeness, Callable[..., Any]] = {}
+
+    def find(self, planned: PlannedVariable) -> Callable[..., Any]:
+        """Return the loop that draws a variable from any number of states, compiled if it was not.
+
+        Args:
+            planned: a variable with a likeness.
+        """
+        likeness = planned.likeness
+        if likeness is None:
+            raise ValueError("Only variables with a likeness have a loop in common.")
+        if likeness not in self._loops:
+            if len(self._loops) >= _MOST_LOOPS:
+                self._loops.clear()
+            self._loops[likeness] = _compile_loop(planned.initializer, *likeness[2:])
+        return self._loops[likeness]
+
+
+def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+    keras = import_keras()
+    seed = _given_seed_class()()
+    # A copy: the loop outlives the plan, and must not keep its model.
+    own = copy.copy(initializer)
+    own.seed = seed
+
+    def draw(state: Any) -> Any:
+        with keras.StatelessScope(initialize_variables=False):
+            seed.given = state
+            value = keras.ops.cast(own(shape, dtype=dtype), dtype)
+            seed.given = None
+            return value
+
+    return compile_over_replicates(draw, [_STATE], dtype)
+
 
 class RedrawPlan:
     """How to draw the weights of one model anew for any seed.
@@ -52,9 +121,12 @@ class RedrawPlan:
     Args:
         model: a built Keras model. It is not changed.
         initializers: initializers by variable path, where the caller knows better than the model.
+        loops: what :meth:`sample` shares with other plans; None for nothing.
     """
 
-    def __init__(self, model: Any, initializers: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: Any, initializers: Mapping[str, Any] | None = None, loops: DrawingLoops | None = None
+    ) -> None:
         namer = PathNamer(model)
         paths = namer.variable_paths()
         found = find_initializers(model, namer) if initializers is None else dict(initializers)
@@ -67,7 +139,8 @@ class RedrawPlan:
         self.generators: tuple[Any, ...] = tuple(
             variable for variable in model.variables if variable.name == "seed_generator_state"
         )
-        self._sample: Callable[..., Any] | None = None
+        self._shared_loops = loops or DrawingLoops()
+        self._loops: dict[int, Callable[..., Any]] = {}
 
     @property
     def kept(self) -> dict[str, str]:
@@ -104,23 +177,9 @@ class RedrawPlan:
         Returns:
             One tensor for each variable, in the order of ``model.weights``; a kept variable's own value.
         """
-        keras = import_keras()
-        values = []
-        # An initializer that is a plain function draws from Keras' global generator, which must not move on.
-        functions = [planned for planned in self.variables if _is_function(planned.initializer)]
-        shared = _global_generator_state() if functions else None
-        with keras.StatelessScope(initialize_variables=False) as scope:
-            for planned, state in zip(self.variables, keras.ops.unstack(states, axis=0), strict=False):
-                if planned.initializer is None:
-                    values.append(keras.ops.convert_to_tensor(planned.variable.value))
-                    continue
-                self._seed.given = state
-                if shared is not None:
-                    scope.add_update((shared, keras.ops.cast(state, shared.dtype)))
-                value = planned.initializer(planned.variable.shape, dtype=planned.variable.dtype)
-                values.append(keras.ops.cast(value, planned.variable.dtype))
-        self._seed.given = None
-        return values
+        rows = import_keras().ops.unstack(states, axis=0)
+        with self._drawing() as draw_one:
+            return [draw_one(planned, state) for planned, state in zip(self.variables, rows, strict=False)]
 
     def draw_some(self, states: Any, paths: Collection[str]) -> dict[str, Any]:
         """Draw some of the variables, eagerly, with the values that :meth:`draw` gives them.
@@ -139,7 +198,10 @@ class RedrawPlan:
         return {self.paths[index]: value for index, value in zip(wanted, drawn, strict=True)}
 
     def sample(self, seeds: Sequence[int]) -> list[Any]:
-        """Draw all variables for several seeds, in one compiled loop that is traced once.
+        """Draw all variables for several seeds, in compiled loops that are traced once.
+
+        Variables of one shape whose initializers are alike are drawn in one loop: tracing does not take longer for a
+        network that has more of them.
 
         Args:
             seeds: the replicates.
@@ -147,13 +209,64 @@ class RedrawPlan:
         Returns:
             One tensor for each of ``model.weights``, of shape [len(seeds), ...].
         """
-        keras = import_keras()
-        if self._sample is None:
-            dtypes = [planned.variable.dtype for planned in self.variables]
-            self._sample = compile_over_replicates(self.draw, [self.signature], dtypes)
+        ops, states = import_keras().ops, self.derive(seeds)
+        values: dict[int, Any] = {}
         with preserved_random_state():
-            drawn: list[Any] = self._sample(keras.ops.convert_to_tensor(self.derive(seeds)))
-        return drawn
+            for places in self._groups:
+                planned = self.variables[places[0]]
+                shape = tuple(planned.variable.shape)
+                if planned.varies:
+                    # The states of all replicates of all these variables, one after the other.
+                    rows = ops.convert_to_tensor(states[:, places].reshape(-1, states.shape[-1]))
+                    drawn = ops.reshape(self._loop(places[0])(rows), (len(seeds), len(places), *shape))
+                    values |= zip(places, ops.unstack(drawn, axis=1), strict=True)
+                else:
+                    same = self._draw_one(planned, ops.convert_to_tensor(states[0, places[0]]))
+                    values |= dict.fromkeys(places, ops.broadcast_to(same, (len(seeds), *shape)))
+        return [values[place] for place in range(len(self.variables))]
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """Positions of the variables, those together which differ in nothing but the state they draw from."""
+        groups: dict[Any, list[int]] = {}
+        for place, planned in enumerate(self.variables):
+            groups.setdefault(planned.likeness or place, []).append(place)
+        return list(groups.values())
+
+    def _loop(self, place: int) -> Callable[..., Any]:
+        """Return the compiled loop that draws a variable from any number of states."""
+        planned = self.variables[place]
+        if planned.likeness:
+            return self._shared_loops.find(planned)
+        if place not in self._loops:
+            draw = partial(self._draw_one, planned)
+            self._loops[place] = compile_over_replicates(draw, [_STATE], planned.variable.dtype)
+        return self._loops[place]
+
+    def _draw_one(self, planned: PlannedVariable, state: Any) -> Any:
+        with self._drawing() as draw_one:
+            return draw_one(planned, state)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[Callable[[PlannedVariable, Any], Any]]:
+        """Hand out a function that draws a value for a variable from the state of its seed."""
+        keras = import_keras()
+        # An initializer that is a plain function draws from Keras' global generator, which must not move on.
+        functions = [planned for planned in self.variables if _is_function(planned.initializer)]
+        shared = _global_generator_state() if functions else None
+        with keras.StatelessScope(initialize_variables=False) as scope:
+
+            def draw_one(planned: PlannedVariable, state: Any) -> Any:
+                if planned.initializer is None:
+                    return keras.ops.convert_to_tensor(planned.variable.value)
+                self._seed.given = state
+                if shared is not None:
+                    scope.add_update((shared, keras.ops.cast(state, shared.dtype)))
+                value = planned.initializer(planned.variable.shape, dtype=planned.variable.dtype)
+                return keras.ops.cast(value, planned.variable.dtype)
+
+            yield draw_one
+        self._seed.given = None
 
     def generator_states(self, states: Any) -> list[tuple[Any, Any]]:
         """Pair each of the model's seed generators with its state for this replicate."""
@@ -188,6 +301,10 @@ def _given_seed_class() -> Any:
             return self.given
 
     return GivenSeed
+
+
+def _is_shipped(initializer: Any) -> bool:
+    return type(initializer).__module__.startswith("keras.") and not _is_function(initializer)
 
 
 def _is_function(initializer: Any) -> bool:

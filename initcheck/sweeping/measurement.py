@@ -20,7 +20,7 @@ from initcheck.keras_runtime import import_keras
 from initcheck.layers import HEAD
 from initcheck.networks import NetworkSpec, make_network
 from initcheck.prediction import ModelPredictor, add_gain_predictions, add_site_predictions
-from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.sweeping.cell import Cell
 
 DATA_SEED: Final = 0
@@ -79,6 +79,7 @@ def measure_cells(cells: Iterable[Cell], data_folder: Path) -> Iterator[CellResu
 
 
 _benches: dict[tuple[Any, ...], _Bench] = {}
+_loops: Final = DrawingLoops()
 
 
 def _find_bench(cell: Cell, data_folder: Path) -> _Bench:
@@ -110,9 +111,9 @@ class _Bench:
         """
         initializer = parse_initializer(cell.initializer)
         spec = _make_network(cell, initializer)
-        if cell.initializer not in self._plans:
-            self._plans[cell.initializer] = RedrawPlan(self._build(spec))
         probe, predictor = self._trace(cell.activation, spec)
+        if cell.initializer not in self._plans:
+            self._plans[cell.initializer] = RedrawPlan(probe.model, spec.weight_initializers(probe.model), _loops)
         plan = self._plans[cell.initializer]
         size = sum(weight.numpy().nbytes for weight in probe.model.weights)
         step = max(1, MOST_BYTES_DRAWN // max(size, 1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import example_models as models
 import numpy as np
 import pytest
 
 from initcheck.keras_runtime import import_keras
-from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.seeds import derive_seeds
 
 INITIALIZERS = (
@@ -187,3 +190,80 @@ def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_dra
         if len(planned.variable.shape) > 2:  # kernels of 262,144 entries each
             ratio = float(np.std(drawn[0])) / float(np.std(planned.variable.numpy()))
             assert abs(ratio - 1) < 0.02, planned.path
+
+
+def build_equal_layers(initializers):
+    keras = import_keras()
+    layers = [
+        keras.layers.Dense(5, kernel_initializer=each, name=f"n{place}") for place, each in enumerate(initializers)
+    ]
+    return keras.Sequential([keras.Input((5,)), *layers])
+
+
+def assert_sample_is_draw(plan, seeds):
+    drawn = plan.sample(seeds)
+    for row, states in enumerate(plan.derive(seeds)):
+        for value, together in zip(plan.draw(import_keras().ops.convert_to_tensor(states)), drawn, strict=True):
+            np.testing.assert_array_equal(np.asarray(together)[row], np.asarray(value))
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_variables_drawn_in_one_loop_get_what_each_gets_by_itself(name):
+    assert_sample_is_draw(RedrawPlan(build_equal_layers([name] * 3)), [0, 3, 4])
+
+
+def test_initializers_that_differ_in_any_argument_are_drawn_apart():
+    initializers = import_keras().initializers
+    made = [
+        *(initializers.RandomNormal(stddev=stddev) for stddev in (1.0, 2.0, 1.0)),
+        *(initializers.VarianceScaling(mode=mode) for mode in ("fan_in", "fan_out")),
+        *(initializers.Constant(value) for value in (1.0, 2.0, np.arange(5.0), np.ones(5))),
+    ]
+    plan = RedrawPlan(build_equal_layers(made))
+    assert_sample_is_draw(plan, [1, 2])
+    kernels = [np.asarray(value)[1] for value in plan.sample([1, 2])[::2]]
+    assert kernels[1].std() > 1.2 * kernels[0].std()
+    assert all((kernels[place] == value).all() for place, value in ((5, 1.0), (6, 2.0), (7, np.arange(5.0)), (8, 1.0)))
+
+
+def test_initializers_that_keras_does_not_ship_are_each_drawn_by_themselves():
+    keras = import_keras()
+
+    class Numbered(keras.initializers.Initializer):
+        """Equal in all that can be seen, and different in what it draws."""
+
+        made = 0
+
+        def __init__(self):
+            type(self).made += 1
+            self.__class__ = type("Numbered", (Numbered,), {"number": float(self.made)})
+
+        def __call__(self, shape, dtype=None):
+            return keras.ops.full(shape, self.number, dtype)
+
+    plan = RedrawPlan(build_equal_layers([Numbered() for _ in range(3)]))
+    assert_sample_is_draw(plan, [0])
+    assert len({float(np.asarray(value).max()) for value in plan.sample([0])[::2]}) == 3
+
+
+def test_plans_that_share_loops_trace_once_and_keep_no_model(monkeypatch):
+    kind, calls = import_keras().initializers.HeNormal, []
+    draw = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda self, *args, **kwargs: calls.append(1) or draw(self, *args, **kwargs))
+    loops = DrawingLoops()
+    first, second = (RedrawPlan(build_equal_layers(["he_normal"] * depth), loops=loops) for depth in (2, 3))
+    alone = RedrawPlan(build_equal_layers(["he_normal"]))
+    calls.clear()
+    drawn = first.sample([0, 1])
+    assert len(calls) == 1
+    again = second.sample([0, 1, 2])
+    assert len(calls) == 1
+    np.testing.assert_array_equal(np.asarray(drawn[0]), np.asarray(again[0])[:2])
+    assert len({np.asarray(value)[0].tobytes() for value in again[::2]}) == 3
+    alone.sample([0])
+    assert len(calls) == 2
+
+    kernel = weakref.ref(first.variables[0].variable)
+    del first
+    gc.collect()
+    assert kernel() is None
