@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from initcheck.sweeping.cell import Cell
 from initcheck.sweeping.measurement import CellResult
 
 LONGEST_SECONDS: Final = 30.0
-"""A task should not last longer: a killed worker loses what it was at."""
+"""A task should not last longer, and never twice as long: a killed worker loses what it was at."""
 
 SHORTEST_SECONDS: Final = 2.0
 """Towards the end tasks get shorter, so that workers end together, but not shorter than this."""
@@ -37,9 +38,8 @@ class Batching:
     def take(self, left: deque[Cell], threads: int) -> tuple[Cell, ...]:
         """Take the next batch off the left: cells that share a bench, as many as do not take too long.
 
-        Tracing takes longer than measuring most cells. A worker traces the drawing of each initializer once for all
-        activation functions of a bench, and the graph of an activation function once for all initializers: so a batch
-        goes over several of these, and ends between two if it can.
+        Tracing takes longer than measuring most cells. A worker traces the graph of an activation function once for all
+        initializers: so a batch ends between two of them if it can.
 
         Args:
             left: the cells that are left, those that share a graph together; at least one.
@@ -54,11 +54,22 @@ class Batching:
         batch = [left.popleft()]
         while left and len(batch) < size and left[0].bench == batch[0].bench:
             batch.append(left.popleft())
-        if left and _share_graph(left[0], batch[-1]) and not _share_graph(batch[0], batch[-1]):
-            broken = batch[-1]
-            while _share_graph(batch[-1], broken):
-                left.appendleft(batch.pop())
+        self._end_between_graphs(batch, left)
         return tuple(batch)
+
+    def _end_between_graphs(self, batch: list[Cell], left: deque[Cell]) -> None:
+        """Where the cut goes through the cells of one graph, which two workers would trace, move it to the nearer end.
+
+        It stays where it is if a batch would become empty or more than twice as long, unless what is left is short.
+        """
+        graph = batch[-1].graph
+        taken = sum(cell.graph == graph for cell in batch)
+        rest = sum(1 for _ in itertools.takewhile(lambda cell: cell.graph == graph, left))
+        if rest > taken and taken < len(batch):
+            for _ in range(taken):
+                left.appendleft(batch.pop())
+        elif rest <= taken or rest * (self.seconds_per_cell or math.inf) <= SHORTEST_SECONDS:
+            batch.extend(left.popleft() for _ in range(rest))
 
     def learn(self, results: Sequence[CellResult]) -> None:
         """Take note of how long cells took."""
@@ -69,7 +80,3 @@ class Batching:
             self.seconds_per_cell = mean
         else:
             self.seconds_per_cell += _MEMORY * (mean - self.seconds_per_cell)
-
-
-def _share_graph(one: Cell, other: Cell) -> bool:
-    return (one.bench, one.activation) == (other.bench, other.activation)

@@ -62,8 +62,13 @@ class Cell:
 
     @property
     def bench(self) -> tuple[Any, ...]:
-        """What cells have in common that can be measured on one traced graph for each activation function."""
+        """What cells have in common that differ in initializer and activation function alone."""
         return (self.network, self.depth, self.width, self.data, self.batch_size, self.dtype, self.seeds)
+
+    @property
+    def graph(self) -> tuple[Any, ...]:
+        """What cells have in common that are measured on one traced graph."""
+        return (self.bench, self.activation)
 
     @property
     def label(self) -> str:

@@ -19,9 +19,10 @@ from typing import Any, Final
 from initcheck.errors import EngineError, InitcheckError
 from initcheck.sweeping.batching import Batching
 from initcheck.sweeping.cell import Cell
+from initcheck.sweeping.data_digests import digest_files
 from initcheck.sweeping.engines import Measure, describe_exception
 from initcheck.sweeping.measurement import CellResult, measure_batch
-from initcheck.sweeping.task import MeasureBatch, compare_versions, digest_files, read_versions, run_task
+from initcheck.sweeping.task import MeasureBatch, compare_versions, read_versions, run_task
 
 CONNECT_SECONDS: Final = 10.0
 """How long a scheduler may take to answer."""
@@ -119,7 +120,7 @@ class LocalEngine:
                     n_workers=self.workers or os.cpu_count() or 1,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # a free port: the default one is taken by a sweep beside this
                     host="127.0.0.1",
                     silence_logs=50,  # what becomes of a worker is told by the sweep
                 )

@@ -11,8 +11,9 @@ from typing import Any, Final
 from initcheck.keras_runtime import versions
 from initcheck.numbers import count, format_duration, format_number
 from initcheck.sweeping.cell import Cell
+from initcheck.sweeping.data_digests import digest_files
 from initcheck.sweeping.measurement import MOST_BYTES_DRAWN
-from initcheck.sweeping.run import digest_data, look_ahead
+from initcheck.sweeping.run import look_ahead
 from initcheck.sweeping.spec import SweepSpec
 from initcheck.sweeping.store import SweepStore
 
@@ -97,7 +98,7 @@ def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> Forecast:
         StoreError: the store cannot be read.
     """
     speed, observed = 1.0, 0
-    installed, digests = versions(), digest_data(spec)
+    installed, digests = versions(), digest_files(spec.cells, spec.data_folder)
     if store.exists():
         with SweepStore(store, readonly=True) as finished:
             outlook = look_ahead(spec, finished, installed, digests)
@@ -110,7 +111,7 @@ def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> Forecast:
         left=len(outlook.left),
         stale=outlook.stale,
         changed=outlook.changed,
-        graphs=len({(cell.bench, cell.activation) for cell in outlook.left}),
+        graphs=len({cell.graph for cell in outlook.left}),
         seconds=seconds / workers,
         workers=workers,
         bytes_each=max((estimate_bytes(cell) for cell in outlook.left), default=0.0),
@@ -146,8 +147,8 @@ def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
         time = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
         time += len(cell.seeds) * cell.depth * _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
         for graph, (start, layer) in (
-            ((cell.bench, "activation", cell.activation), _GRAPH_SECONDS),
-            ((cell.bench, "initializer", cell.initializer), _DRAW_SECONDS),
+            (cell.graph, _GRAPH_SECONDS),
+            ((cell.network, cell.width, cell.dtype, cell.initializer), _DRAW_SECONDS),
         ):
             if graph not in graphs:
                 graphs.add(graph)
