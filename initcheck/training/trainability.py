@@ -29,7 +29,7 @@ from initcheck.errors import TheoryError, UsageError
 from initcheck.initializers import InitializerSpec, parse_initializer
 from initcheck.keras_runtime import import_keras, versions
 from initcheck.networks import MlpSpec, check_activation
-from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.seeds import check_seed
 from initcheck.theory.mean_field import TRAINABLE_DEPTHS
 from initcheck.theory.phase import find_phase
@@ -280,6 +280,7 @@ class _Experiment:
         self._options = options
         self._specs = specs
         self._data = data
+        self._loops = DrawingLoops()
         samples = len(data.x)
         needed = options.steps * options.batch_size
         epochs = -(-needed // samples)
@@ -288,16 +289,21 @@ class _Experiment:
 
     def draw(self, depth: int, activation: str) -> list[Weights]:
         """Draw the weights of all initializers and seeds; they do not depend on the activation function."""
-        return [RedrawPlan(self._build(spec, depth, activation)).sample(self._options.seeds) for spec in self._specs]
+        model = self._build(self._specs[0], depth, activation)
+        plans = (
+            RedrawPlan(model, self._specify(each, depth, activation).weight_initializers(model), self._loops)
+            for each in self._specs
+        )
+        return [plan.sample(self._options.seeds) for plan in plans]
 
     def run(self, depth: int, activation: str, weights: list[Weights], tell: _Teller) -> pd.DataFrame:
         """Measure and train."""
         keras = import_keras()
         options, seeds = self._options, self._options.seeds
-        spec = MlpSpec(initializer=self._specs[0], activation=activation, depth=depth, width=options.width)
         model = self._build(self._specs[0], depth, activation)
         probe = Probe(model, self._data.x[:MEASURED_ON])
-        starts = [measure_start(probe.measure_weights(seeds, each), spec.signal_layers()) for each in weights]
+        hidden = self._specify(self._specs[0], depth, activation).signal_layers()
+        starts = [measure_start(probe.measure_weights(seeds, each), hidden) for each in weights]
         # A variable, so that one traced graph serves all learning rates: tracing takes longer than many steps.
         rate = keras.Variable(options.learning_rates[0], dtype="float32", trainable=False)
         answering = keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.output))
@@ -352,14 +358,17 @@ class _Experiment:
         return sigma_w2, phase.xi_c, phase.xi_gradient, phase.reasons.get("xi_c", "")
 
     def _build(self, initializer: InitializerSpec, depth: int, activation: str) -> Any:
-        spec = MlpSpec(
+        spec = self._specify(initializer, depth, activation)
+        return spec.build(self._data.sample_shape, self._options.seeds[0])
+
+    def _specify(self, initializer: InitializerSpec, depth: int, activation: str) -> MlpSpec:
+        return MlpSpec(
             initializer=initializer,
             activation=activation,
             depth=depth,
             width=self._options.width,
             outputs=self._data.classes,
         )
-        return spec.build(self._data.sample_shape, self._options.seeds[0])
 
 
 @contextmanager
