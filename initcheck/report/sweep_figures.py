@@ -109,8 +109,9 @@ def draw_maps(summary: pd.DataFrame, plan: Plan, quantity: Quantity, margin: flo
     caption = f"{direction.capitalize()} gain per layer, mean over layers and seeds; without colour: kept."
     if score:
         caption = (
-            f"Score of the {direction} gain: measured less predicted, in standard errors over the seeds. Beyond 3 "
-            "it is far from theory; cells without a figure have no prediction with a spread, or do not vary."
+            f"Score of the {direction} gain: measured less predicted in standard errors over the seeds, as a normal "
+            "score. Beyond 3 it is far from theory; cells without a figure have no prediction with a spread, or do not "
+            "vary."
         )
     name = quantity.replace("_", "-")
     told = f"{caption.partition(';')[0]} by {plan.y} and {plan.x}."

@@ -253,7 +253,8 @@ def _write_theory(summary: pd.DataFrame, plan: Plan) -> Section:
     blocks: list[Block] = [
         Paragraph(
             prose(
-                "A score is the measured gain less the predicted one, in standard errors over the seeds. The "
+                "A score is the measured gain less the predicted one, in standard errors over the seeds, as a normal "
+                "score: of the same probability under Student's law, which knows how few seeds there are. The "
                 "prediction is theory's for this depth, width and batch, to order 1/width; the summary's files hold it "
                 "for each cell, with what it rests on. Cells of one seed and width share weights, so their scores are "
                 "not independent.",

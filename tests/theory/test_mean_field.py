@@ -143,6 +143,12 @@ class TestFindFixedPoint:
         assert find_fixed_point("relu", 2.0, 0.1).q == math.inf
         assert find_fixed_point("linear", 1.0, 0.1).q == math.inf
 
+    @pytest.mark.parametrize("start", [1e-3, 0.5, 1.0, 3.0, 1e3])
+    def test_selu_tends_to_one_from_both_sides(self, start: float) -> None:
+        # By construction (Klambauer et al., 2017); 1 is also a point of the grid on which the drift is looked at.
+        point = find_fixed_point("selu", 1.0, start=start)
+        assert point.q == pytest.approx(1.0, abs=1e-6) and not point.is_neutral
+
     @pytest.mark.parametrize("name", ["softplus", "sparse_plus"])
     def test_a_function_above_relu_grows_without_limit_at_the_gain_of_he(self, name: str) -> None:
         # E phi^2 > q / 2 for every q, if by ever less.
