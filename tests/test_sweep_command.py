@@ -92,6 +92,32 @@ def test_every_gain_in_the_maps_is_that_of_the_summary(finished):
                 assert float(shown) == pytest.approx(row[f"{direction}_gain"], abs=0.005)
 
 
+def test_every_count_of_the_page_is_that_of_the_summary(finished):
+    page = (finished / "sweep" / "sweep.md").read_text(encoding="utf-8")
+    summary = pd.read_parquet(finished / "sweep" / "summary.parquet")
+    lines = [[cell.strip() for cell in line.strip("| ").split(" |")] for line in page.splitlines() if line[:1] == "|"]
+    (head,) = (line for line in lines if line[:2] == ["Initializer", "Both kept"])
+    rows = {line[0].strip("`"): dict(zip(head[1:], line[1:], strict=True)) for line in lines if len(line) == len(head)}
+    counted = 0
+    for name, part in summary.groupby("initializer"):
+        told = {key: int(value or 0) for key, value in rows[name].items()}
+        assert told.pop("Both kept") == (part["verdict"] == "preserves in both directions").sum()
+        for key, number in told.items():
+            direction, _, verdict = key.partition(" ")
+            assert number == (part[f"{direction}_verdict"] == verdict).sum()
+            counted += number
+    assert counted == 2 * len(summary)  # no verdict without a column
+
+    for direction in ("forward", "backward"):
+        scores = summary[f"{direction}_gain_z"].dropna()
+        found = re.search(rf"{direction}: (\d+) cells with a score; (\d+) beyond ±2 .*?, (\d+) beyond ±3", page)
+        assert [int(number) for number in found.groups()] == [
+            len(scores),
+            (scores.abs() > 2.0).sum(),
+            (scores.abs() > 3.0).sum(),
+        ]
+
+
 def test_a_second_run_measures_nothing_and_draws_other_axes(finished, capsys):
     before = (finished / "sweep" / "summary.csv").read_bytes()
     arguments = (finished / "spec.toml", "--out", finished / "sweep")

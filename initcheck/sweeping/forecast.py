@@ -17,13 +17,13 @@ from initcheck.sweeping.run import look_ahead
 from initcheck.sweeping.spec import SweepSpec
 from initcheck.sweeping.store import SweepStore
 
-# Read off a sweep of 1,140 cells on a server of 2021; finished cells correct them for the machine at hand.
-_GRAPH_SECONDS: Final = (1.0, 0.07)
+# Read off a sweep of 1,140 cells on a server; finished cells correct them for the machine at hand.
+_GRAPH_SECONDS: Final = (0.75, 0.06)
 """Tracing one activation function's graph: at least this, and this more for each layer."""
-_DRAW_SECONDS: Final = (0.4, 0.02)
-"""Tracing the drawing of one initializer, likewise."""
-_CELL_SECONDS: Final = (0.1, 0.003)
+_CELL_SECONDS: Final = (0.05, 0.0055)
 """Tables and theory of one cell, likewise."""
+_DRAW_SECONDS: Final = 0.15
+"""Tracing the drawing of one initializer."""
 _MULTIPLICATIONS_PER_SECOND: Final = 1.0e10
 _LAYER_SECONDS: Final = 6e-5
 """One layer of one seed, forward and backward with statistics, however small."""
@@ -141,18 +141,18 @@ def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
         cells: in the order in which they are measured.
     """
     seconds: dict[Cell, float] = {}
-    graphs: set[Any] = set()
+    known: set[Any] = set()
     for cell in cells:
         fixed, each = _CELL_SECONDS
         time = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
         time += len(cell.seeds) * cell.depth * _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
-        for graph, (start, layer) in (
-            (cell.graph, _GRAPH_SECONDS),
-            ((cell.network, cell.width, cell.dtype, cell.initializer), _DRAW_SECONDS),
-        ):
-            if graph not in graphs:
-                graphs.add(graph)
-                time += start + layer * cell.depth
+        start, layer = _GRAPH_SECONDS
+        traced = {
+            cell.graph: start + layer * cell.depth,
+            (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
+        }
+        time += sum(needed for what, needed in traced.items() if what not in known)
+        known.update(traced)
         seconds[cell] = time
     return seconds
 

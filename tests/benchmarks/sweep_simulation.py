@@ -116,7 +116,7 @@ def write_page(tasks, overhead, recording):
     )
     origin = (
         f"The measured sweep is [`reports/sweep`](../reports/sweep/sweep.md): {cells:,} cells in {len(tasks)} tasks of "
-        f"{spread}, on two workers of one machine that was busy with other work, too. The simulated sweep has a "
+        f"{spread}, on two workers of one machine. The simulated sweep has a "
         f"hundred times these tasks: {REPEATS * cells:,} cells, {REPEATS * len(tasks):,} tasks. The scheduler takes "
         f"{1000 * overhead:.2f} ms for a task, one after the other, measured with tasks that do nothing; the sweep's "
         f"own process takes {1000 * recording:.2f} ms for a cell, one after the other, measured with the table of a "
