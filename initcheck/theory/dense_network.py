@@ -177,8 +177,9 @@ def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics)
     for layer in layers:
         if layer.activation is not None:
             layer.activation.require_moments()
-    states = propagate(layers, inputs)
-    return _assemble(layers, inputs, states)
+    with np.errstate(all="ignore"):  # what overflows is NaN in the end
+        states = propagate(layers, inputs)
+        return _assemble(layers, inputs, states)
 
 
 @dataclass(frozen=True, eq=False)

@@ -257,6 +257,11 @@ class TestRefusals:
         with pytest.raises(TheoryError, match=r"range of floating-point numbers|moments vanish"):
             take_width(64, "relu", Kernel("normal", 1e30), 40)
 
+    @pytest.mark.filterwarnings("error")
+    def test_what_overflows_on_the_way_back_has_no_prediction_and_no_warning(self) -> None:
+        law = take_width(64, "linear", Kernel("normal", 64.0), 100)
+        assert math.isnan(law.gradient.gain(range(99, -1, -1)).mean)
+
     def test_a_mixing_top_makes_gradients_relative_and_its_outputs_unknown(self) -> None:
         hidden = DenseLayer(64, law_of(Kernel("normal", 2.0), 20, 64), find_activation("relu"))
         top = DenseLayer(10, law_of(Kernel("normal", 1.0), 64, 10), None)
