@@ -95,7 +95,7 @@ def test_every_gain_in_the_maps_is_that_of_the_summary(finished):
 def test_every_count_of_the_page_is_that_of_the_summary(finished):
     page = (finished / "sweep" / "sweep.md").read_text(encoding="utf-8")
     summary = pd.read_parquet(finished / "sweep" / "summary.parquet")
-    lines = [[cell.strip() for cell in line.strip("| ").split(" |")] for line in page.splitlines() if line[:1] == "|"]
+    lines = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in page.splitlines() if line[:1] == "|"]
     (head,) = (line for line in lines if line[:2] == ["Initializer", "Both kept"])
     rows = {line[0].strip("`"): dict(zip(head[1:], line[1:], strict=True)) for line in lines if len(line) == len(head)}
     counted = 0
