@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from initcheck.probe import Probe
     from initcheck.pytest_plugin.fixture import Initcheck
     from initcheck.study import StudyOptions, run_study
+    from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
     from initcheck.sweeping.run import SweepResult, sweep
     from initcheck.theory.forecast import forecast
 
@@ -48,12 +49,14 @@ __all__ = [
     "BaselineError",
     "CheckSettings",
     "Comparison",
+    "DaskEngine",
     "DataError",
     "EngineError",
     "FindingsError",
     "Initcheck",
     "InitcheckError",
     "InitializerError",
+    "LocalEngine",
     "ModelError",
     "ModelPredictor",
     "OutputError",
@@ -85,12 +88,14 @@ _MODULE_OF = {
     "BaselineError": "initcheck.errors",
     "CheckSettings": "initcheck.diagnosis.settings",
     "Comparison": "initcheck.gate.comparison",
+    "DaskEngine": "initcheck.sweeping.dask_engine",
     "DataError": "initcheck.errors",
     "EngineError": "initcheck.errors",
     "FindingsError": "initcheck.errors",
     "Initcheck": "initcheck.pytest_plugin.fixture",
     "InitcheckError": "initcheck.errors",
     "InitializerError": "initcheck.errors",
+    "LocalEngine": "initcheck.sweeping.dask_engine",
     "ModelError": "initcheck.errors",
     "ModelPredictor": "initcheck.prediction",
     "OutputError": "initcheck.errors",

@@ -48,15 +48,17 @@ _CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 class DaskEngine:
     """The workers of a Dask cluster.
 
+    For ``sweep(..., engine=DaskEngine("tcp://10.0.0.1:8786"))``; needs the extra ``sweep``.
+
     Attributes:
         scheduler: address of the scheduler, such as ``tcp://10.0.0.1:8786``.
-        measure_batch: the work of one task; only tests give another.
+        work: the work of one task; None to measure its cells. Only tests give another.
         connect_seconds: how long the scheduler may take to answer.
         workers_seconds: how long the first worker may take to come, and a new one where all are gone.
     """
 
     scheduler: str
-    measure_batch: MeasureBatch = measure_batch
+    work: MeasureBatch | None = None
     connect_seconds: float = CONNECT_SECONDS
     workers_seconds: float = WORKERS_SECONDS
 
@@ -79,21 +81,26 @@ class DaskEngine:
                     "'dask scheduler', or check --scheduler."
                 ) from None
             stack.callback(_close_quietly, client)
-            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions), self.workers_seconds).start()
+            yield _Dispatcher(
+                client, self.work or measure_batch, data_folder, dict(versions), self.workers_seconds
+            ).start()
 
 
 @dataclass(frozen=True)
 class LocalEngine:
     """Worker processes of this machine, each with one thread.
 
+    For ``sweep(..., engine=LocalEngine(2))``; needs the extra ``sweep``. The processes import the script that starts
+    them, so in a script the call stands under ``if __name__ == "__main__":``.
+
     Attributes:
         workers: how many; None for one a processor.
-        measure_batch: the work of one task; only tests give another.
+        work: the work of one task; None to measure its cells. Only tests give another.
         workers_seconds: how long they may take to come, and a new one where all are gone.
     """
 
     workers: int | None = None
-    measure_batch: MeasureBatch = measure_batch
+    work: MeasureBatch | None = None
     workers_seconds: float = WORKERS_SECONDS
 
     @contextmanager
@@ -126,12 +133,15 @@ class LocalEngine:
                 )
             except (OSError, RuntimeError) as error:
                 raise EngineError(
-                    f"The worker processes cannot be started: {describe_exception(error)}. Try fewer with --workers."
+                    f"The worker processes cannot be started: {describe_exception(error)}. In a script, the sweep must "
+                    "stand under: if __name__ == '__main__'. Otherwise try fewer with --workers."
                 ) from None
             stack.callback(cluster.close)
             client = distributed.Client(cluster, set_as_default=False)
             stack.callback(_close_quietly, client)
-            yield _Dispatcher(client, self.measure_batch, data_folder, dict(versions), self.workers_seconds).start()
+            yield _Dispatcher(
+                client, self.work or measure_batch, data_folder, dict(versions), self.workers_seconds
+            ).start()
 
 
 @dataclass

@@ -335,3 +335,19 @@ def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
     assert (result.measured, result.failed) == (len(spec.cells), ())
     assert {name: os.environ.get(name) for name in SINGLE_THREADED} == before
     assert not [each for each in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(each.cmdline())]
+
+
+@pytest.mark.parametrize("guard", ["if __name__ == '__main__':", "if True:"])
+def test_a_script_without_a_guard_is_told_how_to_start_worker_processes(tmp_path, guard):
+    cell = {**SMALL, "initializer": "Zeros", "activation": "relu", "depth": 1}
+    script = f"import initcheck\n{guard}\n"
+    script += (
+        f"    print(initcheck.sweep({{'cell': [{cell}]}}, engine=initcheck.LocalEngine(1)).measured, 'measured')\n"
+    )
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    if guard == "if True:":
+        assert done.returncode == 1
+        assert "the sweep must stand under: if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+    else:
+        assert (done.returncode, done.stdout) == (0, "1 measured\n"), done.stderr
