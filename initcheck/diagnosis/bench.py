@@ -20,8 +20,8 @@ from initcheck.diagnosis.settings import CheckSettings, default_seeds
 from initcheck.digests import digest_arrays
 from initcheck.errors import ModelError
 from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe.initializer_search import find_initializers
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.redraw import find_initializers
 
 MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""

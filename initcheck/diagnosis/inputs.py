@@ -19,7 +19,7 @@ from initcheck.diagnosis.preprocessing import undo_preprocessing
 from initcheck.diagnosis.user_code import RaisedError, initializers_by_path, run_user_code
 from initcheck.errors import DataError, ModelError, UsageError
 from initcheck.keras_runtime import import_keras
-from initcheck.probe.redraw import recorded_initializers
+from initcheck.probe.initializer_search import recorded_initializers
 from initcheck.random_state import preserved_random_state
 from initcheck.seeds import check_seed
 

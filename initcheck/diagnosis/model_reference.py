@@ -15,8 +15,8 @@ from initcheck.diagnosis.user_code import RaisedError, initializers_by_path, run
 from initcheck.errors import ModelError, UsageError, name_unknown
 from initcheck.keras_runtime import import_keras
 from initcheck.loading import folder_of, import_place, search_first
+from initcheck.probe.initializer_search import recorded_initializers
 from initcheck.probe.paths import plain_name, snake_case
-from initcheck.probe.redraw import recorded_initializers
 from initcheck.random_state import preserved_random_state
 
 APPLICATIONS: Final = "applications"

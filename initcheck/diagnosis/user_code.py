@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from initcheck.errors import InitcheckError
+from initcheck.probe.initializer_search import find_initializers
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.redraw import find_initializers
 
 _LONGEST: Final = 300
 _ELSEWHERE: Final = (str(Path(__file__).resolve().parents[1]), sysconfig.get_path("stdlib"), "<")
@@ -55,7 +55,8 @@ def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, A
 
     Args:
         model: a Keras model.
-        recorded: from ``id(variable)`` to the initializer; see ``initcheck.probe.redraw.recorded_initializers``.
+        recorded: from ``id(variable)`` to the initializer; see
+            ``initcheck.probe.initializer_search.recorded_initializers``.
 
     Returns:
         Initializers by structural path of the variable. Variables that were not recorded have the initializer that

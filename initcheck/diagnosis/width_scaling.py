@@ -30,8 +30,8 @@ from initcheck.diagnosis.model_reference import LoadedModel, adopt_model, load_m
 from initcheck.diagnosis.width_probe import LEARNING_RATES, SIZES, Optimizer, WidthProbe
 from initcheck.errors import ModelError, UsageError, name_unknown
 from initcheck.keras_runtime import import_keras
+from initcheck.probe.initializer_search import find_initializers
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.redraw import find_initializers
 from initcheck.report.width_json import write_width_json
 from initcheck.report.width_text import write_width_text
 from initcheck.seeds import check_seed

@@ -10,8 +10,8 @@ from initcheck.initializers import InitializerSpec
 from initcheck.keras_runtime import import_keras
 from initcheck.prediction.passage import Laws
 from initcheck.probe.fans import count_fans, main_kernel
+from initcheck.probe.initializer_search import find_initializers
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.probe.redraw import find_initializers
 from initcheck.theory.weights import weight_law
 
 
