@@ -28,9 +28,10 @@ _MULTIPLICATIONS_PER_SECOND: Final = 1.0e10
 _LAYER_SECONDS: Final = 6e-5
 """One layer of one seed, forward and backward with statistics, however small."""
 
-_PROCESS_BYTES: Final = 700 * 2**20
+_PROCESS_BYTES: Final = 800 * 2**20
 """A process with Keras and TensorFlow, before it measures."""
-_GRAPH_BYTES_PER_LAYER: Final = 0.6 * 2**20
+_GRAPH_BYTES_PER_LAYER: Final = 3.0 * 2**20
+"""Also what is not given back of the graphs before."""
 _COPIES: Final = 3
 """Weights as drawn, as taken from the stack, and their gradients."""
 _SIGNALS: Final = 6
