@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tests" / "benchmarks" / "page.py"
-RESULTS = ROOT / "reports" / "benchmarks" / "benchmarks.json"
+RESULTS = sorted((ROOT / "reports" / "benchmarks").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,20 @@ def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
 
 
-def test_the_committed_page_is_that_of_the_committed_results(page):
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    assert RESULTS.with_name("benchmarks.md").read_text(encoding="utf-8") == page.write_page(results)
+def test_there_are_committed_results():
+    assert [path.name for path in RESULTS] == ["benchmarks.json", "sweeps.json"]
 
 
-def test_the_committed_results_hold_no_name_of_a_machine():
-    assert "node" not in json.loads(RESULTS.read_text(encoding="utf-8"))["machine_info"]
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_the_committed_page_is_that_of_the_committed_results(page, path):
+    results = json.loads(path.read_text(encoding="utf-8"))
+    written = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert written == page.write_page(results, path.relative_to(ROOT).as_posix())
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_the_committed_results_hold_no_name_of_a_machine(path):
+    assert "node" not in json.loads(path.read_text(encoding="utf-8"))["machine_info"]
 
 
 def test_ratios_stand_by_file_with_interval_and_limit(page):
@@ -49,8 +56,10 @@ def test_ratios_stand_by_file_with_interval_and_limit(page):
                 {"fullname": "tests/benchmarks/test_theory.py::two[x]", "extra_info": {"c": bare, "d": free}},
                 {"fullname": "tests/benchmarks/test_empty.py::three", "extra_info": {}},
             ],
-        }
+        },
+        "some.json",
     )
+    assert "page.py some.json -->" in told
     assert "Run on 2026-01-02: Some CPU, 2 cores, 3.11." in told
     assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2 |\n" in told
     assert "| c | 0.0321 | 0.03 to 0.034 | not recorded |\n" in told

@@ -1,7 +1,7 @@
 """The benchmarks' ratios as a page: ``python tests/benchmarks/page.py reports/benchmarks/benchmarks.json``.
 
 Reads what pytest-benchmark wrote (the ratios are in each benchmark's ``extra_info``) and writes ``benchmarks.md``
-beside it. Neither Keras nor initcheck is needed.
+beside it; other results become a page of their own name. Neither Keras nor initcheck is needed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HEAD = """\
-<!-- Written by: python tests/benchmarks/page.py reports/benchmarks/benchmarks.json -->
+<!-- Written by: python tests/benchmarks/page.py {source} -->
 
 # Benchmarks
 
@@ -23,16 +23,17 @@ record their limits. How to run and to compare them: [docs/benchmarks.md](../../
 """
 
 
-def write_page(results: Mapping[str, Any]) -> str:
+def write_page(results: Mapping[str, Any], source: str) -> str:
     """Write the page.
 
     Args:
         results: what pytest-benchmark wrote.
+        source: the path of the results, for the record.
 
     Returns:
         Its text, in Markdown: a table for each file, in the order of the run.
     """
-    parts = [HEAD, _describe(results)]
+    parts = [HEAD.format(source=source), _describe(results)]
     by_file: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in results["benchmarks"]:
         by_file.setdefault(benchmark["fullname"].partition("::")[0], []).append(benchmark)
@@ -77,11 +78,11 @@ def main(arguments: list[str]) -> int:
         results = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(results, Mapping):
             raise ValueError("it is no object")
-        page = write_page(results)
+        page = write_page(results, path.as_posix())
     except (OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"The results in {str(path)!r} cannot be read: {error!r}. Run: tox run -e bench\n")
         return 2
-    path.with_name("benchmarks.md").write_text(page, encoding="utf-8")
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
     return 0
 
 

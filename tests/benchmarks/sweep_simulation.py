@@ -113,7 +113,7 @@ def write_page(tasks, overhead, recording):
         "A simulation, not a measurement: nobody has a thousand workers for a test. Its tasks are measured, and so are "
         "the scheduler's time for each of them and the time in which the sweep's own process records their cells; what "
         "is left out is the network between machines, and machines that are not alike. What two workers of one machine "
-        "take against one is measured: [benchmarks](../reports/benchmarks/benchmarks.md)."
+        "take against one is measured: [benchmarks](../reports/benchmarks/sweeps.md)."
     )
     origin = (
         f"The measured sweep is [`reports/sweep`](../reports/sweep/sweep.md): {cells:,} cells in {len(tasks)} tasks of "
