@@ -13,7 +13,7 @@ from initcheck.sweeping.cell import Cell
 from initcheck.sweeping.measurement import CellResult
 
 LONGEST_SECONDS: Final = 30.0
-"""A task should not last longer, and never twice as long: a killed worker loses what it was at."""
+"""A task should not last longer, and about twice as long at most: a killed worker loses what it was at."""
 
 SHORTEST_SECONDS: Final = 2.0
 """Towards the end tasks get shorter, so that workers end together, but not shorter than this."""

@@ -228,9 +228,9 @@ def find_fixed_point(
     far = standing[0]
     moving = [place for place in ahead if (place < far if upward else place > far)]
     near = grid[moving[-1]] if moving else math.log(begin)
-    beyond = ahead[np.flatnonzero(ahead == far)[0] + 1 :]
-    if len(beyond) and sign * relative[beyond[0]] < -NEUTRAL:
-        far = beyond[0]  # a point of the grid may be the fixed point itself (selu, 1)
+    beyond = far + int(sign)
+    if sign * relative[far] >= -NEUTRAL and beyond in standing and sign * relative[beyond] < -NEUTRAL:
+        far = beyond  # the point of the grid is the fixed point itself (selu, 1)
     if sign * relative[far] >= -NEUTRAL:
         # It comes to rest without being turned back, as far as rounding can tell. Upwards or near 0 it only moves more
         # and more slowly (softplus, tanh); else it has come to a stretch on which phi is linear (relu6).
