@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initcheck.callbacks import SignalMonitor
-    from initcheck.diagnosis.check import check
-    from initcheck.diagnosis.gate import gate as gate_model
-    from initcheck.diagnosis.gate import record_baseline
-    from initcheck.diagnosis.report import Report
-    from initcheck.diagnosis.settings import CheckSettings
-    from initcheck.diagnosis.width_scaling import WidthReport, check_widths
-    from initcheck.errors import (
+    from initcheck.checking.check import Report, check
+    from initcheck.checking.gate.baseline import Baseline
+    from initcheck.checking.gate.comparison import Comparison
+    from initcheck.checking.gate.gate import gate as gate_model
+    from initcheck.checking.gate.gate import record_baseline
+    from initcheck.checking.settings import CheckSettings
+    from initcheck.checking.widths.run import WidthReport, check_widths
+    from initcheck.core.errors import (
         BackendError,
         BaselineError,
         DataError,
@@ -31,12 +32,10 @@ if TYPE_CHECKING:
         TheoryError,
         UsageError,
     )
-    from initcheck.gate.baseline import Baseline
-    from initcheck.gate.comparison import Comparison
     from initcheck.prediction import ModelPredictor, add_gain_predictions, add_site_predictions
     from initcheck.probe import Probe
     from initcheck.pytest_plugin.fixture import Initcheck
-    from initcheck.study import StudyOptions, run_study
+    from initcheck.study.run import StudyOptions, run_study
     from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
     from initcheck.sweeping.run import SweepResult, sweep
     from initcheck.theory.forecast import forecast
@@ -83,39 +82,39 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "BackendError": "initcheck.errors",
-    "Baseline": "initcheck.gate.baseline",
-    "BaselineError": "initcheck.errors",
-    "CheckSettings": "initcheck.diagnosis.settings",
-    "Comparison": "initcheck.gate.comparison",
+    "BackendError": "initcheck.core.errors",
+    "Baseline": "initcheck.checking.gate.baseline",
+    "BaselineError": "initcheck.core.errors",
+    "CheckSettings": "initcheck.checking.settings",
+    "Comparison": "initcheck.checking.gate.comparison",
     "DaskEngine": "initcheck.sweeping.dask_engine",
-    "DataError": "initcheck.errors",
-    "EngineError": "initcheck.errors",
-    "FindingsError": "initcheck.errors",
+    "DataError": "initcheck.core.errors",
+    "EngineError": "initcheck.core.errors",
+    "FindingsError": "initcheck.core.errors",
     "Initcheck": "initcheck.pytest_plugin.fixture",
-    "InitcheckError": "initcheck.errors",
-    "InitializerError": "initcheck.errors",
+    "InitcheckError": "initcheck.core.errors",
+    "InitializerError": "initcheck.core.errors",
     "LocalEngine": "initcheck.sweeping.dask_engine",
-    "ModelError": "initcheck.errors",
+    "ModelError": "initcheck.core.errors",
     "ModelPredictor": "initcheck.prediction",
-    "OutputError": "initcheck.errors",
+    "OutputError": "initcheck.core.errors",
     "Probe": "initcheck.probe",
-    "Report": "initcheck.diagnosis.report",
+    "Report": "initcheck.checking.check",
     "SignalMonitor": "initcheck.callbacks",
-    "SpecError": "initcheck.errors",
-    "StoreError": "initcheck.errors",
+    "SpecError": "initcheck.core.errors",
+    "StoreError": "initcheck.core.errors",
     "StudyOptions": "initcheck.study",
     "SweepResult": "initcheck.sweeping.run",
-    "TheoryError": "initcheck.errors",
-    "UsageError": "initcheck.errors",
-    "WidthReport": "initcheck.diagnosis.width_scaling",
+    "TheoryError": "initcheck.core.errors",
+    "UsageError": "initcheck.core.errors",
+    "WidthReport": "initcheck.checking.widths.run",
     "add_gain_predictions": "initcheck.prediction",
     "add_site_predictions": "initcheck.prediction",
-    "check": "initcheck.diagnosis.check",
-    "check_widths": "initcheck.diagnosis.width_scaling",
+    "check": "initcheck.checking.check",
+    "check_widths": "initcheck.checking.widths.run",
     "forecast": "initcheck.theory.forecast",
-    "gate_model": "initcheck.diagnosis.gate",
-    "record_baseline": "initcheck.diagnosis.gate",
+    "gate_model": "initcheck.checking.gate.gate",
+    "record_baseline": "initcheck.checking.gate.gate",
     "run_study": "initcheck.study",
     "sweep": "initcheck.sweeping.run",
 }

@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from initcheck.diagnosis.inputs import make_batch
-from initcheck.diagnosis.losses import compiled_loss
-from initcheck.errors import ModelError, UsageError
-from initcheck.keras_runtime import import_keras
-from initcheck.monitoring.record import MonitorRecord
-from initcheck.monitoring.step_probe import StepProbe
-from initcheck.monitoring.table import Moment
-from initcheck.output import check_writable
+from initcheck.backend.runtime import import_keras
+from initcheck.checking.inputs import make_batch
+from initcheck.checking.labels import compiled_loss
+from initcheck.core.errors import ModelError, UsageError
+from initcheck.core.files import check_writable
+from initcheck.monitor.record import Moment, MonitorRecord
+from initcheck.probe.steps import StepProbe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -95,8 +94,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         Raises:
             UsageError: nothing was measured yet.
         """
-        from initcheck.monitoring.figures import draw_monitor
-        from initcheck.report.svg import compose_file
+        from initcheck.monitor.report import draw_monitor
+        from initcheck.pages.svg import compose_file
 
         table = self.table
         if not len(table):
@@ -105,8 +104,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
 
     def to_html(self) -> str:
         """Write the same as a page that needs nothing from elsewhere."""
-        from initcheck.monitoring.figures import build_monitor_document
-        from initcheck.report.render import render_html
+        from initcheck.monitor.report import build_monitor_document
+        from initcheck.pages.html import render_html
 
         return render_html(build_monitor_document(self.table))
 

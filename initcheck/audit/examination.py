@@ -8,13 +8,30 @@ from typing import Final, Literal
 
 import pandas as pd
 
-from initcheck.audit.conditions import Conditions
 from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
 from initcheck.audit.signal import Course
 from initcheck.audit.site_graph import SiteNode
 from initcheck.probe.coverage import Coverage
-from initcheck.probe.weight_facts import WeightFacts
+from initcheck.probe.weights import WeightFacts
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a measurement, apart from the libraries.
+
+    Attributes:
+        batch: the batch in words.
+        batch_digest: SHA-256 over dtypes, shapes and values of the batch and its labels.
+        loss: the loss in words.
+        dtype_policy: name of the model's dtype policy.
+    """
+
+    batch: str
+    batch_digest: str
+    loss: str
+    dtype_policy: str
+
 
 Verdict = Literal["healthy", "findings", "cannot judge"]
 

@@ -34,15 +34,93 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.verdicts import PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD, DirectionVerdict
-from initcheck.errors import UsageError
-from initcheck.inference import Estimate, estimate_mean, test_equivalence
+from initcheck.audit.signal_path import SignalPath, trace_signal_paths
+from initcheck.core import columns
+from initcheck.core.errors import UsageError
+from initcheck.core.statistics import Estimate, estimate_mean, test_equivalence
+
+DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconclusive"]
+
+PRESERVING_MARGIN: Final = 0.05
+"""A typical gain of the network's deep half within a factor 1 + this of 1 counts as preserved.
+
+At 5 % a layer the signal changes by a factor 1000 in ln 1000 / ln 1.05 = 142 layers, which is deeper than plain
+networks are built. The margin must also be wider than what finite width does to a critical network: ReLU layers of n
+units lose 5 / (2n) in the logarithm, which is 1 % at 256 units and the whole margin at 51 (Hanin and Rolnick 2018).
+"""
+
+PRESERVED_FACTOR: Final = 2.0
+"""In a network of few layers, a signal that at that rate changes by less than this factor in all counts as preserved.
+
+It is the more lenient of the two limits up to 14 steps (1.05^14 = 2).
+"""
+
+THOUSANDFOLD: Final = math.log(1000.0)
+"""The change of the signal, in nats, that `*_layers_until_thousandth` counts layers to."""
+
+INDISTINGUISHABLE_SHARE: Final = 0.01
+"""Below this share of the second moment, the variance across the samples no longer tells the inputs apart.
+
+At 1 % any two samples' activations have a cosine of about .99. He-initialized ReLU layers are at .05 after 50 layers,
+sigmoid layers below 5e-5 after 10 (both measured on Keras 3.15.1), so the limit parts slow from fast collapse.
+"""
+
+SYMMETRIC: Final = "symmetric: all units of a layer stay alike"
+INDISTINGUISHABLE: Final = "inputs become indistinguishable"
+UNKNOWN_SHARE: Final = "whether inputs stay distinguishable was not measured"
+
+
+def describe_propagation(
+    forward: DirectionVerdict, backward: DirectionVerdict, *, symmetric: bool | None, batch_variance_share: float
+) -> str:
+    """Put the verdicts of both directions and the flags into one phrase.
+
+    Symmetric comes before dead, and dead before the rates: a signal among identical units, or none at all, has no rate
+    worth reading. Where the forward pass preserves the second moment, a flag is added if the second moment is nearly
+    the same for all inputs, or if nobody knows: a healthy pooled second moment does not mean a healthy signal.
+
+    Args:
+        forward: verdict from the input to the output.
+        backward: verdict from the output to the input.
+        symmetric: whether every hidden kernel is constant; None where it is not known.
+        batch_variance_share: variance across the samples / second moment at the last hidden layer; NaN if undefined.
+
+    Returns:
+        The phrase, such as ``preserves forward, explodes backward``.
+    """
+    dead = _name_dead(forward, backward)
+    if symmetric:
+        return f"{SYMMETRIC}; {dead}" if dead else SYMMETRIC
+    if dead:
+        alive = [f"{word} {way}" for word, way in ((forward, "forward"), (backward, "backward")) if word != "dead"]
+        return "; ".join([dead, *alive])
+    if forward != backward:
+        phrase = f"{forward} forward, {backward} backward"
+    elif forward == "preserves":
+        phrase = "preserves in both directions"
+    else:
+        phrase = f"{forward} forward and backward"
+    if forward == "preserves" and not (batch_variance_share >= INDISTINGUISHABLE_SHARE):
+        return f"{phrase}; {UNKNOWN_SHARE if math.isnan(batch_variance_share) else INDISTINGUISHABLE}"
+    return phrase
+
+
+def _name_dead(forward: DirectionVerdict, backward: DirectionVerdict) -> str:
+    """Say where there is no signal at all; empty where there is one in both directions."""
+    if forward == backward == "dead":
+        return "dead: no signal"
+    if forward == "dead":
+        return "dead: no signal forward"
+    return "dead: no signal backward" if backward == "dead" else ""
+
 
 _Cut = Literal["overflow", "unmeasured", "zero"]
 
@@ -193,3 +271,83 @@ def _count_layers_until_thousandth(rate: Estimate) -> float:
     if rate.low > 0.0 or rate.high < 0.0:
         return THOUSANDFOLD / abs(rate.value)
     return math.inf
+
+
+def summarize_propagation(
+    table: pd.DataFrame,
+    signal_layers: Mapping[str, Sequence[str]],
+    *,
+    margin: float = PRESERVING_MARGIN,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Summarize how the signal travels, forward and backward, with an interval over seeds.
+
+    Followed are q, the second moment of the pre-activation (of the output, in layers without one), along the hidden
+    layers from the input to the output, and g, the squared norm of one sample's dL/dz, the other way. The step from
+    the input to the first hidden layer does not count: no activation function stands before it. Both directions are
+    judged by the deep half of the network, the half nearer to the output. How gains and verdicts are defined, and why
+    so, is told in :mod:`initcheck.audit.gains`.
+
+    Args:
+        table: a measurement table (``schema.MEASUREMENT_COLUMNS``), its rows in any order. Only the keys, the site and
+            the columns followed are needed.
+        signal_layers: by network, its hidden layers from the input to the output.
+        margin: relative change per layer that still counts as preserved; .05 is a factor 1000 in 142 layers.
+        alpha: level of the equivalence tests behind the verdicts. The intervals in the table are at 95 %.
+
+    Returns:
+        One row per combination of all keys but the seed, sorted by key; the columns, their order and dtypes are
+        ``schema.SUMMARY_COLUMNS``. Undefined figures are null.
+
+    Raises:
+        UsageError: what :func:`initcheck.audit.signal_path.trace_signal_paths` finds missing; a margin or a level out
+            of range.
+    """
+    rows = [_summarize(path, margin, alpha) for path in trace_signal_paths(table, signal_layers)]
+    summary = pd.DataFrame(rows, columns=[column.name for column in columns.SUMMARY_COLUMNS])
+    return summary.astype({column.name: column.dtype for column in columns.SUMMARY_COLUMNS})
+
+
+def _summarize(path: SignalPath, margin: float, alpha: float) -> dict[str, object]:
+    forward = measure_travel(path.forward, deep_end="end", margin=margin, alpha=alpha)
+    backward = measure_travel(path.backward[:, ::-1], deep_end="start", margin=margin, alpha=alpha)
+    share = _geometric_mean(path.batch_variance_share)
+    return {
+        **path.keys,
+        "seeds": path.seeds,
+        **_name_columns("forward", forward),
+        **_name_columns("backward", backward),
+        "batch_variance_share": share,
+        "dead_fraction": estimate_mean(path.dead_fraction).value,
+        "saturated_fraction": estimate_mean(path.saturated_fraction).value,
+        "nonfinite_from_position": path.nonfinite_from_position,
+        "symmetric": path.symmetric,
+        "verdict": describe_propagation(
+            forward.verdict, backward.verdict, symmetric=path.symmetric, batch_variance_share=share
+        ),
+    }
+
+
+def _name_columns(direction: str, travel: Travel) -> dict[str, object]:
+    figures: dict[str, object] = {
+        "gain": travel.gain.value,
+        "gain_low": travel.gain.low,
+        "gain_high": travel.gain.high,
+        "log_gain": travel.log_gain.value,
+        "log_gain_low": travel.log_gain.low,
+        "log_gain_high": travel.log_gain.high,
+        "log_gain_shallow_half": travel.shallow_half.value,
+        "log_gain_deep_half": travel.deep_half.value,
+        "steps": travel.steps,
+        "layers_until_thousandth": travel.layers_until_thousandth,
+        "verdict": travel.verdict,
+    }
+    return {f"{direction}_{name}": figure for name, figure in figures.items()}
+
+
+def _geometric_mean(shares: NDArray[np.float64]) -> float:
+    """Take exp of the mean logarithm: 0 where one is 0, NaN where one is undefined."""
+    if not np.isfinite(shares).all():
+        return math.nan
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(shares).mean()))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from initcheck.audit.verdicts import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
-from initcheck.errors import UsageError, name_unknown
+from initcheck.audit.gains import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
+from initcheck.core.errors import UsageError, name_unknown
 
 NORMALIZATION_GROWTH: Final = math.pi / (math.pi - 1.0)
 """Factor by which one normalization of ReLU features lets the squared norm of the gradient grow towards the input.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.site_graph import SignalRoute, SiteNode
-from initcheck.inference import Estimate, estimate_mean, seeds_needed
+from initcheck.core.statistics import Estimate, estimate_mean, seeds_needed
 
 Direction = Literal["forward", "backward"]
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]

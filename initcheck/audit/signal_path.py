@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck import schema
-from initcheck.errors import UsageError, name_unknown
+from initcheck.core import columns
+from initcheck.core.errors import UsageError, name_unknown
 
-GROUP_KEYS: Final = tuple(column.name for column in schema.KEY_COLUMNS if column.name != "seed")
+GROUP_KEYS: Final = tuple(column.name for column in columns.KEY_COLUMNS if column.name != "seed")
 
 NULLABLE_KEYS: Final = ("depth", "width")
 """Keys that need not apply: a network whose layers differ in width has no one width."""

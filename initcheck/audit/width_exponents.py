@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.inference import Estimate, estimate_mean, test_equivalence
+from initcheck.core.statistics import Estimate, estimate_mean, test_equivalence
 
 Quantity = Literal["start", "trained", "change"]
 Measure = Literal["rms", "mean_abs"]

@@ -11,11 +11,11 @@ import click
 
 from initcheck.cli.measuring import Measuring, measuring_options
 from initcheck.cli.progress import show_progress
-from initcheck.errors import BaselineError, InitcheckError, UsageError
-from initcheck.output import check_writable
+from initcheck.core.errors import BaselineError, InitcheckError, UsageError
+from initcheck.core.files import check_writable
 
 if TYPE_CHECKING:
-    from initcheck.gate.baseline import Baseline, Recipe
+    from initcheck.checking.gate.baseline import Baseline, Recipe
 
 _RECORD: Final = "record"
 
@@ -57,7 +57,7 @@ def record(model: str, measuring: Measuring, output: Path, quiet: bool) -> None:
 
     Exit codes: 0 written; 2 not written.
     """
-    from initcheck.gate.baseline import Recipe
+    from initcheck.checking.gate.baseline import Recipe
 
     check_writable(output.absolute().parent)
     data = None if measuring.data is None else os.path.relpath(measuring.data, output.absolute().parent)
@@ -77,9 +77,9 @@ def update(files: tuple[Path, ...], quiet: bool) -> None:
 
     Exit codes: 0 all replaced; 2 one was not.
     """
-    from initcheck.gate.baseline_file import read_baseline
-    from initcheck.gate.comparison import compare
-    from initcheck.report.gate_text import gate_line
+    from initcheck.checking.gate.baseline_file import read_baseline
+    from initcheck.checking.gate.comparison import compare
+    from initcheck.checking.gate.report import gate_line
 
     known = [(path, read_baseline(path)) for path in files]
     for path, before in known:
@@ -101,7 +101,7 @@ def verify(files: tuple[Path, ...], quiet: bool) -> None:
 
     Exit codes: 0 all are; 2 one is not.
     """
-    from initcheck.gate.baseline_file import read_baseline
+    from initcheck.checking.gate.baseline_file import read_baseline
 
     failed: list[str] = []
     for path in files:
@@ -117,9 +117,9 @@ def verify(files: tuple[Path, ...], quiet: bool) -> None:
 
 
 def _record(recipe: Recipe, measuring: Measuring, path: Path, *, quiet: bool) -> str:
-    from initcheck.diagnosis.gate import record_baseline
-    from initcheck.diagnosis.model_reference import load_model
-    from initcheck.diagnosis.settings import CheckSettings
+    from initcheck.checking.gate.gate import record_baseline
+    from initcheck.checking.load_model import load_model
+    from initcheck.checking.settings import CheckSettings
 
     x, y = measuring.read_batch()
     loaded = load_model(str(recipe.model), measuring.arguments)

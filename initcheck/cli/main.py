@@ -18,7 +18,7 @@ from typing import Final
 import click
 
 from initcheck import __version__
-from initcheck.errors import InitcheckError, name_unknown
+from initcheck.core.errors import InitcheckError, name_unknown
 
 EXIT_CANNOT_JUDGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -33,7 +33,7 @@ _MODULE_OF_COMMAND: Final = {
     "spec": "initcheck.cli.spec",
     "sweep": "initcheck.cli.sweep",
     "train": "initcheck.cli.train",
-    "trainability": "initcheck.cli.trainability",
+    "trainability": "initcheck.cli.train",
     "verify": "initcheck.cli.verify",
 }
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.errors import InitcheckError, UsageError
-from initcheck.loading import import_place
+from initcheck.core.errors import InitcheckError, UsageError
+from initcheck.core.loading import import_place
 
 if TYPE_CHECKING:
     from initcheck.theory.forecast import Forecast
@@ -148,7 +148,7 @@ def _load_function(text: str) -> Callable[..., Any]:
         UsageError: it cannot be loaded or evaluated.
         TheoryError: it does not work element by element, or is not smooth enough.
     """
-    from initcheck.keras_runtime import import_keras
+    from initcheck.backend.runtime import import_keras
     from initcheck.theory.gaussian import find_activation
 
     place, _, name = text.rpartition(":")

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from initcheck.cli.progress import show_progress
-from initcheck.errors import UsageError
-from initcheck.output import check_writable
+from initcheck.core.errors import UsageError
+from initcheck.core.files import check_writable
 
 _FEWEST_SEEDS = 2
 
@@ -86,8 +86,8 @@ def report(
     check_writable(out)
 
     # Imported only now: these bring Keras and pandas along.
-    from initcheck.report import summary_json, write_report
-    from initcheck.study import StudyOptions, run_study
+    from initcheck.study.report import summary_json, write_report
+    from initcheck.study.run import StudyOptions, run_study
 
     options = StudyOptions(
         networks=_without_repeats(networks),

@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from initcheck.cli.progress import show_progress
-from initcheck.errors import UsageError
-from initcheck.output import check_writable
+from initcheck.core.errors import UsageError
+from initcheck.core.files import check_writable
 
 _EXIT_BROKEN: Final = 1
 _EXIT_INCONCLUSIVE: Final = 2
@@ -64,17 +64,17 @@ def spec(
             check_writable(folder)
 
     # Imported only now: these bring pytest along, and the last one but for --list Keras.
-    from initcheck.specification.run import Selection, list_claims
+    from initcheck.spec.run import Selection, list_claims
 
     selection = Selection(expression, marks, seed)
     if only_list:
         _show_list(list_claims(selection), as_json=as_json)
         return
 
-    from initcheck.claims.records import count_statuses, specification_json
-    from initcheck.report.specification import read_power_table, write_specification
-    from initcheck.specification.plugin import closing_lines
-    from initcheck.specification.run import run_specification
+    from initcheck.spec.plugin import closing_lines
+    from initcheck.spec.records import count_statuses, specification_json
+    from initcheck.spec.report import read_power_table, write_specification
+    from initcheck.spec.run import run_specification
 
     power_table = None if power is None else read_power_table(power)
     list_claims(selection)  # a wrong expression is told at once, before Keras is loaded

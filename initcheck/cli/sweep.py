@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from initcheck.cli.progress import show_progress
-from initcheck.errors import UsageError
-from initcheck.output import check_writable
+from initcheck.core.errors import UsageError
+from initcheck.core.files import check_writable
 
 if TYPE_CHECKING:
     from initcheck.sweeping.engines import Engine
@@ -99,7 +99,7 @@ def sweep(
         forecast = forecast_sweep(cells, path, _count_workers(engine, workers))
         click.echo(json.dumps(sweep_forecast_json(forecast), indent=2) if as_json else forecast.text)
         return
-    from initcheck.report.sweep_page import export_cells, sweep_json, sweep_text, write_sweep
+    from initcheck.sweeping.report import export_cells, sweep_json, sweep_text, write_sweep
     from initcheck.sweeping.run import run_sweep
     from initcheck.sweeping.store import SweepStore
 
@@ -140,8 +140,8 @@ def _check_options(engine: str, workers: int | None, scheduler: str | None) -> N
 
 def _check_axes(x: str | None, y: str | None) -> None:
     """Refuse an axis that is no axis before anything is measured."""
-    from initcheck.errors import name_unknown
-    from initcheck.report.sweep_figures import AXES
+    from initcheck.core.errors import name_unknown
+    from initcheck.sweeping.report import AXES
 
     for option, axis in (("--x", x), ("--y", y)):
         if axis is not None and axis not in AXES:

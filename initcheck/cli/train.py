@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from initcheck.cli.progress import show_progress
-from initcheck.errors import UsageError
-from initcheck.output import check_writable
+from initcheck.core.errors import UsageError
+from initcheck.core.files import check_writable
 
 
 @click.command()
@@ -68,9 +68,8 @@ def train(
     check_writable(out)
 
     # Imported only now: these bring Keras and pandas along.
-    from initcheck.report.training_page import training_json, training_text, write_training
-    from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingOptions, run_training
-    from initcheck.training.store import HistoryStore
+    from initcheck.training.report import training_json, training_text, write_training
+    from initcheck.training.run import DEFAULT_INITIALIZERS, HistoryStore, TrainingOptions, run_training
 
     options = TrainingOptions(
         initializers=tuple(dict.fromkeys(initializers)) or DEFAULT_INITIALIZERS,
@@ -91,3 +90,121 @@ def train(
         for path in paths:
             click.echo(f"wrote {path}", err=True)
         click.echo(training_text(record))
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("trainability"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the pages and the tables.",
+)
+@click.option(
+    "--initializer",
+    "initializers",
+    multiple=True,
+    metavar="NAME",
+    help="Initializer to try; may be repeated.  [default: nine, from far below criticality to far above]",
+)
+@click.option(
+    "--activation",
+    "activations",
+    multiple=True,
+    metavar="NAME",
+    help="Activation function to try; may be repeated.  [default: relu, tanh, selu, gelu]",
+)
+@click.option(
+    "--depths", default="4,8,16,32,64", show_default=True, metavar="N,N", help="Hidden layers, separated by commas."
+)
+@click.option("--width", type=int, default=64, show_default=True, help="Units of each hidden layer.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="Networks for each configuration.")
+@click.option("--steps", type=int, default=200, show_default=True, help="Of plain gradient descent, 32 samples each.")
+@click.option(
+    "--learning-rates",
+    default="0.1,0.01,0.001",
+    show_default=True,
+    metavar="R,R",
+    help="Tried for each configuration, of which the best counts; separated by commas.",
+)
+@click.option("--data", default="digits", show_default=True, metavar="SOURCE", help="digits, mnist, or a .npz file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Show no progress, and no text.")
+@click.pass_obj
+def trainability(
+    command_line: str,
+    out: Path,
+    initializers: tuple[str, ...],
+    activations: tuple[str, ...],
+    depths: str,
+    width: int,
+    seeds: int,
+    steps: int,
+    learning_rates: str,
+    data: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure networks before the first step, train them, and relate the two.
+
+    Plain networks over initializers, activation functions and depths: how signal and gradient change on their way at
+    the start, what theory's depth scales say, and the loss after some steps of gradient descent at the best of a few
+    learning rates. The pages show what trained beside theory's border, rank correlations with intervals, and where
+    theory fails.
+
+    Exit codes: 0 done; 2 not done (bad input); 130 interrupted.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds must be at least 1. Received: {seeds}. Give such as 3.")
+    wanted = tuple(int(each) for each in _read_numbers(depths, "--depths", whole=True))
+    rates = _read_numbers(learning_rates, "--learning-rates", whole=False)
+    check_writable(out)
+
+    # Imported only now: these bring Keras and pandas along.
+    from initcheck.training.relations import relate
+    from initcheck.training.trainability import (
+        DEFAULT_ACTIVATIONS,
+        DEFAULT_INITIALIZERS,
+        TrainabilityOptions,
+        run_trainability,
+    )
+    from initcheck.training.trainability_report import trainability_json, trainability_text, write_trainability
+
+    options = TrainabilityOptions(
+        initializers=initializers or DEFAULT_INITIALIZERS,
+        activations=activations or DEFAULT_ACTIVATIONS,
+        depths=wanted,
+        width=width,
+        seeds=tuple(range(seeds)),
+        steps=steps,
+        learning_rates=rates,
+        data=data,
+        command_line=command_line,
+    )
+    with show_progress(quiet=quiet) as progress:
+        record = run_trainability(options, progress)
+    relations = relate(record)
+    paths = write_trainability(relations, out)
+    if as_json:
+        click.echo(trainability_json(relations))
+    elif not quiet:
+        for path in paths:
+            click.echo(f"wrote {path}", err=True)
+        click.echo(trainability_text(relations))
+
+
+def _read_numbers(text: str, option: str, *, whole: bool) -> tuple[float, ...]:
+    """Read numbers that are separated by commas.
+
+    Raises:
+        UsageError: there is none, or one of them is no number.
+    """
+    read = int if whole else float
+    try:
+        numbers = tuple(dict.fromkeys(read(part) for part in text.split(",")))
+    except ValueError:
+        such = "4,8,16" if whole else "0.1,0.01"
+        kind = "whole numbers" if whole else "numbers"
+        raise UsageError(f"{option} takes {kind} separated by commas, such as {such}. Received: {text!r}.") from None
+    return numbers

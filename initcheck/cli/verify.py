@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.arguments import read_arguments
-from initcheck.errors import InitcheckError, UsageError
-from initcheck.loading import import_place
+from initcheck.cli.measuring import read_arguments
+from initcheck.core.errors import InitcheckError, UsageError
+from initcheck.core.loading import import_place
 
 if TYPE_CHECKING:
-    from initcheck.claims.verification import Finding, Verification
-    from initcheck.claims.verification_target import Target
+    from initcheck.verify.target import Target
+    from initcheck.verify.verify import Finding, Verification
 
 _PLACE: Final = re.compile(r"[^()]+:[\w.]+")
 _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
@@ -70,9 +70,9 @@ def verify(
         raise UsageError(f"--timeout must be above 0 and finite. Received: {timeout:g}.")
 
     # Imported only now: these bring SciPy, pandas and Keras along.
-    from initcheck.claims.verification import verify as put_to_the_test
-    from initcheck.claims.verification_declared import Expected
-    from initcheck.claims.verification_target import TookTooLongError
+    from initcheck.verify.statistics import Expected
+    from initcheck.verify.target import TookTooLongError
+    from initcheck.verify.verify import verify as put_to_the_test
 
     expected = Expected(expect_variance, expect_mean, expect_distribution)
     try:
@@ -99,9 +99,9 @@ def _read_shape(text: str) -> tuple[int, ...]:
 
 
 def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:
-    from initcheck.claims.verification_target import RefusedError, guarded, of_keras, read_target
-    from initcheck.initializers import parse_initializer, split_call
-    from initcheck.keras_runtime import import_keras
+    from initcheck.backend.runtime import import_keras
+    from initcheck.models.initializers import parse_initializer, split_call
+    from initcheck.verify.target import RefusedError, guarded, of_keras, read_target
 
     # Before the user's code does it, so that it happens quietly.
     import_keras()

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from initcheck.errors import TheoryError
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import TheoryError
 from initcheck.prediction.graph import Graph
-from initcheck.prediction.outcome import (
+from initcheck.prediction.layer_rules import find_function
+from initcheck.prediction.signal import (
     FINITE_WIDTH,
     GainPrediction,
     LawOf,
@@ -21,9 +22,9 @@ from initcheck.prediction.outcome import (
     ModelPrediction,
     SitePrediction,
     describe_weights,
+    require_kernel,
 )
-from initcheck.prediction.passage import require_kernel
-from initcheck.prediction.weighted import find_function
+from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
     Course,
     DenseLayer,
@@ -33,7 +34,6 @@ from initcheck.theory.dense_network import (
     predict_dense_network,
 )
 from initcheck.theory.gaussian import Activation, find_activation
-from initcheck.theory.pieces import Array
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from initcheck.errors import TheoryError
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import TheoryError
 from initcheck.probe.paths import PathNamer
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 from scipy import interpolate
 
-from initcheck.errors import TheoryError
-from initcheck.theory.gaussian import Activation, evaluate_on_grid
-from initcheck.theory.hermite import expand
-from initcheck.theory.pieces import Array
+from initcheck.core.errors import TheoryError
+from initcheck.probe.layer_kinds import main_kernel
+from initcheck.theory.breakpoints import Array
+from initcheck.theory.gaussian import Activation, evaluate_on_grid, expand
+from initcheck.theory.weights import WeightLaw
 
 _FEW: Final = 32
 _KNOTS: Final = 96
@@ -174,3 +176,153 @@ def _cross_moments(phi: Activation, variance: Array, covariance: Array, second: 
     cross = series * np.sqrt(np.outer(second, second))
     np.fill_diagonal(cross, second)
     return np.asarray(cross)
+
+
+Backward = Callable[[Array], Sequence[Array]]
+"""From E (dL/dx)^2 at the output, by sample and place, to that at each input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Laws:
+    """The laws of one layer's weights.
+
+    Attributes:
+        kernel: of its kernel; None for a layer without one.
+        bias_variance: of its biases; 0 without.
+    """
+
+    kernel: WeightLaw | None
+    bias_variance: float
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One call of one layer.
+
+    Attributes:
+        operation: the layer or operation of Keras.
+        inputs: the signals that enter it.
+        place: its node.
+        laws: of its weights.
+        training: whether normalization uses the batch, and Dropout drops.
+    """
+
+    operation: Any
+    inputs: Sequence[Signal]
+    place: int
+    laws: Laws
+    training: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """What a layer does to the signal.
+
+    Attributes:
+        output: the signal that leaves it.
+        backward: from the gradient's second moment at the pre-activation, or at the output of a layer without one, to
+            that at its inputs.
+        preactivation: the signal before the fused activation function; None without one.
+        slope: E phi'^2 of that function, by sample and place.
+    """
+
+    output: Signal
+    backward: Backward
+    preactivation: Signal | None = None
+    slope: Array | None = None
+
+
+def require_kernel(laws: Laws) -> WeightLaw:
+    """Return the law of a layer's kernel.
+
+    Raises:
+        TheoryError: there is none.
+    """
+    if laws.kernel is None:
+        raise TheoryError("the law of its kernel is not known")
+    return laws.kernel
+
+
+def join_restarts(inputs: Sequence[Signal]) -> str:
+    """Name the layers from whose measured values the predictions of several signals were begun anew."""
+    return ", ".join(dict.fromkeys(signal.restarted for signal in inputs if signal.restarted))
+
+
+def pass_unchanged(call: LayerCall) -> Passage:
+    """Pass on the signal as it is."""
+    return Passage(call.inputs[0], lambda gradient: (gradient,))
+
+
+FINITE_WIDTH: Final = "finite width"
+MEAN_FIELD: Final = "mean field"
+
+SiteKey = tuple[str, int]
+"""Path of the layer, and number of its call, as in the measurement table."""
+
+LawOf = Callable[[Any], Laws]
+"""From a layer to the laws of its weights; raises TheoryError where there is none."""
+
+
+@dataclass
+class SitePrediction:
+    """What is predicted of one site.
+
+    Attributes:
+        values: by column without ``predicted_``, with ``_sd`` for spreads; missing where nothing is known.
+        basis: what it rests on, or why nothing is known.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    basis: str = MEAN_FIELD
+
+
+@dataclass(frozen=True)
+class GainPrediction:
+    """What is predicted of the factor from layer to layer in one direction; NaN where nothing is known."""
+
+    mean: float = math.nan
+    standard_deviation: float = math.nan
+    textbook: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPrediction:
+    """What is predicted of a model.
+
+    Attributes:
+        sites: by site.
+        gains: by direction, along the layers that were asked for.
+        basis: what it rests on, or why nothing is known.
+        unknown: by layer, why the prediction had to begin anew behind it.
+    """
+
+    sites: Mapping[SiteKey, SitePrediction]
+    gains: Mapping[str, GainPrediction]
+    basis: str
+    unknown: Mapping[str, str]
+
+
+Measured = Mapping[SiteKey, Mapping[str, float]]
+"""Means over seeds of measured quantities, by site; what predictions begin anew from."""
+
+
+def describe_weights(values: dict[str, float], operation: Any, law: WeightLaw | None) -> None:
+    """Add what is known of a kernel's entries.
+
+    The variance of N independent entries has the relative standard deviation sqrt((kurtosis - 1) / N), the norm half of
+    it. The norm of an orthogonal kernel is the same in every draw.
+
+    Args:
+        values: what is predicted of the site; it is added to.
+        operation: the layer.
+        law: the law of its kernel, or None.
+    """
+    kernel = main_kernel(operation) if law is not None else None
+    if law is None or kernel is None:
+        return
+    count = math.prod(kernel.shape)
+    spread = 0.0 if law.distribution == "orthogonal" else math.sqrt((law.kurtosis - 1.0) / count)
+    values["weight_variance"] = law.variance
+    values["weight_variance_sd"] = law.variance * spread
+    values["weight_norm"] = math.sqrt(law.variance * count)
+    values["weight_norm_sd"] = 0.5 * spread * values["weight_norm"]

@@ -11,23 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from initcheck.errors import TheoryError
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import TheoryError
 from initcheck.prediction.graph import Graph, Node
-from initcheck.prediction.outcome import (
+from initcheck.prediction.layer_rules import find_rule
+from initcheck.prediction.signal import (
     MEAN_FIELD,
     GainPrediction,
     LawOf,
+    Laws,
+    LayerCall,
     Measured,
     ModelPrediction,
+    Passage,
+    Signal,
     SiteKey,
     SitePrediction,
     describe_weights,
+    make_input,
 )
-from initcheck.prediction.passage import Laws, LayerCall, Passage
-from initcheck.prediction.rules import find_rule
-from initcheck.prediction.signal import Signal, make_input
-from initcheck.theory.pieces import Array
+from initcheck.theory.breakpoints import Array
 
 
 class Walk:

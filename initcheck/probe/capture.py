@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from initcheck.keras_runtime import import_keras, is_float_dtype
-from initcheck.probe.gradients import current_graph, in_graph, separate
+from initcheck.backend.gradients import current_graph, in_graph, separate
+from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.paths import PathNamer, own_variables
 
 INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
@@ -285,3 +285,45 @@ def _uninstall() -> None:
         original = _installed.pop()
         if not _installed:
             import_keras().Operation.__call__ = original
+
+
+FUNCTIONAL_SEED: Final = 20_100_513
+"""Seed of the directions."""
+
+Loss = Callable[[Any], Any]
+"""From a model's outputs to a scalar tensor."""
+
+
+def random_functional(outputs: Any) -> Any:
+    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
+
+    Args:
+        outputs: the model's outputs, in any structure; those that are not floating-point are left out.
+
+    Returns:
+        Scalar tensor, at least of float32.
+    """
+    keras = import_keras()
+    ops = keras.ops
+    total = ops.zeros((), "float32")
+    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
+        dtype = "float64" if output.dtype.name == "float64" else "float32"
+        direction = draw_functional(ops.shape(output), dtype, number)
+        total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
+    return total
+
+
+def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
+    """Draw the fixed directions r of the default loss, which are also dL/dy.
+
+    Args:
+        shape: of the output.
+        dtype: float32 or float64.
+        number: which output of the model, from 0.
+
+    Returns:
+        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
+    """
+    keras = import_keras()
+    direction = keras.random.normal(shape, dtype=dtype, seed=FUNCTIONAL_SEED + number)
+    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))

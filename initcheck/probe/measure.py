@@ -9,16 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.errors import ModelError
-from initcheck.initializers import in_one_line
-from initcheck.keras_runtime import import_keras, is_float_dtype
-from initcheck.probe.activations import find_bounds
-from initcheck.probe.capture import Capture, Unmeasured
-from initcheck.probe.connections import Connections, connect_sites
-from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
-from initcheck.probe.fans import main_kernel
-from initcheck.probe.functional import Loss, random_functional
-from initcheck.probe.gradients import (
+from initcheck.backend.gradients import (
     Backpropagation,
     compile_once,
     compile_over_replicates,
@@ -28,16 +19,27 @@ from initcheck.probe.gradients import (
     read_connections,
     separate,
 )
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.core.columns import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
+from initcheck.core.errors import ModelError
+from initcheck.models.initializers import in_one_line
+from initcheck.probe.capture import Capture, Loss, Unmeasured, random_functional
+from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
+from initcheck.probe.draw import RedrawPlan
+from initcheck.probe.layer_kinds import find_bounds, main_kernel
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.precision import reduce_range
-from initcheck.probe.redraw import RedrawPlan
-from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_site
-from initcheck.probe.sites import SiteInfo, describe_site, feature_axis
-from initcheck.probe.tables import Measurement, WeightInfo, tabulate, tabulate_weights
-from initcheck.probe.weight_reduction import WeightReduction
-from initcheck.probe.weighted_sites import is_weighted, make_recording_scope
-from initcheck.random_state import preserved_random_state
-from initcheck.schema import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
+from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_range, reduce_site
+from initcheck.probe.sites import (
+    Connections,
+    SiteInfo,
+    connect_sites,
+    describe_site,
+    feature_axis,
+    is_weighted,
+    make_recording_scope,
+)
+from initcheck.probe.tables import Measurement, WeightInfo, WeightReduction, tabulate, tabulate_weights
 
 _Source = Literal["drawn", "given", "current"]
 """Where the weights of a measurement come from: new ones, the caller's, or the model's as they are."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 
 def snake_case(name: str) -> str:

@@ -7,7 +7,7 @@ that no large activation is kept until its gradient is there. The host computes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -15,23 +15,303 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras
-from initcheck.probe.gradients import bytes_can_be_summed, choose, compile_function, operation_name, original
-from initcheck.probe.moments import SMALL, trust
-from initcheck.probe.reduce_backward import (
-    BACKWARD_PARTS,
-    BACKWARD_TENSORS,
-    reduce_backward_carefully,
-    reduce_backward_quickly,
+from initcheck.backend.gradients import (
+    bytes_can_be_summed,
+    choose,
+    compile_function,
+    operation_name,
+    original,
+    sum_bytes,
 )
-from initcheck.probe.reduce_forward import (
-    FORWARD_PARTS,
-    OutputForm,
-    by_position,
-    reduce_forward_carefully,
-    reduce_forward_quickly,
+from initcheck.backend.runtime import import_keras
+from initcheck.core.columns import QUANTITIES
+from initcheck.probe.moments import (
+    LARGEST_CANCELLATION,
+    LARGEST_FLOAT32_MEAN,
+    careful_moments,
+    count_of,
+    mean,
+    mean_square,
+    trust,
 )
-from initcheck.schema import QUANTITIES
+
+BACKWARD_TENSORS: Final = ("gradient", "weight_gradient", "weight")
+
+BACKWARD_PARTS: Final = (
+    "gradient_square",
+    "weight_gradient_square",
+    "weight_shift",
+    "weight_mean",
+    "weight_square",
+)
+
+
+def reduce_backward_quickly(given: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any | None]]]:
+    """Take all sums in float32.
+
+    Args:
+        given: by name what a site has of ``gradient`` (dL/dz, or dL/dh without a z), ``weight``, ``weight_gradient``.
+
+    Returns:
+        float64 tensor of shape [len(BACKWARD_PARTS)], NaN for a part that has no tensor; and what ``moments.trust``
+        judges it by.
+    """
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    squares: list[tuple[Any, Any | None]] = []
+    for name in BACKWARD_TENSORS:
+        if name not in given:
+            continue
+        tensor, square_of_mean = ops.cast(given[name], "float32"), None
+        if name == "weight":
+            parts["weight_shift"] = np.float64(0.0)
+            parts["weight_mean"] = mean(tensor)
+            square_of_mean = ops.square(parts["weight_mean"])
+        parts[f"{name}_square"] = mean_square(tensor)
+        squares.append((parts[f"{name}_square"], square_of_mean))
+    return _stack_gradients(parts), squares
+
+
+def reduce_backward_carefully(given: Mapping[str, Any]) -> Any:
+    """Take all sums in float64; see :func:`reduce_backward_quickly`."""
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    for name in BACKWARD_TENSORS:
+        if name not in given:
+            continue
+        if name == "weight":
+            parts["weight_shift"], parts["weight_mean"], parts["weight_square"] = careful_moments(given[name])
+        else:
+            parts[f"{name}_square"] = mean_square(ops.cast(given[name], "float64"))
+    return _stack_gradients(parts)
+
+
+def _stack_gradients(parts: Mapping[str, Any]) -> Any:
+    ops = import_keras().ops
+    return ops.stack([ops.cast(parts.get(name, np.float64(np.nan)), "float64") for name in BACKWARD_PARTS])
+
+
+SATURATION_MARGIN: Final = 0.025
+"""Elements within this share of a bounded activation's range from one of its ends count as saturated."""
+
+EXACT_COUNT: Final = 2**24
+"""Up to here float32 counts exactly."""
+
+FORWARD_PARTS: Final = (
+    "preactivation_shift",
+    "preactivation_mean",
+    "preactivation_square",
+    "batch_square",
+    "batch_mean_square",
+    "unit_mean",
+    "unit_variance",
+    "zero",
+    "saturated",
+    "dead",
+    "max_abs",
+    "nonfinite",
+    "preactivation_nonfinite",
+)
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """What is known of an output when its reduction is traced.
+
+    Attributes:
+        small: it has at most ``moments.SMALL`` elements.
+        summable: :func:`initcheck.backend.gradients.sum_bytes` can count over its samples.
+        bounds: the two ends of the range of a bounded activation, or None.
+    """
+
+    small: bool
+    summable: bool
+    bounds: tuple[float, float] | None
+
+
+def by_position(output: Any, axis: int) -> Any:
+    """Bring an output into the shape [samples, positions, units].
+
+    Args:
+        output: shape [B, ...].
+        axis: the axis whose entries are units, where there are three axes or more.
+    """
+    ops = import_keras().ops
+    rank = len(output.shape)
+    if rank < 3:
+        return ops.reshape(output, (-1, 1, 1) if rank < 2 else (-1, 1, ops.shape(output)[1]))
+    if axis not in (-1, rank - 1):
+        output = ops.moveaxis(output, axis, -1)
+    shape = ops.shape(output)
+    return ops.reshape(output, (shape[0], -1, shape[-1]))
+
+
+def reduce_forward_quickly(given: Mapping[str, Any], form: OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
+    """Take all sums in float32.
+
+    Args:
+        given: by name the ``output`` h, shape [samples, positions, units] or [samples, units], and, where the site has
+            one of its own, ``preactivation`` z, of any shape.
+        form: of the output.
+
+    Returns:
+        float64 tensor of shape [len(FORWARD_PARTS)], NaN for a part that has no tensor; and what ``moments.trust``
+        judges it by.
+    """
+    ops = import_keras().ops
+    output = ops.cast(given["output"], "float32")
+    flat = _by_sample(output)
+    parts = _moments_around_first(flat) if form.small else _moments_around_zero(flat)
+    parts |= _find_extremes(output) if form.small else _find_extremes_sparingly(flat, output, form.summable)
+    if form.bounds is not None:
+        parts["saturated"] = _share(count_true(_is_saturated(flat, form.bounds)), flat)
+    squares = [(parts["batch_square"], parts["batch_mean_square"])]
+    if "preactivation" in given:
+        preactivation = ops.cast(given["preactivation"], "float32")
+        parts["preactivation_mean"] = mean(preactivation)
+        parts["preactivation_square"] = mean_square(preactivation)
+        squares.append((parts["preactivation_square"], ops.square(parts["preactivation_mean"])))
+    return _stack_moments(parts, "preactivation" in given), squares
+
+
+def _moments_around_first(flat: Any) -> dict[str, Any]:
+    """Find mean and variance across samples and units from the differences to the first sample.
+
+    The difference of two nearly equal floats is exact, so that identical samples give exactly 0.
+    """
+    ops = import_keras().ops
+    first = flat[:1]
+    batch_square, unit_changes = _sum_change(flat, first)
+    unit_means = ops.cast(first[0], "float64") + unit_changes
+    return {"batch_square": batch_square, "batch_mean_square": mean_square(unit_changes)} | _spread(unit_means)
+
+
+def _moments_around_zero(flat: Any) -> dict[str, Any]:
+    """Find the same from the values as they are, without a temporary, and around the first sample where they cancel."""
+    ops = import_keras().ops
+    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / count_of(flat, 0)
+    square, square_of_means = mean_square(flat), mean_square(unit_means)
+
+    def around_first() -> tuple[Any, Any]:
+        batch_square, unit_changes = _sum_change(flat, flat[:1])
+        return batch_square, mean_square(unit_changes)
+
+    kept = square_of_means <= LARGEST_CANCELLATION * square
+    batch_square, batch_mean_square = choose(kept, lambda: (square, square_of_means), around_first)
+    return {"batch_square": batch_square, "batch_mean_square": batch_mean_square} | _spread(unit_means)
+
+
+def _sum_change(flat: Any, first: Any) -> tuple[Any, Any]:
+    ops = import_keras().ops
+    change = flat - first
+    return mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / count_of(change, 0)
+
+
+def _spread(unit_means: Any) -> dict[str, Any]:
+    center = mean(unit_means)
+    return {"unit_mean": center, "unit_variance": mean_square(unit_means - center)}
+
+
+def _find_extremes(output: Any) -> dict[str, Any]:
+    """Find the largest size, the share of zeros, and that of units that are zero throughout."""
+    ops = import_keras().ops
+    largest_by_unit = _max_by_unit(ops.abs(output))
+    return {
+        "max_abs": ops.max(largest_by_unit),
+        "zero": _share(count_true(_by_sample(ops.equal(output, 0))), output),
+        "dead": ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
+    }
+
+
+def _find_extremes_sparingly(flat: Any, output: Any, summable: bool) -> dict[str, Any]:
+    """Find the same with one byte for each element as the only temporary."""
+    ops = import_keras().ops
+    condition = ops.equal(flat, 0)
+    by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
+    fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
+    dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
+    return {
+        "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
+        "zero": _share(ops.sum(ops.cast(by_element, "float64")), flat),
+        "dead": ops.mean(ops.cast(dead, "float64")),
+    }
+
+
+def reduce_forward_carefully(given: Mapping[str, Any], form: OutputForm) -> Any:
+    """Take all sums in float64, in two passes; tensors with inf or NaN have NaN moments.
+
+    See :func:`reduce_forward_quickly`.
+    """
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    if "preactivation" in given:
+        preactivation = given["preactivation"]
+        moments = careful_moments(preactivation)
+        for name, moment in zip(("shift", "mean", "square"), moments, strict=True):
+            parts[f"preactivation_{name}"] = moment
+        parts["preactivation_nonfinite"] = _share_nonfinite(preactivation)
+    output = ops.cast(given["output"], "float64")
+    flat = _by_sample(output)
+    first = flat[:1]
+    unit_means = first[0] + ops.mean(flat - first, axis=0)
+    parts["batch_square"] = mean_square(flat - unit_means)
+    parts |= _spread(unit_means)
+    parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
+    if form.bounds is not None:
+        parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
+    known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
+    largest_by_unit = _max_by_unit(known)
+    parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
+    parts["max_abs"] = ops.max(largest_by_unit)
+    parts["nonfinite"] = _share_nonfinite(output)
+    return _stack_moments(parts, "preactivation" in given)
+
+
+def _stack_moments(parts: dict[str, Any], with_preactivation: bool) -> Any:
+    """Bring the parts into the order of FORWARD_PARTS: what is not given is 0, or NaN where it has no tensor."""
+    ops = import_keras().ops
+    missing = {"saturated": np.nan}
+    if not with_preactivation:
+        missing |= {"preactivation_mean": np.nan, "preactivation_square": np.nan}
+    values = [parts.get(name, np.float64(missing.get(name, 0.0))) for name in FORWARD_PARTS]
+    return ops.stack([ops.cast(value, "float64") for value in values])
+
+
+def count_true(condition: Any) -> Any:
+    """Count the true entries of a tensor, exactly, as float64."""
+    ops = import_keras().ops
+    ones = ops.cast(condition, "float32")
+    elements = condition.shape.num_elements()
+    if elements is not None and elements <= EXACT_COUNT:
+        return ops.cast(ops.sum(ones), "float64")
+    return ops.sum(ops.cast(ops.sum(ones, axis=0), "float64"))
+
+
+def _share(count: Any, tensor: Any) -> Any:
+    return import_keras().ops.cast(count, "float64") / count_of(tensor)
+
+
+def _is_saturated(output: Any, bounds: tuple[float, float]) -> Any:
+    ops = import_keras().ops
+    low, high = bounds
+    limit = (0.5 - SATURATION_MARGIN) * (high - low)
+    return ops.abs(output - 0.5 * (low + high)) >= limit
+
+
+def _share_nonfinite(tensor: Any) -> Any:
+    ops = import_keras().ops
+    return ops.mean(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
+
+
+def _by_sample(output: Any) -> Any:
+    """Flatten [samples, positions, units] to [samples, elements of a sample]."""
+    ops = import_keras().ops
+    return output if len(output.shape) == 2 else ops.reshape(output, (ops.shape(output)[0], -1))
+
+
+def _max_by_unit(output: Any) -> Any:
+    return import_keras().ops.max(output, axis=tuple(range(len(output.shape) - 1)))
+
 
 PARTS: Final = FORWARD_PARTS + BACKWARD_PARTS
 """What the device returns of one site; :func:`finish` makes the quantities from it."""
@@ -99,7 +379,7 @@ def _given(**tensors: Any | None) -> dict[str, Any]:
 
 def _is_small(tensor: Any) -> bool:
     elements = tensor.shape.num_elements()
-    return elements is not None and elements <= SMALL
+    return elements is not None and elements <= LARGEST_FLOAT32_MEAN
 
 
 def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
@@ -204,3 +484,55 @@ def finish(
     with np.errstate(divide="ignore", invalid="ignore"):
         finished["gradient_to_weight_ratio"] = finished["weight_gradient_norm"] / finished["weight_norm"]
     return np.stack([finished[name] for name in QUANTITIES], axis=-1)
+
+
+FLOAT16_LARGEST: Final = 65504.0
+FLOAT16_VANISHES: Final = 2.0**-25
+"""Half of float16's smallest number, 2^-24: what is smaller rounds to zero."""
+LOSS_SCALE: Final = 2.0**15
+"""What Keras' LossScaleOptimizer multiplies the loss by at first: gradients in float16 are always scaled."""
+
+
+def reduce_range(output: Any, gradient: Any | None) -> Any:
+    """Count what float16 cannot hold: shares above its largest number, and below what it rounds to zero.
+
+    Tensors that are float16 themselves have neither: what they cannot hold is infinite or zero already.
+
+    Returns:
+        float64 tensor: overflow and underflow of the output, then of the gradient; NaN without a gradient.
+    """
+    ops = import_keras().ops
+    missing = ops.full((2,), float("nan"), dtype="float64")
+    vanishes = FLOAT16_VANISHES / LOSS_SCALE
+    shares = missing if gradient is None else _shares(gradient, vanishes)
+    return ops.concatenate([_shares(output, FLOAT16_VANISHES), shares])
+
+
+def _shares(tensor: Any, vanishes: float) -> Any:
+    ops = import_keras().ops
+    rows = ops.shape(tensor)[0] if len(tensor.shape) > 1 else 1
+    return _compile_shares(tensor.dtype.name, vanishes)(ops.reshape(tensor, (rows, -1)))
+
+
+@lru_cache(maxsize=1024)
+def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
+    """Compile the count over a tensor of two axes, of any size: few functions serve all sites."""
+    ops = import_keras().ops
+
+    def reduce(tensor: Any) -> Any:
+        size = ops.abs(tensor if dtype == "float64" else ops.cast(tensor, "float32"))
+        count = ops.cast(ops.size(size), "float64")
+        under = count_true(size < vanishes) - count_true(ops.equal(size, 0))
+        # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
+        inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
+        over = choose(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
+        return ops.stack([over, under / count])
+
+    return compile_function(reduce, [((None, None), dtype)])
+
+
+def _share_above(size: Any) -> Any:
+    """Find the share of the finite elements that are too large; undefined, 0 / 0, without one."""
+    ops = import_keras().ops
+    finite = ops.isfinite(size)
+    return count_true(ops.logical_and(size > FLOAT16_LARGEST, finite)) / count_true(finite)

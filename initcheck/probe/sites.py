@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
+from initcheck.backend.runtime import import_keras
 from initcheck.probe.capture import Site
-from initcheck.probe.fans import count_fans
+from initcheck.probe.layer_kinds import count_fans
+from initcheck.probe.paths import child_operations, own_variables
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,164 @@ def describe_site(site: Site, position: int, kernel: Any, batch_size: int, weigh
         batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
         weighted=weighted,
     )
+
+
+Operations = Mapping[str, tuple[str, ...]]
+"""By name and in order of execution, the operations whose values each operation takes."""
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How the measured sites of a model hang together.
+
+    Attributes:
+        parents: for each site the positions of the sites that feed it without passing another one, in order.
+        output_sites: positions of the sites that feed the loss without passing another one, in order.
+        trunk: positions of the weighted sites on the longest chain of them from an input to the loss, in order.
+    """
+
+    parents: tuple[tuple[int, ...], ...] = ()
+    output_sites: tuple[int, ...] = ()
+    trunk: tuple[int, ...] = ()
+
+
+def connect_sites(
+    operations: Operations, sites: Sequence[str], weighted: Sequence[bool], inputs: Sequence[str], loss: str
+) -> Connections:
+    """Find out how sites hang together.
+
+    The degenerate cases: a loss that no site reaches has no output sites and no trunk; a model without weights has an
+    empty trunk.
+
+    Args:
+        operations: of the graph, up to the loss.
+        sites: the operation that made each site's tensor, in order of execution; each makes nothing else.
+        weighted: of each site whether it counts in the chain.
+        inputs: the operations that the model's inputs come from.
+        loss: the operation that made the loss.
+    """
+    parents, output_sites = find_parents(operations, sites, loss)
+    return Connections(parents, output_sites, find_longest_chain(operations, sites, weighted, inputs, loss))
+
+
+def find_parents(
+    operations: Operations, sites: Sequence[str], end: str
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Find for each site, and for the end, the sites that feed it without passing another one.
+
+    Returns:
+        The positions for each site, and for the end, in ascending order.
+    """
+    number = {name: position for position, name in enumerate(sites)}
+    above: dict[str, frozenset[int]] = {}
+    nothing: frozenset[int] = frozenset()
+    for name, sources in operations.items():
+        fed = {frozenset((number[source],)) if source in number else above[source] for source in sources}
+        # The same set is kept, not a copy: most operations have one source that matters.
+        above[name] = next(iter(fed)) if len(fed) == 1 else nothing.union(*fed)
+    last = {number[end]} if end in number else above[end]
+    return tuple(tuple(sorted(above[name])) for name in sites), tuple(sorted(last))
+
+
+def find_longest_chain(
+    operations: Operations, sites: Sequence[str], weighted: Sequence[bool], inputs: Sequence[str], end: str
+) -> tuple[int, ...]:
+    """Find the path from an input to the end that passes the most weighted sites.
+
+    Among equally long paths the one that enters each operation by its first argument is taken.
+
+    Returns:
+        The positions of the weighted sites on that path, in order of execution; empty without a path.
+    """
+    number = {name: position for position, name in enumerate(sites) if weighted[position]}
+    starts = frozenset(inputs)
+    best: dict[str, tuple[int, int]] = {}  # sites passed so far, and the last of them (-1 for none)
+    came_from: dict[int, int] = {}
+    for name, sources in operations.items():
+        reached = [best[source] for source in sources if source in best]
+        if name in starts:
+            reached.append((0, -1))
+        if not reached:
+            continue
+        count, last = max(reached, key=lambda each: each[0])  # the first of several
+        if name in number:
+            came_from[number[name]] = last
+            count, last = count + 1, number[name]
+        best[name] = count, last
+    chain = []
+    position = best.get(end, (0, -1))[1]
+    while position >= 0:
+        chain.append(position)
+        position = came_from[position]
+    return tuple(reversed(chain))
+
+
+ELEMENTWISE_NAMES: Final = frozenset({"bias", "gamma", "beta"})
+"""Weights that are added to a signal, or scale it element by element, whatever their number of axes."""
+
+ELEMENTWISE_LAYERS: Final = (
+    "BatchNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "PReLU",
+    "RMSNormalization",
+)
+"""Layers of Keras that have no other weights."""
+
+
+def is_weighted(operation: Any, captured: Container[int], read: Container[int]) -> bool:
+    """Tell whether a site's layer multiplies by a weight of two or more axes.
+
+    The weight may belong to a layer inside that is not captured by itself: the cell of a recurrent layer, the layer
+    in TimeDistributed. A frozen weight counts: the signal passes it like any other. State that the layer declares as
+    not trainable does not count.
+
+    Args:
+        operation: the layer or operation of the site; None for an input.
+        captured: the ``id`` of each layer whose calls were captured.
+        read: the ``id`` of each variable that the forward pass has read.
+    """
+    for variable in getattr(operation, "_trainable_variables", ()):
+        if len(variable.shape) >= 2 and id(variable) in read and not _is_elementwise(operation, variable):
+            return True
+    return any(is_weighted(child, captured, read) for child in child_operations(operation) if id(child) not in captured)
+
+
+def reads_weights(operation: Any, read: Container[int]) -> bool:
+    """Tell whether the forward pass has read a weight that the layer holds itself."""
+    return any(id(variable) in read for variable in own_variables(operation))
+
+
+def _is_elementwise(operation: Any, variable: Any) -> bool:
+    if variable.name in ELEMENTWISE_NAMES:
+        return True
+    layers = import_keras().layers
+    return isinstance(operation, tuple(getattr(layers, name) for name in ELEMENTWISE_LAYERS if hasattr(layers, name)))
+
+
+def make_recording_scope(state: Any) -> Any:
+    """Make a scope in which variables have other values, and which notes what is read of them.
+
+    Args:
+        state: pairs of a Keras variable and its value.
+
+    Returns:
+        A ``keras.StatelessScope``, with ``read``: the set of the ``id`` of each variable that was read inside.
+    """
+    return _recording_scope_class()(state, initialize_variables=False)
+
+
+@cache
+def _recording_scope_class() -> Any:
+    scope: Any = import_keras().StatelessScope
+
+    class RecordingScope(scope):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.read: set[int] = set()
+
+        def get_current_value(self, variable: Any) -> Any:
+            self.read.add(id(variable))
+            return super().get_current_value(variable)
+
+    return RecordingScope

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from initcheck.probe.layer_kinds import UnitWeights, list_unit_weights
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.probe.unit_weights import UnitWeights, list_unit_weights
-from initcheck.probe.weight_facts import WeightFacts
+from initcheck.probe.weights import WeightFacts
 
 Array = NDArray[Any]
 GradientSource = Callable[[Sequence[int]], Sequence[Array | None]]
@@ -33,7 +33,7 @@ class UnitClass:
     """Units that are alike.
 
     Attributes:
-        block: of which block; see :class:`~initcheck.probe.unit_weights.UnitWeights`.
+        block: of which block; see :class:`~initcheck.probe.layer_kinds.UnitWeights`.
         units: their numbers within the block.
         gradients: "equal", "zero" (all of them exactly) or "unknown" where no gradients were given.
     """

@@ -14,12 +14,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras, is_float_dtype
-from initcheck.probe.functional import Loss, random_functional
-from initcheck.probe.gradients import Backpropagation
+from initcheck.backend.gradients import Backpropagation
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.probe.capture import Loss, random_functional
 from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
-from initcheck.probe.weight_facts import WeightFacts
-from initcheck.random_state import preserved_random_state
+from initcheck.probe.weights import WeightFacts
 
 Array = NDArray[Any]
 
@@ -91,7 +91,7 @@ def compare_weights(
 
     Args:
         model: a built Keras model.
-        weights: its description, from :func:`~initcheck.probe.weight_facts.describe_weights`.
+        weights: its description, from :func:`~initcheck.probe.weights.describe_weights`.
         inputs: one batch, for the gradients of units with equal incoming weights: one pass is run, and only where
             there are such units. None judges units by their incoming weights alone.
         loss: from the model's outputs to a scalar tensor; None takes the probe's fixed random functional.

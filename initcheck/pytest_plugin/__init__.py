@@ -86,7 +86,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse a marker that says what nobody reads, whether the test uses the fixture or not."""
     if item.get_closest_marker(_MARKER) is None:
         return
-    from initcheck.errors import UsageError
+    from initcheck.core.errors import UsageError
     from initcheck.pytest_plugin.settings import read_marker
 
     try:

@@ -14,19 +14,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from initcheck.audit.rules import FAMILIES
-from initcheck.errors import InitcheckError
+from initcheck.audit.findings import FAMILIES
+from initcheck.core.errors import InitcheckError
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.places import baseline_of_model, relative
-from initcheck.pytest_plugin.records import Record, describe_report
-from initcheck.pytest_plugin.settings import Layers, check_command, load_reference, quote, read_ini, read_project
+from initcheck.pytest_plugin.settings import (
+    Layers,
+    baseline_of_model,
+    check_command,
+    load_reference,
+    quote,
+    read_ini,
+    read_project,
+    relative,
+)
+from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
     from initcheck.audit.examination import Examination
     from initcheck.audit.findings import Finding
-    from initcheck.diagnosis.report import Report
-    from initcheck.gate.baseline import Baseline
-    from initcheck.gate.comparison import Comparison
+    from initcheck.checking.check import Report
+    from initcheck.checking.gate.baseline import Baseline
+    from initcheck.checking.gate.comparison import Comparison
 
 ROOT: Final = "initcheck"
 """Where the ids of these tests begin; no file has this name, since it has no suffix."""
@@ -123,16 +131,16 @@ class ModelCollector(pytest.Collector):
         Raises:
             BaselineError: it cannot be read.
         """
-        from initcheck.gate.baseline_file import read_baseline
+        from initcheck.checking.gate.baseline_file import read_baseline
 
         if self.config.getoption("initcheck_update") or not self.baseline_path.exists():
             return None
         return read_baseline(self.baseline_path)
 
     def _measure(self) -> Report:
-        from initcheck.diagnosis.check import check
-        from initcheck.diagnosis.gate import gate
-        from initcheck.gate.comparison import DEFAULT_MARGIN
+        from initcheck.checking.check import check
+        from initcheck.checking.gate.comparison import DEFAULT_MARGIN
+        from initcheck.checking.gate.gate import gate
 
         layers, known = self.layers, self.baseline_known
         model = load_reference(self.config, self.name)
@@ -190,7 +198,7 @@ class FamilyItem(_ModelItem):
 
     def judge(self, report: Report) -> Record:
         """Fail for findings of the family that no baseline knows."""
-        from initcheck.diagnosis.report import Report as FullReport
+        from initcheck.checking.check import Report as FullReport
 
         whole, comparison = report.examination, report.comparison
         known = frozenset() if comparison is None else frozenset(comparison.before.findings)
@@ -239,9 +247,8 @@ class BaselineItem(_ModelItem):
         return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _write(self, report: Report) -> Record:
-        from initcheck.gate.baseline import Recipe
-        from initcheck.gate.baseline_file import write_baseline
-        from initcheck.gate.take import take_baseline
+        from initcheck.checking.gate.baseline import Recipe, take_baseline
+        from initcheck.checking.gate.baseline_file import write_baseline
 
         path = self.model.baseline_path
         verdict = "updated" if path.exists() else "written"
@@ -250,7 +257,7 @@ class BaselineItem(_ModelItem):
         return Record(self.model.name, "gate", verdict, failed=False, **fields)
 
     def _word(self, comparison: Comparison) -> str:
-        from initcheck.report.gate_text import write_gate_text
+        from initcheck.checking.gate.report import write_gate_text
 
         lines = [f"{self.model.name}: {write_gate_text(comparison)}", "", f"Reproduce: {self.model.command}"]
         return "\n".join([*lines, f"Update:    {self.model.update_command}"])

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+import numpy as np
 import pytest
 
-from initcheck.errors import BaselineError, InitcheckError, UsageError
+from initcheck.audit.rules.signal import count_steps
+from initcheck.audit.signal import Course
+from initcheck.core.errors import BaselineError, InitcheckError, UsageError, name_unknown
+from initcheck.core.formatting import format_number
+from initcheck.core.statistics import Estimate, seeds_needed, test_equivalence
+from initcheck.probe.weight_copies import FEWEST
+from initcheck.probe.weights import WeightFacts
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.places import baseline_of_test, pytest_command, relative, test_id
-from initcheck.pytest_plugin.records import Record, describe_report
 from initcheck.pytest_plugin.settings import (
     OF_CHECKING,
     Layers,
+    baseline_of_test,
     check_command,
     check_options,
     load_reference,
+    pytest_command,
     quote,
     read_layers,
+    relative,
+    test_id,
 )
+from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
-    from initcheck.claims.base import Outcome
-    from initcheck.diagnosis.report import Report
+    from initcheck.checking.check import Report
+    from initcheck.spec.claim import Outcome
+
 
 _LABORATORY: Final = pytest.StashKey[Any]()
 
@@ -62,7 +75,7 @@ class Initcheck:
         Returns:
             The report of a healthy model.
         """
-        from initcheck.diagnosis.check import check
+        from initcheck.checking.check import check
 
         with self._told("check", model):
             layers = self._layers(options, gate=False)
@@ -102,10 +115,10 @@ class Initcheck:
         Returns:
             The report; ``report.comparison`` is None where the baseline was written.
         """
-        from initcheck.diagnosis.gate import check_margin, gate, record_baseline
-        from initcheck.gate.baseline import Recipe
-        from initcheck.gate.baseline_file import read_baseline
-        from initcheck.gate.comparison import DEFAULT_MARGIN
+        from initcheck.checking.gate.baseline import Recipe
+        from initcheck.checking.gate.baseline_file import read_baseline
+        from initcheck.checking.gate.comparison import DEFAULT_MARGIN
+        from initcheck.checking.gate.gate import check_margin, gate, record_baseline
 
         with self._told("gate", model):
             self._claim_name(name)
@@ -171,8 +184,7 @@ class Initcheck:
         Returns:
             The report.
         """
-        from initcheck.diagnosis.check import check
-        from initcheck.pytest_plugin.preservation import check_request, judge_preservation
+        from initcheck.checking.check import check
 
         with self._told("assert_preserves", model):
             check_request(direction, within)
@@ -200,9 +212,8 @@ class Initcheck:
         Returns:
             The report.
         """
-        from initcheck.diagnosis.check import check
-        from initcheck.diagnosis.model_reference import adopt_model
-        from initcheck.pytest_plugin.independence import CODES, find_incomparable
+        from initcheck.checking.check import check
+        from initcheck.checking.load_model import adopt_model
 
         with self._told("assert_independent_weights", model):
             layers = self._layers(options, gate=False)
@@ -229,14 +240,14 @@ class Initcheck:
         Returns:
             The outcome.
         """
-        from initcheck import keras_runtime
-        from initcheck.claims.catalogue import find_claim
-        from initcheck.claims.laboratory import Laboratory
-        from initcheck.specification.plugin import base_seed_of
+        from initcheck.backend import runtime
+        from initcheck.spec.catalogue import find_claim
+        from initcheck.spec.claim import Laboratory
+        from initcheck.spec.plugin import base_seed_of
 
         with self._told("assert_claim", None):
             claim = find_claim(claim_id)
-            keras_runtime.import_keras()
+            runtime.import_keras()
             if _LABORATORY not in self._config.stash:
                 self._config.stash[_LABORATORY] = Laboratory(base_seed_of(self._config))
             outcome: Outcome = self._config.stash[_LABORATORY].judge(claim)
@@ -254,7 +265,7 @@ class Initcheck:
             outcome.status,
             failed=not outcome.green,
             model=claim.id,
-            keras=keras_runtime.versions()["keras"],
+            keras=runtime.versions()["keras"],
             message="" if outcome.green else text,
         )
         self._finish(record)
@@ -291,7 +302,7 @@ class Initcheck:
             self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
     def _tell_gate(self, report: Report, reproduce: str) -> None:
-        from initcheck.report.gate_text import write_gate_text
+        from initcheck.checking.gate.report import write_gate_text
 
         comparison = report.comparison
         assert comparison is not None
@@ -351,3 +362,146 @@ class _MissingBaselineError(BaselineError):
 def _fail(message: str) -> NoReturn:
     # From None: else pytest tells of this failure during the handling of the error that it words.
     raise pytest.fail.Exception(message, pytrace=False) from None
+
+
+CODES: Final = ("IC301", "IC302")
+
+_FEWEST_VALUES: Final = 8
+"""Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
+
+
+def find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[str] = ()) -> list[str]:
+    """List the weights that may be copies of others, and could not be compared with them.
+
+    Weights whose initializer leaves nothing to chance, constants, vectors (the bias of an LSTM holds ones and zeros)
+    and weights of fewer than 16 entries are alike on purpose, and not among them.
+
+    Args:
+        model: the model that was checked.
+        facts: what is known of its weights.
+        waive: paths of weights or layers that may be left out.
+
+    Returns:
+        For each the path and the reason.
+    """
+    return [
+        told
+        for each, variable in zip(facts, model.weights, strict=True)
+        if not any(fnmatchcase(each.path, pattern) or fnmatchcase(each.path, f"{pattern}/*") for pattern in waive)
+        for told in _explain(each, variable)
+    ]
+
+
+def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
+    if "float" not in facts.dtype:
+        return
+    from initcheck.backend.runtime import import_keras
+
+    held = np.asarray(import_keras().ops.convert_to_numpy(variable.value)).astype(np.float64)
+    if not np.isfinite(held).all():
+        yield f"{facts.path}: it holds values that are not finite."
+    elif held.ndim > 1 and math.prod(facts.shape) >= FEWEST and not facts.constant and len(np.unique(held)) > 1:
+        values = len(np.unique(held.reshape(-1)[:FEWEST]))
+        if values < _FEWEST_VALUES:
+            yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to tell copies."
+
+
+Verdict = Literal["preserved", "not preserved", "undecided", "cannot judge"]
+
+_DIRECTIONS: Final = ("both", "forward", "backward")
+_SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
+_LEVEL: Final = 0.05
+_POWER: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Preservation:
+    """What came out for one direction.
+
+    Attributes:
+        verdict: whether the size is kept.
+        told: the sentence with the figure.
+    """
+
+    verdict: Verdict
+    told: str
+
+
+def check_request(direction: str, within: float) -> None:
+    """Check the arguments of ``assert_preserves``.
+
+    Raises:
+        UsageError: the direction is unknown, or the share is not above 0 and at most 1.
+    """
+    if direction not in _DIRECTIONS:
+        raise name_unknown("direction", str(direction), _DIRECTIONS)
+    if not (0.0 < within <= 1.0):
+        raise UsageError(f"within must be above 0 and at most 1: 0.05 allows 5 % a step. Received: {within!r}.")
+
+
+def judge_preservation(courses: Sequence[Course], direction: str, within: float) -> list[Preservation]:
+    """Judge the factor a step along the trunk, in squares.
+
+    Args:
+        courses: of the model.
+        direction: ``forward``, ``backward`` or ``both``.
+        within: the share by which it may differ from 1; on the scale of logarithms, so that the factor may be between
+            1 / (1 + within) and 1 + within.
+
+    Returns:
+        One judgement for each direction and piece of the trunk.
+    """
+    wanted = _DIRECTIONS[1:] if direction == "both" else (direction,)
+    judged = []
+    for each in wanted:
+        trunk = [course for course in courses if course.levels.direction == each and not course.levels.route.inside]
+        judged += [_judge(course, within) for course in trunk]
+        if not trunk:
+            told = f"whether {_SUBJECT[each]} is preserved {each} cannot be judged: no layer lies on every path"
+            judged.append(Preservation("cannot judge", f"{told} from the inputs to the outputs."))
+    return judged
+
+
+def _judge(course: Course, within: float) -> Preservation:
+    levels = course.levels
+    direction, subject = levels.direction, _SUBJECT[levels.direction]
+    if not course.steps:
+        told = f"whether {subject} is preserved {direction} cannot be judged: the trunk has too few layers to follow."
+        return Preservation("cannot judge", told)
+    if course.outcome in ("dead", "nonfinite"):
+        where = (course.beyond or levels.layers)[0]
+        what = "exactly zero" if course.outcome == "dead" else "not finite"
+        told = f"does not preserve {subject} {direction}: it is {what} at {where} in at least one seed."
+        return Preservation("not preserved", told)
+    rates = np.diff(levels.logs, axis=1)[:, levels.counted].sum(axis=1) / course.steps
+    if np.isnan(rates).any():
+        told = f"whether {subject} is preserved {direction} cannot be judged: {levels.layers[0]} to {levels.layers[-1]}"
+        return Preservation("cannot judge", f"{told} has layers without a figure.")
+    bound = math.log1p(within)
+    last = levels.layers[int(np.flatnonzero(levels.counted)[-1]) + 1]
+    test = test_equivalence(rates, -bound, bound, _LEVEL)
+    low, value, high = (math.exp(each) for each in (test.estimate.low, test.estimate.value, test.estimate.high))
+    interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
+    figure = (
+        f"a factor of {format_number(value)}{interval} a step in squares, over {count_steps(course)} between "
+        f"{levels.layers[0]} and {last} (90 % interval, {test.estimate.count} seeds); allowed is "
+        f"[{format_number(1 / (1 + within))}, {format_number(1 + within)}], within {100 * within:.3g} %"
+    )
+    if test.verdict == "pass":
+        return Preservation("preserved", f"preserves {subject} {direction}: {figure}.")
+    if test.verdict == "fail":
+        return Preservation("not preserved", f"does not preserve {subject} {direction}: {figure}.")
+    advice = _advise(test.estimate, bound)
+    return Preservation("undecided", f"undecided whether {subject} is preserved {direction}: {figure}. {advice}")
+
+
+def _advise(estimate: Estimate, bound: float) -> str:
+    if estimate.count < 2:
+        return "One draw has no spread to judge by: measure at least 2 seeds."
+    distance = abs(abs(estimate.value) - bound)
+    spread = estimate.standard_error * math.sqrt(estimate.count)
+    # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
+    if not (distance > 1e-6 * spread):
+        return "It lies on the bound: more seeds will not decide it."
+    needed = max(seeds_needed(spread, distance, _LEVEL, _POWER), estimate.count + 1)
+    return f"About {needed} seeds would decide, if mean and spread stay as they are: seeds={needed}."

@@ -16,13 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.errors import EngineError, InitcheckError
-from initcheck.sweeping.batching import Batching
-from initcheck.sweeping.cell import Cell
-from initcheck.sweeping.data_digests import digest_files
+from initcheck.core.errors import EngineError, InitcheckError
 from initcheck.sweeping.engines import Measure, describe_exception
-from initcheck.sweeping.measurement import CellResult, measure_batch
-from initcheck.sweeping.task import MeasureBatch, compare_versions, read_versions, run_task
+from initcheck.sweeping.measurement import (
+    Batching,
+    CellResult,
+    MeasureBatch,
+    compare_versions,
+    measure_batch,
+    read_versions,
+    run_task,
+)
+from initcheck.sweeping.spec import Cell, digest_files
 
 CONNECT_SECONDS: Final = 10.0
 """How long a scheduler may take to answer."""

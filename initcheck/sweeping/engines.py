@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from initcheck.sweeping.cell import Cell
 from initcheck.sweeping.measurement import CellResult, measure_cells
+from initcheck.sweeping.spec import Cell
 
 Measure = Callable[[Sequence[Cell]], Iterator[CellResult]]
 """Measures cells and yields each result once, in any order."""

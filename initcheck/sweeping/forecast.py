@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.keras_runtime import versions
-from initcheck.numbers import count, format_duration, format_number
-from initcheck.sweeping.cell import Cell
-from initcheck.sweeping.data_digests import digest_files
+from initcheck.backend.runtime import versions
+from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.sweeping.measurement import MOST_BYTES_DRAWN
 from initcheck.sweeping.run import look_ahead
-from initcheck.sweeping.spec import SweepSpec
+from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
 
 # Read off a sweep of 1,140 cells on a server; finished cells correct them for the machine at hand.

@@ -10,11 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.keras_runtime import versions
-from initcheck.sweeping.cell import VERSIONED, Cell
-from initcheck.sweeping.data_digests import digest_files
+from initcheck.backend.runtime import versions
 from initcheck.sweeping.engines import Engine, InProcess
-from initcheck.sweeping.spec import SweepSpec, make_spec, read_spec
+from initcheck.sweeping.spec import VERSIONED, Cell, SweepSpec, digest_files, make_spec, read_spec
 from initcheck.sweeping.store import SweepStore
 
 Progress = Callable[[int, int, str], None]

@@ -2,19 +2,112 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.data import SOURCES
-from initcheck.errors import InitcheckError, SpecError, name_unknown
-from initcheck.initializers import parse_initializer
-from initcheck.networks import NETWORKS, check_activation, make_network
-from initcheck.sweeping.cell import AXES, DTYPES, Cell, order_cells
+from initcheck.core.errors import InitcheckError, SpecError, name_unknown
+from initcheck.core.files import digest_arrays
+from initcheck.models.data import SOURCES, load_set
+from initcheck.models.initializers import parse_initializer
+from initcheck.models.networks import NETWORKS, check_activation, make_network
+
+DTYPES: Final = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+"""The dtype policies of Keras that a network can be measured under."""
+
+VERSIONED: Final = ("initcheck", "keras", "tensorflow", "numpy")
+"""What a cell's numbers depend on besides itself: a change of one of these versions makes it stale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One network under one initializer, with all seeds.
+
+    Attributes:
+        network: name of a reference network.
+        initializer: as :func:`initcheck.models.initializers.parse_initializer` reads it, in its canonical spelling.
+        activation: name of a Keras activation function.
+        depth: hidden layers; the network's own where it is fixed.
+        width: units of a hidden layer; the network's own where it is fixed.
+        data: a source for :func:`initcheck.models.data.load_data`.
+        batch_size: samples in the batch.
+        dtype: name of a dtype policy of Keras.
+        seeds: one network is drawn for each.
+    """
+
+    network: str
+    initializer: str
+    activation: str
+    depth: int
+    width: int
+    data: str = "gaussian"
+    batch_size: int = 64
+    dtype: str = "float32"
+    seeds: tuple[int, ...] = tuple(range(16))
+
+    @property
+    def content(self) -> str:
+        """The cell as JSON with sorted keys: equal cells have equal content."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def identity(self) -> str:
+        """The digest of :attr:`content` (SHA-256, hexadecimal): the same under all versions."""
+        return _digest(self.content)
+
+    def key(self, versions: Mapping[str, str], data_digest: str = "") -> str:
+        """The digest of content and versions: what was measured under one key is still valid under it.
+
+        Args:
+            versions: by name; those in :data:`VERSIONED` count.
+            data_digest: of the data file, where the data come from one.
+        """
+        return _digest(self.content + json.dumps({name: versions[name] for name in VERSIONED}) + data_digest)
+
+    @property
+    def bench(self) -> tuple[Any, ...]:
+        """What cells have in common that differ in initializer and activation function alone."""
+        return (self.network, self.depth, self.width, self.data, self.batch_size, self.dtype, self.seeds)
+
+    @property
+    def graph(self) -> tuple[Any, ...]:
+        """What cells have in common that are measured on one traced graph."""
+        return (self.bench, self.activation)
+
+    @property
+    def label(self) -> str:
+        """The cell in words, for progress and messages."""
+        return f"{self.network} {self.depth} × {self.width}: {self.initializer} × {self.activation}"
+
+    @classmethod
+    def read(cls, content: str) -> Cell:
+        """Read a cell back from its :attr:`content`."""
+        values = json.loads(content)
+        return cls(**{**values, "seeds": tuple(values["seeds"])})
+
+
+AXES: Final = tuple(field.name for field in fields(Cell) if field.name != "seeds")
+"""The axes of a sweep, in the order in which they are told."""
+
+
+def order_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """Order cells so that those which share a traced graph stand together, the cheaper networks first.
+
+    The order depends on the cells alone, so that a sweep and its resumption agree on it.
+    """
+    return sorted(cells, key=lambda cell: (cell.depth * cell.width**2, cell.bench, cell.activation, cell.initializer))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 DEFAULT_SEEDS: Final = 16
 FEWEST_SEEDS: Final = 2
@@ -251,3 +344,33 @@ class _Reader:
 
     def _fail(self, key: str, value: object, message: str) -> SpecError:
         return self._source.fail(message, self._table, self._number, key, value)
+
+
+def digest_files(cells: Iterable[Cell], data_folder: Path) -> dict[str, str]:
+    """Digest the data files of some cells.
+
+    Args:
+        cells: those whose data are made, not read, have no file.
+        data_folder: paths of data files are relative to it.
+
+    Returns:
+        Digests of samples and labels, by the name that the cells give their file.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    paths = {name: data_folder / name for name in sorted({cell.data for cell in cells} - set(SOURCES))}
+    return {name: _digest_file(path, _read_state(path)) for name, path in paths.items()}
+
+
+@lru_cache(maxsize=16)
+def _digest_file(path: Path, state: tuple[int, int]) -> str:  # noqa: ARG001 - a file that was changed is read again
+    return digest_arrays(load_set(str(path))[:2])
+
+
+def _read_state(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0  # reading it tells what is wrong
+    return state.st_mtime_ns, state.st_size

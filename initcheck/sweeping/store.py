@@ -18,11 +18,10 @@ from typing import Any, Final, Self
 import filelock
 import pandas as pd
 
-from initcheck.errors import StoreError
-from initcheck.schema import DTYPE_COLUMN, SUMMARY_COLUMNS
-from initcheck.sweeping.cell import VERSIONED, Cell
-from initcheck.sweeping.measurement import CellResult, State
-from initcheck.sweeping.packing import pack_table, unpack_table
+from initcheck.core.columns import DTYPE_COLUMN, SUMMARY_COLUMNS
+from initcheck.core.errors import StoreError
+from initcheck.sweeping.measurement import CellResult, State, pack_table, unpack_table
+from initcheck.sweeping.spec import VERSIONED, Cell
 
 APPLICATION: Final = 0x696E6974
 """The file's application id, "init" in ASCII: a database of another program is not written to."""

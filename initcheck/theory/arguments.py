@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from initcheck.errors import TheoryError
+from initcheck.core.errors import TheoryError
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:

@@ -23,7 +23,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.errors import TheoryError
+from initcheck.core.errors import TheoryError
 from initcheck.theory.arguments import check_count, check_counts
 
 Array = NDArray[np.float64]

@@ -19,18 +19,23 @@ from typing import Final
 
 import numpy as np
 
-from initcheck.errors import TheoryError, UsageError
-from initcheck.initializers import InitializerSpec
+from initcheck.core.errors import TheoryError, UsageError
+from initcheck.models.initializers import InitializerSpec
 from initcheck.theory.arguments import check_number
-from initcheck.theory.dense_network import Course, DenseNetworkLaw, predict_dense_network, single_input
-from initcheck.theory.extinction import compute_dead_probability
-from initcheck.theory.finite_width import compute_relu_increment
+from initcheck.theory.breakpoints import Array
+from initcheck.theory.dense_network import (
+    DEFAULT_WIDTH,
+    Course,
+    DenseNetworkLaw,
+    PlainNetwork,
+    predict_dense_network,
+    read_network,
+    single_input,
+)
 from initcheck.theory.gaussian import OVERFLOWS
 from initcheck.theory.mean_field import ActivationLike, Profile, predict_weight_gradient, trace_profile
 from initcheck.theory.phase import Phase, find_phase, without_phase
-from initcheck.theory.pieces import Array
-from initcheck.theory.plain_network import DEFAULT_WIDTH, PlainNetwork, read_network
-from initcheck.theory.sample_size import count_seeds_for_ratio
+from initcheck.theory.sampling import compute_dead_probability, compute_relu_increment, count_seeds_for_ratio
 from initcheck.theory.weights import WeightLaw
 
 DEEPEST_LAW: Final = 200

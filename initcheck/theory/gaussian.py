@@ -10,7 +10,7 @@ weights the pre-activations of one input are Gaussian with variance q, so that
 (Poole et al., "Exponential expressivity in deep neural networks through transient chaos", 2016; Schoenholz et al.,
 "Deep information propagation", 2017).
 
-Quadrature is composite Gauss-Legendre in z. Panels end at the kinks of phi, which :mod:`initcheck.theory.pieces`
+Quadrature is composite Gauss-Legendre in z. Panels end at the kinks of phi, which :mod:`initcheck.theory.breakpoints`
 finds; a plain Gauss-Hermite rule is off by per cents on the slope of ReLU. The slope phi' is taken from the values in
 a panel by differentiating the polynomial through them, so that nothing is needed of phi but its values. At a jump of
 phi, phi' is the slope on both sides and leaves the jump out.
@@ -27,10 +27,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from initcheck.errors import TheoryError, name_unknown
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import TheoryError, name_unknown
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
-from initcheck.theory.pieces import FARTHEST, Array, Function, Pieces, find_pieces
+from initcheck.theory.breakpoints import FARTHEST, Array, Function, Pieces, find_pieces
 
 REACH: Final = 13.0
 """Integrals run over |z| <= REACH; the normal density is 8e-38 there."""
@@ -379,3 +379,126 @@ def expect(
     grid = evaluate_on_grid(activation, np.ravel(np.asarray(q, dtype=np.float64)))
     with np.errstate(all="ignore"):
         return np.reshape(grid.expect(integrand(grid.value), unbounded=True), np.shape(q))
+
+
+_PAIR_REACH: Final = 9.0
+_PAIR_PANEL_WIDTH: Final = 1.5
+_PAIR_NODES: Final = 20
+_STEPS_FROM_A_KINK: Final = np.asarray([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
+
+
+def expect_pair(
+    activation: str | Callable[..., Any] | Activation,
+    q: float,
+    correlation: float,
+    *,
+    other_q: float | None = None,
+    slopes: bool = False,
+) -> float:
+    """Compute E phi(u) phi(v), or E phi'(u) phi'(v), for Gaussian u and v.
+
+    u = sqrt(q_1) z_1 and v = sqrt(q_2) (c z_1 + sqrt(1 - c^2) z_2). The inner integral, over z_2, has panels of its
+    own for each z_1, which end where v meets a kink; the outer one also resolves the smoothed kinks of the inner one.
+
+    Args:
+        activation: phi; see :func:`find_activation`.
+        q: variance of u.
+        correlation: c, between -1 and 1.
+        other_q: variance of v; by default that of u.
+        slopes: integrate the slopes instead of the values.
+
+    Returns:
+        The expectation; NaN where the integral diverges or is not captured.
+
+    Raises:
+        TheoryError: a variance or the correlation is out of range.
+    """
+    phi = find_activation(activation)
+    variances = check_variance(np.asarray([q, q if other_q is None else other_q], dtype=np.float64))
+    if not abs(correlation) <= 1.0:
+        raise TheoryError(
+            f"A correlation must lie between -1 and 1. Received: correlation={correlation!r}. Give one that does."
+        )
+    roots = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
+    c, s = float(correlation), float(np.sqrt((1.0 - correlation) * (1.0 + correlation)))
+    pieces = phi.pieces
+    outer = [fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH), pieces.edges / roots[0]]
+    if abs(c) > 1e-3:
+        steps = (_STEPS_FROM_A_KINK * s / abs(c))[:, np.newaxis]
+        outer += [pieces.edges / (roots[1] * c), (pieces.kinks / (roots[1] * c) + steps).ravel()]
+    edges = np.unique(np.clip(np.concatenate(outer), -_PAIR_REACH, _PAIR_REACH))
+    z, weight, value, slope = tabulate(phi, roots[:1], edges, _PAIR_NODES)
+    if s == 0.0:
+        _, _, other_value, other_slope = tabulate(phi, np.copysign(roots[1:], c), edges, _PAIR_NODES)
+        inner = other_slope if slopes else other_value
+    else:
+        inner = _integrate_inner(phi, z, float(roots[1]), c, s, slopes)
+    with np.errstate(all="ignore"):
+        terms = (slope if slopes else value) * inner * weight
+    total = float(terms.sum())
+    ends = float(np.abs(terms[:_PAIR_NODES]).sum() + np.abs(terms[-_PAIR_NODES:]).sum())
+    captured = ends <= LARGEST_SHARE_AT_THE_END * float(np.abs(terms).sum())
+    return total if captured and np.isfinite(total) else float("nan")
+
+
+def _integrate_inner(phi: Activation, z: Array, root: float, c: float, s: float, slopes: bool) -> Array:
+    """Integrate phi(root * (c z_1 + s z_2)), or its slope, over z_2 for every z_1."""
+    centers = c * z[:, np.newaxis]
+    own = np.clip((phi.pieces.edges / root - centers) / s, -_PAIR_REACH, _PAIR_REACH)
+    # Edges that no z_1 brings into reach cost time and do nothing.
+    own = own[:, (own.min(axis=0) < _PAIR_REACH) & (own.max(axis=0) > -_PAIR_REACH)]
+    fixed = fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH)
+    edges = np.sort(np.concatenate([np.broadcast_to(fixed, (z.size, fixed.size)), own], axis=1), axis=1)
+    _, weight, value, slope = tabulate(phi, np.full((z.size, 1), root * s), edges, 16, shift=centers / s)
+    with np.errstate(all="ignore"):
+        return np.asarray(((slope if slopes else value) * weight).sum(axis=-1))
+
+
+ORDER: Final = 41
+"""Highest order kept; odd, so that the term that stands for the rest is even in the correlation."""
+
+
+@dataclass(frozen=True, eq=False)
+class HermiteExpansion:
+    """Several functions of one standard normal variable.
+
+    Attributes:
+        coefficients: a_k of each function, shape [F, ORDER + 1].
+        products: E f_i(z) f_j(z), shape [F, F].
+    """
+
+    coefficients: Array
+    products: Array
+
+    def expect_products(self, correlations: Array) -> Array:
+        """Compute E f_i(u) f_j(v) for all pairs of functions.
+
+        Args:
+            correlations: shape [C], each between -1 and 1.
+
+        Returns:
+            Shape [C, F, F].
+        """
+        powers = correlations[:, np.newaxis] ** np.arange(ORDER + 2)
+        series = np.einsum("ck,ik,jk->cij", powers[:, :-1], self.coefficients, self.coefficients)
+        rest = self.products - self.coefficients @ self.coefficients.T
+        return np.asarray(series + powers[:, -1, np.newaxis, np.newaxis] * rest)
+
+
+def expand(z: Array, weight: Array, functions: Array) -> HermiteExpansion:
+    """Expand functions that are given by their values on quadrature nodes.
+
+    Args:
+        z: nodes, shape [N].
+        weight: quadrature weights times the normal density, shape [N].
+        functions: values at the nodes, shape [F, N].
+
+    Returns:
+        The expansion.
+    """
+    basis = np.empty((ORDER + 1, z.size))
+    basis[0], basis[1] = 1.0, z
+    for k in range(1, ORDER):
+        basis[k + 1] = (z * basis[k] - np.sqrt(k) * basis[k - 1]) / np.sqrt(k + 1)
+    weighted = functions * weight
+    return HermiteExpansion(weighted @ basis.T, weighted @ functions.T)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from initcheck.errors import InitcheckError, TheoryError
-from initcheck.theory.correlation import find_correlation_fixed_point
+from initcheck.core.errors import InitcheckError, TheoryError
+from initcheck.theory.batch import find_correlation_fixed_point
 from initcheck.theory.gaussian import OVERFLOWS, Activation, evaluate_on_grid, find_activation
 from initcheck.theory.mean_field import (
     CRITICAL_TOLERANCE,
@@ -33,7 +33,7 @@ from initcheck.theory.mean_field import (
 )
 
 if TYPE_CHECKING:
-    from initcheck.theory.criticality import PowerLaw
+    from initcheck.theory.mean_field import PowerLaw
 
 MOST_LAYERS: Final = 10_000
 """The signal is followed through so many layers and no farther."""
@@ -221,7 +221,7 @@ def _find_power_law(phi: Activation, point: FixedPoint, reasons: dict[str, str])
         reasons["power_law"] = "only critical networks whose signal vanishes fade by a power law"
         return None
     # Needs splines, which take a while to import and are seldom wanted.
-    from initcheck.theory.criticality import find_power_law
+    from initcheck.theory.mean_field import find_power_law
 
     try:
         return find_power_law(phi)

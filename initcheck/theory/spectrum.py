@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from initcheck.errors import TheoryError
+from initcheck.core.errors import TheoryError
 from initcheck.theory.arguments import check_count, check_number
 
 Weights = Literal["gaussian", "orthogonal"]

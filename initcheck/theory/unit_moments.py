@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initcheck.errors import TheoryError
-from initcheck.theory.gaussian import Activation, Grid
-from initcheck.theory.hermite import expand
-from initcheck.theory.pieces import Array
+from initcheck.core.errors import TheoryError
+from initcheck.theory.breakpoints import Array
+from initcheck.theory.gaussian import Activation, Grid, expand
 
 _PAIR_NODES, _PAIR_WEIGHTS = np.polynomial.hermite_e.hermegauss(3)
 _PAIR_WEIGHTS = _PAIR_WEIGHTS / _PAIR_WEIGHTS.sum()

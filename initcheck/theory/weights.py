@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from initcheck.errors import TheoryError, UsageError
-from initcheck.initializers import InitializerSpec, check_number, fold_name, parse_initializer, split_call
+from initcheck.core.errors import TheoryError, UsageError
+from initcheck.models.initializers import InitializerSpec, check_number, fold_name, parse_initializer, split_call
 
 Distribution = Literal["normal", "truncated_normal", "uniform", "orthogonal"]
 """How entries are drawn; ``truncated_normal`` redraws beyond two standard deviations."""
@@ -220,7 +220,7 @@ def read_initializer(text: str) -> InitializerSpec:
     """Read an initializer as a person writes it, without Keras where that can be.
 
     Args:
-        text: as for :func:`initcheck.initializers.parse_initializer`: ``HeNormal``, ``he_normal``,
+        text: as for :func:`initcheck.models.initializers.parse_initializer`: ``HeNormal``, ``he_normal``,
             ``RandomNormal(stddev=1.0)``.
 
     Returns:

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.inference import Estimate, adjust_pvalues, estimate_mean
-from initcheck.schema import COMPARISON_COLUMNS
+from initcheck.core.columns import COMPARISON_COLUMNS
+from initcheck.core.statistics import Estimate, adjust_pvalues, estimate_mean
 
 LEVEL: Final = 0.05
 THRESHOLDS: Final = {"90": 0.90, "95": 0.95}

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.data import load_set
-from initcheck.errors import DataError, UsageError
+from initcheck.core.errors import DataError, UsageError
+from initcheck.models.data import load_set
 
 NOTEBOOK_VALIDATION: Final = 5000
 """Samples that the founding notebook keeps back, the first ones of MNIST."""

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras
-from initcheck.probe.gradients import PARALLEL_REPLICATES
-from initcheck.random_state import preserved_random_state
-from initcheck.seeds import derive_seed
+from initcheck.backend.gradients import PARALLEL_REPLICATES
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras
+from initcheck.core.seeds import derive_seed
 from initcheck.training.data import LabelledData
 
 METRICS: Final = ("loss", "accuracy", "validation_loss", "validation_accuracy")

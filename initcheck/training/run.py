@@ -2,27 +2,131 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.digests import digest_arrays
-from initcheck.errors import DataError, UsageError
-from initcheck.initializers import InitializerSpec, parse_initializer
-from initcheck.keras_runtime import import_keras, versions
-from initcheck.networks import NotebookSpec
+from initcheck.backend.runtime import import_keras, versions
+from initcheck.core.columns import HISTORY_COLUMNS, Column
+from initcheck.core.errors import DataError, StoreError, UsageError
+from initcheck.core.files import digest_arrays, publish_files
+from initcheck.core.seeds import check_seed
+from initcheck.models.initializers import InitializerSpec, parse_initializer
+from initcheck.models.networks import NotebookSpec
 from initcheck.probe import RedrawPlan
-from initcheck.schema import HISTORY_COLUMNS
-from initcheck.seeds import check_seed
 from initcheck.training.data import LabelledData, load_labelled
 from initcheck.training.engine import METRICS, Descent, Trainer, train
-from initcheck.training.record import TrainingRecord
-from initcheck.training.store import HistoryStore
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRecord:
+    """The learning curves of all networks, and how they were made.
+
+    Attributes:
+        history: one row per initializer, seed and epoch; the columns of ``schema.HISTORY_COLUMNS``.
+        initializers: in the order asked for.
+        seeds: of the networks.
+        epochs: trained.
+        network: the network in words.
+        data: the data in words.
+        chance: the accuracy of a constant answer.
+        descent: how it was trained, in words.
+        versions: of what it was made with.
+        command_line: the command that was run.
+        seconds: time spent on training in this run; what an earlier run finished is not counted.
+        resumed: how many networks an earlier run had finished.
+    """
+
+    history: DataFrame = field(repr=False)
+    initializers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    network: str
+    data: str
+    chance: float
+    descent: str
+    versions: Mapping[str, str]
+    command_line: str
+    seconds: float
+    resumed: int
+
+
+TABLE: Final = "history.parquet"
+SETTINGS: Final = "training.json"
+
+
+class HistoryStore:
+    """A folder that holds the learning curves of finished networks and the settings they were trained with.
+
+    Args:
+        folder: made when the first network is finished.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._settings: Mapping[str, Any] = {}
+
+    def open(self, settings: Mapping[str, Any], columns: Sequence[Column]) -> pd.DataFrame:
+        """Read what is there.
+
+        Args:
+            settings: what a finished network depends on; plain values.
+            columns: of the table.
+
+        Returns:
+            The finished networks; an empty table where there is no store yet.
+
+        Raises:
+            StoreError: what is there was trained with other settings, or is damaged.
+        """
+        self._settings = dict(settings)
+        if not (self.folder / TABLE).exists() and not (self.folder / SETTINGS).exists():
+            return pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})
+        try:
+            held = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
+            table = pd.read_parquet(self.folder / TABLE)
+            table = table[[column.name for column in columns]].astype({each.name: each.dtype for each in columns})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise StoreError(
+                f"The run in {str(self.folder)!r} cannot be read: {reason}. Choose another folder, or remove it."
+            ) from error
+        differing = [name for name in settings if held.get(name) != settings[name]]
+        if differing:
+            told = ", ".join(f"{name} {_short(held.get(name))} -> {_short(settings[name])}" for name in differing)
+            raise StoreError(
+                f"The run in {str(self.folder)!r} was made with other settings: {told}. "
+                "Choose another folder with --out, or give the same settings."
+            )
+        return table
+
+    def save(self, table: pd.DataFrame) -> None:
+        """Replace the table and the settings, both at once.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        settings = json.dumps(self._settings, indent=1, sort_keys=True) + "\n"
+        publish_files(self.folder, {SETTINGS: settings, TABLE: content.getvalue()})
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 20 else f"{text[:12]}..."
+
 
 DEFAULT_INITIALIZERS: Final = (
     "HeNormal",

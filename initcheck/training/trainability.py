@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.errors import TheoryError, UsageError
-from initcheck.initializers import InitializerSpec, parse_initializer
-from initcheck.keras_runtime import import_keras, versions
-from initcheck.networks import MlpSpec, check_activation
+from initcheck.backend.runtime import import_keras, versions
+from initcheck.core.errors import TheoryError, UsageError
+from initcheck.core.seeds import check_seed
+from initcheck.models.initializers import InitializerSpec, parse_initializer
+from initcheck.models.networks import MlpSpec, check_activation
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
-from initcheck.seeds import check_seed
 from initcheck.theory.mean_field import TRAINABLE_DEPTHS
 from initcheck.theory.phase import find_phase
 from initcheck.theory.weights import weight_law

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from initcheck import schema
+from initcheck.core import columns as schema
 
 KEYS: Mapping[str, object] = {
     "network": "mlp",

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from initcheck.audit.fans import find_fan_mismatches
-from initcheck.keras_runtime import import_keras
+from initcheck.audit.rules.weights import find_fan_mismatches
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
-from initcheck.probe.weight_facts import WeightFacts, describe_weights
+from initcheck.probe.weights import WeightFacts, describe_weights
 
 HEALTHY = WeightFacts(
     path="layer/kernel",

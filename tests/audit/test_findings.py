@@ -1,9 +1,8 @@
 import pytest
 
-from initcheck.audit.findings import Finding, rank_findings, select_findings, waive_layers
+from initcheck.audit.findings import FAMILIES, RULES, Finding, rank_findings, select_findings, waive_layers
 from initcheck.audit.limits import Limits
-from initcheck.audit.rules import FAMILIES, RULES
-from initcheck.errors import UsageError
+from initcheck.core.errors import UsageError
 
 ALL = tuple(Finding(code, "layer", "message", None, ("layer",)) for code in RULES)
 

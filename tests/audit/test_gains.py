@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from initcheck.audit.gains import measure_travel
-from initcheck.errors import UsageError
+from initcheck.core.errors import UsageError
 
 # Error rates do not depend on the direction.
 measure_forward = partial(measure_travel, deep_end="end")

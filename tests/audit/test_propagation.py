@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from initcheck import schema
-from initcheck.audit.propagation import summarize_propagation
+from initcheck.audit.gains import summarize_propagation
+from initcheck.core import columns
 
-SUMMARY_NAMES = [column.name for column in schema.SUMMARY_COLUMNS]
+SUMMARY_NAMES = [column.name for column in columns.SUMMARY_COLUMNS]
 # What the summary itself fills; theory's columns are put in later.
-MEASURED_NAMES = [column.name for column in schema.SUMMARY_COLUMNS if column.group != "theory"]
+MEASURED_NAMES = [column.name for column in columns.SUMMARY_COLUMNS if column.group != "theory"]
 MakeTable = Callable[..., pd.DataFrame]
 
 
@@ -46,7 +46,7 @@ class TestTheFrame:
     def test_columns_order_and_dtypes_are_those_of_the_schema(self, make_table: MakeTable) -> None:
         summary = summarize_propagation(make_table(decay(0.5)), {"mlp": name_layers(11)})
         assert list(summary.columns) == SUMMARY_NAMES
-        expected = {column.name: column.dtype for column in schema.SUMMARY_COLUMNS}
+        expected = {column.name: column.dtype for column in columns.SUMMARY_COLUMNS}
         assert {name: str(dtype) for name, dtype in summary.dtypes.items()} == expected
 
     def test_a_table_without_rows_gives_a_summary_without_rows_and_the_same_dtypes(self, make_table: MakeTable) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initcheck.audit.course_findings import find_course_findings
 from initcheck.audit.limits import NORMALIZATION_GROWTH, Limits
+from initcheck.audit.rules.signal import find_course_findings
 from initcheck.audit.signal import judge_courses
 from initcheck.audit.site_graph import SiteNode, find_routes
 

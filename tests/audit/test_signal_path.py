@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from initcheck.audit.propagation import summarize_propagation
-from initcheck.errors import UsageError
+from initcheck.audit.gains import summarize_propagation
+from initcheck.core.errors import UsageError
 
 MakeTable = Callable[..., pd.DataFrame]
 

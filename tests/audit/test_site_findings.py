@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from initcheck.audit.limits import Limits
-from initcheck.audit.site_findings import find_site_findings, measure_at
+from initcheck.audit.rules.sites import find_site_findings, measure_at
 from initcheck.audit.site_graph import SiteNode, find_routes
 
 NODES = [

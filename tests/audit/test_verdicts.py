@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from initcheck.audit.verdicts import DirectionVerdict, describe_propagation
+from initcheck.audit.gains import DirectionVerdict, describe_propagation
 
 WORDS: tuple[DirectionVerdict, ...] = get_args(DirectionVerdict)
 

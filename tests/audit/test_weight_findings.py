@@ -1,6 +1,6 @@
 import pandas as pd
 
-from initcheck.audit.weight_findings import find_coverage_findings, find_gradient_findings
+from initcheck.audit.rules.weights import find_coverage_findings, find_gradient_findings
 
 
 def make_weights(*rows, seeds=3):

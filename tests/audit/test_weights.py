@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from initcheck.audit.weights import find_identical_weights, find_symmetric_units
-from initcheck.keras_runtime import import_keras
+from initcheck.audit.rules.weights import find_identical_weights, find_symmetric_units
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.symmetric_units import SymmetricUnits
 from initcheck.probe.weight_copies import CopyGroup, WeightComparison, compare_weights
-from initcheck.probe.weight_facts import describe_weights
+from initcheck.probe.weights import describe_weights
 
 GROUP = CopyGroup("identical", ("a/kernel", "b/kernel"), (), 256, 1.0, (1.0, 1.0), "why", (True, True), ())
 TWINS = SymmetricUnits("a", "Dense", ("a/kernel", "a/bias"), "Ones", "units", 8, 8, 8, "equal")
@@ -94,7 +94,7 @@ def test_a_seeded_attention_layer_is_reported_as_query_equal_key_equal_value():
 
 
 def test_the_examples_of_the_rules_trigger_them():
-    from initcheck.audit.rules import RULES
+    from initcheck.audit.findings import RULES
 
     for code, judge in (("IC301", find_identical_weights), ("IC302", find_symmetric_units)):
         names: dict[str, object] = {}

@@ -9,12 +9,12 @@ import pytest
 from interleaved import estimate_ratio, time_in_turns
 from straightforward import measure_straightforwardly
 
-from initcheck.initializers import InitializerSpec
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import MlpSpec, NotebookSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.core.columns import QUANTITIES
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import MlpSpec, NotebookSpec
 from initcheck.probe import Probe
 from initcheck.probe.measure import random_functional
-from initcheck.schema import QUANTITIES
 
 SEEDS = 16
 DEFAULT = InitializerSpec("GlorotUniform")  # the default of Keras' layers

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.initializers import InitializerSpec
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import MlpSpec, NotebookSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import MlpSpec, NotebookSpec
 
 HE = InitializerSpec("HeNormal")
 REFERENCE = 32

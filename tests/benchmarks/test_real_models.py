@@ -14,7 +14,7 @@ import pytest
 import zoo_models as zoo
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.measure import random_functional
 
@@ -61,7 +61,7 @@ MEMORY_PROGRAM = """
     import psutil
     sys.path[:0] = {paths}
     import test_real_models as benchmark
-    from initcheck.keras_runtime import import_keras
+    from initcheck.backend.runtime import import_keras
     import_keras()
     import tensorflow
     model, inputs = benchmark.build({name!r})

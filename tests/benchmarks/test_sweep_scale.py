@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from interleaved import estimate_ratio
 
-from initcheck.initializers import STUDY_INITIALIZERS
-from initcheck.keras_runtime import versions
-from initcheck.networks import STUDY_ACTIVATIONS
+from initcheck.backend.runtime import versions
+from initcheck.models.initializers import STUDY_INITIALIZERS
+from initcheck.models.networks import STUDY_ACTIVATIONS
 from initcheck.sweeping.dask_engine import LocalEngine
 from initcheck.sweeping.spec import make_spec
 
@@ -42,7 +42,7 @@ import contextlib, json, re, sys
 from dataclasses import replace
 from pathlib import Path
 import sweep_stub as stub
-from initcheck.sweeping.packing import pack_table
+from initcheck.sweeping.measurement import pack_table
 from initcheck.sweeping.run import run_sweep
 
 first = stub.measure(stub.make_cells(1)[0])

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.theory.criticality import map_phases
 from initcheck.theory.gaussian import compute_moments, find_activation
+from initcheck.theory.mean_field import map_phases
 
 MANY = 100
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import ConvSpec, MlpSpec, NotebookSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.core.seeds import derive_seeds
+from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer
+from initcheck.models.networks import ConvSpec, MlpSpec, NotebookSpec
 from initcheck.probe import RedrawPlan
-from initcheck.seeds import derive_seeds
 from initcheck.training.data import LabelledData
 from initcheck.training.engine import Descent, Trainer, orders_of
 

@@ -26,12 +26,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from initcheck.claims.base import Claim
-from initcheck.claims.catalogue import catalogue
-from initcheck.claims.decisions import NoDifference
-from initcheck.claims.laboratory import Laboratory
-from initcheck.claims.rates import CLAIM_FALSE_ALARM, SPECIFICATION_FALSE_ALARM
-from initcheck.output import check_writable, publish_files
+from initcheck.core.files import check_writable, publish_files
+from initcheck.spec.catalogue import catalogue
+from initcheck.spec.claim import Claim, Laboratory
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, SPECIFICATION_FALSE_ALARM, NoDifference
 
 LEVELS = (0.1, 0.01, 0.001)
 

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from initcheck.diagnosis.check import check
-from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord
-from initcheck.gate.comparison import DEFAULT_MARGIN, compare
-from initcheck.gate.take import take_baseline
-from initcheck.keras_runtime import import_keras
-from initcheck.output import check_writable, publish_files
+from initcheck.backend.runtime import import_keras
+from initcheck.checking.check import check
+from initcheck.checking.gate.baseline import Baseline, Figure, Recipe, SiteRecord, take_baseline
+from initcheck.checking.gate.comparison import DEFAULT_MARGIN, compare
+from initcheck.core.files import check_writable, publish_files
 
 CHUNK = 1600
 LAYERS, WIDTH = 20, 256
@@ -36,7 +35,7 @@ of the 32 x 256 outputs of a layer move a logarithm."""
 
 _HEAD = """# How often the gate is right
 
-Margin {margin:g}, levels as in `initcheck/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 10,000 for all
+Margin {margin:g}, levels as in `initcheck/checking/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 10,000 for all
 figures of a model together.
 
 Rows without a change count false alarms under `changed`. Gate i holds block i of the seeds against block i + 1: each

@@ -10,7 +10,7 @@ from unittest import mock
 
 from planting import Planted, attribute, layer_class, replaced, source
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 
 def activation(name: str, make: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from planting import Planted, layer_default, method, source, weight
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 
 def initializer(name: str, **arguments: Any) -> Any:

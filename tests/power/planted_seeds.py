@@ -10,7 +10,7 @@ from typing import Any
 
 from planting import Planted, call_wrapped, method, replaced, source, together
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 RANDOM = (
     "RandomNormal RandomUniform TruncatedNormal VarianceScaling GlorotNormal GlorotUniform HeNormal HeUniform "

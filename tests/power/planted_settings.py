@@ -17,7 +17,7 @@ from planting import (
     source,
 )
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 SCALING = "initializers.random_initializers.VarianceScaling"
 

@@ -10,7 +10,7 @@ import numpy as np
 from planting import Change, Planted, replaced, rewritten, values
 from scipy import stats
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 CUT = 2.0
 TRUNCATED_SD = 0.87962566103423978

@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 ABSENT = object()
 

@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 
 from planting import Planted
 
-from initcheck.claims.base import Claim, Outcome
-from initcheck.claims.catalogue import catalogue
-from initcheck.claims.laboratory import Laboratory
+from initcheck.spec.catalogue import catalogue
+from initcheck.spec.claim import Claim, Laboratory, Outcome
 
 
 @dataclass(frozen=True)

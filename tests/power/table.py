@@ -22,7 +22,7 @@ from defects import DEFECTS
 from planting import Planted
 from running import Baseline, judge_planted, wider
 
-from initcheck.output import check_writable, publish_files
+from initcheck.core.files import check_writable, publish_files
 
 SHOWN = 4
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import gate_power
 import pytest
 
-from initcheck.gate.baseline import Baseline
-from initcheck.gate.comparison import compare
+from initcheck.checking.gate.baseline import Baseline
+from initcheck.checking.gate.comparison import compare
 
 GATES, SEEDS = 60, 8
 

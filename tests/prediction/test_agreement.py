@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from initcheck.audit.propagation import summarize_propagation
-from initcheck.data import load_data
-from initcheck.errors import TheoryError
-from initcheck.initializers import STUDY_INITIALIZERS
-from initcheck.layers import HEAD
-from initcheck.networks import STUDY_ACTIVATIONS, make_network
+from initcheck.audit.gains import summarize_propagation
+from initcheck.core.errors import TheoryError
+from initcheck.models.data import load_data
+from initcheck.models.initializers import STUDY_INITIALIZERS
+from initcheck.models.layers import HEAD
+from initcheck.models.networks import STUDY_ACTIVATIONS, make_network
 from initcheck.prediction import ModelPredictor, add_gain_predictions
-from initcheck.prediction.columns import score_difference
-from initcheck.prediction.outcome import GainPrediction
+from initcheck.prediction.model import score_difference
+from initcheck.prediction.signal import GainPrediction
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.theory.weights import weight_law
 

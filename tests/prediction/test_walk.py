@@ -318,7 +318,7 @@ def test_wrong_initializers_are_seen():
     model = keras.Model(inputs, keras.layers.Dropout(0.2)(dense(64, "relu")(inputs)))
     x = normal(8, 64)
     table = Probe(model, x).measure(SEEDS)
-    from initcheck.initializers import InitializerSpec
+    from initcheck.models.initializers import InitializerSpec
 
     prediction = ModelPredictor(model, x).predict(table, kernels=lambda _: InitializerSpec("GlorotUniform"))
     wrong = add_site_predictions(table, prediction)

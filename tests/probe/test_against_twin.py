@@ -9,9 +9,9 @@ import numpy_twin
 import pandas as pd
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.functional import FUNCTIONAL_SEED
+from initcheck.probe.capture import FUNCTIONAL_SEED
 
 BATCH = 64
 OUTPUTS = 10

@@ -6,12 +6,12 @@ import example_models as models
 import numpy as np
 import pytest
 
-from initcheck.audit.weight_findings import find_gradient_findings
-from initcheck.keras_runtime import import_keras
+from initcheck.audit.rules.weights import find_gradient_findings
+from initcheck.backend.runtime import import_keras
+from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.functional import random_functional
-from initcheck.probe.norms import SMALL, reduce_norms
-from initcheck.schema import WEIGHTS_COLUMNS
+from initcheck.probe.capture import random_functional
+from initcheck.probe.moments import LARGEST_FLOAT32_NORM, reduce_norms
 
 
 def built(build):
@@ -214,7 +214,7 @@ def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
     assert not rows["gradient_is_zero"].any()
 
 
-@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
+@pytest.mark.parametrize("size", [LARGEST_FLOAT32_NORM, LARGEST_FLOAT32_NORM + 1])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-200, 1e30, 0.0])
 def test_norms_are_right_at_any_size_and_zero_only_for_zeros(size, dtype, scale):

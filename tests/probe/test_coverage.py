@@ -8,7 +8,7 @@ import pytest
 import unusual_models
 import zoo_models
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer
 

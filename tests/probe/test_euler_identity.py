@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from initcheck.initializers import InitializerSpec
-from initcheck.networks import ConvSpec, MlpSpec, ResidualSpec
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import ConvSpec, MlpSpec, ResidualSpec
 from initcheck.probe import Probe, measure
 from initcheck.probe.reduce import PARTS
 

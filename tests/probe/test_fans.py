@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
-from initcheck.probe.fans import count_fans, count_weight_fans, main_kernel
+from initcheck.backend.runtime import import_keras
+from initcheck.probe.layer_kinds import count_fans, count_weight_fans, main_kernel
 from initcheck.probe.paths import own_variables
 
 LAYERS = {

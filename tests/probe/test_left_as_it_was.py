@@ -11,7 +11,7 @@ import example_models as models
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 
 
@@ -84,7 +84,7 @@ def test_peak_memory_does_not_grow_with_the_number_of_seeds():
     program = """
         import resource
         import numpy as np
-        from initcheck.keras_runtime import import_keras
+        from initcheck.backend.runtime import import_keras
         keras = import_keras()
         from initcheck.probe import Probe
         model = keras.Sequential([keras.Input((512,)), *(keras.layers.Dense(512) for _ in range(8))])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.columns import RANGE_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.precision import reduce_range
-from initcheck.schema import RANGE_COLUMNS
+from initcheck.probe.reduce import reduce_range
 
 NAMES = [column.name for column in RANGE_COLUMNS]
 

@@ -9,9 +9,9 @@ import example_models as models
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
+from initcheck.core.seeds import derive_seeds
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
-from initcheck.seeds import derive_seeds
 
 INITIALIZERS = (
     "zeros",

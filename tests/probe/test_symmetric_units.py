@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weight_copies import compare_weights, weight_gradients
-from initcheck.probe.weight_facts import describe_weights
+from initcheck.probe.weights import describe_weights
 
 
 def compare(model, *arguments, **named):

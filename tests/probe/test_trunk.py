@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import zoo_models
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.connections import connect_sites, find_longest_chain
+from initcheck.probe.sites import connect_sites, find_longest_chain
 
 
 def measured(model, inputs, **options):

@@ -7,7 +7,7 @@ import pytest
 import unusual_models
 import zoo_checks
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 
 UNIT_ROUNDOFF = {"mixed_float16": 2.0**-11, "float16": 2.0**-11, "mixed_bfloat16": 2.0**-8}
@@ -89,7 +89,7 @@ def test_a_table_that_is_the_output_matrix_too_gets_the_gradient_of_both_uses():
     import_keras()
     import tensorflow as tf
 
-    from initcheck.probe.functional import random_functional
+    from initcheck.probe.capture import random_functional
 
     model, inputs = unusual_models.build_tied()
     row = Probe(model, inputs).measure_current_all().weights.set_index("weight").loc["table/embeddings"]

@@ -9,9 +9,9 @@ import example_models as models
 import numpy as np
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
-from initcheck.probe.weight_facts import describe_weights, name_initializer
+from initcheck.probe.weights import describe_weights, name_initializer
 
 
 def describe(model):

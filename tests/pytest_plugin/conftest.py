@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 MODELS = """
 import os

@@ -108,7 +108,7 @@ def test_a_claim_holds_and_one_laboratory_serves_the_session(project):
     claim = "layer_defaults.dense.kernel_initializer"
     project.write(
         "test_claims.py",
-        "import pytest\nfrom initcheck.claims.laboratory import Laboratory\n\nOPENED = []\n"
+        "import pytest\nfrom initcheck.spec.claim import Laboratory\n\nOPENED = []\n"
         "first = Laboratory.__init__\n"
         "def opened(self, seed=0):\n    OPENED.append(seed)\n    first(self, seed)\n\n"
         "@pytest.mark.parametrize('again', [0, 1])\n"

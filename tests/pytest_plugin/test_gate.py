@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from initcheck.gate.baseline import Figure
-from initcheck.gate.baseline_file import read_baseline, write_baseline
+from initcheck.checking.gate.baseline import Figure
+from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
 
 FILE = "initcheck-baselines/test_models/test_it.json"
 

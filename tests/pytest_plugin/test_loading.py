@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from initcheck.diagnosis.settings import CheckSettings
+from initcheck.checking.settings import CheckSettings
 from initcheck.pytest_plugin import settings
 
 HEAVY = {"keras", "tensorflow", "pandas", "scipy", "jsonschema", "numpy", "statsmodels"}

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from initcheck.audit.rules import FAMILIES
-from initcheck.gate.baseline_file import read_baseline
+from initcheck.audit.findings import FAMILIES
+from initcheck.checking.gate.baseline_file import read_baseline
 
 FILE = "initcheck-baselines/models/models_build-"
 
@@ -106,7 +106,7 @@ def test_no_name_at_all_is_refused(project):
 def test_what_the_seeds_do_not_decide_is_no_pass_for_the_signal():
     from examined_model import Stack, make_examination
 
-    from initcheck.diagnosis.report import Report
+    from initcheck.checking.check import Report
     from initcheck.pytest_plugin.collection import FamilyItem
 
     examination = make_examination(Stack(layers=8, spread=2.5, seeds=3))

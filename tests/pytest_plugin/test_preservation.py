@@ -11,8 +11,8 @@ import pytest
 from examined_model import Stack, make_examination
 from scipy import stats
 
-from initcheck.errors import UsageError
-from initcheck.pytest_plugin.preservation import check_request, judge_preservation
+from initcheck.core.errors import UsageError
+from initcheck.pytest_plugin.fixture import check_request, judge_preservation
 
 
 def judge(direction="both", within=0.05, **fields):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
-from initcheck.pytest_plugin.places import sanitize
+from initcheck.pytest_plugin.settings import sanitize
 
 MANY = """
 import pytest
@@ -30,7 +30,7 @@ def test_speed(initcheck, benchmark):
 def test_plain():
     pass
 """
-SPECIFICATION = ("-p", "initcheck.specification.plugin", "--initcheck-seed", "7")
+SPECIFICATION = ("-p", "initcheck.spec.plugin", "--initcheck-seed", "7")
 
 
 def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(project):

@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from initcheck.pytest_plugin.records import Record
-from initcheck.pytest_plugin.summary import closing_lines, merge_parts, write_job_summary
+from initcheck.pytest_plugin.summary import Record, closing_lines, merge_parts, write_job_summary
 
 MANY = """
 import pytest

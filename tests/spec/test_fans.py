@@ -1,5 +1,40 @@
-"""The claims of the topic fans; see ``initcheck/claims/fans.py``."""
+"""The topic of fans: the laws and counts that its experiments judge by; its claims are run by the specification."""
 
-from initcheck.specification.suite import claim_test
+from __future__ import annotations
 
-test_claim = claim_test("fans")
+import numpy as np
+import pytest
+
+from initcheck.spec.topics.fans import cases, measurement
+from initcheck.spec.topics.fans.measurement import SCALINGS, Fans, output_variance, random_signs
+
+
+def test_the_documented_variances_count_inputs_and_outputs() -> None:
+    found = {scaling.slug: scaling.variance(Fans(30.0, 70.0)) for scaling in SCALINGS}
+    assert found["lecun_normal"] == found["lecun_uniform"] == pytest.approx(1 / 30)
+    assert found["he_normal"] == found["he_uniform"] == pytest.approx(2 / 30)
+    assert found["glorot_normal"] == found["glorot_uniform"] == pytest.approx(2 / 100)
+
+
+@pytest.mark.parametrize(("kurtosis", "draw"), [(3.0, "standard_normal"), (1.8, "uniform")])
+def test_the_variance_of_an_output_s_mean_square_is_as_stated(kurtosis: float, draw: str) -> None:
+    random = np.random.default_rng(1)
+    inputs, runs = 9, 4000
+    weights = random.standard_normal((runs, inputs)) if draw == "standard_normal" else None
+    weights = random.uniform(-np.sqrt(3.0), np.sqrt(3.0), (runs, inputs)) if weights is None else weights
+    signs = random_signs(random, (runs, measurement.BATCH, inputs))
+    squares = (np.einsum("rbn,rn->rb", signs, weights) ** 2).mean(axis=1) / inputs
+    # A sample variance of 4,000 values of kurtosis below 8 is off by less than 4.5 * sqrt(7 / 4000) = .19.
+    assert squares.var(ddof=1) == pytest.approx(output_variance(kurtosis, inputs), rel=0.19)
+
+
+def test_a_layer_whose_fans_agree_has_no_false_sentence() -> None:
+    for kind in cases.layer_kinds():
+        agree = all(case.fans == case.assumed for case in kind.cases)
+        assert agree == (not kind.wrong), kind.slug
+
+
+def test_every_case_names_its_members_once() -> None:
+    for kind in cases.layer_kinds():
+        names = [case.name for case in kind.cases]
+        assert len(names) == len(set(names)), kind.slug

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from initcheck import inference
+from initcheck.core import statistics
 
 MISS_RATE = 1e-3
 """Level of the equivalence tests, of a whole family: a claim beyond its margin passes at most this often."""
@@ -40,7 +40,7 @@ MARGINS = Margins()
 class Judgement:
     """A verdict, the sentence that explains it, and the figures behind it."""
 
-    verdict: inference.Decision
+    verdict: statistics.Decision
     reason: str
     figures: dict[str, object] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ def plan_seeds(step_variance: float, steps: int, margins: Margins = MARGINS) -> 
     step_sd, average_sd = math.sqrt(step_variance), math.sqrt(step_variance / steps)
     level, beta = MISS_RATE / members, FALSE_ALARM_RATE / members
     parts = ((step_sd, margins.step), (average_sd, margins.average))
-    seeds = max(inference.seeds_needed(sd, margin, level, 1 - beta / 2) for sd, margin in parts)
+    seeds = max(statistics.seeds_needed(sd, margin, level, 1 - beta / 2) for sd, margin in parts)
     risk = [false_alarm_of_equivalence(sd, margin, seeds, level) for sd, margin in parts]
     return Plan(seeds, step_sd, average_sd, steps * risk[0] + risk[1])
 
@@ -111,10 +111,10 @@ def judge_gain(ratios: np.ndarray, expected: float, margins: Margins = MARGINS) 
     members.append(("average", scaled.mean(axis=1), margins.average))
     level = MISS_RATE / len(members)
     tests = {
-        name: inference.test_equivalence(values, 1 - margin, 1 + margin, level) for name, values, margin in members
+        name: statistics.test_equivalence(values, 1 - margin, 1 + margin, level) for name, values, margin in members
     }
-    adjusted = inference.adjust_pvalues([test.p_value for test in tests.values()], "holm")
-    average = inference.estimate_mean(ratios.mean(axis=1))
+    adjusted = statistics.adjust_pvalues([test.p_value for test in tests.values()], "holm")
+    average = statistics.estimate_mean(ratios.mean(axis=1))
     by_step = ratios.mean(axis=0)
     figures = {
         "gain": average.value,
@@ -193,7 +193,7 @@ def judge_equality(differences: np.ndarray, rounding: float = ROUNDING) -> Judge
         differences: one relative difference per seed; 0 is exactly equal, 1 as large as the numbers themselves.
         rounding: what rounding may amount to.
     """
-    test = inference.test_equivalence(differences, -rounding, rounding, MISS_RATE)
+    test = statistics.test_equivalence(differences, -rounding, rounding, MISS_RATE)
     estimate = test.estimate
     figures = {
         "difference": estimate.value,

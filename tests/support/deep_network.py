@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from initcheck.initializers import InitializerSpec
-from initcheck.networks import MlpSpec
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import MlpSpec
 from initcheck.probe import Probe
 
 DEPTH, WIDTH = 20, 256

@@ -13,16 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.conditions import Conditions
-from initcheck.audit.course_findings import find_course_findings
-from initcheck.audit.examination import Examination
+from initcheck.audit.examination import Conditions, Examination
 from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
 from initcheck.audit.limits import Limits
+from initcheck.audit.rules.signal import find_course_findings
+from initcheck.audit.rules.sites import find_site_findings
 from initcheck.audit.signal import judge_courses
-from initcheck.audit.site_findings import find_site_findings
 from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.core.columns import MEASUREMENT_COLUMNS
 from initcheck.probe.coverage import Coverage, Gap
-from initcheck.schema import MEASUREMENT_COLUMNS
 
 HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
 """A layer's name that tries to be HTML, a table's border, code, Markdown and mathematics."""

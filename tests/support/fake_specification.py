@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from initcheck import keras_runtime
-from initcheck.claims import catalogue
-from initcheck.claims.base import Claim, Evidence, Verdict
+from initcheck.backend import runtime
+from initcheck.spec import catalogue
+from initcheck.spec.claim import Claim, Evidence, Verdict
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _install() -> None:
         module.claims = lambda claims=claims: claims
         sys.modules[module.__name__] = module
     catalogue.TOPICS = tuple(CLAIMS)
-    keras_runtime.import_keras = lambda: None
-    keras_runtime.versions = lambda: {"keras": "0.0"}
+    runtime.import_keras = lambda: None
+    runtime.versions = lambda: {"keras": "0.0"}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from initcheck.audit.conditions import Conditions
-from initcheck.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+from initcheck.audit.examination import Conditions
+from initcheck.checking.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
 
 SEEDS = 16
 KERNEL = WeightRecord(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 
 def build_dense(shape=(4,), dtype="float32", **options):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.inference import Estimate, estimate_mean
+from initcheck.core.statistics import Estimate, estimate_mean
 
 
 def time_in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, NDArray[np.float64]]:

@@ -7,10 +7,12 @@ import math
 from reference_signals import moments_of, profile_of
 from reference_table import Inputs, Numbers, expresses
 
-from initcheck.theory import convolution, extinction, finite_width, layers, loss, normalization, residual, spectrum
+from initcheck.theory import convolution, layers, residual, sampling, spectrum
+from initcheck.theory import layers as loss
+from initcheck.theory import layers as normalization
 from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
 from initcheck.theory.gaussian import find_activation
-from initcheck.theory.sample_size import compute_seeds_for_ratio, compute_separation, compute_uniform_normal_distance
+from initcheck.theory.sampling import compute_seeds_for_ratio, compute_separation, compute_uniform_normal_distance
 from initcheck.theory.weights import WeightLaw, critical_width, read_initializer, weight_law
 
 # Initializers.
@@ -92,39 +94,39 @@ def give_signal_of_xavier_over_he(inputs: Inputs) -> float:
 
 @expresses(r"fw\.(?P<name>relu_he|linear)\.log(?P<moment>mean|var)\.n=\d+")
 def give_log_increment(inputs: Inputs, name: str, moment: str) -> float:
-    compute = {"relu_he": finite_width.compute_relu_increment, "linear": finite_width.compute_linear_increment}[name]
+    compute = {"relu_he": sampling.compute_relu_increment, "linear": sampling.compute_linear_increment}[name]
     law = compute(inputs["n"])
     return {"mean": law.mean, "var": law.variance}[moment]
 
 
 @expresses(r"fw\.relu_he\.EM2\.n=\d+\.L=\d+")
 def give_squared_mean_ratio(inputs: Inputs) -> float:
-    return finite_width.compute_squared_mean_ratio([inputs["n"]] * inputs["L"])
+    return sampling.compute_squared_mean_ratio([inputs["n"]] * inputs["L"])
 
 
 @expresses(r"fw\.leaky\.coeff\.a=[\d.]+")
 def give_leaky_relu_coefficient(inputs: Inputs) -> float:
-    return finite_width.compute_leaky_relu_coefficient(inputs["slope"])
+    return sampling.compute_leaky_relu_coefficient(inputs["slope"])
 
 
 @expresses(r"fw\.trunc\.onehot")
 def give_coefficient_of_a_one_hot_input(inputs: Inputs) -> Numbers:
     kurtosis = law_of("HeNormal", (10, 10)).kurtosis
-    participation = finite_width.compute_participation([0.0, 1.0, 0.0])
+    participation = sampling.compute_participation([0.0, 1.0, 0.0])
     return [
-        finite_width.compute_leaky_relu_coefficient(kurtosis=given, participation=participation)
+        sampling.compute_leaky_relu_coefficient(kurtosis=given, participation=participation)
         for given in (kurtosis, inputs["kurtosis"])
     ]
 
 
 @expresses(r"fw\.orth\.relu\.var\.n=64")
 def give_variance_of_orthogonal_weights(inputs: Inputs) -> float:
-    return finite_width.compute_orthogonal_leaky_relu_variance(inputs["n"])
+    return sampling.compute_orthogonal_leaky_relu_variance(inputs["n"])
 
 
 @expresses(r"fw\.batchcov\.c=[-\d.]+")
 def give_batch_covariance(inputs: Inputs) -> float:
-    return finite_width.compute_batch_covariance(inputs["c"])
+    return sampling.compute_batch_covariance(inputs["c"])
 
 
 @expresses(r"fw\.tanh\.crit\.coeff")
@@ -133,7 +135,7 @@ def give_spread_of_critical_tanh(inputs: Inputs) -> Numbers:
     law = law_of("VarianceScaling(distribution='untruncated_normal')", (width, width))
     network = [DenseLayer(width, law, find_activation(inputs["activation"]))] * depth
     spread = predict_dense_network(network, single_input(width)).preactivation.covariance[-1, -1]
-    closed = finite_width.compute_critical_tanh_variance(width, depth)
+    closed = sampling.compute_critical_tanh_variance(width, depth)
     return width * float(spread) / depth, width * closed / depth
 
 
@@ -141,14 +143,14 @@ def give_spread_of_critical_tanh(inputs: Inputs) -> Numbers:
 def give_variance_at_the_fixed_point_of_selu(inputs: Inputs) -> float:
     moments = moments_of(inputs["activation"])
     sigma_w2 = float(inputs["sigma_w2"])
-    return finite_width.compute_fixed_point_variance(
+    return sampling.compute_fixed_point_variance(
         sigma_w2, float(moments.second), float(moments.fourth), sigma_w2 * float(moments.second_slope)
     )
 
 
 @expresses(r"stat\.S\.n=128\.L=10\.ratio=[\d.]+")
 def give_seeds_for_a_ratio(inputs: Inputs) -> float:
-    variance = inputs["L"] * finite_width.compute_relu_increment(inputs["n"]).variance
+    variance = inputs["L"] * sampling.compute_relu_increment(inputs["n"]).variance
     return compute_seeds_for_ratio(inputs["ratio"], variance, alpha=1e-3, power=0.9)
 
 
@@ -156,23 +158,23 @@ def give_seeds_for_a_ratio(inputs: Inputs) -> float:
 def give_separation_of_he_and_glorot(inputs: Inputs) -> float:
     shape = (inputs["n"], inputs["n"])
     ratio = law_of("HeNormal", shape).forward_gain / law_of("GlorotNormal", shape).forward_gain
-    variance = inputs["L"] * finite_width.compute_relu_increment(inputs["n"]).variance
+    variance = inputs["L"] * sampling.compute_relu_increment(inputs["n"]).variance
     return compute_separation(ratio, inputs["L"], variance)
 
 
 @expresses(r"dead\.single\.n=\d+\.L=10")
 def give_dead_probability(inputs: Inputs) -> float:
-    return extinction.compute_dead_probability([inputs["n"]] * inputs["L"])
+    return sampling.compute_dead_probability([inputs["n"]] * inputs["L"])
 
 
 @expresses(r"dead\.lu\.N=\d+\.L=10")
 def give_dead_network_bound(inputs: Inputs) -> float:
-    return extinction.compute_dead_network_bound(inputs["N"], inputs["L"])
+    return sampling.compute_dead_network_bound(inputs["N"], inputs["L"])
 
 
 @expresses(r"float32\.underflow\..*")
 def give_layers_until_underflow(inputs: Inputs) -> float:
-    return extinction.count_layers_until_underflow(inputs["gain"])
+    return sampling.count_layers_until_underflow(inputs["gain"])
 
 
 # Layers beside Dense.

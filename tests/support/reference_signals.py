@@ -10,11 +10,26 @@ import numpy as np
 from reference_table import Inputs, Numbers, expresses
 from scipy import special
 
-from initcheck.theory.correlation import find_correlation_fixed_point, map_correlation
-from initcheck.theory.criticality import CriticalPoint, critical_point_at, find_critical_points, find_half_stable_point
-from initcheck.theory.gaussian import Activation, Moments, compute_moments, find_activation, keras_activation
-from initcheck.theory.gaussian_pairs import expect_pair
-from initcheck.theory.mean_field import FixedPoint, Profile, depth_scale, find_fixed_point, trace_profile
+from initcheck.theory.batch import find_correlation_fixed_point, map_correlation
+from initcheck.theory.gaussian import (
+    Activation,
+    Moments,
+    compute_moments,
+    expect_pair,
+    find_activation,
+    keras_activation,
+)
+from initcheck.theory.mean_field import (
+    CriticalPoint,
+    FixedPoint,
+    Profile,
+    critical_point_at,
+    depth_scale,
+    find_critical_points,
+    find_fixed_point,
+    find_half_stable_point,
+    trace_profile,
+)
 
 # Activation functions. The table names the slopes of leaky ReLU, and two functions that Keras has not by name.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from initcheck.errors import TheoryError
+from initcheck.core.errors import TheoryError
 
 
 def assert_refused(call: Callable[[], object], received: str = "") -> None:

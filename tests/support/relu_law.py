@@ -1,4 +1,4 @@
-"""The finite-width law of ReLU layers for whole networks: :func:`initcheck.theory.finite_width.compute_relu_increment`.
+"""The finite-width law of ReLU layers for whole networks: :func:`initcheck.theory.sampling.compute_relu_increment`.
 
 The law is exact for Gaussian weights. Keras draws from bounded distributions of lower kurtosis, which changes it by
 terms of order 1 / n^2: 0.6 % (truncated normal) or 1.1 % (uniform) of the variance at n = 256. They are taken into
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from initcheck.theory.finite_width import compute_participation, compute_relu_increment
+from initcheck.theory.sampling import compute_participation, compute_relu_increment
 from initcheck.theory.weights import read_initializer, weight_law
 
 KURTOSIS = {

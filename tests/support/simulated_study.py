@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from initcheck import schema
-from initcheck.audit.propagation import summarize_propagation
-from initcheck.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
+from initcheck.audit.gains import summarize_propagation
+from initcheck.core import columns
+from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 
 # Variance of a weight times the width of 256, and whether all weights are alike.
 INITIALIZERS = {
@@ -91,8 +91,8 @@ def simulate_table(
                 frame["saturated_fraction"] = 0.9 if scale > 2.0 else 0.01
             frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
-    table = table.reindex(columns=[column.name for column in schema.MEASUREMENT_COLUMNS])
-    return table.astype({column.name: column.dtype for column in schema.MEASUREMENT_COLUMNS})
+    table = table.reindex(columns=[column.name for column in columns.MEASUREMENT_COLUMNS])
+    return table.astype({column.name: column.dtype for column in columns.MEASUREMENT_COLUMNS})
 
 
 def _keys(

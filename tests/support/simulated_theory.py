@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 from simulated_study import ACTIVATIONS, INITIALIZERS
 
-from initcheck.record import StudyRecord
+from initcheck.study.record import StudyRecord
 
 FINITE_WIDTH = "finite width"
 MEAN_FIELD = "mean field"

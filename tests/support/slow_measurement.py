@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan, draw_functional
 from initcheck.probe.paths import PathNamer
 
@@ -52,7 +52,7 @@ class SlowMeasurement:
 
     Attributes:
         table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
-            of ``initcheck.schema``, ``elements`` is the size of the output.
+            of ``initcheck.core.columns``, ``elements`` is the size of the output.
         weights: one row per weight of the model, by its path: the norms of its values and of its gradient (NaN where
             there is none, or where the weight is an integer), and the largest norm of a gradient in the same layer.
     """

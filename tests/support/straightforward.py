@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import NetworkSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.models.networks import NetworkSpec
 
 
 def measure_straightforwardly(spec: NetworkSpec, inputs, seed: int) -> pd.DataFrame:

@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.errors import DataError
-from initcheck.schema import MEASUREMENT_COLUMNS
-from initcheck.sweeping.cell import Cell
+from initcheck.core.columns import MEASUREMENT_COLUMNS
+from initcheck.core.errors import DataError
 from initcheck.sweeping.measurement import CellResult
+from initcheck.sweeping.spec import Cell
 
 SINGLE_THREADED = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 START_SECONDS = 60.0

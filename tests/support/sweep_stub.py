@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from initcheck.core.columns import SUMMARY_COLUMNS
 from initcheck.probe.tables import tabulate
-from initcheck.schema import SUMMARY_COLUMNS
-from initcheck.sweeping.cell import Cell, order_cells
 from initcheck.sweeping.measurement import CellResult
-from initcheck.sweeping.spec import SweepSpec
+from initcheck.sweeping.spec import Cell, SweepSpec, order_cells
 
 VERSIONS = {"initcheck": "1", "keras": "2", "tensorflow": "3", "numpy": "4"}
 SEEDS = (0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 
 def _normal(*shape):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 INPUTS, CLASSES = 16, 10
 

@@ -13,7 +13,7 @@ import pandas as pd
 import zoo_models as zoo
 from slow_measurement import SlowMeasurement
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer, own_variables
 

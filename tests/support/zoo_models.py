@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 
 Built = tuple[Any, Any]
 Builder = Callable[[], Built]

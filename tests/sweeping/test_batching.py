@@ -6,9 +6,8 @@ from collections import deque
 
 import pytest
 
-from initcheck.sweeping.batching import LONGEST_SECONDS, SHORTEST_SECONDS, Batching
-from initcheck.sweeping.cell import Cell
-from initcheck.sweeping.measurement import CellResult
+from initcheck.sweeping.measurement import LONGEST_SECONDS, SHORTEST_SECONDS, Batching, CellResult
+from initcheck.sweeping.spec import Cell
 
 
 def make_cells(count, activation="relu", depth=2):

@@ -17,9 +17,9 @@ import pytest
 import sweep_cluster as cluster_support
 from sweep_cluster import SINGLE_THREADED, SUPPORT, kill_group, open_cluster
 
-from initcheck.errors import EngineError
-from initcheck.initializers import STUDY_INITIALIZERS
-from initcheck.keras_runtime import versions
+from initcheck.backend.runtime import versions
+from initcheck.core.errors import EngineError
+from initcheck.models.initializers import STUDY_INITIALIZERS
 from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
 from initcheck.sweeping.run import run_sweep
 from initcheck.sweeping.spec import make_spec
@@ -164,7 +164,7 @@ def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tls://127.0.0.1:9", "what://127.0.0.1:9"])
 def test_without_a_scheduler_one_line_says_so(address, tmp_path):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom initcheck.errors import EngineError\n"
+        "import sys\nfrom pathlib import Path\nfrom initcheck.core.errors import EngineError\n"
         "from initcheck.sweeping.dask_engine import DaskEngine\n"
         "try:\n    with DaskEngine(sys.argv[1], connect_seconds=1.0).open(Path(), {}): pass\n"
         "except EngineError as error: print(error)\n"

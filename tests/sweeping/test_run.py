@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import sweep_stub as stub
 
-from initcheck.errors import EngineError, SpecError
-from initcheck.schema import QUANTITIES
-from initcheck.study import StudyOptions, run_study
+from initcheck.core.columns import QUANTITIES
+from initcheck.core.errors import EngineError, SpecError
+from initcheck.study.run import StudyOptions, run_study
 from initcheck.sweeping import run as run_module
 from initcheck.sweeping.run import run_sweep, sweep
 from initcheck.sweeping.store import SweepStore
@@ -165,7 +165,7 @@ def test_real_cells_that_cannot_be_measured_are_refused_with_a_reason(path):
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_bfloat16"])
 def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dtype):
-    from initcheck.keras_runtime import import_keras
+    from initcheck.backend.runtime import import_keras
 
     config = import_keras().config
     before = config.dtype_policy()

@@ -7,9 +7,8 @@ import textwrap
 
 import pytest
 
-from initcheck.errors import SpecError
-from initcheck.sweeping.cell import Cell, order_cells
-from initcheck.sweeping.spec import make_spec, read_spec
+from initcheck.core.errors import SpecError
+from initcheck.sweeping.spec import Cell, make_spec, order_cells, read_spec
 
 GRID = """
 [grid]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import sweep_stub as stub
 
-from initcheck.errors import StoreError
-from initcheck.schema import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
-from initcheck.sweeping.cell import Cell
+from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.core.errors import StoreError
+from initcheck.sweeping.spec import Cell
 from initcheck.sweeping.store import VERSION, SweepStore
 
 CELLS = stub.make_cells(4)

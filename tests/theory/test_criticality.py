@@ -10,16 +10,17 @@ from gaussian_closed_forms import CLOSED_FORMS
 from refusals import assert_refused
 from scipy import optimize
 
-from initcheck.errors import TheoryError
-from initcheck.theory.criticality import (
+from initcheck.core.errors import TheoryError
+from initcheck.theory.gaussian import Activation, compute_moments, find_activation
+from initcheck.theory.mean_field import (
     critical_point_at,
     find_critical_points,
+    find_fixed_point,
     find_half_stable_point,
     find_power_law,
     map_phases,
+    map_variance,
 )
-from initcheck.theory.gaussian import Activation, compute_moments, find_activation
-from initcheck.theory.mean_field import find_fixed_point, map_variance
 
 ERF = CLOSED_FORMS["erf"].activation
 

@@ -15,9 +15,9 @@ from dense_simulation import Kernel, simulate
 from monte_carlo import STANDARD_ERRORS, measure_distance
 from refusals import assert_refused
 
-from initcheck.errors import TheoryError
-from initcheck.theory import finite_width
-from initcheck.theory.correlation import map_correlation
+from initcheck.core.errors import TheoryError
+from initcheck.theory import sampling
+from initcheck.theory.batch import map_correlation
 from initcheck.theory.dense_network import (
     Course,
     DenseLayer,
@@ -26,8 +26,7 @@ from initcheck.theory.dense_network import (
     predict_dense_network,
     single_input,
 )
-from initcheck.theory.gaussian import compute_moments, find_activation
-from initcheck.theory.gaussian_pairs import expect_pair
+from initcheck.theory.gaussian import compute_moments, expect_pair, find_activation
 from initcheck.theory.mean_field import trace_profile
 
 
@@ -54,7 +53,7 @@ class TestExactLaws:
     @pytest.mark.parametrize("name", ["relu", "linear"])
     def test_logarithms_spread_like_the_exact_increments(self, name: str) -> None:
         kernel = Kernel("normal", {"relu": 2.0, "linear": 1.0}[name])
-        increment = {"relu": finite_width.compute_relu_increment, "linear": finite_width.compute_linear_increment}[name]
+        increment = {"relu": sampling.compute_relu_increment, "linear": sampling.compute_linear_increment}[name]
         depth = 20
         for width in (100, 1000, 10_000):
             exact = increment(width)
@@ -98,7 +97,7 @@ class TestExactLaws:
     def test_orthogonal_relu_has_the_exact_variance_of_one_layer(self) -> None:
         for width in (100, 10_000):
             law = take_width(width, "relu", Kernel("orthogonal", 2.0, "fan_max"), 2)
-            exact = finite_width.compute_orthogonal_leaky_relu_variance(width)
+            exact = sampling.compute_orthogonal_leaky_relu_variance(width)
             # M of one layer, of which the logarithm has the relative variance to leading order.
             assert law.activation.covariance[0, 0] == pytest.approx(exact, rel=5.0 / width)
 
@@ -106,19 +105,17 @@ class TestExactLaws:
         width, depth = 10**6, 100
         law = take_width(width, "selu", Kernel("normal", 1.0), depth).activation
         moments = compute_moments("selu", 1.0)
-        variance = finite_width.compute_fixed_point_variance(
+        variance = sampling.compute_fixed_point_variance(
             1.0, float(moments.second), float(moments.fourth), float(moments.second_slope)
         )
         assert width * law.covariance[-1, -1] == pytest.approx(variance, rel=1e-4)
-        bias = finite_width.compute_fixed_point_bias(
-            variance, float(moments.second_slope), float(moments.second_curvature)
-        )
+        bias = sampling.compute_fixed_point_bias(variance, float(moments.second_slope), float(moments.second_curvature))
         assert width * (law.mean[-1] - 1.0) == pytest.approx(bias, rel=1e-3)
 
     def test_critical_tanh_spreads_by_two_thirds_of_depth_over_width(self) -> None:
         width, depth = 10**6, 200
         law = take_width(width, "tanh", Kernel("normal", 1.0), depth).preactivation
-        expected = finite_width.compute_critical_tanh_variance(width, depth)
+        expected = sampling.compute_critical_tanh_variance(width, depth)
         assert law.covariance[-1, -1] == pytest.approx(expected, rel=0.05)
 
     @pytest.mark.parametrize("c", [-0.5, 0.0, 0.3, 0.9, 1.0])
@@ -129,7 +126,7 @@ class TestExactLaws:
         alone = predict("relu", Kernel("normal", 2.0), (width,), single_input(2), 2, head=False)
         # The variance of a mean of two is half their variance and half their covariance.
         covariance = 2.0 * law.activation.covariance[0, 0] - alone.activation.covariance[0, 0]
-        assert width * covariance == pytest.approx(finite_width.compute_batch_covariance(c), abs=1e-4)
+        assert width * covariance == pytest.approx(sampling.compute_batch_covariance(c), abs=1e-4)
 
     @pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus", "sigmoid", "selu", "relu6"])
     def test_the_limit_of_infinite_width_is_mean_field_theory(self, activation: str) -> None:
@@ -178,7 +175,7 @@ class TestExactLaws:
             law = predict("relu", Kernel(kind, 2.0), (width,), describe_batch(one_hot), 8, head=False)
             assert law.activation.mean[0] == pytest.approx(1.0, rel=1e-10)
             assert width * law.preactivation.covariance[0, 0] == pytest.approx(kurtosis - 1.0, rel=1e-3)
-            coefficient = finite_width.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=1.0)
+            coefficient = sampling.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=1.0)
             assert width * law.activation.covariance[0, 0] == pytest.approx(coefficient, rel=1e-3)
 
 

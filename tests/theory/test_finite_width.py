@@ -15,7 +15,7 @@ from refusals import assert_refused
 from scipy import integrate, stats
 from scipy.special import digamma, polygamma
 
-from initcheck.theory import finite_width
+from initcheck.theory import sampling
 
 Array = NDArray[np.float64]
 TRUNCATED_KURTOSIS = 2.36553671712965
@@ -75,7 +75,7 @@ class TestComputeReluIncrement:
                 firsts.append(integrate_logarithm(positive, 2.0 / width, 1))
                 seconds.append(integrate_logarithm(positive, 2.0 / width, 2))
         mean = np.mean(firsts)
-        increment = finite_width.compute_relu_increment(width)
+        increment = sampling.compute_relu_increment(width)
         assert increment.mean == pytest.approx(mean, rel=1e-7)
         assert increment.variance == pytest.approx(np.mean(seconds) - mean**2, rel=1e-6)
 
@@ -85,15 +85,15 @@ class TestComputeReluIncrement:
         share = stats.binom.pmf(alive, width, 0.5) / -math.expm1(-width * math.log(2.0))
         given = digamma(alive / 2) + math.log(4 / width)
         mean = math.fsum(share * given)
-        increment = finite_width.compute_relu_increment(width)
+        increment = sampling.compute_relu_increment(width)
         assert increment.mean == pytest.approx(mean, rel=1e-7)  # of the whole sum: scipy's binomial loses digits
         assert increment.variance == pytest.approx(
             math.fsum(share * (polygamma(1, alive / 2) + (given - mean) ** 2)), rel=1e-9
         )
 
     def test_wide_layers_approach_the_leading_order(self) -> None:
-        width = finite_width.LARGEST_WIDTH
-        increment = finite_width.compute_relu_increment(width)
+        width = sampling.LARGEST_WIDTH
+        increment = sampling.compute_relu_increment(width)
         assert increment.mean * width == pytest.approx(-2.5, rel=1e-6)
         assert increment.variance * width == pytest.approx(5.0, rel=1e-6)
 
@@ -101,17 +101,17 @@ class TestComputeReluIncrement:
         width = 6
         ratios = draw_ratios(1, 40_000, width, np.random.default_rng(2).normal(size=(1, 4)))[:, 0]
         logarithms = np.log(ratios[ratios > 0.0])
-        increment = finite_width.compute_relu_increment(width)
+        increment = sampling.compute_relu_increment(width)
         assert holds(logarithms, increment.mean)
         assert holds((logarithms - increment.mean) ** 2, increment.variance)
         # Negative controls: the leading order, and the law of a layer without activation function.
         assert not holds(logarithms, -5 / (2 * width))
         assert not holds((logarithms - increment.mean) ** 2, 5 / width)
-        assert not holds(logarithms, finite_width.compute_linear_increment(width).mean)
+        assert not holds(logarithms, sampling.compute_linear_increment(width).mean)
 
     def test_another_gain_shifts_the_mean_by_its_logarithm(self) -> None:
-        he = finite_width.compute_relu_increment(20)
-        glorot = finite_width.compute_relu_increment(20, scale=0.5)
+        he = sampling.compute_relu_increment(20)
+        glorot = sampling.compute_relu_increment(20, scale=0.5)
         assert glorot.mean == pytest.approx(he.mean - math.log(2.0), rel=1e-14)
         assert glorot.variance == he.variance
 
@@ -119,11 +119,11 @@ class TestComputeReluIncrement:
         width = 256
         weights = np.random.default_rng(3).uniform(-math.sqrt(3.0), math.sqrt(3.0), (20_000, width))
         logarithms = np.log(2.0 * np.mean(relu(weights) ** 2, axis=1))
-        corrected = finite_width.compute_relu_increment(width, kurtosis=1.8, participation=1.0)
+        corrected = sampling.compute_relu_increment(width, kurtosis=1.8, participation=1.0)
         assert holds(logarithms, corrected.mean)
         assert holds((logarithms - corrected.mean) ** 2, corrected.variance)
         # Negative control: Gaussian weights.
-        gaussian = finite_width.compute_relu_increment(width)
+        gaussian = sampling.compute_relu_increment(width)
         assert not holds(logarithms, gaussian.mean)
         assert not holds((logarithms - gaussian.mean) ** 2, gaussian.variance)
 
@@ -133,7 +133,7 @@ class TestComputeLinearIncrement:
         width = 3
         ratios = draw_ratios(4, 40_000, width, np.random.default_rng(5).normal(size=(1, 4)), negative_slope=1.0)
         logarithms = np.log(1.5 * ratios[:, 0])
-        increment = finite_width.compute_linear_increment(width, scale=1.5)
+        increment = sampling.compute_linear_increment(width, scale=1.5)
         assert holds(logarithms, increment.mean)
         assert holds((logarithms - increment.mean) ** 2, increment.variance)
         # Negative control: the leading order.
@@ -141,7 +141,7 @@ class TestComputeLinearIncrement:
         assert not holds((logarithms - increment.mean) ** 2, 2 / width)
 
     def test_one_unit_is_a_squared_normal_value(self) -> None:
-        increment = finite_width.compute_linear_increment(1)
+        increment = sampling.compute_linear_increment(1)
         assert increment.mean == pytest.approx(-np.euler_gamma - math.log(2.0), rel=1e-14)
         assert increment.variance == pytest.approx(math.pi**2 / 2.0, rel=1e-14)
 
@@ -155,33 +155,33 @@ class TestComputeSquaredMeanRatio:
             x = relu(x @ kernels)
         moments = np.mean(x[:, 0] ** 2, axis=-1)
         assert holds(moments, 1.0)
-        assert holds(moments**2, finite_width.compute_squared_mean_ratio([8, 12]))
+        assert holds(moments**2, sampling.compute_squared_mean_ratio([8, 12]))
         # Negative control: the leading order.
         assert not holds(moments**2, math.exp(5 / 8 + 5 / 12))
 
     def test_a_ratio_beyond_floating_point_is_infinite(self) -> None:
-        assert finite_width.compute_squared_mean_ratio([1] * 1000) == math.inf
+        assert sampling.compute_squared_mean_ratio([1] * 1000) == math.inf
 
 
 class TestCoefficients:
     @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
     def test_leaky_relu_is_a_case_of_the_general_formulas(self, slope: float) -> None:
         second, fourth = (1 + slope**2) / 2, 3 * (1 + slope**4) / 2
-        leaky = finite_width.compute_leaky_relu_coefficient(slope)
-        assert finite_width.compute_gaussian_coefficient(second, fourth) == pytest.approx(leaky, rel=1e-14)
+        leaky = sampling.compute_leaky_relu_coefficient(slope)
+        assert sampling.compute_gaussian_coefficient(second, fourth) == pytest.approx(leaky, rel=1e-14)
         radial = 1 + slope**2
-        orthogonal = finite_width.compute_orthogonal_coefficient(second, fourth, radial)
+        orthogonal = sampling.compute_orthogonal_coefficient(second, fourth, radial)
         assert orthogonal == pytest.approx(leaky - 2.0, abs=1e-14)
-        wide = 10**9 * finite_width.compute_orthogonal_leaky_relu_variance(10**9, slope)
+        wide = 10**9 * sampling.compute_orthogonal_leaky_relu_variance(10**9, slope)
         assert wide == pytest.approx(orthogonal, rel=1e-8, abs=1e-14)
 
     def test_variance_of_drawn_layers_is_the_coefficient_over_the_width(self) -> None:
         width = 5
         ratios = draw_ratios(7, 40_000, width, np.random.default_rng(8).normal(size=(1, 3)), negative_slope=0.2)[:, 0]
         deviations = width * (ratios - 1.0) ** 2
-        assert holds(deviations, finite_width.compute_leaky_relu_coefficient(0.2))
+        assert holds(deviations, sampling.compute_leaky_relu_coefficient(0.2))
         # Negative control: ReLU.
-        assert not holds(deviations, finite_width.compute_leaky_relu_coefficient())
+        assert not holds(deviations, sampling.compute_leaky_relu_coefficient())
 
     @pytest.mark.parametrize(
         ("kurtosis", "draw"),
@@ -199,8 +199,8 @@ class TestCoefficients:
         x = np.asarray([3.0, 1.0, 0.0])
         weights = draw(np.random.default_rng(9), (100_000, 2, 3))
         ratios = 2.0 * np.mean(relu(weights @ x) ** 2, axis=1) / np.sum(x**2)
-        participation = finite_width.compute_participation(x)
-        law = finite_width.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=participation)
+        participation = sampling.compute_participation(x)
+        law = sampling.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=participation)
         assert law == pytest.approx(5.0 + 2.0 * (kurtosis - 3.0) * 0.82, rel=1e-14)
         assert holds(2.0 * (ratios - 1.0) ** 2, law)
         # Negative control: Gaussian weights.
@@ -213,12 +213,12 @@ class TestCoefficients:
         z = kernels @ np.random.default_rng(11).normal(size=width)
         squares = np.sum(np.where(z > 0.0, z, slope * z) ** 2, axis=1)
         ratios = 2.0 / (1.0 + slope**2) * squares / np.sum(z**2, axis=1)
-        assert holds((ratios - 1.0) ** 2, finite_width.compute_orthogonal_leaky_relu_variance(width, slope))
+        assert holds((ratios - 1.0) ** 2, sampling.compute_orthogonal_leaky_relu_variance(width, slope))
         # Negative control: independent weights.
-        assert not holds((ratios - 1.0) ** 2, finite_width.compute_leaky_relu_coefficient(slope) / width)
+        assert not holds((ratios - 1.0) ** 2, sampling.compute_leaky_relu_coefficient(slope) / width)
 
     def test_orthogonal_linear_layers_have_no_spread(self) -> None:
-        assert finite_width.compute_orthogonal_leaky_relu_variance(7, 1.0) == 0.0
+        assert sampling.compute_orthogonal_leaky_relu_variance(7, 1.0) == 0.0
 
     def test_orthogonal_tanh_layers_follow_the_general_law(self) -> None:
         width = 256
@@ -230,9 +230,9 @@ class TestCoefficients:
         z = math.sqrt(width) * directions / np.linalg.norm(directions, axis=1, keepdims=True)
         ratios = np.mean(np.tanh(z) ** 2, axis=1) / second
         deviations = width * (ratios - ratios.mean()) ** 2
-        assert holds(deviations, finite_width.compute_orthogonal_coefficient(second, fourth, radial))
+        assert holds(deviations, sampling.compute_orthogonal_coefficient(second, fourth, radial))
         # Negative control: independent weights.
-        assert not holds(deviations, finite_width.compute_gaussian_coefficient(second, fourth))
+        assert not holds(deviations, sampling.compute_gaussian_coefficient(second, fourth))
 
 
 class TestComputeBatchCovariance:
@@ -242,33 +242,33 @@ class TestComputeBatchCovariance:
         width = 4
         ratios = draw_ratios(13, 40_000, width, inputs)
         products = width * (ratios[:, 0] - 1.0) * (ratios[:, 1] - 1.0)
-        law = finite_width.compute_batch_covariance(cosine)
+        law = sampling.compute_batch_covariance(cosine)
         assert holds(products, law)
         # Negative controls: the law of independent samples, and that of two linear outputs, scaled to 5 at c = 1.
         assert not holds(products, 0.0)
         assert not holds(products, 5.0 * cosine**2)
 
     def test_one_input_has_its_variance_and_opposite_inputs_never_share_a_unit(self) -> None:
-        assert finite_width.compute_batch_covariance(1.0) == pytest.approx(5.0, rel=1e-14)
-        assert finite_width.compute_batch_covariance(0.0) == pytest.approx(0.0, abs=1e-14)
-        assert finite_width.compute_batch_covariance(-1.0) == pytest.approx(-1.0, rel=1e-14)
+        assert sampling.compute_batch_covariance(1.0) == pytest.approx(5.0, rel=1e-14)
+        assert sampling.compute_batch_covariance(0.0) == pytest.approx(0.0, abs=1e-14)
+        assert sampling.compute_batch_covariance(-1.0) == pytest.approx(-1.0, rel=1e-14)
 
     def test_a_matrix_of_correlations_gives_a_matrix(self) -> None:
         correlations = np.asarray([[1.0, 0.5], [0.5, 1.0]])
-        covariances = finite_width.compute_batch_covariance(correlations)
+        covariances = sampling.compute_batch_covariance(correlations)
         assert covariances.shape == (2, 2)
-        assert covariances[0, 1] == finite_width.compute_batch_covariance(0.5)
+        assert covariances[0, 1] == sampling.compute_batch_covariance(0.5)
 
 
 class TestComputeParticipation:
     def test_it_is_one_for_a_single_value_and_least_for_equal_values(self) -> None:
-        assert finite_width.compute_participation([0.0, -3.0, 0.0]) == 1.0
-        assert finite_width.compute_participation(np.full((4, 5), -0.1)) == pytest.approx(1 / 20, rel=1e-14)
+        assert sampling.compute_participation([0.0, -3.0, 0.0]) == 1.0
+        assert sampling.compute_participation(np.full((4, 5), -0.1)) == pytest.approx(1 / 20, rel=1e-14)
 
     @pytest.mark.parametrize("scale", [1e-200, 1e200])
     def test_it_does_not_depend_on_the_scale(self, scale: float) -> None:
         values = np.asarray([1.0, 2.0, -3.0])
-        assert finite_width.compute_participation(scale * values) == pytest.approx(98 / 196, rel=1e-14)
+        assert sampling.compute_participation(scale * values) == pytest.approx(98 / 196, rel=1e-14)
 
 
 class TestFixedPoint:
@@ -288,8 +288,8 @@ class TestFixedPoint:
         for _ in range(16):
             q = np.mean(selu(np.sqrt(q) * random.standard_normal((seeds, width))) ** 2, axis=1, keepdims=True)
         q = q[:, 0]
-        spread = finite_width.compute_fixed_point_variance(1.0, second, fourth, slope)
-        bias = finite_width.compute_fixed_point_bias(spread, slope, curvature)
+        spread = sampling.compute_fixed_point_variance(1.0, second, fourth, slope)
+        bias = sampling.compute_fixed_point_bias(spread, slope, curvature)
         assert holds(q, 1.0 + bias / width)
         assert holds(width * (q - q.mean()) ** 2, spread)
         # Negative controls: no bias; the spread of one layer alone; the spread without damping.
@@ -297,11 +297,11 @@ class TestFixedPoint:
         assert not holds(width * (q - q.mean()) ** 2, fourth - second**2)
 
     def test_sigma_w2_enters_squared(self) -> None:
-        one = finite_width.compute_fixed_point_variance(1.0, 0.5, 0.4, 0.3)
-        assert finite_width.compute_fixed_point_variance(3.0, 0.5, 0.4, 0.3) == pytest.approx(9.0 * one, rel=1e-14)
+        one = sampling.compute_fixed_point_variance(1.0, 0.5, 0.4, 0.3)
+        assert sampling.compute_fixed_point_variance(3.0, 0.5, 0.4, 0.3) == pytest.approx(9.0 * one, rel=1e-14)
 
     def test_relu_has_no_bias(self) -> None:
-        assert finite_width.compute_fixed_point_bias(2.0, 0.9, 0.0) == 0.0
+        assert sampling.compute_fixed_point_bias(2.0, 0.9, 0.0) == 0.0
 
 
 class TestComputeCriticalTanhVariance:
@@ -313,7 +313,7 @@ class TestComputeCriticalTanhVariance:
             q = np.mean(np.tanh(np.sqrt(q) * random.standard_normal((seeds, width))) ** 2, axis=1, keepdims=True)
         logarithms = np.log(q[:, 0])
         deviations = (logarithms - logarithms.mean()) ** 2
-        assert holds(deviations, finite_width.compute_critical_tanh_variance(width, depth))
+        assert holds(deviations, sampling.compute_critical_tanh_variance(width, depth))
         # Negative controls: the random walks of linear and of ReLU layers.
         assert not holds(deviations, 2 * depth / width)
         assert not holds(deviations, 5 * depth / width)
@@ -325,40 +325,40 @@ NAN = math.nan
 @pytest.mark.parametrize(
     ("call", "received"),
     [
-        (lambda: finite_width.compute_relu_increment(0), "width=0"),
-        (lambda: finite_width.compute_relu_increment(2.5), "width=2.5"),  # type: ignore[arg-type]
-        (lambda: finite_width.compute_relu_increment(True), "width=True"),
-        (lambda: finite_width.compute_relu_increment(10**7 + 1), "width=10000001"),
-        (lambda: finite_width.compute_relu_increment(5, scale=NAN), "scale=nan"),
-        (lambda: finite_width.compute_relu_increment(5, scale=0.0), "scale=0.0"),
-        (lambda: finite_width.compute_relu_increment(5, kurtosis=0.5), "kurtosis=0.5"),
-        (lambda: finite_width.compute_relu_increment(5, kurtosis=NAN), "kurtosis=nan"),
-        (lambda: finite_width.compute_relu_increment(5, participation=1.5), "participation=1.5"),
-        (lambda: finite_width.compute_linear_increment(-3), "width=-3"),
-        (lambda: finite_width.compute_linear_increment(3, scale=-1.0), "scale=-1.0"),
-        (lambda: finite_width.compute_squared_mean_ratio([]), "widths=[]"),
-        (lambda: finite_width.compute_squared_mean_ratio([4, 0]), "widths=0"),
-        (lambda: finite_width.compute_squared_mean_ratio(4), "widths=4"),  # type: ignore[arg-type]
-        (lambda: finite_width.compute_squared_mean_ratio([4], NAN), "coefficient=nan"),
-        (lambda: finite_width.compute_gaussian_coefficient(0.0, 1.0), "second_moment=0.0"),
-        (lambda: finite_width.compute_gaussian_coefficient(1.0, 0.5), "second_moment=1.0, fourth_moment=0.5"),
-        (lambda: finite_width.compute_gaussian_coefficient(1.0, NAN), "fourth_moment=nan"),
-        (lambda: finite_width.compute_orthogonal_coefficient(1.0, 3.0, 2.1), "radial_moment=2.1"),
-        (lambda: finite_width.compute_orthogonal_coefficient(1.0, 3.0, NAN), "radial_moment=nan"),
-        (lambda: finite_width.compute_leaky_relu_coefficient(NAN), "negative_slope=nan"),
-        (lambda: finite_width.compute_orthogonal_leaky_relu_variance(0), "width=0"),
-        (lambda: finite_width.compute_batch_covariance(1.0 + 1e-9), "correlation=1.000000001"),
-        (lambda: finite_width.compute_batch_covariance(np.asarray([0.0, NAN])), "correlation=nan among 2"),
-        (lambda: finite_width.compute_participation([0.0, 0.0]), "inputs=0"),
-        (lambda: finite_width.compute_participation([]), "inputs=[]"),
-        (lambda: finite_width.compute_participation([1.0, math.inf]), "inputs=inf"),
-        (lambda: finite_width.compute_fixed_point_variance(1.0, 1.0, 3.0, 1.0), "slope=1.0"),
-        (lambda: finite_width.compute_fixed_point_variance(-1.0, 1.0, 3.0, 0.5), "sigma_w2=-1.0"),
-        (lambda: finite_width.compute_fixed_point_bias(-1.0, 0.5, 0.1), "variance=-1.0"),
-        (lambda: finite_width.compute_fixed_point_bias(1.0, NAN, 0.1), "slope=nan"),
-        (lambda: finite_width.compute_fixed_point_bias(1.0, 0.5, NAN), "curvature=nan"),
-        (lambda: finite_width.compute_critical_tanh_variance(0, 1), "width=0"),
-        (lambda: finite_width.compute_critical_tanh_variance(1, 0), "depth=0"),
+        (lambda: sampling.compute_relu_increment(0), "width=0"),
+        (lambda: sampling.compute_relu_increment(2.5), "width=2.5"),  # type: ignore[arg-type]
+        (lambda: sampling.compute_relu_increment(True), "width=True"),
+        (lambda: sampling.compute_relu_increment(10**7 + 1), "width=10000001"),
+        (lambda: sampling.compute_relu_increment(5, scale=NAN), "scale=nan"),
+        (lambda: sampling.compute_relu_increment(5, scale=0.0), "scale=0.0"),
+        (lambda: sampling.compute_relu_increment(5, kurtosis=0.5), "kurtosis=0.5"),
+        (lambda: sampling.compute_relu_increment(5, kurtosis=NAN), "kurtosis=nan"),
+        (lambda: sampling.compute_relu_increment(5, participation=1.5), "participation=1.5"),
+        (lambda: sampling.compute_linear_increment(-3), "width=-3"),
+        (lambda: sampling.compute_linear_increment(3, scale=-1.0), "scale=-1.0"),
+        (lambda: sampling.compute_squared_mean_ratio([]), "widths=[]"),
+        (lambda: sampling.compute_squared_mean_ratio([4, 0]), "widths=0"),
+        (lambda: sampling.compute_squared_mean_ratio(4), "widths=4"),  # type: ignore[arg-type]
+        (lambda: sampling.compute_squared_mean_ratio([4], NAN), "coefficient=nan"),
+        (lambda: sampling.compute_gaussian_coefficient(0.0, 1.0), "second_moment=0.0"),
+        (lambda: sampling.compute_gaussian_coefficient(1.0, 0.5), "second_moment=1.0, fourth_moment=0.5"),
+        (lambda: sampling.compute_gaussian_coefficient(1.0, NAN), "fourth_moment=nan"),
+        (lambda: sampling.compute_orthogonal_coefficient(1.0, 3.0, 2.1), "radial_moment=2.1"),
+        (lambda: sampling.compute_orthogonal_coefficient(1.0, 3.0, NAN), "radial_moment=nan"),
+        (lambda: sampling.compute_leaky_relu_coefficient(NAN), "negative_slope=nan"),
+        (lambda: sampling.compute_orthogonal_leaky_relu_variance(0), "width=0"),
+        (lambda: sampling.compute_batch_covariance(1.0 + 1e-9), "correlation=1.000000001"),
+        (lambda: sampling.compute_batch_covariance(np.asarray([0.0, NAN])), "correlation=nan among 2"),
+        (lambda: sampling.compute_participation([0.0, 0.0]), "inputs=0"),
+        (lambda: sampling.compute_participation([]), "inputs=[]"),
+        (lambda: sampling.compute_participation([1.0, math.inf]), "inputs=inf"),
+        (lambda: sampling.compute_fixed_point_variance(1.0, 1.0, 3.0, 1.0), "slope=1.0"),
+        (lambda: sampling.compute_fixed_point_variance(-1.0, 1.0, 3.0, 0.5), "sigma_w2=-1.0"),
+        (lambda: sampling.compute_fixed_point_bias(-1.0, 0.5, 0.1), "variance=-1.0"),
+        (lambda: sampling.compute_fixed_point_bias(1.0, NAN, 0.1), "slope=nan"),
+        (lambda: sampling.compute_fixed_point_bias(1.0, 0.5, NAN), "curvature=nan"),
+        (lambda: sampling.compute_critical_tanh_variance(0, 1), "width=0"),
+        (lambda: sampling.compute_critical_tanh_variance(1, 0), "depth=0"),
     ],
 )
 def test_an_argument_for_which_no_law_holds_is_refused(call: Callable[[], object], received: str) -> None:

@@ -10,8 +10,8 @@ from refusals import assert_refused
 from relu_law import log_moments
 from scipy import stats
 
-from initcheck.errors import TheoryError, UsageError
-from initcheck.initializers import InitializerSpec
+from initcheck.core.errors import TheoryError, UsageError
+from initcheck.models.initializers import InitializerSpec
 from initcheck.theory.forecast import DEEPEST_LAW, Forecast, forecast
 
 Array = np.ndarray

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from refusals import assert_refused
 from scipy.special import expit, ndtr
 
-from initcheck.errors import TheoryError, UsageError
+from initcheck.core.errors import TheoryError, UsageError
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 from initcheck.theory.gaussian import (
     OVERFLOWS,
@@ -21,10 +21,10 @@ from initcheck.theory.gaussian import (
     compute_moments,
     evaluate_on_grid,
     expect,
+    expect_pair,
     find_activation,
     keras_activation,
 )
-from initcheck.theory.gaussian_pairs import expect_pair
 
 Array = NDArray[np.float64]
 Scalar = Callable[[float], float]

@@ -11,8 +11,7 @@ from refusals import assert_refused
 from scipy.special import ndtr
 
 from initcheck.theory.activations import TWINS
-from initcheck.theory.gaussian import compute_moments
-from initcheck.theory.gaussian_pairs import expect_pair
+from initcheck.theory.gaussian import compute_moments, expect_pair
 
 POLYNOMIALLY_BOUNDED = sorted(set(TWINS) - {"exponential"})
 CORRELATIONS = (-1.0, -1.0 + 1e-10, -0.999, -0.5, 0.0, 1e-9, 0.3, 0.9, 1.0 - 1e-6, 1.0 - 1e-9, 1.0)

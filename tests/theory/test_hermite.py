@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from initcheck.theory.gaussian import evaluate_on_grid
-from initcheck.theory.gaussian_pairs import expect_pair
-from initcheck.theory.hermite import ORDER, HermiteExpansion, expand
+from initcheck.theory.gaussian import ORDER, HermiteExpansion, evaluate_on_grid, expand, expect_pair
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from refusals import assert_refused
 from scipy import integrate
 from scipy.special import expit, logsumexp, softmax
 
-from initcheck.theory import loss
+from initcheck.theory import layers
 
 Array = NDArray[np.float64]
 
@@ -41,9 +41,9 @@ def test_two_classes_are_a_logistic_function_of_the_difference(spread: float) ->
 
     difference = math.sqrt(2.0) * spread
     expected = average_over_normal(softplus, difference)
-    assert loss.compute_expected_cross_entropy(2, spread) == pytest.approx(expected, rel=1e-10)
+    assert layers.compute_expected_cross_entropy(2, spread) == pytest.approx(expected, rel=1e-10)
     gradient = average_over_normal(lambda d: 2.0 * float(expit(d)) ** 2, difference)
-    assert loss.compute_expected_gradient(2, spread) == pytest.approx(gradient, rel=1e-10)
+    assert layers.compute_expected_gradient(2, spread) == pytest.approx(gradient, rel=1e-10)
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0])
@@ -55,62 +55,62 @@ def test_three_classes_are_an_integral_over_three_logits(spread: float) -> None:
     residuals = softmax(logits, axis=-1)
     residuals[..., 0] -= 1.0
     entropy = np.sum(mass * (logsumexp(logits, axis=-1) - logits[..., 0]))
-    assert loss.compute_expected_cross_entropy(3, spread) == pytest.approx(entropy, rel=1e-9)
+    assert layers.compute_expected_cross_entropy(3, spread) == pytest.approx(entropy, rel=1e-9)
     gradient = np.sum(mass * np.sum(residuals**2, axis=-1))
-    assert loss.compute_expected_gradient(3, spread) == pytest.approx(gradient, rel=1e-9)
+    assert layers.compute_expected_gradient(3, spread) == pytest.approx(gradient, rel=1e-9)
 
 
 @pytest.mark.parametrize(("classes", "spread"), [(10, 1.0), (100, 3.0), (5, 30.0)])
 def test_drawn_logits_follow_both_laws(classes: int, spread: float) -> None:
     entropies, gradients = draw(1, 20_000, classes, spread)
-    assert holds(entropies, loss.compute_expected_cross_entropy(classes, spread))
-    assert holds(gradients, loss.compute_expected_gradient(classes, spread))
+    assert holds(entropies, layers.compute_expected_cross_entropy(classes, spread))
+    assert holds(gradients, layers.compute_expected_gradient(classes, spread))
     # Negative controls: equal logits; a spread that is off by a tenth.
-    assert not holds(entropies, loss.compute_zero_logits_cross_entropy(classes))
-    assert not holds(gradients, loss.compute_zero_logits_gradient(classes))
-    assert not holds(entropies, loss.compute_expected_cross_entropy(classes, 1.1 * spread))
+    assert not holds(entropies, layers.compute_zero_logits_cross_entropy(classes))
+    assert not holds(gradients, layers.compute_zero_logits_gradient(classes))
+    assert not holds(entropies, layers.compute_expected_cross_entropy(classes, 1.1 * spread))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_small_spreads_follow_the_series(classes: int) -> None:
     spread = 1e-3
     entropy = math.log(classes) + 0.5 * spread**2 * (1.0 - 1.0 / classes)
-    assert loss.compute_expected_cross_entropy(classes, spread) == pytest.approx(entropy, rel=1e-12)
+    assert layers.compute_expected_cross_entropy(classes, spread) == pytest.approx(entropy, rel=1e-12)
     gradient = 1.0 - 1.0 / classes + spread**2 * (1.0 / classes - 1.0 / classes**2)
-    assert loss.compute_expected_gradient(classes, spread) == pytest.approx(gradient, rel=1e-11)
+    assert layers.compute_expected_gradient(classes, spread) == pytest.approx(gradient, rel=1e-11)
 
 
 def test_equal_logits_are_the_limit_of_small_spreads() -> None:
-    assert loss.compute_expected_cross_entropy(7, 0.0) == loss.compute_zero_logits_cross_entropy(7) == math.log(7)
-    assert loss.compute_expected_gradient(7, 0.0) == loss.compute_zero_logits_gradient(7) == 1.0 - 1.0 / 7
-    assert loss.compute_expected_cross_entropy(7, 1e-9) == pytest.approx(math.log(7), rel=1e-12)
-    assert loss.compute_expected_gradient(7, 1e-9) == pytest.approx(6 / 7, rel=1e-12)
+    assert layers.compute_expected_cross_entropy(7, 0.0) == layers.compute_zero_logits_cross_entropy(7) == math.log(7)
+    assert layers.compute_expected_gradient(7, 0.0) == layers.compute_zero_logits_gradient(7) == 1.0 - 1.0 / 7
+    assert layers.compute_expected_cross_entropy(7, 1e-9) == pytest.approx(math.log(7), rel=1e-12)
+    assert layers.compute_expected_gradient(7, 1e-9) == pytest.approx(6 / 7, rel=1e-12)
 
 
 def test_at_large_spreads_the_largest_logit_takes_all() -> None:
     spread = 1e4
     largest = 1.5 / math.sqrt(math.pi)  # of three standard normal values
-    assert loss.compute_expected_cross_entropy(3, spread) == pytest.approx(spread * largest, rel=1e-7)
-    assert loss.compute_expected_gradient(3, spread) == pytest.approx(2.0 * (1.0 - 1.0 / 3.0), rel=1e-3)
+    assert layers.compute_expected_cross_entropy(3, spread) == pytest.approx(spread * largest, rel=1e-7)
+    assert layers.compute_expected_gradient(3, spread) == pytest.approx(2.0 * (1.0 - 1.0 / 3.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 50])
 def test_the_two_ways_to_sum_meet(classes: int) -> None:
     below, above = 1.0 - 1e-9, 1.0
-    for law in (loss.compute_expected_cross_entropy, loss.compute_expected_gradient):
+    for law in (layers.compute_expected_cross_entropy, layers.compute_expected_gradient):
         assert law(classes, below) == pytest.approx(law(classes, above), rel=3e-9)
 
 
 @pytest.mark.parametrize(
     ("call", "received"),
     [
-        (lambda: loss.compute_zero_logits_cross_entropy(1), "classes=1"),
-        (lambda: loss.compute_zero_logits_gradient(0), "classes=0"),
-        (lambda: loss.compute_expected_cross_entropy(1, 1.0), "classes=1"),
-        (lambda: loss.compute_expected_cross_entropy(10, -1.0), "standard_deviation=-1.0"),
-        (lambda: loss.compute_expected_cross_entropy(10, math.nan), "standard_deviation=nan"),
-        (lambda: loss.compute_expected_gradient(10, math.inf), "standard_deviation=inf"),
-        (lambda: loss.compute_expected_gradient(2.5, 1.0), "classes=2.5"),  # type: ignore[arg-type]
+        (lambda: layers.compute_zero_logits_cross_entropy(1), "classes=1"),
+        (lambda: layers.compute_zero_logits_gradient(0), "classes=0"),
+        (lambda: layers.compute_expected_cross_entropy(1, 1.0), "classes=1"),
+        (lambda: layers.compute_expected_cross_entropy(10, -1.0), "standard_deviation=-1.0"),
+        (lambda: layers.compute_expected_cross_entropy(10, math.nan), "standard_deviation=nan"),
+        (lambda: layers.compute_expected_gradient(10, math.inf), "standard_deviation=inf"),
+        (lambda: layers.compute_expected_gradient(2.5, 1.0), "classes=2.5"),  # type: ignore[arg-type]
     ],
 )
 def test_an_argument_for_which_no_law_holds_is_refused(call: Callable[[], object], received: str) -> None:

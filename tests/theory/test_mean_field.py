@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from refusals import assert_refused
 from scipy import optimize
 
-from initcheck.errors import TheoryError
-from initcheck.theory.correlation import find_correlation_fixed_point, map_correlation
-from initcheck.theory.gaussian import Activation, compute_moments, find_activation
-from initcheck.theory.gaussian_pairs import expect_pair
+from initcheck.core.errors import TheoryError
+from initcheck.theory.batch import find_correlation_fixed_point, map_correlation
+from initcheck.theory.gaussian import Activation, compute_moments, expect_pair, find_activation
 from initcheck.theory.mean_field import (
     FixedPoint,
     classify,

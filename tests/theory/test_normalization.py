@@ -11,7 +11,7 @@ from monte_carlo import holds
 from numpy.typing import NDArray
 from refusals import assert_refused
 
-from initcheck.theory.normalization import (
+from initcheck.theory.layers import (
     compute_layer_normalization_rate,
     compute_linear_batch_normalization_rate,
     compute_normalized_gradient_gain,

@@ -13,8 +13,8 @@ from refusals import assert_refused
 from scipy.special import erf
 
 from initcheck.theory.activations import TWINS
+from initcheck.theory.breakpoints import FARTHEST, NODES, find_pieces
 from initcheck.theory.gaussian import Activation
-from initcheck.theory.pieces import FARTHEST, NODES, find_pieces
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]

@@ -8,13 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from initcheck.errors import InitcheckError, TheoryError, UsageError
-from initcheck.initializers import (
-    STUDY_INITIALIZERS,
-    InitializerSpec,
-    installed_initializers,
-    parse_initializer,
-)
+from initcheck.core.errors import InitcheckError, TheoryError, UsageError
+from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, installed_initializers, parse_initializer
 from initcheck.theory import weights
 from initcheck.theory.weights import critical_width, read_initializer, weight_law
 
@@ -350,7 +345,7 @@ def test_text_is_read_as_with_keras() -> None:
 def test_known_text_is_read_and_its_law_found_without_loading_slow_libraries() -> None:
     code = (
         "import sys\n"
-        "from initcheck.errors import TheoryError\n"
+        "from initcheck.core.errors import TheoryError\n"
         "from initcheck.theory.weights import read_initializer, weight_law\n"
         f"for text in {[*WITHOUT_KERAS, *exported_spellings()]!r}:\n"
         "    try:\n"

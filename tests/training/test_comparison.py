@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from initcheck.schema import COMPARISON_COLUMNS, HISTORY_COLUMNS
+from initcheck.core.columns import COMPARISON_COLUMNS, HISTORY_COLUMNS
 from initcheck.training.comparison import compare_pairs, judge_notebook, summarize
 
 SEEDS = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from initcheck.initializers import parse_initializer
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import NotebookSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import parse_initializer
+from initcheck.models.networks import NotebookSpec
 from initcheck.probe import RedrawPlan
 from initcheck.training.data import LabelledData
 from initcheck.training.engine import Descent, Trainer, orders_of, train

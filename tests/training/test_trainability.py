@@ -12,12 +12,21 @@ import pytest
 from made_up_trainability import make_record
 from scipy import stats
 
-from initcheck.errors import UsageError
-from initcheck.initializers import parse_initializer
-from initcheck.keras_runtime import import_keras
-from initcheck.networks import MlpSpec
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import UsageError
+from initcheck.models.initializers import parse_initializer
+from initcheck.models.networks import MlpSpec
 from initcheck.training.data import load_labelled
 from initcheck.training.engine import orders_of
+from initcheck.training.relations import (
+    PREDICTORS,
+    correlate_ranks,
+    count_agreement,
+    find_deepest,
+    find_failures,
+    find_predictor,
+    summarize_runs,
+)
 from initcheck.training.trainability import (
     LAST_STEPS,
     MEASURED_ON,
@@ -26,15 +35,6 @@ from initcheck.training.trainability import (
     measure_start,
     predict_depth,
     run_trainability,
-)
-from initcheck.training.trainability_relations import (
-    PREDICTORS,
-    correlate_ranks,
-    count_agreement,
-    find_deepest,
-    find_failures,
-    find_predictor,
-    summarize_runs,
 )
 
 SMALL = TrainabilityOptions(

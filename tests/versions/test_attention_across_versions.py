@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from initcheck.backend.runtime import import_keras
+from initcheck.checking.gate.baseline_file import read_baseline
 from initcheck.cli import main
-from initcheck.gate.baseline_file import read_baseline
-from initcheck.keras_runtime import import_keras
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "attention-keras-3.14.1.json"

@@ -7,7 +7,7 @@ import pytest
 import zoo_checks as checks
 import zoo_models as zoo
 
-from initcheck.keras_runtime import import_keras
+from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 
 

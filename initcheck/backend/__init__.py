@@ -1,0 +1,1 @@
+"""The only package that imports a backend: Keras without its noise, random state, gradients."""

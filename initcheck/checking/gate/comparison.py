@@ -1,0 +1,391 @@
+"""Two baselines of one model held against each other: same, changed, or not to be told.
+
+For each figure, with d the difference of its mean logarithms and m = ln(1 + margin):
+
+- *same* where |d| < m is shown: two one-sided t tests at 5 % (Schuirmann 1987). For a whole model to be called the same
+  every figure has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
+- *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all figures, at 1 in
+  10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of
+  five seeds called an unchanged model changed: the level leaves room for that;
+- else *inconclusive*.
+
+A signal may be exactly zero, or not finite, for some seeds and not for others. Where the same seeds were drawn by the
+same library, each has to be so again, or something has changed; else the two numbers of seeds without a logarithm are
+compared by Fisher's exact test, at the level of *changed*.
+
+Figures of the same seeds are compared seed by seed: where nothing has changed, the same numbers are drawn, and the
+differences are exactly zero. Other seeds are compared by Welch's test.
+
+What is not random is compared as it is: which layers and weights there are, and for each weight its initializer, the
+fans that Keras counts, its expected variance, shape and dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+import numpy as np
+from scipy import stats
+
+from initcheck.audit.findings import UNJUDGED_CODES
+from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Figure, SiteRecord, WeightRecord
+from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, test_shift
+
+Verdict = Literal["same", "changed", "inconclusive"]
+
+DEFAULT_MARGIN: Final = 0.05
+"""Five per cent in amplitude, the margin a layer that the findings allow too (``limits.layer-margin``).
+
+A quarter of the step between the initializers that are mistaken for each other most often (He over Glorot in square
+layers: 41 %), and below the 10 % that a wrong gain of one layer makes.
+"""
+
+LEVEL_SAME: Final = 0.05
+LEVEL_CHANGED: Final = 0.0001
+_POWER: Final = 0.9
+
+FACTS: Final = {
+    "kind": "layer class",
+    "role": "role",
+    "shape": "shape",
+    "dtype": "dtype",
+    "trainable": "trainable",
+    "initializer": "initializer",
+    "mode": "fan mode",
+    "fan_in": "fan_in",
+    "fan_out": "fan_out",
+    "variance": "expected variance",
+}
+"""What is compared of each weight apart from its figure, in words."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure, then and now.
+
+    Attributes:
+        path: of the weight or the layer call.
+        kind: class of the layer.
+        quantity: one of ``baseline.QUANTITIES``.
+        verdict: whether it is the same.
+        shift: of the mean logarithms; None where a seed has no logarithm.
+        states: the two states of the figure.
+        means: the two mean logarithms, of the seeds that have one; NaN without any.
+        p_changed: p-value of a change after Holm's adjustment.
+        needed: how many seeds would decide; None where that is not the question, or no number would.
+        needed_baseline: how many seeds the baseline would have to be recorded with for that; None if it has enough.
+    """
+
+    path: str
+    kind: str
+    quantity: str
+    verdict: Verdict
+    shift: Shift | None
+    states: tuple[str, str]
+    means: tuple[float, float]
+    p_changed: float
+    needed: int | None = None
+    needed_baseline: int | None = None
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is about a weight, and not about the signal in a layer call."""
+        return self.quantity == "scale"
+
+
+@dataclass(frozen=True)
+class FactChange:
+    """Something about a weight that is not random, and has changed.
+
+    Attributes:
+        path: of the weight.
+        role: of the weight.
+        fact: a key of :data:`FACTS`.
+        before: in the baseline.
+        after: now.
+    """
+
+    path: str
+    role: str
+    fact: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True)
+class StructureChange:
+    """A layer call or weight that is there on one side only.
+
+    Attributes:
+        kind: class of the layer.
+        before: its path in the baseline; empty where it was added.
+        after: its path now; empty where it was removed.
+    """
+
+    kind: str
+    before: str
+    after: str
+
+    @property
+    def word(self) -> str:
+        """``added``, ``removed`` or ``renamed``."""
+        return "added" if not self.before else "removed" if not self.after else "renamed"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What has changed between two baselines of one model.
+
+    Attributes:
+        before: the baseline.
+        after: the same of now.
+        margin: in amplitude, as a share.
+        paired: whether the same seeds were compared one by one.
+        differences: one for each figure that is on both sides, in the order of execution, weights first.
+        facts: what changed of the weights.
+        structure: layers and weights on one side only.
+        new_findings: code and layer of the findings that the baseline does not know.
+    """
+
+    before: Baseline
+    after: Baseline
+    margin: float
+    paired: bool
+    differences: tuple[Difference, ...]
+    facts: tuple[FactChange, ...]
+    structure: tuple[StructureChange, ...]
+    new_findings: tuple[tuple[str, str], ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """``changed`` if anything is; else ``inconclusive`` if a figure is; else ``same``."""
+        verdicts = {each.verdict for each in self.differences}
+        if self.facts or self.structure or "changed" in verdicts:
+            return "changed"
+        return "inconclusive" if "inconclusive" in verdicts else "same"
+
+    def exit_code(self, *, allow_inconclusive: bool = False) -> int:
+        """What a command exits with: 1 for a change or a new finding, 2 for what is not decided, else 0.
+
+        Args:
+            allow_inconclusive: whether what the seeds do not decide is let pass.
+        """
+        new = {code for code, _ in self.new_findings}
+        if self.verdict == "changed" or new - UNJUDGED_CODES:
+            return 1
+        tolerated = {"IC603"} if allow_inconclusive else set()
+        undecided = self.verdict == "inconclusive" and not allow_inconclusive
+        return 2 if undecided or new - tolerated else 0
+
+    def of_verdict(self, verdict: Verdict) -> tuple[Difference, ...]:
+        """List the figures with one verdict, the most certain changes first."""
+        found = [each for each in self.differences if each.verdict == verdict]
+        return tuple(sorted(found, key=lambda each: (not each.is_weight, _strength(each))))
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would decide all that is inconclusive; None if nothing is, or no number would."""
+        needed = [each.needed for each in self.of_verdict("inconclusive")]
+        return None if not needed or None in needed else max(each for each in needed if each is not None)
+
+    @property
+    def baseline_seeds_needed(self) -> int | None:
+        """How many seeds the baseline needs for that; None if it has enough."""
+        return max((each.needed_baseline or 0 for each in self.of_verdict("inconclusive")), default=0) or None
+
+
+def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, looks: int = 1) -> Comparison:
+    """Compare what was measured now with a baseline.
+
+    Args:
+        before: the baseline.
+        after: the same of now.
+        margin: the share by which an amplitude may differ and be called the same.
+        looks: how often the same gate judges, if it draws more seeds where the first do not decide: each time at that
+            part of the levels (Bonferroni).
+
+    Returns:
+        The comparison.
+    """
+    paired = before.seeds == after.seeds
+    moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
+    setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)
+    tests = [_test(*each, setting) for each in _match_figures(before, after)]
+    adjusted = adjust_pvalues([each.p_changed for each in tests])
+    sizes = (len(before.seeds), len(after.seeds))
+    return Comparison(
+        before=before,
+        after=after,
+        margin=margin,
+        paired=paired,
+        differences=tuple(
+            _decide(test, float(p), setting.margin, looks, sizes) for test, p in zip(tests, adjusted, strict=True)
+        ),
+        facts=tuple(_compare_facts(before.weights, after.weights)),
+        structure=(
+            *_compare_structure(before.weights, after.weights, _signature_of_weight),
+            *_compare_structure(before.sites, after.sites, _signature_of_site),
+        ),
+        new_findings=tuple(each for each in after.findings if each not in before.findings),
+    )
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """How two baselines are compared.
+
+    Attributes:
+        margin: in nats.
+        paired: whether the same seeds stand on both sides.
+        alike: whether the same library drew from the same seeds: what is random has come out alike, or has changed.
+        known: whether the weights are as they are, so that there is no other draw to wait for.
+    """
+
+    margin: float
+    paired: bool
+    alike: bool
+    known: bool
+
+
+@dataclass(frozen=True)
+class _Test:
+    path: str
+    kind: str
+    quantity: str
+    states: tuple[str, str]
+    means: tuple[float, float]
+    shift: Shift | None
+    p_changed: float
+    p_same: float
+
+
+def _match_figures(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Figure, Figure]]:
+    for path, weight in after.weights.items():
+        if path in before.weights:
+            yield path, weight.kind, "scale", before.weights[path].scale, weight.scale
+    for path, site in after.sites.items():
+        if path not in before.sites:
+            continue
+        earlier = before.sites[path].figures
+        for quantity in sorted({*earlier, *site.figures}):
+            then = earlier.get(quantity) or Figure.undefined(len(before.seeds))
+            now = site.figures.get(quantity) or Figure.undefined(len(after.seeds))
+            yield path, site.kind, quantity, then, now
+
+
+def _test(path: str, kind: str, quantity: str, first: Figure, second: Figure, setting: _Setting) -> _Test:
+    states = (first.state, second.state)
+    shift = None
+    if states == ("finite", "finite"):
+        shift = _test_numbers(first.numbers, second.numbers, setting)
+        p_changed, p_same = shift.p_beyond, shift.p_within
+    else:
+        p_changed, p_same = _test_words(first, second, setting)
+    return _Test(path, kind, quantity, states, (first.mean, second.mean), shift, p_changed, p_same)
+
+
+def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
+    shift = test_shift(first, second, setting.margin, paired=setting.paired)
+    if setting.known and len(first) == len(second) == 1:
+        beyond = float(abs(shift.value) > setting.margin)
+        return Shift(shift.value, math.nan, math.nan, 0.0, math.nan, beyond, 1.0 - beyond)
+    return shift
+
+
+def _test_words(first: Figure, second: Figure, setting: _Setting) -> tuple[float, float]:
+    """Give the p-values of a change and of none where seeds have no logarithm; 0 and 1 where it is certain."""
+    if setting.alike:
+        if first.words != second.words:
+            return 0.0, 1.0
+        pairs = zip(first.numbers, second.numbers, strict=True)
+        return 1.0, float(any(abs(now - then) >= setting.margin for then, now in pairs))
+    without = [sum(map(bool, each.words)) for each in (first, second)]
+    counts = np.asarray(
+        [[number, len(each.logs) - number] for number, each in zip(without, (first, second), strict=True)]
+    )
+    same = not first.numbers and first.state == second.state
+    return float(stats.fisher_exact(counts).pvalue), float(not same)
+
+
+def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tuple[int, int]) -> Difference:
+    needed: tuple[int | None, int | None] = (None, None)
+    verdict: Verdict = "inconclusive"
+    if adjusted <= LEVEL_CHANGED / looks:
+        verdict = "changed"
+    elif test.p_same <= LEVEL_SAME / looks:
+        verdict = "same"
+    elif test.shift is not None:
+        needed = _count_seeds(test.shift, margin, *sizes)
+    return Difference(
+        test.path, test.kind, test.quantity, verdict, test.shift, test.states, test.means, adjusted, *needed
+    )
+
+
+def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:
+    """Count the seeds that would decide, if mean and spread stay as they are.
+
+    Returns:
+        How many here, and how many in the baseline where more here alone would not do.
+    """
+    distance = abs(margin - abs(shift.value))
+    error = shift.standard_error
+    if math.isnan(error) or distance <= 1e-6 * error:
+        return None, None
+    # The spread of one seed, if it is the same then and now: error^2 = spread^2 (1 / then + 1 / now).
+    spread = error / math.sqrt(1.0 / then + 1.0 / now)
+    equal = seeds_needed(math.sqrt(2.0) * spread, distance, LEVEL_SAME, _POWER)
+    reachable = 2.0 / equal - 1.0 / then
+    if reachable > 0.0:
+        return max(math.ceil(1.0 / reachable), now + 1), None
+    return max(equal, now + 1), equal
+
+
+def _compare_facts(before: Mapping[str, WeightRecord], after: Mapping[str, WeightRecord]) -> Iterator[FactChange]:
+    for path, weight in after.items():
+        if path not in before:
+            continue
+        for fact in FACTS:
+            then, now = getattr(before[path], fact), getattr(weight, fact)
+            if not _agree(then, now):
+                yield FactChange(path, weight.role, fact, then, now)
+
+
+def _agree(then: object, now: object) -> bool:
+    if isinstance(then, float | int) and isinstance(now, float | int):
+        return math.isclose(then, now, rel_tol=1e-9)
+    return then == now
+
+
+Held = TypeVar("Held", WeightRecord, SiteRecord)
+
+
+def _compare_structure(
+    before: Mapping[str, Held], after: Mapping[str, Held], signature: Callable[[Held], object]
+) -> list[StructureChange]:
+    """List what is on one side only; a pair that is alike but for the path counts as renamed."""
+    removed: list[str] = [path for path in before if path not in after]
+    changes: list[StructureChange] = []
+    for path, record in after.items():
+        if path in before:
+            continue
+        twin = next((each for each in removed if signature(before[each]) == signature(record)), "")
+        if twin:
+            removed.remove(twin)
+        changes.append(StructureChange(record.kind, twin, path))
+    return [*changes, *(StructureChange(before[path].kind, path, "") for path in removed)]
+
+
+def _signature_of_weight(weight: WeightRecord) -> Sequence[object]:
+    return weight.kind, weight.role, weight.shape, weight.initializer, weight.trainable
+
+
+def _signature_of_site(site: SiteRecord) -> Sequence[object]:
+    return site.kind, sorted(site.figures)
+
+
+def _strength(difference: Difference) -> float:
+    shift = difference.shift
+    return -math.inf if shift is None else -abs(shift.value)

@@ -1,0 +1,149 @@
+"""The gate: measures a model as its baseline was measured, and says what has changed since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from initcheck.checking.check import Report, ReportProgress, check
+from initcheck.checking.gate.baseline import Baseline, Recipe, take_baseline
+from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
+from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
+from initcheck.checking.measurement import tell_nobody
+from initcheck.checking.settings import CheckSettings
+from initcheck.core.errors import UsageError
+
+LARGEST_MARGIN: Final = 1.0
+
+
+def record_baseline(
+    model: Any,
+    path: str | Path,
+    x: Any = None,
+    y: Any = None,
+    *,
+    recipe: Recipe | None = None,
+    settings: CheckSettings | None = None,
+    progress: ReportProgress | None = None,
+) -> Report:
+    """Measure a model and write its baseline.
+
+    Args:
+        model: as for :func:`initcheck.check`.
+        path: the file; one that is there is replaced at once.
+        x: the batch; None makes one.
+        y: labels.
+        recipe: how the same is measured once more; what the settings say of it is filled in.
+        settings: how to check.
+        progress: as for :func:`initcheck.check`.
+
+    Returns:
+        The report of the check, whose findings the baseline knows from now on.
+
+    Raises:
+        ModelError: the model cannot be loaded, built or run.
+        DataError: the batch or the labels do not fit the model.
+        OutputError: the file cannot be written.
+    """
+    chosen = replace(settings or CheckSettings(), remedies=False)
+    report = check(model, x, y, settings=chosen, progress=progress)
+    filled = replace(
+        recipe or Recipe(), weights=chosen.weights, batch_size=chosen.batch_size, input_shapes=chosen.input_shapes
+    )
+    write_baseline(take_baseline(report.examination, filled), Path(path))
+    return report
+
+
+def gate(
+    model: Any,
+    baseline: str | Path | Baseline,
+    x: Any = None,
+    y: Any = None,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    auto_seeds: int | None = None,
+    settings: CheckSettings | None = None,
+    progress: ReportProgress | None = None,
+) -> Report:
+    """Check a model, and compare it with its baseline.
+
+    Seeds, batch size, input shapes and whether weights are drawn are the baseline's, unless the settings name others.
+
+    Args:
+        model: as for :func:`initcheck.check`.
+        baseline: the file, or what was read from it.
+        x: the batch; None makes the one that the baseline was made on.
+        y: labels.
+        margin: the share by which amplitudes may differ and be called the same.
+        auto_seeds: draw up to so many seeds where the first do not decide; None draws no more.
+        settings: how to check.
+        progress: as for :func:`initcheck.check`.
+
+    Returns:
+        The report; ``report.comparison`` has what changed, and ``report.exit_code`` counts it.
+
+    Raises:
+        BaselineError: the file is missing, damaged, or of a newer schema.
+        ModelError: the model cannot be loaded, built or run.
+        DataError: the batch or the labels do not fit the model.
+        UsageError: the margin or the number of seeds is out of range.
+    """
+    check_margin(margin)
+    known = baseline if isinstance(baseline, Baseline) else read_baseline(Path(baseline))
+    given = settings or CheckSettings()
+    chosen = follow_baseline(given, known)
+    if auto_seeds is not None and auto_seeds < (chosen.seeds or 0):
+        raise UsageError(
+            f"auto_seeds must be at least the number of seeds, {chosen.seeds}, of which it draws more. "
+            f"Received: {auto_seeds!r}."
+        )
+    looks = 1 if auto_seeds is None else 2
+    report = check(model, x, y, settings=chosen, progress=progress)
+    comparison = compare(known, take_baseline(report.examination, _recipe_of(known, chosen)), margin, looks)
+    more = _seeds_to_draw(comparison, chosen, auto_seeds)
+    if more is not None:
+        wider = replace(chosen, seeds=more)
+        report = check(model, x, y, settings=wider, progress=progress or tell_nobody)
+        comparison = compare(known, take_baseline(report.examination, _recipe_of(known, wider)), margin, looks)
+    return Report(report.examination, comparison)
+
+
+def check_margin(margin: float) -> None:
+    """Check that a margin can be used.
+
+    Raises:
+        UsageError: it is not above 0 and at most 1.
+    """
+    if not (0.0 < margin <= LARGEST_MARGIN):
+        raise UsageError(
+            f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5 %. Received: {margin!r}."
+        )
+
+
+def follow_baseline(settings: CheckSettings, baseline: Baseline) -> CheckSettings:
+    """Take from a baseline what the settings leave open: seeds, batch size, shapes, and whether weights are drawn."""
+    recipe = baseline.recipe
+    count = len(baseline.seeds)
+    seeds = settings.seeds or (count if count > 1 else None)
+    return replace(
+        settings,
+        seeds=seeds,
+        first_seed=settings.first_seed or baseline.seeds[0],
+        weights=recipe.weights,  # type: ignore[arg-type]  # the schema has checked it
+        batch_size=settings.batch_size or recipe.batch_size,
+        input_shapes=settings.input_shapes or recipe.input_shapes,
+        remedies=False,
+    )
+
+
+def _recipe_of(baseline: Baseline, settings: CheckSettings) -> Recipe:
+    return replace(baseline.recipe, batch_size=settings.batch_size, input_shapes=settings.input_shapes)
+
+
+def _seeds_to_draw(comparison: Comparison, settings: CheckSettings, most: int | None) -> int | None:
+    """Tell how many seeds the second look takes; None where there is none."""
+    if most is None or settings.seeds is None or comparison.verdict != "inconclusive" or most <= settings.seeds:
+        return None
+    needed = comparison.seeds_needed
+    return most if needed is None else min(most, needed)

@@ -1,0 +1,331 @@
+"""What inputs a model takes: names, shapes and dtypes, as the model itself or the command line says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import DataError, UsageError, name_unknown
+
+
+def to_arrays(data: Any, name: str) -> Any:
+    """Turn all arrays of a structure into NumPy arrays.
+
+    Args:
+        data: an array or tensor of any library, nested lists of numbers, or dicts, lists and tuples of these.
+        name: what the data are, for messages.
+
+    Returns:
+        The same structure of dicts, lists and tuples, with arrays of booleans, whole numbers, floats or text.
+
+    Raises:
+        DataError: a part is not an array of these.
+    """
+    if isinstance(data, Mapping):
+        return {key: to_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
+    if isinstance(data, list | tuple) and any(_holds_arrays(part) for part in data):
+        parts = [to_arrays(part, f"{name}[{position}]") for position, part in enumerate(data)]
+        return parts if isinstance(data, list) else tuple(parts)
+    return _to_array(data, name)
+
+
+def flatten(structure: Any) -> list[Any]:
+    """List the leaves of dicts (in the order of their sorted keys), lists and tuples."""
+    if isinstance(structure, Mapping):
+        return [leaf for key in sorted(structure, key=str) for leaf in flatten(structure[key])]
+    if isinstance(structure, list | tuple):
+        return [leaf for part in structure for leaf in flatten(part)]
+    return [structure]
+
+
+def check_values(array: NDArray[Any], name: str) -> None:
+    """Check that an array has samples along its first axis, none of them NaN or infinite.
+
+    Raises:
+        DataError: it is a single number, empty, or not finite.
+    """
+    if array.ndim == 0:
+        raise DataError(f"{name} needs a first axis of samples. Received: a single value. Give an array of samples.")
+    if array.size == 0:
+        raise DataError(f"{name} is empty. Received: shape {array.shape}. Give at least one sample.")
+    if array.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count:
+        first = tuple(int(place) for place in np.unravel_index(int(np.argmax(bad)), array.shape))
+        raise DataError(
+            f"{name} has {count} {'value that is' if count == 1 else 'values that are'} NaN or infinite, the first at "
+            f"index {first}. Remove or mend them."
+        )
+
+
+def _holds_arrays(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        return True
+    if isinstance(part, list | tuple):
+        return any(_holds_arrays(each) for each in part)
+    return len(getattr(part, "shape", None) or ()) > 0
+
+
+def _to_array(data: Any, name: str) -> NDArray[Any]:
+    kind = type(data).__name__
+    if data is None or hasattr(data, "__next__") or kind.endswith(("Dataset", "DataLoader")):
+        raise DataError(f"{name} must be an array. Received: {kind}. Give one batch of it, as an array.")
+    try:
+        array = np.asarray(data)
+    except Exception as error:  # tensors and frames of any library, each with its own errors
+        raise DataError(
+            f"{name} cannot be made an array. Received: {kind}. Samples of unequal length must be padded first."
+        ) from error
+    if array.dtype.name == "bfloat16":  # known to NumPy by an extension alone
+        array = array.astype(np.float32)
+    if array.dtype.kind == "O" and array.size and all(isinstance(each, str | bytes) for each in array.flat):
+        array = array.astype(str) if isinstance(array.flat[0], str) else array.astype(bytes)
+    if array.dtype.kind not in "biufUS":
+        raise DataError(
+            f"{name} must hold numbers. Received: {kind} of dtype {array.dtype}. "
+            "Convert it; samples of unequal length must be padded first."
+        )
+    return array
+
+
+DEFAULT_LENGTH: Final = 16
+"""Length of an axis that the model leaves open."""
+
+DEFAULT_SIDE: Final = 64
+"""Height and width of images where the model leaves both open."""
+
+DEFAULT_CHANNELS: Final = 3
+"""Channels of images where the model leaves all of the shape open."""
+
+_AUTOMATIC: Final = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Attributes:
+        name: the name a person gave it, else ``input``, or ``input_0``, ``input_1``, ... where there are several.
+        shape: shape of one sample, without the batch axis; None for an axis that the model leaves open.
+        dtype: name of the dtype; None where the model does not say.
+        batch: the number of samples where the model fixes it.
+        binding: whether the model refuses other shapes. A subclassed model only remembers what it was built with.
+        chosen: the axes whose length initcheck chose.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str | None = None
+    batch: int | None = None
+    binding: bool = True
+    chosen: tuple[int, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The shape of one sample, once no axis is open."""
+        return tuple(size for size in self.shape if size is not None)
+
+
+def find_specs(model: Any) -> Any:
+    """Find out what inputs a model takes.
+
+    Args:
+        model: a Keras model.
+
+    Returns:
+        :class:`InputSpec` leaves in the structure that the model takes; None where the model does not say.
+    """
+    keras = import_keras()
+    if isinstance(model, keras.Sequential):
+        if not model.built or not model.inputs:
+            return None
+        # Built by a call, it bears that call's batch size; only stateful layers hold on to it.
+        fixed = any(getattr(layer, "stateful", False) for layer in model.layers)
+        spec = _name_leaves(model.inputs[0], _read_tensor)
+        return spec if fixed else replace(spec, batch=None)
+    if getattr(model, "_inputs_struct", None) is not None:  # a functional model
+        return _name_leaves(model._inputs_struct, _read_tensor)
+    if not model.built:
+        return None
+    config = model.get_build_config() or {}
+    shapes = config.get("input_shape")
+    return _name_leaves(shapes, _read_shape) if _is_structure_of_shapes(shapes) else None
+
+
+def read_shapes(texts: Sequence[str]) -> list[tuple[str | None, tuple[int, ...]]]:
+    """Read shapes from the command line.
+
+    Args:
+        texts: ``SHAPE`` or ``NAME=SHAPE``, where SHAPE is one sample's, ``224,224,3``.
+
+    Returns:
+        Name (or None) and shape of each.
+
+    Raises:
+        UsageError: a text is no shape, or a name comes twice.
+    """
+    found: list[tuple[str | None, tuple[int, ...]]] = []
+    for text in texts:
+        name, equals, sizes = text.rpartition("=")
+        words = sizes.strip().strip("()[]").strip().rstrip(",").split(",")
+        try:
+            shape = tuple(int(word) for word in words)
+        except ValueError:
+            shape = (0,)
+        if any(size < 1 for size in shape) or (equals and not name.strip()):
+            raise UsageError(
+                "--input-shape takes the shape of one sample in whole numbers of at least 1, with the input's name "
+                f"where there are several: 224,224,3 or tokens=128. Received: {text!r}."
+            )
+        if equals and name.strip() in [earlier for earlier, _ in found]:
+            raise UsageError(f"--input-shape names {name.strip()!r} twice. Received: {text!r}. Give each input once.")
+        found.append((name.strip() if equals else None, shape))
+    names = [name for name, _ in found]
+    if None in names and any(name is not None for name in names):
+        raise UsageError(f"--input-shape takes names for all inputs or for none. Received: {', '.join(texts)}.")
+    return found
+
+
+def specs_from_shapes(texts: Sequence[str]) -> Any:
+    """Make specs for a model that does not say what it takes.
+
+    Args:
+        texts: as for :func:`read_shapes`. Named shapes make a dict, several unnamed ones a list.
+
+    Returns:
+        :class:`InputSpec` leaves.
+
+    Raises:
+        UsageError: as :func:`read_shapes`.
+    """
+    shapes = read_shapes(texts)
+    if shapes[0][0] is not None:
+        return {name: InputSpec(str(name), shape, binding=False) for name, shape in shapes}
+    if len(shapes) == 1:
+        return InputSpec("input", shapes[0][1], binding=False)
+    return [InputSpec(f"input_{position}", shape, binding=False) for position, (_, shape) in enumerate(shapes)]
+
+
+def settle_shapes(specs: Any, texts: Sequence[str] | None) -> Any:
+    """Give every axis a length: the user's, the model's own, or a default.
+
+    Args:
+        specs: structure of :class:`InputSpec`.
+        texts: as for :func:`read_shapes`; named, or unnamed in the order of the inputs.
+
+    Returns:
+        The same structure without open axes.
+
+    Raises:
+        UsageError: the shapes do not fit the model's inputs.
+    """
+    leaves = flatten(specs)
+    names = [leaf.name for leaf in leaves]
+    given: dict[str, tuple[int, ...]] = {}
+    for position, (name, shape) in enumerate(read_shapes(texts or ())):
+        if name is None and len(texts or ()) != len(leaves):
+            raise UsageError(
+                f"The model has {len(leaves)} input{'s' if len(leaves) > 1 else ''} ({', '.join(names)}). "
+                f"Received: {len(texts or ())} shapes without names. Write --input-shape {names[0]}=SHAPE."
+            )
+        if name is not None and name not in names:
+            raise name_unknown("input", name, names)
+        given[names[position] if name is None else name] = shape
+    return map_leaves(lambda leaf: _settle(leaf, given.get(leaf.name)), specs)
+
+
+def map_leaves(function: Callable[..., Any], structure: Any, *others: Any) -> Any:
+    """Apply a function to each leaf of dicts, lists and tuples of equal structure."""
+    if isinstance(structure, Mapping):
+        return {key: map_leaves(function, structure[key], *(other[key] for other in others)) for key in structure}
+    if isinstance(structure, list | tuple):
+        parts = [map_leaves(function, *row) for row in zip(structure, *others, strict=True)]
+        return parts if isinstance(structure, list) else tuple(parts)
+    return function(structure, *others)
+
+
+def _settle(spec: InputSpec, given: tuple[int, ...] | None) -> InputSpec:
+    if given is None:
+        chosen = tuple(axis for axis, size in enumerate(spec.shape) if size is None)
+        return replace(spec, shape=_fill(spec.shape), chosen=chosen)
+    fits = len(given) == len(spec.shape) and (
+        not spec.binding or all(mine in (None, size) for mine, size in zip(spec.shape, given, strict=True))
+    )
+    if not fits:
+        more = " Leave out the batch axis." if len(given) == len(spec.shape) + 1 else " Give a shape that fits."
+        raise UsageError(
+            f"Input {spec.name!r} takes samples of shape {show_shape(spec.shape)}. "
+            f"Received: --input-shape {','.join(map(str, given))}.{more}"
+        )
+    return replace(spec, shape=given)
+
+
+def show_shape(shape: Shape) -> str:
+    """Write a shape as a tuple, an open axis as ``any``."""
+    return str(shape).replace("None", "any")
+
+
+def _fill(shape: Shape) -> tuple[int, ...]:
+    """Choose lengths for the open axes."""
+    side = DEFAULT_LENGTH
+    if len(shape) == 3 and (shape[:2] == (None, None) or shape[1:] == (None, None)):
+        side = DEFAULT_SIDE
+    if shape == (None, None, None):
+        first = import_keras().config.image_data_format() == "channels_first"
+        return (DEFAULT_CHANNELS, side, side) if first else (side, side, DEFAULT_CHANNELS)
+    return tuple(side if size is None else size for size in shape)
+
+
+def _name_leaves(structure: Any, read: Callable[[Any, str | None], InputSpec]) -> Any:
+    """Read all leaves and give numbers to those without a name."""
+    specs = _read_structure(structure, None, read)
+    leaves = flatten(specs)
+    numbers = {id(leaf): position for position, leaf in enumerate(leaves)}
+
+    def name(leaf: InputSpec) -> InputSpec:
+        if leaf.name:
+            return leaf
+        return replace(leaf, name="input" if len(leaves) == 1 else f"input_{numbers[id(leaf)]}")
+
+    return map_leaves(name, specs)
+
+
+def _read_structure(structure: Any, key: str | None, read: Callable[[Any, str | None], InputSpec]) -> Any:
+    if isinstance(structure, Mapping):
+        return {key: _read_structure(part, str(key), read) for key, part in structure.items()}
+    if isinstance(structure, list | tuple) and not _is_shape(structure):
+        parts = [_read_structure(part, None, read) for part in structure]
+        return parts if isinstance(structure, list) else tuple(parts)
+    return read(structure, key)
+
+
+def _read_tensor(tensor: Any, key: str | None) -> InputSpec:
+    batch, *shape = tuple(tensor.shape) or (None,)
+    name = key or ("" if _AUTOMATIC.fullmatch(tensor.name) else tensor.name)
+    return InputSpec(name, tuple(shape), import_keras().backend.standardize_dtype(tensor.dtype), batch)
+
+
+def _read_shape(shape: Any, key: str | None) -> InputSpec:
+    return InputSpec(key or "", tuple(shape[1:]), binding=False)
+
+
+def _is_shape(structure: Any) -> bool:
+    return isinstance(structure, list | tuple) and all(size is None or isinstance(size, int) for size in structure)
+
+
+def _is_structure_of_shapes(structure: Any) -> bool:
+    if isinstance(structure, Mapping):
+        return bool(structure) and all(_is_structure_of_shapes(part) for part in structure.values())
+    if not isinstance(structure, list | tuple) or not structure:
+        return False
+    return _is_shape(structure) or all(_is_structure_of_shapes(part) for part in structure)

@@ -1,0 +1,317 @@
+"""The loss that a model was compiled with, as a function of the outputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.gradients import outside_trace
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.checking.input_specs import check_values, flatten, to_arrays
+from initcheck.checking.load_model import RaisedError, run_user_code
+from initcheck.core.errors import DataError, ModelError
+
+_SPARSE: Final = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
+"""Losses of outputs with a class axis and labels without one."""
+
+_FREE: Final = ("ctc", "circle")
+"""Losses whose labels have shapes of their own."""
+
+Shape = tuple[int | None, ...]
+
+
+def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) -> None:
+    """Check the labels of one output.
+
+    Args:
+        loss: a ``keras.losses.Loss``. Of one that Keras does not ship, only the number of samples is checked.
+        labels: shape [samples, ...].
+        outputs: shape of the output, [samples, ...]; None for an axis whose length is unknown.
+        subject: the output in words, at the start of a sentence.
+
+    Raises:
+        DataError: the number of labels, their shape, or a class index does not fit.
+    """
+    if outputs and outputs[0] is not None and labels.shape[0] != outputs[0]:
+        raise DataError(
+            f"{subject} has {outputs[0]} samples. Received: {labels.shape[0]} labels. Give one label for each sample."
+        )
+    name = _name_of(loss)
+    if name is None or name in _FREE:
+        return
+    if name in _SPARSE:
+        _check_sparse(loss, name, labels, outputs, subject)
+    elif not _fits(labels.shape, outputs):
+        remedy = "Give labels of the shape of the output."
+        if name.startswith("categorical") and _fits(labels.shape, outputs[:-1]):
+            remedy = "Give one-hot labels (keras.utils.to_categorical), or compile with a sparse loss."
+        raise DataError(
+            f"{subject} has the shape {_show(outputs)}, which {name} compares with labels of the same shape. "
+            f"Received: labels of shape {labels.shape}. {remedy}"
+        )
+
+
+def _check_sparse(loss: Any, name: str, labels: NDArray[Any], outputs: Shape, subject: str) -> None:
+    settings = getattr(loss, "_fn_kwargs", {})
+    axis = settings.get("axis", -1) % len(outputs)
+    classes = outputs[axis]
+    expected = outputs[:axis] + outputs[axis + 1 :]
+    if not _matches(labels.shape, expected) and not _matches(labels.shape, (*expected, 1)):
+        one_hot = _matches(labels.shape, outputs)
+        remedy = "Give the class index (labels.argmax(-1))" + (", or compile without sparse." if one_hot else ".")
+        raise DataError(
+            f"{subject} has the shape {_show(outputs)}, for which {name} takes labels of shape {_show(expected)}. "
+            f"Received: labels of shape {labels.shape}. {remedy}"
+        )
+    indices = labels[labels != settings["ignore_class"]] if settings.get("ignore_class") is not None else labels
+    if not np.array_equal(indices, np.floor(indices)):
+        raise DataError(f"{subject} needs class indices for {name}. Received: labels that are no whole numbers.")
+    wrong = indices[(indices < 0) | (indices >= classes)] if classes is not None else indices[indices < 0]
+    if wrong.size:
+        binary = " For two classes and one output, compile with binary_crossentropy." if classes == 1 else ""
+        most = "" if classes is None else f" to {classes - 1}"
+        raise DataError(
+            f"{subject} takes class indices from 0{most}. Received: {int(wrong.flat[0])} among the labels. "
+            f"Count classes from 0, or give the output more units.{binary}"
+        )
+
+
+def _name_of(loss: Any) -> str | None:
+    """Return the name of the function behind a loss that Keras ships; None for others."""
+    function = getattr(loss, "fn", None)
+    module = str(getattr(function, "__module__", ""))
+    shipped = isinstance(loss, import_keras().losses.Loss) and module.startswith("keras.")
+    return str(function.__name__) if shipped else None  # type: ignore[union-attr]
+
+
+def _fits(labels: tuple[int, ...], outputs: Shape) -> bool:
+    """Tell whether shapes are equal, but for a last axis of one entry, which Keras adds and drops."""
+    if len(labels) == len(outputs) + 1 and labels[-1] == 1:
+        labels = labels[:-1]
+    elif len(outputs) == len(labels) + 1 and outputs[-1] == 1:
+        outputs = outputs[:-1]
+    return _matches(labels, outputs)
+
+
+def _matches(labels: tuple[int, ...], shape: Shape) -> bool:
+    return len(labels) == len(shape) and all(size in (None, mine) for size, mine in zip(shape, labels, strict=True))
+
+
+def _show(shape: Shape) -> str:
+    return str(shape).replace("None", "any")
+
+
+_SCOPE: Final = "stateless_scope"
+
+
+def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callable[[Any], Any]:
+    """Make the loss of a compiled model a function of its outputs.
+
+    It is the loss given to ``compile``, for all outputs, with their loss weights and the reduction that Keras applies.
+    Left out is what does not depend on the labels: regularization losses and ``add_loss``. A model with a
+    ``compute_loss`` of its own is asked through that method, with ``x=None``, and decides for itself.
+
+    Neither the model nor its metrics and optimizer are changed. The function can be called eagerly, and while a graph
+    is traced inside a gradient tape.
+
+    Args:
+        model: a compiled Keras model.
+        labels: arrays of shape [samples, ...], in the structure that ``fit`` takes.
+        sample_weight: weights of the samples, as ``fit`` takes them.
+
+    Returns:
+        A function from the outputs for the same samples to a scalar tensor. It raises DataError where outputs and
+        labels do not match, as far as the shapes and, for Keras' sparse losses, the class indices tell; and
+        ModelError where the loss is no scalar or a ``compute_loss`` of the user's own raises.
+
+    Raises:
+        ModelError: the model is not compiled, or without a loss.
+        DataError: the labels or weights are empty, not finite or no numbers, or differ in number.
+    """
+    keras = import_keras()
+    overridden = type(model).compute_loss is not keras.Model.compute_loss
+    if not model.compiled or (getattr(model, "_compile_loss", None) is None and not overridden):
+        how = "compiled without a loss" if model.compiled else "not compiled"
+        raise ModelError(
+            f"The model {model.name!r} is {how}, so its loss is unknown. Call model.compile(loss=...), "
+            "or leave out the labels to measure with the default functional."
+        )
+    targets = _read(labels, "y")
+    weights = None if sample_weight is None else _read(sample_weight, "sample_weight")
+    counts = {len(leaf) for leaf in [*flatten(targets), *flatten(weights if weights is not None else [])]}
+    if len(counts) > 1:
+        raise DataError(
+            f"Labels and sample weights must be equal in number. Received: {', '.join(map(str, sorted(counts)))}. "
+            "Cut them to one length."
+        )
+    targets = keras.tree.map_structure(keras.ops.convert_to_tensor, targets)
+    if weights is not None:
+        weights = keras.tree.map_structure(keras.ops.convert_to_tensor, weights)
+    if overridden:
+        return lambda outputs: _ask_model(model, targets, outputs, weights)
+    own = model._compile_loss
+    fresh = _untracked_loss_class()(own._user_loss, own._user_loss_weights, own.reduction, own.output_names)
+    return lambda outputs: _evaluate(model, fresh, targets, outputs, weights)
+
+
+def _read(data: Any, name: str) -> Any:
+    arrays = to_arrays(data, name)
+    leaves = flatten(arrays)
+    for position, leaf in enumerate(leaves):
+        title = name if len(leaves) == 1 else f"{name}, output {position},"
+        if leaf.dtype.kind in "US":
+            raise DataError(f"{title} must hold numbers. Received: dtype {leaf.dtype}. Encode the labels as numbers.")
+        check_values(leaf, title)
+    return arrays
+
+
+def _evaluate(model: Any, fresh: Any, targets: Any, outputs: Any, weights: Any) -> Any:
+    try:
+        # A loss may hold variables of its own: what it assigns to them is dropped with the scope.
+        with import_keras().StatelessScope(initialize_variables=False):
+            value = run_user_code(lambda: fresh(targets, outputs, weights))
+    except RaisedError as error:
+        raise DataError(
+            f"The compiled loss of the model {model.name!r} cannot be computed on these labels: {error}. "
+            "Give labels in the structure and shape of the outputs."
+        ) from error
+    return _check_scalar(model, value)
+
+
+def _ask_model(model: Any, targets: Any, outputs: Any, weights: Any) -> Any:
+    try:
+        with import_keras().StatelessScope(initialize_variables=False):
+            value = run_user_code(lambda: model._compute_loss(None, targets, outputs, weights, training=True))
+    except RaisedError as error:
+        raise ModelError(
+            f"compute_loss of the model {model.name!r} raised {error}. It is called with x=None; "
+            "leave out the labels to measure with the default functional."
+        ) from error
+    return _check_scalar(model, value)
+
+
+def _check_scalar(model: Any, value: Any) -> Any:
+    shape = getattr(value, "shape", None)
+    if shape is None or len(shape):
+        received = "none" if value is None else f"shape {tuple(shape)}" if shape is not None else type(value).__name__
+        raise ModelError(
+            f"The loss of the model {model.name!r} must be one number. Received: {received}. "
+            'Give the loss a reduction, such as reduction="sum_over_batch_size".'
+        )
+    return value
+
+
+@cache
+def _untracked_loss_class() -> Any:
+    """Make the class of a compiled loss that checks the labels of each output and tracks no metrics."""
+    from keras.src.trainers.compile_utils import CompileLoss
+
+    class UntrackedLoss(CompileLoss):  # type: ignore[misc]
+        _flat_losses: Any
+
+        def build(self, y_true: Any, y_pred: Any) -> None:
+            # Keras makes a metric for each output here, which would be a variable of the graph or the scope.
+            with outside_trace(), _outside_scope():
+                super().build(y_true, y_pred)
+            several = len(self._flat_losses) > 1
+            self._flat_losses = [
+                each._replace(loss=_check_first(each.loss, f"Output {each.name!r}" if several else "The output"))
+                for each in self._flat_losses
+            ]
+
+        @property
+        def metrics(self) -> list[Any]:
+            return [None] * len(self._flat_losses or ())
+
+    return UntrackedLoss
+
+
+def _check_first(loss: Any, subject: str) -> Callable[..., Any]:
+    def checked(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        with outside_trace():
+            labels = import_keras().ops.convert_to_numpy(y_true)
+        check_labels(loss, labels, tuple(y_pred.shape), subject)
+        return loss(y_true, y_pred, sample_weight)
+
+    return checked
+
+
+@contextmanager
+def _outside_scope() -> Iterator[None]:
+    """Make variables as if no StatelessScope were active, in which they would have no values."""
+    from keras.src.backend.common import global_state
+
+    scope = global_state.get_global_attribute(_SCOPE)
+    global_state.set_global_attribute(_SCOPE, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_SCOPE, scope)
+
+
+LABEL_SEED: Final = 1
+"""Seed of the labels, another one than that of the inputs."""
+
+_SUM_TOLERANCE: Final = 1e-3
+
+
+def make_labelled_loss(model: Any, inputs: Any) -> tuple[Callable[[Any], Any], str]:
+    """Make labels at random, and a loss of them.
+
+    An output whose last axis has two units or more gets a random class for each position, and cross-entropy; where its
+    values are probabilities already, the cross-entropy of probabilities. Another output gets normal numbers, and the
+    mean squared error. The losses of several outputs are added.
+
+    Args:
+        model: a built Keras model; it is called once and not changed.
+        inputs: the batch.
+
+    Returns:
+        A function from the outputs to a scalar tensor; and what it is, in words.
+
+    Raises:
+        ModelError: the model has no floating-point output.
+    """
+    keras = import_keras()
+    with preserved_random_state():
+        example = keras.tree.flatten(model(inputs, training=False))
+    random = np.random.default_rng(LABEL_SEED)
+    losses: list[Callable[[Any], Any] | None] = [
+        _make_loss(np.asarray(keras.ops.convert_to_numpy(output)), random) if is_float_dtype(output.dtype) else None
+        for output in example
+    ]
+    if not any(losses):
+        raise ModelError(f"The model {model.name!r} has no floating-point output to train on. Give labels of your own.")
+
+    def loss(outputs: Any) -> Any:
+        pairs = zip(losses, keras.tree.flatten(outputs), strict=True)
+        return sum(each(keras.ops.cast(output, "float32")) for each, output in pairs if each is not None)
+
+    classes = [output.ndim >= 2 and output.shape[-1] >= 2 for output in map(np.asarray, example)]
+    if all(classes):
+        return loss, "cross-entropy of classes made at random"
+    if not any(classes):
+        return loss, "mean squared error of normal targets made at random"
+    return loss, "cross-entropy and mean squared error of classes and targets made at random"
+
+
+def _make_loss(output: np.ndarray[Any, Any], random: np.random.Generator) -> Callable[[Any], Any]:
+    keras = import_keras()
+    if output.ndim < 2 or output.shape[-1] < 2:
+        targets = random.standard_normal(output.shape).astype(np.float32)
+        return lambda values: keras.ops.mean(keras.ops.square(values - targets))
+    classes = random.integers(0, output.shape[-1], output.shape[:-1]).astype(np.int32)
+    sums = np.asarray(output, dtype=np.float64).sum(axis=-1)
+    logits = bool((output < 0.0).any() or not (np.abs(sums - 1.0) <= _SUM_TOLERANCE).all())
+
+    def cross_entropy(values: Any) -> Any:
+        losses = keras.ops.sparse_categorical_crossentropy(classes, values, from_logits=logits)
+        return keras.ops.mean(losses)
+
+    return cross_entropy

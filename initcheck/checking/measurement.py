@@ -1,0 +1,181 @@
+"""Where one model is measured: the model, its batch and its loss, and one traced graph for any weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from initcheck.audit.examination import Conditions
+from initcheck.audit.site_graph import SiteNode
+from initcheck.checking.input_specs import flatten
+from initcheck.checking.inputs import make_batch
+from initcheck.checking.labels import compiled_loss
+from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
+from initcheck.checking.settings import CheckSettings, default_seeds
+from initcheck.core.errors import ModelError
+from initcheck.core.files import digest_arrays
+from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe.draw import find_initializers
+from initcheck.probe.paths import PathNamer
+
+MOST_BYTES_DRAWN: Final = 2**26
+"""Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
+
+BATCH_SEED: Final = 0
+"""Seed of a batch that is made, whatever the seeds of the weights: a baseline is compared on the same batch."""
+
+LARGE_BATCH: Final = 32
+SMALL_BATCH: Final = 8
+LARGE_SAMPLE: Final = 20_000
+
+_FUNCTIONAL: Final = "a fixed random linear functional of the outputs, of unit variance at each"
+_COMPILED: Final = "the model's compiled loss, with the labels given"
+
+
+def tell_nobody(done: int, total: int, what: str) -> None:
+    """Show no progress."""
+
+
+@dataclass
+class Bench:
+    """One model, ready to be measured.
+
+    Attributes:
+        model: the built model.
+        label: what the user called it.
+        inputs: the batch.
+        conditions: the batch, the loss and the precision.
+        loss_function: from outputs to a scalar; None for the default functional.
+        initializers: by path of the weight, as far as known.
+        plan: how the weights are drawn.
+        probe: what measures.
+        seeds: one for each draw.
+        redrawn: whether weights are drawn, or measured as they are.
+    """
+
+    model: Any
+    label: str
+    inputs: Any
+    conditions: Conditions
+    loss_function: Callable[[Any], Any] | None
+    initializers: Mapping[str, Any]
+    plan: RedrawPlan
+    probe: Probe
+    seeds: tuple[int, ...]
+    redrawn: bool
+
+    @property
+    def steps(self) -> int:
+        """How many steps the progress display counts: one a draw."""
+        return len(self.seeds)
+
+    def measure(self, tell: Callable[[int, int, str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Measure the model for all seeds.
+
+        Returns:
+            The measurement table, and the gradients of all weights.
+        """
+        tell(0, self.steps, "tracing the model")
+        if not self.redrawn:
+            measured = self.probe.measure_current_all(self.seeds[0])
+            return measured.table, measured.weights
+        return self._measure_plan(self.plan, self.seeds, tell)
+
+    def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Measure with other initializers: same graph, same batch, the same random numbers behind the weights.
+
+        Args:
+            changes: initializers by path of the weight.
+            seeds: the draws.
+        """
+        plan = RedrawPlan(self.model, {**self.initializers, **changes})
+        return self._measure_plan(plan, seeds, tell_nobody)
+
+    def nodes(self) -> list[SiteNode]:
+        """Describe the graph of the measured sites; known after the first measurement."""
+        return [
+            SiteNode(site.layer, site.kind, site.weighted, position in self.probe.output_sites, parents)
+            for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
+        ]
+
+    def _measure_plan(
+        self, plan: RedrawPlan, seeds: Sequence[int], tell: Callable[[int, int, str], None]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        size = sum(int(np.prod(variable.shape)) * 4 for variable in self.model.weights)
+        chunk = max(1, MOST_BYTES_DRAWN // max(size, 1))
+        tables, weights = [], []
+        for start in range(0, len(seeds), chunk):
+            some = list(seeds[start : start + chunk])
+            measured = self.probe.measure_weights_all(some, plan.sample(some))
+            tables.append(measured.table)
+            weights.append(measured.weights)
+            tell(min(start + chunk, len(seeds)), len(seeds), "measuring")
+        return pd.concat(tables, ignore_index=True), pd.concat(weights, ignore_index=True)
+
+
+def default_batch_size(model: Any) -> int:
+    """Choose how many samples a batch that is made holds: 32, or 8 where a sample holds more than 20,000 numbers.
+
+    A large sample has many positions, which tell of a layer what many small samples do.
+
+    Args:
+        model: a Keras model; of one that is not built nothing is known, and 32 are taken.
+    """
+    shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
+    numbers = sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
+    return LARGE_BATCH if numbers <= LARGE_SAMPLE else SMALL_BATCH
+
+
+def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
+    """Load the model, make its batch and its loss, and plan the draws.
+
+    Raises:
+        ModelError: the model cannot be loaded or built, or has nothing to train.
+        DataError: the batch or the labels do not fit.
+    """
+    if isinstance(model, LoadedModel):
+        loaded = model
+    else:
+        loaded = load_model(model) if isinstance(model, str) else adopt_model(model)
+    batch = make_batch(
+        loaded.model,
+        x,
+        y,
+        batch_size=settings.batch_size or default_batch_size(loaded.model),
+        input_shapes=settings.input_shapes,
+        seed=BATCH_SEED,
+    )
+    built = loaded.model
+    if not built.trainable_weights:
+        raise ModelError(
+            f"The model {loaded.label!r} has no trainable weights: there is no initialization to check. "
+            f"Received: {len(built.weights)} weights in all. Set model.trainable = True, or give a model with weights."
+        )
+    loss = None if y is None else compiled_loss(built, batch.labels)
+    known = find_initializers(built, PathNamer(built))
+    initializers = {**known, **(loaded.initializers or {}), **batch.initializers}
+    redrawn = settings.weights == "redraw"
+    count = settings.seeds or default_seeds(sum(int(np.prod(weight.shape)) for weight in built.weights))
+    seeds = tuple(range(settings.first_seed, settings.first_seed + (count if redrawn else 1)))
+    return Bench(
+        model=built,
+        label=loaded.label,
+        inputs=batch.inputs,
+        conditions=Conditions(
+            batch=batch.description,
+            batch_digest=digest_arrays(flatten([batch.inputs, batch.labels])),
+            loss=_FUNCTIONAL if loss is None else _COMPILED,
+            dtype_policy=str(built.dtype_policy.name),
+        ),
+        loss_function=loss,
+        initializers=initializers,
+        plan=RedrawPlan(built, initializers),
+        probe=Probe(built, batch.inputs, loss=loss, initializers=initializers, every_weight=True, precision_range=True),
+        seeds=seeds,
+        redrawn=redrawn,
+    )

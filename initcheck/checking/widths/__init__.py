@@ -1,0 +1,1 @@
+"""``initcheck check --widths``: how a model scales with its width."""

@@ -1,0 +1,1 @@
+"""What every part builds on: errors, columns, statistics, formatting, files, seeds, loading."""

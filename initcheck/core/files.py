@@ -1,0 +1,148 @@
+"""Results on disk: all of a command's files appear together, complete, or none does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from initcheck.core.errors import OutputError
+
+Content = bytes | str | Callable[[Path], object]
+"""What a file holds: its bytes, its text (written as UTF-8), or a function that writes it to the path it is given."""
+
+
+def check_writable(directory: Path) -> None:
+    """Find out whether files can be written to a folder, before the work whose result goes there.
+
+    Nothing is left behind: a folder that does not exist yet is not made; its nearest parent is tried instead.
+
+    Args:
+        directory: the folder that will receive files.
+
+    Raises:
+        OutputError: if the folder cannot be written to or made.
+    """
+    try:
+        existing = _nearest_existing(directory)
+        with tempfile.TemporaryFile(dir=existing) as probe:
+            # A full disk lets a file be made, but not filled.
+            probe.write(b"initcheck")
+            probe.flush()
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+
+
+def publish_files(directory: Path, files: Mapping[str, Content]) -> list[Path]:
+    """Write files to a folder so that nothing half-written can be seen there.
+
+    All files are written to a temporary folder on the same file system and forced to the disk first, then moved into
+    place one by one, each move replacing the old file at once. Whatever fails before the moves (a full disk, an
+    interruption, an error in a function that writes) leaves the folder as it was.
+
+    Args:
+        directory: the folder, made with its parents if it is missing.
+        files: the content of each file by name. Names are plain: no folders in them.
+
+    Returns:
+        The paths of the files, in the order given.
+
+    Raises:
+        OutputError: if something cannot be written.
+    """
+    for name in files:
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ValueError(f"A file's name must not hold a folder. Received: name={name!r}")
+    try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(_remove_empty, _missing_folders(directory))
+            directory.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".initcheck-", dir=directory))
+            undo.callback(shutil.rmtree, staging, ignore_errors=True)
+            for name, content in files.items():
+                _refuse_folder(directory / name)
+                _write(staging / name, content)
+            for name in files:
+                (staging / name).replace(directory / name)
+            _force_to_disk(directory)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+    return [directory / name for name in files]
+
+
+def _write(path: Path, content: Content) -> None:
+    if isinstance(content, str):
+        content = content.encode()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+    _force_to_disk(path)
+
+
+def _force_to_disk(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        # Windows cannot open folders; it has no need to.
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"Cannot write {str(path)!r}: it is a folder. Choose another output folder.")
+
+
+def _nearest_existing(directory: Path) -> Path:
+    directory = directory.absolute()
+    return next(path for path in (directory, *directory.parents) if path.exists())
+
+
+def _missing_folders(directory: Path) -> list[Path]:
+    """List the folders that making this one will make, the deepest first."""
+    directory = directory.absolute()
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Take back folders made for files that never came; those that hold something stay."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _cannot_write(directory: Path, error: OSError) -> OutputError:
+    reason = error.strerror or " ".join(str(error).split())
+    return OutputError(f"Cannot write to {str(directory)!r}: {reason}. Make room or choose another output folder.")
+
+
+def digest_arrays(arrays: Iterable[Any]) -> str:
+    """Digest arrays: equal digests mean equal dtypes, shapes and values.
+
+    Args:
+        arrays: of numbers or text; None counts as nothing.
+
+    Returns:
+        SHA-256 in hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for each in arrays:
+        if each is None:
+            continue
+        array = np.asarray(each)
+        text = array.dtype.kind in "OSU"
+        digest.update(f"{'text' if text else array.dtype.newbyteorder('<').str}{array.shape}".encode())
+        digest.update(repr(array.tolist()).encode() if text else array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()

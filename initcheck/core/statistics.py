@@ -1,0 +1,364 @@
+"""Estimates with intervals, equivalence, multiplicity and sample sizes: thin over scipy and statsmodels.
+
+Seeds are the replicates. Units and samples of one draw are not independent of each other, so every function
+here takes one number per seed, and the interval it gives is about what another seed would have given.
+
+Three outcomes are kept apart. A verdict is ``pass`` where equivalence was shown, ``fail`` where a difference was
+shown, and ``inconclusive`` otherwise: a difference test that found nothing shows nothing. NaN never passes.
+
+References:
+    Student, "The probable error of a mean", Biometrika 6 (1908): the t interval.
+    Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", J. Pharmacokinetics and
+    Biopharmaceutics 15 (1987): the equivalence test.
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 6 (1979).
+    Guenther, "Sample size formulas for normal theory t tests", The American Statistician 35 (1981).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
+
+from initcheck.core.errors import UsageError, name_unknown
+
+Decision = Literal["pass", "fail", "inconclusive"]
+
+ADJUSTMENTS: Final = ("bonferroni", "sidak", "holm", "holm-sidak", "fdr_bh", "fdr_by")
+"""Adjustments that hold at any sample size. ``fdr_bh`` supposes independent or positively dependent tests."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its two-sided interval.
+
+    Attributes:
+        value: the mean; NaN without values or with a NaN among them.
+        low: lower end of the interval; NaN where the interval is undefined.
+        high: upper end of the interval.
+        confidence: the interval's nominal coverage.
+        count: number of seeds.
+        standard_error: s / sqrt(n) with ddof=1; NaN where it is undefined.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    count: int
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """The outcome of an equivalence test.
+
+    Attributes:
+        p_value: the larger of the two one-sided p-values; NaN where the test is undefined.
+        verdict: ``pass`` (shown to lie within the bounds), ``fail`` (shown to lie outside) or ``inconclusive``.
+        estimate: the mean with its interval at confidence 1 - 2 alpha, which lies within the bounds exactly
+            where the test passes.
+        bounds: the lower and the upper bound.
+        reason: why this verdict, in one sentence; for an inconclusive one also what would decide it.
+    """
+
+    p_value: float
+    verdict: Decision
+    estimate: Estimate
+    bounds: tuple[float, float]
+    reason: str
+
+
+def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Estimate a mean over seeds, with the t interval mean +- t(n - 1) s / sqrt(n).
+
+    The degenerate cases:
+
+    - no value: everything NaN, count 0;
+    - one value: the value, with a NaN interval, since one seed says nothing about the next;
+    - a NaN among the values: everything NaN; a value is never dropped silently;
+    - an infinite value: the value is infinite (NaN with both signs), the interval NaN;
+    - all values equal: an interval of width zero. For a deterministic initializer (Zeros, Identity) that is right:
+      its seeds are no replicates, and there is nothing that another seed could change.
+
+    Args:
+        values: one number per seed.
+        confidence: nominal coverage, between 0 and 1.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        UsageError: the values are not one-dimensional, or the confidence is not between 0 and 1.
+    """
+    if not (0.0 < confidence < 1.0):
+        raise UsageError(f"confidence must lie between 0 and 1. Received: confidence={confidence!r}")
+    sample = _as_sample(values)
+    count = sample.size
+    if count == 0:
+        return Estimate(math.nan, math.nan, math.nan, confidence, 0, math.nan)
+    if not np.isfinite(sample).all():
+        # The sum of infinities of both signs is NaN, as it should be.
+        with np.errstate(invalid="ignore"):
+            return Estimate(float(sample.sum()), math.nan, math.nan, confidence, count, math.nan)
+    if count == 1:
+        return Estimate(float(sample[0]), math.nan, math.nan, confidence, 1, math.nan)
+    if sample.max() == sample.min():
+        # Not left to the formula: the mean of equal numbers may differ from them in its last digit.
+        value = float(sample[0])
+        return Estimate(value, value, value, confidence, count, 0.0)
+    mean = float(sample.mean())
+    error = float(sample.std(ddof=1)) / math.sqrt(count)
+    half_width = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
+    return Estimate(mean, mean - half_width, mean + half_width, confidence, count, error)
+
+
+def test_equivalence(values: ArrayLike, low: float, high: float, alpha: float = 0.05) -> Equivalence:
+    """Test whether a mean over seeds lies within bounds, by two one-sided t tests (TOST; Schuirmann 1987).
+
+    It passes if both ``mean <= low`` and ``mean >= high`` are rejected at level alpha, which is so exactly if the
+    interval at confidence 1 - 2 alpha lies within the bounds; a mean outside them passes with probability at most
+    alpha. It fails if that interval lies entirely outside, and is inconclusive otherwise.
+
+    Without spread there is no t statistic: the mean is then known, and passes strictly within the bounds. A NaN makes
+    the test inconclusive: what was not measured shows neither equivalence nor difference. An infinite value makes it
+    fail: where one seed is infinite the mean over seeds is not finite, so it lies within no finite bounds.
+
+    Call it as ``inference.test_equivalence`` in tests: pytest collects what a test module imports by this name.
+
+    Args:
+        values: one number per seed.
+        low: lower bound, finite.
+        high: upper bound, finite and above the lower.
+        alpha: level of each one-sided test, between 0 and 0.5.
+
+    Returns:
+        The p-value, the verdict, and the estimate at confidence 1 - 2 alpha.
+
+    Raises:
+        UsageError: the bounds are not finite and in order, or alpha is out of range.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(f"the bounds must be finite and low < high. Received: low={low!r}, high={high!r}")
+    if not (0.0 < alpha < 0.5):
+        raise UsageError(f"alpha must lie between 0 and 0.5. Received: alpha={alpha!r}")
+    sample = _as_sample(values)
+    estimate = estimate_mean(sample, 1.0 - 2.0 * alpha)
+    p_value = _tost_p_value(sample, estimate, low, high)
+    verdict, reason = _decide(sample, estimate, p_value, low, high, alpha)
+    return Equivalence(p_value, verdict, estimate, (low, high), reason)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A difference of two means over seeds, held against a margin.
+
+    Attributes:
+        value: the later mean minus the earlier one.
+        low: lower end of the 95 % interval; NaN where the difference has no standard error.
+        high: upper end.
+        standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
+        degrees: degrees of freedom of the t distribution; NaN without a standard error above 0.
+        p_within: p-value against the hypothesis that the difference is at least the margin in size (two one-sided
+            tests): small where the two are shown to be the same.
+        p_beyond: p-value against the hypothesis that it is at most the margin: small where a change is shown.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    degrees: float
+    p_within: float
+    p_beyond: float
+
+
+def test_shift(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bool) -> Shift:
+    """Test whether a mean over seeds has moved by less, or by more, than a margin.
+
+    Paired, the differences of the same seeds are tested by a t test with n - 1 degrees of freedom; else Welch's test is
+    made. The p-value beyond the margin is the largest under the hypothesis, which lies at its ends:
+    P(T > (|d| - m) / s) + P(T < -(|d| + m) / s).
+
+    The degenerate cases: without spread the difference is known, and both p-values are 0 or 1. One seed on either side
+    has no spread to judge by: the standard error and both p-values are NaN, unless the seeds are paired and equal to
+    the last digit.
+
+    Args:
+        before: one finite number per seed.
+        after: likewise; as many, where they are paired.
+        margin: above 0.
+        paired: whether the same seeds stand in the same places.
+
+    Returns:
+        The difference, its interval and both p-values.
+
+    Raises:
+        UsageError: the margin is not above 0, or paired samples differ in size.
+
+    References:
+        Welch, "The generalization of Student's problem when several different population variances are involved",
+        Biometrika 34 (1947).
+    """
+    if not (0.0 < margin < math.inf):
+        raise UsageError(f"margin must be finite and above 0. Received: margin={margin!r}")
+    first, second = _as_sample(before), _as_sample(after)
+    if paired and first.size != second.size:
+        raise UsageError(f"paired samples must be of one size. Received: {first.size} and {second.size}")
+    value, error, degrees = _paired(second - first) if paired else _welch(first, second)
+    if math.isnan(error):
+        return Shift(value, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
+    size = abs(value)
+    if error == 0.0:
+        return Shift(value, value, value, 0.0, math.nan, float(size >= margin), float(size <= margin))
+    half_width = float(stats.t.ppf(0.975, degrees)) * error
+    within = float(stats.t.sf((margin - size) / error, degrees))
+    beyond = float(stats.t.sf((size - margin) / error, degrees) + stats.t.sf((size + margin) / error, degrees))
+    return Shift(value, value - half_width, value + half_width, error, degrees, within, min(beyond, 1.0))
+
+
+def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float64]:
+    """Adjust p-values for their number, so that each can be compared with the level of the whole family.
+
+    A NaN stays NaN and still counts as a member of the family: a test that could not be made does not make the
+    others easier to pass. Holm's is computed here, since statsmodels collects garbage in every call of it, which takes
+    40 ms and more, and the specification has hundreds of families; the tests compare the two.
+
+    Args:
+        pvalues: one p-value per test, each in [0, 1] or NaN.
+        method: one of :data:`ADJUSTMENTS`; ``holm`` controls the family-wise error under any dependence.
+
+    Returns:
+        The adjusted p-values, in the order received.
+
+    Raises:
+        UsageError: an unknown method, or a p-value outside [0, 1].
+    """
+    if method not in ADJUSTMENTS:
+        raise name_unknown("adjustment", method, ADJUSTMENTS)
+    given = _as_sample(pvalues)
+    defined = ~np.isnan(given)
+    outside = defined & ~((given >= 0.0) & (given <= 1.0))
+    if outside.any():
+        raise UsageError(f"p-values must lie in [0, 1]. Received: {float(given[outside][0])!r}")
+    if given.size == 0:
+        return given
+    filled = np.where(defined, given, 1.0)
+    adjusted = _adjust_holm(filled) if method == "holm" else multipletests(filled, method=method)[1]
+    return np.where(defined, np.asarray(adjusted, dtype=np.float64), np.nan)
+
+
+def seeds_needed(
+    standard_deviation: float, effect: float, alpha: float = 0.05, power: float = 0.9, sides: Literal[1, 2] = 1
+) -> int:
+    """Count the seeds that a t test needs to see an effect.
+
+    n = ((z(1 - alpha / sides) + z(power)) * standard_deviation / effect)^2 + z(1 - alpha / sides)^2 / 2, rounded up;
+    the last term stands for not knowing the standard deviation (Guenther 1981).
+
+    For an equivalence test the effect is the distance from the mean to the nearer bound, with one side. With the mean
+    in the middle of the bounds both tests must succeed: give 1 - (1 - power) / 2 as the power.
+
+    Args:
+        standard_deviation: between seeds, of the quantity tested.
+        effect: the smallest difference to be seen, above 0.
+        alpha: level of the test, between 0 and 1.
+        power: probability of seeing the effect, between 0 and 1.
+        sides: 1 for a one-sided test, 2 for a two-sided one.
+
+    Returns:
+        The number of seeds, at least 2: fewer have no spread.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+    if not (0.0 <= standard_deviation < math.inf):
+        raise UsageError(f"standard_deviation must be finite, at least 0. Received: {standard_deviation!r}")
+    if not (0.0 < effect < math.inf):
+        raise UsageError(f"effect must be finite and above 0. Received: effect={effect!r}")
+    if not (0.0 < alpha < 1.0 and 0.0 < power < 1.0):
+        raise UsageError(f"alpha and power must lie between 0 and 1. Received: alpha={alpha!r}, power={power!r}")
+    if sides not in (1, 2):
+        raise UsageError(f"sides must be 1 or 2. Received: sides={sides!r}")
+    quantile = float(stats.norm.ppf(1.0 - alpha / sides))
+    # Below power = alpha / sides the sum is negative and any sample will do.
+    reach = max(quantile + float(stats.norm.ppf(power)), 0.0)
+    return max(2, math.ceil((reach * standard_deviation / effect) ** 2 + quantile**2 / 2.0))
+
+
+def _adjust_holm(pvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjust p-values after Holm (1979): the i-th smallest of m times m - i + 1, made to rise, and at most 1."""
+    order = np.argsort(pvalues)
+    adjusted = np.empty_like(pvalues)
+    adjusted[order] = np.minimum(np.maximum.accumulate(pvalues[order] * np.arange(pvalues.size, 0, -1)), 1.0)
+    return adjusted
+
+
+def _as_sample(values: ArrayLike) -> NDArray[np.float64]:
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1:
+        raise UsageError(f"one number per seed is needed. Received: an array of shape {sample.shape}")
+    return sample
+
+
+def _paired(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    estimate = estimate_mean(differences)
+    if not differences.any():
+        return 0.0, 0.0, math.nan
+    return estimate.value, estimate.standard_error, estimate.count - 1.0
+
+
+def _welch(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float, float]:
+    first, second = estimate_mean(before), estimate_mean(after)
+    value = second.value - first.value
+    parts = (first.standard_error**2, second.standard_error**2)
+    total = sum(parts)
+    if math.isnan(total) or total == 0.0:
+        return value, math.sqrt(total), math.nan
+    shares = sum(
+        (part / total) ** 2 / (size - 1) for part, size in zip(parts, (first.count, second.count), strict=True)
+    )
+    return value, math.sqrt(total), 1.0 / shares
+
+
+def _tost_p_value(sample: NDArray[np.float64], estimate: Estimate, low: float, high: float) -> float:
+    if math.isnan(estimate.standard_error):
+        return math.nan
+    if estimate.standard_error == 0.0:
+        return 0.0 if low < estimate.value < high else 1.0
+    return float(DescrStatsW(sample).ttost_mean(low, high)[0])
+
+
+def _decide(
+    sample: NDArray[np.float64], estimate: Estimate, p_value: float, low: float, high: float, alpha: float
+) -> tuple[Decision, str]:
+    where = f"[{low:.4g}, {high:.4g}]"
+    if np.isnan(sample).any():
+        return "inconclusive", f"{np.isnan(sample).sum()} of {sample.size} seeds have no value (NaN)."
+    if np.isinf(sample).any():
+        return "fail", f"{np.isinf(sample).sum()} of {sample.size} seeds are infinite, so the mean is not in {where}."
+    if sample.size < 2:
+        return "inconclusive", f"{sample.size} seed has no spread to judge by: measure at least 2."
+    interval = f"{1.0 - 2.0 * alpha:.0%} interval [{estimate.low:.4g}, {estimate.high:.4g}]"
+    if p_value <= alpha:
+        return "pass", f"The {interval} lies within {where} (p = {p_value:.2g})."
+    if estimate.high < low or estimate.low > high:
+        return "fail", f"The {interval} lies outside {where}."
+    return "inconclusive", f"The {interval} reaches across an end of {where}.{_advise(estimate, low, high, alpha)}"
+
+
+def _advise(estimate: Estimate, low: float, high: float, alpha: float) -> str:
+    """Say how many seeds would decide, if the mean and the spread stay as they are."""
+    distance = min(abs(estimate.value - low), abs(estimate.value - high))
+    spread = estimate.standard_error * math.sqrt(estimate.count)
+    # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
+    if not (distance > spread * 1e-6):
+        return " The mean lies on the bound: more seeds will not decide it."
+    seeds = max(seeds_needed(spread, distance, alpha), estimate.count + 1)
+    return f" About {seeds} seeds would decide, if mean and spread stay as they are."

@@ -1,0 +1,1 @@
+"""What is measured, and on what: reference networks, their layers, initializers and data."""

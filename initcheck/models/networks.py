@@ -1,0 +1,446 @@
+"""The reference networks: frozen specs, and the Keras models that they build.
+
+Every kernel gets an initializer instance with a seed of its own, derived from the network's seed and the
+kernel's path by :func:`initcheck.core.seeds.derive_seeds`. One instance shared by several layers, or one
+integer seed given to all of them, would fill them with identical or proportional numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import ModelError, UsageError, name_unknown
+from initcheck.core.seeds import derive_seeds
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.layers import HEAD, SeededLayers
+
+STUDY_ACTIVATIONS: Final = (
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "mish",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "softsign",
+)
+"""The activation functions that the report measures by default."""
+
+_UNIT_GAIN: Final = InitializerSpec("LecunNormal")
+_KERAS_DEFAULT: Final = InitializerSpec("GlorotUniform")
+_DENSE: Final = ("kernel", "bias")
+_NORMALIZATION: Final = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec(ABC):
+    """A reference network: what it is made of, without the data and the seed.
+
+    Specs can be compared, hashed, pickled and made without Keras. Biases are zero, as in Keras.
+
+    Attributes:
+        initializer: the initializer under test, of every kernel but the head's.
+        activation: name of the activation function of the hidden layers, as in ``keras.activations``.
+        head_initializer: the initializer of the output layer's kernel. By default one that is the same
+            whatever is under test, so that networks differ in their hidden layers alone.
+    """
+
+    NAME: ClassVar[str]
+    ADJUSTABLE: ClassVar[frozenset[str]] = frozenset()
+    """The settings, of ``depth`` and ``width``, that this network takes."""
+
+    initializer: InitializerSpec
+    activation: str
+    head_initializer: InitializerSpec = _UNIT_GAIN
+
+    def __post_init__(self) -> None:
+        for setting in sorted(self.ADJUSTABLE):
+            object.__setattr__(self, setting, _at_least_one(setting, getattr(self, setting)))
+
+    @property
+    def name(self) -> str:
+        """The network's name in :data:`NETWORKS`; the Keras model bears it as well."""
+        return self.NAME
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of hidden layers or blocks."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Units or channels of a hidden layer."""
+
+    @property
+    @abstractmethod
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without the batch axis, where no data prescribe it."""
+
+    @abstractmethod
+    def signal_layers(self) -> tuple[str, ...]:
+        """Name the layers along which the signal is followed, from the input to the output."""
+
+    def variable_paths(self) -> tuple[str, ...]:
+        """List the paths of all weights, ``"layer/weight"``, in the order of the model's ``weights``.
+
+        They are known before the model is, because every kernel's seed derives from them. No weight's
+        path depends on the data.
+        """
+        return tuple(f"{layer}/{weight}" for layer, weights in self._weighted_layers() for weight in weights)
+
+    def build(self, sample_shape: tuple[int, ...], seed: int) -> Any:
+        """Build the Keras model.
+
+        Args:
+            sample_shape: shape of one sample, without the batch axis.
+            seed: seed of the network, an integer of at least 0.
+
+        Returns:
+            A functional ``keras.Model``. The kernel at position i of :meth:`variable_paths` holds what its
+            initializer draws with the seed ``derive_seeds(seed, paths)[i]``. No global random state is
+            disturbed.
+
+        Raises:
+            UsageError: the activation or an initializer is unknown, or the seed is not an integer >= 0.
+            InitializerError: an initializer cannot make the kernel that a layer asks for.
+            ModelError: the network cannot take samples of this shape, or does not fit into the memory.
+        """
+        shape = self._check_shape(sample_shape)
+        check_activation(self.activation)
+        paths = self.variable_paths()
+        seeds = dict(zip(paths, derive_seeds(seed, paths), strict=True))
+        keras = import_keras()
+        with preserved_random_state():
+            inputs = keras.Input(shape, name="input")
+            outputs = self._connect(inputs, SeededLayers(self.name, self.initializer, self.head_initializer, seeds))
+            return keras.Model(inputs, outputs, name=self.name)
+
+    def weight_initializers(self, model: Any) -> dict[str, Any]:
+        """Make the initializers of all weights, for a model that was built with another initializer under test.
+
+        To build a network takes longer than to draw its weights: networks that differ in nothing but the initializer
+        under test can share one.
+
+        Args:
+            model: what :meth:`build` returns for a spec that is equal but for ``initializer``.
+
+        Returns:
+            By path the initializer with which :meth:`build` would fill the weight; the seeds are not those of a
+            network.
+
+        Raises:
+            UsageError: an initializer is unknown.
+            InitializerError: an initializer cannot make a kernel of this model.
+            ModelError: a kernel does not fit into the memory.
+        """
+        paths = self.variable_paths()
+        layers = SeededLayers(self.name, self.initializer, self.head_initializer, dict.fromkeys(paths, 0))
+        initializers, tried = {}, set()
+        with preserved_random_state():
+            for path, variable in zip(paths, model.weights, strict=True):
+                layer, _, weight = path.rpartition("/")
+                if weight != "kernel":
+                    initializers[path] = getattr(model.get_layer(layer), f"{weight}_initializer")
+                    continue
+                kind = (layer == HEAD, tuple(variable.shape), variable.dtype)
+                if kind not in tried:
+                    tried.add(kind)
+                    layers.draw_kernel(layer, *kind[1:])
+                initializers[path] = layers.kernel_initializer(layer)
+        return initializers
+
+    def _weighted_layers(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield name and weights of each layer that has weights, in the order of the model."""
+        for name in (*self.signal_layers(), HEAD):
+            yield name, _DENSE
+
+    @abstractmethod
+    def _connect(self, inputs: Any, layers: SeededLayers) -> Any:
+        """Return the outputs as a symbolic tensor."""
+
+    def _check_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        shape = tuple(operator.index(size) for size in sample_shape)
+        if not shape or min(shape) < 1:
+            raise ModelError(f"The {self.name} network needs samples of at least one number. Received: shape {shape}.")
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlpSpec(NetworkSpec):
+    """A plain fully connected network: ``depth`` Dense layers of ``width`` units, and a linear head.
+
+    Attributes:
+        depth: number of hidden layers. One is the smallest: the head is never measured as a hidden layer.
+        width: units of each hidden layer.
+        outputs: units of the head.
+    """
+
+    NAME: ClassVar[str] = "mlp"
+    ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
+
+    depth: int = 20
+    width: int = 256
+    outputs: int = 10
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """As many inputs as units, so that all hidden kernels are square."""
+        return (self.width,)
+
+    def signal_layers(self) -> tuple[str, ...]:
+        """Name the hidden layers."""
+        return _numbered("hidden_{:02d}", self.depth)
+
+    def _connect(self, inputs: Any, layers: SeededLayers) -> Any:
+        x = layers.flatten(inputs)
+        for name in self.signal_layers():
+            x = layers.dense(x, name, self.width, self.activation)
+        return layers.dense(x, HEAD, self.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookSpec(NetworkSpec):
+    """The network of the founding notebook: Flatten, 300, 100, and 10 outputs with softmax.
+
+    Its sizes are fixed. The head keeps Keras' default initializer whatever is under test, as it did there.
+    """
+
+    NAME: ClassVar[str] = "notebook"
+    UNITS: ClassVar[tuple[int, int]] = (300, 100)
+
+    activation: str = "relu"
+    head_initializer: InitializerSpec = _KERAS_DEFAULT
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.UNITS)
+
+    @property
+    def width(self) -> int:
+        """Units of the widest hidden layer."""
+        return max(self.UNITS)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of a picture of MNIST, on which the notebook trained."""
+        return (28, 28)
+
+    def signal_layers(self) -> tuple[str, ...]:
+        """Name the hidden layers."""
+        return _numbered("hidden_{}", self.depth)
+
+    def _connect(self, inputs: Any, layers: SeededLayers) -> Any:
+        x = layers.flatten(inputs)
+        for name, units in zip(self.signal_layers(), self.UNITS, strict=True):
+            x = layers.dense(x, name, units, self.activation)
+        return layers.dense(x, HEAD, 10, "softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvSpec(NetworkSpec):
+    """A plain stack of 3 x 3 convolutions with stride 1, global average pooling, and a linear head.
+
+    Attributes:
+        depth: number of convolutions.
+        width: channels of each convolution.
+        outputs: units of the head.
+    """
+
+    NAME: ClassVar[str] = "conv"
+    ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
+
+    depth: int = 10
+    width: int = 16
+    outputs: int = 10
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """A small picture of three channels: wide enough that most of its pixels are not at the edge."""
+        return (16, 16, 3)
+
+    def signal_layers(self) -> tuple[str, ...]:
+        """Name the convolutions."""
+        return _numbered("conv_{:02d}", self.depth)
+
+    def _connect(self, inputs: Any, layers: SeededLayers) -> Any:
+        x = inputs
+        if len(x.shape) == 3:  # height and width alone: a picture of one channel
+            x = import_keras().layers.Reshape((*x.shape[1:], 1), name="reshape")(x)
+        for name in self.signal_layers():
+            x = layers.convolution(x, name, self.width, self.activation)
+        x = import_keras().layers.GlobalAveragePooling2D(name="pooling")(x)
+        return layers.dense(x, HEAD, self.outputs)
+
+    def _check_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        shape = super()._check_shape(sample_shape)
+        if len(shape) not in (2, 3):
+            raise ModelError(
+                "The conv network needs pictures: samples of shape (height, width) or (height, width, channels). "
+                f"Received: shape {shape}."
+            )
+        return shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualSpec(NetworkSpec):
+    """A residual network of Dense layers: x + Dense(activation(normalization(x))), ``depth`` times.
+
+    A Dense stem brings the sample to ``width``; a linear head follows the last block. The blocks apply
+    normalization and activation first ("pre-activation", He et al. 2016, arXiv:1603.05027), so that the sum
+    runs through the network unchanged. Without normalization the variance grows from block to block by
+    what the branch adds; with it, the branch adds a constant amount (De and Smith 2020, arXiv:2002.10444).
+
+    The normalization is BatchNormalization: it is the one of those papers, and the one that behaves
+    differently in training and at inference, where at initialization it does nothing.
+
+    Attributes:
+        depth: number of blocks.
+        width: units of the stem and of every block.
+        normalized: whether the blocks begin with BatchNormalization.
+        outputs: units of the head.
+    """
+
+    NAME: ClassVar[str] = "residual"
+    ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
+
+    depth: int = 10
+    width: int = 256
+    normalized: bool = False
+    outputs: int = 10
+
+    @property
+    def name(self) -> str:
+        """The network's name in :data:`NETWORKS`: with normalization, ``residual_normalized``."""
+        return f"{self.NAME}_normalized" if self.normalized else self.NAME
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """As many inputs as units, so that all kernels but the head's are square."""
+        return (self.width,)
+
+    def signal_layers(self) -> tuple[str, ...]:
+        """Name the sums at the end of the blocks."""
+        return tuple(f"{block}_add" for block in self._blocks())
+
+    def _blocks(self) -> tuple[str, ...]:
+        return _numbered("block_{:02d}", self.depth)
+
+    def _weighted_layers(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield "stem", _DENSE
+        for block in self._blocks():
+            if self.normalized:
+                yield f"{block}_normalization", _NORMALIZATION
+            yield f"{block}_dense", _DENSE
+        yield HEAD, _DENSE
+
+    def _connect(self, inputs: Any, layers: SeededLayers) -> Any:
+        plain = import_keras().layers
+        x = layers.dense(layers.flatten(inputs), "stem", self.width)
+        for block in self._blocks():
+            branch = plain.BatchNormalization(name=f"{block}_normalization")(x) if self.normalized else x
+            branch = plain.Activation(self.activation, name=f"{block}_activation")(branch)
+            branch = layers.dense(branch, f"{block}_dense", self.width)
+            x = plain.Add(name=f"{block}_add")([x, branch])
+        return layers.dense(x, HEAD, self.outputs)
+
+
+NETWORKS: Final[Mapping[str, Callable[..., NetworkSpec]]] = {
+    "mlp": MlpSpec,
+    "notebook": NotebookSpec,
+    "conv": ConvSpec,
+    "residual": ResidualSpec,
+    "residual_normalized": partial(ResidualSpec, normalized=True),
+}
+"""The reference networks by name: what makes a spec from ``initializer``, ``activation`` and settings."""
+
+
+def make_network(
+    name: str, *, initializer: InitializerSpec, activation: str, depth: int | None = None, width: int | None = None
+) -> NetworkSpec:
+    """Make the spec of a reference network, with every name and setting checked.
+
+    Args:
+        name: one of :data:`NETWORKS`.
+        initializer: the initializer under test.
+        activation: name of an activation function of Keras; an alias becomes the function's own name.
+        depth: number of hidden layers or blocks; None for the network's default.
+        width: units or channels of a hidden layer; None for the network's default.
+
+    Returns:
+        The spec.
+
+    Raises:
+        UsageError: a name is unknown, depth or width is below 1, or the network has no such setting. The
+            ``ADJUSTABLE`` of a spec tells which settings it has.
+    """
+    if name not in NETWORKS:
+        raise name_unknown("network", name, NETWORKS)
+    activation = check_activation(activation)
+    network = NETWORKS[name](initializer=initializer, activation=activation)
+    settings = {key: value for key, value in (("depth", depth), ("width", width)) if value is not None}
+    for setting, value in settings.items():
+        if setting not in network.ADJUSTABLE:
+            raise UsageError(
+                f"The {name} network has a fixed {setting}. Leave --{setting} out, or choose another network. "
+                f"Received: {value}."
+            )
+    return NETWORKS[name](initializer=initializer, activation=activation, **settings) if settings else network
+
+
+def check_activation(name: str) -> str:
+    """Check the name of an activation function.
+
+    Args:
+        name: a function of ``keras.activations`` that takes a tensor and returns one of the same shape.
+
+    Returns:
+        The function's own name: ``silu`` for its alias ``swish``.
+
+    Raises:
+        UsageError: Keras has no such function, or it needs further arguments (``threshold``), or changes
+            the shape (``glu``), so that it cannot follow a layer by its name alone.
+    """
+    activations = import_keras().activations
+    helpers = {"get", "serialize", "deserialize"}
+    known = [key for key in dir(activations) if key not in helpers and inspect.isfunction(getattr(activations, key))]
+    if name not in known:
+        raise name_unknown("activation", name, known)
+    function = getattr(activations, name)
+    sample = np.zeros((1, 4), dtype="float32")
+    try:
+        kept = tuple(function(sample).shape) == sample.shape
+    except TypeError:
+        raise UsageError(f"The activation {name!r} needs arguments of its own. Choose another.") from None
+    if not kept:
+        raise UsageError(f"The activation {name!r} changes the shape of a layer's output. Choose another.")
+    return str(function.__name__)
+
+
+def _numbered(pattern: str, count: int) -> tuple[str, ...]:
+    return tuple(pattern.format(number) for number in range(1, count + 1))
+
+
+def _at_least_one(setting: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise UsageError(f"--{setting} must be at least 1. Received: {value!r}. Give a whole number such as 10.")
+    return number

@@ -1,0 +1,1 @@
+"""Documents and how they are rendered: HTML, Markdown, SVG, tables. Knows no command."""

@@ -1,0 +1,87 @@
+"""The tables as files that read back to the last bit: columns and dtypes of the schema, rows in a fixed order."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from initcheck.core import columns as schema
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_MEASUREMENT_ORDER = [column.name for column in schema.KEY_COLUMNS] + ["position", "layer", "call"]
+_ROWS_AT_A_TIME = 20_000
+_SUMMARY_ORDER = [column.name for column in schema.KEY_COLUMNS if column.name != "seed"]
+
+
+def write_measurements_csv(table: DataFrame, path: Path) -> None:
+    """Write the measurement table as CSV, sorted by its keys and position, nulls empty, floats in full."""
+    _write_csv(_conform_chunks(table, schema.MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER), path)
+
+
+def write_measurements_parquet(table: DataFrame, path: Path) -> None:
+    """Write the measurement table as Parquet, with the schema's dtypes and the order of the CSV."""
+    chunks = (
+        pyarrow.Table.from_pandas(chunk, preserve_index=False)
+        for chunk in _conform_chunks(table, schema.MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER)
+    )
+    first = next(chunks)
+    with pyarrow.parquet.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for chunk in chunks:
+            writer.write_table(chunk)
+
+
+def write_summary_csv(summary: DataFrame, path: Path) -> None:
+    """Write the summary as CSV, sorted by its keys, nulls empty, floats in full."""
+    _write_csv(_conform_chunks(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
+
+
+def summary_json(summary: DataFrame) -> str:
+    """Write the summary as a JSON list of objects, sorted by its keys, floats in full.
+
+    JSON knows no infinity: it is written as the string "inf" or "-inf". Nulls are null.
+    """
+    rows = _conform(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER).astype(object)
+    records = [{name: _json_value(value) for name, value in row.items()} for row in rows.to_dict(orient="records")]
+    return json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _json_value(value: Any) -> str | int | float | bool | None:
+    if pd.isna(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return value  # type: ignore[no-any-return]
+
+
+def _conform_chunks(frame: DataFrame, columns: Sequence[schema.Column], order: list[str]) -> Iterator[DataFrame]:
+    """Yield the conformed frame in pieces, so that no copy of a large table is held beside it; at least one piece."""
+    by_order = frame[order].reset_index(drop=True).sort_values(order, kind="stable", na_position="last")
+    rows = by_order.index.to_numpy()
+    for start in range(0, max(len(rows), 1), _ROWS_AT_A_TIME):
+        yield _take_columns(frame.iloc[rows[start : start + _ROWS_AT_A_TIME]], columns)
+
+
+def _conform(frame: DataFrame, columns: Sequence[schema.Column], order: list[str]) -> DataFrame:
+    """Take the schema's columns in its order and dtypes, sort the rows, and leave any other column out."""
+    return _take_columns(frame, columns).sort_values(order, kind="stable", na_position="last", ignore_index=True)
+
+
+def _take_columns(frame: DataFrame, columns: Sequence[schema.Column]) -> DataFrame:
+    return frame[[column.name for column in columns]].astype({column.name: column.dtype for column in columns})
+
+
+def _write_csv(chunks: Iterator[DataFrame], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, chunk in enumerate(chunks):
+            # No float format: the shortest text that reads back to the same float is written.
+            chunk.to_csv(file, index=False, header=number == 0, lineterminator="\n")

@@ -1,0 +1,116 @@
+"""A document as HTML and as Markdown. HTML is escaped by jinja2 (autoescape is on), Markdown by ``markdown.py``."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from initcheck.pages import markdown, palette, svg
+from initcheck.pages.document import Block, Details, Document, Figure, Section, Text
+
+_TAGS = {"code": Markup("<code>{}</code>"), "strong": Markup("<strong>{}</strong>"), "plain": Markup("{}")}
+_BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_])|(?<=\.)(?=[A-Za-z])")
+
+
+def render_html(document: Document) -> str:
+    """Render a document as one self-contained page: no script, nothing fetched from elsewhere.
+
+    Args:
+        document: the report.
+
+    Returns:
+        The page.
+    """
+    return _environment("html").get_template("report.html.jinja").render(document=document)
+
+
+def render_markdown(document: Document) -> str:
+    """Render a document as GitHub-flavoured Markdown. Its pictures are the files of ``render_pictures``.
+
+    Args:
+        document: the report.
+
+    Returns:
+        The text.
+    """
+    return _environment("markdown").get_template("report.md.jinja").render(document=document)
+
+
+def render_pictures(document: Document) -> dict[str, str]:
+    """Render each figure of a document as an SVG file.
+
+    Args:
+        document: the report.
+
+    Returns:
+        The files' texts by name, in the order of the document.
+    """
+    figures = [figure for section in document.sections for figure in _figures(section)]
+    return {picture_name(figure): svg.compose_file(figure) for figure in figures}
+
+
+def picture_name(figure: Figure) -> str:
+    """Name the file of a figure."""
+    return f"figure-{figure.name}.svg"
+
+
+def _figures(section: Section) -> list[Figure]:
+    found = _figures_in(section.blocks)
+    for part in section.sections:
+        found += _figures(part)
+    return found
+
+
+def _figures_in(blocks: tuple[Block, ...]) -> list[Figure]:
+    found = []
+    for block in blocks:
+        if isinstance(block, Figure):
+            found.append(block)
+        elif isinstance(block, Details):
+            found += _figures_in(block.blocks)
+    return found
+
+
+@cache
+def _environment(form: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("initcheck.pages", "templates"),
+        autoescape=form == "html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["picture_name"] = picture_name
+    environment.filters["spans_html"] = _spans_html
+    if form == "html":
+        environment.filters["spans"] = _spans_html
+        environment.filters["words"] = _words
+        environment.filters["breakable"] = _breakable
+        # Pictures are built by svg.py through an XML serializer, which escapes the names in them.
+        environment.filters["drawn"] = Markup
+        environment.globals["variables"] = svg.palette_variables()
+        environment.globals["tones"] = palette.TONES
+        environment.globals["font_family"] = Markup(svg.FONT_FAMILY)
+    else:
+        environment.filters["text"] = markdown.escape_text
+        environment.filters["spans"] = markdown.inline
+        environment.filters["table"] = markdown.table
+        environment.filters["literal"] = markdown.code_block
+    return environment
+
+
+def _spans_html(text: Text) -> Markup:
+    return Markup("").join(_TAGS[span.style].format(span.text) for span in text)
+
+
+def _words(text: Text) -> str:
+    return "".join(span.text for span in text)
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name break where its words do."""
+    return Markup("<wbr>").join(_BREAK_BEFORE.split(name))

@@ -1,0 +1,292 @@
+"""Matplotlib's SVG made fit for a page: themed, small, and safe beside its siblings.
+
+Matplotlib writes fixed colours, document-wide styles and ids that repeat from picture to picture. A page needs colours
+that follow the reader's light or dark mode and ids that are unique. Pictures are drawn in stand-in colours
+(``STAND_INS``), each of which becomes a CSS variable here.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter
+
+from initcheck.core.formatting import format_number, power_of_ten
+from initcheck.pages import palette
+from initcheck.pages.document import Figure, Key, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+
+SVG: Final = "http://www.w3.org/2000/svg"
+_XLINK: Final = "{http://www.w3.org/1999/xlink}href"
+FONT_FAMILY: Final = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+
+INK: Final = "#000001"
+GRID: Final = "#000002"
+MUTED: Final = "#000003"
+LABEL: Final = "#000004"  # text that may lie over a line: it gets a halo
+SERIES: Final = tuple(f"#00001{index}" for index in range(len(palette.SERIES)))
+PAPER: Final = "#000005"
+REGIONS: Final[Mapping[str, str]] = {name: f"#00002{index}" for index, name in enumerate(palette.REGIONS)}
+GROUNDS: Final[Mapping[str, str]] = {name: f"#0003{place:02x}" for place, name in enumerate(palette.TONES)}
+"""The ground of each tone."""
+TEXTS: Final[Mapping[str, str]] = {name: f"#0004{place:02x}" for place, name in enumerate(palette.TONES)}
+"""The text on that ground."""
+STAND_INS: Final[Mapping[str, str]] = {
+    **{stand_in: f"var(--ground-{name})" for name, stand_in in GROUNDS.items()},
+    **{stand_in: f"var(--text-{name})" for name, stand_in in TEXTS.items()},
+    PAPER: "var(--paper)",
+    **{stand_in: f"var(--{name})" for name, stand_in in REGIONS.items()},
+    INK: "var(--ink)",
+    GRID: "var(--grid)",
+    MUTED: "var(--muted)",
+    LABEL: "var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke",
+    **{stand_in: f"var(--series-{index})" for index, stand_in in enumerate(SERIES)},
+}
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
+_FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
+_SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
+
+
+@contextmanager
+def drawing_settings() -> Iterator[None]:
+    """Draw with matplotlib's defaults and the report's own settings, whatever the user's ``matplotlibrc`` says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rc("svg", fonttype="none", hashsalt="initcheck")  # text stays text; ids are the same in every run
+        matplotlib.rc("font", family="DejaVu Sans", size=10.0)  # comes with matplotlib: one layout on all machines
+        matplotlib.rc("text", parse_math=False)  # names are user input: a dollar sign is a dollar sign
+        matplotlib.rc("path", simplify=False)
+        matplotlib.rc("axes", linewidth=0.8)
+        yield
+
+
+def export_svg(drawing: Drawing, prefix: str, description: str) -> str:
+    """Export a drawing as an ``<svg>`` element for inlining in HTML.
+
+    Args:
+        drawing: the drawing, in stand-in colours.
+        prefix: what its ids begin with; unique in the page.
+        description: what it shows, for those who cannot see it.
+
+    Returns:
+        The element, without a namespace declaration, an XML header, a style sheet or a fixed colour.
+    """
+    stream = io.StringIO()
+    drawing.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # The text is what matplotlib has just written, not a foreign document.
+    root = ElementTree.fromstring(stream.getvalue())
+    _drop(root, f"{{{SVG}}}metadata", f"{{{SVG}}}style")
+    _rename_ids(root, prefix)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{SVG}}}")
+        for name in ("style", "fill", "stroke"):
+            if name in element.attrib:
+                element.set(name, _theme(element.get(name, "")))
+        for name in ("d", "transform", "x", "y"):
+            if name in element.attrib:
+                element.set(name, _LONG_NUMBER.sub(r"\1", element.get(name, "")))
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-label", description)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return _SPACE_BETWEEN_TAGS.sub("><", text).strip()
+
+
+def _drop(element: ElementTree.Element, *tags: str) -> None:
+    for child in list(element):
+        if child.tag in tags:
+            element.remove(child)
+        else:
+            _drop(child, *tags)
+
+
+def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Number the ids that something refers to, and drop the others."""
+    used: dict[str, str] = {}
+    for element in root.iter():
+        targets = [reference for value in element.attrib.values() for reference in _REFERENCE.findall(value)]
+        if _XLINK in element.attrib:
+            targets.append(element.attrib[_XLINK].removeprefix("#"))
+        for target in targets:
+            used.setdefault(target, f"{prefix}-{len(used)}")
+    for element in root.iter():
+        name = element.attrib.pop("id", None)
+        if name in used:
+            element.set("id", used[name])
+        if _XLINK in element.attrib:
+            element.set("href", "#" + used[element.attrib.pop(_XLINK).removeprefix("#")])
+        for attribute, value in element.attrib.items():
+            element.set(attribute, _REFERENCE.sub(lambda match: f"url(#{used[match[1]]})", value))
+
+
+def _theme(style: str) -> str:
+    style = _COLOUR.sub(lambda match: STAND_INS.get(match[0], match[0]), style)
+    return _FONT.sub(r"font-size: \1px", style)
+
+
+def draw_line_key(label: str, index: int, width: float, dashes: tuple[float, ...]) -> Key:
+    """Make the legend entry of a line, drawn as the line is."""
+    pattern = " ".join(f"{length * width:g}" for length in dashes)
+    dashed = f' stroke-dasharray="{pattern}"' if pattern else ""
+    line = f'<line x1="1" y1="6" x2="33" y2="6" stroke="var(--series-{index})" stroke-width="{width:g}"{dashed}/>'
+    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', label)
+
+
+def draw_dot_key(label: str, index: int, shape: str) -> Key:
+    """Make the legend entry of a dot, drawn as the dot is."""
+    mark = f'<g fill="var(--series-{index})">{shape}</g>'
+    return Key(f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{mark}</svg>', label)
+
+
+def compose_file(figure: Figure) -> str:
+    """Put the panels and the legend of a figure into one SVG file that brings its own light and dark colours.
+
+    Args:
+        figure: the figure.
+
+    Returns:
+        The text of the file. It paints its own ground, because a Git host may show it on any.
+    """
+    columns = min(figure.columns, len(figure.panels))
+    gap, heading = 18, 22
+    panel_width = max(panel.width for panel in figure.panels)
+    panel_height = max(panel.height for panel in figure.panels)
+    width = gap + columns * (panel_width + gap)
+    parts: list[str] = []
+    left, top = gap, gap
+    for key in figure.keys:
+        needed = 64 + 7 * len(key.label)  # the sample, a gap, and the label at its usual width
+        if left > gap and left + needed > width:
+            left, top = gap, top + heading
+        parts.append(f'<g transform="translate({left} {top})">{key.svg}</g>')
+        parts.append(_label(left + 42, top + 10, key.label))
+        left += needed
+    top += 2 * heading
+    for index, panel in enumerate(figure.panels):
+        row, column = divmod(index, columns)
+        x = gap + column * (panel_width + gap)
+        y = top + row * (panel_height + heading + gap)
+        parts.append(_label(x, y, panel.title, bold=True))
+        parts.append(_place(panel, x, y + 6))
+    rows = -(-len(figure.panels) // columns)
+    height = top + rows * (panel_height + heading + gap)
+    return (
+        f'<svg xmlns="{SVG}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{html.escape(figure.alternative)}">\n<style>{_style_sheet()}</style>\n'
+        f'<rect width="{width}" height="{height}" fill="var(--paper)"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def _place(panel: Panel, x: int, y: int) -> str:
+    head = f'<svg x="{x}" y="{y}" width="{panel.width}" height="{panel.height}" '
+    return head + panel.svg.removeprefix("<svg ")
+
+
+def _label(x: int, y: int, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="600"' if bold else ""
+    return f'<text x="{x}" y="{y}" font-size="12" fill="var(--ink)"{weight}>{html.escape(text)}</text>'
+
+
+def _style_sheet() -> str:
+    light = "".join(f"--{name}:{colour.light};" for name, colour in palette_variables().items())
+    dark = "".join(f"--{name}:{colour.dark};" for name, colour in palette_variables().items())
+    font = f"svg{{font-family:{FONT_FAMILY}}}"
+    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}{font}"
+
+
+def palette_variables() -> dict[str, palette.Colour]:
+    """Give the CSS variables that inlined pictures need, by name without the dashes."""
+    series = {f"series-{index}": colour for index, colour in enumerate(palette.SERIES)}
+    grounds = {f"ground-{name}": tone.ground for name, tone in palette.TONES.items()}
+    texts = {f"text-{name}": tone.text for name, tone in palette.TONES.items()}
+    return {**palette.PAGE, **series, **palette.REGIONS, **grounds, **texts}
+
+
+FONT_SIZE: Final = 10.0
+SMALL_FONT_SIZE: Final = 8.5
+
+LONGEST_NAME: Final = 28
+"""Characters that fit into one line beside a picture."""
+
+_FACTORS: Final = (1.0, 2.0, 5.0)
+_FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
+_NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
+
+
+def begin_drawing(width: int, height: int, *, left: int, bottom: int, right: int, top: int) -> tuple[Drawing, Axes]:
+    """Begin a picture of a size in CSS pixels, with the given margins."""
+    drawing = Drawing(figsize=(width / 72.0, height / 72.0), dpi=72)
+    axes = drawing.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+    axes.tick_params(length=0, colors=INK, labelsize=FONT_SIZE)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return drawing, axes
+
+
+def style_level_axis(axes: Axes, limit: float) -> None:
+    """Let the vertical axis show levels from -limit to limit."""
+    axes.set_ylim(-limit, limit)
+    if limit < _NARROW:
+        _set_factors(axes, limit)
+    else:
+        set_powers(axes, (-limit, limit), "y")
+        axes.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1)
+
+
+def set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
+    """Mark an axis of levels with powers of ten."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = limits
+    step = max(1, round((high - low) / (4.0 if which == "x" else 5.0)))
+    axis.set_ticks([level for level in range(math.ceil(low), int(high) + 1) if level % step == 0])
+    axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
+
+
+def mark_sizes(axes: Axes, limits: tuple[float, float]) -> None:
+    """Mark a vertical axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
+    low, high = limits
+    if high - low >= _FEW_POWERS:
+        set_powers(axes, limits, "y")
+        return
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    levels = [power + math.log10(factor) for power in powers for factor in _FACTORS]
+    axes.yaxis.set_ticks([level for level in levels if low <= level <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
+
+
+def _set_factors(axes: Axes, limit: float) -> None:
+    """Mark a narrow axis of levels with round factors."""
+    factors = [factor * 10.0**power for power in (-2, -1, 0, 1) for factor in _FACTORS]
+    axes.yaxis.set_ticks([math.log10(factor) for factor in factors if abs(math.log10(factor)) < limit])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: f"× {format_number(10.0**level, 1)}"))
+
+
+def break_name(name: str) -> str:
+    """Break a long name in two at the comma or bracket nearest to its middle."""
+    places = [index + 1 for index, character in enumerate(name) if character in ",( "]
+    if len(name) <= LONGEST_NAME or not places:
+        return name
+    place = min(places, key=lambda index: abs(index - len(name) / 2.0))
+    return f"{name[:place].rstrip()}\n{name[place:].lstrip()}"

@@ -1,0 +1,408 @@
+"""How one variable is drawn from the state of a seed, and the compiled loops that draw many that are alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.gradients import compile_over_replicates, outside_trace
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.core.seeds import derive_seeds
+from initcheck.probe.layer_kinds import einsum_axes
+from initcheck.probe.paths import PathNamer, own_variables
+
+Likeness = tuple[type, str, tuple[int, ...], str]
+"""Class and attributes of an initializer, and shape and dtype of what it draws."""
+
+_SEEDS: Final = ("seed", "_init_seed")
+STATE: Final = ((2,), "int32")
+"""Shape and dtype of the state of a seed."""
+_MOST_LOOPS: Final = 512
+
+
+@dataclass(frozen=True)
+class PlannedVariable:
+    """One weight of the model and how a new value for it is drawn.
+
+    Attributes:
+        path: structural path of the variable.
+        variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
+        initializer: the variable's initializer, made to take the seed it is given; None where the value
+            is kept.
+        reason: why the value is kept; None where it is drawn.
+    """
+
+    path: str
+    variable: Any
+    initializer: Callable[..., Any] | None
+    reason: str | None
+
+    @property
+    def varies(self) -> bool:
+        """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
+        return self.initializer is not None and (hasattr(self.initializer, "seed") or not _is_shipped(self.initializer))
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What it shares with all variables that would draw the same from the same state.
+
+        None where that cannot be told: of an initializer that Keras does not ship, of one with an attribute that is no
+        plain value, and where the value is kept.
+        """
+        if self.initializer is None or not _is_shipped(self.initializer):
+            return None
+        attributes = {name: value for name, value in vars(self.initializer).items() if name not in _SEEDS}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in attributes.values()):
+            return None
+        drawn_by = (type(self.initializer), repr(sorted(attributes.items())))
+        return (*drawn_by, tuple(self.variable.shape), str(self.variable.dtype))
+
+
+class DrawingLoops:
+    """Compiled loops that draw, for plans that are to share them: each kind of variable is traced once.
+
+    What was traced stays as it was, whatever becomes of Keras afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._loops: dict[Likeness, Callable[..., Any]] = {}
+
+    def find(self, planned: PlannedVariable) -> Callable[..., Any]:
+        """Return the loop that draws a variable from any number of states, compiled if it was not.
+
+        Args:
+            planned: a variable with a likeness.
+        """
+        likeness = planned.likeness
+        if likeness is None:
+            raise ValueError("Only variables with a likeness have a loop in common.")
+        if likeness not in self._loops:
+            if len(self._loops) >= _MOST_LOOPS:
+                self._loops.clear()
+            self._loops[likeness] = _compile_loop(planned.initializer, *likeness[2:])
+        return self._loops[likeness]
+
+
+def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+    keras = import_keras()
+    seed = given_seed_class()()
+    # A copy: the loop outlives the plan, and must not keep its model.
+    own = copy.copy(initializer)
+    own.seed = seed
+
+    def draw(state: Any) -> Any:
+        with keras.StatelessScope(initialize_variables=False):
+            seed.given = state
+            value = keras.ops.cast(own(shape, dtype=dtype), dtype)
+            seed.given = None
+            return value
+
+    return compile_over_replicates(draw, [STATE], dtype)
+
+
+@cache
+def given_seed_class() -> Any:
+    """Make the class of a seed generator that hands out the state it was given, as an integer seed does."""
+    generator: Any = import_keras().random.SeedGenerator
+
+    class GivenSeed(generator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(seed=0)
+            self.given: Any = None
+
+        def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras' signature
+            return self.given
+
+    return GivenSeed
+
+
+def _is_shipped(initializer: Any) -> bool:
+    return type(initializer).__module__.startswith("keras.") and not is_function(initializer)
+
+
+def is_function(initializer: Any) -> bool:
+    """Tell whether an initializer is a plain function, and not one of Keras' objects."""
+    return initializer is not None and not isinstance(initializer, import_keras().initializers.Initializer)
+
+
+@contextmanager
+def recorded_initializers() -> Iterator[dict[int, Any]]:
+    """Record with which initializer each Keras variable is created inside the context.
+
+    Yields:
+        A dictionary from ``id(variable)`` to the initializer, filled as variables are created.
+    """
+    from keras.src.backend.common.variables import Variable as KerasVariable
+
+    recorded: dict[int, Any] = {}
+    original = KerasVariable.__init__
+
+    def record(self: Any, initializer: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(initializer, str):
+            initializer = import_keras().initializers.get(initializer)
+        if callable(initializer):
+            recorded[id(self)] = initializer
+        original(self, initializer, *args, **kwargs)
+
+    KerasVariable.__init__ = record
+    try:
+        yield recorded
+    finally:
+        KerasVariable.__init__ = original
+
+
+def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
+    """Find the initializer of every weight of a built model.
+
+    The layers of Keras name the initializer of ``kernel`` ``kernel_initializer``, and so on; that is
+    the quick way. Recurrent layers (whose forget-gate bias is not what the attribute says) and layers
+    that Keras does not ship are rebuilt once from the model's configuration, while the creation of
+    their variables is watched.
+
+    Returns:
+        Initializers by variable path; variables whose initializer cannot be found are missing.
+    """
+    paths = namer.variable_paths()
+    found: dict[str, Any] = {}
+    doubtful = False
+    for _, layer in namer.members():
+        trusted = is_keras_layer(layer)
+        for variable in own_variables(layer):
+            initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if initializer is not None:
+                found[paths[id(variable)]] = _as_called(layer, variable, initializer)
+            if initializer is None or not trusted:
+                doubtful = True
+    return {**found, **watch_rebuild(model)} if doubtful else found
+
+
+def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:
+    """Return the initializer as the layer calls it.
+
+    From Keras 3.15 on, EinsumDense calls a copy that knows which axes of the kernel are inputs: the variance of every
+    projection of MultiHeadAttention depends on it.
+    """
+    inform = getattr(layer, "_update_kernel_initializer", None)
+    unknown = [getattr(initializer, name, ()) is None for name in ("input_axes", "output_axes")]
+    if variable.name != "kernel" or inform is None or not any(unknown):
+        return initializer
+    axes = einsum_axes(str(layer.equation), len(variable.shape))
+    return initializer if axes is None else inform(*axes)
+
+
+def is_keras_layer(layer: Any) -> bool:
+    """Tell whether Keras ships this layer and its initializer attributes say what they do."""
+    module = type(layer).__module__
+    return module.startswith("keras.") and ".rnn" not in module and ".applications" not in module
+
+
+def watch_rebuild(model: Any) -> dict[str, Any]:
+    """Build the model a second time from its configuration and watch with what it fills its weights.
+
+    Returns:
+        Initializers by variable path; empty where the model cannot be rebuilt from its configuration
+        or comes out with other weights.
+    """
+    with preserved_random_state(), recorded_initializers() as recorded:
+        try:
+            twin = type(model).from_config(model.get_config())
+            if not twin.built:
+                twin.build_from_config(model.get_build_config())
+        except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError):
+            return {}  # a model without a configuration: only the layers' attributes are left
+        if [tuple(weight.shape) for weight in twin.weights] != [tuple(weight.shape) for weight in model.weights]:
+            return {}
+        paths = PathNamer(twin).variable_paths()
+        return {paths[id(weight)]: recorded[id(weight)] for weight in twin.weights if id(weight) in recorded}
+
+
+UNKNOWN_INITIALIZER = "its initializer is not known, so its value was kept"
+NOT_FLOATING = "not a floating-point variable, so its value was kept"
+
+
+class RedrawPlan:
+    """How to draw the weights of one model anew for any seed.
+
+    Args:
+        model: a built Keras model. It is not changed.
+        initializers: initializers by variable path, where the caller knows better than the model.
+        loops: what :meth:`sample` shares with other plans; None for nothing.
+    """
+
+    def __init__(
+        self, model: Any, initializers: Mapping[str, Any] | None = None, loops: DrawingLoops | None = None
+    ) -> None:
+        namer = PathNamer(model)
+        paths = namer.variable_paths()
+        found = find_initializers(model, namer) if initializers is None else dict(initializers)
+        with preserved_random_state():
+            self._seed = given_seed_class()()
+        self.variables: tuple[PlannedVariable, ...] = tuple(
+            self._plan(paths[id(variable)], variable, found.get(paths[id(variable)])) for variable in model.weights
+        )
+        self.paths: tuple[str, ...] = tuple(planned.path for planned in self.variables)
+        self.generators: tuple[Any, ...] = tuple(
+            variable for variable in model.variables if variable.name == "seed_generator_state"
+        )
+        self._shared_loops = loops or DrawingLoops()
+        self._loops: dict[int, Callable[..., Any]] = {}
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The reason by path of the variables whose value is not drawn anew."""
+        return {planned.path: planned.reason for planned in self.variables if planned.reason is not None}
+
+    @property
+    def signature(self) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype of one replicate's seed states; see :meth:`derive`."""
+        return (len(self.variables) + len(self.generators), 2), "int32"
+
+    def derive(self, seeds: Sequence[int]) -> NDArray[np.int32]:
+        """Derive the seed state of every variable and random layer for each seed.
+
+        Returns:
+            Array of shape [len(seeds), len(variables) + len(generators), 2]: first the variables, in the
+            order of ``model.weights``, then the model's own seed generators (Dropout). A state is
+            [derived seed, 0], which is what Keras makes of that integer seed.
+        """
+        # The generators are derived apart from the weights, so that a model with Dropout draws the same
+        # weights as one without.
+        generators = [f"seed_generator_state/{index}" for index in range(len(self.generators))]
+        rows = [(*derive_seeds(seed, self.paths), *derive_seeds(seed, generators)) for seed in seeds]
+        states = np.zeros((len(rows), *self.signature[0]), dtype=np.int32)
+        states[:, :, 0] = np.asarray(rows, dtype=np.int32).reshape(states.shape[:2])
+        return states
+
+    def draw(self, states: Any) -> list[Any]:
+        """Draw one value for every variable. Called while a graph is traced, or eagerly.
+
+        Args:
+            states: integer tensor, one replicate of :meth:`derive`.
+
+        Returns:
+            One tensor for each variable, in the order of ``model.weights``; a kept variable's own value.
+        """
+        rows = import_keras().ops.unstack(states, axis=0)
+        with self._drawing() as draw_one:
+            return [draw_one(planned, state) for planned, state in zip(self.variables, rows, strict=False)]
+
+    def draw_some(self, states: Any, paths: Collection[str]) -> dict[str, Any]:
+        """Draw some of the variables, eagerly, with the values that :meth:`draw` gives them.
+
+        Args:
+            states: integer tensor, one replicate of :meth:`derive`.
+            paths: the variables wanted.
+
+        Returns:
+            One tensor for each path.
+        """
+        wanted = [index for index, path in enumerate(self.paths) if path in paths]
+        part = copy.copy(self)
+        part.variables = tuple(self.variables[index] for index in wanted)
+        drawn = part.draw(import_keras().ops.take(states, np.asarray(wanted, dtype=np.int32), axis=0))
+        return {self.paths[index]: value for index, value in zip(wanted, drawn, strict=True)}
+
+    def sample(self, seeds: Sequence[int]) -> list[Any]:
+        """Draw all variables for several seeds, in compiled loops that are traced once.
+
+        Variables of one shape whose initializers are alike are drawn in one loop: tracing does not take longer for a
+        network that has more of them.
+
+        Args:
+            seeds: the replicates.
+
+        Returns:
+            One tensor for each of ``model.weights``, of shape [len(seeds), ...].
+        """
+        ops, states = import_keras().ops, self.derive(seeds)
+        values: dict[int, Any] = {}
+        with preserved_random_state():
+            for places in self._groups:
+                planned = self.variables[places[0]]
+                shape = tuple(planned.variable.shape)
+                if planned.varies:
+                    # The states of all replicates of all these variables, one after the other.
+                    rows = ops.convert_to_tensor(states[:, places].reshape(-1, states.shape[-1]))
+                    drawn = ops.reshape(self._loop(places[0])(rows), (len(seeds), len(places), *shape))
+                    values |= zip(places, ops.unstack(drawn, axis=1), strict=True)
+                else:
+                    same = self._draw_one(planned, ops.convert_to_tensor(states[0, places[0]]))
+                    values |= dict.fromkeys(places, ops.broadcast_to(same, (len(seeds), *shape)))
+        return [values[place] for place in range(len(self.variables))]
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """Positions of the variables, those together which differ in nothing but the state they draw from."""
+        groups: dict[Any, list[int]] = {}
+        for place, planned in enumerate(self.variables):
+            groups.setdefault(planned.likeness or place, []).append(place)
+        return list(groups.values())
+
+    def _loop(self, place: int) -> Callable[..., Any]:
+        """Return the compiled loop that draws a variable from any number of states."""
+        planned = self.variables[place]
+        if planned.likeness:
+            return self._shared_loops.find(planned)
+        if place not in self._loops:
+            draw = partial(self._draw_one, planned)
+            self._loops[place] = compile_over_replicates(draw, [STATE], planned.variable.dtype)
+        return self._loops[place]
+
+    def _draw_one(self, planned: PlannedVariable, state: Any) -> Any:
+        with self._drawing() as draw_one:
+            return draw_one(planned, state)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[Callable[[PlannedVariable, Any], Any]]:
+        """Hand out a function that draws a value for a variable from the state of its seed."""
+        keras = import_keras()
+        # An initializer that is a plain function draws from Keras' global generator, which must not move on.
+        functions = [planned for planned in self.variables if is_function(planned.initializer)]
+        shared = _global_generator_state() if functions else None
+        with keras.StatelessScope(initialize_variables=False) as scope:
+
+            def draw_one(planned: PlannedVariable, state: Any) -> Any:
+                if planned.initializer is None:
+                    return keras.ops.convert_to_tensor(planned.variable.value)
+                self._seed.given = state
+                if shared is not None:
+                    scope.add_update((shared, keras.ops.cast(state, shared.dtype)))
+                value = planned.initializer(planned.variable.shape, dtype=planned.variable.dtype)
+                return keras.ops.cast(value, planned.variable.dtype)
+
+            yield draw_one
+        self._seed.given = None
+
+    def generator_states(self, states: Any) -> list[tuple[Any, Any]]:
+        """Pair each of the model's seed generators with its state for this replicate."""
+        ops = import_keras().ops
+        return [
+            (generator, ops.cast(states[len(self.variables) + index], generator.dtype))
+            for index, generator in enumerate(self.generators)
+        ]
+
+    def _plan(self, path: str, variable: Any, initializer: Any) -> PlannedVariable:
+        if not is_float_dtype(variable.dtype):
+            return PlannedVariable(path, variable, None, NOT_FLOATING)
+        if initializer is None:
+            return PlannedVariable(path, variable, None, UNKNOWN_INITIALIZER)
+        if hasattr(initializer, "seed"):
+            initializer = copy.copy(initializer)
+            initializer.seed = self._seed
+        return PlannedVariable(path, variable, initializer, None)
+
+
+def _global_generator_state() -> Any:
+    """Return the state variable of Keras' global seed generator, made if there is none."""
+    from keras.src.random.seed_generator import global_seed_generator
+
+    with outside_trace():
+        return global_seed_generator().state

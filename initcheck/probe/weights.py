@@ -1,0 +1,268 @@
+"""What is known of every weight of a model without running it: what draws it, and which fans it really has."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import import_keras
+from initcheck.core.errors import TheoryError, UsageError
+from initcheck.models.initializers import InitializerSpec
+from initcheck.probe.draw import RedrawPlan
+from initcheck.probe.layer_kinds import GATES, count_weight_fans, einsum_axes, find_attention_kernels, type_name
+from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.theory.weights import weight_law
+
+_ROLES: Final = {
+    "embeddings": "embedding",
+    "reverse_embeddings": "reverse embedding",
+    "gamma": "scale",
+    "beta": "shift",
+    "alpha": "slope",
+    "moving_mean": "statistic",
+    "moving_variance": "statistic",
+}
+_CONSTANT: Final = ("Zeros", "Ones", "Constant")
+_DETERMINED: Final = (*_CONSTANT, "Identity", "STFT")
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """One weight of a model.
+
+    Attributes:
+        path: structural path of the weight.
+        layer: path of the layer that holds it; empty for the model itself.
+        kind: class of that layer.
+        role: what the weight is to the layer, in words: ``kernel``, ``query kernel``, ``recurrent kernel``, ``bias``...
+        shape: its shape.
+        dtype: its dtype.
+        trainable: whether training changes it.
+        initializer: its initializer in words, without the seed, for example ``RandomNormal(stddev=0.02)``; empty
+            where it is not known.
+        default_initializer: what the class of the layer takes by itself on the installed Keras, in the same words;
+            empty where it is not known.
+        seed: the integer that decides what the initializer draws: two that hold the same one draw the same numbers.
+            None where the initializer holds none, or it is not known.
+        seed_given: how the seed was given: "integer", "generator" (a SeedGenerator), or empty where Keras made it,
+            so that equal seeds mean one instance in several places.
+        constant: whether the initializer leaves nothing to chance (Zeros, Ones, Constant, Identity).
+        kept: why a new draw keeps the weight's value; None where it is drawn.
+        gates: how many gates' weights lie side by side in it: ``true_fan_out / gates`` is the number of units.
+        assumed_fan_in: inputs that Keras counts when the initializer is called (its ``compute_fans``, with the axes
+            that EinsumDense hands it on the installed version).
+        assumed_fan_out: outputs that Keras counts.
+        mode: which fan the initializer scales with: ``fan_in``, ``fan_out`` or ``fan_avg``; empty where with none.
+        true_fan_in: inputs that one output unit really sums; NaN where not known.
+        true_fan_out: outputs that one input really feeds, those of all gates; NaN where not known.
+        variance: expected variance of the entries under the initializer; NaN where not known.
+        ideal_variance: what the variance would be if the initializer counted the true fans; NaN where it scales with
+            none, or they are not known.
+    """
+
+    path: str
+    layer: str
+    kind: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    initializer: str
+    default_initializer: str
+    seed: int | None
+    seed_given: str
+    constant: bool
+    kept: str | None
+    gates: int
+    assumed_fan_in: float
+    assumed_fan_out: float
+    mode: str
+    true_fan_in: float
+    true_fan_out: float
+    variance: float
+    ideal_variance: float
+
+
+def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
+    """Describe every weight of a model. Nothing is run, drawn or changed.
+
+    Args:
+        model: a built Keras model.
+        plan: how its weights are drawn.
+
+    Returns:
+        One entry for each of ``model.weights``, in their order.
+    """
+    namer = PathNamer(model)
+    members = dict(namer.members())
+    owners: dict[int, tuple[str, Any]] = {}
+    for path, layer in members.items():
+        for variable in own_variables(layer):
+            owners.setdefault(id(variable), (path, layer))
+    projections = find_attention_kernels(members)
+    # A default is made to be named, and each initializer that is made takes a number from Python's generator.
+    with preserved_random_state():
+        return tuple(
+            _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, projections)
+            for planned in plan.variables
+        )
+
+
+def _describe(
+    path: str,
+    variable: Any,
+    planned: Any,
+    reason: str | None,
+    owners: dict[int, tuple[str, Any]],
+    projections: dict[int, str],
+) -> WeightFacts:
+    layer_path, layer = owners[id(variable)]
+    shape = tuple(int(size) for size in variable.shape)
+    own = _find_own_initializer(layer, str(variable.name), planned)
+    seed, seed_given = _find_seed(planned if own is None else own)
+    role = _ROLES.get(str(variable.name), str(variable.name).replace("_", " "))
+    role = f"{projections[id(layer)]} {role}" if id(layer) in projections else role
+    true = count_weight_fans(layer, variable)
+    assumed = _assume_fans(layer, str(variable.name), planned, shape)
+    scales = _scales_with_fans(planned)
+    return WeightFacts(
+        path=path,
+        layer=layer_path,
+        kind=type(layer).__name__,
+        role=role,
+        shape=shape,
+        dtype=str(variable.dtype),
+        trainable=bool(variable.trainable),
+        initializer=name_initializer(planned),
+        default_initializer=_name_default(layer, str(variable.name)),
+        seed=seed,
+        seed_given=seed_given,
+        constant=_is_keras_own(planned) and type(planned).__name__ in _DETERMINED,
+        kept=reason,
+        gates=GATES.get(type_name(layer), 1) if not math.isnan(true[0]) else 1,
+        assumed_fan_in=assumed[0],
+        assumed_fan_out=assumed[1],
+        mode=str(planned.mode) if scales else "",
+        true_fan_in=true[0],
+        true_fan_out=true[1],
+        variance=_scaled_variance(planned, assumed) if scales else _find_variance(planned, shape),
+        ideal_variance=_scaled_variance(planned, true) if scales else math.nan,
+    )
+
+
+def name_initializer(initializer: Any) -> str:
+    """Write an initializer as a person would, without its seed and the arguments that have their default values.
+
+    Args:
+        initializer: an initializer or function of Keras or of the user; None where it is not known.
+
+    Returns:
+        For example ``HeNormal`` or ``RandomNormal(stddev=0.02)``; the name of a function; empty for None.
+    """
+    if initializer is None:
+        return ""
+    if not isinstance(initializer, import_keras().initializers.Initializer):
+        return str(getattr(initializer, "__name__", type(initializer).__name__))
+    kind = type(initializer)
+    try:
+        config = initializer.get_config()
+    except NotImplementedError:  # a user's class that says nothing of its arguments
+        return kind.__name__
+    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    arguments = tuple(
+        (name, value)
+        for name, value in config.items()
+        if name not in ("seed", "input_axes", "output_axes") and not _is_default(value, defaults.get(name))
+    )
+    return InitializerSpec(kind.__name__, arguments).label
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, int | float | str) and value == default)
+
+
+def _name_default(layer: Any, name: str) -> str:
+    parameters = inspect.signature(type(layer).__init__).parameters
+    for argument in _initializer_arguments(name):
+        default = parameters[argument].default if argument in parameters else None
+        if isinstance(default, str):
+            return name_initializer(import_keras().initializers.get(default))
+    return ""
+
+
+def _initializer_arguments(name: str) -> tuple[str, ...]:
+    """List the arguments of layers, and their attributes, that may hold the initializer of a variable of this name."""
+    return f"{name}_initializer", f"{name.removesuffix('_kernel')}_initializer", "depthwise_initializer"
+
+
+def _find_own_initializer(layer: Any, name: str, planned: Any) -> Any:
+    """Find the instance that the layer itself holds: the plan's is a copy with another seed."""
+    for attribute in _initializer_arguments(name):
+        found = getattr(layer, attribute, None)
+        if found is not None and type(found) is type(planned):
+            return found
+    # The reverse table of ReversibleEmbedding is drawn by the initializer of the other one.
+    found = getattr(layer, "embeddings_initializer", None) if name == "reverse_embeddings" else None
+    return found if found is not None and type(found) is type(planned) else None
+
+
+def _find_seed(initializer: Any) -> tuple[int | None, str]:
+    generator = import_keras().random.SeedGenerator
+    given = getattr(initializer, "_init_seed", None)
+    if isinstance(given, int):
+        return given, "integer"
+    if isinstance(given, dict):
+        # Out of a configuration comes a generator that starts anew, so equal initial seeds draw equally.
+        initial = given.get("config", {}).get("seed")
+    elif isinstance(given, generator):
+        initial = given.get_config()["seed"]
+    else:
+        seed = getattr(initializer, "seed", None)
+        return (seed, "") if isinstance(seed, int) else (None, "")
+    return (initial, "generator") if isinstance(initial, int) else (None, "")
+
+
+def _scales_with_fans(initializer: Any) -> bool:
+    """Tell whether this is VarianceScaling, or a class derived from it that leaves the drawing to it."""
+    scaling = import_keras().initializers.VarianceScaling
+    return isinstance(initializer, scaling) and type(initializer).__call__ is scaling.__call__
+
+
+def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Count as the installed Keras does for the call that drew the weight."""
+    from keras.src.initializers.random_initializers import compute_fans
+
+    axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
+    if name == "kernel" and None in axes and hasattr(layer, "_update_kernel_initializer"):
+        axes = einsum_axes(str(layer.equation), len(shape)) or axes
+    if None in axes:
+        fan_in, fan_out = compute_fans(shape)
+    else:
+        fan_in, fan_out = compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
+    return float(fan_in), float(fan_out)
+
+
+def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
+    fan = {"fan_in": fans[0], "fan_out": fans[1], "fan_avg": (fans[0] + fans[1]) / 2.0}[initializer.mode]
+    return math.nan if math.isnan(fan) else float(initializer.scale) / max(1.0, fan)
+
+
+def _find_variance(initializer: Any, shape: tuple[int, ...]) -> float:
+    if not _is_keras_own(initializer):
+        return math.nan
+    name = type(initializer).__name__
+    if name in _CONSTANT:
+        return 0.0
+    settings = {key: value for key, value in initializer.get_config().items() if key != "seed" and value is not None}
+    try:
+        return weight_law(InitializerSpec(name, tuple(settings.items())), shape).variance
+    except (TheoryError, UsageError):
+        return math.nan
+
+
+def _is_keras_own(initializer: Any) -> bool:
+    kind = type(initializer)
+    return getattr(import_keras().initializers, kind.__name__, None) is kind

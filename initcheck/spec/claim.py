@@ -1,0 +1,292 @@
+"""A claim, the evidence for it, and what the specification makes of the two.
+
+A claim is a sentence that some document makes. Its experiment is a specification and not code that runs as it is
+imported; its decision is a pure function of the experiment's table, and can be tested without Keras. Whether the
+sentence is expected to hold is part of the claim: a sentence that is documented and false is asserted as *refuted*, and
+turns the specification red on the day it becomes true.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+
+from initcheck.backend.random_state import preserved_random_state
+from initcheck.core.errors import BackendError, UsageError
+from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+Expectation = Literal["holds", "refuted"]
+Status = Literal["holds", "refuted", "broken", "now holds", "inconclusive"]
+
+_ID: Final = re.compile(r"[a-z][a-z_]*(\.[a-z0-9_]+)+")
+
+
+class Verdict(enum.StrEnum):
+    """What the evidence says of a claim's sentence."""
+
+    PASS = "pass"
+    """The sentence was shown to hold, within its margin."""
+    FAIL = "fail"
+    """A deviation from the sentence was shown."""
+    INCONCLUSIVE = "inconclusive"
+    """Neither was shown, or something could not be measured. Never a pass."""
+
+
+class Experiment(Protocol):
+    """What is to be measured: a frozen dataclass of plain values, hashable and picklable."""
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure.
+
+        Args:
+            laboratory: the source of seeds, and of what other claims have measured already.
+
+        Returns:
+            The table that the claim's decision reads.
+        """
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+class Decision(Protocol):
+    """A pure function from an experiment's table to the evidence; a frozen dataclass of its limits and levels."""
+
+    def __call__(self, table: DataFrame) -> Evidence:
+        """Judge the claim's sentence by the table alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an experiment says of a claim's sentence.
+
+    A claim has one or several members (shapes, layers, cases), which are judged together. The figures are those of the
+    member that is nearest to breaking it.
+
+    Attributes:
+        verdict: pass, fail or inconclusive.
+        reason: why, in one sentence with its figures.
+        quantity: what ``effect`` is, in words: "variance over its documented value".
+        effect: the measured figure.
+        low: lower end of its interval; NaN where there is none (exact claims).
+        high: upper end.
+        confidence: coverage of the interval, adjusted for the number of members; NaN where there is none.
+        bounds: the limits that the effect is held against; infinite where there is none.
+        count: how much was measured, in ``unit``.
+        unit: what was counted: "entries", "seeds", "cases".
+        p_value: after Holm's correction over the members; NaN for exact claims. For equivalence it is the p-value of
+            being outside the bounds (small means shown to be inside); for a test of fit that of the fit (small means
+            broken).
+        detectable: the deviation of ``effect`` that does not pass unnoticed, with probability ``power``.
+        power: see there; 1 for exact claims.
+        members: how many were judged together.
+        worst: the name of the member that the figures are of.
+    """
+
+    verdict: Verdict
+    reason: str
+    quantity: str
+    effect: float
+    low: float = math.nan
+    high: float = math.nan
+    confidence: float = math.nan
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    count: int = 0
+    unit: str = "cases"
+    p_value: float = math.nan
+    detectable: float = math.nan
+    power: float = math.nan
+    members: int = 1
+    worst: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One documented sentence, and how it is tested.
+
+    Attributes:
+        id: permanent, ``topic.subject.property``: lower case, words joined by underscores.
+        statement: the sentence in plain words.
+        source: where it is documented (a Keras class or module, or author, year and place), without quotation.
+        condition: under which it is claimed, in words: shapes, networks, data.
+        experiment: what is measured.
+        decide: judges the experiment's table.
+        control: the same experiment where the sentence is false: its table must be judged ``fail``. For an expectation
+            of ``refuted``, one where the sentence is true, whose table must be judged ``pass``.
+        control_note: what the control is, in words.
+        expected: whether the sentence holds, or is documented and false.
+        slow: whether it takes more than about two seconds (training); left out by ``-m "not slow"``.
+        false_alarm: an upper bound of its rate with fresh seeds; 0 for claims without chance.
+        rows: rows of the catalogue of documented claims that it covers, such as "A2".
+    """
+
+    id: str
+    statement: str
+    source: str
+    condition: str
+    experiment: Experiment
+    decide: Decision
+    control: Experiment
+    control_note: str
+    expected: Expectation = "holds"
+    slow: bool = False
+    false_alarm: float = 0.0
+    rows: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise UsageError(f"A claim's id is words in lower case joined by dots. Received: {self.id!r}.")
+
+    @property
+    def topic(self) -> str:
+        """The first part of the id."""
+        return self.id.partition(".")[0]
+
+    @property
+    def statistical(self) -> bool:
+        """Whether chance has a part in its verdict."""
+        return self.false_alarm > 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim that was put to the test.
+
+    Attributes:
+        claim: the claim.
+        evidence: of the experiment.
+        control: evidence of the negative control; None where it was not run.
+        status: ``holds`` or ``refuted`` as expected; ``broken`` (expected to hold and does not, or the experiment or
+            its control failed); ``now holds`` (documented as false, and has become true); ``inconclusive``.
+        reason: why this status, in one sentence.
+        seconds: how long it took.
+    """
+
+    claim: Claim
+    evidence: Evidence
+    control: Evidence | None
+    status: Status
+    reason: str
+    seconds: float = field(default=math.nan, compare=False)
+
+    @property
+    def green(self) -> bool:
+        """Whether the claim came out as the specification expects."""
+        return self.status in ("holds", "refuted")
+
+
+def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[Status, str]:
+    """Say what a claim's evidence means for the specification.
+
+    Args:
+        claim: the claim.
+        evidence: of its experiment.
+        control: of its negative control; None where it was left out.
+
+    Returns:
+        The status and its reason. A control that does not turn out as it must makes the claim broken: its decision
+        cannot tell true from false, so nothing it says is evidence.
+    """
+    tells = Verdict.FAIL if claim.expected == "holds" else Verdict.PASS
+    if control is not None and control.verdict != tells:
+        return "broken", f"Its control ({claim.control_note}) must {tells}, and is {control.verdict}: {control.reason}"
+    if evidence.verdict == Verdict.INCONCLUSIVE:
+        return "inconclusive", evidence.reason
+    if claim.expected == "holds":
+        return ("holds" if evidence.verdict == Verdict.PASS else "broken"), evidence.reason
+    if evidence.verdict == Verdict.FAIL:
+        return "refuted", evidence.reason
+    return "now holds", f"Documented, known to be false, and now true: {evidence.reason} Expect it to hold from now on."
+
+
+_Made = TypeVar("_Made")
+
+
+class Laboratory:
+    """Runs experiments, each once.
+
+    Every seed derives from the base seed and a label, so that an experiment gives the same numbers alone, in another
+    order or in another process.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        """Open a laboratory.
+
+        Args:
+            seed: the base seed of the run.
+
+        Raises:
+            UsageError: the seed is negative or not an integer.
+        """
+        self.base_seed: Final = check_seed(seed)
+        self._tables: dict[Experiment, DataFrame] = {}
+        self._made: dict[Hashable, Any] = {}
+
+    def seed(self, label: str) -> int:
+        """Derive the seed of one thing, an integer from 1 to 2^31 - 3 that Keras takes."""
+        return derive_seed(self.base_seed, label)
+
+    def seeds(self, label: str, count: int) -> tuple[int, ...]:
+        """Derive different seeds for several things of a kind: consecutive numbers from a place that the label says."""
+        first = derive_seed(self.base_seed, label)
+        return tuple((first + index) % LARGEST_SEED + 1 for index in range(count))
+
+    def measure(self, experiment: Experiment) -> DataFrame:
+        """Measure, unless an equal experiment was measured before.
+
+        The random states of the process are left as they were.
+        """
+        if experiment not in self._tables:
+            with preserved_random_state():
+                self._tables[experiment] = experiment.measure(self)
+        return self._tables[experiment]
+
+    def remember(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """Make something that several experiments share, once: drawn weights, a trained model."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: _Made = self._made[key]
+        return made
+
+    def forget(self) -> None:
+        """Drop what was made and measured, to free its memory."""
+        self._tables.clear()
+        self._made.clear()
+
+    def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
+        """Put a claim to the test.
+
+        Args:
+            claim: the claim.
+            with_control: whether its negative control is run too.
+
+        Returns:
+            The outcome. An exception that Keras raises while it is measured makes the claim broken; the exception's
+            message is the reason.
+
+        Raises:
+            BackendError: Keras or its backend cannot be used at all.
+        """
+        start = time.perf_counter()
+        try:
+            evidence = claim.decide(self.measure(claim.experiment))
+            control = claim.decide(self.measure(claim.control)) if with_control else None
+        except BackendError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever Keras raises is what the claim's reader has to hear about
+            text = " ".join(str(error).split())[:300]
+            reason = f"It could not be measured: {type(error).__name__}: {text}"
+            evidence = Evidence(Verdict.INCONCLUSIVE, reason, "could not be measured", math.nan)
+            return Outcome(claim, evidence, None, "broken", reason, time.perf_counter() - start)
+        status, reason = settle(claim, evidence, control)
+        return Outcome(claim, evidence, control, status, reason, time.perf_counter() - start)

@@ -1,0 +1,194 @@
+"""What one run of the specification found, as plain data: it crosses processes, and becomes JSON and pages.
+
+Nothing here knows Keras, pandas or pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from initcheck.spec.claim import Evidence, Outcome, Status, Verdict
+
+STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "inconclusive")
+GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """A claim that was put to the test, without what it takes to repeat the test.
+
+    Attributes:
+        id: permanent name of the claim.
+        statement: the sentence, in plain words.
+        source: where it is documented.
+        condition: under which it is claimed.
+        expected: ``holds`` or ``refuted``.
+        rows: rows of the catalogue of documented claims that it covers.
+        false_alarm: an upper bound of its rate with fresh seeds.
+        evidence: of the experiment.
+        control_note: what the negative control is, in words.
+        control_verdict: how the control was judged; empty where it was not run.
+        control_reason: why, in one sentence; empty where it was not run.
+        status: what the specification makes of it.
+        reason: why, in one sentence.
+        seconds: how long it took.
+    """
+
+    id: str
+    statement: str
+    source: str
+    condition: str
+    expected: str
+    rows: tuple[str, ...]
+    false_alarm: float
+    evidence: Evidence
+    control_note: str
+    control_verdict: str
+    control_reason: str
+    status: Status
+    reason: str
+    seconds: float
+
+    @property
+    def topic(self) -> str:
+        """The first part of the id."""
+        return self.id.split(".")[0]
+
+    @property
+    def subject(self) -> str:
+        """The second part of the id: what the claim is about."""
+        return self.id.split(".")[1]
+
+    @property
+    def green(self) -> bool:
+        """Whether the claim came out as the specification expects."""
+        return self.status in GREEN
+
+    def to_plain(self) -> dict[str, Any]:
+        """Give the record as dictionaries, tuples and Python's own numbers, which any worker process can send."""
+        plain: dict[str, Any] = _purify(asdict(self))
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> ClaimRecord:
+        """Read what :meth:`to_plain` gave."""
+        evidence = dict(plain["evidence"])
+        evidence["verdict"] = Verdict(evidence["verdict"])
+        evidence["bounds"] = tuple(evidence["bounds"])
+        return cls(**{**plain, "rows": tuple(plain["rows"]), "evidence": Evidence(**evidence)})
+
+
+@dataclass(frozen=True)
+class PowerTable:
+    """Which claims turn red when a defect is planted into Keras, as it was read from a file.
+
+    Attributes:
+        columns: names of the columns, the defect first.
+        rows: their texts, one row a defect.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class SpecificationRecord:
+    """A run of the specification.
+
+    Attributes:
+        claims: the claims that were put to the test, in the order of the catalogue.
+        left_out: how many claims of the catalogue were not selected.
+        seed: the base seed.
+        command_line: the command that was run.
+        started: start time in ISO 8601.
+        duration_seconds: wall time.
+        versions: version by name.
+    """
+
+    claims: tuple[ClaimRecord, ...]
+    left_out: int
+    seed: int
+    command_line: str
+    started: str
+    duration_seconds: float
+    versions: Mapping[str, str]
+
+
+def make_record(outcome: Outcome) -> ClaimRecord:
+    """Make the record of an outcome."""
+    claim, control = outcome.claim, outcome.control
+    return ClaimRecord(
+        id=claim.id,
+        statement=claim.statement,
+        source=claim.source,
+        condition=claim.condition,
+        expected=claim.expected,
+        rows=claim.rows,
+        false_alarm=claim.false_alarm,
+        evidence=outcome.evidence,
+        control_note=claim.control_note,
+        control_verdict="" if control is None else str(control.verdict),
+        control_reason="" if control is None else control.reason,
+        status=outcome.status,
+        reason=outcome.reason,
+        seconds=outcome.seconds,
+    )
+
+
+def count_statuses(records: Sequence[ClaimRecord]) -> dict[Status, int]:
+    """Count the claims of each status; none is missing."""
+    counted = Counter(record.status for record in records)
+    return {status: counted[status] for status in STATUSES}
+
+
+def tell_counts(records: Sequence[ClaimRecord]) -> str:
+    """Say how many claims have each status, in one line."""
+    counted = count_statuses(records)
+    words = {"refuted": "refuted as documented", "now holds": "now hold", "holds": "hold"}
+    return ", ".join(f"{number} {words.get(status, status)}" for status, number in counted.items())
+
+
+def specification_json(record: SpecificationRecord) -> str:
+    """Write a run as JSON.
+
+    JSON knows neither NaN, which is written as null, nor infinity, which becomes the string "inf" or "-inf".
+    """
+    facts = {
+        "seed": record.seed,
+        "command_line": record.command_line,
+        "started": record.started,
+        "duration_seconds": record.duration_seconds,
+        "versions": dict(record.versions),
+        "left_out": record.left_out,
+        "counts": count_statuses(record.claims),
+        "claims": [claim.to_plain() for claim in record.claims],
+    }
+    return json.dumps(_without_nan(facts), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _purify(value: Any) -> Any:
+    """Turn NumPy's numbers and enumerations into Python's own types: a worker of pytest-xdist can send no others."""
+    if isinstance(value, dict):
+        return {name: _purify(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(_purify(each) for each in value)
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return int(value) if hasattr(value, "dtype") and value.dtype.kind in "iub" else float(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

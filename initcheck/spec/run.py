@@ -1,0 +1,183 @@
+"""The specification run in this process, apart from whatever project the user stands in.
+
+pytest selects and runs the claims; it reads no configuration, no ``conftest.py``, no environment variable and no plugin
+but the package's own, and writes nothing but the JUnit file that was asked for. What is shown is up to the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from initcheck.backend import runtime
+from initcheck.core.errors import UsageError
+from initcheck.spec import plugin
+from initcheck.spec.claim import Claim
+from initcheck.spec.records import ClaimRecord, SpecificationRecord
+
+_HERE: Final = Path(__file__).parent
+_FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which claims are run, and with what seed.
+
+    Attributes:
+        expression: of names, as pytest's ``-k`` takes it; empty for all.
+        marks: an expression of marks, as pytest's ``-m`` takes it; empty for all.
+        seed: the base seed as text, or ``random``.
+    """
+
+    expression: str = ""
+    marks: str = ""
+    seed: str = "0"
+
+    def arguments(self) -> list[str]:
+        """Give the arguments for pytest."""
+        chosen = [("-k", self.expression), ("-m", self.marks)]
+        return [word for option, value in chosen if value for word in (option, value)]
+
+
+@dataclass
+class _Collector:
+    """A plugin that gathers what the command shows, in place of pytest's own terminal."""
+
+    progress: Progress | None = None
+    collected: list[Claim] = field(default_factory=list)
+    left_out: int = 0
+    records: list[ClaimRecord] = field(default_factory=list)
+    wrong_expression: str = ""
+    crashed: list[str] = field(default_factory=list)
+    seed: int = 0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+        self.seed = plugin.base_seed_of(config)
+        listed = len(items)
+        try:
+            yield
+        except pytest.UsageError as error:
+            # Kept for the command's own error line: pytest would print it in its own way.
+            self.wrong_expression = " ".join(str(error).split())
+            items.clear()
+        self.left_out = listed - len(items)
+        for item in items:
+            if isinstance(item, pytest.Function):
+                claim = item.callspec.params["claim"]
+                assert isinstance(claim, Claim)
+                self.collected.append(claim)
+
+    def _tell(self, name: str) -> None:
+        if self.progress is not None:
+            self.progress(len(self.records), len(self.collected), name)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        name = nodeid.partition("[")[2].removesuffix("]")
+        self._tell(name)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record = plugin.record_of(report)
+        if record is not None:
+            self.records.append(record)
+            self._tell(record.id)
+        elif report.failed:
+            self.crashed.append(report.longreprtext)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.crashed.append(report.longreprtext)
+
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        self.crashed.append(str(excrepr))
+
+
+def list_claims(selection: Selection) -> tuple[Claim, ...]:
+    """List the claims of a selection; neither Keras nor its backend is imported.
+
+    Raises:
+        UsageError: an expression cannot be understood, or selects nothing.
+    """
+    collector = _Collector()
+    _run(collector, selection, ["--collect-only"])
+    return tuple(collector.collected)
+
+
+def run_specification(
+    selection: Selection, *, command_line: str, junit: Path | None = None, progress: Progress | None = None
+) -> SpecificationRecord:
+    """Run the claims of a selection.
+
+    Args:
+        selection: which claims, and the seed.
+        command_line: the command, as the record is to tell it.
+        junit: a file for the results as JUnit XML; None for none.
+        progress: called before and after each claim with the number done, the number of all, and the claim's id.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UsageError: an expression cannot be understood, or selects nothing.
+        BackendError: Keras or its backend cannot be used.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    # With its one line, before pytest would meet it once a claim.
+    runtime.import_keras()
+    started, clock = datetime.datetime.now().astimezone(), time.perf_counter()
+    collector = _Collector(progress)
+    _run(collector, selection, [] if junit is None else [f"--junit-xml={junit.absolute()}"])
+    return SpecificationRecord(
+        claims=tuple(collector.records),
+        left_out=collector.left_out,
+        seed=collector.seed,
+        command_line=command_line,
+        started=started.isoformat(timespec="seconds"),
+        duration_seconds=time.perf_counter() - clock,
+        versions=runtime.versions(),
+    )
+
+
+def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> None:
+    isolation = [f"--rootdir={_HERE}", "-c", str(_HERE / "pytest.ini"), "--noconftest", "--import-mode=importlib"]
+    # Without pytest's terminal: the command shows progress and results itself. Plain assertions write no bytecode.
+    isolation += ["-p", "no:terminal", "-p", "no:cacheprovider", "--assert=plain"]
+    chosen = [*selection.arguments(), f"{plugin.OPTION}={selection.seed}"]
+    with _own_environment():
+        words = [*isolation, *chosen, *arguments, str(_HERE / "test_catalogue.py")]
+        code = pytest.main(words, plugins=[plugin, collector])
+    if code == pytest.ExitCode.INTERRUPTED and not collector.crashed:
+        raise KeyboardInterrupt
+    if collector.wrong_expression:
+        problem = collector.wrong_expression.partition(" Use 'pytest")[0].rstrip(".")
+        raise UsageError(f"{problem}. Give words of ids (-k) or the mark slow (-m), joined by and, or, not.")
+    if collector.crashed or code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise RuntimeError("The specification could not be run.\n" + "\n".join(collector.crashed))
+    if not collector.collected:
+        raise UsageError(f"No claim is selected by {' '.join(selection.arguments())}. Try: initcheck spec --list")
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """Keep the user's settings of pytest, and the plugins that happen to be installed, out of the run."""
+    before = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
+    autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+        if autoload is None:
+            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        else:
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = autoload

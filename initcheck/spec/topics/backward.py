@@ -1,0 +1,135 @@
+"""What is claimed of the gradient on its way back through deep networks at initialization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, SeedMeanWithin
+from initcheck.spec.topics.deep.claims import SELU, SQUARE, course_claim, gain_claims
+from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients
+from initcheck.spec.topics.forward.layers import pyramid_claims
+from initcheck.theory.sampling import compute_relu_increment
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+
+@dataclass(frozen=True)
+class ForgetBias:
+    """By how much less the gradient of an LSTM shrinks with time for its forget bias, in nats a step.
+
+    One seed gives both networks the same weights.
+
+    Attributes:
+        biases: ``unit_forget_bias`` of the two networks.
+    """
+
+    biases: tuple[bool, bool] = (True, False)
+    steps: int = 25
+    units: int = 32
+    seeds: int = 16
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; one value a seed: the difference of the mean log factors."""
+        import pandas as pd
+
+        rates = [self._recall(laboratory, bias) for bias in self.biases]
+        return pd.DataFrame({"member": "LSTM", "seed": np.arange(self.seeds), "value": rates[0] - rates[1]})
+
+    def _recall(self, laboratory: Laboratory, bias: bool) -> NDArray[np.float64]:
+        return laboratory.remember(("forget bias", bias, self.steps), lambda: self._run(laboratory, bias))
+
+    def _run(self, laboratory: Laboratory, bias: bool) -> NDArray[np.float64]:
+        from initcheck.backend.gradients import Backpropagation
+
+        keras = import_keras()
+        random = np.random.default_rng(laboratory.seed("forget bias"))
+        x = keras.ops.convert_to_tensor(random.standard_normal((1, self.steps, 8)).astype(np.float32))
+        rates: list[float] = []
+        for seed in laboratory.seeds("forget bias", self.seeds):
+            layer = keras.layers.LSTM(
+                self.units,
+                unit_forget_bias=bias,
+                kernel_initializer=InitializerSpec("GlorotUniform").create(seed),
+                recurrent_initializer=InitializerSpec("Orthogonal").create(seed + 1),
+            )
+            layer.build((1, self.steps, 8))
+            tape = Backpropagation([x])
+            with tape.record():
+                loss = keras.ops.sum(layer(x))
+            gradient = np.asarray(keras.ops.convert_to_numpy(tape.derivatives(loss, [x])[0]), dtype=np.float64)[0]
+            first, last = np.linalg.norm(gradient[0]), np.linalg.norm(gradient[-1])
+            rates.append(math.log(first / last) / (self.steps - 1))
+        return np.asarray(rates)
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
+    return (
+        *gain_claims("backward"),
+        course_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True),
+        *_weight_gradient_claims(),
+        *pyramid_claims("backward"),
+        Claim(
+            id="backward.lstm.forget_bias",
+            statement="The unit forget bias of an LSTM makes its gradient shrink a fifth less at each step in time.",
+            source="Jozefowicz, Zaremba & Sutskever, 2015, ICML; Keras, keras.layers.LSTM",
+            condition="32 units, 25 steps of Gaussian inputs, the same weights with and without the bias",
+            experiment=ForgetBias(),
+            # Were the cell's path all there is, a step would win ln(sigmoid(1) / sigmoid(0)) = .38.
+            decide=SeedMeanWithin("nats a step won by the bias", math.log(1.2), 0.5),
+            control=ForgetBias((False, False)),
+            control_note="no forget bias in either",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("F6",),
+        ),
+    )
+
+
+def _weight_gradient_claims() -> list[Claim]:
+    network = DeepNetwork(InitializerSpec("GlorotUniform"), "relu")
+    seeds = DeepNetwork(InitializerSpec("HeNormal"), "relu").count_seeds()
+    # The mean over 9 steps of a logarithm of variance 2 x 5 / 64 at most has the error .13 / 22 = .006: ten of them.
+    margin = 0.06
+    quantity = "ln of the factor by layer"
+    expected = compute_relu_increment(WIDTH, 0.5).mean
+    halves = SeedMeanWithin(quantity, expected - margin, expected + margin)
+    return [
+        Claim(
+            id="backward.weight_gradient.reveals_vanishing",
+            statement="The norm of a layer's weight gradient shows that the gradient vanishes on its way back.",
+            source="Glorot & Bengio, 2010, AISTATS, section 4.2",
+            condition=f"{SQUARE}; GlorotUniform and ReLU, where dL/dz halves in every layer",
+            experiment=WeightGradients(network, seeds=seeds),
+            decide=halves,
+            control=WeightGradients(network, of_signal=True, seeds=seeds),
+            control_note="dL/dz in place of dL/dW",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("F3",),
+        ),
+        Claim(
+            id="backward.weight_gradient.is_level",
+            statement="In square ReLU layers the norm of the weight gradient is the same everywhere, vanishing or not.",
+            source="Glorot & Bengio, 2010, AISTATS, eq. 14",
+            condition=f"{SQUARE}; GlorotUniform and ReLU",
+            experiment=WeightGradients(network, seeds=seeds),
+            decide=SeedMeanWithin(quantity, -margin, margin),
+            control=WeightGradients(network, of_signal=True, seeds=seeds),
+            control_note="dL/dz in place of dL/dW",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("F3",),
+        ),
+    ]

@@ -1,0 +1,376 @@
+"""The claims about gains by layer that are made alike of the signal and of its gradient: deep square networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, SeedMeanWithin
+from initcheck.spec.topics.deep.networks import (
+    AVERAGE_MARGIN,
+    DEPTH,
+    STEP_MARGIN,
+    WIDTH,
+    DeepNetwork,
+    Direction,
+    Gains,
+    LogIncrements,
+)
+from initcheck.spec.topics.gains import GainByLayer, LawByLayer
+from initcheck.theory.weights import weight_law
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+HE: Final = "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10 and 14"
+GLOROT: Final = "Glorot & Bengio, 2010, AISTATS, eq. 10 to 12"
+LECUN: Final = "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6"
+SELU: Final = "Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 3"
+TANH: Final = "Poole et al., 2016, NeurIPS, section 2; Roberts, Yaida & Hanin, 2022, chapter 5"
+
+GAIN: Final = GainByLayer("gain by layer over its expectation", STEP_MARGIN, AVERAGE_MARGIN)
+SQUARE: Final = f"{DEPTH} square Dense layers of {WIDTH} units, zero biases, one sample; seeds are the replicates"
+SIGNAL: Final = {"forward": "second moment of the pre-activations", "backward": "second moment of dL/dz"}
+SMALL: Final = 0.01
+FIVE_THIRDS_SCALE: Final = 0.651
+"""Root mean square of an input for which tanh with the gain 5 / 3 begins at its fixed point: sqrt(1.17848) x 3 / 5."""
+
+WIDER: Final = 2.0
+"""By how much equal kernels widen the spread of a deep network's gain, at the least."""
+
+
+_ORTHOGONAL_ERROR: Final = 64.0 * float(np.finfo(np.float32).eps)
+"""Relative: what a product with an orthogonal float32 matrix may lose to rounding, with room for ten times that."""
+
+
+class Scaled(NamedTuple):
+    """An initializer whose gain follows from its documented variance."""
+
+    name: str
+    spec: InitializerSpec
+    source: str
+    rows: Mapping[tuple[str, str], tuple[str, ...]]
+    slow: bool
+
+
+def _scaling(name: str, **arguments: float | str) -> Scaled:
+    spec = InitializerSpec("VarianceScaling", tuple(arguments.items()))
+    return Scaled(name, spec, "Keras, keras.initializers.VarianceScaling", {}, True)
+
+
+def _fixed(name: str, spec: InitializerSpec, rows: Mapping[tuple[str, str], tuple[str, ...]]) -> Scaled:
+    return Scaled(name, spec, f"Keras, keras.initializers.{spec.class_name}", rows, True)
+
+
+_HE_ROWS: Final = {("forward", "relu"): ("E2",), ("backward", "relu"): ("F1",)}
+_GLOROT_ROWS: Final = {
+    ("forward", "linear"): ("E1",),
+    ("forward", "relu"): ("E3",),
+    ("backward", "relu"): ("F2",),
+}
+
+SCALED: Final = (
+    Scaled("he_normal", InitializerSpec("HeNormal"), HE, _HE_ROWS, False),
+    Scaled("he_uniform", InitializerSpec("HeUniform"), HE, _HE_ROWS, False),
+    Scaled("glorot_uniform", InitializerSpec("GlorotUniform"), GLOROT, _GLOROT_ROWS, False),
+    Scaled("glorot_normal", InitializerSpec("GlorotNormal"), GLOROT, _GLOROT_ROWS, True),
+    Scaled("lecun_normal", InitializerSpec("LecunNormal"), LECUN, {("forward", "linear"): ("E1",)}, True),
+    Scaled("lecun_uniform", InitializerSpec("LecunUniform"), LECUN, {("forward", "linear"): ("E1",)}, True),
+    _scaling("variance_scaling"),
+    _scaling("variance_scaling_fan_out_uniform", mode="fan_out", distribution="uniform"),
+    _scaling("variance_scaling_fan_avg_untruncated", mode="fan_avg", distribution="untruncated_normal", scale=2.0),
+    _fixed("random_normal", InitializerSpec("RandomNormal"), {("forward", "relu"): ("E8",)}),
+    _fixed(
+        "random_normal_of_unit_stddev",
+        InitializerSpec("RandomNormal", (("stddev", 1.0),)),
+        {("forward", "relu"): ("E7",)},
+    ),
+)
+"""The initializers that scale with the fans, each distribution and mode; and RandomNormal, which does not, for ReLU."""
+
+
+def gain_claims(direction: Direction) -> list[Claim]:
+    """List what is claimed of every scaled initializer, for linear and ReLU layers."""
+    listed = []
+    seeds = DeepNetwork(SCALED[0].spec, "relu").count_seeds()
+    for each in SCALED:
+        variance = weight_law(each.spec, (WIDTH, WIDTH)).forward_gain
+        for activation, passes in (("linear", 1.0), ("relu", 0.5)):
+            if activation == "linear" and each.spec.class_name == "RandomNormal":
+                continue
+            network = DeepNetwork(each.spec, activation)
+            gain = variance * passes
+            rows = each.rows.get((direction, activation), ())
+            words = "keeps" if math.isclose(gain, 1.0) else f"multiplies by {gain:.4g}"
+            listed.append(
+                Claim(
+                    id=f"{direction}.{each.name}.{activation}_gain",
+                    statement=f"{each.spec.label} {words} the {SIGNAL[direction]} in every {activation} layer.",
+                    source=each.source,
+                    condition=SQUARE,
+                    experiment=Gains(network, direction, gain, seeds),
+                    decide=GAIN,
+                    control=Gains(replace(network, variance_factor=1.1), direction, gain, seeds),
+                    control_note="a variance of the kernels 10 % too large",
+                    slow=each.slow,
+                    false_alarm=CLAIM_FALSE_ALARM,
+                    rows=rows,
+                )
+            )
+            listed.append(
+                Claim(
+                    id=f"{direction}.{each.name}.{activation}_law",
+                    statement=(
+                        f"With {each.spec.label} the logarithm of the second moment changes in every {activation} "
+                        f"layer by independent steps, with the mean and variance of this width ({direction})."
+                    ),
+                    source="Hanin & Nica, 2018, and Hanin & Rolnick, 2018, NeurIPS; exact for chi-square sums",
+                    condition=SQUARE,
+                    experiment=LogIncrements(network, direction, seeds),
+                    decide=LawByLayer(),
+                    control=LogIncrements(replace(network, variance_factor=1.05), direction, seeds),
+                    control_note="a variance of the kernels 5 % too large",
+                    slow=each.slow,
+                    false_alarm=CLAIM_FALSE_ALARM,
+                    rows=rows,
+                )
+            )
+    return [*listed, *_orthogonal_claims(direction), *_shared_seed_claims(direction), *_glorot_claims(direction)]
+
+
+@dataclass(frozen=True)
+class Isometry:
+    """How far the second moment of a deep network is from what it was at its beginning, in every seed.
+
+    Attributes:
+        network: what is measured.
+        direction: forward or backward.
+        seeds: replicates.
+    """
+
+    network: DeepNetwork
+    direction: Direction
+    seeds: int = 8
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        import pandas as pd
+
+        increments = self.network.measure(laboratory, self.seeds).increments(self.direction)
+        return pd.DataFrame(
+            {
+                "member": [f"step {number}" for number in range(1, increments.shape[1] + 1)],
+                "deviation": np.abs(np.expm1(increments)).max(axis=0),
+                "limit": _ORTHOGONAL_ERROR,
+                "count": len(increments),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class SpreadOverLaw:
+    """How much more the logarithm of the whole gain varies over seeds than independent layers make it vary.
+
+    Seeds are taken in groups, so that the ratio has replicates.
+
+    Attributes:
+        increments: what is measured.
+        groups: how many groups its seeds are cut into.
+    """
+
+    increments: LogIncrements
+    groups: int = 32
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure: one value a group, of ln(variance of the summed log increments over the law's)."""
+        import pandas as pd
+
+        table = laboratory.measure(self.increments)
+        sums = table.groupby("seed")[["value", "mean", "variance"]].sum()
+        squares = np.square((sums["value"] - sums["mean"]).to_numpy()) / sums["variance"].to_numpy()
+        values = [math.log(float(part.mean())) for part in np.array_split(squares, self.groups)]
+        return pd.DataFrame({"member": "whole network", "seed": np.arange(self.groups), "value": values})
+
+
+def _orthogonal_claims(direction: Direction) -> list[Claim]:
+    spec = InitializerSpec("Orthogonal")
+    linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
+    source = "Saxe, McClelland & Ganguli, 2014, ICLR; Keras, keras.initializers.Orthogonal"
+    return [
+        Claim(
+            id=f"{direction}.orthogonal.linear_isometry",
+            statement=f"Orthogonal keeps the {SIGNAL[direction]} of linear layers in every draw, not on average alone.",
+            source=source,
+            condition=SQUARE,
+            experiment=Isometry(linear, direction),
+            decide=AllWithin("relative change of the second moment"),
+            control=Isometry(replace(linear, variance_factor=1.001), direction),
+            control_note="matrices .05 % too large",
+            rows=("A11",),
+        ),
+        Claim(
+            id=f"{direction}.orthogonal.relu_gain",
+            statement=f"Orthogonal halves the {SIGNAL[direction]} in every ReLU layer.",
+            source=source,
+            condition=SQUARE,
+            experiment=Gains(relu, direction, 0.5),
+            decide=GAIN,
+            control=Gains(replace(relu, variance_factor=1.1), direction, 0.5),
+            control_note="a variance of the kernels 10 % too large",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+        ),
+    ]
+
+
+def _shared_seed_claims(direction: Direction) -> list[Claim]:
+    # The deeper the network, the more equal kernels tell: the spread grows faster than with the number of layers.
+    apart = DeepNetwork(InitializerSpec("HeNormal"), "relu", depth=2 * DEPTH, width=WIDTH // 2)
+    shared = replace(apart, shared_seed=True)
+    seeds = DeepNetwork(InitializerSpec("HeNormal"), "relu").count_seeds()
+    source = "Keras, keras.initializers.HeNormal"
+    condition = (
+        f"{2 * DEPTH} square Dense layers of {WIDTH // 2} units; all layers of a network draw with one integer seed"
+    )
+    rows = ("S2",) if direction == "forward" else ()
+    return [
+        Claim(
+            id=f"{direction}.shared_integer_seed.relu_law",
+            statement="A deep network whose layers are all initialized with one integer seed behaves like another.",
+            source=source,
+            condition=condition,
+            experiment=LogIncrements(shared, direction, seeds),
+            decide=LawByLayer(),
+            control=LogIncrements(apart, direction, seeds),
+            control_note="a seed of its own for every layer",
+            expected="refuted",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=rows,
+        ),
+        Claim(
+            id=f"{direction}.shared_integer_seed.spread",
+            statement=(
+                "One integer seed for all layers makes the logarithm of a deep ReLU network's gain vary over seeds by "
+                f"more than {WIDER} times the variance that independent kernels give it ({direction})."
+            ),
+            source=source,
+            condition=condition,
+            experiment=SpreadOverLaw(LogIncrements(shared, direction, seeds)),
+            decide=SeedMeanWithin("ln of the variance over the law's", math.log(WIDER), math.log(100.0)),
+            control=SpreadOverLaw(LogIncrements(apart, direction, seeds)),
+            control_note="a seed of its own for every layer",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=rows,
+        ),
+    ]
+
+
+def _glorot_claims(direction: Direction) -> list[Claim]:
+    """Say where Glorot's initialization keeps a signal, and where it is said to and does not."""
+    spec = InitializerSpec("GlorotUniform")
+    five_thirds = InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),))
+    tanh = DeepNetwork(spec, "tanh")
+    small = replace(tanh, scale=SMALL)
+    linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
+    seeds = relu.count_seeds()
+    forward = direction == "forward"
+    claims = [
+        Claim(
+            id=f"{direction}.glorot_uniform.relu_stability",
+            statement=f"GlorotUniform, the default of Keras' layers, keeps the {SIGNAL[direction]} in ReLU layers.",
+            source="Keras, keras.layers.Dense",
+            condition=SQUARE,
+            experiment=Gains(relu, direction, 1.0, seeds),
+            decide=GAIN,
+            control=Gains(linear, direction, 1.0, seeds),
+            control_note="linear layers",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E3",) if forward else ("F2",),
+        ),
+        Claim(
+            id=f"{direction}.glorot_uniform.tanh_small_signal_gain",
+            statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers, while the signal is small.",
+            source=GLOROT,
+            # tanh(z)^2 = z^2 (1 - 2 z^2 / 3 ...): a layer loses 2 q = 2e-4 of the moment, a two-hundredth of the margin
+            condition=f"{SQUARE}, of root mean square {SMALL}",
+            experiment=Gains(small, direction, 1.0),
+            decide=GAIN,
+            control=Gains(replace(small, variance_factor=1.1), direction, 1.0),
+            control_note="a variance of the kernels 10 % too large",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E4",) if forward else (),
+        ),
+        Claim(
+            id=f"{direction}.glorot_uniform.tanh_gain",
+            statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers of inputs of unit second moment.",
+            source=GLOROT,
+            condition=SQUARE,
+            experiment=Gains(tanh, direction, 1.0),
+            decide=GAIN,
+            control=Gains(small, direction, 1.0),
+            control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E4",) if forward else (),
+        ),
+    ]
+    return [
+        *claims,
+        course_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True),
+        replace(
+            course_claim(
+                direction,
+                "variance_scaling_five_thirds",
+                DeepNetwork(five_thirds, "tanh", scale=FIVE_THIRDS_SCALE),
+                TANH,
+                ("E4",) if forward else (),
+                "tanh_course",
+                slow=True,
+                defect=0.36,
+            ),
+            control_note="GlorotUniform's variance, without the gain 5 / 3",
+        ),
+    ]
+
+
+def course_claim(
+    direction: Direction,
+    name: str,
+    network: DeepNetwork,
+    source: str,
+    rows: tuple[str, ...],
+    subject: str,
+    *,
+    slow: bool = False,
+    defect: float = 1.25,
+) -> Claim:
+    """Claim that the gain of every layer is what theory predicts at this width, whatever it is."""
+    # By default 25 %: where an activation saturates, gains depend less on the variance than one to one.
+    size = f"{network.depth} square Dense layers of {network.width} units, zero biases, one sample"
+    return Claim(
+        id=f"{direction}.{name}.{subject}",
+        statement=(
+            f"With {network.initializer.label} and {network.activation} the {SIGNAL[direction]} changes from layer to "
+            "layer as mean-field theory with its first correction in 1 / width says."
+        ),
+        source=source,
+        condition=f"{size}, of root mean square {network.scale:.4g}; seeds are the replicates",
+        experiment=Gains(network, direction),
+        decide=GAIN,
+        control=Gains(replace(network, variance_factor=defect), direction),
+        control_note="a variance of the kernels 25 % too large",
+        slow=slow,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=rows,
+    )

@@ -1,0 +1,368 @@
+"""Measured deep networks: how a signal and its gradient travel through square Dense layers, over seeds.
+
+Kernels are drawn by the installed Keras, each with a seed of its own. One sample goes through, scaled to a given root
+mean square: its law is exact at any width, while the samples of a batch grow alike with depth and add next to nothing.
+All members are about *ratios* from layer to layer and their logarithms; levels are ruled by rare seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.runtime import import_keras
+from initcheck.core import statistics
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import MlpSpec
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+    from initcheck.theory.dense_network import Course, DenseNetworkLaw
+
+Direction = Literal["forward", "backward"]
+Array = NDArray[np.float64]
+
+DEPTH: Final = 10
+WIDTH: Final = 64
+STEP_MARGIN: Final = 0.20
+AVERAGE_MARGIN: Final = 0.04
+"""What still counts as the gain claimed: below 5 %, so that a variance that is 5 % off does not pass."""
+
+_SKEWNESS: Final = 3.0
+"""By how much the skewness of ratios may raise the far tail of a mean over a few hundred seeds."""
+
+LEFT_OUT: Final = 0.01
+"""Part of the average's margin kept for what theory leaves out: terms beyond the first order in 1 / width."""
+
+_CHUNK: Final = 512
+"""Replicates measured at a time, which bounds the memory of their kernels."""
+
+
+@dataclass(frozen=True)
+class DeepNetwork:
+    """A plain network of square layers, and how it is initialized.
+
+    Attributes:
+        initializer: of the hidden kernels.
+        activation: of the hidden layers.
+        depth: hidden layers.
+        width: units of each, and inputs.
+        scale: root mean square of the sample.
+        variance_factor: a defect: what the kernels' variance is multiplied by.
+        shared_seed: a defect: all layers of a network draw with one integer seed, and so are equal.
+    """
+
+    initializer: InitializerSpec
+    activation: str
+    depth: int = DEPTH
+    width: int = WIDTH
+    scale: float = 1.0
+    variance_factor: float = 1.0
+    shared_seed: bool = False
+
+    def predict(self) -> DenseNetworkLaw:
+        """Predict the law of the network, without its defects and without its head."""
+        return _predict(replace(self, variance_factor=1.0, shared_seed=False))
+
+    def count_seeds(self, left_out: float = 0.0) -> int:
+        """Count the seeds that a true claim about its gains needs, in both directions; see :func:`plan_seeds`."""
+        law = self.predict()
+        return max(
+            plan_seeds(*_relative_spreads(course, backward), self.depth - 1, left_out)
+            for course, backward in ((law.preactivation, False), (law.gradient, True))
+        )
+
+    def measure(self, laboratory: Laboratory, seeds: int) -> Moments:
+        """Measure, unless it was measured before.
+
+        Args:
+            laboratory: the source of seeds.
+            seeds: replicates.
+
+        Returns:
+            The second moments by seed and layer.
+        """
+        return laboratory.remember(("deep", self, seeds), lambda: _measure(self, laboratory, seeds))
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments of a deep network; shape [seeds, layers] each.
+
+    Attributes:
+        before: of the pre-activations.
+        after: of the outputs, the input's first: shape [seeds, layers + 1].
+        gradient: of dL/dz.
+        weight_gradient: squared norm of dL/dW.
+    """
+
+    before: Array
+    after: Array
+    gradient: Array
+    weight_gradient: Array
+
+    def ratios(self, direction: Direction) -> Array:
+        """Give the ratios from one hidden layer to the next in the direction of travel, shape [seeds, layers - 1]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if direction == "forward":
+                found: Array = self.before[:, 1:] / self.before[:, :-1]
+            else:
+                found = (self.gradient[:, :-1] / self.gradient[:, 1:])[:, ::-1]
+        return found
+
+    def increments(self, direction: Direction) -> Array:
+        """Give the log increments: of the outputs, from the input on; or of dL/dz, down from the last layer."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if direction == "forward":
+                found: Array = np.diff(np.log(self.after), axis=1)
+            else:
+                found = np.log(self.ratios("backward"))
+        return found
+
+
+def draw_sample(laboratory: Laboratory, size: int, scale: float = 1.0) -> NDArray[np.float32]:
+    """Draw one sample of Gaussian numbers with the given root mean square; shape [1, size]."""
+    values = np.random.default_rng(laboratory.seed(f"deep.sample.{size}")).standard_normal((1, size))
+    return np.asarray(scale * values / np.sqrt(np.mean(np.square(values))), dtype=np.float32)
+
+
+def draw_kernels(initializer: InitializerSpec, shape: tuple[int, int], seeds: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw kernels by Keras in one compiled loop, each with a seed of its own; shape [seeds, *shape]."""
+    from initcheck.probe.draw import RedrawPlan
+
+    keras = import_keras()
+    inputs = keras.Input((shape[0],))
+    layer = keras.layers.Dense(shape[1], use_bias=False, kernel_initializer=initializer.create(1))
+    drawn = RedrawPlan(keras.Model(inputs, layer(inputs))).sample(seeds)[0]
+    return np.asarray(keras.ops.convert_to_numpy(drawn), dtype=np.float32)
+
+
+def plan_seeds(step_sd: float, average_sd: float, steps: int, left_out: float = 0.0) -> int:
+    """Count the seeds of a claim, so that a true one fails to pass at most once in a million runs.
+
+    Every member of the family (each step, and their average) is an equivalence test at the level that Bonferroni
+    leaves it. A third of the rate of false alarms is planned with, since ratios are skew.
+
+    Args:
+        step_sd: standard deviation between seeds of one step's ratio, relative to its mean.
+        average_sd: of the average over the steps.
+        steps: number of steps.
+        left_out: part of the margins that the expectation itself may be off by.
+    """
+    members = steps + 1
+    level, miss = MISS_RATE / members, CLAIM_FALSE_ALARM / _SKEWNESS / members
+    parts = ((step_sd, STEP_MARGIN - left_out), (average_sd, AVERAGE_MARGIN - left_out))
+    return max(statistics.seeds_needed(sd, margin, level, 1.0 - miss / 2.0) for sd, margin in parts)
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The ratios of second moments from layer to layer, over what is expected of them.
+
+    Attributes:
+        network: what is measured.
+        direction: forward (pre-activations) or backward (dL/dz).
+        gain: the factor claimed; None for what theory predicts, step by step, at this width.
+        seeds: replicates; 0 for as many as theory asks for.
+    """
+
+    network: DeepNetwork
+    direction: Direction
+    gain: float | None = None
+    seeds: int = 0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.topics.gains.GainByLayer` for the columns."""
+        network = self.network
+        seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
+        ratios = network.measure(laboratory, seeds).ratios(self.direction)
+        if self.gain is None:
+            law = network.predict()
+            steps = _steps(law.preactivation if self.direction == "forward" else law.gradient)
+            expected: Array | float = steps if self.direction == "forward" else steps[::-1]
+        else:
+            expected = self.gain
+        return tabulate_steps(ratios / expected)
+
+
+@dataclass(frozen=True)
+class LogIncrements:
+    """The log increments of second moments, beside the exact law of a layer of finite width.
+
+    Attributes:
+        network: linear or ReLU, with independent entries.
+        direction: forward (outputs, from the input on) or backward (dL/dz).
+        seeds: replicates; 0 for as many as theory asks for.
+    """
+
+    network: DeepNetwork
+    direction: Direction
+    seeds: int = 0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.topics.gains.LawByLayer` for the columns."""
+        from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
+        from initcheck.theory.weights import weight_law
+
+        network, width = self.network, self.network.width
+        moments = network.measure(laboratory, self.seeds or network.count_seeds())
+        increments = moments.increments(self.direction)
+        weights = weight_law(network.initializer, (width, width))
+        gain = weights.forward_gain
+        rectified = network.activation == "relu"
+        # S4 of Gaussian numbers of which all, or half, are not zero.
+        participations = np.full(increments.shape[1], 6.0 / (width + 4.0) if rectified else 3.0 / (width + 2.0))
+        if self.direction == "forward":
+            participations[0] = compute_participation(draw_sample(laboratory, width))
+        rows = []
+        for participation in participations:
+            if rectified:
+                law = compute_relu_increment(width, gain / 2.0, weights.kurtosis, float(participation))
+                rows.append((law.mean, law.variance))
+            else:
+                # As for ReLU, but without the factor 2 that half of the units make of it.
+                law = compute_linear_increment(width, gain)
+                extra = (weights.kurtosis - 3.0) * float(participation) / width
+                rows.append((law.mean - extra / 2.0, law.variance + extra))
+        table = tabulate_steps(increments)
+        table["mean"], table["variance"] = (np.tile([row[place] for row in rows], len(increments)) for place in (0, 1))
+        return table
+
+
+@dataclass(frozen=True)
+class WeightGradients:
+    """The logarithms of ratios between the weight gradients of neighbouring layers, averaged over the steps.
+
+    Attributes:
+        network: what is measured.
+        of_signal: measure dL/dz instead.
+        seeds: replicates.
+    """
+
+    network: DeepNetwork
+    of_signal: bool = False
+    seeds: int = 0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure: one value a seed, of ln(factor of the squared norm by layer, on its way back)."""
+        import pandas as pd
+
+        moments = self.network.measure(laboratory, self.seeds or self.network.count_seeds())
+        squares = moments.gradient if self.of_signal else moments.weight_gradient
+        rates = (np.log(squares[:, 0]) - np.log(squares[:, -1])) / (squares.shape[1] - 1)
+        return pd.DataFrame({"member": "average over layers", "seed": np.arange(len(rates)), "value": rates})
+
+
+def tabulate_steps(values: Array) -> DataFrame:
+    """Make a table with one row a seed and step, from values of shape [seeds, steps]."""
+    import pandas as pd
+
+    seeds, steps = values.shape
+    return pd.DataFrame(
+        {
+            "member": np.tile([f"step {number}" for number in range(1, steps + 1)], seeds),
+            "seed": np.repeat(np.arange(seeds), steps),
+            "value": values.ravel(),
+        }
+    )
+
+
+@cache
+def _predict(network: DeepNetwork) -> DenseNetworkLaw:
+    from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
+    from initcheck.theory.gaussian import find_activation
+    from initcheck.theory.weights import weight_law
+
+    weights = weight_law(network.initializer, (network.width, network.width))
+    layer = DenseLayer(network.width, weights, find_activation(network.activation))
+    return predict_dense_network([layer] * network.depth, single_input(network.width, network.scale**2))
+
+
+def _steps(course: Course) -> Array:
+    assert course.steps is not None  # both courses of a network with one activation throughout are followed
+    return course.steps
+
+
+def _relative_spreads(course: Course, backward: bool) -> tuple[float, float]:
+    """Give the largest relative standard deviation of a step's ratio, and that of their average."""
+    count = len(course.mean)
+    places = range(count - 1, -1, -1) if backward else range(count)
+    difference = np.diff(np.eye(count), axis=0)
+    steps = np.sqrt(np.expm1(np.maximum(np.diag(difference @ course.covariance @ difference.T), 0.0)))
+    gain = course.gain(tuple(places))
+    return float(steps.max()), gain.standard_deviation / gain.mean
+
+
+def _measure(network: DeepNetwork, laboratory: Laboratory, seeds: int) -> Moments:
+    kernels, heads = _draw_network(network, laboratory, seeds)
+    probe = _probe(network, laboratory)
+    factor = np.float32(math.sqrt(network.variance_factor))
+    tables = []
+    for start in range(0, seeds, _CHUNK):
+        part = slice(start, min(start + _CHUNK, seeds))
+        taken = iter(range(network.depth))
+        values: list[Any] = []
+        for weight in probe.model.weights:
+            shape = tuple(weight.shape)
+            if weight.name == "bias":
+                values.append(np.zeros((part.stop - start, *shape), np.float32))
+            elif weight.path.startswith("output"):
+                values.append(heads[part])
+            else:
+                place = 0 if network.shared_seed else next(taken)
+                values.append(kernels[part, place] * factor)
+        tables.append(probe.measure_weights(range(start, part.stop), values))
+    import pandas as pd
+
+    table = pd.concat(tables)
+    layers = [f"hidden_{number:02d}" for number in range(1, network.depth + 1)]
+
+    def pivot(column: str, names: list[str]) -> Array:
+        wide = table.pivot(index="seed", columns="layer", values=column)[names]
+        found: Array = wide.to_numpy(np.float64, na_value=np.nan)
+        return found
+
+    after = pivot("activation_second_moment", ["input", *layers])
+    before = pivot("preactivation_second_moment", layers)
+    return Moments(
+        # A linear layer has no activation function to precede: its output is z.
+        before=np.where(np.isnan(before), after[:, 1:], before),
+        after=after,
+        gradient=pivot("gradient_second_moment", layers),
+        weight_gradient=np.square(pivot("weight_gradient_norm", layers)),
+    )
+
+
+def _draw_network(network: DeepNetwork, laboratory: Laboratory, seeds: int) -> tuple[Any, Any]:
+    """Draw the kernels of all layers, and the heads; the last drawing is kept for another activation."""
+    depth, width = (1 if network.shared_seed else network.depth), network.width
+    key = (network.initializer, depth, width, seeds)
+    kept: dict[str, Any] = laboratory.remember("deep.kernels", dict)
+    if kept.get("key") != key:
+        label = f"deep.{network.initializer.label}.{network.width}"
+        drawn = draw_kernels(network.initializer, (width, width), laboratory.seeds(label, seeds * depth))
+        heads = draw_kernels(InitializerSpec("LecunNormal"), (width, 10), laboratory.seeds(f"{label}.head", seeds))
+        kept.update(key=key, value=(drawn.reshape(seeds, depth, width, width), heads))
+    pair: tuple[Any, Any] = kept["value"]
+    return pair
+
+
+def _probe(network: DeepNetwork, laboratory: Laboratory) -> Any:
+    """Give the traced network of an activation, shared by all initializers."""
+    depth, width, scale = network.depth, network.width, network.scale
+
+    def make() -> Any:
+        from initcheck.probe import Probe
+
+        spec = MlpSpec(initializer=InitializerSpec("Zeros"), activation=network.activation, depth=depth, width=width)
+        return Probe(spec.build(spec.sample_shape, seed=0), draw_sample(laboratory, width, scale))
+
+    return laboratory.remember(("deep.probe", network.activation, depth, width, scale), make)

@@ -1,0 +1,1 @@
+"""Claims about seeds, state and configuration."""

@@ -1,0 +1,433 @@
+"""Making and comparing initializers for the claims on seeds and configurations, and planting defects into them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from initcheck.backend.runtime import import_keras
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+Arguments = tuple[tuple[str, Any], ...]
+"""Names and values; a list of axes is a tuple here, because experiments are hashable."""
+
+_AXES: Final[Arguments] = (("input_axes", (0,)), ("output_axes", (1, 2)))
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """A constructor of initializers, or one of VarianceScaling's modes.
+
+    Attributes:
+        slug: the subject in the ids of claims.
+        class_name: the class in ``keras.initializers``.
+        defaults: the documented arguments of the constructor, in their order, with their defaults.
+        aliases: the strings that name it.
+        others: a value unlike the default for every argument but the seed.
+        arguments: what the subject itself fixes.
+        shape: of the weights that are drawn.
+        changed_shape: of those drawn with ``others``.
+    """
+
+    slug: str
+    class_name: str
+    defaults: Arguments
+    aliases: tuple[str, ...]
+    others: Arguments
+    arguments: Arguments = ()
+    shape: tuple[int, ...] = (24, 40)
+    changed_shape: tuple[int, ...] = (24, 40)
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws its values, and takes a seed."""
+        return ("seed", None) in self.defaults
+
+    @property
+    def source(self) -> str:
+        """Where it is documented."""
+        return f"Keras, keras.initializers.{self.class_name}"
+
+
+def _scaled(class_name: str, slug: str) -> Constructor:
+    defaults = (("seed", None), ("input_axes", None), ("output_axes", None))
+    return Constructor(slug, class_name, defaults, (class_name, slug), _AXES, changed_shape=(6, 4, 5))
+
+
+def _scaling(slug: str, **arguments: Any) -> Constructor:
+    fixed = tuple(arguments.items())
+    return Constructor(
+        slug,
+        "VarianceScaling",
+        (
+            ("scale", 1.0),
+            ("mode", "fan_in"),
+            ("distribution", "truncated_normal"),
+            ("seed", None),
+            ("input_axes", None),
+            ("output_axes", None),
+        ),
+        ("VarianceScaling", "variance_scaling"),
+        (("scale", 1.7), *(fixed or (("mode", "fan_avg"), ("distribution", "uniform"))), *_AXES),
+        fixed,
+        changed_shape=(6, 4, 5),
+    )
+
+
+FIXED: Final = (
+    Constructor("zeros", "Zeros", (), ("Zeros", "zeros", "zero"), ()),
+    Constructor("ones", "Ones", (), ("Ones", "ones", "one"), ()),
+    Constructor("constant", "Constant", (("value", 0.0),), ("Constant", "constant"), (("value", 0.37),)),
+    Constructor(
+        "identity",
+        "Identity",
+        (("gain", 1.0),),
+        ("Identity", "identity", "IdentityInitializer"),
+        (("gain", 1.7),),
+    ),
+    Constructor(
+        "stft",
+        "STFT",
+        (("side", "real"), ("window", "hann"), ("scaling", "density"), ("periodic", False)),
+        ("STFT", "stft", "STFTInitializer"),
+        (("side", "imag"), ("window", "hamming"), ("scaling", "spectrum"), ("periodic", True)),
+        shape=(16, 1, 9),
+        changed_shape=(16, 1, 9),
+    ),
+)
+"""The initializers that leave nothing to chance."""
+
+CLASSES: Final = (
+    *FIXED,
+    Constructor(
+        "random_normal",
+        "RandomNormal",
+        (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
+        ("RandomNormal", "random_normal", "normal"),
+        (("mean", 0.3), ("stddev", 0.2)),
+    ),
+    Constructor(
+        "random_uniform",
+        "RandomUniform",
+        (("minval", -0.05), ("maxval", 0.05), ("seed", None)),
+        ("RandomUniform", "random_uniform", "uniform"),
+        (("minval", -0.1), ("maxval", 0.3)),
+    ),
+    Constructor(
+        "truncated_normal",
+        "TruncatedNormal",
+        (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
+        ("TruncatedNormal", "truncated_normal"),
+        (("mean", -0.3), ("stddev", 0.2)),
+    ),
+    _scaling("variance_scaling"),
+    _scaled("GlorotNormal", "glorot_normal"),
+    _scaled("GlorotUniform", "glorot_uniform"),
+    _scaled("HeNormal", "he_normal"),
+    _scaled("HeUniform", "he_uniform"),
+    _scaled("LecunNormal", "lecun_normal"),
+    _scaled("LecunUniform", "lecun_uniform"),
+    Constructor(
+        "orthogonal",
+        "Orthogonal",
+        (("gain", 1.0), ("seed", None)),
+        ("Orthogonal", "orthogonal", "OrthogonalInitializer"),
+        (("gain", 1.5),),
+    ),
+)
+"""One subject a class, with its default arguments."""
+
+MODES: Final = tuple(
+    _scaling(f"variance_scaling_{mode}_{distribution}", mode=mode, distribution=distribution)
+    for mode, distribution in itertools.product(
+        ("fan_in", "fan_out", "fan_avg"), ("truncated_normal", "untruncated_normal", "uniform")
+    )
+)
+"""VarianceScaling in all of its modes and distributions."""
+
+ALL: Final = (*CLASSES, *MODES)
+RANDOM: Final = tuple(subject for subject in ALL if subject.random)
+
+
+Values = NDArray[Any]
+Row = tuple[str, float, float, int, str]
+"""Member, deviation, limit, count and what was seen, for :class:`~initcheck.spec.decisions.AllWithin`."""
+
+SHARE: Final = CLAIM_FALSE_ALARM / 20.0
+"""False alarms of one limit on correlations: a claim has no more than a few, and their laws are approximate."""
+
+EPSILON: Final = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The class of a subject, and seeds for it.
+
+    Attributes:
+        subject: which.
+        seed: a seed below 2^30 - 2, from which others derive.
+    """
+
+    subject: Constructor
+    seed: int
+
+    @property
+    def type(self) -> Any:
+        """The class of Keras."""
+        return getattr(import_keras().initializers, self.subject.class_name)
+
+    @property
+    def seeded(self) -> dict[str, Any]:
+        """The seed as an argument; nothing for a class that takes none."""
+        return {"seed": self.seed} if self.subject.random else {}
+
+    def make(self, **arguments: Any) -> Any:
+        """Make an initializer with the subject's arguments and these."""
+        return self.type(**(plain(self.subject.arguments) | arguments))
+
+    def changed(self, **arguments: Any) -> Any:
+        """Make an initializer none of whose arguments has its default value, but those given."""
+        return self.type(**(plain(self.subject.others) | arguments))
+
+    def draw(self, initializer: Any, shape: tuple[int, ...] | None = None) -> Values:
+        """Draw weights, of the subject's shape unless another is given."""
+        return draw(initializer, shape or self.subject.shape)
+
+
+def draw(initializer: Any, shape: tuple[int, ...], dtype: str = "float32") -> Values:
+    """Call an initializer."""
+    return np.asarray(import_keras().ops.convert_to_numpy(initializer(shape, dtype=dtype)))
+
+
+def plain(arguments: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Give arguments as Keras takes them: axes as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in arguments}
+
+
+def generator(seed: int) -> Any:
+    """Make a seed generator."""
+    return import_keras().random.SeedGenerator(seed)
+
+
+def differing(left: Values, right: Values) -> float:
+    """Count the entries that are not equal bit for bit; infinite for other shapes or types."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return float("inf")
+    return float(np.count_nonzero((left != right) | (np.signbit(left) != np.signbit(right))))
+
+
+def correlations(values: list[Values]) -> tuple[float, float, float, float]:
+    """Correlate draws, each with each.
+
+    Returns:
+        The largest absolute correlation of two and its limit, and the absolute mean of all correlations and its limit.
+        Of N independent entries, Fisher's transform of a correlation is nearly normal with variance 1 / (N - 3), and
+        the squared length of the sum of K unit vectors, over K / N, is nearly chi-squared with N degrees of freedom.
+        For orthogonal weights a correlation has the variance 1 / N too. A draw without spread correlates with all.
+    """
+    flat = np.stack([value.ravel().astype(np.float64) for value in values])
+    flat -= flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = np.divide(flat, length, out=np.full_like(flat, flat.shape[1] ** -0.5), where=length > 0.0)
+    count, entries = unit.shape
+    above = (unit @ unit.T)[np.triu_indices(count, 1)]
+    largest = np.tanh(stats.norm.isf(SHARE / (2 * above.size)) / np.sqrt(entries - 4))
+    mean = (stats.chi2.isf(SHARE / 2, entries - 1) / (entries - 1) - 1.0) / (count - 1)
+    return float(np.abs(above).max()), float(largest), abs(float(above.mean())), float(mean)
+
+
+def independence(member: str, values: list[Values]) -> list[Row]:
+    """Judge whether draws are independent of each other: the largest of their correlations, and their mean."""
+    largest, limit, mean, mean_limit = correlations(values)
+    pairs = len(values) * (len(values) - 1) // 2
+    rows = [(member, largest, limit, pairs, f"largest correlation of {pairs} pairs")]
+    if pairs > 1:
+        rows.append((f"{member}, mean", mean, mean_limit, pairs, f"mean correlation of {pairs} pairs"))
+    return rows
+
+
+def equality(member: str, left: Values, right: Values) -> Row:
+    """Judge whether two draws are equal bit for bit."""
+    return member, differing(left, right), 0.0, left.size, "entries that differ"
+
+
+def closeness(member: str, found: Values, expected: Values, rounding: float = 16.0) -> Row:
+    """Judge whether float32 weights are those expected, up to some roundings of the largest."""
+    if found.shape != expected.shape:
+        return member, float("inf"), 0.0, found.size, f"shape {found.shape}"
+    limit = rounding * EPSILON * float(np.abs(expected).max(initial=0.0))
+    return member, float(np.abs(found - expected).max()), limit, found.size, "largest difference of an entry"
+
+
+def table(rows: list[Row]) -> DataFrame:
+    """Give rows as a table; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+
+
+def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructor], tuple[str, Any]]:
+    """Make a defect of the constructor from a change of its arguments, all of which have their names and values."""
+
+    def plant(cls: Any, _: Constructor) -> tuple[str, Any]:
+        original = cls.__init__
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def constructor(self: Any, *given: Any, **named: Any) -> None:
+            bound = signature.bind(self, *given, **named)
+            arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
+            change(arguments)
+            original(self, **arguments)
+
+        return "__init__", constructor
+
+    return plant
+
+
+def _without_seed(arguments: dict[str, Any]) -> None:
+    arguments.pop("seed", None)
+
+
+def _zero_is_none(arguments: dict[str, Any]) -> None:
+    arguments["seed"] = arguments.get("seed") or None
+
+
+def _same_seed(arguments: dict[str, Any]) -> None:
+    if isinstance(arguments.get("seed"), int):
+        arguments["seed"] = 7
+
+
+def _byte_of_seed(arguments: dict[str, Any]) -> None:
+    if isinstance(arguments.get("seed"), int):
+        arguments["seed"] &= 0xFF
+
+
+def _default_seed(arguments: dict[str, Any]) -> None:
+    if arguments.get("seed") is None:
+        arguments["seed"] = 1337
+
+
+def _frozen_generator(arguments: dict[str, Any]) -> None:
+    if not isinstance(arguments.get("seed"), (int, dict, type(None))):
+        arguments["seed"] = arguments["seed"].get_config()["seed"]
+
+
+def _takes_any_seed(arguments: dict[str, Any]) -> None:
+    if isinstance(arguments.get("seed"), (float, str, np.integer)):
+        arguments["seed"] = int(arguments["seed"])
+
+
+def _uses_random_state(_: dict[str, Any]) -> None:
+    random.random()
+
+
+def _config_drops(cls: Any, subject: Constructor) -> tuple[str, Any]:
+    original = cls.get_config
+
+    def get_config(self: Any) -> dict[str, Any]:
+        config = dict(original(self))
+        if subject.others:
+            config.pop(subject.others[0][0])
+        else:
+            config["surplus"] = 1
+        return config
+
+    return "get_config", get_config
+
+
+def _config_repaired(cls: Any, subject: Constructor) -> tuple[str, Any]:
+    original = cls.get_config
+
+    def get_config(self: Any) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, _ in subject.defaults} | dict(original(self))
+
+    return "get_config", get_config
+
+
+def _config_may_be_empty(_: Any, __: Constructor) -> tuple[str, Any]:
+    return "from_config", classmethod(lambda made, config: made(**config))
+
+
+def _argument_ignored(cls: Any, subject: Constructor) -> tuple[str, Any]:
+    def change(arguments: dict[str, Any]) -> None:
+        arguments.pop(subject.others[0][0], None)
+
+    return _init(change)(cls, subject)
+
+
+def _default_changed(cls: Any, subject: Constructor) -> tuple[str, Any]:
+    others = plain(subject.others)
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def constructor(self: Any, *given: Any, **named: Any) -> None:
+        for name, value in others.items():
+            named.setdefault(name, value)
+        original(self, *given, **named)
+
+    def with_surplus(self: Any, surplus: int = 0) -> None:  # noqa: ARG001 - its signature is the defect
+        original(self)
+
+    return "__init__", constructor if others else with_surplus
+
+
+def _changes_values(cls: Any, _: Constructor) -> tuple[str, Any]:
+    original = cls.__call__
+
+    def call(self: Any, shape: Any, dtype: Any = None) -> Any:
+        return original(self, shape, dtype) + random.uniform(0.1, 0.2)
+
+    return "__call__", call
+
+
+DEFECTS: Final = {
+    "seed ignored": _init(_without_seed),
+    "seed 0 taken for none": _init(_zero_is_none),
+    "seed constant": _init(_same_seed),
+    "seed cut to its lowest byte": _init(_byte_of_seed),
+    "seed by default": _init(_default_seed),
+    "seed generator frozen": _init(_frozen_generator),
+    "seed of any type": _init(_takes_any_seed),
+    "random state used": _init(_uses_random_state),
+    "configuration drops an argument": _config_drops,
+    "configuration made complete": _config_repaired,
+    "configuration allowed to be empty": _config_may_be_empty,
+    "argument ignored": _argument_ignored,
+    "default changed": _default_changed,
+    "values vary": _changes_values,
+}
+"""The defects by name: each names a method of the class and gives its defective version."""
+
+
+@contextmanager
+def planted(subject: Constructor, defect: str) -> Iterator[None]:
+    """Plant a defect into the subject's class while the context lasts; none for the empty name."""
+    if not defect:
+        yield
+        return
+    cls = getattr(import_keras().initializers, subject.class_name)
+    name, method = DEFECTS[defect](cls, subject)
+    own = cls.__dict__.get(name)
+    setattr(cls, name, method)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(cls, name)
+        else:
+            setattr(cls, name, own)

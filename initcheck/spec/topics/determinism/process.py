@@ -1,0 +1,373 @@
+"""Experiments on what initializers share: the random states of the process, the seed of another class, one instance."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy import stats
+
+from initcheck.backend.runtime import import_keras
+from initcheck.spec.topics.determinism.measurement import (
+    CLASSES,
+    Row,
+    Values,
+    closeness,
+    draw,
+    equality,
+    generator,
+    independence,
+    table,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+SETTERS: Final = ("keras", "python", "tensorflow", "numpy")
+"""Whose seed is set: by ``keras.utils.set_random_seed``, ``random.seed`` and so on."""
+
+
+@dataclass(frozen=True)
+class BuildTwice:
+    """Build a model of all random initializers, without seeds, after setting a seed; and once more.
+
+    Attributes:
+        setter: one of :data:`SETTERS`, or "nothing".
+        other_seed: whether the second build is after another seed.
+        independent: whether the builds have to be independent; else equal.
+        global_generator: whether values that ``keras.random`` draws without a seed are compared too.
+    """
+
+    setter: str
+    other_seed: bool = False
+    independent: bool = False
+    global_generator: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        seed = laboratory.seed("determinism/build") % (2**31)
+        random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
+        builds = []
+        for number in (seed, seed + self.other_seed):
+            _set_seed(self.setter, number)
+            builds.append(self._build())
+        first, second = builds
+        if self.independent:
+            return table([row for name in first for row in independence(name, [first[name], second[name]])])
+        return table([equality(name, second[name], first[name]) for name in first])
+
+    def _build(self) -> dict[str, Values]:
+        keras = import_keras()
+        found: dict[str, Values] = {}
+        for subject in CLASSES:
+            if subject.random:
+                layer = keras.layers.Dense(40, kernel_initializer=subject.aliases[-1])
+                layer.build((None, 24))
+                found[f"Dense, {subject.slug}"] = np.asarray(layer.kernel.numpy())
+        layers = {
+            "Conv2D": (keras.layers.Conv2D(8, 3), (None, 8, 8, 6)),
+            "LSTM": (keras.layers.LSTM(6), (None, 5, 12)),
+            "Embedding": (keras.layers.Embedding(30, 16), (None, 5)),
+        }
+        for name, (layer, shape) in layers.items():
+            layer.build(shape)
+            found[name] = np.asarray(layer.weights[0].numpy())
+        if self.global_generator:
+            found["keras.random.normal"] = np.asarray(keras.random.normal((24, 40)))
+            found["keras.random.uniform"] = np.asarray(keras.random.uniform((24, 40)))
+        return found
+
+
+def _set_seed(setter: str, seed: int) -> None:
+    if setter == "keras":
+        import_keras().utils.set_random_seed(seed)
+    elif setter == "python":
+        random.seed(seed)
+    elif setter == "numpy":
+        np.random.seed(seed)
+    elif setter == "tensorflow":
+        import tensorflow
+
+        tensorflow.random.set_seed(seed)
+
+
+LAWS: Final[dict[str, tuple[str, ...]]] = {
+    "truncated_normal": (
+        "TruncatedNormal",
+        "VarianceScaling",
+        "GlorotNormal",
+        "HeNormal",
+        "LecunNormal",
+    ),
+    "uniform": ("RandomUniform", "GlorotUniform", "HeUniform", "LecunUniform"),
+    "normal": ("RandomNormal", "Orthogonal"),
+}
+"""The classes that draw from one law, and so from one sequence."""
+
+
+@dataclass(frozen=True)
+class OneSeedClasses:
+    """Draw from the classes of one law with one seed, for Orthogonal the first column.
+
+    Attributes:
+        law: one of :data:`LAWS`.
+        proportional: whether they should be the same but for a factor; else whether they are independent.
+        other_seeds: whether each class has a seed of its own.
+    """
+
+    law: str
+    proportional: bool = False
+    other_seeds: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        seed = laboratory.seed(f"determinism/classes/{self.law}") % (2**30)
+        initializers = import_keras().initializers
+        shape = (300, 2)
+        values = []
+        for index, name in enumerate(LAWS[self.law]):
+            made = getattr(initializers, name)(seed=seed + index * self.other_seeds)
+            column = draw(made, shape)[:, 0].astype(np.float64)
+            values.append(column / np.linalg.norm(column))
+        first, *others = values
+        rows: list[Row] = []
+        for name, other in zip(LAWS[self.law][1:], others, strict=True):
+            member = f"{LAWS[self.law][0]} and {name}"
+            if self.proportional:
+                # A factor leaves one rounding; the QR factorization of two columns a few more.
+                rows.append(closeness(member, other, first, 64.0))
+            else:
+                rows += independence(member, [first, other])
+        return table(rows)
+
+
+_SHARING: Final = ("GlorotUniform", "HeNormal", "Orthogonal")
+
+
+def _layer_kernels(layer_name: str, make: Callable[[], Any]) -> list[Values]:
+    """Build a layer and give those of its weights that the same initializer made, in one shape."""
+    layers = import_keras().layers
+    match layer_name:
+        case "multi_head_attention":
+            layer = layers.MultiHeadAttention(4, 8, kernel_initializer=make())
+            layer.build((None, 5, 32), (None, 5, 32))
+        case "group_query_attention":
+            layer = layers.GroupQueryAttention(8, 4, 4, kernel_initializer=make())
+            layer.build((None, 5, 32), (None, 5, 32))
+        case "bidirectional_lstm" | "bidirectional_gru" | "bidirectional_simple_rnn":
+            cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[layer_name.removeprefix("bidirectional_")]
+            layer = layers.Bidirectional(getattr(layers, cell)(24, kernel_initializer=make()))
+            layer.build((None, 5, 32))
+        case "lstm_kernels" | "gru_kernels" | "simple_rnn_kernels":
+            cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[layer_name.removesuffix("_kernels")]
+            shared = make()
+            layer = getattr(layers, cell)(24, kernel_initializer=shared, recurrent_initializer=shared)
+            layer.build((None, 5, 24))
+        case _:
+            shared = make()
+            several = [layers.Dense(24, kernel_initializer=shared) for _ in range(3)]
+            for layer in several:
+                layer.build((None, 32))
+            return [np.asarray(layer.kernel.numpy()) for layer in several]
+    kernels = [np.asarray(weight.numpy()) for weight in layer.weights if weight.path.endswith("kernel")]
+    return [kernel for kernel in kernels if kernel.shape == kernels[0].shape]
+
+
+SHARERS: Final = (
+    "dense_layers",
+    "multi_head_attention",
+    "group_query_attention",
+    "bidirectional_simple_rnn",
+    "bidirectional_gru",
+    "bidirectional_lstm",
+    "simple_rnn_kernels",
+    "gru_kernels",
+    "lstm_kernels",
+)
+"""Layers that use one initializer for several weights of one shape."""
+
+
+@dataclass(frozen=True)
+class SharedInitializer:
+    """Compare the weights that one initializer gives several layers, or several weights of a layer.
+
+    Attributes:
+        sharer: one of :data:`SHARERS`.
+        seed_kind: "integer", "generator", "none"; or "alias", for which no instance is shared.
+        equal: whether the weights should be equal, without a warning; else whether they are independent.
+    """
+
+    sharer: str
+    seed_kind: str
+    equal: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        seed = laboratory.seed(f"determinism/sharing/{self.sharer}") % (2**30)
+        random.seed(seed)
+        rows: list[Row] = []
+        for name in _SHARING:
+            cls = getattr(import_keras().initializers, name)
+            make: Callable[[], Any] = {
+                "integer": lambda cls=cls: cls(seed=seed),
+                "generator": lambda cls=cls: cls(seed=generator(seed)),
+                "none": cls,
+                "alias": lambda name=name: name,
+            }[self.seed_kind]
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                first, *others = kernels = _layer_kernels(self.sharer, make)
+            if not others:
+                rows.append((name, float("nan"), 0.0, 0, "no two weights of one shape"))
+            elif self.equal:
+                rows += [equality(f"{name}, weight {index + 2}", other, first) for index, other in enumerate(others)]
+                rows.append((f"{name}, warnings", float(len(warned)), 0.0, 1, "warnings"))
+            else:
+                rows += independence(name, kernels)
+        return table(rows)
+
+
+COMPILED: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal")
+"""The three laws; all other initializers draw from them."""
+
+
+def _compiled(laboratory: Laboratory, name: str) -> tuple[Values, Values, Values]:
+    """Draw eagerly, with XLA, and with XLA by a second function; one seed."""
+
+    def make() -> tuple[Values, Values, Values]:
+        import tensorflow
+
+        seed = laboratory.seed(f"determinism/compiled/{name}") % (2**30)
+        initializer = getattr(import_keras().initializers, name)(seed=seed)
+        drawn = [draw(initializer, (200, 100))]
+        for _ in range(2):
+            function = tensorflow.function(lambda: initializer((200, 100), dtype="float32"), jit_compile=True)
+            drawn.append(np.asarray(function.get_concrete_function()()))
+        return drawn[0], drawn[1], drawn[2]
+
+    return laboratory.remember(("determinism/compiled", name), make)
+
+
+@dataclass(frozen=True)
+class CompiledEqual:
+    """Compare the values of one seed that a function compiled by XLA gives, with others.
+
+    Attributes:
+        name: the class.
+        compare: "eager" with the eager ones, "compiled" with those of a second compiled function; for controls
+            "itself", and "changed" with values one rounding off.
+    """
+
+    name: str
+    compare: str
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        eager, first, second = _compiled(laboratory, self.name)
+        right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
+        if self.compare == "eager" or self.compare == "itself":
+            return table([closeness(self.name, first, right)])
+        return table([equality(self.name, first, right)])
+
+
+@dataclass(frozen=True)
+class CompiledLaw:
+    """Test whether the values of a compiled function have the distribution of the eager ones (Kolmogorov-Smirnov).
+
+    Attributes:
+        name: the class.
+        spread: a factor on the compiled values, for a control.
+    """
+
+    name: str
+    spread: float = 1.0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        import pandas as pd
+
+        eager, compiled, _ = _compiled(laboratory, self.name)
+        found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.spread)
+        # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
+        size = eager.size / 2.0
+        detectable = (np.sqrt(np.log(2.0 / 1e-6) / 2.0) + np.sqrt(np.log(2.0 / 1e-3) / 2.0)) / np.sqrt(size)
+        columns = ["member", "p_value", "effect", "detectable", "count"]
+        return pd.DataFrame(
+            [(self.name, float(found.pvalue), float(found.statistic), float(detectable), 2 * eager.size)],
+            columns=columns,
+        )
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Compare the first values of seed 42 with those that this TensorFlow kernel has always given.
+
+    Attributes:
+        class_name: the class.
+        arguments: of the constructor.
+        values: the first entries of a weight of shape (3, 4).
+        seed: 42, or another for a control.
+    """
+
+    class_name: str
+    arguments: tuple[tuple[str, Any], ...]
+    values: tuple[float, ...]
+    seed: int = 42
+
+    def measure(self, _: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        made = getattr(import_keras().initializers, self.class_name)(**dict(self.arguments), seed=self.seed)
+        found = draw(made, (3, 4)).ravel()[: len(self.values)].astype(np.float64)
+        return table([closeness(self.class_name, found, np.array(self.values), 16.0)])
+
+
+@dataclass(frozen=True)
+class CustomInitializer:
+    """Give a layer a user's own initializer, and see whether it builds.
+
+    Attributes:
+        kind: "function", a plain function of shape and dtype; or "subclass", of VarianceScaling with a constructor
+            that takes the seed alone.
+        layer: the class of the layer.
+        raises: the error that is expected; empty where it has to build.
+    """
+
+    kind: str
+    layer: str
+    raises: str = ""
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        keras = import_keras()
+        seed = laboratory.seed("determinism/custom") % (2**30)
+
+        class Doubled(keras.initializers.VarianceScaling):  # type: ignore[misc, name-defined]
+            def __init__(self, seed: int | None = None) -> None:
+                super().__init__(scale=2.0, seed=seed)
+
+            def get_config(self) -> dict[str, Any]:
+                return {"seed": self.seed}
+
+        def function(shape: Any, dtype: Any = None) -> Any:
+            return keras.random.normal(shape, dtype=dtype, seed=seed)
+
+        given = function if self.kind == "function" else Doubled(seed)
+        seen = ""
+        try:
+            if self.layer == "EinsumDense":
+                keras.layers.EinsumDense("abc,cd->abd", (None, 6), kernel_initializer=given).build((None, 5, 4))
+            elif self.layer == "MultiHeadAttention":
+                keras.layers.MultiHeadAttention(2, 4, kernel_initializer=given).build((None, 5, 8), (None, 5, 8))
+            else:
+                keras.layers.Dense(6, kernel_initializer=given).build((None, 4))
+        except (TypeError, AttributeError) as error:
+            seen = type(error).__name__
+        return table(
+            [(f"{self.kind}, {self.layer}", float(seen != self.raises), 0.0, 1, f"raised: {seen or 'nothing'}")]
+        )

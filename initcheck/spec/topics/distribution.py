@@ -1,0 +1,558 @@
+"""Claims about the values that initializers draw: moments, support, distribution, independence.
+
+Every claim is made of every initializer, on weights of one to five dimensions whose fans differ. Sizes follow from the
+margins: with N entries in each of five shapes a true claim fails with probability 1e-6 at most, and one that is off by
+its margin passes with probability 1e-3 at most (:func:`~initcheck.spec.decisions.size_of_equivalence`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from initcheck.models.initializers import InitializerSpec, installed_initializers
+from initcheck.spec import subjects
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, NoDifference, size_of_equivalence
+from initcheck.spec.defects import DEFECTS
+from initcheck.spec.subjects import Draws, Extremes, Fit, Moment, Moments, Subject, to_numpy
+from initcheck.spec.topics.fixed_values import FixedValues, RefusesRanks
+from initcheck.spec.topics.independence import Between, Independence
+from initcheck.spec.topics.orthogonality import Haar, Orthonormality, SquareSum
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+
+_ANY_SHAPES: Final = ((), (7,), (5, 8), (3, 4, 6), (2, 3, 4, 5), (2, 2, 3, 4, 5))
+_EXACT_MATRICES: Final = ((6, 6), (4, 9), (9, 4))
+_SPECTROGRAMS: Final = ((64, 1, 33), (50, 1, 33), (48, 1, 65))
+_DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
+
+
+def exact_claims() -> list[Claim]:
+    """List the claims."""
+    fixed = [_fixed(subject) for subject in subjects.FIXED_VALUES]
+    return [
+        *fixed,
+        _constant_precision(),
+        *_identity_ranks(),
+        *_truncated_deviation(),
+        *_uniform_end(),
+        *_constant_arrays(),
+    ]
+
+
+def _fixed(subject: Subject) -> Claim:
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    arguments = dict(target.arguments)
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+    if target.class_name == "STFT":
+        # cos and the window are computed in float32: angles up to 2 pi T are off by their last digit.
+        shapes, dtypes, limit = _SPECTROGRAMS, ("float32",), 2.0 * math.pi * 65 * 2.0**-23
+        wrong = InitializerSpec(
+            "STFT", (*((k, v) for k, v in target.arguments if k != "window"), ("window", "blackman"))
+        )
+        told = "the windowed Fourier kernel that it documents"
+    elif target.class_name == "Identity":
+        shapes, dtypes, limit = _EXACT_MATRICES, _DTYPES, 0.0
+        wrong = InitializerSpec("Identity", (("gain", float(arguments.get("gain", 1.0)) * 1.01),))
+        told = f"{arguments.get('gain', 1.0):g} on the diagonal and 0 elsewhere"
+    else:
+        # In float64 a constant is coarser than its dtype: a claim of its own.
+        shapes, dtypes, limit = _ANY_SHAPES, _DTYPES[: 3 if subject.slug == "constant_with_value" else 4], 0.0
+        value = {"Zeros": 0.0, "Ones": 1.0}.get(target.class_name, float(arguments.get("value", 0.0)))
+        wrong = InitializerSpec("Constant", (("value", value + 0.01),))
+        told = f"{value:g} everywhere"
+    return Claim(
+        id=f"distribution.{subject.slug}.values",
+        statement=f"{subject.label} is {told}.",
+        source=subjects.cite(subject),
+        condition=f"shapes {', '.join(map(str, shapes))}; {', '.join(dtypes)}",
+        experiment=FixedValues(target, shapes, dtypes, limit),
+        decide=AllWithin("largest relative difference", "entries"),
+        control=FixedValues(target, shapes, dtypes, limit, documented=wrong),
+        control_note=f"the values documented of {wrong.label}",
+    )
+
+
+def _constant_precision() -> Claim:
+    return Claim(
+        id="distribution.constant_with_value.float64_precision",
+        statement="Constant's value has the precision of the dtype asked for, float64 too.",
+        source="Keras, keras.initializers.Constant, argument dtype of the call",
+        condition="the value 0.37, which no binary number equals, in float64",
+        experiment=FixedValues(InitializerSpec("Constant", (("value", 0.37),)), _EXACT_MATRICES, ("float64",)),
+        decide=AllWithin("largest relative difference", "entries"),
+        control=FixedValues(InitializerSpec("Identity", (("gain", 0.37),)), _EXACT_MATRICES, ("float64",)),
+        control_note="Identity with the gain 0.37, which has it",
+        expected="refuted",
+    )
+
+
+def _identity_ranks() -> list[Claim]:
+    identity = InitializerSpec("Identity")
+    return [
+        Claim(
+            id="distribution.identity.two_dimensions_only",
+            statement="Identity makes matrices only, and refuses all other ranks.",
+            source="Keras, keras.initializers.Identity",
+            condition="shapes of 1, 3 and 4 dimensions",
+            experiment=RefusesRanks(identity, ((4,), (3, 4, 4), (3, 3, 4, 4))),
+            decide=AllWithin("accepted"),
+            control=RefusesRanks(InitializerSpec("Zeros"), ((4,), (3, 4, 4), (3, 3, 4, 4))),
+            control_note="Zeros, which takes every rank",
+            rows=("A14",),
+        ),
+        Claim(
+            id="distribution.orthogonal.two_dimensions_or_more",
+            statement="Orthogonal refuses shapes of fewer than two dimensions.",
+            source="Keras, keras.initializers.Orthogonal",
+            condition="shapes of 0 and 1 dimensions",
+            experiment=RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,))),
+            decide=AllWithin("accepted"),
+            control=RefusesRanks(InitializerSpec("Zeros"), ((), (4,))),
+            control_note="Zeros, which takes every rank",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class DeviationOverArgument:
+    """The standard deviation of the entries over the argument ``stddev``.
+
+    With N entries of kurtosis k its standard error is sqrt((k - 1) / 4N) of itself.
+
+    Attributes:
+        draws: the weights.
+        argument: the value of ``stddev``.
+    """
+
+    draws: tuple[Draws, ...]
+    argument: float
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.draws:
+            law = draws.subject.law(draws.shape)
+            deviation = float(np.std(np.asarray(draws.draw(laboratory), dtype=np.float64)))
+            error = deviation * math.sqrt((law.moment(4) - 1.0) / (4.0 * draws.entries))
+            rows.append((draws.name, deviation / self.argument, error / self.argument, math.inf, draws.entries))
+        return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+
+
+def _truncated_deviation() -> list[Claim]:
+    draws = 4
+    rows = math.ceil(size_of_equivalence(0.5, 0.02) / (draws * 300))
+
+    def of(class_name: str, stddev: float) -> DeviationOverArgument:
+        subject = Subject(
+            f"{class_name.lower()}_deviation_{stddev:g}".replace(".", "_"),
+            InitializerSpec(class_name, (("stddev", stddev),)),
+        )
+        return DeviationOverArgument((Draws(subject, (rows, 300), draws),), stddev)
+
+    return [
+        Claim(
+            id=f"distribution.truncated_normal.stddev_{name}_is_the_standard_deviation",
+            statement=f"The standard deviation of TruncatedNormal's values is its argument stddev ({stddev:g}).",
+            source="Keras, keras.initializers.TruncatedNormal",
+            condition=f"float32 weights of shape ({rows}, 300), 4 seeds",
+            experiment=of("TruncatedNormal", stddev),
+            decide=EstimateWithin("standard deviation over stddev", 0.98, 1.02),
+            control=of("RandomNormal", stddev),
+            control_note="RandomNormal, whose stddev is one",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("A2",),
+        )
+        for name, stddev in (("0_05", 0.05), ("1", 1.0))
+    ]
+
+
+@dataclass(frozen=True)
+class ReachesEnd:
+    """How often a uniform initializer returns its upper bound itself.
+
+    Attributes:
+        minval: lower bound.
+        maxval: upper bound.
+        count: entries to draw.
+    """
+
+    minval: float
+    maxval: float
+    count: int
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; the deviation counts entries at the bound or beyond."""
+        import pandas as pd
+
+        target = InitializerSpec("RandomUniform", (("maxval", self.maxval), ("minval", self.minval)))
+        seed = laboratory.seed(f"reaches end/{self.minval}/{self.maxval}")
+        values = to_numpy(target.create(seed)((self.count // 1000, 1000), dtype="float32"))
+        reached = int(np.count_nonzero(values >= np.float32(self.maxval)))
+        row = (f"({self.minval:g}, {self.maxval:g})", float(reached), 0.0, values.size)
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+
+
+def _uniform_end() -> list[Claim]:
+    # At 100 numbers are 2^-17 apart: u in [0, 1) is rounded up to the end with probability 2^-18, of 6 million numbers
+    # 23 on average, none with probability 1e-10.
+    count = 6_000_000
+    return [
+        Claim(
+            id="distribution.random_uniform.excludes_maxval",
+            statement="RandomUniform never returns its upper bound maxval.",
+            source="Keras, keras.initializers.RandomUniform",
+            condition=f"float32, {count:,} numbers from 100 to 101, where float32 is coarse",
+            experiment=ReachesEnd(100.0, 101.0, count),
+            decide=AllWithin("entries equal to maxval", "entries"),
+            control=ReachesEnd(0.0, 1.0, 1_000_000),
+            control_note="numbers from 0 to 1, of which the end cannot be reached by rounding",
+            expected="refuted",
+            false_alarm=2e-10,
+            rows=("A4",),
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class TakesArrays:
+    """Whether an initializer refuses an array in place of a scalar.
+
+    Attributes:
+        class_name: of the initializer.
+        argument: that gets the array.
+    """
+
+    class_name: str
+    argument: str
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+        """Measure; the deviation is 1 where the array was accepted and used."""
+        import pandas as pd
+
+        from initcheck.backend.runtime import import_keras
+
+        initializer_class = getattr(import_keras().initializers, self.class_name)
+        told, deviation = "refused", 0.0
+        try:
+            values = to_numpy(initializer_class(**{self.argument: np.asarray([1.0, 2.0, 3.0])})((2, 3)))
+            deviation, told = 1.0, f"returned {values.tolist()}"
+        except (TypeError, ValueError) as error:
+            told = type(error).__name__
+        row = (self.class_name, deviation, 0.0, 1, told)
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "told"])
+
+
+def _constant_arrays() -> list[Claim]:
+    return [
+        Claim(
+            id="distribution.constant.scalars_only",
+            statement="Constant takes a scalar only.",
+            source="Keras, keras.initializers.Constant",
+            condition="an array of 3 numbers for the shape (2, 3)",
+            experiment=TakesArrays("Constant", "value"),
+            decide=AllWithin("accepted"),
+            control=TakesArrays("VarianceScaling", "scale"),
+            control_note="VarianceScaling, which refuses an array for its scale",
+            expected="refuted",
+            rows=("A15",),
+        )
+    ]
+
+
+SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
+"""One to five dimensions; in all but the first fan_in and fan_out differ."""
+
+MARGIN: Final = 0.03
+"""Of a mean in standard deviations, and of a variance relative to its documented value."""
+
+ENTRIES: Final = size_of_equivalence(2.0, MARGIN, len(SHAPES))
+"""Entries of each shape: what the variance of a normal distribution needs, the widest of the laws (K = 2)."""
+
+_WORDS: Final[dict[str, tuple[str, str, float]]] = {
+    # moment: (statement, quantity, margin)
+    "mean": ("The mean of {0}'s entries is {1}.", "mean, in standard deviations", MARGIN),
+    "variance": ("The variance of {0}'s entries is {2}.", "variance over its documented value", MARGIN),
+    "tails": (
+        "The tails of {0}'s entries are those of {3}.",
+        "fourth central moment over its documented value",
+        0.1,
+    ),
+    "sign": ("{0} draws as many entries above its mean as below.", "share above the mean, minus 1/2", 0.015),
+}
+
+_VARIANCES: Final = {
+    "fan_in": "{scale} / fan_in",
+    "fan_out": "{scale} / fan_out",
+    "fan_avg": "2 · {scale} / (fan_in + fan_out)",
+}
+
+
+def members(subject: Subject, defect: str = "", dtype: str = "float32") -> tuple[Draws, ...]:
+    """List the weights that claims about one initializer look at."""
+    return tuple(
+        Draws(subject, shape, max(4, math.ceil(ENTRIES / math.prod(shape))), dtype, defect) for shape in SHAPES
+    )
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    listed: list[Claim] = []
+    for subject in subjects.INDEPENDENT:
+        listed += [_moment(subject, moment) for moment in ("mean", "variance", "tails", "sign")]
+        listed += [_support(subject), _fit(subject)]
+        listed += [_independence(subject, between) for between in ("columns", "rows", "draws", "order")]
+    for subject in subjects.ORTHOGONAL:
+        listed += _orthogonal(subject)
+    listed += [*exact_claims(), _complete()]
+    return tuple(listed)
+
+
+def _describe(subject: Subject) -> tuple[str, str, str, str]:
+    """Name the initializer, and say its mean, its variance and its distribution in words."""
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    law = subject.law((3, 5))
+    kinds = {
+        "normal": "a normal distribution",
+        "uniform": "a uniform distribution",
+        "truncated_normal": "a normal distribution truncated at two standard deviations",
+    }
+    arguments = dict(target.arguments)
+    name = target.class_name
+    if name in ("RandomNormal", "RandomUniform", "TruncatedNormal"):
+        variance = {
+            "RandomNormal": "stddev squared",
+            "RandomUniform": "(maxval - minval) squared over 12",
+            "TruncatedNormal": ".774 stddev squared, since what lies beyond two stddev is redrawn",
+        }[name]
+    else:
+        mode = arguments.get("mode", "fan_avg" if name.startswith("Glorot") else "fan_in")
+        scale = arguments.get("scale", 2 if name.startswith("He") else 1)
+        variance = "2 / (fan_in + fan_out)" if name.startswith("Glorot") else _VARIANCES[str(mode)].format(scale=scale)
+    return target.label, f"{law.mean:g}", variance, kinds[law.kind]
+
+
+_CONDITION: Final = f"float32 weights of the shapes {', '.join(map(str, SHAPES))}, {ENTRIES:,} entries of each or more"
+
+
+def _moment(subject: Subject, moment: Moment) -> Claim:
+    statement, quantity, margin = _WORDS[moment]
+    centre = 0.0 if moment in ("mean", "sign") else 1.0
+    control = {"mean": "mean", "variance": "variance", "tails": "distribution", "sign": "positive"}[moment]
+    names = {"mean": "mean", "variance": "variance", "tails": "tails", "sign": "sign_balance"}
+    return Claim(
+        id=f"distribution.{subject.slug}.{names[moment]}",
+        statement=statement.format(*_describe(subject)),
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Moments(members(subject), moment),
+        decide=EstimateWithin(quantity, centre - margin, centre + margin),
+        control=Moments(members(subject, control), moment),
+        control_note=DEFECTS[control].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, moment),
+    )
+
+
+def _support(subject: Subject) -> Claim:
+    bounded = math.isfinite(subject.law(SHAPES[1]).support[1])
+    label, *_, kind = _describe(subject)
+    text = f"{label}'s entries lie within the support of {kind}" if bounded else f"{label}'s entries have no bound"
+    return Claim(
+        id=f"distribution.{subject.slug}.support",
+        statement=f"{text}, and its smallest and largest entries are as extreme as they should be.",
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Extremes(members(subject)),
+        decide=NoDifference("extreme entry, over the end of the support" if bounded else "extreme entry, in sd"),
+        control=Extremes(members(subject, "support")),
+        control_note=DEFECTS["support"].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, "support"),
+    )
+
+
+def _fit(subject: Subject) -> Claim:
+    label, *_, kind = _describe(subject)
+    return Claim(
+        id=f"distribution.{subject.slug}.distribution",
+        statement=f"{label}'s entries follow {kind}.",
+        source=subjects.cite(subject),
+        condition=_CONDITION,
+        experiment=Fit(members(subject)),
+        decide=NoDifference("largest distance between distribution functions", largest_detectable=0.02),
+        control=Fit(members(subject, "half")),
+        control_note=DEFECTS["half"].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=_rows(subject, "distribution"),
+    )
+
+
+_MATRICES: Final = (((200, 350), 1), ((3, 30, 50), 4), ((3, 3, 10, 40), 4), ((2, 2, 3, 8, 20), 4))
+"""Shapes and draws for what is tested pair by pair: one matrix is large, for what repeats at a distance."""
+
+_BETWEEN: Final[dict[Between, tuple[str, str, str]]] = {
+    "columns": ("independence_within_rows", "The entries of a row of {0}'s weights are independent.", "columns"),
+    "rows": ("independence_within_columns", "The entries of a column of {0}'s weights are independent.", "rows"),
+    "draws": ("independence_across_layers", "Weights that {0} draws from different seeds are independent.", "draws"),
+    "order": ("independence_of_neighbours", "Entries of {0}'s weights near each other are independent.", "order"),
+}
+
+
+def _independence(subject: Subject, between: Between) -> Claim:
+    name, statement, control = _BETWEEN[between]
+
+    def weights(defect: str) -> tuple[Draws, ...]:
+        if between in ("draws", "order"):
+            return members(subject, defect)
+        return tuple(Draws(subject, shape, count, defect=defect) for shape, count in _MATRICES)
+
+    return Claim(
+        id=f"distribution.{subject.slug}.{name}",
+        statement=statement.format(subject.label),
+        source=f"{subjects.cite(subject)}; independent and identically distributed entries",
+        condition=_CONDITION
+        if between in ("draws", "order")
+        else f"float32 weights of the shapes {', '.join(str(shape) for shape, _ in _MATRICES)} as matrices of all axes "
+        "but the last by the last",
+        experiment=Independence(weights(""), between),
+        decide=NoDifference("statistic"),
+        control=Independence(weights(control), between),
+        control_note=DEFECTS[control].note,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=("A10",),
+    )
+
+
+def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
+    """Say which rows of the catalogue of documented claims a claim covers."""
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    name, law = target.class_name, subject.law((3, 5))
+    scaled = name not in ("RandomNormal", "RandomUniform", "TruncatedNormal")
+    found = []
+    if name == "RandomNormal" and not target.arguments and quantity in ("mean", "variance", "distribution"):
+        found.append("A1")
+    if name == "TruncatedNormal" and quantity == "support":
+        found.append("A3")
+    if scaled and law.kind == "truncated_normal" and quantity in ("variance", "support"):
+        found.append("A5")
+    if scaled and law.kind == "uniform" and quantity in ("variance", "support"):
+        found.append("A6")
+    if subject in subjects.FAMILY and quantity == "variance":
+        found.append("A7")
+    if subject in subjects.FAMILY and law.kind == "truncated_normal" and quantity in ("distribution", "support"):
+        found.append("A8")
+    if law.kind == "normal" and quantity == "tails":
+        found.append("A9")
+    if scaled and quantity == "variance":
+        found.append("A16")
+    return tuple(found)
+
+
+# --- orthogonal matrices ----------------------------------------------------------------------------------------------
+
+_ORTHOGONAL_SHAPES: Final = ((96, 96), (120, 40), (40, 120), (3, 20, 30), (3, 3, 8, 24), (2, 2, 3, 8, 12))
+_HAAR_SHAPES: Final = ((12, 12), (6, 18), (3, 2, 5))
+_HAAR_DRAWS: Final = 300
+
+
+def _orthogonal(subject: Subject) -> list[Claim]:
+    target = subject.target
+    assert isinstance(target, InitializerSpec)
+    gain = float(dict(target.arguments).get("gain", 1.0))
+    wrong = replace(subject, target=InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),)))
+    exact = tuple(Draws(subject, shape, 4) for shape in _ORTHOGONAL_SHAPES)
+    shapes = ", ".join(map(str, _ORTHOGONAL_SHAPES))
+    haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
+    controls = tuple(Draws(replace(wrong, slug=f"{subject.slug}_control"), shape, 4) for shape in _ORTHOGONAL_SHAPES)
+    source = subjects.cite(subject)
+    return [
+        Claim(
+            id=f"distribution.{subject.slug}.orthonormal",
+            statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
+            f"length {gain:g}, at any rank.",
+            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
+            experiment=Orthonormality(exact, gain),
+            decide=AllWithin("entry of Q'Q - I", "weights"),
+            control=Orthonormality(controls, gain),
+            control_note="independent normal entries of the same size",
+            rows=("A11",),
+            source=source,
+        ),
+        Claim(
+            id=f"distribution.{subject.slug}.variance",
+            statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
+            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
+            experiment=SquareSum(exact, gain),
+            decide=AllWithin("relative difference", "weights"),
+            control=SquareSum(exact, gain * math.sqrt(2.0)),
+            control_note="a gain off by the square root of two",
+            rows=("A13",),
+            source=source,
+        ),
+        Claim(
+            id=f"distribution.{subject.slug}.haar",
+            statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
+            condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
+            experiment=Haar(haar, gain),
+            decide=NoDifference("distance from the sphere's law", "weights"),
+            control=Haar(haar, gain, unsigned=True),
+            control_note="a QR factorization whose signs are not corrected",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("A12",),
+            source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
+        ),
+    ]
+
+
+# --- completeness -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassesKnown:
+    """Whether every initializer that the installed Keras exports has claims here, and the other way round.
+
+    Attributes:
+        known: the classes that the specification speaks of.
+    """
+
+    known: tuple[str, ...]
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+        """Measure; the deviation is 1 for a class that only one side has."""
+        import pandas as pd
+
+        installed = set(installed_initializers())
+        rows = []
+        for name in sorted(installed | set(self.known)):
+            deviation = float(name not in installed or name not in self.known)
+            rows.append((name, deviation, 0.0, 1, "exported" if name in installed else "not exported"))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+
+
+def _complete() -> Claim:
+    return Claim(
+        id="distribution.keras.every_initializer_has_claims",
+        statement="The specification speaks of every initializer that Keras exports, and of no other.",
+        source="Keras, keras.initializers",
+        condition="the classes exported by the installed Keras",
+        experiment=ClassesKnown(subjects.CLASSES),
+        decide=AllWithin("exported without claims, or claimed and not exported"),
+        control=ClassesKnown(subjects.CLASSES[1:]),
+        control_note="one class left out of the list",
+    )

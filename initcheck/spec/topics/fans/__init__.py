@@ -1,0 +1,1 @@
+"""Claims about fan-in and fan-out."""

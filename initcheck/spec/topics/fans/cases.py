@@ -1,0 +1,525 @@
+"""The layers whose fans are spoken of, and what each really does with its kernel.
+
+All have channels in that differ from channels out, so that no fan can stand for the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from initcheck.backend.runtime import import_keras
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import AllWithin
+from initcheck.spec.subjects import to_numpy
+from initcheck.spec.topics.fans.measurement import Case, Fans, einsum_axes_counted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+
+SIDE: Final = 3
+"""Of the convolution kernels."""
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """A kind of layer, and where its fans agree with those that Keras assumes.
+
+    Attributes:
+        slug: its part of the ids.
+        words: the layer in words, for statements.
+        cases: its members.
+        source: class of the layer in Keras.
+        rows: of the catalogue.
+        wrong: modes whose count is not the layer's: sentences that are refuted.
+        outcome: what comes of it, in words.
+    """
+
+    slug: str
+    words: str
+    cases: tuple[Case, ...]
+    source: str
+    rows: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
+    outcome: str = ""
+
+
+def _convolution(rank: int, name: str, channels: int, filters: int, side: int = SIDE, **settings: Any) -> Case:
+    dilation = settings.get("dilation_rate", 1)
+    groups = settings.get("groups", 1)
+    reach = dilation * (side - 1) + 1
+    same = settings.get("padding") == "same"
+    # With "same" padding the middle of three kernels' width; with "valid" a single output, or the first of two.
+    size = 3 * reach if same else reach + settings.get("strides", 1)
+    position = (size // settings.get("strides", 1) // 2 if same else 0,) * rank
+    area = side**rank
+    return Case(
+        name,
+        f"Conv{rank}D",
+        (("filters", filters), ("kernel_size", side), *settings.items()),
+        ((None, *(size,) * rank, channels),),
+        Fans(area * channels / groups, area * filters / groups),
+        Fans(area * channels / groups, area * filters),
+        position=position,
+        units=filters,
+    )
+
+
+def _convolutions(rank: int, channels: int, filters: int) -> tuple[Case, ...]:
+    return (
+        _convolution(rank, "valid", channels, filters),
+        _convolution(rank, "same", channels, filters, padding="same"),
+        _convolution(rank, "strides 2", channels, filters, strides=2),
+        _convolution(rank, "dilation 2", channels, filters, dilation_rate=2),
+    )
+
+
+def _border(name: str, area: int, position: tuple[int, int], channels: int = 48, filters: int = 96) -> Case:
+    inside = _convolution(2, name, channels, filters, padding="same")
+    # The kernel hangs over the border, and sums only an area of the input.
+    return replace(inside, fans=Fans(area * channels, inside.fans.out), position=position)
+
+
+def _depthwise(rank: int, channels: int, multiplier: int) -> Case:
+    area = SIDE**rank
+    return Case(
+        f"{channels} channels, multiplier {multiplier}",
+        f"DepthwiseConv{rank}D",
+        (("kernel_size", SIDE), ("depth_multiplier", multiplier)),
+        ((None, *(SIDE,) * rank, channels),),
+        Fans(area, area * multiplier),
+        Fans(area * channels, area * multiplier),
+        argument="depthwise_initializer",
+        position=(0,) * rank,
+        units=channels * multiplier,
+    )
+
+
+def _separable(rank: int, part: str, channels: int = 512, filters: int = 128) -> Case:
+    area = SIDE**rank
+    depthwise = part == "depthwise"
+    return Case(
+        f"{part}, {channels} to {filters}",
+        f"SeparableConv{rank}D",
+        (("filters", filters), ("kernel_size", SIDE)),
+        ((None, *(SIDE,) * rank, channels),),
+        Fans(area, area) if depthwise else Fans(channels, filters),
+        Fans(area * channels, area) if depthwise else Fans(channels, filters),
+        weight=f"{part}_kernel",
+        argument=f"{part}_initializer",
+    )
+
+
+def _transposed(rank: int, channels: int, filters: int, stride: int, side: int) -> Case:
+    area = side**rank
+    # Kernel [..., out, in]. A stride that divides the side spreads the inputs evenly over its outputs; the one at
+    # side - 1 is the first that as many inputs reach as any.
+    return Case(
+        f"{channels} to {filters}, strides {stride}",
+        f"Conv{rank}DTranspose",
+        (("filters", filters), ("kernel_size", side), ("strides", stride)),
+        ((None, *(side,) * rank, channels),),
+        Fans(area * channels / stride**rank, area * filters),
+        Fans(area * filters, area * channels),
+        position=(side - 1,) * rank,
+        units=filters,
+    )
+
+
+def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int | None, ...], **sizes: int) -> Case:
+    # The labels of the sizes are the kernel's, in its order.
+    _, rest = equation.split(",")
+    weights, result = rest.split("->")
+    entering = equation.split(",")[0]
+    shape = [sizes[label] for label in weights]
+
+    def product(kept: Iterable[bool]) -> float:
+        return float(math.prod(size for size, keep in zip(shape, kept, strict=True) if keep))
+
+    fans = Fans(
+        product(label not in result for label in weights),
+        product(label not in entering for label in weights),
+    )
+    assumed = _fans_of_shape(tuple(shape))
+    if einsum_axes_counted():
+        assumed = Fans(fans.into, product(label in result for label in weights))
+    return Case(
+        name,
+        "EinsumDense",
+        (("equation", equation), ("output_shape", output)),
+        ((None, *inputs),),
+        fans,
+        assumed,
+        position=(),
+        units=math.prod(sizes[label] for label in weights if label in result),
+    )
+
+
+def _fans_of_shape(shape: tuple[int, ...]) -> Fans:
+    area = math.prod(shape[:-2])
+    return Fans(area * shape[-2], area * shape[-1])
+
+
+def _attention(layer: str, settings: tuple[tuple[str, Any], ...], weight: str, shape: tuple[int, int, int]) -> Case:
+    merges = weight == "attention_output"
+    fans = Fans(shape[0] * shape[1], shape[2]) if merges else Fans(shape[0], shape[1] * shape[2])
+    sequence = (None, 4, shape[2] if merges else shape[0])
+    assumed = fans if einsum_axes_counted() else _fans_of_shape(shape)
+    return Case(weight, layer, settings, (sequence, sequence), fans, assumed, weight=f"{weight}/kernel")
+
+
+_HEADS: Final = (("num_heads", 4), ("key_dim", 16), ("value_dim", 24))
+_GROUPED: Final = (("head_dim", 16), ("num_query_heads", 8), ("num_key_value_heads", 2))
+_ATTENTION: Final = (
+    ("MultiHeadAttention", "multi_head_attention", _HEADS, "query", (192, 4, 16)),
+    ("MultiHeadAttention", "multi_head_attention", _HEADS, "key", (192, 4, 16)),
+    ("MultiHeadAttention", "multi_head_attention", _HEADS, "value", (192, 4, 24)),
+    ("MultiHeadAttention", "multi_head_attention", _HEADS, "attention_output", (4, 24, 192)),
+    ("GroupQueryAttention", "group_query_attention", _GROUPED, "query", (192, 8, 16)),
+    ("GroupQueryAttention", "group_query_attention", _GROUPED, "key", (192, 2, 16)),
+    ("GroupQueryAttention", "group_query_attention", _GROUPED, "value", (192, 2, 16)),
+    ("GroupQueryAttention", "group_query_attention", _GROUPED, "attention_output", (8, 16, 192)),
+)
+
+
+def attention() -> tuple[tuple[str, Case], ...]:
+    """List the kernels of the attention layers, each with the slug of its layer."""
+    return tuple(
+        (slug, _attention(layer, settings, weight, shape)) for layer, slug, settings, weight, shape in _ATTENTION
+    )
+
+
+def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: int = 64) -> Case:
+    assumed = Fans(inputs, gates * units)
+    return Case(
+        f"{inputs} inputs, {units} units" + (", each gate" if by_gate else ""),
+        layer,
+        (("units", units),),
+        ((None, 4, inputs),),
+        Fans(inputs, units) if by_gate else assumed,
+        assumed,
+        weight=f"{layer.lower() if layer != 'SimpleRNN' else 'simple_rnn'}_cell/kernel",
+    )
+
+
+def layer_kinds() -> tuple[LayerKind, ...]:
+    """List the layers whose kernels take the initializers that scale with the fans."""
+    both = ("fan_in", "fan_avg")
+    old = () if einsum_axes_counted() else both
+    listed = [
+        LayerKind(
+            "dense",
+            "Dense",
+            (
+                Case(
+                    "256 to 1024",
+                    "Dense",
+                    (("units", 1024),),
+                    ((None, 256),),
+                    *(Fans(256, 1024),) * 2,
+                    position=(),
+                    units=1024,
+                ),
+                Case(
+                    "768 to 128",
+                    "Dense",
+                    (("units", 128),),
+                    ((None, 768),),
+                    *(Fans(768, 128),) * 2,
+                    position=(),
+                    units=128,
+                ),
+            ),
+            "Dense",
+            ("B1",),
+        ),
+        *(
+            LayerKind(
+                f"conv{rank}d",
+                f"Conv{rank}D away from the borders, whatever its strides, dilation and padding",
+                _convolutions(rank, channels, filters),
+                f"Conv{rank}D",
+                ("B2",),
+            )
+            for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256))
+        ),
+        LayerKind(
+            "conv2d_border",
+            "Conv2D with padding, at the borders",
+            (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
+            "Conv2D",
+            ("B2",),
+            both,
+            "inputs are counted that the padding has replaced by zeros",
+        ),
+        *(
+            LayerKind(
+                f"grouped_conv{rank}d",
+                f"Conv{rank}D with groups, whose inputs feed the outputs of their own group",
+                tuple(_convolution(rank, f"{groups} groups", 64, 256, groups=groups) for groups in (4, 16)),
+                f"Conv{rank}D",
+                ("B3",),
+                ("fan_avg",),
+                "the outputs of all groups are counted",
+            )
+            for rank in (1, 2)
+        ),
+        *(
+            LayerKind(
+                f"depthwise_conv{rank}d",
+                f"DepthwiseConv{rank}D, each of whose outputs sums one channel",
+                (_depthwise(rank, 1024, 1), _depthwise(rank, 256, 4)),
+                f"DepthwiseConv{rank}D",
+                ("B4",),
+                both,
+                "all channels are counted as inputs of each output",
+            )
+            for rank in (1, 2)
+        ),
+        *(
+            LayerKind(
+                f"separable_conv{rank}d_depthwise",
+                f"the depthwise kernel of SeparableConv{rank}D",
+                (_separable(rank, "depthwise", 4096),),
+                f"SeparableConv{rank}D",
+                ("B5",),
+                both,
+                "all channels are counted as inputs of each output",
+            )
+            for rank in (1, 2)
+        ),
+        *(
+            LayerKind(
+                f"separable_conv{rank}d_pointwise",
+                f"the pointwise kernel of SeparableConv{rank}D",
+                (_separable(rank, "pointwise"),),
+                f"SeparableConv{rank}D",
+                ("B5",),
+            )
+            for rank in (1, 2)
+        ),
+        *(
+            LayerKind(
+                f"conv{rank}d_transpose",
+                f"Conv{rank}DTranspose without strides",
+                (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
+                f"Conv{rank}DTranspose",
+                ("B6",),
+                ("fan_in",),
+                "channels in and channels out are exchanged",
+            )
+            for rank in (1, 2, 3)
+        ),
+        *(
+            LayerKind(
+                f"conv{rank}d_transpose_with_strides",
+                f"Conv{rank}DTranspose with strides of two",
+                (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
+                f"Conv{rank}DTranspose",
+                ("B6",),
+                both,
+                "channels in and out are exchanged, and the strides left out",
+            )
+            for rank in (1, 2)
+        ),
+        LayerKind(
+            "einsum_dense",
+            "EinsumDense",
+            (
+                _einsum("splits into heads", "abc,cde->abde", (1, 256), (1, 4, 128), c=256, d=4, e=128),
+                _einsum("merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
+                _einsum("output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
+            ),
+            "EinsumDense",
+            ("B7",),
+            old,
+            "the fans are those of a convolution kernel",
+        ),
+        LayerKind(
+            "einsum_dense_with_shared_axis",
+            "EinsumDense with an axis of experts in input, kernel and output",
+            (
+                _einsum("8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
+                _einsum("32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
+            ),
+            "EinsumDense",
+            ("B8",),
+            old or ("fan_avg",),
+            "the experts are counted as outputs that each input feeds",
+        ),
+        LayerKind(
+            "embedding",
+            "Embedding, which takes one row of its matrix",
+            (
+                Case(
+                    "512 rows of 192",
+                    "Embedding",
+                    (("input_dim", 512), ("output_dim", 192)),
+                    ((None, 1),),
+                    Fans(1, 192),
+                    Fans(512, 192),
+                    weight="embeddings",
+                    argument="embeddings_initializer",
+                ),
+            ),
+            "Embedding",
+            ("L2",),
+            both,
+            "all rows are counted as inputs of each output",
+        ),
+    ]
+    for layer, slug, gates in (("SimpleRNN", "simple_rnn", 1), ("LSTM", "lstm", 4), ("GRU", "gru", 3)):
+        told = f"{layer}, with the units of all gates as outputs"
+        listed.append(LayerKind(slug, told, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
+        if gates > 1:
+            told = f"each gate of {layer}"
+            case = _recurrent(layer, gates, by_gate=True)
+            outcome = "the units of all gates are counted"
+            listed.append(LayerKind(f"{slug}_gate", told, (case,), layer, ("B9",), ("fan_avg",), outcome))
+    for slug, case in attention():
+        kernel = "output" if case.weight.startswith("attention_output") else case.weight.split("/")[0]
+        told = f"the {kernel} kernel of {case.layer}"
+        outcome = "the fans are those of a convolution kernel"
+        rows = ("B7", "S3")
+        listed.append(LayerKind(f"{slug}.{kernel}_kernel", told, (case,), case.layer, rows, old, outcome))
+    return tuple(listed)
+
+
+_UNITS: Final = 64
+_SEEDS: Final = 4
+_GATES: Final = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+_LIMIT: Final = 8.0 * math.sqrt(4 * _UNITS) * 2.0**-23
+"""Of an entry of Q'Q - I; see :class:`initcheck.spec.topics.orthogonality.Orthonormality`."""
+
+
+@dataclass(frozen=True)
+class RecurrentKernel:
+    """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows.
+
+    Attributes:
+        layer: the class in ``keras.layers``.
+        by_gate: look at each gate's square block, and not at all of them together.
+        initializer: of the recurrent kernel.
+    """
+
+    layer: str
+    by_gate: bool
+    initializer: str = "Orthogonal"
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; the deviation is the largest entry of K K' - I."""
+        import pandas as pd
+
+        keras = import_keras()
+        rows: list[tuple[object, ...]] = []
+        for seed in laboratory.seeds(f"recurrent/{self.layer}", _SEEDS):
+            initializer = getattr(keras.initializers, self.initializer)(seed=seed)
+            layer = getattr(keras.layers, self.layer)(_UNITS, recurrent_initializer=initializer)
+            layer.build((None, 3, 5))
+            weights: list[Any] = layer.cell.get_weights()
+            kernel = next(each for each in weights if each.shape == (_UNITS, _GATES[self.layer] * _UNITS))
+            blocks = np.split(kernel.astype(np.float64), _GATES[self.layer] if self.by_gate else 1, axis=1)
+            deviation = max(float(np.abs(block @ block.T - np.eye(_UNITS)).max()) for block in blocks)
+            rows.append((f"seed {len(rows)}", deviation, _LIMIT, kernel.size))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+
+
+@dataclass(frozen=True)
+class LowRankAdapter:
+    """How much enabling LoRA changes a layer's output, relative to the output.
+
+    Attributes:
+        layer: the class in ``keras.layers``: Dense, EinsumDense or Embedding.
+        change: added to every entry of the adapter's second factor, for a control.
+    """
+
+    layer: str
+    change: float = 0.0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        import pandas as pd
+
+        keras = import_keras()
+        random = np.random.default_rng(laboratory.seed(f"adapter/{self.layer}"))
+        made: dict[str, tuple[Any, Any]] = {
+            "Dense": (lambda: keras.layers.Dense(24), random.normal(size=(8, 16)).astype(np.float32)),
+            "EinsumDense": (
+                lambda: keras.layers.EinsumDense("ab,bc->ac", output_shape=24),
+                random.normal(size=(8, 16)).astype(np.float32),
+            ),
+            "Embedding": (lambda: keras.layers.Embedding(30, 24), random.integers(0, 30, (8, 3))),
+        }
+        build, x = made[self.layer]
+        layer = build()
+        before = to_numpy(layer(x)).astype(np.float64)
+        layer.enable_lora(4)
+        # The second factor is the one that starts at zero; Keras names it after the kernel or the embeddings.
+        second = next(
+            weight for weight in layer.weights if weight.name.startswith("lora") and weight.name.endswith("_b")
+        )
+        second.assign(second + self.change)
+        after = to_numpy(layer(x)).astype(np.float64)
+        deviation = float(np.abs(after - before).max() / np.abs(before).max())
+        row = (self.layer, deviation, 8.0 * 16.0 * 2.0**-23, before.size)
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    listed: list[Claim] = []
+    for layer, gates in _GATES.items():
+        slug = {"SimpleRNN": "simple_rnn"}.get(layer, layer.lower())
+        source = f"Keras, keras.layers.{layer}, argument recurrent_initializer"
+        condition = f"{_UNITS} units, {_SEEDS} seeds"
+        listed.append(
+            Claim(
+                id=f"fans.{slug}.recurrent_kernel_orthogonal",
+                statement=f"{layer}'s recurrent kernel has orthonormal rows, over all of its gates together.",
+                experiment=RecurrentKernel(layer, by_gate=False),
+                decide=AllWithin("entry of K K' - I", "entries"),
+                control=RecurrentKernel(layer, by_gate=False, initializer="GlorotUniform"),
+                control_note="GlorotUniform in its place",
+                source=source,
+                condition=condition,
+                rows=("B10",),
+            )
+        )
+        if gates == 1:
+            continue
+        listed.append(
+            Claim(
+                id=f"fans.{slug}.recurrent_gates_orthogonal",
+                statement=f"The recurrent matrix of each gate of {layer} is orthogonal.",
+                experiment=RecurrentKernel(layer, by_gate=True),
+                decide=AllWithin("entry of K K' - I", "entries"),
+                control=RecurrentKernel("SimpleRNN", by_gate=True),
+                control_note="SimpleRNN, whose only matrix is",
+                expected="refuted",
+                source=source,
+                condition=condition,
+                rows=("B10",),
+            )
+        )
+    listed += [
+        Claim(
+            id=f"fans.{slug}.lora_changes_nothing",
+            statement=f"Enabling LoRA leaves the output of {layer} as it was.",
+            source=f"Keras, keras.layers.{layer}.enable_lora; Hu and others, 2022, ICLR, section 4.1",
+            condition="rank 4, before any training",
+            experiment=LowRankAdapter(layer),
+            decide=AllWithin("largest change of the output, relative", "entries"),
+            control=LowRankAdapter(layer, change=0.01),
+            control_note="a second factor of .01 instead of zero",
+            rows=("B11",),
+        )
+        for slug, layer in (("dense", "Dense"), ("einsum_dense", "EinsumDense"), ("embedding", "Embedding"))
+    ]
+    return tuple(listed)

@@ -1,0 +1,227 @@
+"""Layers at their initialization: the variance of their kernels and of their outputs, against what fans say.
+
+The inputs are random signs, so every one has a square of exactly one. An output that sums n of them through independent
+weights of variance v then has the expected square n v whatever the signs are, and the mean of y^2 / (n v) over B inputs
+and U outputs with weights of their own has exactly the variance
+
+    ((k - 3)/n + 2/B + 2(B - 1)/(n B)) / U,
+
+k the kurtosis of a weight. So neither an estimated standard error nor a copied figure is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.runtime import import_keras, versions
+from initcheck.spec.decisions import size_of_equivalence
+from initcheck.spec.subjects import to_numpy
+from initcheck.spec.topics.gains import EntryLaw, Kind
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Shape = tuple[int | None, ...]
+
+MARGIN: Final = 0.05
+"""Of a variance over its documented value."""
+PLANNED_MARGIN: Final = 0.045
+"""What sizes are planned for: a reserve for the skewness of mean squares, and for errors in proportion to them."""
+BATCH: Final = 128
+"""Inputs of random signs, each batch for one kernel."""
+FEWEST_SEEDS: Final = 2
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """An initializer that scales with the fans, as documented: variance ``scale`` over a count of units.
+
+    Attributes:
+        slug: its part of the claims' ids, and its name in Keras.
+        scale: numerator.
+        mode: which units are counted.
+        kind: distribution of the weights.
+    """
+
+    slug: str
+    scale: float
+    mode: Mode
+    kind: Kind
+
+    def variance(self, fans: Fans) -> float:
+        """Give the documented variance of a weight."""
+        count = {"fan_in": fans.into, "fan_out": fans.out, "fan_avg": (fans.into + fans.out) / 2.0}[self.mode]
+        return self.scale / max(1.0, count)
+
+    def create(self, seed: int, mode: Mode | None = None) -> Any:
+        """Make the initializer of Keras; with a mode of another kind, for negative controls, by VarianceScaling."""
+        initializers = import_keras().initializers
+        if mode is None:
+            names = "".join(word.capitalize() for word in self.slug.split("_"))
+            return getattr(initializers, names)(seed=seed)
+        return initializers.VarianceScaling(self.scale, mode, self.kind, seed=seed)
+
+
+SCALINGS: Final = (
+    Scaling("glorot_normal", 1.0, "fan_avg", "truncated_normal"),
+    Scaling("glorot_uniform", 1.0, "fan_avg", "uniform"),
+    Scaling("he_normal", 2.0, "fan_in", "truncated_normal"),
+    Scaling("he_uniform", 2.0, "fan_in", "uniform"),
+    Scaling("lecun_normal", 1.0, "fan_in", "truncated_normal"),
+    Scaling("lecun_uniform", 1.0, "fan_in", "uniform"),
+)
+"""Glorot & Bengio 2010, He et al. 2015 and LeCun et al. 1998, each in both of its distributions."""
+
+
+@dataclass(frozen=True)
+class Fans:
+    """Two counts: inputs that a unit sums, and outputs that an input feeds."""
+
+    into: float
+    out: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, and what it really does with its kernel.
+
+    Attributes:
+        name: of the member.
+        layer: class of ``keras.layers``.
+        settings: its arguments, without initializers.
+        shapes: input shapes that it is built on, the batch first.
+        fans: what the layer really does, away from the borders: inputs that an output sums, outputs that an input
+            feeds (a stride of a convolution left out, as documented).
+        assumed: the fans that Keras documents for the shape of the kernel.
+        weight: end of the path of the kernel.
+        argument: which argument takes the initializer.
+        position: the output unit along each spatial axis, away from the borders; None measures the kernel alone.
+        units: independent outputs at that position.
+    """
+
+    name: str
+    layer: str
+    settings: tuple[tuple[str, Any], ...]
+    shapes: tuple[Shape, ...]
+    fans: Fans
+    assumed: Fans
+    weight: str = "kernel"
+    argument: str = "kernel_initializer"
+    position: tuple[int, ...] | None = None
+    units: int = 0
+
+    def build(self, initializer: Any) -> Any:
+        """Build the layer with an initializer for the kernel."""
+        layer = getattr(import_keras().layers, self.layer)(**dict(self.settings), **{self.argument: initializer})
+        layer.build(*self.shapes)
+        return layer
+
+    def kernel(self, layer: Any) -> Any:
+        """Find the kernel, a variable of Keras."""
+        (found,) = (each for each in layer.weights if f"/{each.path}".endswith(f"/{self.weight}"))
+        return found
+
+
+@dataclass(frozen=True)
+class LayerVariance:
+    """The variances of kernel and output, over what the initializer and a count of fans say, for several cases.
+
+    Attributes:
+        subject: the name of the layer in ids, which its seeds are derived from.
+        scaling: the initializer that is spoken of.
+        cases: the members.
+        by: whether the expected variance follows the fans that the layer really has, or those that Keras assumes.
+        mode: counts other units than the initializer documents: the defect of a control.
+        corrected: whether kernels are rescaled to the fans that the layer really has: where a false sentence is true.
+    """
+
+    subject: str
+    scaling: Scaling
+    cases: tuple[Case, ...]
+    by: Literal["layer", "shape"] = "layer"
+    mode: Mode | None = None
+    corrected: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure the mean square of weights and outputs; its standard error is known."""
+        import pandas as pd
+
+        members = len(self.cases) + sum(case.position is not None for case in self.cases)
+        rows = [row for case in self.cases for row in self._measure(laboratory, case, members)]
+        return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+
+    def _measure(self, laboratory: Laboratory, case: Case, members: int) -> list[tuple[str, float, float, float, int]]:
+        kurtosis = EntryLaw(self.scaling.kind, 0.0, 1.0).moment(4)
+        by_output = case.units and output_variance(kurtosis, case.fans.into)
+        key = ("fans", self.subject, self.scaling, case, members, self.mode, self.corrected)
+        kernels, outputs, entries, seeds = laboratory.remember(
+            key, lambda: self._run(laboratory, case, members, kurtosis - 1.0, by_output)
+        )
+        variance = self.scaling.variance(case.fans if self.by == "layer" else case.assumed)
+        ratio = kernels / variance
+        rows = [(f"{case.name}, kernel", ratio, ratio * math.sqrt((kurtosis - 1.0) / entries), math.inf, entries)]
+        if case.position is not None:
+            ratio = outputs / (case.fans.into * variance)
+            count = case.units * seeds
+            rows.append((f"{case.name}, output", ratio, ratio * math.sqrt(by_output / count), math.inf, count * BATCH))
+        return rows
+
+    def _run(
+        self, laboratory: Laboratory, case: Case, members: int, by_entry: float, by_output: float
+    ) -> tuple[float, float, int, int]:
+        """Give the mean squares of weights and outputs, how many weights there are, and how many kernels."""
+        label = f"fans/{self.subject}/{self.scaling.slug}/{case.name}"
+        random = np.random.default_rng(laboratory.seed(f"{label}/signs"))
+        factor = math.sqrt(self.scaling.variance(case.fans) / self.scaling.variance(case.assumed))
+        squares, outputs, entries, seed_count = 0.0, [], 0, 0
+        wanted = FEWEST_SEEDS
+        while seed_count < wanted:
+            seed = laboratory.seeds(label, seed_count + 1)[-1]
+            layer = case.build(self.scaling.create(seed, self.mode))
+            kernel = case.kernel(layer)
+            if self.corrected:
+                kernel.assign(kernel * factor)
+            weights = to_numpy(kernel).astype(np.float64)
+            squares += float((weights**2).sum())
+            entries += weights.size
+            seed_count += 1
+            if case.position is not None:
+                outputs.append(_outputs(layer, case, random))
+                wanted = max(wanted, math.ceil(size_of_equivalence(by_output, PLANNED_MARGIN, members) / case.units))
+            wanted = max(wanted, math.ceil(size_of_equivalence(by_entry, PLANNED_MARGIN, members) / weights.size))
+        return squares / entries, float(np.mean(outputs)) if outputs else math.nan, entries, seed_count
+
+
+def _outputs(layer: Any, case: Case, random: np.random.Generator) -> float:
+    signs = random_signs(random, (BATCH, *case.shapes[0][1:]))
+    found = to_numpy(layer(signs)).astype(np.float64)
+    place: tuple[Any, ...] = (slice(None), *(case.position or ()))
+    found = found[place].reshape(BATCH, -1)
+    if found.shape[1] != case.units:
+        raise AssertionError(f"{case.name} has {found.shape[1]} outputs and not {case.units}.")
+    return float((found**2).mean())
+
+
+def output_variance(kurtosis: float, inputs: float) -> float:
+    """Give the variance of one unit's mean square over a batch of signs, over its squared mean; see the module."""
+    return (kurtosis - 3.0) / inputs + 2.0 / BATCH + 2.0 * (BATCH - 1) / (inputs * BATCH)
+
+
+def random_signs(random: np.random.Generator, shape: tuple[Any, ...]) -> NDArray[np.float32]:
+    """Draw inputs of +1 and -1."""
+    return (2.0 * random.integers(0, 2, shape) - 1.0).astype(np.float32)
+
+
+def einsum_axes_counted() -> bool:
+    """Tell whether this Keras hands EinsumDense's axes to its initializer, as it does from 3.15 on."""
+    numbers = re.match(r"(\d+)\.(\d+)", versions()["keras"])
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (3, 15)

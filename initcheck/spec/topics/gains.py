@@ -1,0 +1,278 @@
+"""Decisions about gains by layer: equivalence of ratios, and the fit of log increments to a finite-width law.
+
+Moved here from the first specification tests, and made functions of a table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from initcheck.core import statistics
+from initcheck.core.errors import UsageError, name_unknown
+from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import Evidence, Verdict
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE, POWER
+from initcheck.theory.weights import weight_law
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+AVERAGE: Final = "average"
+SPREAD_FACTOR: Final = 2.5
+"""Within this factor the variance of the whole logarithm has to be shown; kernels that are equal give ten."""
+
+LAW_LEVEL: Final = CLAIM_FALSE_ALARM / 4.0
+"""A quarter of what a claim may have: log chi-squares are skew, which raises the far tail of a mean by half or so."""
+
+
+def read_values(table: DataFrame) -> tuple[list[str], NDArray[np.float64]]:
+    """Read the values of a table of members and seeds: the members, and an array of shape [seeds, members]."""
+    wide = table.pivot(index="seed", columns="member", values="value")[list(dict.fromkeys(table["member"]))]
+    return [str(name) for name in wide.columns], wide.to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class GainByLayer:
+    """Equivalence of ratios with what is expected of them: each step's mean, and the average over all steps.
+
+    It reads ``member`` (the step), ``seed`` and ``value`` (the ratio over its expectation). Each member is a pair of
+    one-sided t tests over seeds, Holm over the family. Fail: the interval of a member lies outside its margin.
+
+    Attributes:
+        quantity: what the value is, in words.
+        step: margin of one step's mean, relative.
+        average: margin of the average over the steps.
+        level: of the family of tests.
+    """
+
+    quantity: str
+    step: float
+    average: float
+    level: float = MISS_RATE
+
+    def __call__(self, table: DataFrame) -> Evidence:
+        """Judge."""
+        if table.empty:
+            return Evidence(Verdict.INCONCLUSIVE, "Nothing was measured.", self.quantity, math.nan, members=0)
+        steps, values = read_values(table)
+        families = [(name, values[:, place], self.step) for place, name in enumerate(steps)]
+        families.append((AVERAGE, values.mean(axis=1), self.average))
+        share = self.level / len(families)
+        tests = [
+            (name, margin, statistics.test_equivalence(each, 1.0 - margin, 1.0 + margin, share))
+            for name, each, margin in families
+        ]
+        adjusted = statistics.adjust_pvalues([test.p_value for _, _, test in tests], "holm")
+        outside = [(name, margin, test) for name, margin, test in tests if test.verdict == "fail"]
+        # Written so that NaN does not pass.
+        if outside:
+            verdict, (worst, margin, test) = Verdict.FAIL, outside[-1]
+            told = f"{len(outside)} of {len(tests)} outside: "
+        elif bool((adjusted <= self.level).all()):
+            verdict, (worst, margin, test), told = Verdict.PASS, tests[-1], ""
+        else:
+            place = int(np.argmax(np.where(np.isnan(adjusted), 2.0, adjusted)))
+            verdict, (worst, margin, test), told = Verdict.INCONCLUSIVE, tests[place], "Not shown: "
+        found = test.estimate
+        return Evidence(
+            verdict=verdict,
+            reason=(
+                f"{told}{self.quantity} {found.value:.4g}, interval [{found.low:.4g}, {found.high:.4g}], "
+                f"bounds [{1.0 - margin:.4g}, {1.0 + margin:.4g}] ({worst})."
+            ),
+            quantity=self.quantity,
+            effect=found.value,
+            low=found.low,
+            high=found.high,
+            confidence=1.0 - 2.0 * share,
+            bounds=(1.0 - margin, 1.0 + margin),
+            count=found.count,
+            unit="seeds",
+            p_value=float(adjusted.max()),
+            detectable=margin,
+            power=1.0 - self.level,
+            members=len(tests),
+            worst=worst,
+        )
+
+
+@dataclass(frozen=True)
+class LawByLayer:
+    """Fit of log increments to a law: independent by layer, with a given mean and variance.
+
+    It reads ``member`` (the step), ``seed``, ``value`` (the log increment), ``mean`` and ``variance`` (of the law; the
+    same for all seeds). Three tests share the level: z of each step's mean, the largest after Sidak; z of the sum over
+    the steps, which sees a small deviation of all; and one chi-square for the sum around its mean. The sum has the
+    variance that independent layers give it: it is what notices kernels that depend on each other, which no layer shows
+    by itself.
+
+    Pass also needs the variance of the sum to be shown within :data:`SPREAD_FACTOR` of the law's.
+
+    Attributes:
+        level: rate of false alarms of the tests.
+    """
+
+    level: float = LAW_LEVEL
+
+    def __call__(self, table: DataFrame) -> Evidence:
+        """Judge."""
+        quantity = "variance of the summed log increments over the law's"
+        if table.empty:
+            return Evidence(Verdict.INCONCLUSIVE, "Nothing was measured.", quantity, math.nan, members=0)
+        steps, values = read_values(table)
+        first = table.groupby("member", sort=False).first()
+        mean, variance = first["mean"].to_numpy(np.float64), first["variance"].to_numpy(np.float64)
+        seeds = len(values)
+        z = math.sqrt(seeds) * (values.mean(axis=0) - mean) / np.sqrt(variance)
+        smallest = 2.0 * float(stats.norm.sf(np.abs(z).max()))
+        by_step = -math.expm1(len(steps) * math.log1p(-smallest)) if smallest < 1.0 else 1.0
+        squares = float(np.sum((values.sum(axis=1) - mean.sum()) ** 2) / variance.sum())
+        by_sum = 2.0 * min(float(stats.chi2.cdf(squares, seeds)), float(stats.chi2.sf(squares, seeds)))
+        z_sum = math.sqrt(seeds / float(variance.sum())) * float(values.sum(axis=1).mean() - mean.sum())
+        by_mean = 2.0 * float(stats.norm.sf(abs(z_sum)))
+        p_value = min(1.0, 3.0 * min(by_step, by_mean, by_sum)) if math.isfinite(squares) else math.nan
+        low, high = (squares / float(stats.chi2.ppf(share, seeds)) for share in (1.0 - MISS_RATE, MISS_RATE))
+        worst = steps[int(np.argmax(np.where(np.isnan(z), -1.0, np.abs(z))))]
+        told = (
+            f"p {p_value:.2g}: largest z {float(np.abs(z).max()):.2f} ({worst}), of the sum {z_sum:.2f}; variance of "
+            f"the sum {squares / seeds:.3g} times the law's."
+        )
+        verdict = Verdict.INCONCLUSIVE
+        if p_value <= self.level:
+            verdict = Verdict.FAIL
+        elif p_value > self.level and low >= 1.0 / SPREAD_FACTOR and high <= SPREAD_FACTOR:
+            verdict = Verdict.PASS
+        reach = float(stats.norm.isf(self.level / 6.0) + stats.norm.ppf(POWER))
+        return Evidence(
+            verdict=verdict,
+            reason=told,
+            quantity=quantity,
+            effect=squares / seeds,
+            low=low,
+            high=high,
+            confidence=1.0 - 2.0 * MISS_RATE,
+            bounds=(1.0 / SPREAD_FACTOR, SPREAD_FACTOR),
+            count=seeds,
+            unit="seeds",
+            p_value=p_value,
+            # The spread that the chi-square sees: ln of a variance over S seeds has the variance 2 / S.
+            detectable=math.expm1(reach * math.sqrt(2.0 / seeds)),
+            power=POWER,
+            members=len(steps),
+            worst="the sum over all steps",
+        )
+
+
+Kind = Literal["normal", "truncated_normal", "uniform"]
+
+KINDS: Final[tuple[Kind, ...]] = ("normal", "truncated_normal", "uniform")
+CUT: Final = 2.0
+"""Keras redraws a truncated normal's values beyond two standard deviations of the normal."""
+
+
+_SCALE: Final = 1.0 / float(stats.truncnorm(-CUT, CUT).std())
+"""Standard deviation of the normal that is cut, over that of what is left."""
+
+
+@cache
+def _standard(kind: Kind) -> Any:
+    """Give the frozen distribution of (w - mean) / sd."""
+    if kind == "normal":
+        return stats.norm()
+    if kind == "uniform":
+        return stats.uniform(-math.sqrt(3.0), 2.0 * math.sqrt(3.0))
+    if kind == "truncated_normal":
+        return stats.truncnorm(-CUT, CUT, scale=_SCALE)
+    raise name_unknown("distribution", kind, KINDS)
+
+
+@dataclass(frozen=True)
+class EntryLaw:
+    """The distribution of one entry.
+
+    Attributes:
+        kind: its shape.
+        mean: E w.
+        standard_deviation: sqrt(Var w), after the truncation.
+    """
+
+    kind: Kind
+    mean: float
+    standard_deviation: float
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The smallest and the largest value possible; infinite for the normal."""
+        low, high = _standard(self.kind).support()
+        return self.mean + self.standard_deviation * float(low), self.mean + self.standard_deviation * float(high)
+
+    def moment(self, order: int) -> float:
+        """Give E((w - mean) / sd)^order."""
+        return _moment(self.kind, order)
+
+    def largest(self, probability: float, count: int) -> float:
+        """Give the value that the largest of so many entries stays below with a probability, in standard deviations."""
+        # F(x)^count = probability; the survival function keeps the digits that F close to 1 has not.
+        return float(_standard(self.kind).isf(-math.expm1(math.log(probability) / count)))
+
+    def standardize(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Give (w - mean) / sd in float64."""
+        return (np.asarray(values, dtype=np.float64) - self.mean) / self.standard_deviation
+
+    def cdf(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Give P(W <= w) for each value."""
+        x = self.standardize(values)
+        if self.kind == "uniform":
+            return np.clip(0.5 + x / (2.0 * math.sqrt(3.0)), 0.0, 1.0)
+        found: NDArray[np.float64]
+        if self.kind == "normal":
+            found = special.ndtr(x)
+            return found
+        # As scipy's truncnorm, and many times as fast.
+        below = float(special.ndtr(-CUT))
+        found = special.ndtr(np.clip(x / _SCALE, -CUT, CUT)) - below
+        return found / (1.0 - 2.0 * below)
+
+
+@cache
+def _moment(kind: Kind, order: int) -> float:
+    return float(_standard(kind).moment(order))
+
+
+def entry_law(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryLaw:
+    """Look up what Keras documents of the entries of a weight.
+
+    Fans as in :func:`initcheck.theory.weights.weight_law`. A mean other than zero, which mean-field theory refuses, is
+    taken from the arguments.
+
+    Args:
+        spec: the initializer.
+        shape: of the weight.
+
+    Returns:
+        The law of each entry.
+
+    Raises:
+        UsageError: its entries have no law of their own (Orthogonal, and all that leave nothing to chance).
+        TheoryError: the class or an argument is unknown.
+    """
+    arguments = dict(spec.arguments)
+    mean = 0.0
+    if spec.class_name == "RandomUniform":
+        low, high = float(arguments.get("minval", -0.05)), float(arguments.get("maxval", 0.05))
+        mean, half = (low + high) / 2.0, (high - low) / 2.0
+        arguments |= {"minval": -half, "maxval": half}
+    elif spec.class_name in ("RandomNormal", "TruncatedNormal"):
+        mean = float(arguments.pop("mean", 0.0))
+    law = weight_law(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
+    if law.distribution == "orthogonal":
+        raise UsageError(f"The entries of an orthogonal matrix have no law of their own. Received: {spec.label}.")
+    return EntryLaw(law.distribution, mean, math.sqrt(law.variance))

@@ -1,0 +1,1 @@
+"""Claims about the default initializers of layers."""

@@ -1,0 +1,399 @@
+"""What the documentation says of layers' initializers beyond their names: the forget gate, None, and completeness."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from initcheck.backend.runtime import import_keras
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
+from initcheck.spec.topics.layer_defaults.table import (
+    LAYERS,
+    Argument,
+    Given,
+    Layer,
+    Start,
+    built,
+    constant_row,
+    exact_table,
+    fit_rows,
+    fit_table,
+    layer_named,
+    limit_of,
+    with_settings,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+_FIT: Final = NoDifference("Distance from the documented law", largest_detectable=0.2)
+_GATES: Final = ("input gate", "forget gate", "cell", "output gate")
+_OWN: Final = 0.375
+"""A bias that is exact in single precision, and so is one more than it."""
+
+_DIMENSIONS: Final = (8, 32, 128)
+
+
+@dataclass(frozen=True)
+class GateBiases:
+    """The biases of an LSTM's four gates as it is built.
+
+    Attributes:
+        layer: name of the class.
+        biases: the constant that ``bias_initializer`` gives.
+        wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: not told.
+        unit_forget_bias: the argument of this name, None to leave it out; False is the defect of claims about it.
+    """
+
+    layer: str
+    biases: float
+    wanted: tuple[float, float, float, float]
+    unit_forget_bias: bool | None = True
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Build the layer."""
+        layer = layer_named(self.layer)
+        if self.unit_forget_bias is not None:
+            layer = with_settings(layer, unit_forget_bias=self.unit_forget_bias)
+        given: Given = (("bias_initializer", Start("Constant", (("value", self.biases),))),)
+        weights = built(laboratory, layer, given).weights
+        bias = next(values for name, values in weights.items() if name.endswith("bias"))
+        rows = [
+            constant_row(gate, values, wanted)
+            for gate, values, wanted in zip(_GATES, bias.reshape(4, -1), self.wanted, strict=True)
+            if not math.isnan(wanted)
+        ]
+        return exact_table(rows)
+
+
+@dataclass(frozen=True)
+class GateOrder:
+    """One step of an LSTM's cell whose kernels are 0 and whose gates have biases of their own, by its definition.
+
+    Attributes:
+        layer: name of the class.
+        order: the defect: in which order the biases are handed over.
+    """
+
+    layer: str
+    order: tuple[int, int, int, int] = (0, 1, 2, 3)
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - without chance
+        """Take the step."""
+        keras = import_keras()
+        layer = layer_named(self.layer)
+        if self.layer.startswith("Conv"):
+            layer = with_settings(layer, padding="same")
+        made = getattr(keras.layers, self.layer)(name=layer.subject, **dict(layer.settings))
+        made.build(*layer.shapes)
+        cell = getattr(made, "cell", made)
+        units = int(cell.bias.shape[0]) // 4
+        biases = (-0.5, 1.0, 0.75, -1.5)
+        given = [np.full(units, biases[index]) for index in self.order]
+        cell.kernel.assign(np.zeros(cell.kernel.shape))
+        cell.recurrent_kernel.assign(np.zeros(cell.recurrent_kernel.shape))
+        cell.bias.assign(np.concatenate(given))
+        # A layer's shape has the steps of time, its cell's has not.
+        shape = (1, *layer.shapes[0][1 if cell is made else 2 :])
+        states = (*shape[:-1], units)
+        _, (_, state) = cell(keras.ops.zeros(shape), [keras.ops.zeros(states), keras.ops.ones(states)], training=False)
+        entry, forget = (1.0 / (1.0 + math.exp(-bias)) for bias in biases[:2])
+        wanted = forget + entry * math.tanh(biases[2])
+        found = keras.ops.convert_to_numpy(state)
+        error = float(np.abs(found - wanted).max())
+        return exact_table([("state of the cell", error, 1e-6, found.size, f"{found.flat[0]:.6g}, not {wanted:.6g}")])
+
+
+@dataclass(frozen=True)
+class NoneGiven:
+    """What a layer that is given None for an initializer argument starts the weight with.
+
+    Attributes:
+        layer: name of the class.
+        argument: name of the argument.
+        law: the law that the weight is held against.
+        given: what is handed over; other than None in controls.
+    """
+
+    layer: str
+    argument: str
+    law: Literal["glorot_uniform", "zeros"]
+    given: Start = Start()  # noqa: RUF009 - frozen
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Build the layer."""
+        layer = layer_named(self.layer)
+        argument = next(each for each in layer.arguments if each.name == self.argument)
+        values = built(laboratory, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
+        if self.law == "zeros":
+            return exact_table([constant_row(self.argument, values, 0.0)])
+        return fit_table(fit_rows(self.argument, values, limit_of(self.law, values.shape), 2))
+
+
+@dataclass(frozen=True)
+class EmbeddingSizes:
+    """The limit of embeddings of several dimensions.
+
+    Attributes:
+        layer: name of the class.
+        scaled: the defect: their variance is one over the dimension.
+    """
+
+    layer: str
+    scaled: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Build a layer of each dimension."""
+        scaling = (("scale", 1.0), ("mode", "fan_out"), ("distribution", "uniform"))
+        given: Given = (("embeddings_initializer", Start("VarianceScaling", scaling)),) if self.scaled else ()
+        rows = []
+        for dimension in _DIMENSIONS:
+            layer = with_settings(layer_named(self.layer), input_dim=500, output_dim=dimension)
+            values = built(laboratory, layer, given).weights["embeddings"]
+            rows += fit_rows(f"dimension {dimension}", values, limit_of("uniform", ()), 2 * len(_DIMENSIONS))
+        return fit_table(rows)
+
+
+@dataclass(frozen=True)
+class SharedDraw:
+    """Whether the two tables of a ReversibleEmbedding without tied weights are the same numbers, row after row.
+
+    Attributes:
+        other: the defect: the second table is that of another layer.
+    """
+
+    other: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Build the layer."""
+        pair = built(laboratory, layer_named("ReversibleEmbedding"))
+        second = (pair.other_weights if self.other else pair.weights)["reverse_embeddings"]
+        error = float(np.abs(pair.weights["embeddings"].ravel() - second.ravel()).max())
+        return exact_table([("embeddings and reverse_embeddings", error, 0.0, second.size, "")])
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """The exported layers of Keras and their initializer arguments against the table: one row a layer.
+
+    Attributes:
+        left_out: the defect: a layer that is taken out of the table.
+    """
+
+    left_out: str = ""
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - without chance
+        """Look through ``keras.layers``."""
+        layers = import_keras().layers
+        table = {
+            layer.name: {argument.name for argument in layer.arguments}
+            for layer in LAYERS
+            if layer.name != self.left_out
+        }
+        known = {getattr(layers, name, None): arguments for name, arguments in table.items()}
+        rows = []
+        for name in sorted(set(dir(layers)) | set(table)):
+            kind = getattr(layers, name, None)
+            if kind is not None and not (inspect.isclass(kind) and issubclass(kind, layers.Layer)):
+                continue
+            found = _initializer_arguments(kind)
+            listed = known.get(kind, set()) if kind is not None else table[name]
+            unlike = sorted(found ^ listed)
+            rows.append((name, float(len(unlike)), 0.0, 1, ", ".join(unlike)))
+        return exact_table(rows)
+
+
+@dataclass(frozen=True)
+class WeightCount:
+    """How many weights a normalization has.
+
+    Attributes:
+        layer: name of the class; one that has weights is the defect.
+    """
+
+    layer: str
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Build the layer."""
+        weights = built(laboratory, Layer(self.layer, (), ((None, 32),), ())).weights
+        return exact_table([("number of weights", float(len(weights)), 0.0, 1, ", ".join(weights))])
+
+
+def _initializer_arguments(kind: type[Any] | None) -> set[str]:
+    """A constructor may hand what it does not name to a base class."""
+    names: set[str] = set()
+    for each in getattr(kind, "__mro__", ()):
+        if "__init__" in each.__dict__:
+            names |= {name for name in inspect.signature(each.__init__).parameters if name.endswith("_initializer")}
+    return names
+
+
+def _gate_claims(layer: Layer) -> list[Claim]:
+    name, forces = layer.name, not layer.name.startswith("Conv")
+    prefix = f"layer_defaults.{layer.subject}.unit_forget_bias"
+    exact, untold = AllWithin("Deviation of a bias"), math.nan
+    without = "unit_forget_bias is False"
+    listed = [
+        Claim(
+            id=prefix,
+            statement=f"By default, {name} starts the bias of its forget gate with 1 and its other biases with 0.",
+            source=layer.source,
+            condition="bias_initializer zeros",
+            experiment=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=None),
+            decide=exact,
+            control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=False),
+            control_note=without,
+            rows=("L4",),
+        ),
+        Claim(
+            id=f"{prefix}_adds_one",
+            statement=f"unit_forget_bias adds 1 to what bias_initializer gives the forget gate of {name}.",
+            source=layer.source,
+            condition=f"bias_initializer a constant of {_OWN}",
+            experiment=GateBiases(name, _OWN, (untold, 1.0 + _OWN, untold, untold)),
+            decide=exact,
+            control=GateBiases(name, 0.0, (untold, 1.0, untold, untold)),
+            control_note="bias_initializer is zeros, to which 1 is added",
+            expected="refuted",
+            rows=("L4",),
+        ),
+        Claim(
+            id=f"{prefix}_sets_one",
+            statement=f"With unit_forget_bias, {name} starts the bias of its forget gate with 1 whatever "
+            "bias_initializer is, and its other biases with bias_initializer.",
+            source=f"{layer.source}, its build method; the documentation says otherwise",
+            condition=f"bias_initializer a constant of {_OWN}",
+            experiment=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN)),
+            decide=exact,
+            control=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN), unit_forget_bias=False),
+            control_note=without,
+            rows=("L4", "L5"),
+        ),
+        Claim(
+            id=f"layer_defaults.{layer.subject}.gate_order",
+            statement=f"The biases of {name} are those of its input gate, forget gate, cell and output gate, in this "
+            "order.",
+            source=f"{layer.source}; Jozefowicz, Zaremba & Sutskever, 2015, ICML (the step of an LSTM)",
+            condition="one step, kernels 0, biases set by hand, state of the cell 1",
+            experiment=GateOrder(name),
+            decide=AllWithin("Error of the state"),
+            control=GateOrder(name, (1, 0, 2, 3)),
+            control_note="the biases of input gate and forget gate are exchanged",
+            rows=("L4",),
+        ),
+    ]
+    if forces:
+        listed.append(
+            Claim(
+                id=f"{prefix}_forces_zeros",
+                statement=f"With unit_forget_bias, {name} starts its other biases with 0 whatever bias_initializer is.",
+                source=layer.source,
+                condition="bias_initializer ones",
+                experiment=GateBiases(name, 1.0, (0.0, 1.0, 0.0, 0.0)),
+                decide=exact,
+                control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
+                control_note="bias_initializer is zeros",
+                expected="refuted",
+                rows=("L5",),
+            )
+        )
+    return listed
+
+
+def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
+    prefix = f"layer_defaults.{layer.subject}.{argument.name}_none"
+    condition = f"{argument.name}=None"
+    really = Claim(
+        id=f"{prefix}_is_glorot_uniform",
+        statement=f"{layer.name} takes None for {argument.name} as glorot_uniform.",
+        source=layer.source if argument.default == "glorot_uniform" else "Keras, keras.layers.Layer.add_weight",
+        condition=condition,
+        experiment=NoneGiven(layer.name, argument.name, "glorot_uniform"),
+        decide=_FIT,
+        control=NoneGiven(layer.name, argument.name, "glorot_uniform", Start("HeUniform")),
+        control_note="it is given he_uniform",
+        false_alarm=CLAIM_FALSE_ALARM,
+    )
+    if argument.default == "glorot_uniform":
+        return [really]
+    documented = Claim(
+        id=f"{prefix}_is_zeros",
+        statement=f"{layer.name} takes None for {argument.name} as zeros.",
+        source=layer.source,
+        condition=condition,
+        experiment=NoneGiven(layer.name, argument.name, "zeros"),
+        decide=AllWithin("Deviation of a bias"),
+        control=NoneGiven(layer.name, argument.name, "zeros", Start("Zeros")),
+        control_note="it is given zeros",
+        expected="refuted",
+    )
+    return [documented, really]
+
+
+def _embedding_claims() -> list[Claim]:
+    listed = [
+        Claim(
+            id=f"layer_defaults.{layer.subject}.same_for_every_dimension",
+            statement=f"The law of {layer.name}'s weights, uniform from -.05 to .05, does not depend on its dimension.",
+            source=layer.source,
+            condition=f"dimensions {', '.join(map(str, _DIMENSIONS))}",
+            experiment=EmbeddingSizes(layer.name),
+            decide=_FIT,
+            control=EmbeddingSizes(layer.name, scaled=True),
+            control_note="the variance is one over the dimension",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("L2",),
+        )
+        for layer in map(layer_named, ("Embedding", "ReversibleEmbedding"))
+    ]
+    shared = Claim(
+        id="layer_defaults.reversible_embedding.weights_share_one_draw",
+        statement="The two tables of a ReversibleEmbedding without tied weights start with the same numbers, each in "
+        "the order of its own shape: one initializer draws both.",
+        source="Keras, keras.layers.ReversibleEmbedding, its build method",
+        condition="tie_weights=False, default initializer",
+        experiment=SharedDraw(),
+        decide=AllWithin("Difference of two entries"),
+        control=SharedDraw(other=True),
+        control_note="the second table is another layer's",
+        rows=("L2",),
+    )
+    return [*listed, shared]
+
+
+def special_claims() -> tuple[Claim, ...]:
+    """List the claims of this part."""
+    listed = _embedding_claims()
+    for layer in LAYERS:
+        for argument in layer.arguments:
+            listed += _none_claims(layer, argument) if argument.none_is_default else []
+            listed += _gate_claims(layer) if argument.gates else []
+    complete = Claim(
+        id="layer_defaults.catalogue.complete",
+        statement="Every exported layer with an initializer argument, and no other, is in the table of defaults.",
+        source="Keras, keras.layers",
+        condition="every class of the module",
+        experiment=Completeness(),
+        decide=AllWithin("Arguments that only one of Keras and the table has"),
+        control=Completeness(left_out="EinsumDense"),
+        control_note="EinsumDense is taken out of the table",
+        rows=("L1",),
+    )
+    none = Claim(
+        id="layer_defaults.unit_normalization.no_weights",
+        statement="UnitNormalization has no weights, so nothing to initialize.",
+        source="Keras, keras.layers.UnitNormalization",
+        condition="default arguments",
+        experiment=WeightCount("UnitNormalization"),
+        decide=AllWithin("Number of weights"),
+        control=WeightCount("RMSNormalization"),
+        control_note="RMSNormalization, which has a scale",
+    )
+    return (*listed, none, complete)

@@ -1,0 +1,173 @@
+"""Experiments on orthogonal weights: exact orthonormality, and the uniform (Haar) law of what is left to chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
+from initcheck.spec.subjects import Draws, detectable_distance
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import Laboratory
+
+_TESTS: Final = 40
+"""More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
+_STANDARD_ERRORS: Final = float(stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS)) + stats.norm.ppf(POWER))
+"""A deviation by so many standard errors is seen with probability :data:`POWER`."""
+
+_EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+def _matrices(draws: Draws, gain: float, laboratory: Laboratory) -> NDArray[np.float64]:
+    """Give the weights as matrices with orthonormal columns: [draws, longer side, shorter side]."""
+    weights = np.asarray(draws.draw(laboratory), dtype=np.float64).reshape(draws.count, -1, draws.shape[-1]) / gain
+    return weights if weights.shape[1] >= weights.shape[2] else weights.swapaxes(1, 2)
+
+
+@dataclass(frozen=True)
+class Orthonormality:
+    """The largest entry of Q^T Q - gain^2 I over gain^2, for weights as matrices of all axes but the last by the last.
+
+    A QR factorization by Householder reflections is orthogonal up to a modest multiple of m n^(3/2) epsilon in the
+    Frobenius norm (Higham, 2002, theorem 19.4); the limit is 8 n^(1/2) epsilon, n the longer side, for a single entry.
+
+    Attributes:
+        members: the weights.
+        gain: the documented factor.
+    """
+
+    members: tuple[Draws, ...]
+    gain: float = 1.0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.members:
+            matrices = _matrices(draws, self.gain, laboratory)
+            gram = matrices.swapaxes(1, 2) @ matrices
+            deviation = float(np.abs(gram - np.eye(gram.shape[1])).max())
+            limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
+            rows.append((draws.name, deviation, limit, draws.count))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+
+
+@dataclass(frozen=True)
+class SquareSum:
+    """The sum of the squared entries over gain^2 times the shorter side, minus one: exactly zero but for rounding.
+
+    So the mean square of an entry is gain^2 / max(rows, columns).
+
+    Attributes:
+        members: the weights.
+        gain: the documented factor.
+    """
+
+    members: tuple[Draws, ...]
+    gain: float = 1.0
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        import pandas as pd
+
+        rows = []
+        for draws in self.members:
+            matrices = _matrices(draws, self.gain, laboratory)
+            sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
+            limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
+            rows.append((draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count))
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+
+
+@dataclass(frozen=True)
+class Haar:
+    """Whether orthogonal weights are uniformly distributed, by several exact laws over many seeds.
+
+    For a uniform Q with orthonormal columns in n dimensions and fixed unit vectors a and b, the number a^T Q b is
+    distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2). The
+    sphere's law is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each
+    over all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
+
+    Attributes:
+        members: the weights, of many seeds.
+        gain: the documented factor.
+        unsigned: for a control, a QR factorization whose signs were left as LAPACK gives them.
+    """
+
+    members: tuple[Draws, ...]
+    gain: float = 1.0
+    unsigned: bool = False
+
+    def measure(self, laboratory: Laboratory) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        import pandas as pd
+
+        rows: list[tuple[str, float, float, float, int]] = []
+        for draws in self.members:
+            matrices = _matrices(draws, self.gain, laboratory)
+            if self.unsigned:
+                random = np.random.default_rng(laboratory.seed(f"unsigned/{draws.name}"))
+                matrices = np.linalg.qr(random.standard_normal(matrices.shape))[0]
+            law = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
+            for name, left, right in _directions(*matrices.shape[1:]):
+                values = np.einsum("i,dij,j->d", left, matrices, right)
+                found = stats.kstest(law.cdf((1.0 + values) / 2.0), "uniform")
+                rows.append(
+                    (
+                        f"{name} of {draws.name}",
+                        float(found.pvalue),
+                        float(found.statistic),
+                        detectable_distance(len(values), _TESTS),
+                        len(values),
+                    )
+                )
+            pairs = np.einsum("dij,dij->d", matrices[:-1:2], matrices[1::2])
+            # <Q, Q'> has the mean 0 and the variance (shorter side) / (longer side); the sum is nearly normal.
+            z = pairs / math.sqrt(matrices.shape[2] / matrices.shape[1])
+            p_value = 2.0 * float(stats.norm.sf(abs(z.sum()) / math.sqrt(z.size)))
+            rows.append(
+                (
+                    f"successive draws of {draws.name}",
+                    p_value,
+                    float(z.mean()),
+                    _STANDARD_ERRORS / math.sqrt(z.size),
+                    z.size,
+                )
+            )
+            if matrices.shape[1] == matrices.shape[2]:
+                positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
+                p_value = stats.binomtest(positive, len(matrices)).pvalue
+                share = positive / len(matrices)
+                rows.append(
+                    (
+                        f"determinant of {draws.name}",
+                        p_value,
+                        share,
+                        0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices)),
+                        len(matrices),
+                    )
+                )
+        return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
+
+
+def _directions(longer: int, shorter: int) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:
+    """List pairs of unit vectors to look along."""
+    first, last = np.eye(longer)[0], np.eye(longer)[-1]
+    left, right = np.eye(shorter)[0], np.eye(shorter)[-1]
+    even = np.full(longer, longer**-0.5), np.full(shorter, shorter**-0.5)
+    random = np.random.default_rng(0)
+    slant = random.standard_normal(longer), random.standard_normal(shorter)
+    pairs = [("first entry", first, left), ("last entry", last, right), ("upper corner", first, right)]
+    pairs += [("second diagonal entry", np.eye(longer)[1], np.eye(shorter)[min(1, shorter - 1)])]
+    pairs += [("lower corner", last, left), ("even direction", *even)]
+    pairs.append(("slanted direction", slant[0] / np.linalg.norm(slant[0]), slant[1] / np.linalg.norm(slant[1])))
+    return pairs

@@ -1,0 +1,1 @@
+"""A study: networks × initializers × activation functions × seeds, and its report."""

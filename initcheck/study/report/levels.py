@@ -1,0 +1,393 @@
+"""The summary's rows as typed records: one pair of an initializer and an activation on one network each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import pandas
+from scipy import stats
+
+from initcheck.audit.gains import INDISTINGUISHABLE_SHARE
+from initcheck.audit.signal_path import trace_signal_paths
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+
+Direction = Literal["forward", "backward"]
+DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
+
+_MIDDLE: Final = 0.5
+BAND: Final = (0.1, 0.9)
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """The level at each hidden layer of one pair, over seeds.
+
+    Attributes:
+        network: name of the network.
+        initializer: name of the initializer.
+        activation: name of the activation function.
+        direction: ``forward`` for the pre-activations, ``backward`` for their gradients.
+        middle: the median over seeds at each layer, input side first.
+        low: the 10 % quantile; like the median, the level of one of the seeds.
+        high: the 90 % quantile.
+    """
+
+    network: str
+    initializer: str
+    activation: str
+    direction: Direction
+    middle: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def measure_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[Levels, ...]:
+    """Reduce a measurement table to levels.
+
+    Args:
+        table: a measurement table.
+        signal_layers: by network, its hidden layers, input side first.
+
+    Returns:
+        The levels of each network, initializer, activation and direction.
+    """
+    found = []
+    for path in trace_signal_paths(table, signal_layers):
+        moments: dict[Direction, NDArray[np.float64]] = {"forward": path.forward, "backward": path.backward}
+        network, initializer, activation = (str(path.keys[key]) for key in ("network", "initializer", "activation"))
+        for direction in DIRECTIONS:
+            with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
+                level = np.log10(moments[direction])
+            middle, low, high = _quantiles(level)
+            found.append(Levels(network, initializer, activation, direction, middle, low, high))
+    return tuple(found)
+
+
+def say_level(level: float) -> str:
+    """Say a level in words: a power of ten, or the state that has none."""
+    if np.isnan(level):
+        return "not measured"
+    if np.isinf(level):
+        return "not finite" if level > 0 else "exactly 0"
+    return f"10^{level:.1f}"
+
+
+def _quantiles(level: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Give median and band over the seeds; quantiles are observed values, because infinities cannot be interpolated."""
+    ordered = np.sort(level, axis=0)  # NaN goes last
+    known = np.sum(~np.isnan(level), axis=0)
+    results = []
+    for share in (_MIDDLE, *BAND):
+        position = np.clip(np.ceil(share * known).astype(np.intp) - 1, 0, None)
+        results.append(np.where(known > 0, ordered[position, np.arange(level.shape[1])], np.nan))
+    return tuple(results)
+
+
+UNJUDGED = "not judged"
+
+_ADVICE = re.compile(r"(?<=\.) (Received:|Choose|Give|Pass|Take|Use) .*", re.DOTALL)
+
+Outcome = Literal["kept", "uniform", "vanishes", "explodes", "symmetric", "dead", "undecided"]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What happens to the signal in one direction. Numbers are NaN where the summary has none.
+
+    Attributes:
+        gain: factor by which the second moment changes from layer to layer.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        steps: steps between layers that were measured.
+        deep_half: mean log gain over the half of the steps nearer to the output.
+        layers_until_thousandth: layers until the signal has changed by a factor of 1000.
+        verdict: the word of the summary, or ``not judged``.
+        textbook: the gain as theory gives it for an infinitely wide network.
+        predicted: the gain as theory expects it at this width and batch.
+        predicted_spread: its standard deviation from seed to seed.
+        z: the difference of measured and predicted gain in standard errors, as a normal score.
+    """
+
+    gain: float
+    low: float
+    high: float
+    steps: int
+    deep_half: float
+    layers_until_thousandth: float
+    verdict: str
+    textbook: float
+    predicted: float
+    predicted_spread: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of the summary.
+
+    Attributes:
+        network: name of the network.
+        initializer: name of the initializer.
+        activation: name of the activation function.
+        seeds: number of seeds.
+        flows: the two directions.
+        batch_variance_share: share of the last hidden layer's signal that differs between inputs.
+        dead_fraction: share of its units that are zero on the whole batch.
+        saturated_fraction: share of its elements at an end of a bounded activation.
+        nonfinite_from: first position with a non-finite value, or None.
+        symmetric: all units of a layer are alike, or None where that is not known.
+        verdict: both directions in words.
+        prediction: what the predictions rest on, or why there are none; empty where the summary says nothing.
+    """
+
+    network: str
+    initializer: str
+    activation: str
+    seeds: int
+    flows: Mapping[Direction, Flow]
+    batch_variance_share: float
+    dead_fraction: float
+    saturated_fraction: float
+    nonfinite_from: int | None
+    symmetric: bool | None
+    verdict: str
+    prediction: str
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the size of the signal is shown to be kept in both directions."""
+        return all(flow.verdict == "preserves" for flow in self.flows.values())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every measured value was a finite number."""
+        return self.nonfinite_from is None
+
+    @property
+    def tells_inputs_apart(self) -> bool:
+        """Whether the last hidden layer is known to differ between inputs."""
+        return self.batch_variance_share >= INDISTINGUISHABLE_SHARE
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict in one word. What is unknown or undecided never counts as kept."""
+        words = {flow.verdict for flow in self.flows.values()}
+        if self.symmetric:
+            return "symmetric"
+        if "dead" in words:
+            return "dead"
+        if "explodes" in words:
+            return "explodes"
+        if "vanishes" in words:
+            return "vanishes"
+        if not self.keeps_size or self.symmetric is None or not self.is_finite:
+            return "undecided"
+        return "kept" if self.tells_inputs_apart else "uniform"
+
+
+def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[Pair, ...]:
+    """Read the summary's rows, in the order in which they were measured.
+
+    The summary is sorted by name. The order of the measurements is the one that the study's author chose: it puts
+    initializers of one family side by side.
+
+    Args:
+        summary: a table with the columns of ``schema.SUMMARY_COLUMNS``.
+        table: the measurement table behind it.
+
+    Returns:
+        One record a row.
+    """
+    pairs = [_read_pair(row) for row in summary.to_dict("records")]
+    ranks = {
+        field: {str(name): rank for rank, name in enumerate(table[field].unique())}
+        for field in ("network", "initializer", "activation")
+    }
+    last = len(table)
+    return tuple(
+        sorted(pairs, key=lambda pair: tuple(rank.get(getattr(pair, field), last) for field, rank in ranks.items()))
+    )
+
+
+def _read_pair(row: Mapping[Any, Any]) -> Pair:
+    symmetric = row["symmetric"]
+    return Pair(
+        network=str(row["network"]),
+        initializer=str(row["initializer"]),
+        activation=str(row["activation"]),
+        seeds=_whole(row["seeds"]) or 0,
+        flows={direction: _read_flow(row, direction) for direction in DIRECTIONS},
+        batch_variance_share=_number(row["batch_variance_share"]),
+        dead_fraction=_number(row["dead_fraction"]),
+        saturated_fraction=_number(row["saturated_fraction"]),
+        nonfinite_from=_whole(row["nonfinite_from_position"]),
+        symmetric=None if pandas.isna(symmetric) else bool(symmetric),
+        verdict=_word(row["verdict"]),
+        prediction="" if pandas.isna(row["prediction"]) else shorten_reason(str(row["prediction"])),
+    )
+
+
+def _read_flow(row: Mapping[Any, Any], direction: Direction) -> Flow:
+    return Flow(
+        gain=_number(row[f"{direction}_gain"]),
+        low=_number(row[f"{direction}_gain_low"]),
+        high=_number(row[f"{direction}_gain_high"]),
+        steps=_whole(row[f"{direction}_steps"]) or 0,
+        deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
+        layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
+        verdict=_word(row[f"{direction}_verdict"]),
+        textbook=_number(row[f"textbook_{direction}_gain"]),
+        predicted=_number(row[f"predicted_{direction}_gain"]),
+        predicted_spread=_number(row[f"predicted_{direction}_gain_sd"]),
+        z=_number(row[f"{direction}_gain_z"]),
+    )
+
+
+def shorten_reason(text: str) -> str:
+    """Take from an error's message what is wrong; what was received, and what to do, are for the command line."""
+    return _ADVICE.sub("", text).removesuffix(".")
+
+
+def _number(value: Any) -> float:
+    return math.nan if pandas.isna(value) else float(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if pandas.isna(value) else int(value)
+
+
+def _word(value: Any) -> str:
+    return UNJUDGED if pandas.isna(value) else str(value)
+
+
+_PAIR: Final = ["network", "initializer", "activation"]
+_PREACTIVATION: Final = "preactivation_second_moment"
+_ACTIVATION: Final = "activation_second_moment"
+_GRADIENT: Final = "gradient_norm"
+_PREDICTED: Final = tuple(
+    f"predicted_{name}{end}" for name in (_PREACTIVATION, _ACTIVATION, _GRADIENT) for end in ("", "_sd")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedLevels:
+    """The law of the level at each hidden layer of one pair, as theory gives it.
+
+    Attributes:
+        network: name of the network.
+        initializer: name of the initializer.
+        activation: name of the activation function.
+        direction: ``forward`` or ``backward``.
+        middle: the median at each layer, input side first; NaN where nothing is predicted.
+        low: the 10 % quantile; NaN where the spread is not known.
+        high: the 90 % quantile.
+        basis: what the predictions rest on, or why there are none; each wording once.
+    """
+
+    network: str
+    initializer: str
+    activation: str
+    direction: Direction
+    middle: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    basis: tuple[str, ...]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is predicted."""
+        return not np.isnan(self.middle).all()
+
+    @property
+    def has_band(self) -> bool:
+        """Whether the spread is predicted anywhere."""
+        return not np.isnan(self.low).all()
+
+
+def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[PredictedLevels, ...]:
+    """Read the predicted levels of every network, initializer, activation and direction of a measurement table.
+
+    Args:
+        table: a measurement table. A prediction is the same for all seeds; where it is not, because it begins with a
+            measured value, the mean over the seeds is taken.
+        signal_layers: by network, its hidden layers, input side first.
+
+    Returns:
+        One law each, also where nothing is predicted.
+    """
+    layers = {(network, layer): place for network, path in signal_layers.items() for place, layer in enumerate(path)}
+    place = [layers.get(key, -1) for key in zip(table["network"], table["layer"], strict=True)]
+    rows = table.assign(
+        place=place,
+        without_preactivation=table[_PREACTIVATION].isna(),
+        overflow=(table["nonfinite_fraction"] > 0.0).fillna(False),
+    )
+    rows = rows[(rows["place"] >= 0) & (rows["call"] == 0)]
+    columns = {name: rows[name].astype("float64") for name in _PREDICTED}
+    grouped = rows.assign(**columns).groupby([*_PAIR, "place"], sort=False, dropna=False)
+    means = grouped[list(_PREDICTED)].mean()
+    means["takes_activation"] = grouped["without_preactivation"].all() & ~grouped["overflow"].all()
+    said = grouped["prediction"].unique()
+    found = []
+    for key, group in means.groupby(level=_PAIR, sort=False):
+        network, initializer, activation = (str(name) for name in key)
+        depth = len(signal_layers[network])
+        at = group.index.get_level_values("place").to_numpy(dtype=np.intp)
+        words = [word for list_ in said.loc[group.index] for word in list_ if isinstance(word, str) and word]
+        basis = tuple(dict.fromkeys(shorten_reason(word) for word in words))
+        for direction in DIRECTIONS:
+            middle, low, high = (_place(part, at, depth) for part in _read_law(group, direction))
+            found.append(PredictedLevels(network, initializer, activation, direction, middle, low, high, basis))
+    return tuple(found)
+
+
+def _place(values: NDArray[np.float64], at: NDArray[np.intp], depth: int) -> NDArray[np.float64]:
+    """Put values at their layers; the others are NaN."""
+    whole = np.full(depth, np.nan)
+    whole[at] = values
+    return whole
+
+
+def _read_law(group: DataFrame, direction: Direction) -> tuple[NDArray[np.float64], ...]:
+    """Give median and band by layer, as levels."""
+    if direction == "backward":
+        mean, spread = (group[f"predicted_{_GRADIENT}{end}"].to_numpy(dtype=np.float64) for end in ("", "_sd"))
+        return quantile_levels(mean, spread, power=2.0)
+    after = group["takes_activation"].to_numpy(dtype=np.bool_)
+    mean, spread = (
+        np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"]).astype(
+            np.float64
+        )
+        for end in ("", "_sd")
+    )
+    return quantile_levels(mean, spread, power=1.0)
+
+
+def quantile_levels(
+    mean: NDArray[np.float64], spread: NDArray[np.float64], power: float
+) -> tuple[NDArray[np.float64], ...]:
+    """Give the levels of a power of something log-normal: median, 10 % and 90 % quantile.
+
+    Args:
+        mean: of the quantity itself.
+        spread: its standard deviation; NaN where it is not known, and then the mean stands for the median.
+        power: which power of the quantity the levels are of.
+
+    Returns:
+        The levels; the band is NaN where the spread is not known.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(mean > 0.0, spread / mean, 0.0 * spread)
+        variance = np.log1p(np.square(ratio))
+        middle = power * (np.log(mean) - 0.5 * np.nan_to_num(variance)) / np.log(10.0)
+        width = power * np.sqrt(variance) / np.log(10.0)
+        return middle, *(middle + stats.norm.ppf(share) * width for share in BAND)

@@ -1,0 +1,501 @@
+"""The part of a network's section that shows in which phase each initializer stands, by activation function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.path import Path
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from initcheck.core.errors import InitcheckError, UsageError
+from initcheck.core.formatting import format_number
+from initcheck.models.initializers import InitializerSpec, split_call
+from initcheck.pages import svg
+from initcheck.pages.document import (
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Key,
+    Panel,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    code,
+    listed,
+    prose,
+)
+from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing
+from initcheck.study.report.levels import Pair, shorten_reason
+from initcheck.study.report.tables import names_in_order
+from initcheck.theory.gaussian import Activation, find_activation
+from initcheck.theory.mean_field import (
+    CRITICAL_TOLERANCE,
+    FixedPoint,
+    PhaseDiagram,
+    Regime,
+    find_critical_points,
+    find_fixed_point,
+    map_phases,
+)
+from initcheck.theory.weights import weight_law
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+_SAME: Final = 9  # significant digits in which initializers at one point agree
+
+
+@dataclass(frozen=True)
+class Place:
+    """One point of the sigma_w axis.
+
+    Attributes:
+        number: the number that marks it, from 1 in the order of sigma_w.
+        sigma_w2: fan_in Var(W).
+        initializers: who stands there.
+    """
+
+    number: int
+    sigma_w2: float
+    initializers: tuple[str, ...]
+
+    @property
+    def sigma_w(self) -> float:
+        """The square root of fan_in Var(W)."""
+        return math.sqrt(self.sigma_w2)
+
+
+def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[Place, ...], dict[str, tuple[str, ...]]]:
+    """Find the sigma_w of each initializer in layers of one width.
+
+    Args:
+        initializers: their labels, as in the summary.
+        width: inputs and outputs of a layer.
+
+    Returns:
+        The places in the order of sigma_w, and, by reason, the initializers that have none.
+    """
+    standing: dict[str, list[str]] = {}
+    gains: dict[str, float] = {}
+    homeless: dict[str, list[str]] = {}
+    for label in initializers:
+        try:
+            law = weight_law(InitializerSpec(*_split(label)), (width, width))
+        except InitcheckError as error:
+            homeless.setdefault(shorten_reason(str(error)), []).append(label)
+        else:
+            rounded = f"{law.forward_gain:.{_SAME}g}"
+            gains.setdefault(rounded, law.forward_gain)
+            standing.setdefault(rounded, []).append(label)
+    ordered = sorted(gains.items(), key=lambda item: item[1])
+    places = tuple(
+        Place(number, gain, tuple(standing[rounded])) for number, (rounded, gain) in enumerate(ordered, start=1)
+    )
+    return places, {reason: tuple(labels) for reason, labels in homeless.items()}
+
+
+def _split(label: str) -> tuple[str, tuple[tuple[str, object], ...]]:
+    """Read a label as it was written; without Keras, which has no say in a report."""
+    name, arguments = split_call(label)
+    return name, tuple(arguments.items())
+
+
+def find_phase_activation(name: str) -> tuple[Activation | None, str]:
+    """Find the activation function behind a name, or the reason why it has no phases.
+
+    Returns:
+        The function and no reason, or None and the reason.
+    """
+    try:
+        phi = find_activation(name)
+        phi.require_moments()
+    except UsageError:
+        return None, "theory does not know this function"
+    except InitcheckError as error:
+        return None, shorten_reason(str(error))
+    if phi.has_jumps:
+        return None, "the function jumps, and its slope, which the gradient follows, tells nothing of the jumps"
+    return phi, ""
+
+
+def is_scale_free(phi: Activation) -> bool:
+    """Tell whether a critical network keeps every variance, as with ReLU: chi then does not depend on sigma_b."""
+    return find_critical_points(phi, 0.0)[0].q == 1.0
+
+
+def settle(phi: Activation, sigma_w2: float) -> FixedPoint:
+    """Find what becomes of a signal of mean square 1 in an infinitely deep network without biases.
+
+    Args:
+        phi: the activation function.
+        sigma_w2: fan_in Var(W).
+    """
+    return find_fixed_point(phi, sigma_w2)
+
+
+def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | None:
+    """Find the one width of a plain network of Dense layers.
+
+    Args:
+        table: the measurement table.
+        network: the network.
+        layers: its hidden layers.
+
+    Returns:
+        The width; None where the layers are of another kind or of several widths.
+    """
+    rows = table[(table["network"] == network) & table["layer"].isin(list(layers))]
+    later = rows[rows["layer"] != layers[0]] if len(layers) > 1 else rows
+    if set(rows["kind"].dropna()) != {"Dense"} or bool(rows["kind"].isna().any()):
+        return None
+    sizes = {float(size) for name in ("fan_in", "fan_out") for size in later[name].dropna().unique()}
+    if len(sizes) != 1 or later.empty or bool(later["fan_in"].isna().any()):
+        return None
+    return int(sizes.pop())
+
+
+_PANEL: Final = (300, 226)
+_MARGINS: Final = {"left": 48, "bottom": 38, "right": 10, "top": 8}
+_COLUMNS: Final = 320  # so many, because the border runs almost upright
+_ROWS: Final = 64
+_STRAIGHT: Final = 0.02  # CSS pixels by which a point may lie off its neighbours' line and be left out
+_USUAL: Final = (0.3, 4.0)  # the range of sigma_w that is always shown
+_BEYOND: Final = 1.35
+_TOP: Final = 2.0
+_FLOOR: Final = -0.13  # below sigma_b = 0, so that the marks there are whole
+_NUMBER_HEIGHT: Final = 0.34
+_NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
+_LABEL_FROM: Final = 0.75  # the words of the phases stand above the numbers
+_WORD_WIDTH: Final = 54.0
+_TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+
+def choose_range(places: Sequence[Place]) -> tuple[float, float]:
+    """Choose the range of sigma_w that holds the usual values and all places."""
+    low = min([_USUAL[0], *(place.sigma_w / _BEYOND for place in places)])
+    high = max([_USUAL[1], *(place.sigma_w * _BEYOND for place in places)])
+    return low, high
+
+
+def compute_phases(phi: Activation, limits: tuple[float, float]) -> PhaseDiagram:
+    """Compute the phases of an activation function over the range that is drawn."""
+    return map_phases(phi, np.geomspace(*limits, _COLUMNS), np.linspace(0.0, _TOP, _ROWS))
+
+
+def phase_keys() -> tuple[Key, ...]:
+    """Make the legend of the diagrams."""
+    box = '<rect x="1" y="0" width="32" height="12" fill="var(--{name})"/>'
+    line = '<line x1="1" y1="6" x2="33" y2="6" stroke="var(--ink)" stroke-width="2"/>'
+    mark = '<circle cx="17" cy="6" r="3.5" fill="var(--paper)" stroke="var(--ink)" stroke-width="1.5"/>'
+    entries = (
+        (box.format(name="ordered"), "ordered: χ < 1"),
+        (box.format(name="chaotic"), "chaotic: χ > 1"),
+        (line, "the border, χ = 1"),
+        (mark, "initializers, by number"),
+    )
+    return tuple(
+        Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{drawn}</svg>', label)
+        for drawn, label in entries
+    )
+
+
+def draw_phases(
+    name: str,
+    prefix: str,
+    diagram: PhaseDiagram,
+    places: Sequence[Place],
+    settlements: Mapping[int, FixedPoint],
+    notes: tuple[str, ...],
+) -> Panel:
+    """Draw the phase diagram of one activation function.
+
+    Args:
+        name: the function's name.
+        prefix: begins the ids in the picture; unique in the page.
+        diagram: its phases.
+        places: where initializers stand.
+        settlements: what becomes of the signal at each place, by its number.
+        notes: remarks below the picture.
+    """
+    width, height = _PANEL
+    # Where chi is 0, as below the threshold of a shrinking function, interpolation leaves noise of either sign.
+    logarithm = np.log(np.clip(diagram.chi, np.exp(-30.0), np.exp(30.0)))
+    with svg.drawing_settings():
+        drawing, axes = begin_drawing(width, height, **_MARGINS)
+        axes.set_xscale("log")
+        axes.set_xlim(float(diagram.sigma_w[0]), float(diagram.sigma_w[-1]))
+        axes.set_ylim(_FLOOR, _TOP)
+        axes.grid(visible=False)
+        _fill(axes, diagram, logarithm)
+        _style(axes)
+        _write_words(axes, diagram, logarithm)
+        _mark_places(axes, places)
+        text = describe(name, places, settlements)
+        picture = svg.export_svg(drawing, prefix, text)
+    return Panel(name, text, picture, width, height, notes)
+
+
+def describe(name: str, places: Sequence[Place], settlements: Mapping[int, FixedPoint]) -> str:
+    """Say in words in which phase each place lies."""
+    parts = [
+        f"{', '.join(place.initializers)} at σ_w {place.sigma_w:.3g}: {settlements[place.number].regime}"
+        for place in places
+    ]
+    return f"Phase diagram of {name}, at σ_b = 0. {'; '.join(parts)}."
+
+
+def _fill(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64]) -> None:
+    """Fill the two phases, down to the floor, and draw the border between them."""
+    # Below sigma_b = 0 there is nothing; the colours go on there only to give the marks a ground.
+    sigma_b = np.concatenate([[_FLOOR], diagram.sigma_b])
+    values = np.vstack([logarithm[:1], logarithm])
+    colours = [svg.REGIONS["ordered"], svg.REGIONS["chaotic"]]
+    drawn = [axes.contourf(diagram.sigma_w, sigma_b, values, levels=[-31.0, 0.0, 31.0], colors=colours, zorder=0)]
+    if logarithm.min() < 0.0 < logarithm.max():
+        grid = (diagram.sigma_w, diagram.sigma_b, logarithm)
+        drawn.append(axes.contour(*grid, levels=[0.0], colors=[svg.INK], linewidths=2.0, zorder=2))
+    for contours in drawn:
+        contours.set_paths([_simplify(axes, path) for path in contours.get_paths()])
+
+
+def _simplify(axes: Axes, path: Path) -> Path:
+    """Leave out the points of a path that lie on the line between their neighbours, most of them on the frame."""
+    vertices = np.asarray(path.vertices)
+    codes = np.full(len(vertices), Path.LINETO) if path.codes is None else np.asarray(path.codes)
+    at = axes.transData.transform(vertices)
+    kept: list[int] = []
+    for index in range(len(codes)):
+        inside = 0 < index < len(codes) - 1 and codes[index] == codes[index + 1] == Path.LINETO
+        if inside and codes[kept[-1]] in (Path.MOVETO, Path.LINETO):
+            chord, step = at[index + 1] - at[kept[-1]], at[index] - at[kept[-1]]
+            length = float(np.hypot(*chord))
+            if length > 0.0 and abs(chord[0] * step[1] - chord[1] * step[0]) < _STRAIGHT * length:
+                continue
+        kept.append(index)
+    return Path(vertices[kept], codes[kept]) if kept else path
+
+
+def _style(axes: Axes) -> None:
+    axes.axhline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in _TICKS if low <= tick <= high]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0, 1.5, 2.0]))
+    axes.set_xlabel("σ_w", color=svg.MUTED, labelpad=2)
+    axes.set_ylabel("σ_b", color=svg.MUTED, labelpad=6)
+
+
+def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64]) -> None:
+    """Write the name of each phase where it has room."""
+    low, high = np.log(axes.get_xlim())
+    pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
+    for word, inside in (("ordered", logarithm < 0.0), ("chaotic", logarithm > 0.0)):
+        best = (0.0, 0.0, 0.0)
+        for row in np.flatnonzero(diagram.sigma_b >= _LABEL_FROM):
+            for start, end in _find_runs(inside[row]):
+                edges = np.log(diagram.sigma_w[[start, end]])
+                # Room beyond what the word needs is no merit; then the middle of the picture is.
+                room = min(float(edges[1] - edges[0]) * pixels, 1.5 * _WORD_WIDTH)
+                merit = room - 4.0 * abs(float(diagram.sigma_b[row]) - 1.4)
+                if room >= _WORD_WIDTH and merit > best[0]:
+                    best = (merit, float(np.exp(edges.mean())), float(diagram.sigma_b[row]))
+        if best[0] > 0.0:
+            axes.text(best[1], best[2], word, ha="center", va="center", color=svg.INK, fontsize=FONT_SIZE, zorder=5)
+
+
+def _find_runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Find the first and last index of each run of true values."""
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
+    return [(int(start), int(end) - 1) for start, end in zip(steps[::2], steps[1::2], strict=True)]
+
+
+def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
+    """Mark where initializers stand, with numbers above that are moved apart where they would overlap."""
+    if not places:
+        return
+    low, high = np.log(axes.get_xlim())
+    pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
+    wished = np.asarray([(np.log(place.sigma_w) - low) * pixels for place in places])
+    spread = np.exp(low + spread_out(wished, _NUMBER_DISTANCE) / pixels)
+    for place, number_at in zip(places, spread, strict=True):
+        axes.plot([place.sigma_w, number_at], [0.0, _NUMBER_HEIGHT - 0.09], color=svg.INK, linewidth=0.8, zorder=6)
+        axes.plot(
+            place.sigma_w,
+            0.0,
+            marker="o",
+            markersize=6.5,
+            markerfacecolor=svg.PAPER,
+            markeredgecolor=svg.INK,
+            markeredgewidth=1.5,
+            zorder=8,
+        )
+        axes.text(
+            number_at,
+            _NUMBER_HEIGHT,
+            str(place.number),
+            ha="center",
+            va="center",
+            color=svg.LABEL,
+            fontsize=SMALL_FONT_SIZE + 1.0,
+            zorder=9,
+        )
+
+
+def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Move increasing numbers apart as little as that takes, so that neighbours keep a distance.
+
+    Args:
+        wished: where they would like to be.
+        distance: between neighbours.
+
+    Returns:
+        Where they are: the nearest in the sense of least squares.
+    """
+    # With the distances taken off, numbers that keep them are any that do not decrease: merge blocks that do.
+    offsets = distance * np.arange(wished.size)
+    blocks: list[tuple[float, int]] = []
+    for value in wished - offsets:
+        blocks.append((float(value), 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (first, many), (second, more) = blocks[-2:]
+            blocks[-2:] = [((first * many + second * more) / (many + more), many + more)]
+    return np.asarray(np.repeat([value for value, _ in blocks], [size for _, size in blocks]) + offsets)
+
+
+_TONES: Final[Mapping[Regime, str]] = {"ordered": "fading-1", "critical": "neutral", "chaotic": "growing-1"}
+_NEAR: Final = 0.01
+_SCALE_FREE: Final = (
+    "χ does not depend on σ_b. Above σ_b = 0 the variance grows without limit on the border, so that only the point at "
+    "σ_b = 0 is critical."
+)
+
+
+def write_phases(pairs: Sequence[Pair], table: DataFrame, layers: Sequence[str], network: str, anchor: str) -> Section:
+    """Write the section with the phase diagrams of one network.
+
+    Args:
+        pairs: its pairs.
+        table: the measurement table.
+        layers: its hidden layers.
+        network: its name.
+        anchor: the anchor of the network's section.
+    """
+    title = "Order and chaos: where the initializers stand"
+    width = read_width(table, network, layers)
+    if width is None:
+        refusal = prose(
+            "No phase diagram: it is about plain networks whose layers are all Dense and of one width, and ",
+            code(network), " is not one, so that its initializers have no single σ_w."
+        )  # fmt: skip
+        return Section(f"{anchor}-phases", title, (Paragraph(refusal),))
+    places, homeless = place_initializers(names_in_order(pairs, "initializer"), width)
+    known: dict[str, Activation] = {}
+    refused: dict[str, str] = {}
+    for name in names_in_order(pairs, "activation"):
+        phi, reason = find_phase_activation(name)
+        if phi is None:
+            refused[name] = reason
+        else:
+            known[name] = phi
+    settled = {name: {place.number: settle(phi, place.sigma_w2) for place in places} for name, phi in known.items()}
+    blocks: list[Block] = [_introduce(width)]
+    if known:
+        blocks.append(_draw(known, places, settled, f"{anchor}-phases"))
+    if known and places:
+        blocks.append(_tabulate(places, settled))
+    gaps = [prose(code(name), f" has no phase diagram: {reason}.") for name, reason in refused.items()]
+    gaps += [prose(listed(names), f" {_stand(len(names))} in no diagram: {why}.") for why, names in homeless.items()]
+    if gaps:
+        blocks.append(Bullets(tuple(gaps)))
+    return Section(f"{anchor}-phases", title, tuple(blocks))
+
+
+def _stand(number: int) -> str:
+    return "stands" if number == 1 else "stand"
+
+
+def _introduce(width: int) -> Paragraph:
+    return Paragraph(
+        prose(
+            "Theory alone, nothing measured. Two numbers decide what an infinitely wide and deep network does: σ_w², "
+            f"the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of the "
+            "biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
+            "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
+            "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
+            "at χ = 1 (critical), do they travel far. Keras’ biases start at zero, so all initializers stand at "
+            "σ_b = 0, and those with the same σ_w stand at one point. A network of a few "
+            "layers is still on its way to where the diagram says that it ends."
+        )
+    )
+
+
+def _draw(
+    known: Mapping[str, Activation],
+    places: Sequence[Place],
+    settled: Mapping[str, Mapping[int, FixedPoint]],
+    name: str,
+) -> Figure:
+    limits = choose_range(places)
+    panels = []
+    for number, (activation, phi) in enumerate(known.items()):
+        notes = (_SCALE_FREE,) if is_scale_free(phi) else ()
+        diagram = compute_phases(phi, limits)
+        prefix = f"{name}-{number}"
+        panels.append(draw_phases(activation, prefix, diagram, places, settled[activation], notes))
+    marks = tuple(
+        (str(place.number), f"σ_w = {format_number(place.sigma_w, 4)}: {', '.join(place.initializers)}")
+        for place in places
+    )
+    return Figure(
+        name=name,
+        caption=prose(
+            "The phases of each activation function. Horizontally σ_w, on a logarithmic scale; vertically σ_b. The "
+            "signal begins with a mean square of 1. The border is drawn where χ = 1, and where χ jumps across 1 "
+            "because a signal on one side of it fades and on the other grows without limit."
+        ),
+        keys=phase_keys(),
+        marks=marks,
+        panels=tuple(panels),
+        alternative="Phase diagrams over σ_w and σ_b by activation function, with the places of the initializers.",
+    )
+
+
+def _tabulate(places: Sequence[Place], settled: Mapping[str, Mapping[int, FixedPoint]]) -> Table:
+    rows = tuple(
+        Row(
+            f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}",
+            tuple(_say_phase(found[place.number]) for found in settled.values()),
+        )
+        for place in places
+    )
+    caption = prose(
+        "The same in words: the phase at each of these points, the factor χ, and what the variance q of the "
+        f"pre-activations settles at. “Critical”: χ within one part in {1.0 / CRITICAL_TOLERANCE:,.0f} of 1. “q "
+        "grows”: without limit, and χ is what the factor tends to. “Any q”: every variance stays as it is."
+    )
+    return Table(caption, ("Place", *settled), rows, form="heat map", code_headers=False)
+
+
+def _say_phase(found: FixedPoint) -> Cell:
+    chi = found.chi_backward
+    if found.is_neutral:
+        variance = "any q"
+    elif found.q == 0.0:
+        variance = "q → 0"
+    elif math.isinf(found.q):
+        variance = "q grows"
+    else:
+        variance = f"q = {format_number(found.q, 2)}"
+    digits = 5 if abs(chi - 1.0) < _NEAR else 3
+    notes = (f"χ = {format_number(chi, digits)}", variance)
+    return Cell(found.regime, notes, _TONES[found.regime], emphasis=found.regime == "critical")

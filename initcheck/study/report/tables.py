@@ -1,0 +1,286 @@
+"""The report's tables about pairs: the heat maps of gains, and the verdicts in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+from initcheck.core.formatting import count, format_estimate, format_number, format_share
+from initcheck.pages import palette
+from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose
+from initcheck.study.record import NotMeasured
+from initcheck.study.report.levels import DIRECTIONS, Direction, Flow, Levels, Outcome, Pair
+
+# Each outcome as a verb, for one pair and for several.
+OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {
+    "kept": ("keeps the signal", "keep the signal"),
+    "uniform": ("keeps only its size", "keep only its size"),
+    "vanishes": ("vanishes", "vanish"),
+    "explodes": ("explodes", "explode"),
+    "symmetric": ("symmetric", "symmetric"),
+    "dead": ("dead", "dead"),
+    "undecided": ("undecided", "undecided"),
+}
+
+_TONES: Final[Mapping[Outcome, str]] = {
+    "kept": "kept",
+    "uniform": "unknown",
+    "vanishes": "fading-2",
+    "explodes": "growing-2",
+    "symmetric": "symmetric",
+    "dead": "dead",
+    "undecided": "unknown",
+}
+
+KEPT_COLUMNS: Final = (
+    "Activation",
+    "Kept both ways",
+    "Size kept forward only",
+    "Size kept backward only",
+    "Size kept both ways, but of no use",
+)
+
+VERDICT_COLUMNS: Final = (
+    "Initializer",
+    "Verdict",
+    "Forward gain per layer",
+    "Backward gain per layer",
+    "Forward, layers until",
+    "Backward, layers until",
+    "Differs between inputs",
+    "Also seen",
+)
+
+
+def names_in_order(items: Sequence[Pair] | Sequence[Levels], field: str) -> tuple[str, ...]:
+    """List the networks, initializers or activations of some pairs or levels, each once, in their order."""
+    return tuple(dict.fromkeys(str(getattr(item, field)) for item in items))
+
+
+def make_heat_map(
+    pairs: Sequence[Pair], not_measured: Sequence[NotMeasured], direction: Direction, margin: float, caption: Text
+) -> Table:
+    """Lay the per-layer gains out by initializer and activation.
+
+    Args:
+        pairs: the pairs of one network.
+        not_measured: what could not be measured on that network.
+        direction: which gain.
+        margin: gains between 1/margin and margin are neutral.
+        caption: the table's caption.
+
+    Returns:
+        A table in which every cell has a figure with its interval, or says in a word why it has none.
+    """
+    return lay_out(pairs, not_measured, lambda pair: _gain_cell(pair, direction, margin), caption)
+
+
+def lay_out(
+    pairs: Sequence[Pair], not_measured: Sequence[NotMeasured], say: Callable[[Pair], Cell], caption: Text
+) -> Table:
+    """Lay pairs out by initializer and activation.
+
+    Args:
+        pairs: the pairs of one network.
+        not_measured: what could not be measured on that network.
+        say: makes the cell of a pair.
+        caption: the table's caption.
+
+    Returns:
+        A heat map in which a pair that was not measured says so.
+    """
+    measured = {(pair.initializer, pair.activation): pair for pair in pairs}
+    refused = {(item.initializer, item.activation) for item in not_measured}
+    initializers = dict.fromkeys([name for name, _ in measured] + [item.initializer for item in not_measured])
+    activations = dict.fromkeys([name for _, name in measured] + [item.activation for item in not_measured])
+    rows = []
+    for initializer in initializers:
+        cells = []
+        for activation in activations:
+            pair = measured.get((initializer, activation))
+            if pair is not None:
+                cells.append(say(pair))
+            else:
+                asked = (initializer, activation) in refused
+                cells.append(Cell("not measured" if asked else "not asked for", tone="unknown"))
+        rows.append(Row(initializer, tuple(cells)))
+    return Table(caption, ("Initializer", *activations), tuple(rows), form="heat map")
+
+
+def _gain_cell(pair: Pair, direction: Direction, margin: float) -> Cell:
+    flow = pair.flows[direction]
+    notes = []
+    if pair.symmetric:
+        notes.append("symmetric")
+    if flow.verdict == "dead":
+        return Cell("dead", tuple(notes), "dead")
+    if math.isnan(flow.gain):
+        overflow = pair.nonfinite_from is not None
+        word = "non-finite" if overflow else ("one layer only" if flow.steps == 0 else "no rate")
+        return Cell(word, tuple(notes), "non-finite" if overflow else "unknown")
+    estimate = format_estimate(flow.gain, flow.low, flow.high)
+    tone = palette.tone_of_gain(flow.gain, margin)
+    if pair.nonfinite_from is not None:
+        notes.append("overflows")
+    return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
+
+
+def find_twins(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
+    """Find initializers that were measured on the same weights.
+
+    Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
+    same variance. Equal rows would then pass for independent confirmations.
+
+    Args:
+        pairs: the pairs of one network.
+
+    Returns:
+        Groups of two or more initializers whose gains and intervals are equal to the last bit under every activation.
+    """
+    rows: dict[str, list[object]] = {}
+    for pair in pairs:
+        figures = [(flow.gain, flow.low, flow.high) for flow in pair.flows.values()]
+        if all(math.isfinite(gain) and low < high for gain, low, high in figures):
+            rows.setdefault(pair.initializer, []).append((pair.activation, figures))
+    groups: dict[str, list[str]] = {}
+    for initializer, row in rows.items():
+        groups.setdefault(repr(row), []).append(initializer)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def make_verdict_table(pairs: Sequence[Pair], caption: Text) -> Table:
+    """Make the table with the verdict of each pair in words.
+
+    Args:
+        pairs: pairs of one network and one activation.
+        caption: the table's caption.
+
+    Returns:
+        One row an initializer.
+    """
+    return Table(caption, VERDICT_COLUMNS, tuple(Row(pair.initializer, _verdict_cells(pair)) for pair in pairs))
+
+
+def group_verdicts(pairs: Sequence[Pair], unfolded: bool) -> tuple[Details, ...]:
+    """Make one foldable verdict table an activation, with a count of the verdicts in the line that stays."""
+    activations = names_in_order(pairs, "activation")
+    ordered = sorted(pairs, key=lambda pair: activations.index(pair.activation))
+    groups = []
+    for activation, members in groupby(ordered, key=lambda pair: pair.activation):
+        group = tuple(members)
+        caption = prose("Verdicts with ", code(activation), ".")
+        groups.append(
+            Details(prose(code(activation), ": ", tally(group)), (make_verdict_table(group, caption),), unfolded)
+        )
+    return tuple(groups)
+
+
+def count_outcomes(pairs: Sequence[Pair]) -> dict[Outcome, int]:
+    """Count the outcomes of some pairs, in a fixed order, without those that do not occur."""
+    outcomes = [pair.outcome for pair in pairs]
+    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in outcomes}
+
+
+def tally(pairs: Sequence[Pair]) -> str:
+    """Say how often each outcome occurs: ``3 keep the signal · 9 vanish``."""
+    counts = count_outcomes(pairs)
+    return " · ".join(f"{number} {OUTCOMES[outcome][number != 1]}" for outcome, number in counts.items())
+
+
+def _verdict_cells(pair: Pair) -> tuple[Cell, ...]:
+    return (
+        say_verdict(pair),
+        *(say_gain(pair.flows[direction]) for direction in DIRECTIONS),
+        *(Cell(say_layers_until(pair.flows[direction])) for direction in DIRECTIONS),
+        Cell("not known" if math.isnan(pair.batch_variance_share) else format_share(pair.batch_variance_share)),
+        Cell(", ".join(_remarks(pair)) or "nothing"),
+    )
+
+
+def say_verdict(pair: Pair) -> Cell:
+    """Give the verdict in the summary's words, with what qualifies it below."""
+    verdict, _, addition = pair.verdict.partition("; ")
+    notes = (addition,) if addition else ()
+    return Cell(verdict, notes, _TONES[pair.outcome], emphasis=pair.outcome == "kept")
+
+
+def say_gain(flow: Flow) -> Cell:
+    """Give the gain of one direction with its interval, or say why there is none."""
+    if flow.verdict == "dead":
+        return Cell("dead", ("no rate: exactly zero",))
+    if flow.steps == 0 and math.isnan(flow.gain):
+        return Cell("no rate", ("no step between layers was measured",))
+    estimate = format_estimate(flow.gain, flow.low, flow.high)
+    return Cell(estimate.value, (estimate.interval,))
+
+
+def say_layers_until(flow: Flow) -> str:
+    """Say after how many layers the signal has changed a thousandfold, and which way."""
+    layers = flow.layers_until_thousandth
+    if math.isnan(layers):
+        return "no rate"
+    if math.isinf(layers):
+        return "no trend told from none"
+    end = "1/1000" if flow.deep_half < 0.0 else "× 1000"
+    return f"{end} after {format_number(layers, 2)}"
+
+
+def _remarks(pair: Pair) -> list[str]:
+    remarks = []
+    if pair.symmetric is None:
+        remarks.append("symmetry not known")
+    elif pair.symmetric:
+        remarks.append("units identical")
+    if pair.nonfinite_from is not None:
+        remarks.append(f"non-finite from position {pair.nonfinite_from}")
+    if math.isnan(pair.dead_fraction):
+        remarks.append("dead units not known")
+    elif pair.dead_fraction > 0.0:
+        remarks.append(f"{format_share(pair.dead_fraction)} of the units dead")
+    if pair.saturated_fraction > 0.0:
+        remarks.append(f"{format_share(pair.saturated_fraction)} saturated")
+    return remarks
+
+
+def make_kept_table(pairs: Sequence[Pair], caption: Text) -> Table:
+    """List by activation which initializers keep the signal both ways, and which keep less than that."""
+    rows = []
+    for activation in names_in_order(pairs, "activation"):
+        group = [pair for pair in pairs if pair.activation == activation]
+        kept = [pair.initializer for pair in group if pair.outcome == "kept"]
+        lost = [f"{pair.initializer} ({_flaw(pair)})" for pair in group if pair.keeps_size and pair.outcome != "kept"]
+        cells = [Cell(", ".join(kept) or "none", tone="kept" if kept else "", emphasis=bool(kept))]
+        for direction in DIRECTIONS:
+            one_way = [
+                f"{pair.initializer} ({_flaw(pair)})" if pair.symmetric else pair.initializer
+                for pair in group
+                if not pair.keeps_size and pair.flows[direction].verdict == "preserves"
+            ]
+            cells.append(Cell(", ".join(one_way) or "none"))
+        rows.append(Row(activation, (*cells, Cell(", ".join(lost) or "none"))))
+    return Table(caption, KEPT_COLUMNS, tuple(rows))
+
+
+def _flaw(pair: Pair) -> str:
+    if pair.symmetric:
+        return "symmetric units"
+    if not pair.is_finite:
+        return "values that are not finite"
+    return "same for all inputs" if pair.outcome == "uniform" else "not fully measured"
+
+
+def summarise_counts(pairs: Sequence[Pair], direction: Direction) -> str:
+    """Say how often each verdict of one direction was given."""
+    sayings = {
+        "preserves": "is kept",
+        "vanishes": "vanishes",
+        "explodes": "explodes",
+        "dead": "is exactly zero",
+        "inconclusive": "could not be decided",
+    }
+    words = [pair.flows[direction].verdict for pair in pairs]
+    known = {word: words.count(word) for word in dict.fromkeys([*sayings, *words]) if word in words}
+    parts = [f"{sayings.get(word, word)} in {number:,}" for word, number in known.items()]
+    return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"

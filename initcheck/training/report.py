@@ -1,0 +1,388 @@
+"""A comparison by training as pages, files and text."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from initcheck.core.files import publish_files
+from initcheck.core.formatting import count, format_number, format_share
+from initcheck.pages.document import (
+    Block,
+    Bullets,
+    Cell,
+    CodeBlock,
+    Definitions,
+    Details,
+    Document,
+    Figure,
+    Key,
+    Panel,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    code,
+    prose,
+    strong,
+)
+from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
+from initcheck.training.comparison import (
+    LEVEL,
+    QUANTITIES,
+    PairedDifference,
+    Statement,
+    compare_pairs,
+    judge_notebook,
+    summarize,
+)
+from initcheck.training.run import TrainingRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+
+_WIDTH: Final = 420
+_HEIGHT: Final = 300
+_LINE_WIDTH: Final = 1.8
+_DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (5.0, 2.0), (1.5, 1.5), (5.0, 1.5, 1.0, 1.5))
+_PANELS: Final = (
+    ("validation_accuracy", "Accuracy on the samples kept back", "accuracy"),
+    ("validation_loss", "Loss on the samples kept back", "nats"),
+    ("loss", "Training loss", "nats"),
+)
+
+
+def draw_curves(record: TrainingRecord) -> Iterator[Figure]:
+    """Draw accuracy and loss by epoch.
+
+    Args:
+        record: the learning curves.
+
+    Yields:
+        One figure of three pictures.
+    """
+    with drawing_settings():
+        panels = tuple(_draw(record, *panel) for panel in _PANELS)
+    keys = tuple(_key(name, place) for place, name in enumerate(record.initializers))
+    caption = prose(
+        "Each line is the mean over the seeds, each band reaches from the lowest to the highest of them. Epoch 0 is "
+        "the start, and the dotted line what a constant answer reaches. Losses are drawn up to the tenfold of what "
+        "guessing costs; the line of a network that is worse leaves the picture."
+    )
+    best = _best(record)
+    yield Figure("learning-curves", caption, keys, (), panels, f"Learning curves; {best}", columns=3)
+
+
+def _draw(record: TrainingRecord, column: str, title: str, unit: str) -> Panel:
+    drawing, axes = begin_drawing(_WIDTH, _HEIGHT, left=52, bottom=42, right=10, top=10)
+    for place, name in enumerate(record.initializers):
+        _draw_line(axes, record.history[record.history["initializer"] == name], column, place)
+    axes.set_xlabel("epoch", color=INK)
+    axes.set_ylabel(unit, color=INK)
+    axes.set_xlim(0, record.epochs)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if unit == "nats":
+        axes.set_ylim(0.0, _highest_loss(record, column))
+    else:
+        axes.axhline(record.chance, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.set_ylim(0.0, 1.0)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.tick_params(colors=INK)
+    description = f"{title} by epoch; {_best(record)}"
+    return Panel(title, description, export_svg(drawing, f"curves-{column}", description), _WIDTH, _HEIGHT)
+
+
+def _draw_line(axes: Axes, part: DataFrame, column: str, place: int) -> None:
+    matrix = part.pivot(index="epoch", columns="seed", values=column)
+    values = matrix.to_numpy(dtype=np.float64, na_value=np.nan)
+    known = np.isfinite(values).any(axis=1)
+    if not known.any():
+        return
+    epochs = matrix.index.to_numpy(dtype=np.float64)[known]
+    masked = np.ma.masked_invalid(values[known])
+    colour = SERIES[place % len(SERIES)]
+    dashes = _DASHES[place // len(SERIES) % len(_DASHES)]
+    style = (0, dashes) if dashes else "solid"
+    axes.plot(epochs, masked.mean(axis=1), color=colour, linewidth=_LINE_WIDTH, linestyle=style)
+    axes.fill_between(epochs, masked.min(axis=1), masked.max(axis=1), color=colour, alpha=0.18, linewidth=0)
+
+
+def _highest_loss(record: TrainingRecord, column: str) -> float:
+    """End the axis where a network that guesses is well inside, and those that have not blown up are all seen."""
+    values = record.history[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    finite = values[np.isfinite(values)]
+    guess = float(np.log(10.0))
+    return float(min(10.0 * guess, max(1.2 * guess, finite.max(initial=0.0) * 1.05)))
+
+
+def _key(name: str, place: int) -> Key:
+    return draw_line_key(name, place % len(SERIES), _LINE_WIDTH, _DASHES[place // len(SERIES) % len(_DASHES)])
+
+
+def _best(record: TrainingRecord) -> str:
+    final = record.history[record.history["epoch"] == record.history["epoch"].max()]
+    means = final.groupby("initializer")["validation_accuracy"].mean()
+    return f"at the end {means.idxmax()} is the most accurate, at {means.max():.3f} on average"
+
+
+_TONES: Final = {"true": "kept", "false": "growing-3", "undecided": "unknown"}
+_WORDS: Final = {"accuracy": "more accurate", "first_loss": "faster"}
+_LINE: Final = 110
+_COLUMNS: Final = (
+    "Initializer",
+    "Accuracy at the end",
+    "Loss at the end",
+    "Training loss, first epoch",
+    "Epochs to .90",
+    "Epochs to .95",
+)
+
+
+def write_training(record: TrainingRecord, folder: Path) -> list[Path]:
+    """Write the pages ``training.html`` and ``training.md`` with their pictures, and the tables as CSV.
+
+    Args:
+        record: the learning curves.
+        folder: where they go.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    document = build_training_document(record)
+    summary = summarize(record.history, record.initializers)
+    files = {
+        "training.html": render_html(document),
+        "training.md": render_markdown(document),
+        **render_pictures(document),
+        "history.csv": record.history.to_csv(index=False, lineterminator="\n"),
+        "comparison.csv": summary.to_csv(index=False, lineterminator="\n"),
+    }
+    return publish_files(folder, files)
+
+
+def training_text(record: TrainingRecord) -> str:
+    """Write the comparison for a terminal: a line for each initializer, then the verdict on the notebook."""
+    summary = summarize(record.history, record.initializers)
+    width = max(len(name) for name in record.initializers)
+    lines = [f"{record.data}. {record.descent}.", ""]
+    for row in summary.to_dict("records"):
+        figures = _write_mean(row, "accuracy"), _write_mean(row, "loss"), _write_epochs(row, "95", record)
+        lines.append(f"  {row['initializer']:<{width}}  accuracy {figures[0]}  loss {figures[1]}  to .95: {figures[2]}")
+    lines.append("")
+    for told in _tell_statements(judge_notebook(record.history, record.initializers)):
+        lines += textwrap.wrap(told, _LINE, subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def training_json(record: TrainingRecord) -> str:
+    """Write the comparison as one JSON object: settings, summary, differences in pairs, statements."""
+    history, names = record.history, record.initializers
+    document = {
+        "data": record.data,
+        "descent": record.descent,
+        "chance": record.chance,
+        "seeds": list(record.seeds),
+        "epochs": record.epochs,
+        "seconds": record.seconds,
+        "resumed": record.resumed,
+        "versions": dict(record.versions),
+        "comparison": [
+            {key: None if pd.isna(value) else value for key, value in row.items()}
+            for row in summarize(history, names).astype(object).to_dict("records")
+        ],
+        "differences": [
+            _difference(each) for quantity in QUANTITIES for each in compare_pairs(history, names, quantity)
+        ],
+        "statements": [
+            {"xavier": each.xavier, "other": each.other, "claim": _WORDS[each.quantity], "verdict": each.verdict}
+            for each in judge_notebook(history, names)
+        ],
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def build_training_document(record: TrainingRecord) -> Document:
+    """Build the page of a comparison: the verdict first, then curves, figures, differences and how it was made."""
+    statements = judge_notebook(record.history, record.initializers)
+    sections = [
+        _write_answer(record, statements),
+        Section("curves", "The learning curves", tuple(draw_curves(record))),
+        _write_differences(record),
+        _write_method(record),
+    ]
+    subtitle = prose("What becomes of networks that differ in nothing but their initializer.")
+    return Document("initcheck: initializers, trained", subtitle, tuple(sections))
+
+
+def _write_answer(record: TrainingRecord, statements: list[Statement]) -> Section:
+    summary = summarize(record.history, record.initializers)
+    blocks: list[Block] = [
+        Paragraph(prose(f"{record.data}. {count(len(record.seeds), 'network')} for each initializer."))
+    ]
+    if statements:
+        blocks.append(Paragraph(prose(strong("“Xavier trains faster and more accurately than random or zero”"))))
+        blocks.append(Bullets(tuple(prose(each) for each in _tell_statements(statements)[1:])))
+        blocks.append(_statement_table(statements))
+    rows = tuple(_summary_row(row, record) for row in summary.to_dict("records"))
+    caption = prose("Means over seeds with 95 % intervals; accuracy and loss on the samples kept back.")
+    blocks.append(Table(caption, _COLUMNS, rows))
+    return Section("answer", "The verdict", tuple(blocks))
+
+
+def _tell_statements(statements: list[Statement]) -> list[str]:
+    if not statements:
+        return []
+    lines = ['"Xavier trains faster and more accurately than random or zero":']
+    counts = {verdict: sum(each.verdict == verdict for each in statements) for verdict in _TONES}
+    told = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items() if number)
+    lines.append(f"of {len(statements)} parts {told}.")
+    for quantity, word in _WORDS.items():
+        for verdict in ("true", "false", "undecided"):
+            found = [each for each in statements if each.quantity == quantity and each.verdict == verdict]
+            if found:
+                pairs = "; ".join(
+                    f"{each.xavier} against {each.other} ({_by(each.difference, each)})" for each in found
+                )
+                lines.append(f"{word}: {verdict} for {pairs}.")
+    return lines
+
+
+def _by(difference: PairedDifference, statement: Statement) -> str:
+    """Write by how much Xavier is ahead: the sign of the difference follows who stands first."""
+    sign = 1.0 if difference.first == statement.xavier else -1.0
+    estimate = difference.estimate
+    low, high = sorted((sign * estimate.low, sign * estimate.high))
+    p_value = _write_p(difference.p_value)
+    return f"{_signed(sign * estimate.value)} [{_signed(low)}, {_signed(high)}], p {p_value}"
+
+
+def _statement_table(statements: list[Statement]) -> Table:
+    rows = tuple(
+        Row(
+            f"{each.xavier} against {each.other}",
+            (
+                Cell(_WORDS[each.quantity]),
+                Cell(each.verdict, tone=_TONES[each.verdict]),
+                Cell(_by(each.difference, each)),
+            ),
+        )
+        for each in statements
+    )
+    columns = ("Xavier against", "Claim", "Verdict", "Difference")
+    caption = prose(
+        "Faster: a lower training loss in the first epoch (nats). More accurate: a higher accuracy at the end. "
+        f"Xavier's figure less the other's; the same batches on both sides, Holm over all pairs, level {LEVEL:g}."
+    )
+    return Table(caption, columns, rows, code_headers=False)
+
+
+def _summary_row(row: dict[Any, Any], record: TrainingRecord) -> Row:
+    cells = (
+        Cell(format_number(row["accuracy"], 4), _interval(row, "accuracy", 4)),
+        Cell(_number(row["loss"]), _interval(row, "loss", 3)),
+        Cell(_number(row["first_loss"])),
+        Cell(_write_epochs(row, "90", record)),
+        Cell(_write_epochs(row, "95", record)),
+    )
+    return Row(str(row["initializer"]), cells)
+
+
+def _write_differences(record: TrainingRecord) -> Section:
+    blocks: list[Block] = []
+    for quantity, words in QUANTITIES.items():
+        pairs = compare_pairs(record.history, record.initializers, quantity)
+        rows = tuple(
+            Row(
+                f"{each.first} less {each.second}",
+                (
+                    Cell(
+                        _signed(each.estimate.value),
+                        (f"[{_signed(each.estimate.low)}, {_signed(each.estimate.high)}]",),
+                    ),
+                    Cell(_write_p(each.p_value)),
+                    Cell(each.better or "not shown", tone="" if each.better else "unknown"),
+                ),
+            )
+            for each in pairs
+        )
+        if rows:
+            table = Table(prose(f"{words.capitalize()}."), ("Pair", "Difference", "p", "Better"), rows)
+            blocks.append(Details(prose(f"Differences in {words}"), (table,), unfolded=quantity == "accuracy"))
+    if not blocks:
+        blocks.append(Paragraph(prose("One initializer alone has nothing to be compared with.")))
+    introduction = Paragraph(
+        prose("Differences of networks of one seed, which see the same batches; p-values after Holm over all pairs.")
+    )
+    return Section("differences", "In pairs", (introduction, *blocks))
+
+
+def _write_method(record: TrainingRecord) -> Section:
+    facts = [
+        ("Network", prose(record.network)),
+        ("Data", prose(f"{record.data}; a constant answer is right for {format_share(record.chance)}.")),
+        ("Training", prose(record.descent)),
+        (
+            "Seeds",
+            prose(f"{record.seeds[0]} to {record.seeds[-1]}; weights and the order of the batches derive from them."),
+        ),
+        ("Versions", prose(", ".join(f"{name} {version}" for name, version in record.versions.items()))),
+    ]
+    blocks: tuple[Block, ...] = (Definitions(tuple(facts)),)
+    if record.command_line:
+        blocks += (Paragraph(prose("Made by ", code("initcheck train"), ":")), CodeBlock(record.command_line))
+    return Section("method", "How it was made", blocks)
+
+
+def _difference(difference: PairedDifference) -> dict[str, Any]:
+    estimate = difference.estimate
+    figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "p": difference.p_value}
+    return {
+        "first": difference.first,
+        "second": difference.second,
+        "quantity": difference.quantity,
+        **{name: None if math.isnan(value) else value for name, value in figures.items()},
+        "better": difference.better or None,
+    }
+
+
+def _write_mean(row: dict[Any, Any], name: str) -> str:
+    digits = 4 if name == "accuracy" else 3
+    return " ".join([_number(row[name], digits), *_interval(row, name, digits)])
+
+
+def _interval(row: dict[Any, Any], name: str, digits: int) -> tuple[str, ...]:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(low):
+        return ()
+    return (f"[{format_number(low, digits)}, {format_number(high, digits)}]",)
+
+
+def _write_epochs(row: dict[Any, Any], key: str, record: TrainingRecord) -> str:
+    reached, networks = int(row[f"reached_{key}"]), int(row["seeds"])
+    if not reached:
+        return f"not in {record.epochs}"
+    told = f"{row[f'epochs_to_{key}']:.1f}"
+    return told if reached == networks else f"{told} ({reached} of {networks})"
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    return "none" if pd.isna(value) else format_number(float(value), digits)
+
+
+def _signed(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:+.3g}"
+
+
+def _write_p(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:.2g}"

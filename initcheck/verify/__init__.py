@@ -1,0 +1,1 @@
+"""``initcheck verify``: one initializer compared with what it declares."""

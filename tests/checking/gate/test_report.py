@@ -1,0 +1,113 @@
+"""The gate in words: what is told first, what is left out, and names that are not to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from examined_model import make_examination
+from gate_baselines import CONDITIONS, VERSIONS, change_weight, make_baseline, rename, shift
+from json_schema import find_violations
+from markdown_it import MarkdownIt
+
+from initcheck.checking.gate.comparison import compare
+from initcheck.checking.gate.report import advise, gate_line, write_gate_text
+from initcheck.checking.report.document import build_check_document
+from initcheck.checking.report.text import (
+    escape_markdown,
+    read_check_schema,
+    write_annotations,
+    write_check_json,
+    write_summary,
+    write_text,
+)
+from initcheck.pages.html import render_html, render_markdown
+
+HOSTILE = "<script>alert(1)</script>::error::\n*x* | [y](z) %0A"
+PLAIN = make_baseline()
+CHANGED = compare(replace(PLAIN, versions={**VERSIONS, "keras": "3.14.1"}), shift(PLAIN, "dense_2/kernel", 0.2))
+OPEN = compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1))
+RESULTS = {"same": compare(PLAIN, PLAIN), "changed": CHANGED, "inconclusive": OPEN}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_all_forms_tell_the_same_verdict(name):
+    import json
+
+    comparison, examination = RESULTS[name], make_examination()
+    line = gate_line(comparison)
+    assert line.startswith(name)
+    assert write_text(examination, comparison).startswith(f"Gate: {name}")
+    document = build_check_document(examination, comparison)
+    assert document.sections[0].anchor == "gate"
+    assert line.split(":")[0] in render_html(document)
+    assert line.split(":")[0] in render_markdown(document).replace("\\", "")
+    result = json.loads(write_check_json(examination, comparison))
+    assert result["gate"]["verdict"] == name
+    assert result["exit_code"] == {"same": 0, "changed": 1, "inconclusive": 2}[name]
+    assert find_violations(result, read_check_schema()) == []
+    assert line in write_summary(examination, comparison).replace("\\", "")
+    level = {"same": "notice", "changed": "error", "inconclusive": "warning"}[name]
+    assert write_annotations(examination, comparison, "b.json").startswith(f"::{level} file=b.json,")
+
+
+def test_the_versions_are_told_before_what_changed():
+    lines = write_gate_text(CHANGED).splitlines()
+    assert lines[1] == "  keras 3.14.1 -> 3.15.1"
+    assert "dense_2/kernel" in lines[2]
+
+
+def test_the_factor_is_that_of_the_amplitude():
+    assert "scale of the weight x 1.22 [1.22, 1.22]" in write_gate_text(CHANGED)
+
+
+def test_many_changes_are_cut_short_unless_all_are_asked_for():
+    now = PLAIN
+    for layer in range(4):
+        for quantity in ("forward", "activation", "backward"):
+            now = shift(now, f"dense_{layer}", 0.2, quantity)
+    comparison = compare(PLAIN, now)
+    assert "... and 4 more like these" in write_gate_text(comparison)
+    full = write_gate_text(comparison, full=True)
+    assert full.count("changed: ") == 12
+    assert "more like these" not in full
+
+
+def test_what_would_decide_is_advised():
+    assert "--auto-seeds" in advise(OPEN) or "record it with --seeds" in advise(OPEN)
+    assert "No number of seeds" in advise(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
+
+
+def test_another_batch_is_told_first():
+    other = replace(PLAIN, conditions=replace(CONDITIONS, batch_digest="b" * 64))
+    assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in write_gate_text(compare(PLAIN, other))
+
+
+def test_names_of_layers_are_data_in_every_form():
+    comparison = compare(PLAIN, rename(change_weight(PLAIN, "dense_2/kernel", initializer=HOSTILE), "dense_1", HOSTILE))
+    examination = make_examination(model=HOSTILE)
+    assert "<script>" not in render_html(build_check_document(examination, comparison))
+    read = MarkdownIt("gfm-like", {"html": True, "linkify": False})
+    for text in (
+        render_markdown(build_check_document(examination, comparison)),
+        write_summary(examination, comparison),
+    ):
+        assert "<script" not in read.render(text)
+    annotations = write_annotations(examination, comparison, "b.json").splitlines()
+    assert all(line.startswith("::") for line in annotations)
+    assert all(line.count("\n") == 0 for line in annotations)
+    assert "%250A" in "".join(annotations)
+
+
+def test_markdown_is_escaped_letter_by_letter():
+    assert escape_markdown("a_b *c* <d> [e](f)\ng|h & i") == r"a\_b \*c\* \<d\> \[e\]\(f\) g\|h &amp; i"
+
+
+def test_findings_that_are_known_are_marked_and_not_among_the_failures():
+    examination = make_examination(forward=0.2)
+    found = tuple((each.code, each.layer) for each in examination.findings)
+    assert found
+    known = compare(make_baseline(findings=found), make_baseline(findings=found))
+    assert "(known)" in write_text(examination, known)
+    assert "- **IC" not in write_summary(examination, known)
+    assert "- **IC" in write_summary(examination, compare(PLAIN, make_baseline(findings=found)))

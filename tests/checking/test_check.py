@@ -1,0 +1,275 @@
+"""The whole check on small models: what it finds, what its numbers are, and that nothing is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import initcheck
+from initcheck.backend.runtime import import_keras
+from initcheck.checking.check import check
+from initcheck.core.errors import DataError, FindingsError, ModelError
+from initcheck.probe import Probe
+
+SEEDS = 6
+
+
+def make_stack(depth=12, width=48, activation="relu", initializer="glorot_uniform", head=True):
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((width,))])
+    for number in range(depth):
+        model.add(
+            keras.layers.Dense(width, activation=activation, kernel_initializer=initializer, name=f"hidden_{number}")
+        )
+    if head:
+        model.add(keras.layers.Dense(4, name="head"))
+    return model
+
+
+def codes(report):
+    return [finding.code for finding in report.findings]
+
+
+@pytest.fixture(scope="module")
+def vanishing():
+    return check(make_stack(), seeds=SEEDS)
+
+
+def test_a_healthy_network_is_healthy_and_exits_with_0():
+    report = check(make_stack(6, initializer="he_normal"), seeds=16)
+    assert (codes(report), report.verdict, report.exit_code) == ([], "healthy", 0)
+    report.raise_for_findings()
+
+
+def test_glorot_before_relu_vanishes_in_both_directions(vanishing):
+    assert codes(vanishing)[:2] == ["IC101", "IC201"]
+    assert (vanishing.verdict, vanishing.exit_code) == ("findings", 1)
+    with pytest.raises(FindingsError, match="IC101 vanishing-activations"):
+        vanishing.raise_for_findings()
+
+
+def test_the_rate_is_that_of_the_levels_in_the_table(vanishing):
+    """The geometric mean over seeds of (q of hidden_11 / q of hidden_0)^(1/11), computed once more from the rows."""
+    q = vanishing.table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
+    rate = np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11)
+    course = vanishing.examination.courses[0]
+    assert course.rate[0] == pytest.approx(rate, rel=1e-9)
+    g = vanishing.table.pivot(index="seed", columns="layer", values="gradient_norm").astype(float) ** 2
+    rate = np.exp(np.log(g["hidden_0"] / g["hidden_11"]).mean() / 11)
+    assert vanishing.examination.courses[1].rate[0] == pytest.approx(rate, rel=1e-9)
+
+
+def test_the_figure_after_a_remedy_is_that_of_a_model_built_with_it(vanishing):
+    remedy = vanishing.findings[0].remedy
+    assert remedy is not None and remedy.solved and remedy.change == "HeNormal in 12 layers"
+    # The same seeds and paths draw the same numbers in a model that has the initializer from the start.
+    batch = check_batch()
+    table = Probe(make_stack(initializer="he_normal"), batch).measure(range(remedy.after.seeds))
+    q = table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
+    assert remedy.after.value == pytest.approx(np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11), rel=1e-4)
+    assert remedy.before.value == pytest.approx(vanishing.examination.courses[0].rate[0], rel=1e-9)
+
+
+def check_batch():
+    from initcheck.checking.inputs import make_batch
+
+    return make_batch(make_stack(1), batch_size=32, seed=0).inputs
+
+
+def test_nothing_is_proposed_that_does_not_help():
+    """No initializer keeps a deep sigmoid network's inputs apart."""
+    report = check(make_stack(10, activation="sigmoid"), seeds=SEEDS)
+    collapsed = next(finding for finding in report.findings if finding.code == "IC103")
+    assert collapsed.remedy is None
+
+
+def test_without_remedies_none_is_tried():
+    assert all(finding.remedy is None for finding in check(make_stack(), seeds=4, remedies=False).findings)
+
+
+def test_one_layer_that_is_too_large_is_named_alone_and_mended_alone():
+    keras = import_keras()
+    model = make_stack(6, activation="tanh", head=False)
+    model.add(keras.layers.Dense(48, kernel_initializer=keras.initializers.RandomNormal(stddev=20.0), name="loud"))
+    model.add(keras.layers.Dense(4, name="head"))
+    report = check(model, seeds=SEEDS)
+    finding = next(finding for finding in report.findings if finding.code == "IC102")
+    assert finding.layer == "loud"
+
+
+def make_attention(initializer):
+    keras = import_keras()
+    inputs = keras.Input((10, 32))
+    attention = keras.layers.MultiHeadAttention(4, 8, kernel_initializer=initializer)
+    return keras.Model(inputs, keras.layers.Dense(4)(attention(inputs, inputs)))
+
+
+def test_attention_with_one_seed_is_told_as_query_equals_key_equals_value():
+    report = check(make_attention(import_keras().initializers.GlorotUniform(seed=1)), seeds=4)
+    finding = next(finding for finding in report.findings if finding.code == "IC301")
+    assert finding.message.startswith("query = key = value")
+    assert finding.remedy is not None
+    assert finding.remedy.before.value == pytest.approx(1.0)
+    assert finding.remedy.after.value < 0.05  # 1,024 independent pairs: the squared correlation is about 1/1024
+
+
+def test_attention_without_a_seed_is_healthy():
+    assert codes(check(make_attention("glorot_uniform"), seeds=8)) == []
+
+
+def test_equal_units_are_found_and_mended():
+    report = check(make_stack(3, activation="tanh", initializer="ones"), seeds=4)
+    finding = next(finding for finding in report.findings if finding.code == "IC302")
+    assert finding.remedy is not None
+    assert (finding.remedy.before.value, finding.remedy.after.value) == (1.0, 0.0)
+
+
+def test_a_depthwise_convolution_is_mended_by_the_ratio_of_its_fans():
+    keras = import_keras()
+    layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal")
+    report = check(keras.Sequential([keras.Input((12, 12, 32)), layer, keras.layers.Flatten()]), seeds=4)
+    finding = next(finding for finding in report.findings if finding.code == "IC401")
+    assert finding.remedy is not None and finding.remedy.solved
+    assert "scale=64.0" in finding.remedy.code  # 2 x 32: the fan counted is 32 times the true one
+    assert finding.remedy.before.value == pytest.approx(1 / 32, rel=0.3)  # 288 entries over 4 draws: sd 4 %
+
+
+def test_weights_as_they_are_have_no_intervals_and_it_is_said():
+    model = make_stack()
+    report = check(model, weights="keep")
+    assert codes(report)[:1] == ["IC101"]
+    assert np.isnan(report.findings[0].measured.low) and report.findings[0].remedy is None
+    assert "no intervals over seeds" in " ".join(str(report).split())
+    rows = report.table.set_index("layer")
+    kernel = np.asarray(model.layers[0].kernel)
+    assert float(rows.loc["hidden_0", "weight_norm"]) == pytest.approx(np.linalg.norm(kernel), rel=1e-6)
+
+
+def test_labels_bring_the_compiled_loss():
+    keras = import_keras()
+    model = make_stack(3, initializer="he_normal")
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.random.default_rng(0).standard_normal((16, 48)).astype("float32")
+    report = check(model, x, np.arange(16) % 4, seeds=4)
+    assert "compiled loss" in report.examination.conditions.loss
+    # Of cross-entropy, the gradient at the logits of one sample is (p - y) / B: below sqrt(2) / 16.
+    at_top = report.table[report.table["layer"] == "head"]["gradient_norm"].astype(float)
+    assert (at_top < 2**0.5 / 16).all()
+
+
+def test_the_model_is_left_as_it_was_bit_for_bit():
+    keras = import_keras()
+    inputs = keras.Input((16,))
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(16, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dropout(0.5)(hidden)))
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [np.array(variable) for variable in variables]
+    python, numpy = __import__("random").getstate(), np.random.get_state()[1].copy()
+    check(model, seeds=3)
+    assert all(np.array_equal(old, np.array(new)) for old, new in zip(before, variables, strict=True))
+    assert python == __import__("random").getstate() and np.array_equal(numpy, np.random.get_state()[1])
+
+
+def test_the_same_seeds_give_the_same_table():
+    tables = [check(make_stack(3), seeds=3, remedies=False).table for _ in range(2)]
+    assert tables[0].equals(tables[1])
+
+
+def make_unmeasured():
+    keras = import_keras()
+
+    class Scaled(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = keras.Variable(keras.random.uniform((shape[-1],)))
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    return keras.Sequential([keras.Input((8,)), Scaled(name="scaled"), keras.layers.Dense(2)])
+
+
+def test_what_was_not_measured_is_never_healthy_and_can_be_waived_by_name():
+    report = check(make_unmeasured(), seeds=3)
+    assert (codes(report), report.verdict, report.exit_code) == (["IC601"], "cannot judge", 2)
+    waived = check(make_unmeasured(), seeds=3, waive=("scaled",))
+    assert waived.exit_code == 0
+    assert "but what was waived" in str(waived) and "IC601 unmeasured" in str(waived)
+
+
+def test_kept_weights_need_no_initializer():
+    assert check(make_unmeasured(), weights="keep").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (np.ones((4, 47), "float32"), DataError),
+        (np.full((4, 48), np.nan, "float32"), DataError),
+        (np.ones((0, 48), "float32"), DataError),
+    ],
+    ids=["wrong width", "NaN", "empty"],
+)
+def test_a_batch_that_does_not_fit_is_one_line(x, error):
+    with pytest.raises(error) as caught:
+        check(make_stack(2), x, seeds=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_factory_that_makes_no_model_is_one_line():
+    with pytest.raises(ModelError) as caught:
+        check(lambda: 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_raises_is_one_line_about_the_model():
+    keras = import_keras()
+
+    class Broken(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            if training:
+                raise RuntimeError("first line\nsecond line")
+            return inputs
+
+    model = keras.Sequential([keras.Input((4,)), Broken(), keras.layers.Dense(2)])
+    with pytest.raises(ModelError, match="first line") as caught:
+        check(model, seeds=2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["no weights", "all frozen"])
+def test_a_model_with_nothing_to_train_is_one_line(frozen):
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2) if frozen else keras.layers.ReLU()])
+    model.trainable = False
+    with pytest.raises(ModelError, match="no trainable weights"):
+        check(model, seeds=2)
+
+
+def test_single_options_and_settings_are_not_mixed():
+    with pytest.raises(TypeError, match="not both"):
+        initcheck.check(make_stack(1), settings=initcheck.CheckSettings(), seeds=3)
+
+
+def test_the_page_the_markdown_and_the_json_hold_the_finding(vanishing):
+    for text in (vanishing.to_html(), vanishing.to_markdown(), vanishing.to_json(), str(vanishing)):
+        assert "IC101" in text
+    assert vanishing._repr_html_().startswith("<iframe srcdoc=")
+    assert "findings" in repr(vanishing)
+
+
+def test_weights_of_different_fans_get_a_scale_each():
+    keras = import_keras()
+    layers = [
+        keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name=f"depthwise_{n}") for n in (16, 64)
+    ]
+    model = keras.Sequential([keras.Input((12, 12, 16)), layers[0], keras.layers.Conv2D(64, 1), layers[1]])
+    report = check(model, seeds=4)
+    finding = next(finding for finding in report.findings if finding.code == "IC401")
+    assert finding.layers == ("depthwise_64/kernel", "depthwise_16/kernel")
+    lines = finding.remedy.code.splitlines()
+    assert "scale=128.0" in lines[0] and lines[0].endswith("# for depthwise_64/kernel")
+    assert "scale=32.0" in lines[1] and lines[1].endswith("# for depthwise_16/kernel")
+    assert finding.remedy.before.value == pytest.approx(1 / 64, rel=0.3)
+    assert finding.remedy.after.value == pytest.approx(1.0, rel=0.3)

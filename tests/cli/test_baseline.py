@@ -1,0 +1,312 @@
+"""``initcheck baseline`` and ``initcheck check --baseline`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_baselines import make_baseline
+
+from initcheck.checking.gate.baseline_file import format_baseline, read_baseline, write_baseline
+from initcheck.cli import main
+
+MODELS = """
+import os
+
+import keras
+
+
+def plain(gain=1.0, depth=3, name="hidden", initializer=None):
+    model = keras.Sequential([keras.Input((16,))])
+    for layer in range(depth):
+        scale = 2.0 * (gain if layer == 1 else 1.0) ** 2
+        chosen = initializer or keras.initializers.VarianceScaling(scale, "fan_in")
+        model.add(keras.layers.Dense(16, activation="relu", kernel_initializer=chosen, name=f"{name}_{layer}"))
+    model.add(keras.layers.Dense(3))
+    return model
+
+
+def secret():
+    # What no configuration tells: the gain comes from outside.
+    class Own(keras.initializers.Initializer):
+        def __init__(self, seed=None):
+            self.seed = seed
+
+        def __call__(self, shape, dtype=None):
+            return float(os.environ.get("GAIN", "1")) * keras.random.normal(shape, 0.0, 0.3, seed=self.seed)
+
+        def get_config(self):
+            return {"seed": self.seed}
+
+    model = keras.Sequential([keras.Input((16,))])
+    for _ in range(3):
+        model.add(keras.layers.Dense(16, activation="relu", kernel_initializer=Own()))
+    model.add(keras.layers.Dense(3))
+    return model
+
+
+def vanishing():
+    return plain(depth=12, initializer="glorot_uniform")
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "models.py").write_text(MODELS, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(capsys, *words):
+    code = main([*words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def one_line(capsys, *words):
+    code, out, err = run(capsys, *words)
+    lines = [line for line in err.splitlines() if "━" not in line and line.strip()]
+    assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
+    assert lines[0].startswith("initcheck: error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def recorded(capsys):
+    assert main(["baseline", "models.py:plain", "-o", "b.json", "--seeds", "6", "--quiet"]) == 0
+    capsys.readouterr()
+    return Path("b.json")
+
+
+def test_an_unchanged_model_is_the_same_and_exits_with_0(capsys, recorded):
+    code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--quiet", "--format", "markdown")
+    assert code == 0
+    assert "Gate: same: all 20 figures within 0.05" in out
+    assert read_baseline(recorded).seeds == tuple(range(6))
+
+
+def test_a_changed_gain_is_found_named_and_laid_on_the_model(capsys, recorded):
+    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json")
+    assert code == 1
+    assert out.startswith("Gate: changed (3 of 20 figures, 1 in what draws the weights): the model changed")
+    assert "hidden_1/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0) ->" in out
+    assert "changed: hidden_1/kernel (Dense), scale of the weight x 1.10 [1.10, 1.10]" in out
+
+
+def test_a_gain_that_no_configuration_tells_is_found_by_the_figures(capsys, monkeypatch):
+    assert main(["baseline", "models.py:secret", "-o", "s.json", "--seeds", "6", "--quiet"]) == 0
+    assert main(["check", "models.py:secret", "--baseline", "s.json", "--quiet"]) == 0
+    monkeypatch.setenv("GAIN", "1.3")
+    code, out, _ = run(capsys, "check", "models.py:secret", "--baseline", "s.json", "--json", "--quiet")
+    gate = json.loads(out)["gate"]
+    assert (code, gate["verdict"], gate["culprit"], gate["weights"]) == (1, "changed", "model", [])
+    changed = {(each["path"], each["quantity"]) for each in gate["figures"] if each["verdict"] == "changed"}
+    assert ("dense_1/kernel", "scale") in changed
+
+
+def test_another_name_or_another_layer_fails(capsys, recorded):
+    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "name=gate", "--baseline", "b.json")
+    assert code == 1
+    assert "renamed: hidden_1/kernel -> gate_1/kernel (Dense)" in out
+    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "depth=4", "--baseline", "b.json")
+    assert code == 1
+    assert "added: hidden_3 (Dense)" in out
+
+
+def test_arguments_of_the_baseline_are_used_unless_others_are_given(capsys):
+    assert main(["baseline", "models.py:plain", "--arg", "depth=2", "-o", "d.json", "--seeds", "4", "--quiet"]) == 0
+    assert read_baseline(Path("d.json")).recipe.arguments == {"depth": 2}
+    assert main(["check", "models.py:plain", "--baseline", "d.json", "--quiet"]) == 0
+    assert main(["check", "models.py:plain", "--arg", "depth=3", "--baseline", "d.json", "--quiet"]) == 1
+
+
+def test_the_batch_of_the_baseline_is_found_again_from_any_folder(capsys, here, monkeypatch):
+    np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
+    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
+    assert main(words) == 0
+    assert read_baseline(Path("kept/b.json")).recipe.data == "../batch.npz"
+    monkeypatch.chdir(here / "kept")
+    assert main(["check", "../models.py:plain", "--baseline", "b.json", "--quiet"]) == 0
+    np.savez("../batch.npz", x=np.zeros((8, 16), "float32"))
+    code, out, _ = run(capsys, "check", "../models.py:plain", "--baseline", "b.json")
+    assert code == 1
+    assert "values of the batch (SHA-256)" in out or "batch:" in out
+
+
+def test_findings_of_the_baseline_are_known_and_do_not_fail(capsys):
+    assert main(["check", "models.py:vanishing", "--quiet", "--no-remedies", "--seeds", "8"]) == 1
+    assert main(["baseline", "models.py:vanishing", "-o", "v.json", "--seeds", "8", "--quiet"]) == 0
+    code, out, _ = run(capsys, "check", "models.py:vanishing", "--baseline", "v.json")
+    assert code == 0
+    assert "IC101 vanishing-activations (known):" in out
+    document = json.loads(Path("v.json").read_text())
+    document["findings"] = []
+    Path("v.json").write_text(json.dumps(document))
+    code, out, _ = run(capsys, "check", "models.py:vanishing", "--baseline", "v.json")
+    assert code == 1
+    assert "new finding: IC101 at" in out
+
+
+def test_undecided_says_how_many_seeds_would_decide_and_auto_seeds_draws_them(capsys, recorded):
+    words = ["check", "models.py:plain", "--baseline", "b.json", "--first-seed", "50", "--margin", "0.2"]
+    code, out, _ = run(capsys, *words)
+    assert code == 2
+    assert "seeds would decide" in out
+    assert main([*words, "--allow-inconclusive", "--quiet"]) == 0
+    code, out, _ = run(capsys, *words, "--auto-seeds", "40", "--json", "--quiet")
+    assert len(json.loads(out)["seeds"]) > 6
+    assert code in (0, 2)
+
+
+def test_update_renews_the_file_and_tells_what_it_accepts(capsys, recorded, here):
+    # Of another length: within one second, Python takes a source of the same size for the one it has compiled.
+    source = (here / "models.py").read_text().replace("scale = 2.0", "scale = 3.25")
+    (here / "models.py").write_text(source)
+    sys.modules.pop("models", None)
+    assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 1
+    code, out, _ = run(capsys, "baseline", "update", "b.json")
+    assert code == 0
+    assert "against the old one changed" in out
+    assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 0
+
+
+def test_verify_reads_all_files_and_fails_for_a_damaged_one(capsys, recorded):
+    code, out, _ = run(capsys, "baseline", "verify", "b.json")
+    assert (code, out.strip()) == (0, f"b.json: models.py:plain, 6 seeds, Keras {_keras_version()}")
+    Path("bad.json").write_text(recorded.read_text()[:-100])
+    code, out, err = run(capsys, "baseline", "verify", "b.json", "bad.json", "--quiet")
+    assert code == 2
+    assert "'bad.json' is damaged" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def _keras_version():
+    from initcheck.backend.runtime import import_keras
+
+    return import_keras().__version__
+
+
+def test_the_pages_tell_of_the_gate(recorded):
+    assert (
+        main(["check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--out", "out", "--quiet"]) == 1
+    )
+    for name in ("check.html", "check.md"):
+        page = Path("out", name).read_text(encoding="utf-8")
+        assert "Against the baseline" in page
+        assert "hidden_1/kernel" in page
+    assert json.loads(Path("out/check.json").read_text())["gate"]["verdict"] == "changed"
+
+
+def test_annotations_are_lines_that_github_reads(capsys, recorded):
+    words = ["check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--format", "github", "--quiet"]
+    code, out, _ = run(capsys, *words)
+    (line,) = out.splitlines()
+    assert code == 1
+    assert line.startswith("::error file=b.json,title=initcheck%3A changed::changed (3 of 20 figures")
+    assert "%0Achanged: hidden_1/kernel" in line
+    code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
+    assert (code, out.startswith("::notice file=b.json,title=initcheck::models.py:plain: same")) == (0, True)
+    code, out, _ = run(capsys, "check", "models.py:vanishing", "--format", "github", "--quiet", "--seeds", "5")
+    assert code == 1
+    assert out.startswith("::error file=models.py,title=initcheck%3A IC101 vanishing-activations::")
+
+
+BAD = {
+    "missing": (["check", "models.py:plain", "--baseline", "none.json"], "There is no baseline 'none.json'"),
+    "folder": (["check", "models.py:plain", "--baseline", "."], "is a directory"),
+    "margin alone": (["check", "models.py:plain", "--margin", "0.1"], "Give --baseline FILE too"),
+    "margin 0": (["check", "models.py:plain", "--baseline", "b.json", "--margin", "0"], "margin must be above 0"),
+    "margin nan": (["check", "models.py:plain", "--baseline", "b.json", "--margin", "nan"], "margin must be above 0"),
+    "few seeds": (
+        ["check", "models.py:plain", "--baseline", "b.json", "--auto-seeds", "3"],
+        "auto_seeds must be at least the number of seeds, 6",
+    ),
+    "other weights": (["check", "models.py:plain", "--baseline", "b.json", "--weights", "keep"], "--weights redraw"),
+    "patch": (["check", "models.py:plain", "--baseline", "b.json", "--emit-patch"], "Leave --baseline out"),
+    "no output": (["baseline", "models.py:plain"], "Missing option '-o'"),
+    "no model": (["baseline", "-o", "c.json"], "Missing argument 'MODEL'"),
+    "unknown model": (["baseline", "models.py:plane", "-o", "c.json"], "plain"),
+    "set as argument": (["baseline", "models.py:plain", "--arg", "depth={1}", "-o", "c.json"], "depth={1}"),
+    "update nothing": (["baseline", "update"], "Missing argument 'FILE...'"),
+    "update of a test's": (["baseline", "update", "t.json"], "pytest tests/test_a.py::test_b --initcheck-update"),
+    "output in a file": (["baseline", "models.py:plain", "-o", "models.py/c.json"], "Cannot write to"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_used_is_told_in_one_line(capsys, recorded, name):
+    from dataclasses import replace
+
+    made = make_baseline()
+    write_baseline(
+        replace(made, recipe=replace(made.recipe, model=None, test="tests/test_a.py::test_b")), Path("t.json")
+    )
+    words, told = BAD[name]
+    before = recorded.read_text()
+    assert told in one_line(capsys, *words)
+    assert not Path("c.json").exists()
+    assert recorded.read_text() == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+def deadly(original, calls=[0]):
+    def call(*args, **options):
+        calls[0] += 1
+        if calls[0] == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
+    return call
+
+killer = deadly.__defaults__[0]
+for module, name in ((os, "fsync"), (os, "open"), (os, "close"), (os, "replace"), (os, "rename"), (os, "mkdir")):
+    setattr(module, name, deadly(getattr(module, name)))
+sys.path.insert(0, {support!r})
+from gate_baselines import make_baseline
+from initcheck.checking.gate.baseline_file import write_baseline
+killer[0] = 0
+write_baseline(make_baseline(layers=6, draw=1), Path(sys.argv[1]))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_the_old_baseline_or_the_new_one(tmp_path):
+    """The process kills itself before its 1st, 2nd, 3rd... call of the operating system for files."""
+    path = tmp_path / "b.json"
+    old, new = format_baseline(make_baseline(layers=6)), format_baseline(make_baseline(layers=6, draw=1))
+    program = KILLED.replace("{support!r}", repr(str(Path(__file__).parent / "support")))
+    seen = []
+    for call in range(1, 40):
+        path.write_text(old)
+        result = subprocess.run([sys.executable, "-c", program, str(path), str(call)], capture_output=True, check=False)
+        seen.append((result.returncode, path.read_text() == new))
+        assert path.read_text() in (old, new), call
+        if result.returncode == 0:
+            break
+    assert seen[0] == (-signal.SIGKILL, False)
+    assert seen[-1] == (0, True)
+    assert sum(code == -signal.SIGKILL for code, _ in seen) >= 4
+    assert read_baseline(path) == make_baseline(layers=6, draw=1)
+
+
+def test_a_command_that_is_killed_while_it_writes_leaves_the_old_baseline(recorded, here):
+    before = recorded.read_bytes()
+    program = (
+        "import os, signal, sys; from initcheck.cli import main\n"
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "main(['baseline', 'update', 'b.json', '--quiet'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(here)}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert result.returncode == -signal.SIGKILL
+    assert recorded.read_bytes() == before
+    assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 0

@@ -1,0 +1,246 @@
+"""The command line: exit codes, one line an error, and nothing heavy imported to answer ``--help``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from initcheck import __version__
+from initcheck.cli import main
+from initcheck.cli.main import command_line
+from initcheck.cli.progress import show_progress
+from initcheck.core.errors import DataError
+
+HEAVY = {"keras", "tensorflow", "pandas", "matplotlib", "numpy", "scipy", "rich"}
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    exit_code = main(arguments)
+    captured = capsys.readouterr()
+    return exit_code, captured.out, captured.err
+
+
+def _one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run what must be refused; give back the one line on standard error."""
+    exit_code, out, err = _run(arguments, capsys)
+    assert exit_code == 2
+    assert out == ""
+    assert err.startswith("initcheck: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def failing_command(monkeypatch: pytest.MonkeyPatch):
+    """Replace ``report`` by a command that raises what the test gives it."""
+
+    def install(error: BaseException) -> None:
+        @click.command()
+        def failing() -> None:
+            raise error
+
+        monkeypatch.setattr(type(command_line), "get_command", lambda *_: failing)
+
+    return install
+
+
+# --- what is imported -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import initcheck",
+        "import initcheck; initcheck.DataError",
+        "from initcheck.cli import main; main(['--help'])",
+        "from initcheck.cli import main; main(['--version'])",
+        "from initcheck.cli import main; main(['predict', '--help'])",
+        "from initcheck.cli import main; main(['report', '--help'])",
+        "from initcheck.cli import main; main(['report', '--depth', '0'])",
+    ],
+)
+def test_nothing_heavy_is_imported_by(code: str):
+    result = _python(f"{code}\nimport sys; print(*{HEAVY!r} & set(sys.modules), file=sys.stderr)")
+    assert result.returncode == 0
+    assert result.stderr.splitlines()[-1] == ""
+
+
+def test_every_public_name_can_be_had():
+    code = "import initcheck\nfor name in initcheck.__all__: getattr(initcheck, name)\n"
+    code += "assert set(initcheck.__all__) <= set(dir(initcheck))"
+    assert _python(code).stderr == ""
+
+
+def test_an_unknown_attribute_is_an_ordinary_error():
+    assert "has no attribute 'nonsense'" in _python("import initcheck; initcheck.nonsense").stderr
+
+
+# --- help and usage ---------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
+    exit_code, out, err = _run(["--help"], capsys)
+    assert (exit_code, err) == (0, "")
+    told = dict(line.strip().split(maxsplit=1) for line in out.partition("Commands:")[2].strip().splitlines())
+    assert told["predict"].startswith("Predict what becomes of signal and gradient")
+    assert told["report"].startswith("Measure initializers")
+    assert {"baseline", "check", "explain", "spec", "train", "verify"} <= set(told)
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]):
+    assert _run(["--version"], capsys) == (0, f"initcheck {__version__}\n", "")
+
+
+def test_no_command_shows_the_help_and_exits_2(capsys: pytest.CaptureFixture[str]):
+    exit_code, out, err = _run([], capsys)
+    assert (exit_code, out) == (2, "")
+    assert "Usage: initcheck" in err
+
+
+def test_an_unknown_command_gets_near_matches(capsys: pytest.CaptureFixture[str]):
+    assert "Unknown command 'reprot'. Did you mean report?" in _one_line(["reprot"], capsys)
+
+
+def test_an_unknown_option_says_where_the_help_is(capsys: pytest.CaptureFixture[str]):
+    assert _one_line(["report", "--nonsense"], capsys).endswith("Try: initcheck report --help\n")
+    assert _one_line(["--nonsense"], capsys).endswith("Try: initcheck --help\n")
+
+
+def test_a_number_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert "'--depth': 'deep' is not a valid integer" in _one_line(["report", "--depth", "deep"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "smallest"),
+    [
+        ("--depth", "0", "1"),
+        ("--width", "0", "1"),
+        ("--width", "-3", "1"),
+        ("--batch-size", "0", "1"),
+        ("--seeds", "1", "2"),
+        ("--seeds", "-1", "2"),
+        ("--first-seed", "-1", "0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(
+    option: str, value: str, smallest: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    message = _one_line(["report", option, value, "--out", str(tmp_path / "out")], capsys)
+    assert f"{option} must be at least {smallest}. Received: {value}." in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "folder"):
+        assert f"Cannot write to {str(out)!r}: Not a directory" in _one_line(["report", "--out", str(out)], capsys)
+
+
+# --- what ends a command ----------------------------------------------------------------------------------------------
+
+
+def test_an_error_of_ours_is_one_line_with_its_exit_code(failing_command, capsys: pytest.CaptureFixture[str]):
+    error = DataError("two\nlines")
+    error.exit_code = 7
+    failing_command(error)
+    assert _run(["report"], capsys) == (7, "", "initcheck: error: two lines\n")
+
+
+def test_an_interruption_exits_130(failing_command, capsys: pytest.CaptureFixture[str]):
+    failing_command(KeyboardInterrupt())
+    exit_code, out, err = _run(["report"], capsys)
+    assert (exit_code, out) == (130, "")
+    assert err.strip() == "initcheck: error: Interrupted."
+
+
+def test_a_full_disk_is_one_line(failing_command, capsys: pytest.CaptureFixture[str]):
+    failing_command(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert "The disk is full." in _one_line(["report"], capsys)
+
+
+def test_a_broken_pipe_is_silent(failing_command, capsys: pytest.CaptureFixture[str]):
+    failing_command(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+    assert _run(["report"], capsys) == (141, "", "")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.EIO, "input/output error")])
+def test_a_bug_keeps_its_traceback(error: Exception, failing_command):
+    failing_command(error)
+    with pytest.raises(type(error)):
+        main(["report"])
+
+
+# A command whose output is still in Python's buffer when it ends, and help, which click writes through at once.
+BUFFERED = """
+import sys, click
+from initcheck.cli import main
+from initcheck.cli.main import command_line
+command = click.Command("report", callback=lambda: sys.stdout.write("result"))
+type(command_line).get_command = lambda *_: command
+sys.exit(main(["report"]))
+"""
+UNBUFFERED = "import sys; from initcheck.cli import main; sys.exit(main(['--help']))"
+
+
+def _python_writing_to(stdout: int, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which plays a full disk")
+@pytest.mark.parametrize("code", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
+def test_standard_output_on_a_full_disk_is_one_line(code: str):
+    with Path("/dev/full").open("w") as full:
+        result = _python_writing_to(full.fileno(), code)
+    assert result.returncode == 2
+    assert result.stderr.startswith("initcheck: error: The disk is full.")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise on Windows")
+@pytest.mark.parametrize("code", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
+def test_a_reader_that_went_away_makes_no_noise(code: str):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = _python_writing_to(writing, code)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_names_what_is_measured_on_standard_error(capsys: pytest.CaptureFixture[str]):
+    with show_progress(quiet=False) as progress:
+        progress(1, 3, "mlp [he_normal] relu")
+        progress(3, 3, "mlp [he_normal] tanh")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "mlp [he_normal] tanh" in captured.err
+    assert "3/3" in captured.err
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]):
+    with show_progress(quiet=True) as progress:
+        progress(1, 3, "mlp")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")

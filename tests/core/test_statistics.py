@@ -1,0 +1,236 @@
+"""Intervals, equivalence, multiplicity and sample sizes, against their definitions and their error rates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+# The module, not its names: pytest would collect test_equivalence as a test of this file.
+from initcheck.core import statistics
+from initcheck.core.errors import UsageError
+
+STANDARD_ERRORS = 3.9
+"""Tolerance of the Monte Carlo tests: a correct implementation fails one with probability 1e-4 under a fresh seed."""
+
+
+def allow(rate: float, runs: int) -> float:
+    return STANDARD_ERRORS * math.sqrt(rate * (1 - rate) / runs)
+
+
+class TestEstimateMean:
+    def test_interval_is_the_one_that_scipy_computes_from_the_t_distribution(self) -> None:
+        values = np.random.default_rng(1).normal(size=12)
+        estimate = statistics.estimate_mean(values, 0.9)
+        reference = stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+        assert (estimate.low, estimate.high) == pytest.approx((reference.low, reference.high), rel=1e-12)
+        assert estimate.value == pytest.approx(values.mean(), rel=1e-12)
+        assert estimate.standard_error == pytest.approx(stats.sem(values), rel=1e-12)
+        assert (estimate.count, estimate.confidence) == (12, 0.9)
+
+    def test_interval_covers_the_true_mean_at_its_nominal_rate(self) -> None:
+        runs = 2000
+        samples = np.random.default_rng(2).normal(3.0, 2.0, (runs, 5))
+        estimates = [statistics.estimate_mean(sample, 0.9) for sample in samples]
+        coverage = np.mean([estimate.low <= 3.0 <= estimate.high for estimate in estimates])
+        assert abs(coverage - 0.9) <= allow(0.9, runs)
+        # Negative control: the normal quantile in place of Student's is seen to cover too little.
+        quantile = stats.norm.ppf(0.95)
+        normal = np.mean([abs(e.value - 3.0) <= quantile * e.standard_error for e in estimates])
+        assert not (abs(normal - 0.9) <= allow(0.9, runs))
+
+    def test_one_seed_has_a_value_and_no_interval(self) -> None:
+        estimate = statistics.estimate_mean([2.5])
+        assert (estimate.value, estimate.count) == (2.5, 1)
+        assert math.isnan(estimate.low) and math.isnan(estimate.high) and math.isnan(estimate.standard_error)
+
+    def test_no_seed_has_no_value(self) -> None:
+        estimate = statistics.estimate_mean([])
+        assert math.isnan(estimate.value) and estimate.count == 0
+
+    def test_one_nan_makes_the_whole_estimate_nan_and_is_counted(self) -> None:
+        estimate = statistics.estimate_mean([1.0, math.nan, 3.0])
+        assert math.isnan(estimate.value) and math.isnan(estimate.low) and math.isnan(estimate.high)
+        assert estimate.count == 3
+
+    @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.0, -7e-300])
+    def test_seeds_without_spread_have_an_interval_of_exactly_zero_width(self, value: float) -> None:
+        estimate = statistics.estimate_mean([value] * 7)
+        assert estimate.low == estimate.value == estimate.high == value
+        assert estimate.standard_error == 0.0
+
+    def test_an_infinite_value_makes_the_mean_infinite_and_the_interval_undefined(self) -> None:
+        estimate = statistics.estimate_mean([1.0, math.inf, 2.0])
+        assert estimate.value == math.inf
+        assert math.isnan(estimate.low) and math.isnan(estimate.high)
+
+    def test_infinities_of_both_signs_have_no_mean(self) -> None:
+        assert math.isnan(statistics.estimate_mean([math.inf, -math.inf, 2.0]).value)
+
+    @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
+    def test_confidence_out_of_range_is_refused(self, confidence: float) -> None:
+        with pytest.raises(UsageError, match="Received: confidence="):
+            statistics.estimate_mean([1.0, 2.0], confidence)
+
+    def test_values_by_seed_and_layer_are_refused_since_layers_are_no_replicates(self) -> None:
+        with pytest.raises(UsageError, match="one number per seed"):
+            statistics.estimate_mean(np.ones((3, 2)))
+
+
+class TestEquivalenceOfAMean:
+    def test_a_mean_well_within_the_bounds_passes(self) -> None:
+        test = statistics.test_equivalence([0.01, -0.02, 0.0, 0.02], -0.5, 0.5)
+        assert test.verdict == "pass" and test.p_value < 0.001
+        assert test.bounds == (-0.5, 0.5) and test.estimate.confidence == pytest.approx(0.9)
+
+    @pytest.mark.parametrize("shift", [-3.0, 3.0])
+    def test_a_mean_well_outside_the_bounds_fails_on_either_side(self, shift: float) -> None:
+        test = statistics.test_equivalence(np.array([0.01, -0.02, 0.0, 0.02]) + shift, -0.5, 0.5)
+        assert test.verdict == "fail" and test.p_value > 0.999
+
+    def test_a_mean_of_zero_with_a_wide_interval_is_inconclusive_and_says_how_many_seeds_would_decide(self) -> None:
+        test = statistics.test_equivalence([-2.0, 2.0, -1.0, 1.1], -0.5, 0.5)
+        assert test.verdict == "inconclusive"
+        assert "seeds would decide" in test.reason
+
+    def test_the_number_of_seeds_advised_is_one_that_decides(self) -> None:
+        rng = np.random.default_rng(3)
+        test = statistics.test_equivalence(rng.normal(0.0, 1.0, 8), -0.5, 0.5)
+        advised = int(test.reason.split("About ")[1].split()[0])
+        # The mean over the few seeds was estimated, so the advice is made for that mean, not for 0.
+        spread = test.estimate.standard_error * math.sqrt(8)
+        decided = [
+            statistics.test_equivalence(rng.normal(test.estimate.value, spread, advised), -0.5, 0.5).verdict
+            for _ in range(400)
+        ]
+        assert np.mean([verdict == "pass" for verdict in decided]) >= 0.9 - allow(0.9, 400)
+
+    def test_it_passes_exactly_when_its_interval_lies_within_the_bounds(self) -> None:
+        rng = np.random.default_rng(4)
+        for _ in range(300):
+            test = statistics.test_equivalence(rng.normal(rng.normal(0, 0.4), 0.5, 6), -0.6, 0.6)
+            within = test.estimate.low >= -0.6 and test.estimate.high <= 0.6
+            outside = test.estimate.high < -0.6 or test.estimate.low > 0.6
+            assert (test.verdict == "pass") == within
+            assert (test.verdict == "fail") == outside
+
+    def test_a_mean_on_the_bound_passes_no_more_often_than_alpha(self) -> None:
+        runs, alpha = 2000, 0.05
+        samples = np.random.default_rng(5).normal(0.5, 0.2, (runs, 8))
+        passed = np.mean([statistics.test_equivalence(s, -0.5, 0.5, alpha).verdict == "pass" for s in samples])
+        assert passed <= alpha + allow(alpha, runs)
+        # Negative control: the same test does pass a mean within, so the rate above is not that of a test asleep.
+        inside = np.mean([statistics.test_equivalence(s - 0.5, -0.5, 0.5).verdict == "pass" for s in samples[:300]])
+        assert inside > 0.95
+        # Negative control: reading a point estimate within the bounds as a pass would exceed alpha by far.
+        assert np.mean(samples.mean(axis=1) < 0.5) > alpha + allow(alpha, runs)
+
+    def test_a_mean_on_the_bound_fails_no_more_often_than_alpha(self) -> None:
+        runs, alpha = 2000, 0.05
+        samples = np.random.default_rng(6).normal(-0.5, 0.2, (runs, 8))
+        failed = np.mean([statistics.test_equivalence(s, -0.5, 0.5, alpha).verdict == "fail" for s in samples])
+        assert failed <= alpha + allow(alpha, runs)
+
+    @pytest.mark.parametrize(
+        ("value", "verdict"), [(0.1, "pass"), (0.5, "inconclusive"), (-0.5, "inconclusive"), (0.6, "fail")]
+    )
+    def test_without_spread_the_value_alone_decides_and_the_bound_itself_does_not_pass(
+        self, value: float, verdict: str
+    ) -> None:
+        test = statistics.test_equivalence([value] * 3, -0.5, 0.5)
+        assert test.verdict == verdict
+        assert test.p_value == (0.0 if verdict == "pass" else 1.0)
+
+    def test_one_nan_among_values_that_would_pass_is_inconclusive_with_a_reason(self) -> None:
+        test = statistics.test_equivalence([0.0, 0.01, math.nan, 0.0], -0.5, 0.5)
+        assert test.verdict == "inconclusive" and math.isnan(test.p_value)
+        assert "1 of 4 seeds have no value" in test.reason
+        assert statistics.test_equivalence([0.0, 0.01, 0.0], -0.5, 0.5).verdict == "pass"
+
+    @pytest.mark.parametrize("values", [[], [0.0]])
+    def test_fewer_than_two_seeds_are_inconclusive(self, values: list[float]) -> None:
+        assert statistics.test_equivalence(values, -0.5, 0.5).verdict == "inconclusive"
+
+    def test_an_infinite_value_fails_since_no_finite_bound_holds_its_mean(self) -> None:
+        test = statistics.test_equivalence([0.0, -math.inf, 0.0], -0.5, 0.5)
+        assert test.verdict == "fail" and "infinite" in test.reason
+
+    @pytest.mark.parametrize(("low", "high"), [(0.5, -0.5), (0.0, 0.0), (math.nan, 1.0), (-math.inf, 1.0)])
+    def test_bounds_that_are_not_finite_and_in_order_are_refused(self, low: float, high: float) -> None:
+        with pytest.raises(UsageError, match="low < high"):
+            statistics.test_equivalence([1.0, 2.0], low, high)
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.5, math.nan])
+    def test_an_alpha_without_a_meaning_is_refused(self, alpha: float) -> None:
+        with pytest.raises(UsageError, match="alpha must lie"):
+            statistics.test_equivalence([1.0, 2.0], -1.0, 1.0, alpha)
+
+
+class TestAdjustPvalues:
+    def test_holm_multiplies_the_smallest_by_the_number_of_tests_and_stays_monotone(self) -> None:
+        adjusted = statistics.adjust_pvalues([0.03, 0.01, 0.02, 0.9])
+        assert adjusted == pytest.approx([0.06, 0.04, 0.06, 0.9])
+
+    def test_a_nan_stays_nan_and_still_counts_as_a_test_of_the_family(self) -> None:
+        adjusted = statistics.adjust_pvalues([0.01, math.nan, 0.02])
+        assert math.isnan(adjusted[1])
+        assert adjusted[[0, 2]] == pytest.approx([0.03, 0.04])
+
+    def test_no_tests_need_no_adjustment(self) -> None:
+        assert statistics.adjust_pvalues([]).size == 0
+
+    def test_family_wise_false_alarms_stay_at_alpha(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # statsmodels collects garbage in every call of Holm's method: 40 ms, which 1500 calls need not wait for.
+        monkeypatch.setattr("gc.collect", lambda: 0)
+        runs, alpha = 1500, 0.05
+        pvalues = np.random.default_rng(7).uniform(size=(runs, 20))
+        alarms = np.mean([(statistics.adjust_pvalues(row) <= alpha).any() for row in pvalues])
+        assert alarms <= alpha + allow(alpha, runs)
+        # Negative control: unadjusted, some test alarms in most runs.
+        assert np.mean((pvalues <= alpha).any(axis=1)) > 0.5
+
+    def test_an_unknown_method_names_the_near_match(self) -> None:
+        with pytest.raises(UsageError, match="Did you mean holm"):
+            statistics.adjust_pvalues([0.1], method="hollm")
+
+    @pytest.mark.parametrize("pvalue", [-0.1, 1.1, math.inf])
+    def test_a_pvalue_outside_0_and_1_is_refused(self, pvalue: float) -> None:
+        with pytest.raises(UsageError, match=r"\[0, 1\]"):
+            statistics.adjust_pvalues([0.5, pvalue])
+
+
+class TestSeedsNeeded:
+    @pytest.mark.parametrize("effect", [0.2, 0.3, 0.5, 1.0])
+    @pytest.mark.parametrize(("sides", "alternative"), [(1, "larger"), (2, "two-sided")])
+    def test_it_agrees_with_the_exact_power_of_the_t_test_within_one_seed(
+        self, effect: float, sides: int, alternative: str
+    ) -> None:
+        exact = TTestPower().solve_power(effect, alpha=0.05, power=0.9, alternative=alternative)
+        needed = statistics.seeds_needed(1.0, effect, alpha=0.05, power=0.9, sides=1 if sides == 1 else 2)
+        assert abs(needed - math.ceil(exact)) <= 1
+
+    def test_half_the_effect_needs_four_times_the_seeds(self) -> None:
+        ratio = statistics.seeds_needed(1.0, 0.01) / statistics.seeds_needed(1.0, 0.02)
+        assert ratio == pytest.approx(4.0, rel=1e-3)
+
+    def test_two_seeds_are_needed_even_without_spread(self) -> None:
+        assert statistics.seeds_needed(0.0, 1.0) == 2
+
+    @pytest.mark.parametrize(
+        ("spread", "effect", "alpha", "power", "sides"),
+        [
+            (math.nan, 1.0, 0.05, 0.9, 1),
+            (1.0, 0.0, 0.05, 0.9, 1),
+            (1.0, 1.0, 0.0, 0.9, 1),
+            (1.0, 1.0, 0.05, 1.0, 1),
+            (1.0, 1.0, 0.05, 0.9, 3),
+        ],
+    )
+    def test_arguments_out_of_range_are_refused(
+        self, spread: float, effect: float, alpha: float, power: float, sides: int
+    ) -> None:
+        with pytest.raises(UsageError, match="Received"):
+            statistics.seeds_needed(spread, effect, alpha, power, sides)  # type: ignore[arg-type]

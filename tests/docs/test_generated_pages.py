@@ -1,0 +1,165 @@
+"""``docs/command-line.md`` and ``docs/api.md``: current, and true to the program and the package."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from generate import api_page, command_line_page
+
+import initcheck
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {"command-line.md": command_line_page, "api.md": api_page}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_committed_page_is_current(name):
+    done = CliRunner().invoke(PAGES[name].main, [str(DOCS / name), "--check"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_is_out_of_date_is_told_and_left(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("old")
+    done = CliRunner().invoke(PAGES[name].main, [str(path), "--check"])
+    assert done.exit_code == 1
+    assert f"out of date. Run: python -m {PAGES[name].__name__} " in done.output
+    assert path.read_text() == "old"
+    assert CliRunner().invoke(PAGES[name].main, [str(path)]).exit_code == 0
+    assert path.read_text() == PAGES[name].write_page()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_contents_lead_to_every_section(name):
+    page = PAGES[name].write_page()
+    links = re.findall(r"^\| \[[^]]+\]\(#([^)]+)\)", page, flags=re.MULTILINE)
+    assert links
+    assert links == re.findall(r'<a id="([^"]+)"></a>', page)
+
+
+@click.group()
+def root():
+    """Do things."""
+
+
+@root.command()
+@click.argument("words")
+@click.option("--cut", metavar="A|B", default="A", show_default=True, help="Where to <cut>.")
+@click.option("--secret", hidden=True, help="Nobody knows.")
+def split(words, cut, secret):
+    """Split WORDS. As 'initcheck split a_b' does.
+
+    Exit codes: 0 split (whole; in 2 parts); 1 not split; 2 cannot
+    split.
+    """
+
+
+@root.command(hidden=True)
+def unseen():
+    """Be not seen."""
+
+
+def test_a_command_is_told_with_its_options_and_a_row_for_each_exit_code():
+    page = command_line_page.write_page(root)
+    assert "Usage: `initcheck split [OPTIONS] WORDS`" in page
+    assert "Split WORDS. As `initcheck split a_b` does.\n" in page
+    assert "| `--cut A\\|B` | Where to &lt;cut&gt;. \\[default: A\\] |" in page
+    assert page.endswith("| 0 | split (whole; in 2 parts) |\n| 1 | not split |\n| 2 | cannot split |\n")
+    assert "unseen" not in page
+    assert "secret" not in page
+
+
+def make(first: int, *, second: str = "a 'b'", third: dict[str, tuple[int, ...]] | None = None, **rest: float) -> str:
+    """Make *something* of :func:`make.others`.
+
+    Not much.
+
+    - one,
+      and more;
+    - ``two``.
+
+    Args:
+        first: a number
+            of two lines.
+        **rest: all else.
+
+    Returns:
+        What was made: of <it>.
+    """
+    return second
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Data.
+
+    Attributes:
+        size: how large.
+        words: which.
+    """
+
+    size: int
+    words: tuple[str, ...] = ()
+
+    @property
+    def half(self) -> float:
+        """Half of it."""
+        return self.size / 2
+
+    def grow(self, by: int) -> Plain:
+        """Grow."""
+        return Plain(self.size + by)
+
+    def untold(self) -> None:
+        pass
+
+
+class WrongError(ValueError):
+    """It is wrong."""
+
+
+def test_a_function_is_told_with_its_signature_and_its_docstring():
+    page = api_page.write_page({"make": make})
+    signature = (
+        "make(\n    first: int,\n    *,\n    second: str = \"a 'b'\",\n"
+        "    third: dict[str, tuple[int, ...]] | None = None,\n    **rest: float,\n) -> str"
+    )
+    assert f"```text\n{signature}\n```" in page
+    assert "Make \\*something\\* of `make.others`.\n\nNot much.\n\n- one, and more;\n- `two`.\n" in page
+    assert "**Args**\n\n- `first`: a number of two lines.\n- `**rest`: all else.\n" in page
+    assert page.endswith("**Returns**\n\nWhat was made: of &lt;it&gt;.\n")
+
+
+def test_a_class_of_data_is_told_as_a_table_and_its_methods_and_properties_after_it():
+    page = api_page.write_page({"Plain": Plain})
+    assert "| `size` | `int` | required | how large. |\n| `words` | `tuple[str, ...]` | `()` | which. |\n" in page
+    assert "### Plain.half\n\n`float`: Half of it.\n" in page
+    assert "### Plain.grow\n\n```text\ngrow(by: int) -> Plain\n```\n\nGrow.\n" in page
+    assert "untold" not in page
+
+
+def test_exceptions_stand_in_one_table_at_the_end():
+    page = api_page.write_page({"WrongError": WrongError, "make": make})
+    assert page.endswith("| `WrongError` | `ValueError` | It is wrong. |\n")
+    assert page.index("## make") < page.index("## Exceptions")
+
+
+def test_every_public_name_is_on_the_page_of_the_package():
+    page = api_page.write_page()
+    assert [name for name in initcheck.__all__ if f"`{name}`" not in page] == ["__version__"]
+    assert not re.search(r"```text\n.*: '", page)  # an annotation that is still in quotes
+
+
+def test_the_gate_is_public_whatever_was_imported_before():
+    """``initcheck.gate`` is a package, which importing any part of it puts there."""
+    from initcheck.checking.gate.gate import gate
+
+    assert initcheck.Comparison.__module__ == "initcheck.checking.gate.comparison"
+    assert initcheck.gate_model is gate
+    assert set(initcheck.__all__) <= set(dir(initcheck))

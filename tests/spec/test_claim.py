@@ -1,0 +1,114 @@
+"""What the specification makes of a claim and its evidence."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import pytest
+
+from initcheck.core.errors import BackendError, UsageError
+from initcheck.spec import decisions
+from initcheck.spec.catalogue import TOPICS, catalogue, find_claim
+from initcheck.spec.claim import Claim, Evidence, Laboratory, Verdict, settle
+from initcheck.spec.decisions import AllWithin
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An experiment that gives one number, or raises."""
+
+    deviation: float
+    error: type[Exception] | None = None
+
+    def measure(self, laboratory):
+        if self.error is not None:
+            raise self.error("no such\nthing")
+        row = ("only", self.deviation, 0.0, 1)
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+
+
+CLAIM = Claim(
+    id="topic.subject.property",
+    statement="It is so.",
+    source="A document",
+    condition="always",
+    experiment=Fixed(0.0),
+    decide=AllWithin("difference"),
+    control=Fixed(1.0),
+    control_note="where it is not so",
+)
+
+
+def judge(**changes):
+    return Laboratory(0).judge(replace(CLAIM, **changes))
+
+
+def test_a_true_claim_holds_and_a_false_one_is_broken():
+    assert judge().status == "holds"
+    assert judge(experiment=Fixed(1.0)).status == "broken"
+
+
+def test_a_documented_falsehood_is_refuted_until_it_becomes_true():
+    assert judge(expected="refuted", experiment=Fixed(1.0), control=Fixed(0.0)).status == "refuted"
+    became_true = judge(expected="refuted", experiment=Fixed(0.0), control=Fixed(0.0))
+    assert became_true.status == "now holds"
+    assert not became_true.green
+
+
+def test_a_control_that_passes_breaks_its_claim():
+    outcome = judge(control=Fixed(0.0))
+    assert outcome.status == "broken"
+    assert "control" in outcome.reason
+
+
+def test_what_was_not_measured_is_inconclusive_whatever_is_expected():
+    evidence = Evidence(Verdict.INCONCLUSIVE, "Not measured.", "difference", float("nan"))
+    for expected in ("holds", "refuted"):
+        assert settle(replace(CLAIM, expected=expected), evidence, None)[0] == "inconclusive"
+
+
+def test_an_error_of_keras_breaks_the_claim_in_one_line_and_never_refutes_it():
+    for expected in ("holds", "refuted"):
+        outcome = judge(expected=expected, experiment=Fixed(0.0, RuntimeError))
+        assert outcome.status == "broken"
+        assert outcome.reason == "It could not be measured: RuntimeError: no such thing"
+
+
+def test_a_missing_backend_is_not_the_claims_fault():
+    with pytest.raises(BackendError):
+        judge(experiment=Fixed(0.0, BackendError))
+
+
+def test_ids_are_words_joined_by_dots():
+    with pytest.raises(UsageError, match="words in lower case"):
+        replace(CLAIM, id="Topic.Subject")
+
+
+def test_seeds_depend_on_the_base_seed_and_the_label_alone():
+    assert Laboratory(1).seeds("weights", 5) == Laboratory(1).seeds("weights", 5)
+    assert len({*Laboratory(1).seeds("weights", 50), *Laboratory(2).seeds("weights", 50)}) == 100
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_lists_claims_of_its_own(topic):
+    claims = catalogue(topic)
+    assert claims
+    assert {claim.topic for claim in claims} == {topic}
+
+
+def test_the_whole_specification_alarms_falsely_once_in_a_thousand_runs_at_most():
+    assert sum(claim.false_alarm for claim in catalogue()) <= decisions.SPECIFICATION_FALSE_ALARM
+
+
+def test_every_claim_can_be_sent_to_another_process():
+    for claim in catalogue():
+        # By their texts: some experiments hold NaN for what is not looked at, and NaN equals nothing.
+        assert repr(pickle.loads(pickle.dumps(claim))) == repr(claim)
+        assert isinstance(hash(claim.experiment), int)
+
+
+def test_an_unknown_claim_is_refused_with_its_near_matches():
+    with pytest.raises(UsageError, match=r"distribution\.he_normal\.variance"):
+        find_claim("distribution.he_normal.varianc")

@@ -1,0 +1,209 @@
+"""The experiments on drawn weights, fed with NumPy's own numbers: their laws are right, and their defects are seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from initcheck.core.errors import InitializerError, UsageError
+from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import Laboratory
+from initcheck.spec.decisions import EstimateWithin, NoDifference
+from initcheck.spec.defects import DEFECTS
+from initcheck.spec.subjects import Draws, Extremes, Fit, Moments, Subject
+from initcheck.spec.topics.gains import KINDS, EntryLaw, entry_law
+from initcheck.spec.topics.independence import Independence
+from initcheck.spec.topics.orthogonality import Haar, Orthonormality
+
+MEAN, SPREAD = 0.2, 0.3
+STANDARD_ERRORS = 5
+
+
+@dataclass(frozen=True)
+class NumpyTarget:
+    """An initializer that never saw Keras."""
+
+    kind: str
+
+    @property
+    def label(self):
+        return f"numpy {self.kind}"
+
+    def create(self, seed):
+        random = np.random.default_rng(seed)
+
+        def draw(shape, dtype=None):
+            if self.kind == "orthogonal":
+                matrix = random.standard_normal((max(shape), min(shape)))
+                q, r = np.linalg.qr(matrix)
+                q = q * np.sign(np.diag(r))
+                return q if shape[0] >= shape[1] else q.T
+            if self.kind == "truncated_normal":
+                values = stats.truncnorm(-2, 2).rvs(shape, random_state=random) / stats.truncnorm(-2, 2).std()
+            elif self.kind == "uniform":
+                values = random.uniform(-math.sqrt(3), math.sqrt(3), shape)
+            else:
+                values = random.standard_normal(shape)
+            return MEAN + SPREAD * values
+
+        return draw
+
+
+def subject(kind):
+    return Subject(f"numpy_{kind}", NumpyTarget(kind), EntryLaw(kind, MEAN, SPREAD))
+
+
+def draws(kind, shape=(60, 80), count=8, defect=""):
+    return Draws(subject(kind), shape, count, defect=defect)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_laws_moments_and_distribution_function_are_those_of_drawn_numbers(kind):
+    law = EntryLaw(kind, MEAN, SPREAD)
+    drawn = np.asarray(NumpyTarget(kind).create(1)((200_000,)))
+    x = law.standardize(drawn)
+    for order in (1, 2, 3, 4, 6):
+        error = np.std(x**order) / math.sqrt(x.size)
+        assert abs(np.mean(x**order) - law.moment(order)) <= STANDARD_ERRORS * error
+    assert stats.kstest(law.cdf(drawn), "uniform").pvalue > 1e-5
+    low, high = law.support
+    assert low <= drawn.min() and drawn.max() <= high
+
+
+def test_the_documented_law_of_a_shifted_initializer_keeps_its_mean():
+    law = entry_law(InitializerSpec("RandomUniform", (("maxval", 0.3), ("minval", -0.1))), (3, 4))
+    assert law.support == pytest.approx((-0.1, 0.3))
+    assert entry_law(InitializerSpec("TruncatedNormal", (("mean", -0.3), ("stddev", 0.2))), (3,)).mean == -0.3
+
+
+def test_orthogonal_matrices_have_no_law_of_entries():
+    with pytest.raises(UsageError, match="no law of their own"):
+        entry_law(InitializerSpec("Orthogonal"), (3, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("between", ["columns", "rows", "draws", "order"])
+def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
+    """Over fresh seeds: at most one in twenty below .05, for each test by itself; bounds and raised ones are below."""
+    p_values = {}
+    for seed in range(60):
+        table = Independence((draws(kind, (40, 50), 6),), between).measure(Laboratory(seed))
+        for member, p_value in zip(table["member"], table["p_value"], strict=True):
+            p_values.setdefault(member, []).append(p_value)
+    for member, found in p_values.items():
+        small = np.mean(np.asarray(found) < 0.05)
+        assert small <= 0.05 + STANDARD_ERRORS * math.sqrt(0.05 * 0.95 / len(found)), member
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("moment", ["mean", "variance", "tails", "sign"])
+def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment):
+    tables = [Moments((draws(kind, (50, 40), 1),), moment).measure(Laboratory(seed)) for seed in range(300)]
+    found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
+    error = float(tables[0]["standard_error"].iloc[0])
+    # The spread of 300 numbers is known to 4 % (a little worse for the skewed fourth moment).
+    assert abs(found.std() / error - 1.0) <= (0.35 if moment == "tails" else 0.22)
+    centre = 0.0 if moment in ("mean", "sign") else 1.0
+    assert abs(found.mean() - centre) <= STANDARD_ERRORS * error / math.sqrt(300)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_extremes_of_the_documented_law_pass(kind):
+    decide = NoDifference("extreme", level=1e-3)
+    passed = [decide(Extremes((draws(kind),)).measure(Laboratory(seed))).verdict == "pass" for seed in range(40)]
+    assert sum(passed) >= 39
+
+
+SEEN_BY = {
+    "variance": lambda member: (Moments((member,), "variance"), EstimateWithin("variance", 0.97, 1.03)),
+    "mean": lambda member: (Moments((member,), "mean"), EstimateWithin("mean", -0.03, 0.03)),
+    "positive": lambda member: (Moments((member,), "sign"), EstimateWithin("share", -0.015, 0.015)),
+    "half": lambda member: (Fit((member,)), NoDifference("distance")),
+    "distribution": lambda member: (Fit((member,)), NoDifference("distance")),
+    "support": lambda member: (Extremes((member,)), NoDifference("extreme")),
+    "rows": lambda member: (Independence((member,), "rows"), NoDifference("statistic")),
+    "columns": lambda member: (Independence((member,), "columns"), NoDifference("statistic")),
+    "draws": lambda member: (Independence((member,), "draws"), NoDifference("statistic")),
+    "order": lambda member: (Independence((member,), "order"), NoDifference("statistic")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("defect", SEEN_BY)
+def test_a_defect_is_seen_and_its_absence_too(kind, defect):
+    for name in ("", defect):
+        member = draws(kind, (200, 250), 6, defect=name)
+        experiment, decide = SEEN_BY[defect](member)
+        assert decide(experiment.measure(Laboratory(3))).verdict == ("fail" if name else "pass")
+
+
+def test_every_defect_has_its_note():
+    assert all(defect.note for defect in DEFECTS.values())
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (12, 5), (5, 12)])
+def test_uniform_orthogonal_matrices_pass_and_unsigned_ones_fail(shape):
+    member = Draws(Subject("numpy_orthogonal", NumpyTarget("orthogonal")), shape, 300)
+    decide = NoDifference("distance")
+    assert decide(Haar((member,)).measure(Laboratory(0))).verdict == "pass"
+    assert decide(Haar((member,), unsigned=True).measure(Laboratory(0))).verdict == "fail"
+    table = Orthonormality((Draws(member.subject, shape, 3, "float64"),)).measure(Laboratory(0))
+    assert (table["deviation"] <= table["limit"]).all()
+
+
+def test_another_shape_than_the_one_asked_for_is_refused():
+    wrong = Subject("wrong", NumpyTarget("normal"), EntryLaw("normal", 0.0, 1.0))
+
+    class Transposed:
+        label = "transposed"
+
+        def create(self, seed):
+            return lambda shape, dtype=None: np.zeros(shape[::-1])
+
+    with pytest.raises(InitializerError, match=r"returned the shape \(3, 2\)"):
+        Draws(Subject(wrong.slug, Transposed()), (2, 3), 1).draw(Laboratory(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_entry_has_the_stated_law(kind):
+    law = EntryLaw(kind, 0.0, 1.0)
+    drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])
+    largest = (drawn - MEAN) / SPREAD
+    for probability in (0.1, 0.5, 0.9):
+        share = np.mean(largest <= law.largest(probability, 2000))
+        assert abs(share - probability) <= STANDARD_ERRORS * math.sqrt(probability * (1 - probability) / 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tails_that_are_shorter_by_what_is_called_detectable_are_seen(kind):
+    member = draws(kind, (200, 250), 4)
+    table = Extremes((member,)).measure(Laboratory(0))
+    detectable = float(table["detectable"].iloc[0])
+    law = member.subject.law(member.shape)
+    reach = law.support[1] - law.mean if math.isfinite(law.support[1]) else law.standard_deviation
+    largest = law.largest(0.999, member.entries) * law.standard_deviation / reach
+    assert 0.0 < detectable < largest / 2.0
+    shrunk = Draws(
+        Subject(f"shrunk_{kind}", Shrunk(NumpyTarget(kind), 1.0 - detectable / largest), law), member.shape, 4
+    )
+    assert NoDifference("extreme")(Extremes((shrunk,)).measure(Laboratory(0))).verdict == "fail"
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """An initializer whose values are drawn nearer to the mean."""
+
+    target: NumpyTarget
+    factor: float
+
+    @property
+    def label(self):
+        return "shrunk"
+
+    def create(self, seed):
+        draw = self.target.create(seed)
+        return lambda shape, dtype=None: MEAN + self.factor * (draw(shape) - MEAN)

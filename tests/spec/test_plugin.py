@@ -1,0 +1,74 @@
+"""The plugin in a run of pytest of one's own, with and without workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from initcheck.spec.catalogue import TOPICS
+from initcheck.spec.plugin import claim_test
+
+_SUPPORT = Path(__file__).parents[1] / "support"
+_SPEC = Path(__file__).parents[1] / "specification"
+
+
+def run(folder, *arguments):
+    for topic in ("first", "second"):
+        text = f'from initcheck.spec.plugin import claim_test\ntest_claim = claim_test("{topic}")\n'
+        (folder / f"test_{topic}.py").write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(_SUPPORT), "INITCHECK_FAKE_SPECIFICATION": "1"}
+    plugins = ["-p", "fake_specification", "-p", "initcheck.spec.plugin", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "--strict-markers", *plugins, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["alone", "xdist"])
+def test_the_closing_section(tmp_path, workers):
+    done = run(tmp_path, "--initcheck-seed", "11", *workers)
+    assert done.returncode == 1
+    section = re.split(r"=+ specification =+\n", done.stdout)[1].splitlines()
+    assert section[0].startswith("BROKEN second.red.broken: The value is 0.0; the seed was ")
+    assert "2 hold, 1 refuted as documented, 3 broken, 1 now hold, 1 inconclusive" in section
+    assert "initcheck seed: 11 (repeat this run with --initcheck-seed=11)" in section
+    assert "REFUTED" in done.stdout
+    assert "INCONCLUSIVE" in done.stdout
+    assert "3 passed" in done.stdout
+    assert "5 failed" in done.stdout
+
+
+def test_slow_claims_can_be_left_out(tmp_path):
+    done = run(tmp_path, "-m", "not slow", "-k", "green")
+    assert done.returncode == 0
+    assert "2 passed, 6 deselected" in done.stdout
+
+
+@pytest.mark.parametrize("seed", ["-1", "many", "1.5"])
+def test_a_bad_seed_is_refused(tmp_path, seed):
+    done = run(tmp_path, f"--initcheck-seed={seed}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"Received: {seed!r}" in done.stderr
+
+
+def test_workers_share_a_random_seed(tmp_path):
+    done = run(tmp_path, "--initcheck-seed", "random", "-n", "2", "--dist", "loadfile", "-k", "refuted or broken")
+    base = re.search(r"initcheck seed: (\d+)", done.stdout)[1]
+    seeds = re.findall(
+        r"the seed was (\d+)", run(tmp_path, f"--initcheck-seed={base}", "-k", "refuted or broken").stdout
+    )
+    assert set(re.findall(r"the seed was (\d+)", done.stdout)) == set(seeds)
+
+
+def test_every_topic_has_a_file_of_tests():
+    assert {f"test_{topic}.py" for topic in TOPICS} <= {path.name for path in _SPEC.glob("test_*.py")}
+
+
+def test_an_unknown_topic_is_named():
+    with pytest.raises(ValueError, match="distribution"):
+        claim_test("distributions")

@@ -1,0 +1,113 @@
+"""What the topics symmetry, training and notebook list, and what their experiments read; next to nothing is trained."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from initcheck.spec.claim import Laboratory, Verdict
+from initcheck.spec.decisions import AllWithin
+from initcheck.spec.topics import notebook, symmetry, training
+from initcheck.spec.topics.symmetry import GLOROT, ZEROS, Symmetry
+from initcheck.spec.topics.training import CLASSES, INPUTS, FirstLoss, Learner, Trained, make_task
+
+CLAIMS = (*symmetry.claims(), *training.claims(), *notebook.claims())
+LEARNER = Learner(GLOROT, depth=1, width=5)
+EQUAL = AllWithin("asymmetry")
+
+
+def trained(kernel, start=None, losses=(1.0,), accuracy=0.5):
+    """Make a trained network of one hidden layer without training it."""
+    head = np.ones((5, CLASSES))
+    start = np.zeros_like(kernel) if start is None else start
+    logits = np.zeros((3, CLASSES))
+    return Trained([start, np.zeros(5), head], [kernel, np.zeros(5), head, head], [], logits, accuracy, list(losses))
+
+
+def laboratory_with(**by_label):
+    """Open a laboratory that remembers these networks, so that none has to be trained."""
+    laboratory = Laboratory()
+    for label, networks in by_label.items():
+        laboratory.remember(("trained", LEARNER, label), lambda networks=networks: list(networks))
+    return laboratory
+
+
+def judge_symmetry(kernel, start=None):
+    laboratory = laboratory_with(symmetry=[trained(kernel, start)] * symmetry.SEEDS)
+    return EQUAL(Symmetry((LEARNER,), "asymmetry", limit=1e-5).measure(laboratory)).verdict
+
+
+def test_equal_units_pass_and_one_that_differs_fails():
+    equal = np.repeat(np.random.default_rng(0).normal(size=(4, 1)), 5, axis=1)
+    assert judge_symmetry(equal) == Verdict.PASS
+    other = equal.copy()
+    other[2, 3] *= 1.001
+    assert judge_symmetry(other) == Verdict.FAIL
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-5])
+def test_units_that_have_hardly_moved_show_nothing(step):
+    equal = np.ones((4, 5))
+    assert judge_symmetry(equal, equal - step) == Verdict.INCONCLUSIVE
+
+
+def test_units_that_are_not_numbers_show_nothing():
+    assert judge_symmetry(np.full((4, 5), np.nan)) == Verdict.INCONCLUSIVE
+
+
+def test_losses_are_compared_on_the_same_task():
+    other = Learner(ZEROS, depth=1, width=5)
+    laboratory = laboratory_with(training=[trained(np.ones((4, 5)), losses=(1.0 + seed,)) for seed in range(2)])
+    laboratory.remember(
+        ("trained", other, "training"), lambda: [trained(np.ones((4, 5)), losses=(3.0 + seed,)) for seed in range(2)]
+    )
+    assert FirstLoss(LEARNER, (("zeros", other),), count=2).measure(laboratory)["value"].tolist() == [2.0, 2.0]
+
+
+def test_the_task_is_a_draw_of_its_seed():
+    (x, y), (again, _), (other, _) = make_task(1), make_task(1), make_task(2)
+    assert np.array_equal(x, again)
+    assert not np.array_equal(x, other)
+    assert x.shape == (2000, INPUTS)
+    assert set(y.tolist()) == set(range(CLASSES))
+    # Centres of variance 1 and clouds of variance 2.25, scaled to 1: relative deviation sqrt(2 / 640) of the centres'.
+    assert np.mean(x.astype(np.float64) ** 2) == pytest.approx(1.0, abs=0.15)
+
+
+def test_more_seeds_do_not_change_the_first():
+    learner = Learner(GLOROT, depth=1, width=5, epochs=0)
+    few, many = Laboratory(3), Laboratory(3)
+    learner.train(few, "training", 1)
+    grown, at_once = learner.train(few, "training", 2), learner.train(many, "training", 2)
+    for one, two in zip(grown, at_once, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one.gradients, two.gradients, strict=True))
+    assert not np.array_equal(grown[0].gradients[0], grown[1].gradients[0])
+
+
+def test_an_epoch_trains_in_the_type_that_is_asked_for():
+    learner = Learner(GLOROT, depth=1, width=5, epochs=1, dtype="float64")
+    (network,) = learner.train(Laboratory(), "training", 1)
+    assert {weight.dtype for weight in network.end} == {np.dtype(np.float64)}
+    assert network.gradients[0].shape == (INPUTS, 5)
+    # The mean over the epoch, starting from about ln 10: something was learned.
+    assert len(network.losses) == 1
+    assert network.losses[0] < np.log(CLASSES) + 0.5
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_claims_are_plain_values_in_their_topic(claim):
+    assert claim.topic in ("symmetry", "training", "notebook")
+    assert pickle.loads(pickle.dumps(claim.experiment)) == claim.experiment
+    assert claim.experiment != claim.control
+
+
+def test_no_two_sentences_rest_on_one_experiment_and_one_decision():
+    evidence = [(claim.experiment, claim.decide) for claim in CLAIMS]
+    assert len(set(evidence)) == len(evidence)
+
+
+def test_the_rows_of_the_catalogue_are_covered():
+    rows = {row for claim in CLAIMS for row in claim.rows}
+    assert {"G1", "G2", "G3", "G4", "H1", "H2"} | {f"NB{number}" for number in range(1, 11)} <= rows

@@ -1,0 +1,257 @@
+"""Phase diagrams: initializers stand where their weights put them, and phases are those of theory's closed forms."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated_study import make_study
+
+from initcheck.pages import palette
+from initcheck.pages.document import Bullets, Figure, Paragraph, Section, Table
+from initcheck.study.record import StudyRecord
+from initcheck.study.report import build_document, phases
+from initcheck.study.report.phases import find_phase_activation, is_scale_free, place_initializers, read_width, settle
+from initcheck.theory.gaussian import find_activation
+
+
+def _section(study: StudyRecord) -> Section:
+    network = next(section for section in build_document(study).sections if section.anchor == "network-1")
+    return next(part for part in network.sections if part.anchor == "network-1-phases")
+
+
+def _block(section: Section, kind: type) -> object:
+    return next(block for block in section.blocks if isinstance(block, kind))
+
+
+def _words(section: Section) -> list[str]:
+    texts = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    texts += [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
+    return ["".join(span.text for span in text) for text in texts]
+
+
+def test_he_stands_at_the_square_root_of_two_and_is_critical_for_relu(small_study: Callable[..., StudyRecord]):
+    section = _section(small_study(("GlorotUniform", "HeNormal", "HeUniform"), ("relu", "tanh")))
+    figure = _block(section, Figure)
+    assert isinstance(figure, Figure)
+    assert figure.marks == (("1", "σ_w = 1.000: GlorotUniform"), ("2", "σ_w = 1.414: HeNormal, HeUniform"))
+    assert "HeNormal, HeUniform at σ_w 1.41: critical" in figure.panels[0].description
+    assert "GlorotUniform at σ_w 1: ordered" in figure.panels[0].description
+    assert "HeNormal, HeUniform at σ_w 1.41: chaotic" in figure.panels[1].description
+    table = _block(section, Table)
+    assert isinstance(table, Table)
+    cells = {row.header: dict(zip(table.columns[1:], row.cells, strict=True)) for row in table.rows}
+    he = cells["2: σ_w = 1.414"]["relu"]
+    assert (he.text, he.notes, he.emphasis) == ("critical", ("χ = 1.0000", "any q"), True)
+    glorot = cells["1: σ_w = 1.000"]["relu"]
+    assert (glorot.text, glorot.notes) == ("ordered", ("χ = 0.500", "q → 0"))
+    assert cells["1: σ_w = 1.000"]["tanh"].text == "critical"
+
+
+@pytest.mark.parametrize(
+    ("label", "variance"),
+    [
+        ("HeNormal", 2.0 / 256.0),
+        ("GlorotNormal", 1.0 / 256.0),
+        ("RandomNormal", 0.05**2),
+        ("RandomNormal(stddev=1.0)", 1.0),
+        ("RandomUniform", 0.1**2 / 12.0),
+        ("Orthogonal", 1.0 / 256.0),
+    ],
+)
+def test_the_place_of_an_initializer_follows_from_the_variance_of_its_weights(label: str, variance: float):
+    ((place,), homeless) = place_initializers([label], 256)
+    assert place.sigma_w == pytest.approx(math.sqrt(256.0 * variance), rel=1e-12)
+    assert (place.number, place.initializers, homeless) == (1, (label,), {})
+
+
+def test_initializers_with_the_same_spread_share_a_place_whatever_the_rounding():
+    for width in (49, 100, 256, 300, 1000):
+        places, _ = place_initializers(
+            ["LecunNormal", "RandomNormal", "GlorotUniform", "Orthogonal", "HeNormal"], width
+        )
+        assert ("LecunNormal", "GlorotUniform", "Orthogonal") in [place.initializers for place in places]
+        assert [place.number for place in places] == list(range(1, len(places) + 1))
+        assert [place.sigma_w for place in places] == sorted(place.sigma_w for place in places)
+
+
+def test_initializers_without_a_law_are_named_with_the_reason():
+    places, homeless = place_initializers(["Zeros", "Mine", "<script>(", "RandomNormal(mean=1.0)", "HeNormal"], 64)
+    assert [place.initializers for place in places] == [("HeNormal",)]
+    by_name = {name: reason for reason, names in homeless.items() for name in names}
+    assert "nothing to chance" in by_name["Zeros"]
+    assert "not known" in by_name["Mine"]
+    assert "mean" in by_name["RandomNormal(mean=1.0)"]
+    assert set(by_name) == {"Zeros", "Mine", "<script>(", "RandomNormal(mean=1.0)"}
+    assert not any("Received" in reason for reason in homeless)
+
+
+@pytest.mark.parametrize("name", ["exponential", "hard_shrink", "softmax", "<b>"])
+def test_activations_without_phases_get_a_sentence_instead_of_a_picture(
+    small_study: Callable[..., StudyRecord], name: str
+):
+    phi, reason = find_phase_activation(name)
+    assert phi is None
+    section = _section(small_study(("HeNormal",), (name, "relu")))
+    figure = _block(section, Figure)
+    assert isinstance(figure, Figure)
+    assert [panel.title for panel in figure.panels] == ["relu"]
+    assert f"{name} has no phase diagram: {reason}." in _words(section)
+
+
+def test_of_an_unknown_activation_alone_there_is_no_picture(small_study: Callable[..., StudyRecord]):
+    section = _section(small_study(("HeNormal",), ("mine",)))
+    assert not [block for block in section.blocks if isinstance(block, Figure | Table)]
+    assert "mine has no phase diagram: theory does not know this function." in _words(section)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w2", "regime", "chi", "q"),
+    [
+        ("relu", 2.0, "critical", 1.0, 2.0),
+        ("relu", 1.0, "ordered", 0.5, 0.0),
+        ("relu", 3.0, "chaotic", 1.5, math.inf),
+        ("linear", 0.64, "ordered", 0.64, 0.0),
+        ("tanh", 1.0, "critical", 1.0, 0.0),
+        ("softsign", 1.0, "critical", 1.0, 0.0),
+        ("selu", 1.0, "chaotic", 1.0716, 1.0),
+        ("softplus", 2.0, "critical", 1.0, math.inf),
+    ],
+)
+def test_the_phases_are_those_of_the_closed_forms(name: str, sigma_w2: float, regime: str, chi: float, q: float):
+    found = settle(find_activation(name), sigma_w2)
+    assert found.regime == regime
+    assert found.chi_backward == pytest.approx(chi, abs=1e-4)
+    assert found.q == pytest.approx(q, rel=1e-4, abs=1e-4)
+
+
+def test_scale_free_functions_say_that_only_the_foot_of_the_border_is_critical(small_study: Callable[..., StudyRecord]):
+    figure = _block(_section(small_study(("HeNormal",), ("relu", "linear", "leaky_relu", "tanh"))), Figure)
+    assert isinstance(figure, Figure)
+    for panel in figure.panels:
+        told = any("only the point at σ_b = 0 is critical" in note for note in panel.notes)
+        assert told == is_scale_free(find_activation(panel.title)) == (panel.title != "tanh")
+
+
+def _pixels(sigma_w: float, limits: tuple[float, float]) -> float:
+    left, right, width = 48.0, 10.0, 300.0
+    share = math.log(sigma_w / limits[0]) / math.log(limits[1] / limits[0])
+    return left + share * (width - left - right)
+
+
+def _border(svg: str) -> np.ndarray:
+    """Find the points of the heavy line, in pixels."""
+    for path in ElementTree.fromstring(svg).iter("path"):
+        style = path.get("style", "")
+        if "fill: none" in style and "stroke-width: 2" in style:
+            return np.array([float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d", ""))]).reshape(
+                -1, 2
+            )
+    raise AssertionError("no border")
+
+
+def test_the_border_of_relu_stands_upright_at_the_square_root_of_two(small_study: Callable[..., StudyRecord]):
+    figure = _block(_section(small_study(("HeNormal",), ("relu",))), Figure)
+    assert isinstance(figure, Figure)
+    points = _border(figure.panels[0].svg)
+    np.testing.assert_allclose(points[:, 0], _pixels(math.sqrt(2.0), (0.3, 4.0)), atol=0.2)
+    assert np.ptp(points[:, 1]) > 150.0
+
+
+def test_the_border_of_tanh_goes_where_an_independent_solution_says(small_study: Callable[..., StudyRecord]):
+    figure = _block(_section(small_study(("HeNormal",), ("tanh",))), Figure)
+    assert isinstance(figure, Figure)
+    points = _border(figure.panels[0].svg)
+    # By plain iteration and Monte Carlo nodes: the sigma_w at which chi is 1 for sigma_b = 1.
+    z, weight = np.polynomial.hermite_e.hermegauss(101)
+    weight = weight / weight.sum()
+    low, high = 1.0, 4.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        q = 1.0
+        for _ in range(400):
+            q = middle**2 * float(weight @ np.tanh(np.sqrt(q) * z) ** 2) + 1.0
+        chi = middle**2 * float(weight @ (1.0 - np.tanh(np.sqrt(q) * z) ** 2) ** 2)
+        low, high = (middle, high) if chi < 1.0 else (low, middle)
+    top, bottom, height = 8.0, 38.0, 226.0
+    at = top + (2.0 - 1.0) / (2.0 + 0.13) * (height - top - bottom)
+    order = np.argsort(points[:, 1])
+    found = float(np.interp(at, points[order, 1], points[order, 0]))
+    assert found == pytest.approx(_pixels(low, (0.3, 4.0)), abs=0.5)
+
+
+def test_functions_that_are_flat_at_zero_have_a_diagram_as_well(small_study: Callable[..., StudyRecord]):
+    figure = _block(_section(small_study(("HeNormal", "RandomNormal(stddev=1.0)"), ("tanh_shrink",))), Figure)
+    assert isinstance(figure, Figure)
+    assert "HeNormal at σ_w 1.41: ordered" in figure.panels[0].description
+    assert _border(figure.panels[0].svg).size > 0
+
+
+def test_marks_stand_at_their_place_and_their_numbers_do_not_overlap(small_study: Callable[..., StudyRecord]):
+    names = ("RandomUniform", "RandomNormal", "TruncatedNormal", "LecunNormal", "HeNormal", "RandomNormal(stddev=1.0)")
+    figure = _block(_section(small_study(names, ("relu",))), Figure)
+    assert isinstance(figure, Figure)
+    places, _ = place_initializers(names, 64)
+    limits = phases.choose_range(places)
+    root = ElementTree.fromstring(figure.panels[0].svg)
+    rings = [float(use.get("x", "nan")) for use in root.iter("use") if "fill: var(--paper)" in use.get("style", "")]
+    np.testing.assert_allclose(sorted(rings), [_pixels(place.sigma_w, limits) for place in places], atol=0.05)
+    numbers = {element.text for element in root.iter("text")}
+    assert {str(place.number) for place in places} <= numbers
+    assert {"ordered", "chaotic"} <= numbers
+
+
+def test_numbers_move_apart_as_little_as_that_takes():
+    spread = phases.spread_out(np.array([0.0, 1.0, 2.0, 50.0]), 15.0)
+    np.testing.assert_allclose(spread, [-14.0, 1.0, 16.0, 50.0])
+    np.testing.assert_allclose(phases.spread_out(np.array([0.0, 20.0]), 15.0), [0.0, 20.0])
+    assert phases.spread_out(np.array([]), 15.0).size == 0
+
+
+def test_only_plain_dense_networks_of_one_width_have_a_diagram(small_study: Callable[..., StudyRecord]):
+    study = small_study(("HeNormal",), ("relu",), depth=3)
+    layers = study.signal_layers["mlp"]
+    assert read_width(study.table, "mlp", layers) == 64
+    later = study.table["layer"] == layers[-1]
+    for column, value in (("kind", "Conv2D"), ("kind", None), ("fan_in", 32.0), ("fan_out", 32.0), ("fan_in", None)):
+        table = study.table.copy()
+        table.loc[later, column] = value
+        assert read_width(table, "mlp", layers) is None
+        section = _section(replace(study, table=table))
+        assert [type(block) for block in section.blocks] == [Paragraph]
+        assert _words(section)[0].startswith("No phase diagram:")
+    # The first layer's inputs are the data's, whose number is no matter.
+    first = study.table.copy()
+    first.loc[first["layer"] == layers[0], "fan_in"] = 784.0
+    assert read_width(first, "mlp", layers) == 64
+
+
+def test_each_network_stands_at_its_own_width(small_study: Callable[..., StudyRecord]):
+    study = small_study(("RandomNormal",), ("relu",))
+    wide = study.table.assign(fan_in=400.0, fan_out=400.0)
+    both = make_study(
+        pd.concat([study.table, wide.assign(network=pd.array(["wide"] * len(wide), dtype="string"))]),
+        {"mlp": 6, "wide": 6},
+    )
+    document = build_document(both)
+    marks = []
+    for anchor in ("network-1", "network-2"):
+        network = next(section for section in document.sections if section.anchor == anchor)
+        section = next(part for part in network.sections if part.anchor == f"{anchor}-phases")
+        figure = _block(section, Figure)
+        assert isinstance(figure, Figure)
+        marks.append(figure.marks[0][1])
+    assert marks == ["σ_w = 0.4000: RandomNormal", "σ_w = 1.000: RandomNormal"]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_words_and_lines_stand_out_from_the_phases(mode: str):
+    ink = getattr(palette.INK, mode)
+    for region in palette.REGIONS.values():
+        assert palette.contrast(ink, getattr(region, mode)) >= 4.5

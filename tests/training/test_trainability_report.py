@@ -1,0 +1,112 @@
+"""The page of trainability: one story in all its forms, and a border that stands where theory puts it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from made_up_trainability import CASES, DEPTHS, make_record
+
+from initcheck.training.relations import relate, summarize_runs
+from initcheck.training.trainability_report import (
+    find_border,
+    trainability_json,
+    trainability_text,
+    write_loss,
+    write_trainability,
+)
+
+
+@pytest.fixture(scope="module")
+def relations():
+    return relate(make_record(), resamples=20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, relations):
+    path = tmp_path_factory.mktemp("page")
+    write_trainability(relations, path)
+    return path
+
+
+def test_all_forms_are_written(folder):
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "figure-predictors.svg",
+        "figure-trainability.svg",
+        "runs.csv",
+        "trainability.csv",
+        "trainability.html",
+        "trainability.md",
+    ]
+
+
+@pytest.mark.parametrize("name", ["trainability.html", "trainability.md"])
+def test_the_page_tells_counts_and_failures(folder, name):
+    page = (folder / name).read_text(encoding="utf-8").replace("<wbr>", "")
+    assert "12 configurations (4 pairs of initializer and activation function): 7 trained" in page
+    assert "right for 5 of 9" in page
+    assert "1 were expected to train and did not, 3 trained against expectation" in page
+    assert "Theory says nothing of 3 configurations" in page
+    assert "relu, bad, 8 layers" in page
+    assert "relu, good, 8 layers" not in page
+
+
+def test_the_table_holds_every_configuration_and_reads_back(folder):
+    table = pd.read_csv(folder / "trainability.csv")
+    assert set(zip(table["initializer"], table["depth"], strict=True)) == {(n, d) for n in CASES for d in DEPTHS}
+    assert table.set_index(["initializer", "depth"]).loc[("bad", 8), "relative_loss"] == math.inf
+    assert len(pd.read_csv(folder / "runs.csv")) == 4 * 3 * 2 * 2
+
+
+def test_pictures_are_well_formed_and_say_what_they_show(folder):
+    for name in ("figure-predictors.svg", "figure-trainability.svg"):
+        root = ElementTree.fromstring((folder / name).read_text(encoding="utf-8"))
+        assert root.get("aria-label")
+        assert "mathdefault" not in "".join(root.itertext())
+    words = "".join(ElementTree.fromstring((folder / "figure-trainability.svg").read_text()).itertext())
+    for shown in ("good", "bad", "odd", "silent", "0.10", "∞"):
+        assert shown in words
+
+
+def test_json_is_strict_and_tells_what_the_table_tells(relations):
+    told = json.loads(trainability_json(relations), parse_constant=pytest.fail)
+    summary = summarize_runs(make_record())
+    assert [each["relative_loss"] for each in told["configurations"]] == [
+        "inf" if math.isinf(loss) else pytest.approx(loss) for loss in summary["relative_loss"]
+    ]
+    half = next(each for each in told["agreement"] if each["threshold"] == 0.5)
+    assert (half["both"], half["neither"], half["only_predicted"], half["only_trained"]) == (4, 1, 1, 3)
+    assert {each["predictor"] for each in told["correlations"]} >= {"depth", "depth_ratio", "largest_change"}
+
+
+def test_the_terminal_gets_the_same_figures(relations):
+    text = trainability_text(relations)
+    assert "right for 5 of 9" in text
+    assert "Spearman" in text
+    assert "nan" not in text
+
+
+def test_names_are_escaped(tmp_path):
+    record = make_record()
+    runs, predictions = (table.replace("good", "<b>|x") for table in (record.runs, record.predictions))
+    write_trainability(relate(replace(record, runs=runs, predictions=predictions), resamples=5), tmp_path)
+    assert "<b>" not in (tmp_path / "trainability.html").read_text()
+    assert "<b>|x" not in (tmp_path / "trainability.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "border"), [(3.9, -0.5), (4.0, 0.5), (15.0, 1.5), (16.0, 2.5), (math.inf, 2.5), (math.nan, math.nan)]
+)
+def test_the_border_stands_right_of_the_depths_that_are_expected_to_train(predicted, border):
+    assert find_border(DEPTHS, predicted) == pytest.approx(border, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"), [(0.123, "0.12"), (1.0, "1.00"), (12.0, ">10"), (math.inf, "∞"), (math.nan, "?")]
+)
+def test_a_loss_is_written_for_a_cell(loss, text):
+    assert write_loss(loss) == text
