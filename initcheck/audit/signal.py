@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.site_graph import SignalRoute, SiteNode
+from initcheck.core.columns import Direction
 from initcheck.core.statistics import Estimate, estimate_mean, seeds_needed
 
-Direction = Literal["forward", "backward"]
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
 CENTERING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})

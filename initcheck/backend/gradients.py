@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_tensorflow
 
 PARALLEL_REPLICATES = 2
 """How many replicates the compiled loop keeps in flight.
@@ -26,13 +26,6 @@ WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike
 """Operations whose results depend on the shape of what goes in and not on its values."""
 
 
-def _tensorflow() -> Any:
-    import_keras()
-    import tensorflow
-
-    return tensorflow
-
-
 class Backpropagation:
     """Records a forward pass, then yields the derivatives of a loss.
 
@@ -42,7 +35,7 @@ class Backpropagation:
     """
 
     def __init__(self, sources: Sequence[Any]) -> None:
-        self._tape = _tensorflow().GradientTape(watch_accessed_variables=False)
+        self._tape = import_tensorflow().GradientTape(watch_accessed_variables=False)
         self._sources = sources
 
     @contextmanager
@@ -57,7 +50,7 @@ class Backpropagation:
         """Return dloss/dtarget for each target; None where no path leads from it to the loss."""
         gradients = self._tape.gradient(loss, list(targets))
         # The gradient of a table that was looked up comes as its rows, one for each look-up: added up here.
-        return [None if gradient is None else _tensorflow().convert_to_tensor(gradient) for gradient in gradients]
+        return [None if gradient is None else import_tensorflow().convert_to_tensor(gradient) for gradient in gradients]
 
 
 def separate(tensor: Any) -> Any:
@@ -67,12 +60,12 @@ def separate(tensor: Any) -> Any:
     handle the derivatives with respect to input and output of the layer would be added up. No values
     are copied.
     """
-    return _tensorflow().identity(tensor)
+    return import_tensorflow().identity(tensor)
 
 
 def current_graph() -> Any:
     """Return the graph that is being traced at this moment."""
-    return _tensorflow().compat.v1.get_default_graph()
+    return import_tensorflow().compat.v1.get_default_graph()
 
 
 def in_graph(tensor: Any, graph: Any) -> bool:
@@ -147,7 +140,7 @@ def _key(tensor: Any) -> tuple[str, int]:
 
 def _carries_derivative(tensor: Any) -> bool:
     # Lists of tensors, in which loops stack what they compute, are variants.
-    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == _tensorflow().variant)
+    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == import_tensorflow().variant)
 
 
 def _differentiable_inputs(operation: Any, output: int) -> Sequence[int]:
@@ -209,7 +202,7 @@ def _called_graph(operation: Any, attribute: str) -> Any | None:
 @contextmanager
 def outside_trace() -> Iterator[None]:
     """Compute eagerly for the length of the context, even while a graph is traced."""
-    with _tensorflow().init_scope():
+    with import_tensorflow().init_scope():
         yield
 
 
@@ -247,7 +240,7 @@ def compile_over_replicates(
         A compiled function of the arguments stacked along a new first axis; it returns the results
         stacked in the same way.
     """
-    tf = _tensorflow()
+    tf = import_tensorflow()
 
     def run(*stacked: Any) -> Any:
         return tf.map_fn(
@@ -270,7 +263,7 @@ def compile_once(
         signature: shape and dtype of each argument.
         **options: of ``tf.function``.
     """
-    tf = _tensorflow()
+    tf = import_tensorflow()
     specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
     compiled = tf.function(function, input_signature=specification, autograph=False, **options)
 
@@ -283,12 +276,12 @@ def compile_once(
 
 def choose(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
     """Compute one of two branches, decided when the graph runs."""
-    return _tensorflow().cond(condition, if_true, if_false)
+    return import_tensorflow().cond(condition, if_true, if_false)
 
 
 def half_sum_of_squares(tensor: Any) -> Any:
     """Return sum(tensor^2)/2 in one pass over the memory, without storing the squares."""
-    return _tensorflow().nn.l2_loss(tensor)
+    return import_tensorflow().nn.l2_loss(tensor)
 
 
 def bytes_can_be_summed(output: Any) -> bool:
@@ -306,6 +299,6 @@ def sum_bytes(condition: Any) -> Any:
     Returns:
         float32 tensor of shape [columns].
     """
-    tf = _tensorflow()
+    tf = import_tensorflow()
     packed = tf.bitcast(tf.reshape(tf.cast(condition, "uint8"), (tf.shape(condition)[0], -1, 4)), "int32")
     return tf.cast(tf.reshape(tf.bitcast(tf.reduce_sum(packed, axis=0), "uint8"), (-1,)), "float32")

@@ -62,6 +62,14 @@ def import_keras() -> Any:
     return _checked_keras
 
 
+def import_tensorflow() -> Any:
+    """Import TensorFlow, behind Keras and so without the start-up noise."""
+    import_keras()
+    import tensorflow
+
+    return tensorflow
+
+
 def is_float_dtype(dtype: Any) -> bool:
     """Tell whether a dtype, of Keras or of its backend, is a floating-point one."""
     backend = import_keras().backend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,9 +26,10 @@ from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.checking.fixes import try_remedies
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.measurement import Bench, prepare_bench, tell_nobody
+from initcheck.checking.measurement import Bench, prepare_bench
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import FindingsError
+from initcheck.core.progress import Progress, no_progress
 from initcheck.probe.coverage import Coverage
 from initcheck.probe.weight_copies import compare_weights
 from initcheck.probe.weights import WeightFacts, describe_weights
@@ -160,16 +161,13 @@ class Report:
         )
 
 
-ReportProgress = Callable[[int, int, str], None]
-
-
 def check(
     model: Any,
     x: Any = None,
     y: Any = None,
     *,
     settings: CheckSettings | None = None,
-    progress: ReportProgress | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Report:
     """Check a Keras model at initialization: does the signal survive it, forward and backward?
@@ -201,7 +199,7 @@ def check(
         raise TypeError(f"Give settings or single options, not both. Received both: {sorted(options)}.")
     chosen = settings or CheckSettings(**options)
     started = time.perf_counter()
-    tell = progress or tell_nobody
+    tell = progress or no_progress
     runtime.import_keras()
     with preserved_random_state():
         bench = prepare_bench(model, x, y, chosen)
@@ -209,7 +207,7 @@ def check(
     return Report(examination)
 
 
-def examine(bench: Bench, settings: CheckSettings, tell: ReportProgress, started: float) -> Examination:
+def examine(bench: Bench, settings: CheckSettings, tell: Progress, started: float) -> Examination:
     """Measure and judge a model whose batch and loss are ready."""
     table, weights = bench.measure(tell)
     nodes = bench.nodes()

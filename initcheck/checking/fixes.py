@@ -7,7 +7,7 @@ seeds, in the same graph. Candidates are ranked from the textbook's initializers
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,11 +19,13 @@ from initcheck.audit.findings import Finding, Measured, Remedy
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules.signal import find_course_findings
 from initcheck.audit.rules.sites import find_site_findings, measure_at
-from initcheck.audit.signal import Course, Direction, judge_courses
+from initcheck.audit.signal import Course, judge_courses
 from initcheck.audit.site_graph import SignalRoute
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.measurement import Bench
+from initcheck.core.columns import Direction
+from initcheck.core.progress import Progress
 from initcheck.core.statistics import estimate_mean
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weights import WeightFacts
@@ -218,7 +220,7 @@ def try_remedies(
     routes: Sequence[SignalRoute],
     facts: Sequence[WeightFacts],
     limits: Limits,
-    tell: Callable[[int, int, str], None],
+    tell: Progress,
 ) -> Iterator[Finding]:
     """Try to mend each finding; yield it with its remedy if one helped.
 
@@ -250,7 +252,7 @@ class _Clinic:
         routes: Sequence[SignalRoute],
         facts: Sequence[WeightFacts],
         limits: Limits,
-        tell: Callable[[int, int, str], None],
+        tell: Progress,
     ) -> None:
         self._bench = bench
         self._routes = routes

@@ -19,6 +19,7 @@ from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.settings import CheckSettings, default_seeds
 from initcheck.core.errors import ModelError
 from initcheck.core.files import digest_arrays
+from initcheck.core.progress import Progress, no_progress
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
@@ -35,10 +36,6 @@ LARGE_SAMPLE: Final = 20_000
 
 _FUNCTIONAL: Final = "a fixed random linear functional of the outputs, of unit variance at each"
 _COMPILED: Final = "the model's compiled loss, with the labels given"
-
-
-def tell_nobody(done: int, total: int, what: str) -> None:
-    """Show no progress."""
 
 
 @dataclass
@@ -74,7 +71,7 @@ class Bench:
         """How many steps the progress display counts: one a draw."""
         return len(self.seeds)
 
-    def measure(self, tell: Callable[[int, int, str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def measure(self, tell: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure the model for all seeds.
 
         Returns:
@@ -94,7 +91,7 @@ class Bench:
             seeds: the draws.
         """
         plan = RedrawPlan(self.model, {**self.initializers, **changes})
-        return self._measure_plan(plan, seeds, tell_nobody)
+        return self._measure_plan(plan, seeds, no_progress)
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
@@ -104,7 +101,7 @@ class Bench:
         ]
 
     def _measure_plan(
-        self, plan: RedrawPlan, seeds: Sequence[int], tell: Callable[[int, int, str], None]
+        self, plan: RedrawPlan, seeds: Sequence[int], tell: Progress
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         size = sum(int(np.prod(variable.shape)) * 4 for variable in self.model.weights)
         chunk = max(1, MOST_BYTES_DRAWN // max(size, 1))

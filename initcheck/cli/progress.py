@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-ReportProgress = Callable[[int, int, str], None]
-"""Called with the number of steps done, the number of all steps, and what is being done now."""
+from initcheck.core.progress import Progress, no_progress
 
 
 @contextmanager
-def show_progress(*, quiet: bool) -> Iterator[ReportProgress]:
+def show_progress(*, quiet: bool) -> Iterator[Progress]:
     """Show progress on standard error for the length of a block.
 
     Args:
@@ -20,16 +19,18 @@ def show_progress(*, quiet: bool) -> Iterator[ReportProgress]:
         The function to call at each step.
     """
     if quiet:
-        yield _ignore
+        yield no_progress
         return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Display,
     )
     from rich.table import Column
 
@@ -46,7 +47,7 @@ def show_progress(*, quiet: bool) -> Iterator[ReportProgress]:
         TimeRemainingColumn(),
     )
     # Standard output is for results: rich must not pass it through the display.
-    progress = Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
+    progress = Display(*columns, console=Console(stderr=True), redirect_stdout=False)
     task = progress.add_task("starting", total=None)
 
     def report(done: int, total: int, what: str) -> None:

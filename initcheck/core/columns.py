@@ -14,6 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+Direction = Literal["forward", "backward"]
+
+DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
+
 Group = Literal["key", "site", "forward", "backward", "weight", "theory", "training"]
 
 

@@ -7,9 +7,16 @@ are not numbers become words.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, Final
+
+LINE_WIDTH: Final = 110
+"""Characters of a line that a command prints."""
 
 _MOST_DIGITS = 4
 _DIGITS_WITHOUT_INTERVAL = 2
@@ -169,3 +176,25 @@ def _write(value: float, place: int, exponent: int | None, *, with_power: bool =
         text = text.removeprefix("-")
     text = text.replace("-", "−")
     return text if exponent is None or not with_power else f"{text}×{power_of_ten(exponent)}"
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value into what JSON has: NaN and nulls are None, infinity is ``"inf"``, NumPy's scalars are Python's."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' nulls, without importing pandas
+        return None
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0.0 else "-inf")
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Write a value as indented JSON; see :func:`to_plain` for what JSON has no numbers for."""
+    return json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False)

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.core.errors import OutputError
 
 _VERSION: Final = "brain.Event:2"
@@ -50,7 +50,7 @@ class EventFile:
             scalars: by tag.
         """
         import_keras()
-        import tensorflow as tf
+        tf = import_tensorflow()
 
         try:
             if self._writer is None:
@@ -69,7 +69,7 @@ class EventFile:
         """Let readers see what was written."""
         if self._writer is None:
             return
-        import tensorflow as tf
+        tf = import_tensorflow()
 
         try:
             self._writer.flush()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.gradients import current_graph, operation_name, separate
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.backend.runtime import import_keras, import_tensorflow, is_float_dtype
 from initcheck.core.errors import ModelError
 from initcheck.probe import Probe
 from initcheck.probe.capture import Capture, Loss, Site
@@ -59,7 +59,7 @@ class StepProbe(Probe):
         """
         if self._measure_now is not None:
             return
-        tf = _tensorflow()
+        tf = import_tensorflow()
         signature = [tf.TensorSpec(self._kernel(place).shape, self._kernel(place).dtype) for place in self._kernels]
         with preserved_random_state():
             read = tf.function(self._read_values, autograph=False).get_concrete_function()
@@ -136,7 +136,7 @@ class StepProbe(Probe):
         return places
 
     def _read_values(self) -> list[Any]:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         return [tf.convert_to_tensor(self._kernel(place).value) for place in self._kernels]
 
     def _watch_inputs(self, capture: Capture) -> Any:  # noqa: ARG002 - the probe's signature
@@ -146,7 +146,7 @@ class StepProbe(Probe):
     def _measure_change(self, *before: Any) -> Any:
         """Measure once and reduce the changes of the kernels. Called while the graph is traced."""
         ops = import_keras().ops
-        tf = _tensorflow()
+        tf = import_tensorflow()
         values = [tf.convert_to_tensor(weight.value) for weight in self.model.weights]
         measured = self._measure_one(values, tf.constant(self._states), every_weight=False)
         changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
@@ -233,7 +233,7 @@ class WidthProbe(Probe):
         Returns:
             Shape [layer calls, len(SIZES)].
         """
-        tf = _tensorflow()
+        tf = import_tensorflow()
         states = tf.constant(self.plan.derive([seed])[0])
         start = [values[0] for values in self.plan.sample([seed])]
         end = self.train(start, states, steps)
@@ -253,7 +253,7 @@ class WidthProbe(Probe):
         Returns:
             The trained weights. Statistics of normalization layers stay as they were.
         """
-        tf = _tensorflow()
+        tf = import_tensorflow()
         weights = list(start)
         slots = [tf.zeros_like(weights[place]) for place in self._trained for _ in range(2)]
         for number in range(steps):
@@ -267,7 +267,7 @@ class WidthProbe(Probe):
 
     def _compile_graph(self, function: Callable[..., Any], example: Sequence[Any]) -> Callable[..., Any]:
         """Trace a function of tensors like those of the example, whose lists are spread out."""
-        tf = _tensorflow()
+        tf = import_tensorflow()
         flat = tf.nest.flatten(list(example))
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flat]
         with preserved_random_state():
@@ -277,7 +277,7 @@ class WidthProbe(Probe):
 
     def _make_step(self, *flat: Any) -> list[Any]:
         """Make one step of training. Called while the graph is traced."""
-        tf = _tensorflow()
+        tf = import_tensorflow()
         count = len(self.model.weights)
         weights, slots, (states, number) = list(flat[:count]), list(flat[count:-2]), flat[-2:]
         sources = [weights[place] for place in self._trained]
@@ -306,7 +306,7 @@ class WidthProbe(Probe):
 
     def _reduce_sizes(self, *flat: Any) -> Any:
         """Reduce two passes to sizes. Called while the graph is traced."""
-        tf = _tensorflow()
+        tf = import_tensorflow()
         count = len(self.model.weights)
         start, end, states = flat[:count], flat[count:-1], flat[-1]
         before, after = self._capture(start, states), self._capture(end, states)
@@ -364,12 +364,5 @@ def _find_reached(sources: Sequence[Any]) -> set[str]:
 
 
 def _sizes(signal: Any) -> tuple[Any, Any]:
-    tf = _tensorflow()
+    tf = import_tensorflow()
     return tf.sqrt(tf.reduce_mean(tf.square(signal))), tf.reduce_mean(tf.abs(signal))
-
-
-def _tensorflow() -> Any:
-    import_keras()
-    import tensorflow
-
-    return tensorflow

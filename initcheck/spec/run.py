@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +19,13 @@ import pytest
 
 from initcheck.backend import runtime
 from initcheck.core.errors import UsageError
+from initcheck.core.progress import Progress
 from initcheck.spec import plugin
 from initcheck.spec.claim import Claim
 from initcheck.spec.records import ClaimRecord, SpecificationRecord
 
 _HERE: Final = Path(__file__).parent
 _FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from initcheck.audit.gains import summarize_propagation
 from initcheck.backend import runtime
 from initcheck.core.columns import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
 from initcheck.core.errors import InitializerError, UsageError
+from initcheck.core.progress import Progress
 from initcheck.models.data import Batch, load_data
 from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
 from initcheck.models.layers import HEAD
@@ -92,10 +93,6 @@ class StudyOptions:
     seeds: tuple[int, ...] = tuple(range(16))
     data: str | None = None
     command_line: str = ""
-
-
-Progress = Callable[[int, int, str], None]
-"""Called as progress(pairs finished, pairs in all, what is being measured)."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from matplotlib.patches import Rectangle
 
 from initcheck.audit.gains import PRESERVING_MARGIN
-from initcheck.core.columns import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import publish_files
 from initcheck.core.formatting import count, format_duration, format_number, format_share
@@ -255,7 +255,6 @@ def count_beyond(scores: Sequence[float], limit: float) -> int:
 
 TITLE: Final = "initcheck: a sweep"
 _MARGIN: Final = 1.0 + PRESERVING_MARGIN
-_DIRECTIONS: Final = ("forward", "backward")
 _VERDICTS: Final = ("preserves", "vanishes", "explodes", "dead", "inconclusive")
 _FARTHEST: Final = 10
 _MOST_REASONS: Final = 50
@@ -417,7 +416,7 @@ def _write_answer(result: SweepResult) -> Section:
         axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
         rows = []
         for name, part in summary.groupby(axis, sort=False):
-            found = [part[f"{direction}_verdict"].value_counts() for direction in _DIRECTIONS]
+            found = [part[f"{direction}_verdict"].value_counts() for direction in DIRECTIONS]
             both = int((part["verdict"] == "preserves in both directions").sum())
             figures = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
             rows.append(Row(str(name), tuple(Cell(str(figure or "")) for figure in figures)))
@@ -425,7 +424,7 @@ def _write_answer(result: SweepResult) -> Section:
             "In how many of its cells the signal is kept in both directions (with inputs that stay apart and units "
             "that differ), and each direction's own verdict."
         )
-        columns = (axis.capitalize(), "Both kept", *(f"{way} {word}" for way in _DIRECTIONS for word in _VERDICTS))
+        columns = (axis.capitalize(), "Both kept", *(f"{way} {word}" for way in DIRECTIONS for word in _VERDICTS))
         blocks.append(Table(caption, columns, tuple(rows)))
     return Section("answer", "The answer", tuple(blocks))
 
@@ -445,7 +444,7 @@ def _write_maps(summary: pd.DataFrame, plan: Plan) -> Section:
 def _write_theory(summary: pd.DataFrame, plan: Plan) -> Section:
     told, rows = [], []
     maps: list[Block] = []
-    for direction in _DIRECTIONS:
+    for direction in DIRECTIONS:
         name: Any = f"{direction}_gain_z"
         scores = [float(score) for score in summary[name].dropna()]
         if not scores:

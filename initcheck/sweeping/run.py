@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import pandas as pd
 
 from initcheck.backend.runtime import versions
+from initcheck.core.progress import Progress
 from initcheck.sweeping.engines import Engine, InProcess
 from initcheck.sweeping.spec import VERSIONED, Cell, SweepSpec, digest_files, make_spec, read_spec
 from initcheck.sweeping.store import SweepStore
-
-Progress = Callable[[int, int, str], None]
-"""Called as progress(cells finished, cells in all, what was finished last)."""
 
 
 @dataclass(frozen=True, eq=False)

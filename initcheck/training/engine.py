@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.gradients import PARALLEL_REPLICATES
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.core.seeds import derive_seed
 from initcheck.training.data import LabelledData
 
@@ -50,7 +50,7 @@ class Trainer:
     """
 
     def __init__(self, model: Any, data: LabelledData, descent: Descent) -> None:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         self._model = model
         self._descent = descent
         self._x, self._y = tf.constant(data.x), tf.constant(data.y)
@@ -69,7 +69,7 @@ class Trainer:
         Returns:
             Loss and accuracy on the samples to validate on, shape [replicates, 2].
         """
-        order = _tensorflow().zeros((weights[0].shape[0], 0), "int32")
+        order = import_tensorflow().zeros((weights[0].shape[0], 0), "int32")
         return np.asarray(self._evaluation(weights, order)[1], dtype=np.float64)
 
     def train_epoch(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
@@ -84,7 +84,7 @@ class Trainer:
             means over the epoch, as ``model.fit`` tells them; the others are of its end.
         """
         with preserved_random_state():
-            trained, metrics = self._epoch(weights, _tensorflow().constant(orders))
+            trained, metrics = self._epoch(weights, import_tensorflow().constant(orders))
         return list(trained), np.asarray(metrics, dtype=np.float64)
 
     def train_steps(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
@@ -97,11 +97,11 @@ class Trainer:
         if steps not in self._steps:
             self._steps[steps] = self._compile(lambda one, order: self._run_steps(one, order, steps))
         with preserved_random_state():
-            trained, losses = self._steps[steps](weights, _tensorflow().constant(orders))
+            trained, losses = self._steps[steps](weights, import_tensorflow().constant(orders))
         return list(trained), np.asarray(losses, dtype=np.float64)
 
     def _compile(self, one: Callable[[Weights, Any], Any]) -> Callable[..., Any]:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         types = [weight.dtype for weight in self._model.weights]
 
         def run(weights: Weights, orders: Any) -> Any:
@@ -115,7 +115,7 @@ class Trainer:
         return tf.function(run, autograph=False)  # type: ignore[no-any-return]
 
     def _run_epoch(self, weights: Weights, order: Any) -> tuple[Weights, Any]:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         size = self._descent.batch_size
         whole = self._samples // size
         zero = tf.zeros((2,), "float32")
@@ -135,7 +135,7 @@ class Trainer:
         return weights, tf.concat([sums / self._samples, self._evaluate(weights)], axis=0)
 
     def _run_steps(self, weights: Weights, order: Any, steps: int) -> tuple[Weights, Any]:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         size = self._descent.batch_size
 
         def step(place: Any, current: Weights, losses: Any) -> tuple[Any, Weights, Any]:
@@ -154,7 +154,7 @@ class Trainer:
         Returns:
             The weights afterwards, and the sums of loss and hits over the batch, before the step.
         """
-        tf = _tensorflow()
+        tf = import_tensorflow()
         x, y = tf.gather(self._x, taken), tf.gather(self._y, taken)
         trained = [weight for weight, kept in zip(weights, self._trainable, strict=True) if kept]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -171,7 +171,7 @@ class Trainer:
         return updated, tf.stack([tf.cast(loss, "float32"), _count_hits(outputs, y)])
 
     def _evaluate(self, weights: Weights) -> Any:
-        tf = _tensorflow()
+        tf = import_tensorflow()
         outputs, _ = self._call(weights, self._x_valid, training=False)
         told = tf.stack([tf.cast(self._loss(self._y_valid, outputs), "float32"), _count_hits(outputs, self._y_valid)])
         return told / self._y_valid.shape[0]
@@ -225,12 +225,5 @@ def train(
 
 
 def _count_hits(outputs: Any, y: Any) -> Any:
-    tf = _tensorflow()
+    tf = import_tensorflow()
     return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(outputs, axis=-1, output_type="int32"), y), "float32"))
-
-
-def _tensorflow() -> Any:
-    import_keras()
-    import tensorflow
-
-    return tensorflow

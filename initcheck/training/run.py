@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.columns import HISTORY_COLUMNS, Column
 from initcheck.core.errors import DataError, StoreError, UsageError
 from initcheck.core.files import digest_arrays, publish_files
+from initcheck.core.progress import Progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import NotebookSpec
@@ -147,8 +148,6 @@ CLASSES: Final = 10
 DEFAULT_SEEDS: Final = 5
 DEFAULT_EPOCHS: Final = 10
 DEFAULT_BATCH: Final = 32
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.errors import TheoryError, UsageError
+from initcheck.core.progress import Progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import MlpSpec, check_activation
@@ -63,8 +64,6 @@ MEASURED_ON: Final = 128
 """Samples of the batch on which a network is measured before it is trained."""
 
 FIGURES: Final = ("forward_change", "backward_change", "distinct_log_share")
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.checking.check import Report, ReportProgress, check
+from initcheck.checking.check import Report, check
 from initcheck.checking.gate.baseline import Baseline, Recipe, take_baseline
 from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
-from initcheck.checking.measurement import tell_nobody
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import UsageError
+from initcheck.core.progress import Progress, no_progress
 
 LARGEST_MARGIN: Final = 1.0
 
@@ -25,7 +25,7 @@ def record_baseline(
     *,
     recipe: Recipe | None = None,
     settings: CheckSettings | None = None,
-    progress: ReportProgress | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Measure a model and write its baseline.
 
@@ -64,7 +64,7 @@ def gate(
     margin: float = DEFAULT_MARGIN,
     auto_seeds: int | None = None,
     settings: CheckSettings | None = None,
-    progress: ReportProgress | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Check a model, and compare it with its baseline.
 
@@ -104,7 +104,7 @@ def gate(
     more = _seeds_to_draw(comparison, chosen, auto_seeds)
     if more is not None:
         wider = replace(chosen, seeds=more)
-        report = check(model, x, y, settings=wider, progress=progress or tell_nobody)
+        report = check(model, x, y, settings=wider, progress=progress or no_progress)
         comparison = compare(known, take_baseline(report.examination, _recipe_of(known, wider)), margin, looks)
     return Report(report.examination, comparison)
 

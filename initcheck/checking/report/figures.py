@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from initcheck.audit.examination import Examination
 from initcheck.audit.findings import Finding
-from initcheck.audit.signal import Course, Direction
+from initcheck.audit.signal import Course
 from initcheck.checking.report.layers import LayerRow, layer_rows
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.statistics import estimate_mean
 from initcheck.pages import svg
 from initcheck.pages.document import Figure, Key, Panel, Text, prose
@@ -42,7 +43,6 @@ _MOST_LABEL_LINES: Final = 4
 _LINE: Final = svg.SERIES[0]
 _WRONG: Final = svg.SERIES[1]
 
-_DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
 _TITLES: Final = {
     "forward": "Forward: second moment of z",
     "backward": "Backward: squared norm of one sample’s gradient",
@@ -112,7 +112,7 @@ def draw_check_figure(examination: Examination) -> Figure | None:
     Returns:
         The figure; None where no site has a level.
     """
-    levels = [take_site_levels(examination, direction) for direction in _DIRECTIONS] if len(examination.table) else []
+    levels = [take_site_levels(examination, direction) for direction in DIRECTIONS] if len(examination.table) else []
     drawn = [each for each in levels if not np.isnan(each.middle).all()]
     if not drawn:
         return None
@@ -347,7 +347,7 @@ def _keys(examination: Examination, rows: Sequence[LayerRow]) -> tuple[Key, ...]
         keys.append(svg.draw_line_key("trunk", 0, 1.8, ()))
         if any(not row.on_trunk for row in rows):
             keys.append(_dot_key("other layers", "muted"))
-    courses = [_trunk_course(examination, direction) for direction in _DIRECTIONS]
+    courses = [_trunk_course(examination, direction) for direction in DIRECTIONS]
     if any(course is not None and _limit_levels(course) for course in courses):
         keys.append(_limit_key("limit"))
     if any(_directions(finding) for finding in examination.findings):

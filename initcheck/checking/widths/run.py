@@ -26,9 +26,10 @@ from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import ModelBatch, make_batch
 from initcheck.checking.labels import compiled_loss, make_labelled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
-from initcheck.checking.measurement import BATCH_SEED, default_batch_size, tell_nobody
+from initcheck.checking.measurement import BATCH_SEED, default_batch_size
 from initcheck.checking.widths.report import write_width_json, write_width_text
 from initcheck.core.errors import ModelError, UsageError, name_unknown
+from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
@@ -36,8 +37,6 @@ from initcheck.probe.steps import LEARNING_RATES, SIZES, Optimizer, WidthProbe
 
 FEWEST_WIDTHS = 3
 """Two points lie on every line."""
-
-ReportProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,7 @@ def check_widths(
     batch_size: int | None = None,
     input_shapes: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
-    progress: ReportProgress | None = None,
+    progress: Progress | None = None,
 ) -> WidthReport:
     """Check how activations, outputs and what training changes in them scale with the width of a network.
 
@@ -162,7 +161,7 @@ def check_widths(
             f"The width is given by widths alone. Received: {width_arg}={given[width_arg]!r} too. Leave it out."
         )
     numbers = tuple(range(first_seed, first_seed + seeds))
-    tell = progress or tell_nobody
+    tell = progress or no_progress
     frames: list[pd.DataFrame] = []
     counts: list[int] = []
     first: ModelBatch | None = None

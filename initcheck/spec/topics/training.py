@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
@@ -153,7 +153,7 @@ def make_task(seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def take_gradients(model: Any, x: NDArray[Any], y: NDArray[Any]) -> list[NDArray[Any]]:
     """Differentiate the loss with respect to each weight."""
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     with tf.GradientTape() as tape:
         loss = model.compute_loss(y=y, y_pred=model(x, training=True))
@@ -354,7 +354,8 @@ class OneUnit:
     def measure(self, laboratory: Laboratory) -> DataFrame:
         """Measure, as :class:`GradientsAlike`."""
         import pandas as pd
-        import tensorflow as tf
+
+        tf = import_tensorflow()
 
         keras = import_keras()
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, kernel_initializer="zeros")])

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from initcheck.audit.gains import PRESERVING_MARGIN
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.files import publish_files
 from initcheck.pages import palette
 from initcheck.pages.document import Block, Document, Paragraph, Scale, Section, code, listed, prose
@@ -14,16 +15,7 @@ from initcheck.pages.export import summary_json, write_measurements_csv, write_m
 from initcheck.pages.html import render_html, render_markdown, render_pictures
 from initcheck.study.record import NotMeasured, StudyRecord
 from initcheck.study.report.answer import write_answer, write_course
-from initcheck.study.report.levels import (
-    DIRECTIONS,
-    Direction,
-    Levels,
-    Pair,
-    PredictedLevels,
-    measure_levels,
-    predict_levels,
-    read_pairs,
-)
+from initcheck.study.report.levels import Levels, Pair, PredictedLevels, measure_levels, predict_levels, read_pairs
 from initcheck.study.report.phases import write_phases
 from initcheck.study.report.provenance import write_method, write_not_measured
 from initcheck.study.report.tables import find_twins, group_verdicts, make_heat_map, names_in_order

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Literal
 
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count, format_estimate, format_number
 from initcheck.pages import palette
 from initcheck.pages.document import Bullets, Cell, Details, Row, Table, Text, code, listed, prose, strong
 from initcheck.study.record import NotMeasured
-from initcheck.study.report.levels import DIRECTIONS, Direction, Flow, Pair
+from initcheck.study.report.levels import Flow, Pair
 from initcheck.study.report.tables import lay_out, names_in_order, say_gain
 
 Standing = Literal["scored", "exact", "off", "unscored", "mean field", "no gain", "no theory"]

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from initcheck.audit.gains import PRESERVED_FACTOR, PRESERVING_MARGIN
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count
 from initcheck.pages.document import (
     Block,
@@ -28,7 +29,7 @@ from initcheck.study.record import StudyRecord
 from initcheck.study.report import figures
 from initcheck.study.report import figures as theory_figures
 from initcheck.study.report.agreement import NOTABLE, STRIKING, UNEXPLAINED, Tally, normal_share, tally
-from initcheck.study.report.levels import DIRECTIONS, Direction, Levels, Pair, PredictedLevels
+from initcheck.study.report.levels import Levels, Pair, PredictedLevels
 from initcheck.study.report.tables import (
     count_outcomes,
     make_kept_table,

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from initcheck.core.columns import Direction
 from initcheck.core.formatting import power_of_ten
 from initcheck.pages import svg
 from initcheck.pages.document import Key, Panel
@@ -29,7 +30,7 @@ from initcheck.pages.svg import (
     style_level_axis,
 )
 from initcheck.study.report.agreement import FINITE_WIDTH
-from initcheck.study.report.levels import Direction, Levels, PredictedLevels, say_level
+from initcheck.study.report.levels import Levels, PredictedLevels, say_level
 
 _LINE: Final = (1.1, (4.5, 3.0))  # width, dashes in multiples of it
 _EDGE: Final = (1.0, (1.0, 2.0))

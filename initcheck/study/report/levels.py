@@ -14,14 +14,12 @@ from scipy import stats
 
 from initcheck.audit.gains import INDISTINGUISHABLE_SHARE
 from initcheck.audit.signal_path import trace_signal_paths
+from initcheck.core.columns import DIRECTIONS, Direction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-
-Direction = Literal["forward", "backward"]
-DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
 
 _MIDDLE: Final = 0.5
 BAND: Final = (0.1, 0.9)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count, format_estimate, format_number, format_share
 from initcheck.pages import palette
 from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose
 from initcheck.study.record import NotMeasured
-from initcheck.study.report.levels import DIRECTIONS, Direction, Flow, Levels, Outcome, Pair
+from initcheck.study.report.levels import Flow, Levels, Outcome, Pair
 
 # Each outcome as a verb, for one pair and for several.
 OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {

@@ -8,6 +8,7 @@ from typing import Final
 
 from initcheck.audit.gains import INDISTINGUISHABLE_SHARE, PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD
 from initcheck.core import columns as schema
+from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import count, format_number
 from initcheck.pages import palette
 from initcheck.pages.document import (
@@ -43,7 +44,7 @@ from initcheck.study.report.agreement import (
     tally,
 )
 from initcheck.study.report.answer import pick_headlines
-from initcheck.study.report.levels import DIRECTIONS, Levels, Pair, PredictedLevels
+from initcheck.study.report.levels import Levels, Pair, PredictedLevels
 from initcheck.study.report.tables import names_in_order
 
 _LEAST_RANGE: Final = 0.35  # of a close-up, in powers of ten on either side

@@ -11,6 +11,7 @@ import pytest
 from simulated_study import change_summary
 from simulated_theory import predict_study
 
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.pages import palette
 from initcheck.pages.document import Text, prose
 from initcheck.study.record import StudyRecord
@@ -27,7 +28,7 @@ from initcheck.study.report.agreement import (
     summarise,
     tally,
 )
-from initcheck.study.report.levels import DIRECTIONS, Direction, Pair, read_pairs, shorten_reason
+from initcheck.study.report.levels import Pair, read_pairs, shorten_reason
 
 HE_RELU = ("HeNormal", "relu")
 

@@ -10,12 +10,13 @@ import matplotlib
 import numpy as np
 import pytest
 
+from initcheck.core.columns import Direction
 from initcheck.pages import svg
 from initcheck.pages.document import Panel
 from initcheck.pages.html import render_pictures
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, figures
-from initcheck.study.report.levels import Direction, Levels
+from initcheck.study.report.levels import Levels
 
 
 def _levels(name: str, middle: list[float], direction: Direction = "forward") -> Levels:

@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from initcheck.core.columns import Direction
 from initcheck.pages.document import Panel
 from initcheck.study.report import figures
 from initcheck.study.report import figures as theory_figures
-from initcheck.study.report.levels import Direction, Levels, PredictedLevels
+from initcheck.study.report.levels import Levels, PredictedLevels
 
 # The frame of a line panel, in its own pixels: see figures.draw_lines.
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300.0, 212.0, 52.0, 10.0, 8.0, 36.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, SeedMeanWithin
@@ -18,7 +19,6 @@ from initcheck.spec.topics.deep.networks import (
     STEP_MARGIN,
     WIDTH,
     DeepNetwork,
-    Direction,
     Gains,
     LogIncrements,
 )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
+from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from initcheck.spec.claim import Laboratory
     from initcheck.theory.dense_network import Course, DenseNetworkLaw
 
-Direction = Literal["forward", "backward"]
 Array = NDArray[np.float64]
 
 DEPTH: Final = 10

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy import stats
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Row,
@@ -92,7 +92,7 @@ def _set_seed(setter: str, seed: int) -> None:
     elif setter == "numpy":
         np.random.seed(seed)
     elif setter == "tensorflow":
-        import tensorflow
+        tensorflow = import_tensorflow()
 
         tensorflow.random.set_seed(seed)
 
@@ -241,7 +241,7 @@ def _compiled(laboratory: Laboratory, name: str) -> tuple[Values, Values, Values
     """Draw eagerly, with XLA, and with XLA by a second function; one seed."""
 
     def make() -> tuple[Values, Values, Values]:
-        import tensorflow
+        tensorflow = import_tensorflow()
 
         seed = laboratory.seed(f"determinism/compiled/{name}") % (2**30)
         initializer = getattr(import_keras().initializers, name)(seed=seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.subjects import to_numpy
@@ -579,7 +579,7 @@ def _generator_start(bench: Bench, _: str) -> list[Row]:
 
 
 def _traced(bench: Bench, _: str) -> list[Row]:
-    import tensorflow
+    tensorflow = import_tensorflow()
 
     initializer = bench.make(**bench.seeded)
     shape = bench.subject.shape

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
+from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, SeedMeanWithin
 from initcheck.spec.topics.deep.claims import GAIN, HE
-from initcheck.spec.topics.deep.networks import Direction, draw_kernels, plan_seeds, tabulate_steps
+from initcheck.spec.topics.deep.networks import draw_kernels, plan_seeds, tabulate_steps
 from initcheck.spec.topics.forward.cases import draw_batch
 
 if TYPE_CHECKING:
