@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from initcheck.audit.signal_path import SignalPath, trace_signal_paths
 from initcheck.core import columns
 from initcheck.core.errors import UsageError
-from initcheck.core.statistics import Estimate, estimate_mean, test_equivalence
+from initcheck.core.statistics import Estimate, equivalence_test, estimate_mean
 
 DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconclusive"]
 
@@ -249,7 +249,7 @@ def _average_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _judge_rate(logs: NDArray[np.float64], limit: float, alpha: float) -> DirectionVerdict:
-    test = test_equivalence(logs, -limit, limit, alpha)
+    test = equivalence_test(logs, -limit, limit, alpha)
     if test.verdict == "pass":
         return "preserves"
     if test.verdict == "inconclusive":

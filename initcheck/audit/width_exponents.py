@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.core.statistics import Estimate, estimate_mean, test_equivalence
+from initcheck.core.statistics import Estimate, equivalence_test, estimate_mean
 
 Quantity = Literal["start", "trained", "change"]
 Measure = Literal["rms", "mean_abs"]
@@ -229,7 +229,7 @@ def _decide(
     uneven = _explain_uneven(rows, column, margin)
     if uneven:
         return "undecided", uneven, True
-    if test_equivalence(slopes, -margin, margin, ALPHA).verdict == "pass":
+    if equivalence_test(slopes, -margin, margin, ALPHA).verdict == "pass":
         return "stable", "", False
     return "undecided", "the interval reaches across the margin: more seeds or more widths decide", False
 

@@ -27,7 +27,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class FormattedEstimate:
     """A figure and its interval as text.
 
     Attributes:
@@ -67,7 +67,7 @@ def format_number(value: float, digits: int = 3) -> str:
     return _write(value, place, _scientific_exponent(value, place))
 
 
-def format_estimate(value: float, low: float, high: float) -> Estimate:
+def format_estimate(value: float, low: float, high: float) -> FormattedEstimate:
     """Write a figure to the digits that its interval supports.
 
     Args:
@@ -80,12 +80,12 @@ def format_estimate(value: float, low: float, high: float) -> Estimate:
         ``no rate``; an end that is NaN or infinite gives the value to two digits and ``no interval``.
     """
     if math.isnan(value):
-        return Estimate("no rate", "no interval", "no interval")
+        return FormattedEstimate("no rate", "no interval", "no interval")
     if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
-        return Estimate(format_number(value, _DIGITS_WITHOUT_INTERVAL), "no interval", "no interval")
+        return FormattedEstimate(format_number(value, _DIGITS_WITHOUT_INTERVAL), "no interval", "no interval")
     half_width = (high - low) / 2.0
     if half_width <= 0.0:
-        return Estimate(format_number(value, _MOST_DIGITS), "no spread", "no spread")
+        return FormattedEstimate(format_number(value, _MOST_DIGITS), "no spread", "no spread")
     place = _exponent(half_width)
     if value != 0.0:
         leading = _exponent(value)
@@ -95,7 +95,7 @@ def format_estimate(value: float, low: float, high: float) -> Estimate:
         # The ends lie orders of magnitude apart: a power of ten shared by them would be unreadable.
         ends = [format_number(end, _DIGITS_WITHOUT_INTERVAL) for end in (low, high)]
         interval = f"[{ends[0]}, {ends[1]}]"
-        return Estimate(_write(value, place, exponent), interval, interval)
+        return FormattedEstimate(_write(value, place, exponent), interval, interval)
     ends = [_write(end, place, exponent, with_power=False) for end in (low, high)]
     power = "" if exponent is None else f"×{power_of_ten(exponent)}"
     interval = f"[{ends[0]}, {ends[1]}]{power}"
@@ -106,7 +106,7 @@ def format_estimate(value: float, low: float, high: float) -> Estimate:
         margin = f"±{_write(half_width, place, exponent)}"
     else:
         margin = interval
-    return Estimate(_write(value, place, exponent), interval, margin)
+    return FormattedEstimate(_write(value, place, exponent), interval, margin)
 
 
 def format_share(share: float) -> str:

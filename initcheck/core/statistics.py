@@ -119,7 +119,7 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half_width, mean + half_width, confidence, count, error)
 
 
-def test_equivalence(values: ArrayLike, low: float, high: float, alpha: float = 0.05) -> Equivalence:
+def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 0.05) -> Equivalence:
     """Test whether a mean over seeds lies within bounds, by two one-sided t tests (TOST; Schuirmann 1987).
 
     It passes if both ``mean <= low`` and ``mean >= high`` are rejected at level alpha, which is so exactly if the
@@ -130,7 +130,7 @@ def test_equivalence(values: ArrayLike, low: float, high: float, alpha: float = 
     the test inconclusive: what was not measured shows neither equivalence nor difference. An infinite value makes it
     fail: where one seed is infinite the mean over seeds is not finite, so it lies within no finite bounds.
 
-    Call it as ``inference.test_equivalence`` in tests: pytest collects what a test module imports by this name.
+    Call it as ``inference.equivalence_test`` in tests: pytest collects what a test module imports by this name.
 
     Args:
         values: one number per seed.
@@ -179,7 +179,7 @@ class Shift:
     p_beyond: float
 
 
-def test_shift(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bool) -> Shift:
+def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bool) -> Shift:
     """Test whether a mean over seeds has moved by less, or by more, than a margin.
 
     Paired, the differences of the same seeds are tested by a t test with n - 1 degrees of freedom; else Welch's test is
@@ -187,8 +187,8 @@ def test_shift(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     P(T > (|d| - m) / s) + P(T < -(|d| + m) / s).
 
     The degenerate cases: without spread the difference is known, and both p-values are 0 or 1. One seed on either side
-    has no spread to judge by: the standard error and both p-values are NaN, unless the seeds are paired and equal to
-    the last digit.
+    has no standard deviation to judge by: the standard error and both p-values are NaN, unless the seeds are paired and
+    equal to the last digit. Without any seed everything is NaN.
 
     Args:
         before: one finite number per seed.
@@ -309,7 +309,7 @@ def _as_sample(values: ArrayLike) -> NDArray[np.float64]:
 
 def _paired(differences: NDArray[np.float64]) -> tuple[float, float, float]:
     estimate = estimate_mean(differences)
-    if not differences.any():
+    if differences.size and not differences.any():
         return 0.0, 0.0, math.nan
     return estimate.value, estimate.standard_error, estimate.count - 1.0
 

@@ -16,7 +16,7 @@ from initcheck.audit.rules.signal import count_steps
 from initcheck.audit.signal import Course
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError, name_unknown
 from initcheck.core.formatting import format_number
-from initcheck.core.statistics import Estimate, seeds_needed, test_equivalence
+from initcheck.core.statistics import Estimate, equivalence_test, seeds_needed
 from initcheck.probe.weight_copies import FEWEST
 from initcheck.probe.weights import WeightFacts
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
@@ -479,7 +479,7 @@ def _judge(course: Course, within: float) -> Preservation:
         return Preservation("cannot judge", f"{told} has layers without a figure.")
     bound = math.log1p(within)
     last = levels.layers[int(np.flatnonzero(levels.counted)[-1]) + 1]
-    test = test_equivalence(rates, -bound, bound, _LEVEL)
+    test = equivalence_test(rates, -bound, bound, _LEVEL)
     low, value, high = (math.exp(each) for each in (test.estimate.low, test.estimate.value, test.estimate.high))
     interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
     figure = (

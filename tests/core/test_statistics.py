@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-# The module, not its names: pytest would collect test_equivalence as a test of this file.
 from initcheck.core import statistics
 from initcheck.core.errors import UsageError
 
@@ -82,28 +82,28 @@ class TestEstimateMean:
 
 class TestEquivalenceOfAMean:
     def test_a_mean_well_within_the_bounds_passes(self) -> None:
-        test = statistics.test_equivalence([0.01, -0.02, 0.0, 0.02], -0.5, 0.5)
+        test = statistics.equivalence_test([0.01, -0.02, 0.0, 0.02], -0.5, 0.5)
         assert test.verdict == "pass" and test.p_value < 0.001
         assert test.bounds == (-0.5, 0.5) and test.estimate.confidence == pytest.approx(0.9)
 
     @pytest.mark.parametrize("shift", [-3.0, 3.0])
     def test_a_mean_well_outside_the_bounds_fails_on_either_side(self, shift: float) -> None:
-        test = statistics.test_equivalence(np.array([0.01, -0.02, 0.0, 0.02]) + shift, -0.5, 0.5)
+        test = statistics.equivalence_test(np.array([0.01, -0.02, 0.0, 0.02]) + shift, -0.5, 0.5)
         assert test.verdict == "fail" and test.p_value > 0.999
 
     def test_a_mean_of_zero_with_a_wide_interval_is_inconclusive_and_says_how_many_seeds_would_decide(self) -> None:
-        test = statistics.test_equivalence([-2.0, 2.0, -1.0, 1.1], -0.5, 0.5)
+        test = statistics.equivalence_test([-2.0, 2.0, -1.0, 1.1], -0.5, 0.5)
         assert test.verdict == "inconclusive"
         assert "seeds would decide" in test.reason
 
     def test_the_number_of_seeds_advised_is_one_that_decides(self) -> None:
         rng = np.random.default_rng(3)
-        test = statistics.test_equivalence(rng.normal(0.0, 1.0, 8), -0.5, 0.5)
+        test = statistics.equivalence_test(rng.normal(0.0, 1.0, 8), -0.5, 0.5)
         advised = int(test.reason.split("About ")[1].split()[0])
         # The mean over the few seeds was estimated, so the advice is made for that mean, not for 0.
         spread = test.estimate.standard_error * math.sqrt(8)
         decided = [
-            statistics.test_equivalence(rng.normal(test.estimate.value, spread, advised), -0.5, 0.5).verdict
+            statistics.equivalence_test(rng.normal(test.estimate.value, spread, advised), -0.5, 0.5).verdict
             for _ in range(400)
         ]
         assert np.mean([verdict == "pass" for verdict in decided]) >= 0.9 - allow(0.9, 400)
@@ -111,7 +111,7 @@ class TestEquivalenceOfAMean:
     def test_it_passes_exactly_when_its_interval_lies_within_the_bounds(self) -> None:
         rng = np.random.default_rng(4)
         for _ in range(300):
-            test = statistics.test_equivalence(rng.normal(rng.normal(0, 0.4), 0.5, 6), -0.6, 0.6)
+            test = statistics.equivalence_test(rng.normal(rng.normal(0, 0.4), 0.5, 6), -0.6, 0.6)
             within = test.estimate.low >= -0.6 and test.estimate.high <= 0.6
             outside = test.estimate.high < -0.6 or test.estimate.low > 0.6
             assert (test.verdict == "pass") == within
@@ -120,10 +120,10 @@ class TestEquivalenceOfAMean:
     def test_a_mean_on_the_bound_passes_no_more_often_than_alpha(self) -> None:
         runs, alpha = 2000, 0.05
         samples = np.random.default_rng(5).normal(0.5, 0.2, (runs, 8))
-        passed = np.mean([statistics.test_equivalence(s, -0.5, 0.5, alpha).verdict == "pass" for s in samples])
+        passed = np.mean([statistics.equivalence_test(s, -0.5, 0.5, alpha).verdict == "pass" for s in samples])
         assert passed <= alpha + allow(alpha, runs)
         # Negative control: the same test does pass a mean within, so the rate above is not that of a test asleep.
-        inside = np.mean([statistics.test_equivalence(s - 0.5, -0.5, 0.5).verdict == "pass" for s in samples[:300]])
+        inside = np.mean([statistics.equivalence_test(s - 0.5, -0.5, 0.5).verdict == "pass" for s in samples[:300]])
         assert inside > 0.95
         # Negative control: reading a point estimate within the bounds as a pass would exceed alpha by far.
         assert np.mean(samples.mean(axis=1) < 0.5) > alpha + allow(alpha, runs)
@@ -131,7 +131,7 @@ class TestEquivalenceOfAMean:
     def test_a_mean_on_the_bound_fails_no_more_often_than_alpha(self) -> None:
         runs, alpha = 2000, 0.05
         samples = np.random.default_rng(6).normal(-0.5, 0.2, (runs, 8))
-        failed = np.mean([statistics.test_equivalence(s, -0.5, 0.5, alpha).verdict == "fail" for s in samples])
+        failed = np.mean([statistics.equivalence_test(s, -0.5, 0.5, alpha).verdict == "fail" for s in samples])
         assert failed <= alpha + allow(alpha, runs)
 
     @pytest.mark.parametrize(
@@ -140,33 +140,33 @@ class TestEquivalenceOfAMean:
     def test_without_spread_the_value_alone_decides_and_the_bound_itself_does_not_pass(
         self, value: float, verdict: str
     ) -> None:
-        test = statistics.test_equivalence([value] * 3, -0.5, 0.5)
+        test = statistics.equivalence_test([value] * 3, -0.5, 0.5)
         assert test.verdict == verdict
         assert test.p_value == (0.0 if verdict == "pass" else 1.0)
 
     def test_one_nan_among_values_that_would_pass_is_inconclusive_with_a_reason(self) -> None:
-        test = statistics.test_equivalence([0.0, 0.01, math.nan, 0.0], -0.5, 0.5)
+        test = statistics.equivalence_test([0.0, 0.01, math.nan, 0.0], -0.5, 0.5)
         assert test.verdict == "inconclusive" and math.isnan(test.p_value)
         assert "1 of 4 seeds have no value" in test.reason
-        assert statistics.test_equivalence([0.0, 0.01, 0.0], -0.5, 0.5).verdict == "pass"
+        assert statistics.equivalence_test([0.0, 0.01, 0.0], -0.5, 0.5).verdict == "pass"
 
     @pytest.mark.parametrize("values", [[], [0.0]])
     def test_fewer_than_two_seeds_are_inconclusive(self, values: list[float]) -> None:
-        assert statistics.test_equivalence(values, -0.5, 0.5).verdict == "inconclusive"
+        assert statistics.equivalence_test(values, -0.5, 0.5).verdict == "inconclusive"
 
     def test_an_infinite_value_fails_since_no_finite_bound_holds_its_mean(self) -> None:
-        test = statistics.test_equivalence([0.0, -math.inf, 0.0], -0.5, 0.5)
+        test = statistics.equivalence_test([0.0, -math.inf, 0.0], -0.5, 0.5)
         assert test.verdict == "fail" and "infinite" in test.reason
 
     @pytest.mark.parametrize(("low", "high"), [(0.5, -0.5), (0.0, 0.0), (math.nan, 1.0), (-math.inf, 1.0)])
     def test_bounds_that_are_not_finite_and_in_order_are_refused(self, low: float, high: float) -> None:
         with pytest.raises(UsageError, match="low < high"):
-            statistics.test_equivalence([1.0, 2.0], low, high)
+            statistics.equivalence_test([1.0, 2.0], low, high)
 
     @pytest.mark.parametrize("alpha", [0.0, 0.5, math.nan])
     def test_an_alpha_without_a_meaning_is_refused(self, alpha: float) -> None:
         with pytest.raises(UsageError, match="alpha must lie"):
-            statistics.test_equivalence([1.0, 2.0], -1.0, 1.0, alpha)
+            statistics.equivalence_test([1.0, 2.0], -1.0, 1.0, alpha)
 
 
 class TestAdjustPvalues:
@@ -234,3 +234,14 @@ class TestSeedsNeeded:
     ) -> None:
         with pytest.raises(UsageError, match="Received"):
             statistics.seeds_needed(spread, effect, alpha, power, sides)  # type: ignore[arg-type]
+
+
+class TestShift:
+    @pytest.mark.parametrize("paired", [True, False])
+    def test_no_seed_on_either_side_shows_nothing(self, paired: bool) -> None:
+        shift = statistics.shift_test([], [], 0.05, paired=paired)
+        assert all(math.isnan(number) for number in dataclasses.astuple(shift))
+
+    def test_paired_seeds_that_are_equal_to_the_last_digit_are_the_same(self) -> None:
+        shift = statistics.shift_test([1.5], [1.5], 0.05, paired=True)
+        assert (shift.value, shift.standard_error, shift.p_within, shift.p_beyond) == (0.0, 0.0, 0.0, 1.0)

@@ -95,7 +95,7 @@ def test_a_true_gain_passes_as_often_as_planned(random):
     sd, margin, seeds, level = 0.14, 0.05, 60, 0.01
     expected = false_alarm_of_equivalence(sd, margin, seeds, level)
     samples = random.normal(1.0, sd, (RUNS, seeds))
-    verdicts = [statistics.test_equivalence(x, 1 - margin, 1 + margin, level).verdict for x in samples]
+    verdicts = [statistics.equivalence_test(x, 1 - margin, 1 + margin, level).verdict for x in samples]
     assert 0.1 < expected < 0.9
     assert within(1 - verdicts.count("pass") / RUNS, expected, RUNS)
 

@@ -111,7 +111,7 @@ def judge_gain(ratios: np.ndarray, expected: float, margins: Margins = MARGINS) 
     members.append(("average", scaled.mean(axis=1), margins.average))
     level = MISS_RATE / len(members)
     tests = {
-        name: statistics.test_equivalence(values, 1 - margin, 1 + margin, level) for name, values, margin in members
+        name: statistics.equivalence_test(values, 1 - margin, 1 + margin, level) for name, values, margin in members
     }
     adjusted = statistics.adjust_pvalues([test.p_value for test in tests.values()], "holm")
     average = statistics.estimate_mean(ratios.mean(axis=1))
@@ -193,7 +193,7 @@ def judge_equality(differences: np.ndarray, rounding: float = ROUNDING) -> Judge
         differences: one relative difference per seed; 0 is exactly equal, 1 as large as the numbers themselves.
         rounding: what rounding may amount to.
     """
-    test = statistics.test_equivalence(differences, -rounding, rounding, MISS_RATE)
+    test = statistics.equivalence_test(differences, -rounding, rounding, MISS_RATE)
     estimate = test.estimate
     figures = {
         "difference": estimate.value,

@@ -32,7 +32,7 @@ from scipy import stats
 
 from initcheck.audit.findings import UNJUDGED_CODES
 from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Figure, SiteRecord, WeightRecord
-from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, test_shift
+from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, shift_test
 
 Verdict = Literal["same", "changed", "inconclusive"]
 
@@ -288,7 +288,7 @@ def _test(path: str, kind: str, quantity: str, first: Figure, second: Figure, se
 
 
 def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
-    shift = test_shift(first, second, setting.margin, paired=setting.paired)
+    shift = shift_test(first, second, setting.margin, paired=setting.paired)
     if setting.known and len(first) == len(second) == 1:
         beyond = float(abs(shift.value) > setting.margin)
         return Shift(shift.value, math.nan, math.nan, 0.0, math.nan, beyond, 1.0 - beyond)

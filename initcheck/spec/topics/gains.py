@@ -67,7 +67,7 @@ class GainByLayer:
         families.append((AVERAGE, values.mean(axis=1), self.average))
         share = self.level / len(families)
         tests = [
-            (name, margin, statistics.test_equivalence(each, 1.0 - margin, 1.0 + margin, share))
+            (name, margin, statistics.equivalence_test(each, 1.0 - margin, 1.0 + margin, share))
             for name, each, margin in families
         ]
         adjusted = statistics.adjust_pvalues([test.p_value for _, _, test in tests], "holm")
