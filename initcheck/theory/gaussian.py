@@ -125,18 +125,6 @@ def _find(activation: str | Callable[..., Any]) -> Activation:
     return Activation(name, _evaluate_by_keras(activation, name))
 
 
-def keras_activation(name: str) -> Activation:
-    """Take Keras' own function of this name instead of its NumPy twin.
-
-    Args:
-        name: the name of a function of ``keras.activations``.
-
-    Returns:
-        The function, evaluated by Keras in float64.
-    """
-    return _find(getattr(import_keras().activations, name))
-
-
 def _evaluate_by_keras(function: Callable[..., Any], name: str) -> Function:
     """Make a function of Keras tensors one of float64 arrays; it has to work element by element."""
     keras = import_keras()
@@ -182,12 +170,11 @@ class Grid:
     slope: Array
     is_tame: bool
 
-    def expect(self, integrand: Array, *, unbounded: bool = False) -> Array:
+    def expect(self, integrand: Array) -> Array:
         """Integrate over z.
 
         Args:
             integrand: its values at the nodes, shape [Q, N].
-            unbounded: whether it may grow faster than powers of z, phi and phi' do.
 
         Returns:
             Expectations, shape [Q]; NaN where the integrand has not died away at the ends of the nodes' range, so that
@@ -195,7 +182,7 @@ class Grid:
         """
         terms = integrand * self.weight
         total = terms.sum(axis=-1)
-        if self.is_tame and not unbounded:
+        if self.is_tame:
             return np.where(np.isfinite(total), total, np.nan)
         size = np.abs(terms)
         ends = size[:, :_NODES].sum(axis=-1) + size[:, -_NODES:].sum(axis=-1)
@@ -361,24 +348,6 @@ def compute_moments(activation: str | Callable[..., Any] | Activation, q: ArrayL
         found["second_curvature"] = np.where(grid.q > 0.0, found["second_curvature"], np.nan)
     reason = OVERFLOWS if any(np.isnan(values[grid.q > 0.0]).any() for values in found.values()) else ""
     return Moments(q=np.reshape(grid.q, shape), reason=reason, **{k: np.reshape(v, shape) for k, v in found.items()})
-
-
-def expect(
-    integrand: Callable[[Array], Array], activation: str | Callable[..., Any] | Activation, q: ArrayLike
-) -> Array:
-    """Compute E f(phi(sqrt(q) z)) for any f.
-
-    Args:
-        integrand: f, of an array.
-        activation: phi; see :func:`find_activation`.
-        q: variances; a number or an array of any shape.
-
-    Returns:
-        The expectations, of the shape of q; NaN where the integral diverges or is not captured.
-    """
-    grid = evaluate_on_grid(activation, np.ravel(np.asarray(q, dtype=np.float64)))
-    with np.errstate(all="ignore"):
-        return np.reshape(grid.expect(integrand(grid.value), unbounded=True), np.shape(q))
 
 
 _PAIR_REACH: Final = 9.0

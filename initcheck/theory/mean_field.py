@@ -400,35 +400,6 @@ def _find_critical(phi: Activation, sigma_b2: float, q: Array, bias: Array) -> C
     return CriticalPoint(critical_point_at(phi, math.exp(root)).sigma_w2, sigma_b2, math.exp(root))
 
 
-def find_half_stable_point(activation: ActivationLike) -> CriticalPoint:
-    """Find the critical point at which the variance map has slope 1 as well: chi_1 = V' = 1.
-
-    GELU and SiLU, which have no scale-free or power-law criticality, come nearest to it there (Roberts et al. 2022,
-    chapter 5).
-
-    Args:
-        activation: phi.
-
-    Returns:
-        The point of smallest q; NaN where there is none.
-    """
-    phi = find_activation(activation)
-
-    def difference(logarithm: float) -> float:
-        moments = compute_moments(phi, math.exp(logarithm))
-        return float(moments.second_slope - moments.slope_second)
-
-    grid = np.log(np.logspace(-3.0, 3.0, 61))
-    values = np.asarray([difference(logarithm) for logarithm in grid])
-    # Both are equal to rounding where phi is linear: only signs that are beyond it count.
-    signs = np.where(np.abs(values) > 1e-9, np.sign(values), 0.0)
-    crossing = np.flatnonzero(signs[:-1] * signs[1:] < 0.0)
-    if not crossing.size:
-        return CriticalPoint(math.nan, math.nan, math.nan)
-    root = optimize.brentq(difference, grid[crossing[0]], grid[crossing[0] + 1], xtol=1e-15)
-    return critical_point_at(phi, math.exp(root))
-
-
 @dataclass(frozen=True)
 class PowerLaw:
     """How a critical network with q* = 0 decays: algebraically, neither level nor exponentially.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from initcheck.core.errors import TheoryError, UsageError
+from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import InitializerSpec, check_number, fold_name, parse_initializer, split_call
 
 Distribution = Literal["normal", "truncated_normal", "uniform", "orthogonal"]
@@ -63,8 +63,6 @@ _SPELLINGS: Final = {fold_name(name): name for name in _CLASSES} | {
 
 # Older versions of Keras do not take these arguments, so a text that has them is left to the installed one to read.
 _AXES: Final = ("input_axes", "output_axes")
-
-_FIXED_SPREAD: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal")
 
 _MODES: Final = ("fan_in", "fan_out", "fan_avg")
 _DISTRIBUTIONS: Final[Mapping[str, Distribution]] = {
@@ -186,34 +184,6 @@ def weight_law(spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float,
             "Use a spread (stddev, minval and maxval, scale or gain) that gives one."
         )
     return WeightLaw(distribution, variance, _KURTOSIS[distribution], float(fans[0]), float(fans[1]))
-
-
-def critical_width(spec: InitializerSpec, gain: float) -> float:
-    """Find the width at which an initializer of fixed spread has a given forward gain.
-
-    In square dense layers of width n the forward gain is n · variance. Narrower networks lose the signal, wider
-    ones blow it up.
-
-    Args:
-        spec: a RandomNormal, RandomUniform or TruncatedNormal.
-        gain: the forward gain that keeps the signal: 2 for ReLU (He et al., 2015), 1 for linear units.
-
-    Returns:
-        gain/variance, in units; seldom whole. 800, 2400 and 1033.9 for ReLU and Keras' three defaults.
-
-    Raises:
-        TheoryError: the initializer scales with the fans, so that no width is special, or has no law.
-        UsageError: the gain is not above 0 and finite, or as for :func:`weight_law`.
-    """
-    if not (0 < gain < math.inf):
-        raise UsageError(f"The gain must be finite and above 0. Received: {gain!r}. Use 2 for ReLU.")
-    law = weight_law(spec, (1, 1))  # refuses all that has no law; the shape is no matter to a fixed spread
-    if spec.class_name not in _FIXED_SPREAD:
-        raise TheoryError(
-            f"{spec.class_name} scales its weights with the size of the layer, so no width is critical. Received: "
-            f"{spec.label}. Use one of {', '.join(_FIXED_SPREAD)}."
-        )
-    return gain / law.variance
 
 
 def read_initializer(text: str) -> InitializerSpec:

@@ -8,7 +8,7 @@ from functools import cache, partial
 import keras
 import numpy as np
 from reference_table import Inputs, Numbers, expresses
-from scipy import special
+from scipy import optimize, special
 
 from initcheck.theory.batch import find_correlation_fixed_point, map_correlation
 from initcheck.theory.gaussian import (
@@ -17,7 +17,6 @@ from initcheck.theory.gaussian import (
     compute_moments,
     expect_pair,
     find_activation,
-    keras_activation,
 )
 from initcheck.theory.mean_field import (
     CriticalPoint,
@@ -27,7 +26,6 @@ from initcheck.theory.mean_field import (
     depth_scale,
     find_critical_points,
     find_fixed_point,
-    find_half_stable_point,
     trace_profile,
 )
 
@@ -55,7 +53,7 @@ def activation_of(name: str) -> Activation:
 
 def keras_activation_of(name: str) -> Activation:
     name = NAMES.get(name, name)
-    return find_activation(OWN_FUNCTIONS_OF_KERAS[name]) if name in BESIDE_KERAS else keras_activation(name)
+    return find_activation(OWN_FUNCTIONS_OF_KERAS.get(name) or getattr(keras.activations, name))
 
 
 @cache
@@ -177,7 +175,12 @@ def give_critical_point_at(inputs: Inputs, quantity: str) -> float:
 
 @expresses(r"crit\.gelu\.halfstable\.(?P<quantity>q|sw2|sb2)")
 def give_half_stable_point(inputs: Inputs, quantity: str) -> float:
-    point = find_half_stable_point(inputs["activation"])
+    # Where both slopes of the maps are equal, chi_1 = V' = 1 (Roberts, Yaida and Hanin 2022, chapter 5).
+    def difference(q: float) -> float:
+        moments = moments_of(inputs["activation"], q)
+        return float(moments.second_slope - moments.slope_second)
+
+    point = critical_point_at(inputs["activation"], optimize.brentq(difference, 1.0, 10.0, xtol=1e-14))
     return {"q": point.q, "sw2": point.sigma_w2, "sb2": point.sigma_b2}[quantity]
 
 

@@ -16,7 +16,6 @@ from initcheck.theory.mean_field import (
     critical_point_at,
     find_critical_points,
     find_fixed_point,
-    find_half_stable_point,
     find_power_law,
     map_phases,
     map_variance,
@@ -119,29 +118,6 @@ class TestFindCriticalPoints:
         (other,) = find_critical_points(Activation("multiple", lambda x: 2.5 * phi(x)), 0.2)
         assert other.sigma_w2 == pytest.approx(one.sigma_w2 / 2.5**2, rel=1e-9)
         assert other.q == pytest.approx(one.q, rel=1e-9)
-
-
-class TestFindHalfStablePoint:
-    @pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
-    def test_both_slopes_are_one(self, name: str) -> None:
-        point = find_half_stable_point(name)
-        moments = compute_moments(name, point.q)
-        assert point.sigma_w2 * float(moments.slope_second) == pytest.approx(1.0, rel=1e-12)
-        assert point.sigma_w2 * float(moments.second_slope) == pytest.approx(1.0, rel=1e-9)
-        assert point.sigma_b2 > 0.0
-        # Stable from one side: the map touches the diagonal, and does not cross it.
-        q = point.q * np.asarray([0.99, 1.01])
-        below, above = map_variance(name, q, point.sigma_w2, point.sigma_b2) - q
-        assert below * above > 0.0
-
-    def test_gelu_has_it_at_a_quadratic_irrational(self) -> None:
-        assert find_half_stable_point("gelu").q == pytest.approx((3.0 + math.sqrt(17.0)) / 2.0, rel=1e-9)
-
-    @pytest.mark.parametrize("name", ["relu", "linear", "tanh", "relu6", "hard_tanh", "hard_sigmoid"])
-    def test_others_have_none(self, name: str) -> None:
-        # hard_sigmoid has one for which the biases would need a negative variance.
-        point = find_half_stable_point(name)
-        assert math.isnan(point.q) and math.isnan(point.sigma_w2) and math.isnan(point.sigma_b2)
 
 
 SERIES = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import finite_width_laws
 import numpy as np
 import pytest
 from dense_prediction import law_of, measure_spread_distance, predict
@@ -97,7 +98,7 @@ class TestExactLaws:
     def test_orthogonal_relu_has_the_exact_variance_of_one_layer(self) -> None:
         for width in (100, 10_000):
             law = take_width(width, "relu", Kernel("orthogonal", 2.0, "fan_max"), 2)
-            exact = sampling.compute_orthogonal_leaky_relu_variance(width)
+            exact = finite_width_laws.compute_orthogonal_relu_variance(width)
             # M of one layer, of which the logarithm has the relative variance to leading order.
             assert law.activation.covariance[0, 0] == pytest.approx(exact, rel=5.0 / width)
 
@@ -105,17 +106,19 @@ class TestExactLaws:
         width, depth = 10**6, 100
         law = take_width(width, "selu", Kernel("normal", 1.0), depth).activation
         moments = compute_moments("selu", 1.0)
-        variance = sampling.compute_fixed_point_variance(
+        variance = finite_width_laws.compute_fixed_point_variance(
             1.0, float(moments.second), float(moments.fourth), float(moments.second_slope)
         )
         assert width * law.covariance[-1, -1] == pytest.approx(variance, rel=1e-4)
-        bias = sampling.compute_fixed_point_bias(variance, float(moments.second_slope), float(moments.second_curvature))
+        bias = finite_width_laws.compute_fixed_point_bias(
+            variance, float(moments.second_slope), float(moments.second_curvature)
+        )
         assert width * (law.mean[-1] - 1.0) == pytest.approx(bias, rel=1e-3)
 
     def test_critical_tanh_spreads_by_two_thirds_of_depth_over_width(self) -> None:
         width, depth = 10**6, 200
         law = take_width(width, "tanh", Kernel("normal", 1.0), depth).preactivation
-        expected = sampling.compute_critical_tanh_variance(width, depth)
+        expected = finite_width_laws.compute_critical_tanh_variance(width, depth)
         assert law.covariance[-1, -1] == pytest.approx(expected, rel=0.05)
 
     @pytest.mark.parametrize("c", [-0.5, 0.0, 0.3, 0.9, 1.0])
@@ -126,7 +129,7 @@ class TestExactLaws:
         alone = predict("relu", Kernel("normal", 2.0), (width,), single_input(2), 2, head=False)
         # The variance of a mean of two is half their variance and half their covariance.
         covariance = 2.0 * law.activation.covariance[0, 0] - alone.activation.covariance[0, 0]
-        assert width * covariance == pytest.approx(sampling.compute_batch_covariance(c), abs=1e-4)
+        assert width * covariance == pytest.approx(finite_width_laws.compute_batch_covariance(c), abs=1e-4)
 
     @pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus", "sigmoid", "selu", "relu6"])
     def test_the_limit_of_infinite_width_is_mean_field_theory(self, activation: str) -> None:
@@ -175,7 +178,7 @@ class TestExactLaws:
             law = predict("relu", Kernel(kind, 2.0), (width,), describe_batch(one_hot), 8, head=False)
             assert law.activation.mean[0] == pytest.approx(1.0, rel=1e-10)
             assert width * law.preactivation.covariance[0, 0] == pytest.approx(kurtosis - 1.0, rel=1e-3)
-            coefficient = sampling.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=1.0)
+            coefficient = finite_width_laws.compute_leaky_relu_coefficient(kurtosis=kurtosis, participation=1.0)
             assert width * law.activation.covariance[0, 0] == pytest.approx(coefficient, rel=1e-3)
 
 

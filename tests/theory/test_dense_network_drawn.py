@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from dense_prediction import OUTPUTS, measure_spread_distance, predict
 from dense_simulation import Kernel, Networks, simulate
+from finite_width_laws import compute_batch_covariance
 from monte_carlo import STANDARD_ERRORS, measure_distance
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.theory import sampling
 from initcheck.theory.dense_network import Course, DenseNetworkLaw, describe_batch
 
 Array = NDArray[np.float64]
@@ -220,9 +220,9 @@ class TestDrawnNetworks:
         first, second = networks.activation_by_sample[:, 0].T
         # Means are 1 exactly, and so is the covariance at any width.
         draws = width * (first - 1.0) * (second - 1.0)
-        assert measure_distance(draws, sampling.compute_batch_covariance(c)) <= STANDARD_ERRORS
+        assert measure_distance(draws, compute_batch_covariance(c)) <= STANDARD_ERRORS
         # Negative control.
-        assert measure_distance(draws, sampling.compute_batch_covariance(c) + 1.0) > STANDARD_ERRORS
+        assert measure_distance(draws, compute_batch_covariance(c) + 1.0) > STANDARD_ERRORS
         # The law knows the mean over the batch, which has half the variance and half the covariance.
         law = predict("relu", Kernel("normal", 2.0), [width], describe_batch(x), 2).activation
         pooled = np.log(networks.activation[:, 0])

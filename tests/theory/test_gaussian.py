@@ -20,10 +20,8 @@ from initcheck.theory.gaussian import (
     Activation,
     compute_moments,
     evaluate_on_grid,
-    expect,
     expect_pair,
     find_activation,
-    keras_activation,
 )
 
 Array = NDArray[np.float64]
@@ -271,24 +269,8 @@ class TestExtremes:
     @pytest.mark.parametrize("q", [-1.0, math.nan, math.inf, [1.0, -1e-9]])
     def test_what_is_no_variance_is_refused(self, q: float | list[float]) -> None:
         assert_refused(lambda: compute_moments("tanh", q), "q=")
-        assert_refused(lambda: expect(np.square, "tanh", q), "q=")
         assert_refused(lambda: expect_pair("tanh", np.ravel(q)[-1], 0.5), "q=")
         assert_refused(lambda: expect_pair("tanh", 1.0, 0.5, other_q=np.ravel(q)[-1]), "q=")
-
-
-class TestExpect:
-    def test_any_function_of_the_activation_is_integrated(self) -> None:
-        q = np.asarray([0.5, 2.0])
-        np.testing.assert_allclose(expect(np.square, "relu", q), q / 2.0, rtol=1e-12)
-        np.testing.assert_allclose(expect(np.abs, "linear", q), np.sqrt(2.0 * q / math.pi), rtol=1e-3)
-        # E exp(-relu(x)) = 1/2 + exp(q/2) Phi(-sqrt(q)).
-        expected = 0.5 + np.exp(q / 2.0) * ndtr(-np.sqrt(q))
-        np.testing.assert_allclose(expect(lambda y: np.exp(-y), "relu", q), expected, rtol=1e-12)
-        assert np.shape(expect(np.square, "relu", 1.0)) == ()
-        assert expect(np.square, "relu", np.ones((2, 3))).shape == (2, 3)
-
-    def test_what_diverges_is_nan(self) -> None:
-        assert math.isnan(expect(lambda y: np.exp(y * y), "linear", 1.0))
 
 
 class TestFindActivation:
@@ -300,7 +282,7 @@ class TestFindActivation:
     @pytest.mark.parametrize("name", sorted(TWINS))
     def test_the_twin_and_the_function_of_keras_itself_have_the_same_moments(self, name: str) -> None:
         variances = [0.5, 1.0] if name == "exponential" else [0.01, 0.5, 1.0, 30.0]
-        twin, own = compute_moments(name, variances), compute_moments(keras_activation(name), variances)
+        twin, own = compute_moments(name, variances), compute_moments(getattr(keras.activations, name), variances)
         for moment in MOMENTS[:-1]:
             # TensorFlow rounds 1/sqrt(2) in gelu, and the slope in leaky_relu, to float32.
             expected = pytest.approx(getattr(twin, moment), rel=2e-7, abs=1e-9)
@@ -320,7 +302,7 @@ class TestFindActivation:
     @pytest.mark.parametrize("name", ["softmax", "log_softmax", "sparsemax"])
     def test_a_function_that_mixes_units_is_refused_by_what_it_does(self, name: str) -> None:
         with pytest.raises(TheoryError, match=f"activation '{name}': it does not work element by element"):
-            keras_activation(name)
+            find_activation(getattr(keras.activations, name))
 
     def test_a_function_that_looks_at_the_whole_batch_is_refused(self) -> None:
         with pytest.raises(TheoryError, match="does not work element by element"):

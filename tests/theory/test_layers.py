@@ -1,4 +1,4 @@
-"""Dropout and pooling, against drawn values and known order statistics."""
+"""Dropout, normalization and the softmax loss, against drawn values, Jacobians and other integrals."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ import pytest
 from monte_carlo import holds
 from numpy.typing import NDArray
 from refusals import assert_refused
-from scipy.special import erf
+from scipy import integrate
+from scipy.special import logsumexp
 
-from initcheck.theory import layers
+from initcheck.theory.layers import (
+    compute_dropout_gain,
+    compute_expected_cross_entropy,
+    compute_normalized_gradient_gain,
+)
 
 Array = NDArray[np.float64]
-
-
-def relu(x: Array) -> Array:
-    return np.maximum(x, 0.0)
-
-
-def identity(x: Array) -> Array:
-    return x
 
 
 class TestDropout:
@@ -33,105 +30,105 @@ class TestDropout:
         masks = (random.uniform(size=(10_000, 20)) < keep) / keep
         gains = np.mean((masks * x) ** 2, axis=1) / np.mean(x**2)
         assert holds(np.mean(masks * x, axis=1), x.mean())
-        assert holds(gains, layers.compute_dropout_gain(keep))
+        assert holds(gains, compute_dropout_gain(keep))
         # Negative controls: dropout that is not inverted, and one that kept the second moment.
         assert not holds(gains, keep)
         assert not holds(gains, 1.0)
 
-    def test_the_critical_variance_keeps_the_second_moment_of_drawn_layers(self) -> None:
-        keep, width, seeds = 0.6, 20, 10_000
-        random = np.random.default_rng(2)
-        z = random.normal(size=(seeds, width))
-        dropped = relu(z) * (random.uniform(size=z.shape) < keep) / keep
-        sigma_w2 = layers.compute_critical_sigma_w2_with_dropout(keep)
-        gains = np.einsum("si,si->s", dropped, random.normal(0.0, math.sqrt(sigma_w2 / width), z.shape)) ** 2
-        assert holds(gains, 1.0)
-        # Negative control: He's 2 in place of 2 p.
-        assert not holds(2.0 / sigma_w2 * gains, 1.0)
-
-    def test_without_dropout_relu_has_hes_gain(self) -> None:
-        assert layers.compute_dropout_gain(1.0) == 1.0
-        assert layers.compute_critical_sigma_w2_with_dropout(1.0) == 2.0
+    def test_to_keep_everything_changes_nothing(self) -> None:
+        assert compute_dropout_gain(1.0) == 1.0
 
 
-class TestAveragePooling:
-    def test_averages_of_drawn_values_follow_the_law(self) -> None:
-        windows = relu(np.random.default_rng(3).normal(size=(40_000, 4)))
-        averages = windows.mean(axis=1)
-        mean, variance = 1.0 / math.sqrt(2.0 * math.pi), 0.5 - 0.5 / math.pi
-        law = layers.compute_average_pooling_moments(mean, variance, 4)
-        assert holds(averages, law.mean)
-        assert holds(averages**2, law.second_moment)
-        # Negative controls: no mean; no averaging.
-        assert not holds(averages**2, layers.compute_average_pooling_moments(0.0, variance, 4).second_moment)
-        assert not holds(averages**2, layers.compute_average_pooling_moments(mean, variance, 1).second_moment)
-
-    def test_a_gradient_spread_over_a_window_loses_its_size(self) -> None:
-        gradient = np.asarray([1.0, -2.0])
-        back = np.repeat(gradient / 4.0, 4)
-        assert layers.compute_average_pooling_gradient_gain(4) == np.sum(back**2) / np.sum(gradient**2)
-
-
-class TestComputeMaxPoolingMoments:
+class TestNormalization:
     @pytest.mark.parametrize(
-        ("size", "mean", "second_moment"),
-        [
-            (1, 0.0, 1.0),
-            (2, 1.0 / math.sqrt(math.pi), 1.0),
-            (3, 1.5 / math.sqrt(math.pi), 1.0 + math.sqrt(3.0) / (2.0 * math.pi)),
-            (4, 6.0 / math.pi**1.5 * math.atan(math.sqrt(2.0)), 1.0 + math.sqrt(3.0) / math.pi),
-        ],
+        ("size", "variance", "epsilon"), [(2, 0.3, 1e-3), (5, 0.01, 1e-2), (8, 2.0, 0.0), (3, 0.0, 0.1)]
     )
-    def test_normal_values_have_the_known_order_statistics(self, size: int, mean: float, second_moment: float) -> None:
-        moments = layers.compute_max_pooling_moments(identity, size, q=4.0)
-        assert moments.mean == pytest.approx(2.0 * mean, rel=1e-12, abs=1e-13)
-        assert moments.second_moment == pytest.approx(4.0 * second_moment, rel=1e-12)
+    def test_the_gradient_gain_is_the_mean_square_of_the_jacobian(
+        self, size: int, variance: float, epsilon: float
+    ) -> None:
+        def normalize(x: Array) -> Array:
+            centered: Array = x - x.mean()
+            normalized: Array = centered / np.sqrt(np.mean(centered**2) + epsilon)
+            return normalized
 
-    @pytest.mark.parametrize("function", [relu, lambda x: np.tanh(x - 0.37) + 2.0 * np.maximum(x, 0.37), erf])
-    @pytest.mark.parametrize("size", [4, 9])
-    def test_drawn_windows_follow_the_law(self, function: Callable[[Array], Array], size: int) -> None:
-        windows = 1.3 * np.random.default_rng(4).normal(size=(20_000, size))
-        pooled = function(windows.ravel()).reshape(windows.shape).max(axis=1)
-        moments = layers.compute_max_pooling_moments(function, size, q=1.69)
-        assert holds(pooled, moments.mean)
-        assert holds(pooled**2, moments.second_moment)
-        # Negative controls: one value fewer; unit variance.
-        fewer = layers.compute_max_pooling_moments(function, size // 2, q=1.69)
-        assert not holds(pooled, fewer.mean) and not holds(pooled**2, fewer.second_moment)
-        assert not holds(pooled, layers.compute_max_pooling_moments(function, size, q=1.0).mean)
+        x = np.random.default_rng(2).normal(size=size)
+        x = math.sqrt(variance) * (x - x.mean()) / x.std()
+        step = 1e-6
+        columns = [(normalize(x + step * row) - normalize(x - step * row)) / (2.0 * step) for row in np.eye(size)]
+        gain = compute_normalized_gradient_gain(variance, size, epsilon)
+        assert gain == pytest.approx(np.sum(np.square(columns)) / size, rel=1e-7)
 
-    def test_relu_of_one_value_has_half_the_second_moment(self) -> None:
-        moments = layers.compute_max_pooling_moments(relu, 1)
-        assert moments.mean == pytest.approx(1.0 / math.sqrt(2.0 * math.pi), rel=1e-13)
-        assert moments.second_moment == pytest.approx(0.5, rel=1e-13)
 
-    def test_very_large_windows_approach_the_extreme_value_law(self) -> None:
-        size = 10**6
-        location = math.sqrt(2.0 * math.log(size))
-        location -= (math.log(math.log(size)) + math.log(4.0 * math.pi)) / (2.0 * location)
-        expected = location + np.euler_gamma / math.sqrt(2.0 * math.log(size))
-        assert layers.compute_max_pooling_moments(identity, size).mean == pytest.approx(expected, rel=0.01)
+def average_over_normal(function: Callable[[float], float], deviation: float) -> float:
+    def integrand(z: float) -> float:
+        return function(deviation * z) * math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+    points = [-1.0 / deviation, 0.0, 1.0 / deviation] if deviation > 0.1 else None
+    return float(integrate.quad(integrand, -12.0, 12.0, points=points, epsabs=1e-13, epsrel=1e-12, limit=500)[0])
+
+
+class TestCrossEntropy:
+    @pytest.mark.parametrize("deviation", [0.01, 0.5, 0.99, 1.0, 3.0, 20.0])
+    def test_two_classes_are_a_softplus_of_the_difference(self, deviation: float) -> None:
+        expected = average_over_normal(lambda d: float(np.logaddexp(0.0, d)), math.sqrt(2.0) * deviation)
+        assert compute_expected_cross_entropy(2, deviation) == pytest.approx(expected, rel=1e-10)
+
+    @pytest.mark.parametrize("deviation", [0.3, 1.0])
+    def test_three_classes_are_an_integral_over_three_logits(self, deviation: float) -> None:
+        points, weights = np.polynomial.hermite_e.hermegauss(60)
+        weights = weights / weights.sum()
+        logits = deviation * np.stack(np.meshgrid(points, points, points, indexing="ij"), axis=-1)
+        mass = weights[:, np.newaxis, np.newaxis] * weights[:, np.newaxis] * weights
+        entropy = np.sum(mass * (logsumexp(logits, axis=-1) - logits[..., 0]))
+        assert compute_expected_cross_entropy(3, deviation) == pytest.approx(entropy, rel=1e-9)
+
+    @pytest.mark.parametrize(("classes", "deviation"), [(10, 1.0), (100, 3.0), (5, 30.0)])
+    def test_drawn_logits_have_it_on_average(self, classes: int, deviation: float) -> None:
+        logits = np.random.default_rng(1).normal(0.0, deviation, (20_000, classes))
+        entropies = logsumexp(logits, axis=1) - logits[:, 0]
+        assert holds(entropies, compute_expected_cross_entropy(classes, deviation))
+        # Negative controls: equal logits; a standard deviation that is off by a tenth.
+        assert not holds(entropies, math.log(classes))
+        assert not holds(entropies, compute_expected_cross_entropy(classes, 1.1 * deviation))
+
+    @pytest.mark.parametrize("classes", [2, 10, 1000])
+    def test_small_standard_deviations_follow_the_series(self, classes: int) -> None:
+        deviation = 1e-3
+        entropy = math.log(classes) + 0.5 * deviation**2 * (1.0 - 1.0 / classes)
+        assert compute_expected_cross_entropy(classes, deviation) == pytest.approx(entropy, rel=1e-12)
+
+    def test_equal_logits_are_the_limit_of_small_standard_deviations(self) -> None:
+        assert compute_expected_cross_entropy(7, 0.0) == math.log(7)
+        assert compute_expected_cross_entropy(7, 1e-9) == pytest.approx(math.log(7), rel=1e-12)
+
+    def test_at_large_standard_deviations_the_largest_logit_takes_all(self) -> None:
+        deviation = 1e4
+        largest = 1.5 / math.sqrt(math.pi)  # of three standard normal values
+        assert compute_expected_cross_entropy(3, deviation) == pytest.approx(deviation * largest, rel=1e-7)
+
+    @pytest.mark.parametrize("classes", [2, 50])
+    def test_the_two_ways_to_sum_meet(self, classes: int) -> None:
+        above = compute_expected_cross_entropy(classes, 1.0)
+        assert compute_expected_cross_entropy(classes, 1.0 - 1e-9) == pytest.approx(above, rel=3e-9)
 
 
 @pytest.mark.parametrize(
     ("call", "received"),
     [
-        (lambda: layers.compute_dropout_gain(0.0), "keep=0.0"),
-        (lambda: layers.compute_dropout_gain(1.1), "keep=1.1"),
-        (lambda: layers.compute_dropout_gain(math.nan), "keep=nan"),
-        (lambda: layers.compute_critical_sigma_w2_with_dropout(0.5, 0.0), "share=0.0"),
-        (lambda: layers.compute_critical_sigma_w2_with_dropout(math.nan), "keep=nan"),
-        (lambda: layers.compute_average_pooling_moments(0.0, -1.0, 4), "variance=-1.0"),
-        (lambda: layers.compute_average_pooling_moments(math.nan, 1.0, 4), "mean=nan"),
-        (lambda: layers.compute_average_pooling_moments(0.0, 1.0, 0), "size=0"),
-        (lambda: layers.compute_average_pooling_gradient_gain(0), "size=0"),
-        (lambda: layers.compute_max_pooling_moments(relu, 0), "size=0"),
-        (lambda: layers.compute_max_pooling_moments(relu, 4, q=0.0), "q=0.0"),
-        (lambda: layers.compute_max_pooling_moments(relu, 4, q=math.nan), "q=nan"),
-        (lambda: layers.compute_max_pooling_moments(lambda x: x / (1.0 + np.exp(-x)), 4), "a function that falls"),
-        (lambda: layers.compute_max_pooling_moments(np.cos, 4), "a function that falls"),
+        (lambda: compute_dropout_gain(0.0), "keep=0.0"),
+        (lambda: compute_dropout_gain(1.1), "keep=1.1"),
+        (lambda: compute_dropout_gain(math.nan), "keep=nan"),
+        (lambda: compute_normalized_gradient_gain(-0.1, 4), "variance=-0.1"),
+        (lambda: compute_normalized_gradient_gain(math.nan, 4), "variance=nan"),
+        (lambda: compute_normalized_gradient_gain(1.0, 1), "size=1"),
+        (lambda: compute_normalized_gradient_gain(0.0, 4, 0.0), "variance=0, epsilon=0"),
+        (lambda: compute_normalized_gradient_gain(1.0, 4, -1.0), "epsilon=-1.0"),
+        (lambda: compute_expected_cross_entropy(1, 1.0), "classes=1"),
+        (lambda: compute_expected_cross_entropy(2.5, 1.0), "classes=2.5"),  # type: ignore[arg-type]
+        (lambda: compute_expected_cross_entropy(10, -1.0), "standard_deviation=-1.0"),
+        (lambda: compute_expected_cross_entropy(10, math.nan), "standard_deviation=nan"),
+        (lambda: compute_expected_cross_entropy(10, math.inf), "standard_deviation=inf"),
     ],
 )
-def test_an_argument_for_which_no_law_holds_is_refused(call: Callable[[], object], received: str) -> None:
-    with np.errstate(over="ignore"):
-        assert_refused(call, received)
+def test_an_argument_that_is_out_of_range_is_refused(call: Callable[[], object], received: str) -> None:
+    assert_refused(call, received)

@@ -11,7 +11,7 @@ import pytest
 from initcheck.core.errors import InitcheckError, TheoryError, UsageError
 from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, installed_initializers, parse_initializer
 from initcheck.theory import weights
-from initcheck.theory.weights import critical_width, read_initializer, weight_law
+from initcheck.theory.weights import read_initializer, weight_law
 
 N, M = 500, 400  # inputs and outputs: 200,000 entries, and fans that differ
 DENSE = (N, M)
@@ -280,38 +280,6 @@ def test_the_table_holds_what_the_installed_classes_set_themselves() -> None:
     for class_name, known in weights._CLASSES.items():
         made = getattr(keras.initializers, class_name)()
         assert {name: getattr(made, name) for name in known.fixed} == known.fixed, class_name
-
-
-def test_the_critical_widths_for_relu_of_the_fixed_spreads_are_the_known_ones() -> None:
-    assert critical_width(spec_of("RandomNormal"), 2.0) == pytest.approx(800.0, rel=1e-12)
-    assert critical_width(spec_of("RandomUniform"), 2.0) == pytest.approx(2400.0, rel=1e-12)
-    assert critical_width(spec_of("TruncatedNormal"), 2.0) == pytest.approx(800.0 / 0.87962566103423978**2, rel=1e-12)
-
-
-def test_the_forward_gain_at_the_critical_width_is_the_gain_asked_for() -> None:
-    spec = spec_of("RandomNormal", stddev=0.1)
-    width = round(critical_width(spec, 1.5))
-    assert width == 150
-    assert weight_law(spec, (width, width)).forward_gain == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize("text", ["HeNormal", "VarianceScaling", "Orthogonal"])
-def test_no_width_is_critical_for_an_initializer_that_scales_with_the_layer(text: str) -> None:
-    with pytest.raises(TheoryError, match=rf"no width is critical\. Received: {text}\. Use one of RandomNormal"):
-        critical_width(spec_of(text), 2.0)
-
-
-def test_the_critical_width_of_weights_without_a_law_is_refused() -> None:
-    with pytest.raises(TheoryError, match="leaves nothing to chance"):
-        critical_width(spec_of("Ones"), 2.0)
-    with pytest.raises(TheoryError, match="rank-one"):
-        critical_width(spec_of("RandomNormal", mean=1.0), 2.0)
-
-
-@pytest.mark.parametrize("gain", [0.0, -1.0, math.nan, math.inf])
-def test_a_gain_that_is_not_above_zero_and_finite_is_refused(gain: float) -> None:
-    with pytest.raises(UsageError, match=r"gain must be finite and above 0\. Received: "):
-        critical_width(spec_of("RandomNormal"), gain)
 
 
 WITHOUT_KERAS = [
