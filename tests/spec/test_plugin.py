@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from initcheck.spec.catalogue import TOPICS
+from initcheck.spec.catalogue import TOPICS, catalogue
 from initcheck.spec.plugin import claim_test
 
 _SUPPORT = Path(__file__).parents[1] / "support"
-_SPEC = Path(__file__).parents[1] / "specification"
+_SPECIFICATION = Path(__file__).parents[1] / "specification"
 
 
 def run(folder, *arguments):
@@ -65,8 +66,11 @@ def test_workers_share_a_random_seed(tmp_path):
     assert set(re.findall(r"the seed was (\d+)", done.stdout)) == set(seeds)
 
 
-def test_every_topic_has_a_file_of_tests():
-    assert {f"test_{topic}.py" for topic in TOPICS} <= {path.name for path in _SPEC.glob("test_*.py")}
+def test_every_claim_is_a_case_of_the_test_of_its_topic():
+    module = runpy.run_path(str(_SPECIFICATION / "test_claims.py"))
+    for topic in TOPICS:
+        (cases,) = module[f"test_{topic}"].pytestmark
+        assert [case.id for case in cases.args[1]] == [claim.id for claim in catalogue(topic)]
 
 
 def test_an_unknown_topic_is_named():

@@ -1,4 +1,4 @@
-"""What the topics symmetry, training and notebook list, and what their experiments read; next to nothing is trained."""
+"""What the topics symmetry, training and notebook list, and what their experiments read; little is trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from initcheck.spec.claim import Laboratory, Verdict
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.topics import notebook, symmetry, training
-from initcheck.spec.topics.symmetry import GLOROT, ZEROS, Symmetry
+from initcheck.spec.topics.symmetry import CONSTANT, GLOROT, ROUNDING, ZEROS, Symmetry
 from initcheck.spec.topics.training import CLASSES, INPUTS, FirstLoss, Learner, Trained, make_task
 
 CLAIMS = (*symmetry.claims(), *training.claims(), *notebook.claims())
@@ -55,6 +55,58 @@ def test_units_that_have_hardly_moved_show_nothing(step):
 
 def test_units_that_are_not_numbers_show_nothing():
     assert judge_symmetry(np.full((4, 5), np.nan)) == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.0, Verdict.PASS), (1e-300, Verdict.FAIL), (np.nan, Verdict.INCONCLUSIVE)]
+)
+def test_zero_means_zero(value, verdict):
+    networks = [trained(np.full((4, 5), value))] * symmetry.SEEDS
+    table = Symmetry((LEARNER,), "kernels", hidden_only=True).measure(laboratory_with(symmetry=networks))
+    assert EQUAL(table).verdict == verdict
+
+
+def train(*arguments, **options):
+    """Train networks as the claims about symmetry do; kernels and biases take turns in what they hold."""
+    learner = Learner(*arguments, width=37, learning_rate=0.5, **{"epochs": 1, **options})
+    return learner.train(Laboratory(), "symmetry", symmetry.SEEDS)
+
+
+def difference_between_units(weights):
+    """The largest difference between two units' weights, over the largest weight."""
+    return float(np.abs(weights - weights[..., :1]).max() / np.abs(weights).max())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+def test_the_loss_reaches_a_network_of_zeros_and_trains_its_output_bias(activation):
+    for network in train(ZEROS, activation):
+        assert np.abs(network.gradients[-1]).max() > 0
+        assert np.abs(network.end[-1] - network.start[-1]).max() > 0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "linear"])
+def test_one_zero_layer_under_a_random_head_does_learn(activation):
+    """The bound of ``random_head_does_not_help``: it takes two hidden layers."""
+    for network in train(ZEROS, activation, depth=1, head=GLOROT, epochs=0):
+        assert np.abs(network.gradients[0]).max() > 0
+
+
+def test_a_random_head_parts_the_units_of_the_last_hidden_layer_alone():
+    for network in train(ZEROS, "sigmoid", depth=3, head=GLOROT, dtype="float64"):
+        first, second, last = (difference_between_units(kernel) for kernel in network.end[:-2:2])
+        assert max(first, second) <= ROUNDING < last
+
+
+@pytest.mark.parametrize(
+    ("initializer", "activation"),
+    [(ZEROS, "sigmoid"), *((CONSTANT, each) for each in ("sigmoid", "relu", "tanh"))],
+    ids=lambda value: getattr(value, "label", value),
+)
+def test_the_biases_of_equal_units_stay_equal_too(initializer, activation):
+    for network in train(initializer, activation, dtype="float64"):
+        for bias in network.end[1:-2:2]:
+            assert np.abs(bias).max() > 0
+            assert difference_between_units(bias) <= ROUNDING
 
 
 def test_losses_are_compared_on_the_same_task():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SEEDS: Final = 3
 _STEPS: Final = 50
 _GROWTH: Final = 1e7
-_ROUNDING: Final = _GROWTH * _STEPS * (INPUTS + BATCH) * float(np.finfo(np.float64).eps)
+ROUNDING: Final = _GROWTH * _STEPS * (INPUTS + BATCH) * float(np.finfo(np.float64).eps)
 
 ZEROS: Final = InitializerSpec("Zeros")
 ONES: Final = InitializerSpec("Ones")
@@ -202,9 +202,9 @@ def _alike(name: str, spec: InitializerSpec, activation: str, depths: tuple[int,
         source=_SOURCE,
         condition=f"{layers} of 37 {activation} units in float64, all kernels alike, the output's too; {_STEPS} steps "
         f"at a learning rate of {rate}; {SEEDS} seeds of the data",
-        experiment=Symmetry(learners, "asymmetry", limit=_ROUNDING),
+        experiment=Symmetry(learners, "asymmetry", limit=ROUNDING),
         decide=AllWithin("largest difference between two units, relative"),
-        control=Symmetry(controls, "asymmetry", limit=_ROUNDING),
+        control=Symmetry(controls, "asymmetry", limit=ROUNDING),
         control_note="GlorotUniform's kernels",
         slow=(name, activation) not in (("zeros", "sigmoid"), ("constant", "tanh")),
         rows=("G2",) if name == "zeros" else ("G3",),
