@@ -1,8 +1,7 @@
-"""Numbers to text: the only place that decides how many digits the report prints.
+"""Values as text: the only place that decides how many digits are printed, and what stands where there is no number.
 
-The rule: the last digit printed stands where the interval's half-width has its first digit, so that no digit is
-printed which the interval does not support; at least one significant digit is kept, and at most four. Values that
-are not numbers become words.
+A value with an interval is printed to the digit in which the interval's half-width begins, so that no digit is printed
+which the interval does not support; at least one significant digit is kept, and at most four.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -23,17 +24,18 @@ _DIGITS_WITHOUT_INTERVAL = 2
 _SCIENTIFIC_FROM = 5
 _WIDEST_SHARED_POWER = 3
 _SCIENTIFIC_BELOW = -3
+_LARGEST_LOG = math.log(sys.float_info.max)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class FormattedEstimate:
-    """A figure and its interval as text.
+    """A value and its interval as text, or words where there is none.
 
     Attributes:
-        value: the figure, or a word where there is none.
-        interval: the interval in brackets, ``[0.49, 0.51]``, or a word where there is none.
-        margin: the same in the shortest form, ``±0.01`` where the interval is symmetric.
+        value: ``0.499``.
+        interval: ``[0.490, 0.507]``.
+        margin: the same in the shortest form, ``±0.008`` where the interval is symmetric.
     """
 
     value: str
@@ -41,23 +43,11 @@ class FormattedEstimate:
     margin: str
 
 
-def power_of_ten(exponent: int) -> str:
-    """Write a power of ten with a superscript, as in 10⁻³."""
-    return "10" + str(exponent).translate(_SUPERSCRIPTS)
-
-
-def format_number(value: float, digits: int = 3) -> str:
-    """Write one number without an interval to a number of significant digits.
-
-    Args:
-        value: the number; infinities and NaN become words.
-        digits: significant digits.
-
-    Returns:
-        The text: ``0.5``, ``1.2×10⁻⁶``, ``infinite``, ``no value``.
-    """
-    if math.isnan(value):
-        return "no value"
+def format_number(value: Any, digits: int = 3, missing: str = "no value") -> str:
+    """Write a number to significant digits: ``0.500``, ``1.20×10⁻⁶``, ``infinite``; missing for NaN, None and NA."""
+    if is_missing(value):
+        return missing
+    value = float(value)
     if math.isinf(value):
         return "infinite" if value > 0 else "minus infinite"
     if value == 0.0:
@@ -67,17 +57,28 @@ def format_number(value: float, digits: int = 3) -> str:
     return _write(value, place, _scientific_exponent(value, place))
 
 
+def format_short(value: Any, digits: int = 4, missing: str = "no value") -> str:
+    """Write a number to significant digits without trailing zeros, since it may be exact: ``0.5``, ``1.2×10⁻⁶``."""
+    if is_missing(value):
+        return missing
+    text = f"{value:.{digits}g}"
+    return format_number(value, digits, missing) if "e" in text or "n" in text else text.replace("-", "−")
+
+
+def format_signed(value: Any, form: str = ".2f", missing: str = "none") -> str:
+    """Write a difference with its sign, in a format of Python's: ``+0.12``, ``−0.50``, ``+∞``."""
+    return missing if is_missing(value) else f"{value:+{form}}".replace("-", "−").replace("inf", "∞")
+
+
+def format_interval(low: Any, high: Any, write: Callable[[Any], str] = format_number) -> str:
+    """Write an interval in brackets, ``[0.49, 0.51]``; nothing where there is none."""
+    return "" if is_missing(low) or is_missing(high) else f"[{write(low)}, {write(high)}]"
+
+
 def format_estimate(value: float, low: float, high: float) -> FormattedEstimate:
-    """Write a figure to the digits that its interval supports.
+    """Write a value and the ends of its interval to the digits that the interval supports.
 
-    Args:
-        value: the figure.
-        low: the lower end of its interval.
-        high: the upper end.
-
-    Returns:
-        The texts. ``(0.4987, 0.4903, 0.5071)`` gives ``0.499``, ``[0.490, 0.507]`` and ``±0.008``. A NaN value gives
-        ``no rate``; an end that is NaN or infinite gives the value to two digits and ``no interval``.
+    A NaN value gives ``no rate``; an end that is NaN or infinite gives the value to two digits and ``no interval``.
     """
     if math.isnan(value):
         return FormattedEstimate("no rate", "no interval", "no interval")
@@ -93,12 +94,11 @@ def format_estimate(value: float, low: float, high: float) -> FormattedEstimate:
     exponent = _scientific_exponent(value, place)
     if exponent is not None and _exponent(max(abs(low), abs(high))) > exponent + _WIDEST_SHARED_POWER:
         # The ends lie orders of magnitude apart: a power of ten shared by them would be unreadable.
-        ends = [format_number(end, _DIGITS_WITHOUT_INTERVAL) for end in (low, high)]
-        interval = f"[{ends[0]}, {ends[1]}]"
+        interval = format_interval(low, high, lambda end: format_number(end, _DIGITS_WITHOUT_INTERVAL))
         return FormattedEstimate(_write(value, place, exponent), interval, interval)
-    ends = [_write(end, place, exponent, with_power=False) for end in (low, high)]
-    power = "" if exponent is None else f"×{power_of_ten(exponent)}"
-    interval = f"[{ends[0]}, {ends[1]}]{power}"
+    interval = format_interval(low, high, lambda end: _write(end, place, exponent, with_power=False))
+    if exponent is not None:
+        interval += f"×{power_of_ten(exponent)}"
     unit = float(Decimal(1).scaleb(place))
     if half_width < unit / 2.0:
         margin = f"±<{_write(unit, place, exponent)}"
@@ -109,24 +109,39 @@ def format_estimate(value: float, low: float, high: float) -> FormattedEstimate:
     return FormattedEstimate(_write(value, place, exponent), interval, margin)
 
 
-def format_share(share: float) -> str:
-    """Write a share in per cent; a tiny share is not none: ``37 %``, ``0.5 %``, ``below 0.1 %``, ``0 %``."""
-    if math.isnan(share):
-        return "no value"
+def format_share(share: float, missing: str = "no value") -> str:
+    """Write a share in percent; a tiny share is not none: ``37%``, ``0.5%``, ``below 0.1%``, ``0%``."""
+    if is_missing(share):
+        return missing
     percent = 100.0 * share
     if 0.0 < percent < 0.1:
-        return "below 0.1 %"
+        return "below 0.1%"
     if 99.9 < percent < 100.0:
-        return "above 99.9 %"
+        return "above 99.9%"
     if percent == 0.0 or percent == 100.0 or 10.0 <= percent <= 99.0:
-        return f"{percent:.0f} %"
-    return f"{percent:.1f} %"
+        return f"{percent:.0f}%"
+    return f"{percent:.1f}%"
+
+
+def format_probability(p_value: float) -> str:
+    """Write a p-value to two digits, ``0.012``; ``none`` for NaN."""
+    return format_number(p_value, 2, missing="none")
+
+
+def exponential(log: float) -> float:
+    """Raise e to a power; infinite where no float holds it."""
+    return math.inf if log > _LARGEST_LOG else math.exp(log)
+
+
+def format_factor(log: float) -> str:
+    """Write the factor of which this is the logarithm: ``1.28``."""
+    return format_number(exponential(log))
 
 
 def format_change(log_change: float) -> str:
-    """Write a change given in nats, a factor in words: ``12.2-fold`` for growth, ``to 1/3550`` for a fall."""
+    """Write a change, given as a logarithm, in words: ``12.2-fold`` for growth, ``to 1/3550`` for a fall."""
     size = abs(log_change)
-    # Beyond e^700 there is no float of it, and no other digit that anybody needs.
+    # exp overflows from there on; fewer digits suffice.
     amount = format_number(math.exp(size)) if size < 700 else power_of_ten(round(size / math.log(10)))
     return f"to 1/{amount}" if log_change < 0 else f"{amount}-fold"
 
@@ -142,9 +157,64 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def power_of_ten(exponent: int) -> str:
+    """Write a power of ten with a superscript, as in 10⁻³."""
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """Write a number with its noun: ``1 seed``, ``16 seeds``, ``65,280 rows``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def format_names(names: Sequence[str], most: int = 3) -> str:
+    """List some names, ``a, b and c``, and count the others: ``a, b, c and 3 more``."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def shorten(text: str, length: int, *, keep_end: bool = False) -> str:
+    """Cut a text to a number of characters, with an ellipsis at the cut; of a path the end says the most."""
+    if len(text) <= length:
+        return text
+    return f"…{text[1 - length :]}" if keep_end else f"{text[: length - 1]}…"
+
+
+def wrap(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Break a text into lines of the terminal's width; hanging is the indent of all but the first."""
+    return textwrap.wrap(
+        text,
+        LINE_WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_on_hyphens=False,
+    )
+
+
+def is_missing(value: Any) -> bool:
+    """Find NaN, None and the nulls of pandas, without importing pandas."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value into what JSON has: NaN and nulls are None, infinity is ``"inf"``, NumPy's scalars are Python's."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if is_missing(value):
+        return None
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def to_json(value: Any) -> str:
+    """Write a value as indented JSON; see :func:`to_plain` for what JSON has no numbers for."""
+    return json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def _round(value: float, place: int) -> Decimal:
@@ -176,25 +246,3 @@ def _write(value: float, place: int, exponent: int | None, *, with_power: bool =
         text = text.removeprefix("-")
     text = text.replace("-", "−")
     return text if exponent is None or not with_power else f"{text}×{power_of_ten(exponent)}"
-
-
-def to_plain(value: Any) -> Any:
-    """Turn a value into what JSON has: NaN and nulls are None, infinity is ``"inf"``, NumPy's scalars are Python's."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' nulls, without importing pandas
-        return None
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else ("inf" if value > 0.0 else "-inf")
-    return value
-
-
-def to_json(value: Any) -> str:
-    """Write a value as indented JSON; see :func:`to_plain` for what JSON has no numbers for."""
-    return json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False)

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from initcheck.core import columns as schema
+from initcheck.core.columns import KEY_COLUMNS, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
+from initcheck.core.formatting import to_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MEASUREMENT_ORDER = [column.name for column in schema.KEY_COLUMNS] + ["position", "layer", "call"]
+_MEASUREMENT_ORDER = [column.name for column in KEY_COLUMNS] + ["position", "layer", "call"]
 _ROWS_AT_A_TIME = 20_000
-_SUMMARY_ORDER = [column.name for column in schema.KEY_COLUMNS if column.name != "seed"]
+_SUMMARY_ORDER = [column.name for column in KEY_COLUMNS if column.name != "seed"]
 
 
 def write_measurements_csv(table: DataFrame, path: Path) -> None:
     """Write the measurement table as CSV, sorted by its keys and position, nulls empty, floats in full."""
-    _write_csv(_conform_chunks(table, schema.MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER), path)
+    _write_csv(_conform_chunks(table, MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER), path)
 
 
 def write_measurements_parquet(table: DataFrame, path: Path) -> None:
     """Write the measurement table as Parquet, with the schema's dtypes and the order of the CSV."""
     chunks = (
         pyarrow.Table.from_pandas(chunk, preserve_index=False)
-        for chunk in _conform_chunks(table, schema.MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER)
+        for chunk in _conform_chunks(table, MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER)
     )
     first = next(chunks)
     with pyarrow.parquet.ParquetWriter(path, first.schema) as writer:
@@ -42,28 +40,16 @@ def write_measurements_parquet(table: DataFrame, path: Path) -> None:
 
 def write_summary_csv(summary: DataFrame, path: Path) -> None:
     """Write the summary as CSV, sorted by its keys, nulls empty, floats in full."""
-    _write_csv(_conform_chunks(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
+    _write_csv(_conform_chunks(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
 
 
 def summary_json(summary: DataFrame) -> str:
-    """Write the summary as a JSON list of objects, sorted by its keys, floats in full.
-
-    JSON knows no infinity: it is written as the string "inf" or "-inf". Nulls are null.
-    """
-    rows = _conform(summary, schema.SUMMARY_COLUMNS, _SUMMARY_ORDER).astype(object)
-    records = [{name: _json_value(value) for name, value in row.items()} for row in rows.to_dict(orient="records")]
-    return json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False)
+    """Write the summary as a JSON list of objects, sorted by its keys, floats in full."""
+    rows = _conform(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER).astype(object)
+    return to_json(rows.to_dict(orient="records"))
 
 
-def _json_value(value: Any) -> str | int | float | bool | None:
-    if pd.isna(value):
-        return None
-    if isinstance(value, float) and math.isinf(value):
-        return str(value)
-    return value  # type: ignore[no-any-return]
-
-
-def _conform_chunks(frame: DataFrame, columns: Sequence[schema.Column], order: list[str]) -> Iterator[DataFrame]:
+def _conform_chunks(frame: DataFrame, columns: Sequence[Column], order: list[str]) -> Iterator[DataFrame]:
     """Yield the conformed frame in pieces, so that no copy of a large table is held beside it; at least one piece."""
     by_order = frame[order].reset_index(drop=True).sort_values(order, kind="stable", na_position="last")
     rows = by_order.index.to_numpy()
@@ -71,12 +57,12 @@ def _conform_chunks(frame: DataFrame, columns: Sequence[schema.Column], order: l
         yield _take_columns(frame.iloc[rows[start : start + _ROWS_AT_A_TIME]], columns)
 
 
-def _conform(frame: DataFrame, columns: Sequence[schema.Column], order: list[str]) -> DataFrame:
+def _conform(frame: DataFrame, columns: Sequence[Column], order: list[str]) -> DataFrame:
     """Take the schema's columns in its order and dtypes, sort the rows, and leave any other column out."""
     return _take_columns(frame, columns).sort_values(order, kind="stable", na_position="last", ignore_index=True)
 
 
-def _take_columns(frame: DataFrame, columns: Sequence[schema.Column]) -> DataFrame:
+def _take_columns(frame: DataFrame, columns: Sequence[Column]) -> DataFrame:
     return frame[[column.name for column in columns]].astype({column.name: column.dtype for column in columns})
 
 

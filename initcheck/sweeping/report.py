@@ -18,14 +18,12 @@ from initcheck.audit.gains import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_duration, format_number, format_share
+from initcheck.core.formatting import count, format_duration, format_number, format_share, format_signed, to_json
 from initcheck.pages import palette
 from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
-    CodeBlock,
-    Definitions,
     Details,
     Document,
     Figure,
@@ -39,6 +37,7 @@ from initcheck.pages.document import (
     prose,
 )
 from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import (
     FONT_SIZE,
     GRID,
@@ -178,7 +177,7 @@ def _tell_gain(row: Any, quantity: str, margin: float) -> tuple[str, str]:
 def _tell_score(value: float) -> tuple[str, str]:
     if math.isnan(value):
         return "", "unknown"
-    return f"{value:+.1f}".replace("-", "−"), palette.tone_of_score(value)
+    return format_signed(value, ".1f"), palette.tone_of_score(value)
 
 
 def _shorten(gain: float) -> str:
@@ -366,18 +365,9 @@ def sweep_json(result: SweepResult) -> str:
         "versions": dict(result.versions),
         "refused": [{**json.loads(cell.content), "reason": reason} for cell, reason in result.refused],
         "failed": [{**json.loads(cell.content), "reason": reason} for cell, reason in result.failed],
-        "summary": [{name: _plain(value) for name, value in record.items()} for record in records],
+        "summary": records,
     }
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    """Make a figure plain for JSON, which knows neither null nor infinity as numbers."""
-    if pd.isna(value):
-        return None
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
-    return value
+    return to_json(document)
 
 
 def build_sweep_document(result: SweepResult, command_line: str, x: str | None, y: str | None) -> Document:
@@ -509,34 +499,28 @@ def _write_missing(result: SweepResult) -> Section:
 def _write_method(result: SweepResult, command_line: str) -> Section:
     cells = result.spec.cells
     seeds = sorted({len(cell.seeds) for cell in cells})
-    items = (
-        ("Seeds", prose(" or ".join(map(str, seeds)), " networks for each cell; intervals are over them.")),
-        ("Loss", prose("A fixed random linear functional of the outputs, scaled to mean r² = 1.")),
-        ("Mode", prose("training=True: normalization by the statistics of the batch.")),
+    rows = (
+        ("Seeds", f"{' or '.join(map(str, seeds))} networks for each cell; intervals are over them."),
+        ("Loss", "A fixed random linear functional of the outputs, scaled to mean r² = 1."),
+        ("Mode", "training=True: normalization by the statistics of the batch."),
         (
             "This run",
-            prose(
+            (
                 f"{format_duration(result.seconds)} for {count(len(cells) - result.skipped, 'cell')}; "
                 f"{result.skipped:,} were finished before. "
                 f"All cells together took {format_duration(result.cell_seconds)}."
             ),
         ),
-        ("Versions", prose(", ".join(f"{name} {version}" for name, version in result.versions.items()))),
     )
-    blocks: list[Block] = [Definitions(items)]
-    if command_line:
-        blocks.append(CodeBlock(command_line))
-    blocks.append(
-        Paragraph(
-            prose(
-                "The summary, one row per cell, is in ",
-                code("summary.csv"),
-                " and ",
-                code("summary.parquet"),
-                "; the table of all layers and seeds is written by ",
-                code("--export"),
-                ".",
-            )
+    files = Paragraph(
+        prose(
+            "The summary, one row per cell, is in ",
+            code("summary.csv"),
+            " and ",
+            code("summary.parquet"),
+            "; the table of all layers and seeds is written by ",
+            code("--export"),
+            ".",
         )
     )
-    return Section("method", "How it was made", tuple(blocks))
+    return method_section(rows, result.versions, command_line=command_line, more=(files,))

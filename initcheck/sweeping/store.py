@@ -20,6 +20,7 @@ import pandas as pd
 
 from initcheck.core.columns import DTYPE_COLUMN, SUMMARY_COLUMNS
 from initcheck.core.errors import StoreError
+from initcheck.core.formatting import is_missing
 from initcheck.sweeping.measurement import CellResult, State, pack_table, unpack_table
 from initcheck.sweeping.spec import VERSIONED, Cell
 
@@ -137,7 +138,7 @@ class SweepStore:
             result.seconds,
             finished,
             json.dumps({name: versions[name] for name in VERSIONED}),
-            json.dumps({key: _plain(value) for key, value in result.summary.items()}),
+            json.dumps({key: _unwrap(value) for key, value in result.summary.items()}),
             pack_table(result.table) if isinstance(result.table, pd.DataFrame) else result.table,
         )
         with self._explained():
@@ -279,8 +280,8 @@ def _with_dtype(frame: pd.DataFrame, dtypes: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _plain(value: Any) -> Any:
-    """Make a figure plain for JSON: NumPy's scalars become Python's, null becomes None."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+def _unwrap(value: Any) -> Any:
+    """Make a value of a table Python's own; infinity stays a number, which Python reads back from its JSON."""
+    if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_number, format_share
+from initcheck.core.formatting import count, format_interval, format_number, format_share, format_signed, to_json, wrap
 from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
-    CodeBlock,
-    Definitions,
     Details,
     Document,
     Figure,
@@ -30,11 +24,11 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
-    code,
     prose,
     strong,
 )
 from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
 from initcheck.training.comparison import (
     LEVEL,
@@ -138,7 +132,6 @@ def _best(record: TrainingRecord) -> str:
 
 _TONES: Final = {"true": "kept", "false": "growing-3", "undecided": "unknown"}
 _WORDS: Final = {"accuracy": "more accurate", "first_loss": "faster"}
-_LINE: Final = 110
 _COLUMNS: Final = (
     "Initializer",
     "Accuracy at the end",
@@ -181,7 +174,7 @@ def training_text(record: TrainingRecord) -> str:
         lines.append(f"  {row['initializer']:<{width}}  accuracy {figures[0]}  loss {figures[1]}  to .95: {figures[2]}")
     lines.append("")
     for told in _tell_statements(judge_notebook(record.history, record.initializers)):
-        lines += textwrap.wrap(told, _LINE, subsequent_indent="    ")
+        lines += wrap(told, hanging="    ")
     return "\n".join(lines)
 
 
@@ -197,10 +190,7 @@ def training_json(record: TrainingRecord) -> str:
         "seconds": record.seconds,
         "resumed": record.resumed,
         "versions": dict(record.versions),
-        "comparison": [
-            {key: None if pd.isna(value) else value for key, value in row.items()}
-            for row in summarize(history, names).astype(object).to_dict("records")
-        ],
+        "comparison": summarize(history, names).astype(object).to_dict("records"),
         "differences": [
             _difference(each) for quantity in QUANTITIES for each in compare_pairs(history, names, quantity)
         ],
@@ -209,7 +199,7 @@ def training_json(record: TrainingRecord) -> str:
             for each in judge_notebook(history, names)
         ],
     }
-    return json.dumps(document, indent=2, allow_nan=False)
+    return to_json(document)
 
 
 def build_training_document(record: TrainingRecord) -> Document:
@@ -263,8 +253,7 @@ def _by(difference: PairedDifference, statement: Statement) -> str:
     sign = 1.0 if difference.first == statement.xavier else -1.0
     estimate = difference.estimate
     low, high = sorted((sign * estimate.low, sign * estimate.high))
-    p_value = _write_p(difference.p_value)
-    return f"{_signed(sign * estimate.value)} [{_signed(low)}, {_signed(high)}], p {p_value}"
+    return f"{_signed(sign * estimate.value)} {format_interval(low, high, _signed)}, p {_number(difference.p_value, 2)}"
 
 
 def _statement_table(statements: list[Statement]) -> Table:
@@ -308,9 +297,9 @@ def _write_differences(record: TrainingRecord) -> Section:
                 (
                     Cell(
                         _signed(each.estimate.value),
-                        (f"[{_signed(each.estimate.low)}, {_signed(each.estimate.high)}]",),
+                        (format_interval(each.estimate.low, each.estimate.high, _signed),),
                     ),
-                    Cell(_write_p(each.p_value)),
+                    Cell(_number(each.p_value, 2)),
                     Cell(each.better or "not shown", tone="" if each.better else "unknown"),
                 ),
             )
@@ -328,20 +317,14 @@ def _write_differences(record: TrainingRecord) -> Section:
 
 
 def _write_method(record: TrainingRecord) -> Section:
-    facts = [
-        ("Network", prose(record.network)),
-        ("Data", prose(f"{record.data}; a constant answer is right for {format_share(record.chance)}.")),
-        ("Training", prose(record.descent)),
-        (
-            "Seeds",
-            prose(f"{record.seeds[0]} to {record.seeds[-1]}; weights and the order of the batches derive from them."),
-        ),
-        ("Versions", prose(", ".join(f"{name} {version}" for name, version in record.versions.items()))),
-    ]
-    blocks: tuple[Block, ...] = (Definitions(tuple(facts)),)
-    if record.command_line:
-        blocks += (Paragraph(prose("Made by ", code("initcheck train"), ":")), CodeBlock(record.command_line))
-    return Section("method", "How it was made", blocks)
+    seeds = f"{record.seeds[0]} to {record.seeds[-1]}; weights and the order of the batches derive from them."
+    rows = (
+        ("Network", record.network),
+        ("Data", f"{record.data}; a constant answer is right for {format_share(record.chance)}."),
+        ("Training", record.descent),
+        ("Seeds", seeds),
+    )
+    return method_section(rows, record.versions, command_line=record.command_line)
 
 
 def _difference(difference: PairedDifference) -> dict[str, Any]:
@@ -351,7 +334,7 @@ def _difference(difference: PairedDifference) -> dict[str, Any]:
         "first": difference.first,
         "second": difference.second,
         "quantity": difference.quantity,
-        **{name: None if math.isnan(value) else value for name, value in figures.items()},
+        **figures,
         "better": difference.better or None,
     }
 
@@ -362,10 +345,8 @@ def _write_mean(row: dict[Any, Any], name: str) -> str:
 
 
 def _interval(row: dict[Any, Any], name: str, digits: int) -> tuple[str, ...]:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if pd.isna(low):
-        return ()
-    return (f"[{format_number(low, digits)}, {format_number(high, digits)}]",)
+    interval = format_interval(row[f"{name}_low"], row[f"{name}_high"], lambda end: format_number(end, digits))
+    return (interval,) if interval else ()
 
 
 def _write_epochs(row: dict[Any, Any], key: str, record: TrainingRecord) -> str:
@@ -377,12 +358,8 @@ def _write_epochs(row: dict[Any, Any], key: str, record: TrainingRecord) -> str:
 
 
 def _number(value: Any, digits: int = 3) -> str:
-    return "none" if pd.isna(value) else format_number(float(value), digits)
+    return format_number(value, digits, missing="none")
 
 
 def _signed(value: float) -> str:
-    return "none" if math.isnan(value) else f"{value:+.3g}"
-
-
-def _write_p(value: float) -> str:
-    return "none" if math.isnan(value) else f"{value:.2g}"
+    return format_signed(value, ".3g")

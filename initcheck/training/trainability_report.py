@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,19 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_duration, format_number, format_share
+from initcheck.core.formatting import (
+    count,
+    format_duration,
+    format_interval,
+    format_number,
+    format_share,
+    format_signed,
+    to_json,
+)
 from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
-    CodeBlock,
-    Definitions,
     Details,
     Document,
     Figure,
@@ -30,11 +35,11 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
-    code,
     prose,
     strong,
 )
 from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import (
     FONT_SIZE,
     GRID,
@@ -301,26 +306,23 @@ def trainability_json(relations: Relations) -> str:
                 "neither": each.neither,
                 "only_predicted": each.only_predicted,
                 "only_trained": each.only_trained,
-                "share": _plain(each.share),
+                "share": each.share,
             }
             for each in (count_agreement(summary, threshold) for threshold in THRESHOLDS)
         ],
         "correlations": [
             {
                 "predictor": each.predictor,
-                "spearman": _plain(each.value),
-                "low": _plain(each.low),
-                "high": _plain(each.high),
+                "spearman": each.value,
+                "low": each.low,
+                "high": each.high,
                 "configurations": each.configurations,
             }
             for each in relations.correlations
         ],
-        "configurations": [
-            {key: _plain(value) for key, value in row.items()}
-            for row in summary.astype(object).to_dict("records")  # plain Python values
-        ],
+        "configurations": summary.astype(object).to_dict("records"),
     }
-    return json.dumps(document, indent=2, allow_nan=False)
+    return to_json(document)
 
 
 def build_trainability_document(relations: Relations) -> Document:
@@ -427,10 +429,9 @@ def _pair_table(summary: pd.DataFrame) -> Table:
 def _write_correlations(relations: Relations) -> Section:
     rows = []
     for each in relations.correlations:
-        interval = () if math.isnan(each.low) else (f"[{each.low:+.2f}, {each.high:+.2f}]",)
-        rows.append(
-            Row(PREDICTORS[each.predictor], (Cell(_signed(each.value), interval), Cell(str(each.configurations))))
-        )
+        interval = format_interval(each.low, each.high, format_signed)
+        correlation = Cell(format_signed(each.value), (interval,) if interval else ())
+        rows.append(Row(PREDICTORS[each.predictor], (correlation, Cell(str(each.configurations)))))
     caption = prose(
         "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
         f"95 % intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
@@ -471,9 +472,9 @@ def _failure_table(failures: pd.DataFrame, title: str) -> Table:
             (
                 Cell(write_loss(row["relative_loss"])),
                 Cell(_number(row["predicted_depth"]), (_SCALES[str(row["scale"])],)),
-                Cell(_signed(row["forward_change"])),
-                Cell(_signed(row["backward_change"])),
-                Cell(_signed(row["distinct_log_share"])),
+                Cell(format_signed(row["forward_change"])),
+                Cell(format_signed(row["backward_change"])),
+                Cell(format_signed(row["distinct_log_share"])),
             ),
         )
         for row in failures.to_dict("records")
@@ -490,20 +491,20 @@ def _failure_table(failures: pd.DataFrame, title: str) -> Table:
 
 
 def _write_method(record: TrainabilityRecord) -> Section:
-    facts = (
-        ("Network", prose(f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal")),
-        ("Data", prose(f"{record.data}; guessing by the classes' frequencies costs {record.chance:.3f} nats.")),
-        ("Training", prose(_tell_descent(record))),
+    rows = (
+        ("Network", f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal"),
+        ("Data", f"{record.data}; guessing by the classes' frequencies costs {record.chance:.3f} nats."),
+        ("Training", _tell_descent(record)),
         (
             "Loss",
-            prose(
+            (
                 f"mean training loss of the last {LAST_STEPS} steps, each before its step; the learning rate with the "
                 "lowest mean over the seeds counts, and a loss that is no number counts as infinite"
             ),
         ),
         (
             "Start",
-            prose(
+            (
                 f"on the first {MEASURED_ON} samples before any step; gradients are those of a random linear function "
                 "of the logits. q is the second moment of a layer's pre-activations, g the squared norm of a sample's "
                 "gradient with respect to them"
@@ -511,28 +512,21 @@ def _write_method(record: TrainabilityRecord) -> Section:
         ),
         (
             "Theory",
-            prose(
+            (
                 "depth scales of an infinitely wide network for an input of mean square 1; networks train up to about "
                 "six of them (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, 2017, section 5, for tanh)"
             ),
         ),
-        (
-            "Seeds",
-            prose(f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
-        ),
+        ("Seeds", f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
         (
             "Time",
-            prose(
-                f"{format_duration(record.seconds)}, of which the processors were at it for "
-                f"{format_duration(record.processor_seconds)}, all cores together"
+            (
+                f"{format_duration(record.seconds)}; CPU time {format_duration(record.processor_seconds)}, all cores "
+                "together"
             ),
         ),
-        ("Versions", prose(", ".join(f"{name} {version}" for name, version in record.versions.items()))),
     )
-    blocks: tuple[Block, ...] = (Definitions(facts),)
-    if record.command_line:
-        blocks += (Paragraph(prose("Made by ", code("initcheck trainability"), ":")), CodeBlock(record.command_line))
-    return Section("method", "How it was made", blocks)
+    return method_section(rows, record.versions, command_line=record.command_line)
 
 
 def _tell_descent(record: TrainabilityRecord) -> str:
@@ -544,8 +538,7 @@ def _tell_descent(record: TrainabilityRecord) -> str:
 
 
 def _write_correlation(each: RankCorrelation) -> str:
-    interval = "" if math.isnan(each.low) else f" [{each.low:+.2f}, {each.high:+.2f}]"
-    return f"{_signed(each.value)}{interval}"
+    return f"{format_signed(each.value)} {format_interval(each.low, each.high, format_signed)}".rstrip()
 
 
 def _write_csv(table: pd.DataFrame) -> str:
@@ -553,19 +546,4 @@ def _write_csv(table: pd.DataFrame) -> str:
 
 
 def _number(value: Any) -> str:
-    return "none" if pd.isna(value) else format_number(float(value))
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "none"
-    return f"{value:+.2f}".replace("inf", "∞")
-
-
-def _plain(value: Any) -> Any:
-    """Make a value fit for JSON, which knows neither NaN nor infinity."""
-    if value is None or value is pd.NA:
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else f"{value}"
-    return value
+    return format_number(value, missing="none")

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from initcheck.core.formatting import count, format_duration, format_estimate, format_number, format_share
+from initcheck.core.formatting import (
+    LINE_WIDTH,
+    count,
+    exponential,
+    format_duration,
+    format_estimate,
+    format_factor,
+    format_interval,
+    format_names,
+    format_number,
+    format_share,
+    format_short,
+    format_signed,
+    is_missing,
+    shorten,
+    to_json,
+    to_plain,
+    wrap,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -80,12 +100,12 @@ def test_a_number_without_interval_is_written_to_three_digits(value: float, text
 @pytest.mark.parametrize(
     ("share", "text"),
     [
-        (0.0, "0 %"),
-        (1.0, "100 %"),
-        (0.37, "37 %"),
-        (0.005, "0.5 %"),
-        (5e-5, "below 0.1 %"),
-        (0.9995, "above 99.9 %"),
+        (0.0, "0%"),
+        (1.0, "100%"),
+        (0.37, "37%"),
+        (0.005, "0.5%"),
+        (5e-5, "below 0.1%"),
+        (0.9995, "above 99.9%"),
         (NAN, "no value"),
     ],
 )
@@ -110,3 +130,50 @@ def test_durations_and_counts_are_words():
         "65,280 rows",
         "2 entries",
     )
+
+
+@pytest.mark.parametrize("missing", [None, NAN, np.float64(NAN), pd.NA, pd.NaT])
+def test_what_is_missing_is_a_word_of_the_callers_and_null_in_json(missing: object):
+    assert is_missing(missing)
+    assert format_number(missing, missing="none") == format_share(missing, "none") == "none"  # type: ignore[arg-type]
+    assert (format_signed(missing), format_short(missing), format_interval(0.0, missing)) == ("none", "no value", "")
+    assert to_plain([missing]) == [None]
+
+
+def test_differences_have_their_sign_and_exact_values_no_trailing_zeros():
+    assert [format_signed(value) for value in (0.123, -0.5, INF, -INF)] == ["+0.12", "−0.50", "+∞", "−∞"]
+    assert format_signed(-1.2345e-4, ".3g") == "−0.000123"
+    assert [format_short(value) for value in (0.5, -2.0, 1.2e-6, INF)] == ["0.5", "−2", "1.200×10⁻⁶", "infinite"]
+    assert format_interval(-0.5, 0.25, format_signed) == "[−0.50, +0.25]"
+
+
+def test_an_exponential_without_a_float_is_infinite():
+    assert exponential(0.0) == 1.0 and math.isfinite(exponential(709.78)) and exponential(709.8) == INF
+    assert (format_factor(math.log(2.0)), format_factor(1e4), exponential(-INF)) == ("2.00", "infinite", 0.0)
+    assert exponential(NAN) != exponential(NAN)
+
+
+def test_names_are_listed_and_many_are_counted():
+    assert [format_names("abcde"[:size]) for size in range(6)] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+        "a, b, c and 1 more",
+        "a, b, c and 2 more",
+    ]
+
+
+def test_long_texts_are_cut_at_one_end_and_broken_into_lines():
+    assert (shorten("abcdef", 6), shorten("abcdef", 4), shorten("abcdef", 4, keep_end=True)) == (
+        "abcdef",
+        "abc…",
+        "…def",
+    )
+    lines = wrap("word " * 50, indent="  ", hanging="      ")
+    assert max(map(len, lines)) <= LINE_WIDTH and lines[0].startswith("  w") and lines[1].startswith("      w")
+
+
+def test_json_has_text_for_infinity_and_null_for_what_is_no_number():
+    value = {"all": (np.float32(0.5), np.int64(3), np.bool_(True), INF, -INF, np.float64(INF), NAN, pd.NA, "nan")}
+    assert json.loads(to_json(value)) == {"all": [0.5, 3, True, "inf", "-inf", "inf", None, None, "nan"]}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from initcheck.core.formatting import count, format_duration, format_number
-from initcheck.pages.document import Block, Cell, CodeBlock, Paragraph, Row, Section, Table, Text, code, prose
+from initcheck.core.formatting import format_duration, format_number
+from initcheck.pages.document import Block, Cell, Paragraph, Row, Section, Table, Text, prose
+from initcheck.pages.provenance import method_section
 from initcheck.study.record import NotMeasured, Provenance, StudyRecord
 
 
@@ -26,18 +27,19 @@ def write_not_measured(items: Sequence[NotMeasured]) -> Section:
 def write_method(study: StudyRecord) -> Section:
     """Write the section with all that is needed to repeat the study."""
     provenance = study.provenance
-    blocks: tuple[Block, ...] = (
-        Paragraph(prose("The command:")),
-        CodeBlock(provenance.command_line),
-        _networks_table(provenance),
-        _circumstances_table(provenance),
-        _versions_table(provenance),
-        Paragraph(_tell_theory(study)),
+    rows = (
+        ("Seeds", f"{len(provenance.seeds)}: {_format_seeds(provenance.seeds)}"),
+        ("Loss", provenance.loss),
+        ("Mode", provenance.training_mode),
+        ("Precision", provenance.precision),
+        ("Started", provenance.started),
+        ("Duration", format_duration(provenance.duration_seconds)),
     )
-    return Section("method", "How it was measured", blocks)
+    more = (_networks_table(provenance), Paragraph(_describe_theory(study)))
+    return method_section(rows, provenance.versions, command_line=provenance.command_line, more=more)
 
 
-def _tell_theory(study: StudyRecord) -> Text:
+def _describe_theory(study: StudyRecord) -> Text:
     """Say what the predictions rest on and where there are none."""
     predicted = [
         f"{end}_{direction}_gain" for end in ("textbook", "predicted") for direction in ("forward", "backward")
@@ -78,26 +80,7 @@ def _networks_table(provenance: Provenance) -> Table:
     return Table(prose("The networks. The input's second moment is the mean of its squares."), columns, rows)
 
 
-def _circumstances_table(provenance: Provenance) -> Table:
-    facts = (
-        ("Seeds", f"{len(provenance.seeds)}: {_say_seeds(provenance.seeds)}"),
-        ("Loss", provenance.loss),
-        ("Mode", provenance.training_mode),
-        ("Precision", provenance.precision),
-        ("Started", provenance.started),
-        ("Duration", format_duration(provenance.duration_seconds)),
-    )
-    rows = tuple(Row(name, (Cell(value),)) for name, value in facts)
-    return Table(prose("The circumstances."), ("What", "Value"), rows, code_headers=False)
-
-
-def _versions_table(provenance: Provenance) -> Table:
-    rows = tuple(Row(name, (Cell(version),)) for name, version in provenance.versions.items())
-    caption = prose("Versions: ", count(len(rows), "package"), ". Another version of ", code("keras"), " may differ.")
-    return Table(caption, ("Package", "Version"), rows)
-
-
-def _say_seeds(seeds: Sequence[int]) -> str:
+def _format_seeds(seeds: Sequence[int]) -> str:
     """Write runs of consecutive seeds as ranges: ``0 to 15, 40``."""
     runs: list[list[int]] = []
     for seed in seeds:
