@@ -35,9 +35,9 @@ TEXTS: Final = {
     "IC101": _text(
         "Along the trunk of the model, the layers that every path from its input to its outputs passes (and along each "
         "branch of four or more layers with weights), the second moment of the pre-activations falls from the first "
-        "to the last layer by more than the limit: a factor of 100 in all (10 in standard deviations), or 5 % a layer "
+        "to the last layer by more than the limit: a factor of 100 in all (10 in standard deviations), or 5% a layer "
         "where that is more. Where a layer's output goes into a normalization and nowhere else, what comes out of that "
-        "is followed. The 95 % interval over seeds lies wholly beyond the limit. A single step that loses more than "
+        "is followed. The 95% interval over seeds lies wholly beyond the limit. A single step that loses more than "
         "the factor for good is reported too.",
         "The output hardly depends on the input, gradients of the last layers are small with it, and in float16 the "
         "signal is lost. Training then begins with a long plateau, or never begins.",
@@ -57,7 +57,7 @@ TEXTS: Final = {
     ),
     "IC103": _text(
         "At the last layer with weights before the outputs, the variance across the samples of the batch is less than "
-        "1 % of the second moment, in every layer from the first one named: whatever the input is, the network says "
+        "1% of the second moment, in every layer from the first one named: whatever the input is, the network says "
         "nearly the same.",
         "Inputs that cannot be told apart cannot be classified: the gradient only moves what all inputs share. Pooled "
         "statistics look healthy all the while.",
@@ -123,7 +123,7 @@ model = keras.Model(inputs, outputs)
         "Goodfellow, Bengio and Courville 2016, section 8.4",
     ),
     "IC303": _text(
-        "More units of a layer than the limit (50 %) are exactly zero on the whole batch: the 95 % interval over seeds "
+        "More units of a layer than the limit (50%) are exactly zero on the whole batch: the 95% interval over seeds "
         "lies wholly above it.",
         "A unit that is zero on every sample has no gradient and does not learn.",
         """
@@ -135,9 +135,9 @@ model.add(keras.layers.Dense(4))
         "Lu et al. 2019, section 2",
     ),
     "IC304": _text(
-        "More of a layer's outputs than the limit (50 %) lie within 2.5 % of the range from one of the two "
+        "More of a layer's outputs than the limit (50%) lie within 2.5% of the range from one of the two "
         "ends of a bounded "
-        "activation function: the 95 % interval over seeds lies wholly above it.",
+        "activation function: the 95% interval over seeds lies wholly above it.",
         "There the derivative is nearly zero and the gradient dies.",
         _stack(4, "tanh", "keras.initializers.RandomNormal(stddev=1.0)"),
         "Reduce the variance of the weights (GlorotUniform for tanh and sigmoid), or scale the inputs to variance 1.",
@@ -163,7 +163,7 @@ model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
         "IEEE 754",
     ),
     "IC502": _text(
-        "More than 1 % of the values of a layer's outputs or of its gradients lie outside the range of float16: above "
+        "More than 1% of the values of a layer's outputs or of its gradients lie outside the range of float16: above "
         "65504, or so small that they turn to zero, which is below 2^-25 (3e-8) for outputs and, at the loss scale of "
         "2^15 that Keras begins with, below 2^-40 (9e-13) for gradients. bfloat16 has the range of float32.",
         "In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use.",
@@ -294,7 +294,7 @@ class Measured:
     Attributes:
         quantity: what was measured, in words.
         value: the mean over seeds, or the figure itself where seeds do not come into it.
-        low: lower end of its 95 % interval over seeds; NaN where there is none.
+        low: lower end of its 95% interval over seeds; NaN where there is none.
         high: upper end.
         limit: the limit that it was held against; NaN where none applies.
         seeds: how many seeds; 1 for weights measured as they are, 0 for what needs no measurement.

@@ -52,9 +52,9 @@ DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconcl
 PRESERVING_MARGIN: Final = 0.05
 """A typical gain of the network's deep half within a factor 1 + this of 1 counts as preserved.
 
-At 5 % a layer the signal changes by a factor 1000 in ln 1000 / ln 1.05 = 142 layers, which is deeper than plain
+At 5% a layer the signal changes by a factor 1000 in ln 1000 / ln 1.05 = 142 layers, which is deeper than plain
 networks are built. The margin must also be wider than what finite width does to a critical network: ReLU layers of n
-units lose 5 / (2n) in the logarithm, which is 1 % at 256 units and the whole margin at 51 (Hanin and Rolnick 2018).
+units lose 5 / (2n) in the logarithm, which is 1% at 256 units and the whole margin at 51 (Hanin and Rolnick 2018).
 """
 
 PRESERVED_FACTOR: Final = 2.0
@@ -69,7 +69,7 @@ THOUSANDFOLD: Final = math.log(1000.0)
 INDISTINGUISHABLE_SHARE: Final = 0.01
 """Below this share of the second moment, the variance across the samples no longer tells the inputs apart.
 
-At 1 % any two samples' activations have a cosine of about .99. He-initialized ReLU layers are at .05 after 50 layers,
+At 1% any two samples' activations have a cosine of about .99. He-initialized ReLU layers are at .05 after 50 layers,
 sigmoid layers below 5e-5 after 10 (both measured on Keras 3.15.1), so the limit parts slow from fast collapse.
 """
 
@@ -130,12 +130,12 @@ class Travel:
     """What happens to a signal on its way in one direction.
 
     Attributes:
-        gain: arithmetic mean ratio of a step, with its 95 % interval over seeds; low is at least 0.
+        gain: arithmetic mean ratio of a step, with its 95% interval over seeds; low is at least 0.
         log_gain: mean ln ratio of a step, with its interval.
         shallow_half: the log gain over the half of the steps nearer to the input (rounded down).
         deep_half: the log gain over the remaining steps, nearer to the output.
         steps: how many steps every seed could be measured on.
-        layers_until_thousandth: ln 1000 / |deep-half log gain|; inf where its 95 % interval includes 0, NaN where
+        layers_until_thousandth: ln 1000 / |deep-half log gain|; inf where its 95% interval includes 0, NaN where
             that interval is undefined.
         verdict: the state in one word.
     """
@@ -293,7 +293,7 @@ def summarize_propagation(
             the columns followed are needed.
         signal_layers: by network, its hidden layers from the input to the output.
         margin: relative change per layer that still counts as preserved; .05 is a factor 1000 in 142 layers.
-        alpha: level of the equivalence tests behind the verdicts. The intervals in the table are at 95 %.
+        alpha: level of the equivalence tests behind the verdicts. The intervals in the table are at 95%.
 
     Returns:
         One row per combination of all keys but the seed, sorted by key; the columns, their order and dtypes are

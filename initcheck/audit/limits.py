@@ -32,7 +32,7 @@ class Limits:
     Attributes:
         total_factor: a second moment or squared gradient norm may change by this factor along the whole route. 100 is
             one order of magnitude in the standard deviation, about what learning rates are tuned over.
-        layer_margin: change per layer, in squares, that is allowed whatever the depth: 5 %, as for ``preserves``.
+        layer_margin: change per layer, in squares, that is allowed whatever the depth: 5%, as for ``preserves``.
         step_factor: a single step may change it by this factor, unless a later layer makes up for it.
         dead_fraction: share of units that may be zero on the whole batch. ReLU networks whose inputs are all alike have
             half their units zero, so that more than that is no matter of correlation.

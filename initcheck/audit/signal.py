@@ -7,8 +7,8 @@ T = ln v_n - ln v_0, a number per seed; steps on which positions are averaged do
 with weights, the head, is left out of T and of the way back: what stands before it often averages, and its scale is a
 choice of its own. A single step into it counts forward.
 
-T is *wrong* where its 95 % interval over seeds lies wholly beyond the limit, *right* where the 90 % interval lies
-within (two one-sided tests at 5 %), else undecided. From one draw there is no interval, and the value itself decides.
+T is *wrong* where its 95% interval over seeds lies wholly beyond the limit, *right* where the 90% interval lies
+within (two one-sided tests at 5%), else undecided. From one draw there is no interval, and the value itself decides.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Course:
     Attributes:
         levels: what was followed.
         outcome: the judgement.
-        total: T with its 95 % interval over seeds, in nats.
+        total: T with its 95% interval over seeds, in nats.
         steps: number of steps that count.
         limit: the limit of |T| in the direction that T points to, in nats.
         allowance: how much of the limit is the growth that normalization layers bring by themselves, in nats.
@@ -86,7 +86,7 @@ class Course:
 
     @property
     def rate(self) -> tuple[float, float, float]:
-        """Factor per step with its 95 % interval: exp(T / steps)."""
+        """Factor per step with its 95% interval: exp(T / steps)."""
         if not self.steps:
             return math.nan, math.nan, math.nan
         with np.errstate(over="ignore"):

@@ -67,7 +67,7 @@ class Exponent:
         kind: its class.
         output: whether this is an output of the model.
         quantity: which size it is of.
-        estimate: of the root mean square, mean over seeds with its 95 % interval.
+        estimate: of the root mean square, mean over seeds with its 95% interval.
         mean_abs: of the mean of absolute values, likewise.
         verdict: ``stable`` where it is shown to lie within the margin, ``grows`` and ``shrinks`` where it is shown to
             lie beyond; ``zero`` where an output starts at exactly zero; ``untrained`` where no weight before the layer

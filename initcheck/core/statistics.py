@@ -161,7 +161,7 @@ class Shift:
 
     Attributes:
         value: the later mean minus the earlier one.
-        low: lower end of the 95 % interval; NaN where the difference has no standard error.
+        low: lower end of the 95% interval; NaN where the difference has no standard error.
         high: upper end.
         standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
         degrees: degrees of freedom of the t distribution; NaN without a standard error above 0.

@@ -104,7 +104,7 @@ def _draw(table: DataFrame, name: str, layers: Sequence[tuple[str, int]]) -> Pan
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     if share:
         axes.set_ylim(0.0, 1.0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     elif values.size:
         _set_levels(axes, float(values.min()), float(values.max()))
     description = f"{_TITLES[name]} by step, one line for each of {count(len(layers), 'layer')}"

@@ -147,7 +147,7 @@ def score_difference(measured: Sequence[float], seeds: int, predicted: GainPredi
     """Turn the difference between a mean over seeds and its prediction into a standard normal score.
 
     Args:
-        measured: the mean over seeds, and the two ends of its 95 % t interval.
+        measured: the mean over seeds, and the two ends of its 95% t interval.
         seeds: number of seeds, S.
         predicted: what theory expects.
 

@@ -169,8 +169,8 @@ class Initcheck:
     ) -> Report:
         """Fail the test unless signal and gradient keep their size from layer to layer.
 
-        Judged is the factor a step along the trunk, in squares (second moments, squared norms of gradients): the 90 %
-        interval of its logarithm over seeds has to lie within ±ln(1 + within), which is an equivalence test at 5 %. In
+        Judged is the factor a step along the trunk, in squares (second moments, squared norms of gradients): the 90%
+        interval of its logarithm over seeds has to lie within ±ln(1 + within), which is an equivalence test at 5%. In
         amplitude the factor is its root.
 
         Args:
@@ -436,7 +436,7 @@ def check_request(direction: str, within: float) -> None:
     if direction not in _DIRECTIONS:
         raise name_unknown("direction", str(direction), _DIRECTIONS)
     if not (0.0 < within <= 1.0):
-        raise UsageError(f"within must be above 0 and at most 1: 0.05 allows 5 % a step. Received: {within!r}.")
+        raise UsageError(f"within must be above 0 and at most 1: 0.05 allows 5% a step. Received: {within!r}.")
 
 
 def judge_preservation(courses: Sequence[Course], direction: str, within: float) -> list[Preservation]:
@@ -484,8 +484,8 @@ def _judge(course: Course, within: float) -> Preservation:
     interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
     figure = (
         f"a factor of {format_number(value)}{interval} a step in squares, over {count_steps(course)} between "
-        f"{levels.layers[0]} and {last} (90 % interval, {test.estimate.count} seeds); allowed is "
-        f"[{format_number(1 / (1 + within))}, {format_number(1 + within)}], within {100 * within:.3g} %"
+        f"{levels.layers[0]} and {last} (90% interval, {test.estimate.count} seeds); allowed is "
+        f"[{format_number(1 / (1 + within))}, {format_number(1 + within)}], within {100 * within:.3g}%"
     )
     if test.verdict == "pass":
         return Preservation("preserved", f"preserves {subject} {direction}: {figure}.")

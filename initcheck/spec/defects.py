@@ -82,7 +82,7 @@ def _smooth(weights: Weights, law: EntryLaw, _: np.random.Generator) -> Weights:
 
 
 DEFECTS: Final = {
-    "variance": Defect("a variance 5 % too large", _spread(math.sqrt(1.05))),
+    "variance": Defect("a variance 5% too large", _spread(math.sqrt(1.05))),
     "mean": Defect("a mean off by .05 standard deviations", _shift(0.05)),
     "positive": Defect("values below the mean mirrored above it", lambda w, law, _: law.mean + np.abs(w - law.mean)),
     "half": Defect("half the weights at the mean, with the variance kept", _keep_half),

@@ -315,8 +315,8 @@ def _tell_bounds(bounds: tuple[float, float]) -> str:
 
 
 def _percent(share: float) -> str:
-    # Levels such as 99.99998 %: as many nines as there are.
-    return f"{100.0 * share:.10f}".rstrip("0").rstrip(".")[:9] + " %"
+    # Levels such as 99.99998%: as many nines as there are.
+    return f"{100.0 * share:.10f}".rstrip("0").rstrip(".")[:9] + "%"
 
 
 def _evidence_cell(claim: ClaimRecord) -> Cell:

@@ -444,8 +444,8 @@ def _write_theory(summary: pd.DataFrame, plan: Plan) -> Section:
         told.append(
             prose(
                 f"{direction}: {count(len(scores), 'cell')} with a score; {two} beyond ±2 "
-                f"({format_share(two / len(scores))}, where chance alone makes 4.6 %), "
-                f"{three} beyond ±3 (chance: 0.3 %)."
+                f"({format_share(two / len(scores))}, where chance alone makes 4.6%), "
+                f"{three} beyond ±3 (chance: 0.3%)."
             )
         )
         for cell, score in tell_strongest(summary, name, _FARTHEST):

@@ -42,7 +42,7 @@ class PairedDifference:
         first: one initializer.
         second: the other.
         quantity: ``accuracy`` or ``first_loss``.
-        estimate: first less second, with its 95 % interval.
+        estimate: first less second, with its 95% interval.
         p_value: of no difference, two-sided, after Holm's adjustment; NaN with fewer than two pairs.
     """
 

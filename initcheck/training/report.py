@@ -225,7 +225,7 @@ def _write_answer(record: TrainingRecord, statements: list[Statement]) -> Sectio
         blocks.append(Bullets(tuple(prose(each) for each in _tell_statements(statements)[1:])))
         blocks.append(_statement_table(statements))
     rows = tuple(_summary_row(row, record) for row in summary.to_dict("records"))
-    caption = prose("Means over seeds with 95 % intervals; accuracy and loss on the samples kept back.")
+    caption = prose("Means over seeds with 95% intervals; accuracy and loss on the samples kept back.")
     blocks.append(Table(caption, _COLUMNS, rows))
     return Section("answer", "The verdict", tuple(blocks))
 

@@ -434,7 +434,7 @@ def _write_correlations(relations: Relations) -> Section:
         rows.append(Row(PREDICTORS[each.predictor], (correlation, Cell(str(each.configurations)))))
     caption = prose(
         "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
-        f"95 % intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
+        f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
         "function, each with all its depths: depths of one pair are no independent replicates."
     )
     table = Table(

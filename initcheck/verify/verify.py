@@ -286,7 +286,7 @@ def _judge_seeds(run: _Run, by_chance: bool) -> bool:
     ]
     least = min(shares, default=1.0)
     run.add(
-        "seed_sensitivity", least > 0.0, f"Between seeds {100 * least:.4g} % of the entries differ, at least: {shape}."
+        "seed_sensitivity", least > 0.0, f"Between seeds {100 * least:.4g}% of the entries differ, at least: {shape}."
     )
     if least > 0.0 and not run.target.takes_seed and run.target.form in ("class", "instance", "factory"):
         run.add("takes_seed", False, "It draws at random and has no seed argument (or its config no seed).")

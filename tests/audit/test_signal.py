@@ -1,4 +1,4 @@
-"""Propagation on routes, judged on synthetic tables. The intervals are at 95 %: seeds are fixed."""
+"""Propagation on routes, judged on synthetic tables. The intervals are at 95%: seeds are fixed."""
 
 import math
 

@@ -72,7 +72,7 @@ def test_a_share_shown_to_exceed_the_limit_is_found_and_one_below_or_unsure_is_n
 def test_the_first_layer_is_named_and_the_worst_one_told():
     (finding,) = find({("first", "dead_fraction"): 0.6, ("third", "dead_fraction"): 0.9})
     assert (finding.layer, finding.layers) == ("first", ("first", "third"))
-    assert "60 %" in finding.message and "90 %, in third" in finding.message
+    assert "60%" in finding.message and "90%, in third" in finding.message
 
 
 def test_units_behind_a_weight_of_zero_are_no_dead_units():

@@ -62,7 +62,7 @@ def test_a_wider_margin_decides_what_a_narrow_one_does_not():
 
 
 def test_false_verdicts_are_as_rare_as_stated():
-    """Of 400 tables whose exponent lies just beyond the margin at most 5 % are called stable, within 3 errors."""
+    """Of 400 tables whose exponent lies just beyond the margin at most 5% are called stable, within 3 errors."""
     random = np.random.default_rng(0)
     called = 0
     for _ in range(400):
@@ -83,7 +83,7 @@ def test_false_verdicts_are_as_rare_as_stated():
         )
         found = fit(table)
         called += found.verdict != "undecided"
-    assert called / 400 <= 0.075 + 3 * np.sqrt(0.075 * 0.925 / 400)  # 5 % stable, 2.5 % grows
+    assert called / 400 <= 0.075 + 3 * np.sqrt(0.075 * 0.925 / 400)  # 5% stable, 2.5% grows
 
 
 def test_slopes_are_those_of_least_squares_seed_by_seed():

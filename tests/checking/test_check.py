@@ -131,7 +131,7 @@ def test_a_depthwise_convolution_is_mended_by_the_ratio_of_its_fans():
     finding = next(finding for finding in report.findings if finding.code == "IC401")
     assert finding.remedy is not None and finding.remedy.solved
     assert "scale=64.0" in finding.remedy.code  # 2 x 32: the fan counted is 32 times the true one
-    assert finding.remedy.before.value == pytest.approx(1 / 32, rel=0.3)  # 288 entries over 4 draws: sd 4 %
+    assert finding.remedy.before.value == pytest.approx(1 / 32, rel=0.3)  # 288 entries over 4 draws: sd 4%
 
 
 def test_weights_as_they_are_have_no_intervals_and_it_is_said():

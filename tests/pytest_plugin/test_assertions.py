@@ -53,7 +53,7 @@ def test_an_orthogonal_stack_preserves_and_a_gain_does_not(project):
     project.test("initcheck.assert_preserves(orthogonal(1.2), 'forward')")
     text = project.failure()
     told = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a step in squares, over 2 steps"
-    assert f"{told} between hidden_0 and hidden_2 (90 % interval, 4 seeds)" in text
+    assert f"{told} between hidden_0 and hidden_2 (90% interval, 4 seeds)" in text
     assert "backward" not in text
     project.test("initcheck.assert_preserves(build(4), 'forward', 0.01)")
     text = project.failure()
@@ -158,7 +158,7 @@ def test_a_marker_that_nobody_understands_is_refused_even_where_nothing_is_measu
 
 @pytest.mark.parametrize(
     ("line", "told"),
-    [("initcheck_seeds = many", "initcheck_seeds"), ("initcheck_margin = 5 %", "initcheck_margin")],
+    [("initcheck_seeds = many", "initcheck_seeds"), ("initcheck_margin = 5%", "initcheck_margin")],
 )
 def test_a_setting_that_is_no_number_is_refused_before_anything_runs(project, line, told):
     project.write("pytest.ini", f"[pytest]\n{line}\n")

@@ -102,7 +102,7 @@ REFUSED = {
         "option of this call 'sedes'. Did you mean seeds or",
     ),
     "a margin of 0": (["initcheck.gate(build, margin=0)"], "margin must be above 0"),
-    "a margin of text": (["initcheck.gate(build, margin='5 %')"], "margin must be a number. Received: '5 %'."),
+    "a margin of text": (["initcheck.gate(build, margin='5%')"], "margin must be a number. Received: '5%'."),
     "other weights": (["initcheck.gate(build, weights='keep')"], "was recorded with weights='redraw'"),
     "few auto_seeds": (["initcheck.gate(build, auto_seeds=2)"], "auto_seeds must be at least"),
     "an empty name": (["initcheck.gate(build, name=' ')"], "name must be a text"),

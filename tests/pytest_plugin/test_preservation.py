@@ -56,7 +56,7 @@ def test_a_wide_interval_is_undecided_and_says_how_many_seeds_would_decide():
 
 
 def test_the_undecided_are_rarely_called_preserved_on_the_bound():
-    """At the end of the margin, the equivalence test passes in at most 5 % of cases."""
+    """At the end of the margin, the equivalence test passes in at most 5% of cases."""
     rng, passed, trials = np.random.default_rng(0), 0, 400
     course = make_examination(Stack(seeds=8)).courses[0]
     steps = course.levels.logs.shape[1] - 1

@@ -105,7 +105,7 @@ def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment
     tables = [Moments((draws(kind, (50, 40), 1),), moment).measure(Laboratory(seed)) for seed in range(300)]
     found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
     error = float(tables[0]["standard_error"].iloc[0])
-    # The spread of 300 numbers is known to 4 % (a little worse for the skewed fourth moment).
+    # The spread of 300 numbers is known to 4% (a little worse for the skewed fourth moment).
     assert abs(found.std() / error - 1.0) <= (0.35 if moment == "tails" else 0.22)
     centre = 0.0 if moment in ("mean", "sign") else 1.0
     assert abs(found.mean() - centre) <= STANDARD_ERRORS * error / math.sqrt(300)

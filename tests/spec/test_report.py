@@ -72,7 +72,7 @@ def test_every_claim_is_on_the_page_unfolded_with_all_that_is_known(written, rec
     assert {claim.id for claim in record.claims} <= set(page.ids)
     assert all("open" in values for tag, values in page.tags if tag == "details")
     assert page.text.count("must fail, failed") == 4
-    for part in ("Nobody, 2001", "Bounds: at least 0.25", "Interval [0.5, 1.5] (99.9 %)", "the opposite", "A1, NB2"):
+    for part in ("Nobody, 2001", "Bounds: at least 0.25", "Interval [0.5, 1.5] (99.9%)", "the opposite", "A1, NB2"):
         assert part in page.text
     for part in ("3.15.1", "initcheck spec --report out", "seed 5", "halved", _EVIL, "Not selected: 3 claims"):
         assert part in page.text

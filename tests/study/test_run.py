@@ -120,7 +120,7 @@ def test_residual_networks_are_followed_along_their_sums():
 
 
 def test_dense_layers_of_width_256_have_the_textbooks_gains():
-    """Equivalence within 3 %, which 16 seeds show: the gain of one seed has a standard deviation near 3 %."""
+    """Equivalence within 3%, which 16 seeds show: the gain of one seed has a standard deviation near 3%."""
     options = StudyOptions(
         networks=("mlp",),
         initializers=("HeNormal", "GlorotUniform", "RandomNormal(stddev=1.0)"),

@@ -271,8 +271,8 @@ class TestNegativeControls:
 class TestWhereTheExpansionIsStrained:
     # GELU and SiLU at the gain of He lose signal faster the less of it there is, so that deviations grow from layer to
     # layer, and the terms beyond 1/n are large at small widths: over 8000 seeds of five layers of 64 units, variances
-    # of logarithms were up to 14 % larger than the law says. At 256 units (3000 seeds) means were within 1 % and
-    # variances within 6 %, with a standard error of 3 %.
+    # of logarithms were up to 14% larger than the law says. At 256 units (3000 seeds) means were within 1% and
+    # variances within 6%, with a standard error of 3%.
     @pytest.mark.parametrize("activation", ["gelu", "silu"])
     def test_gelu_and_silu_at_the_gain_of_he_are_right_to_five_percent_at_256_units(self, activation: str) -> None:
         cell = Cell(activation, Kernel("normal", 2.0), (256,) * 5, 250)

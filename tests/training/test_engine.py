@@ -58,7 +58,7 @@ def test_an_epoch_is_that_of_fit_the_small_last_batch_included():
 
 
 def test_another_learning_rate_is_noticed():
-    """The negative control: 2 % more is far beyond the tolerance above."""
+    """The negative control: 2% more is far beyond the tolerance above."""
     data = make_data()
     model = build(SEEDS[0])
     orders = orders_of(SEEDS[:1], len(data.x), epoch=1)

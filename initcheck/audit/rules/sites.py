@@ -32,7 +32,7 @@ def find_site_findings(
 ) -> list[Finding]:
     """Judge what is judged site by site.
 
-    A share counts as wrong where its 95 % interval over seeds lies wholly above the limit (from one draw: the share
+    A share counts as wrong where its 95% interval over seeds lies wholly above the limit (from one draw: the share
     itself); what is not shown to exceed it is no finding, since a share below the limit needs no proof of health.
 
     Args:

@@ -2,7 +2,7 @@
 
 For each figure, with d the difference of its mean logarithms and m = ln(1 + margin):
 
-- *same* where |d| < m is shown: two one-sided t tests at 5 % (Schuirmann 1987). For a whole model to be called the same
+- *same* where |d| < m is shown: two one-sided t tests at 5% (Schuirmann 1987). For a whole model to be called the same
   every figure has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
 - *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all figures, at 1 in
   10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of
@@ -40,7 +40,7 @@ DEFAULT_MARGIN: Final = 0.05
 """Five per cent in amplitude, the margin a layer that the findings allow too (``limits.layer-margin``).
 
 A quarter of the step between the initializers that are mistaken for each other most often (He over Glorot in square
-layers: 41 %), and below the 10 % that a wrong gain of one layer makes.
+layers: 41%), and below the 10% that a wrong gain of one layer makes.
 """
 
 LEVEL_SAME: Final = 0.05

@@ -117,7 +117,7 @@ def check_margin(margin: float) -> None:
     """
     if not (0.0 < margin <= LARGEST_MARGIN):
         raise UsageError(
-            f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5 %. Received: {margin!r}."
+            f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5%. Received: {margin!r}."
         )
 
 

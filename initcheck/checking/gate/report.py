@@ -205,7 +205,7 @@ def _method(comparison: Comparison) -> Text:
     how = "seed by seed" if comparison.paired else "as independent draws (Welch)"
     return prose(
         "Figures are roots of second moments: of a weight, and of what a layer makes of the signal and of the gradient "
-        f"that reach it. They are compared {how}. Same: two one-sided tests at 5 % within a margin of ",
+        f"that reach it. They are compared {how}. Same: two one-sided tests at 5% within a margin of ",
         code(f"{comparison.margin:g}"),
         "; changed: beyond it, at 1 in 10,000 for all figures together (Holm).",
     )

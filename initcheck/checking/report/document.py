@@ -54,7 +54,7 @@ LIMIT_SOURCES: Final = {
     ),
     "layer_margin": (
         "change a layer that is allowed whatever the depth; it counts where it allows more than total_factor",
-        "the margin within which a network counts as keeping the signal: 5 %",
+        "the margin within which a network counts as keeping the signal: 5%",
     ),
     "step_factor": (
         "change in a single step that no later layer makes up for",
@@ -181,7 +181,7 @@ def build_check_document(examination: Examination, comparison: Comparison | None
     sections.append(_write_answer(examination))
     if titled:
         parts = tuple(_write_finding(finding, title, place) for place, (title, finding) in enumerate(titled))
-        introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95 % intervals."))
+        introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95% intervals."))
         sections.append(Section("findings", "Findings", (introduction,), parts))
     sections += [
         _write_picture(examination),

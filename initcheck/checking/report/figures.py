@@ -68,7 +68,7 @@ class SiteLevels:
         rows: the sites, in order of execution.
         middle: mean over seeds of the level; -inf where a seed's is exactly zero, inf where one is not finite, NaN
             where it was not measured.
-        low: lower end of its 95 % interval over seeds; NaN where there is none.
+        low: lower end of its 95% interval over seeds; NaN where there is none.
         high: upper end.
     """
 
@@ -322,7 +322,7 @@ def _caption(examination: Examination, rows: Sequence[LayerRow]) -> Text:
     told += "Where a layer has no z (no activation function of its own), its output stands for it. "
     if len(examination.seeds) > 1:
         told += f"Levels are geometric means of {len(examination.seeds)} draws"
-        told += ", with a band for the 95 % interval over seeds. " if has_trunk else ". "
+        told += ", with a band for the 95% interval over seeds. " if has_trunk else ". "
     else:
         told += "There is one draw, and so no interval. "
     if len(rows) > _NAMED:

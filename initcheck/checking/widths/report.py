@@ -87,7 +87,7 @@ def write_width_text(scaling: WidthScaling) -> str:
     longest = max((len(name_site(each)) for each in scaling.exponents), default=0)
     quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
     for quantity in quantities:
-        blocks.append(f"Exponent of the {QUANTITIES[quantity]} in the width, with 95 % interval over seeds:")
+        blocks.append(f"Exponent of the {QUANTITIES[quantity]} in the width, with 95% interval over seeds:")
         blocks += [
             f"  {name_site(each):<{longest}}  {write_figure(each):<26}  {verdict_of(each)}".rstrip()
             for each in scaling.exponents
@@ -217,7 +217,7 @@ def _write_answer(scaling: WidthScaling) -> Section:
         )
         for own in sites.values()
     )
-    caption = prose("Exponents of the root mean square in the width, with 95 % intervals over seeds.")
+    caption = prose("Exponents of the root mean square in the width, with 95% intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
     told = highlights(scaling)
     blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling))))]

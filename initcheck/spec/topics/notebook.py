@@ -112,8 +112,8 @@ class VarianceTimes:
 class OutputVariance:
     """Mean square of a linear Dense layer's output over that of its input, by seed of the kernel.
 
-    With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8 %, of its mean. Over 16
-    seeds the noncentral t gives 1e-18 for a true claim that a margin of 3 % does not pass.
+    With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
+    seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
 
     Attributes:
         spec: the initializer.

@@ -98,7 +98,7 @@ def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], netw
     blocks: list[Block] = [
         Paragraph(
             prose(
-                "Each cell holds the gain of one layer, and below it the 95 % interval over seeds. A cell without "
+                "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
                 "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
                 "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
                 "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
@@ -126,7 +126,7 @@ def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], netw
 def _write_verdicts(pairs: Sequence[Pair], anchor: str) -> Section:
     introduction = Paragraph(
         prose(
-            "Every pair with its verdict in words. In brackets: the 95 % interval over seeds. The terms are explained "
+            "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
             "under “How to read this report”.",
         )
     )

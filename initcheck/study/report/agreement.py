@@ -158,7 +158,7 @@ def summarise(found: Tally, total: int) -> Text:
         return prose(*head, ".", _list_others(found))
     shares = {limit: normal_share(limit) for limit in (NOTABLE, STRIKING)}
     chance = " and ".join(
-        f"{format_number(scored * share, 2)} ({100.0 * share:.2g} %) beyond ±{limit:g}"
+        f"{format_number(scored * share, 2)} ({100.0 * share:.2g}%) beyond ±{limit:g}"
         for limit, share in shares.items()
     )
     largest = found.largest
@@ -294,7 +294,7 @@ def _part(difference: float) -> str:
     if math.isinf(difference):
         return f"{sign}∞"
     size = abs(difference)
-    return sign + (f"{format_number(100.0 * size, 2)} %" if size >= 1e-4 else format_number(size, 1))
+    return sign + (f"{format_number(100.0 * size, 2)}%" if size >= 1e-4 else format_number(size, 1))
 
 
 def _say_cell(pair: Pair, direction: Direction, numbers: Mapping[str, int]) -> Cell:

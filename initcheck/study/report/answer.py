@@ -155,7 +155,7 @@ def _count_scores(found: Tally) -> tuple[int, int, int]:
 
 
 def _share(limit: float) -> str:
-    return f"{100.0 * normal_share(limit):.2g} %"
+    return f"{100.0 * normal_share(limit):.2g}%"
 
 
 def _say_margin(pairs: Sequence[Pair]) -> str:
@@ -163,7 +163,7 @@ def _say_margin(pairs: Sequence[Pair]) -> str:
     steps = max((flow.steps for pair in pairs for flow in pair.flows.values()), default=0)
     if steps * math.log1p(PRESERVING_MARGIN) < math.log(PRESERVED_FACTOR):
         return f"a factor {PRESERVED_FACTOR:g} in all"
-    return f"{100 * PRESERVING_MARGIN:.0f} % a layer"
+    return f"{100 * PRESERVING_MARGIN:.0f}% a layer"
 
 
 def _tell_headlines(pairs: Sequence[Pair]) -> Table:
@@ -186,7 +186,7 @@ def _tell_headlines(pairs: Sequence[Pair]) -> Table:
         "Gradient, layers until",
         "Verdict",
     )
-    caption = prose("The pairs that textbooks speak of, as measured here. In brackets: the 95 % interval over seeds.")
+    caption = prose("The pairs that textbooks speak of, as measured here. In brackets: the 95% interval over seeds.")
     return Table(caption, columns, rows, code_headers=False)
 
 

@@ -35,8 +35,8 @@ class Levels:
         activation: name of the activation function.
         direction: ``forward`` for the pre-activations, ``backward`` for their gradients.
         middle: the median over seeds at each layer, input side first.
-        low: the 10 % quantile; like the median, the level of one of the seeds.
-        high: the 90 % quantile.
+        low: the 10% quantile; like the median, the level of one of the seeds.
+        high: the 90% quantile.
     """
 
     network: str
@@ -286,8 +286,8 @@ class PredictedLevels:
         activation: name of the activation function.
         direction: ``forward`` or ``backward``.
         middle: the median at each layer, input side first; NaN where nothing is predicted.
-        low: the 10 % quantile; NaN where the spread is not known.
-        high: the 90 % quantile.
+        low: the 10% quantile; NaN where the spread is not known.
+        high: the 90% quantile.
         basis: what the predictions rest on, or why there are none; each wording once.
     """
 
@@ -373,7 +373,7 @@ def _read_law(group: DataFrame, direction: Direction) -> tuple[NDArray[np.float6
 def quantile_levels(
     mean: NDArray[np.float64], spread: NDArray[np.float64], power: float
 ) -> tuple[NDArray[np.float64], ...]:
-    """Give the levels of a power of something log-normal: median, 10 % and 90 % quantile.
+    """Give the levels of a power of something log-normal: median, 10% and 90% quantile.
 
     Args:
         mean: of the quantity itself.

@@ -79,7 +79,7 @@ def write_theory(
     if headlines:
         caption = prose(
             "Textbook against measured: the pairs that textbooks speak of. Each figure is a factor per layer. "
-            "sd: the standard deviation from seed to seed that theory expects. In brackets: the 95 % interval over "
+            "sd: the standard deviation from seed to seed that theory expects. In brackets: the 95% interval over "
             "seeds. Difference: measured less predicted in standard errors, as a normal score."
         )
         blocks.append(make_headline_table(headlines, caption, number_gaps(pairs)))
@@ -173,7 +173,7 @@ def _draw_close_up(
     )
 
 
-_MARGIN = f"{100 * PRESERVING_MARGIN:.0f} %"
+_MARGIN = f"{100 * PRESERVING_MARGIN:.0f}%"
 _CRITICAL_DEPTH = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"
 _FACTOR = format_number(math.exp(THOUSANDFOLD), 4)
 
@@ -226,7 +226,7 @@ def write_guide() -> Section:
             "Interval",
             prose(
                 "Another draw of the weights would give other figures. Each pair is therefore measured on several "
-                "networks with different seeds, and the 95 % t interval over seeds says where the mean of many such "
+                "networks with different seeds, and the 95% t interval over seeds says where the mean of many such "
                 "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
                 "the weights and are not independent evidence. No more digits are printed than the interval supports. "
                 "“No spread”: every seed gave the same, as an initializer without chance does.",
@@ -268,7 +268,7 @@ def write_guide() -> Section:
             "Differs between inputs",
             prose(
                 "The share of the last hidden layer's second moment that changes from one input to another. A signal "
-                f"can keep its size and forget what it was about; below {100 * INDISTINGUISHABLE_SHARE:g} % the "
+                f"can keep its size and forget what it was about; below {100 * INDISTINGUISHABLE_SHARE:g}% the "
                 "report says that inputs become indistinguishable.",
             ),
         ),

@@ -86,8 +86,8 @@ def test_a_picture_of_400_layers_stays_small():
 
 def test_one_draw_has_no_band_and_says_so():
     several, single = _draw(seeds=8), _draw(seeds=1)
-    assert "95 % interval" in _words(several) and "one draw" not in _words(several)
-    assert "95 % interval" not in _words(single) and "one draw" in _words(single)
+    assert "95% interval" in _words(several) and "one draw" not in _words(several)
+    assert "95% interval" not in _words(single) and "one draw" in _words(single)
     for with_band, without in zip(several.panels, single.panels, strict=True):
         assert _bands(with_band) == 1
         assert _bands(without) == 0

@@ -79,7 +79,7 @@ def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
 
 
 def test_a_share_is_told_in_per_cent():
-    assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50 % [40 %, 60 %], limit 25 %"
+    assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50% [40%, 60%], limit 25%"
     assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
 
 

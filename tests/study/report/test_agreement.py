@@ -82,8 +82,8 @@ def test_the_standings_of_the_two_directions_are_independent(study: StudyRecord)
         (1.0, "no difference"),
         (1.0 + 3e-7, "+3×10⁻⁷"),
         (1.0 - 2e-5, "−2×10⁻⁵"),
-        (1.0 + 1e-3, "differs by +0.10 %"),
-        (0.5, "differs by −50 %"),
+        (1.0 + 1e-3, "differs by +0.10%"),
+        (0.5, "differs by −50%"),
     ],
 )
 def test_an_exact_prediction_tells_the_relative_difference(study: StudyRecord, gain: float, note: str):
@@ -130,7 +130,7 @@ def test_the_sentence_counts_what_the_summary_holds(predicted_study: StudyRecord
     text = _words(summarise(tally(pairs, direction), len(pairs)))
     assert f"{len(z)} of {len(rows)} pairs have a score" in text
     assert f": {(z.abs() > 2).sum()} of them beyond ±2, {(z.abs() > 3).sum()} beyond ±3." in text
-    chance = re.search(r"chance would put ([\d.]+) \(4\.6 %\) beyond ±2 and ([\d.]+) \(0\.27 %\) beyond ±3", text)
+    chance = re.search(r"chance would put ([\d.]+) \(4\.6%\) beyond ±2 and ([\d.]+) \(0\.27%\) beyond ±3", text)
     assert chance is not None
     assert float(chance[1]) == pytest.approx(0.0455 * len(z), rel=0.05)
     assert float(chance[2]) == pytest.approx(0.0027 * len(z), rel=0.05)

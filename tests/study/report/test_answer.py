@@ -134,7 +134,7 @@ def test_what_was_not_measured_is_spoken_of_in_the_answer(small_study: Callable[
 
 def test_the_margin_spoken_of_is_the_one_that_holds_at_that_depth(small_study: Callable[..., StudyRecord]):
     assert "less than a factor 2 in all" in _bullets(small_study(("HeNormal",), ("relu",), depth=6))[0]
-    assert "less than 5 % a layer" in _bullets(small_study(("HeNormal",), ("relu",), depth=20))[0]
+    assert "less than 5% a layer" in _bullets(small_study(("HeNormal",), ("relu",), depth=20))[0]
 
 
 def test_pairs_are_told_in_the_order_in_which_they_were_measured(small_study: Callable[..., StudyRecord]):

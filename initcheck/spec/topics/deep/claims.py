@@ -119,7 +119,7 @@ def gain_claims(direction: Direction) -> list[Claim]:
                     experiment=Gains(network, direction, gain, seeds),
                     decide=GAIN,
                     control=Gains(replace(network, variance_factor=1.1), direction, gain, seeds),
-                    control_note="a variance of the kernels 10 % too large",
+                    control_note="a variance of the kernels 10% too large",
                     slow=each.slow,
                     false_alarm=CLAIM_FALSE_ALARM,
                     rows=rows,
@@ -137,7 +137,7 @@ def gain_claims(direction: Direction) -> list[Claim]:
                     experiment=LogIncrements(network, direction, seeds),
                     decide=LawByLayer(),
                     control=LogIncrements(replace(network, variance_factor=1.05), direction, seeds),
-                    control_note="a variance of the kernels 5 % too large",
+                    control_note="a variance of the kernels 5% too large",
                     slow=each.slow,
                     false_alarm=CLAIM_FALSE_ALARM,
                     rows=rows,
@@ -213,7 +213,7 @@ def _orthogonal_claims(direction: Direction) -> list[Claim]:
             experiment=Isometry(linear, direction),
             decide=AllWithin("relative change of the second moment"),
             control=Isometry(replace(linear, variance_factor=1.001), direction),
-            control_note="matrices .05 % too large",
+            control_note="matrices .05% too large",
             rows=("A11",),
         ),
         Claim(
@@ -224,7 +224,7 @@ def _orthogonal_claims(direction: Direction) -> list[Claim]:
             experiment=Gains(relu, direction, 0.5),
             decide=GAIN,
             control=Gains(replace(relu, variance_factor=1.1), direction, 0.5),
-            control_note="a variance of the kernels 10 % too large",
+            control_note="a variance of the kernels 10% too large",
             slow=True,
             false_alarm=CLAIM_FALSE_ALARM,
         ),
@@ -307,7 +307,7 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
             experiment=Gains(small, direction, 1.0),
             decide=GAIN,
             control=Gains(replace(small, variance_factor=1.1), direction, 1.0),
-            control_note="a variance of the kernels 10 % too large",
+            control_note="a variance of the kernels 10% too large",
             false_alarm=CLAIM_FALSE_ALARM,
             rows=("E4",) if forward else (),
         ),
@@ -356,7 +356,7 @@ def course_claim(
     defect: float = 1.25,
 ) -> Claim:
     """Claim that the gain of every layer is what theory predicts at this width, whatever it is."""
-    # By default 25 %: where an activation saturates, gains depend less on the variance than one to one.
+    # By default 25%: where an activation saturates, gains depend less on the variance than one to one.
     size = f"{network.depth} square Dense layers of {network.width} units, zero biases, one sample"
     return Claim(
         id=f"{direction}.{name}.{subject}",
@@ -369,7 +369,7 @@ def course_claim(
         experiment=Gains(network, direction),
         decide=GAIN,
         control=Gains(replace(network, variance_factor=defect), direction),
-        control_note="a variance of the kernels 25 % too large",
+        control_note="a variance of the kernels 25% too large",
         slow=slow,
         false_alarm=CLAIM_FALSE_ALARM,
         rows=rows,

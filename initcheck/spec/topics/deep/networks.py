@@ -34,7 +34,7 @@ DEPTH: Final = 10
 WIDTH: Final = 64
 STEP_MARGIN: Final = 0.20
 AVERAGE_MARGIN: Final = 0.04
-"""What still counts as the gain claimed: below 5 %, so that a variance that is 5 % off does not pass."""
+"""What still counts as the gain claimed: below 5%, so that a variance that is 5% off does not pass."""
 
 _SKEWNESS: Final = 3.0
 """By how much the skewness of ratios may raise the far tail of a mean over a few hundred seeds."""

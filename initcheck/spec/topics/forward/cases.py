@@ -225,7 +225,7 @@ def _convolution_claims() -> list[Claim]:
             source=source,
             condition=condition,
             experiment=glorot,
-            # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16 % of the terms: from .42 to .5.
+            # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16% of the terms: from .42 to .5.
             decide=SeedMeanWithin(quantity, 0.33, 0.59),
             control=he,
             control_note="HeUniform in place of GlorotUniform",
@@ -329,7 +329,7 @@ def piece_claims() -> list[Claim]:
             experiment=DropoutMoments(_RATES),
             decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
             control=DropoutMoments(_RATES, scale=0.95),
-            control_note="outputs 5 % too small",
+            control_note="outputs 5% too small",
             false_alarm=CLAIM_FALSE_ALARM,
             rows=("E10",),
         )

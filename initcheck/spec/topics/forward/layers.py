@@ -214,7 +214,7 @@ def _loss_claims() -> list[Claim]:
             source="E. J. Gumbel, 1958, Statistics of Extremes, for E ln; documented variances of Keras' initializers",
             condition=condition,
             experiment=InitialLoss(specs, "theory"),
-            # The loss deviates by 55 % at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
+            # The loss deviates by 55% at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
             decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
             control=InitialLoss(specs, "theory", scale=1.3),
             control_note="inputs of root mean square 1.3",

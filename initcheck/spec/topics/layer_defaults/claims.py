@@ -52,7 +52,7 @@ _OTHER_LAW: Final[dict[Law, Start]] = {
     "zeros": Start("Constant", (("value", 2.0**-10),)),
     "ones": Start("Constant", (("value", 1.0 - 2.0**-10),)),
 }
-"""The nearest that a default may be mistaken for: the same variance, or one that is 5 % smaller."""
+"""The nearest that a default may be mistaken for: the same variance, or one that is 5% smaller."""
 
 _WORDS: Final[dict[Law, str]] = {
     "glorot_uniform": "Glorot and Bengio's uniform law",
