@@ -61,6 +61,7 @@ def test_a_wider_margin_decides_what_a_narrow_one_does_not():
     assert fit(table, margin=0.2).verdict == "stable"
 
 
+@pytest.mark.montecarlo
 def test_false_verdicts_are_as_rare_as_stated():
     """Of 400 tables whose exponent lies just beyond the margin at most 5% are called stable, within 3 errors."""
     random = np.random.default_rng(0)

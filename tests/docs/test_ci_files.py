@@ -89,6 +89,7 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.followed
 def test_the_action_measures_once_and_tells_it_twice(project):
     assert main(["baseline", "models.py:build", "--seeds", "4", "-o", "b c.json", "--quiet"]) == 0
     summary = project / "summary.md"
@@ -108,6 +109,7 @@ def test_the_action_measures_once_and_tells_it_twice(project):
     assert "### initcheck: ❌ models.py:build" in summary.read_text().removeprefix(f"{first}\n{own}")
 
 
+@pytest.mark.followed
 def test_the_action_without_a_baseline_looks_for_findings(project):
     summary = project / "summary.md"
     variables = {"MODEL": "models.py:build", "BASELINE": "", "GITHUB_STEP_SUMMARY": str(summary)}

@@ -43,6 +43,7 @@ def test_every_page_is_tested():
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.followed
 def test_the_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "project"
     folder.mkdir()

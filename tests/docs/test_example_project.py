@@ -28,6 +28,7 @@ def replace_once(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
+@pytest.mark.followed
 def test_the_example_is_green_then_red_for_a_sabotaged_initializer_then_green_once_it_is_recorded(tmp_path):
     folder = copy_example(tmp_path)
     code, told = run_pytest([], folder)
@@ -55,6 +56,7 @@ def test_the_example_is_green_then_red_for_a_sabotaged_initializer_then_green_on
     assert code == 0, told
 
 
+@pytest.mark.followed
 def test_the_example_without_its_baseline_fails_and_says_how_to_record_it(tmp_path):
     folder = copy_example(tmp_path)
     (folder / BASELINE).unlink()

@@ -11,6 +11,8 @@ import pytest
 from initcheck.checking.gate.baseline import Baseline
 from initcheck.checking.gate.comparison import compare
 
+pytestmark = pytest.mark.power
+
 GATES, SEEDS = 60, 8
 
 

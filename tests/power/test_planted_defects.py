@@ -8,6 +8,8 @@ import pytest
 from defects import DEFECTS
 from running import Baseline, judge_planted, pick
 
+pytestmark = pytest.mark.power
+
 
 @pytest.fixture(scope="session")
 def baseline():

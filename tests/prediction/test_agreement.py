@@ -25,6 +25,8 @@ from initcheck.prediction.signal import GainPrediction
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.theory.weights import weight_law
 
+pytestmark = pytest.mark.montecarlo
+
 DEPTH, WIDTH, BATCH, SEEDS = 8, 128, 16, 16
 LEVEL = 1e-4
 """Of each of the six tests below: with fresh seeds, they raise a false alarm in less than one run in 1,600."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from initcheck.pytest_plugin.settings import sanitize
 
 MANY = """
@@ -33,6 +35,7 @@ def test_plain():
 SPECIFICATION = ("-p", "initcheck.spec.plugin", "--initcheck-seed", "7")
 
 
+@pytest.mark.cluster
 def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(project):
     project.write("test_many.py", MANY)
     options = ["-n", "2", "--initcheck-model=models:counted", "--junitxml=junit.xml", "-W", "ignore", *SPECIFICATION]

@@ -87,6 +87,7 @@ def test_orthogonal_matrices_have_no_law_of_entries():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("between", ["columns", "rows", "draws", "order"])
+@pytest.mark.montecarlo
 def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
     """Over fresh seeds: at most one in twenty below .05, for each test by itself; bounds and raised ones are below."""
     p_values = {}
@@ -101,6 +102,7 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("moment", ["mean", "variance", "tails", "sign"])
+@pytest.mark.montecarlo
 def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment):
     tables = [Moments((draws(kind, (50, 40), 1),), moment).measure(Laboratory(seed)) for seed in range(300)]
     found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
@@ -169,6 +171,7 @@ def test_another_shape_than_the_one_asked_for_is_refused():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.montecarlo
 def test_the_largest_entry_has_the_stated_law(kind):
     law = EntryLaw(kind, 0.0, 1.0)
     drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])

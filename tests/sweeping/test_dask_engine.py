@@ -25,6 +25,8 @@ from initcheck.sweeping.run import run_sweep
 from initcheck.sweeping.spec import make_spec
 from initcheck.sweeping.store import SweepStore
 
+pytestmark = pytest.mark.cluster
+
 INITIALIZERS = [initializer.label for initializer in STUDY_INITIALIZERS]
 SMALL = {"network": "mlp", "width": 8, "seeds": 2, "batch_size": 8}
 

@@ -99,6 +99,7 @@ def test_another_content_of_a_data_file_makes_cells_stale(tmp_path, path):
     assert result.changed == "the data file"
 
 
+@pytest.mark.cluster
 def test_killed_fifty_times_a_sweep_loses_the_cells_under_way_and_ends_with_the_same_table(tmp_path):
     """Each kill comes at a moment drawn at random; a run measures one cell at a time."""
     tested = tmp_path / "killed"

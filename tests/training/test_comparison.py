@@ -76,6 +76,7 @@ def test_p_values_are_adjusted_over_all_pairs():
     assert len(among) == 6
 
 
+@pytest.mark.montecarlo
 def test_equal_initializers_are_hardly_ever_called_different():
     """500 comparisons of four alike: at a level of .05 more than 45 come about in 1 of 10,000 such tests."""
     names = ["HeNormal", "HeUniform", "GlorotNormal", "Zeros"]

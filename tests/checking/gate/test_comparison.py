@@ -65,6 +65,7 @@ def test_wide_figures_of_other_seeds_are_inconclusive_and_say_how_many_seeds_wou
     assert comparison.seeds_needed > 16
 
 
+@pytest.mark.montecarlo
 def test_the_number_of_seeds_that_would_decide_does_decide():
     """It supposes the mean that was measured, and a power of .9 in the figure that is hardest to decide."""
     decided, asked = 0, 0
@@ -186,6 +187,7 @@ def test_findings_that_the_baseline_knows_do_not_fail_and_new_ones_do():
     assert compare(before, make_baseline(findings=(known, unjudged))).exit_code(allow_inconclusive=True) == 2
 
 
+@pytest.mark.montecarlo
 def test_an_unchanged_model_with_fresh_seeds_is_hardly_ever_called_changed():
     """300 gates of 60 figures, with a margin so small that nothing but Holm protects."""
     called = 0
