@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from initcheck.spec.claim import Outcome
 
 
-_LABORATORY: Final = pytest.StashKey[Any]()
+_RUN_CONTEXT: Final = pytest.StashKey[Any]()
 
 
 class Initcheck:
@@ -232,7 +232,7 @@ class Initcheck:
     def assert_claim(self, claim_id: str) -> Outcome:
         """Fail the test unless a claim of the specification comes out as specified on the installed Keras.
 
-        All tests of a run share one laboratory: what one claim has measured, others need not.
+        All tests of a run share one run context: what one claim has measured, others need not.
 
         Args:
             claim_id: such as ``distribution.he_normal.variance``; ``initcheck spec --list`` lists them.
@@ -242,15 +242,15 @@ class Initcheck:
         """
         from initcheck.backend import runtime
         from initcheck.spec.catalogue import find_claim
-        from initcheck.spec.claim import Laboratory
+        from initcheck.spec.claim import RunContext
         from initcheck.spec.plugin import base_seed_of
 
         with self._told("assert_claim", None):
             claim = find_claim(claim_id)
             runtime.import_keras()
-            if _LABORATORY not in self._config.stash:
-                self._config.stash[_LABORATORY] = Laboratory(base_seed_of(self._config))
-            outcome: Outcome = self._config.stash[_LABORATORY].judge(claim)
+            if _RUN_CONTEXT not in self._config.stash:
+                self._config.stash[_RUN_CONTEXT] = RunContext(base_seed_of(self._config))
+            outcome: Outcome = self._config.stash[_RUN_CONTEXT].judge(claim)
         text = "\n".join(
             [
                 f"{claim.id} is {outcome.status}: {outcome.reason}",

@@ -1,9 +1,9 @@
-"""A claim, the evidence for it, and what the specification makes of the two.
+"""A claim, the evidence for it, what the specification makes of the two, and the context in which claims are judged.
 
-A claim is a sentence that some document makes. Its experiment is a specification and not code that runs as it is
-imported; its decision is a pure function of the experiment's table, and can be tested without Keras. Whether the
-sentence is expected to hold is part of the claim: a sentence that is documented and false is asserted as *refuted*, and
-turns the specification red on the day it becomes true.
+A claim is a sentence of some document. Its experiment is plain data until a :class:`RunContext` measures it; its
+decision is a pure function of the experiment's table, and can be tested without Keras. Whether the sentence is expected
+to hold is part of the claim: one that is documented and false is asserted as *refuted*, and turns the specification red
+on the day it becomes true.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import enum
 import math
 import re
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
+from initcheck.spec.table import Row, make_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,22 +45,15 @@ class Verdict(enum.StrEnum):
 class Experiment(Protocol):
     """What is to be measured: a frozen dataclass of plain values, hashable and picklable."""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
-        """Measure.
-
-        Args:
-            laboratory: the source of seeds, and of what other claims have measured already.
-
-        Returns:
-            The table that the claim's decision reads.
-        """
+    def measure(self, context: RunContext) -> Iterable[Row] | DataFrame:
+        """Measure the rows, or the whole table, that the claim's decision reads."""
         ...
 
     def __hash__(self) -> int: ...
 
 
 class Decision(Protocol):
-    """A pure function from an experiment's table to the evidence; a frozen dataclass of its limits and levels."""
+    """A pure function from an experiment's table to the evidence: a frozen dataclass of limits and levels."""
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge the claim's sentence by the table alone."""
@@ -70,27 +64,27 @@ class Decision(Protocol):
 class Evidence:
     """What an experiment says of a claim's sentence.
 
-    A claim has one or several members (shapes, layers, cases), which are judged together. The figures are those of the
+    A claim has one or several members (shapes, layers, cases), which are judged together. The values are those of the
     member that is nearest to breaking it.
 
     Attributes:
         verdict: pass, fail or inconclusive.
-        reason: why, in one sentence with its figures.
+        reason: why, in one sentence with the measured values.
         quantity: what ``effect`` is, in words: "variance over its documented value".
-        effect: the measured figure.
+        effect: the measured value.
         low: lower end of its interval; NaN where there is none (exact claims).
         high: upper end.
         confidence: coverage of the interval, adjusted for the number of members; NaN where there is none.
-        bounds: the limits that the effect is held against; infinite where there is none.
+        bounds: the limits that the effect is compared with; infinite where there is none.
         count: how much was measured, in ``unit``.
         unit: what was counted: "entries", "seeds", "cases".
         p_value: after Holm's correction over the members; NaN for exact claims. For equivalence it is the p-value of
             being outside the bounds (small means shown to be inside); for a test of fit that of the fit (small means
             broken).
         detectable: the deviation of ``effect`` that does not pass unnoticed, with probability ``power``.
-        power: see there; 1 for exact claims.
+        power: 1 for exact claims.
         members: how many were judged together.
-        worst: the name of the member that the figures are of.
+        worst: the name of the member that the values are of.
     """
 
     verdict: Verdict
@@ -160,16 +154,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim that was put to the test.
+    """The result of judging one claim.
 
     Attributes:
-        claim: the claim.
-        evidence: of the experiment.
         control: evidence of the negative control; None where it was not run.
         status: ``holds`` or ``refuted`` as expected; ``broken`` (expected to hold and does not, or the experiment or
             its control failed); ``now holds`` (documented as false, and has become true); ``inconclusive``.
-        reason: why this status, in one sentence.
-        seconds: how long it took.
     """
 
     claim: Claim
@@ -186,20 +176,12 @@ class Outcome:
 
 
 def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[Status, str]:
-    """Say what a claim's evidence means for the specification.
-
-    Args:
-        claim: the claim.
-        evidence: of its experiment.
-        control: of its negative control; None where it was left out.
-
-    Returns:
-        The status and its reason. A control that does not turn out as it must makes the claim broken: its decision
-        cannot tell true from false, so nothing it says is evidence.
-    """
-    tells = Verdict.FAIL if claim.expected == "holds" else Verdict.PASS
-    if control is not None and control.verdict != tells:
-        return "broken", f"Its control ({claim.control_note}) must {tells}, and is {control.verdict}: {control.reason}"
+    """Give the status that a claim's evidence means for the specification, and its reason."""
+    # A control that does not turn out as it must makes the claim broken: a decision that cannot distinguish true from
+    # false gives no evidence.
+    wanted = Verdict.FAIL if claim.expected == "holds" else Verdict.PASS
+    if control is not None and control.verdict != wanted:
+        return "broken", f"Its control ({claim.control_note}) must {wanted}, and is {control.verdict}: {control.reason}"
     if evidence.verdict == Verdict.INCONCLUSIVE:
         return "inconclusive", evidence.reason
     if claim.expected == "holds":
@@ -212,22 +194,14 @@ def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[
 _Made = TypeVar("_Made")
 
 
-class Laboratory:
-    """Runs experiments, each once.
+class RunContext:
+    """The seeds of a run, and its experiments, each measured once.
 
     Every seed derives from the base seed and a label, so that an experiment gives the same numbers alone, in another
     order or in another process.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        """Open a laboratory.
-
-        Args:
-            seed: the base seed of the run.
-
-        Raises:
-            UsageError: the seed is negative or not an integer.
-        """
         self.base_seed: Final = check_seed(seed)
         self._tables: dict[Experiment, DataFrame] = {}
         self._made: dict[Hashable, Any] = {}
@@ -237,18 +211,15 @@ class Laboratory:
         return derive_seed(self.base_seed, label)
 
     def seeds(self, label: str, count: int) -> tuple[int, ...]:
-        """Derive different seeds for several things of a kind: consecutive numbers from a place that the label says."""
+        """Derive different seeds for several things of a kind: consecutive numbers from one that the label gives."""
         first = derive_seed(self.base_seed, label)
         return tuple((first + index) % LARGEST_SEED + 1 for index in range(count))
 
     def measure(self, experiment: Experiment) -> DataFrame:
-        """Measure, unless an equal experiment was measured before.
-
-        The random states of the process are left as they were.
-        """
+        """Make the experiment's table, unless an equal one was measured before; random states are left as they were."""
         if experiment not in self._tables:
             with preserved_random_state():
-                self._tables[experiment] = experiment.measure(self)
+                self._tables[experiment] = make_table(experiment.measure(self))
         return self._tables[experiment]
 
     def remember(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
@@ -264,19 +235,7 @@ class Laboratory:
         self._made.clear()
 
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
-        """Put a claim to the test.
-
-        Args:
-            claim: the claim.
-            with_control: whether its negative control is run too.
-
-        Returns:
-            The outcome. An exception that Keras raises while it is measured makes the claim broken; the exception's
-            message is the reason.
-
-        Raises:
-            BackendError: Keras or its backend cannot be used at all.
-        """
+        """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason."""
         start = time.perf_counter()
         try:
             evidence = claim.decide(self.measure(claim.experiment))

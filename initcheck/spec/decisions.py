@@ -16,6 +16,7 @@ from scipy import stats
 
 from initcheck.core import statistics
 from initcheck.spec.claim import Evidence, Verdict
+from initcheck.spec.table import EstimateRow, make_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,9 +42,8 @@ _LARGEST_SHOWN: Final = 3
 class EstimateWithin:
     """Equivalence of estimates with known standard errors: two one-sided tests a member (Schuirmann 1987), Holm.
 
-    It reads the columns ``member``, ``estimate``, ``standard_error``, ``freedom`` (degrees of freedom of the standard
-    error, infinite where it is known) and ``count``. Pass: every member is shown to lie within the bounds. Fail: the
-    interval of a member lies outside.
+    It reads the columns of :class:`~initcheck.spec.table.EstimateRow`. Pass: every member is shown to lie within the
+    bounds. Fail: the interval of a member lies outside.
 
     Attributes:
         quantity: what the estimate is, in words.
@@ -61,17 +61,19 @@ class EstimateWithin:
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge."""
-        estimate, error = (table[name].to_numpy(dtype=np.float64) for name in ("estimate", "standard_error"))
-        law = stats.t(table["freedom"].to_numpy(dtype=np.float64))
-        members = [str(member) for member in table["member"]]
-        if not members:
+        if table.empty:
             return _nothing(self.quantity, self.unit)
+        members = [str(member) for member in table["member"]]
+        estimate, error = (table[name].to_numpy(dtype=np.float64) for name in ("estimate", "standard_error"))
+        student = stats.t(table["freedom"].to_numpy(dtype=np.float64))
         with np.errstate(divide="ignore", invalid="ignore"):
-            p_values = np.maximum(law.sf((estimate - self.low) / error), law.cdf((estimate - self.high) / error))
+            p_values = np.maximum(
+                student.sf((estimate - self.low) / error), student.cdf((estimate - self.high) / error)
+            )
         known = error == 0.0
         p_values[known] = np.where((estimate[known] > self.low) & (estimate[known] < self.high), 0.0, 1.0)
         share = self.level / len(members)
-        half = np.where(known, 0.0, law.ppf(1.0 - share) * error)
+        half = np.where(known, 0.0, student.ppf(1.0 - share) * error)
         adjusted = statistics.adjust_pvalues(p_values, "holm")
         distance = np.minimum(estimate - self.low, self.high - estimate) - half
         worst = int(np.nanargmin(distance)) if np.isfinite(distance).any() else 0
@@ -111,7 +113,7 @@ class EstimateWithin:
 
 @dataclass(frozen=True)
 class SeedMeanWithin:
-    """Equivalence of means over seeds: one t interval a member, from the columns ``member``, ``seed`` and ``value``.
+    """Equivalence of means over seeds: one t interval a member, from the columns of ``SeedRow``.
 
     Attributes:
         quantity: what the value is, in words.
@@ -127,24 +129,24 @@ class SeedMeanWithin:
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge."""
-        import pandas as pd
-
+        if table.empty:
+            return _nothing(self.quantity, "seeds")
         rows = []
         for member, values in table.groupby("member", sort=False)["value"]:
             found = statistics.estimate_mean(values.to_numpy(dtype=np.float64))
-            freedom = max(found.count - 1, 1)
-            rows.append((member, found.value, found.standard_error, freedom, found.count))
-        columns = ["member", "estimate", "standard_error", "freedom", "count"]
-        within = EstimateWithin(self.quantity, self.low, self.high, "seeds", self.level)
-        return within(pd.DataFrame(rows, columns=columns))
+            rows.append(
+                EstimateRow(
+                    str(member), found.value, found.standard_error, found.count, freedom=max(found.count - 1, 1)
+                )
+            )
+        return EstimateWithin(self.quantity, self.low, self.high, "seeds", self.level)(make_table(rows))
 
 
 @dataclass(frozen=True)
 class NoDifference:
     """Tests of fit: none of the members' p-values, after Holm, is below the level.
 
-    It reads ``member``, ``p_value``, ``effect``, ``detectable`` (the effect that the member's test sees with
-    probability :data:`~initcheck.spec.decisions.POWER`) and ``count``. A test that finds nothing shows nothing by itself:
+    It reads the columns of :class:`~initcheck.spec.table.FitRow`. A test that finds nothing shows nothing by itself:
     pass also needs every ``detectable`` at or below ``largest_detectable``.
 
     Attributes:
@@ -161,9 +163,9 @@ class NoDifference:
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge."""
-        members = [str(member) for member in table["member"]]
-        if not members:
+        if table.empty:
             return _nothing(self.quantity, self.unit)
+        members = [str(member) for member in table["member"]]
         p_values, effect, detectable = (
             table[name].to_numpy(dtype=np.float64) for name in ("p_value", "effect", "detectable")
         )
@@ -199,8 +201,7 @@ class NoDifference:
 class AllWithin:
     """Exact statements, without chance: every member's deviation is at most its limit.
 
-    It reads ``member``, ``deviation``, ``limit`` (0 where equality is exact) and ``count``, and where it is there
-    ``told`` (what was seen, in words).
+    It reads the columns of :class:`~initcheck.spec.table.ExactRow`, of which ``seen`` may be missing.
 
     Attributes:
         quantity: what the deviation is, in words.
@@ -212,15 +213,15 @@ class AllWithin:
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge."""
-        members = [str(member) for member in table["member"]]
-        if not members:
+        if table.empty:
             return _nothing(self.quantity, self.unit)
+        members = [str(member) for member in table["member"]]
         deviation, limit = (table[name].to_numpy(dtype=np.float64) for name in ("deviation", "limit"))
         broken = deviation > limit
         unknown = np.isnan(deviation)
         excess = np.where(unknown, -math.inf, deviation - limit)
         worst = int(np.argmax(excess))
-        seen = table["told"].iloc[worst] if "told" in table else ""
+        seen = table["seen"].iloc[worst] if "seen" in table else ""
         figure = f"{self.quantity} {_number(float(deviation[worst]))}, at most {_number(float(limit[worst]))}"
         told = f"{figure} ({members[worst]}{f': {seen}' if seen else ''})."
         verdict = Verdict.PASS
@@ -259,6 +260,20 @@ def size_of_equivalence(kurtosis_term: float, margin: float, members: int = 1) -
     """
     reach = stats.norm.isf(MISS_RATE / members) + stats.norm.isf(CLAIM_FALSE_ALARM / (2 * members))
     return math.ceil(kurtosis_term * (reach / margin) ** 2)
+
+
+def detectable_distance(entries: int, members: int) -> float:
+    """Give the distance between distribution functions that Kolmogorov and Smirnov's test surely sees.
+
+    With (D) the critical value sqrt(ln(2 / level) / 2N) of the family's strictest test, and a distance d at some place,
+    the empirical distance falls short of d by more than z / (2 sqrt(N)) with probability 1 - power at most.
+
+    Args:
+        entries: N.
+        members: tests in the family.
+    """
+    critical = math.sqrt(math.log(2.0 * members / CLAIM_FALSE_ALARM) / 2.0)
+    return float(critical + stats.norm.ppf(POWER) / 2.0) / math.sqrt(entries)
 
 
 def adjusted_for_tails(p_value: float | NDArray[np.float64], factor: float) -> NDArray[np.float64]:

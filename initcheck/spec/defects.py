@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.spec.topics.gains import EntryLaw
+from initcheck.spec.distributions import EntryDistribution
 
 Weights = NDArray[Any]
 """Shape [draws, *shape of the weight]."""
@@ -26,29 +26,29 @@ class Defect:
     """
 
     note: str
-    apply: Callable[[Weights, EntryLaw, np.random.Generator], Weights]
+    apply: Callable[[Weights, EntryDistribution, np.random.Generator], Weights]
 
 
-def _spread(factor: float) -> Callable[[Weights, EntryLaw, np.random.Generator], Weights]:
+def _spread(factor: float) -> Callable[[Weights, EntryDistribution, np.random.Generator], Weights]:
     return lambda weights, law, _: law.mean + (weights - law.mean) * factor
 
 
-def _shift(share: float) -> Callable[[Weights, EntryLaw, np.random.Generator], Weights]:
+def _shift(share: float) -> Callable[[Weights, EntryDistribution, np.random.Generator], Weights]:
     return lambda weights, law, _: weights + share * law.standard_deviation
 
 
-def _keep_half(weights: Weights, law: EntryLaw, random: np.random.Generator) -> Weights:
+def _keep_half(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
     kept = random.random(weights.shape) < 0.5
     return law.mean + (weights - law.mean) * kept * math.sqrt(2.0)
 
 
-def _redraw(weights: Weights, law: EntryLaw, random: np.random.Generator) -> Weights:
+def _redraw(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
     if law.kind == "normal":
         return law.mean + law.standard_deviation * random.uniform(-math.sqrt(3.0), math.sqrt(3.0), weights.shape)
     return law.mean + law.standard_deviation * random.standard_normal(weights.shape)
 
 
-def _stretch(weights: Weights, law: EntryLaw, random: np.random.Generator) -> Weights:
+def _stretch(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
     """Put one entry in a thousand beyond the support, or for the normal, cut all at three standard deviations."""
     if law.kind == "normal":
         reach = 3.0 * law.standard_deviation
@@ -56,25 +56,25 @@ def _stretch(weights: Weights, law: EntryLaw, random: np.random.Generator) -> We
     return np.where(random.random(weights.shape) < 1e-3, law.mean + 1.5 * (law.support[1] - law.mean), weights)
 
 
-def _repeat_rows(weights: Weights, _: EntryLaw, __: np.random.Generator) -> Weights:
+def _repeat_rows(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
     flat = weights.reshape(len(weights), -1, weights.shape[-1]).copy()
     flat[:, 1::7] = flat[:, :-1:7][:, : flat[:, 1::7].shape[1]]
     return flat.reshape(weights.shape)
 
 
-def _repeat_columns(weights: Weights, _: EntryLaw, __: np.random.Generator) -> Weights:
+def _repeat_columns(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
     copy = weights.copy()
     copy[..., 1::7] = copy[..., :-1:7][..., : copy[..., 1::7].shape[-1]]
     return copy
 
 
-def _repeat_draws(weights: Weights, _: EntryLaw, __: np.random.Generator) -> Weights:
+def _repeat_draws(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
     copy = weights.copy()
     copy[1] = copy[0]
     return copy
 
 
-def _smooth(weights: Weights, law: EntryLaw, _: np.random.Generator) -> Weights:
+def _smooth(weights: Weights, law: EntryDistribution, _: np.random.Generator) -> Weights:
     """Give neighbours a correlation of .05."""
     flat = (weights.reshape(len(weights), -1) - law.mean).copy()
     flat[:, 1:] = 0.05 * flat[:, :-1] + math.sqrt(1.0 - 0.05**2) * flat[:, 1:]

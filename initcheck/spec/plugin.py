@@ -1,4 +1,4 @@
-"""The plugin of pytest that runs claims: the laboratory, the seed, what is recorded, and what is told at the end.
+"""The plugin of pytest that runs claims: the context, the seed, what is recorded, and what is told at the end.
 
 Load it with ``-p initcheck.spec.plugin``. It works with pytest-xdist: a claim's record travels in its test's
 report, and what is told at the end is told from the reports.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from initcheck.spec.catalogue import catalogue
-from initcheck.spec.claim import Claim, Laboratory, Outcome
+from initcheck.spec.claim import Claim, Outcome, RunContext
 from initcheck.spec.records import ClaimRecord, make_record, tell_counts
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ RECORD: Final = "initcheck_record"
 
 _INPUT: Final = "initcheck_seed"
 _RECORD_OF_ITEM: Final = pytest.StashKey[ClaimRecord]()
-_LABORATORY: Final = pytest.StashKey[Laboratory]()
+_RUN_CONTEXT: Final = pytest.StashKey[RunContext]()
 _LETTERS: Final = {"holds": ".", "refuted": "r", "broken": "F", "now holds": "N", "inconclusive": "?"}
 
 
@@ -81,19 +81,19 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def laboratory(request: pytest.FixtureRequest) -> Laboratory:
-    """The one laboratory of the session: what a claim has measured, others need not."""
-    return request.config.stash.setdefault(_LABORATORY, Laboratory(base_seed_of(request.config)))
+def context(request: pytest.FixtureRequest) -> RunContext:
+    """The one context of the session: what a claim has measured, others need not."""
+    return request.config.stash.setdefault(_RUN_CONTEXT, RunContext(base_seed_of(request.config)))
 
 
 @pytest.fixture
 def judge_claim(
-    laboratory: Laboratory, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    context: RunContext, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Callable[[Claim], Outcome]:
     """The function that puts a claim to the test and keeps what it found for the report."""
 
     def judge(claim: Claim) -> Outcome:
-        outcome = laboratory.judge(claim)
+        outcome = context.judge(claim)
         record = make_record(outcome)
         request.node.stash[_RECORD_OF_ITEM] = record
         for name, value in _properties(record):
@@ -116,8 +116,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Free the memory of what a topic's claims have measured when the next topic begins."""
     topic = _topic_of(item)
-    if topic and nextitem is not None and _topic_of(nextitem) != topic and _LABORATORY in item.config.stash:
-        item.config.stash[_LABORATORY].forget()
+    if topic and nextitem is not None and _topic_of(nextitem) != topic and _RUN_CONTEXT in item.config.stash:
+        item.config.stash[_RUN_CONTEXT].forget()
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -1,8 +1,8 @@
 """The rules about what an initializer draws: its declared law, and the independence of its entries.
 
 Weights are drawn already. The experiments and decisions are those of the specification
-(:mod:`~initcheck.spec.subjects`, :mod:`~initcheck.spec.topics.independence`, :mod:`~initcheck.spec.topics.orthogonality`), on
-as many entries as were drawn.
+(:mod:`~initcheck.spec.topics.entries`, :mod:`~initcheck.spec.topics.independence` and
+:mod:`~initcheck.spec.topics.orthogonality`), on as many entries as were drawn.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from scipy import stats
 
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Evidence, Laboratory, Verdict
+from initcheck.spec.claim import Evidence, RunContext, Verdict
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE, AllWithin, EstimateWithin, NoDifference
-from initcheck.spec.subjects import Extremes, Fit, Moments
+from initcheck.spec.distributions import EntryDistribution, Kind, entry_distribution
+from initcheck.spec.topics.entries import Extremes, Fit, Moments
 from initcheck.spec.topics.fixed_values import documented_values
-from initcheck.spec.topics.gains import EntryLaw, Kind, entry_law
 from initcheck.spec.topics.independence import Between, Independence
 from initcheck.spec.topics.orthogonality import Orthonormality
 from initcheck.verify.target import Kept, Target, cut, fans_of, keep
@@ -111,7 +111,7 @@ class Declared:
         constant: whether all entries are equal.
     """
 
-    law: EntryLaw | None = None
+    law: EntryDistribution | None = None
     mean: float | None = None
     variance: float | None = None
     gain: float | None = None
@@ -147,7 +147,7 @@ def declare(target: Target, expected: Expected, shape: tuple[int, ...]) -> Decla
         return Declared(gain=1.0 if variance is None else math.sqrt(variance * longer))
     if expected.distribution is not None and variance is not None:
         kind: Kind = expected.distribution  # type: ignore[assignment]
-        return Declared(law=EntryLaw(kind, mean or 0.0, math.sqrt(variance)))
+        return Declared(law=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
     return Declared(mean=mean, variance=variance)
 
 
@@ -163,7 +163,7 @@ def _documented(spec: InitializerSpec, shape: tuple[int, ...]) -> Declared:
     if spread and arguments.get(spread, 1.0) == 0.0:
         return Declared(constant=True, values=np.full(shape, float(arguments.get("mean", 0.0))))
     try:
-        return Declared(law=entry_law(spec, shape))
+        return Declared(law=entry_distribution(spec, shape))
     except TheoryError:
         return Declared()
 
@@ -209,7 +209,7 @@ _RULES: Final[tuple[tuple[str, Between], ...]] = (
 
 
 def judge_statistics(
-    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, laboratory: Laboratory
+    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
 ) -> Iterator[Judged]:
     """Judge what was drawn.
 
@@ -218,7 +218,7 @@ def judge_statistics(
         drawn: for each shape its weights, [draws, *shape].
         declared: for each shape what is declared of it.
         dtype: that was asked for.
-        laboratory: of the run.
+        context: of the run.
 
     Yields:
         Rule, evidence and reason.
@@ -228,14 +228,14 @@ def judge_statistics(
         yield from _judge_values(drawn, declared, dtype)
         return
     if first.gain is not None:
-        yield from _judge_orthogonal(target, drawn, declared, dtype, laboratory)
+        yield from _judge_orthogonal(target, drawn, declared, dtype, context)
         return
     lawful = all(each.law is not None for each in declared.values())
     kept = {shape: keep(target, shape, dtype, drawn[shape], declared[shape].law) for shape in drawn}
     members = tuple(kept.values())
     if lawful:
         fits = True
-        for rule, evidence, told in _judge_law(members, laboratory):
+        for rule, evidence, told in _judge_law(members, context):
             fits &= evidence is not None and evidence.verdict != Verdict.FAIL
             yield rule, evidence, told
         if not fits:
@@ -248,7 +248,7 @@ def judge_statistics(
         parts = tuple(each for each in parts if each.weights[0].size > 1 or between == "draws")
         if not parts:
             continue
-        evidence = NoDifference("statistic")(laboratory.measure(Independence(parts, between)))
+        evidence = NoDifference("statistic")(context.measure(Independence(parts, between)))
         yield rule, evidence, evidence.reason
 
 
@@ -258,21 +258,21 @@ def _margin(term: float, entries: int, members: int) -> float:
     return min(max(MARGIN, reach * math.sqrt(term / entries)), LARGEST_MARGIN)
 
 
-def _judge_law(members: tuple[Kept, ...], laboratory: Laboratory) -> Iterator[Judged]:
+def _judge_law(members: tuple[Kept, ...], context: RunContext) -> Iterator[Judged]:
     fewest = min(each.entries for each in members)
     mean, variance = _margin(1.0, fewest, len(members)), _margin(2.0, fewest, len(members))
     evidence = EstimateWithin("mean over the declared one, in standard deviations", -mean, mean)(
-        laboratory.measure(Moments(members, "mean"))
+        context.measure(Moments(members, "mean"))
     )
     yield "mean", evidence, evidence.reason
     evidence = EstimateWithin("variance over its declared value", 1.0 - variance, 1.0 + variance)(
-        laboratory.measure(Moments(members, "variance"))
+        context.measure(Moments(members, "variance"))
     )
     yield "variance", evidence, evidence.reason
-    evidence = NoDifference("extreme entry, over the end of the support")(laboratory.measure(Extremes(members)))
+    evidence = NoDifference("extreme entry, over the end of the support")(context.measure(Extremes(members)))
     yield "support", evidence, evidence.reason
     evidence = NoDifference("largest distance between distribution functions", largest_detectable=0.06)(
-        laboratory.measure(Fit(members))
+        context.measure(Fit(members))
     )
     yield "distribution", evidence, evidence.reason
 
@@ -327,7 +327,7 @@ def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> 
 
 
 def _judge_orthogonal(
-    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, laboratory: Laboratory
+    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
 ) -> Iterator[Judged]:
     if dtype not in ("float32", "float64"):
         told = f"Orthogonality is judged in float32 and float64 only. Asked for: {dtype}."
@@ -337,6 +337,6 @@ def _judge_orthogonal(
     for shape, weights in drawn.items():
         kept = keep(target, shape, dtype, weights, None)
         held = Kept(kept.subject, shape, len(weights), dtype, "", "orthogonal", weights)
-        tables.append(laboratory.measure(Orthonormality((held,), float(declared[shape].gain or 1.0))))
+        tables.append(context.measure(Orthonormality((held,), float(declared[shape].gain or 1.0))))
     evidence = AllWithin("entry of Q'Q - I", "weights")(pd.concat(tables, ignore_index=True))
     yield "orthogonal", evidence, evidence.reason

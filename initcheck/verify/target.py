@@ -23,11 +23,11 @@ from scipy import special
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import InitializerSpec, in_one_line
+from initcheck.spec.distributions import EntryDistribution
 from initcheck.spec.subjects import Draws, Subject, to_numpy
-from initcheck.spec.topics.gains import EntryLaw
 
 if TYPE_CHECKING:
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 Form = Literal["class", "instance", "function", "factory"]
@@ -344,9 +344,9 @@ class LawByShape(Subject):
         laws: pairs of shape and law.
     """
 
-    laws: tuple[tuple[tuple[int, ...], EntryLaw], ...] = ()
+    laws: tuple[tuple[tuple[int, ...], EntryDistribution], ...] = ()
 
-    def law(self, shape: tuple[int, ...]) -> EntryLaw:
+    def distribution(self, shape: tuple[int, ...]) -> EntryDistribution:
         """Give the law of a shape."""
         return dict(self.laws)[shape]
 
@@ -368,12 +368,14 @@ class Kept(Draws):
         """Entries of all that is held."""
         return int(self.weights.size)
 
-    def draw(self, laboratory: Laboratory) -> NDArray[Any]:  # noqa: ARG002 - drawn already
+    def draw(self, context: RunContext) -> NDArray[Any]:  # noqa: ARG002 - drawn already
         """Give what is held."""
         return self.weights
 
 
-def keep(target: Target, shape: tuple[int, ...], dtype: str, weights: NDArray[Any], law: EntryLaw | None) -> Kept:
+def keep(
+    target: Target, shape: tuple[int, ...], dtype: str, weights: NDArray[Any], law: EntryDistribution | None
+) -> Kept:
     """Hold drawn weights; without a law, as normal scores of their ranks, whose law is known if they are independent.
 
     Entries that are equal are put in order by chance, so that the scores of a discrete law are normal too.
@@ -383,7 +385,7 @@ def keep(target: Target, shape: tuple[int, ...], dtype: str, weights: NDArray[An
         order = np.lexsort((random.random(weights.size), weights.ravel()))
         scores = np.empty(weights.size)
         scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
-        weights, law = scores.reshape(weights.shape), EntryLaw("normal", 0.0, 1.0)
+        weights, law = scores.reshape(weights.shape), EntryDistribution("normal", 0.0, 1.0)
     subject = LawByShape("verified", target, None, ((shape, law),))
     return Kept(subject, shape, len(weights), dtype, "", "all", weights)
 

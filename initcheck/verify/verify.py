@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
-from initcheck.spec.claim import Evidence, Laboratory, Verdict
+from initcheck.spec.claim import Evidence, RunContext, Verdict
 from initcheck.spec.decisions import size_of_equivalence
 from initcheck.verify.statistics import MARGIN, Declared, Expected, declare, default_shapes, describe, judge_statistics
 from initcheck.verify.target import (
@@ -99,7 +99,7 @@ class _Run:
     shapes: tuple[Shape, ...]
     dtype: str
     seconds: float
-    laboratory: Laboratory
+    context: RunContext
     insist: bool
     findings: list[Finding] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ def verify(
             )
         if wanted.anything:
             declare(target, wanted, shape)  # a wrong formula is told at once
-    run = _Run(target, wanted, chosen, dtype, seconds, Laboratory(seed), bool(shapes))
+    run = _Run(target, wanted, chosen, dtype, seconds, RunContext(seed), bool(shapes))
     with preserved_random_state():
         try:
             _judge(run)
@@ -179,7 +179,7 @@ def _judge(run: _Run) -> None:
         reason = "The values do not vary as chance would have them, so their law cannot be judged."
         run.findings.append(Finding("distribution", "inconclusive", reason))
         return
-    for rule, evidence, told in judge_statistics(run.target, drawn, declared, run.dtype, run.laboratory):
+    for rule, evidence, told in judge_statistics(run.target, drawn, declared, run.dtype, run.context):
         status: Status = "not declared" if evidence is None else _STATUS[evidence.verdict]
         run.findings.append(Finding(rule, status, told, evidence))
 
@@ -200,7 +200,7 @@ def _call_once(run: _Run) -> dict[Shape, Answer]:
     refused: list[str] = []
     broken: list[str] = []
     for shape in run.shapes:
-        seed = run.laboratory.seed(f"call/{shape}")
+        seed = run.context.seed(f"call/{shape}")
         try:
             answers[shape] = ask(run.target, seed, shape, run.dtype, run.seconds)
         except RefusedError as error:
@@ -240,7 +240,7 @@ def _judge_other_dtype(run: _Run) -> None:
     other = "float64" if run.dtype != "float64" else "float32"
     shape = run.shapes[0]
     try:
-        found = ask(run.target, run.laboratory.seed("dtype"), shape, other, run.seconds).dtype
+        found = ask(run.target, run.context.seed("dtype"), shape, other, run.seconds).dtype
         told = f"{shape}: asked for {other}, returned {found}."
     except RefusedError as error:
         found, told = "", f"{shape}: asked for {other}, raised {error}"
@@ -268,12 +268,12 @@ def _judge_constant(run: _Run, answers: dict[Shape, Answer], declared: dict[Shap
 def _judge_seeds(run: _Run, by_chance: bool) -> bool:
     """Judge whether a seed says what is drawn; tell whether different seeds draw differently."""
     shape = max(run.shapes, key=math.prod) if math.prod(run.shapes[0]) < 2 else run.shapes[0]
-    seeds = run.laboratory.seeds("seeds", _SEEDS)
+    seeds = run.context.seeds("seeds", _SEEDS)
     first = [_values(ask(run.target, seed, shape, run.dtype, run.seconds)) for seed in seeds]
     # In another order, with other calls in between, the global seed elsewhere.
     again = [_values(ask(run.target, seed, shape, run.dtype, run.seconds)) for seed in reversed(seeds)][::-1]
     if run.target.takes_seed:
-        import_keras().utils.set_random_seed(run.laboratory.seed("elsewhere") % 2**31)
+        import_keras().utils.set_random_seed(run.context.seed("elsewhere") % 2**31)
         again[0] = _values(ask_with(lambda: run.target.build(seeds[0]), shape, run.dtype, run.seconds))
     same = [_equal(one, other) for one, other in zip(first, again, strict=True)]
     how = "One seed" if run.target.takes_seed else "keras.utils.set_random_seed (there is no seed argument)"
@@ -299,7 +299,7 @@ def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 def _judge_config(run: _Run) -> None:
     """Judge whether get_config and from_config give an initializer that does the same."""
-    target, shape, seed = run.target, run.shapes[0], run.laboratory.seed("config")
+    target, shape, seed = run.target, run.shapes[0], run.context.seed("config")
     if target.form == "function":
         return
     cases: list[tuple[str, Callable[[], Any]]] = [("as given", lambda: target.create(seed))]
@@ -353,7 +353,7 @@ def _draw(run: _Run, declared: dict[Shape, Declared]) -> dict[Shape, NDArray[Any
     drawn: dict[Shape, NDArray[Any]] = {}
     for shape in run.shapes:
         count = 4 if declared[shape].gain is not None else count_of(entries, shape)
-        seeds = run.laboratory.seeds(f"draws/{shape}", count)
+        seeds = run.context.seeds(f"draws/{shape}", count)
         weights = [_values(each) for each in draw_many(run.target, shape, run.dtype, seeds, run.seconds)]
         bad = [each for each in weights if each.shape != shape or not np.isfinite(each).all()]
         if bad:

@@ -28,7 +28,7 @@ from scipy import stats
 
 from initcheck.core.files import check_writable, publish_files
 from initcheck.spec.catalogue import catalogue
-from initcheck.spec.claim import Claim, Laboratory
+from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, SPECIFICATION_FALSE_ALARM, NoDifference
 
 LEVELS = (0.1, 0.01, 0.001)
@@ -67,20 +67,20 @@ def run_once(task: tuple[int, tuple[str, ...], bool]) -> Run:
     """Judge the statistical claims at one base seed."""
     seed, patterns, slow = task
     start = time.perf_counter()
-    laboratory = Laboratory(seed)
+    context = RunContext(seed)
     alarms: dict[str, str] = {}
     p_values: list[tuple[str, str, float]] = []
     listed = claims_of(patterns, slow)
     for claim in listed:
-        outcome = laboratory.judge(claim, with_control=False)
+        outcome = context.judge(claim, with_control=False)
         if not outcome.green:
             alarms[claim.id] = f"{outcome.status}: {outcome.reason}"
         elif claim.expected == "holds" and isinstance(claim.decide, NoDifference):
-            table = laboratory.measure(claim.experiment)
+            table = context.measure(claim.experiment)
             p_values += [
                 (claim.id, str(member), float(p)) for member, p in zip(table["member"], table["p_value"], strict=True)
             ]
-    laboratory.forget()
+    context.forget()
     return Run(seed, alarms, p_values, len(listed), time.perf_counter() - start)
 
 

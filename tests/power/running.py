@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from planting import Planted
 
 from initcheck.spec.catalogue import catalogue
-from initcheck.spec.claim import Claim, Laboratory, Outcome
+from initcheck.spec.claim import Claim, Outcome, RunContext
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ class Baseline:
 
     def outcome(self, claim: Claim) -> Outcome:
         if claim.id not in self._outcomes:
-            # A laboratory remembers all that it draws, and some claims draw a lot; outcomes are what is kept.
+            # A run context remembers all that it draws, and some claims draw a lot; outcomes are what is kept.
             self.find([claim])
         return self._outcomes[claim.id]
 
     def find(self, claims: Iterable[Claim]) -> None:
         """Judge together those that are not known yet: they share what they draw."""
-        laboratory = Laboratory(self.seed)
+        context = RunContext(self.seed)
         for claim in claims:
             if claim.id not in self._outcomes:
-                self._outcomes[claim.id] = laboratory.judge(claim, with_control=False)
+                self._outcomes[claim.id] = context.judge(claim, with_control=False)
 
 
 def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline) -> list[Judged]:
@@ -93,7 +93,7 @@ def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline)
     """
     listed = list(claims)
     baseline.find(listed)
-    laboratory = Laboratory(baseline.seed)
+    context = RunContext(baseline.seed)
     with planted.plant():
-        after = [laboratory.judge(claim, with_control=False) for claim in listed]
+        after = [context.judge(claim, with_control=False) for claim in listed]
     return [Judged(claim, baseline.outcome(claim), outcome) for claim, outcome in zip(listed, after, strict=True)]

@@ -104,16 +104,16 @@ def test_the_bias_of_an_lstm_is_no_obstacle(project):
     project.run().assert_outcomes(passed=1)
 
 
-def test_a_claim_holds_and_one_laboratory_serves_the_session(project):
+def test_a_claim_holds_and_one_run_context_serves_the_session(project):
     claim = "layer_defaults.dense.kernel_initializer"
     project.write(
         "test_claims.py",
-        "import pytest\nfrom initcheck.spec.claim import Laboratory\n\nOPENED = []\n"
-        "first = Laboratory.__init__\n"
+        "import pytest\nfrom initcheck.spec.claim import RunContext\n\nOPENED = []\n"
+        "first = RunContext.__init__\n"
         "def opened(self, seed=0):\n    OPENED.append(seed)\n    first(self, seed)\n\n"
         "@pytest.mark.parametrize('again', [0, 1])\n"
         "def test_it(initcheck, monkeypatch, again):\n"
-        "    monkeypatch.setattr(Laboratory, '__init__', opened)\n"
+        "    monkeypatch.setattr(RunContext, '__init__', opened)\n"
         f"    initcheck.assert_claim({claim!r})\n"
         "    assert len(OPENED) == 1\n",
     )

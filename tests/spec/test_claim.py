@@ -11,7 +11,7 @@ import pytest
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.spec import decisions
 from initcheck.spec.catalogue import TOPICS, catalogue, find_claim
-from initcheck.spec.claim import Claim, Evidence, Laboratory, Verdict, settle
+from initcheck.spec.claim import Claim, Evidence, RunContext, Verdict, settle
 from initcheck.spec.decisions import AllWithin
 
 
@@ -22,7 +22,7 @@ class Fixed:
     deviation: float
     error: type[Exception] | None = None
 
-    def measure(self, laboratory):
+    def measure(self, context):
         if self.error is not None:
             raise self.error("no such\nthing")
         row = ("only", self.deviation, 0.0, 1)
@@ -42,7 +42,7 @@ CLAIM = Claim(
 
 
 def judge(**changes):
-    return Laboratory(0).judge(replace(CLAIM, **changes))
+    return RunContext(0).judge(replace(CLAIM, **changes))
 
 
 def test_a_true_claim_holds_and_a_false_one_is_broken():
@@ -87,8 +87,8 @@ def test_ids_are_words_joined_by_dots():
 
 
 def test_seeds_depend_on_the_base_seed_and_the_label_alone():
-    assert Laboratory(1).seeds("weights", 5) == Laboratory(1).seeds("weights", 5)
-    assert len({*Laboratory(1).seeds("weights", 50), *Laboratory(2).seeds("weights", 50)}) == 100
+    assert RunContext(1).seeds("weights", 5) == RunContext(1).seeds("weights", 5)
+    assert len({*RunContext(1).seeds("weights", 50), *RunContext(2).seeds("weights", 50)}) == 100
 
 
 @pytest.mark.parametrize("topic", TOPICS)

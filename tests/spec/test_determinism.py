@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import Laboratory, Verdict
+from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.topics.determinism.claims import claims
 from initcheck.spec.topics.determinism.measurement import (
@@ -82,15 +82,15 @@ def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
 def test_a_planted_defect_turns_the_claim_red(defect, slug, broken):
     claim = CLAIMS[f"determinism.{slug}.{broken}"]
     with planted(SUBJECTS[slug], defect):
-        assert not Laboratory(0).judge(claim, with_control=False).green
-    assert Laboratory(0).judge(claim, with_control=False).green
+        assert not RunContext(0).judge(claim, with_control=False).green
+    assert RunContext(0).judge(claim, with_control=False).green
 
 
 def test_an_alias_of_the_wrong_class_turns_the_claim_red(monkeypatch):
     initializers = import_keras().initializers
     get = initializers.get
     monkeypatch.setattr(initializers, "get", lambda given: get("he_normal" if given == "he_uniform" else given))
-    found = Laboratory(0).judge(CLAIMS["determinism.he_uniform.aliases"], with_control=False)
+    found = RunContext(0).judge(CLAIMS["determinism.he_uniform.aliases"], with_control=False)
     assert found.status == "broken"
     assert "HeNormal" in found.reason
 

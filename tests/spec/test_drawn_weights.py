@@ -11,11 +11,12 @@ from scipy import stats
 
 from initcheck.core.errors import InitializerError, UsageError
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Laboratory
+from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import EstimateWithin, NoDifference
 from initcheck.spec.defects import DEFECTS
-from initcheck.spec.subjects import Draws, Extremes, Fit, Moments, Subject
-from initcheck.spec.topics.gains import KINDS, EntryLaw, entry_law
+from initcheck.spec.distributions import KINDS, EntryDistribution, entry_distribution
+from initcheck.spec.subjects import Draws, Subject
+from initcheck.spec.topics.entries import Extremes, Fit, Moments
 from initcheck.spec.topics.independence import Independence
 from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 
@@ -54,7 +55,7 @@ class NumpyTarget:
 
 
 def subject(kind):
-    return Subject(f"numpy_{kind}", NumpyTarget(kind), EntryLaw(kind, MEAN, SPREAD))
+    return Subject(f"numpy_{kind}", NumpyTarget(kind), EntryDistribution(kind, MEAN, SPREAD))
 
 
 def draws(kind, shape=(60, 80), count=8, defect=""):
@@ -63,7 +64,7 @@ def draws(kind, shape=(60, 80), count=8, defect=""):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_laws_moments_and_distribution_function_are_those_of_drawn_numbers(kind):
-    law = EntryLaw(kind, MEAN, SPREAD)
+    law = EntryDistribution(kind, MEAN, SPREAD)
     drawn = np.asarray(NumpyTarget(kind).create(1)((200_000,)))
     x = law.standardize(drawn)
     for order in (1, 2, 3, 4, 6):
@@ -75,14 +76,14 @@ def test_the_laws_moments_and_distribution_function_are_those_of_drawn_numbers(k
 
 
 def test_the_documented_law_of_a_shifted_initializer_keeps_its_mean():
-    law = entry_law(InitializerSpec("RandomUniform", (("maxval", 0.3), ("minval", -0.1))), (3, 4))
+    law = entry_distribution(InitializerSpec("RandomUniform", (("maxval", 0.3), ("minval", -0.1))), (3, 4))
     assert law.support == pytest.approx((-0.1, 0.3))
-    assert entry_law(InitializerSpec("TruncatedNormal", (("mean", -0.3), ("stddev", 0.2))), (3,)).mean == -0.3
+    assert entry_distribution(InitializerSpec("TruncatedNormal", (("mean", -0.3), ("stddev", 0.2))), (3,)).mean == -0.3
 
 
 def test_orthogonal_matrices_have_no_law_of_entries():
     with pytest.raises(UsageError, match="no law of their own"):
-        entry_law(InitializerSpec("Orthogonal"), (3, 4))
+        entry_distribution(InitializerSpec("Orthogonal"), (3, 4))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +93,7 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
     """Over fresh seeds: at most one in twenty below .05, for each test by itself; bounds and raised ones are below."""
     p_values = {}
     for seed in range(60):
-        table = Independence((draws(kind, (40, 50), 6),), between).measure(Laboratory(seed))
+        table = RunContext(seed).measure(Independence((draws(kind, (40, 50), 6),), between))
         for member, p_value in zip(table["member"], table["p_value"], strict=True):
             p_values.setdefault(member, []).append(p_value)
     for member, found in p_values.items():
@@ -104,7 +105,7 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
 @pytest.mark.parametrize("moment", ["mean", "variance", "tails", "sign"])
 @pytest.mark.montecarlo
 def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment):
-    tables = [Moments((draws(kind, (50, 40), 1),), moment).measure(Laboratory(seed)) for seed in range(300)]
+    tables = [RunContext(seed).measure(Moments((draws(kind, (50, 40), 1),), moment)) for seed in range(300)]
     found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
     error = float(tables[0]["standard_error"].iloc[0])
     # The spread of 300 numbers is known to 4% (a little worse for the skewed fourth moment).
@@ -116,7 +117,7 @@ def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment
 @pytest.mark.parametrize("kind", KINDS)
 def test_extremes_of_the_documented_law_pass(kind):
     decide = NoDifference("extreme", level=1e-3)
-    passed = [decide(Extremes((draws(kind),)).measure(Laboratory(seed))).verdict == "pass" for seed in range(40)]
+    passed = [decide(RunContext(seed).measure(Extremes((draws(kind),)))).verdict == "pass" for seed in range(40)]
     assert sum(passed) >= 39
 
 
@@ -140,7 +141,7 @@ def test_a_defect_is_seen_and_its_absence_too(kind, defect):
     for name in ("", defect):
         member = draws(kind, (200, 250), 6, defect=name)
         experiment, decide = SEEN_BY[defect](member)
-        assert decide(experiment.measure(Laboratory(3))).verdict == ("fail" if name else "pass")
+        assert decide(RunContext(3).measure(experiment)).verdict == ("fail" if name else "pass")
 
 
 def test_every_defect_has_its_note():
@@ -151,14 +152,14 @@ def test_every_defect_has_its_note():
 def test_uniform_orthogonal_matrices_pass_and_unsigned_ones_fail(shape):
     member = Draws(Subject("numpy_orthogonal", NumpyTarget("orthogonal")), shape, 300)
     decide = NoDifference("distance")
-    assert decide(Haar((member,)).measure(Laboratory(0))).verdict == "pass"
-    assert decide(Haar((member,), unsigned=True).measure(Laboratory(0))).verdict == "fail"
-    table = Orthonormality((Draws(member.subject, shape, 3, "float64"),)).measure(Laboratory(0))
+    assert decide(RunContext(0).measure(Haar((member,)))).verdict == "pass"
+    assert decide(RunContext(0).measure(Haar((member,), unsigned=True))).verdict == "fail"
+    table = RunContext(0).measure(Orthonormality((Draws(member.subject, shape, 3, "float64"),)))
     assert (table["deviation"] <= table["limit"]).all()
 
 
 def test_another_shape_than_the_one_asked_for_is_refused():
-    wrong = Subject("wrong", NumpyTarget("normal"), EntryLaw("normal", 0.0, 1.0))
+    wrong = Subject("wrong", NumpyTarget("normal"), EntryDistribution("normal", 0.0, 1.0))
 
     class Transposed:
         label = "transposed"
@@ -167,13 +168,13 @@ def test_another_shape_than_the_one_asked_for_is_refused():
             return lambda shape, dtype=None: np.zeros(shape[::-1])
 
     with pytest.raises(InitializerError, match=r"returned the shape \(3, 2\)"):
-        Draws(Subject(wrong.slug, Transposed()), (2, 3), 1).draw(Laboratory(0))
+        Draws(Subject(wrong.slug, Transposed()), (2, 3), 1).draw(RunContext(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.montecarlo
 def test_the_largest_entry_has_the_stated_law(kind):
-    law = EntryLaw(kind, 0.0, 1.0)
+    law = EntryDistribution(kind, 0.0, 1.0)
     drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])
     largest = (drawn - MEAN) / SPREAD
     for probability in (0.1, 0.5, 0.9):
@@ -184,16 +185,16 @@ def test_the_largest_entry_has_the_stated_law(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_tails_that_are_shorter_by_what_is_called_detectable_are_seen(kind):
     member = draws(kind, (200, 250), 4)
-    table = Extremes((member,)).measure(Laboratory(0))
+    table = RunContext(0).measure(Extremes((member,)))
     detectable = float(table["detectable"].iloc[0])
-    law = member.subject.law(member.shape)
+    law = member.subject.distribution(member.shape)
     reach = law.support[1] - law.mean if math.isfinite(law.support[1]) else law.standard_deviation
     largest = law.largest(0.999, member.entries) * law.standard_deviation / reach
     assert 0.0 < detectable < largest / 2.0
     shrunk = Draws(
         Subject(f"shrunk_{kind}", Shrunk(NumpyTarget(kind), 1.0 - detectable / largest), law), member.shape, 4
     )
-    assert NoDifference("extreme")(Extremes((shrunk,)).measure(Laboratory(0))).verdict == "fail"
+    assert NoDifference("extreme")(RunContext(0).measure(Extremes((shrunk,)))).verdict == "fail"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import Laboratory, Verdict
+from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin, NoDifference
+from initcheck.spec.table import make_table
 from initcheck.spec.topics.layer_defaults.claims import claims
 from initcheck.spec.topics.layer_defaults.table import (
     LAYERS,
@@ -17,9 +18,7 @@ from initcheck.spec.topics.layer_defaults.table import (
     Declared,
     declared_rows,
     exact_rows,
-    exact_table,
     fit_rows,
-    fit_table,
     layer_named,
     limit_of,
 )
@@ -31,7 +30,7 @@ ENTRIES = 3600
 
 
 def outcome(claim_id):
-    return Laboratory(0).judge(CLAIMS[claim_id], with_control=False)
+    return RunContext(0).judge(CLAIMS[claim_id], with_control=False)
 
 
 def test_every_argument_has_its_claims_and_no_id_is_given_twice():
@@ -84,26 +83,26 @@ def test_limit_of_glorots_law(law, shape, input_axes, fans):
 def test_a_variance_five_per_cent_off_is_noticed(factor, verdict):
     for seed in range(20):
         values = factor * np.random.default_rng(seed).uniform(-0.05, 0.05, ENTRIES)
-        assert FIT(fit_table(fit_rows("w", values, 0.05, 2))).verdict is verdict
+        assert FIT(make_table(fit_rows("w", values, 0.05, 2))).verdict is verdict
 
 
 def test_another_shape_on_the_same_support_is_noticed():
     values = np.random.default_rng(0).triangular(-0.05, 0.0, 0.05, ENTRIES)
-    found = FIT(fit_table(fit_rows("w", values, 0.05, 2)))
+    found = FIT(make_table(fit_rows("w", values, 0.05, 2)))
     assert (found.verdict, found.worst) == (Verdict.FAIL, "w: shape")
 
 
 def test_orthogonal_weights():
     matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 30)))[0].astype(np.float32).astype(np.float64)
-    assert EXACT(exact_table(exact_rows("w", matrix, "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(exact_table(exact_rows("w", matrix[:10], "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(exact_table(exact_rows("w", matrix[:, :10], "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(exact_table(exact_rows("w", 1.001 * matrix, "orthogonal"))).verdict is Verdict.FAIL
-    assert EXACT(exact_table(exact_rows("w", np.eye(30), "orthogonal"))).verdict is Verdict.FAIL
+    assert EXACT(make_table(exact_rows("w", matrix, "orthogonal"))).verdict is Verdict.PASS
+    assert EXACT(make_table(exact_rows("w", matrix[:10], "orthogonal"))).verdict is Verdict.PASS
+    assert EXACT(make_table(exact_rows("w", matrix[:, :10], "orthogonal"))).verdict is Verdict.PASS
+    assert EXACT(make_table(exact_rows("w", 1.001 * matrix, "orthogonal"))).verdict is Verdict.FAIL
+    assert EXACT(make_table(exact_rows("w", np.eye(30), "orthogonal"))).verdict is Verdict.FAIL
 
 
 def test_a_weight_without_entries_passes_nothing():
-    assert EXACT(exact_table(exact_rows("w", np.zeros(0), "zeros"))).verdict is Verdict.INCONCLUSIVE
+    assert EXACT(make_table(exact_rows("w", np.zeros(0), "zeros"))).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -120,8 +119,8 @@ def test_a_weight_without_entries_passes_nothing():
 )
 def test_declarations_are_compared(where, name, settings, deviation):
     argument = Argument("kernel_initializer", "glorot_uniform", ("kernel",))
-    ((_, found, *_),) = declared_rows(argument, [Declared(where, name, settings)])
-    assert found == deviation
+    (row,) = declared_rows(argument, [Declared(where, name, settings)])
+    assert row.deviation == deviation
 
 
 def test_another_default_in_the_signature_is_noticed(monkeypatch):

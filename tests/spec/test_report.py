@@ -12,7 +12,7 @@ import pytest
 from fake_specification import CLAIMS
 
 from initcheck.core.errors import DataError
-from initcheck.spec.claim import Evidence, Laboratory, Verdict
+from initcheck.spec.claim import Evidence, RunContext, Verdict
 from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord, make_record, tell_counts
 from initcheck.spec.report import build_specification, draw_interval, read_power_table, write_specification
 
@@ -37,8 +37,8 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def record():
-    laboratory = Laboratory(0)
-    claims = [make_record(laboratory.judge(claim)) for group in CLAIMS.values() for claim in group]
+    context = RunContext(0)
+    claims = [make_record(context.judge(claim)) for group in CLAIMS.values() for claim in group]
     claims[0] = replace(claims[0], condition=_EVIL)
     return SpecificationRecord(
         claims=tuple(claims),

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from initcheck.spec.claim import Laboratory, Verdict
+from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.topics import notebook, symmetry, training
 from initcheck.spec.topics.symmetry import CONSTANT, GLOROT, ROUNDING, ZEROS, Symmetry
@@ -26,17 +26,17 @@ def trained(kernel, start=None, losses=(1.0,), accuracy=0.5):
     return Trained([start, np.zeros(5), head], [kernel, np.zeros(5), head, head], [], logits, accuracy, list(losses))
 
 
-def laboratory_with(**by_label):
-    """Open a laboratory that remembers these networks, so that none has to be trained."""
-    laboratory = Laboratory()
+def context_with(**by_label):
+    """Make a run context that remembers these networks, so that none has to be trained."""
+    context = RunContext()
     for label, networks in by_label.items():
-        laboratory.remember(("trained", LEARNER, label), lambda networks=networks: list(networks))
-    return laboratory
+        context.remember(("trained", LEARNER, label), lambda networks=networks: list(networks))
+    return context
 
 
 def judge_symmetry(kernel, start=None):
-    laboratory = laboratory_with(symmetry=[trained(kernel, start)] * symmetry.SEEDS)
-    return EQUAL(Symmetry((LEARNER,), "asymmetry", limit=1e-5).measure(laboratory)).verdict
+    context = context_with(symmetry=[trained(kernel, start)] * symmetry.SEEDS)
+    return EQUAL(context.measure(Symmetry((LEARNER,), "asymmetry", limit=1e-5))).verdict
 
 
 def test_equal_units_pass_and_one_that_differs_fails():
@@ -111,11 +111,11 @@ def test_the_biases_of_equal_units_stay_equal_too(initializer, activation):
 
 def test_losses_are_compared_on_the_same_task():
     other = Learner(ZEROS, depth=1, width=5)
-    laboratory = laboratory_with(training=[trained(np.ones((4, 5)), losses=(1.0 + seed,)) for seed in range(2)])
-    laboratory.remember(
+    context = context_with(training=[trained(np.ones((4, 5)), losses=(1.0 + seed,)) for seed in range(2)])
+    context.remember(
         ("trained", other, "training"), lambda: [trained(np.ones((4, 5)), losses=(3.0 + seed,)) for seed in range(2)]
     )
-    assert FirstLoss(LEARNER, (("zeros", other),), count=2).measure(laboratory)["value"].tolist() == [2.0, 2.0]
+    assert context.measure(FirstLoss(LEARNER, (("zeros", other),), count=2))["value"].tolist() == [2.0, 2.0]
 
 
 def test_the_task_is_a_draw_of_its_seed():
@@ -130,7 +130,7 @@ def test_the_task_is_a_draw_of_its_seed():
 
 def test_more_seeds_do_not_change_the_first():
     learner = Learner(GLOROT, depth=1, width=5, epochs=0)
-    few, many = Laboratory(3), Laboratory(3)
+    few, many = RunContext(3), RunContext(3)
     learner.train(few, "training", 1)
     grown, at_once = learner.train(few, "training", 2), learner.train(many, "training", 2)
     for one, two in zip(grown, at_once, strict=True):
@@ -140,7 +140,7 @@ def test_more_seeds_do_not_change_the_first():
 
 def test_an_epoch_trains_in_the_type_that_is_asked_for():
     learner = Learner(GLOROT, depth=1, width=5, epochs=1, dtype="float64")
-    (network,) = learner.train(Laboratory(), "training", 1)
+    (network,) = learner.train(RunContext(), "training", 1)
     assert {weight.dtype for weight in network.end} == {np.dtype(np.float64)}
     assert network.gradients[0].shape == (INPUTS, 5)
     # The mean over the epoch, starting from about ln 10: something was learned.

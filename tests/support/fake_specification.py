@@ -21,10 +21,10 @@ from initcheck.spec.claim import Claim, Evidence, Verdict
 class FakeExperiment:
     value: float
 
-    def measure(self, laboratory):
+    def measure(self, context):
         if self.value == math.inf:
             raise ValueError("Keras says\nno")
-        return pd.DataFrame({"value": [self.value], "seed": [laboratory.seed("fake")]})
+        return pd.DataFrame({"value": [self.value], "seed": [context.seed("fake")]})
 
 
 @dataclass(frozen=True)

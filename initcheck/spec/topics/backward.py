@@ -21,7 +21,7 @@ from initcheck.theory.sampling import compute_relu_increment
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,24 @@ class ForgetBias:
     units: int = 32
     seeds: int = 16
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; one value a seed: the difference of the mean log factors."""
         import pandas as pd
 
-        rates = [self._recall(laboratory, bias) for bias in self.biases]
+        rates = [self._recall(context, bias) for bias in self.biases]
         return pd.DataFrame({"member": "LSTM", "seed": np.arange(self.seeds), "value": rates[0] - rates[1]})
 
-    def _recall(self, laboratory: Laboratory, bias: bool) -> NDArray[np.float64]:
-        return laboratory.remember(("forget bias", bias, self.steps), lambda: self._run(laboratory, bias))
+    def _recall(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
+        return context.remember(("forget bias", bias, self.steps), lambda: self._run(context, bias))
 
-    def _run(self, laboratory: Laboratory, bias: bool) -> NDArray[np.float64]:
+    def _run(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
         from initcheck.backend.gradients import Backpropagation
 
         keras = import_keras()
-        random = np.random.default_rng(laboratory.seed("forget bias"))
+        random = np.random.default_rng(context.seed("forget bias"))
         x = keras.ops.convert_to_tensor(random.standard_normal((1, self.steps, 8)).astype(np.float32))
         rates: list[float] = []
-        for seed in laboratory.seeds("forget bias", self.seeds):
+        for seed in context.seeds("forget bias", self.seeds):
             layer = keras.layers.LSTM(
                 self.units,
                 unit_forget_bias=bias,

@@ -18,15 +18,17 @@ from initcheck.spec import subjects
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.defects import DEFECTS
-from initcheck.spec.subjects import Draws, Extremes, Fit, Moment, Moments, Subject, to_numpy
+from initcheck.spec.subjects import Draws, Subject, to_numpy
+from initcheck.spec.table import EstimateRow, ExactRow
+from initcheck.spec.topics.entries import Extremes, Fit, Moment, Moments
 from initcheck.spec.topics.fixed_values import FixedValues, RefusesRanks
 from initcheck.spec.topics.independence import Between, Independence
 from initcheck.spec.topics.orthogonality import Haar, Orthonormality, SquareSum
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 _ANY_SHAPES: Final = ((), (7,), (5, 8), (3, 4, 6), (2, 3, 4, 5), (2, 2, 3, 4, 5))
@@ -138,17 +140,13 @@ class DeviationOverArgument:
     draws: tuple[Draws, ...]
     argument: float
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
-        import pandas as pd
-
-        rows = []
         for draws in self.draws:
-            law = draws.subject.law(draws.shape)
-            deviation = float(np.std(np.asarray(draws.draw(laboratory), dtype=np.float64)))
+            law = draws.subject.distribution(draws.shape)
+            deviation = float(np.std(np.asarray(draws.draw(context), dtype=np.float64)))
             error = deviation * math.sqrt((law.moment(4) - 1.0) / (4.0 * draws.entries))
-            rows.append((draws.name, deviation / self.argument, error / self.argument, math.inf, draws.entries))
-        return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+            yield EstimateRow(draws.name, deviation / self.argument, error / self.argument, draws.entries)
 
 
 def _truncated_deviation() -> list[Claim]:
@@ -194,16 +192,13 @@ class ReachesEnd:
     maxval: float
     count: int
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; the deviation counts entries at the bound or beyond."""
-        import pandas as pd
-
         target = InitializerSpec("RandomUniform", (("maxval", self.maxval), ("minval", self.minval)))
-        seed = laboratory.seed(f"reaches end/{self.minval}/{self.maxval}")
+        seed = context.seed(f"reaches end/{self.minval}/{self.maxval}")
         values = to_numpy(target.create(seed)((self.count // 1000, 1000), dtype="float32"))
         reached = int(np.count_nonzero(values >= np.float32(self.maxval)))
-        row = (f"({self.minval:g}, {self.maxval:g})", float(reached), 0.0, values.size)
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+        yield ExactRow(f"({self.minval:g}, {self.maxval:g})", float(reached), 0.0, values.size)
 
 
 def _uniform_end() -> list[Claim]:
@@ -239,10 +234,8 @@ class TakesArrays:
     class_name: str
     argument: str
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         """Measure; the deviation is 1 where the array was accepted and used."""
-        import pandas as pd
-
         from initcheck.backend.runtime import import_keras
 
         initializer_class = getattr(import_keras().initializers, self.class_name)
@@ -252,8 +245,7 @@ class TakesArrays:
             deviation, told = 1.0, f"returned {values.tolist()}"
         except (TypeError, ValueError) as error:
             told = type(error).__name__
-        row = (self.class_name, deviation, 0.0, 1, told)
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "told"])
+        yield ExactRow(self.class_name, deviation, 0.0, 1, told)
 
 
 def _constant_arrays() -> list[Claim]:
@@ -325,7 +317,7 @@ def _describe(subject: Subject) -> tuple[str, str, str, str]:
     """Name the initializer, and say its mean, its variance and its distribution in words."""
     target = subject.target
     assert isinstance(target, InitializerSpec)
-    law = subject.law((3, 5))
+    law = subject.distribution((3, 5))
     kinds = {
         "normal": "a normal distribution",
         "uniform": "a uniform distribution",
@@ -369,7 +361,7 @@ def _moment(subject: Subject, moment: Moment) -> Claim:
 
 
 def _support(subject: Subject) -> Claim:
-    bounded = math.isfinite(subject.law(SHAPES[1]).support[1])
+    bounded = math.isfinite(subject.distribution(SHAPES[1]).support[1])
     label, *_, kind = _describe(subject)
     text = f"{label}'s entries lie within the support of {kind}" if bounded else f"{label}'s entries have no bound"
     return Claim(
@@ -442,7 +434,7 @@ def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
     """Say which rows of the catalogue of documented claims a claim covers."""
     target = subject.target
     assert isinstance(target, InitializerSpec)
-    name, law = target.class_name, subject.law((3, 5))
+    name, law = target.class_name, subject.distribution((3, 5))
     scaled = name not in ("RandomNormal", "RandomUniform", "TruncatedNormal")
     found = []
     if name == "RandomNormal" and not target.arguments and quantity in ("mean", "variance", "distribution"):
@@ -533,16 +525,12 @@ class ClassesKnown:
 
     known: tuple[str, ...]
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         """Measure; the deviation is 1 for a class that only one side has."""
-        import pandas as pd
-
         installed = set(installed_initializers())
-        rows = []
         for name in sorted(installed | set(self.known)):
             deviation = float(name not in installed or name not in self.known)
-            rows.append((name, deviation, 0.0, 1, "exported" if name in installed else "not exported"))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+            yield ExactRow(name, deviation, 0.0, 1, "exported" if name in installed else "not exported")
 
 
 def _complete() -> Claim:

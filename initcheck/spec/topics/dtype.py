@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,12 +15,14 @@ from initcheck.spec import subjects
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, size_of_equivalence
 from initcheck.spec.defects import DEFECTS
-from initcheck.spec.subjects import Draws, Moments, Subject, to_numpy
+from initcheck.spec.subjects import Draws, Subject, to_numpy
+from initcheck.spec.table import EstimateRow, ExactRow
+from initcheck.spec.topics.entries import Moments
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 _SHAPE: Final = (300, 500)
@@ -57,28 +59,24 @@ class ReturnedDtypes:
     dtypes: tuple[str, ...]
     ignore: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; the deviation is 1 where another dtype was returned."""
-        import pandas as pd
-
         keras = import_keras()
         shape = (8, 1, 5) if _class_of(self.subject) == "STFT" else (4, 6)
-        seed = laboratory.seed(f"dtype/{self.subject.slug}")
+        seed = context.seed(f"dtype/{self.subject.slug}")
         default = keras.config.floatx()
-        rows = []
         for dtype in (*self.dtypes, None):
             asked = "float32" if self.ignore else dtype
             value = self.subject.target.create(seed)(shape, dtype=asked)
             got = keras.backend.standardize_dtype(value.dtype)
             wanted = dtype or default
-            rows.append((dtype or "none", float(got != wanted), 0.0, 1, got))
+            yield ExactRow(dtype or "none", float(got != wanted), 0.0, 1, got)
         try:
             keras.config.set_floatx("float64")
             got = keras.backend.standardize_dtype(self.subject.target.create(seed)(shape).dtype)
         finally:
             keras.config.set_floatx(default)
-        rows.append(("none, floatx float64", float(got != "float64" or self.ignore), 0.0, 1, got))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+        yield ExactRow("none, floatx float64", float(got != "float64" or self.ignore), 0.0, 1, got)
 
 
 def _class_of(subject: Subject) -> str:
@@ -114,19 +112,16 @@ class BothMoments:
 
     draws: Draws
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
-        import pandas as pd
-
-        mean = Moments((self.draws,), "mean").measure(laboratory)
-        mean["estimate"] += 1.0
-        variance = Moments((self.draws,), "variance").measure(laboratory)
-        table = pd.concat([mean, variance], ignore_index=True)
-        return table.assign(member=["1 + mean", "variance"])
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
+        """Measure both."""
+        for mean in Moments((self.draws,), "mean").measure(context):
+            yield replace(mean, member="1 + mean", estimate=1.0 + mean.estimate)
+        for variance in Moments((self.draws,), "variance").measure(context):
+            yield replace(variance, member="variance")
 
 
 def _calibrated(subject: Subject, dtype: str) -> Claim:
-    coarse = subject.law(_SHAPE).kind == "uniform" and dtype == "bfloat16"
+    coarse = subject.distribution(_SHAPE).kind == "uniform" and dtype == "bfloat16"
     # bfloat16's uniform numbers are rounded down to one of 128 steps: their mean is off by half a step, 2^-8 of the
     # range or .0135 standard deviations, which takes half of the margin, and so asks for more entries.
     count = (3 if coarse else 1) * _DRAWS
@@ -162,7 +157,7 @@ class Resolution:
     dtypes: tuple[tuple[str, str], ...]
     through: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure.
 
         Rounding leaves all values to the coarser dtype. Of finer ones it holds 1 in 2^b, b the bits that it lacks: 13
@@ -171,10 +166,7 @@ class Resolution:
         over seeds .007), so the limit is .5. A uniform number in float16 starts as one of 1,024 steps, of which
         bfloat16 holds three quarters before they are scaled: there the limit is 0.9.
         """
-        import pandas as pd
-
-        rows = []
-        seed = laboratory.seed(f"resolution/{self.subject.slug}")
+        seed = context.seed(f"resolution/{self.subject.slug}")
         for dtype, coarser in self.dtypes:
             values = to_numpy(self.subject.target.create(seed)((64, 48), dtype=dtype))
             if self.through:
@@ -182,9 +174,8 @@ class Resolution:
             share = float(np.mean(values == _round(values, coarser)))
             limit = 0.125
             if coarser == "bfloat16":
-                limit = 0.9 if self.subject.law((64, 48)).kind == "uniform" else 0.5
-            rows.append((f"{dtype} against {coarser}", share, limit, values.size))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+                limit = 0.9 if self.subject.distribution((64, 48)).kind == "uniform" else 0.5
+            yield ExactRow(f"{dtype} against {coarser}", share, limit, values.size)
 
 
 def _round(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -228,13 +219,10 @@ class AcceptsDtype:
     subject: Subject
     dtypes: tuple[str, ...]
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; the deviation is 1 where the backend refuses."""
-        import pandas as pd
-
         keras = import_keras()
-        seed = laboratory.seed(f"accepts/{self.subject.slug}")
-        rows = []
+        seed = context.seed(f"accepts/{self.subject.slug}")
         for dtype in self.dtypes:
             told, deviation = "made", 0.0
             try:
@@ -244,8 +232,7 @@ class AcceptsDtype:
             # TensorFlow's errors (InvalidArgumentError, NotFoundError, ...) have no other base.
             except Exception as error:  # noqa: BLE001 - a refusal of any kind is the measurement
                 told, deviation = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}", 1.0
-            rows.append((dtype, deviation, 0.0, 1, told))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+            yield ExactRow(dtype, deviation, 0.0, 1, told)
 
 
 def _refuses_half(subject: Subject) -> Claim:
@@ -318,13 +305,10 @@ class FewValues:
 
     draws: Draws
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        distinct = np.unique(self.draws.draw(laboratory)).size
-        row = (self.draws.name, 256.0 / distinct, 1.0, self.draws.entries, f"{distinct} different values")
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "told"])
+        distinct = np.unique(self.draws.draw(context)).size
+        yield ExactRow(self.draws.name, 256.0 / distinct, 1.0, self.draws.entries, f"{distinct} different values")
 
 
 @dataclass(frozen=True)
@@ -337,11 +321,8 @@ class BeyondLimit:
 
     draws: Draws
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        limit = self.draws.subject.law(self.draws.shape).support[1]
-        largest = float(np.abs(np.asarray(self.draws.draw(laboratory), dtype=np.float64)).max())
-        row = (self.draws.name, largest / limit, 1.0 + 2.0**-8, self.draws.entries)
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+        limit = self.draws.subject.distribution(self.draws.shape).support[1]
+        largest = float(np.abs(np.asarray(self.draws.draw(context), dtype=np.float64)).max())
+        yield ExactRow(self.draws.name, largest / limit, 1.0 + 2.0**-8, self.draws.entries)

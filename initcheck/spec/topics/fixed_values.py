@@ -11,11 +11,12 @@ from scipy import signal
 
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.subjects import to_numpy
+from initcheck.spec.table import ExactRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,8 @@ class FixedValues:
     limit: float = 0.0
     documented: InitializerSpec | None = None
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        rows = []
         for shape in self.shapes:
             for dtype in self.dtypes:
                 got = to_numpy(self.target.create(None)(shape, dtype=dtype)).astype(np.float64)
@@ -54,8 +52,7 @@ class FixedValues:
                 else:
                     deviation = np.inf
                 limit = 2.0**-8 if dtype == "bfloat16" and self.limit == 0.0 else self.limit
-                rows.append((f"{shape} {dtype}".replace(", ", ","), deviation, limit, int(np.prod(shape))))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+                yield ExactRow(f"{shape} {dtype}".replace(", ", ","), deviation, limit, int(np.prod(shape)))
 
 
 def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -106,16 +103,12 @@ class RefusesRanks:
     target: InitializerSpec
     shapes: tuple[tuple[int, ...], ...]
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         """Measure; the deviation is 1 where the shape was accepted."""
-        import pandas as pd
-
-        rows = []
         for shape in self.shapes:
             try:
                 self.target.create(None)(shape)
                 deviation, told = 1.0, "accepted"
             except ValueError:
                 deviation, told = 0.0, "ValueError"
-            rows.append((str(shape), deviation, 0.0, 1, told))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+            yield ExactRow(str(shape), deviation, 0.0, 1, told)

@@ -31,13 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails
-from initcheck.spec.subjects import Draws, detectable_distance
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
+from initcheck.spec.subjects import Draws
+from initcheck.spec.table import FitRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 Scores = NDArray[np.float64]
 Between = Literal["columns", "rows", "draws", "order"]
@@ -67,13 +68,10 @@ class Independence:
     members: tuple[Draws, ...]
     between: Between
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[FitRow]:
         """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
-        import pandas as pd
-
-        found: list[tuple[str, float, float, float, int]] = []
         for draws in self.members:
-            scores = _score(draws, laboratory)
+            scores = _score(draws, context)
             if self.between == "order":
                 tests = _test_order(scores)
             elif self.between == "draws":
@@ -81,24 +79,21 @@ class Independence:
             else:
                 matrices = scores.reshape(len(scores), -1, scores.shape[-1])
                 tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices)
-            found += [
-                (f"{test} of {draws.name}", p, effect, detectable, draws.entries)
-                for test, p, effect, detectable in tests
-            ]
-        return pd.DataFrame(found, columns=["member", "p_value", "effect", "detectable", "count"])
+            for test, p_value, effect, detectable in tests:
+                yield FitRow(f"{test} of {draws.name}", p_value, effect, detectable, draws.entries)
 
 
 Test = tuple[str, float, float, float]
 """Name, p-value, effect and what it detects."""
 
 
-def _score(draws: Draws, laboratory: Laboratory) -> Scores:
+def _score(draws: Draws, context: RunContext) -> Scores:
     def make() -> Scores:
-        cdf = draws.subject.law(draws.shape).cdf(draws.draw(laboratory))
+        cdf = draws.subject.distribution(draws.shape).cdf(draws.draw(context))
         scores: Scores = special.ndtri(np.clip(cdf, _SMALLEST, 1.0 - _SMALLEST))
         return scores
 
-    return laboratory.remember(("scores", draws), make)
+    return context.remember(("scores", draws), make)
 
 
 def _test_vectors(stacks: Scores) -> list[Test]:

@@ -22,7 +22,7 @@ from initcheck.spec.topics import training
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 _SOURCE: Final = "the founding notebook"
 GLOROT: Final = InitializerSpec("GlorotNormal")
@@ -50,14 +50,14 @@ class DefaultSpread:
     class_name: str
     argument: str
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         import pandas as pd
 
         config = getattr(import_keras().initializers, self.class_name)().get_config()
         value = float(config[self.argument])
         row = (self.class_name, abs(value - 1.0), 0.0, 1, f"{self.argument}={value:g}")
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "told"])
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "seen"])
 
 
 def _spread() -> list[Claim]:
@@ -97,13 +97,13 @@ class VarianceTimes:
     draws: Draws
     factor: float
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
         import pandas as pd
 
-        values = np.asarray(self.draws.draw(laboratory), dtype=np.float64)
+        values = np.asarray(self.draws.draw(context), dtype=np.float64)
         estimate = float(np.mean(values**2)) * self.factor
-        error = estimate * math.sqrt((self.draws.subject.law(self.draws.shape).moment(4) - 1.0) / values.size)
+        error = estimate * math.sqrt((self.draws.subject.distribution(self.draws.shape).moment(4) - 1.0) / values.size)
         row = (self.draws.name, estimate, error, math.inf, values.size)
         return pd.DataFrame([row], columns=["member", "estimate", "standard_error", "freedom", "count"])
 
@@ -121,13 +121,13 @@ class OutputVariance:
 
     spec: InitializerSpec
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
         import pandas as pd
 
         keras = import_keras()
         values = []
-        for seed in laboratory.seeds("notebook output variance", 16):
+        for seed in context.seeds("notebook output variance", 16):
             x = np.random.default_rng(seed).standard_normal((64, _INPUTS)).astype(np.float32)
             layer = keras.layers.Dense(_UNITS, kernel_initializer=self.spec.create(seed))
             y = np.asarray(layer(x), dtype=np.float64)
@@ -240,16 +240,16 @@ class GradientCourse:
     spec: MlpSpec | NotebookSpec
     count: int = 40
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
         import pandas as pd
 
         from initcheck.probe import Probe
 
-        random = np.random.default_rng(laboratory.seed("gradient course"))
+        random = np.random.default_rng(context.seed("gradient course"))
         x = random.standard_normal((1, *self.spec.sample_shape)).astype(np.float32)
         model = self.spec.build(self.spec.sample_shape, seed=0)
-        table = Probe(model, x).measure(laboratory.seeds("gradient course", self.count))
+        table = Probe(model, x).measure(context.seeds("gradient course", self.count))
         names = self.spec.signal_layers()
         by_layer = table.pivot(index="seed", columns="layer", values="gradient_second_moment")
         values = (by_layer[names[0]] / by_layer[names[1]]).to_numpy(dtype=np.float64)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
-from initcheck.spec.subjects import Draws, detectable_distance
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, detectable_distance
+from initcheck.spec.subjects import Draws
+from initcheck.spec.table import ExactRow, FitRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 _TESTS: Final = 40
 """More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
@@ -26,9 +27,9 @@ _STANDARD_ERRORS: Final = float(stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS
 _EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
-def _matrices(draws: Draws, gain: float, laboratory: Laboratory) -> NDArray[np.float64]:
+def _matrices(draws: Draws, gain: float, context: RunContext) -> NDArray[np.float64]:
     """Give the weights as matrices with orthonormal columns: [draws, longer side, shorter side]."""
-    weights = np.asarray(draws.draw(laboratory), dtype=np.float64).reshape(draws.count, -1, draws.shape[-1]) / gain
+    weights = np.asarray(draws.draw(context), dtype=np.float64).reshape(draws.count, -1, draws.shape[-1]) / gain
     return weights if weights.shape[1] >= weights.shape[2] else weights.swapaxes(1, 2)
 
 
@@ -47,18 +48,14 @@ class Orthonormality:
     members: tuple[Draws, ...]
     gain: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        rows = []
         for draws in self.members:
-            matrices = _matrices(draws, self.gain, laboratory)
+            matrices = _matrices(draws, self.gain, context)
             gram = matrices.swapaxes(1, 2) @ matrices
             deviation = float(np.abs(gram - np.eye(gram.shape[1])).max())
             limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
-            rows.append((draws.name, deviation, limit, draws.count))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+            yield ExactRow(draws.name, deviation, limit, draws.count)
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,13 @@ class SquareSum:
     members: tuple[Draws, ...]
     gain: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        rows = []
         for draws in self.members:
-            matrices = _matrices(draws, self.gain, laboratory)
+            matrices = _matrices(draws, self.gain, context)
             sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
             limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
-            rows.append((draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+            yield ExactRow(draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count)
 
 
 @dataclass(frozen=True)
@@ -107,56 +100,46 @@ class Haar:
     gain: float = 1.0
     unsigned: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[FitRow]:
         """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
-        import pandas as pd
-
-        rows: list[tuple[str, float, float, float, int]] = []
         for draws in self.members:
-            matrices = _matrices(draws, self.gain, laboratory)
+            matrices = _matrices(draws, self.gain, context)
             if self.unsigned:
-                random = np.random.default_rng(laboratory.seed(f"unsigned/{draws.name}"))
+                random = np.random.default_rng(context.seed(f"unsigned/{draws.name}"))
                 matrices = np.linalg.qr(random.standard_normal(matrices.shape))[0]
             law = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
             for name, left, right in _directions(*matrices.shape[1:]):
                 values = np.einsum("i,dij,j->d", left, matrices, right)
                 found = stats.kstest(law.cdf((1.0 + values) / 2.0), "uniform")
-                rows.append(
-                    (
-                        f"{name} of {draws.name}",
-                        float(found.pvalue),
-                        float(found.statistic),
-                        detectable_distance(len(values), _TESTS),
-                        len(values),
-                    )
+                yield FitRow(
+                    f"{name} of {draws.name}",
+                    float(found.pvalue),
+                    float(found.statistic),
+                    detectable_distance(len(values), _TESTS),
+                    len(values),
                 )
             pairs = np.einsum("dij,dij->d", matrices[:-1:2], matrices[1::2])
             # <Q, Q'> has the mean 0 and the variance (shorter side) / (longer side); the sum is nearly normal.
             z = pairs / math.sqrt(matrices.shape[2] / matrices.shape[1])
             p_value = 2.0 * float(stats.norm.sf(abs(z.sum()) / math.sqrt(z.size)))
-            rows.append(
-                (
-                    f"successive draws of {draws.name}",
-                    p_value,
-                    float(z.mean()),
-                    _STANDARD_ERRORS / math.sqrt(z.size),
-                    z.size,
-                )
+            yield FitRow(
+                f"successive draws of {draws.name}",
+                p_value,
+                float(z.mean()),
+                _STANDARD_ERRORS / math.sqrt(z.size),
+                z.size,
             )
             if matrices.shape[1] == matrices.shape[2]:
                 positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
                 p_value = stats.binomtest(positive, len(matrices)).pvalue
                 share = positive / len(matrices)
-                rows.append(
-                    (
-                        f"determinant of {draws.name}",
-                        p_value,
-                        share,
-                        0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices)),
-                        len(matrices),
-                    )
+                yield FitRow(
+                    f"determinant of {draws.name}",
+                    p_value,
+                    share,
+                    0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices)),
+                    len(matrices),
                 )
-        return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
 
 
 def _directions(longer: int, shorter: int) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:

@@ -24,7 +24,7 @@ from initcheck.spec.topics.training import BATCH, INPUTS, Learner
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 SEEDS: Final = 3
 _STEPS: Final = 50
@@ -61,13 +61,13 @@ class Symmetry:
     hidden_only: bool = False
     limit: float = 0.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         import pandas as pd
 
         rows = []
         for learner in self.learners:
-            for place, trained in enumerate(learner.train(laboratory, "symmetry", SEEDS)):
+            for place, trained in enumerate(learner.train(context, "symmetry", SEEDS)):
                 kernels = slice(0, -2 if self.hidden_only or self.what == "asymmetry" else None, 2)
                 if self.what == "kernel gradients":
                     deviation = _largest(trained.gradients[kernels])

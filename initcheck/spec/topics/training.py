@@ -21,7 +21,7 @@ from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, SeedMeanWithi
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 INPUTS: Final = 64
@@ -59,17 +59,17 @@ class Learner:
     random_biases: bool = False
     dtype: str = "float32"
 
-    def train(self, laboratory: Laboratory, label: str, count: int) -> list[Trained]:
+    def train(self, context: RunContext, label: str, count: int) -> list[Trained]:
         """Train networks of several seeds, each on a task of its own.
 
         Args:
-            laboratory: the source of the seeds.
+            context: the source of the seeds.
             label: of the seeds; learners of one label get the same tasks, and kernels of the same seeds.
             count: how many.
         """
-        found: list[Trained] = laboratory.remember(("trained", self, label), list)
+        found: list[Trained] = context.remember(("trained", self, label), list)
         if len(found) < count:  # a seed does not depend on how many are asked for: train those that are missing
-            found += self._train(laboratory.seeds(label, count)[len(found) :])
+            found += self._train(context.seeds(label, count)[len(found) :])
         return found[:count]
 
     def build(self) -> Any:
@@ -194,13 +194,13 @@ class Accuracy:
     against: Learner | None = None
     count: int = SEEDS
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
         import pandas as pd
 
-        values = [each.accuracy for each in self.learner.train(laboratory, "training", self.count)]
+        values = [each.accuracy for each in self.learner.train(context, "training", self.count)]
         if self.against is not None:
-            others = self.against.train(laboratory, "training", self.count)
+            others = self.against.train(context, "training", self.count)
             values = [value - other.accuracy for value, other in zip(values, others, strict=True)]
         return pd.DataFrame({"member": "accuracy", "seed": range(len(values)), "value": values})
 
@@ -215,13 +215,13 @@ class NeverLearns:
 
     learners: tuple[Learner, ...]
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; the deviation is the number of classes predicted, less one."""
         import pandas as pd
 
         rows = []
         for learner in self.learners:
-            for place, trained in enumerate(learner.train(laboratory, "training", 3)):
+            for place, trained in enumerate(learner.train(context, "training", 3)):
                 predicted = len(set(trained.logits.argmax(axis=1).tolist()))
                 rows.append((f"{learner.activation}, seed {place}", predicted - 1.0, 0.0, len(trained.logits)))
         return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
@@ -329,11 +329,11 @@ class GradientsAlike:
 
     learner: Learner
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; the deviation is their range over their largest magnitude, 1 where all of them are zero."""
         import pandas as pd
 
-        trained = self.learner.train(laboratory, "symmetry", 3)
+        trained = self.learner.train(context, "symmetry", 3)
         rows = []
         for place, each in enumerate(trained):
             gradients = np.concatenate([gradient.ravel() for gradient in each.gradients[::2]])
@@ -341,7 +341,7 @@ class GradientsAlike:
             deviation = float(np.ptp(gradients)) / largest if largest else 1.0
             told = "all are zero" if not largest else "they differ"
             rows.append((f"seed {place}", deviation, 1e-4, gradients.size, told))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "seen"])
 
 
 @dataclass(frozen=True)
@@ -351,7 +351,7 @@ class OneUnit:
     Its inputs are all equal, so that each kernel's entry sees the same.
     """
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure, as :class:`GradientsAlike`."""
         import pandas as pd
 
@@ -359,13 +359,13 @@ class OneUnit:
 
         keras = import_keras()
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, kernel_initializer="zeros")])
-        x = np.repeat(np.random.default_rng(laboratory.seed("one unit")).normal(size=(16, 1)), 8, axis=1)
+        x = np.repeat(np.random.default_rng(context.seed("one unit")).normal(size=(16, 1)), 8, axis=1)
         with tf.GradientTape() as tape:
             loss = keras.ops.mean(model(x.astype(np.float32)))
         gradient = np.asarray(tape.gradient(loss, model.layers[0].kernel.value))
         deviation = float(np.ptp(gradient) / np.abs(gradient).max())
         row = ("one unit", deviation, 1e-4, gradient.size, "all equal")
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "told"])
+        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count", "seen"])
 
 
 @dataclass(frozen=True)
@@ -383,7 +383,7 @@ class Descent:
     step: float = 0.3
     sign: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; the deviation is the decrease of the loss, relative to that at zero."""
         import pandas as pd
 
@@ -391,8 +391,8 @@ class Descent:
         keras = import_keras()
         model = learner.build()
         rows = []
-        for place, trained in enumerate(learner.train(laboratory, "training", 3)):
-            x, y = make_task(laboratory.seeds("training", 3)[place])
+        for place, trained in enumerate(learner.train(context, "training", 3)):
+            x, y = make_task(context.seeds("training", 3)[place])
             frequencies = np.bincount(y, minlength=10) / y.size
             weights = [np.zeros_like(each) for each in trained.end]
             weights[-1] = np.log(np.maximum(frequencies, 1e-9)).astype(np.float32)
@@ -507,17 +507,15 @@ class FirstLoss:
     others: tuple[tuple[str, Learner], ...]
     count: int = _PAIRS
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
         import pandas as pd
 
-        own = self.learner.train(laboratory, "training", self.count)
+        own = self.learner.train(context, "training", self.count)
         rows = [
             (name, place, other.losses[0] - one.losses[0])
             for name, learner in self.others
-            for place, (other, one) in enumerate(
-                zip(learner.train(laboratory, "training", self.count), own, strict=True)
-            )
+            for place, (other, one) in enumerate(zip(learner.train(context, "training", self.count), own, strict=True))
         ]
         return pd.DataFrame(rows, columns=["member", "seed", "value"])
 

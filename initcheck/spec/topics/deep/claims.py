@@ -28,7 +28,7 @@ from initcheck.theory.weights import weight_law
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 HE: Final = "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10 and 14"
 GLOROT: Final = "Glorot & Bengio, 2010, AISTATS, eq. 10 to 12"
@@ -160,11 +160,11 @@ class Isometry:
     direction: Direction
     seeds: int = 8
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         import pandas as pd
 
-        increments = self.network.measure(laboratory, self.seeds).increments(self.direction)
+        increments = self.network.measure(context, self.seeds).increments(self.direction)
         return pd.DataFrame(
             {
                 "member": [f"step {number}" for number in range(1, increments.shape[1] + 1)],
@@ -189,11 +189,11 @@ class SpreadOverLaw:
     increments: LogIncrements
     groups: int = 32
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure: one value a group, of ln(variance of the summed log increments over the law's)."""
         import pandas as pd
 
-        table = laboratory.measure(self.increments)
+        table = context.measure(self.increments)
         sums = table.groupby("seed")[["value", "mean", "variance"]].sum()
         squares = np.square((sums["value"] - sums["mean"]).to_numpy()) / sums["variance"].to_numpy()
         values = [math.log(float(part.mean())) for part in np.array_split(squares, self.groups)]

@@ -25,7 +25,7 @@ from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
     from initcheck.theory.dense_network import Course, DenseNetworkLaw
 
 Array = NDArray[np.float64]
@@ -80,17 +80,17 @@ class DeepNetwork:
             for course, backward in ((law.preactivation, False), (law.gradient, True))
         )
 
-    def measure(self, laboratory: Laboratory, seeds: int) -> Moments:
+    def measure(self, context: RunContext, seeds: int) -> Moments:
         """Measure, unless it was measured before.
 
         Args:
-            laboratory: the source of seeds.
+            context: the source of seeds.
             seeds: replicates.
 
         Returns:
             The second moments by seed and layer.
         """
-        return laboratory.remember(("deep", self, seeds), lambda: _measure(self, laboratory, seeds))
+        return context.remember(("deep", self, seeds), lambda: _measure(self, context, seeds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +128,9 @@ class Moments:
         return found
 
 
-def draw_sample(laboratory: Laboratory, size: int, scale: float = 1.0) -> NDArray[np.float32]:
+def draw_sample(context: RunContext, size: int, scale: float = 1.0) -> NDArray[np.float32]:
     """Draw one sample of Gaussian numbers with the given root mean square; shape [1, size]."""
-    values = np.random.default_rng(laboratory.seed(f"deep.sample.{size}")).standard_normal((1, size))
+    values = np.random.default_rng(context.seed(f"deep.sample.{size}")).standard_normal((1, size))
     return np.asarray(scale * values / np.sqrt(np.mean(np.square(values))), dtype=np.float32)
 
 
@@ -179,11 +179,11 @@ class Gains:
     gain: float | None = None
     seeds: int = 0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.topics.gains.GainByLayer` for the columns."""
         network = self.network
         seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
-        ratios = network.measure(laboratory, seeds).ratios(self.direction)
+        ratios = network.measure(context, seeds).ratios(self.direction)
         if self.gain is None:
             law = network.predict()
             steps = _steps(law.preactivation if self.direction == "forward" else law.gradient)
@@ -207,13 +207,13 @@ class LogIncrements:
     direction: Direction
     seeds: int = 0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.topics.gains.LawByLayer` for the columns."""
         from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
         from initcheck.theory.weights import weight_law
 
         network, width = self.network, self.network.width
-        moments = network.measure(laboratory, self.seeds or network.count_seeds())
+        moments = network.measure(context, self.seeds or network.count_seeds())
         increments = moments.increments(self.direction)
         weights = weight_law(network.initializer, (width, width))
         gain = weights.forward_gain
@@ -221,7 +221,7 @@ class LogIncrements:
         # S4 of Gaussian numbers of which all, or half, are not zero.
         participations = np.full(increments.shape[1], 6.0 / (width + 4.0) if rectified else 3.0 / (width + 2.0))
         if self.direction == "forward":
-            participations[0] = compute_participation(draw_sample(laboratory, width))
+            participations[0] = compute_participation(draw_sample(context, width))
         rows = []
         for participation in participations:
             if rectified:
@@ -251,11 +251,11 @@ class WeightGradients:
     of_signal: bool = False
     seeds: int = 0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure: one value a seed, of ln(factor of the squared norm by layer, on its way back)."""
         import pandas as pd
 
-        moments = self.network.measure(laboratory, self.seeds or self.network.count_seeds())
+        moments = self.network.measure(context, self.seeds or self.network.count_seeds())
         squares = moments.gradient if self.of_signal else moments.weight_gradient
         rates = (np.log(squares[:, 0]) - np.log(squares[:, -1])) / (squares.shape[1] - 1)
         return pd.DataFrame({"member": "average over layers", "seed": np.arange(len(rates)), "value": rates})
@@ -301,9 +301,9 @@ def _relative_spreads(course: Course, backward: bool) -> tuple[float, float]:
     return float(steps.max()), gain.standard_deviation / gain.mean
 
 
-def _measure(network: DeepNetwork, laboratory: Laboratory, seeds: int) -> Moments:
-    kernels, heads = _draw_network(network, laboratory, seeds)
-    probe = _probe(network, laboratory)
+def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> Moments:
+    kernels, heads = _draw_network(network, context, seeds)
+    probe = _probe(network, context)
     factor = np.float32(math.sqrt(network.variance_factor))
     tables = []
     for start in range(0, seeds, _CHUNK):
@@ -341,21 +341,21 @@ def _measure(network: DeepNetwork, laboratory: Laboratory, seeds: int) -> Moment
     )
 
 
-def _draw_network(network: DeepNetwork, laboratory: Laboratory, seeds: int) -> tuple[Any, Any]:
+def _draw_network(network: DeepNetwork, context: RunContext, seeds: int) -> tuple[Any, Any]:
     """Draw the kernels of all layers, and the heads; the last drawing is kept for another activation."""
     depth, width = (1 if network.shared_seed else network.depth), network.width
     key = (network.initializer, depth, width, seeds)
-    kept: dict[str, Any] = laboratory.remember("deep.kernels", dict)
+    kept: dict[str, Any] = context.remember("deep.kernels", dict)
     if kept.get("key") != key:
         label = f"deep.{network.initializer.label}.{network.width}"
-        drawn = draw_kernels(network.initializer, (width, width), laboratory.seeds(label, seeds * depth))
-        heads = draw_kernels(InitializerSpec("LecunNormal"), (width, 10), laboratory.seeds(f"{label}.head", seeds))
+        drawn = draw_kernels(network.initializer, (width, width), context.seeds(label, seeds * depth))
+        heads = draw_kernels(InitializerSpec("LecunNormal"), (width, 10), context.seeds(f"{label}.head", seeds))
         kept.update(key=key, value=(drawn.reshape(seeds, depth, width, width), heads))
     pair: tuple[Any, Any] = kept["value"]
     return pair
 
 
-def _probe(network: DeepNetwork, laboratory: Laboratory) -> Any:
+def _probe(network: DeepNetwork, context: RunContext) -> Any:
     """Give the traced network of an activation, shared by all initializers."""
     depth, width, scale = network.depth, network.width, network.scale
 
@@ -363,6 +363,6 @@ def _probe(network: DeepNetwork, laboratory: Laboratory) -> Any:
         from initcheck.probe import Probe
 
         spec = MlpSpec(initializer=InitializerSpec("Zeros"), activation=network.activation, depth=depth, width=width)
-        return Probe(spec.build(spec.sample_shape, seed=0), draw_sample(laboratory, width, scale))
+        return Probe(spec.build(spec.sample_shape, seed=0), draw_sample(context, width, scale))
 
-    return laboratory.remember(("deep.probe", network.activation, depth, width, scale), make)
+    return context.remember(("deep.probe", network.activation, depth, width, scale), make)

@@ -34,7 +34,7 @@ from initcheck.spec.topics.determinism.measurement import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 _Case = tuple[dict[str, Any], tuple[int, ...], Values, float]
@@ -215,10 +215,10 @@ class ConfigurationTrial:
     subject: Constructor
     defect: str = ""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = laboratory.seed(f"determinism/{self.subject.slug}") % (2**30)
-        random.seed(laboratory.seed(f"determinism/{self.subject.slug}/{self.trial}"))
+        seed = context.seed(f"determinism/{self.subject.slug}") % (2**30)
+        random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))
         if self.defect == "aliases of another class":
             index = [subject.class_name for subject in CLASSES].index(self.subject.class_name)
             return table(_aliases(Bench(self.subject, seed), CLASSES[index - 1].aliases))

@@ -277,7 +277,7 @@ def table(rows: list[Row]) -> DataFrame:
     """Give rows as a table; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "told"])
+    return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "seen"])
 
 
 def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructor], tuple[str, Any]]:

@@ -27,7 +27,7 @@ from initcheck.spec.topics.determinism.measurement import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 SETTERS: Final = ("keras", "python", "tensorflow", "numpy")
 """Whose seed is set: by ``keras.utils.set_random_seed``, ``random.seed`` and so on."""
@@ -49,9 +49,9 @@ class BuildTwice:
     independent: bool = False
     global_generator: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = laboratory.seed("determinism/build") % (2**31)
+        seed = context.seed("determinism/build") % (2**31)
         random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
         builds = []
         for number in (seed, seed + self.other_seed):
@@ -125,9 +125,9 @@ class OneSeedClasses:
     proportional: bool = False
     other_seeds: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = laboratory.seed(f"determinism/classes/{self.law}") % (2**30)
+        seed = context.seed(f"determinism/classes/{self.law}") % (2**30)
         initializers = import_keras().initializers
         shape = (300, 2)
         values = []
@@ -207,9 +207,9 @@ class SharedInitializer:
     seed_kind: str
     equal: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = laboratory.seed(f"determinism/sharing/{self.sharer}") % (2**30)
+        seed = context.seed(f"determinism/sharing/{self.sharer}") % (2**30)
         random.seed(seed)
         rows: list[Row] = []
         for name in _SHARING:
@@ -237,13 +237,13 @@ COMPILED: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal")
 """The three laws; all other initializers draw from them."""
 
 
-def _compiled(laboratory: Laboratory, name: str) -> tuple[Values, Values, Values]:
+def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
     """Draw eagerly, with XLA, and with XLA by a second function; one seed."""
 
     def make() -> tuple[Values, Values, Values]:
         tensorflow = import_tensorflow()
 
-        seed = laboratory.seed(f"determinism/compiled/{name}") % (2**30)
+        seed = context.seed(f"determinism/compiled/{name}") % (2**30)
         initializer = getattr(import_keras().initializers, name)(seed=seed)
         drawn = [draw(initializer, (200, 100))]
         for _ in range(2):
@@ -251,7 +251,7 @@ def _compiled(laboratory: Laboratory, name: str) -> tuple[Values, Values, Values
             drawn.append(np.asarray(function.get_concrete_function()()))
         return drawn[0], drawn[1], drawn[2]
 
-    return laboratory.remember(("determinism/compiled", name), make)
+    return context.remember(("determinism/compiled", name), make)
 
 
 @dataclass(frozen=True)
@@ -267,9 +267,9 @@ class CompiledEqual:
     name: str
     compare: str
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        eager, first, second = _compiled(laboratory, self.name)
+        eager, first, second = _compiled(context, self.name)
         right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
         if self.compare == "eager" or self.compare == "itself":
             return table([closeness(self.name, first, right)])
@@ -288,11 +288,11 @@ class CompiledLaw:
     name: str
     spread: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
         import pandas as pd
 
-        eager, compiled, _ = _compiled(laboratory, self.name)
+        eager, compiled, _ = _compiled(context, self.name)
         found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.spread)
         # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
         size = eager.size / 2.0
@@ -320,7 +320,7 @@ class Pinned:
     values: tuple[float, ...]
     seed: int = 42
 
-    def measure(self, _: Laboratory) -> DataFrame:
+    def measure(self, _: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         made = getattr(import_keras().initializers, self.class_name)(**dict(self.arguments), seed=self.seed)
         found = draw(made, (3, 4)).ravel()[: len(self.values)].astype(np.float64)
@@ -342,10 +342,10 @@ class CustomInitializer:
     layer: str
     raises: str = ""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         keras = import_keras()
-        seed = laboratory.seed("determinism/custom") % (2**30)
+        seed = context.seed("determinism/custom") % (2**30)
 
         class Doubled(keras.initializers.VarianceScaling):  # type: ignore[misc, name-defined]
             def __init__(self, seed: int | None = None) -> None:

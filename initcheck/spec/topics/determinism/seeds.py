@@ -42,7 +42,7 @@ from initcheck.spec.topics.determinism.process import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 PINNED: Final[tuple[tuple[str, str, tuple[tuple[str, Any], ...], tuple[float, ...]], ...]] = (
@@ -426,11 +426,11 @@ class SeedTrial:
     defect: str = ""
     variant: str = ""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = laboratory.seed(f"determinism/{self.subject.slug}") % _SMALL
-        # An initializer without a seed draws one from Python's state, which the laboratory restores afterwards.
-        random.seed(laboratory.seed(f"determinism/{self.subject.slug}/{self.trial}"))
+        seed = context.seed(f"determinism/{self.subject.slug}") % _SMALL
+        # An initializer without a seed draws one from Python's state, which the run context restores afterwards.
+        random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))
         with planted(self.subject, self.defect):
             return table(TRIALS[self.trial](Bench(self.subject, seed), self.variant))
 
@@ -624,14 +624,14 @@ class Coincidences:
 
     seeds: int | None = None
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         import pandas as pd
 
         initializers = import_keras().initializers
-        # Keras draws from Python's state, which the laboratory restores afterwards.
-        random.seed(laboratory.seed("determinism/unseeded"))
-        chance = np.random.default_rng(laboratory.seed("determinism/few seeds"))
+        # Keras draws from Python's state, which the run context restores afterwards.
+        random.seed(context.seed("determinism/unseeded"))
+        chance = np.random.default_rng(context.seed("determinism/few seeds"))
         rows = []
         for name in _CLASSES:
             found: Counter[bytes] = Counter()

@@ -16,12 +16,13 @@ from initcheck.backend.runtime import import_keras
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.subjects import to_numpy
+from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.fans.measurement import Case, Fans, einsum_axes_counted
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 SIDE: Final = 3
@@ -413,13 +414,10 @@ class RecurrentKernel:
     by_gate: bool
     initializer: str = "Orthogonal"
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; the deviation is the largest entry of K K' - I."""
-        import pandas as pd
-
         keras = import_keras()
-        rows: list[tuple[object, ...]] = []
-        for seed in laboratory.seeds(f"recurrent/{self.layer}", _SEEDS):
+        for place, seed in enumerate(context.seeds(f"recurrent/{self.layer}", _SEEDS)):
             initializer = getattr(keras.initializers, self.initializer)(seed=seed)
             layer = getattr(keras.layers, self.layer)(_UNITS, recurrent_initializer=initializer)
             layer.build((None, 3, 5))
@@ -427,8 +425,7 @@ class RecurrentKernel:
             kernel = next(each for each in weights if each.shape == (_UNITS, _GATES[self.layer] * _UNITS))
             blocks = np.split(kernel.astype(np.float64), _GATES[self.layer] if self.by_gate else 1, axis=1)
             deviation = max(float(np.abs(block @ block.T - np.eye(_UNITS)).max()) for block in blocks)
-            rows.append((f"seed {len(rows)}", deviation, _LIMIT, kernel.size))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+            yield ExactRow(f"seed {place}", deviation, _LIMIT, kernel.size)
 
 
 @dataclass(frozen=True)
@@ -443,12 +440,10 @@ class LowRankAdapter:
     layer: str
     change: float = 0.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
         keras = import_keras()
-        random = np.random.default_rng(laboratory.seed(f"adapter/{self.layer}"))
+        random = np.random.default_rng(context.seed(f"adapter/{self.layer}"))
         made: dict[str, tuple[Any, Any]] = {
             "Dense": (lambda: keras.layers.Dense(24), random.normal(size=(8, 16)).astype(np.float32)),
             "EinsumDense": (
@@ -468,8 +463,7 @@ class LowRankAdapter:
         second.assign(second + self.change)
         after = to_numpy(layer(x)).astype(np.float64)
         deviation = float(np.abs(after - before).max() / np.abs(before).max())
-        row = (self.layer, deviation, 8.0 * 16.0 * 2.0**-23, before.size)
-        return pd.DataFrame([row], columns=["member", "deviation", "limit", "count"])
+        yield ExactRow(self.layer, deviation, 8.0 * 16.0 * 2.0**-23, before.size)
 
 
 def claims() -> tuple[Claim, ...]:

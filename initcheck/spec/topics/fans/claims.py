@@ -17,6 +17,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import to_numpy
+from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.fans import cases, outputs
 from initcheck.spec.topics.fans.cases import LayerKind, layer_kinds
 from initcheck.spec.topics.fans.measurement import (
@@ -30,9 +31,9 @@ from initcheck.spec.topics.fans.measurement import (
 )
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
@@ -74,12 +75,9 @@ class UniformReach:
         """How many are judged together."""
         return len(self.shapes) * len(MODES) * len(SCALES)
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Draw enough weights that the largest comes near the limit."""
-        import pandas as pd
-
         needed = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / self.members) / math.log1p(-MARGIN))
-        rows = []
         for shaped, mode, scale in itertools.product(self.shapes, MODES, SCALES):
             drawn = shaped.drawn or shaped.shape
             count = math.ceil(needed / math.prod(drawn))
@@ -87,7 +85,7 @@ class UniformReach:
             given = {
                 name: list(axes) for name, axes in zip(("input_axes", "output_axes"), shaped.axes, strict=True) if axes
             }
-            for seed in laboratory.seeds(f"fans/{shaped}/{mode}/{scale}", count):
+            for seed in context.seeds(f"fans/{shaped}/{mode}/{scale}", count):
                 initializer = import_keras().initializers.VarianceScaling(scale, mode, "uniform", seed=seed, **given)
                 largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
             documented = math.sqrt(3.0 * Scaling("", scale, mode, "uniform").variance(shaped.fans))
@@ -95,8 +93,7 @@ class UniformReach:
             deviation = 1.0 - largest / documented
             deviation = math.inf if deviation < -_ROUNDING else deviation
             name = f"{shaped.shape} {mode} scale {scale}"
-            rows.append((name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn)))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+            yield ExactRow(name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn))
 
 
 def _shaped(shape: tuple[int, ...]) -> Shaped:

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.spec.decisions import size_of_equivalence
+from initcheck.spec.distributions import EntryDistribution, Kind
 from initcheck.spec.subjects import to_numpy
-from initcheck.spec.topics.gains import EntryLaw, Kind
+from initcheck.spec.table import EstimateRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Shape = tuple[int | None, ...]
@@ -151,41 +152,38 @@ class LayerVariance:
     mode: Mode | None = None
     corrected: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure the mean square of weights and outputs; its standard error is known."""
-        import pandas as pd
-
         members = len(self.cases) + sum(case.position is not None for case in self.cases)
-        rows = [row for case in self.cases for row in self._measure(laboratory, case, members)]
-        return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+        for case in self.cases:
+            yield from self._measure(context, case, members)
 
-    def _measure(self, laboratory: Laboratory, case: Case, members: int) -> list[tuple[str, float, float, float, int]]:
-        kurtosis = EntryLaw(self.scaling.kind, 0.0, 1.0).moment(4)
+    def _measure(self, context: RunContext, case: Case, members: int) -> Iterator[EstimateRow]:
+        kurtosis = EntryDistribution(self.scaling.kind, 0.0, 1.0).moment(4)
         by_output = case.units and output_variance(kurtosis, case.fans.into)
         key = ("fans", self.subject, self.scaling, case, members, self.mode, self.corrected)
-        kernels, outputs, entries, seeds = laboratory.remember(
-            key, lambda: self._run(laboratory, case, members, kurtosis - 1.0, by_output)
+        kernels, outputs, entries, seeds = context.remember(
+            key, lambda: self._run(context, case, members, kurtosis - 1.0, by_output)
         )
         variance = self.scaling.variance(case.fans if self.by == "layer" else case.assumed)
         ratio = kernels / variance
-        rows = [(f"{case.name}, kernel", ratio, ratio * math.sqrt((kurtosis - 1.0) / entries), math.inf, entries)]
+        yield EstimateRow(f"{case.name}, kernel", ratio, ratio * math.sqrt((kurtosis - 1.0) / entries), entries)
         if case.position is not None:
             ratio = outputs / (case.fans.into * variance)
             count = case.units * seeds
-            rows.append((f"{case.name}, output", ratio, ratio * math.sqrt(by_output / count), math.inf, count * BATCH))
-        return rows
+            yield EstimateRow(f"{case.name}, output", ratio, ratio * math.sqrt(by_output / count), count * BATCH)
 
     def _run(
-        self, laboratory: Laboratory, case: Case, members: int, by_entry: float, by_output: float
+        self, context: RunContext, case: Case, members: int, by_entry: float, by_output: float
     ) -> tuple[float, float, int, int]:
         """Give the mean squares of weights and outputs, how many weights there are, and how many kernels."""
         label = f"fans/{self.subject}/{self.scaling.slug}/{case.name}"
-        random = np.random.default_rng(laboratory.seed(f"{label}/signs"))
+        random = np.random.default_rng(context.seed(f"{label}/signs"))
         factor = math.sqrt(self.scaling.variance(case.fans) / self.scaling.variance(case.assumed))
         squares, outputs, entries, seed_count = 0.0, [], 0, 0
         wanted = FEWEST_SEEDS
         while seed_count < wanted:
-            seed = laboratory.seeds(label, seed_count + 1)[-1]
+            seed = context.seeds(label, seed_count + 1)[-1]
             layer = case.build(self.scaling.create(seed, self.mode))
             kernel = case.kernel(layer)
             if self.corrected:

@@ -13,7 +13,9 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, size_of_equivalence
+from initcheck.spec.distributions import EntryDistribution
 from initcheck.spec.subjects import to_numpy
+from initcheck.spec.table import EstimateRow, ExactRow
 from initcheck.spec.topics.fans.measurement import (
     BATCH,
     MARGIN,
@@ -25,17 +27,14 @@ from initcheck.spec.topics.fans.measurement import (
     output_variance,
     random_signs,
 )
-from initcheck.spec.topics.gains import EntryLaw
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 _ROUNDING: Final = 1e-5
 """Of products of float32 matrices with orthonormal rows: some hundred roundings of 6e-8."""
-_EXACT: Final = ["member", "deviation", "limit", "count"]
-_ESTIMATE: Final = ["member", "estimate", "standard_error", "freedom", "count"]
 _UNITS: Final = 32
 _INPUTS: Final = 48
 _CHANNELS: Final = 256
@@ -65,32 +64,30 @@ class GateShare:
     gates: int
     initializer: str = ""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure over as many seeds as the known variance asks for."""
-        import pandas as pd
-
         n, total = _UNITS, _UNITS * self.gates
         variance = 2.0 * (n * (total - n)) ** 2 / (total**2 * (total - 1) * (total + 2)) / (n**2 / total) ** 2
         count = size_of_equivalence(variance, PLANNED_MARGIN, self.gates)
-        kernels = [_recurrent_kernel(laboratory, self.layer, index, self.initializer) for index in range(count)]
+        kernels = [_recurrent_kernel(context, self.layer, index, self.initializer) for index in range(count)]
         blocks = np.stack(kernels).reshape(count, n, self.gates, n)
         shares = (blocks**2).sum(axis=(1, 3)).mean(axis=0) * self.gates / n
         error = math.sqrt(variance / count)
-        rows = [(f"gate {index}", share, error, math.inf, count) for index, share in enumerate(shares)]
-        return pd.DataFrame(rows, columns=_ESTIMATE)
+        for index, share in enumerate(shares):
+            yield EstimateRow(f"gate {index}", share, error, count)
 
 
-def _recurrent_kernel(laboratory: Laboratory, layer: str, index: int, initializer: str) -> NDArray[np.float64]:
+def _recurrent_kernel(context: RunContext, layer: str, index: int, initializer: str) -> NDArray[np.float64]:
     def make() -> NDArray[np.float64]:
         keras = import_keras()
-        seed = laboratory.seeds(f"fans/{layer}/recurrent", index + 1)[-1]
+        seed = context.seeds(f"fans/{layer}/recurrent", index + 1)[-1]
         keras.utils.set_random_seed(seed)
         given = {"recurrent_initializer": initializer} if initializer else {}
         built = getattr(keras.layers, layer)(_UNITS, **given)
         built.build((None, 4, _INPUTS))
         return to_numpy(built.cell.recurrent_kernel).astype(np.float64)
 
-    return laboratory.remember(("fans", layer, index, initializer), make)
+    return context.remember(("fans", layer, index, initializer), make)
 
 
 @dataclass(frozen=True)
@@ -111,24 +108,20 @@ class OrthogonalOutputs:
     documented: Literal["wide", "preserved"]
     initializer: str = "Orthogonal"
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Convolve."""
-        import pandas as pd
-
         keras = import_keras()
-        rows = []
         for shape in self.shapes:
             side, _, channels, filters = shape
             settings = {"gain": self.gain} if self.initializer == "Orthogonal" else {}
             kind = getattr(keras.initializers, self.initializer)
-            start = kind(seed=laboratory.seed(f"fans/orthogonal/{shape}"), **settings)
+            start = kind(seed=context.seed(f"fans/orthogonal/{shape}"), **settings)
             layer = keras.layers.Conv2D(filters, side, kernel_initializer=start)
             count = side * side * channels
             patches = np.eye(count, dtype=np.float32).reshape(count, side, side, channels) * math.sqrt(count)
             square = float((to_numpy(layer(patches)).astype(np.float64) ** 2).mean())
             share = min(count, filters) / filters if self.documented == "wide" else 1.0
-            rows.append((f"{shape}", abs(square / (share * self.gain**2) - 1.0), _ROUNDING, count * filters))
-        return pd.DataFrame(rows, columns=_EXACT)
+            yield ExactRow(f"{shape}", abs(square / (share * self.gain**2) - 1.0), _ROUNDING, count * filters)
 
 
 @dataclass(frozen=True)
@@ -145,14 +138,11 @@ class AttentionOrthogonality:
     corrected: bool = False
     initializer: str = "Orthogonal"
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer and multiply the kernel by its transpose."""
-        import pandas as pd
-
         keras = import_keras()
-        rows = []
         for size, heads, key in ((64, 4, 16), (48, 2, 8)):
-            seed = laboratory.seed(f"fans/attention/{size}")
+            seed = context.seed(f"fans/attention/{size}")
             # Only a generator gives query, key and value different values where they share an initializer.
             start = getattr(keras.initializers, self.initializer)(seed=keras.random.SeedGenerator(seed))
             layer = keras.layers.MultiHeadAttention(heads, key, kernel_initializer=start)
@@ -161,8 +151,7 @@ class AttentionOrthogonality:
             values = to_numpy(kernel).astype(np.float64)
             matrix = values.reshape(-1, key) if self.flattened == "before_last" else values.reshape(size, -1)
             matrix = np.linalg.qr(matrix)[0] if self.corrected else matrix
-            rows.append((f"{size} inputs, {heads} heads of {key}", _orthonormality(matrix), _ROUNDING, matrix.size))
-        return pd.DataFrame(rows, columns=_EXACT)
+            yield ExactRow(f"{size} inputs, {heads} heads of {key}", _orthonormality(matrix), _ROUNDING, matrix.size)
 
 
 @dataclass(frozen=True)
@@ -183,10 +172,8 @@ class OutputInSequence:
     corrected: bool = False
     mode: Literal["fan_in", "fan_out"] | None = None
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure, for as many seeds as give the mean of about the planned error."""
-        import pandas as pd
-
         real, assumed = self._fans()
         inputs = math.prod(fans.into for fans in real)
         expected = inputs * math.prod(self.scaling.variance(fans) for fans in (real if self.by == "layer" else assumed))
@@ -195,21 +182,20 @@ class OutputInSequence:
         # What is planned for, not what is judged by: the variance of the mean square of what the first kernel gives, by
         # the law of this module's neighbour, and of a second mean square that is taken over it.
         width, units = (_CHANNELS, _CHANNELS) if self.layer == "separable" else (real[0].out, real[1].out)
-        kurtosis = EntryLaw(self.scaling.kind, 0.0, 1.0).moment(4)
+        kurtosis = EntryDistribution(self.scaling.kind, 0.0, 1.0).moment(4)
         by_seed = output_variance(kurtosis, real[0].into) / width + 2.0 * (1.0 / width + 1.0 / BATCH) / units
         count = max(20, math.ceil(1.5 * size_of_equivalence(by_seed, PLANNED_MARGIN)))
         label = f"fans/{self.layer}/{self.scaling.slug}/outputs"
-        random = np.random.default_rng(laboratory.seed(f"{label}/signs"))
+        random = np.random.default_rng(context.seed(f"{label}/signs"))
         values = []
-        for seed in laboratory.seeds(label, count):
+        for seed in context.seeds(label, count):
             layer, signs, weights = self._build(seed, random)
             if self.corrected:
                 for weight, factor in zip(weights, factors, strict=True):
                     weight.assign(weight * factor)
             values.append(float((to_numpy(layer(*signs)).astype(np.float64) ** 2).mean()) / expected)
         found = statistics.estimate_mean(np.asarray(values))
-        row = (self.layer, found.value, found.standard_error, count - 1, count)
-        return pd.DataFrame([row], columns=_ESTIMATE)
+        yield EstimateRow(self.layer, found.value, found.standard_error, count, freedom=count - 1)
 
     def _fans(self) -> tuple[tuple[Fans, Fans], tuple[Fans, Fans]]:
         if self.layer == "separable":

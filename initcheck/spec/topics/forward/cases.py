@@ -19,16 +19,16 @@ from initcheck.theory.activations import TWINS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 CLASSES: Final = 10
 ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
 
 
-def draw_batch(laboratory: Laboratory, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def draw_batch(context: RunContext, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Draw standard normal numbers of the given shape, a batch of samples."""
-    values = np.random.default_rng(laboratory.seed(f"forward.batch.{shape}")).standard_normal(shape)
+    values = np.random.default_rng(context.seed(f"forward.batch.{shape}")).standard_normal(shape)
     return np.asarray(values, dtype=np.float32)
 
 
@@ -48,9 +48,9 @@ class BatchShare:
     batch: int = 16
     seeds: int = 48
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; one value a layer and seed."""
-        table = self._run(laboratory)
+        table = self._run(context)
         hidden = table[table["layer"].str.startswith("hidden_")]
         share = (hidden["activation_batch_variance"] / hidden["activation_second_moment"]).to_numpy(
             np.float64, na_value=np.nan
@@ -58,13 +58,13 @@ class BatchShare:
         found = hidden[["seed", "layer"]].rename(columns={"layer": "member"}).assign(value=share)
         return found[found["member"] == f"hidden_{self.depth:02d}"].reset_index(drop=True)
 
-    def _run(self, laboratory: Laboratory) -> DataFrame:
+    def _run(self, context: RunContext) -> DataFrame:
         from initcheck.models.networks import MlpSpec
         from initcheck.probe import Probe
 
         spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=self.depth, width=self.width)
-        probe = Probe(spec.build(spec.sample_shape, seed=0), draw_batch(laboratory, (self.batch, self.width)))
-        return probe.measure(laboratory.seeds(f"batch share {self.initializer.label} {self.activation}", self.seeds))
+        probe = Probe(spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width)))
+        return probe.measure(context.seeds(f"batch share {self.initializer.label} {self.activation}", self.seeds))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class DroppedSignal:
     width: int = 256
     seeds: int = 24
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; one value a seed and quantity: the mean + 1, and the variance, of which both should be 1."""
         import pandas as pd
 
@@ -94,8 +94,8 @@ class DroppedSignal:
             x = keras.layers.Dense(self.width, "selu", kernel_initializer="lecun_normal")(x)
             layer = getattr(keras.layers, self.dropout)
             x = layer(self.rate, seed=number, name=f"dropped_{number}")(x)
-        probe = Probe(keras.Model(inputs, x), draw_batch(laboratory, (4, self.width)))
-        table = probe.measure(laboratory.seeds("alpha dropout", self.seeds))
+        probe = Probe(keras.Model(inputs, x), draw_batch(context, (4, self.width)))
+        table = probe.measure(context.seeds("alpha dropout", self.seeds))
         last = table[table["layer"] == f"dropped_{self.depth - 1}"]
         mean = last["activation_mean"].to_numpy(np.float64)
         variance = last["activation_second_moment"].to_numpy(np.float64) - np.square(mean)
@@ -118,7 +118,7 @@ class Convolutions:
     side: int = 8
     seeds: int = 64
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; one value a seed."""
         import pandas as pd
 
@@ -127,8 +127,8 @@ class Convolutions:
 
         spec = ConvSpec(initializer=self.initializer, activation="relu", depth=self.depth, width=self.channels)
         shape = (self.side, self.side, self.channels)
-        probe = Probe(spec.build(shape, seed=0), draw_batch(laboratory, (1, *shape)))
-        table = probe.measure(laboratory.seeds(f"convolutions {self.initializer.label}", self.seeds))
+        probe = Probe(spec.build(shape, seed=0), draw_batch(context, (1, *shape)))
+        table = probe.measure(context.seeds(f"convolutions {self.initializer.label}", self.seeds))
         wide = table.pivot(index="seed", columns="layer", values="preactivation_second_moment")
         z = wide[list(spec.signal_layers())].to_numpy(np.float64)
         values = (z[:, 1:] / z[:, :-1]).mean(axis=1)
@@ -258,7 +258,7 @@ class ActivationValues:
     name: str
     stretch: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
+    def measure(self, context: RunContext) -> DataFrame:  # noqa: ARG002 - nothing here is drawn
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         import pandas as pd
 
@@ -287,7 +287,7 @@ class DropoutMoments:
     rates: tuple[float, ...]
     scale: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
         import pandas as pd
 
@@ -296,7 +296,7 @@ class DropoutMoments:
         for rate in self.rates:
             variance = rate / (1.0 - rate)
             count = size_of_equivalence(variance, _MARGIN, 2 * len(self.rates))
-            layer = keras.layers.Dropout(rate, seed=laboratory.seed(f"dropout/{rate}"))
+            layer = keras.layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))
             y = self.scale * to_numpy(layer(np.ones((count,), dtype=np.float32), training=True)).astype(np.float64)
             error = math.sqrt(variance / count)
             rows.append((f"mean, rate {rate}", float(y.mean()), error, math.inf, count))

@@ -21,7 +21,7 @@ from initcheck.spec.topics.forward.cases import draw_batch
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 CLASSES: Final = 10
@@ -44,7 +44,7 @@ class InitialLoss:
     inputs: int = 128
     seeds: int = 4000
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; the estimate is the mean loss over what is expected of it."""
         import pandas as pd
 
@@ -52,13 +52,13 @@ class InitialLoss:
         from initcheck.theory.weights import weight_law
 
         keras = import_keras()
-        random = np.random.default_rng(laboratory.seed("initial loss"))
+        random = np.random.default_rng(context.seed("initial loss"))
         x = random.standard_normal((1, self.inputs))
         x *= self.scale / math.sqrt(float(np.mean(np.square(x))))
         labels = random.integers(0, CLASSES, self.seeds)
         rows = []
         for spec in self.initializers:
-            seeds = laboratory.seeds(f"initial loss {spec.label}", self.seeds)
+            seeds = context.seeds(f"initial loss {spec.label}", self.seeds)
             kernels = draw_kernels(spec, (self.inputs, CLASSES), seeds)
             logits = np.einsum("i,sic->sc", x[0].astype(np.float32), kernels)
             losses = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -82,7 +82,7 @@ class EqualLogits:
 
     head: InitializerSpec
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure the relative deviation from ln of the classes, for every label."""
         import pandas as pd
 
@@ -93,7 +93,7 @@ class EqualLogits:
                 keras.layers.Dense(CLASSES, "softmax", kernel_initializer=self.head.create(2)),
             ]
         )
-        predicted = model(draw_batch(laboratory, (CLASSES, 16)))
+        predicted = model(draw_batch(context, (CLASSES, 16)))
         losses = keras.ops.sparse_categorical_crossentropy(np.arange(CLASSES), predicted)
         values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
         return pd.DataFrame(
@@ -120,7 +120,7 @@ class Normalized:
     of: str
     scale: float = 0.1
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure the largest relative deviation."""
         import pandas as pd
 
@@ -128,7 +128,7 @@ class Normalized:
         rows = []
         for shape in ((64, 8), (16, 4, 4, 8)):
             layer = keras.layers.BatchNormalization()
-            x = self.scale * draw_batch(laboratory, shape)
+            x = self.scale * draw_batch(context, shape)
             y = np.asarray(keras.ops.convert_to_numpy(layer(x, training=self.training)), dtype=np.float64)
             name = f"input of {len(shape)} axes"
             if self.of == "identity":
@@ -160,13 +160,13 @@ class ShiftedInput:
     batch: int = 32
     seeds: int = 256
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; one value a seed."""
         import pandas as pd
 
-        x = self.mean + 0.3 * draw_batch(laboratory, (self.batch, self.inputs))
+        x = self.mean + 0.3 * draw_batch(context, (self.batch, self.inputs))
         spec = InitializerSpec("LecunNormal")
-        kernels = draw_kernels(spec, (self.inputs, self.units), laboratory.seeds("shifted input", self.seeds))
+        kernels = draw_kernels(spec, (self.inputs, self.units), context.seeds("shifted input", self.seeds))
         z = np.einsum("bi,siu->sbu", x.astype(np.float64), kernels.astype(np.float64))
         over = {"pooled": np.square(z).mean(axis=(1, 2)), "batch": z.var(axis=1).mean(axis=1)}[self.numerator]
         x64 = x.astype(np.float64)
@@ -332,9 +332,9 @@ class PyramidGains:
     assumed: str
     direction: Direction
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.topics.gains.GainByLayer` for the columns."""
-        before, gradient = laboratory.remember(("pyramid", self.mode), lambda: self._run(laboratory))
+        before, gradient = context.remember(("pyramid", self.mode), lambda: self._run(context))
         # Steps between neighbouring hidden layers: their kernels lead from `inputs` to `outputs` units.
         inputs, outputs = (np.asarray(WIDTHS[place:][: len(WIDTHS) - 2], dtype=np.float64) for place in (1, 2))
         fan = inputs if self.assumed == "fan_in" else outputs
@@ -344,7 +344,7 @@ class PyramidGains:
             ratios, expected = gradient[:, :-1] / gradient[:, 1:], outputs / fan
         return tabulate_steps(ratios / expected)
 
-    def _run(self, laboratory: Laboratory) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _run(self, context: RunContext) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from initcheck.probe import Probe
 
         keras = import_keras()
@@ -355,12 +355,12 @@ class PyramidGains:
         for number, (name, units) in enumerate(zip(names, WIDTHS[1:], strict=True)):
             x = keras.layers.Dense(units, "relu", kernel_initializer=spec.create(number + 1), name=name)(x)
         x = keras.layers.Dense(10, kernel_initializer=InitializerSpec("LecunNormal").create(99), name="output")(x)
-        sample = np.random.default_rng(laboratory.seed("pyramid")).standard_normal((1, WIDTHS[0])).astype(np.float32)
+        sample = np.random.default_rng(context.seed("pyramid")).standard_normal((1, WIDTHS[0])).astype(np.float32)
         probe = Probe(keras.Model(inputs, x), sample)
         # Relative variance of a step's ratio: 5 / n of the narrower layer, at most; steps are independent.
         spread = math.sqrt(5.0 / WIDTHS[-1])
         seeds = plan_seeds(spread, spread / math.sqrt(len(WIDTHS) - 2), len(WIDTHS) - 2)
-        table = probe.measure(laboratory.seeds(f"pyramid {self.mode}", seeds))
+        table = probe.measure(context.seeds(f"pyramid {self.mode}", seeds))
         wide = table.pivot(index="seed", columns="layer")
         before, gradient = (
             wide[column][names].to_numpy(np.float64)

@@ -1,7 +1,7 @@
 """The initializers that the layers of Keras start from, what they do with the user's own, and that weights differ.
 
-The table of defaults is :mod:`~initcheck.spec.topics.layer_defaults.table`; the bias of the forget gate, the meaning of None
-and the completeness of the table are in :mod:`~initcheck.spec.topics.layer_defaults.special`.
+The table of defaults is :mod:`.table`; the bias of the forget gate, the meaning of None and the completeness of the
+table are in :mod:`.special`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
+from initcheck.spec.table import ExactRow, FitRow
 from initcheck.spec.topics.layer_defaults.special import special_claims
 from initcheck.spec.topics.layer_defaults.table import (
     COMPOSED,
@@ -27,30 +29,27 @@ from initcheck.spec.topics.layer_defaults.table import (
     Given,
     Law,
     Layer,
-    Start,
     as_fit_rows,
     built,
     constant_row,
     declared_rows,
     exact_rows,
-    exact_table,
     fit_rows,
-    fit_table,
     layer_named,
     limit_of,
 )
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
-_OTHER_LAW: Final[dict[Law, Start]] = {
-    "glorot_uniform": Start("GlorotNormal"),
-    "uniform": Start("RandomUniform", (("minval", -0.04875), ("maxval", 0.04875))),
-    "orthogonal": Start("GlorotUniform"),
-    "zeros": Start("Constant", (("value", 2.0**-10),)),
-    "ones": Start("Constant", (("value", 1.0 - 2.0**-10),)),
+_OTHER_LAW: Final[dict[Law, InitializerSpec]] = {
+    "glorot_uniform": InitializerSpec("GlorotNormal"),
+    "uniform": InitializerSpec("RandomUniform", (("minval", -0.04875), ("maxval", 0.04875))),
+    "orthogonal": InitializerSpec("GlorotUniform"),
+    "zeros": InitializerSpec("Constant", (("value", 2.0**-10),)),
+    "ones": InitializerSpec("Constant", (("value", 1.0 - 2.0**-10),)),
 }
 """The nearest that a default may be mistaken for: the same variance, or one that is 5% smaller."""
 
@@ -82,27 +81,27 @@ class Default:
 
     layer: str
     argument: str
-    drawn_with: Start | None = None
+    drawn_with: InitializerSpec | None = None
     stretched: float = 1.0
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
         """Build the layer with its defaults."""
         layer, argument = _find(self.layer, self.argument)
-        plain = built(laboratory, layer)
+        plain = built(context, layer)
         given: Given = () if self.drawn_with is None else ((self.argument, self.drawn_with),)
-        weights = built(laboratory, layer, given).weights
+        weights = built(context, layer, given).weights
         declared = declared_rows(argument, plain.declared.get(self.argument, ()))
         values = {name: self.stretched * _of_argument(weights[name], argument) for name in argument.weights}
         if argument.default in ("glorot_uniform", "uniform"):
             members = len(declared) + 2 * len(values)
-            rows = as_fit_rows(declared)
+            yield from as_fit_rows(declared)
             inputs = argument.input_axes or (0,) * len(values)
             for (name, value), axes in zip(values.items(), inputs, strict=True):
-                rows += fit_rows(name, value, limit_of(argument.default, value.shape, axes), members)
-            return fit_table(rows)
+                yield from fit_rows(name, value, limit_of(argument.default, value.shape, axes), members)
+            return
+        yield from declared
         for name, value in values.items():
-            declared += exact_rows(name, value, argument.default)
-        return exact_table(declared)
+            yield from exact_rows(name, value, argument.default)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class UsersOwn:
     argument: str
     exchanged: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer with constants."""
         layer, argument = _find(self.layer, self.argument)
         # Multiples of a power of two are exact in single precision.
@@ -127,13 +126,15 @@ class UsersOwn:
         names, values = list(constants), list(constants.values())
         if self.exchanged:
             values = values[1:] + values[:1]
-        given = tuple((name, Start("Constant", (("value", value),))) for name, value in zip(names, values, strict=True))
+        given = tuple(
+            (name, InitializerSpec("Constant", (("value", value),))) for name, value in zip(names, values, strict=True)
+        )
         if self.exchanged and len(names) == 1:
             given = ()
-        weights = built(laboratory, layer, given).weights
+        weights = built(context, layer, given).weights
         wanted = constants[self.argument]
-        rows = [constant_row(name, _of_argument(weights[name], argument), wanted) for name in argument.weights]
-        return exact_table(rows)
+        for name in argument.weights:
+            yield constant_row(name, _of_argument(weights[name], argument), wanted)
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,14 @@ class Correlations:
     layer: str
     seeded: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[FitRow]:
         """Build two layers."""
         layer = layer_named(self.layer)
         random = [argument for argument in layer.arguments if argument.default in RANDOM]
-        uniform = {"glorot_uniform": "GlorotUniform", "uniform": "RandomUniform", "orthogonal": "Orthogonal"}
-        start = (("seed", laboratory.seed("layer_defaults.same")),)
-        given = tuple((each.name, Start(uniform[each.default], start)) for each in random if self.seeded)
-        pair = built(laboratory, layer, given, twice=True)
+        classes = {"glorot_uniform": "GlorotUniform", "uniform": "RandomUniform", "orthogonal": "Orthogonal"}
+        seed = context.seed("layer_defaults.same")
+        given = tuple((each.name, InitializerSpec(classes[each.default])) for each in random if self.seeded)
+        pair = built(context, layer, given, seed=seed if self.seeded else None, twice=True)
         names = [name for argument in random for name in argument.weights]
         couples = [
             (f"{first} and {second}", pair.weights[first], pair.weights[second])
@@ -169,19 +170,18 @@ class Correlations:
             (f"{name} of one layer and of another", pair.weights[name], pair.other_weights[name]) for name in names
         ]
         level = CLAIM_FALSE_ALARM / len(couples)
-        return fit_table([(name, *_correlation(first, second, level)) for name, first, second in couples])
+        for name, first, second in couples:
+            yield _correlation(name, first, second, level)
 
 
-def _correlation(
-    first: NDArray[np.float64], second: NDArray[np.float64], level: float
-) -> tuple[float, float, float, int]:
+def _correlation(name: str, first: NDArray[np.float64], second: NDArray[np.float64], level: float) -> FitRow:
     count = min(first.size, second.size)
     left, right = first.ravel()[:count], second.ravel()[:count]
     # Not centred: the documented mean is 0.
     found = float(left @ right / math.sqrt(float(left @ left) * float(right @ right)))
     p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(found) * math.sqrt(count)), _TAIL))
     detectable = float(stats.norm.isf(level / (2.0 * _TAIL)) + stats.norm.isf(1.0 - POWER)) / math.sqrt(count)
-    return p_value, found, detectable, count
+    return FitRow(name, p_value, found, detectable, count)
 
 
 def _find(layer: str, argument: str) -> tuple[Layer, Argument]:
@@ -199,7 +199,7 @@ def _default_claim(layer: Layer, argument: Argument) -> Claim:
     if argument.is_argument:
         other = _OTHER_LAW[argument.default]
         control = Default(layer.name, argument.name, drawn_with=other)
-        note = f"the weights are drawn with {other.initializer}"
+        note = f"the weights are drawn with {other.class_name}"
         subject = f"By default, {argument.name} of {layer.name} is {argument.default}: its weights start as"
     else:
         factor = math.sqrt(1.05) if fit else 1.0 + 2.0**-10

@@ -10,28 +10,27 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
+from initcheck.spec.table import ExactRow, FitRow
 from initcheck.spec.topics.layer_defaults.table import (
     LAYERS,
     Argument,
     Given,
     Layer,
-    Start,
     built,
     constant_row,
-    exact_table,
     fit_rows,
-    fit_table,
     layer_named,
     limit_of,
     with_settings,
 )
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 _FIT: Final = NoDifference("Distance from the documented law", largest_detectable=0.2)
 _GATES: Final = ("input gate", "forget gate", "cell", "output gate")
@@ -57,20 +56,17 @@ class GateBiases:
     wanted: tuple[float, float, float, float]
     unit_forget_bias: bool | None = True
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer."""
         layer = layer_named(self.layer)
         if self.unit_forget_bias is not None:
             layer = with_settings(layer, unit_forget_bias=self.unit_forget_bias)
-        given: Given = (("bias_initializer", Start("Constant", (("value", self.biases),))),)
-        weights = built(laboratory, layer, given).weights
+        given: Given = (("bias_initializer", InitializerSpec("Constant", (("value", self.biases),))),)
+        weights = built(context, layer, given).weights
         bias = next(values for name, values in weights.items() if name.endswith("bias"))
-        rows = [
-            constant_row(gate, values, wanted)
-            for gate, values, wanted in zip(_GATES, bias.reshape(4, -1), self.wanted, strict=True)
-            if not math.isnan(wanted)
-        ]
-        return exact_table(rows)
+        for gate, values, wanted in zip(_GATES, bias.reshape(4, -1), self.wanted, strict=True):
+            if not math.isnan(wanted):
+                yield constant_row(gate, values, wanted)
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class GateOrder:
     layer: str
     order: tuple[int, int, int, int] = (0, 1, 2, 3)
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - without chance
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - without chance
         """Take the step."""
         keras = import_keras()
         layer = layer_named(self.layer)
@@ -108,7 +104,7 @@ class GateOrder:
         wanted = forget + entry * math.tanh(biases[2])
         found = keras.ops.convert_to_numpy(state)
         error = float(np.abs(found - wanted).max())
-        return exact_table([("state of the cell", error, 1e-6, found.size, f"{found.flat[0]:.6g}, not {wanted:.6g}")])
+        yield ExactRow("state of the cell", error, 1e-6, found.size, f"{found.flat[0]:.6g}, not {wanted:.6g}")
 
 
 @dataclass(frozen=True)
@@ -125,16 +121,17 @@ class NoneGiven:
     layer: str
     argument: str
     law: Literal["glorot_uniform", "zeros"]
-    given: Start = Start()  # noqa: RUF009 - frozen
+    given: InitializerSpec | None = None
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
         """Build the layer."""
         layer = layer_named(self.layer)
         argument = next(each for each in layer.arguments if each.name == self.argument)
-        values = built(laboratory, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
+        values = built(context, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
         if self.law == "zeros":
-            return exact_table([constant_row(self.argument, values, 0.0)])
-        return fit_table(fit_rows(self.argument, values, limit_of(self.law, values.shape), 2))
+            yield constant_row(self.argument, values, 0.0)
+        else:
+            yield from fit_rows(self.argument, values, limit_of(self.law, values.shape), 2)
 
 
 @dataclass(frozen=True)
@@ -149,16 +146,14 @@ class EmbeddingSizes:
     layer: str
     scaled: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[FitRow]:
         """Build a layer of each dimension."""
         scaling = (("scale", 1.0), ("mode", "fan_out"), ("distribution", "uniform"))
-        given: Given = (("embeddings_initializer", Start("VarianceScaling", scaling)),) if self.scaled else ()
-        rows = []
+        given: Given = (("embeddings_initializer", InitializerSpec("VarianceScaling", scaling)),) if self.scaled else ()
         for dimension in _DIMENSIONS:
             layer = with_settings(layer_named(self.layer), input_dim=500, output_dim=dimension)
-            values = built(laboratory, layer, given).weights["embeddings"]
-            rows += fit_rows(f"dimension {dimension}", values, limit_of("uniform", ()), 2 * len(_DIMENSIONS))
-        return fit_table(rows)
+            values = built(context, layer, given).weights["embeddings"]
+            yield from fit_rows(f"dimension {dimension}", values, limit_of("uniform", ()), 2 * len(_DIMENSIONS))
 
 
 @dataclass(frozen=True)
@@ -171,12 +166,12 @@ class SharedDraw:
 
     other: bool = False
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer."""
-        pair = built(laboratory, layer_named("ReversibleEmbedding"))
+        pair = built(context, layer_named("ReversibleEmbedding"))
         second = (pair.other_weights if self.other else pair.weights)["reverse_embeddings"]
         error = float(np.abs(pair.weights["embeddings"].ravel() - second.ravel()).max())
-        return exact_table([("embeddings and reverse_embeddings", error, 0.0, second.size, "")])
+        yield ExactRow("embeddings and reverse_embeddings", error, 0.0, second.size)
 
 
 @dataclass(frozen=True)
@@ -189,7 +184,7 @@ class Completeness:
 
     left_out: str = ""
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:  # noqa: ARG002 - without chance
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - without chance
         """Look through ``keras.layers``."""
         layers = import_keras().layers
         table = {
@@ -198,7 +193,6 @@ class Completeness:
             if layer.name != self.left_out
         }
         known = {getattr(layers, name, None): arguments for name, arguments in table.items()}
-        rows = []
         for name in sorted(set(dir(layers)) | set(table)):
             kind = getattr(layers, name, None)
             if kind is not None and not (inspect.isclass(kind) and issubclass(kind, layers.Layer)):
@@ -206,8 +200,7 @@ class Completeness:
             found = _initializer_arguments(kind)
             listed = known.get(kind, set()) if kind is not None else table[name]
             unlike = sorted(found ^ listed)
-            rows.append((name, float(len(unlike)), 0.0, 1, ", ".join(unlike)))
-        return exact_table(rows)
+            yield ExactRow(name, float(len(unlike)), seen=", ".join(unlike))
 
 
 @dataclass(frozen=True)
@@ -220,10 +213,10 @@ class WeightCount:
 
     layer: str
 
-    def measure(self, laboratory: Laboratory) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer."""
-        weights = built(laboratory, Layer(self.layer, (), ((None, 32),), ())).weights
-        return exact_table([("number of weights", float(len(weights)), 0.0, 1, ", ".join(weights))])
+        weights = built(context, Layer(self.layer, (), ((None, 32),), ())).weights
+        yield ExactRow("number of weights", float(len(weights)), seen=", ".join(weights))
 
 
 def _initializer_arguments(kind: type[Any] | None) -> set[str]:
@@ -317,7 +310,7 @@ def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
         condition=condition,
         experiment=NoneGiven(layer.name, argument.name, "glorot_uniform"),
         decide=_FIT,
-        control=NoneGiven(layer.name, argument.name, "glorot_uniform", Start("HeUniform")),
+        control=NoneGiven(layer.name, argument.name, "glorot_uniform", InitializerSpec("HeUniform")),
         control_note="it is given he_uniform",
         false_alarm=CLAIM_FALSE_ALARM,
     )
@@ -330,7 +323,7 @@ def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
         condition=condition,
         experiment=NoneGiven(layer.name, argument.name, "zeros"),
         decide=AllWithin("Deviation of a bias"),
-        control=NoneGiven(layer.name, argument.name, "zeros", Start("Zeros")),
+        control=NoneGiven(layer.name, argument.name, "zeros", InitializerSpec("Zeros")),
         control_note="it is given zeros",
         expected="refuted",
     )

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
+from initcheck.spec.table import ExactRow, FitRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from initcheck.spec.claim import Laboratory
+    from initcheck.spec.claim import RunContext
 
 
 Law = Literal["glorot_uniform", "uniform", "orthogonal", "zeros", "ones"]
@@ -276,21 +276,7 @@ def layer_named(name: str) -> Layer:
     return next(layer for layer in (*LAYERS, *WITHOUT_ARGUMENT, *COMPOSED) if layer.name == name)
 
 
-@dataclass(frozen=True)
-class Start:
-    """An initializer to hand to a layer: a class of ``keras.initializers`` and its arguments; no class: None."""
-
-    initializer: str = ""
-    settings: Settings = ()
-
-    def make(self) -> Any:
-        """Make the Keras initializer."""
-        return (
-            getattr(import_keras().initializers, self.initializer)(**dict(self.settings)) if self.initializer else None
-        )
-
-
-Given = tuple[tuple[str, Start], ...]
+Given = tuple[tuple[str, InitializerSpec | None], ...]
 """The initializer arguments that a layer is given; those that are not named keep their defaults."""
 
 
@@ -324,20 +310,18 @@ class Built:
     declared: dict[str, tuple[Declared, ...]]
 
 
-def built(laboratory: Laboratory, layer: Layer, given: Given = (), *, twice: bool = False) -> Built:
-    """Build a layer, once for all claims.
+def built(
+    context: RunContext, layer: Layer, given: Given = (), *, seed: int | None = None, twice: bool = False
+) -> Built:
+    """Build a layer, once for all claims, and keep nothing of Keras.
 
     Args:
-        laboratory: source of the seed; the layers' own initializers are not seeded and draw from Keras' global state.
-        layer: which layer.
-        given: initializers in place of the defaults.
+        seed: of every initializer that is given; without one they draw from Keras' global state, as defaults do.
         twice: whether to build a second one; layers with their defaults always have one.
-
-    Returns:
-        What was built. Nothing of Keras is kept.
     """
     count = 2 if twice or not given else 1
-    return laboratory.remember(("layer_defaults", layer, given, count), lambda: _build(laboratory, layer, given, count))
+    key = ("layer_defaults", layer, given, seed, count)
+    return context.remember(key, lambda: _build(context, layer, given, seed, count))
 
 
 def signature_default(kind: type[Any], argument: str) -> Any:
@@ -350,24 +334,24 @@ def signature_default(kind: type[Any], argument: str) -> Any:
     return inspect.Parameter.empty
 
 
-def _build(laboratory: Laboratory, layer: Layer, given: Given, count: int) -> Built:
-    import_keras().utils.set_random_seed(laboratory.seed(f"layer_defaults.{layer.subject}"))
-    first, *others = (_make(layer, given) for _ in range(count))
+def _build(context: RunContext, layer: Layer, given: Given, seed: int | None, count: int) -> Built:
+    import_keras().utils.set_random_seed(context.seed(f"layer_defaults.{layer.subject}"))
+    first, *others = (_make(layer, given, seed) for _ in range(count))
     arguments = [argument.name for argument in layer.arguments if argument.is_argument]
     declared = {name: _declared(first, name) for name in arguments if name in first.get_config()}
     return Built(_weights(first), _weights(others[0]) if others else {}, declared)
 
 
-def _make(layer: Layer, given: Given) -> Any:
+def _make(layer: Layer, given: Given, seed: int | None) -> Any:
     # Without a name of its own a layer takes the next free one, which other measurements would see.
     settings = dict(layer.settings)
     inner = [value for value in settings.values() if isinstance(value, (Inner, tuple)) and _is_inner(value)]
-    starts = {name: start.make() for name, start in given}
+    initializers = {name: None if spec is None else spec.create(seed) for name, spec in given}
     kind = getattr(import_keras().layers, layer.name)
     if not inner:
-        made = kind(name=layer.subject, **settings, **starts)
+        made = kind(name=layer.subject, **settings, **initializers)
     else:
-        made = kind(name=layer.subject, **{name: _with_inner(value, starts) for name, value in settings.items()})
+        made = kind(name=layer.subject, **{name: _with_inner(value, initializers) for name, value in settings.items()})
     made.build(*(list(shape) if _is_list_of_shapes(shape) else shape for shape in layer.shapes))
     return made
 
@@ -380,11 +364,11 @@ def _is_list_of_shapes(shape: Any) -> bool:
     return bool(shape) and all(isinstance(each, tuple) for each in shape)
 
 
-def _with_inner(value: Any, starts: dict[str, Any]) -> Any:
+def _with_inner(value: Any, initializers: dict[str, Any]) -> Any:
     if isinstance(value, tuple):
-        return [_with_inner(each, starts) for each in value]
+        return [_with_inner(each, initializers) for each in value]
     if isinstance(value, Inner):
-        return getattr(import_keras().layers, value.layer)(name=value.name, **dict(value.settings), **starts)
+        return getattr(import_keras().layers, value.layer)(name=value.name, **dict(value.settings), **initializers)
     return value
 
 
@@ -424,12 +408,6 @@ _DECLARED: Final[dict[Law, tuple[str, dict[str, object]]]] = {
     "ones": ("Ones", {}),
 }
 
-ExactRow = tuple[str, float, float, int, str]
-"""Member, deviation, limit, count and what was seen."""
-
-FitRow = tuple[str, float, float, float, int]
-"""Member, p-value, effect, what the test detects, and count."""
-
 
 def limit_of(law: Law, shape: Sequence[int], input_axes: int = 0) -> float:
     """Give the limit of a uniform law for a weight of that shape.
@@ -455,7 +433,7 @@ def declared_rows(argument: Argument, declared: Sequence[Declared]) -> list[Exac
             equal = _letters(found.name) == _letters(argument.default)
         else:
             equal = found.name == name and all(found.settings.get(key, 0) == value for key, value in settings.items())
-        rows.append((found.where, float(not equal), 0.0, 1, f"{found.name} {found.settings or ''}".strip()))
+        rows.append(ExactRow(found.where, float(not equal), seen=f"{found.name} {found.settings or ''}".strip()))
     return rows
 
 
@@ -471,8 +449,8 @@ def exact_rows(weight: str, values: NDArray[np.float64], law: Law) -> list[Exact
     # Householder's QR in single precision: a few roundings a reflection. The identity and its permutations are
     # orthogonal too, and nearly all zeros, which a matrix that is uniform on the orthogonal ones never is.
     return [
-        (f"{weight}: distance of Q Q' from the identity", error, 16.0 * size * 2.0**-24, values.size, ""),
-        (f"{weight}: share of entries that are zero", float(np.mean(matrix == 0.0)), 0.01, values.size, ""),
+        ExactRow(f"{weight}: distance of Q Q' from the identity", error, 16.0 * size * 2.0**-24, values.size),
+        ExactRow(f"{weight}: share of entries that are zero", float(np.mean(matrix == 0.0)), 0.01, values.size),
     ]
 
 
@@ -480,7 +458,7 @@ def constant_row(weight: str, values: NDArray[np.float64], wanted: float) -> Exa
     """Hold a weight against a constant."""
     seen = f"from {values.min():.4g} to {values.max():.4g}, not {wanted:g}" if values.size else "no entries"
     deviation = float(np.abs(values - wanted).max()) if values.size else math.nan
-    return weight, deviation, 0.0, int(values.size), seen
+    return ExactRow(weight, deviation, 0.0, int(values.size), seen)
 
 
 def fit_rows(weight: str, values: NDArray[np.float64], limit: float, members: int) -> list[FitRow]:
@@ -505,31 +483,17 @@ def fit_rows(weight: str, values: NDArray[np.float64], limit: float, members: in
     inside = largest <= 1.0 + _ROUNDING
     p_support = min(largest, 1.0) ** count if inside else 0.0
     return [
-        (f"{weight}: shape", float(shape.pvalue), float(shape.statistic), seen, count),
-        (f"{weight}: support", p_support, abs(1.0 - largest) / 2.0, (1.0 - level ** (1.0 / count)) / 2.0, count),
+        FitRow(f"{weight}: shape", float(shape.pvalue), float(shape.statistic), seen, count),
+        FitRow(f"{weight}: support", p_support, abs(1.0 - largest) / 2.0, (1.0 - level ** (1.0 / count)) / 2.0, count),
     ]
 
 
 def as_fit_rows(rows: Sequence[ExactRow]) -> list[FitRow]:
     """Take exact rows into a table of tests: a deviation cannot happen by chance."""
     return [
-        (f"{member}: {told}", float(deviation <= limit), deviation, 0.0, count)
-        for member, deviation, limit, count, told in rows
+        FitRow(f"{row.member}: {row.seen}", float(row.deviation <= row.limit), row.deviation, 0.0, row.count)
+        for row in rows
     ]
-
-
-def exact_table(rows: Sequence[ExactRow]) -> DataFrame:
-    """Make the table that :class:`~initcheck.spec.decisions.AllWithin` reads."""
-    import pandas as pd
-
-    return pd.DataFrame(list(rows), columns=["member", "deviation", "limit", "count", "told"])
-
-
-def fit_table(rows: Sequence[FitRow]) -> DataFrame:
-    """Make the table that :class:`~initcheck.spec.decisions.NoDifference` reads."""
-    import pandas as pd
-
-    return pd.DataFrame(list(rows), columns=["member", "p_value", "effect", "detectable", "count"])
 
 
 def _letters(name: str) -> str:
