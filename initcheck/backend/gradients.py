@@ -1,29 +1,12 @@
-"""The one file that knows the backend's autodiff, graphs and loops (TensorFlow).
-
-Everything else in the probe is written in ``keras.ops``; a second backend would bring a second version
-of the few functions here.
-"""
+"""Derivatives of the backend (TensorFlow): of a recorded pass, in a training step, and whether there is one at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Literal, NamedTuple
 
 from initcheck.backend.runtime import import_tensorflow
-
-PARALLEL_REPLICATES = 2
-"""How many replicates the compiled loop keeps in flight.
-
-Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the
-time on two cores, the more the smaller the layers); more would only hold more activations in memory.
-"""
-
-LARGEST_BYTE_COUNT: Final = 127
-"""Up to here a sum of bytes that are 0 or 1 stays within its byte, and that of four within a signed integer."""
-
-WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
-"""Operations whose results depend on the shape of what goes in and not on its values."""
 
 
 class Backpropagation:
@@ -53,62 +36,79 @@ class Backpropagation:
         return [None if gradient is None else import_tensorflow().convert_to_tensor(gradient) for gradient in gradients]
 
 
-def separate(tensor: Any) -> Any:
-    """Return the same values as a new tensor, so that its derivative is told from the original's.
+Optimizer = Literal["sgd", "adam"]
 
-    Layers such as Dropout at inference return the very tensor they received. Without a copy of the
-    handle the derivatives with respect to input and output of the layer would be added up. No values
-    are copied.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam
+
+
+class Step(NamedTuple):
+    """One step of training.
+
+    Attributes:
+        weights: the weights afterwards.
+        slots: the optimizer's state afterwards.
+        loss: before the step.
+        extra: what the loss was computed with.
     """
-    return import_tensorflow().identity(tensor)
+
+    weights: list[Any]
+    slots: list[Any]
+    loss: Any
+    extra: Any
 
 
-def current_graph() -> Any:
-    """Return the graph that is being traced at this moment."""
-    return import_tensorflow().compat.v1.get_default_graph()
+def make_slots(optimizer: Optimizer, weights: Sequence[Any]) -> list[Any]:
+    """Make the state of an optimizer before the first step: two moments for each weight of Adam, of SGD nothing."""
+    tf = import_tensorflow()
+    return [tf.zeros_like(weight) for weight in weights for _ in range(2)] if optimizer == "adam" else []
 
 
-def in_graph(tensor: Any, graph: Any) -> bool:
-    """Tell whether a tensor was made in this graph, and not in the body of a loop inside it."""
-    return getattr(tensor, "graph", None) is graph
+def update_step(
+    compute_loss: Callable[[], tuple[Any, Any]],
+    weights: Sequence[Any],
+    learning_rate: Any,
+    optimizer: Optimizer = "sgd",
+    slots: Sequence[Any] = (),
+    number: Any = None,
+) -> Step:
+    """Make one step of gradient descent, or of Adam (Kingma and Ba 2015), with the arithmetic of Keras' optimizers.
 
-
-def operation_name(tensor: Any) -> str:
-    """Name the operation of the graph that made a tensor; names are unique in a graph."""
-    return str(tensor.op.name)
-
-
-def original(tensor: Any) -> Any:
-    """Return the tensor that another handle stands for: what :func:`separate` was given."""
-    while tensor.op.type == "Identity":
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
-def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
-    """Read off a graph which operations take what other operations made.
-
-    A loop, a branch and a call of another function are one operation each.
+    It works on values instead of variables, so that many networks are trained in one compiled loop.
 
     Args:
-        graph: a graph that is being traced.
-
-    Returns:
-        For each operation so far, by name and in the order in which they were made, the operations whose values it
-        takes, in the order of its arguments. Every operation comes after those.
+        compute_loss: computes from these very weights the loss, and anything else that is wanted of the same pass.
+        weights: what is trained; a weight without a path to the loss stays as it is.
+        learning_rate: a number, or a tensor of one.
+        optimizer: which.
+        slots: its state, at first of :func:`make_slots`.
+        number: of the step, a tensor of float32, from 1; Adam needs it.
     """
-    return {
-        str(operation.name): ()
-        if operation.type in WITHOUT_VALUES
-        else tuple(str(tensor.op.name) for tensor in operation.inputs)
-        for operation in graph.get_operations()
-    }
+    tf = import_tensorflow()
+    pass_ = Backpropagation(weights)
+    with pass_.record():
+        loss, extra = compute_loss()
+    updated, state = list(weights), list(slots)
+    for place, gradient in enumerate(pass_.derivatives(loss, weights)):
+        if gradient is None:
+            continue
+        rate = tf.cast(learning_rate, gradient.dtype) if tf.is_tensor(learning_rate) else learning_rate
+        if optimizer == "adam":
+            first, second = state[2 * place : 2 * place + 2]
+            first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
+            second = _BETA_2 * second + (1.0 - _BETA_2) * tf.square(gradient)
+            count = tf.cast(number, gradient.dtype)
+            rate = rate * tf.sqrt(1.0 - _BETA_2**count) / (1.0 - _BETA_1**count)
+            state[2 * place : 2 * place + 2] = [first, second]
+            updated[place] = weights[place] - rate * first / (tf.sqrt(second) + _EPSILON)
+        else:
+            updated[place] = weights[place] - rate * gradient
+    return Step(updated, state, loss, extra)
 
 
 def find_differentiable(end: Any, starts: Sequence[Any]) -> tuple[bool, ...]:
-    """Tell for each tensor whether a differentiable path leads from it to a tensor of the same graph.
+    """Return for each tensor whether a differentiable path leads from it to a tensor of the same graph.
 
-    The tape cannot tell: the derivative of a loop, or of a function that was compiled by itself, is zero and not
+    The tape does not know: the derivative of a loop, or of a function that was compiled by itself, is zero and not
     missing for what goes in and has no path out. Here such bodies are walked through; one that cannot be read is taken
     to connect all that goes in with all that comes out.
 
@@ -161,7 +161,7 @@ def _has_derivative(operation: Any) -> bool:
 
     try:
         return ops.get_gradient_function(operation) is not None
-    except LookupError:  # of no known derivative: then the tape fails, and it is not for this function to say so
+    except LookupError:  # of no known derivative: then the tape itself fails, with its own message
         return True
 
 
@@ -197,108 +197,3 @@ def _called_graph(operation: Any, attribute: str) -> Any | None:
             return getattr(function, "graph", None)
         graph = getattr(graph, "outer_graph", None)
     return None
-
-
-@contextmanager
-def outside_trace() -> Iterator[None]:
-    """Compute eagerly for the length of the context, even while a graph is traced."""
-    with import_tensorflow().init_scope():
-        yield
-
-
-def compile_function(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]]
-) -> Callable[..., Any]:
-    """Compile a function of tensors of the given shapes and dtypes; it is traced once.
-
-    Args:
-        function: takes and returns tensors.
-        signature: shape and dtype of each argument.
-
-    Returns:
-        The compiled function, which can be called from within other graphs.
-    """
-    # Not inlined: its body is optimised once and not at each of its calls, which takes three quarters off
-    # the first run of a deep network and nothing from the speed of later ones.
-    return compile_once(function, signature, experimental_attributes={"_noinline": True})
-
-
-def compile_over_replicates(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int, ...], str]], outputs: Any
-) -> Callable[..., Any]:
-    """Compile a function of one replicate into a loop over any number of replicates.
-
-    The function is traced once, whatever the number of replicates, and the memory of the loop does not
-    grow with that number, but for its inputs and outputs.
-
-    Args:
-        function: takes one replicate's tensors, returns a structure of tensors.
-        signature: shape and dtype of each argument, of one replicate.
-        outputs: dtype of each tensor of the result, in the result's structure.
-
-    Returns:
-        A compiled function of the arguments stacked along a new first axis; it returns the results
-        stacked in the same way.
-    """
-    tf = import_tensorflow()
-
-    def run(*stacked: Any) -> Any:
-        return tf.map_fn(
-            lambda replicate: function(*replicate),
-            stacked,
-            fn_output_signature=outputs,
-            parallel_iterations=PARALLEL_REPLICATES,
-        )
-
-    return compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
-
-
-def compile_once(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], **options: Any
-) -> Callable[..., Any]:
-    """Compile a function of tensors of the given shapes and dtypes; it is traced once, when it is first called.
-
-    Args:
-        function: takes and returns tensors.
-        signature: shape and dtype of each argument.
-        **options: of ``tf.function``.
-    """
-    tf = import_tensorflow()
-    specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    compiled = tf.function(function, input_signature=specification, autograph=False, **options)
-
-    def call(*tensors: Any) -> Any:
-        # The traced graph itself is called: tf.function's own call would warn of many traced functions.
-        return compiled.get_concrete_function()(*tensors)
-
-    return call
-
-
-def choose(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
-    """Compute one of two branches, decided when the graph runs."""
-    return import_tensorflow().cond(condition, if_true, if_false)
-
-
-def half_sum_of_squares(tensor: Any) -> Any:
-    """Return sum(tensor^2)/2 in one pass over the memory, without storing the squares."""
-    return import_tensorflow().nn.l2_loss(tensor)
-
-
-def bytes_can_be_summed(output: Any) -> bool:
-    """Tell whether :func:`sum_bytes` can count over the first axis of a tensor."""
-    rows, elements = output.shape[:1].num_elements(), output.shape[1:].num_elements()
-    return bool(rows is not None and elements is not None and rows <= LARGEST_BYTE_COUNT and elements % 4 == 0)
-
-
-def sum_bytes(condition: Any) -> Any:
-    """Count the true entries of each column, four columns at a time: a quarter of the memory of a cast to float32.
-
-    Args:
-        condition: boolean, shape [rows, columns]; see :func:`bytes_can_be_summed`.
-
-    Returns:
-        float32 tensor of shape [columns].
-    """
-    tf = import_tensorflow()
-    packed = tf.bitcast(tf.reshape(tf.cast(condition, "uint8"), (tf.shape(condition)[0], -1, 4)), "int32")
-    return tf.cast(tf.reshape(tf.bitcast(tf.reduce_sum(packed, axis=0), "uint8"), (-1,)), "float32")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import outside_trace
+from initcheck.backend.graphs import outside_trace
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.checking.input_specs import check_values, flatten, to_arrays

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from initcheck.backend.gradients import current_graph, in_graph, separate
+from initcheck.backend.graphs import copy_tensor, current_graph, in_graph
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.paths import PathNamer, own_variables
 
@@ -111,7 +111,7 @@ class Capture:
 
     def add_input(self, name: str, tensor: Any) -> Any:
         """Record an input of the model and return the tensor to feed in its place."""
-        output = separate(tensor)
+        output = copy_tensor(tensor)
         self._captured[id(output)] = output
         self.sites.append(Site(layer=name, call=0, kind="Input", operation=None, output=output))
         return output
@@ -173,7 +173,7 @@ class Capture:
                     self._note(path, number, operation, reason)
                 replaced.append(tensor)
                 continue
-            output = separate(tensor)
+            output = copy_tensor(tensor)
             mask = getattr(tensor, "_keras_mask", None)
             if mask is not None:
                 output._keras_mask = mask
@@ -237,7 +237,7 @@ class Capture:
         def watched(*args: Any, **kwargs: Any) -> Any:
             if self._muted or not args or self._reason_against(args[0]) is not None:
                 return activation(*args, **kwargs)
-            preactivation = separate(args[0])
+            preactivation = copy_tensor(args[0])
             call.recorded.append((preactivation, activation))
             return activation(preactivation, *args[1:], **kwargs)
 

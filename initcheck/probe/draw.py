@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import compile_over_replicates, outside_trace
+from initcheck.backend.graphs import compile_over_replicates, outside_trace
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.seeds import derive_seeds

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import outside_trace
+from initcheck.backend.graphs import outside_trace
 from initcheck.backend.runtime import import_keras
 from initcheck.probe.paths import own_variables
 

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import (
-    Backpropagation,
+from initcheck.backend.gradients import Backpropagation, find_differentiable
+from initcheck.backend.graphs import (
     compile_once,
     compile_over_replicates,
+    copy_tensor,
     current_graph,
-    find_differentiable,
     operation_name,
     read_connections,
-    separate,
 )
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -252,7 +251,7 @@ class Probe:
         """
         keras = import_keras()
         # A kept weight comes as the variable itself, which is no tensor of the graph.
-        weights = [separate(weight) for weight in weights]
+        weights = [copy_tensor(weight) for weight in weights]
         index = {id(weight): position for position, weight in enumerate(self.model.weights)}
         floating = [weight for weight in weights if is_float_dtype(weight.dtype)]
         capture = Capture(self._namer)
@@ -262,7 +261,7 @@ class Probe:
             state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
             with make_recording_scope(state) as scope, capture.watch():
                 outputs = self._call_model(inputs)
-            loss = separate((self._loss or random_functional)(outputs))
+            loss = copy_tensor((self._loss or random_functional)(outputs))
         weighted = [
             not site.passed_on and is_weighted(site.operation, capture.captured, scope.read) for site in capture.sites
         ]
@@ -338,7 +337,7 @@ class Probe:
         flat = keras.tree.flatten(self._inputs)
         names = ["input" if len(flat) == 1 else f"input_{position}" for position in range(len(flat))]
         watched = [
-            capture.add_input(name, tensor) if is_float_dtype(tensor.dtype) else separate(tensor)
+            capture.add_input(name, tensor) if is_float_dtype(tensor.dtype) else copy_tensor(tensor)
             for name, tensor in zip(names, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from initcheck.backend.gradients import choose, compile_function, half_sum_of_squares
+from initcheck.backend.graphs import compile_function, cond, half_sum_of_squares
 from initcheck.backend.runtime import import_keras
 
 SMALLEST_MEAN_SQUARE: Final = 1e-30
@@ -135,6 +135,6 @@ def _compile_norm(dtype: str) -> Callable[..., Any]:
         total = 2 * half_sum_of_squares(single)
         mean_square = ops.cast(total, "float64") / count_of(single)
         trusted = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
-        return choose(trusted, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: careful(single))
+        return cond(trusted, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: careful(single))
 
     return compile_function(reduce, [((None,), dtype)])

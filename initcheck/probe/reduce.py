@@ -15,14 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import (
-    bytes_can_be_summed,
-    choose,
-    compile_function,
-    operation_name,
-    original,
-    sum_bytes,
-)
+from initcheck.backend.graphs import bytes_can_be_summed, compile_function, cond, operation_name, original, sum_bytes
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.probe.moments import (
@@ -120,7 +113,7 @@ class OutputForm:
 
     Attributes:
         small: it has at most ``moments.SMALL`` elements.
-        summable: :func:`initcheck.backend.gradients.sum_bytes` can count over its samples.
+        summable: :func:`initcheck.backend.graphs.sum_bytes` can count over its samples.
         bounds: the two ends of the range of a bounded activation, or None.
     """
 
@@ -197,7 +190,7 @@ def _moments_around_zero(flat: Any) -> dict[str, Any]:
         return batch_square, mean_square(unit_changes)
 
     kept = square_of_means <= LARGEST_CANCELLATION * square
-    batch_square, batch_mean_square = choose(kept, lambda: (square, square_of_means), around_first)
+    batch_square, batch_mean_square = cond(kept, lambda: (square, square_of_means), around_first)
     return {"batch_square": batch_square, "batch_mean_square": batch_mean_square} | _spread(unit_means)
 
 
@@ -424,7 +417,7 @@ def _compile_reduction(
         taken += [reduce_backward_quickly(given)] if backward else []
         quick = ops.concatenate([parts for parts, _ in taken])
         trusted = trust([square for _, squares in taken for square in squares])
-        return choose(trusted, lambda: quick, lambda: careful(given))
+        return cond(trusted, lambda: quick, lambda: careful(given))
 
     return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
 
@@ -525,7 +518,7 @@ def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
         under = count_true(size < vanishes) - count_true(ops.equal(size, 0))
         # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
         inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
-        over = choose(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
+        over = cond(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
         return ops.stack([over, under / count])
 
     return compile_function(reduce, [((None, None), dtype)])

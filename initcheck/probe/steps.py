@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import current_graph, operation_name, separate
+from initcheck.backend.gradients import Optimizer, make_slots, update_step
+from initcheck.backend.graphs import copy_tensor, current_graph, operation_name
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, import_tensorflow, is_float_dtype
 from initcheck.core.errors import ModelError
@@ -141,7 +142,7 @@ class StepProbe(Probe):
 
     def _watch_inputs(self, capture: Capture) -> Any:  # noqa: ARG002 - the probe's signature
         """Feed the inputs without a site for them: they are the same at every step."""
-        return import_keras().tree.map_structure(separate, self._inputs)
+        return import_keras().tree.map_structure(copy_tensor, self._inputs)
 
     def _measure_change(self, *before: Any) -> Any:
         """Measure once and reduce the changes of the kernels. Called while the graph is traced."""
@@ -160,12 +161,8 @@ def _difference(after: Any, before: Any) -> Any:
     return ops.cast(after, dtype) - ops.cast(before, dtype)
 
 
-Optimizer = Literal["sgd", "adam"]
-
 LEARNING_RATES: Final[dict[Optimizer, float]] = {"sgd": 0.01, "adam": 0.001}
 """Those of Keras' optimizers."""
-
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam
 
 SIZES: Final = ("start_rms", "start_mean_abs", "trained_rms", "trained_mean_abs", "change_rms", "change_mean_abs")
 
@@ -243,19 +240,16 @@ class WidthProbe(Probe):
             return np.asarray(self._size_graph(*start, *end, states), dtype=np.float64)
 
     def train(self, start: Sequence[Any], states: Any, steps: int) -> list[Any]:
-        """Train weights for some steps on the one batch.
+        """Train weights for some steps on the one batch; statistics of normalization layers stay as they were.
 
         Args:
             start: a tensor for each of ``model.weights``.
             states: one replicate of ``RedrawPlan.derive``; it seeds the random layers, in each step alike.
             steps: how many.
-
-        Returns:
-            The trained weights. Statistics of normalization layers stay as they were.
         """
         tf = import_tensorflow()
         weights = list(start)
-        slots = [tf.zeros_like(weights[place]) for place in self._trained for _ in range(2)]
+        slots = make_slots(self._optimizer, [weights[place] for place in self._trained])
         for number in range(steps):
             count = tf.constant(float(number + 1))
             if self._step_graph is None:
@@ -277,32 +271,18 @@ class WidthProbe(Probe):
 
     def _make_step(self, *flat: Any) -> list[Any]:
         """Make one step of training. Called while the graph is traced."""
-        tf = import_tensorflow()
         count = len(self.model.weights)
-        weights, slots, (states, number) = list(flat[:count]), list(flat[count:-2]), flat[-2:]
-        sources = [weights[place] for place in self._trained]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for source in sources:
-                tape.watch(source)
+        weights, slots, (states, number) = list(flat[:count]), flat[count:-2], flat[-2:]
+
+        def compute_loss() -> tuple[Any, None]:
             with make_recording_scope(self._state(weights, states)):
-                outputs = self._call_model(self._inputs)
-            loss = self._loss_of(outputs)
-        gradients = tape.gradient(loss, sources)
-        for order, (place, gradient) in enumerate(zip(self._trained, gradients, strict=True)):
-            if gradient is None:
-                continue
-            first, second = slots[2 * order : 2 * order + 2]
-            gradient = tf.convert_to_tensor(gradient)  # of a table that was looked up it comes as rows
-            if self._optimizer == "adam":
-                first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
-                second = _BETA_2 * second + (1.0 - _BETA_2) * tf.square(gradient)
-                count_of = tf.cast(number, gradient.dtype)
-                rate = self._rate * tf.sqrt(1.0 - _BETA_2**count_of) / (1.0 - _BETA_1**count_of)
-                slots[2 * order], slots[2 * order + 1] = first, second
-                weights[place] = weights[place] - rate * first / (tf.sqrt(second) + _EPSILON)
-            else:
-                weights[place] = weights[place] - self._rate * gradient
-        return [*weights, *slots]
+                return self._loss_of(self._call_model(self._inputs)), None
+
+        trained = [weights[place] for place in self._trained]
+        step = update_step(compute_loss, trained, self._rate, self._optimizer, slots, number)
+        for place, updated in zip(self._trained, step.weights, strict=True):
+            weights[place] = updated
+        return [*weights, *step.slots]
 
     def _reduce_sizes(self, *flat: Any) -> Any:
         """Reduce two passes to sizes. Called while the graph is traced."""

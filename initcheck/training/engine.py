@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import PARALLEL_REPLICATES
+from initcheck.backend.gradients import update_step
+from initcheck.backend.graphs import compile_over_replicates, find_largest, make_rows, repeat, take_rows
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seed
 from initcheck.training.data import LabelledData
 
@@ -50,18 +51,19 @@ class Trainer:
     """
 
     def __init__(self, model: Any, data: LabelledData, descent: Descent) -> None:
-        tf = import_tensorflow()
+        keras = import_keras()
         self._model = model
         self._descent = descent
-        self._x, self._y = tf.constant(data.x), tf.constant(data.y)
-        self._x_valid, self._y_valid = tf.constant(data.x_valid), tf.constant(data.y_valid)
+        self._x, self._y, self._x_valid, self._y_valid = (
+            keras.ops.convert_to_tensor(values) for values in (data.x, data.y, data.x_valid, data.y_valid)
+        )
         self._samples = len(data.x)
         trainable = {id(weight) for weight in model.trainable_variables}
         self._trainable = [id(weight) in trainable for weight in model.weights]
-        self._loss = import_keras().losses.SparseCategoricalCrossentropy(reduction="sum")
-        self._epoch = self._compile(self._run_epoch)
+        self._loss = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
+        self._epoch = self._compile(self._run_epoch, self._samples)
         self._steps: dict[int, Callable[..., Any]] = {}
-        self._evaluation = self._compile(lambda weights, _: (weights, self._evaluate(weights)))
+        self._evaluation = self._compile(lambda weights, _: (weights, self._evaluate(weights)), 0)
 
     def evaluate(self, weights: Weights) -> NDArray[np.float64]:
         """Evaluate the networks without training them.
@@ -69,8 +71,8 @@ class Trainer:
         Returns:
             Loss and accuracy on the samples to validate on, shape [replicates, 2].
         """
-        order = import_tensorflow().zeros((weights[0].shape[0], 0), "int32")
-        return np.asarray(self._evaluation(weights, order)[1], dtype=np.float64)
+        order = np.zeros((weights[0].shape[0], 0), dtype=np.int32)
+        return self._run(self._evaluation, weights, order)[1]
 
     def train_epoch(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
         """Train all networks for one epoch.
@@ -80,12 +82,10 @@ class Trainer:
             orders: for each network the order of the samples, shape [replicates, samples].
 
         Returns:
-            The weights afterwards, and :data:`METRICS` of shape [replicates, 4]. Loss and accuracy of the training are
-            means over the epoch, as ``model.fit`` tells them; the others are of its end.
+            The weights afterwards, and :data:`METRICS` of shape [replicates, 4]. Loss and accuracy of the training run
+            are means over the epoch, as ``model.fit`` reports them; the others are of its end.
         """
-        with preserved_random_state():
-            trained, metrics = self._epoch(weights, import_tensorflow().constant(orders))
-        return list(trained), np.asarray(metrics, dtype=np.float64)
+        return self._run(self._epoch, weights, orders)
 
     def train_steps(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
         """Train for as many whole batches as the orders hold, without evaluation.
@@ -95,57 +95,50 @@ class Trainer:
         """
         steps = orders.shape[1] // self._descent.batch_size
         if steps not in self._steps:
-            self._steps[steps] = self._compile(lambda one, order: self._run_steps(one, order, steps))
+            self._steps[steps] = self._compile(lambda one, order: self._run_steps(one, order, steps), None)
+        return self._run(self._steps[steps], weights, orders)
+
+    def _run(
+        self, compiled: Callable[..., Any], weights: Weights, orders: NDArray[np.int32]
+    ) -> tuple[Weights, NDArray[np.float64]]:
         with preserved_random_state():
-            trained, losses = self._steps[steps](weights, import_tensorflow().constant(orders))
-        return list(trained), np.asarray(losses, dtype=np.float64)
+            after, metrics = compiled(weights, import_keras().ops.convert_to_tensor(orders))
+        return list(after), np.asarray(metrics, dtype=np.float64)
 
-    def _compile(self, one: Callable[[Weights, Any], Any]) -> Callable[..., Any]:
-        tf = import_tensorflow()
-        types = [weight.dtype for weight in self._model.weights]
-
-        def run(weights: Weights, orders: Any) -> Any:
-            return tf.map_fn(
-                lambda replicate: one(list(replicate[0]), replicate[1]),
-                (tuple(weights), orders),
-                fn_output_signature=(types, "float32"),
-                parallel_iterations=PARALLEL_REPLICATES,
-            )
-
-        return tf.function(run, autograph=False)  # type: ignore[no-any-return]
+    def _compile(self, one: Callable[[Weights, Any], Any], order_length: int | None) -> Callable[..., Any]:
+        """Compile a function of one network's weights and the order of its samples into a loop over networks."""
+        weights = [(tuple(weight.shape), weight.dtype) for weight in self._model.weights]
+        loop = compile_over_replicates(
+            lambda *given: one(list(given[:-1]), given[-1]),
+            [*weights, ((order_length,), "int32")],
+            ([dtype for _, dtype in weights], "float32"),
+        )
+        return lambda weights, orders: loop(*weights, orders)
 
     def _run_epoch(self, weights: Weights, order: Any) -> tuple[Weights, Any]:
-        tf = import_tensorflow()
+        ops = import_keras().ops
         size = self._descent.batch_size
+
+        def step(number: Any, current: Weights, sums: Any) -> tuple[Weights, Any]:
+            updated, found = self._step(current, order[number * size : (number + 1) * size], size)
+            return updated, sums + found
+
         whole = self._samples // size
-        zero = tf.zeros((2,), "float32")
-
-        def step(place: Any, current: Weights, sums: Any) -> tuple[Any, Weights, Any]:
-            taken = order[place * size : (place + 1) * size]
-            updated, told = self._step(current, taken, size)
-            return place + 1, updated, sums + told
-
-        _, weights, sums = tf.while_loop(
-            lambda place, *_: place < whole, step, [tf.constant(0), weights, zero], parallel_iterations=1
-        )
+        weights, sums = repeat(step, whole, weights, ops.zeros((2,), "float32"))
         rest = self._samples - whole * size
         if rest:
-            weights, told = self._step(weights, order[whole * size :], rest)
-            sums += told
-        return weights, tf.concat([sums / self._samples, self._evaluate(weights)], axis=0)
+            weights, found = self._step(weights, order[whole * size :], rest)
+            sums += found
+        return weights, ops.concatenate([sums / self._samples, self._evaluate(weights)])
 
     def _run_steps(self, weights: Weights, order: Any, steps: int) -> tuple[Weights, Any]:
-        tf = import_tensorflow()
         size = self._descent.batch_size
 
-        def step(place: Any, current: Weights, losses: Any) -> tuple[Any, Weights, Any]:
-            updated, told = self._step(current, order[place * size : (place + 1) * size], size)
-            return place + 1, updated, losses.write(place, told[0] / size)
+        def step(number: Any, current: Weights, losses: Any) -> tuple[Weights, Any]:
+            updated, found = self._step(current, order[number * size : (number + 1) * size], size)
+            return updated, losses.write(number, found[0] / size)
 
-        losses = tf.TensorArray("float32", steps)
-        _, weights, losses = tf.while_loop(
-            lambda place, *_: place < steps, step, [tf.constant(0), weights, losses], parallel_iterations=1
-        )
+        weights, losses = repeat(step, steps, weights, make_rows(steps, "float32"))
         return weights, losses.stack()
 
     def _step(self, weights: Weights, taken: Any, size: int) -> tuple[Weights, Any]:
@@ -154,27 +147,21 @@ class Trainer:
         Returns:
             The weights afterwards, and the sums of loss and hits over the batch, before the step.
         """
-        tf = import_tensorflow()
-        x, y = tf.gather(self._x, taken), tf.gather(self._y, taken)
-        trained = [weight for weight, kept in zip(weights, self._trainable, strict=True) if kept]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(trained)
+        x, y = take_rows(self._x, taken), take_rows(self._y, taken)
+
+        def compute_loss() -> tuple[Any, Any]:
             outputs, others = self._call(weights, x, training=True)
-            loss = self._loss(y, outputs)
-        gradients = iter(tape.gradient(loss, trained, unconnected_gradients="zero"))
-        rest = iter(others)
-        rate = self._descent.learning_rate / size
-        updated = [
-            weight - tf.cast(rate, weight.dtype) * next(gradients) if kept else next(rest)
-            for weight, kept in zip(weights, self._trainable, strict=True)
-        ]
-        return updated, tf.stack([tf.cast(loss, "float32"), _count_hits(outputs, y)])
+            return self._loss(y, outputs), (outputs, others)
+
+        trained = [weight for weight, kept in zip(weights, self._trainable, strict=True) if kept]
+        step = update_step(compute_loss, trained, self._descent.learning_rate / size)
+        outputs, others = step.extra
+        updated, left = iter(step.weights), iter(others)
+        return [next(updated if kept else left) for kept in self._trainable], _sum_up(step.loss, outputs, y)
 
     def _evaluate(self, weights: Weights) -> Any:
-        tf = import_tensorflow()
         outputs, _ = self._call(weights, self._x_valid, training=False)
-        told = tf.stack([tf.cast(self._loss(self._y_valid, outputs), "float32"), _count_hits(outputs, self._y_valid)])
-        return told / self._y_valid.shape[0]
+        return _sum_up(self._loss(self._y_valid, outputs), outputs, self._y_valid) / self._y_valid.shape[0]
 
     def _call(self, weights: Weights, x: Any, *, training: bool) -> tuple[Any, list[Any]]:
         """Call the model with other weights than its own.
@@ -214,8 +201,8 @@ def train(
     """Train networks for some epochs.
 
     Yields:
-        :data:`METRICS` of shape [replicates, 4]: first those of the start, where the first two are NaN, then those of
-        each epoch.
+        :data:`METRICS` of shape [replicates, 4]: first those of the initialization, where the first two are NaN, then
+        those of each epoch.
     """
     start = trainer.evaluate(weights)
     yield np.concatenate([np.full_like(start, np.nan), start], axis=1)
@@ -224,6 +211,8 @@ def train(
         yield metrics
 
 
-def _count_hits(outputs: Any, y: Any) -> Any:
-    tf = import_tensorflow()
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(outputs, axis=-1, output_type="int32"), y), "float32"))
+def _sum_up(loss: Any, outputs: Any, y: Any) -> Any:
+    """Return the sum of the loss and the number of hits."""
+    ops = import_keras().ops
+    hits = ops.sum(ops.cast(ops.equal(find_largest(outputs), y), "float32"))
+    return ops.stack([ops.cast(loss, "float32"), hits])

@@ -13,11 +13,9 @@ References:
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -174,15 +172,14 @@ def run_trainability(options: TrainabilityOptions, progress: Progress | None = N
     done = 0
     frames = []
     for depth in depths:
-        with _silence_about_tracing():
-            weights = None
-            for activation in activations:
-                tell = _Teller(progress, done, total, f"{depth} layers, {activation}")
-                tell(0, "start")
-                if weights is None:
-                    weights = experiment.draw(depth, activation)
-                frames.append(experiment.run(depth, activation, weights, tell))
-                done += depth * len(options.learning_rates)
+        weights = None
+        for activation in activations:
+            tell = _Teller(progress, done, total, f"{depth} layers, {activation}")
+            tell(0, "start")
+            if weights is None:
+                weights = experiment.draw(depth, activation)
+            frames.append(experiment.run(depth, activation, weights, tell))
+            done += depth * len(options.learning_rates)
     if progress is not None:
         progress(total, total, "theory")
     return TrainabilityRecord(
@@ -368,18 +365,3 @@ class _Experiment:
             width=self._options.width,
             outputs=self._data.classes,
         )
-
-
-@contextmanager
-def _silence_about_tracing() -> Iterator[None]:
-    """Keep TensorFlow from warning that functions are traced again: each network here is another function."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "retracing" not in record.getMessage()
-
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)

@@ -21,6 +21,7 @@ import pandas as pd
 
 from initcheck.audit.width_exponents import WIDTH_KEYS, Exponent, Quantity, WidthScaling, fit_exponents
 from initcheck.backend import runtime
+from initcheck.backend.gradients import Optimizer
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import ModelBatch, make_batch
@@ -33,7 +34,7 @@ from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.steps import LEARNING_RATES, SIZES, Optimizer, WidthProbe
+from initcheck.probe.steps import LEARNING_RATES, SIZES, WidthProbe
 
 FEWEST_WIDTHS = 3
 """Two points lie on every line."""

@@ -1,0 +1,201 @@
+"""Graphs of the backend (TensorFlow): tracing, compiling, loops, reading, and the operations that keras.ops lacks.
+
+With :mod:`initcheck.backend.gradients` all that a second backend would have to bring; the rest is ``keras.ops``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from initcheck.backend.runtime import import_tensorflow
+
+PARALLEL_REPLICATES = 2
+"""How many replicates the compiled loop keeps in flight.
+
+Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the
+time on two cores, the more the smaller the layers); more would only hold more activations in memory.
+"""
+
+LARGEST_BYTE_COUNT: Final = 127
+"""Up to here a sum of bytes that are 0 or 1 stays within its byte, and that of four within a signed integer."""
+
+WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+"""Operations whose results depend on the shape of what goes in and not on its values."""
+
+
+@contextmanager
+def outside_trace() -> Iterator[None]:
+    """Compute eagerly for the length of the context, even while a graph is traced."""
+    with import_tensorflow().init_scope():
+        yield
+
+
+def compile_function(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]]
+) -> Callable[..., Any]:
+    """Compile a function of tensors, given by shape and dtype, that other graphs call; it is traced once."""
+    # Not inlined: its body is optimised once and not at each of its calls, which takes three quarters off
+    # the first run of a deep network and nothing from the speed of later ones.
+    return compile_once(function, signature, experimental_attributes={"_noinline": True})
+
+
+def compile_over_replicates(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], outputs: Any
+) -> Callable[..., Any]:
+    """Compile a function of one replicate into a loop over any number of replicates.
+
+    The function is traced once, whatever the number of replicates, and the memory of the loop does not
+    grow with that number, except for its inputs and outputs.
+
+    Args:
+        function: takes one replicate's tensors, returns a structure of tensors.
+        signature: shape and dtype of each argument, of one replicate.
+        outputs: dtype of each tensor of the result, in the result's structure.
+
+    Returns:
+        A compiled function of the arguments stacked along a new first axis; it returns the results
+        stacked in the same way.
+    """
+    tf = import_tensorflow()
+
+    def run(*stacked: Any) -> Any:
+        return tf.map_fn(
+            lambda replicate: function(*replicate),
+            stacked,
+            fn_output_signature=outputs,
+            parallel_iterations=PARALLEL_REPLICATES,
+        )
+
+    return compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
+
+
+def compile_once(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], **options: Any
+) -> Callable[..., Any]:
+    """Compile a function of tensors, given by shape and dtype; it is traced once, when it is first called."""
+    tf = import_tensorflow()
+    specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    compiled = tf.function(function, input_signature=specification, autograph=False, **options)
+
+    def call(*tensors: Any) -> Any:
+        # The traced graph itself is called: tf.function's own call would warn of many traced functions.
+        return compiled.get_concrete_function()(*tensors)
+
+    return call
+
+
+def cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
+    """Compute one of two branches, decided when the graph runs."""
+    return import_tensorflow().cond(condition, if_true, if_false)
+
+
+def repeat(step: Callable[..., Sequence[Any]], times: int, *state: Any) -> list[Any]:
+    """Repeat a step inside a graph, one after the other.
+
+    Args:
+        step: from the number of the step, from 0, and the state to the next state.
+        times: how often.
+        *state: structures of tensors that keep their shapes.
+
+    Returns:
+        The last state.
+    """
+    tf = import_tensorflow()
+    return list(
+        tf.while_loop(
+            lambda number, *_: number < times,
+            lambda number, *current: (number + 1, *step(number, *current)),
+            [tf.constant(0), *state],
+            parallel_iterations=1,
+        )[1:]
+    )
+
+
+def make_rows(count: int, dtype: str) -> Any:
+    """Make an empty array that steps of :func:`repeat` fill: ``write(number, row)``, at the end ``stack()``."""
+    return import_tensorflow().TensorArray(dtype, count)
+
+
+def take_rows(tensor: Any, places: Any) -> Any:
+    """Return some rows of a tensor, by numbers from 0; ``keras.ops.take`` looks for negative ones at each call."""
+    return import_tensorflow().gather(tensor, places)
+
+
+def find_largest(tensor: Any) -> Any:
+    """Return the place of the largest entry along the last axis; ``keras.ops.argmax`` would order 0.0 and -0.0."""
+    return import_tensorflow().argmax(tensor, axis=-1, output_type="int32")
+
+
+def half_sum_of_squares(tensor: Any) -> Any:
+    """Return sum(tensor^2)/2 in one pass over the memory, without storing the squares."""
+    return import_tensorflow().nn.l2_loss(tensor)
+
+
+def bytes_can_be_summed(output: Any) -> bool:
+    """Return whether :func:`sum_bytes` can count over the first axis of a tensor."""
+    rows, elements = output.shape[:1].num_elements(), output.shape[1:].num_elements()
+    return bool(rows is not None and elements is not None and rows <= LARGEST_BYTE_COUNT and elements % 4 == 0)
+
+
+def sum_bytes(condition: Any) -> Any:
+    """Count the true entries of each column, four columns at a time: a quarter of the memory of a cast to float32.
+
+    Args:
+        condition: boolean, shape [rows, columns]; see :func:`bytes_can_be_summed`.
+
+    Returns:
+        float32 tensor of shape [columns].
+    """
+    tf = import_tensorflow()
+    packed = tf.bitcast(tf.reshape(tf.cast(condition, "uint8"), (tf.shape(condition)[0], -1, 4)), "int32")
+    return tf.cast(tf.reshape(tf.bitcast(tf.reduce_sum(packed, axis=0), "uint8"), (-1,)), "float32")
+
+
+def copy_tensor(tensor: Any) -> Any:
+    """Return the same values as a new tensor, which has a derivative of its own.
+
+    Layers such as Dropout at inference return the very tensor they received. Without a copy of the handle the
+    derivatives with respect to input and output of the layer would be added up. No values are copied.
+    """
+    return import_tensorflow().identity(tensor)
+
+
+def current_graph() -> Any:
+    """Return the graph that is being traced at this moment."""
+    return import_tensorflow().compat.v1.get_default_graph()
+
+
+def in_graph(tensor: Any, graph: Any) -> bool:
+    """Return whether a tensor was made in this graph, and not in the body of a loop inside it."""
+    return getattr(tensor, "graph", None) is graph
+
+
+def operation_name(tensor: Any) -> str:
+    """Name the operation of the graph that made a tensor; names are unique in a graph."""
+    return str(tensor.op.name)
+
+
+def original(tensor: Any) -> Any:
+    """Return the tensor that another handle stands for: what :func:`copy_tensor` was given."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
+    """Read off a graph that is being traced which operations take what other operations made.
+
+    A loop, a branch and a call of another function are one operation each.
+
+    Returns:
+        For each operation so far, by name and in the order in which they were made, the operations whose values it
+        takes, in the order of its arguments. Every operation comes after those.
+    """
+    return {
+        str(operation.name): ()
+        if operation.type in WITHOUT_VALUES
+        else tuple(str(tensor.op.name) for tensor in operation.inputs)
+        for operation in graph.get_operations()
+    }
