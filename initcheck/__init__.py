@@ -103,7 +103,7 @@ _MODULE_OF = {
     "SignalMonitor": "initcheck.callbacks",
     "SpecError": "initcheck.core.errors",
     "StoreError": "initcheck.core.errors",
-    "StudyOptions": "initcheck.study",
+    "StudyOptions": "initcheck.study.run",
     "SweepResult": "initcheck.sweeping.run",
     "TheoryError": "initcheck.core.errors",
     "UsageError": "initcheck.core.errors",
@@ -115,7 +115,7 @@ _MODULE_OF = {
     "forecast": "initcheck.theory.forecast",
     "gate_model": "initcheck.checking.gate.gate",
     "record_baseline": "initcheck.checking.gate.gate",
-    "run_study": "initcheck.study",
+    "run_study": "initcheck.study.run",
     "sweep": "initcheck.sweeping.run",
 }
 

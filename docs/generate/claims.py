@@ -1,20 +1,16 @@
-"""The page that says which claims cover each row: ``python -m docs.generate.claims_page docs/claims.md``."""
+"""The page that says which claims cover each row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from pathlib import Path
 
-import click
-
-from initcheck.core.errors import InitcheckError, name_unknown
-from initcheck.core.files import publish_files
+from initcheck.core.errors import name_unknown
 from initcheck.spec.catalogue import GROUPS, ROWS, TOPICS, catalogue
 from initcheck.spec.claim import Claim
 
 _INTRODUCTION = """\
-<!-- Written by: python -m docs.generate.claims_page docs/claims.md -->
+<!-- Written by: tox run -e docs -->
 
 # What the specification covers
 
@@ -26,11 +22,11 @@ a row has both, the one that holds says what is really so.
 """
 
 
-def write_page(claims: Sequence[Claim]) -> str:
+def write_page(claims: Sequence[Claim] | None = None) -> str:
     """Write the page.
 
     Args:
-        claims: all claims.
+        claims: None takes those of the catalogue.
 
     Returns:
         Its text, in Markdown.
@@ -38,6 +34,7 @@ def write_page(claims: Sequence[Claim]) -> str:
     Raises:
         UsageError: a claim names a row that there is not.
     """
+    claims = catalogue() if claims is None else claims
     for claim in claims:
         for row in claim.rows:
             if row not in ROWS:
@@ -94,23 +91,3 @@ def _fold(ids: Iterable[str]) -> list[str]:
         middle = names[0] if len(names) == 1 else "{" + ", ".join(names) + "}"
         folded.append(".".join(part for part in (topic, middle, aspect) if part))
     return folded
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--check", is_flag=True, help="Write nothing; fail if the page is not what would be written.")
-def main(path: Path, *, check: bool) -> None:
-    """Write the page of the claims to PATH."""
-    try:
-        text = write_page(catalogue())
-        if not check:
-            publish_files(path.parent, {path.name: text})
-            return
-    except InitcheckError as error:
-        raise click.ClickException(str(error)) from error
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        raise click.ClickException(f"{path} is out of date. Run: python -m docs.generate.claims_page {path}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""``docs/api.md``: the public names with their signatures and docstrings.
-
-Run as ``python -m docs.generate.api_page docs/api.md``; with ``--check`` nothing is written.
-"""
+"""``docs/api.md``: the public names with their signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -12,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final
 
-from generate.generated_page import make_page_command
-
 import initcheck
 from initcheck.pages.markdown import code_span, escape_text
 
 _INTRODUCTION: Final = """\
-<!-- Written by: python -m docs.generate.api_page docs/api.md -->
+<!-- Written by: tox run -e docs -->
 
 # The Python interface
 
@@ -213,9 +208,3 @@ def _mark_up(text: str) -> str:
         parts += [escape_text(text[end : found.start()]), code_span(next(filter(None, found.groups())))]
         end = found.end()
     return "".join([*parts, escape_text(text[end:])])
-
-
-main = make_page_command(write_page, "docs.generate.api_page")
-
-if __name__ == "__main__":
-    main()

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from fake_specification import CLAIMS
-from generate.claims_page import main, write_page
+from generate.claims import write_page
 
 from initcheck.core.errors import UsageError
 from initcheck.spec.catalogue import GROUPS, ROWS, catalogue
-
-_PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
-
-
-def test_the_committed_page_is_current():
-    done = CliRunner().invoke(main, [str(_PAGE), "--check"])
-    assert done.exit_code == 0, done.output
 
 
 def test_every_row_has_a_claim():
@@ -39,12 +30,3 @@ def test_rows_name_their_claims_and_say_what_is_refuted():
 def test_a_row_that_there_is_not_is_named():
     with pytest.raises(UsageError, match=r"first.green.holds.*A77"):
         write_page((replace(CLAIMS["first"][0], rows=("A77",)),))
-
-
-def test_a_page_that_is_out_of_date_is_told(tmp_path):
-    path = tmp_path / "claims.md"
-    path.write_text("old")
-    done = CliRunner().invoke(main, [str(path), "--check"])
-    assert done.exit_code == 1
-    assert "out of date" in done.output
-    assert path.read_text() == "old"

@@ -1,23 +1,15 @@
-"""``docs/findings.md``: every finding with what it means, why it matters, an example and the way out.
-
-Run as ``python -m docs.generate.findings_page docs/findings.md``; with ``--check`` nothing is written.
-"""
+"""``docs/findings.md``: every finding with what it means, why it matters, an example and the way out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-import click
-
 from initcheck.audit.findings import FAMILIES, RULES, UNJUDGED_CODES, Rule
-from initcheck.core.errors import InitcheckError
-from initcheck.core.files import publish_files
 from initcheck.pages.markdown import escape_text
 
 _INTRODUCTION: Final = """\
-<!-- Written by: python -m docs.generate.findings_page docs/findings.md -->
+<!-- Written by: tox run -e docs -->
 
 # What initcheck finds
 
@@ -59,22 +51,3 @@ def _write_rule(rule: Rule) -> str:
         f"**Source.** {escape_text(rule.source)}.",
     ]
     return "\n" + "\n\n".join(sections) + "\n"
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--check", is_flag=True, help="Write nothing; fail if the page is not what would be written.")
-def main(path: Path, *, check: bool) -> None:
-    """Write the page of the findings to PATH."""
-    text = write_page()
-    if not check:
-        try:
-            publish_files(path.parent, {path.name: text})
-        except InitcheckError as error:
-            raise click.ClickException(str(error)) from error
-    elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-        raise click.ClickException(f"{path} is out of date. Run: python -m docs.generate.findings_page {path}")
-
-
-if __name__ == "__main__":
-    main()

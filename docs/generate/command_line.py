@@ -1,7 +1,4 @@
-"""``docs/command-line.md``: every command with its options and exit codes, from the program itself.
-
-Run as ``python -m docs.generate.command_line_page docs/command-line.md``; with ``--check`` nothing is written.
-"""
+"""``docs/command-line.md``: every command with its options and exit codes, from the program itself."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ from collections.abc import Iterator
 from typing import Final
 
 import click
-from generate.generated_page import make_page_command
 
 from initcheck.cli.main import command_line
 from initcheck.pages.markdown import code_span, escape_text
 
 _INTRODUCTION: Final = """\
-<!-- Written by: python -m docs.generate.command_line_page docs/command-line.md -->
+<!-- Written by: tox run -e docs -->
 
 # The command line
 
@@ -98,9 +94,3 @@ def _mark_up(text: str) -> str:
     """Escape a text of the help, and write the command lines that it quotes as code."""
     parts = _QUOTED.split(text)
     return "".join(code_span(part) if index % 2 else escape_text(part) for index, part in enumerate(parts))
-
-
-main = make_page_command(write_page, "docs.generate.command_line_page")
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,41 @@
+"""Writes the pages of ``docs/`` that the program knows better than anybody: ``tox run -e docs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+from generate import api, claims, command_line, findings
+
+from initcheck.core.files import publish_files
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "api.md": api.write_page,
+    "claims.md": claims.write_page,
+    "command-line.md": command_line.write_page,
+    "findings.md": findings.write_page,
+}
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default="docs", show_default=True)
+@click.option("--check", is_flag=True, help="Write nothing; fail if a page is not what would be written.")
+def main(folder: Path, *, check: bool) -> None:
+    """Write the generated pages into a folder."""
+    pages = {name: write_page() for name, write_page in PAGES.items()}
+    if not check:
+        publish_files(folder.absolute(), pages)
+        return
+    stale = [
+        name
+        for name, text in pages.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+    if stale:
+        raise click.ClickException(f"out of date in {folder}: {', '.join(stale)}. Run: tox run -e docs")
+
+
+if __name__ == "__main__":
+    main()
