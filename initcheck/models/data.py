@@ -125,7 +125,7 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
             f"Choose a batch size of at most {len(x)}."
         )
     chosen = random.choice(len(x), size=batch_size, replace=False)
-    samples = _to_float32(x[chosen], name)
+    samples = to_float32(x[chosen], name)
     if not samples.any():
         raise DataError(f"{name!r}: every value of the batch is 0, so no signal enters the network. Check the data.")
     return Batch(name, samples, None if y is None else y[chosen])
@@ -291,7 +291,8 @@ def _check_labels(y: NDArray[Any] | None, samples: int, name: str) -> None:
         )
 
 
-def _to_float32(x: NDArray[Any], name: str) -> NDArray[np.float32]:
+def to_float32(x: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Convert samples of a data set to float32; pixels of 8 bits are divided by 255."""
     if x.dtype == np.uint8:
         return x.astype(np.float32) / np.float32(255)
     with np.errstate(over="ignore"):

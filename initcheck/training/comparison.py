@@ -91,14 +91,13 @@ def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFram
 
     Returns:
         The columns of ``schema.COMPARISON_COLUMNS``. A network whose loss is not finite has no loss; its accuracy is
-        that of its answers.
+        that of its answers. Means of losses are over the networks that have one.
     """
     rows = []
     for name in initializers:
         part = history[history["initializer"] == name]
         accuracy = _by_seed(part, "accuracy")
-        losses = part[part["epoch"] == part["epoch"].max()]["validation_loss"].to_numpy(dtype=float, na_value=np.nan)
-        final, loss = estimate_mean(accuracy), estimate_mean(losses)
+        final, loss = estimate_mean(accuracy), estimate_mean(_by_seed(part, "loss").dropna())
         row: dict[str, object] = {
             "initializer": name,
             "seeds": len(accuracy),
@@ -108,7 +107,7 @@ def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFram
             "loss": loss.value,
             "loss_low": loss.low,
             "loss_high": loss.high,
-            "first_loss": estimate_mean(_by_seed(part, "first_loss")).value,
+            "first_loss": estimate_mean(_by_seed(part, "first_loss").dropna()).value,
         }
         for key, threshold in THRESHOLDS.items():
             reached = _epochs_to(part, threshold)
@@ -167,13 +166,18 @@ def judge_notebook(history: pd.DataFrame, initializers: Sequence[str]) -> list[S
     return sorted(found, key=lambda each: (each.xavier, each.other, each.quantity))
 
 
-def _by_seed(part: pd.DataFrame, quantity: Quantity) -> pd.Series:
+def count_losses(history: pd.DataFrame, initializer: str) -> int:
+    """Count the networks of an initializer whose final loss is finite."""
+    return int(_by_seed(history[history["initializer"] == initializer], "loss").count())
+
+
+def _by_seed(part: pd.DataFrame, quantity: Quantity | Literal["loss"]) -> pd.Series:
     """Take one number of each network: NaN for a loss that is not finite."""
-    if quantity == "accuracy":
-        chosen = part[part["epoch"] == part["epoch"].max()].set_index("seed")["validation_accuracy"]
-    else:
-        chosen = part[part["epoch"] == 1].set_index("seed")["loss"]
-    return pd.Series(chosen.to_numpy(dtype=np.float64, na_value=np.nan), index=chosen.index)
+    epoch = 1 if quantity == "first_loss" else part["epoch"].max()
+    column = {"accuracy": "validation_accuracy", "loss": "validation_loss", "first_loss": "loss"}[quantity]
+    chosen = part[part["epoch"] == epoch].set_index("seed")[column]
+    values = chosen.to_numpy(dtype=np.float64, na_value=np.nan)
+    return pd.Series(np.where(np.isfinite(values), values, np.nan), index=chosen.index)
 
 
 def _epochs_to(part: pd.DataFrame, threshold: float) -> list[int]:

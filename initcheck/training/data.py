@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.core.errors import DataError, UsageError
-from initcheck.models.data import load_set
+from initcheck.models.data import load_set, to_float32
 
 NOTEBOOK_VALIDATION: Final = 5000
 """Samples that the founding notebook keeps back, the first ones of MNIST."""
+
+MOST_CLASSES: Final = 100_000
+"""Five times those of ImageNet-21k; the network's last layer has a unit for each."""
 
 SMALL_SHARE: Final = 5
 """Of a small set, one sample in so many is kept back."""
@@ -77,10 +80,9 @@ def load_labelled(source: str | None = None, validation: int | None = None) -> L
         raise UsageError("Training needs labels, and 'gaussian' has none. Give digits, mnist, or PATH.npz.")
     x, y, name = load_set(chosen)
     classes = _check_classes(x, y, name)
-    labels = np.asarray(y).reshape(-1).astype(np.int32)
+    labels = np.asarray(y).reshape(-1).astype(np.int32)  # fits: there are at most MOST_CLASSES
     kept = _check_validation(validation, len(x), name)
-    samples = np.asarray(x)
-    scaled = samples.astype(np.float32) / np.float32(255) if samples.dtype == np.uint8 else samples.astype(np.float32)
+    scaled = to_float32(np.asarray(x), name)
     return LabelledData(name, scaled[kept:], labels[kept:], scaled[:kept], labels[:kept], classes)
 
 
@@ -93,12 +95,18 @@ def default_source() -> str:
 def _check_classes(x: NDArray[Any], y: NDArray[Any] | None, name: str) -> int:
     if y is None:
         raise DataError(f"{name!r} has no labels. Save them beside the samples: numpy.savez(path, x=..., y=...).")
-    if y.size != len(x) or y.dtype.kind not in "biu" or y.min() < 0:
+    if y.size != len(x) or y.dtype.kind not in "biu":
         raise DataError(
-            f"{name!r}: training takes one class per sample, whole numbers from 0. "
-            f"Received: shape {y.shape}, dtype {y.dtype}."
+            f"{name!r}: training takes one class for each of {len(x)} samples. Received: labels of shape {y.shape}, "
+            f"dtype {y.dtype}. Save whole numbers from 0, shape ({len(x)},)."
         )
-    return int(y.max()) + 1
+    least, largest = int(y.min()), int(y.max())
+    if least < 0 or largest >= MOST_CLASSES:
+        raise DataError(
+            f"{name!r}: classes are whole numbers from 0 to {MOST_CLASSES - 1}. "
+            f"Received: a label of {least if least < 0 else largest}. Number the classes from 0 without gaps."
+        )
+    return largest + 1
 
 
 def _check_validation(validation: int | None, samples: int, name: str) -> int:

@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from initcheck.core.columns import COMPARISON_COLUMNS, HISTORY_COLUMNS
-from initcheck.training.comparison import compare_pairs, judge_notebook, summarize
+from initcheck.training.comparison import compare_pairs, count_losses, judge_notebook, summarize
 
 SEEDS = 5
 
@@ -118,3 +118,30 @@ def test_one_seed_shows_no_difference():
     (pair,) = compare_pairs(history[history["seed"] == 0], ["GlorotNormal", "Zeros"], "accuracy")
     assert pair.better == ""
     assert summarize(history[history["seed"] == 0], ["Zeros"])["accuracy_low"].isna().all()
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("column", "epoch", "mean"), [("validation_loss", 3, "loss"), ("loss", 1, "first_loss")])
+def test_a_network_without_a_finite_loss_is_left_out_of_the_mean_loss_and_keeps_its_accuracy(lost, column, epoch, mean):
+    history = make_history({"GlorotNormal": 0.9})
+    history["validation_loss"] = history["loss"]
+    known = summarize(history[history["seed"] != 2], ["GlorotNormal"]).iloc[0]
+    whole = summarize(history, ["GlorotNormal"]).iloc[0]
+    history.loc[(history["seed"] == 2) & (history["epoch"] == epoch), column] = lost
+    row = summarize(history, ["GlorotNormal"]).iloc[0]
+    assert row[mean] == known[mean] and math.isfinite(row[mean])
+    assert (row["seeds"], row["accuracy"]) == (SEEDS, whole["accuracy"])
+    assert count_losses(history, "GlorotNormal") == (SEEDS - 1 if mean == "loss" else SEEDS)
+
+
+def test_without_any_finite_loss_there_is_no_mean():
+    history = make_history({"GlorotNormal": 0.9})
+    history["validation_loss"] = math.inf
+    assert summarize(history, ["GlorotNormal"])[["loss", "loss_low", "loss_high"]].isna().all(axis=None)
+
+
+def test_an_infinite_first_loss_leaves_the_comparison_open():
+    history = make_history({"GlorotNormal": 0.9, "Zeros": 0.1})
+    history.loc[(history["initializer"] == "Zeros") & (history["epoch"] == 1), "loss"] = math.inf
+    (pair,) = compare_pairs(history, ["GlorotNormal", "Zeros"], "first_loss")
+    assert math.isnan(pair.estimate.value) and math.isnan(pair.p_value) and pair.better == ""
