@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.load_model import RaisedError, run_user_code
+from initcheck.probe.layer_kinds import count_rows
 from initcheck.probe.paths import PathNamer
-
-_SIZES: Final = {"Embedding": "input_dim", "CategoryEncoding": "num_tokens"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,14 +137,8 @@ def _are_equal(left: list[Lookup], right: list[Lookup]) -> bool:
 
 def _tables(model: Any) -> list[tuple[str, Any, int]]:
     """List path, layer and number of rows of the layers that look up rows."""
-    layers = import_keras().layers
-    kinds = [(getattr(layers, kind), size) for kind, size in _SIZES.items()]
-    return [
-        (path, member, int(getattr(member, size)))
-        for path, member in PathNamer(model).members()
-        for kind, size in kinds
-        if isinstance(member, kind) and getattr(member, size, None) is not None
-    ]
+    counted = ((path, member, count_rows(member)) for path, member in PathNamer(model).members())
+    return [(path, member, rows) for path, member, rows in counted if rows is not None]
 
 
 @contextmanager

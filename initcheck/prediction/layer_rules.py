@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -418,7 +418,7 @@ def _pass_function(inputs: Sequence[Signal], phi: Activation) -> Passage:
 
 Rule = Callable[[LayerCall], Passage]
 
-_RULES: Final[Mapping[str, Rule]] = {
+RULES: Final[dict[str | type, Rule]] = {
     "Activation": pass_activation,
     "ActivityRegularization": pass_unchanged,
     "Add": pass_add,
@@ -439,6 +439,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "Rescaling": pass_rescaling,
     "Reshape": pass_reshape,
 }
+"""The rule of each class, by the name of one that Keras ships, or by the class itself."""
 
 
 def find_rule(operation: Any) -> Rule:
@@ -455,10 +456,12 @@ def find_rule(operation: Any) -> Rule:
     """
     kind = type(operation)
     name = kind.__name__
+    if kind in RULES:
+        return RULES[kind]
     # Only Keras' own classes: one derived from them may do anything in its call.
     if getattr(import_keras().layers, name, None) is kind:
-        if name in _RULES:
-            return _RULES[name]
+        if name in RULES:
+            return RULES[name]
         if "Pooling" in name:
             raise TheoryError("pooling needs the joint law of neighbouring places, which is not followed")
     elif kind.__module__.startswith("keras.src.ops"):

@@ -16,7 +16,7 @@ from initcheck.backend.graphs import compile_over_replicates, outside_trace
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.seeds import derive_seeds
-from initcheck.probe.layer_kinds import einsum_axes
+from initcheck.probe.layer_kinds import find_initializer_axes
 from initcheck.probe.paths import PathNamer, own_variables
 
 Likeness = tuple[type, str, tuple[int, ...], str]
@@ -190,12 +190,11 @@ def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:
     From Keras 3.15 on, EinsumDense calls a copy that knows which axes of the kernel are inputs: the variance of every
     projection of MultiHeadAttention depends on it.
     """
-    inform = getattr(layer, "_update_kernel_initializer", None)
     unknown = [getattr(initializer, name, ()) is None for name in ("input_axes", "output_axes")]
-    if variable.name != "kernel" or inform is None or not any(unknown):
+    if variable.name != "kernel" or not any(unknown):
         return initializer
-    axes = einsum_axes(str(layer.equation), len(variable.shape))
-    return initializer if axes is None else inform(*axes)
+    axes = find_initializer_axes(layer, len(variable.shape))
+    return initializer if axes is None else layer._update_kernel_initializer(*axes)
 
 
 def is_keras_layer(layer: Any) -> bool:

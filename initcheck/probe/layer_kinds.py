@@ -1,14 +1,16 @@
-"""How many inputs a unit really sums, and how many outputs an input really feeds.
+"""What is known of a layer from its class: the one registry of the kinds of layers.
 
-This is what the layer does with its kernel, which is not always what the initializer assumes from the
-kernel's shape (depthwise and transposed convolutions differ).
+A :class:`LayerKind` says how many inputs a unit really sums and how many outputs an input really feeds, which is not
+always what the initializer assumes from the kernel's shape (depthwise and transposed convolutions differ); along which
+axes of its weights the units lie; how many gates lie side by side; and what its weights are called. What theory makes
+of a kind is in :mod:`initcheck.prediction.layer_rules`. To add a kind, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -18,186 +20,14 @@ from initcheck.backend.graphs import outside_trace
 from initcheck.backend.runtime import import_keras
 from initcheck.probe.paths import own_variables
 
-UNKNOWN: Final = (math.nan, math.nan)
-
-GATES: Final = {"SimpleRNNCell": 1, "GRUCell": 3, "LSTMCell": 4, "ConvLSTMCell": 4}
-"""How many gates' weights lie side by side in the kernels of Keras' recurrent cells."""
-
-_ATTENTION_KERNELS: Final = ("query", "key", "value", "attention_output")
-
-
-def main_kernel(operation: Any) -> Any | None:
-    """Return the weight whose statistics stand for the layer: its kernel, or its largest matrix.
-
-    Args:
-        operation: a layer, an operation without weights, or None.
-
-    Returns:
-        A Keras variable, or None where the layer itself holds no weight with two or more axes.
-    """
-    matrices = [variable for variable in own_variables(operation) if len(variable.shape) >= 2]
-    for variable in matrices:
-        if variable.name in ("kernel", "embeddings"):
-            return variable
-    return max(matrices, key=lambda variable: math.prod(variable.shape), default=None)
-
-
-def count_fans(operation: Any, kernel: Any | None) -> tuple[float, float]:
-    """Count the true fans of a layer's kernel.
-
-    Args:
-        operation: the layer.
-        kernel: its kernel, from :func:`main_kernel`.
-
-    Returns:
-        (fan_in, fan_out): inputs summed by one output unit away from the borders, and outputs fed by
-        one input unit. NaN where the layer is of a kind whose sums are not known.
-    """
-    if kernel is None or kernel.name != "kernel":
-        return UNKNOWN
-    layers = import_keras().layers
-    shape = tuple(int(size) for size in kernel.shape)
-    if isinstance(operation, layers.EinsumDense):
-        return _count_einsum_fans(str(operation.equation), shape)
-    if isinstance(operation, layers.Dense):
-        return float(shape[-2]), float(shape[-1])
-    area = math.prod(shape[:-2])
-    if isinstance(operation, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
-        return float(area), float(area * shape[-1])
-    if isinstance(operation, layers.Conv1DTranspose | layers.Conv2DTranspose | layers.Conv3DTranspose):
-        # The kernel is stored [..., out, in]; a stride s spreads the inputs over s times the outputs.
-        return area * shape[-1] / math.prod(operation.strides), float(area * shape[-2])
-    if isinstance(operation, layers.Conv1D | layers.Conv2D | layers.Conv3D):
-        return float(area * shape[-2]), area * shape[-1] / operation.groups
-    return UNKNOWN
-
-
-def count_weight_fans(layer: Any, variable: Any) -> tuple[float, float]:
-    """Count the true fans of any weight of a layer that Keras ships.
-
-    Beyond :func:`count_fans` these are known: both kernels of a separable convolution, recurrent cells (an input
-    feeds the units of *all* gates; a unit sums the inputs and the states in two kernels, which are counted each by
-    itself), Embedding (a look-up takes one row: one input, and as many outputs as the row is long), the reverse
-    table of ReversibleEmbedding, and the scale of AdditiveAttention. Strides of plain convolutions are left out, as
-    everywhere else in the literature on fans.
-
-    Args:
-        layer: the layer that holds the weight itself.
-        variable: the weight.
-
-    Returns:
-        (fan_in, fan_out). NaN for biases, scales and statistics, which nothing is summed through; and for layers of
-        other kinds and those whose ``call`` is not Keras' own: their sums are not guessed.
-    """
-    if not computes_as_keras(layer):
-        return UNKNOWN
-    layers = import_keras().layers
-    name, shape = str(variable.name), tuple(int(size) for size in variable.shape)
-    area = math.prod(shape[:-2])
-    if type_name(layer) in GATES and name in ("kernel", "recurrent_kernel"):
-        return float(area * shape[-2]), float(area * shape[-1])
-    if isinstance(layer, layers.Embedding):
-        if name == "reverse_embeddings":
-            return float(shape[0]), float(shape[1])
-        return (1.0, float(shape[1])) if name == "embeddings" else UNKNOWN
-    if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
-        if name == "depthwise_kernel":
-            return float(area), float(area * shape[-1])
-        return (float(shape[-2]), float(shape[-1])) if name == "pointwise_kernel" else UNKNOWN
-    if isinstance(layer, layers.AdditiveAttention):
-        return (float(shape[0]), 1.0) if name == "scale" else UNKNOWN
-    return count_fans(layer, variable)
-
-
-def computes_as_keras(layer: Any) -> bool:
-    """Tell whether a layer's computation is the one that Keras ships for its class."""
-    return str(getattr(type(layer).call, "__module__", "")).startswith("keras.")
-
-
-def type_name(layer: Any) -> str:
-    """Return the name of the class in Keras that a layer is, or is derived from."""
-    return next((kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("keras.")), "")
-
-
-def find_attention_kernels(members: dict[str, Any]) -> dict[int, str]:
-    """Find the projections of attention layers.
-
-    Args:
-        members: the layers of a model by their paths.
-
-    Returns:
-        By the ``id`` of the projecting layer what it makes: query, key, value or output.
-    """
-    layers = import_keras().layers
-    found = {}
-    for path, layer in members.items():
-        parent = members.get(path.rpartition("/")[0])
-        if isinstance(parent, layers.MultiHeadAttention | layers.GroupQueryAttention):
-            name = path.rpartition("/")[2]
-            if name in _ATTENTION_KERNELS:
-                found[id(layer)] = name.removeprefix("attention_")
-    return found
-
-
-def split_equation(equation: str) -> tuple[str, str, str]:
-    """Split an einsum equation of an input and a kernel into the labels of both and of the result."""
-    operands, result = equation.replace(" ", "").replace(".", "").split("->")
-    inputs, weights = operands.split(",")
-    return inputs, weights, result
-
-
-def _count_einsum_fans(equation: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    inputs, labels, result = split_equation(equation)
-    if len(labels) != len(shape):
-        return UNKNOWN
-    sizes = dict(zip(labels, shape, strict=True))
-    fan_in = math.prod(size for label, size in sizes.items() if label in inputs and label not in result)
-    fan_out = math.prod(size for label, size in sizes.items() if label in result and label not in inputs)
-    return float(fan_in), float(fan_out)
-
-
-def einsum_axes(equation: str, axes: int) -> list[Any] | None:
-    """Tell which of a kernel's axes EinsumDense calls inputs and outputs, from Keras 3.15 on."""
-    operands, result = equation.replace(" ", "").split("->")
-    labels = operands.split(",")[1].replace(".", "")
-    if len(labels) != axes:
-        return None
-    inside = [label in result for label in labels]
-    return [[axis for axis in range(axes) if not inside[axis]], [axis for axis in range(axes) if inside[axis]]]
-
-
-FAR = 1e6
-"""Where a bounded activation has reached its ends (softsign is within 1e-6 of them)."""
-
-
-def find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | None:
-    """Find the two ends of the range of a bounded activation, by calling it far out on both sides.
-
-    Args:
-        activation: a function of a tensor.
-
-    Returns:
-        (low, high), or None for a function that is unbounded, has one limit on both sides, mixes its
-        inputs (softmax), or cannot be called on a small matrix.
-    """
-    if activation is None:
-        return None
-    probes = np.asarray([[-FAR, FAR, 0.0], [-FAR, FAR, 2.0 * FAR]], dtype=np.float32)
-    with outside_trace():
-        try:
-            values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
-        except Exception:  # noqa: BLE001 - any function a user wrote: one that needs other inputs has no known range
-            return None
-    if values.shape != probes.shape or not np.array_equal(values[0, :2], values[1, :2]):
-        return None
-    low, high = sorted(values[0, :2].tolist())
-    if not (math.isfinite(low) and math.isfinite(high)) or max(abs(low), abs(high)) > math.sqrt(FAR) or low == high:
-        return None
-    return round(low, 5), round(high, 5)
-
-
 Array = NDArray[Any]
 Arrange = Callable[[Array], Array]
+Fans = tuple[float, float]
+Shape = tuple[int, ...]
+Axes = list[list[int]]
+CountFans = Callable[[Any, Shape], Fans]
+
+UNKNOWN: Final[Fans] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -219,84 +49,227 @@ class UnitWeights:
     looked_up: bool = False
 
 
-def list_unit_weights(layer: Any, variables: Sequence[Any]) -> tuple[UnitWeights, ...]:
-    """List the kinds of units of one layer.
+@dataclass(frozen=True)
+class LayerKind:
+    """What is known of one or several classes of layers.
 
-    Args:
-        layer: a layer.
-        variables: the weights that it holds itself.
-
-    Returns:
-        One entry for most layers; two for Embedding (rows, and columns); none where Keras does not ship the layer or
-        its ``call``, since then it is not known what the axes of its weights mean, and none for layers without sums.
+    Attributes:
+        classes: the classes: the name of one that Keras ships, or a class itself.
+        fans: by the name of a weight that is summed through, from the layer and the weight's shape to its true
+            (fan_in, fan_out): inputs that one output unit sums away from the borders, and outputs fed by one input.
+        list_units: from the layer and its weights by name to the kinds of its units: one for most layers.
+        kernel: the one weight that everything the layer sums passes through; None where there are several, or none.
+        gates: how many gates' weights lie side by side in its kernels.
+        rows: the attribute that holds the number of rows that inputs may name; empty where inputs are no indices.
+        parts: what each layer inside it makes, by that layer's name.
+        drawn_by: the attribute that holds the initializer of a weight, where its name does not say so.
+        initializer_axes: from the layer and the number of a kernel's axes to those of the inputs and of the outputs,
+            where the layer tells the initializer which these are.
     """
-    if not computes_as_keras(layer):
+
+    classes: tuple[str | type, ...]
+    fans: Mapping[str, CountFans] = field(default_factory=dict)
+    list_units: Callable[[Any, Mapping[str, Any]], tuple[UnitWeights, ...]] | None = None
+    kernel: str | None = None
+    gates: int = 1
+    rows: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    drawn_by: Mapping[str, str] = field(default_factory=dict)
+    initializer_axes: Callable[[Any, int], Axes | None] | None = None
+
+
+KINDS: Final[dict[str | type, LayerKind]] = {}
+"""The kind of each class, by the name of a class that Keras ships, or by the class itself."""
+
+ROLES: Final[Mapping[str, str]] = {
+    "embeddings": "embedding",
+    "reverse_embeddings": "reverse embedding",
+    "gamma": "scale",
+    "beta": "shift",
+    "alpha": "slope",
+    "moving_mean": "statistic",
+    "moving_variance": "statistic",
+}
+"""What a weight is to its layer, by its name, where the name itself does not say so."""
+
+_OTHER: Final = LayerKind(())
+
+
+def register(kind: LayerKind) -> LayerKind:
+    """Make a kind known to everything that asks what a layer is."""
+    KINDS.update(dict.fromkeys(kind.classes, kind))
+    return kind
+
+
+def find_kind(layer: Any) -> LayerKind:
+    """Find the kind of a layer, which may be derived from a class that is registered; an empty one where none is."""
+    return next((KINDS[key] for _, key in _registered_classes(layer)), _OTHER)
+
+
+def main_kernel(operation: Any) -> Any | None:
+    """Return the weight whose statistics stand for the layer: its kernel, or its largest matrix.
+
+    None where the layer itself holds no weight with two or more axes.
+    """
+    matrices = [variable for variable in own_variables(operation) if len(variable.shape) >= 2]
+    for variable in matrices:
+        if variable.name in ("kernel", "embeddings"):
+            return variable
+    return max(matrices, key=lambda variable: math.prod(variable.shape), default=None)
+
+
+def count_fans(operation: Any, kernel: Any | None) -> Fans:
+    """Count the true (fan_in, fan_out) of a layer's :func:`main_kernel`.
+
+    NaN where the layer is of a kind whose sums are not known, or sums through several kernels.
+    """
+    kind = find_kind(operation)
+    if kernel is None or kind.kernel is None or kernel.name != kind.kernel:
+        return UNKNOWN
+    return kind.fans[kind.kernel](operation, _shape_of(kernel))
+
+
+def count_weight_fans(layer: Any, variable: Any) -> Fans:
+    """Count the true (fan_in, fan_out) of any weight that a layer holds itself.
+
+    NaN for weights that nothing is summed through; and for layers of unknown kinds and those whose ``call`` is not that
+    of the class that is registered: their sums are not guessed. Strides of plain convolutions are left out, as
+    everywhere else in the literature on fans.
+    """
+    count = find_kind(layer).fans.get(str(variable.name))
+    if count is None or not _computes_as_registered(layer):
+        return UNKNOWN
+    return count(layer, _shape_of(variable))
+
+
+def list_unit_weights(layer: Any, variables: Sequence[Any]) -> tuple[UnitWeights, ...]:
+    """List the kinds of units of one layer, with those of the given weights that lead into them.
+
+    One entry for most layers; two for Embedding (rows, and columns); none where it is not known what the axes of its
+    weights mean, and none for layers without sums.
+    """
+    list_units = find_kind(layer).list_units
+    if list_units is None or not _computes_as_registered(layer):
         return ()
-    named = {str(variable.name): variable for variable in variables}
-    layers = import_keras().layers
-    if type_name(layer) in GATES:
-        return _list_recurrent(named, GATES[type_name(layer)])
-    if isinstance(layer, layers.Embedding):
-        return _list_embedding(named)
-    if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
-        multiplied = _pair("units", named, "depthwise_kernel", None, _arrange_depthwise, _arrange_last)
-        pointwise = _pair("filters", named, "pointwise_kernel", "bias", _arrange_last, _arrange_last)
-        return (*multiplied, *pointwise)
-    if isinstance(layer, layers.EinsumDense):
-        return _list_einsum(layer, named)
-    if isinstance(layer, layers.Dense):
-        return _pair("units", named, "kernel", "bias", _arrange_last, _arrange_last)
-    if isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
-        multiplier = int(layer.depth_multiplier)
-        return _pair(
-            "filters", named, "kernel", "bias", _arrange_depthwise, lambda bias: bias.reshape(-1, 1, multiplier)
-        )
-    if isinstance(layer, layers.Conv1DTranspose | layers.Conv2DTranspose | layers.Conv3DTranspose):
-        return _pair("filters", named, "kernel", "bias", _arrange_transposed, _arrange_last)
-    if isinstance(layer, layers.Conv1D | layers.Conv2D | layers.Conv3D):
-        grouped = _arrange_grouped(int(layer.groups))
-        return _pair("filters", named, "kernel", "bias", grouped, grouped)
-    return ()
+    return list_units(layer, {str(variable.name): variable for variable in variables})
+
+
+def find_initializer_axes(layer: Any, axes: int) -> Axes | None:
+    """Find which of a kernel's axes the layer tells its initializer to be inputs and outputs; None if it does not."""
+    initializer_axes = find_kind(layer).initializer_axes
+    return None if initializer_axes is None else initializer_axes(layer, axes)
+
+
+def find_parts(members: Mapping[str, Any]) -> dict[int, str]:
+    """Find, among the layers of a model by their paths, what those inside others make; by the ``id`` of the layer."""
+    found = {}
+    for path, layer in members.items():
+        parent, _, name = path.rpartition("/")
+        part = find_kind(members[parent]).parts.get(name) if parent in members else None
+        if part is not None:
+            found[id(layer)] = part
+    return found
+
+
+def count_rows(layer: Any) -> int | None:
+    """Count the rows that the inputs of a layer may name; None where its inputs are no indices."""
+    attribute = find_kind(layer).rows
+    rows = getattr(layer, attribute, None) if attribute else None
+    return None if rows is None else int(rows)
+
+
+def _registered_classes(layer: Any) -> Iterator[tuple[type, str | type]]:
+    """Yield the classes that a layer is, nearest first, of those that are registered, with their keys."""
+    for one in type(layer).__mro__:
+        if one in KINDS:
+            yield one, one
+        elif one.__name__ in KINDS and one.__module__.startswith("keras."):
+            yield one, one.__name__
+
+
+def _computes_as_registered(layer: Any) -> bool:
+    """Tell whether a layer's computation is that of the class that is registered."""
+    one = next((one for one, _ in _registered_classes(layer)), None)
+    return one is not None and type(layer).call is one.call  # type: ignore[attr-defined]
+
+
+def _shape_of(variable: Any) -> Shape:
+    return tuple(int(size) for size in variable.shape)
+
+
+# --- dense layers -----------------------------------------------------------------------------------------------------
 
 
 def _pair(
-    word: str, named: dict[str, Any], kernel: str, bias: str | None, by_kernel: Arrange, by_bias: Arrange
+    word: str,
+    named: Mapping[str, Any],
+    by_kernel: Arrange,
+    by_bias: Arrange | None = None,
+    kernel: str = "kernel",
 ) -> tuple[UnitWeights, ...]:
+    """List units whose incoming weights are a kernel and, where there is one, a bias."""
     if kernel not in named:
         return ()
-    if bias is None or bias not in named:
+    if by_bias is None or "bias" not in named:
         return (UnitWeights(word, (named[kernel],), (by_kernel,)),)
-    return (UnitWeights(word, (named[kernel], named[bias]), (by_kernel, by_bias)),)
+    return (UnitWeights(word, (named[kernel], named["bias"]), (by_kernel, by_bias)),)
 
 
-def _list_recurrent(named: dict[str, Any], gates: int) -> tuple[UnitWeights, ...]:
-    found = tuple(named[name] for name in ("kernel", "recurrent_kernel", "bias") if name in named)
-
-    def by_unit(values: Array) -> Array:
-        units = values.shape[-1] // gates
-        return values.reshape(1, -1, units)  # the gates of one unit follow each other among its incoming weights
-
-    return (UnitWeights("units", found, (by_unit,) * len(found)),) if found else ()
+def _arrange_last(values: Array) -> Array:
+    return values.reshape(1, -1, values.shape[-1])
 
 
-def _list_embedding(named: dict[str, Any]) -> tuple[UnitWeights, ...]:
-    columns = [named[name] for name in ("embeddings", "reverse_embeddings") if name in named]
-    listed = [UnitWeights("columns", (table,), (_arrange_last,)) for table in columns]
-    if "embeddings" in named:
-        rows = UnitWeights("rows", (named["embeddings"],), (lambda table: table.T[None],), looked_up=True)
-        listed.insert(0, rows)
-    return tuple(listed)
+def _count_matrix(_: Any, shape: Shape) -> Fans:
+    return float(shape[-2]), float(shape[-1])
 
 
-def _list_einsum(layer: Any, named: dict[str, Any]) -> tuple[UnitWeights, ...]:
-    inputs, labels, result = split_equation(str(layer.equation))
+register(
+    LayerKind(
+        classes=("Dense",),
+        kernel="kernel",
+        fans={"kernel": _count_matrix},
+        list_units=lambda _, named: _pair("units", named, _arrange_last, _arrange_last),
+    )
+)
+
+
+def _split_equation(equation: str) -> tuple[str, str, str]:
+    """Split an einsum equation of an input and a kernel into the labels of both and of the result."""
+    operands, result = equation.replace(" ", "").replace(".", "").split("->")
+    inputs, weights = operands.split(",")
+    return inputs, weights, result
+
+
+def _count_einsum_fans(layer: Any, shape: Shape) -> Fans:
+    inputs, labels, result = _split_equation(str(layer.equation))
+    if len(labels) != len(shape):
+        return UNKNOWN
+    sizes = dict(zip(labels, shape, strict=True))
+    fan_in = math.prod(size for label, size in sizes.items() if label in inputs and label not in result)
+    fan_out = math.prod(size for label, size in sizes.items() if label in result and label not in inputs)
+    return float(fan_in), float(fan_out)
+
+
+def _find_einsum_axes(layer: Any, axes: int) -> Axes | None:
+    """Find which of a kernel's axes EinsumDense calls inputs and outputs, from Keras 3.15 on."""
+    if not hasattr(layer, "_update_kernel_initializer"):
+        return None
+    _, labels, result = _split_equation(str(layer.equation))
+    if len(labels) != axes:
+        return None
+    inside = [label in result for label in labels]
+    return [[axis for axis in range(axes) if not inside[axis]], [axis for axis in range(axes) if inside[axis]]]
+
+
+def _list_einsum_units(layer: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    inputs, labels, result = _split_equation(str(layer.equation))
     kernel, bias = named.get("kernel"), named.get("bias")
     if kernel is None or len(labels) != len(kernel.shape):
         return ()
     blocks = [label for label in labels if label in inputs and label in result]
     units = [label for label in labels if label in result and label not in inputs]
     incoming = [label for label in labels if label not in result]
-    sizes = dict(zip(labels, (int(size) for size in kernel.shape), strict=True))
+    sizes = dict(zip(labels, _shape_of(kernel), strict=True))
     shape = [math.prod(sizes[label] for label in part) for part in (blocks, incoming, units)]
     order = [labels.index(label) for label in (*blocks, *incoming, *units)]
 
@@ -323,12 +296,18 @@ def _list_einsum(layer: Any, named: dict[str, Any]) -> tuple[UnitWeights, ...]:
     return (UnitWeights("units", (kernel, bias), (by_kernel, by_bias)),)
 
 
-def _arrange_last(values: Array) -> Array:
-    return values.reshape(1, -1, values.shape[-1])
+register(
+    LayerKind(
+        classes=("EinsumDense",),
+        kernel="kernel",
+        fans={"kernel": _count_einsum_fans},
+        list_units=_list_einsum_units,
+        initializer_axes=_find_einsum_axes,
+    )
+)
 
 
-def _arrange_transposed(values: Array) -> Array:
-    return _arrange_last(np.moveaxis(values, -2, -1))
+# --- convolutions -----------------------------------------------------------------------------------------------------
 
 
 def _arrange_depthwise(values: Array) -> Array:
@@ -336,8 +315,157 @@ def _arrange_depthwise(values: Array) -> Array:
     return values.reshape(-1, channels, multiplier).transpose(1, 0, 2)
 
 
-def _arrange_grouped(groups: int) -> Arrange:
-    def arrange(values: Array) -> Array:
+def _count_depthwise(_: Any, shape: Shape) -> Fans:
+    area = math.prod(shape[:-2])
+    return float(area), float(area * shape[-1])
+
+
+def _list_depthwise_units(layer: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    multiplier = int(layer.depth_multiplier)
+    return _pair("filters", named, _arrange_depthwise, lambda bias: bias.reshape(-1, 1, multiplier))
+
+
+def _list_separable_units(_: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    multiplied = _pair("units", named, _arrange_depthwise, kernel="depthwise_kernel")
+    return *multiplied, *_pair("filters", named, _arrange_last, _arrange_last, kernel="pointwise_kernel")
+
+
+def _list_convolution_units(layer: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    groups = int(layer.groups)
+
+    def grouped(values: Array) -> Array:
         return values.reshape(-1, groups, values.shape[-1] // groups).transpose(1, 0, 2)
 
-    return arrange
+    return _pair("filters", named, grouped, grouped)
+
+
+register(
+    LayerKind(
+        classes=("Conv1D", "Conv2D", "Conv3D"),
+        kernel="kernel",
+        fans={
+            "kernel": lambda layer, shape: (
+                float(math.prod(shape[:-1])),
+                math.prod(shape[:-2]) * shape[-1] / layer.groups,
+            )
+        },
+        list_units=_list_convolution_units,
+    )
+)
+register(
+    LayerKind(
+        classes=("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+        kernel="kernel",
+        # The kernel is stored [..., out, in]; a stride s spreads the inputs over s times the outputs.
+        fans={
+            "kernel": lambda layer, shape: (
+                math.prod(shape[:-2]) * shape[-1] / math.prod(layer.strides),
+                float(math.prod(shape[:-1])),
+            )
+        },
+        list_units=lambda _, named: _pair(
+            "filters", named, lambda values: _arrange_last(np.moveaxis(values, -2, -1)), _arrange_last
+        ),
+    )
+)
+register(
+    LayerKind(
+        classes=("DepthwiseConv1D", "DepthwiseConv2D"),
+        kernel="kernel",
+        fans={"kernel": _count_depthwise},
+        list_units=_list_depthwise_units,
+    )
+)
+register(
+    LayerKind(
+        classes=("SeparableConv1D", "SeparableConv2D"),
+        fans={"depthwise_kernel": _count_depthwise, "pointwise_kernel": _count_matrix},
+        list_units=_list_separable_units,
+    )
+)
+
+
+# --- recurrent cells, look-ups and attention --------------------------------------------------------------------------
+
+
+def _count_recurrent(_: Any, shape: Shape) -> Fans:
+    """Count each of both kernels by itself; an input feeds the units of all gates."""
+    return float(math.prod(shape[:-1])), float(math.prod(shape[:-2]) * shape[-1])
+
+
+def _list_recurrent_units(layer: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    found = tuple(named[name] for name in ("kernel", "recurrent_kernel", "bias") if name in named)
+    gates = find_kind(layer).gates
+
+    def by_unit(values: Array) -> Array:
+        units = values.shape[-1] // gates
+        return values.reshape(1, -1, units)  # the gates of one unit follow each other among its incoming weights
+
+    return (UnitWeights("units", found, (by_unit,) * len(found)),) if found else ()
+
+
+def _recurrent(gates: int, *classes: str) -> LayerKind:
+    fans = {"kernel": _count_recurrent, "recurrent_kernel": _count_recurrent}
+    return LayerKind(classes, fans=fans, list_units=_list_recurrent_units, gates=gates)
+
+
+register(_recurrent(1, "SimpleRNNCell"))
+register(_recurrent(3, "GRUCell"))
+register(_recurrent(4, "LSTMCell", "ConvLSTMCell"))
+
+
+def _list_embedding_units(_: Any, named: Mapping[str, Any]) -> tuple[UnitWeights, ...]:
+    columns = [named[name] for name in ("embeddings", "reverse_embeddings") if name in named]
+    listed = [UnitWeights("columns", (table,), (_arrange_last,)) for table in columns]
+    if "embeddings" in named:
+        rows = UnitWeights("rows", (named["embeddings"],), (lambda table: table.T[None],), looked_up=True)
+        listed.insert(0, rows)
+    return tuple(listed)
+
+
+register(
+    LayerKind(
+        classes=("Embedding", "ReversibleEmbedding"),
+        # A look-up takes one row: one input. The reverse table is multiplied by.
+        fans={"embeddings": lambda _, shape: (1.0, float(shape[1])), "reverse_embeddings": _count_matrix},
+        list_units=_list_embedding_units,
+        rows="input_dim",
+        drawn_by={"reverse_embeddings": "embeddings_initializer"},
+    )
+)
+register(LayerKind(classes=("CategoryEncoding",), rows="num_tokens"))
+register(LayerKind(classes=("AdditiveAttention",), fans={"scale": lambda _, shape: (float(shape[0]), 1.0)}))
+register(
+    LayerKind(
+        classes=("MultiHeadAttention", "GroupedQueryAttention"),
+        parts={"query": "query", "key": "key", "value": "value", "attention_output": "output"},
+    )
+)
+
+
+# --- the range of an activation function ------------------------------------------------------------------------------
+
+FAR: Final = 1e6
+"""Where a bounded activation has reached its ends (softsign is within 1e-6 of them)."""
+
+
+def find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | None:
+    """Find the (low, high) ends of the range of a bounded activation, by calling it far out on both sides.
+
+    None for a function that is unbounded, has one limit on both sides, mixes its inputs (softmax), or cannot be called
+    on a small matrix.
+    """
+    if activation is None:
+        return None
+    probes = np.asarray([[-FAR, FAR, 0.0], [-FAR, FAR, 2.0 * FAR]], dtype=np.float32)
+    with outside_trace():
+        try:
+            values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
+        except Exception:  # noqa: BLE001 - any function a user wrote: one that needs other inputs has no known range
+            return None
+    if values.shape != probes.shape or not np.array_equal(values[0, :2], values[1, :2]):
+        return None
+    low, high = sorted(values[0, :2].tolist())
+    if not (math.isfinite(low) and math.isfinite(high)) or max(abs(low), abs(high)) > math.sqrt(FAR) or low == high:
+        return None
+    return round(low, 5), round(high, 5)

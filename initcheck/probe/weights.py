@@ -12,19 +12,10 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.probe.draw import RedrawPlan
-from initcheck.probe.layer_kinds import GATES, count_weight_fans, einsum_axes, find_attention_kernels, type_name
+from initcheck.probe.layer_kinds import ROLES, count_weight_fans, find_initializer_axes, find_kind, find_parts
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.weights import weight_law
 
-_ROLES: Final = {
-    "embeddings": "embedding",
-    "reverse_embeddings": "reverse embedding",
-    "gamma": "scale",
-    "beta": "shift",
-    "alpha": "slope",
-    "moving_mean": "statistic",
-    "moving_variance": "statistic",
-}
 _CONSTANT: Final = ("Zeros", "Ones", "Constant")
 _DETERMINED: Final = (*_CONSTANT, "Identity", "STFT")
 
@@ -102,11 +93,11 @@ def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
     for path, layer in members.items():
         for variable in own_variables(layer):
             owners.setdefault(id(variable), (path, layer))
-    projections = find_attention_kernels(members)
+    parts = find_parts(members)
     # A default is made to be named, and each initializer that is made takes a number from Python's generator.
     with preserved_random_state():
         return tuple(
-            _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, projections)
+            _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, parts)
             for planned in plan.variables
         )
 
@@ -117,14 +108,14 @@ def _describe(
     planned: Any,
     reason: str | None,
     owners: dict[int, tuple[str, Any]],
-    projections: dict[int, str],
+    parts: dict[int, str],
 ) -> WeightFacts:
     layer_path, layer = owners[id(variable)]
     shape = tuple(int(size) for size in variable.shape)
     own = _find_own_initializer(layer, str(variable.name), planned)
     seed, seed_given = _find_seed(planned if own is None else own)
-    role = _ROLES.get(str(variable.name), str(variable.name).replace("_", " "))
-    role = f"{projections[id(layer)]} {role}" if id(layer) in projections else role
+    role = ROLES.get(str(variable.name), str(variable.name).replace("_", " "))
+    role = f"{parts[id(layer)]} {role}" if id(layer) in parts else role
     true = count_weight_fans(layer, variable)
     assumed = _assume_fans(layer, str(variable.name), planned, shape)
     scales = _scales_with_fans(planned)
@@ -142,7 +133,7 @@ def _describe(
         seed_given=seed_given,
         constant=_is_keras_own(planned) and type(planned).__name__ in _DETERMINED,
         kept=reason,
-        gates=GATES.get(type_name(layer), 1) if not math.isnan(true[0]) else 1,
+        gates=find_kind(layer).gates if not math.isnan(true[0]) else 1,
         assumed_fan_in=assumed[0],
         assumed_fan_out=assumed[1],
         mode=str(planned.mode) if scales else "",
@@ -204,8 +195,8 @@ def _find_own_initializer(layer: Any, name: str, planned: Any) -> Any:
         found = getattr(layer, attribute, None)
         if found is not None and type(found) is type(planned):
             return found
-    # The reverse table of ReversibleEmbedding is drawn by the initializer of the other one.
-    found = getattr(layer, "embeddings_initializer", None) if name == "reverse_embeddings" else None
+    other = find_kind(layer).drawn_by.get(name)
+    found = getattr(layer, other, None) if other else None
     return found if found is not None and type(found) is type(planned) else None
 
 
@@ -236,8 +227,8 @@ def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]
     from keras.src.initializers.random_initializers import compute_fans
 
     axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
-    if name == "kernel" and None in axes and hasattr(layer, "_update_kernel_initializer"):
-        axes = einsum_axes(str(layer.equation), len(shape)) or axes
+    if name == "kernel" and None in axes:
+        axes = [*(find_initializer_axes(layer, len(shape)) or axes)]
     if None in axes:
         fan_in, fan_out = compute_fans(shape)
     else:
