@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import operator
 import re
-import sys
 import sysconfig
 import textwrap
 import traceback
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ from typing import Any, Final, TypeVar
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import InitcheckError, ModelError, UsageError, name_unknown
-from initcheck.core.loading import folder_of, import_place, search_first
+from initcheck.core.loading import folder_of, import_place, search_first, user_output_on_stderr
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
 
@@ -50,7 +47,7 @@ def run_user_code(call: Callable[[], Result]) -> Result:
         InitcheckError: it raised one of initcheck's own errors, which are worded already.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr or io.StringIO()), warnings.catch_warnings(action="ignore"):
+        with user_output_on_stderr():
             return call()
     except (KeyboardInterrupt, InitcheckError):
         raise

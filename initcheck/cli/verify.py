@@ -1,12 +1,10 @@
-"""``initcheck verify``: puts one initializer, of Keras or of the user's own, to the test."""
+"""``initcheck verify``: judges one initializer, of Keras or of the user's own."""
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import re
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,12 +15,10 @@ from initcheck.core.loading import import_place
 
 if TYPE_CHECKING:
     from initcheck.verify.target import Target
-    from initcheck.verify.verify import Finding, Verification
 
 _PLACE: Final = re.compile(r"[^()]+:[\w.]+")
 _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 _DISTRIBUTIONS: Final = ("normal", "truncated_normal", "uniform", "constant", "orthogonal")
-_LINE: Final = 110
 
 
 @click.command()
@@ -36,7 +32,7 @@ _LINE: Final = 110
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed that all others derive from.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="Limit of one call.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--quiet", is_flag=True, help="Print nothing but JSON; the exit code tells.")
+@click.option("--quiet", is_flag=True, help="Print nothing but JSON; the exit code is the answer.")
 def verify(
     initializer: str,
     shapes: tuple[str, ...],
@@ -50,15 +46,15 @@ def verify(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Put an initializer to the test.
+    """Judge an initializer by what it declares and by the rules of all.
 
     INITIALIZER is a name of Keras ("HeNormal", "RandomNormal(stddev=0.1)"), or package.module:object or
     path/file.py:object: a class, an instance, a function of shape and dtype, or a function that makes an initializer.
 
-    Initializers of Keras, and subclasses of them, are held against the documented law; others against --expect-...;
-    all against the rules of every initializer: shape, dtype, finite values, seeds, config, independent entries. Where
-    nothing is declared, the moments are only told. By default, shapes of one to five dimensions are tried, and those
-    left out that the initializer refuses with ValueError; a shape that you name must work.
+    Initializers of Keras, and subclasses of them, are compared with the documented distribution; others with
+    --expect-...; all are judged by the rules of every initializer: shape, dtype, finite values, seeds, config,
+    independent entries. Where nothing is declared, the moments are only reported. By default, shapes of one to five
+    dimensions are tried, except those that the initializer refuses with ValueError; a shape that you name must work.
 
     A sound initializer is reported in at most one run in 100,000.
 
@@ -70,20 +66,21 @@ def verify(
         raise UsageError(f"--timeout must be above 0 and finite. Received: {timeout:g}.")
 
     # Imported only now: these bring SciPy, pandas and Keras along.
-    from initcheck.verify.statistics import Expected
+    from initcheck.verify.declared import Expected
+    from initcheck.verify.report import format_verification, verification_json
     from initcheck.verify.target import TookTooLongError
-    from initcheck.verify.verify import verify as put_to_the_test
+    from initcheck.verify.verify import verify as run_rules
 
     expected = Expected(expect_variance, expect_mean, expect_distribution)
     try:
         target = _load(initializer, settings, timeout)
     except TookTooLongError:
         raise UsageError(f"Loading {initializer!r} took more than {timeout:g} s. Raise --timeout.") from None
-    found = put_to_the_test(target, expected=expected, shapes=sizes, dtype=dtype, seed=seed, seconds=timeout)
+    found = run_rules(target, expected=expected, shapes=sizes, dtype=dtype, seed=seed, seconds=timeout)
     if as_json:
-        click.echo(json.dumps(_to_json(found), indent=2, allow_nan=False, ensure_ascii=False))
+        click.echo(verification_json(found))
     elif not quiet:
-        click.echo(_write(found))
+        click.echo(format_verification(found))
     if found.exit_code:
         raise click.exceptions.Exit(found.exit_code)
 
@@ -101,7 +98,7 @@ def _read_shape(text: str) -> tuple[int, ...]:
 def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:
     from initcheck.backend.runtime import import_keras
     from initcheck.models.initializers import parse_initializer, split_call
-    from initcheck.verify.target import RefusedError, guarded, of_keras, read_target
+    from initcheck.verify.target import RefusedError, keras_target, read_target, run_user_code
 
     # Before the user's code does it, so that it happens quietly.
     import_keras()
@@ -109,10 +106,10 @@ def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:
         if arguments:
             name, written = split_call(text)
             text = f"{name}({', '.join(f'{key}={value!r}' for key, value in {**written, **arguments}.items())})"
-        return of_keras(parse_initializer(text))
+        return keras_target(parse_initializer(text))
     place, _, name = text.rpartition(":")
     try:
-        found = guarded(lambda: operator.attrgetter(name)(import_place(place)), seconds)
+        found = run_user_code(lambda: operator.attrgetter(name)(import_place(place)), seconds)
     except RefusedError as error:
         if isinstance(error.__cause__, InitcheckError):
             raise error.__cause__ from None
@@ -120,63 +117,3 @@ def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:
             f"{text!r} cannot be loaded: {error}. Give package.module:object or path/file.py:object."
         ) from error
     return read_target(found, text, arguments, seconds)
-
-
-def _to_json(found: Verification) -> dict[str, Any]:
-    return {
-        "initializer": found.label,
-        "declared": found.declared or None,
-        "shapes": [list(shape) for shape in found.shapes],
-        "dtype": found.dtype,
-        "seed": found.seed,
-        "verdict": found.status,
-        "rules": [_rule(finding) for finding in found.findings],
-    }
-
-
-def _rule(finding: Finding) -> dict[str, Any]:
-    evidence = finding.evidence
-    figures: dict[str, Any] = {}
-    if evidence is not None:
-        numbers = {
-            "effect": evidence.effect,
-            "low": evidence.low,
-            "high": evidence.high,
-            "bound_low": evidence.bounds[0],
-            "bound_high": evidence.bounds[1],
-            "p_value": evidence.p_value,
-        }
-        figures = {
-            "quantity": evidence.quantity,
-            "count": evidence.count,
-            "unit": evidence.unit,
-            "worst": evidence.worst,
-        }
-        figures |= {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {"rule": finding.rule, "verdict": finding.status, "told": finding.told, "figures": figures}
-
-
-def _write(found: Verification) -> str:
-    """Write the findings for reading, a line a rule."""
-    law = f"declared by {found.declared}" if found.declared else "its law is not declared"
-    shapes = " ".join(f"{shape}".replace(" ", "") for shape in found.shapes)
-    lines = [*textwrap.wrap(f"{found.label}: {law}. {found.dtype}, seed {found.seed}, shapes {shapes}.", _LINE), ""]
-    widest = max((len(finding.rule) for finding in found.findings), default=0)
-    for finding in found.findings:
-        told = " ".join(finding.told.split())
-        lines.append(
-            f"{finding.status.upper() if finding.status == 'fail' else finding.status:<12}  "
-            f"{finding.rule:<{widest}}  {told}"
-        )
-    failed = [finding.rule for finding in found.findings if finding.status == "fail"]
-    unclear = [finding.rule for finding in found.findings if finding.status == "inconclusive"]
-    lines.append("")
-    if failed:
-        lines.append(f"{len(failed)} finding{'s' if len(failed) > 1 else ''}: {', '.join(failed)}.")
-    elif unclear:
-        lines.append(f"Cannot judge: {', '.join(unclear)}.")
-    else:
-        lines.append(
-            "All rules pass." + ("" if found.declared else " The law of the values is not declared and not judged.")
-        )
-    return "\n".join(lines)

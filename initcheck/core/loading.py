@@ -1,11 +1,13 @@
-"""Importing what a user names on the command line: ``package.module`` or ``path/file.py``."""
+"""Importing and running what a user names on the command line: ``package.module`` or ``path/file.py``."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
+import io
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +47,13 @@ def search_first(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def user_output_on_stderr() -> Iterator[None]:
+    """Run the user's code with its prints on standard error and without its warnings."""
+    with contextlib.redirect_stdout(sys.stderr or io.StringIO()), warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -186,6 +186,14 @@ def weight_law(spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float,
     return WeightLaw(distribution, variance, _KURTOSIS[distribution], float(fans[0]), float(fans[1]))
 
 
+def count_fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Count (fan_in, fan_out) as Keras does by the shape alone: the axes before the last two are the kernel's area."""
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    area = math.prod(shape[:-2])
+    return area * shape[-2], area * shape[-1]
+
+
 def read_initializer(text: str) -> InitializerSpec:
     """Read an initializer as a person writes it, without Keras where that can be.
 
@@ -274,11 +282,7 @@ def _compute_fans(spec: InitializerSpec, shape: tuple[int, ...], settings: Mappi
                 f"The axes must be whole numbers that the kernel's shape has. Received: {spec.label} and shape "
                 f"{shape!r}. Use numbers from 0 to {len(shape) - 1}."
             ) from None
-    if len(shape) < 2:
-        fan = math.prod(shape)
-        return fan, fan
-    area = math.prod(shape[:-2])
-    return area * shape[-2], area * shape[-1]
+    return count_fans(shape)
 
 
 def _distribute(

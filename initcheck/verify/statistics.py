@@ -1,197 +1,34 @@
-"""The rules about what an initializer draws: its declared law, and the independence of its entries.
+"""The rules about what an initializer draws: its declared distribution, and the independence of its entries.
 
-Weights are drawn already. The experiments and decisions are those of the specification
-(:mod:`~initcheck.spec.topics.entries`, :mod:`~initcheck.spec.topics.independence` and
-:mod:`~initcheck.spec.topics.orthogonality`), on as many entries as were drawn.
+The experiments and decisions are those of the specification, on as many entries as were drawn.
 """
 
 from __future__ import annotations
 
-import ast
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Evidence, RunContext, Verdict
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE, AllWithin, EstimateWithin, NoDifference
-from initcheck.spec.distributions import EntryDistribution, Kind, entry_distribution
+from initcheck.spec.distributions import EntryDistribution
+from initcheck.spec.subjects import Draws, Subject
+from initcheck.spec.table import EstimateRow, ExactRow, make_table
 from initcheck.spec.topics.entries import Extremes, Fit, Moments
-from initcheck.spec.topics.fixed_values import documented_values
 from initcheck.spec.topics.independence import Between, Independence
 from initcheck.spec.topics.orthogonality import Orthonormality
-from initcheck.verify.target import Kept, Target, cut, fans_of, keep
+from initcheck.verify.declared import Declared
+from initcheck.verify.target import Shape, Target
 
-DISTRIBUTIONS: Final = ("normal", "truncated_normal", "uniform", "constant", "orthogonal")
-FIXED_CLASSES: Final = ("Zeros", "Ones", "Constant", "Identity", "STFT")
-
-_OPERATIONS: Final[Mapping[type[ast.AST], Callable[..., Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
-
-
-def evaluate(text: str, shape: tuple[int, ...], option: str) -> float:
-    """Evaluate a formula of numbers, fan_in, fan_out and fan_avg, such as ``2/fan_in``.
-
-    Raises:
-        UsageError: it is no such formula, or gives no finite number.
-    """
-    fan_in, fan_out = fans_of(shape)
-    names = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}
-
-    def walk(node: ast.AST) -> float:
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            assert isinstance(node.value, int | float)  # for the type checker; bool was refused above
-            return float(node.value)
-        if isinstance(node, ast.Name) and node.id in names:
-            return float(names[node.id])
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-            return float(_OPERATIONS[type(node.op)](walk(node.left), walk(node.right)))
-        if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATIONS:
-            return float(_OPERATIONS[type(node.op)](walk(node.operand)))
-        raise ValueError("no formula")
-
-    try:
-        value = walk(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(
-            f"{option} takes a number or a formula of fan_in, fan_out and fan_avg, such as 2/fan_in. "
-            f"Received: {text!r}."
-        )
-    return value
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the user expects, as written; None where nothing is."""
-
-    variance: str | None = None
-    mean: str | None = None
-    distribution: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.distribution in ("normal", "truncated_normal", "uniform") and self.variance is None:
-            raise UsageError(
-                f"--expect-distribution {self.distribution} needs a variance too. Add --expect-variance, such as "
-                "2/fan_in."
-            )
-
-    @property
-    def anything(self) -> bool:
-        """Whether anything is expected."""
-        return any(each is not None for each in (self.variance, self.mean, self.distribution))
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What holds of one shape by declaration; None where nothing is declared.
-
-    Attributes:
-        law: of each entry.
-        mean: of the entries, where there is no law.
-        variance: of the entries, where there is no law.
-        gain: of an orthogonal matrix; infinite where it may have any.
-        values: all of them, where nothing is left to chance.
-        constant: whether all entries are equal.
-    """
-
-    law: EntryDistribution | None = None
-    mean: float | None = None
-    variance: float | None = None
-    gain: float | None = None
-    values: NDArray[np.float64] | None = None
-    constant: bool = False
-
-    @property
-    def by_chance(self) -> bool:
-        """Whether different seeds should give different values."""
-        return self.values is None and not self.constant
-
-
-def declare(target: Target, expected: Expected, shape: tuple[int, ...]) -> Declared:
-    """Say what is declared of one shape.
-
-    Raises:
-        UsageError: what is expected cannot be.
-    """
-    if not expected.anything:
-        return Declared() if target.spec is None else _documented(target.spec, shape)
-    mean = None if expected.mean is None else evaluate(expected.mean, shape, "--expect-mean")
-    variance = None if expected.variance is None else evaluate(expected.variance, shape, "--expect-variance")
-    if expected.distribution == "constant":
-        if variance:
-            raise UsageError(f"Constant weights have the variance 0. Received: --expect-variance {expected.variance}.")
-        return Declared(constant=True, values=None if mean is None else np.full(shape, mean))
-    if variance is not None and variance <= 0.0:
-        raise UsageError(
-            f"--expect-variance must be above 0. Received: {expected.variance!r}, {variance:g} at {shape}."
-        )
-    if expected.distribution == "orthogonal":
-        longer = max(math.prod(shape[:-1]), shape[-1])
-        return Declared(gain=1.0 if variance is None else math.sqrt(variance * longer))
-    if expected.distribution is not None and variance is not None:
-        kind: Kind = expected.distribution  # type: ignore[assignment]
-        return Declared(law=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
-    return Declared(mean=mean, variance=variance)
-
-
-def _documented(spec: InitializerSpec, shape: tuple[int, ...]) -> Declared:
-    arguments = dict(spec.arguments)
-    if spec.class_name in FIXED_CLASSES:
-        return Declared(
-            values=documented_values(spec, shape), constant=spec.class_name in ("Zeros", "Ones", "Constant")
-        )
-    if spec.class_name == "Orthogonal":
-        return Declared(gain=float(arguments.get("gain", 1.0)))
-    spread = {"RandomNormal": "stddev", "TruncatedNormal": "stddev"}.get(spec.class_name)
-    if spread and arguments.get(spread, 1.0) == 0.0:
-        return Declared(constant=True, values=np.full(shape, float(arguments.get("mean", 0.0))))
-    try:
-        return Declared(law=entry_distribution(spec, shape))
-    except TheoryError:
-        return Declared()
-
-
-def default_shapes(target: Target) -> tuple[tuple[int, ...], ...]:
-    """Choose shapes: one to five dimensions, fan_in and fan_out differ; only ranks that the documentation allows."""
-    name = target.spec.class_name if target.spec is not None else ""
-    if name == "Identity":
-        return ((20, 20), (30, 45), (45, 30))
-    if name == "STFT":
-        return ((64, 1, 33), (32, 1, 33))
-    every = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
-    return every[1:] if name == "Orthogonal" else every
-
-
-def describe(target: Target, expected: Expected) -> str:
-    """Say in words by whom the law is declared; empty where it is not."""
-    if expected.anything:
-        parts = [("--expect-variance", expected.variance), ("--expect-mean", expected.mean)]
-        parts.append(("--expect-distribution", expected.distribution))
-        return ", ".join(f"{option} {value}" for option, value in parts if value is not None)
-    return "" if target.spec is None else f"keras.initializers.{target.spec.label}"
-
-
-Shape = tuple[int, ...]
 Drawn = dict[Shape, NDArray[Any]]
-Judged = tuple[str, Evidence | None, str]
-"""Rule, evidence, and what is told; no evidence where nothing is declared."""
+"""Weights by shape: [draws, *shape]."""
+
+Status = Literal["pass", "fail", "inconclusive", "not declared"]
 
 MARGIN: Final = 0.03
 """Of a mean in standard deviations, and of a variance over its declared value, where there are entries enough."""
@@ -199,6 +36,11 @@ MARGIN: Final = 0.03
 LARGEST_MARGIN: Final = 0.1
 """Of what is passed at most; with fewer entries a rule is inconclusive."""
 
+_STATUS: Final[dict[Verdict, Status]] = {
+    Verdict.PASS: "pass",
+    Verdict.FAIL: "fail",
+    Verdict.INCONCLUSIVE: "inconclusive",
+}
 _EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _RULES: Final[tuple[tuple[str, Between], ...]] = (
     ("independence_within_rows", "columns"),
@@ -208,48 +50,58 @@ _RULES: Final[tuple[tuple[str, Between], ...]] = (
 )
 
 
+@dataclass(frozen=True)
+class RuleResult:
+    """The result of one rule.
+
+    Attributes:
+        rule: its name.
+        status: ``not declared`` for values that are reported and not judged.
+        reason: why, with the measured values, in one line.
+        evidence: the values; None where there are none.
+    """
+
+    rule: str
+    status: Status
+    reason: str
+    evidence: Evidence | None = None
+
+
 def judge_statistics(
     target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
-) -> Iterator[Judged]:
-    """Judge what was drawn.
-
-    Args:
-        target: the initializer.
-        drawn: for each shape its weights, [draws, *shape].
-        declared: for each shape what is declared of it.
-        dtype: that was asked for.
-        context: of the run.
-
-    Yields:
-        Rule, evidence and reason.
-    """
+) -> Iterator[RuleResult]:
+    """Judge what was drawn by what is declared of each shape."""
     first = next(iter(declared.values()))
     if not first.by_chance:
-        yield from _judge_values(drawn, declared, dtype)
+        yield _judge_values(drawn, declared, dtype)
         return
     if first.gain is not None:
-        yield from _judge_orthogonal(target, drawn, declared, dtype, context)
+        yield _judge_orthogonal(target, drawn, declared, dtype, context)
         return
-    lawful = all(each.law is not None for each in declared.values())
-    kept = {shape: keep(target, shape, dtype, drawn[shape], declared[shape].law) for shape in drawn}
-    members = tuple(kept.values())
-    if lawful:
-        fits = True
-        for rule, evidence, told in _judge_law(members, context):
-            fits &= evidence is not None and evidence.verdict != Verdict.FAIL
-            yield rule, evidence, told
-        if not fits:
+    members = tuple(record_draws(target, shape, dtype, drawn[shape], declared[shape].law) for shape in drawn)
+    if all(each.law is not None for each in declared.values()):
+        results = _judge_law(members, context)
+        yield from results
+        if any(each.status == "fail" for each in results):
             # Scores by a law that does not hold would not be normal: dependence is then judged by ranks.
-            members = tuple(keep(target, shape, dtype, drawn[shape], None) for shape in drawn)
+            members = tuple(record_draws(target, shape, dtype, drawn[shape], None) for shape in drawn)
     else:
         yield from _judge_moments(drawn, declared)
     for rule, between in _RULES:
-        parts = tuple(cut(each, between) for each in members if between in ("draws", "order") or len(each.shape) > 1)
+        parts = tuple(
+            slice_draws(each, between) for each in members if between in ("draws", "order") or len(each.shape) > 1
+        )
         parts = tuple(each for each in parts if each.weights[0].size > 1 or between == "draws")
-        if not parts:
-            continue
-        evidence = NoDifference("statistic")(context.measure(Independence(parts, between)))
-        yield rule, evidence, evidence.reason
+        if parts:
+            yield _result(rule, NoDifference("statistic")(context.measure(Independence(parts, between))))
+
+
+def _result(rule: str, evidence: Evidence) -> RuleResult:
+    return RuleResult(rule, _STATUS[evidence.verdict], evidence.reason, evidence)
+
+
+def _name(shape: Shape) -> str:
+    return f"{shape}".replace(" ", "")
 
 
 def _margin(term: float, entries: int, members: int) -> float:
@@ -258,59 +110,55 @@ def _margin(term: float, entries: int, members: int) -> float:
     return min(max(MARGIN, reach * math.sqrt(term / entries)), LARGEST_MARGIN)
 
 
-def _judge_law(members: tuple[Kept, ...], context: RunContext) -> Iterator[Judged]:
+def _judge_law(members: tuple[RecordedDraws, ...], context: RunContext) -> list[RuleResult]:
     fewest = min(each.entries for each in members)
     mean, variance = _margin(1.0, fewest, len(members)), _margin(2.0, fewest, len(members))
-    evidence = EstimateWithin("mean over the declared one, in standard deviations", -mean, mean)(
-        context.measure(Moments(members, "mean"))
-    )
-    yield "mean", evidence, evidence.reason
-    evidence = EstimateWithin("variance over its declared value", 1.0 - variance, 1.0 + variance)(
-        context.measure(Moments(members, "variance"))
-    )
-    yield "variance", evidence, evidence.reason
-    evidence = NoDifference("extreme entry, over the end of the support")(context.measure(Extremes(members)))
-    yield "support", evidence, evidence.reason
-    evidence = NoDifference("largest distance between distribution functions", largest_detectable=0.06)(
-        context.measure(Fit(members))
-    )
-    yield "distribution", evidence, evidence.reason
+    centred = EstimateWithin("mean over the declared one, in standard deviations", -mean, mean)
+    scaled = EstimateWithin("variance over its declared value", 1.0 - variance, 1.0 + variance)
+    bounded = NoDifference("extreme entry, over the end of the support")
+    fitting = NoDifference("largest distance between distribution functions", largest_detectable=0.06)
+    return [
+        _result("mean", centred(context.measure(Moments(members, "mean")))),
+        _result("variance", scaled(context.measure(Moments(members, "variance")))),
+        _result("support", bounded(context.measure(Extremes(members)))),
+        _result("distribution", fitting(context.measure(Fit(members)))),
+    ]
 
 
-def _judge_moments(drawn: Drawn, declared: dict[Shape, Declared]) -> Iterator[Judged]:
-    """Judge mean and variance by the entries' own spread, where no distribution is declared; else only report them."""
-    means, variances = [], []
+def _judge_moments(drawn: Drawn, declared: dict[Shape, Declared]) -> Iterator[RuleResult]:
+    """Judge mean and variance by the entries' own variance, where no law is declared; else only report them."""
+    rows: dict[str, list[EstimateRow]] = {"mean": [], "variance": []}
+    values: dict[str, list[str]] = {"mean": [], "variance": []}
     fewest, term = min(weights.size for weights in drawn.values()), 2.0
     for shape, weights in drawn.items():
         flat = weights.astype(np.float64).ravel()
         mean, variance = float(flat.mean()), float(flat.var())
         kurtosis = float(np.mean((flat - mean) ** 4)) / variance**2
         term = max(term, kurtosis - 1.0)
-        name = f"{shape}".replace(" ", "")
         wanted_mean, wanted = declared[shape].mean, declared[shape].variance
         sd = math.sqrt(variance if wanted is None else wanted)
-        error = math.sqrt(variance / flat.size) / sd
-        means.append((name, (mean - (wanted_mean or 0.0)) / sd, error, math.inf, flat.size, mean))
+        deviation, error = (mean - (wanted_mean or 0.0)) / sd, math.sqrt(variance / flat.size) / sd
+        rows["mean"].append(EstimateRow(_name(shape), deviation, error, flat.size))
         over = 1.0 if wanted is None else wanted
         error = variance / over * math.sqrt(max(kurtosis - 1.0, 0.0) / flat.size)
-        variances.append((name, variance / over, error, math.inf, flat.size, variance))
-    columns = ["member", "estimate", "standard_error", "freedom", "count", "value"]
+        rows["variance"].append(EstimateRow(_name(shape), variance / over, error, flat.size))
+        values["mean"].append(f"{mean:.4g} {_name(shape)}")
+        values["variance"].append(f"{variance:.4g} {_name(shape)}")
     one = next(iter(declared.values()))
-    for rule, rows, wanted, centre, kind in (
-        ("mean", means, one.mean, 0.0, "mean minus the declared one, in standard deviations"),
-        ("variance", variances, one.variance, 1.0, "variance over its declared value"),
+    for rule, expected, spread, centre, quantity in (
+        ("mean", one.mean, 1.0, 0.0, "mean minus the declared one, in standard deviations"),
+        ("variance", one.variance, term, 1.0, "variance over its declared value"),
     ):
-        if wanted is None:
-            figures = ", ".join(f"{row[5]:.4g} {row[0]}" for row in rows)
-            yield rule, None, f"{figures}."
+        if expected is None:
+            yield RuleResult(rule, "not declared", f"{', '.join(values[rule])}.")
             continue
-        margin = _margin(1.0 if rule == "mean" else term, fewest, len(rows))
-        evidence = EstimateWithin(kind, centre - margin, centre + margin)(pd.DataFrame(rows, columns=columns))
-        yield rule, evidence, evidence.reason
-    yield "distribution", None, "No law is declared. Add --expect-variance and --expect-distribution to judge it."
+        margin = _margin(spread, fewest, len(drawn))
+        yield _result(rule, EstimateWithin(quantity, centre - margin, centre + margin)(make_table(rows[rule])))
+    advice = "No distribution is declared. Add --expect-variance and --expect-distribution to judge it."
+    yield RuleResult("distribution", "not declared", advice)
 
 
-def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> Iterator[Judged]:
+def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> RuleResult:
     """Judge weights that leave nothing to chance: the declared values, or all equal."""
     rows = []
     for shape, weights in drawn.items():
@@ -320,23 +168,86 @@ def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> 
         deviation = float(np.abs(got - aim).max()) / scale
         # The phase of a spectrogram's kernels is as large as 2 pi times their length; it is rounded before the cosine.
         terms = 2.0 * math.pi * (shape[0] + 1) if len(shape) == 3 and not declared[shape].constant else 2.0
-        rows.append((f"{shape}".replace(" ", ""), deviation, terms * _EPSILON.get(dtype, 2.0**-23), weights.size))
-    table = pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
-    evidence = AllWithin("difference from the declared values", "weights")(table)
-    yield "values", evidence, evidence.reason
+        rows.append(ExactRow(_name(shape), deviation, terms * _EPSILON.get(dtype, 2.0**-23), weights.size))
+    return _result("values", AllWithin("difference from the declared values", "weights")(make_table(rows)))
 
 
 def _judge_orthogonal(
     target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
-) -> Iterator[Judged]:
+) -> RuleResult:
+    quantity = "entry of Q'Q - I"
     if dtype not in ("float32", "float64"):
-        told = f"Orthogonality is judged in float32 and float64 only. Asked for: {dtype}."
-        yield "orthogonal", Evidence(Verdict.INCONCLUSIVE, told, "entry of Q'Q - I", math.nan), told
-        return
-    tables = []
+        reason = f"Orthogonality is judged in float32 and float64 only. Asked for: {dtype}."
+        return _result("orthogonal", Evidence(Verdict.INCONCLUSIVE, reason, quantity, math.nan))
+    rows: list[ExactRow] = []
     for shape, weights in drawn.items():
-        kept = keep(target, shape, dtype, weights, None)
-        held = Kept(kept.subject, shape, len(weights), dtype, "", "orthogonal", weights)
-        tables.append(context.measure(Orthonormality((held,), float(declared[shape].gain or 1.0))))
-    evidence = AllWithin("entry of Q'Q - I", "weights")(pd.concat(tables, ignore_index=True))
-    yield "orthogonal", evidence, evidence.reason
+        member = RecordedDraws(Subject("verified", target), shape, len(weights), dtype, "", "orthogonal", weights)
+        rows += Orthonormality((member,), float(declared[shape].gain or 1.0)).measure(context)
+    return _result("orthogonal", AllWithin(quantity, "weights")(make_table(rows)))
+
+
+# --- weights that were drawn already, as the specification's experiments take them ------------------------------------
+
+_MOST_VECTORS: Final = 128
+_MOST_LENGTH: Final = 512
+_MOST_ENTRIES: Final = 2**19
+
+
+@dataclass(frozen=True)
+class RecordedDraws(Draws):
+    """Weights that were drawn already.
+
+    Attributes:
+        part: which part of them is held, in words; parts of one weight are different draws.
+        weights: shape [count, ...].
+    """
+
+    part: str = "all"
+    weights: NDArray[Any] = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+
+    @property
+    def entries(self) -> int:
+        """Entries of all that is held."""
+        return int(self.weights.size)
+
+    def draw(self, context: RunContext) -> NDArray[Any]:  # noqa: ARG002 - drawn already
+        """Give what is held."""
+        return self.weights
+
+
+def record_draws(
+    target: Target, shape: Shape, dtype: str, weights: NDArray[Any], law: EntryDistribution | None
+) -> RecordedDraws:
+    """Hold drawn weights; without a law, as normal scores of their ranks, whose law is known if they are independent.
+
+    Entries that are equal are put in order by chance, so that the scores of a discrete law are normal too.
+    """
+    if law is None:
+        random = np.random.default_rng(0)
+        order = np.lexsort((random.random(weights.size), weights.ravel()))
+        scores = np.empty(weights.size)
+        scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
+        weights, law = scores.reshape(weights.shape), EntryDistribution("normal", 0.0, 1.0)
+    return RecordedDraws(Subject("verified", target, law), shape, len(weights), dtype, "", "all", weights)
+
+
+def slice_draws(draws: RecordedDraws, between: Between) -> RecordedDraws:
+    """Leave out what would make the tests of independence slow: of large weights, the middle."""
+    weights: NDArray[Any] = draws.weights.reshape(len(draws.weights), -1, draws.shape[-1])
+    if between == "order":
+        weights = weights[: max(1, _MOST_ENTRIES // weights[0].size)]
+    elif between == "draws":
+        weights = weights[:_MOST_VECTORS].reshape(min(len(weights), _MOST_VECTORS), -1)
+        weights = weights[:, : max(2, 2 * _MOST_ENTRIES // len(weights))]
+    else:
+        # ``rows`` pairs rows, which are as long as there are columns; ``columns`` the other way round.
+        rows, columns = (_MOST_VECTORS, _MOST_LENGTH) if between == "rows" else (_MOST_LENGTH, _MOST_VECTORS)
+        weights = weights[:4][:, _ends(weights.shape[1], rows)][:, :, _ends(weights.shape[2], columns)]
+    return RecordedDraws(draws.subject, draws.shape, len(weights), draws.dtype, "", between, weights)
+
+
+def _ends(size: int, most: int) -> NDArray[np.int64]:
+    """Choose the first and the last of many indices."""
+    if size <= most:
+        return np.arange(size)
+    return np.concatenate([np.arange(most // 2), np.arange(size - most // 2, size)])

@@ -13,8 +13,8 @@ import pytest
 
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import parse_initializer
-from initcheck.verify.statistics import Expected, evaluate
-from initcheck.verify.target import of_keras, read_target
+from initcheck.verify.declared import Expected, evaluate_formula
+from initcheck.verify.target import keras_target, read_target
 from initcheck.verify.verify import Verification, verify
 
 SHAPES = ((200, 350), (3, 3, 32, 56))
@@ -203,8 +203,8 @@ def test_a_planted_defect_is_found_by_its_rule(name: str):
     found, expected, rule = DEFECTS[name]
     result = run(found, expected, shapes=SHAPES)
     assert result.exit_code == 1
-    assert rule in [finding.rule for finding in result.findings if finding.status == "fail"], result.findings
-    assert all("\n" not in finding.told for finding in result.findings)
+    assert rule in [each.rule for each in result.results if each.status == "fail"], result.results
+    assert all("\n" not in each.reason for each in result.results)
 
 
 def function(shape: tuple[int, ...], dtype: str | None = None) -> Any:
@@ -236,58 +236,80 @@ def test_sound_initializers_pass(found: Any, form: str, expected: Expected):
     target = read_target(found, "it", {}, 10.0)
     assert target.form == form
     result = verify(target, expected=expected)
-    assert result.exit_code == 0, result.findings
+    assert result.exit_code == 0, result.results
 
 
 @pytest.mark.parametrize("text", ["GlorotUniform", "Orthogonal(gain=1.5)", "Constant(value=0.3)", "STFT"])
 def test_initializers_of_keras_pass(text: str):
-    result = verify(of_keras(parse_initializer(text)))
-    assert result.exit_code == 0, result.findings
+    result = verify(keras_target(parse_initializer(text)))
+    assert result.exit_code == 0, result.results
 
 
 def test_of_identity_nothing_but_the_config_may_fail():
-    result = verify(of_keras(parse_initializer("Identity(gain=1.7)")))
+    result = verify(keras_target(parse_initializer("Identity(gain=1.7)")))
     # Keras 3.15 leaves the gain out of its config.
-    assert {finding.rule for finding in result.findings if finding.status != "pass"} <= {"config_round_trip"}
+    assert {each.rule for each in result.results if each.status != "pass"} <= {"config_round_trip"}
 
 
 def test_a_wrong_variance_is_not_taken_for_dependence():
     result = run(HalfHe, Expected())
-    failed = {finding.rule for finding in result.findings if finding.status == "fail"}
+    failed = {each.rule for each in result.results if each.status == "fail"}
     assert failed == {"variance", "support", "distribution"}
 
 
-def test_what_is_not_declared_is_told_and_not_judged():
+def test_what_is_not_declared_is_reported_and_not_judged():
     result = run(Sound, Expected())
-    told = {finding.rule: finding.told for finding in result.findings if finding.status == "not declared"}
+    told = {each.rule: each.reason for each in result.results if each.status == "not declared"}
     assert result.declared == ""
     assert set(told) == {"mean", "variance", "distribution"}
+
+
+@pytest.mark.parametrize(
+    "random",
+    [
+        lambda _: np.random.default_rng(),
+        # Of the global seed alone: under one global seed original and copy are equal, whatever the config.
+        lambda _: np.random.default_rng(np.random.randint(2**31)),
+    ],
+    ids=["of the system", "of the global seed"],
+)
+def test_the_config_of_an_initializer_that_is_not_deterministic_cannot_be_judged(random: Any):
+    results = {each.rule: each for each in run(planted(random=random), NORMAL, shapes=SHAPES).results}
+    assert results["determinism"].status == "fail"
+    assert results["config_round_trip"].status == "inconclusive"
+    assert "cannot be compared" in results["config_round_trip"].reason
+
+
+def test_a_config_that_makes_no_copy_is_found_though_nothing_is_deterministic():
+    class_ = planted(random=lambda _: np.random.default_rng(), get_config=lambda _: {"name": "x"})
+    results = {each.rule: each.status for each in run(class_, NORMAL, shapes=SHAPES).results}
+    assert results["determinism"] == results["config_round_trip"] == "fail"
 
 
 def test_a_slow_call_is_stopped_and_named():
     start = time.perf_counter()
     result = run(altered(lambda v, _: time.sleep(30) or v), NORMAL, seconds=0.3)
     assert time.perf_counter() - start < 10
-    assert [(each.rule, each.status) for each in result.findings] == [("time", "fail")]
-    assert "more than 0.3 s" in result.findings[0].told
+    assert [(each.rule, each.status) for each in result.results] == [("time", "fail")]
+    assert "more than 0.3 s" in result.results[0].reason
 
 
 def test_too_few_entries_cannot_be_judged():
     result = run(Sound, NORMAL, shapes=((2,),))
     assert result.exit_code == 2
-    assert "variance" in [finding.rule for finding in result.findings if finding.status == "inconclusive"]
+    assert "variance" in [each.rule for each in result.results if each.status == "inconclusive"]
 
 
-def test_a_refused_rank_is_told_unless_it_was_asked_for():
+def test_a_refused_rank_is_reported_unless_it_was_asked_for():
     only_matrices = altered(lambda v, _: v if v.ndim == 2 else _raise(ValueError("matrices only")))
-    assert "matrices only" in run(only_matrices, NORMAL).findings[0].told
+    assert "matrices only" in run(only_matrices, NORMAL).results[0].reason
     assert run(only_matrices, NORMAL, shapes=((200, 350),)).exit_code == 0
     assert run(only_matrices, NORMAL, shapes=((300,),)).exit_code == 1
 
 
 def test_formulas():
-    assert evaluate("2/fan_in", (3, 3, 4, 5), "--x") == 2 / 36
-    assert evaluate("-fan_avg**2", (3, 5), "--x") == -16.0
+    assert evaluate_formula("2/fan_in", (3, 3, 4, 5), "--x") == 2 / 36
+    assert evaluate_formula("-fan_avg**2", (3, 5), "--x") == -16.0
     for text in ("", "fan", "1/0", "__import__('os')", "1 if 1 else 2", "1e999", "True"):
         with pytest.raises(UsageError, match="Received"):
-            evaluate(text, (3, 5), "--x")
+            evaluate_formula(text, (3, 5), "--x")
