@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from initcheck.spec.claim import Outcome
 
 
-_RUN_CONTEXT: Final = pytest.StashKey[Any]()
-
-
 class Initcheck:
     """Measures how Keras models start, inside one test, and fails the test for what is wrong.
 
@@ -232,7 +229,7 @@ class Initcheck:
     def assert_claim(self, claim_id: str) -> Outcome:
         """Fail the test unless a claim of the specification comes out as specified on the installed Keras.
 
-        All tests of a run share one run context: what one claim has measured, others need not.
+        All tests of a run share one run context: what a claim has measured, others of its topic need not.
 
         Args:
             claim_id: such as ``distribution.he_normal.variance``; ``initcheck spec --list`` lists them.
@@ -242,15 +239,12 @@ class Initcheck:
         """
         from initcheck.backend import runtime
         from initcheck.spec.catalogue import find_claim
-        from initcheck.spec.claim import RunContext
-        from initcheck.spec.plugin import base_seed_of
+        from initcheck.spec.plugin import run_context_of
 
         with self._told("assert_claim", None):
             claim = find_claim(claim_id)
             runtime.import_keras()
-            if _RUN_CONTEXT not in self._config.stash:
-                self._config.stash[_RUN_CONTEXT] = RunContext(base_seed_of(self._config))
-            outcome: Outcome = self._config.stash[_RUN_CONTEXT].judge(claim)
+            outcome = run_context_of(self._config).judge(claim)
         text = "\n".join(
             [
                 f"{claim.id} is {outcome.status}: {outcome.reason}",

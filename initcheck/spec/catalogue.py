@@ -10,7 +10,7 @@ from typing import Final
 from initcheck.core.errors import name_unknown
 from initcheck.spec.claim import Claim
 
-_MODULE_OF_TOPIC: Final = {
+MODULE_OF_TOPIC: Final = {
     "distribution": "distribution",
     "fans": "fans.claims",
     "layer_defaults": "layer_defaults.claims",
@@ -24,7 +24,7 @@ _MODULE_OF_TOPIC: Final = {
 }
 """Where in ``initcheck.spec.topics`` the function ``claims`` of each topic is."""
 
-TOPICS: Final = tuple(_MODULE_OF_TOPIC)
+TOPICS: Final = tuple(MODULE_OF_TOPIC)
 
 
 @cache
@@ -43,7 +43,7 @@ def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
     if topic is None:
         listed = tuple(claim for each in TOPICS for claim in catalogue(each))
     elif topic in TOPICS:
-        listed = tuple(importlib.import_module(f"initcheck.spec.topics.{_MODULE_OF_TOPIC[topic]}").claims())
+        listed = tuple(importlib.import_module(f"initcheck.spec.topics.{MODULE_OF_TOPIC[topic]}").claims())
     else:
         raise name_unknown("topic", topic, TOPICS)
     repeated = [name for name, count in Counter(claim.id for claim in listed).items() if count > 1]

@@ -195,7 +195,7 @@ _Made = TypeVar("_Made")
 
 
 class RunContext:
-    """The seeds of a run, and its experiments, each measured once.
+    """The seeds of a run, and its experiments, each measured once while claims of one topic are judged.
 
     Every seed derives from the base seed and a label, so that an experiment gives the same numbers alone, in another
     order or in another process.
@@ -205,6 +205,7 @@ class RunContext:
         self.base_seed: Final = check_seed(seed)
         self._tables: dict[Experiment, DataFrame] = {}
         self._made: dict[Hashable, Any] = {}
+        self._topic = ""
 
     def seed(self, label: str) -> int:
         """Derive the seed of one thing, an integer from 1 to 2^31 - 3 that Keras takes."""
@@ -237,6 +238,9 @@ class RunContext:
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
         """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason."""
         start = time.perf_counter()
+        if self._topic not in ("", claim.topic):
+            self.forget()
+        self._topic = claim.topic
         try:
             evidence = claim.decide(self.measure(claim.experiment))
             control = claim.decide(self.measure(claim.control)) if with_control else None

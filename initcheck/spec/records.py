@@ -5,13 +5,12 @@ Nothing here knows Keras, pandas or pytest.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from initcheck.core.formatting import to_json
 from initcheck.spec.claim import Evidence, Outcome, Status, Verdict
 
 STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "inconclusive")
@@ -20,23 +19,11 @@ GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """A claim that was put to the test, without what it takes to repeat the test.
+    """A claim that was judged, without what it takes to judge it again; see ``Claim`` and ``Outcome`` for the fields.
 
     Attributes:
-        id: permanent name of the claim.
-        statement: the sentence, in plain words.
-        source: where it is documented.
-        condition: under which it is claimed.
-        expected: ``holds`` or ``refuted``.
-        rows: rows of the catalogue of documented claims that it covers.
-        false_alarm: an upper bound of its rate with fresh seeds.
-        evidence: of the experiment.
-        control_note: what the negative control is, in words.
         control_verdict: how the control was judged; empty where it was not run.
         control_reason: why, in one sentence; empty where it was not run.
-        status: what the specification makes of it.
-        reason: why, in one sentence.
-        seconds: how long it took.
     """
 
     id: str
@@ -85,12 +72,7 @@ class ClaimRecord:
 
 @dataclass(frozen=True)
 class PowerTable:
-    """Which claims turn red when a defect is planted into Keras, as it was read from a file.
-
-    Attributes:
-        columns: names of the columns, the defect first.
-        rows: their texts, one row a defect.
-    """
+    """Which claims turn red when a defect is planted into Keras: the defect in the first column, one row a defect."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -101,13 +83,9 @@ class SpecificationRecord:
     """A run of the specification.
 
     Attributes:
-        claims: the claims that were put to the test, in the order of the catalogue.
+        claims: in the order of the catalogue.
         left_out: how many claims of the catalogue were not selected.
-        seed: the base seed.
-        command_line: the command that was run.
-        started: start time in ISO 8601.
-        duration_seconds: wall time.
-        versions: version by name.
+        started: in ISO 8601.
     """
 
     claims: tuple[ClaimRecord, ...]
@@ -146,7 +124,7 @@ def count_statuses(records: Sequence[ClaimRecord]) -> dict[Status, int]:
     return {status: counted[status] for status in STATUSES}
 
 
-def tell_counts(records: Sequence[ClaimRecord]) -> str:
+def describe_counts(records: Sequence[ClaimRecord]) -> str:
     """Say how many claims have each status, in one line."""
     counted = count_statuses(records)
     words = {"refuted": "refuted as documented", "now holds": "now hold", "holds": "hold"}
@@ -154,10 +132,7 @@ def tell_counts(records: Sequence[ClaimRecord]) -> str:
 
 
 def specification_json(record: SpecificationRecord) -> str:
-    """Write a run as JSON.
-
-    JSON knows neither NaN, which is written as null, nor infinity, which becomes the string "inf" or "-inf".
-    """
+    """Write a run as JSON, NaN as null and infinity as "inf"."""
     facts = {
         "seed": record.seed,
         "command_line": record.command_line,
@@ -168,7 +143,7 @@ def specification_json(record: SpecificationRecord) -> str:
         "counts": count_statuses(record.claims),
         "claims": [claim.to_plain() for claim in record.claims],
     }
-    return json.dumps(_without_nan(facts), indent=2, allow_nan=False, ensure_ascii=False)
+    return to_json(facts)
 
 
 def _purify(value: Any) -> Any:
@@ -183,12 +158,3 @@ def _purify(value: Any) -> Any:
         return value
     return int(value) if hasattr(value, "dtype") and value.dtype.kind in "iub" else float(value)
 
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

@@ -36,7 +36,7 @@ from initcheck.spec.records import (
     SpecificationRecord,
     count_statuses,
     specification_json,
-    tell_counts,
+    describe_counts,
 )
 
 _WIDTH: Final = 150
@@ -193,7 +193,7 @@ def _write_answer(record: SpecificationRecord, by_topic: dict[str, list[ClaimRec
         else f"{count(len(wrong), 'claim')} did not come out as specified"
     )
     blocks: list[Block] = [
-        Paragraph(prose(strong(f"{verdict}: {tell_counts(record.claims)}."), f" {_tell_extent(record)}"))
+        Paragraph(prose(strong(f"{verdict}: {describe_counts(record.claims)}."), f" {_tell_extent(record)}"))
     ]
     if wrong:
         rows = tuple(
@@ -234,7 +234,7 @@ def _count_row(name: str, claims: list[ClaimRecord] | tuple[ClaimRecord, ...], l
 
 
 def _write_topic(topic: str, claims: list[ClaimRecord]) -> Section:
-    blocks: list[Block] = [Paragraph(prose(f"{tell_counts(claims)}."))]
+    blocks: list[Block] = [Paragraph(prose(f"{describe_counts(claims)}."))]
     ordered = sorted(claims, key=lambda claim: [each.subject for each in claims].index(claim.subject))
     for subject, group in groupby(ordered, key=lambda claim: claim.subject):
         own = list(group)

@@ -126,7 +126,7 @@ def test_a_claim_holds_and_one_run_context_serves_the_session(project):
 def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
     project.write(
         "test_models.py",
-        "import pytest\nfrom initcheck.claims import catalogue\nfrom fake_specification import make_claim\n\n"
+        "import pytest\nfrom initcheck.spec import catalogue\nfrom fake_specification import make_claim\n\n"
         "def test_broken(initcheck, monkeypatch):\n"
         "    monkeypatch.setattr(catalogue, 'find_claim', lambda name: make_claim(name, 0.0))\n"
         "    initcheck.assert_claim('second.red.broken')\n\n"

@@ -86,6 +86,22 @@ def test_ids_are_words_joined_by_dots():
         replace(CLAIM, id="Topic.Subject")
 
 
+def test_a_context_keeps_what_was_measured_until_a_claim_of_another_topic_is_judged():
+    measured = []
+
+    @dataclass(frozen=True)
+    class Counted(Fixed):
+        def measure(self, context):
+            measured.append(self.deviation)
+            return super().measure(context)
+
+    context = RunContext(0)
+    for topic in ("one", "one", "two", "two", "one"):
+        claim = replace(CLAIM, id=f"{topic}.subject.property", experiment=Counted(0.0), control=Counted(1.0))
+        assert context.judge(claim).status == "holds"
+    assert measured == [0.0, 1.0] * 3
+
+
 def test_seeds_depend_on_the_base_seed_and_the_label_alone():
     assert RunContext(1).seeds("weights", 5) == RunContext(1).seeds("weights", 5)
     assert len({*RunContext(1).seeds("weights", 50), *RunContext(2).seeds("weights", 50)}) == 100

@@ -50,6 +50,19 @@ def test_slow_claims_can_be_left_out(tmp_path):
     assert "2 passed, 6 deselected" in done.stdout
 
 
+def test_all_tests_of_a_session_have_one_run_context_with_its_seed(tmp_path):
+    lines = [
+        "from initcheck.spec.plugin import run_context_of",
+        "SEEN = set()",
+        "def test_one(request): SEEN.add(run_context_of(request.config))",
+        "def test_other(request): SEEN.add(run_context_of(request.config))",
+        "def test_same(): assert [context.base_seed for context in SEEN] == [5]",
+    ]
+    (tmp_path / "test_context.py").write_text("\n".join(lines))
+    done = run(tmp_path, "--initcheck-seed", "5", "test_context.py")
+    assert "3 passed" in done.stdout
+
+
 @pytest.mark.parametrize("seed", ["-1", "many", "1.5"])
 def test_a_bad_seed_is_refused(tmp_path, seed):
     done = run(tmp_path, f"--initcheck-seed={seed}")

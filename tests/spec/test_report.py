@@ -13,7 +13,7 @@ from fake_specification import CLAIMS
 
 from initcheck.core.errors import DataError
 from initcheck.spec.claim import Evidence, RunContext, Verdict
-from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord, make_record, tell_counts
+from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord, make_record, describe_counts
 from initcheck.spec.report import build_specification, draw_interval, read_power_table, write_specification
 
 _EVIL = "<script>alert(`x|y`)</script>"
@@ -81,7 +81,7 @@ def test_every_claim_is_on_the_page_unfolded_with_all_that_is_known(written, rec
 def test_markdown_tells_the_same_and_shows_markup_as_text(written, record):
     text = (written / "spec.md").read_text(encoding="utf-8")
     assert all(f'<a id="{claim.id}"></a>`{claim.id}`' in text for claim in record.claims)
-    assert tell_counts(record.claims) in text
+    assert describe_counts(record.claims) in text
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith('| <a id="')]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}

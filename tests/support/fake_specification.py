@@ -84,9 +84,10 @@ CLAIMS = {
 
 def _install() -> None:
     for topic, claims in CLAIMS.items():
-        module = types.ModuleType(f"initcheck.claims.{topic}")
+        module = types.ModuleType(f"initcheck.spec.topics.{topic}")
         module.claims = lambda claims=claims: claims
         sys.modules[module.__name__] = module
+    catalogue.MODULE_OF_TOPIC = {topic: topic for topic in CLAIMS}
     catalogue.TOPICS = tuple(CLAIMS)
     runtime.import_keras = lambda: None
     runtime.versions = lambda: {"keras": "0.0"}
