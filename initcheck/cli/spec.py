@@ -9,7 +9,6 @@ import click
 
 from initcheck.cli.progress import show_progress
 from initcheck.core.errors import UsageError
-from initcheck.core.files import check_writable
 
 _EXIT_BROKEN: Final = 1
 _EXIT_INCONCLUSIVE: Final = 2
@@ -59,6 +58,8 @@ def spec(
     """
     if seed != "random" and not (seed.isascii() and seed.isdigit() and len(seed) <= 10):
         raise UsageError(f"--seed takes a whole number from 0 to 9999999999, or random. Received: {seed!r}.")
+    from initcheck.core.files import check_writable
+
     for folder in (report, None if junit_xml is None else junit_xml.absolute().parent):
         if folder is not None:
             check_writable(folder)

@@ -22,7 +22,8 @@ def run(folder, *arguments):
     for topic in ("first", "second"):
         text = f'from initcheck.spec.plugin import claim_test\ntest_claim = claim_test("{topic}")\n'
         (folder / f"test_{topic}.py").write_text(text)
-    environment = os.environ | {"PYTHONPATH": str(_SUPPORT), "INITCHECK_FAKE_SPECIFICATION": "1"}
+    path = os.pathsep.join(filter(None, (str(_SUPPORT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path, "INITCHECK_FAKE_SPECIFICATION": "1"}
     plugins = ["-p", "fake_specification", "-p", "initcheck.spec.plugin", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-v", "--strict-markers", *plugins, *arguments]
     return subprocess.run(
