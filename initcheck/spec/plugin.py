@@ -1,7 +1,7 @@
 """The plugin of pytest that runs claims: the run context, the seed, what is recorded, and the summary at the end.
 
-Load it with ``-p initcheck.spec.plugin``. It works with pytest-xdist: a claim's record travels in its test's report, and
-the summary at the end is made from the reports.
+Load it with ``-p initcheck.spec.plugin``. It works with pytest-xdist: a claim's record travels in its test's report,
+and the summary at the end is made from the reports.
 """
 
 from __future__ import annotations

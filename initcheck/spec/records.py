@@ -157,4 +157,3 @@ def _purify(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int)):
         return value
     return int(value) if hasattr(value, "dtype") and value.dtype.kind in "iub" else float(value)
-

@@ -35,8 +35,8 @@ from initcheck.spec.records import (
     PowerTable,
     SpecificationRecord,
     count_statuses,
-    specification_json,
     describe_counts,
+    specification_json,
 )
 
 _WIDTH: Final = 150

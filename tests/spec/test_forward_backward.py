@@ -12,7 +12,7 @@ from scipy import stats
 
 from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Laboratory, Verdict
+from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import MISS_RATE
 from initcheck.spec.topics import backward
 from initcheck.spec.topics.deep.claims import SMALL
@@ -142,7 +142,7 @@ def test_a_gain_at_its_margin_seldom_passes():
 
 def test_tanh_takes_next_to_nothing_from_a_small_signal():
     """The bound that ``glorot_uniform.tanh_small_signal_gain`` rests on: 2 q = 2e-4 of the second moment a layer."""
-    moments = DeepNetwork(InitializerSpec("GlorotUniform"), "tanh", scale=SMALL).measure(Laboratory(), 4)
+    moments = DeepNetwork(InitializerSpec("GlorotUniform"), "tanh", scale=SMALL).measure(RunContext(), 4)
     assert 0.0 < float(np.mean(1.0 - moments.after[:, 1:] / moments.before)) < 1e-3
 
 

@@ -13,7 +13,7 @@ from fake_specification import CLAIMS
 
 from initcheck.core.errors import DataError
 from initcheck.spec.claim import Evidence, RunContext, Verdict
-from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord, make_record, describe_counts
+from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord, describe_counts, make_record
 from initcheck.spec.report import build_specification, draw_interval, read_power_table, write_specification
 
 _EVIL = "<script>alert(`x|y`)</script>"

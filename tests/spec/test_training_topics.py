@@ -62,14 +62,14 @@ def test_units_that_are_not_numbers_show_nothing():
 )
 def test_zero_means_zero(value, verdict):
     networks = [trained(np.full((4, 5), value))] * symmetry.SEEDS
-    table = Symmetry((LEARNER,), "kernels", hidden_only=True).measure(laboratory_with(symmetry=networks))
+    table = context_with(symmetry=networks).measure(Symmetry((LEARNER,), "kernels", hidden_only=True))
     assert EQUAL(table).verdict == verdict
 
 
 def train(*arguments, **options):
     """Train networks as the claims about symmetry do; kernels and biases take turns in what they hold."""
     learner = Learner(*arguments, width=37, learning_rate=0.5, **{"epochs": 1, **options})
-    return learner.train(Laboratory(), "symmetry", symmetry.SEEDS)
+    return learner.train(RunContext(), "symmetry", symmetry.SEEDS)
 
 
 def difference_between_units(weights):
