@@ -11,17 +11,8 @@ from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.table import make_table
 from initcheck.spec.topics.layer_defaults.claims import claims
-from initcheck.spec.topics.layer_defaults.table import (
-    LAYERS,
-    WITHOUT_ARGUMENT,
-    Argument,
-    Declared,
-    declared_rows,
-    exact_rows,
-    fit_rows,
-    layer_named,
-    limit_of,
-)
+from initcheck.spec.topics.layer_defaults.measurement import Declared, declared_rows, exact_rows, fit_rows, limit_of
+from initcheck.spec.topics.layer_defaults.table import LAYERS, WITHOUT_ARGUMENT, Argument, layer_named
 
 EXACT = AllWithin("deviation")
 FIT = NoDifference("distance", largest_detectable=0.2)

@@ -141,7 +141,7 @@ class DeviationOverArgument:
     argument: float
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
+        """Measure."""
         for draws in self.draws:
             law = draws.subject.distribution(draws.shape)
             deviation = float(np.std(np.asarray(draws.draw(context), dtype=np.float64)))

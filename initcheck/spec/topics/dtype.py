@@ -306,7 +306,7 @@ class FewValues:
     draws: Draws
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         distinct = np.unique(self.draws.draw(context)).size
         yield ExactRow(self.draws.name, 256.0 / distinct, 1.0, self.draws.entries, f"{distinct} different values")
 
@@ -322,7 +322,7 @@ class BeyondLimit:
     draws: Draws
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         limit = self.draws.subject.distribution(self.draws.shape).support[1]
         largest = float(np.abs(np.asarray(self.draws.draw(context), dtype=np.float64)).max())
         yield ExactRow(self.draws.name, largest / limit, 1.0 + 2.0**-8, self.draws.entries)

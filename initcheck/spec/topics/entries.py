@@ -43,7 +43,7 @@ class Moments:
     moment: Moment
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
+        """Measure."""
         for draws in self.members:
             law = draws.subject.distribution(draws.shape)
             x = law.standardize(draws.draw(context))
@@ -72,7 +72,7 @@ class Fit:
     members: tuple[Draws, ...]
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        """Measure."""
         for draws in self.members:
             law = draws.subject.distribution(draws.shape)
             found = stats.kstest(law.cdf(draws.draw(context).ravel()), "uniform", method="asymp")
@@ -96,7 +96,7 @@ class Extremes:
     members: tuple[Draws, ...]
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        """Measure."""
         for draws in self.members:
             law = draws.subject.distribution(draws.shape)
             weights = draws.draw(context)

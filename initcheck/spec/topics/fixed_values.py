@@ -39,7 +39,7 @@ class FixedValues:
     documented: InitializerSpec | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         for shape in self.shapes:
             for dtype in self.dtypes:
                 got = to_numpy(self.target.create(None)(shape, dtype=dtype)).astype(np.float64)

@@ -69,7 +69,7 @@ class Independence:
     between: Between
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        """Measure."""
         for draws in self.members:
             scores = _score(draws, context)
             if self.between == "order":

@@ -49,7 +49,7 @@ class Orthonormality:
     gain: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             gram = matrices.swapaxes(1, 2) @ matrices
@@ -73,7 +73,7 @@ class SquareSum:
     gain: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
@@ -101,7 +101,7 @@ class Haar:
     unsigned: bool = False
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             if self.unsigned:

@@ -1,6 +1,6 @@
-"""The layers whose fans are spoken of, and what each really does with its kernel.
+"""The layers that claims on fans are made of, and what each really does with its kernel.
 
-All have channels in that differ from channels out, so that no fan can stand for the other.
+In all of them the channels in differ from the channels out, so that no fan can be taken for the other.
 """
 
 from __future__ import annotations
@@ -8,25 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
-
-from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import AllWithin
-from initcheck.spec.subjects import to_numpy
-from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.fans.measurement import Case, Fans, einsum_axes_counted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
-
 
 SIDE: Final = 3
 """Of the convolution kernels."""
+
+RECURRENT: Final = (("SimpleRNN", "simple_rnn", 1), ("LSTM", "lstm", 4), ("GRU", "gru", 3))
+"""The recurrent layers, each with its part of the ids and its number of gates."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def _convolutions(rank: int, channels: int, filters: int) -> tuple[Case, ...]:
 def _border(name: str, area: int, position: tuple[int, int], channels: int = 48, filters: int = 96) -> Case:
     inside = _convolution(2, name, channels, filters, padding="same")
     # The kernel hangs over the border, and sums only an area of the input.
-    return replace(inside, fans=Fans(area * channels, inside.fans.out), position=position)
+    return replace(inside, fans=Fans(area * channels, inside.fans.fan_out), position=position)
 
 
 def _depthwise(rank: int, channels: int, multiplier: int) -> Case:
@@ -150,7 +140,7 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
     )
     assumed = _fans_of_shape(tuple(shape))
     if einsum_axes_counted():
-        assumed = Fans(fans.into, product(label in result for label in weights))
+        assumed = Fans(fans.fan_in, product(label in result for label in weights))
     return Case(
         name,
         "EinsumDense",
@@ -376,144 +366,18 @@ def layer_kinds() -> tuple[LayerKind, ...]:
             "all rows are counted as inputs of each output",
         ),
     ]
-    for layer, slug, gates in (("SimpleRNN", "simple_rnn", 1), ("LSTM", "lstm", 4), ("GRU", "gru", 3)):
-        told = f"{layer}, with the units of all gates as outputs"
-        listed.append(LayerKind(slug, told, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
+    for layer, slug, gates in RECURRENT:
+        words = f"{layer}, with the units of all gates as outputs"
+        listed.append(LayerKind(slug, words, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
         if gates > 1:
-            told = f"each gate of {layer}"
+            words = f"each gate of {layer}"
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
-            listed.append(LayerKind(f"{slug}_gate", told, (case,), layer, ("B9",), ("fan_avg",), outcome))
+            listed.append(LayerKind(f"{slug}_gate", words, (case,), layer, ("B9",), ("fan_avg",), outcome))
     for slug, case in attention():
         kernel = "output" if case.weight.startswith("attention_output") else case.weight.split("/")[0]
-        told = f"the {kernel} kernel of {case.layer}"
+        words = f"the {kernel} kernel of {case.layer}"
         outcome = "the fans are those of a convolution kernel"
         rows = ("B7", "S3")
-        listed.append(LayerKind(f"{slug}.{kernel}_kernel", told, (case,), case.layer, rows, old, outcome))
-    return tuple(listed)
-
-
-_UNITS: Final = 64
-_SEEDS: Final = 4
-_GATES: Final = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
-_LIMIT: Final = 8.0 * math.sqrt(4 * _UNITS) * 2.0**-23
-"""Of an entry of Q'Q - I; see :class:`initcheck.spec.topics.orthogonality.Orthonormality`."""
-
-
-@dataclass(frozen=True)
-class RecurrentKernel:
-    """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows.
-
-    Attributes:
-        layer: the class in ``keras.layers``.
-        by_gate: look at each gate's square block, and not at all of them together.
-        initializer: of the recurrent kernel.
-    """
-
-    layer: str
-    by_gate: bool
-    initializer: str = "Orthogonal"
-
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; the deviation is the largest entry of K K' - I."""
-        keras = import_keras()
-        for place, seed in enumerate(context.seeds(f"recurrent/{self.layer}", _SEEDS)):
-            initializer = getattr(keras.initializers, self.initializer)(seed=seed)
-            layer = getattr(keras.layers, self.layer)(_UNITS, recurrent_initializer=initializer)
-            layer.build((None, 3, 5))
-            weights: list[Any] = layer.cell.get_weights()
-            kernel = next(each for each in weights if each.shape == (_UNITS, _GATES[self.layer] * _UNITS))
-            blocks = np.split(kernel.astype(np.float64), _GATES[self.layer] if self.by_gate else 1, axis=1)
-            deviation = max(float(np.abs(block @ block.T - np.eye(_UNITS)).max()) for block in blocks)
-            yield ExactRow(f"seed {place}", deviation, _LIMIT, kernel.size)
-
-
-@dataclass(frozen=True)
-class LowRankAdapter:
-    """How much enabling LoRA changes a layer's output, relative to the output.
-
-    Attributes:
-        layer: the class in ``keras.layers``: Dense, EinsumDense or Embedding.
-        change: added to every entry of the adapter's second factor, for a control.
-    """
-
-    layer: str
-    change: float = 0.0
-
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        keras = import_keras()
-        random = np.random.default_rng(context.seed(f"adapter/{self.layer}"))
-        made: dict[str, tuple[Any, Any]] = {
-            "Dense": (lambda: keras.layers.Dense(24), random.normal(size=(8, 16)).astype(np.float32)),
-            "EinsumDense": (
-                lambda: keras.layers.EinsumDense("ab,bc->ac", output_shape=24),
-                random.normal(size=(8, 16)).astype(np.float32),
-            ),
-            "Embedding": (lambda: keras.layers.Embedding(30, 24), random.integers(0, 30, (8, 3))),
-        }
-        build, x = made[self.layer]
-        layer = build()
-        before = to_numpy(layer(x)).astype(np.float64)
-        layer.enable_lora(4)
-        # The second factor is the one that starts at zero; Keras names it after the kernel or the embeddings.
-        second = next(
-            weight for weight in layer.weights if weight.name.startswith("lora") and weight.name.endswith("_b")
-        )
-        second.assign(second + self.change)
-        after = to_numpy(layer(x)).astype(np.float64)
-        deviation = float(np.abs(after - before).max() / np.abs(before).max())
-        yield ExactRow(self.layer, deviation, 8.0 * 16.0 * 2.0**-23, before.size)
-
-
-def claims() -> tuple[Claim, ...]:
-    """List the claims."""
-    listed: list[Claim] = []
-    for layer, gates in _GATES.items():
-        slug = {"SimpleRNN": "simple_rnn"}.get(layer, layer.lower())
-        source = f"Keras, keras.layers.{layer}, argument recurrent_initializer"
-        condition = f"{_UNITS} units, {_SEEDS} seeds"
-        listed.append(
-            Claim(
-                id=f"fans.{slug}.recurrent_kernel_orthogonal",
-                statement=f"{layer}'s recurrent kernel has orthonormal rows, over all of its gates together.",
-                experiment=RecurrentKernel(layer, by_gate=False),
-                decide=AllWithin("entry of K K' - I", "entries"),
-                control=RecurrentKernel(layer, by_gate=False, initializer="GlorotUniform"),
-                control_note="GlorotUniform in its place",
-                source=source,
-                condition=condition,
-                rows=("B10",),
-            )
-        )
-        if gates == 1:
-            continue
-        listed.append(
-            Claim(
-                id=f"fans.{slug}.recurrent_gates_orthogonal",
-                statement=f"The recurrent matrix of each gate of {layer} is orthogonal.",
-                experiment=RecurrentKernel(layer, by_gate=True),
-                decide=AllWithin("entry of K K' - I", "entries"),
-                control=RecurrentKernel("SimpleRNN", by_gate=True),
-                control_note="SimpleRNN, whose only matrix is",
-                expected="refuted",
-                source=source,
-                condition=condition,
-                rows=("B10",),
-            )
-        )
-    listed += [
-        Claim(
-            id=f"fans.{slug}.lora_changes_nothing",
-            statement=f"Enabling LoRA leaves the output of {layer} as it was.",
-            source=f"Keras, keras.layers.{layer}.enable_lora; Hu and others, 2022, ICLR, section 4.1",
-            condition="rank 4, before any training",
-            experiment=LowRankAdapter(layer),
-            decide=AllWithin("largest change of the output, relative", "entries"),
-            control=LowRankAdapter(layer, change=0.01),
-            control_note="a second factor of .01 instead of zero",
-            rows=("B11",),
-        )
-        for slug, layer in (("dense", "Dense"), ("einsum_dense", "EinsumDense"), ("embedding", "Embedding"))
-    ]
+        listed.append(LayerKind(f"{slug}.{kernel}_kernel", words, (case,), case.layer, rows, old, outcome))
     return tuple(listed)

@@ -18,7 +18,7 @@ from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.table import ExactRow
-from initcheck.spec.topics.fans import cases, outputs
+from initcheck.spec.topics.fans import special
 from initcheck.spec.topics.fans.cases import LayerKind, layer_kinds
 from initcheck.spec.topics.fans.measurement import (
     MARGIN,
@@ -48,8 +48,6 @@ class Shaped:
     """A shape and the fans that are documented for it.
 
     Attributes:
-        shape: of the weight.
-        fans: documented.
         axes: ``input_axes`` and ``output_axes`` of the initializer, where they are given.
         drawn: the shape that is drawn in its place: the defect of a control; None for none.
     """
@@ -58,6 +56,12 @@ class Shaped:
     fans: Fans
     axes: Axes = (None, None)
     drawn: tuple[int, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """The text that seeds derive from; another text would give other numbers."""
+        fans = f"Fans(into={self.fans.fan_in}, out={self.fans.fan_out})"
+        return f"Shaped(shape={self.shape}, fans={fans}, axes={self.axes}, drawn={self.drawn})"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class UniformReach:
             given = {
                 name: list(axes) for name, axes in zip(("input_axes", "output_axes"), shaped.axes, strict=True) if axes
             }
-            for seed in context.seeds(f"fans/{shaped}/{mode}/{scale}", count):
+            for seed in context.seeds(f"fans/{shaped.label}/{mode}/{scale}", count):
                 initializer = import_keras().initializers.VarianceScaling(scale, mode, "uniform", seed=seed, **given)
                 largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
             documented = math.sqrt(3.0 * Scaling("", scale, mode, "uniform").variance(shaped.fans))
@@ -133,7 +137,7 @@ _AXES: Final = (
 _SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
 
 
-def computation_claims() -> tuple[Claim, ...]:
+def _claims_on_counting() -> tuple[Claim, ...]:
     """List the claims; those on axes only for a Keras that has them."""
     decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)")
     listed = [
@@ -220,7 +224,7 @@ _PAPERS: Final = {
 def claims() -> tuple[Claim, ...]:
     """List the claims of this topic."""
     layers = tuple(claim for kind in layer_kinds() for scaling in SCALINGS for claim in _claims(kind, scaling))
-    return (*layers, *computation_claims(), *cases.claims(), *outputs.claims())
+    return (*layers, *_claims_on_counting(), *special.claims())
 
 
 def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:

@@ -6,7 +6,7 @@ and U outputs with weights of their own has exactly the variance
 
     ((k - 3)/n + 2/B + 2(B - 1)/(n B)) / U,
 
-k the kurtosis of a weight. So neither an estimated standard error nor a copied figure is needed.
+k the kurtosis of a weight. So neither an estimated standard error nor a copied value is needed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Scaling:
 
     def variance(self, fans: Fans) -> float:
         """Give the documented variance of a weight."""
-        count = {"fan_in": fans.into, "fan_out": fans.out, "fan_avg": (fans.into + fans.out) / 2.0}[self.mode]
+        count = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": (fans.fan_in + fans.fan_out) / 2.0}[
+            self.mode
+        ]
         return self.scale / max(1.0, count)
 
     def create(self, seed: int, mode: Mode | None = None) -> Any:
@@ -87,8 +89,8 @@ SCALINGS: Final = (
 class Fans:
     """Two counts: inputs that a unit sums, and outputs that an input feeds."""
 
-    into: float
-    out: float
+    fan_in: float
+    fan_out: float
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class LayerVariance:
 
     def _measure(self, context: RunContext, case: Case, members: int) -> Iterator[EstimateRow]:
         kurtosis = EntryDistribution(self.scaling.kind, 0.0, 1.0).moment(4)
-        by_output = case.units and output_variance(kurtosis, case.fans.into)
+        by_output = case.units and output_variance(kurtosis, case.fans.fan_in)
         key = ("fans", self.subject, self.scaling, case, members, self.mode, self.corrected)
         kernels, outputs, entries, seeds = context.remember(
             key, lambda: self._run(context, case, members, kurtosis - 1.0, by_output)
@@ -169,7 +171,7 @@ class LayerVariance:
         ratio = kernels / variance
         yield EstimateRow(f"{case.name}, kernel", ratio, ratio * math.sqrt((kurtosis - 1.0) / entries), entries)
         if case.position is not None:
-            ratio = outputs / (case.fans.into * variance)
+            ratio = outputs / (case.fans.fan_in * variance)
             count = case.units * seeds
             yield EstimateRow(f"{case.name}, output", ratio, ratio * math.sqrt(by_output / count), count * BATCH)
 
@@ -220,6 +222,6 @@ def random_signs(random: np.random.Generator, shape: tuple[Any, ...]) -> NDArray
 
 
 def einsum_axes_counted() -> bool:
-    """Tell whether this Keras hands EinsumDense's axes to its initializer, as it does from 3.15 on."""
+    """Whether this Keras hands EinsumDense's axes to its initializer, as it does from 3.15 on."""
     numbers = re.match(r"(\d+)\.(\d+)", versions()["keras"])
     return numbers is None or (int(numbers[1]), int(numbers[2])) >= (3, 15)

@@ -1,4 +1,4 @@
-"""The initializers that the layers of Keras start from, what they do with the user's own, and that weights differ.
+"""Claims on the default initializers of layers, on what layers do with the user's own, and that their weights differ.
 
 The table of defaults is :mod:`.table`; the bias of the forget gate, the meaning of None and the completeness of the
 table are in :mod:`.special`.
@@ -19,6 +19,16 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
 from initcheck.spec.table import ExactRow, FitRow
+from initcheck.spec.topics.layer_defaults.measurement import (
+    Given,
+    as_fit_rows,
+    built,
+    constant_row,
+    declared_rows,
+    exact_rows,
+    fit_rows,
+    limit_of,
+)
 from initcheck.spec.topics.layer_defaults.special import special_claims
 from initcheck.spec.topics.layer_defaults.table import (
     COMPOSED,
@@ -26,17 +36,9 @@ from initcheck.spec.topics.layer_defaults.table import (
     RANDOM,
     WITHOUT_ARGUMENT,
     Argument,
-    Given,
-    Law,
+    DefaultName,
     Layer,
-    as_fit_rows,
-    built,
-    constant_row,
-    declared_rows,
-    exact_rows,
-    fit_rows,
     layer_named,
-    limit_of,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     from initcheck.spec.claim import RunContext
 
-_OTHER_LAW: Final[dict[Law, InitializerSpec]] = {
+_NEAREST: Final[dict[DefaultName, InitializerSpec]] = {
     "glorot_uniform": InitializerSpec("GlorotNormal"),
     "uniform": InitializerSpec("RandomUniform", (("minval", -0.04875), ("maxval", 0.04875))),
     "orthogonal": InitializerSpec("GlorotUniform"),
@@ -53,28 +55,26 @@ _OTHER_LAW: Final[dict[Law, InitializerSpec]] = {
 }
 """The nearest that a default may be mistaken for: the same variance, or one that is 5% smaller."""
 
-_WORDS: Final[dict[Law, str]] = {
-    "glorot_uniform": "Glorot and Bengio's uniform law",
-    "uniform": "the uniform law from -.05 to .05, whatever the sizes of the layer",
+_WORDS: Final[dict[DefaultName, str]] = {
+    "glorot_uniform": "Glorot and Bengio's uniform distribution",
+    "uniform": "the uniform distribution from -.05 to .05, whatever the sizes of the layer",
     "orthogonal": "an orthogonal matrix",
     "zeros": "zeros",
     "ones": "ones",
 }
 
-_FIT: Final = NoDifference("Distance from the documented law", largest_detectable=0.2)
+_FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _EXACT: Final = AllWithin("Deviation from the documented default")
 _CORRELATION: Final = NoDifference("Correlation", largest_detectable=0.2)
 _TAIL: Final = 4.0
-"""What the normal law of a correlation of 3,500 pairs and more may be off by at five standard deviations."""
+"""What the normal distribution of a correlation of 3,500 pairs and more may be off by at five standard deviations."""
 
 
 @dataclass(frozen=True)
 class Default:
-    """What a layer declares of an initializer argument, and the law of the weights that it starts with.
+    """What a layer declares of an initializer argument, and the distribution of its weights as it is built.
 
     Attributes:
-        layer: name of the class.
-        argument: name of the argument.
         drawn_with: the defect: what the weights are really drawn with, while the declarations stay.
         stretched: the defect where the layer has no argument for it: what the weights are multiplied by.
     """
@@ -109,8 +109,6 @@ class UsersOwn:
     """What a layer does with the user's initializers: each argument is given a constant of its own.
 
     Attributes:
-        layer: name of the class.
-        argument: name of the argument.
         exchanged: the defect: the layer takes its next argument's initializer for this one's, or none.
     """
 
@@ -146,7 +144,6 @@ class Correlations:
     distributed, the correlation has mean 0 and variance 1/n.
 
     Attributes:
-        layer: name of the class.
         seeded: the defect: all weights are drawn with the same seed.
     """
 
@@ -197,7 +194,7 @@ def _of_argument(values: NDArray[np.float64], argument: Argument) -> NDArray[np.
 def _default_claim(layer: Layer, argument: Argument) -> Claim:
     fit = argument.default in ("glorot_uniform", "uniform")
     if argument.is_argument:
-        other = _OTHER_LAW[argument.default]
+        other = _NEAREST[argument.default]
         control = Default(layer.name, argument.name, drawn_with=other)
         note = f"the weights are drawn with {other.class_name}"
         subject = f"By default, {argument.name} of {layer.name} is {argument.default}: its weights start as"

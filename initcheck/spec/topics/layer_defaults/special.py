@@ -1,4 +1,4 @@
-"""What the documentation says of layers' initializers beyond their names: the forget gate, None, and completeness."""
+"""Claims on what the documentation says of layers' initializers beyond their names: forget gate, None, completeness."""
 
 from __future__ import annotations
 
@@ -14,25 +14,15 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.table import ExactRow, FitRow
-from initcheck.spec.topics.layer_defaults.table import (
-    LAYERS,
-    Argument,
-    Given,
-    Layer,
-    built,
-    constant_row,
-    fit_rows,
-    layer_named,
-    limit_of,
-    with_settings,
-)
+from initcheck.spec.topics.layer_defaults.measurement import Given, built, constant_row, fit_rows, limit_of
+from initcheck.spec.topics.layer_defaults.table import LAYERS, Argument, Layer, layer_named, with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from initcheck.spec.claim import RunContext
 
-_FIT: Final = NoDifference("Distance from the documented law", largest_detectable=0.2)
+_FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _GATES: Final = ("input gate", "forget gate", "cell", "output gate")
 _OWN: Final = 0.375
 """A bias that is exact in single precision, and so is one more than it."""
@@ -45,9 +35,8 @@ class GateBiases:
     """The biases of an LSTM's four gates as it is built.
 
     Attributes:
-        layer: name of the class.
         biases: the constant that ``bias_initializer`` gives.
-        wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: not told.
+        wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: unsaid.
         unit_forget_bias: the argument of this name, None to leave it out; False is the defect of claims about it.
     """
 
@@ -74,7 +63,6 @@ class GateOrder:
     """One step of an LSTM's cell whose kernels are 0 and whose gates have biases of their own, by its definition.
 
     Attributes:
-        layer: name of the class.
         order: the defect: in which order the biases are handed over.
     """
 
@@ -109,18 +97,16 @@ class GateOrder:
 
 @dataclass(frozen=True)
 class NoneGiven:
-    """What a layer that is given None for an initializer argument starts the weight with.
+    """The weight of a layer that is given None for an initializer argument.
 
     Attributes:
-        layer: name of the class.
-        argument: name of the argument.
-        law: the law that the weight is held against.
-        given: what is handed over; other than None in controls.
+        expected: what the weight is compared with.
+        given: other than None in controls.
     """
 
     layer: str
     argument: str
-    law: Literal["glorot_uniform", "zeros"]
+    expected: Literal["glorot_uniform", "zeros"]
     given: InitializerSpec | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
@@ -128,10 +114,10 @@ class NoneGiven:
         layer = layer_named(self.layer)
         argument = next(each for each in layer.arguments if each.name == self.argument)
         values = built(context, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
-        if self.law == "zeros":
+        if self.expected == "zeros":
             yield constant_row(self.argument, values, 0.0)
         else:
-            yield from fit_rows(self.argument, values, limit_of(self.law, values.shape), 2)
+            yield from fit_rows(self.argument, values, limit_of(self.expected, values.shape), 2)
 
 
 @dataclass(frozen=True)
@@ -139,7 +125,6 @@ class EmbeddingSizes:
     """The limit of embeddings of several dimensions.
 
     Attributes:
-        layer: name of the class.
         scaled: the defect: their variance is one over the dimension.
     """
 
@@ -231,7 +216,7 @@ def _initializer_arguments(kind: type[Any] | None) -> set[str]:
 def _gate_claims(layer: Layer) -> list[Claim]:
     name, forces = layer.name, not layer.name.startswith("Conv")
     prefix = f"layer_defaults.{layer.subject}.unit_forget_bias"
-    exact, untold = AllWithin("Deviation of a bias"), math.nan
+    exact, undocumented = AllWithin("Deviation of a bias"), math.nan
     without = "unit_forget_bias is False"
     listed = [
         Claim(
@@ -250,9 +235,9 @@ def _gate_claims(layer: Layer) -> list[Claim]:
             statement=f"unit_forget_bias adds 1 to what bias_initializer gives the forget gate of {name}.",
             source=layer.source,
             condition=f"bias_initializer a constant of {_OWN}",
-            experiment=GateBiases(name, _OWN, (untold, 1.0 + _OWN, untold, untold)),
+            experiment=GateBiases(name, _OWN, (undocumented, 1.0 + _OWN, undocumented, undocumented)),
             decide=exact,
-            control=GateBiases(name, 0.0, (untold, 1.0, untold, untold)),
+            control=GateBiases(name, 0.0, (undocumented, 1.0, undocumented, undocumented)),
             control_note="bias_initializer is zeros, to which 1 is added",
             expected="refuted",
             rows=("L4",),
@@ -334,7 +319,8 @@ def _embedding_claims() -> list[Claim]:
     listed = [
         Claim(
             id=f"layer_defaults.{layer.subject}.same_for_every_dimension",
-            statement=f"The law of {layer.name}'s weights, uniform from -.05 to .05, does not depend on its dimension.",
+            statement=f"The distribution of {layer.name}'s weights, uniform from -.05 to .05, does not depend on its "
+            "dimension.",
             source=layer.source,
             condition=f"dimensions {', '.join(map(str, _DIMENSIONS))}",
             experiment=EmbeddingSizes(layer.name),
