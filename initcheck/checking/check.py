@@ -26,7 +26,7 @@ from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.checking.fixes import try_remedies
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.measurement import Bench, prepare_bench
+from initcheck.checking.measurement import CheckSession, prepare_session
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import FindingsError
 from initcheck.core.progress import Progress, no_progress
@@ -202,12 +202,12 @@ def check(
     tell = progress or no_progress
     runtime.import_keras()
     with preserved_random_state():
-        bench = prepare_bench(model, x, y, chosen)
+        bench = prepare_session(model, x, y, chosen)
         examination = examine(bench, chosen, tell, started)
     return Report(examination)
 
 
-def examine(bench: Bench, settings: CheckSettings, tell: Progress, started: float) -> Examination:
+def examine(bench: CheckSession, settings: CheckSettings, tell: Progress, started: float) -> Examination:
     """Measure and judge a model whose batch and loss are ready."""
     table, weights = bench.measure(tell)
     nodes = bench.nodes()
@@ -264,7 +264,7 @@ def judge(
     ]
 
 
-def _compare_weights(bench: Bench, facts: Sequence[WeightFacts]) -> Iterator[Finding]:
+def _compare_weights(bench: CheckSession, facts: Sequence[WeightFacts]) -> Iterator[Finding]:
     comparison = compare_weights(bench.model, facts, bench.inputs, bench.loss_function)
     yield from find_identical_weights(comparison)
     yield from find_symmetric_units(comparison)

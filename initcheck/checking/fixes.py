@@ -23,7 +23,7 @@ from initcheck.audit.signal import Course, judge_courses
 from initcheck.audit.site_graph import SignalRoute
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.measurement import Bench
+from initcheck.checking.measurement import CheckSession
 from initcheck.core.columns import Direction
 from initcheck.core.progress import Progress
 from initcheck.core.statistics import estimate_mean
@@ -33,7 +33,7 @@ from initcheck.probe.weights import WeightFacts
 _DRAWS = 5
 
 
-def try_weight_remedy(bench: Bench, finding: Finding, facts: Sequence[WeightFacts]) -> Remedy | None:
+def try_weight_remedy(bench: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Remedy | None:
     """Try to mend a finding about weights.
 
     Args:
@@ -53,7 +53,7 @@ def try_weight_remedy(bench: Bench, finding: Finding, facts: Sequence[WeightFact
     return _draw_at_random(bench, some) if finding.code == "IC302" else _correct_fan(bench, finding, some)
 
 
-def _separate_seeds(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None:
+def _separate_seeds(bench: CheckSession, facts: Sequence[WeightFacts]) -> Remedy | None:
     """Draw each weight from a seed of its own and compare the first two again."""
     if len(facts) < 2 or any(each.kept for each in facts[:2]):
         return None
@@ -76,7 +76,7 @@ def _separate_seeds(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None
     return Remedy(change, code, Measured(quantity, before), Measured(quantity, after, seeds=1), solved=after < 0.5)
 
 
-def _draw_at_random(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None:
+def _draw_at_random(bench: CheckSession, facts: Sequence[WeightFacts]) -> Remedy | None:
     """Draw the kernels among the weights by Keras' default and count units that are still alike."""
     kernels = [each for each in facts if len(each.shape) >= 2]
     if not kernels:
@@ -97,7 +97,7 @@ def _draw_at_random(bench: Bench, facts: Sequence[WeightFacts]) -> Remedy | None
     )
 
 
-def _correct_fan(bench: Bench, finding: Finding, facts: Sequence[WeightFacts]) -> Remedy | None:
+def _correct_fan(bench: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Remedy | None:
     """Scale each initializer so that its variance is the one that the true fan asks for, and measure the variances.
 
     The figures told are those of the first weight of the finding, the worst; it counts as solved if all are.
@@ -137,7 +137,7 @@ def _scaled(old: Any, ratio: float) -> tuple[Any, str]:
     return import_keras().initializers.VarianceScaling(**settings), written
 
 
-def _variance_ratio(plan: RedrawPlan, bench: Bench, facts: WeightFacts) -> Measured:
+def _variance_ratio(plan: RedrawPlan, bench: CheckSession, facts: WeightFacts) -> Measured:
     draws = [_draw(plan, [facts.path], seed)[facts.path] for seed in bench.seeds[:_DRAWS]]
     # E w^2, not the variance: what the layer's sums have for a variance goes by it.
     estimate = estimate_mean([float(np.mean(np.square(each))) / facts.ideal_variance for each in draws])
@@ -149,7 +149,7 @@ def _off(measured: Measured) -> float:
     return abs(math.log(measured.value)) if measured.value > 0 else math.inf
 
 
-def _current(bench: Bench, facts: Sequence[WeightFacts]) -> dict[str, Any]:
+def _current(bench: CheckSession, facts: Sequence[WeightFacts]) -> dict[str, Any]:
     values = dict(zip(bench.plan.paths, bench.model.weights, strict=True))
     return {each.path: import_keras().ops.convert_to_numpy(values[each.path]) for each in facts}
 
@@ -214,7 +214,7 @@ class _Trial:
 
 
 def try_remedies(
-    bench: Bench,
+    bench: CheckSession,
     findings: Sequence[Finding],
     courses: Sequence[Course],
     routes: Sequence[SignalRoute],
@@ -248,7 +248,7 @@ class _Clinic:
 
     def __init__(
         self,
-        bench: Bench,
+        bench: CheckSession,
         routes: Sequence[SignalRoute],
         facts: Sequence[WeightFacts],
         limits: Limits,

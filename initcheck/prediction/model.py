@@ -22,7 +22,7 @@ from initcheck.prediction.chain import describe_chain_batch, find_chain, predict
 from initcheck.prediction.graph import Graph, read_graph
 from initcheck.prediction.signal import GainPrediction, Laws, Measured, ModelPrediction, SiteKey, SitePrediction
 from initcheck.prediction.walk import Walk
-from initcheck.probe import draw_functional
+from initcheck.probe import random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.layer_kinds import count_fans, main_kernel
 from initcheck.probe.paths import PathNamer, own_variables
@@ -250,7 +250,7 @@ class ModelPredictor:
             self._batch = None
             if self._chain is not None:
                 shape = (self._inputs[0].shape[0], *model.output_shape[1:])
-                gradients = np.asarray(keras.ops.convert_to_numpy(draw_functional(shape)))
+                gradients = np.asarray(keras.ops.convert_to_numpy(random_loss_gradient(shape)))
                 self._batch = describe_chain_batch(self._chain, self._inputs[0], gradients)
         except TheoryError as error:
             self._refusal = str(error)

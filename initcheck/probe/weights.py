@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, UsageError
@@ -224,16 +225,12 @@ def _scales_with_fans(initializer: Any) -> bool:
 
 def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]) -> tuple[float, float]:
     """Count as the installed Keras does for the call that drew the weight."""
-    from keras.src.initializers.random_initializers import compute_fans
-
     axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
     if name == "kernel" and None in axes:
         axes = [*(find_initializer_axes(layer, len(shape)) or axes)]
     if None in axes:
-        fan_in, fan_out = compute_fans(shape)
-    else:
-        fan_in, fan_out = compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
-    return float(fan_in), float(fan_out)
+        return compute_fans(shape)
+    return compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
 
 
 def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:

@@ -42,7 +42,7 @@ import contextlib, json, re, sys
 from dataclasses import replace
 from pathlib import Path
 import sweep_stub as stub
-from initcheck.sweeping.measurement import pack_table
+from initcheck.sweeping.store import pack_table
 from initcheck.sweeping.run import run_sweep
 
 first = stub.measure(stub.make_cells(1)[0])

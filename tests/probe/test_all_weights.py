@@ -10,8 +10,8 @@ from initcheck.audit.rules.weights import find_gradient_findings
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.capture import random_functional
 from initcheck.probe.moments import LARGEST_FLOAT32_NORM, reduce_norms
+from initcheck.probe.random_loss import random_loss
 
 
 def built(build):
@@ -30,7 +30,7 @@ def differentiate_eagerly(model, inputs):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for weight in weights:
             tape.watch(weight.value)
-        loss = random_functional(model(inputs, training=False))
+        loss = random_loss(model(inputs, training=False))
     gradients = tape.gradient(loss, [weight.value for weight in weights])
     return [None if each is None else np.asarray(tf.convert_to_tensor(each), np.float64) for each in gradients]
 

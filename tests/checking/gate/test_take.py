@@ -61,12 +61,12 @@ def _functional(outputs):
     """The coefficients of the default loss, taken from its gradient."""
     import tensorflow as tf
 
-    from initcheck.probe.capture import random_functional
+    from initcheck.probe.random_loss import random_loss
 
     values = tf.constant(outputs.astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(values)
-        loss = random_functional(values)
+        loss = random_loss(values)
     return tape.gradient(loss, values).numpy().astype(np.float64)
 
 
