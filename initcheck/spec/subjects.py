@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.core.errors import InitializerError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.defects import DEFECTS
 from initcheck.spec.distributions import EntryDistribution, entry_distribution
 
@@ -204,15 +204,6 @@ def cite(subject: Subject) -> str:
     """Name the documentation of a subject's class, and the paper behind it."""
     target = subject.target
     name = target.class_name if isinstance(target, InitializerSpec) else target.label
-    for start, paper in _PAPERS.items():
-        if name.startswith(start):
-            return f"Keras, keras.initializers.{name}; {paper}"
-    return f"Keras, keras.initializers.{name}"
-
-
-_PAPERS: Final = {
-    "Glorot": "Glorot & Bengio, 2010, AISTATS, eq. 12 and 16",
-    "He": "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10",
-    "Lecun": "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6",
-    "Orthogonal": "Saxe, McClelland & Ganguli, 2014, ICLR",
-}
+    known = INITIALIZERS.get(name)
+    paper = known.source if known is not None else ""
+    return f"Keras, keras.initializers.{name}" + (f"; {paper}" if paper else "")

@@ -21,7 +21,7 @@ from initcheck.core.errors import InitializerError, UsageError
 from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, FEWEST_SEEDS
 from initcheck.models.data import Batch, load_data
-from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
+from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers, uncovered_initializers
 from initcheck.models.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
 from initcheck.prediction import ModelPrediction, add_gain_predictions, add_site_predictions
 from initcheck.probe import tabulate
@@ -227,7 +227,7 @@ def _plan(options: StudyOptions) -> list[_Task]:
             f"An interval needs at least {FEWEST_SEEDS} seeds: networks are the replicates. "
             f"Received: {len(options.seeds)}."
         )
-    initializers = tuple(dict.fromkeys(map(parse_initializer, options.initializers))) or STUDY_INITIALIZERS
+    initializers = tuple(dict.fromkeys(map(parse_initializer, options.initializers))) or study_initializers()
     activations = tuple(dict.fromkeys(map(check_activation, options.activations)))
     tasks = []
     for name in options.networks:

@@ -49,7 +49,7 @@ class InitialLoss:
         import pandas as pd
 
         from initcheck.theory.layers import compute_expected_cross_entropy
-        from initcheck.theory.weights import weight_law
+        from initcheck.theory.weights import weight_distribution
 
         keras = import_keras()
         random = np.random.default_rng(context.seed("initial loss"))
@@ -65,7 +65,7 @@ class InitialLoss:
             values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
             expected = math.log(CLASSES)
             if self.expected == "theory":
-                gain = weight_law(spec, (self.inputs, CLASSES)).forward_gain
+                gain = weight_distribution(spec, (self.inputs, CLASSES)).forward_gain
                 expected = compute_expected_cross_entropy(CLASSES, math.sqrt(gain))
             error = float(values.std(ddof=1)) / math.sqrt(self.seeds) / expected
             rows.append((spec.label, float(values.mean()) / expected, error, self.seeds - 1, self.seeds))
