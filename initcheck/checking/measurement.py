@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from initcheck.audit.examination import Conditions
-from initcheck.audit.site_graph import SiteNode
+from initcheck.audit.check_result import Conditions
+from initcheck.audit.paths import SiteNode
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss

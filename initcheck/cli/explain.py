@@ -13,7 +13,7 @@ import click
 from initcheck.core.errors import name_unknown
 
 if TYPE_CHECKING:
-    from initcheck.audit.findings import Rule
+    from initcheck.audit.rules.rule import Rule
 
 _LINE: Final = 100
 _LIST_LINE: Final = 110
@@ -30,7 +30,7 @@ def explain(codes: tuple[str, ...], as_json: bool, quiet: bool) -> None:  # noqa
     Without a CODE, list all findings in one line each. Nothing is measured, and Keras is not loaded.
     """
     # Plain text, without pandas: the answer comes at once.
-    from initcheck.audit.findings import FAMILIES, RULES
+    from initcheck.audit.rules import FAMILIES, RULES
 
     chosen = _choose(codes, RULES, FAMILIES)
     if as_json:
