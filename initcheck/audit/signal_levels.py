@@ -81,8 +81,7 @@ class SignalLevels:
     def total_logs(self) -> NDArray[np.float64]:
         """The change over all layers that count, in nats, shape [seeds]."""
         with np.errstate(invalid="ignore"):  # -inf minus -inf: between two layers of no signal there is no change
-            changes = np.diff(self.logs, axis=1)
-        return np.asarray(changes[:, self.counted].sum(axis=1), dtype=np.float64)
+            return np.asarray(np.diff(self.logs, axis=1)[:, self.counted].sum(axis=1), dtype=np.float64)
 
     @property
     def last_counted(self) -> int:
