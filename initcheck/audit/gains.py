@@ -46,7 +46,7 @@ from initcheck.audit.limits import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
 from initcheck.audit.signal_levels import NetworkLevels, SignalLevels, trace_networks
 from initcheck.core import columns
 from initcheck.core.errors import UsageError
-from initcheck.core.statistics import Estimate, estimate_mean, equivalence_test
+from initcheck.core.statistics import Estimate, equivalence_test, estimate_mean
 
 DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconclusive"]
 

@@ -18,7 +18,7 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.formatting import count, format_number
-from initcheck.core.statistics import Estimate, seeds_needed, equivalence_test
+from initcheck.core.statistics import Estimate, equivalence_test, seeds_needed
 
 Verdict = Literal["preserved", "not preserved", "undecided", "cannot judge"]
 

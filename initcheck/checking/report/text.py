@@ -81,7 +81,7 @@ def format_value(measured: Measured, value: float) -> str:
     """Format one number of a measured quantity: a share in per cent, a count exactly, anything else to three digits."""
     if measured.quantity.startswith("share"):
         return format_share(value)
-    counted = math.isnan(measured.low) and value.is_integer() and abs(value) < _LARGEST_COUNT
+    counted = math.isnan(measured.low) and float(value).is_integer() and abs(value) < _LARGEST_COUNT
     return f"{value:.0f}" if counted else format_number(value)
 
 

@@ -191,7 +191,7 @@ def test_sites_without_a_figure_are_named_below():
 
 def test_a_table_without_rows_has_no_picture():
     checked = make_result()
-    assert draw_check_figure(replace(checked, table=checked.table.iloc[:0], courses=())) is None
+    assert draw_check_figure(replace(checked, table=checked.table.iloc[:0], paths=())) is None
 
 
 @pytest.mark.parametrize(("forward", "below"), [(0.8, True), (1.25, False)])

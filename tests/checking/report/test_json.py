@@ -76,7 +76,7 @@ def _change(path: str, value: object):
         ("findings.0.code", "E501"),
         ("findings.0.severity", "bad"),
         ("findings.0.measured.value", "NaN"),
-        ("findings.0.fix.solved", None),
+        ("findings.0.remedy.solved", None),
         ("courses.0.direction", "up"),
         ("courses.0.factor_per_step.low", ...),
         ("layers.0.order", -1),
@@ -114,7 +114,7 @@ def test_what_is_known_of_the_model_is_there():
     assert result["coverage"] == {"layer_calls": 6, "weights": 12, "unmeasured": 0, "gaps": []}
 
 
-def test_a_finding_has_its_code_name_severity_figure_and_remedy():
+def test_a_finding_has_its_code_name_severity_value_and_fix():
     (finding,) = _write(forward=0.2, fix=make_fix("layer_0"))["findings"]
     assert (finding["code"], finding["name"], finding["severity"]) == ("IC101", "vanishing-activations", "wrong")
     assert finding["layer"] == "layer_3" and "layer_4" in finding["layers"]
