@@ -5,8 +5,8 @@ from __future__ import annotations
 import example_models as models
 import numpy as np
 import pytest
+from model_measurement import find_by
 
-from initcheck.audit.rules.weights import find_gradient_findings
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
@@ -191,7 +191,7 @@ def test_missing_paths_and_exact_zeros_become_their_findings():
     hidden = keras.layers.Dense(4, name="silent")(stopped)
     model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="zeros", name="head")(hidden))
     measured = Probe(model, np.ones((3, 4), np.float32)).measure_all([0, 1])
-    findings = {finding.code: finding for finding in find_gradient_findings(measured.weights)}
+    findings = {finding.code: finding for finding in find_by("IC602", "IC203", gradients=measured.weights)}
     assert findings["IC602"].layers == ("cut/kernel", "cut/bias")
     assert findings["IC203"].layers == ("silent/kernel", "silent/bias")
 
