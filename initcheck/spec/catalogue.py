@@ -29,17 +29,7 @@ TOPICS: Final = tuple(MODULE_OF_TOPIC)
 
 @cache
 def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
-    """List the claims; neither Keras nor its backend is imported.
-
-    Args:
-        topic: one of :data:`TOPICS`; None for all of them.
-
-    Returns:
-        The claims, each with an id of its own.
-
-    Raises:
-        UsageError: there is no such topic.
-    """
+    """List the claims of a topic, or of all, each with its own id; neither Keras nor its backend is imported."""
     if topic is None:
         listed = tuple(claim for each in TOPICS for claim in catalogue(each))
     elif topic in TOPICS:
@@ -53,11 +43,7 @@ def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
 
 
 def find_claim(claim_id: str) -> Claim:
-    """Find a claim by its id.
-
-    Raises:
-        UsageError: there is no such claim.
-    """
+    """Find a claim by its id."""
     by_id = {claim.id: claim for claim in catalogue()}
     if claim_id not in by_id:
         raise name_unknown("claim", claim_id, by_id)

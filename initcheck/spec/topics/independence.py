@@ -115,12 +115,12 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     cosines2 = gram**2 / (squares[:, :, None] * squares[:, None, :])
     above = np.triu_indices(vectors, 1)
     pairs2 = cosines2[:, above[0], above[1]].ravel()
-    law = stats.beta(0.5, (length - 1) / 2.0)
+    distribution = stats.beta(0.5, (length - 1) / 2.0)
     largest = float(pairs2.max())
     tests.append(
         (
             "pairs",
-            min(float(law.sf(min(largest, 1.0))) * pairs2.size, 1.0),
+            min(float(distribution.sf(min(largest, 1.0))) * pairs2.size, 1.0),
             math.sqrt(largest),
             _detectable_cosine(length, pairs2.size),
         )

@@ -107,10 +107,10 @@ class Haar:
             if self.unsigned:
                 random = np.random.default_rng(context.seed(f"unsigned/{draws.name}"))
                 matrices = np.linalg.qr(random.standard_normal(matrices.shape))[0]
-            law = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
+            distribution = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
             for name, left, right in _directions(*matrices.shape[1:]):
                 values = np.einsum("i,dij,j->d", left, matrices, right)
-                found = stats.kstest(law.cdf((1.0 + values) / 2.0), "uniform")
+                found = stats.kstest(distribution.cdf((1.0 + values) / 2.0), "uniform")
                 yield FitRow(
                     f"{name} of {draws.name}",
                     float(found.pvalue),
