@@ -60,7 +60,7 @@ GROUPS: Final = {
     "F": "Backward signal",
     "G": "Symmetry",
     "H": "Training",
-    "NB": "The founding notebook",
+    "NB": "The notebook that the project began with",
     "S": "Surprises in Keras",
 }
 """The letters that a row begins with, and what these rows are about."""
@@ -147,7 +147,7 @@ ROWS: Final = {
     "NB9": "Xavier's trains faster and more accurately than random or zero weights",
     "NB10": "zeros are a local minimum",
     "S1": "one seeded initializer gives several weights of a layer the same values",
-    "S2": "one seed in every layer of a deep network changes the spread of its signal",
+    "S2": "one seed in every layer of a deep network changes how much its signal varies",
     "S3": "the output variance of MultiHeadAttention changed between versions",
     "S4": "initializers of the user's own fail in EinsumDense and MultiHeadAttention",
     "S5": "`input_axes` alone is ignored; `orthogonal` in MultiHeadAttention is not orthogonal",

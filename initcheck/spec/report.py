@@ -58,16 +58,16 @@ _MEANINGS: Final[dict[Status, str]] = {
     "now holds": "a claim that is documented and was known to be false has become true: the specification is outdated.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
 }
-_COLUMNS: Final = ("Claim", "What is claimed", "Result", "Figure", "Evidence", "Negative control")
+_COLUMNS: Final = ("Claim", "What is claimed", "Result", "Value", "Evidence", "Negative control")
 _DID: Final = {"fail": "failed", "pass": "passed", "inconclusive": "is inconclusive", "": "was not run"}
 _GUIDE: Final = {
-    "Figure": "The member of the claim (a shape, a layer, a case) that is nearest to breaking it. The picture shows "
-    "its interval as a line and the bounds that it is held against as a band.",
+    "Value": "That of the member of the claim (a shape, a layer, a case) that is nearest to breaking it. The picture "
+    "shows its interval as a line and its bounds as a band.",
     "p": "After Holm’s correction over the members. Where a claim gives bounds it is the p-value of lying outside, and "
     "a small one supports the claim; in a test of fit it is that of the fit, and a small one speaks against the claim.",
     "Detects": "A deviation of this size does not pass unnoticed, with the probability called power.",
     "Negative control": "The same experiment where the claim is false (or true, where it is documented and false). A "
-    "claim whose control is not told apart is broken, whatever its own figures are.",
+    "claim whose control is not recognised is broken, whatever its own value is.",
 }
 
 
@@ -101,7 +101,7 @@ def build_specification(record: SpecificationRecord, power: PowerTable | None = 
     by_topic = {topic: [claim for claim in record.claims if claim.topic == topic] for topic in _topics(record)}
     keras = record.versions.get("keras")
     subtitle = prose(
-        "What the documentation of Keras and the papers behind it claim about weight initialization, put to the test",
+        "What the documentation of Keras and the papers behind it claim about weight initialization, tested",
         f" on Keras {keras}" if keras else "",
         f", {record.started.partition('T')[0]}.",
     )
@@ -208,7 +208,7 @@ def _write_claim(claim: ClaimRecord) -> Row:
     )
     cells = (
         Cell(claim.statement, tuple(notes)),
-        # The figures of a claim that came out as specified stand in the next cell, unless there is no interval.
+        # The values of a claim that came out as specified are in the next cell, unless there is no interval.
         _status_cell(claim, with_reason=not (claim.green and _has_interval(claim.evidence))),
         _effect_cell(claim.evidence),
         _evidence_cell(claim),
@@ -301,7 +301,7 @@ def _evidence_cell(claim: ClaimRecord) -> Cell:
     if evidence.members > 1:
         notes.append(f"{evidence.members} judged together")
     if evidence.worst:
-        notes.append(f"figure of: {evidence.worst}")
+        notes.append(f"value of: {evidence.worst}")
     notes.append(f"false alarm ≤ {format_number(claim.false_alarm, 1)}" if claim.false_alarm else "without chance")
     if math.isfinite(claim.seconds):
         notes.append(f"took {claim.seconds:.2f} s")

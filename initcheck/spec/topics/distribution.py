@@ -269,7 +269,7 @@ def _orthogonal(subject: Subject) -> list[Claim]:
             statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
             condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
             experiment=Haar(haar, gain),
-            decide=NoDifference("distance from the sphere's law", "weights"),
+            decide=NoDifference("distance from the distribution on the sphere", "weights"),
             control=Haar(haar, gain, unsigned=True),
             control_note="a QR factorization whose signs are not corrected",
             false_alarm=CLAIM_FALSE_ALARM,
@@ -525,7 +525,7 @@ class ClassesKnown:
 def _complete() -> Claim:
     return Claim(
         id="distribution.keras.every_initializer_has_claims",
-        statement="The specification speaks of every initializer that Keras exports, and of no other.",
+        statement="The specification has claims about every initializer that Keras exports, and about no other.",
         source="Keras, keras.initializers",
         condition="the classes exported by the installed Keras",
         experiment=ClassesKnown(subjects.CLASSES),

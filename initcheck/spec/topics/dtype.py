@@ -149,7 +149,7 @@ class Resolution:
 
     Attributes:
         subject: the initializer.
-        dtypes: to ask for, each with the coarser one that it is held against.
+        dtypes: to ask for, each with the coarser one that it is compared with.
         through: for a control, the dtype that the values are rounded through first.
     """
 

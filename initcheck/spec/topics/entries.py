@@ -27,7 +27,7 @@ _ROUNDING: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-1
 class Moments:
     """A moment of the entries over its documented value, with its standard error.
 
-    With x = (w - mean) / sd by the documented law and N entries:
+    With x = (w - mean) / sd by the documented distribution and N entries:
 
     - ``mean``: the mean of x; standard error 1 / sqrt(N);
     - ``variance``: the mean of x^2; sqrt((E x^4 - 1) / N);
@@ -85,7 +85,7 @@ class Extremes:
     """The smallest and the largest entry: none beyond the support, and both as extreme as N entries should be.
 
     With F the documented distribution function, F(max)^N is uniform on (0, 1), and so is (1 - F(min))^N. Two p-values a
-    member, each two-sided: a largest value that is too small is a law with shorter tails, one too large with longer. An
+    member, each two-sided: a largest value that is too small shows shorter tails, one too large longer ones. An
     entry beyond the support by more than the dtype's rounding has p = 0. The effect is the larger of |max| and |min|
     over the bound of the support (over one standard deviation where there is none).
 
@@ -110,7 +110,7 @@ class Extremes:
             detectable *= entry.standard_deviation / reach
             for side, value in (("smallest", float(weights.min())), ("largest", float(weights.max()))):
                 outward = (entry.mean - value) if side == "smallest" else (value - entry.mean)
-                # By symmetry the law of the smallest is that of the largest.
+                # By symmetry the distribution of the smallest is that of the largest.
                 survival = float(1.0 - entry.cdf(np.asarray([entry.mean + outward]))[0])
                 share = 2.0 * min(
                     math.exp(weights.size * math.log1p(-min(survival, 1.0 - 1e-16))),

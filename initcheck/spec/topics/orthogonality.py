@@ -1,4 +1,4 @@
-"""Experiments on orthogonal weights: exact orthonormality, and the uniform (Haar) law of what is left to chance."""
+"""Experiments on orthogonal weights: exact orthonormality, and the uniform (Haar) distribution of all the rest."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class SquareSum:
 
 @dataclass(frozen=True)
 class Haar:
-    """Whether orthogonal weights are uniformly distributed, by several exact laws over many seeds.
+    """Whether orthogonal weights are uniformly distributed, by several exact distributions over many seeds.
 
     For a uniform Q with orthonormal columns in n dimensions and fixed unit vectors a and b, the number a^T Q b is
-    distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2). The
-    sphere's law is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each
-    over all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
+    distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2).
+    This is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each over
+    all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
 
     Attributes:
         members: the weights, of many seeds.
