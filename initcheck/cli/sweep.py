@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,12 @@ def sweep(
     if not dry_run and export is None:
         check_writable(out)
         check_writable(path.parent)
-    # Imported only now: these bring Keras and pandas along.
-    from initcheck.backend.runtime import limit_threads
-    from initcheck.sweeping.spec import read_spec
+    if "tensorflow" not in sys.modules:
+        # One thread for each operation: then the figures are the same, to the last bit, on any engine.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
-    limit_threads()
+    # Imported only now: these bring Keras and pandas along.
+    from initcheck.sweeping.spec import read_spec
 
     cells = read_spec(spec)
     if dry_run:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from initcheck.backend.keras_private import is_keras_operation
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError
 from initcheck.prediction.signal import (
@@ -465,7 +464,7 @@ def find_rule(operation: Any) -> Rule:
             return RULES[name]
         if "Pooling" in name:
             raise TheoryError("pooling needs the joint law of neighbouring places, which is not followed")
-    elif is_keras_operation(operation):
+    elif kind.__module__.startswith("keras.src.ops"):
         if name in OPERATIONS:
             return pass_operation
         if name == "Add":

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import AXES, INITIALIZERS, KnownInitializer, is_of_keras, read
+from initcheck.models.initializers import InitializerSpec
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import ROLES, count_weight_fans, find_initializer_axes, find_kind, find_parts
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.theory.weights import weight_distribution
+from initcheck.theory.weights import weight_law
+
+_CONSTANT: Final = ("Zeros", "Ones", "Constant")
+_DETERMINED: Final = (*_CONSTANT, "Identity", "STFT")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,6 @@ def _describe(
     true = count_weight_fans(layer, variable)
     assumed = _assume_fans(layer, str(variable.name), planned, shape)
     scales = _scales_with_fans(planned)
-    known = _find_row(planned)
     return WeightFacts(
         path=path,
         layer=layer_path,
@@ -130,7 +131,7 @@ def _describe(
         default_initializer=_name_default(layer, str(variable.name)),
         seed=seed,
         seed_given=seed_given,
-        constant=known is not None and known.draw is None,
+        constant=_is_keras_own(planned) and type(planned).__name__ in _DETERMINED,
         kept=reason,
         gates=find_kind(layer).gates if not math.isnan(true[0]) else 1,
         assumed_fan_in=assumed[0],
@@ -144,8 +145,34 @@ def _describe(
 
 
 def name_initializer(initializer: Any) -> str:
-    """Format an initializer as a person writes it, ``RandomNormal(stddev=0.02)``; empty where it is not known, None."""
-    return "" if initializer is None else read(initializer).without(*AXES).label
+    """Write an initializer as a person would, without its seed and the arguments that have their default values.
+
+    Args:
+        initializer: an initializer or function of Keras or of the user; None where it is not known.
+
+    Returns:
+        For example ``HeNormal`` or ``RandomNormal(stddev=0.02)``; the name of a function; empty for None.
+    """
+    if initializer is None:
+        return ""
+    if not isinstance(initializer, import_keras().initializers.Initializer):
+        return str(getattr(initializer, "__name__", type(initializer).__name__))
+    kind = type(initializer)
+    try:
+        config = initializer.get_config()
+    except NotImplementedError:  # a user's class that says nothing of its arguments
+        return kind.__name__
+    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    arguments = tuple(
+        (name, value)
+        for name, value in config.items()
+        if name not in ("seed", "input_axes", "output_axes") and not _is_default(value, defaults.get(name))
+    )
+    return InitializerSpec(kind.__name__, arguments).label
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, int | float | str) and value == default)
 
 
 def _name_default(layer: Any, name: str) -> str:
@@ -197,12 +224,16 @@ def _scales_with_fans(initializer: Any) -> bool:
 
 def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]) -> tuple[float, float]:
     """Count as the installed Keras does for the call that drew the weight."""
+    from keras.src.initializers.random_initializers import compute_fans
+
     axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
     if name == "kernel" and None in axes:
         axes = [*(find_initializer_axes(layer, len(shape)) or axes)]
     if None in axes:
-        return compute_fans(shape)
-    return compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
+        fan_in, fan_out = compute_fans(shape)
+    else:
+        fan_in, fan_out = compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
+    return float(fan_in), float(fan_out)
 
 
 def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
@@ -211,17 +242,18 @@ def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
 
 
 def _find_variance(initializer: Any, shape: tuple[int, ...]) -> float:
-    known = _find_row(initializer)
-    if known is None:
+    if not _is_keras_own(initializer):
         return math.nan
-    if known.equal:
+    name = type(initializer).__name__
+    if name in _CONSTANT:
         return 0.0
+    settings = {key: value for key, value in initializer.get_config().items() if key != "seed" and value is not None}
     try:
-        return weight_distribution(read(initializer), shape).variance
+        return weight_law(InitializerSpec(name, tuple(settings.items())), shape).variance
     except (TheoryError, UsageError):
         return math.nan
 
 
-def _find_row(initializer: Any) -> KnownInitializer | None:
-    """Find what is known of the class of an initializer that is Keras' own."""
-    return INITIALIZERS.get(type(initializer).__name__) if is_of_keras(initializer) else None
+def _is_keras_own(initializer: Any) -> bool:
+    kind = type(initializer)
+    return getattr(import_keras().initializers, kind.__name__, None) is kind

@@ -16,7 +16,7 @@ MODULE_OF_TOPIC: Final = {
     "layer_defaults": "layer_defaults.claims",
     "determinism": "determinism.claims",
     "dtype": "dtype",
-    "forward": "forward.claims",
+    "forward": "forward",
     "backward": "backward",
     "symmetry": "symmetry",
     "training": "training",
@@ -29,7 +29,17 @@ TOPICS: Final = tuple(MODULE_OF_TOPIC)
 
 @cache
 def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
-    """List the claims of a topic, or of all, each with its own id; neither Keras nor its backend is imported."""
+    """List the claims; neither Keras nor its backend is imported.
+
+    Args:
+        topic: one of :data:`TOPICS`; None for all of them.
+
+    Returns:
+        The claims, each with an id of its own.
+
+    Raises:
+        UsageError: there is no such topic.
+    """
     if topic is None:
         listed = tuple(claim for each in TOPICS for claim in catalogue(each))
     elif topic in TOPICS:
@@ -43,7 +53,11 @@ def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
 
 
 def find_claim(claim_id: str) -> Claim:
-    """Find a claim by its id."""
+    """Find a claim by its id.
+
+    Raises:
+        UsageError: there is no such claim.
+    """
     by_id = {claim.id: claim for claim in catalogue()}
     if claim_id not in by_id:
         raise name_unknown("claim", claim_id, by_id)
@@ -60,7 +74,7 @@ GROUPS: Final = {
     "F": "Backward signal",
     "G": "Symmetry",
     "H": "Training",
-    "NB": "The notebook that the project began with",
+    "NB": "The founding notebook",
     "S": "Surprises in Keras",
 }
 """The letters that a row begins with, and what these rows are about."""
@@ -147,7 +161,7 @@ ROWS: Final = {
     "NB9": "Xavier's trains faster and more accurately than random or zero weights",
     "NB10": "zeros are a local minimum",
     "S1": "one seeded initializer gives several weights of a layer the same values",
-    "S2": "one seed in every layer of a deep network changes how much its signal varies",
+    "S2": "one seed in every layer of a deep network changes the spread of its signal",
     "S3": "the output variance of MultiHeadAttention changed between versions",
     "S4": "initializers of the user's own fail in EinsumDense and MultiHeadAttention",
     "S5": "`input_axes` alone is ignored; `orthogonal` in MultiHeadAttention is not orthogonal",

@@ -145,14 +145,14 @@ def _judge_moments(drawn: Drawn, declared: dict[Shape, Declared]) -> Iterator[Ru
         values["mean"].append(f"{mean:.4g} {_name(shape)}")
         values["variance"].append(f"{variance:.4g} {_name(shape)}")
     one = next(iter(declared.values()))
-    for rule, expected, spread, centre, quantity in (
+    for rule, expected, dispersion, centre, quantity in (
         ("mean", one.mean, 1.0, 0.0, "mean minus the declared one, in standard deviations"),
         ("variance", one.variance, term, 1.0, "variance over its declared value"),
     ):
         if expected is None:
             yield RuleResult(rule, "not declared", f"{', '.join(values[rule])}.")
             continue
-        margin = _margin(spread, fewest, len(drawn))
+        margin = _margin(dispersion, fewest, len(drawn))
         yield _result(rule, EstimateWithin(quantity, centre - margin, centre + margin)(make_table(rows[rule])))
     advice = "No distribution is declared. Add --expect-variance and --expect-distribution to judge it."
     yield RuleResult("distribution", "not declared", advice)

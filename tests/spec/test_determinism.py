@@ -8,6 +8,7 @@ import pytest
 from initcheck.backend.runtime import import_keras
 from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin
+from initcheck.spec.table import make_table
 from initcheck.spec.topics.determinism.claims import claims
 from initcheck.spec.topics.determinism.measurement import (
     ALL,
@@ -17,7 +18,6 @@ from initcheck.spec.topics.determinism.measurement import (
     differing,
     independence,
     planted,
-    table,
 )
 
 CLAIMS = {claim.id: claim for claim in claims()}
@@ -43,15 +43,15 @@ def test_every_initializer_has_its_claims_and_no_id_is_given_twice():
 
 def test_independent_draws_pass_and_dependent_ones_do_not():
     values = [normal(seed) for seed in range(20)]
-    assert WITHIN(table(independence("all", values))).verdict == Verdict.PASS
-    assert WITHIN(table(independence("all", [*values, values[3]]))).verdict == Verdict.FAIL
+    assert WITHIN(make_table(independence("all", values))).verdict == Verdict.PASS
+    assert WITHIN(make_table(independence("all", [*values, values[3]]))).verdict == Verdict.FAIL
     common = normal(99)
     slightly = [value + 0.2 * common for value in values]  # pairs correlate by .04, too little for any one of them
     largest, mean = independence("all", slightly)
-    assert largest[1] < largest[2]
-    assert mean[1] > mean[2]
+    assert largest.deviation < largest.limit
+    assert mean.deviation > mean.limit
     constant = np.ones(900, np.float32)
-    assert WITHIN(table(independence("constant", [constant, constant]))).verdict == Verdict.FAIL
+    assert WITHIN(make_table(independence("constant", [constant, constant]))).verdict == Verdict.FAIL
 
 
 def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
@@ -60,8 +60,8 @@ def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
     assert differing(ones, np.nextafter(ones, np.float32(2))) == 3
     assert differing(0.0 * ones, -0.0 * ones) == 3
     assert differing(ones, ones[:2]) == np.inf
-    assert closeness("it", ones * np.float32(1 + 2**-22), ones)[1] <= closeness("it", ones, ones)[2]
-    assert closeness("it", ones * np.float32(1.0001), ones)[1] > closeness("it", ones, ones)[2]
+    assert closeness("it", ones * np.float32(1 + 2**-22), ones).deviation <= closeness("it", ones, ones).limit
+    assert closeness("it", ones * np.float32(1.0001), ones).deviation > closeness("it", ones, ones).limit
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
         ("default changed", "glorot_uniform", "defaults"),
         ("default changed", "zeros", "defaults"),
         ("argument ignored", "stft", "arguments"),
-        # Documented and false: mended, the claim has to say so.
+        # Documented and false: fixed, the claim has to say so.
         ("configuration made complete", "identity", "config_round_trip"),
         ("configuration allowed to be empty", "constant", "aliases"),
     ],

@@ -14,16 +14,15 @@ from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import MISS_RATE
-from initcheck.spec.topics import backward
+from initcheck.spec.topics import backward, forward
 from initcheck.spec.topics.deep.claims import SMALL
-from initcheck.spec.topics.deep.networks import DeepNetwork, Moments, plan_seeds, tabulate_steps
-from initcheck.spec.topics.forward import claims
-from initcheck.spec.topics.gains import GainByLayer, LawByLayer
+from initcheck.spec.topics.deep.decisions import GainByLayer, LawByLayer
+from initcheck.spec.topics.deep.networks import DeepNetwork, NetworkMoments, plan_seeds, tabulate_layers
 from initcheck.theory.sampling import compute_relu_increment
 
 WIDTH, STEPS, SEEDS = 64, 9, 489
 GAIN = GainByLayer("gain", 0.20, 0.04)
-CLAIMS = (*claims.claims(), *backward.claims())
+CLAIMS = (*forward.claims(), *backward.claims())
 
 
 def draw_increments(seed=0, seeds=SEEDS):
@@ -36,23 +35,23 @@ def within(rate, expected, runs):
 
 def law_table(increments):
     law = compute_relu_increment(WIDTH)
-    return tabulate_steps(increments).assign(mean=law.mean, variance=law.variance)
+    return tabulate_layers(increments).assign(mean=law.mean, variance=law.variance)
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "pass"), (0.5, "fail"), (1.10, "fail"), (0.90, "fail")])
 def test_the_gain_is_judged(factor, verdict):
-    assert GAIN(tabulate_steps(factor * np.exp(draw_increments()))).verdict == verdict
+    assert GAIN(tabulate_layers(factor * np.exp(draw_increments()))).verdict == verdict
 
 
 @pytest.mark.parametrize("factor", [0.95, 1.05])
 def test_a_gain_five_per_cent_off_does_not_pass(factor):
-    assert GAIN(tabulate_steps(factor * np.exp(draw_increments()))).verdict != Verdict.PASS
+    assert GAIN(tabulate_layers(factor * np.exp(draw_increments()))).verdict != Verdict.PASS
 
 
-def test_one_step_far_off_is_named():
+def test_one_layer_far_off_is_named():
     ratios = np.exp(draw_increments())
     ratios[:, 3] *= 1.5
-    evidence = GAIN(tabulate_steps(ratios))
+    evidence = GAIN(tabulate_layers(ratios))
     assert evidence.verdict == Verdict.FAIL
     assert evidence.members == STEPS + 1
 
@@ -69,7 +68,7 @@ def test_a_missing_value_and_an_empty_table_do_not_pass(decide):
 
 
 def test_too_few_seeds_are_inconclusive():
-    assert GAIN(tabulate_steps(np.exp(draw_increments(seeds=20)))).verdict == Verdict.INCONCLUSIVE
+    assert GAIN(tabulate_layers(np.exp(draw_increments(seeds=20)))).verdict == Verdict.INCONCLUSIVE
     assert LawByLayer()(law_table(draw_increments(seeds=20))).verdict == Verdict.INCONCLUSIVE
 
 
@@ -82,7 +81,7 @@ def test_the_law_is_judged():
     assert LawByLayer()(law_table(one_layer)).verdict == Verdict.FAIL
 
 
-def test_equal_layers_are_seen_by_the_spread_alone():
+def test_equal_layers_are_seen_by_the_variance_of_the_sum_alone():
     tied = np.repeat(draw_increments()[:, :1], STEPS, axis=1)
     evidence = LawByLayer()(law_table(tied))
     assert evidence.verdict == Verdict.FAIL
@@ -133,7 +132,7 @@ def test_a_true_gain_passes_as_often_as_planned():
 
 def test_a_gain_at_its_margin_seldom_passes():
     verdicts = [
-        GAIN(tabulate_steps((1.0 + GAIN.average) * np.exp(draw_increments(seed)))).verdict for seed in range(20)
+        GAIN(tabulate_layers((1.0 + GAIN.average) * np.exp(draw_increments(seed)))).verdict for seed in range(20)
     ]
     # Twice in twenty at a rate of MISS_RATE: 2e-4.
     assert verdicts.count(Verdict.PASS) <= 2
@@ -150,9 +149,11 @@ def test_a_smaller_margin_needs_more_seeds():
     assert plan_seeds(0.28, 0.093, STEPS, left_out=0.02) > 3 * plan_seeds(0.28, 0.093, STEPS)
 
 
-def test_ratios_go_in_the_direction_of_travel():
+def test_ratios_go_in_the_direction_of_the_signal():
     z, gradient = np.asarray([[1.0, 2.0, 8.0]]), np.asarray([[12.0, 6.0, 2.0]])
-    moments = Moments(before=z, after=np.asarray([[1.0, 1.0, 2.0, 8.0]]), gradient=gradient, weight_gradient=gradient)
+    moments = NetworkMoments(
+        before=z, after=np.asarray([[1.0, 1.0, 2.0, 8.0]]), gradient=gradient, weight_gradient=gradient
+    )
     assert moments.ratios("forward").tolist() == [[2.0, 4.0]]
     assert moments.ratios("backward").tolist() == [[3.0, 2.0]]
     assert np.exp(moments.increments("forward")).round(12).tolist() == [[1.0, 2.0, 4.0]]
@@ -160,7 +161,7 @@ def test_ratios_go_in_the_direction_of_travel():
 
 def test_a_dead_signal_is_not_a_gain():
     dead = np.zeros((2, 3))
-    assert np.isnan(Moments(dead, dead, dead, dead).ratios("backward")).all()
+    assert np.isnan(NetworkMoments(dead, dead, dead, dead).ratios("backward")).all()
 
 
 def test_theory_asks_for_more_seeds_of_relu_than_of_linear_layers():

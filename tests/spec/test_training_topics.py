@@ -10,8 +10,9 @@ import pytest
 from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.topics import notebook, symmetry, training
+from initcheck.spec.topics.notebook import FirstLoss
 from initcheck.spec.topics.symmetry import CONSTANT, GLOROT, ROUNDING, ZEROS, Symmetry
-from initcheck.spec.topics.training import CLASSES, INPUTS, FirstLoss, Learner, Trained, make_task
+from initcheck.spec.topics.training import CLASSES, INPUTS, Learner, Trained, make_task
 
 CLAIMS = (*symmetry.claims(), *training.claims(), *notebook.claims())
 LEARNER = Learner(GLOROT, depth=1, width=5)
@@ -62,8 +63,8 @@ def test_units_that_are_not_numbers_show_nothing():
 )
 def test_zero_means_zero(value, verdict):
     networks = [trained(np.full((4, 5), value))] * symmetry.SEEDS
-    table = context_with(symmetry=networks).measure(Symmetry((LEARNER,), "kernels", hidden_only=True))
-    assert EQUAL(table).verdict == verdict
+    context = context_with(symmetry=networks)
+    assert EQUAL(context.measure(Symmetry((LEARNER,), "kernels", hidden_only=True))).verdict == verdict
 
 
 def train(*arguments, **options):
@@ -81,7 +82,7 @@ def difference_between_units(weights):
 def test_the_loss_reaches_a_network_of_zeros_and_trains_its_output_bias(activation):
     for network in train(ZEROS, activation):
         assert np.abs(network.gradients[-1]).max() > 0
-        assert np.abs(network.end[-1] - network.start[-1]).max() > 0
+        assert np.abs(network.final[-1] - network.initial[-1]).max() > 0
 
 
 @pytest.mark.parametrize("activation", ["tanh", "linear"])
@@ -93,7 +94,7 @@ def test_one_zero_layer_under_a_random_head_does_learn(activation):
 
 def test_a_random_head_parts_the_units_of_the_last_hidden_layer_alone():
     for network in train(ZEROS, "sigmoid", depth=3, head=GLOROT, dtype="float64"):
-        first, second, last = (difference_between_units(kernel) for kernel in network.end[:-2:2])
+        first, second, last = (difference_between_units(kernel) for kernel in network.final[:-2:2])
         assert max(first, second) <= ROUNDING < last
 
 
@@ -104,7 +105,7 @@ def test_a_random_head_parts_the_units_of_the_last_hidden_layer_alone():
 )
 def test_the_biases_of_equal_units_stay_equal_too(initializer, activation):
     for network in train(initializer, activation, dtype="float64"):
-        for bias in network.end[1:-2:2]:
+        for bias in network.final[1:-2:2]:
             assert np.abs(bias).max() > 0
             assert difference_between_units(bias) <= ROUNDING
 
@@ -141,7 +142,7 @@ def test_more_seeds_do_not_change_the_first():
 def test_an_epoch_trains_in_the_type_that_is_asked_for():
     learner = Learner(GLOROT, depth=1, width=5, epochs=1, dtype="float64")
     (network,) = learner.train(RunContext(), "training", 1)
-    assert {weight.dtype for weight in network.end} == {np.dtype(np.float64)}
+    assert {weight.dtype for weight in network.final} == {np.dtype(np.float64)}
     assert network.gradients[0].shape == (INPUTS, 5)
     # The mean over the epoch, starting from about ln 10: something was learned.
     assert len(network.losses) == 1

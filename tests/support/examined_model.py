@@ -1,6 +1,6 @@
-"""Results of checking models that never were: levels as random walks of known rates, judged by the real rules.
+"""Examinations of models that never were: levels as random walks of known rates, judged by the real rules.
 
-No Keras is needed. The graph is a plain stack, or a stack of residual blocks whose main path are the sums.
+No Keras is needed. The graph is a plain stack, or a stack of residual blocks whose trunk are the sums.
 """
 
 from __future__ import annotations
@@ -11,24 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from model_measurement import make_measurement
 from numpy.typing import NDArray
 
-from initcheck.audit.check_result import CheckResult, Conditions
-from initcheck.audit.findings import Finding, Fix, Measured
+from initcheck.audit.examination import Conditions, Examination
+from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
 from initcheck.audit.limits import Limits
-from initcheck.audit.paths import SiteNode, find_paths
-from initcheck.audit.rules import RULES, rank_findings
-from initcheck.audit.total_change import judge_paths
+from initcheck.audit.rules.signal import find_course_findings
+from initcheck.audit.rules.sites import find_site_findings
+from initcheck.audit.signal import judge_courses
+from initcheck.audit.site_graph import SiteNode, find_routes
 from initcheck.core.columns import MEASUREMENT_COLUMNS
 from initcheck.probe.coverage import Coverage, Gap
 
 HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
 """A layer's name that tries to be HTML, a table's border, code, Markdown and mathematics."""
-
-
-JUDGED = ("IC101", "IC102", "IC201", "IC202", "IC603", "IC501", "IC303", "IC304", "IC502", "IC103")
-"""The rules that need the table alone."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Stack:
     nonfinite_from: int | None = None
 
 
-def make_result(
+def make_examination(
     stack: Stack | None = None,
     *,
     extra: Iterable[Finding] = (),
@@ -68,10 +64,10 @@ def make_result(
     waived: Sequence[Finding] = (),
     limits: Limits | None = None,
     model: str = "package.module:factory",
-    fix: Fix | None = None,
+    remedy: Remedy | None = None,
     **changes: object,
-) -> CheckResult:
-    """Make the result of a check; findings are those of the real rules, and some more.
+) -> Examination:
+    """Make an examination; findings are those of the real rules, and some more.
 
     Args:
         stack: the network; ``changes`` are its attributes instead.
@@ -80,25 +76,25 @@ def make_result(
         waived: findings left out on request.
         limits: the limits.
         model: name of the model.
-        fix: given to the first finding.
+        remedy: given to the first finding.
         changes: attributes of :class:`Stack`.
     """
     stack = stack or Stack(**changes)  # type: ignore[arg-type]
     limits = limits or Limits()
     nodes = _nodes(stack)
     table = _table(stack, nodes)
-    paths = judge_paths(table, nodes, find_paths(nodes), limits)
-    measurement = make_measurement(table=table, nodes=nodes, paths=paths, limits=limits)
-    found = [finding for code in JUDGED for finding in RULES[code].find(measurement)]
-    findings = list(rank_findings([*found, *extra]))
-    if fix is not None:
-        findings[0] = findings[0].with_fix(fix)
-    return CheckResult(
+    routes = find_routes(nodes)
+    courses = judge_courses(table, nodes, routes, limits)
+    found = [*find_course_findings(courses, limits), *find_site_findings(table, nodes, routes, limits), *extra]
+    findings = list(rank_findings(found))
+    if remedy is not None:
+        findings[0] = findings[0].with_remedy(remedy)
+    return Examination(
         model=model,
         findings=tuple(findings),
         waived=tuple(waived),
         coverage=Coverage(calls=len(nodes) - 1, layers=len(nodes) - 1, weights=2 * stack.layers, gaps=tuple(gaps)),
-        paths=tuple(paths),
+        courses=tuple(courses),
         nodes=tuple(nodes),
         table=table,
         weights=pd.DataFrame({"seed": [], "weight": []}),
@@ -118,10 +114,10 @@ def make_result(
     )
 
 
-def make_fix(layer: str = "layer_1") -> Fix:
-    """Make a fix that solved its finding; its code names a layer."""
+def make_remedy(layer: str = "layer_1") -> Remedy:
+    """Make a remedy that solved its finding; its code names a layer."""
     quantity = "factor a step, in squares"
-    return Fix(
+    return Remedy(
         "HeNormal in 5 layers",
         f"# in these layers:\n#   {layer}\nkernel_initializer=keras.initializers.HeNormal()",
         Measured(quantity, 0.3, 0.29, 0.31, 1.0, 8),

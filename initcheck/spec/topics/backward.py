@@ -1,4 +1,4 @@
-"""What is claimed of the gradient on its way back through deep networks at initialization."""
+"""What is claimed of the gradient at initialization, backward through deep networks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, SeedMeanWithin
-from initcheck.spec.topics.deep.claims import SELU, SQUARE, course_claim, gain_claims
+from initcheck.spec.table import SeedRow, seed_rows
+from initcheck.spec.topics.deep.claims import SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
 from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients
-from initcheck.spec.topics.forward.layers import pyramid_claims
 from initcheck.theory.sampling import compute_relu_increment
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from initcheck.spec.claim import RunContext
 
 
@@ -39,12 +37,10 @@ class ForgetBias:
     units: int = 32
     seeds: int = 16
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed: the difference of the mean log factors."""
-        import pandas as pd
-
         rates = [self._recall(context, bias) for bias in self.biases]
-        return pd.DataFrame({"member": "LSTM", "seed": np.arange(self.seeds), "value": rates[0] - rates[1]})
+        return seed_rows("LSTM", rates[0] - rates[1])
 
     def _recall(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
         return context.remember(("forget bias", bias, self.steps), lambda: self._run(context, bias))
@@ -78,9 +74,9 @@ def claims() -> tuple[Claim, ...]:
     lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
     return (
         *gain_claims("backward"),
-        course_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True),
+        theory_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True),
         *_weight_gradient_claims(),
-        *pyramid_claims("backward"),
+        *rectangular_claims("backward"),
         Claim(
             id="backward.lstm.forget_bias",
             statement="The unit forget bias of an LSTM makes its gradient shrink a fifth less at each step in time.",
@@ -109,7 +105,7 @@ def _weight_gradient_claims() -> list[Claim]:
     return [
         Claim(
             id="backward.weight_gradient.reveals_vanishing",
-            statement="The norm of a layer's weight gradient shows that the gradient vanishes on its way back.",
+            statement="The norm of a layer's weight gradient shows that the gradient vanishes.",
             source="Glorot & Bengio, 2010, AISTATS, section 4.2",
             condition=f"{SQUARE}; GlorotUniform and ReLU, where dL/dz halves in every layer",
             experiment=WeightGradients(network, seeds=seeds),

@@ -1,11 +1,11 @@
 """Claims about symmetry: what zero and constant initialization do to a network, now and after training.
 
-Zeros are exact by arithmetic (0 x = 0). Units that start alike are told apart by the order of summation alone: a sum of
-k terms is off by at most k eps relative to the sum of their sizes, in whatever order it is taken (Higham, 2002, section
-4.2). Training then enlarges such a difference, because equal units are no stable state; by how much is not bounded, and
-was up to 10^5 in pilots. Units are therefore trained in float64, and a difference may grow to :data:`_GROWTH` times the
-rounding of all steps: 10^-5, where units of random kernels differ by 1. A kernel that has not moved by ten times that
-shows nothing.
+Zeros are exact by arithmetic (0 x = 0). Units that are initialized alike differ by the order of summation alone: a sum
+of k terms is off by at most k eps relative to the sum of their sizes, in whatever order it is taken (Higham, 2002,
+section 4.2). Training then enlarges such a difference, because equal units are an unstable state; by how much is not
+bounded, and was up to 10^5 in pilots. Units are therefore trained in float64, and a difference may grow to
+:data:`_GROWTH` times the rounding of all steps: 10^-5, where units of random kernels differ by 1. A kernel that has not
+moved by ten times that shows nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import AllWithin
+from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.training import BATCH, INPUTS, Learner
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from collections.abc import Iterator
 
     from initcheck.spec.claim import RunContext
 
@@ -36,9 +37,11 @@ ONES: Final = InitializerSpec("Ones")
 CONSTANT: Final = InitializerSpec("Constant", (("value", 0.05),))
 GLOROT: Final = InitializerSpec("GlorotUniform")
 
-_SOURCE: Final = "Goodfellow, Bengio & Courville, 2016, Deep Learning, section 8.4; the founding notebook"
+_SOURCE: Final = (
+    "Goodfellow, Bengio & Courville, 2016, Deep Learning, section 8.4; the notebook that initcheck began with"
+)
 
-What = Literal["kernel gradients", "kernels", "asymmetry", "spread of predictions"]
+What = Literal["kernel gradients", "kernels", "asymmetry", "range of predictions"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Symmetry:
 
     Attributes:
         learners: the networks.
-        what: ``kernel gradients`` at the start, largest magnitude; ``kernels`` after training, largest magnitude;
+        what: ``kernel gradients`` at initialization, largest magnitude; ``kernels`` after training, largest magnitude;
             ``asymmetry`` after training: the largest difference between two units' incoming weights in a hidden layer,
-            over the largest weight there; ``spread of predictions``: the largest difference between the outputs for two
+            over the largest weight there; ``range of predictions``: the largest difference between the outputs for two
             samples.
         hidden_only: leave the output's kernel out.
         limit: what rounding may amount to; of a kernel that has moved by less than ten times as much, relative to its
@@ -61,30 +64,26 @@ class Symmetry:
     hidden_only: bool = False
     limit: float = 0.0
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
-        rows = []
         for learner in self.learners:
             for place, trained in enumerate(learner.train(context, "symmetry", SEEDS)):
                 kernels = slice(0, -2 if self.hidden_only or self.what == "asymmetry" else None, 2)
                 if self.what == "kernel gradients":
                     deviation = _largest(trained.gradients[kernels])
                 elif self.what == "kernels":
-                    deviation = _largest(trained.end[kernels])
+                    deviation = _largest(trained.final[kernels])
                 elif self.what == "asymmetry":
-                    deviation = max(_asymmetry(kernel) for kernel in trained.end[kernels])
+                    deviation = max(_asymmetry(kernel) for kernel in trained.final[kernels])
                     moved = min(
-                        float(np.abs(end - start).max() / np.abs(end).max())
-                        for end, start in zip(trained.end[kernels], trained.start[kernels], strict=True)
+                        float(np.abs(final - initial).max() / np.abs(final).max())
+                        for final, initial in zip(trained.final[kernels], trained.initial[kernels], strict=True)
                     )
                     if not (moved > 10.0 * self.limit):
                         deviation = np.nan  # next to nothing was trained, so nothing was shown
                 else:
                     deviation = float(np.abs(trained.logits - trained.logits[:1]).max())
-                rows.append((f"{learner.depth} hidden, seed {place}", deviation, self.limit, 1))
-        return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+                yield ExactRow(f"{learner.depth} hidden, seed {place}", deviation, self.limit)
 
 
 def _largest(arrays: list[NDArray[Any]]) -> float:
@@ -152,9 +151,9 @@ def _zeros(activation: str) -> list[Claim]:
             "not.",
             source=_SOURCE,
             condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
-            experiment=Symmetry(zeros, "spread of predictions"),
+            experiment=Symmetry(zeros, "range of predictions"),
             decide=AllWithin("largest difference between predictions"),
-            control=Symmetry(glorot, "spread of predictions"),
+            control=Symmetry(glorot, "range of predictions"),
             control_note=note,
             rows=("G1", "NB1"),
         ),
@@ -162,7 +161,7 @@ def _zeros(activation: str) -> list[Claim]:
             id=f"symmetry.zeros_{activation}.random_head_does_not_help",
             statement=f"From two hidden layers on, zero {activation} kernels have gradients of exactly zero under a "
             "random output layer, too.",
-            source="the founding notebook, whose output layer is Glorot's in every variant",
+            source="the notebook that initcheck began with: its output layer is Glorot's in every variant",
             condition=f"2 and 3 hidden {activation} layers of 37 units; {SEEDS} seeds",
             experiment=Symmetry(head, "kernel gradients", hidden_only=True),
             decide=AllWithin("largest gradient"),

@@ -1,4 +1,4 @@
-"""The claims about gains by layer that are made alike of the signal and of its gradient: deep square networks."""
+"""The claims about gains by layer that are made alike of the signal and of its gradient."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, SeedMeanWithin
+from initcheck.spec.table import ExactRow, SeedRow, seed_rows
+from initcheck.spec.topics.deep.decisions import GainByLayer, LawByLayer
 from initcheck.spec.topics.deep.networks import (
     AVERAGE_MARGIN,
     DEPTH,
-    STEP_MARGIN,
+    LAYER_MARGIN,
+    RECTANGULAR_WIDTHS,
     WIDTH,
     DeepNetwork,
     Gains,
     LogIncrements,
+    RectangularGains,
 )
-from initcheck.spec.topics.gains import GainByLayer, LawByLayer
-from initcheck.theory.weights import weight_distribution
+from initcheck.theory.weights import weight_law
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from initcheck.spec.claim import RunContext
 
 HE: Final = "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10 and 14"
@@ -36,15 +37,15 @@ LECUN: Final = "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 
 SELU: Final = "Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 3"
 TANH: Final = "Poole et al., 2016, NeurIPS, section 2; Roberts, Yaida & Hanin, 2022, chapter 5"
 
-GAIN: Final = GainByLayer("gain by layer over its expectation", STEP_MARGIN, AVERAGE_MARGIN)
+GAIN: Final = GainByLayer("gain by layer over its expectation", LAYER_MARGIN, AVERAGE_MARGIN)
 SQUARE: Final = f"{DEPTH} square Dense layers of {WIDTH} units, zero biases, one sample; seeds are the replicates"
 SIGNAL: Final = {"forward": "second moment of the pre-activations", "backward": "second moment of dL/dz"}
 SMALL: Final = 0.01
 FIVE_THIRDS_SCALE: Final = 0.651
-"""Root mean square of an input for which tanh with the gain 5 / 3 begins at its fixed point: sqrt(1.17848) x 3 / 5."""
+"""Root mean square of an input at tanh's fixed point with the gain 5 / 3: sqrt(1.17848) x 3 / 5."""
 
 WIDER: Final = 2.0
-"""By how much equal kernels widen the spread of a deep network's gain, at the least."""
+"""By how much equal kernels raise the variance of a deep network's log gain, at the least."""
 
 
 _ORTHOGONAL_ERROR: Final = 64.0 * float(np.finfo(np.float32).eps)
@@ -102,7 +103,7 @@ def gain_claims(direction: Direction) -> list[Claim]:
     listed = []
     seeds = DeepNetwork(SCALED[0].spec, "relu").count_seeds()
     for each in SCALED:
-        variance = weight_distribution(each.spec, (WIDTH, WIDTH)).forward_gain
+        variance = weight_law(each.spec, (WIDTH, WIDTH)).forward_gain
         for activation, passes in (("linear", 1.0), ("relu", 0.5)):
             if activation == "linear" and each.spec.class_name == "RandomNormal":
                 continue
@@ -148,56 +149,38 @@ def gain_claims(direction: Direction) -> list[Claim]:
 
 @dataclass(frozen=True)
 class Isometry:
-    """How far the second moment of a deep network is from what it was at its beginning, in every seed.
-
-    Attributes:
-        network: what is measured.
-        direction: forward or backward.
-        seeds: replicates.
-    """
+    """How far the second moment changes in each layer of a deep network, at most over the seeds."""
 
     network: DeepNetwork
     direction: Direction
     seeds: int = 8
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        import pandas as pd
-
         increments = self.network.measure(context, self.seeds).increments(self.direction)
-        return pd.DataFrame(
-            {
-                "member": [f"step {number}" for number in range(1, increments.shape[1] + 1)],
-                "deviation": np.abs(np.expm1(increments)).max(axis=0),
-                "limit": _ORTHOGONAL_ERROR,
-                "count": len(increments),
-            }
-        )
+        return [
+            ExactRow(f"layer {number}", float(deviation), _ORTHOGONAL_ERROR, len(increments))
+            for number, deviation in enumerate(np.abs(np.expm1(increments)).max(axis=0), start=1)
+        ]
 
 
 @dataclass(frozen=True)
-class SpreadOverLaw:
+class ExcessVariance:
     """How much more the logarithm of the whole gain varies over seeds than independent layers make it vary.
 
     Seeds are taken in groups, so that the ratio has replicates.
-
-    Attributes:
-        increments: what is measured.
-        groups: how many groups its seeds are cut into.
     """
 
     increments: LogIncrements
     groups: int = 32
 
-    def measure(self, context: RunContext) -> DataFrame:
-        """Measure: one value a group, of ln(variance of the summed log increments over the law's)."""
-        import pandas as pd
-
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure: one value a group, of ln(variance of the summed log increments over that of independent layers)."""
         table = context.measure(self.increments)
         sums = table.groupby("seed")[["value", "mean", "variance"]].sum()
         squares = np.square((sums["value"] - sums["mean"]).to_numpy()) / sums["variance"].to_numpy()
         values = [math.log(float(part.mean())) for part in np.array_split(squares, self.groups)]
-        return pd.DataFrame({"member": "whole network", "seed": np.arange(self.groups), "value": values})
+        return seed_rows("whole network", values)
 
 
 def _orthogonal_claims(direction: Direction) -> list[Claim]:
@@ -232,7 +215,7 @@ def _orthogonal_claims(direction: Direction) -> list[Claim]:
 
 
 def _shared_seed_claims(direction: Direction) -> list[Claim]:
-    # The deeper the network, the more equal kernels tell: the spread grows faster than with the number of layers.
+    # The deeper the network, the more equal kernels matter: the variance grows faster than with the number of layers.
     apart = DeepNetwork(InitializerSpec("HeNormal"), "relu", depth=2 * DEPTH, width=WIDTH // 2)
     shared = replace(apart, shared_seed=True)
     seeds = DeepNetwork(InitializerSpec("HeNormal"), "relu").count_seeds()
@@ -264,9 +247,9 @@ def _shared_seed_claims(direction: Direction) -> list[Claim]:
             ),
             source=source,
             condition=condition,
-            experiment=SpreadOverLaw(LogIncrements(shared, direction, seeds)),
+            experiment=ExcessVariance(LogIncrements(shared, direction, seeds)),
             decide=SeedMeanWithin("ln of the variance over the law's", math.log(WIDER), math.log(100.0)),
-            control=SpreadOverLaw(LogIncrements(apart, direction, seeds)),
+            control=ExcessVariance(LogIncrements(apart, direction, seeds)),
             control_note="a seed of its own for every layer",
             slow=True,
             false_alarm=CLAIM_FALSE_ALARM,
@@ -327,9 +310,9 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
     ]
     return [
         *claims,
-        course_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True),
+        theory_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True),
         replace(
-            course_claim(
+            theory_claim(
                 direction,
                 "variance_scaling_five_thirds",
                 DeepNetwork(five_thirds, "tanh", scale=FIVE_THIRDS_SCALE),
@@ -344,7 +327,7 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
     ]
 
 
-def course_claim(
+def theory_claim(
     direction: Direction,
     name: str,
     network: DeepNetwork,
@@ -374,3 +357,36 @@ def course_claim(
         false_alarm=CLAIM_FALSE_ALARM,
         rows=rows,
     )
+
+
+def rectangular_claims(direction: Direction) -> list[Claim]:
+    """List what is claimed of a narrowing network, in one direction."""
+    condition = (
+        f"ReLU, widths {', '.join(map(str, RECTANGULAR_WIDTHS))}, one sample; uniform weights of variance 2 / fan"
+    )
+    listed = []
+    for mode, other in (("fan_in", "fan_out"), ("fan_out", "fan_in")):
+        signal, ratio = (
+            ("second moment of the pre-activations", "fan_in / fan_out")
+            if direction == "forward"
+            else ("mean square of dL/dz", "fan_out / fan_in")
+        )
+        keeps = (direction == "forward") == (mode == "fan_in")
+        words = "stays as it is" if keeps else f"changes by {ratio} in a layer, whose product over layers is bounded"
+        experiment = RectangularGains(mode, mode, direction)
+        listed.append(
+            Claim(
+                id=f"{direction}.pyramid.he_{mode}_gain",
+                statement=f"With a variance of 2 / {mode} the {signal} {words}.",
+                source=HE,
+                condition=condition,
+                experiment=experiment,
+                decide=GAIN,
+                control=replace(experiment, assumed=other),
+                control_note=f"compared with what {other} would give",
+                slow=True,
+                false_alarm=CLAIM_FALSE_ALARM,
+                rows=("F5",),
+            )
+        )
+    return listed

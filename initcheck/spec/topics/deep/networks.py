@@ -1,8 +1,9 @@
-"""Measured deep networks: how a signal and its gradient travel through square Dense layers, over seeds.
+"""Deep networks measured over seeds: the second moments of signal and gradient from layer to layer.
 
-Kernels are drawn by the installed Keras, each with a seed of its own. One sample goes through, scaled to a given root
-mean square: its law is exact at any width, while the samples of a batch grow alike with depth and add next to nothing.
-All members are about *ratios* from layer to layer and their logarithms; levels are ruled by rare seeds.
+Kernels are drawn by the installed Keras, each with its own seed. One sample goes through, scaled to a given root mean
+square: the distribution of its moments is exact at any width, while the samples of a batch grow alike with depth and
+add next to nothing. All members are about *ratios* from layer to layer and their logarithms; levels depend on rare
+seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
+from initcheck.spec.table import SeedRow, seed_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,7 +34,7 @@ Array = NDArray[np.float64]
 
 DEPTH: Final = 10
 WIDTH: Final = 64
-STEP_MARGIN: Final = 0.20
+LAYER_MARGIN: Final = 0.20
 AVERAGE_MARGIN: Final = 0.04
 """What still counts as the gain claimed: below 5%, so that a variance that is 5% off does not pass."""
 
@@ -40,7 +42,7 @@ _SKEWNESS: Final = 3.0
 """By how much the skewness of ratios may raise the far tail of a mean over a few hundred seeds."""
 
 LEFT_OUT: Final = 0.01
-"""Part of the average's margin kept for what theory leaves out: terms beyond the first order in 1 / width."""
+"""Part of the average's margin that is left for what theory leaves out: terms beyond the first order in 1 / width."""
 
 _CHUNK: Final = 512
 """Replicates measured at a time, which bounds the memory of their kernels."""
@@ -51,8 +53,6 @@ class DeepNetwork:
     """A plain network of square layers, and how it is initialized.
 
     Attributes:
-        initializer: of the hidden kernels.
-        activation: of the hidden layers.
         depth: hidden layers.
         width: units of each, and inputs.
         scale: root mean square of the sample.
@@ -69,32 +69,24 @@ class DeepNetwork:
     shared_seed: bool = False
 
     def predict(self) -> DenseNetworkLaw:
-        """Predict the law of the network, without its defects and without its head."""
+        """Predict the moments of the network, without its defects and without its head."""
         return _predict(replace(self, variance_factor=1.0, shared_seed=False))
 
     def count_seeds(self, left_out: float = 0.0) -> int:
         """Count the seeds that a true claim about its gains needs, in both directions; see :func:`plan_seeds`."""
         law = self.predict()
         return max(
-            plan_seeds(*_relative_spreads(course, backward), self.depth - 1, left_out)
-            for course, backward in ((law.preactivation, False), (law.gradient, True))
+            plan_seeds(*_relative_deviations(moments, backward), self.depth - 1, left_out)
+            for moments, backward in ((law.preactivation, False), (law.gradient, True))
         )
 
-    def measure(self, context: RunContext, seeds: int) -> Moments:
-        """Measure, unless it was measured before.
-
-        Args:
-            context: the source of seeds.
-            seeds: replicates.
-
-        Returns:
-            The second moments by seed and layer.
-        """
+    def measure(self, context: RunContext, seeds: int) -> NetworkMoments:
+        """Measure the second moments by seed and layer, unless they were measured before."""
         return context.remember(("deep", self, seeds), lambda: _measure(self, context, seeds))
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class NetworkMoments:
     """Second moments of a deep network; shape [seeds, layers] each.
 
     Attributes:
@@ -110,7 +102,7 @@ class Moments:
     weight_gradient: Array
 
     def ratios(self, direction: Direction) -> Array:
-        """Give the ratios from one hidden layer to the next in the direction of travel, shape [seeds, layers - 1]."""
+        """Give the ratios from one hidden layer to the next in the given direction, shape [seeds, layers - 1]."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if direction == "forward":
                 found: Array = self.before[:, 1:] / self.before[:, :-1]
@@ -135,7 +127,7 @@ def draw_sample(context: RunContext, size: int, scale: float = 1.0) -> NDArray[n
 
 
 def draw_kernels(initializer: InitializerSpec, shape: tuple[int, int], seeds: tuple[int, ...]) -> NDArray[np.float32]:
-    """Draw kernels by Keras in one compiled loop, each with a seed of its own; shape [seeds, *shape]."""
+    """Draw kernels by Keras in one compiled loop, each with its own seed; shape [seeds, *shape]."""
     from initcheck.probe.draw import RedrawPlan
 
     keras = import_keras()
@@ -145,21 +137,21 @@ def draw_kernels(initializer: InitializerSpec, shape: tuple[int, int], seeds: tu
     return np.asarray(keras.ops.convert_to_numpy(drawn), dtype=np.float32)
 
 
-def plan_seeds(step_sd: float, average_sd: float, steps: int, left_out: float = 0.0) -> int:
+def plan_seeds(layer_sd: float, average_sd: float, layers: int, left_out: float = 0.0) -> int:
     """Count the seeds of a claim, so that a true one fails to pass at most once in a million runs.
 
-    Every member of the family (each step, and their average) is an equivalence test at the level that Bonferroni
+    Every member of the family (each layer, and their average) is an equivalence test at the level that Bonferroni
     leaves it. A third of the rate of false alarms is planned with, since ratios are skew.
 
     Args:
-        step_sd: standard deviation between seeds of one step's ratio, relative to its mean.
-        average_sd: of the average over the steps.
-        steps: number of steps.
+        layer_sd: standard deviation between seeds of one layer's ratio, relative to its mean.
+        average_sd: of the average over the layers.
+        layers: number of ratios.
         left_out: part of the margins that the expectation itself may be off by.
     """
-    members = steps + 1
+    members = layers + 1
     level, miss = MISS_RATE / members, CLAIM_FALSE_ALARM / _SKEWNESS / members
-    parts = ((step_sd, STEP_MARGIN - left_out), (average_sd, AVERAGE_MARGIN - left_out))
+    parts = ((layer_sd, LAYER_MARGIN - left_out), (average_sd, AVERAGE_MARGIN - left_out))
     return max(statistics.seeds_needed(sd, margin, level, 1.0 - miss / 2.0) for sd, margin in parts)
 
 
@@ -168,9 +160,8 @@ class Gains:
     """The ratios of second moments from layer to layer, over what is expected of them.
 
     Attributes:
-        network: what is measured.
         direction: forward (pre-activations) or backward (dL/dz).
-        gain: the factor claimed; None for what theory predicts, step by step, at this width.
+        gain: the factor claimed; None for what theory predicts, layer by layer, at this width.
         seeds: replicates; 0 for as many as theory asks for.
     """
 
@@ -180,22 +171,22 @@ class Gains:
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.topics.gains.GainByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.GainByLayer` for the columns."""
         network = self.network
         seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
         ratios = network.measure(context, seeds).ratios(self.direction)
         if self.gain is None:
             law = network.predict()
-            steps = _steps(law.preactivation if self.direction == "forward" else law.gradient)
-            expected: Array | float = steps if self.direction == "forward" else steps[::-1]
+            gains = _gains_by_layer(law.preactivation if self.direction == "forward" else law.gradient)
+            expected: Array | float = gains if self.direction == "forward" else gains[::-1]
         else:
             expected = self.gain
-        return tabulate_steps(ratios / expected)
+        return tabulate_layers(ratios / expected)
 
 
 @dataclass(frozen=True)
 class LogIncrements:
-    """The log increments of second moments, beside the exact law of a layer of finite width.
+    """The log increments of second moments, beside their exact distribution in a layer of finite width.
 
     Attributes:
         network: linear or ReLU, with independent entries.
@@ -208,14 +199,14 @@ class LogIncrements:
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.topics.gains.LawByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.LawByLayer` for the columns."""
         from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
-        from initcheck.theory.weights import weight_distribution
+        from initcheck.theory.weights import weight_law
 
         network, width = self.network, self.network.width
         moments = network.measure(context, self.seeds or network.count_seeds())
         increments = moments.increments(self.direction)
-        weights = weight_distribution(network.initializer, (width, width))
+        weights = weight_law(network.initializer, (width, width))
         gain = weights.forward_gain
         rectified = network.activation == "relu"
         # S4 of Gaussian numbers of which all, or half, are not zero.
@@ -232,44 +223,104 @@ class LogIncrements:
                 law = compute_linear_increment(width, gain)
                 extra = (weights.kurtosis - 3.0) * float(participation) / width
                 rows.append((law.mean - extra / 2.0, law.variance + extra))
-        table = tabulate_steps(increments)
+        table = tabulate_layers(increments)
         table["mean"], table["variance"] = (np.tile([row[place] for row in rows], len(increments)) for place in (0, 1))
         return table
 
 
 @dataclass(frozen=True)
 class WeightGradients:
-    """The logarithms of ratios between the weight gradients of neighbouring layers, averaged over the steps.
+    """The logarithms of ratios between the weight gradients of neighbouring layers, averaged over the layers.
 
     Attributes:
-        network: what is measured.
         of_signal: measure dL/dz instead.
-        seeds: replicates.
+        seeds: replicates; 0 for as many as theory asks for.
     """
 
     network: DeepNetwork
     of_signal: bool = False
     seeds: int = 0
 
-    def measure(self, context: RunContext) -> DataFrame:
-        """Measure: one value a seed, of ln(factor of the squared norm by layer, on its way back)."""
-        import pandas as pd
-
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure: one value a seed, of ln(factor of the squared norm by layer, backward)."""
         moments = self.network.measure(context, self.seeds or self.network.count_seeds())
         squares = moments.gradient if self.of_signal else moments.weight_gradient
         rates = (np.log(squares[:, 0]) - np.log(squares[:, -1])) / (squares.shape[1] - 1)
-        return pd.DataFrame({"member": "average over layers", "seed": np.arange(len(rates)), "value": rates})
+        return seed_rows("average over layers", rates)
 
 
-def tabulate_steps(values: Array) -> DataFrame:
-    """Make a table with one row a seed and step, from values of shape [seeds, steps]."""
+RECTANGULAR_WIDTHS: Final = (256, 192, 128, 96, 64)
+"""The input, and four hidden layers that narrow."""
+
+
+@dataclass(frozen=True)
+class RectangularGains:
+    """The ratios of second moments between layers that narrow, over what He et al. derive for one fan.
+
+    With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
+
+    Attributes:
+        mode: the fan of VarianceScaling.
+        assumed: the fan that the expectation assumes.
+        direction: forward or backward.
+    """
+
+    mode: str
+    assumed: str
+    direction: Direction
+
+    def measure(self, context: RunContext) -> DataFrame:
+        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.GainByLayer` for the columns."""
+        before, gradient = context.remember(("pyramid", self.mode), lambda: self._run(context))
+        # Ratios of neighbouring hidden layers: their kernels lead from `inputs` to `outputs` units.
+        inputs, outputs = (
+            np.asarray(RECTANGULAR_WIDTHS[place:][: len(RECTANGULAR_WIDTHS) - 2], dtype=np.float64) for place in (1, 2)
+        )
+        fan = inputs if self.assumed == "fan_in" else outputs
+        if self.direction == "forward":
+            ratios, expected = before[:, 1:] / before[:, :-1], inputs / fan
+        else:
+            ratios, expected = gradient[:, :-1] / gradient[:, 1:], outputs / fan
+        return tabulate_layers(ratios / expected)
+
+    def _run(self, context: RunContext) -> tuple[Array, Array]:
+        from initcheck.probe import Probe
+
+        keras = import_keras()
+        inputs = x = keras.Input((RECTANGULAR_WIDTHS[0],))
+        arguments = (("scale", 2.0), ("mode", self.mode), ("distribution", "uniform"))
+        spec = InitializerSpec("VarianceScaling", arguments)
+        names = [f"hidden_{number}" for number in range(1, len(RECTANGULAR_WIDTHS))]
+        for number, (name, units) in enumerate(zip(names, RECTANGULAR_WIDTHS[1:], strict=True)):
+            x = keras.layers.Dense(units, "relu", kernel_initializer=spec.create(number + 1), name=name)(x)
+        x = keras.layers.Dense(10, kernel_initializer=InitializerSpec("LecunNormal").create(99), name="output")(x)
+        sample = (
+            np.random.default_rng(context.seed("pyramid"))
+            .standard_normal((1, RECTANGULAR_WIDTHS[0]))
+            .astype(np.float32)
+        )
+        probe = Probe(keras.Model(inputs, x), sample)
+        # Relative variance of a layer's ratio: 5 / n of the narrower one, at most; they are independent.
+        deviation = math.sqrt(5.0 / RECTANGULAR_WIDTHS[-1])
+        seeds = plan_seeds(deviation, deviation / math.sqrt(len(RECTANGULAR_WIDTHS) - 2), len(RECTANGULAR_WIDTHS) - 2)
+        table = probe.measure(context.seeds(f"pyramid {self.mode}", seeds))
+        wide = table.pivot(index="seed", columns="layer")
+        before, gradient = (
+            wide[column][names].to_numpy(np.float64)
+            for column in ("preactivation_second_moment", "gradient_second_moment")
+        )
+        return before, gradient
+
+
+def tabulate_layers(values: Array) -> DataFrame:
+    """Make a table with one row a seed and layer, from values of shape [seeds, layers]."""
     import pandas as pd
 
-    seeds, steps = values.shape
+    seeds, layers = values.shape
     return pd.DataFrame(
         {
-            "member": np.tile([f"step {number}" for number in range(1, steps + 1)], seeds),
-            "seed": np.repeat(np.arange(seeds), steps),
+            "member": np.tile([f"layer {number}" for number in range(1, layers + 1)], seeds),
+            "seed": np.repeat(np.arange(seeds), layers),
             "value": values.ravel(),
         }
     )
@@ -279,29 +330,29 @@ def tabulate_steps(values: Array) -> DataFrame:
 def _predict(network: DeepNetwork) -> DenseNetworkLaw:
     from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
     from initcheck.theory.gaussian import find_activation
-    from initcheck.theory.weights import weight_distribution
+    from initcheck.theory.weights import weight_law
 
-    weights = weight_distribution(network.initializer, (network.width, network.width))
+    weights = weight_law(network.initializer, (network.width, network.width))
     layer = DenseLayer(network.width, weights, find_activation(network.activation))
     return predict_dense_network([layer] * network.depth, single_input(network.width, network.scale**2))
 
 
-def _steps(course: Course) -> Array:
-    assert course.steps is not None  # both courses of a network with one activation throughout are followed
-    return course.steps
+def _gains_by_layer(moments: Course) -> Array:
+    assert moments.steps is not None  # in a network with one activation throughout both directions are followed
+    return moments.steps
 
 
-def _relative_spreads(course: Course, backward: bool) -> tuple[float, float]:
-    """Give the largest relative standard deviation of a step's ratio, and that of their average."""
-    count = len(course.mean)
+def _relative_deviations(moments: Course, backward: bool) -> tuple[float, float]:
+    """Give the largest relative standard deviation of a layer's ratio, and that of their average."""
+    count = len(moments.mean)
     places = range(count - 1, -1, -1) if backward else range(count)
     difference = np.diff(np.eye(count), axis=0)
-    steps = np.sqrt(np.expm1(np.maximum(np.diag(difference @ course.covariance @ difference.T), 0.0)))
-    gain = course.gain(tuple(places))
-    return float(steps.max()), gain.standard_deviation / gain.mean
+    ratios = np.sqrt(np.expm1(np.maximum(np.diag(difference @ moments.covariance @ difference.T), 0.0)))
+    gain = moments.gain(tuple(places))
+    return float(ratios.max()), gain.standard_deviation / gain.mean
 
 
-def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> Moments:
+def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> NetworkMoments:
     kernels, heads = _draw_network(network, context, seeds)
     probe = _probe(network, context)
     factor = np.float32(math.sqrt(network.variance_factor))
@@ -332,7 +383,7 @@ def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> Moments:
 
     after = pivot("activation_second_moment", ["input", *layers])
     before = pivot("preactivation_second_moment", layers)
-    return Moments(
+    return NetworkMoments(
         # A linear layer has no activation function to precede: its output is z.
         before=np.where(np.isnan(before), after[:, 1:], before),
         after=after,
@@ -342,16 +393,16 @@ def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> Moments:
 
 
 def _draw_network(network: DeepNetwork, context: RunContext, seeds: int) -> tuple[Any, Any]:
-    """Draw the kernels of all layers, and the heads; the last drawing is kept for another activation."""
+    """Draw the kernels of all layers, and the heads; the last ones are remembered for another activation."""
     depth, width = (1 if network.shared_seed else network.depth), network.width
     key = (network.initializer, depth, width, seeds)
-    kept: dict[str, Any] = context.remember("deep.kernels", dict)
-    if kept.get("key") != key:
+    last: dict[str, Any] = context.remember("deep.kernels", dict)
+    if last.get("key") != key:
         label = f"deep.{network.initializer.label}.{network.width}"
         drawn = draw_kernels(network.initializer, (width, width), context.seeds(label, seeds * depth))
         heads = draw_kernels(InitializerSpec("LecunNormal"), (width, 10), context.seeds(f"{label}.head", seeds))
-        kept.update(key=key, value=(drawn.reshape(seeds, depth, width, width), heads))
-    pair: tuple[Any, Any] = kept["value"]
+        last.update(key=key, value=(drawn.reshape(seeds, depth, width, width), heads))
+    pair: tuple[Any, Any] = last["value"]
     return pair
 
 

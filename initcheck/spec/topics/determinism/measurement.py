@@ -1,4 +1,4 @@
-"""Making and comparing initializers for the claims on seeds and configurations, and planting defects into them."""
+"""What the trials of seeds and configurations share: their subjects, comparisons of draws, and planted defects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import functools
 import inspect
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from scipy import stats
 
 from initcheck.backend.runtime import import_keras
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
+from initcheck.spec.table import ExactRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from initcheck.spec.claim import RunContext
 
+
+# --- subjects ---------------------------------------------------------------------------------------------------------
 
 Arguments = tuple[tuple[str, Any], ...]
 """Names and values; a list of axes is a tuple here, because experiments are hashable."""
@@ -163,27 +166,29 @@ ALL: Final = (*CLASSES, *MODES)
 RANDOM: Final = tuple(subject for subject in ALL if subject.random)
 
 
+# --- trials -----------------------------------------------------------------------------------------------------------
+
 Values = NDArray[Any]
-Row = tuple[str, float, float, int, str]
-"""Member, deviation, limit, count and what was seen, for :class:`~initcheck.spec.decisions.AllWithin`."""
 
 SHARE: Final = CLAIM_FALSE_ALARM / 20.0
-"""False alarms of one limit on correlations: a claim has no more than a few, and their laws are approximate."""
+"""False alarms of one limit on correlations: a claim has few, and their distributions are approximate."""
 
 EPSILON: Final = 2.0**-23
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The class of a subject, and seeds for it.
+class Factory:
+    """Makes and draws initializers of one subject.
 
     Attributes:
         subject: which.
-        seed: a seed below 2^30 - 2, from which others derive.
+        seed: a seed below 2^30, from which others derive.
+        variant: what a trial compares, where it compares several things.
     """
 
     subject: Constructor
     seed: int
+    variant: str = ""
 
     @property
     def type(self) -> Any:
@@ -199,13 +204,40 @@ class Bench:
         """Make an initializer with the subject's arguments and these."""
         return self.type(**(plain(self.subject.arguments) | arguments))
 
-    def changed(self, **arguments: Any) -> Any:
-        """Make an initializer none of whose arguments has its default value, but those given."""
+    def make_unlike_default(self, **arguments: Any) -> Any:
+        """Make an initializer none of whose arguments has its default value, except those given."""
         return self.type(**(plain(self.subject.others) | arguments))
 
     def draw(self, initializer: Any, shape: tuple[int, ...] | None = None) -> Values:
         """Draw weights, of the subject's shape unless another is given."""
         return draw(initializer, shape or self.subject.shape)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of one initializer, by its name in ``trials``.
+
+    Attributes:
+        defect: planted into its class, for a control; one of :data:`DEFECTS`, or empty.
+        variant: what the trial compares, where it compares several things.
+    """
+
+    trials: ClassVar[Mapping[str, Callable[[Factory], list[ExactRow]]]]
+    seeds: ClassVar[int]
+    """The seed of the subject is below."""
+
+    trial: str
+    subject: Constructor
+    defect: str = ""
+    variant: str = ""
+
+    def measure(self, context: RunContext) -> list[ExactRow]:
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        seed = context.seed(f"determinism/{self.subject.slug}") % self.seeds
+        # An initializer without a seed draws one from Python's state, which the run context restores afterwards.
+        random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))
+        with planted(self.subject, self.defect):
+            return self.trials[self.trial](Factory(self.subject, seed, self.variant))
 
 
 def draw(initializer: Any, shape: tuple[int, ...], dtype: str = "float32") -> Values:
@@ -237,7 +269,7 @@ def correlations(values: list[Values]) -> tuple[float, float, float, float]:
         The largest absolute correlation of two and its limit, and the absolute mean of all correlations and its limit.
         Of N independent entries, Fisher's transform of a correlation is nearly normal with variance 1 / (N - 3), and
         the squared length of the sum of K unit vectors, over K / N, is nearly chi-squared with N degrees of freedom.
-        For orthogonal weights a correlation has the variance 1 / N too. A draw without spread correlates with all.
+        For orthogonal weights a correlation has the variance 1 / N too. A draw without variance correlates with all.
     """
     flat = np.stack([value.ravel().astype(np.float64) for value in values])
     flat -= flat.mean(axis=1, keepdims=True)
@@ -250,34 +282,49 @@ def correlations(values: list[Values]) -> tuple[float, float, float, float]:
     return float(np.abs(above).max()), float(largest), abs(float(above.mean())), float(mean)
 
 
-def independence(member: str, values: list[Values]) -> list[Row]:
+def independence(member: str, values: list[Values]) -> list[ExactRow]:
     """Judge whether draws are independent of each other: the largest of their correlations, and their mean."""
     largest, limit, mean, mean_limit = correlations(values)
     pairs = len(values) * (len(values) - 1) // 2
-    rows = [(member, largest, limit, pairs, f"largest correlation of {pairs} pairs")]
+    rows = [ExactRow(member, largest, limit, pairs, f"largest correlation of {pairs} pairs")]
     if pairs > 1:
-        rows.append((f"{member}, mean", mean, mean_limit, pairs, f"mean correlation of {pairs} pairs"))
+        rows.append(ExactRow(f"{member}, mean", mean, mean_limit, pairs, f"mean correlation of {pairs} pairs"))
     return rows
 
 
-def equality(member: str, left: Values, right: Values) -> Row:
+def equality(member: str, left: Values, right: Values) -> ExactRow:
     """Judge whether two draws are equal bit for bit."""
-    return member, differing(left, right), 0.0, left.size, "entries that differ"
+    return ExactRow(member, differing(left, right), 0.0, left.size, "entries that differ")
 
 
-def closeness(member: str, found: Values, expected: Values, rounding: float = 16.0) -> Row:
+def closeness(member: str, found: Values, expected: Values, rounding: float = 16.0) -> ExactRow:
     """Judge whether float32 weights are those expected, up to some roundings of the largest."""
     if found.shape != expected.shape:
-        return member, float("inf"), 0.0, found.size, f"shape {found.shape}"
+        return ExactRow(member, float("inf"), 0.0, found.size, f"shape {found.shape}")
     limit = rounding * EPSILON * float(np.abs(expected).max(initial=0.0))
-    return member, float(np.abs(found - expected).max()), limit, found.size, "largest difference of an entry"
+    return ExactRow(member, float(np.abs(found - expected).max()), limit, found.size, "largest difference of an entry")
 
 
-def table(rows: list[Row]) -> DataFrame:
-    """Give rows as a table; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-    import pandas as pd
+# --- defects ----------------------------------------------------------------------------------------------------------
 
-    return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count", "seen"])
+
+@contextmanager
+def planted(subject: Constructor, defect: str) -> Iterator[None]:
+    """Plant a defect into the subject's class while the context lasts; none for the empty name."""
+    if not defect:
+        yield
+        return
+    cls = getattr(import_keras().initializers, subject.class_name)
+    name, method = DEFECTS[defect](cls, subject)
+    own = cls.__dict__.get(name)
+    setattr(cls, name, method)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(cls, name)
+        else:
+            setattr(cls, name, own)
 
 
 def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructor], tuple[str, Any]]:
@@ -412,22 +459,3 @@ DEFECTS: Final = {
     "values vary": _changes_values,
 }
 """The defects by name: each names a method of the class and gives its defective version."""
-
-
-@contextmanager
-def planted(subject: Constructor, defect: str) -> Iterator[None]:
-    """Plant a defect into the subject's class while the context lasts; none for the empty name."""
-    if not defect:
-        yield
-        return
-    cls = getattr(import_keras().initializers, subject.class_name)
-    name, method = DEFECTS[defect](cls, subject)
-    own = cls.__dict__.get(name)
-    setattr(cls, name, method)
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(cls, name)
-        else:
-            setattr(cls, name, own)

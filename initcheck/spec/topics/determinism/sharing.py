@@ -1,4 +1,4 @@
-"""Experiments on what initializers share: the random states of the process, the seed of another class, one instance."""
+"""Experiments on what initializers share: random states, one seed, one instance, a compiled function; pinned values."""
 
 from __future__ import annotations
 
@@ -12,25 +12,19 @@ import numpy as np
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.spec.table import ExactRow, FitRow
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
-    Row,
     Values,
     closeness,
     draw,
     equality,
     generator,
     independence,
-    table,
 )
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from initcheck.spec.claim import RunContext
-
-SETTERS: Final = ("keras", "python", "tensorflow", "numpy")
-"""Whose seed is set: by ``keras.utils.set_random_seed``, ``random.seed`` and so on."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class BuildTwice:
     """Build a model of all random initializers, without seeds, after setting a seed; and once more.
 
     Attributes:
-        setter: one of :data:`SETTERS`, or "nothing".
+        setter: whose seed is set: "keras", "python", "tensorflow", "numpy" or "nothing".
         other_seed: whether the second build is after another seed.
         independent: whether the builds have to be independent; else equal.
         global_generator: whether values that ``keras.random`` draws without a seed are compared too.
@@ -49,7 +43,7 @@ class BuildTwice:
     independent: bool = False
     global_generator: bool = False
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         seed = context.seed("determinism/build") % (2**31)
         random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
@@ -59,8 +53,8 @@ class BuildTwice:
             builds.append(self._build())
         first, second = builds
         if self.independent:
-            return table([row for name in first for row in independence(name, [first[name], second[name]])])
-        return table([equality(name, second[name], first[name]) for name in first])
+            return [row for name in first for row in independence(name, [first[name], second[name]])]
+        return [equality(name, second[name], first[name]) for name in first]
 
     def _build(self) -> dict[str, Values]:
         keras = import_keras()
@@ -97,7 +91,7 @@ def _set_seed(setter: str, seed: int) -> None:
         tensorflow.random.set_seed(seed)
 
 
-LAWS: Final[dict[str, tuple[str, ...]]] = {
+DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {
     "truncated_normal": (
         "TruncatedNormal",
         "VarianceScaling",
@@ -108,43 +102,43 @@ LAWS: Final[dict[str, tuple[str, ...]]] = {
     "uniform": ("RandomUniform", "GlorotUniform", "HeUniform", "LecunUniform"),
     "normal": ("RandomNormal", "Orthogonal"),
 }
-"""The classes that draw from one law, and so from one sequence."""
+"""The classes that draw from one distribution, and so from one sequence."""
 
 
 @dataclass(frozen=True)
 class OneSeedClasses:
-    """Draw from the classes of one law with one seed, for Orthogonal the first column.
+    """Draw from the classes of one distribution with one seed, for Orthogonal the first column.
 
     Attributes:
-        law: one of :data:`LAWS`.
+        distribution: one of :data:`DISTRIBUTIONS`.
         proportional: whether they should be the same but for a factor; else whether they are independent.
         other_seeds: whether each class has a seed of its own.
     """
 
-    law: str
+    distribution: str
     proportional: bool = False
     other_seeds: bool = False
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = context.seed(f"determinism/classes/{self.law}") % (2**30)
+        seed = context.seed(f"determinism/classes/{self.distribution}") % (2**30)
         initializers = import_keras().initializers
         shape = (300, 2)
         values = []
-        for index, name in enumerate(LAWS[self.law]):
+        for index, name in enumerate(DISTRIBUTIONS[self.distribution]):
             made = getattr(initializers, name)(seed=seed + index * self.other_seeds)
             column = draw(made, shape)[:, 0].astype(np.float64)
             values.append(column / np.linalg.norm(column))
         first, *others = values
-        rows: list[Row] = []
-        for name, other in zip(LAWS[self.law][1:], others, strict=True):
-            member = f"{LAWS[self.law][0]} and {name}"
+        rows: list[ExactRow] = []
+        for name, other in zip(DISTRIBUTIONS[self.distribution][1:], others, strict=True):
+            member = f"{DISTRIBUTIONS[self.distribution][0]} and {name}"
             if self.proportional:
                 # A factor leaves one rounding; the QR factorization of two columns a few more.
                 rows.append(closeness(member, other, first, 64.0))
             else:
                 rows += independence(member, [first, other])
-        return table(rows)
+        return rows
 
 
 _SHARING: Final = ("GlorotUniform", "HeNormal", "Orthogonal")
@@ -207,11 +201,11 @@ class SharedInitializer:
     seed_kind: str
     equal: bool = False
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         seed = context.seed(f"determinism/sharing/{self.sharer}") % (2**30)
         random.seed(seed)
-        rows: list[Row] = []
+        rows: list[ExactRow] = []
         for name in _SHARING:
             cls = getattr(import_keras().initializers, name)
             make: Callable[[], Any] = {
@@ -224,17 +218,17 @@ class SharedInitializer:
                 warnings.simplefilter("always")
                 first, *others = kernels = _layer_kernels(self.sharer, make)
             if not others:
-                rows.append((name, float("nan"), 0.0, 0, "no two weights of one shape"))
+                rows.append(ExactRow(name, float("nan"), 0.0, 0, "no two weights of one shape"))
             elif self.equal:
                 rows += [equality(f"{name}, weight {index + 2}", other, first) for index, other in enumerate(others)]
-                rows.append((f"{name}, warnings", float(len(warned)), 0.0, 1, "warnings"))
+                rows.append(ExactRow(f"{name}, warnings", float(len(warned)), seen="warnings"))
             else:
                 rows += independence(name, kernels)
-        return table(rows)
+        return rows
 
 
 COMPILED: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal")
-"""The three laws; all other initializers draw from them."""
+"""The three distributions; all other initializers draw from them."""
 
 
 def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
@@ -267,41 +261,114 @@ class CompiledEqual:
     name: str
     compare: str
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         eager, first, second = _compiled(context, self.name)
         right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
         if self.compare == "eager" or self.compare == "itself":
-            return table([closeness(self.name, first, right)])
-        return table([equality(self.name, first, right)])
+            return [closeness(self.name, first, right)]
+        return [equality(self.name, first, right)]
 
 
 @dataclass(frozen=True)
-class CompiledLaw:
+class CompiledDistribution:
     """Test whether the values of a compiled function have the distribution of the eager ones (Kolmogorov-Smirnov).
 
     Attributes:
         name: the class.
-        spread: a factor on the compiled values, for a control.
+        scale: a factor on the compiled values, for a control.
     """
 
     name: str
-    spread: float = 1.0
+    scale: float = 1.0
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[FitRow]:
         """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
-        import pandas as pd
-
         eager, compiled, _ = _compiled(context, self.name)
-        found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.spread)
+        found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.scale)
         # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
         size = eager.size / 2.0
         detectable = (np.sqrt(np.log(2.0 / 1e-6) / 2.0) + np.sqrt(np.log(2.0 / 1e-3) / 2.0)) / np.sqrt(size)
-        columns = ["member", "p_value", "effect", "detectable", "count"]
-        return pd.DataFrame(
-            [(self.name, float(found.pvalue), float(found.statistic), float(detectable), 2 * eager.size)],
-            columns=columns,
-        )
+        return [FitRow(self.name, float(found.pvalue), float(found.statistic), float(detectable), 2 * eager.size)]
+
+
+PINNED: Final[tuple[tuple[str, str, tuple[tuple[str, Any], ...], tuple[float, ...]], ...]] = (
+    ("random_normal", "RandomNormal", (("stddev", 1.0),), (0.015817076, -1.5900869, 0.10359446, 0.81174594)),
+    (
+        "random_uniform",
+        "RandomUniform",
+        (("minval", 0.0), ("maxval", 1.0)),
+        (0.28243315, 0.4984169, 0.7154585, 0.02020204),
+    ),
+    ("truncated_normal", "TruncatedNormal", (("stddev", 1.0),), (0.015817076, -1.5900869, 0.10359446, 0.81174594)),
+    ("variance_scaling", "VarianceScaling", (), (0.010381681, -1.043668, 0.06799516, 0.5327968)),
+    ("glorot_normal", "GlorotNormal", (), (0.009611569, -0.9662488, 0.06295129, 0.493274)),
+    ("glorot_uniform", "GlorotUniform", (), (-0.40285552, -0.0029313564, 0.39895165, -0.8884132)),
+    ("he_normal", "HeNormal", (), (0.014681915, -1.4759694, 0.09615968, 0.7534885)),
+    ("he_uniform", "HeUniform", (), (-0.61537194, -0.0044777393, 0.60940874, -1.3570735)),
+    ("lecun_normal", "LecunNormal", (), (0.010381681, -1.043668, 0.06799516, 0.5327968)),
+    ("lecun_uniform", "LecunUniform", (), (-0.4351337, -0.0031661987, 0.43091702, -0.9595959)),
+    ("orthogonal", "Orthogonal", (), (0.007243991, 0.37176356, 0.30415645, 0.8770567)),
+    (
+        "variance_scaling_fan_in_truncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_in"), ("distribution", "truncated_normal")),
+        (0.010381681, -1.043668, 0.06799516, 0.5327968),
+    ),
+    (
+        "variance_scaling_fan_in_untruncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_in"), ("distribution", "untruncated_normal")),
+        (0.009131993, -0.9180371, 0.05981029, 0.46866173),
+    ),
+    (
+        "variance_scaling_fan_in_uniform",
+        "VarianceScaling",
+        (("mode", "fan_in"), ("distribution", "uniform")),
+        (-0.4351337, -0.0031661987, 0.43091702, -0.9595959),
+    ),
+    (
+        "variance_scaling_fan_out_truncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_out"), ("distribution", "truncated_normal")),
+        (0.0089908, -0.903843, 0.058885537, 0.46141556),
+    ),
+    (
+        "variance_scaling_fan_out_untruncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_out"), ("distribution", "untruncated_normal")),
+        (0.007908538, -0.79504347, 0.05179723, 0.40587297),
+    ),
+    (
+        "variance_scaling_fan_out_uniform",
+        "VarianceScaling",
+        (("mode", "fan_out"), ("distribution", "uniform")),
+        (-0.37683684, -0.0027419925, 0.3731851, -0.8310344),
+    ),
+    (
+        "variance_scaling_fan_avg_truncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_avg"), ("distribution", "truncated_normal")),
+        (0.009611569, -0.9662488, 0.06295129, 0.493274),
+    ),
+    (
+        "variance_scaling_fan_avg_untruncated_normal",
+        "VarianceScaling",
+        (("mode", "fan_avg"), ("distribution", "untruncated_normal")),
+        (0.008454583, -0.8499372, 0.055373568, 0.43389645),
+    ),
+    (
+        "variance_scaling_fan_avg_uniform",
+        "VarianceScaling",
+        (("mode", "fan_avg"), ("distribution", "uniform")),
+        (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
+    ),
+)
+"""Constructor, class, arguments, and the first entries of a float32 weight of shape (3, 4) with seed 42.
+
+Recorded once from Keras 3.15.1 and TensorFlow 2.21 on a CPU: TensorFlow's stateless generators (Philox) promise the
+same values for the same seed in every version. Other backends give other values.
+"""
 
 
 @dataclass(frozen=True)
@@ -320,11 +387,11 @@ class Pinned:
     values: tuple[float, ...]
     seed: int = 42
 
-    def measure(self, _: RunContext) -> DataFrame:
+    def measure(self, _: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         made = getattr(import_keras().initializers, self.class_name)(**dict(self.arguments), seed=self.seed)
         found = draw(made, (3, 4)).ravel()[: len(self.values)].astype(np.float64)
-        return table([closeness(self.class_name, found, np.array(self.values), 16.0)])
+        return [closeness(self.class_name, found, np.array(self.values), 16.0)]
 
 
 @dataclass(frozen=True)
@@ -342,7 +409,7 @@ class CustomInitializer:
     layer: str
     raises: str = ""
 
-    def measure(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[ExactRow]:
         """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
         keras = import_keras()
         seed = context.seed("determinism/custom") % (2**30)
@@ -368,6 +435,4 @@ class CustomInitializer:
                 keras.layers.Dense(6, kernel_initializer=given).build((None, 4))
         except (TypeError, AttributeError) as error:
             seen = type(error).__name__
-        return table(
-            [(f"{self.kind}, {self.layer}", float(seen != self.raises), 0.0, 1, f"raised: {seen or 'nothing'}")]
-        )
+        return [ExactRow(f"{self.kind}, {self.layer}", float(seen != self.raises), seen=f"raised: {seen or 'nothing'}")]

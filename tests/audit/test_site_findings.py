@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from model_measurement import find_by
 
 from initcheck.audit.limits import Limits
-from initcheck.audit.paths import SiteNode, find_paths
-from initcheck.audit.site_shares import estimate_share
-from initcheck.audit.total_change import judge_paths
+from initcheck.audit.rules.sites import find_site_findings, measure_at
+from initcheck.audit.site_graph import SiteNode, find_routes
 
 NODES = [
     SiteNode("input", "Input", False, False, ()),
@@ -31,7 +29,6 @@ HEALTHY = {
     "activation_underflow_fraction": 0.0,
     "gradient_overflow_fraction": 0.0,
     "gradient_underflow_fraction": 0.0,
-    "gradient_norm": 1.0,
 }
 
 
@@ -50,9 +47,7 @@ def make_table(changes=None, samples=32, seeds=8):
 
 def find(changes=None, limits=None, **kwargs):
     table = make_table(changes, **kwargs)
-    limits = limits or Limits()
-    paths = judge_paths(table, NODES, find_paths(NODES), limits)
-    return find_by("IC501", "IC303", "IC304", "IC502", "IC103", table=table, nodes=NODES, paths=paths, limits=limits)
+    return find_site_findings(table, NODES, find_routes(NODES), limits or Limits())
 
 
 def codes(*args, **kwargs):
@@ -143,5 +138,6 @@ def test_limits_are_those_given():
 
 def test_the_figure_at_a_layer_is_that_of_its_rows_whatever_the_limit():
     table = make_table({("second", "dead_fraction"): [0.1, 0.2] * 4})
-    assert estimate_share("dead", table, NODES, "second").value == pytest.approx(0.15)
-    assert estimate_share("dead", table, NODES, "nowhere") is None
+    assert measure_at("IC303", table, NODES, "second").value == pytest.approx(0.15)
+    assert measure_at("IC303", table, NODES, "nowhere") is None
+    assert measure_at("IC101", table, NODES, "second") is None

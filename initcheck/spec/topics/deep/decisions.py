@@ -1,7 +1,4 @@
-"""Decisions about gains by layer: equivalence of ratios, and the fit of log increments to a finite-width law.
-
-Moved here from the first specification tests, and made functions of a table.
-"""
+"""Decisions about gains by layer: equivalence of ratios, and the fit of log increments to their exact distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 
 AVERAGE: Final = "average"
-SPREAD_FACTOR: Final = 2.5
+VARIANCE_FACTOR: Final = 2.5
 """Within this factor the variance of the whole logarithm has to be shown; kernels that are equal give ten."""
 
 LAW_LEVEL: Final = CLAIM_FALSE_ALARM / 4.0
@@ -37,20 +34,20 @@ def read_values(table: DataFrame) -> tuple[list[str], NDArray[np.float64]]:
 
 @dataclass(frozen=True)
 class GainByLayer:
-    """Equivalence of ratios with what is expected of them: each step's mean, and the average over all steps.
+    """Equivalence of ratios with what is expected of them: each layer's mean, and the average over all layers.
 
-    It reads ``member`` (the step), ``seed`` and ``value`` (the ratio over its expectation). Each member is a pair of
+    It reads ``member`` (the layer), ``seed`` and ``value`` (the ratio over its expectation). Each member is a pair of
     one-sided t tests over seeds, Holm over the family. Fail: the interval of a member lies outside its margin.
 
     Attributes:
         quantity: what the value is, in words.
-        step: margin of one step's mean, relative.
-        average: margin of the average over the steps.
+        layer: margin of one layer's mean, relative.
+        average: margin of the average over the layers.
         level: of the family of tests.
     """
 
     quantity: str
-    step: float
+    layer: float
     average: float
     level: float = MISS_RATE
 
@@ -58,8 +55,8 @@ class GainByLayer:
         """Judge."""
         if table.empty:
             return Evidence(Verdict.INCONCLUSIVE, "Nothing was measured.", self.quantity, math.nan, members=0)
-        steps, values = read_values(table)
-        families = [(name, values[:, place], self.step) for place, name in enumerate(steps)]
+        layers, values = read_values(table)
+        families = [(name, values[:, place], self.layer) for place, name in enumerate(layers)]
         families.append((AVERAGE, values.mean(axis=1), self.average))
         share = self.level / len(families)
         tests = [
@@ -71,17 +68,17 @@ class GainByLayer:
         # Written so that NaN does not pass.
         if outside:
             verdict, (worst, margin, test) = Verdict.FAIL, outside[-1]
-            told = f"{len(outside)} of {len(tests)} outside: "
+            prefix = f"{len(outside)} of {len(tests)} outside: "
         elif bool((adjusted <= self.level).all()):
-            verdict, (worst, margin, test), told = Verdict.PASS, tests[-1], ""
+            verdict, (worst, margin, test), prefix = Verdict.PASS, tests[-1], ""
         else:
             place = int(np.argmax(np.where(np.isnan(adjusted), 2.0, adjusted)))
-            verdict, (worst, margin, test), told = Verdict.INCONCLUSIVE, tests[place], "Not shown: "
+            verdict, (worst, margin, test), prefix = Verdict.INCONCLUSIVE, tests[place], "Not shown: "
         found = test.estimate
         return Evidence(
             verdict=verdict,
             reason=(
-                f"{told}{self.quantity} {found.value:.4g}, interval [{found.low:.4g}, {found.high:.4g}], "
+                f"{prefix}{self.quantity} {found.value:.4g}, interval [{found.low:.4g}, {found.high:.4g}], "
                 f"bounds [{1.0 - margin:.4g}, {1.0 + margin:.4g}] ({worst})."
             ),
             quantity=self.quantity,
@@ -104,13 +101,13 @@ class GainByLayer:
 class LawByLayer:
     """Fit of log increments to a law: independent by layer, with a given mean and variance.
 
-    It reads ``member`` (the step), ``seed``, ``value`` (the log increment), ``mean`` and ``variance`` (of the law; the
-    same for all seeds). Three tests share the level: z of each step's mean, the largest after Sidak; z of the sum over
-    the steps, which sees a small deviation of all; and one chi-square for the sum around its mean. The sum has the
+    It reads ``member`` (the layer), ``seed``, ``value`` (the log increment), ``mean`` and ``variance`` (of the law; the
+    same for all seeds). Three tests share the level: z of each layer's mean, the largest after Sidak; z of the sum over
+    the layers, which sees a small deviation of all; and one chi-square for the sum around its mean. The sum has the
     variance that independent layers give it: it is what notices kernels that depend on each other, which no layer shows
     by itself.
 
-    Pass also needs the variance of the sum to be shown within :data:`SPREAD_FACTOR` of the law's.
+    Pass also needs the variance of the sum to be shown within :data:`VARIANCE_FACTOR` of the law's.
 
     Attributes:
         level: rate of false alarms of the tests.
@@ -123,45 +120,45 @@ class LawByLayer:
         quantity = "variance of the summed log increments over the law's"
         if table.empty:
             return Evidence(Verdict.INCONCLUSIVE, "Nothing was measured.", quantity, math.nan, members=0)
-        steps, values = read_values(table)
+        layers, values = read_values(table)
         first = table.groupby("member", sort=False).first()
         mean, variance = first["mean"].to_numpy(np.float64), first["variance"].to_numpy(np.float64)
         seeds = len(values)
         z = math.sqrt(seeds) * (values.mean(axis=0) - mean) / np.sqrt(variance)
         smallest = 2.0 * float(stats.norm.sf(np.abs(z).max()))
-        by_step = -math.expm1(len(steps) * math.log1p(-smallest)) if smallest < 1.0 else 1.0
+        by_layer = -math.expm1(len(layers) * math.log1p(-smallest)) if smallest < 1.0 else 1.0
         squares = float(np.sum((values.sum(axis=1) - mean.sum()) ** 2) / variance.sum())
         by_sum = 2.0 * min(float(stats.chi2.cdf(squares, seeds)), float(stats.chi2.sf(squares, seeds)))
         z_sum = math.sqrt(seeds / float(variance.sum())) * float(values.sum(axis=1).mean() - mean.sum())
         by_mean = 2.0 * float(stats.norm.sf(abs(z_sum)))
-        p_value = min(1.0, 3.0 * min(by_step, by_mean, by_sum)) if math.isfinite(squares) else math.nan
+        p_value = min(1.0, 3.0 * min(by_layer, by_mean, by_sum)) if math.isfinite(squares) else math.nan
         low, high = (squares / float(stats.chi2.ppf(share, seeds)) for share in (1.0 - MISS_RATE, MISS_RATE))
-        worst = steps[int(np.argmax(np.where(np.isnan(z), -1.0, np.abs(z))))]
-        told = (
+        worst = layers[int(np.argmax(np.where(np.isnan(z), -1.0, np.abs(z))))]
+        reason = (
             f"p {p_value:.2g}: largest z {float(np.abs(z).max()):.2f} ({worst}), of the sum {z_sum:.2f}; variance of "
             f"the sum {squares / seeds:.3g} times the law's."
         )
         verdict = Verdict.INCONCLUSIVE
         if p_value <= self.level:
             verdict = Verdict.FAIL
-        elif p_value > self.level and low >= 1.0 / SPREAD_FACTOR and high <= SPREAD_FACTOR:
+        elif p_value > self.level and low >= 1.0 / VARIANCE_FACTOR and high <= VARIANCE_FACTOR:
             verdict = Verdict.PASS
         reach = float(stats.norm.isf(self.level / 6.0) + stats.norm.ppf(POWER))
         return Evidence(
             verdict=verdict,
-            reason=told,
+            reason=reason,
             quantity=quantity,
             effect=squares / seeds,
             low=low,
             high=high,
             confidence=1.0 - 2.0 * MISS_RATE,
-            bounds=(1.0 / SPREAD_FACTOR, SPREAD_FACTOR),
+            bounds=(1.0 / VARIANCE_FACTOR, VARIANCE_FACTOR),
             count=seeds,
             unit="seeds",
             p_value=p_value,
-            # The spread that the chi-square sees: ln of a variance over S seeds has the variance 2 / S.
+            # The variance that the chi-square sees: ln of a variance over S seeds has the variance 2 / S.
             detectable=math.expm1(reach * math.sqrt(2.0 / seeds)),
             power=POWER,
-            members=len(steps),
-            worst="the sum over all steps",
+            members=len(layers),
+            worst="the sum over all layers",
         )

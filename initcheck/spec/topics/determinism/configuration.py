@@ -1,4 +1,4 @@
-"""The effect of every argument of an initializer's constructor, against the documented formula in double precision."""
+"""Trials of configurations: arguments, defaults, names, copies; values are compared with the documented formulas."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import functools
 import inspect
 import json
 import math
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
+from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
-    Bench,
-    Constructor,
-    Row,
+    Factory,
+    Trial,
     Values,
     closeness,
     draw,
@@ -27,61 +25,55 @@ from initcheck.spec.topics.determinism.measurement import (
     generator,
     independence,
     plain,
-    planted,
-    table,
 )
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from initcheck.spec.claim import RunContext
-
 
 _Case = tuple[dict[str, Any], tuple[int, ...], Values, float]
 """Arguments, shape, the expected values, and the roundings they may be off by."""
 
 
-def argument_effects(bench: Bench) -> list[Row]:
-    """Compare weights with those that the documented formula makes of the standard law and of the arguments."""
+def argument_effects(factory: Factory) -> list[ExactRow]:
+    """Compare weights with those that the documented formula makes of standard draws and of the arguments."""
     rows = [
-        closeness(f"{arguments}, shape {shape}", draw(bench.type(**arguments, **bench.seeded), shape), expected, ulps)
-        for arguments, shape, expected, ulps in _EXPECTED.get(bench.subject.class_name, _scaled)(bench)
+        closeness(
+            f"{arguments}, shape {shape}", draw(factory.type(**arguments, **factory.seeded), shape), expected, ulps
+        )
+        for arguments, shape, expected, ulps in _EXPECTED.get(factory.subject.class_name, _scaled)(factory)
     ]
-    shape = bench.subject.shape
+    shape = factory.subject.shape
     floats = import_keras().config.floatx()
     for dtype in ("float16", "float32", "float64", None):
-        if bench.subject.class_name == "Orthogonal" and dtype == "float16":
+        if factory.subject.class_name == "Orthogonal" and dtype == "float16":
             continue  # there is no QR factorization of half precision
-        made = bench.make(**bench.seeded)(shape, dtype=dtype)
+        made = factory.make(**factory.seeded)(shape, dtype=dtype)
         name = import_keras().backend.standardize_dtype(made.dtype)
         right = tuple(made.shape) == shape and name == (dtype or floats)
-        rows.append((f"dtype {dtype}", float(not right), 0.0, 1, f"{name} of shape {tuple(made.shape)}"))
+        rows.append(ExactRow(f"dtype {dtype}", float(not right), seen=f"{name} of shape {tuple(made.shape)}"))
     return rows
 
 
-def _standard(bench: Bench, kind: str, shape: tuple[int, ...]) -> Values:
+def _standard(factory: Factory, kind: str, shape: tuple[int, ...]) -> Values:
     """Draw the standard normal, the standard normal within two, or the uniform from 0 to 1, of the same seed."""
     initializers = import_keras().initializers
     made = {
-        "untruncated_normal": lambda: initializers.RandomNormal(0.0, 1.0, seed=bench.seed),
-        "truncated_normal": lambda: initializers.TruncatedNormal(0.0, 1.0, seed=bench.seed),
-        "uniform": lambda: initializers.RandomUniform(0.0, 1.0, seed=bench.seed),
+        "untruncated_normal": lambda: initializers.RandomNormal(0.0, 1.0, seed=factory.seed),
+        "truncated_normal": lambda: initializers.TruncatedNormal(0.0, 1.0, seed=factory.seed),
+        "uniform": lambda: initializers.RandomUniform(0.0, 1.0, seed=factory.seed),
     }[kind]()
     return draw(made, shape).astype(np.float64)
 
 
-def _normal(bench: Bench) -> list[_Case]:
-    kind = "untruncated_normal" if bench.subject.class_name == "RandomNormal" else "truncated_normal"
-    shape = bench.subject.shape
+def _normal(factory: Factory) -> list[_Case]:
+    kind = "untruncated_normal" if factory.subject.class_name == "RandomNormal" else "truncated_normal"
+    shape = factory.subject.shape
     pairs = ((0.3, 0.2), (-2.0, 1.0), (0.0, 3.0))
-    standard = _standard(bench, kind, shape)
-    cases = [({"mean": mean, "stddev": spread}, shape, mean + spread * standard, 16.0) for mean, spread in pairs]
+    standard = _standard(factory, kind, shape)
+    cases = [({"mean": mean, "stddev": stddev}, shape, mean + stddev * standard, 16.0) for mean, stddev in pairs]
     return [*cases, ({"stddev": 0.5}, shape, 0.5 * standard, 16.0), ({"mean": 0.5}, shape, 0.5 + 0.05 * standard, 16.0)]
 
 
-def _uniform(bench: Bench) -> list[_Case]:
-    shape = bench.subject.shape
-    standard = _standard(bench, "uniform", shape)
+def _uniform(factory: Factory) -> list[_Case]:
+    shape = factory.subject.shape
+    standard = _standard(factory, "uniform", shape)
     pairs = ((-0.1, 0.3), (2.0, 5.0))
     cases = [({"minval": low, "maxval": high}, shape, low + (high - low) * standard, 16.0) for low, high in pairs]
     return [
@@ -94,65 +86,65 @@ def _uniform(bench: Bench) -> list[_Case]:
 _NAMED: Final = {"Glorot": (1.0, "fan_avg"), "He": (2.0, "fan_in"), "Lecun": (1.0, "fan_in")}
 
 
-def _scaled(bench: Bench) -> list[_Case]:
-    """Expect sqrt(scale / n) times the standard law, with n of every mode and by every choice of axes."""
-    name = bench.subject.class_name
-    fixed = plain(bench.subject.arguments)
+def _scaled(factory: Factory) -> list[_Case]:
+    """Expect sqrt(scale / n) times standard draws, with n of every mode and by every choice of axes."""
+    name = factory.subject.class_name
+    fixed = plain(factory.subject.arguments)
     named = next((value for start, value in _NAMED.items() if name.startswith(start)), None)
     scale, mode = named or (1.0, fixed.get("mode", "fan_in"))
-    law = fixed.get("distribution", "uniform" if name.endswith("Uniform") else "truncated_normal")
+    distribution = fixed.get("distribution", "uniform" if name.endswith("Uniform") else "truncated_normal")
     axes: tuple[dict[str, Any], ...] = (
         {},
         {"input_axes": [0], "output_axes": [1, 2]},
         {"input_axes": [0, 2], "output_axes": [1]},
     )
     cases: list[_Case] = [
-        (given, shape, _scaled_values(bench, scale, mode, law, shape, given), 16.0)
+        (given, shape, _scaled_values(factory, scale, mode, distribution, shape, given), 16.0)
         for given, shape in ((fixed | each, (6, 4, 5)) for each in axes)
     ]
     if named is None:
         for factor in (0.3, 1.7):
-            values = _scaled_values(bench, factor, mode, law, (24, 40), {})
+            values = _scaled_values(factory, factor, mode, distribution, (24, 40), {})
             cases.append((fixed | {"scale": factor}, (24, 40), values, 16.0))
-    if bench.subject.slug == "variance_scaling":
+    if factory.subject.slug == "variance_scaling":
         for changed in ("fan_in", "fan_out", "fan_avg"):
-            values = _scaled_values(bench, 1.0, changed, law, (24, 40), {})
+            values = _scaled_values(factory, 1.0, changed, distribution, (24, 40), {})
             cases.append(({"mode": changed}, (24, 40), values, 16.0))
         for changed in ("truncated_normal", "untruncated_normal", "uniform", "normal"):
             kind = "truncated_normal" if changed == "normal" else changed
-            values = _scaled_values(bench, 1.0, mode, kind, (24, 40), {})
+            values = _scaled_values(factory, 1.0, mode, kind, (24, 40), {})
             cases.append(({"distribution": changed}, (24, 40), values, 16.0))
     return cases
 
 
 def _scaled_values(
-    bench: Bench, scale: float, mode: str, law: str, shape: tuple[int, ...], axes: dict[str, Any]
+    factory: Factory, scale: float, mode: str, distribution: str, shape: tuple[int, ...], axes: dict[str, Any]
 ) -> Values:
     area = math.prod(shape[:-2])
     fans = [area * shape[-2], area * shape[-1]]
     if "input_axes" in axes:
         fans = [math.prod(shape[axis] for axis in axes[side]) for side in ("input_axes", "output_axes")]
     count = {"fan_in": fans[0], "fan_out": fans[1], "fan_avg": sum(fans) / 2.0}[mode]
-    values = _standard(bench, law, shape)
-    if law == "uniform":
+    values = _standard(factory, distribution, shape)
+    if distribution == "uniform":
         values = math.sqrt(3.0) * (2.0 * values - 1.0)
-    elif law == "truncated_normal":
+    elif distribution == "truncated_normal":
         values = values / float(stats.truncnorm(-2.0, 2.0).std())
     return np.asarray(math.sqrt(scale / count) * values)
 
 
-def _orthogonal(bench: Bench) -> list[_Case]:
-    shape = bench.subject.shape
-    values = bench.draw(bench.type(seed=bench.seed)).astype(np.float64)
+def _orthogonal(factory: Factory) -> list[_Case]:
+    shape = factory.subject.shape
+    values = factory.draw(factory.type(seed=factory.seed)).astype(np.float64)
     return [({"gain": gain}, shape, gain * values, 16.0) for gain in (1.0, 1.5, 0.2)]
 
 
-def _constant(bench: Bench) -> list[_Case]:
-    shape = bench.subject.shape
+def _constant(factory: Factory) -> list[_Case]:
+    shape = factory.subject.shape
     return [({"value": value}, shape, np.full(shape, value), 1.0) for value in (0.37, -2.0, 0.0)]
 
 
-def _identity(_: Bench) -> list[_Case]:
+def _identity(_: Factory) -> list[_Case]:
     return [
         ({"gain": gain}, shape, gain * np.eye(*shape), 1.0)
         for gain in (1.0, 1.7, -0.5)
@@ -160,7 +152,7 @@ def _identity(_: Bench) -> list[_Case]:
     ]
 
 
-def _stft(_: Bench) -> list[_Case]:
+def _stft(_: Factory) -> list[_Case]:
     """Expect cos or sin of -2 pi t k / n, by the window over its norm; rounding grows with the angle, below 16 pi."""
     from scipy import signal
 
@@ -185,9 +177,9 @@ def _stft(_: Bench) -> list[_Case]:
     return cases
 
 
-_EXPECTED: Final[dict[str, Callable[[Bench], list[_Case]]]] = {
-    "Zeros": lambda bench: [({}, bench.subject.shape, np.zeros(bench.subject.shape), 1.0)],
-    "Ones": lambda bench: [({}, bench.subject.shape, np.ones(bench.subject.shape), 1.0)],
+_EXPECTED: Final[dict[str, Callable[[Factory], list[_Case]]]] = {
+    "Zeros": lambda factory: [({}, factory.subject.shape, np.zeros(factory.subject.shape), 1.0)],
+    "Ones": lambda factory: [({}, factory.subject.shape, np.ones(factory.subject.shape), 1.0)],
     "Constant": _constant,
     "Identity": _identity,
     "STFT": _stft,
@@ -199,31 +191,7 @@ _EXPECTED: Final[dict[str, Callable[[Bench], list[_Case]]]] = {
 
 
 _NOTHING: Final = object()
-
-
-@dataclass(frozen=True)
-class ConfigurationTrial:
-    """A trial of the configuration of one initializer.
-
-    Attributes:
-        trial: one of :data:`TRIALS`.
-        subject: the initializer.
-        defect: planted into its class, for a control; "aliases of another class" looks up those.
-    """
-
-    trial: str
-    subject: Constructor
-    defect: str = ""
-
-    def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
-        seed = context.seed(f"determinism/{self.subject.slug}") % (2**30)
-        random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))
-        if self.defect == "aliases of another class":
-            index = [subject.class_name for subject in CLASSES].index(self.subject.class_name)
-            return table(_aliases(Bench(self.subject, seed), CLASSES[index - 1].aliases))
-        with planted(self.subject, self.defect):
-            return table(TRIALS[self.trial](Bench(self.subject, seed)))
+ALIASES_OF_ANOTHER_CLASS: Final = "aliases of another class"
 
 
 def _unequal(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
@@ -232,23 +200,23 @@ def _unequal(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return sorted(name for name in names if found.get(name, _NOTHING) != expected.get(name, _NOTHING))
 
 
-def _same(member: str, found: Any, cls: Any, config: dict[str, Any], *, attributes: bool = False) -> Row:
+def _same(member: str, found: Any, cls: Any, config: dict[str, Any], *, attributes: bool = False) -> ExactRow:
     """Judge whether an initializer is of a class and has a configuration, or attributes where that lacks something."""
     if type(found) is not cls:
-        return member, 1.0, 0.0, 1, f"it is {getattr(type(found), '__name__', found)}"
-    told = found.get_config()
+        return ExactRow(member, 1.0, seen=f"it is {getattr(type(found), '__name__', found)}")
+    config_found = found.get_config()
     if attributes:
-        told = {name: getattr(found, name, _NOTHING) for name in config} | told
-    wrong = _unequal(told, config)
-    return member, float(len(wrong)), 0.0, 1, f"arguments that differ: {', '.join(wrong) or 'none'}"
+        config_found = {name: getattr(found, name, _NOTHING) for name in config} | config_found
+    wrong = _unequal(config_found, config)
+    return ExactRow(member, float(len(wrong)), seen=f"arguments that differ: {', '.join(wrong) or 'none'}")
 
 
-def _tried(member: str, make: Callable[[], Any], judge: Callable[[Any], list[Row]]) -> list[Row]:
+def _tried(member: str, make: Callable[[], Any], judge: Callable[[Any], list[ExactRow]]) -> list[ExactRow]:
     """Judge what can be made; that Keras refuses its own configuration is a finding, not an accident."""
     try:
         made = make()
     except (TypeError, ValueError, KeyError) as error:
-        return [(member, math.inf, 0.0, 1, f"it raises {type(error).__name__}")]
+        return [ExactRow(member, math.inf, seen=f"it raises {type(error).__name__}")]
     return judge(made)
 
 
@@ -259,11 +227,11 @@ def _registered(cls: Any) -> Any:
     return import_keras().saving.register_keras_serializable("initcheck")(subclass)
 
 
-def _config_round_trip(bench: Bench) -> list[Row]:
+def _config_round_trip(factory: Factory) -> list[ExactRow]:
     keras = import_keras()
     saving, initializers = keras.saving, keras.initializers
     rows = []
-    expected = plain(bench.subject.defaults) | plain(bench.subject.others) | bench.seeded
+    expected = plain(factory.subject.defaults) | plain(factory.subject.others) | factory.seeded
     copies: dict[str, Callable[[Any, Any], Any]] = {
         "from_config": lambda cls, it: cls.from_config(it.get_config()),
         "through JSON": lambda cls, it: cls.from_config(json.loads(json.dumps(it.get_config()))),
@@ -271,58 +239,64 @@ def _config_round_trip(bench: Bench) -> list[Row]:
         "keras.initializers": lambda _, it: initializers.deserialize(initializers.serialize(it)),
         "keras.initializers.get": lambda _, it: initializers.get(json.loads(json.dumps(initializers.serialize(it)))),
     }
-    for name, cls in (("", bench.type), ("registered subclass, ", _registered(bench.type))):
-        original = cls(**(plain(bench.subject.others) | bench.seeded))
-        values = bench.draw(original, bench.subject.changed_shape)
+    for name, cls in (("", factory.type), ("registered subclass, ", _registered(factory.type))):
+        original = cls(**(plain(factory.subject.others) | factory.seeded))
+        values = factory.draw(original, factory.subject.changed_shape)
         rows.append(_same(f"{name}get_config", original, cls, expected))
         for way, make_copy in copies.items():
             rows += _tried(
                 f"{name}{way}",
                 functools.partial(make_copy, cls, original),
-                functools.partial(_judge_copy, bench, f"{name}{way}", cls, expected, values),
+                functools.partial(_judge_copy, factory, f"{name}{way}", cls, expected, values),
             )
-    if bench.subject.random:
-        unseeded = bench.changed().get_config()
-        rows.append(("no seed", float(unseeded.get("seed", _NOTHING) is not None), 0.0, 1, "a seed in get_config"))
+    if factory.subject.random:
+        unseeded = factory.make_unlike_default().get_config()
+        rows.append(ExactRow("no seed", float(unseeded.get("seed", _NOTHING) is not None), seen="a seed in get_config"))
         for way, make_copy in copies.items():
-            original = bench.make(seed=generator(bench.seed))
+            original = factory.make(seed=generator(factory.seed))
             rows += _tried(
                 f"seed generator, {way}",
-                functools.partial(make_copy, bench.type, original),
-                functools.partial(_judge_sequence, bench, f"seed generator, {way}", original),
+                functools.partial(make_copy, factory.type, original),
+                functools.partial(_judge_sequence, factory, f"seed generator, {way}", original),
             )
     return rows
 
 
-def _judge_copy(bench: Bench, way: str, cls: Any, config: dict[str, Any], values: Values, copy: Any) -> list[Row]:
-    drawn = bench.draw(copy, bench.subject.changed_shape)
+def _judge_copy(
+    factory: Factory, way: str, cls: Any, config: dict[str, Any], values: Values, copy: Any
+) -> list[ExactRow]:
+    drawn = factory.draw(copy, factory.subject.changed_shape)
     return [_same(way, copy, cls, config), equality(f"{way}, values", drawn, values)]
 
 
-def _judge_sequence(bench: Bench, way: str, original: Any, copy: Any) -> list[Row]:
-    return [equality(f"{way}, call {call}", bench.draw(copy), bench.draw(original)) for call in (1, 2)]
+def _judge_sequence(factory: Factory, way: str, original: Any, copy: Any) -> list[ExactRow]:
+    return [equality(f"{way}, call {call}", factory.draw(copy), factory.draw(original)) for call in (1, 2)]
 
 
-def _config_lost(bench: Bench) -> list[Row]:
+def _config_lost(factory: Factory) -> list[ExactRow]:
     """Judge whether a configuration is empty, and a copy has the defaults again."""
-    original = bench.changed()
+    original = factory.make_unlike_default()
     left = original.get_config()
-    values = bench.draw(bench.type())
-    rows = [("get_config", float(len(left)), 0.0, 1, f"arguments named: {', '.join(left) or 'none'}")]
+    values = factory.draw(factory.type())
+    rows = [ExactRow("get_config", float(len(left)), seen=f"arguments named: {', '.join(left) or 'none'}")]
     serialized = import_keras().initializers.serialize(original)
     copies = {
-        "from_config": bench.type.from_config(left),
+        "from_config": factory.type.from_config(left),
         "clone": original.clone(),
         "keras.initializers": import_keras().initializers.deserialize(serialized),
     }
-    return rows + [equality(f"{way}, values", bench.draw(copy), values) for way, copy in copies.items()]
+    return rows + [equality(f"{way}, values", factory.draw(copy), values) for way, copy in copies.items()]
 
 
-def _aliases(bench: Bench, aliases: tuple[str, ...] = ()) -> list[Row]:
-    initializers, subject = import_keras().initializers, bench.subject
+def _aliases(factory: Factory) -> list[ExactRow]:
+    initializers, subject = import_keras().initializers, factory.subject
+    aliases = subject.aliases
+    if factory.variant == ALIASES_OF_ANOTHER_CLASS:
+        index = [each.class_name for each in CLASSES].index(subject.class_name)
+        aliases = CLASSES[index - 1].aliases
     defaults = plain(subject.defaults)
     rows = []
-    for alias in aliases or subject.aliases:
+    for alias in aliases:
         for given in ({}, plain(subject.others)):
             name = f"get({alias!r}{', others' if given else ''})"
             identifier = {"class_name": alias, "config": given} if given else alias
@@ -330,75 +304,76 @@ def _aliases(bench: Bench, aliases: tuple[str, ...] = ()) -> list[Row]:
             rows += _tried(
                 name,
                 functools.partial(initializers.get, identifier),
-                functools.partial(_judge_named, name, bench.type, expected),
+                functools.partial(_judge_named, name, factory.type, expected),
             )
         if hasattr(initializers, alias):
-            right = getattr(initializers, alias) is bench.type
-            rows.append((f"keras.initializers.{alias}", float(not right), 0.0, 1, "another class"))
-    instance = bench.make()
+            right = getattr(initializers, alias) is factory.type
+            rows.append(ExactRow(f"keras.initializers.{alias}", float(not right), seen="another class"))
+    instance = factory.make()
     rows.append(
-        _same(f"get({subject.class_name})", initializers.get(bench.type), bench.type, defaults, attributes=True)
+        _same(f"get({subject.class_name})", initializers.get(factory.type), factory.type, defaults, attributes=True)
     )
-    rows.append(("get(instance)", float(initializers.get(instance) is not instance), 0.0, 1, "another instance"))
+    other = initializers.get(instance) is not instance
+    rows.append(ExactRow("get(instance)", float(other), seen="another instance"))
     return rows
 
 
-def _judge_named(name: str, cls: Any, config: dict[str, Any], found: Any) -> list[Row]:
+def _judge_named(name: str, cls: Any, config: dict[str, Any], found: Any) -> list[ExactRow]:
     return [_same(name, found, cls, config, attributes=True)]
 
 
-def _alias_raises(bench: Bench) -> list[Row]:
+def _alias_raises(factory: Factory) -> list[ExactRow]:
     """Judge whether the names alone raise KeyError, and give the class together with its arguments."""
-    initializers, subject = import_keras().initializers, bench.subject
+    initializers, subject = import_keras().initializers, factory.subject
     rows = []
     for alias in subject.aliases:
         try:
             seen = f"get gives {initializers.get(alias)}"
         except KeyError:
             seen = ""
-        rows.append((f"get({alias!r})", float(bool(seen)), 0.0, 1, seen))
+        rows.append(ExactRow(f"get({alias!r})", float(bool(seen)), seen=seen))
         made = initializers.get({"class_name": alias, "config": plain(subject.others)})
-        rows.append(_same(f"get({alias!r}), others", made, bench.type, plain(subject.others)))
+        rows.append(_same(f"get({alias!r}), others", made, factory.type, plain(subject.others)))
     return rows
 
 
-def _defaults(bench: Bench) -> list[Row]:
+def _defaults(factory: Factory) -> list[ExactRow]:
     """Compare the constructor with the documented arguments: by its signature, its configuration and its values."""
-    subject = bench.subject
+    subject = factory.subject
     documented = plain(subject.defaults)
-    signature = inspect.signature(bench.type) if subject.defaults or "__init__" in bench.type.__dict__ else None
+    signature = inspect.signature(factory.type) if subject.defaults or "__init__" in factory.type.__dict__ else None
     found = {name: parameter.default for name, parameter in signature.parameters.items()} if signature else {}
     wrong = _unequal(found, documented)
     rows = [
-        ("signature", float(len(wrong)), 0.0, len(found), f"other defaults: {', '.join(wrong) or 'none'}"),
-        ("order", float(list(found) != list(documented)), 0.0, len(found), f"arguments {', '.join(found)}"),
-        _same("get_config", bench.type(), bench.type, documented, attributes=True),
+        ExactRow("signature", float(len(wrong)), 0.0, len(found), f"other defaults: {', '.join(wrong) or 'none'}"),
+        ExactRow("order", float(list(found) != list(documented)), 0.0, len(found), f"arguments {', '.join(found)}"),
+        _same("get_config", factory.type(), factory.type, documented, attributes=True),
     ]
-    explicit = bench.type(**(documented | bench.seeded))
+    explicit = factory.type(**(documented | factory.seeded))
     shape = subject.changed_shape
-    rows.append(equality("values", bench.draw(bench.type(**bench.seeded), shape), bench.draw(explicit, shape)))
+    rows.append(equality("values", factory.draw(factory.type(**factory.seeded), shape), factory.draw(explicit, shape)))
     return rows
 
 
-def _clone(bench: Bench) -> list[Row]:
-    made = bench.make(**bench.seeded)
-    rows = [equality("clone", bench.draw(made.clone()), bench.draw(made))]
-    rows.append(_same("clone, configuration", made.clone(), bench.type, made.get_config()))
-    model = _model(bench, made)
+def _clone(factory: Factory) -> list[ExactRow]:
+    made = factory.make(**factory.seeded)
+    rows = [equality("clone", factory.draw(made.clone()), factory.draw(made))]
+    rows.append(_same("clone, configuration", made.clone(), factory.type, made.get_config()))
+    model = _model(factory, made)
     kernel, copied = (_kernel(each) for each in (model, import_keras().models.clone_model(model)))
     rows.append(equality("clone_model", copied, kernel))
-    if bench.subject.random:
-        unseeded = bench.make()
-        rows += independence("unseeded clone", [bench.draw(each) for each in (unseeded, unseeded.clone())])
-        model = _model(bench, bench.make())
+    if factory.subject.random:
+        unseeded = factory.make()
+        rows += independence("unseeded clone", [factory.draw(each) for each in (unseeded, unseeded.clone())])
+        model = _model(factory, factory.make())
         copy = import_keras().models.clone_model(model)
         rows += independence("unseeded clone_model", [_kernel(model), _kernel(copy)])
     return rows
 
 
-def _model(bench: Bench, initializer: Any) -> Any:
+def _model(factory: Factory, initializer: Any) -> Any:
     keras = import_keras()
-    *before, inputs, outputs = bench.subject.shape
+    *before, inputs, outputs = factory.subject.shape
     if before:
         layer = keras.layers.Conv1D(outputs, before[0], kernel_initializer=initializer)
         return keras.Sequential([keras.Input((before[0], inputs)), layer])
@@ -409,13 +384,16 @@ def _kernel(model: Any) -> Values:
     return np.asarray(model.weights[0].numpy())
 
 
-TRIALS: Final[dict[str, Callable[[Bench], list[Row]]]] = {
-    "config_round_trip": _config_round_trip,
-    "config_lost": _config_lost,
-    "aliases": _aliases,
-    "alias_raises": _alias_raises,
-    "defaults": _defaults,
-    "clone": _clone,
-    "arguments": argument_effects,
-}
-"""The trials by name: each gives the rows of its members."""
+class ConfigurationTrial(Trial):
+    """A trial of the configuration of one initializer."""
+
+    seeds = 2**30
+    trials: ClassVar[Mapping[str, Callable[[Factory], list[ExactRow]]]] = {
+        "config_round_trip": _config_round_trip,
+        "config_lost": _config_lost,
+        "aliases": _aliases,
+        "alias_raises": _alias_raises,
+        "defaults": _defaults,
+        "clone": _clone,
+        "arguments": argument_effects,
+    }

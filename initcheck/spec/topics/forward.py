@@ -1,0 +1,681 @@
+"""What is claimed of the signal at initialization: in deep networks, in others, in single layers and functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import Claim
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
+from initcheck.spec.subjects import to_numpy
+from initcheck.spec.table import EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.topics.deep.claims import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
+from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels
+from initcheck.theory.activations import TWINS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from initcheck.spec.claim import RunContext
+
+CLASSES: Final = 10
+ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims."""
+    return (
+        *gain_claims("forward"),
+        *_selu_claims(),
+        *_rectifier_claims(),
+        *rectangular_claims("forward"),
+        *_batch_claims(),
+        *_dropout_claims(),
+        *_convolution_claims(),
+        *_loss_claims(),
+        *_normalization_claims(),
+        *_shift_claims(),
+        *_function_claims(),
+    )
+
+
+# --- deep networks ----------------------------------------------------------------------------------------------------
+
+
+def _selu_claims() -> list[Claim]:
+    lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
+    he = DeepNetwork(InitializerSpec("HeNormal"), "selu")
+    # Fluctuations of order 1 / 64 move the mean gain by one per cent: a good third of the margin is left to them.
+    seeds = lecun.count_seeds(0.015)
+    fixed = Claim(
+        id="forward.lecun_normal.selu_gain",
+        statement="LecunNormal and SELU keep a unit second moment from layer to layer.",
+        source=SELU,
+        condition=SQUARE,
+        experiment=Gains(lecun, "forward", 1.0, seeds),
+        decide=GAIN,
+        control=Gains(he, "forward", 1.0, seeds),
+        control_note="HeNormal in place of LecunNormal",
+        slow=True,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=("E5",),
+    )
+    refuted = Claim(
+        id="forward.he_normal.selu_gain",
+        statement="HeNormal keeps the second moment in layers of SELU, a rectifier as others are.",
+        source="Keras, keras.initializers.HeNormal",
+        condition=SQUARE,
+        experiment=Gains(he, "forward", 1.0, he.count_seeds(LEFT_OUT)),
+        decide=GAIN,
+        control=Gains(lecun, "forward", 1.0, seeds),
+        control_note="LecunNormal in place of HeNormal",
+        expected="refuted",
+        slow=True,
+        false_alarm=CLAIM_FALSE_ALARM,
+        rows=("E5",),
+    )
+    attraction = theory_claim("forward", "lecun_normal", replace(lecun, scale=2.0), SELU, ("E5",), "selu_attraction")
+    return [
+        fixed,
+        refuted,
+        replace(
+            attraction,
+            slow=True,
+            statement=(
+                "LecunNormal and SELU draw a second moment of 4 back towards 1, layer by layer as mean-field theory "
+                "with its first correction in 1 / width says."
+            ),
+        ),
+        theory_claim("forward", "he_normal", he, SELU, ("E5",), "selu_course", slow=True),
+    ]
+
+
+def _rectifier_claims() -> list[Claim]:
+    listed = []
+    relu = DeepNetwork(InitializerSpec("HeNormal"), "relu")
+    for activation in ("gelu", "silu", "elu"):
+        network = replace(relu, activation=activation, depth=4)
+        # So near the input theory leaves out less than it may elsewhere.
+        seeds = network.count_seeds(LEFT_OUT / 5.0)
+        by_theory = theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course", slow=True)
+        defect = replace(network, variance_factor=1.25)
+        listed += [
+            Claim(
+                id=f"forward.he_normal.{activation}_gain",
+                statement=f"HeNormal keeps the second moment in {activation} layers, as in those of other rectifiers.",
+                source="Keras, keras.initializers.HeNormal",
+                condition="4 square Dense layers of 64 units, zero biases, one sample of unit second moment",
+                experiment=Gains(network, "forward", 1.0, seeds),
+                decide=GAIN,
+                control=Gains(replace(relu, depth=4), "forward", 1.0, seeds),
+                control_note="ReLU",
+                expected="refuted",
+                slow=True,
+                false_alarm=CLAIM_FALSE_ALARM,
+                rows=("E6",),
+            ),
+            replace(
+                by_theory,
+                experiment=Gains(network, "forward", seeds=seeds),
+                control=Gains(defect, "forward", seeds=seeds),
+            ),
+        ]
+    return listed
+
+
+# --- networks that are not plain: batches, dropout, convolutions ------------------------------------------------------
+
+
+def draw_batch(context: RunContext, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw standard normal numbers of the given shape, a batch of samples."""
+    values = np.random.default_rng(context.seed(f"forward.batch.{shape}")).standard_normal(shape)
+    return np.asarray(values, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class BatchShare:
+    """The share of a signal's second moment that varies over the samples of a batch, after some layers."""
+
+    initializer: InitializerSpec
+    activation: str
+    depth: int = 10
+    width: int = 64
+    batch: int = 16
+    seeds: int = 48
+
+    def measure(self, context: RunContext) -> DataFrame:
+        """Measure; one value a layer and seed."""
+        table = self._run(context)
+        hidden = table[table["layer"].str.startswith("hidden_")]
+        share = (hidden["activation_batch_variance"] / hidden["activation_second_moment"]).to_numpy(
+            np.float64, na_value=np.nan
+        )
+        found = hidden[["seed", "layer"]].rename(columns={"layer": "member"}).assign(value=share)
+        return found[found["member"] == f"hidden_{self.depth:02d}"].reset_index(drop=True)
+
+    def _run(self, context: RunContext) -> DataFrame:
+        from initcheck.models.networks import MlpSpec
+        from initcheck.probe import Probe
+
+        spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=self.depth, width=self.width)
+        probe = Probe(spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width)))
+        return probe.measure(context.seeds(f"batch share {self.initializer.label} {self.activation}", self.seeds))
+
+
+def _batch_claims() -> list[Claim]:
+    sigmoid = BatchShare(InitializerSpec("GlorotUniform"), "sigmoid")
+    relu = BatchShare(InitializerSpec("HeNormal"), "relu")
+    condition = "10 Dense layers of 64 units, a batch of 16 Gaussian samples; the last layer"
+    source = "Poole et al., 2016, NeurIPS, section 3"
+    healthy = "share of the second moment that varies over the batch"
+    return [
+        Claim(
+            id="forward.sigmoid.second_moment_tells_signal",
+            statement="Where the pooled second moment of the activations is of order 1, samples can be distinguished.",
+            source="Glorot & Bengio, 2010, AISTATS, section 4",
+            condition=condition,
+            experiment=sigmoid,
+            decide=SeedMeanWithin(healthy, 0.01, 1.0),
+            control=relu,
+            control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
+            expected="refuted",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E9",),
+        ),
+        Claim(
+            id="forward.sigmoid.batch_variance_collapses",
+            statement="GlorotUniform and sigmoid leave less than 1e-4 of the second moment to differ over the batch.",
+            source=source,
+            condition=condition,
+            experiment=sigmoid,
+            decide=SeedMeanWithin(healthy, -1e-4, 1e-4),
+            control=relu,
+            control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E9",),
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class DroppedSignal:
+    """Mean and second moment of a deep SELU network with a dropout layer behind every Dense layer.
+
+    Attributes:
+        dropout: class of the dropout layer.
+        rate: its rate.
+    """
+
+    dropout: str
+    rate: float = 0.1
+    depth: int = 20
+    width: int = 256
+    seeds: int = 24
+
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure; one value a seed and quantity: the mean + 1, and the variance, of which both should be 1."""
+        from initcheck.probe import Probe
+
+        keras = import_keras()
+        inputs = x = keras.Input((self.width,))
+        for number in range(self.depth):
+            x = keras.layers.Dense(self.width, "selu", kernel_initializer="lecun_normal")(x)
+            layer = getattr(keras.layers, self.dropout)
+            x = layer(self.rate, seed=number, name=f"dropped_{number}")(x)
+        probe = Probe(keras.Model(inputs, x), draw_batch(context, (4, self.width)))
+        table = probe.measure(context.seeds("alpha dropout", self.seeds))
+        last = table[table["layer"] == f"dropped_{self.depth - 1}"]
+        mean = last["activation_mean"].to_numpy(np.float64)
+        variance = last["activation_second_moment"].to_numpy(np.float64) - np.square(mean)
+        return [*seed_rows("1 + mean", 1.0 + mean), *seed_rows("variance", variance)]
+
+
+def _dropout_claims() -> list[Claim]:
+    return [
+        Claim(
+            id="forward.alpha_dropout.selu_moments",
+            statement="AlphaDropout keeps mean 0 and variance 1 in a deep network of SELU and LecunNormal.",
+            source="Keras, keras.layers.AlphaDropout",
+            condition="20 Dense layers of 256 units, rate .1, a batch of 4 Gaussian samples",
+            experiment=DroppedSignal("AlphaDropout"),
+            decide=SeedMeanWithin("1 + mean, and variance", 0.85, 1.15),
+            control=DroppedSignal("Dropout"),
+            control_note="Dropout in place of AlphaDropout",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E10",),
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """The factor by which the second moment changes from one convolution to the next, averaged over layers."""
+
+    initializer: InitializerSpec
+    depth: int = 8
+    channels: int = 32
+    side: int = 8
+    seeds: int = 64
+
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure; one value a seed."""
+        from initcheck.models.networks import ConvSpec
+        from initcheck.probe import Probe
+
+        spec = ConvSpec(initializer=self.initializer, activation="relu", depth=self.depth, width=self.channels)
+        shape = (self.side, self.side, self.channels)
+        probe = Probe(spec.build(shape, seed=0), draw_batch(context, (1, *shape)))
+        table = probe.measure(context.seeds(f"convolutions {self.initializer.label}", self.seeds))
+        wide = table.pivot(index="seed", columns="layer", values="preactivation_second_moment")
+        z = wide[list(spec.signal_layers())].to_numpy(np.float64)
+        values = (z[:, 1:] / z[:, :-1]).mean(axis=1)
+        return seed_rows("average over layers", values)
+
+
+def _convolution_claims() -> list[Claim]:
+    glorot, he = Convolutions(InitializerSpec("GlorotUniform")), Convolutions(InitializerSpec("HeUniform"))
+    quantity = "factor of the second moment by layer"
+    condition = "8 convolutions of 3 x 3 and 32 channels with ReLU and zero padding, as in VGG, on one picture of 8 x 8"
+    source = "Simonyan & Zisserman, 2015, ICLR; Keras, keras.applications.VGG16"
+    return [
+        Claim(
+            id="forward.vgg_block.default_keeps_signal",
+            statement="The default initializer keeps the signal in a stack of convolutions such as VGG's.",
+            source=source,
+            condition=condition,
+            experiment=glorot,
+            decide=SeedMeanWithin(quantity, 0.7, 1.1),
+            control=he,
+            control_note="HeUniform in place of GlorotUniform",
+            expected="refuted",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("S8",),
+        ),
+        Claim(
+            id="forward.vgg_block.default_halves_signal",
+            statement="The default initializer halves the second moment in each convolution of VGG, or nearly so.",
+            source=source,
+            condition=condition,
+            experiment=glorot,
+            # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16% of the terms: from .42 to .5.
+            decide=SeedMeanWithin(quantity, 0.33, 0.59),
+            control=he,
+            control_note="HeUniform in place of GlorotUniform",
+            slow=True,
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("S8",),
+        ),
+    ]
+
+
+# --- the first loss ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InitialLoss:
+    """The cross-entropy of a softmax layer at initialization, over one input of unit second moment.
+
+    Attributes:
+        initializers: of the kernel; each a member.
+        expected: ``theory`` for E ln sum exp(logit) at the documented variance, or ``uniform`` for ln of the classes.
+        scale: root mean square of the input.
+    """
+
+    initializers: tuple[InitializerSpec, ...]
+    expected: str
+    scale: float = 1.0
+    inputs: int = 128
+    seeds: int = 4000
+
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
+        """Measure; the estimate is the mean loss over what is expected of it."""
+        from initcheck.theory.layers import compute_expected_cross_entropy
+        from initcheck.theory.weights import weight_law
+
+        keras = import_keras()
+        random = np.random.default_rng(context.seed("initial loss"))
+        x = random.standard_normal((1, self.inputs))
+        x *= self.scale / math.sqrt(float(np.mean(np.square(x))))
+        labels = random.integers(0, CLASSES, self.seeds)
+        for spec in self.initializers:
+            seeds = context.seeds(f"initial loss {spec.label}", self.seeds)
+            kernels = draw_kernels(spec, (self.inputs, CLASSES), seeds)
+            logits = np.einsum("i,sic->sc", x[0].astype(np.float32), kernels)
+            losses = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
+            expected = math.log(CLASSES)
+            if self.expected == "theory":
+                gain = weight_law(spec, (self.inputs, CLASSES)).forward_gain
+                expected = compute_expected_cross_entropy(CLASSES, math.sqrt(gain))
+            error = float(values.std(ddof=1)) / math.sqrt(self.seeds) / expected
+            yield EstimateRow(spec.label, float(values.mean()) / expected, error, self.seeds, freedom=self.seeds - 1)
+
+
+@dataclass(frozen=True)
+class EqualLogits:
+    """The cross-entropy of a classifier whose last kernel is zero, whatever lies below.
+
+    Attributes:
+        head: initializer of the last kernel.
+    """
+
+    head: InitializerSpec
+
+    def measure(self, context: RunContext) -> list[ExactRow]:
+        """Measure the relative deviation from ln of the classes, for every label."""
+        keras = import_keras()
+        model = keras.Sequential(
+            [
+                keras.layers.Dense(32, "relu", kernel_initializer=InitializerSpec("HeNormal").create(1)),
+                keras.layers.Dense(CLASSES, "softmax", kernel_initializer=self.head.create(2)),
+            ]
+        )
+        predicted = model(draw_batch(context, (CLASSES, 16)))
+        losses = keras.ops.sparse_categorical_crossentropy(np.arange(CLASSES), predicted)
+        values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
+        deviations = np.abs(values / math.log(CLASSES) - 1.0)
+        return [ExactRow(f"label {label}", float(deviation), ROUNDING) for label, deviation in enumerate(deviations)]
+
+
+def _loss_claims() -> list[Claim]:
+    specs = tuple(InitializerSpec(name) for name in ("HeNormal", "GlorotUniform", "LecunNormal"))
+    tiny = (InitializerSpec("RandomNormal", (("stddev", 1e-4),)),)
+    condition = "one softmax layer of 10 classes on 128 inputs of unit second moment, labels drawn evenly"
+    return [
+        Claim(
+            id="forward.zero_head.initial_cross_entropy",
+            statement="A classifier whose last kernel is zero begins with the cross-entropy ln 10, whatever the label.",
+            source="Keras, keras.losses.CategoricalCrossentropy",
+            condition="10 classes, one hidden layer",
+            experiment=EqualLogits(InitializerSpec("Zeros")),
+            decide=AllWithin("relative deviation from ln 10", "labels"),
+            control=EqualLogits(InitializerSpec("HeNormal")),
+            control_note="HeNormal in the last layer",
+            rows=("E11",),
+        ),
+        Claim(
+            id="forward.random_head.initial_cross_entropy_is_uniform",
+            statement="A freshly initialized classifier of 10 classes has the cross-entropy ln 10.",
+            source="CS231n, Stanford, notes on neural networks 3, sanity checks",
+            condition=condition,
+            experiment=InitialLoss(specs, "uniform"),
+            decide=EstimateWithin("mean loss over ln 10", 0.95, 1.05, "seeds"),
+            control=InitialLoss(tiny, "uniform"),
+            control_note="a standard deviation of 1e-4 in the last layer",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E11",),
+        ),
+        Claim(
+            id="forward.random_head.initial_cross_entropy",
+            statement="The initial cross-entropy is E ln sum exp of normal logits of the variance that is documented.",
+            source="E. J. Gumbel, 1958, Statistics of Extremes, for E ln; documented variances of Keras' initializers",
+            condition=condition,
+            experiment=InitialLoss(specs, "theory"),
+            # The loss deviates by 55% at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
+            decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
+            control=InitialLoss(specs, "theory", scale=1.3),
+            control_note="inputs of root mean square 1.3",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E11",),
+        ),
+    ]
+
+
+# --- normalization, and inputs with a mean ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """What BatchNormalization makes of a signal at initialization.
+
+    Attributes:
+        training: the ``training`` argument of its call.
+        scale: root mean square of the signal.
+        of: ``identity`` (is the output the input over sqrt(1 + epsilon)?) or ``unit variance``.
+    """
+
+    training: bool
+    of: str
+    scale: float = 0.1
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        """Measure the largest relative deviation."""
+        keras = import_keras()
+        for shape in ((64, 8), (16, 4, 4, 8)):
+            layer = keras.layers.BatchNormalization()
+            x = self.scale * draw_batch(context, shape)
+            y = np.asarray(keras.ops.convert_to_numpy(layer(x, training=self.training)), dtype=np.float64)
+            if self.of == "identity":
+                expected = x / math.sqrt(1.0 + layer.epsilon)
+                deviation, limit = float(np.abs(y - expected).max() / np.abs(expected).max()), ROUNDING
+            else:
+                axes = tuple(range(len(shape) - 1))
+                share = x.astype(np.float64).var(axis=axes)
+                expected = share / (share + layer.epsilon)
+                deviation, limit = float(np.abs(y.var(axis=axes) / expected - 1.0).max()), 1e3 * ROUNDING
+            yield ExactRow(f"input of {len(shape)} axes", deviation, limit, y.size)
+
+
+def _normalization_claims() -> list[Claim]:
+    source = "Keras, keras.layers.BatchNormalization"
+    inference, training = Normalized(False, "unit variance"), Normalized(True, "unit variance")
+    return [
+        Claim(
+            id="forward.batch_normalization.normalizes_at_inference",
+            statement="A BatchNormalization layer that was not trained gives its input unit variance at inference.",
+            source=source,
+            condition="2-D and 4-D inputs of root mean square .1, training=False",
+            experiment=inference,
+            decide=AllWithin("relative deviation of the variance by channel", "channels"),
+            control=training,
+            control_note="training=True",
+            expected="refuted",
+            rows=("S7",),
+        ),
+        Claim(
+            id="forward.batch_normalization.normalizes_in_training",
+            statement="In training BatchNormalization gives each channel the variance v / (v + epsilon).",
+            source=source,
+            condition="2-D and 4-D inputs of root mean square .1, training=True",
+            experiment=training,
+            decide=AllWithin("relative deviation of the variance by channel", "channels"),
+            control=inference,
+            control_note="training=False",
+            rows=("S7",),
+        ),
+        Claim(
+            id="forward.batch_normalization.is_identity_at_inference",
+            statement="At initialization and inference BatchNormalization only divides by sqrt(1 + epsilon).",
+            source=source,
+            condition="2-D and 4-D inputs of root mean square .1, training=False",
+            experiment=Normalized(False, "identity"),
+            decide=AllWithin("largest deviation over the largest value", "values"),
+            control=Normalized(True, "identity"),
+            control_note="training=True",
+            rows=("S7",),
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class ShiftedInput:
+    """A linear layer on inputs whose mean is not zero: the outputs' pooled second moment and their batch variance.
+
+    Attributes:
+        numerator: ``pooled`` (mean of z^2) or ``batch`` (variance over the samples by unit).
+        denominator: the input's second moment (``pooled``) or its variance over the samples (``batch``).
+        mean: of the inputs.
+    """
+
+    numerator: str
+    denominator: str
+    mean: float = 0.5
+    inputs: int = 128
+    units: int = 64
+    batch: int = 32
+    seeds: int = 256
+
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure; one value a seed."""
+        x = self.mean + 0.3 * draw_batch(context, (self.batch, self.inputs))
+        spec = InitializerSpec("LecunNormal")
+        kernels = draw_kernels(spec, (self.inputs, self.units), context.seeds("shifted input", self.seeds))
+        z = np.einsum("bi,siu->sbu", x.astype(np.float64), kernels.astype(np.float64))
+        over = {"pooled": np.square(z).mean(axis=(1, 2)), "batch": z.var(axis=1).mean(axis=1)}[self.numerator]
+        x64 = x.astype(np.float64)
+        under = {"pooled": np.square(x64).mean(), "batch": x64.var(axis=0).mean()}[self.denominator]
+        return seed_rows(self.numerator, over / under)
+
+
+def _shift_claims() -> list[Claim]:
+    condition = "one Dense layer of 64 units on 32 samples of 128 inputs with mean .5 and standard deviation .3"
+    source = "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6"
+    # Over seeds the pooled ratio has the variance 2 / 64 nearly, as all samples are nearly alike: .18 / 16 = .011.
+    pooled = SeedMeanWithin("output's second moment over the input's", 0.88, 1.12)
+    batch = SeedMeanWithin("output's variance over the batch, over the input's", 0.95, 1.05)
+    return [
+        Claim(
+            id="forward.shifted_input.second_moment",
+            statement="LecunNormal keeps the second moment of inputs whose mean is not zero: E z^2 = E x^2.",
+            source=source,
+            condition=condition,
+            experiment=ShiftedInput("pooled", "pooled"),
+            decide=pooled,
+            control=ShiftedInput("pooled", "batch"),
+            control_note="compared with the input's variance",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("S9",),
+        ),
+        Claim(
+            id="forward.shifted_input.batch_variance",
+            statement="LecunNormal keeps the variance over the batch of inputs whose mean is not zero.",
+            source=source,
+            condition=condition,
+            experiment=ShiftedInput("batch", "batch"),
+            decide=batch,
+            control=ShiftedInput("batch", "pooled"),
+            control_note="compared with the input's second moment",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("S9",),
+        ),
+        Claim(
+            id="forward.shifted_input.pooled_variance",
+            statement="The pooled variance of a layer's outputs equals the variance of its inputs (LecunNormal).",
+            source=source,
+            condition=condition,
+            experiment=ShiftedInput("pooled", "batch"),
+            decide=pooled,
+            control=ShiftedInput("pooled", "batch", mean=0.0),
+            control_note="inputs of mean zero",
+            expected="refuted",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("S9", "NB6"),
+        ),
+    ]
+
+
+# --- activation functions and dropout by themselves -------------------------------------------------------------------
+
+
+_REACH: Final = 8.0
+_POINTS: Final = 4001
+# A value in float32 comes from a few operations on numbers no larger than 1 + |x| + |f(x)|, each rounded once.
+_LIMIT: Final = 16.0 * 2.0**-24
+_RATES: Final = (0.1, 0.3, 0.5, 0.8)
+_MARGIN: Final = 0.02
+
+
+@dataclass(frozen=True)
+class ActivationValues:
+    """The largest difference between Keras' activation function f and its definition, over 1 + |x| + |f(x)|.
+
+    The definition is the NumPy twin in :mod:`initcheck.theory.activations`, in float64.
+
+    Attributes:
+        name: of the function in ``keras.activations``.
+        stretch: the factor on the argument of the definition; another than 1 is the control.
+    """
+
+    name: str
+    stretch: float = 1.0
+
+    def measure(self, context: RunContext) -> list[ExactRow]:  # noqa: ARG002 - nothing here is drawn
+        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        # Both sides see numbers that float32 holds; the last of them lie on the kinks at whole numbers.
+        x = np.linspace(-_REACH, _REACH, _POINTS).astype(np.float32)
+        got = to_numpy(import_keras().activations.get(self.name)(x)).astype(np.float64)
+        exact = x.astype(np.float64)
+        wanted = TWINS[self.name](self.stretch * exact)
+        difference = np.abs(got - wanted) / (1.0 + np.abs(exact) + np.abs(wanted))
+        return [ExactRow(self.name, float(difference.max()), _LIMIT, x.size)]
+
+
+@dataclass(frozen=True)
+class DropoutMoments:
+    """Mean, and second moment times (1 - rate), of what Dropout makes of ones; both should be 1.
+
+    An output is 1 / (1 - rate) with probability 1 - rate, else 0. Of N outputs the mean has the standard error
+    sqrt(rate / (1 - rate) / N), and so has the second moment times (1 - rate).
+
+    Attributes:
+        rates: of the layers.
+        scale: on the outputs, for a control.
+    """
+
+    rates: tuple[float, ...]
+    scale: float = 1.0
+
+    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
+        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
+        keras = import_keras()
+        for rate in self.rates:
+            variance = rate / (1.0 - rate)
+            count = size_of_equivalence(variance, _MARGIN, 2 * len(self.rates))
+            layer = keras.layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))
+            y = self.scale * to_numpy(layer(np.ones((count,), dtype=np.float32), training=True)).astype(np.float64)
+            error = math.sqrt(variance / count)
+            yield EstimateRow(f"mean, rate {rate}", float(y.mean()), error, count)
+            yield EstimateRow(f"second moment, rate {rate}", float(np.mean(y**2)) * (1.0 - rate), error, count)
+
+
+def _function_claims() -> list[Claim]:
+    listed = [
+        Claim(
+            id=f"forward.{name}.values",
+            statement=f"The activation function {name} has the values of its definition.",
+            source=f"Keras, keras.activations.{name}",
+            condition=f"{_POINTS:,} arguments from {-_REACH:g} to {_REACH:g}, float32",
+            experiment=ActivationValues(name),
+            decide=AllWithin("largest difference over 1 + |x| + |f(x)|", "arguments"),
+            control=ActivationValues(name, stretch=1.001),
+            control_note="arguments one in a thousand too large",
+        )
+        for name in TWINS
+    ]
+    listed.append(
+        Claim(
+            id="forward.dropout.moments",
+            statement="Dropout keeps the mean of its input and multiplies its second moment by 1 / (1 - rate).",
+            source="Keras, keras.layers.Dropout; Srivastava and others, 2014, JMLR, section 10",
+            condition=f"ones in training mode, rates {', '.join(map(str, _RATES))}",
+            experiment=DropoutMoments(_RATES),
+            decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
+            control=DropoutMoments(_RATES, scale=0.95),
+            control_note="outputs 5% too small",
+            false_alarm=CLAIM_FALSE_ALARM,
+            rows=("E10",),
+        )
+    )
+    return listed
