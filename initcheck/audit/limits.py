@@ -1,14 +1,28 @@
-"""The limits that findings are held against, with their sources; ``[tool.initcheck]`` changes them."""
+"""The limits that findings are compared with, each with its range and source; ``[tool.initcheck]`` changes them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from initcheck.audit.gains import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
 from initcheck.core.errors import UsageError, name_unknown
+
+PRESERVING_MARGIN: Final = 0.05
+"""A typical gain of the network's deep half within a factor 1 + this of 1 counts as preserved.
+
+At 5% a layer the signal changes by a factor 1000 in ln 1000 / ln 1.05 = 142 layers, which is deeper than plain
+networks are built. The margin must also be wider than what finite width does to a critical network: ReLU layers of n
+units lose 5 / (2n) in the logarithm, which is 1% at 256 units and the whole margin at 51 (Hanin and Rolnick 2018).
+"""
+
+INDISTINGUISHABLE_SHARE: Final = 0.01
+"""Below this share of the second moment, the variance across the samples no longer distinguishes the inputs.
+
+At 1% any two samples' activations have a cosine of about .99. He-initialized ReLU layers are at .05 after 50 layers,
+sigmoid layers below 5e-5 after 10 (both measured on Keras 3.15.1), so the limit parts slow from fast collapse.
+"""
 
 NORMALIZATION_GROWTH: Final = math.pi / (math.pi - 1.0)
 """Factor by which one normalization of ReLU features lets the squared norm of the gradient grow towards the input.
@@ -25,44 +39,72 @@ about 50 layers.
 """
 
 
+def _limit(default: float, allowed: tuple[float, float], what: str, source: str) -> Any:
+    return field(default=default, metadata={"range": allowed, "what": what, "source": source})
+
+
 @dataclass(frozen=True)
 class Limits:
-    """The limits.
+    """The limits, all of squares; a field's metadata holds its ``range``, ``what`` it limits and its ``source``."""
 
-    Attributes:
-        total_factor: a second moment or squared gradient norm may change by this factor along the whole route. 100 is
-            one order of magnitude in the standard deviation, about what learning rates are tuned over.
-        layer_margin: change per layer, in squares, that is allowed whatever the depth: 5%, as for ``preserves``.
-        step_factor: a single step may change it by this factor, unless a later layer makes up for it.
-        dead_fraction: share of units that may be zero on the whole batch. ReLU networks whose inputs are all alike have
-            half their units zero, so that more than that is no matter of correlation.
-        saturated_fraction: share of outputs of a bounded activation that may lie at its ends.
-        sample_share: share of the second moment that has to vary across samples.
-        fan_ratio: ratio by which the variance of a layer's sums may be off by counting another fan.
-        float16_fraction: share of values that may lie outside float16's range.
-    """
-
-    total_factor: float = 100.0
-    layer_margin: float = PRESERVING_MARGIN
-    step_factor: float = 100.0
-    dead_fraction: float = 0.5
-    saturated_fraction: float = 0.5
-    sample_share: float = INDISTINGUISHABLE_SHARE
-    fan_ratio: float = 2.0
-    float16_fraction: float = 0.01
+    total_factor: float = _limit(
+        100.0,
+        (1.0, math.inf),
+        "change of a second moment or a squared gradient norm along the whole path",
+        "one order of magnitude in the standard deviation, about what learning rates are tuned over",
+    )
+    layer_margin: float = _limit(
+        PRESERVING_MARGIN,
+        (0.0, math.inf),
+        "change a layer that is allowed whatever the depth; it counts where it allows more than total_factor",
+        "the margin within which a network counts as keeping the signal: 5%",
+    )
+    step_factor: float = _limit(
+        100.0,
+        (1.0, math.inf),
+        "change at a single layer that no later layer makes up for",
+        "as total_factor",
+    )
+    dead_fraction: float = _limit(
+        0.5,
+        (0.0, 1.0),
+        "share of units that are zero on the whole batch",
+        "ReLU on inputs that are all alike makes half of the units zero",
+    )
+    saturated_fraction: float = _limit(
+        0.5,
+        (0.0, 1.0),
+        "share of a bounded activation function’s outputs at its ends",
+        "Glorot and Bengio 2010, section 3.1: the majority is saturated",
+    )
+    sample_share: float = _limit(
+        INDISTINGUISHABLE_SHARE,
+        (0.0, 1.0),
+        "share of the second moment that has to vary across samples",
+        "below it inputs cannot be distinguished in practice; Schoenholz et al. 2017, section 3",
+    )
+    fan_ratio: float = _limit(
+        2.0,
+        (1.0, math.inf),
+        "ratio by which the variance of a layer’s sums may be off through another fan",
+        "Glorot’s compromise between both fans is off by less for layers that narrow or widen by less than three",
+    )
+    float16_fraction: float = _limit(
+        0.01,
+        (0.0, 1.0),
+        "share of the values that are not zero and lie outside float16’s range",
+        "Micikevicius et al. 2018, section 3.2",
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            low, high = _RANGES[each.name]
+            low, high = each.metadata["range"]
             if isinstance(value, bool) or not isinstance(value, int | float) or not (low < value < high):
                 raise UsageError(f"The limit {each.name} must lie between {low:g} and {high:g}. Received: {value!r}.")
 
     def replaced(self, changes: Mapping[str, Any]) -> Limits:
-        """Return limits of which some are changed.
-
-        Args:
-            changes: new values by name; dashes stand for underscores.
+        """Return limits of which some are changed, by name; dashes stand for underscores.
 
         Raises:
             UsageError: an unknown name, or a value out of range.
@@ -75,17 +117,5 @@ class Limits:
         return replace(self, **named)
 
     def total_log(self, steps: int) -> float:
-        """Return the limit of a change in all, in nats: ln(total_factor), or steps * ln(1 + layer_margin) if more."""
+        """Return the limit of a total change, in nats: ln(total_factor), or steps * ln(1 + layer_margin) if more."""
         return max(math.log(self.total_factor), steps * math.log1p(self.layer_margin))
-
-
-_RANGES: Final = {
-    "total_factor": (1.0, math.inf),
-    "layer_margin": (0.0, math.inf),
-    "step_factor": (1.0, math.inf),
-    "dead_fraction": (0.0, 1.0),
-    "saturated_fraction": (0.0, 1.0),
-    "sample_share": (0.0, 1.0),
-    "fan_ratio": (1.0, math.inf),
-    "float16_fraction": (0.0, 1.0),
-}

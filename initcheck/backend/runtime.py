@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -68,6 +69,32 @@ def import_tensorflow() -> Any:
     import tensorflow
 
     return tensorflow
+
+
+_THREADS: Final = "TF_NUM_INTRAOP_THREADS"
+
+
+def limit_threads() -> None:
+    """Let each operation of TensorFlow use one thread: then its sums have one order, the same in every process.
+
+    Once TensorFlow has started it is too late; then a warning is logged. The environment variable has precedence.
+    """
+    if _THREADS in os.environ:
+        return
+    if "tensorflow" not in sys.modules:
+        os.environ[_THREADS] = "1"
+        return
+    threading_of = import_tensorflow().config.threading
+    if threading_of.get_intra_op_parallelism_threads() == 1:
+        return
+    try:
+        threading_of.set_intra_op_parallelism_threads(1)
+    except RuntimeError:
+        logging.getLogger("initcheck").warning(
+            "TensorFlow has started with several threads for each operation: the last digits may differ from those of "
+            "other processes. Set %s=1 before TensorFlow is imported.",
+            _THREADS,
+        )
 
 
 def is_float_dtype(dtype: Any) -> bool:

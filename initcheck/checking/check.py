@@ -1,116 +1,107 @@
-"""Checking one model: measure it over seeds, judge what was measured, and try what would mend it."""
+"""Check one model: measure it over seeds, judge what was measured, and look for fixes of what is wrong."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from initcheck.audit.examination import Examination, Verdict
-from initcheck.audit.findings import Finding, rank_findings, select_findings, waive_layers
-from initcheck.audit.limits import Limits
-from initcheck.audit.rules.signal import find_course_findings
-from initcheck.audit.rules.sites import find_site_findings
-from initcheck.audit.rules.weights import (
-    find_coverage_findings,
-    find_fan_mismatches,
-    find_gradient_findings,
-    find_identical_weights,
-    find_symmetric_units,
-)
-from initcheck.audit.signal import Course, judge_courses
-from initcheck.audit.site_graph import SignalRoute, SiteNode, find_routes
+from initcheck.audit.check_result import CheckResult, Verdict
+from initcheck.audit.findings import Finding, waive_layers
+from initcheck.audit.paths import find_paths
+from initcheck.audit.rules import find_findings, select_findings
+from initcheck.audit.rules.rule import ModelMeasurement
+from initcheck.audit.total_change import judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.checking.fixes import try_remedies
+from initcheck.checking.fixes import add_fixes
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.measurement import Bench, prepare_bench
+from initcheck.checking.measurement import CheckSession, prepare_session
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import FindingsError
 from initcheck.core.progress import Progress, no_progress
 from initcheck.probe.coverage import Coverage
 from initcheck.probe.weight_copies import compare_weights
-from initcheck.probe.weights import WeightFacts, describe_weights
+from initcheck.probe.weights import describe_weights
 
 
 class Report:
     """The result of checking one model.
 
     Args:
-        examination: everything that was measured and found.
+        result: everything that was measured and found.
         comparison: what has changed since the baseline; None where there is none.
         baseline: name of the baseline's file.
 
     Attributes:
-        examination: the same.
+        result: the same.
         comparison: the same.
         baseline: the same.
     """
 
-    def __init__(self, examination: Examination, comparison: Comparison | None = None, baseline: str = "") -> None:
-        self.examination = examination
+    def __init__(self, result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> None:
+        self.result = result
         self.comparison = comparison
         self.baseline = baseline
 
     def named(self, baseline: str) -> Report:
         """Return the same report, which knows the name of the baseline's file."""
-        return Report(self.examination, self.comparison, baseline)
+        return Report(self.result, self.comparison, baseline)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong or could not be judged, the worst first; empty for a healthy model."""
-        return self.examination.findings
+        return self.result.findings
 
     @property
     def coverage(self) -> Coverage:
         """What was measured, and what was not."""
-        return self.examination.coverage
+        return self.result.coverage
 
     @property
     def table(self) -> pd.DataFrame:
         """The measurement table: a row for each seed and measured site, columns of ``schema.MEASUREMENT_COLUMNS``."""
-        return self.examination.table
+        return self.result.table
 
     @property
     def verdict(self) -> Verdict:
         """``healthy``, ``findings`` or ``cannot judge``."""
-        return self.examination.verdict
+        return self.result.verdict
 
     @property
     def exit_code(self) -> int:
         """0 healthy (with a baseline: nothing changed, nothing new), 1 a finding or a change, 2 cannot judge."""
-        if self.comparison is None:
-            return self.examination.exit_code
-        return self.comparison.exit_code(allow_inconclusive=self.examination.allow_inconclusive)
+        from initcheck.checking.report.text import exit_code_of
+
+        return exit_code_of(self.result, self.comparison)
 
     def to_html(self) -> str:
         """Write the report as one self-contained page."""
         from initcheck.checking.report.document import build_check_document
         from initcheck.pages.html import render_html
 
-        return render_html(build_check_document(self.examination, self.comparison))
+        return render_html(build_check_document(self.result, self.comparison))
 
     def to_markdown(self) -> str:
         """Write the report as Markdown; its pictures are the files of :meth:`pictures`."""
         from initcheck.checking.report.document import build_check_document
         from initcheck.pages.html import render_markdown
 
-        return render_markdown(build_check_document(self.examination, self.comparison))
+        return render_markdown(build_check_document(self.result, self.comparison))
 
     def pictures(self) -> dict[str, str]:
         """Draw the pictures of the Markdown edition as SVG, by file name."""
         from initcheck.checking.report.document import build_check_document
         from initcheck.pages.html import render_pictures
 
-        return render_pictures(build_check_document(self.examination, self.comparison))
+        return render_pictures(build_check_document(self.result, self.comparison))
 
     def to_json(self) -> str:
         """Write the report as JSON; its schema is told in ``docs/check.md``."""
-        from initcheck.checking.report.text import write_check_json
+        from initcheck.checking.report.json_document import format_json
 
-        return write_check_json(self.examination, self.comparison)
+        return format_json(self.result, self.comparison)
 
     def to_text(self, *, full: bool = False) -> str:
         """Write the report for a terminal.
@@ -118,21 +109,21 @@ class Report:
         Args:
             full: all layers, not only those that matter.
         """
-        from initcheck.checking.report.text import write_text
+        from initcheck.checking.report.text import format_text
 
-        return write_text(self.examination, self.comparison, full=full)
+        return format_text(self.result, self.comparison, full=full)
 
     def to_summary(self) -> str:
         """Write the result in Markdown for the page of a pull request: failures first, the rest folded away."""
-        from initcheck.checking.report.text import write_summary
+        from initcheck.checking.report.pull_request import format_summary
 
-        return write_summary(self.examination, self.comparison)
+        return format_summary(self.result, self.comparison)
 
     def to_annotations(self) -> str:
         """Write what failed as annotations that GitHub shows on a pull request; a notice where nothing did."""
-        from initcheck.checking.report.text import write_annotations
+        from initcheck.checking.report.pull_request import format_annotations
 
-        return write_annotations(self.examination, self.comparison, self.baseline)
+        return format_annotations(self.result, self.comparison, self.baseline)
 
     def raise_for_findings(self) -> None:
         """Raise if the model is not proven healthy.
@@ -149,7 +140,7 @@ class Report:
 
     def __repr__(self) -> str:
         gate = "" if self.comparison is None else f", {self.comparison.verdict}"
-        return f"<initcheck.Report of {self.examination.model!r}: {self.verdict}{gate}, {len(self.findings)} findings>"
+        return f"<initcheck.Report of {self.result.model!r}: {self.verdict}{gate}, {len(self.findings)} findings>"
 
     def _repr_html_(self) -> str:
         """Show the page inside a notebook, apart from the notebook's own styles."""
@@ -199,72 +190,50 @@ def check(
         raise TypeError(f"Give settings or single options, not both. Received both: {sorted(options)}.")
     chosen = settings or CheckSettings(**options)
     started = time.perf_counter()
-    tell = progress or no_progress
     runtime.import_keras()
     with preserved_random_state():
-        bench = prepare_bench(model, x, y, chosen)
-        examination = examine(bench, chosen, tell, started)
-    return Report(examination)
+        session = prepare_session(model, x, y, chosen)
+        return Report(_check_session(session, chosen, progress or no_progress, started))
 
 
-def examine(bench: Bench, settings: CheckSettings, tell: Progress, started: float) -> Examination:
+def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
-    table, weights = bench.measure(tell)
-    nodes = bench.nodes()
-    routes = find_routes(nodes)
-    courses = judge_courses(table, nodes, routes, settings.limits)
-    facts = describe_weights(bench.model, bench.plan)
-    coverage = bench.probe.coverage(redrawn=bench.redrawn)
-    found = judge(table, weights, nodes, routes, courses, facts, coverage, settings.limits)
-    tell(bench.steps, bench.steps, "comparing weights")
-    found += _compare_weights(bench, facts)
-    ranked = rank_findings(found)
-    kept = waive_layers(select_findings(ranked, settings.select, settings.ignore), settings.waive)
-    told = {(each.code, each.layer) for each in kept}
-    waived = tuple(each for each in ranked if (each.code, each.layer) not in told)
+    table, gradients = session.measure(progress)
+    nodes = session.nodes()
+    facts = describe_weights(session.model, session.plan)
+    coverage = session.probe.coverage(redrawn=session.redrawn)
+    progress(session.steps, session.steps, "comparing weights")
+    measurement = ModelMeasurement(
+        table=table,
+        nodes=nodes,
+        paths=judge_paths(table, nodes, find_paths(nodes), settings.limits),
+        gradients=gradients,
+        facts=facts,
+        comparison=compare_weights(session.model, facts, session.inputs, session.loss_function),
+        gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
+        limits=settings.limits,
+    )
+    found = find_findings(measurement)
+    kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
+    reported = {(each.code, each.layer) for each in kept}
+    waived = tuple(each for each in found if (each.code, each.layer) not in reported)
     if settings.remedies and settings.weights == "redraw":
-        kept = tuple(try_remedies(bench, kept, courses, routes, facts, settings.limits, tell))
-    return Examination(
-        model=bench.label,
+        kept = tuple(add_fixes(kept, session, measurement, progress))
+    return CheckResult(
+        model=session.label,
         findings=kept,
         waived=waived,
         coverage=coverage,
-        courses=tuple(courses),
+        paths=tuple(measurement.paths),
         nodes=tuple(nodes),
         table=table,
-        weights=weights,
+        weights=gradients,
         facts=facts,
-        seeds=bench.seeds,
+        seeds=session.seeds,
         redrawn=settings.weights == "redraw",
-        conditions=bench.conditions,
+        conditions=session.conditions,
         limits=settings.limits,
         allow_inconclusive=settings.allow_inconclusive,
         versions=runtime.versions(),
         seconds=time.perf_counter() - started,
     )
-
-
-def judge(
-    table: pd.DataFrame,
-    weights: pd.DataFrame,
-    nodes: Sequence[SiteNode],
-    routes: Sequence[SignalRoute],
-    courses: Sequence[Course],
-    facts: Sequence[WeightFacts],
-    coverage: Coverage,
-    limits: Limits,
-) -> list[Finding]:
-    """Collect the findings of all rules that need the measurements only."""
-    return [
-        *find_course_findings(courses, limits),
-        *find_site_findings(table, nodes, routes, limits),
-        *find_gradient_findings(weights),
-        *find_fan_mismatches(facts, limits.fan_ratio),
-        *find_coverage_findings([(gap.path, gap.reason) for gap in coverage.open_gaps]),
-    ]
-
-
-def _compare_weights(bench: Bench, facts: Sequence[WeightFacts]) -> Iterator[Finding]:
-    comparison = compare_weights(bench.model, facts, bench.inputs, bench.loss_function)
-    yield from find_identical_weights(comparison)
-    yield from find_symmetric_units(comparison)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.graphs import outside_trace
+from initcheck.backend.keras_private import compile_loss_class, outside_stateless_scope
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.checking.input_specs import check_values, flatten, to_arrays
@@ -105,9 +105,6 @@ def _matches(labels: tuple[int, ...], shape: Shape) -> bool:
 
 def _show(shape: Shape) -> str:
     return str(shape).replace("None", "any")
-
-
-_SCOPE: Final = "stateless_scope"
 
 
 def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callable[[Any], Any]:
@@ -210,14 +207,14 @@ def _check_scalar(model: Any, value: Any) -> Any:
 @cache
 def _untracked_loss_class() -> Any:
     """Make the class of a compiled loss that checks the labels of each output and tracks no metrics."""
-    from keras.src.trainers.compile_utils import CompileLoss
+    base: Any = compile_loss_class()
 
-    class UntrackedLoss(CompileLoss):  # type: ignore[misc]
+    class UntrackedLoss(base):  # type: ignore[misc]
         _flat_losses: Any
 
         def build(self, y_true: Any, y_pred: Any) -> None:
             # Keras makes a metric for each output here, which would be a variable of the graph or the scope.
-            with outside_trace(), _outside_scope():
+            with outside_trace(), outside_stateless_scope():
                 super().build(y_true, y_pred)
             several = len(self._flat_losses) > 1
             self._flat_losses = [
@@ -240,19 +237,6 @@ def _check_first(loss: Any, subject: str) -> Callable[..., Any]:
         return loss(y_true, y_pred, sample_weight)
 
     return checked
-
-
-@contextmanager
-def _outside_scope() -> Iterator[None]:
-    """Make variables as if no StatelessScope were active, in which they would have no values."""
-    from keras.src.backend.common import global_state
-
-    scope = global_state.get_global_attribute(_SCOPE)
-    global_state.set_global_attribute(_SCOPE, None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(_SCOPE, scope)
 
 
 LABEL_SEED: Final = 1

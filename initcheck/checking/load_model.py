@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from initcheck.backend.keras_private import safe_mode
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import InitcheckError, ModelError, UsageError, name_unknown
@@ -128,10 +129,8 @@ def read_model_file(path: Path) -> Any:
 
 def _load(path: Path, *, with_compilation: bool) -> Any:
     keras = import_keras()
-    from keras.src.saving.serialization_lib import SafeModeScope
-
     # The scope wins over what enable_unsafe_deserialization has set, which in turn wins over the argument.
-    with SafeModeScope(True):
+    with safe_mode():
         return keras.saving.load_model(path, compile=with_compilation, safe_mode=True)
 
 

@@ -1,4 +1,4 @@
-"""Where one model is measured: the model, its batch and its loss, and one traced graph for any weights."""
+"""A model ready to be checked: its batch, its loss, and what measures it for any weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from initcheck.audit.examination import Conditions
-from initcheck.audit.site_graph import SiteNode
+from initcheck.audit.check_result import Conditions
+from initcheck.audit.paths import SiteNode
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
@@ -20,68 +20,70 @@ from initcheck.checking.settings import CheckSettings, default_seeds
 from initcheck.core.errors import ModelError
 from initcheck.core.files import digest_arrays
 from initcheck.core.progress import Progress, no_progress
+from initcheck.core.seeds import BATCH_SEED
 from initcheck.probe import Probe, RedrawPlan
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
-
-MOST_BYTES_DRAWN: Final = 2**26
-"""Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
-
-BATCH_SEED: Final = 0
-"""Seed of a batch that is made, whatever the seeds of the weights: a baseline is compared on the same batch."""
+from initcheck.probe.session import Session
 
 LARGE_BATCH: Final = 32
 SMALL_BATCH: Final = 8
 LARGE_SAMPLE: Final = 20_000
 
-_FUNCTIONAL: Final = "a fixed random linear functional of the outputs, of unit variance at each"
+_RANDOM: Final = "a fixed random linear functional of the outputs, of unit variance at each"
 _COMPILED: Final = "the model's compiled loss, with the labels given"
 
 
 @dataclass
-class Bench:
-    """One model, ready to be measured.
+class CheckSession:
+    """One model, ready to be measured on its batch and with its loss.
 
     Attributes:
-        model: the built model.
-        label: what the user called it.
+        label: what the user called the model.
         inputs: the batch.
         conditions: the batch, the loss and the precision.
-        loss_function: from outputs to a scalar; None for the default functional.
+        loss_function: from outputs to a scalar; None for the random loss.
         initializers: by path of the weight, as far as known.
-        plan: how the weights are drawn.
         probe: what measures.
         seeds: one for each draw.
         redrawn: whether weights are drawn, or measured as they are.
     """
 
-    model: Any
     label: str
     inputs: Any
     conditions: Conditions
     loss_function: Callable[[Any], Any] | None
     initializers: Mapping[str, Any]
-    plan: RedrawPlan
     probe: Probe
     seeds: tuple[int, ...]
     redrawn: bool
+
+    @property
+    def model(self) -> Any:
+        """The built model."""
+        return self.probe.model
+
+    @property
+    def plan(self) -> RedrawPlan:
+        """How the weights are drawn."""
+        return self.probe.plan
 
     @property
     def steps(self) -> int:
         """How many steps the progress display counts: one a draw."""
         return len(self.seeds)
 
-    def measure(self, tell: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def measure(self, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure the model for all seeds.
 
         Returns:
             The measurement table, and the gradients of all weights.
         """
-        tell(0, self.steps, "tracing the model")
+        progress(0, self.steps, "tracing the model")
         if not self.redrawn:
             measured = self.probe.measure_current_all(self.seeds[0])
             return measured.table, measured.weights
-        return self._measure_plan(self.plan, self.seeds, tell)
+        return self._measure_plan(self.plan, self.seeds, progress)
 
     def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure with other initializers: same graph, same batch, the same random numbers behind the weights.
@@ -90,8 +92,7 @@ class Bench:
             changes: initializers by path of the weight.
             seeds: the draws.
         """
-        plan = RedrawPlan(self.model, {**self.initializers, **changes})
-        return self._measure_plan(plan, seeds, no_progress)
+        return self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
@@ -101,24 +102,21 @@ class Bench:
         ]
 
     def _measure_plan(
-        self, plan: RedrawPlan, seeds: Sequence[int], tell: Progress
+        self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        size = sum(int(np.prod(variable.shape)) * 4 for variable in self.model.weights)
-        chunk = max(1, MOST_BYTES_DRAWN // max(size, 1))
-        tables, weights = [], []
-        for start in range(0, len(seeds), chunk):
-            some = list(seeds[start : start + chunk])
-            measured = self.probe.measure_weights_all(some, plan.sample(some))
-            tables.append(measured.table)
-            weights.append(measured.weights)
-            tell(min(start + chunk, len(seeds)), len(seeds), "measuring")
-        return pd.concat(tables, ignore_index=True), pd.concat(weights, ignore_index=True)
+        def report(done: float, _: int) -> None:
+            if done:
+                progress(int(done), len(seeds), "measuring")
+
+        (measured,) = Session([self.probe]).measure_all(plan.sample, seeds, report)
+        progress(len(seeds), len(seeds), "measuring")
+        return measured.table, measured.weights
 
 
 def default_batch_size(model: Any) -> int:
     """Choose how many samples a batch that is made holds: 32, or 8 where a sample holds more than 20,000 numbers.
 
-    A large sample has many positions, which tell of a layer what many small samples do.
+    A large sample has many positions, which say as much of a layer as many small samples do.
 
     Args:
         model: a Keras model; of one that is not built nothing is known, and 32 are taken.
@@ -128,7 +126,7 @@ def default_batch_size(model: Any) -> int:
     return LARGE_BATCH if numbers <= LARGE_SAMPLE else SMALL_BATCH
 
 
-def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
+def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> CheckSession:
     """Load the model, make its batch and its loss, and plan the draws.
 
     Raises:
@@ -159,19 +157,17 @@ def prepare_bench(model: Any, x: Any, y: Any, settings: CheckSettings) -> Bench:
     redrawn = settings.weights == "redraw"
     count = settings.seeds or default_seeds(sum(int(np.prod(weight.shape)) for weight in built.weights))
     seeds = tuple(range(settings.first_seed, settings.first_seed + (count if redrawn else 1)))
-    return Bench(
-        model=built,
+    return CheckSession(
         label=loaded.label,
         inputs=batch.inputs,
         conditions=Conditions(
             batch=batch.description,
             batch_digest=digest_arrays(flatten([batch.inputs, batch.labels])),
-            loss=_FUNCTIONAL if loss is None else _COMPILED,
+            loss=_RANDOM if loss is None else _COMPILED,
             dtype_policy=str(built.dtype_policy.name),
         ),
         loss_function=loss,
         initializers=initializers,
-        plan=RedrawPlan(built, initializers),
         probe=Probe(built, batch.inputs, loss=loss, initializers=initializers, every_weight=True, precision_range=True),
         seeds=seeds,
         redrawn=redrawn,

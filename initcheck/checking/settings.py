@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from initcheck.audit.findings import FAMILIES, RULES, matches_rule
 from initcheck.audit.limits import Limits
+from initcheck.audit.rules import FAMILIES, RULES, matches_rule
 from initcheck.core.errors import UsageError, name_unknown
-from initcheck.core.seeds import check_seed
+from initcheck.core.seeds import FEWEST_SEEDS, check_seed
 
 Weights = Literal["redraw", "keep"]
-
-FEWEST_SEEDS: Final = 2
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def _record(recipe: Recipe, measuring: Measuring, path: Path, *, quiet: bool) ->
     with show_progress(quiet=quiet) as progress:
         report = record_baseline(loaded, path, x, y, recipe=recipe, settings=settings, progress=progress)
     known = len(report.findings)
-    draws = len(report.examination.seeds)
+    draws = len(report.result.seeds)
     return f"{draws} draw{'s' if draws > 1 else ''}, {known or 'no'} known finding{'' if known == 1 else 's'}"
 
 

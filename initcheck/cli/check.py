@@ -360,8 +360,8 @@ def _append(text: str, path: Path) -> None:
 
 def _patch(report: Report) -> str:
     blocks = [
-        f"# {each.code} {each.name}: {each.remedy.change}\n{each.remedy.code}"
+        f"# {each.code} {each.name}: {each.fix.change}\n{each.fix.code}"
         for each in report.findings
-        if each.remedy is not None
+        if each.fix is not None
     ]
     return "\n\n".join(dict.fromkeys(blocks)) or "# No change that was tried helped."

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from initcheck.core.errors import name_unknown
+from initcheck.core.formatting import LINE_WIDTH, to_json
 
 if TYPE_CHECKING:
-    from initcheck.audit.findings import Rule
+    from initcheck.audit.rules.rule import Rule
 
-_LINE: Final = 100
-_LIST_LINE: Final = 110
+_TEXT_WIDTH: Final = 100
 _INDENT: Final = "    "
 
 
@@ -30,15 +28,15 @@ def explain(codes: tuple[str, ...], as_json: bool, quiet: bool) -> None:  # noqa
     Without a CODE, list all findings in one line each. Nothing is measured, and Keras is not loaded.
     """
     # Plain text, without pandas: the answer comes at once.
-    from initcheck.audit.findings import FAMILIES, RULES
+    from initcheck.audit.rules import FAMILIES, RULES
 
     chosen = _choose(codes, RULES, FAMILIES)
     if as_json:
-        click.echo(json.dumps([_to_json(rule, FAMILIES) for rule in chosen], indent=2, allow_nan=False))
+        click.echo(to_json([_fields(rule, FAMILIES) for rule in chosen]))
     elif codes:
-        click.echo("\n\n\n".join(_write(rule, FAMILIES) for rule in chosen))
+        click.echo("\n\n\n".join(_format_rule(rule, FAMILIES) for rule in chosen))
     else:
-        click.echo("\n".join(_write_line(rule) for rule in chosen))
+        click.echo("\n".join(_format_line(rule) for rule in chosen))
 
 
 def _choose(words: Sequence[str], rules: Mapping[str, Rule], families: Mapping[str, str]) -> list[Rule]:
@@ -62,13 +60,13 @@ def _choose(words: Sequence[str], rules: Mapping[str, Rule], families: Mapping[s
     return list(chosen.values())
 
 
-def _to_json(rule: Rule, families: Mapping[str, str]) -> dict[str, Any]:
-    fields = {name: value for name, value in dataclasses.asdict(rule).items() if name != "rank"}
-    return {"code": fields.pop("code"), "name": fields.pop("name"), "family": families[rule.code[:3]], **fields}
+def _fields(rule: Rule, families: Mapping[str, str]) -> dict[str, str]:
+    texts = {name: getattr(rule, name) for name in ("what", "why", "example", "fix", "source")}
+    return {"code": rule.code, "name": rule.name, "family": families[rule.family], **texts}
 
 
-def _write(rule: Rule, families: Mapping[str, str]) -> str:
-    parts = [f"{rule.code} {rule.name} ({families[rule.code[:3]]})"]
+def _format_rule(rule: Rule, families: Mapping[str, str]) -> str:
+    parts = [f"{rule.code} {rule.name} ({families[rule.family]})"]
     for heading, text in (("What", rule.what), ("Why it matters", rule.why)):
         parts.append(f"{heading}\n{_wrap(text)}")
     parts.append(f"Example\n{textwrap.indent(rule.example.strip(), _INDENT)}")
@@ -77,10 +75,10 @@ def _write(rule: Rule, families: Mapping[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def _write_line(rule: Rule) -> str:
+def _format_line(rule: Rule) -> str:
     head = f"{rule.code}  {rule.name:<23}"
-    return f"{head} {textwrap.shorten(rule.what, _LIST_LINE - len(head) - 1, placeholder=' ...')}"
+    return f"{head} {textwrap.shorten(rule.what, LINE_WIDTH - len(head) - 1, placeholder=' ...')}"
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(text, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
+    return textwrap.fill(text, _TEXT_WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)

@@ -9,8 +9,7 @@ import click
 from initcheck.cli.progress import show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
-
-_FEWEST_SEEDS = 2
+from initcheck.core.seeds import FEWEST_SEEDS
 
 
 @click.command()
@@ -81,7 +80,7 @@ def report(
     _require_at_least("--depth", depth, 1, "Give the number of hidden layers")
     _require_at_least("--width", width, 1, "Give the number of units of a layer")
     _require_at_least("--batch-size", batch_size, 1, "Give the number of samples")
-    _require_at_least("--seeds", seeds, _FEWEST_SEEDS, "An interval needs two networks or more")
+    _require_at_least("--seeds", seeds, FEWEST_SEEDS, "An interval needs two networks or more")
     _require_at_least("--first-seed", first_seed, 0, "Seeds are counted from 0")
     check_writable(out)
 

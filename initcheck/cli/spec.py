@@ -1,4 +1,4 @@
-"""``initcheck spec``: runs the specification, every documented claim about Keras' initializers, against this Keras."""
+"""``initcheck spec``: run the specification, every documented claim about Keras' initializers, against this Keras."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def spec(
     from initcheck.spec.run import run_specification
 
     power_table = None if power is None else read_power_table(power)
-    list_claims(selection)  # a wrong expression is told at once, before Keras is loaded
+    list_claims(selection)  # a wrong expression is refused at once, before Keras is loaded
     with show_progress(quiet=quiet) as progress:
         record = run_specification(selection, command_line=command_line, junit=junit_xml, progress=progress)
     if as_json:

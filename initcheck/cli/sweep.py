@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,12 +84,11 @@ def sweep(
     if not dry_run and export is None:
         check_writable(out)
         check_writable(path.parent)
-    if "tensorflow" not in sys.modules:
-        # One thread for each operation: then the figures are the same, to the last bit, on any engine.
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-
     # Imported only now: these bring Keras and pandas along.
+    from initcheck.backend.runtime import limit_threads
     from initcheck.sweeping.spec import read_spec
+
+    limit_threads()
 
     cells = read_spec(spec)
     if dry_run:

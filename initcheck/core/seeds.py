@@ -11,8 +11,15 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterable
+from typing import Final
 
 from initcheck.core.errors import UsageError
+
+FEWEST_SEEDS: Final = 2
+"""Networks are the replicates: an interval needs two of them."""
+
+BATCH_SEED: Final = 0
+"""Seed of a batch that is made, whatever the seeds of the weights: so that networks differ in their weights alone."""
 
 LARGEST_SEED = 2**31 - 3
 """The largest derived seed.

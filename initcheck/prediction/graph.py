@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from initcheck.backend.keras_private import functional_class
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError
 from initcheck.probe.paths import PathNamer
@@ -77,16 +78,10 @@ def _as_functional(model: Any) -> Any:
     keras = import_keras()
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
         return model._functional
-    functional_class = _functional_class()
-    if isinstance(model, functional_class) and type(model).call is functional_class.call:
+    functional = functional_class()
+    if isinstance(model, functional) and type(model).call is functional.call:
         return model
     return None
-
-
-def _functional_class() -> Any:
-    from keras.src.models.functional import Functional
-
-    return Functional
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from initcheck.backend.keras_private import is_keras_operation
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError
 from initcheck.prediction.signal import (
@@ -464,7 +465,7 @@ def find_rule(operation: Any) -> Rule:
             return RULES[name]
         if "Pooling" in name:
             raise TheoryError("pooling needs the joint law of neighbouring places, which is not followed")
-    elif kind.__module__.startswith("keras.src.ops"):
+    elif is_keras_operation(operation):
         if name in OPERATIONS:
             return pass_operation
         if name == "Add":

@@ -17,17 +17,17 @@ from scipy import special, stats
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import PREDICTED_COLUMNS
 from initcheck.core.errors import TheoryError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import InitializerSpec, is_of_keras, read
 from initcheck.prediction.chain import describe_chain_batch, find_chain, predict_chain
 from initcheck.prediction.graph import Graph, read_graph
 from initcheck.prediction.signal import GainPrediction, Laws, Measured, ModelPrediction, SiteKey, SitePrediction
 from initcheck.prediction.walk import Walk
-from initcheck.probe import draw_functional
+from initcheck.probe import random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.layer_kinds import count_fans, main_kernel
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.breakpoints import Array
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 
 RESTART_QUANTITIES = (
     "activation_second_moment",
@@ -184,48 +184,33 @@ def find_laws(
     initializers: Mapping[str, Any] = find_initializers(model, namer)
     paths = namer.variable_paths()
 
-    def read(variable: Any) -> InitializerSpec:
+    def read_of(variable: Any) -> InitializerSpec:
         initializer = initializers.get(paths.get(id(variable), ""))
         if initializer is None:
             raise TheoryError(f"the initializer of {paths.get(id(variable), variable.name)} is not known")
-        return specify_initializer(initializer)
+        if not is_of_keras(initializer):
+            raise TheoryError(
+                f"the initializer {read(initializer).class_name} is not one of Keras' own, so its distribution is not "
+                "known"
+            )
+        return read(initializer)
 
     def law_of(operation: Any) -> Laws:
         kernel = main_kernel(operation)
         bias = next((variable for variable in own_variables(operation) if variable.name == "bias"), None)
         if kernel is None:
             return Laws(None, 0.0)
-        spec = read(kernel) if kernels is None else kernels(operation)
-        law = weight_law(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
-        return Laws(law, 0.0 if bias is None else _bias_variance(read(bias), bias))
+        spec = read_of(kernel) if kernels is None else kernels(operation)
+        law = weight_distribution(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
+        return Laws(law, 0.0 if bias is None else _bias_variance(read_of(bias), bias))
 
     return law_of
-
-
-def specify_initializer(initializer: Any) -> InitializerSpec:
-    """Write an initializer of Keras as plain data.
-
-    Args:
-        initializer: an instance.
-
-    Returns:
-        Its class and those of its arguments that are not None, without the seed.
-
-    Raises:
-        TheoryError: it is not one of Keras' own classes.
-    """
-    kind = type(initializer)
-    if getattr(import_keras().initializers, kind.__name__, None) is not kind:
-        name = getattr(initializer, "__name__", kind.__name__)
-        raise TheoryError(f"the initializer {name} is not one of Keras' own, so its law is not known")
-    config = {name: value for name, value in initializer.get_config().items() if name != "seed" and value is not None}
-    return InitializerSpec(kind.__name__, tuple(config.items()))
 
 
 def _bias_variance(spec: InitializerSpec, bias: Any) -> float:
     if spec.class_name == "Zeros":
         return 0.0
-    return weight_law(spec, tuple(map(int, bias.shape))).variance
+    return weight_distribution(spec, tuple(map(int, bias.shape))).variance
 
 
 class ModelPredictor:
@@ -250,7 +235,7 @@ class ModelPredictor:
             self._batch = None
             if self._chain is not None:
                 shape = (self._inputs[0].shape[0], *model.output_shape[1:])
-                gradients = np.asarray(keras.ops.convert_to_numpy(draw_functional(shape)))
+                gradients = np.asarray(keras.ops.convert_to_numpy(random_loss_gradient(shape)))
                 self._batch = describe_chain_batch(self._chain, self._inputs[0], gradients)
         except TheoryError as error:
             self._refusal = str(error)

@@ -14,7 +14,7 @@ from initcheck.core.errors import TheoryError
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.gaussian import Activation, evaluate_on_grid, expand
-from initcheck.theory.weights import WeightLaw
+from initcheck.theory.weights import WeightDistribution
 
 _FEW: Final = 32
 _KNOTS: Final = 96
@@ -191,7 +191,7 @@ class Laws:
         bias_variance: of its biases; 0 without.
     """
 
-    kernel: WeightLaw | None
+    kernel: WeightDistribution | None
     bias_variance: float
 
 
@@ -232,7 +232,7 @@ class Passage:
     slope: Array | None = None
 
 
-def require_kernel(laws: Laws) -> WeightLaw:
+def require_kernel(laws: Laws) -> WeightDistribution:
     """Return the law of a layer's kernel.
 
     Raises:
@@ -306,7 +306,7 @@ Measured = Mapping[SiteKey, Mapping[str, float]]
 """Means over seeds of measured quantities, by site; what predictions begin anew from."""
 
 
-def describe_weights(values: dict[str, float], operation: Any, law: WeightLaw | None) -> None:
+def describe_weights(values: dict[str, float], operation: Any, law: WeightDistribution | None) -> None:
     """Add what is known of a kernel's entries.
 
     The variance of N independent entries has the relative standard deviation sqrt((kurtosis - 1) / N), the norm half of

@@ -8,17 +8,16 @@ can be missed.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from initcheck.backend.graphs import copy_tensor, current_graph, in_graph
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.probe.watch import MethodWatch
 
 INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
 STEPS_IN_SEQUENCE = (
@@ -30,6 +29,9 @@ LAST_STEP = (
 NOT_FLOATING = "its output is not floating-point"
 RAGGED_OUTPUT = "its output is not a dense tensor"
 NO_OUTPUT = "it returns nothing"
+
+
+_operations: Final = MethodWatch(lambda: import_keras().Operation, "__call__")
 
 
 @dataclass
@@ -119,15 +121,10 @@ class Capture:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Capture the layer calls made inside the context, in this thread."""
-        token = _ACTIVE.set(self)
-        _install()
-        try:
+        with _operations.watch(self._call):
             yield
-        finally:
-            _uninstall()
-            _ACTIVE.reset(token)
 
-    def run(self, original: Callable[..., Any], operation: Any, args: Any, kwargs: Any) -> Any:
+    def _call(self, original: Callable[..., Any], operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Make one call of a layer and record its outputs."""
         keras = import_keras()
         if self._stack and not isinstance(operation, keras.layers.Layer) and not self._namer.knows(operation):
@@ -255,75 +252,3 @@ def _returns_output_of(recurrent: Any, operation: Any) -> bool:
     if operation is cell:
         return True
     return isinstance(cell, import_keras().layers.StackedRNNCells) and operation is cell.cells[-1]
-
-
-_ACTIVE: ContextVar[Capture | None] = ContextVar("initcheck_capture", default=None)
-_LOCK = threading.Lock()
-_installed: list[Callable[..., Any]] = []
-
-
-def _install() -> None:
-    """Watch ``keras.Operation.__call__``; the first of several captures at a time does it."""
-    operation_class = import_keras().Operation
-    with _LOCK:
-        original = operation_class.__call__ if not _installed else _installed[0]
-        _installed.append(original)
-        if len(_installed) > 1:
-            return
-
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            capture = _ACTIVE.get()
-            if capture is None:  # another thread, which is not capturing
-                return original(self, *args, **kwargs)
-            return capture.run(original, self, args, kwargs)
-
-        operation_class.__call__ = call
-
-
-def _uninstall() -> None:
-    with _LOCK:
-        original = _installed.pop()
-        if not _installed:
-            import_keras().Operation.__call__ = original
-
-
-FUNCTIONAL_SEED: Final = 20_100_513
-"""Seed of the directions."""
-
-Loss = Callable[[Any], Any]
-"""From a model's outputs to a scalar tensor."""
-
-
-def random_functional(outputs: Any) -> Any:
-    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
-
-    Args:
-        outputs: the model's outputs, in any structure; those that are not floating-point are left out.
-
-    Returns:
-        Scalar tensor, at least of float32.
-    """
-    keras = import_keras()
-    ops = keras.ops
-    total = ops.zeros((), "float32")
-    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
-        dtype = "float64" if output.dtype.name == "float64" else "float32"
-        direction = draw_functional(ops.shape(output), dtype, number)
-        total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
-    return total
-
-
-def draw_functional(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
-    """Draw the fixed directions r of the default loss, which are also dL/dy.
-
-    Args:
-        shape: of the output.
-        dtype: float32 or float64.
-        number: which output of the model, from 0.
-
-    Returns:
-        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
-    """
-    keras = import_keras()
-    direction = keras.random.normal(shape, dtype=dtype, seed=FUNCTIONAL_SEED + number)
-    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))

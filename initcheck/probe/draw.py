@@ -1,4 +1,8 @@
-"""How one variable is drawn from the state of a seed, and the compiled loops that draw many that are alike."""
+"""How weights are drawn anew: which initializer each of them has, and the compiled loops that draw from it.
+
+A weight is drawn from the state of a seed of its own, which derives from the seed of the network and the path of the
+weight. Weights of one shape whose initializers differ in their seeds alone are drawn by one loop, traced once.
+"""
 
 from __future__ import annotations
 
@@ -12,219 +16,25 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import compile_over_replicates, outside_trace
+from initcheck.backend.graphs import compile_over_replicates
+from initcheck.backend.keras_private import global_seed_state, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.seeds import derive_seeds
 from initcheck.probe.layer_kinds import find_initializer_axes
 from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.probe.watch import MethodWatch
 
-Likeness = tuple[type, str, tuple[int, ...], str]
-"""Class and attributes of an initializer, and shape and dtype of what it draws."""
+UNKNOWN_INITIALIZER: Final = "its initializer is not known, so its value was kept"
+NOT_FLOATING: Final = "not a floating-point variable, so its value was kept"
 
 _SEEDS: Final = ("seed", "_init_seed")
-STATE: Final = ((2,), "int32")
+_STATE: Final = ((2,), "int32")
 """Shape and dtype of the state of a seed."""
 _MOST_LOOPS: Final = 512
 
-
-@dataclass(frozen=True)
-class PlannedVariable:
-    """One weight of the model and how a new value for it is drawn.
-
-    Attributes:
-        path: structural path of the variable.
-        variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
-        initializer: the variable's initializer, made to take the seed it is given; None where the value
-            is kept.
-        reason: why the value is kept; None where it is drawn.
-    """
-
-    path: str
-    variable: Any
-    initializer: Callable[..., Any] | None
-    reason: str | None
-
-    @property
-    def varies(self) -> bool:
-        """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
-        return self.initializer is not None and (hasattr(self.initializer, "seed") or not _is_shipped(self.initializer))
-
-    @cached_property
-    def likeness(self) -> Likeness | None:
-        """What it shares with all variables that would draw the same from the same state.
-
-        None where that cannot be told: of an initializer that Keras does not ship, of one with an attribute that is no
-        plain value, and where the value is kept.
-        """
-        if self.initializer is None or not _is_shipped(self.initializer):
-            return None
-        attributes = {name: value for name, value in vars(self.initializer).items() if name not in _SEEDS}
-        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in attributes.values()):
-            return None
-        drawn_by = (type(self.initializer), repr(sorted(attributes.items())))
-        return (*drawn_by, tuple(self.variable.shape), str(self.variable.dtype))
-
-
-class DrawingLoops:
-    """Compiled loops that draw, for plans that are to share them: each kind of variable is traced once.
-
-    What was traced stays as it was, whatever becomes of Keras afterwards.
-    """
-
-    def __init__(self) -> None:
-        self._loops: dict[Likeness, Callable[..., Any]] = {}
-
-    def find(self, planned: PlannedVariable) -> Callable[..., Any]:
-        """Return the loop that draws a variable from any number of states, compiled if it was not.
-
-        Args:
-            planned: a variable with a likeness.
-        """
-        likeness = planned.likeness
-        if likeness is None:
-            raise ValueError("Only variables with a likeness have a loop in common.")
-        if likeness not in self._loops:
-            if len(self._loops) >= _MOST_LOOPS:
-                self._loops.clear()
-            self._loops[likeness] = _compile_loop(planned.initializer, *likeness[2:])
-        return self._loops[likeness]
-
-
-def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
-    keras = import_keras()
-    seed = given_seed_class()()
-    # A copy: the loop outlives the plan, and must not keep its model.
-    own = copy.copy(initializer)
-    own.seed = seed
-
-    def draw(state: Any) -> Any:
-        with keras.StatelessScope(initialize_variables=False):
-            seed.given = state
-            value = keras.ops.cast(own(shape, dtype=dtype), dtype)
-            seed.given = None
-            return value
-
-    return compile_over_replicates(draw, [STATE], dtype)
-
-
-@cache
-def given_seed_class() -> Any:
-    """Make the class of a seed generator that hands out the state it was given, as an integer seed does."""
-    generator: Any = import_keras().random.SeedGenerator
-
-    class GivenSeed(generator):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(seed=0)
-            self.given: Any = None
-
-        def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras' signature
-            return self.given
-
-    return GivenSeed
-
-
-def _is_shipped(initializer: Any) -> bool:
-    return type(initializer).__module__.startswith("keras.") and not is_function(initializer)
-
-
-def is_function(initializer: Any) -> bool:
-    """Tell whether an initializer is a plain function, and not one of Keras' objects."""
-    return initializer is not None and not isinstance(initializer, import_keras().initializers.Initializer)
-
-
-@contextmanager
-def recorded_initializers() -> Iterator[dict[int, Any]]:
-    """Record with which initializer each Keras variable is created inside the context.
-
-    Yields:
-        A dictionary from ``id(variable)`` to the initializer, filled as variables are created.
-    """
-    from keras.src.backend.common.variables import Variable as KerasVariable
-
-    recorded: dict[int, Any] = {}
-    original = KerasVariable.__init__
-
-    def record(self: Any, initializer: Any, *args: Any, **kwargs: Any) -> None:
-        if isinstance(initializer, str):
-            initializer = import_keras().initializers.get(initializer)
-        if callable(initializer):
-            recorded[id(self)] = initializer
-        original(self, initializer, *args, **kwargs)
-
-    KerasVariable.__init__ = record
-    try:
-        yield recorded
-    finally:
-        KerasVariable.__init__ = original
-
-
-def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
-    """Find the initializer of every weight of a built model.
-
-    The layers of Keras name the initializer of ``kernel`` ``kernel_initializer``, and so on; that is
-    the quick way. Recurrent layers (whose forget-gate bias is not what the attribute says) and layers
-    that Keras does not ship are rebuilt once from the model's configuration, while the creation of
-    their variables is watched.
-
-    Returns:
-        Initializers by variable path; variables whose initializer cannot be found are missing.
-    """
-    paths = namer.variable_paths()
-    found: dict[str, Any] = {}
-    doubtful = False
-    for _, layer in namer.members():
-        trusted = is_keras_layer(layer)
-        for variable in own_variables(layer):
-            initializer = getattr(layer, f"{variable.name}_initializer", None)
-            if initializer is not None:
-                found[paths[id(variable)]] = _as_called(layer, variable, initializer)
-            if initializer is None or not trusted:
-                doubtful = True
-    return {**found, **watch_rebuild(model)} if doubtful else found
-
-
-def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:
-    """Return the initializer as the layer calls it.
-
-    From Keras 3.15 on, EinsumDense calls a copy that knows which axes of the kernel are inputs: the variance of every
-    projection of MultiHeadAttention depends on it.
-    """
-    unknown = [getattr(initializer, name, ()) is None for name in ("input_axes", "output_axes")]
-    if variable.name != "kernel" or not any(unknown):
-        return initializer
-    axes = find_initializer_axes(layer, len(variable.shape))
-    return initializer if axes is None else layer._update_kernel_initializer(*axes)
-
-
-def is_keras_layer(layer: Any) -> bool:
-    """Tell whether Keras ships this layer and its initializer attributes say what they do."""
-    module = type(layer).__module__
-    return module.startswith("keras.") and ".rnn" not in module and ".applications" not in module
-
-
-def watch_rebuild(model: Any) -> dict[str, Any]:
-    """Build the model a second time from its configuration and watch with what it fills its weights.
-
-    Returns:
-        Initializers by variable path; empty where the model cannot be rebuilt from its configuration
-        or comes out with other weights.
-    """
-    with preserved_random_state(), recorded_initializers() as recorded:
-        try:
-            twin = type(model).from_config(model.get_config())
-            if not twin.built:
-                twin.build_from_config(model.get_build_config())
-        except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError):
-            return {}  # a model without a configuration: only the layers' attributes are left
-        if [tuple(weight.shape) for weight in twin.weights] != [tuple(weight.shape) for weight in model.weights]:
-            return {}
-        paths = PathNamer(twin).variable_paths()
-        return {paths[id(weight)]: recorded[id(weight)] for weight in twin.weights if id(weight) in recorded}
-
-
-UNKNOWN_INITIALIZER = "its initializer is not known, so its value was kept"
-NOT_FLOATING = "not a floating-point variable, so its value was kept"
+Likeness = tuple[type, str, tuple[int, ...], str]
+"""Class and attributes of an initializer, and shape and dtype of what it draws."""
 
 
 class RedrawPlan:
@@ -243,7 +53,7 @@ class RedrawPlan:
         paths = namer.variable_paths()
         found = find_initializers(model, namer) if initializers is None else dict(initializers)
         with preserved_random_state():
-            self._seed = given_seed_class()()
+            self._seed = _given_seed_class()()
         self.variables: tuple[PlannedVariable, ...] = tuple(
             self._plan(paths[id(variable)], variable, found.get(paths[id(variable)])) for variable in model.weights
         )
@@ -352,7 +162,7 @@ class RedrawPlan:
             return self._shared_loops.find(planned)
         if place not in self._loops:
             draw = partial(self._draw_one, planned)
-            self._loops[place] = compile_over_replicates(draw, [STATE], planned.variable.dtype)
+            self._loops[place] = compile_over_replicates(draw, [_STATE], planned.variable.dtype)
         return self._loops[place]
 
     def _draw_one(self, planned: PlannedVariable, state: Any) -> Any:
@@ -364,8 +174,8 @@ class RedrawPlan:
         """Hand out a function that draws a value for a variable from the state of its seed."""
         keras = import_keras()
         # An initializer that is a plain function draws from Keras' global generator, which must not move on.
-        functions = [planned for planned in self.variables if is_function(planned.initializer)]
-        shared = _global_generator_state() if functions else None
+        functions = [planned for planned in self.variables if _is_function(planned.initializer)]
+        shared = global_seed_state() if functions else None
         with keras.StatelessScope(initialize_variables=False) as scope:
 
             def draw_one(planned: PlannedVariable, state: Any) -> Any:
@@ -399,9 +209,188 @@ class RedrawPlan:
         return PlannedVariable(path, variable, initializer, None)
 
 
-def _global_generator_state() -> Any:
-    """Return the state variable of Keras' global seed generator, made if there is none."""
-    from keras.src.random.seed_generator import global_seed_generator
+class DrawingLoops:
+    """Compiled loops that draw, for plans that are to share them: each kind of variable is traced once.
 
-    with outside_trace():
-        return global_seed_generator().state
+    What was traced stays as it was, whatever becomes of Keras afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._loops: dict[Likeness, Callable[..., Any]] = {}
+
+    def find(self, planned: PlannedVariable) -> Callable[..., Any]:
+        """Return the loop that draws a variable, which has a likeness, from any number of states."""
+        likeness = planned.likeness
+        if likeness is None:
+            raise ValueError("Only variables with a likeness have a loop in common.")
+        if likeness not in self._loops:
+            if len(self._loops) >= _MOST_LOOPS:
+                self._loops.clear()
+            self._loops[likeness] = _compile_loop(planned.initializer, *likeness[2:])
+        return self._loops[likeness]
+
+
+@dataclass(frozen=True)
+class PlannedVariable:
+    """One weight of the model and how a new value for it is drawn.
+
+    Attributes:
+        path: structural path of the variable.
+        variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
+        initializer: the variable's initializer, made to take the seed it is given; None where the value
+            is kept.
+        reason: why the value is kept; None where it is drawn.
+    """
+
+    path: str
+    variable: Any
+    initializer: Callable[..., Any] | None
+    reason: str | None
+
+    @property
+    def varies(self) -> bool:
+        """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
+        return self.initializer is not None and (hasattr(self.initializer, "seed") or not _is_shipped(self.initializer))
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What it shares with all variables that would draw the same from the same state.
+
+        None where that is not known: for an initializer that Keras does not ship, of one with an attribute that is no
+        plain value, and where the value is kept.
+        """
+        if self.initializer is None or not _is_shipped(self.initializer):
+            return None
+        attributes = {name: value for name, value in vars(self.initializer).items() if name not in _SEEDS}
+        if not all(isinstance(value, bool | int | float | str | tuple | None) for value in attributes.values()):
+            return None
+        drawn_by = (type(self.initializer), repr(sorted(attributes.items())))
+        return (*drawn_by, tuple(self.variable.shape), str(self.variable.dtype))
+
+
+def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
+    """Find the initializer of every weight of a built model.
+
+    The layers of Keras name the initializer of ``kernel`` ``kernel_initializer``, and so on. Recurrent layers (whose
+    forget-gate bias is not what the attribute says) and layers that Keras does not ship are rebuilt once from the
+    model's configuration, while the creation of their variables is watched.
+
+    Returns:
+        Initializers by variable path; variables whose initializer cannot be found are missing.
+    """
+    paths = namer.variable_paths()
+    found: dict[str, Any] = {}
+    doubtful = False
+    for _, layer in namer.members():
+        trusted = _is_keras_layer(layer)
+        for variable in own_variables(layer):
+            initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if initializer is not None:
+                found[paths[id(variable)]] = _as_called(layer, variable, initializer)
+            if initializer is None or not trusted:
+                doubtful = True
+    return {**found, **_rebuild(model)} if doubtful else found
+
+
+_variables: Final = MethodWatch(variable_class, "__init__")
+
+
+@contextmanager
+def recorded_initializers() -> Iterator[dict[int, Any]]:
+    """Record with which initializer this thread creates each Keras variable inside the context.
+
+    Yields:
+        A dictionary from ``id(variable)`` to the initializer, filled as variables are created.
+    """
+    recorded: dict[int, Any] = {}
+
+    def record(original: Callable[..., None], variable: Any, initializer: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(initializer, str):
+            initializer = import_keras().initializers.get(initializer)
+        if callable(initializer):
+            recorded[id(variable)] = initializer
+        original(variable, initializer, *args, **kwargs)
+
+    with _variables.watch(record):
+        yield recorded
+
+
+def _rebuild(model: Any) -> dict[str, Any]:
+    """Build the model a second time from its configuration and watch with what it fills its weights.
+
+    Returns:
+        Initializers by variable path; empty where the model cannot be rebuilt from its configuration
+        or comes out with other weights.
+    """
+    with preserved_random_state(), recorded_initializers() as recorded:
+        try:
+            twin = type(model).from_config(model.get_config())
+            if not twin.built:
+                twin.build_from_config(model.get_build_config())
+        except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError):
+            return {}  # a model without a configuration: only the layers' attributes are left
+        if [tuple(weight.shape) for weight in twin.weights] != [tuple(weight.shape) for weight in model.weights]:
+            return {}
+        paths = PathNamer(twin).variable_paths()
+        return {paths[id(weight)]: recorded[id(weight)] for weight in twin.weights if id(weight) in recorded}
+
+
+def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:
+    """Return the initializer as the layer calls it.
+
+    From Keras 3.15 on, EinsumDense calls a copy that knows which axes of the kernel are inputs: the variance of every
+    projection of MultiHeadAttention depends on it.
+    """
+    unknown = [getattr(initializer, name, ()) is None for name in ("input_axes", "output_axes")]
+    if variable.name != "kernel" or not any(unknown):
+        return initializer
+    axes = find_initializer_axes(layer, len(variable.shape))
+    return initializer if axes is None else layer._update_kernel_initializer(*axes)
+
+
+def _is_keras_layer(layer: Any) -> bool:
+    """Return whether Keras ships this layer, and its attributes name the initializers that it calls."""
+    module = type(layer).__module__
+    return module.startswith("keras.") and ".rnn" not in module and ".applications" not in module
+
+
+def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+    keras = import_keras()
+    seed = _given_seed_class()()
+    # A copy: the loop outlives the plan, and must not keep its model.
+    own = copy.copy(initializer)
+    own.seed = seed
+
+    def draw(state: Any) -> Any:
+        with keras.StatelessScope(initialize_variables=False):
+            seed.given = state
+            value = keras.ops.cast(own(shape, dtype=dtype), dtype)
+            seed.given = None
+            return value
+
+    return compile_over_replicates(draw, [_STATE], dtype)
+
+
+@cache
+def _given_seed_class() -> Any:
+    """Make the class of a seed generator that hands out the state it was given, as an integer seed does."""
+    generator: Any = import_keras().random.SeedGenerator
+
+    class GivenSeed(generator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(seed=0)
+            self.given: Any = None
+
+        def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras' signature
+            return self.given
+
+    return GivenSeed
+
+
+def _is_shipped(initializer: Any) -> bool:
+    return type(initializer).__module__.startswith("keras.") and not _is_function(initializer)
+
+
+def _is_function(initializer: Any) -> bool:
+    """Return whether an initializer is a plain function, and not one of Keras' objects."""
+    return initializer is not None and not isinstance(initializer, import_keras().initializers.Initializer)

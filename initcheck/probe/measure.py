@@ -23,18 +23,18 @@ from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.columns import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
 from initcheck.core.errors import ModelError
 from initcheck.models.initializers import in_one_line
-from initcheck.probe.capture import Capture, Loss, Unmeasured, random_functional
+from initcheck.probe.capture import Capture, Unmeasured
 from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import find_bounds, main_kernel
 from initcheck.probe.paths import PathNamer
+from initcheck.probe.random_loss import Loss, random_loss
 from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_range, reduce_site
 from initcheck.probe.sites import (
-    Connections,
     SiteInfo,
-    connect_sites,
     describe_site,
     feature_axis,
+    find_parents,
     is_weighted,
     make_recording_scope,
 )
@@ -94,7 +94,8 @@ class Probe:
         self._loss = loss
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
-        self._connections = Connections()
+        self._parents: tuple[tuple[int, ...], ...] = ()
+        self._output_sites: tuple[int, ...] = ()
         self._sources: tuple[int | None, ...] = ()
         self._unmeasured: tuple[Unmeasured, ...] = ()
         self._captured: frozenset[int] = frozenset()
@@ -110,23 +111,14 @@ class Probe:
         return self._sites
 
     @property
-    def trunk(self) -> tuple[int, ...]:
-        """Positions of the sites on the longest chain of weighted sites, in order; known after the first measurement.
-
-        The chain leads from an input of the model to the loss, along what feeds what in the traced graph. Of several
-        equally long ones it is always the same.
-        """
-        return self._connections.trunk
-
-    @property
     def parents(self) -> tuple[tuple[int, ...], ...]:
         """For each site the positions of those that feed it directly; known after the first measurement."""
-        return self._connections.parents
+        return self._parents
 
     @property
     def output_sites(self) -> tuple[int, ...]:
         """Positions of the sites that feed the loss directly; known after the first measurement."""
-        return self._connections.output_sites
+        return self._output_sites
 
     @property
     def unmeasured(self) -> tuple[Unmeasured, ...]:
@@ -261,15 +253,13 @@ class Probe:
             state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
             with make_recording_scope(state) as scope, capture.watch():
                 outputs = self._call_model(inputs)
-            loss = copy_tensor((self._loss or random_functional)(outputs))
+            loss = copy_tensor((self._loss or random_loss)(outputs))
         weighted = [
             not site.passed_on and is_weighted(site.operation, capture.captured, scope.read) for site in capture.sites
         ]
-        self._connections = connect_sites(
+        self._parents, self._output_sites = find_parents(
             read_connections(current_graph()),
             [operation_name(site.output) for site in capture.sites],
-            weighted,
-            [operation_name(tensor) for tensor in keras.tree.flatten(inputs)],
             operation_name(loss),
         )
         kernels = [main_kernel(site.operation) for site in capture.sites]

@@ -20,9 +20,10 @@ from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, import_tensorflow, is_float_dtype
 from initcheck.core.errors import ModelError
 from initcheck.probe import Probe
-from initcheck.probe.capture import Capture, Loss, Site
+from initcheck.probe.capture import Capture, Site
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.probe.moments import reduce_norms
+from initcheck.probe.random_loss import Loss
 from initcheck.probe.reduce import PARTS, finish
 from initcheck.probe.sites import make_recording_scope
 

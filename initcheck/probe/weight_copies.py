@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.probe.capture import Loss, random_functional
+from initcheck.probe.random_loss import Loss, random_loss
 from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
 from initcheck.probe.weights import WeightFacts
 
@@ -141,7 +141,7 @@ def weight_gradients(
         state = list(zip(model.weights, tensors, strict=True))
         with tape.record(), keras.StatelessScope(state, initialize_variables=False):
             outputs = model(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs), training=True)
-            total = (loss or random_functional)(outputs)
+            total = (loss or random_loss)(outputs)
         found = dict(zip(floating, tape.derivatives(total, sources), strict=True))
     gradients = [found.get(place) for place in wanted]
     return [None if each is None else _to_numpy(each) for each in gradients]

@@ -5,19 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import AXES, INITIALIZERS, KnownInitializer, is_of_keras, read
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import ROLES, count_weight_fans, find_initializer_axes, find_kind, find_parts
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.theory.weights import weight_law
-
-_CONSTANT: Final = ("Zeros", "Ones", "Constant")
-_DETERMINED: Final = (*_CONSTANT, "Identity", "STFT")
+from initcheck.theory.weights import weight_distribution
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,7 @@ def _describe(
     true = count_weight_fans(layer, variable)
     assumed = _assume_fans(layer, str(variable.name), planned, shape)
     scales = _scales_with_fans(planned)
+    known = _find_row(planned)
     return WeightFacts(
         path=path,
         layer=layer_path,
@@ -131,7 +130,7 @@ def _describe(
         default_initializer=_name_default(layer, str(variable.name)),
         seed=seed,
         seed_given=seed_given,
-        constant=_is_keras_own(planned) and type(planned).__name__ in _DETERMINED,
+        constant=known is not None and known.draw is None,
         kept=reason,
         gates=find_kind(layer).gates if not math.isnan(true[0]) else 1,
         assumed_fan_in=assumed[0],
@@ -145,34 +144,8 @@ def _describe(
 
 
 def name_initializer(initializer: Any) -> str:
-    """Write an initializer as a person would, without its seed and the arguments that have their default values.
-
-    Args:
-        initializer: an initializer or function of Keras or of the user; None where it is not known.
-
-    Returns:
-        For example ``HeNormal`` or ``RandomNormal(stddev=0.02)``; the name of a function; empty for None.
-    """
-    if initializer is None:
-        return ""
-    if not isinstance(initializer, import_keras().initializers.Initializer):
-        return str(getattr(initializer, "__name__", type(initializer).__name__))
-    kind = type(initializer)
-    try:
-        config = initializer.get_config()
-    except NotImplementedError:  # a user's class that says nothing of its arguments
-        return kind.__name__
-    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
-    arguments = tuple(
-        (name, value)
-        for name, value in config.items()
-        if name not in ("seed", "input_axes", "output_axes") and not _is_default(value, defaults.get(name))
-    )
-    return InitializerSpec(kind.__name__, arguments).label
-
-
-def _is_default(value: Any, default: Any) -> bool:
-    return value is default or (isinstance(value, int | float | str) and value == default)
+    """Format an initializer as a person writes it, ``RandomNormal(stddev=0.02)``; empty where it is not known, None."""
+    return "" if initializer is None else read(initializer).without(*AXES).label
 
 
 def _name_default(layer: Any, name: str) -> str:
@@ -224,16 +197,12 @@ def _scales_with_fans(initializer: Any) -> bool:
 
 def _assume_fans(layer: Any, name: str, initializer: Any, shape: tuple[int, ...]) -> tuple[float, float]:
     """Count as the installed Keras does for the call that drew the weight."""
-    from keras.src.initializers.random_initializers import compute_fans
-
     axes = [getattr(initializer, argument, None) for argument in ("input_axes", "output_axes")]
     if name == "kernel" and None in axes:
         axes = [*(find_initializer_axes(layer, len(shape)) or axes)]
     if None in axes:
-        fan_in, fan_out = compute_fans(shape)
-    else:
-        fan_in, fan_out = compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
-    return float(fan_in), float(fan_out)
+        return compute_fans(shape)
+    return compute_fans(shape, input_axes=axes[0], output_axes=axes[1])
 
 
 def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
@@ -242,18 +211,17 @@ def _scaled_variance(initializer: Any, fans: tuple[float, float]) -> float:
 
 
 def _find_variance(initializer: Any, shape: tuple[int, ...]) -> float:
-    if not _is_keras_own(initializer):
+    known = _find_row(initializer)
+    if known is None:
         return math.nan
-    name = type(initializer).__name__
-    if name in _CONSTANT:
+    if known.equal:
         return 0.0
-    settings = {key: value for key, value in initializer.get_config().items() if key != "seed" and value is not None}
     try:
-        return weight_law(InitializerSpec(name, tuple(settings.items())), shape).variance
+        return weight_distribution(read(initializer), shape).variance
     except (TheoryError, UsageError):
         return math.nan
 
 
-def _is_keras_own(initializer: Any) -> bool:
-    kind = type(initializer)
-    return getattr(import_keras().initializers, kind.__name__, None) is kind
+def _find_row(initializer: Any) -> KnownInitializer | None:
+    """Find what is known of the class of an initializer that is Keras' own."""
+    return INITIALIZERS.get(type(initializer).__name__) if is_of_keras(initializer) else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from initcheck.audit.findings import FAMILIES
+from initcheck.audit.rules import FAMILIES, direction_of_family
 from initcheck.core.errors import InitcheckError
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
 from initcheck.pytest_plugin.settings import (
@@ -30,7 +30,7 @@ from initcheck.pytest_plugin.settings import (
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
-    from initcheck.audit.examination import Examination
+    from initcheck.audit.check_result import CheckResult
     from initcheck.audit.findings import Finding
     from initcheck.checking.check import Report
     from initcheck.checking.gate.baseline import Baseline
@@ -40,7 +40,6 @@ ROOT: Final = "initcheck"
 """Where the ids of these tests begin; no file has this name, since it has no suffix."""
 
 _BASELINE: Final = "baseline"
-_DIRECTION_OF_FAMILY: Final = {"IC1": "forward", "IC2": "backward"}
 
 
 def collect_models(session: pytest.Session) -> list[pytest.Item]:
@@ -200,7 +199,7 @@ class FamilyItem(_ModelItem):
         """Fail for findings of the family that no baseline knows."""
         from initcheck.checking.check import Report as FullReport
 
-        whole, comparison = report.examination, report.comparison
+        whole, comparison = report.result, report.comparison
         known = frozenset() if comparison is None else frozenset(comparison.before.findings)
         new = tuple(each for each in whole.findings if (each.code, each.layer) not in known)
         part = FullReport(
@@ -217,16 +216,16 @@ class FamilyItem(_ModelItem):
         markdown = FullReport(replace(whole, findings=new)).to_summary() if failed else ""
         return Record(self.model.name, "check", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
-    def _is_mine(self, finding: Finding, examination: Examination) -> bool:
-        if finding.code.startswith(self.family):
+    def _is_mine(self, finding: Finding, result: CheckResult) -> bool:
+        if finding.rule.family == self.family:
             return True
         # What the seeds do not decide of the signal is no pass for the signal, whichever family the code belongs to.
-        direction = _DIRECTION_OF_FAMILY.get(self.family)
-        if direction is None or finding.code != "IC603":
+        direction = direction_of_family(self.family)
+        if direction is None or not finding.rule.inconclusive:
             return False
         layers = {finding.layer, *finding.layers} - {""}
-        undecided = [each for each in examination.courses if each.outcome == "undecided"]
-        return not examination.courses or any(
+        undecided = [each for each in result.paths if each.outcome == "undecided"]
+        return not result.paths or any(
             each.levels.direction == direction and layers <= set(each.levels.layers) for each in undecided
         )
 
@@ -252,7 +251,7 @@ class BaselineItem(_ModelItem):
 
         path = self.model.baseline_path
         verdict = "updated" if path.exists() else "written"
-        write_baseline(take_baseline(report.examination, Recipe(model=self.model.name)), path)
+        write_baseline(take_baseline(report.result, Recipe(model=self.model.name)), path)
         fields = {**describe_report(report), "baseline": self.model.baseline_shown}
         return Record(self.model.name, "gate", verdict, failed=False, **fields)
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 import pytest
 
-from initcheck.audit.rules.signal import count_steps
-from initcheck.audit.signal import Course
-from initcheck.core.errors import BaselineError, InitcheckError, UsageError, name_unknown
-from initcheck.core.formatting import format_number
-from initcheck.core.statistics import Estimate, equivalence_test, seeds_needed
+from initcheck.audit.preservation import check_request, judge_preservation
+from initcheck.audit.rules import RULES
+from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.probe.weight_copies import FEWEST
 from initcheck.probe.weights import WeightFacts
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
@@ -166,14 +164,14 @@ class Initcheck:
     ) -> Report:
         """Fail the test unless signal and gradient keep their size from layer to layer.
 
-        Judged is the factor a step along the trunk, in squares (second moments, squared norms of gradients): the 90%
-        interval of its logarithm over seeds has to lie within ±ln(1 + within), which is an equivalence test at 5%. In
-        amplitude the factor is its root.
+        Judged is the factor a layer along the main path, in squares (second moments, squared norms of gradients): the
+        90% interval of its logarithm over seeds has to lie within ±ln(1 + within), which is an equivalence test at 5%.
+        In amplitude the factor is its root.
 
         Args:
             model: as for :meth:`check`.
             direction: ``forward``, ``backward`` or ``both``.
-            within: the share by which the square may change in one step.
+            within: the share by which the square may change a layer.
             x: the batch; None makes one.
             y: labels.
             **options: as for :meth:`check`.
@@ -187,8 +185,8 @@ class Initcheck:
             check_request(direction, within)
             layers = self._layers(options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
-        judged = judge_preservation(report.examination.courses, direction, within)
-        lines = [f"{report.examination.model}: {each.told}" for each in judged if each.verdict != "preserved"]
+        judged = judge_preservation(report.result.paths, direction, within)
+        lines = [f"{report.result.model}: {each.sentence}" for each in judged if each.verdict != "preserved"]
         verdict = next((each.verdict for each in judged if each.verdict != "preserved"), "preserved")
         text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
         self._keep("assert_preserves", report, verdict, failed=bool(lines), message=text)
@@ -216,12 +214,13 @@ class Initcheck:
             layers = self._layers(options, gate=False)
             loaded = self._load(model)
             loaded = adopt_model(loaded) if loaded is model else loaded
-            settings = replace(layers.for_checking(), select=CODES, ignore=(), weights="keep")
+            codes = tuple(code for code, rule in RULES.items() if rule.compares_weights)
+            settings = replace(layers.for_checking(), select=codes, ignore=(), weights="keep")
             report = check(loaded, x, y, settings=settings)
-            unclear = find_incomparable(loaded.model, report.examination.facts, settings.waive)
-        lines = [f"{report.examination.model}: {each.code} {each.name}: {each.message}" for each in report.findings]
+            unclear = find_incomparable(loaded.model, report.result.facts, settings.waive)
+        lines = [f"{report.result.model}: {each.code} {each.name}: {each.message}" for each in report.findings]
         verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
-        lines += [f"{report.examination.model}: cannot judge {each}" for each in unclear]
+        lines += [f"{report.result.model}: cannot judge {each}" for each in unclear]
         text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
         self._keep("assert_independent_weights", report, verdict, failed=bool(lines), message=text)
         return report
@@ -300,7 +299,7 @@ class Initcheck:
 
         comparison = report.comparison
         assert comparison is not None
-        lines = [f"{report.examination.model}: {write_gate_text(comparison)}", ""]
+        lines = [f"{report.result.model}: {write_gate_text(comparison)}", ""]
         if comparison.verdict == "inconclusive" and comparison.seeds_needed is not None:
             lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
         lines += [f"Baseline:  {report.baseline}", f"Reproduce: {reproduce}", f"Update:    {self._update()}"]
@@ -358,8 +357,6 @@ def _fail(message: str) -> NoReturn:
     raise pytest.fail.Exception(message, pytrace=False) from None
 
 
-CODES: Final = ("IC301", "IC302")
-
 _FEWEST_VALUES: Final = 8
 """Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
 
@@ -398,104 +395,3 @@ def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
         values = len(np.unique(held.reshape(-1)[:FEWEST]))
         if values < _FEWEST_VALUES:
             yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to tell copies."
-
-
-Verdict = Literal["preserved", "not preserved", "undecided", "cannot judge"]
-
-_DIRECTIONS: Final = ("both", "forward", "backward")
-_SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
-_LEVEL: Final = 0.05
-_POWER: Final = 0.9
-
-
-@dataclass(frozen=True)
-class Preservation:
-    """What came out for one direction.
-
-    Attributes:
-        verdict: whether the size is kept.
-        told: the sentence with the figure.
-    """
-
-    verdict: Verdict
-    told: str
-
-
-def check_request(direction: str, within: float) -> None:
-    """Check the arguments of ``assert_preserves``.
-
-    Raises:
-        UsageError: the direction is unknown, or the share is not above 0 and at most 1.
-    """
-    if direction not in _DIRECTIONS:
-        raise name_unknown("direction", str(direction), _DIRECTIONS)
-    if not (0.0 < within <= 1.0):
-        raise UsageError(f"within must be above 0 and at most 1: 0.05 allows 5% a step. Received: {within!r}.")
-
-
-def judge_preservation(courses: Sequence[Course], direction: str, within: float) -> list[Preservation]:
-    """Judge the factor a step along the trunk, in squares.
-
-    Args:
-        courses: of the model.
-        direction: ``forward``, ``backward`` or ``both``.
-        within: the share by which it may differ from 1; on the scale of logarithms, so that the factor may be between
-            1 / (1 + within) and 1 + within.
-
-    Returns:
-        One judgement for each direction and piece of the trunk.
-    """
-    wanted = _DIRECTIONS[1:] if direction == "both" else (direction,)
-    judged = []
-    for each in wanted:
-        trunk = [course for course in courses if course.levels.direction == each and not course.levels.route.inside]
-        judged += [_judge(course, within) for course in trunk]
-        if not trunk:
-            told = f"whether {_SUBJECT[each]} is preserved {each} cannot be judged: no layer lies on every path"
-            judged.append(Preservation("cannot judge", f"{told} from the inputs to the outputs."))
-    return judged
-
-
-def _judge(course: Course, within: float) -> Preservation:
-    levels = course.levels
-    direction, subject = levels.direction, _SUBJECT[levels.direction]
-    if not course.steps:
-        told = f"whether {subject} is preserved {direction} cannot be judged: the trunk has too few layers to follow."
-        return Preservation("cannot judge", told)
-    if course.outcome in ("dead", "nonfinite"):
-        where = (course.beyond or levels.layers)[0]
-        what = "exactly zero" if course.outcome == "dead" else "not finite"
-        told = f"does not preserve {subject} {direction}: it is {what} at {where} in at least one seed."
-        return Preservation("not preserved", told)
-    rates = np.diff(levels.logs, axis=1)[:, levels.counted].sum(axis=1) / course.steps
-    if np.isnan(rates).any():
-        told = f"whether {subject} is preserved {direction} cannot be judged: {levels.layers[0]} to {levels.layers[-1]}"
-        return Preservation("cannot judge", f"{told} has layers without a figure.")
-    bound = math.log1p(within)
-    last = levels.layers[int(np.flatnonzero(levels.counted)[-1]) + 1]
-    test = equivalence_test(rates, -bound, bound, _LEVEL)
-    low, value, high = (math.exp(each) for each in (test.estimate.low, test.estimate.value, test.estimate.high))
-    interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
-    figure = (
-        f"a factor of {format_number(value)}{interval} a step in squares, over {count_steps(course)} between "
-        f"{levels.layers[0]} and {last} (90% interval, {test.estimate.count} seeds); allowed is "
-        f"[{format_number(1 / (1 + within))}, {format_number(1 + within)}], within {100 * within:.3g}%"
-    )
-    if test.verdict == "pass":
-        return Preservation("preserved", f"preserves {subject} {direction}: {figure}.")
-    if test.verdict == "fail":
-        return Preservation("not preserved", f"does not preserve {subject} {direction}: {figure}.")
-    advice = _advise(test.estimate, bound)
-    return Preservation("undecided", f"undecided whether {subject} is preserved {direction}: {figure}. {advice}")
-
-
-def _advise(estimate: Estimate, bound: float) -> str:
-    if estimate.count < 2:
-        return "One draw has no spread to judge by: measure at least 2 seeds."
-    distance = abs(abs(estimate.value) - bound)
-    spread = estimate.standard_error * math.sqrt(estimate.count)
-    # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
-    if not (distance > 1e-6 * spread):
-        return "It lies on the bound: more seeds will not decide it."
-    needed = max(seeds_needed(spread, distance, _LEVEL, _POWER), estimate.count + 1)
-    return f"About {needed} seeds would decide, if mean and spread stay as they are: seeds={needed}."

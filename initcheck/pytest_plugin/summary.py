@@ -84,14 +84,14 @@ class Record:
 
 def describe_report(report: Report) -> dict[str, Any]:
     """Take from a report the fields of a record that every measurement has."""
-    examination, comparison = report.examination, report.comparison
+    result, comparison = report.result, report.comparison
     fields: dict[str, Any] = {
-        "model": str(examination.model),
-        "calls": int(examination.coverage.calls),
-        "weights": int(examination.coverage.weights),
-        "seeds": len(examination.seeds),
-        "findings": tuple(f"{each.code} {each.name} {each.layer}".rstrip() for each in examination.findings),
-        "keras": str(examination.versions.get("keras", "")),
+        "model": str(result.model),
+        "calls": int(result.coverage.calls),
+        "weights": int(result.coverage.weights),
+        "seeds": len(result.seeds),
+        "findings": tuple(f"{each.code} {each.name} {each.layer}".rstrip() for each in result.findings),
+        "keras": str(result.versions.get("keras", "")),
         "baseline": report.baseline,
     }
     if comparison is not None:
@@ -157,7 +157,7 @@ def append_job_summary(plain: Iterable[Mapping[str, Any]]) -> str:
 
 def write_job_summary(records: Sequence[Record]) -> str:
     """Write the result in Markdown: each failure in full, then all others in one table that is folded away."""
-    from initcheck.checking.report.text import escape_markdown
+    from initcheck.pages.markdown import escape_text
 
     blocks: list[str] = []
     left = _LARGEST
@@ -165,9 +165,9 @@ def write_job_summary(records: Sequence[Record]) -> str:
     for each in failed:
         told = each.markdown
         if not told:
-            lines = [f"- {escape_markdown(line)}\n" for line in each.message.splitlines() if line.strip()]
-            told = f"### initcheck: ❌ {escape_markdown(each.model or each.subject)}\n\n{''.join(lines)}"
-        block = f"{told.rstrip()}\n\nTest: {escape_markdown(each.subject)}\n"
+            lines = [f"- {escape_text(line)}\n" for line in each.message.splitlines() if line.strip()]
+            told = f"### initcheck: ❌ {escape_text(each.model or each.subject)}\n\n{''.join(lines)}"
+        block = f"{told.rstrip()}\n\nTest: {escape_text(each.subject)}\n"
         left -= len(block.encode())
         if left < 0:
             blocks.append(f"{len(failed) - len(blocks)} more failed; the log of the job has them.\n")
@@ -176,7 +176,7 @@ def write_job_summary(records: Sequence[Record]) -> str:
     passed = [each for each in records if not each.failed]
     if passed:
         head = "| " + " | ".join(_HEAD) + " |\n|" + " --- |" * len(_HEAD) + "\n"
-        rows = "".join("| " + " | ".join(map(escape_markdown, _cells(each))) + " |\n" for each in passed)
+        rows = "".join("| " + " | ".join(map(escape_text, _cells(each))) + " |\n" for each in passed)
         word = "measurement" if len(passed) == 1 else "measurements"
         title = f"initcheck: {len(passed)} {word} without a failure"
         blocks.append(f"<details><summary>{title}</summary>\n\n{head}{rows}\n</details>\n")

@@ -29,17 +29,7 @@ TOPICS: Final = tuple(MODULE_OF_TOPIC)
 
 @cache
 def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
-    """List the claims; neither Keras nor its backend is imported.
-
-    Args:
-        topic: one of :data:`TOPICS`; None for all of them.
-
-    Returns:
-        The claims, each with an id of its own.
-
-    Raises:
-        UsageError: there is no such topic.
-    """
+    """List the claims of a topic, or of all, each with its own id; neither Keras nor its backend is imported."""
     if topic is None:
         listed = tuple(claim for each in TOPICS for claim in catalogue(each))
     elif topic in TOPICS:
@@ -53,11 +43,7 @@ def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
 
 
 def find_claim(claim_id: str) -> Claim:
-    """Find a claim by its id.
-
-    Raises:
-        UsageError: there is no such claim.
-    """
+    """Find a claim by its id."""
     by_id = {claim.id: claim for claim in catalogue()}
     if claim_id not in by_id:
         raise name_unknown("claim", claim_id, by_id)
@@ -74,7 +60,7 @@ GROUPS: Final = {
     "F": "Backward signal",
     "G": "Symmetry",
     "H": "Training",
-    "NB": "The founding notebook",
+    "NB": "The notebook that the project began with",
     "S": "Surprises in Keras",
 }
 """The letters that a row begins with, and what these rows are about."""
@@ -161,7 +147,7 @@ ROWS: Final = {
     "NB9": "Xavier's trains faster and more accurately than random or zero weights",
     "NB10": "zeros are a local minimum",
     "S1": "one seeded initializer gives several weights of a layer the same values",
-    "S2": "one seed in every layer of a deep network changes the spread of its signal",
+    "S2": "one seed in every layer of a deep network changes how much its signal varies",
     "S3": "the output variance of MultiHeadAttention changed between versions",
     "S4": "initializers of the user's own fail in EinsumDense and MultiHeadAttention",
     "S5": "`input_axes` alone is ignored; `orthogonal` in MultiHeadAttention is not orthogonal",

@@ -47,8 +47,6 @@ class EstimateWithin:
 
     Attributes:
         quantity: what the estimate is, in words.
-        low: lower bound.
-        high: upper bound.
         unit: what ``count`` counts.
         level: of the family of tests: the rate at which a member on its bound passes.
     """
@@ -79,22 +77,22 @@ class EstimateWithin:
         worst = int(np.nanargmin(distance)) if np.isfinite(distance).any() else 0
         lows, highs = estimate - half, estimate + half
         outside = (lows > self.high) | (highs < self.low) | np.isinf(estimate)
-        told = (
+        reason = (
             f"{self.quantity} {_number(estimate[worst])}, interval [{_number(lows[worst])}, {_number(highs[worst])}], "
             f"bounds [{_number(self.low)}, {_number(self.high)}] ({members[worst]})."
         )
         verdict = Verdict.INCONCLUSIVE
         if outside.any():
             verdict = Verdict.FAIL
-            told = f"{int(outside.sum())} of {len(members)} outside: {told}"
+            reason = f"{int(outside.sum())} of {len(members)} outside: {reason}"
         elif bool((adjusted <= self.level).all()):
             verdict = Verdict.PASS
         elif np.isnan(estimate).any() or np.isnan(error).any():
-            told = f"{int((np.isnan(estimate) | np.isnan(error)).sum())} of {len(members)} have no value (NaN)."
+            reason = f"{int((np.isnan(estimate) | np.isnan(error)).sum())} of {len(members)} have no value (NaN)."
         finite = adjusted[np.isfinite(adjusted)]
         return Evidence(
             verdict=verdict,
-            reason=told,
+            reason=reason,
             quantity=self.quantity,
             effect=float(estimate[worst]),
             low=float(lows[worst]),
@@ -117,8 +115,6 @@ class SeedMeanWithin:
 
     Attributes:
         quantity: what the value is, in words.
-        low: lower bound of the mean.
-        high: upper bound.
         level: of the family of tests.
     """
 
@@ -171,20 +167,20 @@ class NoDifference:
         )
         adjusted = statistics.adjust_pvalues(p_values, "holm")
         worst = int(np.nanargmin(adjusted)) if np.isfinite(adjusted).any() else 0
-        told = f"{self.quantity} {_number(effect[worst])}, p {adjusted[worst]:.2g} after Holm ({members[worst]})."
+        reason = f"{self.quantity} {_number(effect[worst])}, p {adjusted[worst]:.2g} after Holm ({members[worst]})."
         verdict = Verdict.PASS
         if (adjusted <= self.level).any():
             verdict = Verdict.FAIL
-            told = f"{int((adjusted <= self.level).sum())} of {len(members)} do not fit: {told}"
+            reason = f"{int((adjusted <= self.level).sum())} of {len(members)} do not fit: {reason}"
         elif np.isnan(adjusted).any():
             verdict = Verdict.INCONCLUSIVE
-            told = f"{int(np.isnan(adjusted).sum())} of {len(members)} have no value (NaN)."
+            reason = f"{int(np.isnan(adjusted).sum())} of {len(members)} have no value (NaN)."
         elif not (detectable <= self.largest_detectable).all():
             verdict = Verdict.INCONCLUSIVE
-            told = f"Too few {self.unit} to tell: sees {_number(float(np.nanmax(detectable)))} and more. {told}"
+            reason = f"Too few {self.unit} to tell: sees {_number(float(np.nanmax(detectable)))} and more. {reason}"
         return Evidence(
             verdict=verdict,
-            reason=told,
+            reason=reason,
             quantity=self.quantity,
             effect=float(effect[worst]),
             count=int(table["count"].sum()),
@@ -222,19 +218,19 @@ class AllWithin:
         excess = np.where(unknown, -math.inf, deviation - limit)
         worst = int(np.argmax(excess))
         seen = table["seen"].iloc[worst] if "seen" in table else ""
-        figure = f"{self.quantity} {_number(float(deviation[worst]))}, at most {_number(float(limit[worst]))}"
-        told = f"{figure} ({members[worst]}{f': {seen}' if seen else ''})."
+        value = f"{self.quantity} {_number(float(deviation[worst]))}, at most {_number(float(limit[worst]))}"
+        reason = f"{value} ({members[worst]}{f': {seen}' if seen else ''})."
         verdict = Verdict.PASS
         if broken.any():
             verdict = Verdict.FAIL
             names = ", ".join(name for name, bad in zip(members, broken, strict=True) if bad)
-            told = f"{int(broken.sum())} of {len(members)} differ ({_cut(names)}): {told}"
+            reason = f"{int(broken.sum())} of {len(members)} differ ({_cut(names)}): {reason}"
         elif unknown.any():
             verdict = Verdict.INCONCLUSIVE
-            told = f"{int(unknown.sum())} of {len(members)} have no value (NaN)."
+            reason = f"{int(unknown.sum())} of {len(members)} have no value (NaN)."
         return Evidence(
             verdict=verdict,
-            reason=told,
+            reason=reason,
             quantity=self.quantity,
             effect=float(deviation[worst]),
             bounds=(-math.inf, float(limit[worst])),
@@ -277,7 +273,7 @@ def detectable_distance(entries: int, members: int) -> float:
 
 
 def adjusted_for_tails(p_value: float | NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Raise p-values of approximate laws by what the approximation may be off by in the far tail."""
+    """Raise p-values of approximate distributions by what the approximation may be off by in the far tail."""
     return np.minimum(np.asarray(p_value, dtype=np.float64) * factor, 1.0)
 
 

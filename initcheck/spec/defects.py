@@ -16,44 +16,43 @@ Weights = NDArray[Any]
 """Shape [draws, *shape of the weight]."""
 
 
+Change = Callable[[Weights, EntryDistribution, np.random.Generator], Weights]
+"""From weights, the documented distribution of an entry, and a source of chance to defective weights."""
+
+
 @dataclass(frozen=True)
 class Defect:
-    """A change of drawn weights.
-
-    Attributes:
-        note: what it does, in words.
-        apply: from the weights, the law of their entries and a source of chance to the defective weights.
-    """
+    """A change of drawn weights, and what it does in words."""
 
     note: str
-    apply: Callable[[Weights, EntryDistribution, np.random.Generator], Weights]
+    apply: Change
 
 
-def _spread(factor: float) -> Callable[[Weights, EntryDistribution, np.random.Generator], Weights]:
-    return lambda weights, law, _: law.mean + (weights - law.mean) * factor
+def _scale(factor: float) -> Change:
+    return lambda weights, entry, _: entry.mean + (weights - entry.mean) * factor
 
 
-def _shift(share: float) -> Callable[[Weights, EntryDistribution, np.random.Generator], Weights]:
-    return lambda weights, law, _: weights + share * law.standard_deviation
+def _shift(share: float) -> Change:
+    return lambda weights, entry, _: weights + share * entry.standard_deviation
 
 
-def _keep_half(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
+def _keep_half(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
     kept = random.random(weights.shape) < 0.5
-    return law.mean + (weights - law.mean) * kept * math.sqrt(2.0)
+    return entry.mean + (weights - entry.mean) * kept * math.sqrt(2.0)
 
 
-def _redraw(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
-    if law.kind == "normal":
-        return law.mean + law.standard_deviation * random.uniform(-math.sqrt(3.0), math.sqrt(3.0), weights.shape)
-    return law.mean + law.standard_deviation * random.standard_normal(weights.shape)
+def _redraw(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
+    if entry.kind == "normal":
+        return entry.mean + entry.standard_deviation * random.uniform(-math.sqrt(3.0), math.sqrt(3.0), weights.shape)
+    return entry.mean + entry.standard_deviation * random.standard_normal(weights.shape)
 
 
-def _stretch(weights: Weights, law: EntryDistribution, random: np.random.Generator) -> Weights:
+def _stretch(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
     """Put one entry in a thousand beyond the support, or for the normal, cut all at three standard deviations."""
-    if law.kind == "normal":
-        reach = 3.0 * law.standard_deviation
-        return np.clip(weights, law.mean - reach, law.mean + reach)
-    return np.where(random.random(weights.shape) < 1e-3, law.mean + 1.5 * (law.support[1] - law.mean), weights)
+    if entry.kind == "normal":
+        reach = 3.0 * entry.standard_deviation
+        return np.clip(weights, entry.mean - reach, entry.mean + reach)
+    return np.where(random.random(weights.shape) < 1e-3, entry.mean + 1.5 * (entry.support[1] - entry.mean), weights)
 
 
 def _repeat_rows(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
@@ -74,17 +73,19 @@ def _repeat_draws(weights: Weights, _: EntryDistribution, __: np.random.Generato
     return copy
 
 
-def _smooth(weights: Weights, law: EntryDistribution, _: np.random.Generator) -> Weights:
+def _smooth(weights: Weights, entry: EntryDistribution, _: np.random.Generator) -> Weights:
     """Give neighbours a correlation of .05."""
-    flat = (weights.reshape(len(weights), -1) - law.mean).copy()
+    flat = (weights.reshape(len(weights), -1) - entry.mean).copy()
     flat[:, 1:] = 0.05 * flat[:, :-1] + math.sqrt(1.0 - 0.05**2) * flat[:, 1:]
-    return law.mean + flat.reshape(weights.shape)
+    return entry.mean + flat.reshape(weights.shape)
 
 
 DEFECTS: Final = {
-    "variance": Defect("a variance 5% too large", _spread(math.sqrt(1.05))),
+    "variance": Defect("a variance 5% too large", _scale(math.sqrt(1.05))),
     "mean": Defect("a mean off by .05 standard deviations", _shift(0.05)),
-    "positive": Defect("values below the mean mirrored above it", lambda w, law, _: law.mean + np.abs(w - law.mean)),
+    "positive": Defect(
+        "values below the mean mirrored above it", lambda w, entry, _: entry.mean + np.abs(w - entry.mean)
+    ),
     "half": Defect("half the weights at the mean, with the variance kept", _keep_half),
     "distribution": Defect("another distribution of the same mean and variance", _redraw),
     "support": Defect("values beyond the support, or tails cut off", _stretch),

@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.models.initializers import InitializerSpec
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 
 Kind = Literal["normal", "truncated_normal", "uniform"]
 
@@ -94,8 +94,8 @@ def _moment(kind: Kind, order: int) -> float:
 def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDistribution:
     """Look up what Keras documents of the entries of a weight.
 
-    Fans as in :func:`initcheck.theory.weights.weight_law`. A mean other than zero, which mean-field theory refuses, is
-    taken from the arguments.
+    Fans as in :func:`initcheck.theory.weights.weight_distribution`. A mean other than zero, which
+    mean-field theory refuses, is taken from the arguments.
 
     Args:
         spec: the initializer.
@@ -116,7 +116,7 @@ def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDi
         arguments |= {"minval": -half, "maxval": half}
     elif spec.class_name in ("RandomNormal", "TruncatedNormal"):
         mean = float(arguments.pop("mean", 0.0))
-    law = weight_law(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
+    law = weight_distribution(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
     if law.distribution == "orthogonal":
         raise UsageError(f"The entries of an orthogonal matrix have no law of their own. Received: {spec.label}.")
     return EntryDistribution(law.distribution, mean, math.sqrt(law.variance))

@@ -11,12 +11,11 @@ from typing import Final
 
 from initcheck.core.errors import DataError
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_duration, format_number
+from initcheck.core.formatting import count, format_duration, format_interval, format_number, format_short
 from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
-    CodeBlock,
     Definitions,
     Details,
     Document,
@@ -28,6 +27,7 @@ from initcheck.pages.document import (
     strong,
 )
 from initcheck.pages.html import render_html, render_markdown
+from initcheck.pages.provenance import method_section
 from initcheck.spec.claim import Evidence, Status
 from initcheck.spec.records import (
     STATUSES,
@@ -42,48 +42,7 @@ from initcheck.spec.records import (
 _WIDTH: Final = 150
 _HEIGHT: Final = 20
 _MARGIN: Final = 8
-
-
-def draw_interval(evidence: Evidence, description: str) -> str:
-    """Draw a figure with its interval over the range that it is held against.
-
-    Args:
-        evidence: the figure, its interval and its bounds.
-        description: the same in words, for those who cannot see it.
-
-    Returns:
-        An ``<svg>`` element in the colours of ``palette.py``; empty without a finite interval or without bounds.
-    """
-    bounds = [bound for bound in evidence.bounds if math.isfinite(bound)]
-    figures = [evidence.effect, evidence.low, evidence.high]
-    if not bounds or not all(math.isfinite(figure) for figure in figures):
-        return ""
-    lowest, highest = min(bounds + figures), max(bounds + figures)
-    span = highest - lowest or abs(highest) or 1.0
-
-    def place(value: float) -> float:
-        # A bound that is infinite lies at the edge of the picture.
-        if math.isinf(value):
-            return 0.0 if value < 0.0 else float(_WIDTH)
-        return _MARGIN + (value - lowest) / span * (_WIDTH - 2 * _MARGIN)
-
-    left, right = (place(bound) for bound in evidence.bounds)
-    low, high, effect = place(evidence.low), place(evidence.high), place(evidence.effect)
-    middle = _HEIGHT / 2
-    marks = "".join(
-        f'<line x1="{place(bound):.1f}" y1="1" x2="{place(bound):.1f}" y2="{_HEIGHT - 1}" stroke="var(--muted)"/>'
-        for bound in bounds
-    )
-    width = max(right - left, 1.0)
-    band = f'<rect x="{left:.1f}" y="1" width="{width:.1f}" height="{_HEIGHT - 2}" fill="var(--ordered)"/>'
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(description)}">'
-        f"{band}{marks}"
-        f'<line x1="{low:.1f}" y1="{middle}" x2="{max(high, low + 1.0):.1f}" y2="{middle}" stroke="var(--ink)" '
-        'stroke-width="2"/>'
-        f'<circle cx="{effect:.1f}" cy="{middle}" r="3.5" fill="var(--ink)"/></svg>'
-    )
-
+"""Of the picture of an interval."""
 
 _TONES: Final[dict[Status, str]] = {
     "holds": "kept",
@@ -99,34 +58,21 @@ _MEANINGS: Final[dict[Status, str]] = {
     "now holds": "a claim that is documented and was known to be false has become true: the specification is outdated.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
 }
-_COLUMNS: Final = ("Claim", "What is claimed", "Result", "Figure", "Evidence", "Negative control")
+_COLUMNS: Final = ("Claim", "What is claimed", "Result", "Value", "Evidence", "Negative control")
 _DID: Final = {"fail": "failed", "pass": "passed", "inconclusive": "is inconclusive", "": "was not run"}
 _GUIDE: Final = {
-    "Figure": "The member of the claim (a shape, a layer, a case) that is nearest to breaking it. The picture shows "
-    "its interval as a line and the bounds that it is held against as a band.",
+    "Value": "That of the member of the claim (a shape, a layer, a case) that is nearest to breaking it. The picture "
+    "shows its interval as a line and its bounds as a band.",
     "p": "After Holm’s correction over the members. Where a claim gives bounds it is the p-value of lying outside, and "
     "a small one supports the claim; in a test of fit it is that of the fit, and a small one speaks against the claim.",
     "Detects": "A deviation of this size does not pass unnoticed, with the probability called power.",
     "Negative control": "The same experiment where the claim is false (or true, where it is documented and false). A "
-    "claim whose control is not told apart is broken, whatever its own figures are.",
+    "claim whose control is not recognised is broken, whatever its own value is.",
 }
-_DIGITS: Final = 4
 
 
 def write_specification(record: SpecificationRecord, out: Path, power: PowerTable | None = None) -> list[Path]:
-    """Write the pages of a run to a folder: all files, or none.
-
-    Args:
-        record: what was found.
-        out: the folder; it is made if it is missing.
-        power: what the specification sees of planted defects; None leaves the section out.
-
-    Returns:
-        The files written: ``spec.json``, ``spec.md``, and ``spec.html``, which needs none of the others.
-
-    Raises:
-        OutputError: if the folder cannot be written to.
-    """
+    """Write ``spec.json``, ``spec.md`` and ``spec.html``, which needs none of the others: all files, or none."""
     document = build_specification(record, power)
     return publish_files(
         out,
@@ -139,11 +85,7 @@ def write_specification(record: SpecificationRecord, out: Path, power: PowerTabl
 
 
 def read_power_table(path: Path) -> PowerTable:
-    """Read the table of planted defects: a CSV file with a head, the defect in the first column.
-
-    Raises:
-        DataError: the file is no such table.
-    """
+    """Read the table of planted defects: a CSV file with a head, the defect in the first column."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = [tuple(line) for line in csv.reader(file) if line]
@@ -155,16 +97,11 @@ def read_power_table(path: Path) -> PowerTable:
 
 
 def build_specification(record: SpecificationRecord, power: PowerTable | None = None) -> Document:
-    """Build the page of a run as plain data.
-
-    Args:
-        record: what was found.
-        power: what the specification sees of planted defects; None leaves the section out.
-    """
+    """Build the page of a run as plain data; without a table of planted defects it has no section about them."""
     by_topic = {topic: [claim for claim in record.claims if claim.topic == topic] for topic in _topics(record)}
     keras = record.versions.get("keras")
     subtitle = prose(
-        "What the documentation of Keras and the papers behind it claim about weight initialization, put to the test",
+        "What the documentation of Keras and the papers behind it claim about weight initialization, tested",
         f" on Keras {keras}" if keras else "",
         f", {record.started.partition('T')[0]}.",
     )
@@ -172,7 +109,12 @@ def build_specification(record: SpecificationRecord, power: PowerTable | None = 
     sections += [_write_topic(topic, claims) for topic, claims in by_topic.items()]
     if power is not None:
         sections.append(_write_power(power))
-    sections += [_write_guide(), _write_method(record)]
+    facts = (
+        ("Seed", str(record.seed)),
+        ("Started", record.started),
+        ("Duration", format_duration(record.duration_seconds)),
+    )
+    sections += [_write_guide(), method_section(facts, record.versions, command_line=record.command_line)]
     return Document("Weight initialization, specified", subtitle, tuple(sections))
 
 
@@ -193,7 +135,7 @@ def _write_answer(record: SpecificationRecord, by_topic: dict[str, list[ClaimRec
         else f"{count(len(wrong), 'claim')} did not come out as specified"
     )
     blocks: list[Block] = [
-        Paragraph(prose(strong(f"{verdict}: {describe_counts(record.claims)}."), f" {_tell_extent(record)}"))
+        Paragraph(prose(strong(f"{verdict}: {describe_counts(record.claims)}."), f" {_describe_extent(record)}"))
     ]
     if wrong:
         rows = tuple(
@@ -216,11 +158,11 @@ def _write_answer(record: SpecificationRecord, by_topic: dict[str, list[ClaimRec
     return Section("answer", "The answer", tuple(blocks))
 
 
-def _tell_extent(record: SpecificationRecord) -> str:
-    told = f"{count(len(record.claims), 'claim')} in {format_duration(record.duration_seconds)}, seed {record.seed}."
+def _describe_extent(record: SpecificationRecord) -> str:
+    text = f"{count(len(record.claims), 'claim')} in {format_duration(record.duration_seconds)}, seed {record.seed}."
     if record.left_out:
-        told += f" Not selected: {count(record.left_out, 'claim')} of the catalogue."
-    return told
+        text += f" Not selected: {count(record.left_out, 'claim')} of the catalogue."
+    return text
 
 
 def _count_row(name: str, claims: list[ClaimRecord] | tuple[ClaimRecord, ...], link: str) -> Row:
@@ -266,9 +208,9 @@ def _write_claim(claim: ClaimRecord) -> Row:
     )
     cells = (
         Cell(claim.statement, tuple(notes)),
-        # The figures of a claim that came out as specified stand in the next cell, unless there is no interval.
+        # The values of a claim that came out as specified are in the next cell, unless there is no interval.
         _status_cell(claim, with_reason=not (claim.green and _has_interval(claim.evidence))),
-        _figure_cell(claim.evidence),
+        _effect_cell(claim.evidence),
         _evidence_cell(claim),
         control,
     )
@@ -280,62 +222,93 @@ def _status_cell(claim: ClaimRecord, *, with_reason: bool) -> Cell:
     return Cell(claim.status, notes, tone=_TONES[claim.status], emphasis=not claim.green)
 
 
-def _figure_cell(evidence: Evidence) -> Cell:
-    effect = _short(evidence.effect)
+def _effect_cell(evidence: Evidence) -> Cell:
+    effect = format_short(evidence.effect)
     notes = [evidence.quantity]
     if _has_interval(evidence):
-        confidence = "" if math.isnan(evidence.confidence) else f" ({_percent(evidence.confidence)})"
-        notes.append(f"Interval [{_short(evidence.low)}, {_short(evidence.high)}]{confidence}")
-    bounds = _tell_bounds(evidence.bounds)
+        confidence = "" if math.isnan(evidence.confidence) else f" ({_format_confidence(evidence.confidence)})"
+        notes.append(f"Interval {format_interval(evidence.low, evidence.high, format_short)}{confidence}")
+    bounds = _format_bounds(evidence.bounds)
     if bounds:
         notes.append(f"Bounds: {bounds}")
     description = "; ".join((effect, *notes[1:]))
     return Cell(effect, tuple(notes), picture=draw_interval(evidence, description))
 
 
+def draw_interval(evidence: Evidence, description: str) -> str:
+    """Draw an effect and its interval over its bounds, as ``<svg>``; empty without a finite interval or bounds.
+
+    Args:
+        description: the same in words, for those who cannot see it.
+    """
+    bounds = [bound for bound in evidence.bounds if math.isfinite(bound)]
+    values = [evidence.effect, evidence.low, evidence.high]
+    if not bounds or not all(math.isfinite(value) for value in values):
+        return ""
+    lowest, highest = min(bounds + values), max(bounds + values)
+    span = highest - lowest or abs(highest) or 1.0
+
+    def place(value: float) -> float:
+        # A bound that is infinite lies at the edge of the picture.
+        if math.isinf(value):
+            return 0.0 if value < 0.0 else float(_WIDTH)
+        return _MARGIN + (value - lowest) / span * (_WIDTH - 2 * _MARGIN)
+
+    left, right = (place(bound) for bound in evidence.bounds)
+    low, high, effect = place(evidence.low), place(evidence.high), place(evidence.effect)
+    middle = _HEIGHT / 2
+    marks = "".join(
+        f'<line x1="{place(bound):.1f}" y1="1" x2="{place(bound):.1f}" y2="{_HEIGHT - 1}" stroke="var(--muted)"/>'
+        for bound in bounds
+    )
+    width = max(right - left, 1.0)
+    band = f'<rect x="{left:.1f}" y="1" width="{width:.1f}" height="{_HEIGHT - 2}" fill="var(--ordered)"/>'
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(description)}">'
+        f"{band}{marks}"
+        f'<line x1="{low:.1f}" y1="{middle}" x2="{max(high, low + 1.0):.1f}" y2="{middle}" stroke="var(--ink)" '
+        'stroke-width="2"/>'
+        f'<circle cx="{effect:.1f}" cy="{middle}" r="3.5" fill="var(--ink)"/></svg>'
+    )
+
+
 def _has_interval(evidence: Evidence) -> bool:
     return math.isfinite(evidence.low) and math.isfinite(evidence.high)
 
 
-def _short(value: float) -> str:
-    """Write a figure to four digits and without trailing zeros, since it may be a bound, which is exact."""
-    text = f"{value:.4g}"
-    return format_number(value, _DIGITS) if "e" in text or "n" in text else text.replace("-", "−")
-
-
-def _tell_bounds(bounds: tuple[float, float]) -> str:
+def _format_bounds(bounds: tuple[float, float]) -> str:
     low, high = bounds
     if math.isinf(low) and math.isinf(high):
         return ""
     if math.isinf(low):
-        return f"at most {_short(high)}"
+        return f"at most {format_short(high)}"
     if math.isinf(high):
-        return f"at least {_short(low)}"
-    return f"[{_short(low)}, {_short(high)}]"
+        return f"at least {format_short(low)}"
+    return format_interval(low, high, format_short)
 
 
-def _percent(share: float) -> str:
+def _format_confidence(share: float) -> str:
     # Levels such as 99.99998%: as many nines as there are.
     return f"{100.0 * share:.10f}".rstrip("0").rstrip(".")[:9] + "%"
 
 
 def _evidence_cell(claim: ClaimRecord) -> Cell:
     evidence = claim.evidence
-    notes = ["exact" if math.isnan(evidence.p_value) else f"p = {_tell_p(evidence.p_value)}"]
+    notes = ["exact" if math.isnan(evidence.p_value) else f"p = {_format_p(evidence.p_value)}"]
     if math.isfinite(evidence.detectable):
-        power = f", power {_short(evidence.power)}" if math.isfinite(evidence.power) else ""
-        notes.append(f"detects {_short(evidence.detectable)}{power}")
+        power = f", power {format_short(evidence.power)}" if math.isfinite(evidence.power) else ""
+        notes.append(f"detects {format_short(evidence.detectable)}{power}")
     if evidence.members > 1:
         notes.append(f"{evidence.members} judged together")
     if evidence.worst:
-        notes.append(f"figure of: {evidence.worst}")
+        notes.append(f"value of: {evidence.worst}")
     notes.append(f"false alarm ≤ {format_number(claim.false_alarm, 1)}" if claim.false_alarm else "without chance")
     if math.isfinite(claim.seconds):
         notes.append(f"took {claim.seconds:.2f} s")
     return Cell(f"{evidence.count:,} {evidence.unit}", tuple(notes))
 
 
-def _tell_p(p_value: float) -> str:
+def _format_p(p_value: float) -> str:
     return "0 (below what a float can hold)" if p_value == 0.0 else format_number(p_value, 2)
 
 
@@ -360,29 +333,5 @@ def _write_guide() -> Section:
             Paragraph(prose("A claim has one of five statuses:")),
             Bullets(tuple(prose(strong(status), f": {_MEANINGS[status]}") for status in STATUSES)),
             Definitions(tuple((term, prose(text)) for term, text in _GUIDE.items())),
-        ),
-    )
-
-
-def _write_method(record: SpecificationRecord) -> Section:
-    facts = (
-        ("Seed", str(record.seed)),
-        ("Started", record.started),
-        ("Duration", format_duration(record.duration_seconds)),
-        *((name, version) for name, version in record.versions.items()),
-    )
-    rows = tuple(Row(name, (Cell(value),)) for name, value in facts)
-    return Section(
-        "method",
-        "How it was run",
-        (
-            Paragraph(prose("The command:")),
-            CodeBlock(record.command_line),
-            Table(
-                prose("The circumstances, and the versions of the packages."),
-                ("What", "Value"),
-                rows,
-                code_headers=False,
-            ),
         ),
     )

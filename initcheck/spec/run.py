@@ -1,4 +1,4 @@
-"""The specification run in this process, apart from whatever project the user stands in.
+"""The specification run in this process, isolated from the user's project.
 
 pytest selects and runs the claims; it reads no configuration, no ``conftest.py``, no environment variable and no plugin
 but the package's own, and writes nothing but the JUnit file that was asked for. What is shown is up to the caller.
@@ -35,7 +35,7 @@ class Selection:
     Attributes:
         expression: of names, as pytest's ``-k`` takes it; empty for all.
         marks: an expression of marks, as pytest's ``-m`` takes it; empty for all.
-        seed: the base seed as text, or ``random``.
+        seed: an integer, or ``random``.
     """
 
     expression: str = ""
@@ -77,19 +77,19 @@ class _Collector:
                 assert isinstance(claim, Claim)
                 self.collected.append(claim)
 
-    def _tell(self, name: str) -> None:
+    def _report(self, name: str) -> None:
         if self.progress is not None:
             self.progress(len(self.records), len(self.collected), name)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         name = nodeid.partition("[")[2].removesuffix("]")
-        self._tell(name)
+        self._report(name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = plugin.record_of(report)
         if record is not None:
             self.records.append(record)
-            self._tell(record.id)
+            self._report(record.id)
         elif report.failed:
             self.crashed.append(report.longreprtext)
 
@@ -102,11 +102,7 @@ class _Collector:
 
 
 def list_claims(selection: Selection) -> tuple[Claim, ...]:
-    """List the claims of a selection; neither Keras nor its backend is imported.
-
-    Raises:
-        UsageError: an expression cannot be understood, or selects nothing.
-    """
+    """List the claims of a selection; neither Keras nor its backend is imported."""
     collector = _Collector()
     _run(collector, selection, ["--collect-only"])
     return tuple(collector.collected)
@@ -115,23 +111,8 @@ def list_claims(selection: Selection) -> tuple[Claim, ...]:
 def run_specification(
     selection: Selection, *, command_line: str, junit: Path | None = None, progress: Progress | None = None
 ) -> SpecificationRecord:
-    """Run the claims of a selection.
-
-    Args:
-        selection: which claims, and the seed.
-        command_line: the command, as the record is to tell it.
-        junit: a file for the results as JUnit XML; None for none.
-        progress: called before and after each claim with the number done, the number of all, and the claim's id.
-
-    Returns:
-        What was found.
-
-    Raises:
-        UsageError: an expression cannot be understood, or selects nothing.
-        BackendError: Keras or its backend cannot be used.
-        KeyboardInterrupt: the run was interrupted.
-    """
-    # With its one line, before pytest would meet it once a claim.
+    """Run the claims of a selection; each is reported to ``progress`` before and after."""
+    # Fails here in one line, and not in each claim.
     runtime.import_keras()
     started, clock = datetime.datetime.now().astimezone(), time.perf_counter()
     collector = _Collector(progress)

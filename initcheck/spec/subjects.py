@@ -1,4 +1,4 @@
-"""The initializers of Keras that the specification speaks of, each with its place in the documentation."""
+"""The initializers of Keras that claims are about, what is documented of each, and weights drawn from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.core.errors import InitializerError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.defects import DEFECTS
 from initcheck.spec.distributions import EntryDistribution, entry_distribution
 
@@ -33,12 +33,12 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """An initializer as the specification speaks of it.
+    """An initializer that claims are about.
 
     Attributes:
         slug: its part of the claims' ids: ``he_normal``.
         target: what makes it.
-        declared: the law of its entries whatever the shape; None takes it from the target, which is then an
+        declared: the distribution of its entries whatever the shape; None takes it from the target, which is then an
             ``InitializerSpec``.
     """
 
@@ -52,11 +52,11 @@ class Subject:
         return self.target.label
 
     def distribution(self, shape: tuple[int, ...]) -> EntryDistribution:
-        """Give the documented law of an entry of a weight of this shape."""
+        """Give the documented distribution of an entry of a weight of this shape."""
         if self.declared is not None:
             return self.declared
         if not isinstance(self.target, InitializerSpec):
-            raise InitializerError(f"{self.label} declares no law. Give one, as its mean and variance.")
+            raise InitializerError(f"{self.label} declares no distribution. Give one, as its mean and variance.")
         return entry_distribution(self.target, shape)
 
 
@@ -161,7 +161,7 @@ VARIANCE_SCALING: Final = (
 )
 """VarianceScaling by default, and in all of its modes and distributions."""
 
-FIXED_SPREAD: Final = (
+FIXED_SCALE: Final = (
     _subject("random_normal", "RandomNormal"),
     _subject("random_normal_with_arguments", "RandomNormal", mean=0.3, stddev=0.2),
     _subject("random_uniform", "RandomUniform"),
@@ -169,10 +169,10 @@ FIXED_SPREAD: Final = (
     _subject("truncated_normal", "TruncatedNormal"),
     _subject("truncated_normal_with_arguments", "TruncatedNormal", mean=-0.3, stddev=0.2),
 )
-"""The initializers whose spread the user sets."""
+"""The initializers whose standard deviation or limits the user sets."""
 
-INDEPENDENT: Final = (*FAMILY, *VARIANCE_SCALING, *FIXED_SPREAD)
-"""All whose entries are independent draws from one law."""
+INDEPENDENT: Final = (*FAMILY, *VARIANCE_SCALING, *FIXED_SCALE)
+"""All whose entries are independent draws from one distribution."""
 
 ORTHOGONAL: Final = (
     _subject("orthogonal", "Orthogonal"),
@@ -204,15 +204,6 @@ def cite(subject: Subject) -> str:
     """Name the documentation of a subject's class, and the paper behind it."""
     target = subject.target
     name = target.class_name if isinstance(target, InitializerSpec) else target.label
-    for start, paper in _PAPERS.items():
-        if name.startswith(start):
-            return f"Keras, keras.initializers.{name}; {paper}"
-    return f"Keras, keras.initializers.{name}"
-
-
-_PAPERS: Final = {
-    "Glorot": "Glorot & Bengio, 2010, AISTATS, eq. 12 and 16",
-    "He": "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10",
-    "Lecun": "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6",
-    "Orthogonal": "Saxe, McClelland & Ganguli, 2014, ICLR",
-}
+    known = INITIALIZERS.get(name)
+    paper = known.source if known is not None else ""
+    return f"Keras, keras.initializers.{name}" + (f"; {paper}" if paper else "")

@@ -1,9 +1,4 @@
-"""The reference study: every initializer x activation, on reference networks, measured into one record.
-
-What costs most, the drawing of weights and the tracing of graphs, is shared. A network is traced once for
-each activation and serves all initializers; weights are drawn once for each initializer and seed and serve
-all activations, so that activations are compared on the same weights.
-"""
+"""The reference study: every initializer x activation, on reference networks, measured into one record."""
 
 from __future__ import annotations
 
@@ -11,9 +6,7 @@ import datetime
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,21 +18,16 @@ from initcheck.audit.gains import summarize_propagation
 from initcheck.backend import runtime
 from initcheck.core.columns import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
 from initcheck.core.errors import InitializerError, UsageError
-from initcheck.core.progress import Progress
+from initcheck.core.progress import Progress, no_progress
+from initcheck.core.seeds import BATCH_SEED, FEWEST_SEEDS
 from initcheck.models.data import Batch, load_data
-from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer, uncovered_initializers
-from initcheck.models.layers import HEAD
+from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers, uncovered_initializers
 from initcheck.models.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
-from initcheck.prediction import ModelPrediction, ModelPredictor, add_gain_predictions, add_site_predictions
-from initcheck.probe import DrawingLoops, Probe, RedrawPlan, tabulate
+from initcheck.prediction import ModelPrediction, add_gain_predictions, add_site_predictions
+from initcheck.probe import tabulate
+from initcheck.probe.session import Report
+from initcheck.study.measurement import NetworkMeasurement
 from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
-
-FEWEST_SEEDS: Final = 2
-DATA_SEED: Final = 0
-"""Seed of the batch: the same for all networks and seeds, so that only the weights differ."""
-
-MOST_BYTES_DRAWN: Final = 2**26
-"""Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
 DEFAULT_DATA: Final = {"notebook": "digits"}
 """The data of a network when none is asked for; all others get ``gaussian``."""
@@ -99,20 +87,20 @@ class StudyOptions:
 class _Task:
     """One network with all that is measured on it."""
 
-    name: str
+    spec: NetworkSpec
     batch: Batch
     initializers: tuple[InitializerSpec, ...]
     activations: tuple[str, ...]
-    depth: int | None
-    width: int | None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     def specify(self, initializer: InitializerSpec, activation: str) -> NetworkSpec:
-        return make_network(
-            self.name, initializer=initializer, activation=activation, depth=self.depth, width=self.width
-        )
+        return replace(self.spec, initializer=initializer, activation=activation)
 
 
-def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyRecord:
+def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyRecord:
     """Measure all pairs of initializer and activation on each network.
 
     Args:
@@ -130,8 +118,7 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     tasks = _plan(options)
     total = sum(len(task.initializers) * len(task.activations) for task in tasks)
-    if progress is not None:
-        progress(0, total, "starting")
+    progress(0, total, "starting")
     done = 0
     collected = _Collection()
     not_measured: list[NotMeasured] = []
@@ -139,27 +126,27 @@ def run_study(options: StudyOptions, progress: Progress | None = None) -> StudyR
     signal_layers: dict[str, tuple[str, ...]] = {}
     predictions: dict[tuple[str, str, str], ModelPrediction] = {}
     for task in tasks:
-        network = _Measurement(task, options.seeds)
+        network = NetworkMeasurement(task.specify, task.batch, options.seeds)
+        signal_layers[task.name] = task.spec.signal_layers()
         for initializer in task.initializers:
-            report = partial(
-                _report_pair, progress, done, total, f"{task.name}: {initializer.label}", len(task.activations)
-            )
-            results = network.measure(initializer, report)
-            done += len(results)
-            for activation, result in results.items():
-                if isinstance(result, InitializerError):
-                    not_measured.append(NotMeasured(task.name, initializer.label, activation, str(result)))
-                else:
-                    prediction = network.predict(initializer, activation, result)
+            report = _make_report(progress, done, total, task, initializer, len(options.seeds))
+            try:
+                tables = network.measure(initializer, task.activations, report)
+            except InitializerError as error:
+                not_measured += [
+                    NotMeasured(task.name, initializer.label, activation, str(error)) for activation in task.activations
+                ]
+            else:
+                for activation, table in zip(task.activations, tables, strict=True):
+                    prediction = network.predict(initializer, activation, table)
                     predictions[task.name, initializer.label, activation] = prediction
-                    collected.add(add_site_predictions(result, prediction))
-        descriptions.append(network.describe())
-        signal_layers[task.name] = network.signal_layers
+                    collected.add(add_site_predictions(table, prediction))
+            done += len(task.activations)
+        descriptions.append(_describe(network, task))
         # The graphs refer to themselves: without this their memory would still be held when the table is made.
-        del network, report, results
+        del network, report
         gc.collect()
-    if progress is not None:
-        progress(done, total, "summary")
+    progress(done, total, "summary")
     not_measured.extend(_uncovered(options))
     table = collected.make_table()
     return StudyRecord(
@@ -210,113 +197,27 @@ class _Collection:
         return tabulate(columns, length)
 
 
-class _Measurement:
-    """Measures one network: a probe for each activation, weights for each initializer."""
+def _describe(network: NetworkMeasurement, task: _Task) -> NetworkDescription:
+    """Describe a network after it was measured.
 
-    def __init__(self, task: _Task, seeds: tuple[int, ...]) -> None:
-        self._task = task
-        self._seeds = seeds
-        self._probes: dict[str, Probe] = {}
-        self._predictors: dict[str, ModelPredictor] = {}
-        self._loops = DrawingLoops()
-        self.signal_layers: tuple[str, ...] = ()
-
-    def measure(
-        self, initializer: InitializerSpec, report: Callable[[float, str], None]
-    ) -> dict[str, pd.DataFrame | InitializerError]:
-        """Measure an initializer under all activations.
-
-        Args:
-            initializer: the initializer.
-            report: called as report(share of the work finished, activation) before each measurement.
-
-        Returns:
-            By activation the measurement table, or the reason why there is none. The weights of some seeds
-            at a time are drawn once for all activations.
-        """
-        activations = self._task.activations
-        try:
-            model = self._probe(initializer, activations[0]).model
-            spec = self._task.specify(initializer, activations[0])
-            plan = RedrawPlan(model, spec.weight_initializers(model), self._loops)
-        except InitializerError as error:
-            return dict.fromkeys(activations, error)
-        parts: dict[str, list[pd.DataFrame]] = {activation: [] for activation in activations}
-        chunks = list(_chunk(self._seeds, sum(weight.numpy().nbytes for weight in model.weights)))
-        for finished, chunk in enumerate(chunks):
-            report(finished / len(chunks), activations[0])
-            values = plan.sample(chunk)
-            for position, activation in enumerate(activations):
-                report((finished + position / len(activations)) / len(chunks), activation)
-                parts[activation].append(self._probe(initializer, activation).measure_weights(chunk, values))
-        return {
-            activation: self._label(pd.concat(tables, ignore_index=True), initializer, activation)
-            for activation, tables in parts.items()
-        }
-
-    def predict(self, initializer: InitializerSpec, activation: str, table: pd.DataFrame) -> ModelPrediction:
-        """Predict what was measured of one pair.
-
-        Args:
-            initializer: the initializer.
-            activation: the activation.
-            table: the pair's measurement table.
-        """
-        model = self._probes[activation].model
-        if activation not in self._predictors:
-            self._predictors[activation] = ModelPredictor(model, self._task.batch.x)
-        # The model is one for all initializers: its layers know only the first.
-        head = self._spec.head_initializer
-        return self._predictors[activation].predict(
-            table, self.signal_layers, lambda layer: head if layer.name == HEAD else initializer
+    Raises:
+        InitializerError: nothing could be measured.
+    """
+    if not network.models:
+        raise InitializerError(
+            f"No initializer can make the weights of the {task.name} network. "
+            f"Received: {', '.join(spec.label for spec in task.initializers)}. Choose another."
         )
-
-    def describe(self) -> NetworkDescription:
-        """Describe the network; known after something was measured.
-
-        Raises:
-            InitializerError: nothing could be measured.
-        """
-        task = self._task
-        if not self._probes:
-            raise InitializerError(
-                f"No initializer can make the weights of the {task.name} network. "
-                f"Received: {', '.join(spec.label for spec in task.initializers)}. Choose another."
-            )
-        spec = self._spec
-        model = next(iter(self._probes.values())).model
-        return NetworkDescription(
-            name=task.name,
-            description=DESCRIPTIONS[task.name].format(depth=spec.depth, width=spec.width),
-            layers=sum(1 for layer in model.layers if layer.weights),
-            parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-            data=task.batch.name,
-            batch_size=task.batch.size,
-            input_second_moment=task.batch.second_moment,
-        )
-
-    def _build(self, initializer: InitializerSpec, activation: str) -> Any:
-        self._spec = self._task.specify(initializer, activation)
-        self.signal_layers = self._spec.signal_layers()
-        return self._spec.build(self._task.batch.sample_shape, seed=self._seeds[0])
-
-    def _probe(self, initializer: InitializerSpec, activation: str) -> Probe:
-        if activation not in self._probes:
-            self._probes[activation] = Probe(self._build(initializer, activation), self._task.batch.x)
-        return self._probes[activation]
-
-    def _label(self, table: pd.DataFrame, initializer: InitializerSpec, activation: str) -> pd.DataFrame:
-        keys = {
-            "network": self._task.name,
-            "initializer": initializer.label,
-            "activation": activation,
-            "depth": self._spec.depth,
-            "width": self._spec.width,
-            "data": self._task.batch.name,
-        }
-        for name, value in keys.items():
-            table[name] = pd.Series(value, index=table.index, dtype=table[name].dtype)
-        return table
+    model = network.models[0]
+    return NetworkDescription(
+        name=task.name,
+        description=DESCRIPTIONS[task.name].format(depth=task.spec.depth, width=task.spec.width),
+        layers=sum(1 for layer in model.layers if layer.weights),
+        parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        data=task.batch.name,
+        batch_size=task.batch.size,
+        input_second_moment=task.batch.second_moment,
+    )
 
 
 def _plan(options: StudyOptions) -> list[_Task]:
@@ -326,7 +227,7 @@ def _plan(options: StudyOptions) -> list[_Task]:
             f"An interval needs at least {FEWEST_SEEDS} seeds: networks are the replicates. "
             f"Received: {len(options.seeds)}."
         )
-    initializers = tuple(dict.fromkeys(map(parse_initializer, options.initializers))) or STUDY_INITIALIZERS
+    initializers = tuple(dict.fromkeys(map(parse_initializer, options.initializers))) or study_initializers()
     activations = tuple(dict.fromkeys(map(check_activation, options.activations)))
     tasks = []
     for name in options.networks:
@@ -337,8 +238,8 @@ def _plan(options: StudyOptions) -> list[_Task]:
         network = make_network(name, initializer=initializers[0], activation=chosen[0], depth=depth, width=width)
         source = options.data or DEFAULT_DATA.get(name, "gaussian")
         shape = network.sample_shape if source == "gaussian" else None
-        batch = load_data(source, batch_size=options.batch_size, seed=DATA_SEED, sample_shape=shape)
-        tasks.append(_Task(name, batch, initializers, chosen, depth, width))
+        batch = load_data(source, batch_size=options.batch_size, seed=BATCH_SEED, sample_shape=shape)
+        tasks.append(_Task(network, batch, initializers, chosen))
     if not tasks:
         raise UsageError(f"Name at least one network. Known: {', '.join(NETWORKS)}. Received: none.")
     return tasks
@@ -351,14 +252,13 @@ def _uncovered(options: StudyOptions) -> list[NotMeasured]:
     return [NotMeasured(EVERY_NETWORK, name, "all", reason) for name, reason in uncovered_initializers().items()]
 
 
-def _chunk(seeds: Sequence[int], bytes_each: int) -> Iterator[Sequence[int]]:
-    size = max(1, MOST_BYTES_DRAWN // max(bytes_each, 1))
-    for start in range(0, len(seeds), size):
-        yield seeds[start : start + size]
+def _make_report(
+    progress: Progress, done: int, total: int, task: _Task, initializer: InitializerSpec, seeds: int
+) -> Report:
+    """Make what tells the progress display which pair is being measured."""
 
+    def report(finished: float, place: int) -> None:
+        pairs = done + int(finished / seeds * len(task.activations))
+        progress(pairs, total, f"{task.name}: {initializer.label} × {task.activations[place]}")
 
-def _report_pair(
-    progress: Progress | None, done: int, total: int, name: str, pairs: int, share: float, activation: str
-) -> None:
-    if progress is not None:
-        progress(done + int(share * pairs), total, f"{name} × {activation}")
+    return report

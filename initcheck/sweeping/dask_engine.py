@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
+import math
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from initcheck.core.errors import EngineError, InitcheckError
 from initcheck.sweeping.engines import Measure, describe_exception
-from initcheck.sweeping.measurement import (
-    Batching,
-    CellResult,
-    MeasureBatch,
-    compare_versions,
-    measure_batch,
-    read_versions,
-    run_task,
-)
-from initcheck.sweeping.spec import Cell, digest_files
+from initcheck.sweeping.measurement import CellResult, measure_batch
+from initcheck.sweeping.spec import VERSIONED, Cell, digest_files
+from initcheck.sweeping.store import pack_table
 
 CONNECT_SECONDS: Final = 10.0
 """How long a scheduler may take to answer."""
@@ -47,6 +45,10 @@ DEATHS_ALLOWED: Final = 1
 """How many workers of this machine may die of one task before it is given up."""
 
 _CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
+
+
+MeasureBatch = Callable[[Sequence[Cell], Path], list[CellResult]]
+"""The work of one task."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,76 @@ class LocalEngine:
             yield _Dispatcher(
                 client, self.work or measure_batch, data_folder, dict(versions), self.workers_seconds
             ).start()
+
+
+LONGEST_SECONDS: Final = 30.0
+"""A task should not last longer, and about twice as long at most: a killed worker loses what it was at."""
+
+SHORTEST_SECONDS: Final = 2.0
+"""Towards the end tasks get shorter, so that workers end together, but not shorter than this."""
+
+_SHARES: Final = 2  # tasks for each thread that what is left should still make
+
+_FIRST_BATCH: Final = 16
+_LARGEST_BATCH: Final = 200
+_MEMORY: Final = 0.5  # weight of the newest task in the running mean
+
+
+@dataclass
+class Batching:
+    """Cuts a sequence of cells into batches, by what cells took so far.
+
+    Attributes:
+        seconds_per_cell: running mean; None before the first task is back.
+    """
+
+    seconds_per_cell: float | None = None
+
+    def take(self, left: deque[Cell], threads: int) -> tuple[Cell, ...]:
+        """Take the next batch off the left: cells of one setting, as many as do not take too long.
+
+        Tracing takes longer than measuring most cells. A worker traces the graph of an activation function once for all
+        initializers: so a batch ends between two of them if it can.
+
+        Args:
+            left: the cells that are left, those that share a graph together; at least one.
+            threads: how many there are to measure them.
+        """
+        if self.seconds_per_cell is None:
+            size = min(_FIRST_BATCH, math.ceil(len(left) / threads))
+        else:
+            share = len(left) * self.seconds_per_cell / (_SHARES * threads)
+            seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, share))
+            size = max(1, min(_LARGEST_BATCH, int(seconds / max(self.seconds_per_cell, 1e-6))))
+        batch = [left.popleft()]
+        while left and len(batch) < size and left[0].setting == batch[0].setting:
+            batch.append(left.popleft())
+        self._end_between_graphs(batch, left)
+        return tuple(batch)
+
+    def _end_between_graphs(self, batch: list[Cell], left: deque[Cell]) -> None:
+        """Where the cut goes through the cells of one graph, which two workers would trace, move it to the nearer end.
+
+        It stays where it is if a batch would become empty or more than twice as long, unless what is left is short.
+        """
+        graph = batch[-1].graph
+        taken = sum(cell.graph == graph for cell in batch)
+        rest = sum(1 for _ in itertools.takewhile(lambda cell: cell.graph == graph, left))
+        if rest > taken and taken < len(batch):
+            for _ in range(taken):
+                left.appendleft(batch.pop())
+        elif rest <= taken or rest * (self.seconds_per_cell or math.inf) <= SHORTEST_SECONDS:
+            batch.extend(left.popleft() for _ in range(rest))
+
+    def learn(self, results: Sequence[CellResult]) -> None:
+        """Take note of how long cells took."""
+        if not results:
+            return
+        mean = sum(result.seconds for result in results) / len(results)
+        if self.seconds_per_cell is None:
+            self.seconds_per_cell = mean
+        else:
+            self.seconds_per_cell += _MEMORY * (mean - self.seconds_per_cell)
 
 
 @dataclass
@@ -312,6 +384,65 @@ class _Dispatcher:
                 raise
             return None
         return results
+
+
+def run_task(
+    measure: MeasureBatch,
+    cells: Sequence[Cell],
+    data_folder: Path,
+    versions: Mapping[str, str],
+    digests: Mapping[str, str],
+) -> list[CellResult]:
+    """Do the work of one task, on a worker.
+
+    Args:
+        measure: the work.
+        cells: what to measure.
+        data_folder: paths of data files are relative to it.
+        versions: what to measure with.
+        digests: of the data files of these cells.
+
+    Raises:
+        EngineError: this worker, which may have come later than the others, has other versions or other data.
+    """
+    differing = compare_versions(versions, read_versions())
+    if differing:
+        raise EngineError(f"A worker has {differing}. Install the same versions everywhere.")
+    try:
+        found = digest_files(cells, data_folder)
+    except InitcheckError as error:
+        raise EngineError(
+            f"A worker cannot read the data: {error} Workers need each file under the same path."
+        ) from None
+    for name in digests:
+        if found[name] != digests[name]:
+            path = str(data_folder / name)
+            raise EngineError(f"A worker has another file {path!r}. Copy the file to each worker, or share its folder.")
+    # Keras' settings are the process's own: a worker with several threads measures one task at a time.
+    with _one_at_a_time:
+        return [_pack(result) for result in measure(cells, data_folder)]
+
+
+def _pack(result: CellResult) -> CellResult:
+    """Pack the table here: all workers together would soon have more of them than the sweep's one process can pack."""
+    table = result.table
+    return replace(result, table=pack_table(table)) if isinstance(table, pd.DataFrame) else result
+
+
+_one_at_a_time: Final = threading.Lock()
+
+
+def read_versions() -> dict[str, str]:
+    """Read the versions that a process measures with."""
+    from initcheck.backend.runtime import versions
+
+    return versions()
+
+
+def compare_versions(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Tell in words which of the versions that count differ; empty where none does."""
+    differing = [name for name in VERSIONED if wanted[name] != found.get(name)]
+    return ", ".join(f"{name} {found.get(name, 'not installed')} instead of {wanted[name]}" for name in differing)
 
 
 def _explain(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from initcheck.core.errors import EngineError
 from initcheck.sweeping.measurement import CellResult, measure_cells
 from initcheck.sweeping.spec import Cell
 
@@ -53,6 +54,8 @@ def _measure_each(cells: Sequence[Cell], data_folder: Path, interrupted: threadi
     for cell in cells:
         try:
             yield from measure_cells([cell], data_folder)
+        except EngineError:  # a data file was replaced: that concerns all that is left
+            raise
         except Exception as error:  # noqa: BLE001 - one broken cell must not end the others; it is reported
             yield CellResult(cell, "failed", describe_exception(error))
         if interrupted.is_set():

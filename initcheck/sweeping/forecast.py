@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
-from initcheck.sweeping.measurement import MOST_BYTES_DRAWN
+from initcheck.probe.session import MOST_BYTES_DRAWN
 from initcheck.sweeping.run import look_ahead
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 from matplotlib.patches import Rectangle
 
-from initcheck.audit.gains import PRESERVING_MARGIN
+from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import publish_files

@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.backend.runtime import versions
+from initcheck.backend.runtime import limit_threads, versions
+from initcheck.core.errors import EngineError
 from initcheck.core.progress import Progress
 from initcheck.sweeping.engines import Engine, InProcess
+from initcheck.sweeping.measurement import describe_replaced_file
 from initcheck.sweeping.spec import VERSIONED, Cell, SweepSpec, digest_files, make_spec, read_spec
 from initcheck.sweeping.store import SweepStore
 
@@ -86,6 +88,10 @@ def sweep(
     Each cell is recorded as soon as it is finished, by this process alone. Killed at any moment, a sweep loses the
     cells that were being measured; run again, it goes on with them.
 
+    Numbers are the same to the last bit on any engine if each operation of TensorFlow uses one thread. Where TensorFlow
+    has not started yet, this process is set so, for its whole life; where it has, the last digits of what this process
+    measures may differ, and a warning is logged. The environment variable ``TF_NUM_INTRAOP_THREADS`` overrides it.
+
     Args:
         spec: the sweep, the path of its TOML file, or a mapping as in TOML:
             see :func:`initcheck.sweeping.spec.read_spec`.
@@ -100,8 +106,10 @@ def sweep(
     Raises:
         SpecError: the spec is not right.
         StoreError: the store cannot be used.
-        EngineError: the engine cannot be had or was lost; what is finished is kept.
+        EngineError: the engine cannot be had or was lost, or a data file was replaced meanwhile; what is finished is
+            kept.
     """
+    limit_threads()
     if isinstance(spec, Mapping):
         spec = make_spec(spec)
     elif not isinstance(spec, SweepSpec):
@@ -121,8 +129,11 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
             progress(done, total, "starting")
         with engine.open(spec.data_folder, installed) as measure:
             for result in measure(outlook.left):
+                digest = digests.get(result.cell.data, "")
+                if result.data_digest not in (None, digest):
+                    raise EngineError(describe_replaced_file(spec.data_folder / result.cell.data))
                 now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-                store.record(result, installed, digests.get(result.cell.data, ""), now)
+                store.record(result, installed, digest, now)
                 done += 1
                 if progress is not None:
                     progress(done, total, result.cell.label)

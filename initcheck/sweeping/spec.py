@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from initcheck.core.errors import InitcheckError, SpecError, name_unknown
 from initcheck.core.files import digest_arrays
+from initcheck.core.seeds import FEWEST_SEEDS
 from initcheck.models.data import SOURCES, load_set
 from initcheck.models.initializers import parse_initializer
 from initcheck.models.networks import NETWORKS, check_activation, make_network
@@ -72,14 +73,14 @@ class Cell:
         return _digest(self.content + json.dumps({name: versions[name] for name in VERSIONED}) + data_digest)
 
     @property
-    def bench(self) -> tuple[Any, ...]:
+    def setting(self) -> tuple[Any, ...]:
         """What cells have in common that differ in initializer and activation function alone."""
         return (self.network, self.depth, self.width, self.data, self.batch_size, self.dtype, self.seeds)
 
     @property
     def graph(self) -> tuple[Any, ...]:
         """What cells have in common that are measured on one traced graph."""
-        return (self.bench, self.activation)
+        return (self.setting, self.activation)
 
     @property
     def label(self) -> str:
@@ -102,7 +103,7 @@ def order_cells(cells: Sequence[Cell]) -> list[Cell]:
 
     The order depends on the cells alone, so that a sweep and its resumption agree on it.
     """
-    return sorted(cells, key=lambda cell: (cell.depth * cell.width**2, cell.bench, cell.activation, cell.initializer))
+    return sorted(cells, key=lambda cell: (cell.depth * cell.width**2, cell.setting, cell.activation, cell.initializer))
 
 
 def _digest(text: str) -> str:
@@ -110,7 +111,6 @@ def _digest(text: str) -> str:
 
 
 DEFAULT_SEEDS: Final = 16
-FEWEST_SEEDS: Final = 2
 _REQUIRED: Final = ("network", "initializer", "activation")
 _TABLES: Final = ("grid", "cell")
 _FIRST_INITIALIZER: Final = "GlorotUniform"

@@ -6,22 +6,25 @@ recorded and nothing of any other.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import filelock
 import pandas as pd
+import pyarrow as pa
 
-from initcheck.core.columns import DTYPE_COLUMN, SUMMARY_COLUMNS
+from initcheck.core.columns import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
 from initcheck.core.errors import StoreError
 from initcheck.core.formatting import is_missing
-from initcheck.sweeping.measurement import CellResult, State, pack_table, unpack_table
+from initcheck.sweeping.measurement import CellResult, State
 from initcheck.sweeping.spec import VERSIONED, Cell
 
 APPLICATION: Final = 0x696E6974
@@ -285,3 +288,33 @@ def _unwrap(value: Any) -> Any:
     if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value
+
+
+@cache
+def _arrow_schema() -> pa.Schema:
+    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in MEASUREMENT_COLUMNS})
+    return pa.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
+
+
+def pack_table(table: pd.DataFrame) -> bytes:
+    """Write a measurement table as a compressed Arrow stream: less than half of what pickle makes of it."""
+    schema = _arrow_schema()
+    # Half the time of Table.from_pandas, which looks at each column anew.
+    columns = [_to_arrow(table[field.name].array, field.type) for field in schema]
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return sink.getvalue()
+
+
+def _to_arrow(values: Any, dtype: pa.DataType) -> pa.Array:
+    array = pa.array(values, type=dtype, from_pandas=True)
+    # Text of a table that was put together from several ones lies in several pieces.
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def unpack_table(packed: bytes) -> pd.DataFrame:
+    """Read a table back, with the columns and dtypes that it had."""
+    with pa.ipc.open_stream(packed) as reader:
+        frame: pd.DataFrame = reader.read_all().to_pandas()
+    return frame.astype({column.name: column.dtype for column in MEASUREMENT_COLUMNS})

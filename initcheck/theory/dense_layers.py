@@ -28,7 +28,7 @@ from initcheck.theory.unit_moments import (
     measure_locally,
     weigh_tails,
 )
-from initcheck.theory.weights import WeightLaw
+from initcheck.theory.weights import WeightDistribution
 
 _MEAN_NODES, _MEAN_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _MEAN_WEIGHTS = _MEAN_WEIGHTS / _MEAN_WEIGHTS.sum()
@@ -48,7 +48,7 @@ class DenseLayer:
     """
 
     units: int
-    weights: WeightLaw
+    weights: WeightDistribution
     activation: Activation | None
     bias_variance: float = 0.0
 

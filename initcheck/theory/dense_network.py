@@ -43,7 +43,7 @@ from typing import Final
 import numpy as np
 
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import InitializerSpec, read_initializer
 from initcheck.theory.arguments import check_count, check_counts, check_number
 from initcheck.theory.batch import InputStatistics, describe_batch, single_input
 from initcheck.theory.breakpoints import Array
@@ -52,7 +52,7 @@ from initcheck.theory.gaussian import Activation, evaluate_on_grid, find_activat
 from initcheck.theory.mean_field import ActivationLike
 from initcheck.theory.phase import MOST_LAYERS
 from initcheck.theory.sampling import LARGEST_WIDTH
-from initcheck.theory.weights import WeightLaw, read_initializer, weight_law
+from initcheck.theory.weights import WeightDistribution, weight_distribution
 
 __all__ = [
     "Course",
@@ -383,7 +383,7 @@ class PlainNetwork:
     widths: tuple[int, ...]
     inputs: int
     input_second_moment: float
-    weights: tuple[WeightLaw, ...]
+    weights: tuple[WeightDistribution, ...]
     bias_variance: float
 
     @property
@@ -484,7 +484,7 @@ def _read_sizes(depth: int | None, width: int | Sequence[int], inputs: int | Non
 
 def _read_weights(
     initializer: str | InitializerSpec | None, sigma_w: float | None, sizes: Sequence[int]
-) -> tuple[str | None, tuple[WeightLaw, ...]]:
+) -> tuple[str | None, tuple[WeightDistribution, ...]]:
     """Read how the kernels are drawn."""
     pairs = list(itertools.pairwise(sizes))
     if sigma_w is not None:
@@ -494,7 +494,9 @@ def _read_weights(
                 "Give one of them."
             )
         variance = check_number("sigma_w", sigma_w, 0.0, _LARGEST_SIGMA, low_included=False) ** 2
-        return None, tuple(WeightLaw("normal", variance / before, 3.0, before, after) for before, after in pairs)
+        return None, tuple(
+            WeightDistribution("normal", variance / before, 3.0, before, after) for before, after in pairs
+        )
     chosen = DEFAULT_INITIALIZER if initializer is None else initializer
     spec = chosen if isinstance(chosen, InitializerSpec) else read_initializer(chosen)
-    return spec.label, tuple(weight_law(spec, pair) for pair in pairs)
+    return spec.label, tuple(weight_distribution(spec, pair) for pair in pairs)

@@ -36,7 +36,7 @@ from initcheck.theory.gaussian import OVERFLOWS
 from initcheck.theory.mean_field import ActivationLike, Profile, predict_weight_gradient, trace_profile
 from initcheck.theory.phase import Phase, find_phase, without_phase
 from initcheck.theory.sampling import compute_dead_probability, compute_relu_increment, count_seeds_for_ratio
-from initcheck.theory.weights import WeightLaw
+from initcheck.theory.weights import WeightDistribution
 
 DEEPEST_LAW: Final = 200
 """Up to this depth the law of finite width is computed; its cost grows with the cube of the depth."""
@@ -342,7 +342,7 @@ def _find_log_variance(network: PlainNetwork, law: DenseNetworkLaw | None, reaso
     return variance
 
 
-def _find_relu_variances(widths: Sequence[int], laws: Sequence[WeightLaw], shares: Sequence[float]) -> Array:
+def _find_relu_variances(widths: Sequence[int], laws: Sequence[WeightDistribution], shares: Sequence[float]) -> Array:
     """Find the variances of the log increments of ReLU layers, whose kernels multiply vectors of the given S4."""
     kinds = [(units, law.kurtosis, share) for units, law, share in zip(widths, laws, shares, strict=True)]
     found = {

@@ -1,6 +1,6 @@
-"""The law of a kernel's entries: how an initializer of Keras draws them, worked out without Keras.
+"""How the entries of a kernel are distributed, from its initializer and its fans, worked out without Keras.
 
-A law has two pairs of fans to it. Those that the *initializer* assumes come from the kernel's shape and set the
+Two pairs of fans belong to a kernel. Those that the *initializer* assumes come from the kernel's shape and set the
 variance of the scaled initializers. The *true* ones say how many terms the layer sums. They differ for depthwise
 and transposed convolutions.
 """
@@ -11,90 +11,22 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any
 
 from initcheck.core.errors import TheoryError
-from initcheck.models.initializers import InitializerSpec, check_number, fold_name, parse_initializer, split_call
-
-Distribution = Literal["normal", "truncated_normal", "uniform", "orthogonal"]
-"""How entries are drawn; ``truncated_normal`` redraws beyond two standard deviations."""
-
-
-class _KerasClass(NamedTuple):
-    """A class of Keras: its arguments with their defaults, and the settings that it makes itself."""
-
-    arguments: Mapping[str, Any]
-    fixed: Mapping[str, Any] = {}
-
-
-def _scaled(scale: float, mode: str, distribution: str) -> _KerasClass:
-    return _KerasClass({}, {"scale": scale, "mode": mode, "distribution": distribution})
-
-
-# All that is known here of Keras' classes. The seed is left out, and so are the axes in _AXES.
-_CLASSES: Final[Mapping[str, _KerasClass]] = {
-    "Constant": _KerasClass({"value": 0.0}),
-    "GlorotNormal": _scaled(1.0, "fan_avg", "truncated_normal"),
-    "GlorotUniform": _scaled(1.0, "fan_avg", "uniform"),
-    "HeNormal": _scaled(2.0, "fan_in", "truncated_normal"),
-    "HeUniform": _scaled(2.0, "fan_in", "uniform"),
-    "Identity": _KerasClass({"gain": 1.0}),
-    "LecunNormal": _scaled(1.0, "fan_in", "truncated_normal"),
-    "LecunUniform": _scaled(1.0, "fan_in", "uniform"),
-    "Ones": _KerasClass({}),
-    "Orthogonal": _KerasClass({"gain": 1.0}),
-    "RandomNormal": _KerasClass({"mean": 0.0, "stddev": 0.05}),
-    "RandomUniform": _KerasClass({"minval": -0.05, "maxval": 0.05}),
-    "STFT": _KerasClass({"side": "real", "window": "hann", "scaling": "density", "periodic": False}),
-    "TruncatedNormal": _KerasClass({"mean": 0.0, "stddev": 0.05}),
-    "VarianceScaling": _KerasClass({"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"}),
-    "Zeros": _KerasClass({}),
-}
-
-_ALIASES: Final[Mapping[str, str]] = {
-    "IdentityInitializer": "Identity",
-    "OrthogonalInitializer": "Orthogonal",
-    "STFTInitializer": "STFT",
-}
-
-_SPELLINGS: Final = {fold_name(name): name for name in _CLASSES} | {
-    fold_name(alias): name for alias, name in _ALIASES.items()
-}
-
-# Older versions of Keras do not take these arguments, so a text that has them is left to the installed one to read.
-_AXES: Final = ("input_axes", "output_axes")
-
-_MODES: Final = ("fan_in", "fan_out", "fan_avg")
-_DISTRIBUTIONS: Final[Mapping[str, Distribution]] = {
-    "normal": "truncated_normal",  # the old name, which Keras still reads
-    "truncated_normal": "truncated_normal",
-    "untruncated_normal": "normal",
-    "uniform": "uniform",
-}
-
-_WITHOUT_CHANCE: Final[Mapping[str, str]] = {
-    "Constant": "all its weights are equal, so all units of a layer are alike",
-    "Identity": "each unit is a copy of one of its inputs",
-    "Ones": "all its weights are 1, so all units of a layer are alike",
-    "STFT": "its weights are the fixed Fourier kernels of a spectrogram",
-    "Zeros": "all its weights are 0, so all units of a layer are alike",
-}
-
-# Moments of N(0, 1) truncated at ±a, by parts from φ' = -xφ: E x² = 1 - t and E x⁴ = 3 E x² - a² t, where
-# t = 2aφ(a) / (Φ(a) - Φ(-a)).
-_CUT: Final = 2.0
-_CUT_TERM: Final = 2.0 * _CUT * math.exp(-0.5 * _CUT**2) / math.sqrt(2.0 * math.pi) / math.erf(_CUT / math.sqrt(2.0))
-_TRUNCATED_VARIANCE: Final = 1.0 - _CUT_TERM
-_KURTOSIS: Final[Mapping[Distribution, float]] = {
-    "normal": 3.0,
-    "truncated_normal": (3.0 * _TRUNCATED_VARIANCE - _CUT**2 * _CUT_TERM) / _TRUNCATED_VARIANCE**2,
-    "uniform": 9.0 / 5.0,
-    "orthogonal": math.nan,
-}
+from initcheck.models.initializers import (
+    AXES,
+    INITIALIZERS,
+    KURTOSIS,
+    Distribution,
+    InitializerSpec,
+    KernelCall,
+    check_number,
+)
 
 
 @dataclass(frozen=True)
-class WeightLaw:
+class WeightDistribution:
     """How the entries of one kernel are distributed, and how many of them meet in a unit.
 
     Attributes:
@@ -138,18 +70,12 @@ class WeightLaw:
         return self.fan_in * self.variance
 
 
-def weight_law(spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float, float] | None = None) -> WeightLaw:
-    """Work out the law of the entries that an initializer draws for one kernel.
+def weight_distribution(
+    spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float, float] | None = None
+) -> WeightDistribution:
+    """Work out how the entries that an initializer draws for one kernel are distributed.
 
-    With (n, m) the fans that Keras computes from the shape, the variance of one entry is
-
-    - RandomNormal: stddev²; RandomUniform: (maxval - minval)²/12;
-    - TruncatedNormal: 0.77374 stddev², because Keras does not correct for the truncation here;
-    - VarianceScaling and its family: scale/n, scale/m or 2 scale/(n + m) by the mode, with the truncation
-      corrected for: Glorot 2/(n + m) (Glorot & Bengio, 2010), He 2/n (He et al., 2015), LeCun 1/n
-      (LeCun et al., 1998);
-    - Orthogonal: gain²/max(rows, columns) of the kernel flattened to (all axes but the last, last axis)
-      (Saxe et al., 2014).
+    The formulas are those of :data:`initcheck.models.initializers.INITIALIZERS`.
 
     Args:
         spec: the initializer.
@@ -157,9 +83,6 @@ def weight_law(spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float,
             (height, width, in, out) for convolutions.
         fans: the true (fan_in, fan_out) of the layer; by default those that Keras computes from the shape, or
             from the axes where the initializer names them.
-
-    Returns:
-        The law.
 
     Raises:
         TheoryError: mean field does not apply (weights without chance; a mean µ other than zero, which adds
@@ -177,13 +100,22 @@ def weight_law(spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float,
             f"The fans must be finite and above 0. Received: {fans!r}. Pass the numbers of inputs that a unit sums and "
             "of outputs that an input feeds."
         )
-    distribution, variance = _distribute(spec, sizes, assumed, settings)
-    if not (0 < variance < math.inf):
+    draw = INITIALIZERS[spec.class_name].draw
+    assert draw is not None  # settings were read
+    drawn = draw(KernelCall(spec.label, settings, sizes, assumed))
+    if drawn.mean != 0:
         raise TheoryError(
-            f"The weights must have a variance above 0 and finite. Received: {spec.label}, variance {variance:g}. "
-            "Use a spread (stddev, minval and maxval, scale or gain) that gives one."
+            f"A weight mean of {drawn.mean:g} adds a rank-one term that grows with the square of the fan-in, and mean "
+            f"field leaves it out. Received: {spec.label}. "
+            f"Use {'minval=-maxval' if 'minval' in settings else 'mean=0'}."
         )
-    return WeightLaw(distribution, variance, _KURTOSIS[distribution], float(fans[0]), float(fans[1]))
+    if not (0 < drawn.variance < math.inf):
+        raise TheoryError(
+            f"The weights must have a variance above 0 and finite. Received: {spec.label}, variance "
+            f"{drawn.variance:g}. Use a stddev, minval and maxval, scale or gain that gives one."
+        )
+    kurtosis = KURTOSIS[drawn.distribution]
+    return WeightDistribution(drawn.distribution, drawn.variance, kurtosis, float(fans[0]), float(fans[1]))
 
 
 def count_fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -192,36 +124,6 @@ def count_fans(shape: tuple[int, ...]) -> tuple[int, int]:
         return math.prod(shape), math.prod(shape)
     area = math.prod(shape[:-2])
     return area * shape[-2], area * shape[-1]
-
-
-def read_initializer(text: str) -> InitializerSpec:
-    """Read an initializer as a person writes it, without Keras where that can be.
-
-    Args:
-        text: as for :func:`initcheck.models.initializers.parse_initializer`: ``HeNormal``, ``he_normal``,
-            ``RandomNormal(stddev=1.0)``.
-
-    Returns:
-        The spec that ``parse_initializer`` returns. Keras is imported, which takes seconds, only for what the
-        table in this module does not know: to read it, or to say what is wrong with it.
-
-    Raises:
-        UsageError: unknown name or argument, bad syntax, a value of the wrong type, or a seed.
-        InitializerError: Keras refuses the arguments.
-    """
-    name, arguments = split_call(text)
-    class_name = _SPELLINGS.get(fold_name(name))
-    if class_name is None:
-        return parse_initializer(text)
-    defaults = _CLASSES[class_name].arguments
-    checked = {}
-    for argument, value in arguments.items():
-        if argument not in defaults:
-            return parse_initializer(text)
-        checked[argument] = check_number(argument, value, defaults[argument], text)
-        if not _is_accepted(argument, checked[argument]):
-            return parse_initializer(text)
-    return InitializerSpec(class_name, tuple(checked.items()))
 
 
 def _check_shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -238,31 +140,19 @@ def _check_shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     return sizes
 
 
-def _is_accepted(argument: str, value: Any) -> bool:
-    """Tell whether Keras surely takes a value; if not, let it say so itself."""
-    if argument == "mode":
-        return value in _MODES
-    if argument == "distribution":
-        return isinstance(value, str) and value.lower() in _DISTRIBUTIONS
-    if argument == "scale":
-        return isinstance(value, float) and value > 0
-    return isinstance(value, float)
-
-
 def _read_settings(spec: InitializerSpec) -> dict[str, Any]:
-    """Complete the arguments of a spec with the defaults of its class, after refusing what has no law."""
-    known = _CLASSES.get(spec.class_name)
+    """Complete the arguments of a spec with the defaults of its class; refuse what theory has no distribution for."""
+    known = INITIALIZERS.get(spec.class_name)
     if known is None:
-        drawn = ", ".join(name for name in _CLASSES if name not in _WITHOUT_CHANCE)
-        raise TheoryError(f"The law of the weights is not known. Received: {spec.label}. Use one of {drawn}.")
-    if spec.class_name in _WITHOUT_CHANCE:
+        drawn = ", ".join(sorted(name for name, row in INITIALIZERS.items() if row.draw is not None))
+        raise TheoryError(f"The distribution of the weights is not known. Received: {spec.label}. Use one of {drawn}.")
+    if known.draw is None:
         raise TheoryError(
             f"{spec.class_name} leaves nothing to chance, and mean field averages over random weights: "
-            f"{_WITHOUT_CHANCE[spec.class_name]}. Received: {spec.label}. Use an initializer that draws its weights, "
-            "such as HeNormal."
+            f"{known.values}. Received: {spec.label}. Use an initializer that draws its weights, such as HeNormal."
         )
     settings = {**known.arguments, **known.fixed}
-    allowed = [*known.arguments, *(_AXES if "mode" in settings else ())]
+    allowed = [*known.arguments, *(AXES if known.scales else ())]
     for name, value in spec.arguments:
         if name not in allowed:
             takes = f"Use {', '.join(allowed)}."
@@ -273,7 +163,7 @@ def _read_settings(spec: InitializerSpec) -> dict[str, Any]:
 
 def _compute_fans(spec: InitializerSpec, shape: tuple[int, ...], settings: Mapping[str, Any]) -> tuple[int, int]:
     """Compute the fans that Keras' initializer assumes; one pair of axes without the other is ignored, as there."""
-    input_axes, output_axes = (settings.get(name) for name in _AXES)
+    input_axes, output_axes = (settings.get(name) for name in AXES)
     if input_axes is not None and output_axes is not None:
         try:
             return math.prod(shape[axis] for axis in input_axes), math.prod(shape[axis] for axis in output_axes)
@@ -283,50 +173,3 @@ def _compute_fans(spec: InitializerSpec, shape: tuple[int, ...], settings: Mappi
                 f"{shape!r}. Use numbers from 0 to {len(shape) - 1}."
             ) from None
     return count_fans(shape)
-
-
-def _distribute(
-    spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[int, int], settings: Mapping[str, Any]
-) -> tuple[Distribution, float]:
-    """Work out the distribution of one entry and its variance, which the caller checks."""
-    if spec.class_name == "RandomUniform":
-        low, high = settings["minval"], settings["maxval"]
-        _check_mean(spec, 0.5 * low + 0.5 * high, "minval=-maxval")
-        return "uniform", (high - low) * (high - low) / 12.0
-    if spec.class_name in ("RandomNormal", "TruncatedNormal"):
-        _check_mean(spec, settings["mean"], "mean=0")
-        square = settings["stddev"] * settings["stddev"]
-        if spec.class_name == "RandomNormal":
-            return "normal", square
-        return "truncated_normal", square * _TRUNCATED_VARIANCE
-    if spec.class_name == "Orthogonal":
-        if len(shape) < 2:
-            raise TheoryError(
-                f"Orthogonal makes matrices, so the kernel must have two axes or more. Received: shape {shape!r}. Use "
-                "another initializer."
-            )
-        return "orthogonal", settings["gain"] * settings["gain"] / max(math.prod(shape[:-1]), shape[-1])
-    return _distribute_scaled(spec, fans, settings)
-
-
-def _distribute_scaled(
-    spec: InitializerSpec, fans: tuple[int, int], settings: Mapping[str, Any]
-) -> tuple[Distribution, float]:
-    mode, distribution = settings["mode"], settings["distribution"]
-    # Keras divides by max(1, fan); here no axis is shorter than 1, so no fan is either.
-    divisors = {"fan_in": fans[0], "fan_out": fans[1], "fan_avg": (fans[0] + fans[1]) / 2.0}
-    if mode not in divisors:
-        raise TheoryError(f"The mode is unknown. Received: {spec.label}. Use one of {', '.join(_MODES)}.")
-    drawn = _DISTRIBUTIONS.get(distribution.lower()) if isinstance(distribution, str) else None
-    if drawn is None:
-        choices = ", ".join(name for name in _DISTRIBUTIONS if name != "normal")
-        raise TheoryError(f"The distribution is unknown. Received: {spec.label}. Use one of {choices}.")
-    return drawn, settings["scale"] / divisors[mode]
-
-
-def _check_mean(spec: InitializerSpec, mean: float, remedy: str) -> None:
-    if mean != 0:
-        raise TheoryError(
-            f"A weight mean of {mean:g} adds a rank-one term that grows with the square of the fan-in, and mean field "
-            f"leaves it out. Received: {spec.label}. Use {remedy}."
-        )

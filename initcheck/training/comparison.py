@@ -19,6 +19,7 @@ from scipy import stats
 
 from initcheck.core.columns import COMPARISON_COLUMNS
 from initcheck.core.statistics import Estimate, adjust_pvalues, estimate_mean
+from initcheck.models.initializers import INITIALIZERS
 
 LEVEL: Final = 0.05
 THRESHOLDS: Final = {"90": 0.90, "95": 0.95}
@@ -30,7 +31,7 @@ QUANTITIES: Final[dict[Quantity, str]] = {
 }
 
 XAVIER: Final = ("GlorotNormal", "GlorotUniform")
-BLIND: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal", "Zeros", "Ones", "Constant")
+BLIND: Final = tuple(name for name, row in INITIALIZERS.items() if row.ignores_size)
 """Classes that do not look at the size of the layer: what the notebook calls random or zero."""
 
 

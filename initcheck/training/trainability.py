@@ -32,7 +32,7 @@ from initcheck.models.networks import MlpSpec, check_activation
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.theory.mean_field import TRAINABLE_DEPTHS
 from initcheck.theory.phase import find_phase
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 from initcheck.training.data import LabelledData, load_labelled
 from initcheck.training.engine import Descent, Trainer, Weights, orders_of
 
@@ -347,7 +347,7 @@ class _Experiment:
     def _find_scales(self, spec: InitializerSpec, activation: str) -> tuple[float, float, float, str]:
         shape = (self._options.width, self._options.width)
         try:
-            sigma_w2 = weight_law(spec, shape).forward_gain
+            sigma_w2 = weight_distribution(spec, shape).forward_gain
             phase = find_phase(activation, sigma_w2)
         except TheoryError as error:
             return math.nan, math.nan, math.nan, str(error)

@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.distributions import EntryDistribution, Kind, entry_distribution
 from initcheck.spec.topics.fixed_values import documented_values
 from initcheck.theory.weights import count_fans
 from initcheck.verify.target import Shape, Target
-
-_CONSTANT: Final = ("Zeros", "Ones", "Constant")
-_FIXED: Final = (*_CONSTANT, "Identity", "STFT")
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,9 @@ def declare(target: Target, expected: Expected, shape: Shape) -> Declared:
 
 def _documented(spec: InitializerSpec, shape: Shape) -> Declared:
     arguments = dict(spec.arguments)
-    if spec.class_name in _FIXED:
-        return Declared(values=documented_values(spec, shape), constant=spec.class_name in _CONSTANT)
+    known = INITIALIZERS.get(spec.class_name)
+    if known is not None and known.draw is None:
+        return Declared(values=documented_values(spec, shape), constant=known.equal)
     if spec.class_name == "Orthogonal":
         return Declared(gain=float(arguments.get("gain", 1.0)))
     if spec.class_name in ("RandomNormal", "TruncatedNormal") and arguments.get("stddev", 1.0) == 0.0:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.core.loading import user_output_on_stderr
-from initcheck.models.initializers import InitializerSpec, in_one_line
+from initcheck.models.initializers import InitializerSpec, in_one_line, read_nearest
 from initcheck.spec.subjects import to_numpy
 
 Form = Literal["class", "instance", "function", "factory"]
@@ -85,12 +85,12 @@ def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: f
                 f"{label!r} makes an object of type {type(made).__name__}, which is not callable. An initializer is "
                 "called with a shape."
             )
-        return replace(target, spec=_documented(made))
+        return replace(target, spec=read_nearest(made))
     if inspect.isroutine(found) or not hasattr(found, "get_config"):
         return _function(found, label, parameters, arguments)
     if arguments:
         raise UsageError(f"{label!r} is an instance and takes no --arg. Give its class, or leave --arg out.")
-    return replace(_instance(found, label, seconds), spec=_documented(found))
+    return replace(_instance(found, label, seconds), spec=read_nearest(found))
 
 
 def keras_target(spec: InitializerSpec) -> Target:
@@ -178,24 +178,6 @@ def _make(target: Target, seconds: float) -> Any:
         raise UsageError(
             f"{target.label!r} cannot be made: {error}. Give constructor arguments as --arg name=value."
         ) from error
-
-
-_ATTRIBUTES: Final = ("mean", "stddev", "minval", "maxval", "scale", "mode", "distribution", "gain", "value")
-_AXES: Final = ("input_axes", "output_axes")
-
-
-def _documented(made: Any) -> InitializerSpec | None:
-    """Find the class of Keras whose documentation holds for an initializer: the nearest among its base classes."""
-    initializers = import_keras().initializers
-    for each in type(made).__mro__:
-        name = each.__name__
-        if getattr(initializers, name, None) is not each or name == "Initializer":
-            continue
-        taken = _parameters(each)
-        names = [attribute for attribute in (*_ATTRIBUTES, *_AXES) if attribute in taken and hasattr(made, attribute)]
-        pairs = [(attribute, getattr(made, attribute)) for attribute in names]
-        return InitializerSpec(name, tuple((key, value) for key, value in pairs if value != taken[key].default))
-    return None
 
 
 # --- calls of the user's code -----------------------------------------------------------------------------------------

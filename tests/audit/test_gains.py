@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from initcheck.audit.gains import measure_travel
+from initcheck.audit.gains import DirectionGains, measure_gains
+from initcheck.audit.signal_levels import SignalLevels
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.errors import UsageError
 
+
+def measure(squares: NDArray[np.float64], direction: Direction, **options: float) -> DirectionGains:
+    """Measure gains along layers without names, which are in the direction."""
+    counted = np.ones(max(squares.shape[-1] - 1, 0), dtype=np.bool_)
+    return measure_gains(SignalLevels(direction, (), (), squares, counted), **options)
+
+
 # Error rates do not depend on the direction.
-measure_forward = partial(measure_travel, deep_end="end")
+measure_forward = partial(measure, direction="forward")
 
 STANDARD_ERRORS = 3.9
 """Tolerance of the Monte Carlo tests: a correct implementation fails one with probability 1e-4 under a fresh seed."""
@@ -58,11 +66,11 @@ class TestErrorRates:
     def test_interval_of_the_gain_covers_one_at_its_nominal_rate_for_he_and_relu(self) -> None:
         runs = 1500
         moments = simulate_he_relu((runs, 16, 20), 64, np.random.default_rng(11))
-        travels = [measure_forward(run) for run in moments]
-        coverage = np.mean([t.gain.low <= 1.0 <= t.gain.high for t in travels])
+        gains = [measure_forward(run) for run in moments]
+        coverage = np.mean([t.gain.low <= 1.0 <= t.gain.high for t in gains])
         assert abs(coverage - 0.95) <= allow(0.95, runs)
         # Negative control: the log gain of the same networks is below 0, by Jensen's inequality.
-        assert np.mean([t.log_gain.low <= 0.0 <= t.log_gain.high for t in travels]) < 0.5
+        assert np.mean([t.log_gain.low <= 0.0 <= t.log_gain.high for t in gains]) < 0.5
 
     def test_interval_of_the_log_gain_covers_its_finite_width_mean(self) -> None:
         runs, units = 1500, 64
@@ -98,18 +106,18 @@ class TestErrorRates:
     def test_gain_of_a_real_relu_network_is_one_under_he_in_both_directions(self, direction: int) -> None:
         rng = np.random.default_rng(17)
         # Few units, where a bias of order 1/n would show: the law is exact, not asymptotic.
-        measure = partial(measure_travel, deep_end=("end", "start")[direction])
+        measure_there = partial(measure, direction=DIRECTIONS[direction])
         he = np.array([measure_relu_network(rng, 16, 8, 2.0)[direction] for _ in range(1500)])
-        travel = measure(he)
-        assert abs(travel.gain.value - 1.0) <= STANDARD_ERRORS * travel.gain.standard_error
-        assert travel.gain.standard_error < 0.006
+        found = measure_there(he)
+        assert abs(found.gain.value - 1.0) <= STANDARD_ERRORS * found.gain.standard_error
+        assert found.gain.standard_error < 0.006
         # The typical rate of so narrow a network is far below: about -5 / (2 n).
-        assert travel.log_gain.value == pytest.approx(-5 / 32, rel=0.2)
+        assert found.log_gain.value == pytest.approx(-5 / 32, rel=0.2)
         # Negative control: Glorot's variance halves the signal, and is seen to.
         glorot = np.array([measure_relu_network(rng, 16, 8, 1.0)[direction] for _ in range(500)])
-        travel = measure(glorot)
-        assert abs(travel.gain.value - 0.5) <= STANDARD_ERRORS * travel.gain.standard_error
-        assert travel.verdict == "vanishes"
+        found = measure_there(glorot)
+        assert abs(found.gain.value - 0.5) <= STANDARD_ERRORS * found.gain.standard_error
+        assert found.verdict == "vanishes"
 
 
 class TestArrays:
@@ -129,53 +137,53 @@ class TestArrays:
         assert measure_forward(moments).steps == 2
 
     def test_moments_too_far_apart_for_a_float_have_an_infinite_gain_and_a_finite_rate(self) -> None:
-        travel = measure_forward(np.array([[1e-300, 1e300], [1e-300, 1e299]]))
-        assert travel.gain.value == math.inf and math.isnan(travel.gain.high)
-        assert travel.log_gain.value == pytest.approx(math.log(1e300) * 2 - math.log(10) / 2)
-        assert travel.verdict == "explodes"
+        found = measure_forward(np.array([[1e-300, 1e300], [1e-300, 1e299]]))
+        assert found.gain.value == math.inf and math.isnan(found.gain.high)
+        assert found.log_gain.value == pytest.approx(math.log(1e300) * 2 - math.log(10) / 2)
+        assert found.verdict == "explodes"
 
 
-def travel_through(*rates: float) -> NDArray[np.float64]:
-    """Moments of three seeds that agree: 1, then one step at each rate, in the direction of travel."""
+def squares_through(*rates: float) -> NDArray[np.float64]:
+    """Moments of three seeds that agree: 1, then one step at each rate, in the direction."""
     return np.tile(np.cumprod([1.0, *rates]), (3, 1))
 
 
 class TestHalves:
-    @pytest.mark.parametrize(("deep_end", "deep_first"), [("start", True), ("end", False)])
+    @pytest.mark.parametrize(("direction", "deep_first"), [("backward", True), ("forward", False)])
     @pytest.mark.parametrize(
         ("deep", "shallow", "verdict"), [(1.1, 1.0, "explodes"), (1.0, 1.1, "preserves"), (0.9, 1.1, "vanishes")]
     )
     def test_the_half_at_the_deep_end_decides_and_the_other_does_not(
-        self, deep_end: Literal["start", "end"], deep_first: bool, deep: float, shallow: float, verdict: str
+        self, direction: Direction, deep_first: bool, deep: float, shallow: float, verdict: str
     ) -> None:
         ends = [[deep] * 10, [shallow] * 10]
         rates = ends[0] + ends[1] if deep_first else ends[1] + ends[0]
-        travel = measure_travel(travel_through(*rates), deep_end=deep_end)
-        assert travel.verdict == verdict
-        assert travel.deep_half.value == pytest.approx(math.log(deep))
-        assert travel.shallow_half.value == pytest.approx(math.log(shallow))
+        found = measure(squares_through(*rates), direction)
+        assert found.verdict == verdict
+        assert found.deep_half.value == pytest.approx(math.log(deep))
+        assert found.shallow_half.value == pytest.approx(math.log(shallow))
         # Negative control: the same moments, told to be deep at their other end, get the other half's verdict.
-        wrong = measure_travel(travel_through(*rates), deep_end="end" if deep_first else "start")
+        wrong = measure(squares_through(*rates), "forward" if deep_first else "backward")
         assert wrong.verdict == ("preserves" if shallow == 1.0 else "explodes")
-        assert wrong.log_gain == travel.log_gain and wrong.gain == travel.gain
+        assert wrong.log_gain == found.log_gain and wrong.gain == found.gain
 
-    @pytest.mark.parametrize("deep_end", ["start", "end"])
-    def test_of_an_odd_number_of_steps_the_deep_half_has_one_more(self, deep_end: Literal["start", "end"]) -> None:
-        rates = [2.0, 2.0, 2.0, 0.5, 0.5] if deep_end == "start" else [0.5, 0.5, 2.0, 2.0, 2.0]
-        travel = measure_travel(travel_through(*rates), deep_end=deep_end)
-        assert travel.deep_half.value == pytest.approx(math.log(2.0))
-        assert travel.shallow_half.value == pytest.approx(-math.log(2.0))
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_of_an_odd_number_of_steps_the_deep_half_has_one_more(self, direction: Direction) -> None:
+        rates = [2.0, 2.0, 2.0, 0.5, 0.5] if direction == "backward" else [0.5, 0.5, 2.0, 2.0, 2.0]
+        found = measure(squares_through(*rates), direction)
+        assert found.deep_half.value == pytest.approx(math.log(2.0))
+        assert found.shallow_half.value == pytest.approx(-math.log(2.0))
 
-    @pytest.mark.parametrize("deep_end", ["start", "end"])
-    def test_of_one_step_both_halves_are_that_step(self, deep_end: Literal["start", "end"]) -> None:
-        travel = measure_travel(travel_through(3.0), deep_end=deep_end)
-        assert travel.shallow_half == travel.deep_half == travel.log_gain
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_of_one_step_both_halves_are_that_step(self, direction: Direction) -> None:
+        found = measure(squares_through(3.0), direction)
+        assert found.shallow_half == found.deep_half == found.log_gain
 
     @pytest.mark.parametrize("end", [0.0, np.inf, np.nan])
     def test_of_a_run_cut_short_the_halves_are_those_of_the_run(self, end: float) -> None:
         # Backward: eight steps from the output on, then nothing to measure in the layers next to the input.
-        moments = np.hstack([travel_through(*[0.5] * 4, *[0.25] * 4), np.full((3, 9), end)])
-        travel = measure_travel(moments, deep_end="start")
-        assert travel.steps == 8
-        assert travel.deep_half.value == pytest.approx(math.log(0.5))
-        assert travel.shallow_half.value == pytest.approx(math.log(0.25))
+        moments = np.hstack([squares_through(*[0.5] * 4, *[0.25] * 4), np.full((3, 9), end)])
+        found = measure(moments, "backward")
+        assert found.steps == 8
+        assert found.deep_half.value == pytest.approx(math.log(0.5))
+        assert found.shallow_half.value == pytest.approx(math.log(0.25))

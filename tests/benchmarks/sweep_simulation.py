@@ -83,7 +83,8 @@ def measure_overhead(tasks=2000):
 
 def measure_recording(repeats=500):
     """Measure the time in which the sweep's own process unpacks and records a cell: a real one, of a deep network."""
-    from initcheck.sweeping.measurement import measure_batch, read_versions, run_task
+    from initcheck.sweeping.dask_engine import read_versions, run_task
+    from initcheck.sweeping.measurement import measure_batch
     from initcheck.sweeping.spec import make_spec
     from initcheck.sweeping.store import SweepStore
 

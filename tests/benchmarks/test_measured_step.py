@@ -14,7 +14,7 @@ from initcheck.core.columns import QUANTITIES
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
 from initcheck.probe import Probe
-from initcheck.probe.measure import random_functional
+from initcheck.probe.random_loss import random_loss
 
 SEEDS = 16
 DEFAULT = InitializerSpec("GlorotUniform")  # the default of Keras' layers
@@ -52,7 +52,7 @@ class Candidates:
         @tf.function
         def plain_step(batch):
             with tf.GradientTape() as tape:
-                loss = random_functional(self.model(batch, training=True))
+                loss = random_loss(self.model(batch, training=True))
             return tape.gradient(loss, [weight.value for weight in self.model.trainable_weights])
 
         self._plain_step, self._draw_once = plain_step, tf.function(self.probe.plan.draw)

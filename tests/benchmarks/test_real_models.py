@@ -16,7 +16,7 @@ from interleaved import estimate_ratio, time_in_turns
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.measure import random_functional
+from initcheck.probe.random_loss import random_loss
 
 SIDE, BATCH, CLASSES = 96, 32, 1000
 LAYERS = 500
@@ -31,7 +31,7 @@ def make_plain_step(model, inputs):
     @tf.function
     def step(batch):
         with tf.GradientTape() as tape:
-            loss = random_functional(model(batch, training=True))
+            loss = random_loss(model(batch, training=True))
         return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
 
     return lambda: step(batch)[0].numpy()

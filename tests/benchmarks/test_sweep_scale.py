@@ -14,7 +14,7 @@ import numpy as np
 from interleaved import estimate_ratio
 
 from initcheck.backend.runtime import versions
-from initcheck.models.initializers import STUDY_INITIALIZERS
+from initcheck.models.initializers import study_initializers
 from initcheck.models.networks import STUDY_ACTIVATIONS
 from initcheck.sweeping.dask_engine import LocalEngine
 from initcheck.sweeping.spec import make_spec
@@ -22,7 +22,7 @@ from initcheck.sweeping.spec import make_spec
 ROUNDS = 3
 GRID = {
     "network": "mlp",
-    "initializer": [initializer.label for initializer in STUDY_INITIALIZERS],
+    "initializer": [initializer.label for initializer in study_initializers()],
     "activation": list(STUDY_ACTIVATIONS),
     "depth": [6, 8, 10, 12],
     "width": 32,
@@ -42,7 +42,7 @@ import contextlib, json, re, sys
 from dataclasses import replace
 from pathlib import Path
 import sweep_stub as stub
-from initcheck.sweeping.measurement import pack_table
+from initcheck.sweeping.store import pack_table
 from initcheck.sweeping.run import run_sweep
 
 first = stub.measure(stub.make_cells(1)[0])

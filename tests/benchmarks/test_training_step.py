@@ -14,7 +14,7 @@ from interleaved import estimate_ratio, time_in_turns
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
-from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, parse_initializer
+from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers
 from initcheck.models.networks import ConvSpec, MlpSpec, NotebookSpec
 from initcheck.probe import RedrawPlan
 from initcheck.training.data import LabelledData
@@ -23,7 +23,7 @@ from initcheck.training.engine import Descent, Trainer, orders_of
 REFERENCE = "GlorotUniform"
 TRAINED = ("Zeros", "RandomNormal", REFERENCE, "HeNormal", "Orthogonal")
 SHAPES = {"784 x 300": (784, 300), "512 x 512": (512, 512), "3 x 3 x 64 x 64": (3, 3, 64, 64)}
-RANDOM = [spec for spec in STUDY_INITIALIZERS if spec.class_name not in ("Zeros", "Ones", "Constant", "Identity")]
+RANDOM = [spec for spec in study_initializers() if spec.class_name not in ("Zeros", "Ones", "Constant", "Identity")]
 BATCH = 32
 WITHIN = (0.9, 1.1)
 ROUNDS = 200

@@ -52,22 +52,22 @@ def test_the_rate_is_that_of_the_levels_in_the_table(vanishing):
     """The geometric mean over seeds of (q of hidden_11 / q of hidden_0)^(1/11), computed once more from the rows."""
     q = vanishing.table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
     rate = np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11)
-    course = vanishing.examination.courses[0]
+    course = vanishing.result.paths[0]
     assert course.rate[0] == pytest.approx(rate, rel=1e-9)
     g = vanishing.table.pivot(index="seed", columns="layer", values="gradient_norm").astype(float) ** 2
     rate = np.exp(np.log(g["hidden_0"] / g["hidden_11"]).mean() / 11)
-    assert vanishing.examination.courses[1].rate[0] == pytest.approx(rate, rel=1e-9)
+    assert vanishing.result.paths[1].rate[0] == pytest.approx(rate, rel=1e-9)
 
 
-def test_the_figure_after_a_remedy_is_that_of_a_model_built_with_it(vanishing):
-    remedy = vanishing.findings[0].remedy
-    assert remedy is not None and remedy.solved and remedy.change == "HeNormal in 12 layers"
+def test_the_figure_after_a_fix_is_that_of_a_model_built_with_it(vanishing):
+    fix = vanishing.findings[0].fix
+    assert fix is not None and fix.solved and fix.change == "HeNormal in 12 layers"
     # The same seeds and paths draw the same numbers in a model that has the initializer from the start.
     batch = check_batch()
-    table = Probe(make_stack(initializer="he_normal"), batch).measure(range(remedy.after.seeds))
+    table = Probe(make_stack(initializer="he_normal"), batch).measure(range(fix.after.seeds))
     q = table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
-    assert remedy.after.value == pytest.approx(np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11), rel=1e-4)
-    assert remedy.before.value == pytest.approx(vanishing.examination.courses[0].rate[0], rel=1e-9)
+    assert fix.after.value == pytest.approx(np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11), rel=1e-4)
+    assert fix.before.value == pytest.approx(vanishing.result.paths[0].rate[0], rel=1e-9)
 
 
 def check_batch():
@@ -80,11 +80,11 @@ def test_nothing_is_proposed_that_does_not_help():
     """No initializer keeps a deep sigmoid network's inputs apart."""
     report = check(make_stack(10, activation="sigmoid"), seeds=SEEDS)
     collapsed = next(finding for finding in report.findings if finding.code == "IC103")
-    assert collapsed.remedy is None
+    assert collapsed.fix is None
 
 
-def test_without_remedies_none_is_tried():
-    assert all(finding.remedy is None for finding in check(make_stack(), seeds=4, remedies=False).findings)
+def test_without_fixes_none_is_tried():
+    assert all(finding.fix is None for finding in check(make_stack(), seeds=4, remedies=False).findings)
 
 
 def test_one_layer_that_is_too_large_is_named_alone_and_mended_alone():
@@ -108,9 +108,9 @@ def test_attention_with_one_seed_is_told_as_query_equals_key_equals_value():
     report = check(make_attention(import_keras().initializers.GlorotUniform(seed=1)), seeds=4)
     finding = next(finding for finding in report.findings if finding.code == "IC301")
     assert finding.message.startswith("query = key = value")
-    assert finding.remedy is not None
-    assert finding.remedy.before.value == pytest.approx(1.0)
-    assert finding.remedy.after.value < 0.05  # 1,024 independent pairs: the squared correlation is about 1/1024
+    assert finding.fix is not None
+    assert finding.fix.before.value == pytest.approx(1.0)
+    assert finding.fix.after.value < 0.05  # 1,024 independent pairs: the squared correlation is about 1/1024
 
 
 def test_attention_without_a_seed_is_healthy():
@@ -120,8 +120,8 @@ def test_attention_without_a_seed_is_healthy():
 def test_equal_units_are_found_and_mended():
     report = check(make_stack(3, activation="tanh", initializer="ones"), seeds=4)
     finding = next(finding for finding in report.findings if finding.code == "IC302")
-    assert finding.remedy is not None
-    assert (finding.remedy.before.value, finding.remedy.after.value) == (1.0, 0.0)
+    assert finding.fix is not None
+    assert (finding.fix.before.value, finding.fix.after.value) == (1.0, 0.0)
 
 
 def test_a_depthwise_convolution_is_mended_by_the_ratio_of_its_fans():
@@ -129,16 +129,16 @@ def test_a_depthwise_convolution_is_mended_by_the_ratio_of_its_fans():
     layer = keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal")
     report = check(keras.Sequential([keras.Input((12, 12, 32)), layer, keras.layers.Flatten()]), seeds=4)
     finding = next(finding for finding in report.findings if finding.code == "IC401")
-    assert finding.remedy is not None and finding.remedy.solved
-    assert "scale=64.0" in finding.remedy.code  # 2 x 32: the fan counted is 32 times the true one
-    assert finding.remedy.before.value == pytest.approx(1 / 32, rel=0.3)  # 288 entries over 4 draws: sd 4%
+    assert finding.fix is not None and finding.fix.solved
+    assert "scale=64.0" in finding.fix.code  # 2 x 32: the fan counted is 32 times the true one
+    assert finding.fix.before.value == pytest.approx(1 / 32, rel=0.3)  # 288 entries over 4 draws: sd 4%
 
 
 def test_weights_as_they_are_have_no_intervals_and_it_is_said():
     model = make_stack()
     report = check(model, weights="keep")
     assert codes(report)[:1] == ["IC101"]
-    assert np.isnan(report.findings[0].measured.low) and report.findings[0].remedy is None
+    assert np.isnan(report.findings[0].measured.low) and report.findings[0].fix is None
     assert "no intervals over seeds" in " ".join(str(report).split())
     rows = report.table.set_index("layer")
     kernel = np.asarray(model.layers[0].kernel)
@@ -151,7 +151,7 @@ def test_labels_bring_the_compiled_loss():
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x = np.random.default_rng(0).standard_normal((16, 48)).astype("float32")
     report = check(model, x, np.arange(16) % 4, seeds=4)
-    assert "compiled loss" in report.examination.conditions.loss
+    assert "compiled loss" in report.result.conditions.loss
     # Of cross-entropy, the gradient at the logits of one sample is (p - y) / B: below sqrt(2) / 16.
     at_top = report.table[report.table["layer"] == "head"]["gradient_norm"].astype(float)
     assert (at_top < 2**0.5 / 16).all()
@@ -268,8 +268,8 @@ def test_weights_of_different_fans_get_a_scale_each():
     report = check(model, seeds=4)
     finding = next(finding for finding in report.findings if finding.code == "IC401")
     assert finding.layers == ("depthwise_64/kernel", "depthwise_16/kernel")
-    lines = finding.remedy.code.splitlines()
+    lines = finding.fix.code.splitlines()
     assert "scale=128.0" in lines[0] and lines[0].endswith("# for depthwise_64/kernel")
     assert "scale=32.0" in lines[1] and lines[1].endswith("# for depthwise_16/kernel")
-    assert finding.remedy.before.value == pytest.approx(1 / 64, rel=0.3)
-    assert finding.remedy.after.value == pytest.approx(1.0, rel=0.3)
+    assert finding.fix.before.value == pytest.approx(1 / 64, rel=0.3)
+    assert finding.fix.after.value == pytest.approx(1.0, rel=0.3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from initcheck.audit.findings import RULES
+from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 
 HEALTHY = """

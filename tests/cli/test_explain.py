@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from initcheck.audit.findings import RULES
+from initcheck.audit.rules import RULES
 from initcheck.cli import main
 
 HEAVY = {"keras", "tensorflow", "pandas", "matplotlib", "numpy", "scipy", "statsmodels", "jinja2", "rich"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from generate.findings import write_page
 
-from initcheck.audit.findings import RULES
+from initcheck.audit.rules import RULES
 
 
 def test_every_code_is_in_the_contents_and_has_a_section_that_the_contents_lead_to():

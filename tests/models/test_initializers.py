@@ -1,21 +1,36 @@
 import inspect
+import math
 import pickle
 import random
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from initcheck.cli.predict import predict
 from initcheck.core.errors import InitializerError, UsageError
 from initcheck.models import initializers
 from initcheck.models.initializers import (
-    STUDY_INITIALIZERS,
+    Drawn,
     InitializerSpec,
+    KnownInitializer,
     in_one_line,
     installed_initializers,
     parse_initializer,
+    read,
+    read_initializer,
+    read_nearest,
+    study_initializers,
     uncovered_initializers,
 )
+from initcheck.prediction import ModelPredictor
+from initcheck.probe import Probe
+from initcheck.probe.draw import RedrawPlan
+from initcheck.probe.weights import describe_weights, name_initializer
+from initcheck.spec.subjects import Subject, cite
+from initcheck.theory.weights import weight_distribution
 
 
 def values_of(spec: InitializerSpec, seed: int, shape: tuple[int, ...] = (6, 4)) -> np.ndarray:
@@ -45,12 +60,12 @@ def test_an_initializer_is_read_in_every_spelling_and_has_one_label(text: str, l
     assert parse_initializer(text).label == label
 
 
-@pytest.mark.parametrize("spec", STUDY_INITIALIZERS, ids=lambda spec: spec.label)
+@pytest.mark.parametrize("spec", study_initializers(), ids=lambda spec: spec.label)
 def test_a_label_of_the_study_reads_back_as_the_same_spec(spec: InitializerSpec) -> None:
     assert parse_initializer(spec.label) == spec
 
 
-@pytest.mark.parametrize("spec", STUDY_INITIALIZERS, ids=lambda spec: spec.label)
+@pytest.mark.parametrize("spec", study_initializers(), ids=lambda spec: spec.label)
 def test_an_initializer_of_the_study_draws_what_keras_draws_with_that_seed(spec: InitializerSpec) -> None:
     initializer_class = getattr(keras.initializers, spec.class_name)
     takes_seed = "seed" in inspect.signature(initializer_class).parameters
@@ -69,9 +84,9 @@ def test_the_defaults_of_the_study_are_those_that_its_comments_name() -> None:
 
 
 def test_the_study_lists_no_initializer_twice_and_no_variance_scaling_that_has_a_name_of_its_own() -> None:
-    labels = [spec.label for spec in STUDY_INITIALIZERS]
+    labels = [spec.label for spec in study_initializers()]
     assert len(set(labels)) == len(labels) == 19
-    draws = {spec.label: values_of(spec, 3, (30, 20)) for spec in STUDY_INITIALIZERS}
+    draws = {spec.label: values_of(spec, 3, (30, 20)) for spec in study_initializers()}
     equal = {
         (first, second)
         for index, first in enumerate(labels)
@@ -82,14 +97,14 @@ def test_the_study_lists_no_initializer_twice_and_no_variance_scaling_that_has_a
 
 
 def test_the_study_shows_every_mode_and_every_distribution_of_variance_scaling() -> None:
-    created = [spec.create(0) for spec in STUDY_INITIALIZERS]
+    created = [spec.create(0) for spec in study_initializers()]
     scaling = [instance for instance in created if isinstance(instance, keras.initializers.VarianceScaling)]
     assert {instance.mode for instance in scaling} == {"fan_in", "fan_out", "fan_avg"}
     assert {instance.distribution for instance in scaling} == {"truncated_normal", "untruncated_normal", "uniform"}
 
 
 def test_nothing_of_the_installed_keras_is_missing_from_the_study_without_a_reason() -> None:
-    covered = {spec.class_name for spec in STUDY_INITIALIZERS}
+    covered = {spec.class_name for spec in study_initializers()}
     uncovered = uncovered_initializers()
     assert covered | set(uncovered) == set(installed_initializers())
     assert not covered & set(uncovered)
@@ -149,7 +164,7 @@ def test_seed_zero_is_a_seed_like_any_other() -> None:
 
 def test_creating_with_a_seed_does_not_consume_pythons_random_state() -> None:
     state = random.getstate()
-    for spec in STUDY_INITIALIZERS:
+    for spec in study_initializers():
         spec.create(1)
     assert random.getstate() == state
 
@@ -210,3 +225,69 @@ def test_an_error_of_keras_is_cut_to_one_short_line() -> None:
     assert in_one_line(ValueError("first\n\n  second")) == "first second"
     assert in_one_line(ValueError()) == "ValueError"
     assert len(in_one_line(ValueError("word " * 1000))) <= 300
+
+
+@keras.saving.register_keras_serializable("tests")
+class Wide(keras.initializers.Initializer):
+    """A class that a future Keras might bring: uniform weights of a given standard deviation, times a gain."""
+
+    def __init__(self, stddev: float = 0.1, gain: float = 2.0, seed: int | None = None) -> None:
+        self.stddev, self.gain, self.seed = stddev, gain, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        edge = math.sqrt(3.0) * self.gain * self.stddev
+        return keras.random.uniform(shape, -edge, edge, dtype=dtype, seed=self.seed)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"stddev": self.stddev, "gain": self.gain, "seed": self.seed}
+
+
+class TestRecipe:
+    """The recipe of CONTRIBUTING.md for a new initializer, followed: one row, and every module knows the class."""
+
+    @pytest.fixture(autouse=True)
+    def _row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keras.initializers, "Wide", Wide, raising=False)
+        row = KnownInitializer(
+            "Wide",
+            {"stddev": 0.1, "gain": 2.0},
+            draw=lambda call: Drawn("uniform", 0.0, (call.settings["gain"] * call.settings["stddev"]) ** 2),
+            ignores_size=True,
+            source="nobody, never",
+            studied=({}, {"gain": 1.0}),
+        )
+        monkeypatch.setitem(initializers.INITIALIZERS, "Wide", row)
+
+    def test_it_is_read_from_text_and_from_objects_and_has_one_label(self) -> None:
+        spec = InitializerSpec("Wide", (("stddev", 0.3),))
+        assert parse_initializer("wide(stddev=0.3)") == read_initializer("wide(stddev=0.3)") == spec
+        assert read(spec.create(5)) == read_nearest(spec.create(5)) == spec
+        assert name_initializer(spec.create(5)) == "Wide(stddev=0.3)"
+        assert InitializerSpec("Wide", (("stddev", 0.3), ("gain", 1.0))).label == "Wide(gain=1.0, stddev=0.3)"
+
+    def test_the_report_measures_it(self) -> None:
+        assert [spec.label for spec in study_initializers()][-2:] == ["Wide", "Wide(gain=1.0)"]
+        assert "Wide" not in uncovered_initializers()
+
+    def test_its_weights_have_the_distribution_of_the_row_and_predict_follows_it(self) -> None:
+        weights = weight_distribution(InitializerSpec("Wide"), (200, 100))
+        assert (weights.distribution, weights.kurtosis, weights.variance) == ("uniform", 1.8, pytest.approx(0.04))
+        drawn = values_of(InitializerSpec("Wide"), 3, (200, 100))
+        assert drawn.var() == pytest.approx(weights.variance, rel=5.0 * math.sqrt(0.8 / drawn.size))
+        answer = CliRunner().invoke(predict, ["--initializer", "wide(stddev=0.05)", "--width", "50", "--depth", "3"])
+        assert answer.exit_code == 0, answer.output
+        assert answer.output.startswith("Wide(stddev=0.05), relu: 3 layers of 50 units")
+
+    def test_a_model_that_uses_it_is_described_and_predicted(self) -> None:
+        dense = keras.layers.Dense(30, "relu", kernel_initializer=Wide(stddev=0.2), name="hidden")
+        model = keras.Sequential([keras.Input((20,)), dense, keras.layers.Dense(2, name="output")])
+        facts = {each.path: each for each in describe_weights(model, RedrawPlan(model))}["hidden/kernel"]
+        assert (facts.initializer, facts.constant, facts.mode) == ("Wide(stddev=0.2)", False, "")
+        assert facts.variance == pytest.approx(0.16)
+        x = np.random.default_rng(0).normal(size=(4, 20)).astype("float32")
+        prediction = ModelPredictor(model, x).predict(Probe(model, x).measure([0]))
+        assert prediction.sites["hidden", 0].values["weight_variance"] == pytest.approx(0.16)
+
+    def test_its_source_is_cited(self) -> None:
+        cited = cite(Subject("wide", InitializerSpec("Wide")))
+        assert cited == "Keras, keras.initializers.Wide; nobody, never"

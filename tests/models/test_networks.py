@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from initcheck.core.errors import InitializerError, ModelError, UsageError
 from initcheck.core.seeds import derive_seeds
-from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec
+from initcheck.models.initializers import InitializerSpec, study_initializers
 from initcheck.models.networks import (
     NETWORKS,
     STUDY_ACTIVATIONS,
@@ -145,7 +145,7 @@ def test_the_first_kernels_do_not_change_when_a_network_gets_deeper() -> None:
     assert np.array_equal(shallow.get_layer("hidden_02").kernel, deep.get_layer("hidden_02").kernel)
 
 
-@pytest.mark.parametrize("spec", STUDY_INITIALIZERS, ids=lambda spec: spec.label)
+@pytest.mark.parametrize("spec", study_initializers(), ids=lambda spec: spec.label)
 def test_every_initializer_of_the_study_builds_on_the_mlp_and_the_notebook(spec: InitializerSpec) -> None:
     for name in ("mlp", "notebook"):
         model = small(name, initializer=spec).build((8, 8), 0)

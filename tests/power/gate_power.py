@@ -144,7 +144,7 @@ def measure(model: Any, count: int, first: int = 0) -> Baseline:
     for start in range(first, first + count, CHUNK):
         size = min(CHUNK, first + count - start)
         report = check(model, seeds=size, first_seed=start, remedies=False, select=("IC601",))
-        parts.append(take_baseline(report.examination, Recipe()))
+        parts.append(take_baseline(report.result, Recipe()))
     return join(parts)
 
 

@@ -16,14 +16,14 @@ from scipy import stats
 from initcheck.audit.gains import summarize_propagation
 from initcheck.core.errors import TheoryError
 from initcheck.models.data import load_data
-from initcheck.models.initializers import STUDY_INITIALIZERS
+from initcheck.models.initializers import study_initializers
 from initcheck.models.layers import HEAD
 from initcheck.models.networks import STUDY_ACTIVATIONS, make_network
 from initcheck.prediction import ModelPredictor, add_gain_predictions
 from initcheck.prediction.model import score_difference
 from initcheck.prediction.signal import GainPrediction
 from initcheck.probe import Probe, RedrawPlan
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 
 pytestmark = pytest.mark.montecarlo
 
@@ -36,7 +36,7 @@ DIRECTIONS = ("forward", "backward")
 
 def has_law(spec) -> bool:
     try:
-        weight_law(spec, (WIDTH, WIDTH))
+        weight_distribution(spec, (WIDTH, WIDTH))
     except TheoryError:
         return False
     return True
@@ -45,7 +45,7 @@ def has_law(spec) -> bool:
 @pytest.fixture(scope="module")
 def summary() -> pd.DataFrame:
     """Gains, measured and predicted, of all cells of a network of Dense layers."""
-    initializers = [spec for spec in STUDY_INITIALIZERS if has_law(spec)]
+    initializers = [spec for spec in study_initializers() if has_law(spec)]
     batch = load_data("gaussian", batch_size=BATCH, seed=1, sample_shape=(WIDTH,))
     tables, predictions, plans = [], {}, {}
     layers = {}

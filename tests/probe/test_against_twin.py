@@ -11,7 +11,7 @@ import pytest
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.capture import FUNCTIONAL_SEED
+from initcheck.probe.random_loss import RANDOM_LOSS_SEED
 
 BATCH = 64
 OUTPUTS = 10
@@ -46,7 +46,7 @@ def measure_both(model, activation, dtype="float32", scale=1.0, seed=5):
     probe = Probe(model, keras.ops.convert_to_tensor(inputs, dtype=dtype))
     measured = probe.measure([seed])
     weights = [np.asarray(value, dtype=np.float64) for value in probe.plan.draw(probe.plan.derive([seed])[0])]
-    direction = np.asarray(keras.random.normal((BATCH, OUTPUTS), dtype=dtype, seed=FUNCTIONAL_SEED), dtype=np.float64)
+    direction = np.asarray(keras.random.normal((BATCH, OUTPUTS), dtype=dtype, seed=RANDOM_LOSS_SEED), dtype=np.float64)
     direction = direction / np.sqrt(np.mean(direction**2))
     depth = len(weights) // 2 - 1
     layers = [

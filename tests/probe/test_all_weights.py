@@ -5,13 +5,13 @@ from __future__ import annotations
 import example_models as models
 import numpy as np
 import pytest
+from model_measurement import find_by
 
-from initcheck.audit.rules.weights import find_gradient_findings
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.capture import random_functional
 from initcheck.probe.moments import LARGEST_FLOAT32_NORM, reduce_norms
+from initcheck.probe.random_loss import random_loss
 
 
 def built(build):
@@ -30,7 +30,7 @@ def differentiate_eagerly(model, inputs):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for weight in weights:
             tape.watch(weight.value)
-        loss = random_functional(model(inputs, training=False))
+        loss = random_loss(model(inputs, training=False))
     gradients = tape.gradient(loss, [weight.value for weight in weights])
     return [None if each is None else np.asarray(tf.convert_to_tensor(each), np.float64) for each in gradients]
 
@@ -191,7 +191,7 @@ def test_missing_paths_and_exact_zeros_become_their_findings():
     hidden = keras.layers.Dense(4, name="silent")(stopped)
     model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="zeros", name="head")(hidden))
     measured = Probe(model, np.ones((3, 4), np.float32)).measure_all([0, 1])
-    findings = {finding.code: finding for finding in find_gradient_findings(measured.weights)}
+    findings = {finding.code: finding for finding in find_by("IC602", "IC203", gradients=measured.weights)}
     assert findings["IC602"].layers == ("cut/kernel", "cut/bias")
     assert findings["IC203"].layers == ("silent/kernel", "silent/bias")
 

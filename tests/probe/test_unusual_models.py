@@ -89,12 +89,12 @@ def test_a_table_that_is_the_output_matrix_too_gets_the_gradient_of_both_uses():
     import_keras()
     import tensorflow as tf
 
-    from initcheck.probe.capture import random_functional
+    from initcheck.probe.random_loss import random_loss
 
     model, inputs = unusual_models.build_tied()
     row = Probe(model, inputs).measure_current_all().weights.set_index("weight").loc["table/embeddings"]
     with tf.GradientTape() as tape:
-        loss = random_functional(model(inputs, training=True))
+        loss = random_loss(model(inputs, training=True))
     gradient = np.asarray(tf.convert_to_tensor(tape.gradient(loss, model.table.embeddings.value)), np.float64)
     assert row["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
     table = Probe(model, inputs).measure([0])

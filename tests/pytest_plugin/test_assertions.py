@@ -35,8 +35,8 @@ def test_findings_may_be_ignored_or_waived(project):
 def test_the_call_wins_over_the_marker_the_marker_over_pytest_and_that_over_the_project(project):
     project.write("pyproject.toml", "[tool.initcheck]\nseeds = 5\nignore = ['IC301']\n")
     lines = [
-        "assert len(initcheck.check(twins, seeds=2).examination.seeds) == 2",
-        "assert len(initcheck.check(twins).examination.seeds) == SEEDS",
+        "assert len(initcheck.check(twins, seeds=2).result.seeds) == 2",
+        "assert len(initcheck.check(twins).result.seeds) == SEEDS",
     ]
     project.test(*lines, marker="SEEDS = 3\n\n@pytest.mark.initcheck(seeds=3)")
     project.run().assert_outcomes(passed=1)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from initcheck.audit.findings import FAMILIES
+from initcheck.audit.rules import FAMILIES
 from initcheck.checking.gate.baseline_file import read_baseline
 
 FILE = "initcheck-baselines/models/models_build-"
@@ -104,18 +104,18 @@ def test_no_name_at_all_is_refused(project):
 
 
 def test_what_the_seeds_do_not_decide_is_no_pass_for_the_signal():
-    from examined_model import Stack, make_examination
+    from examined_model import Stack, make_result
 
     from initcheck.checking.check import Report
     from initcheck.pytest_plugin.collection import FamilyItem
 
-    examination = make_examination(Stack(layers=8, spread=2.5, seeds=3))
-    assert {each.code for each in examination.findings} >= {"IC603"}
-    undecided = {each.levels.direction for each in examination.courses if each.outcome == "undecided"}
+    checked = make_result(Stack(layers=8, spread=2.5, seeds=3))
+    assert {each.code for each in checked.findings} >= {"IC603"}
+    undecided = {each.levels.direction for each in checked.paths if each.outcome == "undecided"}
     for family, direction in (("IC1", "forward"), ("IC2", "backward"), ("IC4", "")):
         item = FamilyItem.__new__(FamilyItem)
         item.family = family
-        mine = [each for each in Report(examination).findings if item._is_mine(each, examination)]
+        mine = [each for each in Report(checked).findings if item._is_mine(each, checked)]
         assert ("IC603" in {each.code for each in mine}) == (direction in undecided)
 
 

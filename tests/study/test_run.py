@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from initcheck.core.errors import InitializerError, UsageError
+from initcheck.core.seeds import BATCH_SEED
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
-from initcheck.probe import Probe
-from initcheck.study import run
+from initcheck.probe import Probe, session
 from initcheck.study.run import StudyOptions, run_study
 
 SMALL = StudyOptions(
@@ -48,7 +48,7 @@ def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(
     from initcheck.models.data import load_data
 
     spec = MlpSpec(initializer=InitializerSpec("GlorotUniform"), activation="tanh", depth=3, width=16)
-    batch = load_data("gaussian", batch_size=8, seed=run.DATA_SEED, sample_shape=(16,))
+    batch = load_data("gaussian", batch_size=8, seed=BATCH_SEED, sample_shape=(16,))
     for seed in SMALL.seeds:
         alone = Probe(spec.build((16,), seed), batch.x).measure_current(seed)
         rows = record.table.query(f"initializer == 'GlorotUniform' and activation == 'tanh' and seed == {seed}")
@@ -57,7 +57,7 @@ def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(
 
 
 def test_the_number_of_seeds_held_at_a_time_changes_nothing(record, monkeypatch):
-    monkeypatch.setattr(run, "MOST_BYTES_DRAWN", 1)
+    monkeypatch.setattr(session, "MOST_BYTES_DRAWN", 1)
     columns = ["preactivation_second_moment", "gradient_second_moment"]
     order = ["initializer", "activation", "seed", "position"]
     one_by_one = run_study(SMALL).table.sort_values(order)[columns]

@@ -10,9 +10,10 @@ import numpy as np
 from dense_simulation import Kernel
 from numpy.typing import NDArray
 
+from initcheck.models.initializers import read_initializer
 from initcheck.theory.dense_network import DenseLayer, DenseNetworkLaw, InputStatistics, predict_dense_network
 from initcheck.theory.gaussian import find_activation
-from initcheck.theory.weights import WeightLaw, read_initializer, weight_law
+from initcheck.theory.weights import WeightDistribution, weight_distribution
 
 Array = NDArray[np.float64]
 
@@ -20,13 +21,13 @@ OUTPUTS = 10
 NORMAL = "untruncated_normal"
 
 
-def law_of(kernel: Kernel, inputs: int, outputs: int) -> WeightLaw:
+def law_of(kernel: Kernel, inputs: int, outputs: int) -> WeightDistribution:
     if kernel.kind == "orthogonal":
         text = f"Orthogonal(gain={math.sqrt(kernel.scale)!r})"
     else:
         distribution = NORMAL if kernel.kind == "normal" else kernel.kind
         text = f"VarianceScaling(scale={kernel.scale!r}, distribution={distribution!r})"
-    return weight_law(read_initializer(text), (inputs, outputs))
+    return weight_distribution(read_initializer(text), (inputs, outputs))
 
 
 def predict(

@@ -1,6 +1,6 @@
-"""Examinations of models that never were: levels as random walks of known rates, judged by the real rules.
+"""Results of checking models that never were: levels as random walks of known rates, judged by the real rules.
 
-No Keras is needed. The graph is a plain stack, or a stack of residual blocks whose trunk are the sums.
+No Keras is needed. The graph is a plain stack, or a stack of residual blocks whose main path are the sums.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from model_measurement import make_measurement
 from numpy.typing import NDArray
 
-from initcheck.audit.examination import Conditions, Examination
-from initcheck.audit.findings import Finding, Measured, Remedy, rank_findings
+from initcheck.audit.check_result import CheckResult, Conditions
+from initcheck.audit.findings import Finding, Fix, Measured
 from initcheck.audit.limits import Limits
-from initcheck.audit.rules.signal import find_course_findings
-from initcheck.audit.rules.sites import find_site_findings
-from initcheck.audit.signal import judge_courses
-from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.audit.paths import SiteNode, find_paths
+from initcheck.audit.rules import RULES, rank_findings
+from initcheck.audit.total_change import judge_paths
 from initcheck.core.columns import MEASUREMENT_COLUMNS
 from initcheck.probe.coverage import Coverage, Gap
 
 HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
 """A layer's name that tries to be HTML, a table's border, code, Markdown and mathematics."""
+
+
+JUDGED = ("IC101", "IC102", "IC201", "IC202", "IC603", "IC501", "IC303", "IC304", "IC502", "IC103")
+"""The rules that need the table alone."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Stack:
     nonfinite_from: int | None = None
 
 
-def make_examination(
+def make_result(
     stack: Stack | None = None,
     *,
     extra: Iterable[Finding] = (),
@@ -64,10 +68,10 @@ def make_examination(
     waived: Sequence[Finding] = (),
     limits: Limits | None = None,
     model: str = "package.module:factory",
-    remedy: Remedy | None = None,
+    fix: Fix | None = None,
     **changes: object,
-) -> Examination:
-    """Make an examination; findings are those of the real rules, and some more.
+) -> CheckResult:
+    """Make the result of a check; findings are those of the real rules, and some more.
 
     Args:
         stack: the network; ``changes`` are its attributes instead.
@@ -76,25 +80,25 @@ def make_examination(
         waived: findings left out on request.
         limits: the limits.
         model: name of the model.
-        remedy: given to the first finding.
+        fix: given to the first finding.
         changes: attributes of :class:`Stack`.
     """
     stack = stack or Stack(**changes)  # type: ignore[arg-type]
     limits = limits or Limits()
     nodes = _nodes(stack)
     table = _table(stack, nodes)
-    routes = find_routes(nodes)
-    courses = judge_courses(table, nodes, routes, limits)
-    found = [*find_course_findings(courses, limits), *find_site_findings(table, nodes, routes, limits), *extra]
-    findings = list(rank_findings(found))
-    if remedy is not None:
-        findings[0] = findings[0].with_remedy(remedy)
-    return Examination(
+    paths = judge_paths(table, nodes, find_paths(nodes), limits)
+    measurement = make_measurement(table=table, nodes=nodes, paths=paths, limits=limits)
+    found = [finding for code in JUDGED for finding in RULES[code].find(measurement)]
+    findings = list(rank_findings([*found, *extra]))
+    if fix is not None:
+        findings[0] = findings[0].with_fix(fix)
+    return CheckResult(
         model=model,
         findings=tuple(findings),
         waived=tuple(waived),
         coverage=Coverage(calls=len(nodes) - 1, layers=len(nodes) - 1, weights=2 * stack.layers, gaps=tuple(gaps)),
-        courses=tuple(courses),
+        paths=tuple(paths),
         nodes=tuple(nodes),
         table=table,
         weights=pd.DataFrame({"seed": [], "weight": []}),
@@ -114,10 +118,10 @@ def make_examination(
     )
 
 
-def make_remedy(layer: str = "layer_1") -> Remedy:
-    """Make a remedy that solved its finding; its code names a layer."""
+def make_fix(layer: str = "layer_1") -> Fix:
+    """Make a fix that solved its finding; its code names a layer."""
     quantity = "factor a step, in squares"
-    return Remedy(
+    return Fix(
         "HeNormal in 5 layers",
         f"# in these layers:\n#   {layer}\nkernel_initializer=keras.initializers.HeNormal()",
         Measured(quantity, 0.3, 0.29, 0.31, 1.0, 8),

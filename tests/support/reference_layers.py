@@ -10,17 +10,18 @@ import numpy as np
 from reference_signals import moments_of, profile_of
 from reference_table import Inputs, Numbers, expresses
 
+from initcheck.models.initializers import read_initializer
 from initcheck.prediction.layer_rules import Windows
 from initcheck.theory import layers, sampling
 from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
 from initcheck.theory.gaussian import find_activation
-from initcheck.theory.weights import WeightLaw, read_initializer, weight_law
+from initcheck.theory.weights import WeightDistribution, weight_distribution
 
 # Initializers.
 
 
-def law_of(text: str, shape: tuple[int, ...]) -> WeightLaw:
-    return weight_law(read_initializer(text), shape)
+def law_of(text: str, shape: tuple[int, ...]) -> WeightDistribution:
+    return weight_distribution(read_initializer(text), shape)
 
 
 VARIANTS = {

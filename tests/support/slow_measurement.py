@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
-from initcheck.probe import RedrawPlan, draw_functional
+from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.paths import PathNamer
 
 Array = NDArray[np.float64]
@@ -93,7 +93,9 @@ class SlowMeasurement:
             outputs = keras.tree.flatten(forward(self, model, keras.tree.pack_sequence_as(inputs, flat)))
             loss = tf.add_n(
                 [
-                    tf.reduce_sum(tf.cast(draw_functional(tuple(output.shape), "float32", number), self.dtype) * output)
+                    tf.reduce_sum(
+                        tf.cast(random_loss_gradient(tuple(output.shape), "float32", number), self.dtype) * output
+                    )
                     for number, output in enumerate(outputs)
                 ]
             )

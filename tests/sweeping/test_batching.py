@@ -6,7 +6,8 @@ from collections import deque
 
 import pytest
 
-from initcheck.sweeping.measurement import LONGEST_SECONDS, SHORTEST_SECONDS, Batching, CellResult
+from initcheck.sweeping.dask_engine import LONGEST_SECONDS, SHORTEST_SECONDS, Batching
+from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.spec import Cell
 
 

@@ -19,7 +19,7 @@ from sweep_cluster import SINGLE_THREADED, SUPPORT, kill_group, open_cluster
 
 from initcheck.backend.runtime import versions
 from initcheck.core.errors import EngineError
-from initcheck.models.initializers import STUDY_INITIALIZERS
+from initcheck.models.initializers import study_initializers
 from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
 from initcheck.sweeping.run import run_sweep
 from initcheck.sweeping.spec import make_spec
@@ -27,7 +27,7 @@ from initcheck.sweeping.store import SweepStore
 
 pytestmark = pytest.mark.cluster
 
-INITIALIZERS = [initializer.label for initializer in STUDY_INITIALIZERS]
+INITIALIZERS = [initializer.label for initializer in study_initializers()]
 SMALL = {"network": "mlp", "width": 8, "seeds": 2, "batch_size": 8}
 
 IN_PROCESS = """

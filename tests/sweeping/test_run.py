@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 import sweep_stub as stub
 
+from initcheck.cli import main
 from initcheck.core.columns import QUANTITIES
 from initcheck.core.errors import EngineError, SpecError
 from initcheck.study.run import StudyOptions, run_study
 from initcheck.sweeping import run as run_module
+from initcheck.sweeping.engines import InProcess
 from initcheck.sweeping.run import run_sweep, sweep
+from initcheck.sweeping.spec import make_spec
 from initcheck.sweeping.store import SweepStore
 
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -178,6 +181,51 @@ def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dty
     # The seeds draw other numbers in another dtype: what is drawn is told by its precision alone.
     assert not np.array_equal(exact.to_numpy(float), other.to_numpy(float))
     assert np.isfinite(other.to_numpy(float)).all()
+
+
+def save_data(folder, seed):
+    np.savez(folder / "data.npz", x=np.random.default_rng(seed).normal(size=(20 + seed, 4)).astype("float32"))
+
+
+ON_FILE = {**REAL, "initializer": "HeNormal", "activation": "relu", "depth": [1, 2], "data": "data.npz"}
+
+
+def test_real_cells_on_a_data_file_that_was_replaced_end_the_sweep(path, tmp_path):
+    save_data(tmp_path, 0)
+
+    def replace(done, total, what):
+        if done == 1:
+            save_data(tmp_path, 1)
+
+    with pytest.raises(EngineError, match=r"data\.npz' was replaced during the sweep.*run the sweep again"):
+        run_sweep(make_spec({"grid": ON_FILE}, tmp_path), path, InProcess(), replace)
+    with SweepStore(path, readonly=True) as store:
+        assert store.count() == {"measured": 1, "refused": 0, "failed": 0}
+    again = run_sweep(make_spec({"grid": ON_FILE}, tmp_path), path, InProcess())
+    assert (again.stale, again.changed, again.measured) == (1, "the data file", 2)
+
+
+def test_real_cells_of_a_second_sweep_see_a_data_file_that_was_replaced(tmp_path):
+    tables = []
+    for seed in (0, 1):
+        save_data(tmp_path, seed)
+        spec = make_spec({"grid": {**ON_FILE, "depth": 1}}, tmp_path)
+        tables.append(run_sweep(spec, tmp_path / f"{seed}.sqlite", InProcess()).table)
+    inputs = [table[table["layer"] == "input"]["activation_second_moment"].to_numpy(float) for table in tables]
+    assert not np.array_equal(*inputs)
+
+
+@pytest.mark.parametrize("command_line", [False, True])
+def test_each_operation_has_one_thread_where_tensorflow_has_not_started(monkeypatch, tmp_path, command_line):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "to be restored")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    if command_line:
+        assert main(["sweep", str(tmp_path / "no.toml"), "--out", str(tmp_path)]) == 2
+    else:
+        with pytest.raises(SpecError, match="Nothing to sweep"):
+            sweep({}, tmp_path / "cells.sqlite")
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -50,6 +51,18 @@ def test_a_table_comes_back_to_the_last_bit(path):
     assert (summary["forward_layers_until_thousandth"] == float("inf")).all()
     assert summary["backward_gain"].isna().all()
     assert [str(summary[column.name].dtype) for column in SUMMARY_COLUMNS] == [each.dtype for each in SUMMARY_COLUMNS]
+
+
+def test_a_table_that_was_measured_in_parts_can_be_kept(path):
+    """The text of such a table lies in several pieces, as does that of a network too large for one chunk of seeds."""
+    result = stub.measure(CELLS[0])
+    table = pd.concat([result.table.assign(layer="a"), result.table.assign(layer="b")], ignore_index=True)
+    parts = [part.astype({"layer": "string"}) for part in (table.iloc[:2], table.iloc[2:])]
+    whole = pd.concat(parts, ignore_index=True)
+    with SweepStore(path) as store:
+        record(store, replace(result, table=whole))
+        (found,) = store.read_tables([CELLS[0].identity])
+    assert found["layer"].tolist() == ["a", "a", "b", "b"]
 
 
 def test_a_cell_that_is_recorded_again_has_one_row(path):

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from initcheck.core.errors import InitcheckError, TheoryError, UsageError
-from initcheck.models.initializers import STUDY_INITIALIZERS, InitializerSpec, installed_initializers, parse_initializer
-from initcheck.theory import weights
-from initcheck.theory.weights import read_initializer, weight_law
+from initcheck.models.initializers import (
+    AXES,
+    INITIALIZERS,
+    InitializerSpec,
+    installed_initializers,
+    parse_initializer,
+    read_initializer,
+    study_initializers,
+)
+from initcheck.theory.weights import weight_distribution
 
 N, M = 500, 400  # inputs and outputs: 200,000 entries, and fans that differ
 DENSE = (N, M)
@@ -52,7 +59,7 @@ def entries_of(spec: InitializerSpec, shape: tuple[int, ...], seed: int) -> np.n
 
 def refusal_of(spec: InitializerSpec, shape: tuple[int, ...] = DENSE) -> str:
     with pytest.raises(TheoryError) as caught:
-        weight_law(spec, shape)
+        weight_distribution(spec, shape)
     message = str(caught.value)
     assert "\n" not in message and "Received: " in message and "Use " in message
     return message
@@ -62,7 +69,7 @@ def refusal_of(spec: InitializerSpec, shape: tuple[int, ...] = DENSE) -> str:
 @pytest.mark.parametrize("text", RANDOM_TEXTS)
 def test_variance_and_kurtosis_are_those_of_the_entries_that_keras_draws(text: str, shape: tuple[int, ...]) -> None:
     spec = parse_initializer(text)
-    law = weight_law(spec, shape)
+    law = weight_distribution(spec, shape)
     entries = entries_of(spec, shape, seed=20)
     count = len(entries)
     assert count >= 200_000
@@ -79,7 +86,7 @@ def test_variance_and_kurtosis_are_those_of_the_entries_that_keras_draws(text: s
 @pytest.mark.parametrize("gain", [1.0, 1.5])
 def test_the_orthogonal_mean_square_is_exact_in_every_draw(shape: tuple[int, ...], gain: float) -> None:
     spec = spec_of("Orthogonal", gain=gain)
-    law = weight_law(spec, shape)
+    law = weight_distribution(spec, shape)
     assert law.distribution == "orthogonal" and math.isnan(law.kurtosis)
     for seed in (1, 2):
         entries = entries_of(spec, shape, seed)
@@ -92,12 +99,12 @@ def test_gains_of_the_scaled_initializers_are_those_of_their_papers() -> None:
     expected = {"Glorot": glorot, "He": he, "Lecun": lecun}
     for family, variance in expected.items():
         for distribution, name in (("Normal", "truncated_normal"), ("Uniform", "uniform")):
-            law = weight_law(spec_of(family + distribution), DENSE)
+            law = weight_distribution(spec_of(family + distribution), DENSE)
             assert law.distribution == name
             assert law.forward_gain == pytest.approx(N * variance, rel=1e-14)
             assert law.backward_gain == pytest.approx(M * variance, rel=1e-14)
             assert law.norm_gain == law.forward_gain
-    orthogonal = weight_law(spec_of("Orthogonal", gain=3.0), DENSE)
+    orthogonal = weight_distribution(spec_of("Orthogonal", gain=3.0), DENSE)
     assert orthogonal.forward_gain == pytest.approx(9.0 * N / max(N, M), rel=1e-14)
     assert orthogonal.backward_gain == pytest.approx(9.0 * M / max(N, M), rel=1e-14)
 
@@ -105,7 +112,7 @@ def test_gains_of_the_scaled_initializers_are_those_of_their_papers() -> None:
 @pytest.mark.parametrize("shape", [(N, M), (M, N)])
 def test_the_norm_gain_is_what_a_transposed_kernel_does_to_the_norm_of_a_gradient(shape: tuple[int, ...]) -> None:
     spec = spec_of("GlorotUniform")
-    law = weight_law(spec, shape)
+    law = weight_distribution(spec, shape)
     gradient = np.random.default_rng(5).standard_normal(shape[1])
     ratios = []
     for seed in range(40):
@@ -122,14 +129,14 @@ def test_the_truncated_moments_agree_with_an_integral_of_the_density() -> None:
     points = 2.0 * nodes
     density = np.exp(-(points**2) / 2.0) * masses
     square, fourth = (float(np.sum(points**power * density) / np.sum(density)) for power in (2, 4))
-    law = weight_law(spec_of("TruncatedNormal", stddev=3.0), DENSE)
+    law = weight_distribution(spec_of("TruncatedNormal", stddev=3.0), DENSE)
     assert law.variance == pytest.approx(9.0 * square, rel=1e-13)
     assert law.kurtosis == pytest.approx(fourth / square**2, rel=1e-13)
 
 
 def test_only_the_truncated_normal_with_a_fixed_spread_is_not_corrected_for_the_truncation() -> None:
-    plain = weight_law(spec_of("TruncatedNormal", stddev=0.05), DENSE)
-    scaled = weight_law(spec_of("VarianceScaling", scale=0.05**2 * N), DENSE)
+    plain = weight_distribution(spec_of("TruncatedNormal", stddev=0.05), DENSE)
+    scaled = weight_distribution(spec_of("VarianceScaling", scale=0.05**2 * N), DENSE)
     assert plain.variance / scaled.variance == pytest.approx(0.87962566103423978**2, rel=1e-14)
     assert plain.kurtosis == scaled.kurtosis
 
@@ -140,18 +147,18 @@ def test_only_the_truncated_normal_with_a_fixed_spread_is_not_corrected_for_the_
 def test_the_fans_of_any_shape_are_those_that_keras_computes(shape: tuple[int, ...]) -> None:
     from keras.src.initializers.random_initializers import compute_fans
 
-    law = weight_law(spec_of("LecunNormal"), shape)
+    law = weight_distribution(spec_of("LecunNormal"), shape)
     assert (law.fan_in, law.fan_out) == compute_fans(shape)
     assert law.forward_gain == pytest.approx(1.0)
 
 
 def test_true_fans_change_the_gains_and_not_the_variance() -> None:
     channels = 24
-    depthwise = weight_law(spec_of("HeNormal"), (3, 3, channels, 1), fans=(9.0, 9.0))
+    depthwise = weight_distribution(spec_of("HeNormal"), (3, 3, channels, 1), fans=(9.0, 9.0))
     assert depthwise.variance == pytest.approx(2.0 / (9 * channels))
     assert depthwise.forward_gain == pytest.approx(2.0 / channels)
     inputs, outputs = 10, 30  # a transposed convolution's kernel is (height, width, out, in)
-    transposed = weight_law(spec_of("HeNormal"), (3, 3, outputs, inputs), fans=(9.0 * inputs, 9.0 * outputs))
+    transposed = weight_distribution(spec_of("HeNormal"), (3, 3, outputs, inputs), fans=(9.0 * inputs, 9.0 * outputs))
     assert transposed.forward_gain == pytest.approx(2.0 * inputs / outputs)
 
 
@@ -163,7 +170,7 @@ def test_fans_from_axes_are_computed_as_keras_does(class_name: str, axes: tuple[
 
     shape = (20, 30, 400)
     spec = spec_of(class_name, input_axes=axes[0], output_axes=axes[1])
-    law = weight_law(spec, shape)
+    law = weight_distribution(spec, shape)
     assert (law.fan_in, law.fan_out) == compute_fans(shape, *axes)
     entries = entries_of(spec, shape, seed=8)
     spread = 5.0 * math.sqrt((law.kurtosis - 1.0) / len(entries))
@@ -172,7 +179,9 @@ def test_fans_from_axes_are_computed_as_keras_does(class_name: str, axes: tuple[
 
 @pytest.mark.skipif(not HAS_AXES, reason="this Keras has no input_axes")
 def test_one_pair_of_axes_without_the_other_is_ignored_as_by_keras() -> None:
-    assert weight_law(spec_of("HeNormal", input_axes=(2,)), (3, 5, 7)) == weight_law(spec_of("HeNormal"), (3, 5, 7))
+    assert weight_distribution(spec_of("HeNormal", input_axes=(2,)), (3, 5, 7)) == weight_distribution(
+        spec_of("HeNormal"), (3, 5, 7)
+    )
 
 
 @pytest.mark.parametrize("class_name", ["Zeros", "Ones", "Constant", "Identity", "STFT"])
@@ -217,7 +226,7 @@ def test_weights_whose_variance_is_not_above_zero_and_finite_are_refused(spec: I
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        (spec_of("MyNormal", stddev=1.0), "law of the weights is not known"),
+        (spec_of("MyNormal", stddev=1.0), "distribution of the weights is not known"),
         (spec_of("HeNormal", stddev=1.0), "HeNormal has no argument 'stddev'"),
         (spec_of("RandomNormal", input_axes=(0,)), "RandomNormal has no argument 'input_axes'"),
         (spec_of("VarianceScaling", mode="fan_max"), "mode is unknown"),
@@ -238,7 +247,7 @@ def test_a_spec_that_the_table_does_not_know_is_refused(spec: InitializerSpec, p
 @pytest.mark.parametrize("value", ["wide", None, True, math.nan, math.inf])
 def test_an_argument_that_has_to_be_a_number_is_refused_as_when_it_is_read(value: Any) -> None:
     with pytest.raises(UsageError, match=r"stddev must be a finite number\. Received: "):
-        weight_law(spec_of("RandomNormal", stddev=value), DENSE)
+        weight_distribution(spec_of("RandomNormal", stddev=value), DENSE)
 
 
 def test_a_vector_is_refused_for_orthogonal_as_by_keras() -> None:
@@ -248,43 +257,43 @@ def test_a_vector_is_refused_for_orthogonal_as_by_keras() -> None:
 @pytest.mark.parametrize("shape", [(0, 3), (-1, 3), (2.5, 3), (None, 3)])
 def test_a_shape_that_holds_no_counts_is_refused(shape: tuple[Any, ...]) -> None:
     with pytest.raises(TheoryError, match=r"shape must be whole numbers, 1 or more\. Received: \("):
-        weight_law(spec_of("HeNormal"), shape)
+        weight_distribution(spec_of("HeNormal"), shape)
 
 
 @pytest.mark.parametrize("fans", [(math.nan, 3.0), (3.0, math.inf), (0.0, 3.0), (3.0, -1.0)])
 def test_fans_that_are_unknown_or_not_above_zero_are_refused(fans: tuple[float, float]) -> None:
     with pytest.raises(TheoryError, match=r"fans must be finite and above 0\. Received: \("):
-        weight_law(spec_of("HeNormal"), DENSE, fans)
+        weight_distribution(spec_of("HeNormal"), DENSE, fans)
 
 
 def test_every_installed_initializer_has_a_law_or_a_worded_refusal() -> None:
     for class_name in installed_initializers():
         spec = spec_of(class_name)
         try:
-            assert weight_law(spec, DENSE).variance > 0
+            assert weight_distribution(spec, DENSE).variance > 0
         except TheoryError:
             assert "leaves nothing to chance" in refusal_of(spec), class_name
 
 
 def test_the_table_holds_the_arguments_and_defaults_of_the_installed_classes() -> None:
-    assert set(weights._CLASSES) == set(installed_initializers())
-    for class_name, known in weights._CLASSES.items():
+    assert set(INITIALIZERS) == set(installed_initializers())
+    for class_name, known in INITIALIZERS.items():
         parameters = inspect.signature(getattr(keras.initializers, class_name)).parameters
         defaults = {name: parameter.default for name, parameter in parameters.items()}
         assert {name: defaults.pop(name) for name in known.arguments} == known.arguments, class_name
-        rest = set(weights._AXES) if "mode" in {**known.arguments, **known.fixed} and HAS_AXES else set()
+        rest = set(AXES) if "mode" in {**known.arguments, **known.fixed} and HAS_AXES else set()
         assert set(defaults) - {"seed"} == rest, class_name
 
 
 def test_the_table_holds_what_the_installed_classes_set_themselves() -> None:
-    for class_name, known in weights._CLASSES.items():
+    for class_name, known in INITIALIZERS.items():
         made = getattr(keras.initializers, class_name)()
         assert {name: getattr(made, name) for name in known.fixed} == known.fixed, class_name
 
 
 WITHOUT_KERAS = [
     *RANDOM_TEXTS,
-    *(spec.label for spec in STUDY_INITIALIZERS),
+    *(spec.label for spec in study_initializers()),
     "he_normal",
     " HE_normal ",
     "HeNormal()",
@@ -314,10 +323,11 @@ def test_known_text_is_read_and_its_law_found_without_loading_slow_libraries() -
     code = (
         "import sys\n"
         "from initcheck.core.errors import TheoryError\n"
-        "from initcheck.theory.weights import read_initializer, weight_law\n"
+        "from initcheck.models.initializers import read_initializer\n"
+        "from initcheck.theory.weights import weight_distribution\n"
         f"for text in {[*WITHOUT_KERAS, *exported_spellings()]!r}:\n"
         "    try:\n"
-        "        weight_law(read_initializer(text), (7, 5))\n"
+        "        weight_distribution(read_initializer(text), (7, 5))\n"
         "    except TheoryError:\n"
         "        pass\n"
         "assert not {'keras', 'tensorflow', 'pandas', 'scipy.stats'} & set(sys.modules)\n"

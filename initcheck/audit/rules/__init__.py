@@ -1,1 +1,92 @@
-"""One module a family of findings."""
+"""The rules of ``initcheck check``: all findings, and how they are ranked and selected.
+
+A rule is one place: a :class:`initcheck.audit.rules.rule.Rule` in the module of its family. From this registry derive
+``initcheck explain``, ``--select`` and ``--ignore``, ``docs/findings.md``, the check and its fixes, the report's
+figure, Pytest's plugin and the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from initcheck.audit.findings import Finding
+from initcheck.audit.rules import coverage, signal, sites, weights
+from initcheck.audit.rules.rule import ModelMeasurement, Rule
+from initcheck.core.columns import Direction
+
+FAMILIES: Final = {
+    "IC1": "forward signal",
+    "IC2": "gradients",
+    "IC3": "weights and units",
+    "IC4": "fans",
+    "IC5": "numerical range",
+    "IC6": "coverage",
+}
+"""Families of findings by the start of their codes."""
+
+RULES: Final[dict[str, Rule]] = {
+    rule.code: rule
+    for rule in (
+        sites.NON_FINITE,
+        signal.VANISHING_ACTIVATIONS,
+        signal.EXPLODING_ACTIVATIONS,
+        signal.VANISHING_GRADIENTS,
+        signal.EXPLODING_GRADIENTS,
+        weights.ZERO_GRADIENTS,
+        weights.SYMMETRIC_UNITS,
+        weights.IDENTICAL_WEIGHTS,
+        weights.UNUSED_WEIGHTS,
+        sites.COLLAPSED_SAMPLES,
+        sites.DEAD_UNITS,
+        sites.SATURATED_UNITS,
+        weights.FAN_MISMATCH,
+        sites.LOW_PRECISION_RANGE,
+        coverage.UNMEASURED,
+        coverage.UNDECIDED,
+    )
+}
+"""All rules by code, the worst first: findings are listed in this order."""
+
+
+def find_findings(measurement: ModelMeasurement) -> tuple[Finding, ...]:
+    """Let all rules judge a measured model; the worst findings come first."""
+    return tuple(finding for rule in RULES.values() for finding in rule.find(measurement))
+
+
+def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Put the worst first, in the order of the rules."""
+    ranks = {code: rank for rank, code in enumerate(RULES)}
+    return tuple(sorted(findings, key=lambda each: ranks[each.code]))
+
+
+def select_findings(
+    findings: Iterable[Finding], select: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> tuple[Finding, ...]:
+    """Keep the findings that are asked for, as ruff does: the longest prefix of a code or name that fits decides.
+
+    Args:
+        findings: the findings.
+        select: prefixes of codes (``IC1``), or names; empty selects all.
+        ignore: likewise, of what is left out.
+    """
+
+    def longest(prefixes: Sequence[str], finding: Finding) -> int:
+        fitting = [each for each in prefixes if matches_rule(each, finding.code)]
+        whole = len(finding.code)
+        return max((len(each) if finding.code.startswith(each) else whole for each in fitting), default=-1)
+
+    return tuple(
+        finding for finding in findings if (longest(select, finding) if select else 0) > longest(ignore, finding)
+    )
+
+
+def matches_rule(prefix: str, code: str) -> bool:
+    """Find whether a prefix of codes, or a name, means a rule."""
+    return bool(prefix) and (code.startswith(prefix) or RULES[code].name == prefix)
+
+
+def direction_of_family(family: str) -> Direction | None:
+    """Give the direction that all rules of a family are about; None where they are about several or none."""
+    directions = {rule.directions for rule in RULES.values() if rule.family == family}
+    return next(iter(directions))[0] if len(directions) == 1 and len(next(iter(directions))) == 1 else None

@@ -1,172 +1,212 @@
-"""Findings about the signal and the gradients along the routes of a model: IC101, IC102, IC201, IC202, IC603."""
+"""Rules about the signal and the gradient along the paths of a model: do they vanish or explode?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
-
-import numpy as np
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, Measured
-from initcheck.audit.limits import Limits
-from initcheck.audit.signal import Course
-from initcheck.core.formatting import format_change, format_number
+from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, stack_example
+from initcheck.core.columns import Direction
+from initcheck.core.formatting import count, format_change, format_number
 
-_CODES: Final = {
-    ("forward", "falls"): "IC101",
-    ("forward", "dead"): "IC101",
-    ("forward", "grows"): "IC102",
-    ("backward", "falls"): "IC201",
-    ("backward", "dead"): "IC201",
-    ("backward", "grows"): "IC202",
-}
-_SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
+if TYPE_CHECKING:
+    from initcheck.audit.limits import Limits
+    from initcheck.audit.total_change import JudgedPath
+
+SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
 
 
-def find_course_findings(courses: Sequence[Course], limits: Limits) -> list[Finding]:
-    """Turn the judgements of all routes into findings.
+def _find_changes(
+    measurement: ModelMeasurement, *, code: str, direction: Direction, outcomes: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Make a finding of each path whose change in one direction is wrong.
 
-    A non-finite level is a finding of its own (IC501) and not repeated here.
-
-    Args:
-        courses: the judgements.
-        limits: the limits they were made with.
+    A level that is not finite is a finding of its own and not repeated here.
     """
-    if not courses:
-        told = "no measured layer reaches the outputs, so that propagation could not be followed"
-        return [Finding("IC603", "", told)]
-    findings = []
-    for course in courses:
-        if course.outcome in ("within", "nonfinite"):
+    for judged in measurement.paths:
+        if judged.levels.direction != direction or judged.outcome not in outcomes:
             continue
-        if course.outcome == "undecided":
-            findings.append(_undecided(course))
-        elif course.outcome == "dead":
-            findings.append(_dead(course))
-        elif course.step is not None and course.step_change is not None and not _total_is_wrong(course):
-            findings.append(_single_step(course, limits))
+        if judged.outcome == "dead":
+            yield _dead(code, judged)
+        elif judged.step is not None and judged.step_change is not None and not judged.total_is_wrong:
+            yield _single_layer(code, judged, measurement.limits)
         else:
-            findings.append(_gradual(course))
-    return findings
+            yield _gradual(code, judged)
 
 
-def describe_rate(course: Course) -> str:
-    """Write the factor a step with its interval, such as ``a factor of .56 [.55, .57] a step``."""
-    value, low, high = course.rate
+def describe_rate(judged: JudgedPath) -> str:
+    """Write the factor a layer with its interval, such as ``a factor of .56 [.55, .57] a step``."""
+    value, low, high = judged.rate
     interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
     return f"a factor of {format_number(value)}{interval} a step"
 
 
-def count_steps(course: Course) -> str:
-    """Write the number of steps."""
-    return "1 step" if course.steps == 1 else f"{course.steps} steps"
-
-
-def _total_is_wrong(course: Course) -> bool:
-    end = course.total.high if course.total.value < 0 else course.total.low
-    bound = course.total.value if course.total.count == 1 else end
-    return abs(bound) > course.limit and math.copysign(1.0, bound) == math.copysign(1.0, course.total.value)
-
-
-def _gradual(course: Course) -> Finding:
-    levels = course.levels
-    verb = "falls" if course.outcome == "falls" else "grows"
-    where = f"; beyond the limit from {course.beyond[0]}" if course.beyond else ""
-    message = (
-        f"{_SUBJECT[levels.direction]} {verb} {format_change(course.total.value)} from {levels.layers[0]} to "
-        f"{_last(course)} ({count_steps(course)}), {describe_rate(course)}{where}"
-    )
-    return Finding(
-        _CODES[levels.direction, course.outcome],
-        course.beyond[0] if course.beyond else levels.layers[-1],
-        _with_branch(course, message) + _told_allowance(course),
-        _measured(course, "factor of the whole route, in squares"),
-        course.beyond or levels.layers,
+def measured_total(judged: JudgedPath) -> Measured:
+    """Give the total change as the value of a finding."""
+    total = judged.total
+    quantity = "factor of the whole route, in squares"
+    return Measured(
+        quantity,
+        _exp(total.value),
+        _exp(total.low),
+        _exp(total.high),
+        _signed_limit(judged.limit, total.value),
+        total.count,
     )
 
 
-def _single_step(course: Course, limits: Limits) -> Finding:
-    before, after = course.step or ("", "")
-    change = course.step_change
-    assert change is not None
-    verb = "falls" if course.outcome == "falls" else "grows"
-    message = (
-        f"{_SUBJECT[course.levels.direction]} {verb} {format_change(change.value)} in one step, "
-        f"from {before} to {after}, and no later layer makes up for it"
-    )
-    measured = Measured(
-        "factor of this step, in squares",
-        _exp(change.value),
-        _exp(change.low),
-        _exp(change.high),
-        _limit(math.log(limits.step_factor), change.value),
-        change.count,
-    )
-    code = _CODES[course.levels.direction, course.outcome]
-    return Finding(code, after, _with_branch(course, message), measured, (after,))
-
-
-def _dead(course: Course) -> Finding:
-    levels = course.levels
-    message = f"{_SUBJECT[levels.direction]} is exactly zero at {course.beyond[0]} in at least one seed"
-    measured = Measured("share of seeds without any", _dead_share(course), seeds=len(levels.logs))
-    return Finding(
-        _CODES[levels.direction, "dead"], course.beyond[0], _with_branch(course, message), measured, course.beyond
-    )
-
-
-def _undecided(course: Course) -> Finding:
-    levels = course.levels
-    subject = _SUBJECT[levels.direction]
-    if not math.isfinite(course.total.value) or course.total.count < 1:
-        message = f"{subject} could not be followed: {(course.beyond or levels.layers)[0]} has no figure"
-        return Finding("IC603", (course.beyond or levels.layers)[0], _with_branch(course, message), None, levels.layers)
-    advice = (
-        f"; about {course.seeds_needed} seeds would decide"
-        if course.seeds_needed is not None
-        else "; it is at the limit"
-    )
-    message = (
-        f"whether {subject} keeps within the limit is not shown: it changes {format_change(course.total.value)} from "
-        f"{levels.layers[0]} to {_last(course)}, with the interval [{format_number(_exp(course.total.low))}, "
-        f"{format_number(_exp(course.total.high))}] around a limit of {format_number(math.exp(course.limit))}{advice}"
-    )
-    measured = _measured(course, "factor of the whole route, in squares")
-    return Finding("IC603", levels.layers[-1], _with_branch(course, message), measured, levels.layers)
-
-
-def _measured(course: Course, quantity: str) -> Measured:
-    total = course.total
-    limit = _limit(course.limit, total.value)
-    return Measured(quantity, _exp(total.value), _exp(total.low), _exp(total.high), limit, total.count)
-
-
-def _limit(log_limit: float, value: float) -> float:
-    return math.exp(math.copysign(log_limit, value))
-
-
-def _last(course: Course) -> str:
-    """Name the last layer that counts."""
-    counted = np.flatnonzero(course.levels.counted)
-    return course.levels.layers[int(counted[-1]) + 1] if counted.size else course.levels.layers[-1]
-
-
-def _with_branch(course: Course, message: str) -> str:
-    inside = course.levels.route.inside
+def add_branch(judged: JudgedPath, message: str) -> str:
+    """Add to a message in which branch a path lies."""
+    inside = judged.path.inside
     return f"{message} (in the branch between {inside[0]} and {inside[1]})" if inside else message
 
 
-def _told_allowance(course: Course) -> str:
-    if not (course.allowance > 0 and course.total.value > 0):
+def _gradual(code: str, judged: JudgedPath) -> Finding:
+    levels = judged.levels
+    verb = "falls" if judged.outcome == "falls" else "grows"
+    where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
+    message = (
+        f"{SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.layers[0]} to "
+        f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'step')}), {describe_rate(judged)}{where}"
+    )
+    return Finding(
+        code,
+        judged.beyond[0] if judged.beyond else levels.layers[-1],
+        add_branch(judged, message) + _describe_allowance(judged),
+        measured_total(judged),
+        judged.beyond or levels.layers,
+    )
+
+
+def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
+    before, after = judged.step or ("", "")
+    change = judged.step_change
+    assert change is not None
+    verb = "falls" if judged.outcome == "falls" else "grows"
+    message = (
+        f"{SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} in one step, "
+        f"from {before} to {after}, and no later layer makes up for it"
+    )
+    limit = _signed_limit(math.log(limits.step_factor), change.value)
+    quantity = "factor of this step, in squares"
+    measured = Measured(quantity, _exp(change.value), _exp(change.low), _exp(change.high), limit, change.count)
+    return Finding(code, after, add_branch(judged, message), measured, (after,))
+
+
+def _dead(code: str, judged: JudgedPath) -> Finding:
+    levels = judged.levels
+    message = f"{SUBJECT[levels.direction]} is exactly zero at {judged.beyond[0]} in at least one seed"
+    measured = Measured("share of seeds without any", levels.share_of_dead_seeds, seeds=len(levels.squares))
+    return Finding(code, judged.beyond[0], add_branch(judged, message), measured, judged.beyond)
+
+
+def _describe_allowance(judged: JudgedPath) -> str:
+    if not (judged.allowance > 0 and judged.total.value > 0):
         return ""
-    own = format_number(math.exp(course.allowance))
+    own = format_number(math.exp(judged.allowance))
     return f"; of the limit, {own} is what the normalization layers bring by themselves"
 
 
-def _dead_share(course: Course) -> float:
-    return float(np.isneginf(course.levels.logs).any(axis=1).mean())
+def _signed_limit(log_limit: float, value: float) -> float:
+    return math.exp(math.copysign(log_limit, value))
 
 
 def _exp(value: float) -> float:
     return math.inf if value > 700 else math.exp(value)
+
+
+_LIMITS: Final = ("total_factor", "layer_margin", "step_factor")
+
+VANISHING_ACTIVATIONS = Rule(
+    code="IC101",
+    name="vanishing-activations",
+    what=(
+        "Along the trunk of the model, the layers that every path from its input to its outputs passes (and along each "
+        "branch of four or more layers with weights), the second moment of the pre-activations falls from the first "
+        "to the last layer by more than the limit: a factor of 100 in all (10 in standard deviations), or 5% a layer "
+        "where that is more. Where a layer's output goes into a normalization and nowhere else, what comes out of that "
+        "is followed. The 95% interval over seeds lies wholly beyond the limit. A single step that loses more than "
+        "the factor for good is reported too."
+    ),
+    why=(
+        "The output hardly depends on the input, gradients of the last layers are small with it, and in float16 the "
+        "signal is lost. Training then begins with a long plateau, or never begins."
+    ),
+    example=stack_example(12, "relu", '"glorot_uniform"'),
+    fix=(
+        "Give layers before a ReLU the initializer HeNormal or HeUniform; before SELU LecunNormal; or put a "
+        "normalization layer between the layers."
+    ),
+    source="He et al. 2015, section 2.2; Glorot and Bengio 2010, section 4.2.1",
+    find=partial(_find_changes, code="IC101", direction="forward", outcomes=("falls", "dead")),
+    limits=_LIMITS,
+    directions=("forward",),
+    fix_plan=FixPlan("initializers", rate="forward"),
+)
+
+EXPLODING_ACTIVATIONS = Rule(
+    code="IC102",
+    name="exploding-activations",
+    what="As IC101, in the other direction: the second moment of the pre-activations grows by more than the limit.",
+    why=(
+        "Outputs and gradients are huge in the first step: a softmax is certain of a random class, the loss starts far "
+        "above that of chance, and the first update throws the weights away. In float16 the signal overflows."
+    ),
+    example=stack_example(8, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),
+    fix=(
+        "Let the standard deviation shrink with the number of inputs, as HeNormal and GlorotUniform do; in residual "
+        "networks scale the last layer of each branch by 1 / sqrt(number of blocks)."
+    ),
+    source="He et al. 2015, section 2.2; Hanin and Rolnick 2018, theorem 5; Zhang et al. 2019 for residual networks",
+    find=partial(_find_changes, code="IC102", direction="forward", outcomes=("grows",)),
+    limits=_LIMITS,
+    directions=("forward",),
+    fix_plan=FixPlan("initializers", rate="forward"),
+)
+
+VANISHING_GRADIENTS = Rule(
+    code="IC201",
+    name="vanishing-gradients",
+    what=(
+        "Along the same layers, from the outputs back to the inputs, the squared norm of one sample's dL/dz falls by "
+        "more than the limit of IC101."
+    ),
+    why="The first layers learn more slowly than the last ones by that factor, or not at all.",
+    example=stack_example(8, "sigmoid", '"glorot_uniform"'),
+    fix=(
+        "Choose an initializer that fits the activation function; replace saturating activation functions; add skip "
+        "connections or normalization."
+    ),
+    source="Glorot and Bengio 2010, section 4.2; Schoenholz et al. 2017, section 4",
+    find=partial(_find_changes, code="IC201", direction="backward", outcomes=("falls", "dead")),
+    limits=_LIMITS,
+    directions=("backward",),
+    fix_plan=FixPlan("initializers", rate="backward"),
+)
+
+EXPLODING_GRADIENTS = Rule(
+    code="IC202",
+    name="exploding-gradients",
+    what=(
+        "As IC201, in the other direction: gradients grow on their way to the inputs by more than the limit. Each "
+        "normalization layer that takes the mean away may let them grow by a factor of pi / (pi - 1) of its own; up to "
+        "50 of them count where no skip connection leads around."
+    ),
+    why=(
+        "The first layers are thrown about by the first steps, while the last ones hardly move; training needs a tiny "
+        "learning rate or gradient clipping."
+    ),
+    example=stack_example(8, "tanh", "keras.initializers.RandomNormal(stddev=0.5)"),
+    fix=(
+        "Reduce the variance of the weights to that of an initializer that fits the activation function. With "
+        "normalization layers: some growth with depth belongs to them; skip connections tame it."
+    ),
+    source="Schoenholz et al. 2017, section 4; Yang et al. 2019 for batch normalization",
+    find=partial(_find_changes, code="IC202", direction="backward", outcomes=("grows",)),
+    limits=_LIMITS,
+    directions=("backward",),
+    fix_plan=FixPlan("initializers", rate="backward"),
+)

@@ -1,95 +1,73 @@
-"""Findings about gradients of weights and about coverage: IC203, IC601, IC602."""
+"""Rules about weights: their gradients, their initializers' fans, copies among them, and units that are alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
-
-import pandas as pd
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, Measured
+from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, example, stack_example
 from initcheck.core.formatting import format_number
-from initcheck.probe.symmetric_units import SymmetricUnits
-from initcheck.probe.weight_copies import CopyGroup, WeightComparison
-from initcheck.probe.weights import WeightFacts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from initcheck.probe.symmetric_units import SymmetricUnits
+    from initcheck.probe.weight_copies import CopyGroup
+    from initcheck.probe.weights import WeightFacts
+
+_NAMED: Final = 6
+"""Weights that a message names; the finding lists all of them."""
 
 
-def find_gradient_findings(weights: pd.DataFrame) -> list[Finding]:
-    """Find trainable weights that get no gradient, or one of exactly zero in every seed.
-
-    Args:
-        weights: one row per seed and weight, with ``seed``, ``weight``, ``trainable``, ``has_gradient`` and
-            ``gradient_is_zero``.
-    """
-    trainable = weights[weights["trainable"].astype(bool)]
-    seeds = int(weights["seed"].nunique())
-    by_weight = trainable.groupby("weight", sort=False)
-    reached = by_weight["has_gradient"].all()
-    unused = tuple(str(name) for name in reached.index[~reached])
-    zero = by_weight["gradient_is_zero"].all() & reached
-    silent = tuple(str(name) for name in zero.index[zero])
-    findings = []
+def _find_unused(measurement: ModelMeasurement) -> Iterator[Finding]:
+    unused, _ = _weights_without_gradient(measurement.gradients)
     if unused:
         more = f" and {len(unused) - 1} more trainable weights have" if len(unused) > 1 else " has"
-        message = f"{unused[0]}{more} no path to the loss"
-        findings.append(Finding("IC602", unused[0], message, None, unused))
+        yield Finding("IC602", unused[0], f"{unused[0]}{more} no path to the loss", None, unused)
+
+
+def _find_zero_gradients(measurement: ModelMeasurement) -> Iterator[Finding]:
+    _, silent = _weights_without_gradient(measurement.gradients)
     if silent:
+        seeds = int(measurement.gradients["seed"].nunique())
         more = f", and of {len(silent) - 1} more weights," if len(silent) > 1 else ""
         message = f"the gradient of {silent[0]}{more} is exactly zero in all {seeds} seeds"
-        measured = Measured("gradient norm", 0.0, 0.0, 0.0, 0.0, seeds)
-        findings.append(Finding("IC203", silent[0], message, measured, silent))
-    return findings
+        yield Finding("IC203", silent[0], message, Measured("gradient norm", 0.0, 0.0, 0.0, 0.0, seeds), silent)
 
 
-def find_coverage_findings(gaps: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Make one finding of each reason for which something was not measured.
-
-    Args:
-        gaps: path of a layer or weight, and the reason.
-    """
-    by_reason: dict[str, list[str]] = {}
-    for path, reason in gaps:
-        by_reason.setdefault(reason, []).append(path)
-    findings = []
-    for reason, paths in by_reason.items():
-        layers = tuple(dict.fromkeys(paths))
-        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
-        findings.append(Finding("IC601", layers[0], f"{layers[0]}{more} not measured: {reason}", None, layers))
-    return findings
+def _weights_without_gradient(gradients: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the trainable weights that get no gradient, and those that get one of exactly zero in every seed."""
+    by_weight = gradients[gradients["trainable"].astype(bool)].groupby("weight", sort=False)
+    reached = by_weight["has_gradient"].all()
+    zero = by_weight["gradient_is_zero"].all() & reached
+    return tuple(map(str, reached.index[~reached])), tuple(map(str, zero.index[zero]))
 
 
-LIMIT: Final = 2.0
-"""A factor in variance. Glorot's compromise between both fans alone leaves the signal a gain from a half to two, as
-long as the width changes by less than a factor of three from layer to layer."""
-
-
-def find_fan_mismatches(weights: Sequence[WeightFacts], limit: float = LIMIT) -> list[Finding]:
+def _find_fan_mismatches(measurement: ModelMeasurement) -> list[Finding]:
     """Find the weights whose initializer counts other fans than the layer really has.
 
-    The figure is the effective gain: the variance that the initializer gives, over the one that it would give with the
+    The value is the effective gain: the variance that the initializer gives, over the one that it would give with the
     true fans. With ``fan_avg`` the mean of both fans is formed on either side, so that a wrong fan of one direction
     counts as much as it moves the variance. Recurrent kernels count the units of all gates as outputs, and an input
     does feed them all; strides of plain convolutions are left out. So neither Dense nor Conv2D without groups nor a
     recurrent layer is ever found. An initializer that scales with no fan is not judged, nor a weight whose true fans
     are not known.
 
-    Args:
-        weights: the weights of a model.
-        limit: the factor, above 1, from which on the gain or its inverse is reported.
-
     Returns:
         One finding for each kind of layer, weight and initializer, and for gains above and below 1; the worst first,
         and in each the worst weight first.
     """
+    limit = measurement.limits.fan_ratio
     groups: dict[tuple[str, ...], list[WeightFacts]] = {}
-    for each in weights:
+    for each in measurement.facts:
         gain = _gain(each)
         if gain >= limit or gain <= 1.0 / limit:  # NaN is neither: no initializer that scales, or unknown fans
             key = (each.kind, each.role, each.initializer, "more" if gain > 1.0 else "less")
             groups.setdefault(key, []).append(each)
     worst_first = [sorted(members, key=lambda each: -_factor(_gain(each))) for members in groups.values()]
     found = sorted(worst_first, key=lambda members: -_factor(_gain(members[0])))
-    return [_report(members, limit) for members in found]
+    return [_describe_mismatch(members, limit) for members in found]
 
 
 def _gain(weight: WeightFacts) -> float:
@@ -100,7 +78,7 @@ def _factor(gain: float) -> float:
     return max(gain, 1.0 / gain)
 
 
-def _report(members: list[WeightFacts], limit: float) -> Finding:
+def _describe_mismatch(members: list[WeightFacts], limit: float) -> Finding:
     first = members[0]
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
@@ -110,8 +88,9 @@ def _report(members: list[WeightFacts], limit: float) -> Finding:
         code="IC401",
         layer=first.path,
         message=(
-            f"{first.initializer} counts {_word_fans(first, true=False)} for {where}, which really has "
-            f"{_word_fans(first, true=True)}: its variance is {format_number(gain)} of what the true fans give{others}"
+            f"{first.initializer} counts {_format_fans(first, true=False)} for {where}, which really has "
+            f"{_format_fans(first, true=True)}: its variance is {format_number(gain)} of what the true fans give"
+            f"{others}"
         ),
         measured=Measured(
             "variance over that of the true fans", gain, limit=limit if gain > 1.0 else 1.0 / limit, seeds=0
@@ -120,7 +99,7 @@ def _report(members: list[WeightFacts], limit: float) -> Finding:
     )
 
 
-def _word_fans(weight: WeightFacts, true: bool) -> str:
+def _format_fans(weight: WeightFacts, true: bool) -> str:
     fan_in = weight.true_fan_in if true else weight.assumed_fan_in
     fan_out = weight.true_fan_out if true else weight.assumed_fan_out
     words = {
@@ -131,56 +110,24 @@ def _word_fans(weight: WeightFacts, true: bool) -> str:
     return words[weight.mode]
 
 
-_UNEXPLAINED = "the initializers do not tell why"
-_NAMED = 6
-"""Weights that a message names; the finding lists all of them."""
+def _find_identical(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find weights that hold the same numbers: the most entries in common first, of these the larger groups."""
+    worst = sorted(measurement.comparison.copies, key=lambda group: (-group.share, -len(group.members), -group.entries))
+    for group in worst:
+        message = f"{_describe_copies(group)}: {group.cause or 'the initializers do not tell why'}"
+        measured = Measured("share of the entries that are copies", group.share, limit=0.0, seeds=1)
+        yield Finding("IC301", group.members[0], message, measured, (*group.members, *group.also))
 
 
-def find_identical_weights(comparison: WeightComparison) -> list[Finding]:
-    """Report the weights that hold the same numbers (IC301).
-
-    Args:
-        comparison: of all weights of a model as they are.
-
-    Returns:
-        One finding a group; those come first that have the most entries in common, and of these the larger groups.
-    """
-    worst = sorted(comparison.copies, key=lambda group: (-group.share, -len(group.members), -group.entries))
-    return [
-        Finding(
-            code="IC301",
-            layer=group.members[0],
-            message=f"{_word_copies(group)}: {group.cause or _UNEXPLAINED}",
-            measured=Measured("share of the entries that are copies", group.share, limit=0.0, seeds=1),
-            layers=(*group.members, *group.also),
-        )
-        for group in worst
-    ]
+def _find_symmetric(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find layers with units that are alike, the largest share of such units first."""
+    worst = sorted(measurement.comparison.symmetric, key=lambda each: (-each.alike / each.units, -each.units))
+    for each in worst:
+        measured = Measured("share of units that have a twin", each.alike / each.units, limit=0.0, seeds=1)
+        yield Finding("IC302", each.layer, _describe_symmetry(each), measured, (each.layer,))
 
 
-def find_symmetric_units(comparison: WeightComparison) -> list[Finding]:
-    """Report the layers with units that are alike (IC302).
-
-    Args:
-        comparison: of all weights of a model as they are.
-
-    Returns:
-        One finding for each kind of units of a layer; those come first that have the largest share of such units.
-    """
-    worst = sorted(comparison.symmetric, key=lambda each: (-each.alike / each.units, -each.units))
-    return [
-        Finding(
-            code="IC302",
-            layer=each.layer,
-            message=_word_symmetry(each),
-            measured=Measured("share of units that have a twin", each.alike / each.units, limit=0.0, seeds=1),
-            layers=(each.layer,),
-        )
-        for each in worst
-    ]
-
-
-def _word_copies(group: CopyGroup) -> str:
+def _describe_copies(group: CopyGroup) -> str:
     names = _join(group.members)
     if group.relation == "prefix":
         also = f" (and {len(group.also)} more)" if group.also else ""
@@ -189,16 +136,16 @@ def _word_copies(group: CopyGroup) -> str:
             f"{names}{also} begin with the same {group.entries:,} numbers{multiples}, {group.share:.0%} of the largest"
         )
     if group.relation == "transposed":
-        return f"{names} are transposes of each other{_word_factor(group)}"
+        return f"{names} are transposes of each other{_format_factors(group)}"
     same = "hold the same numbers" if group.relation == "identical" else "are multiples of each other"
-    factor = "" if group.relation == "identical" else _word_factor(group)
+    factor = "" if group.relation == "identical" else _format_factors(group)
     if group.attention and group.relation == "identical":
-        return f"{_word_attention(group)}: the kernels of {_parent(group)} {same}"
+        return f"{_format_attention(group)}: the kernels of {_parent(group)} {same}"
     shapes = "" if all(group.same_shape) else ", read in another shape"
     return f"{names} {same}{factor}{shapes}"
 
 
-def _word_attention(group: CopyGroup) -> str:
+def _format_attention(group: CopyGroup) -> str:
     alike = [name for name, same in zip(group.attention, group.same_shape, strict=True) if same]
     others = [name for name, same in zip(group.attention, group.same_shape, strict=True) if not same]
     return " = ".join(alike + [f"{name} (read in another shape)" for name in others])
@@ -208,7 +155,7 @@ def _parent(group: CopyGroup) -> str:
     return group.members[0].rpartition("/")[0].rpartition("/")[0] or "the model"
 
 
-def _word_factor(group: CopyGroup) -> str:
+def _format_factors(group: CopyGroup) -> str:
     factors = [f"{factor:.4g}" for factor in group.factors[1:_NAMED] if factor != 1.0]
     return f" (by {', '.join(factors)})" if factors else ""
 
@@ -219,7 +166,7 @@ def _join(paths: tuple[str, ...]) -> str:
     return f"{', '.join(paths[:_NAMED])} and {len(paths) - _NAMED} more"
 
 
-def _word_symmetry(found: SymmetricUnits) -> str:
+def _describe_symmetry(found: SymmetricUnits) -> str:
     which = f"All {found.units}" if found.alike == found.units else f"{found.alike} of {found.units}"
     gradients = {
         "equal": " and equal gradients",
@@ -230,3 +177,130 @@ def _word_symmetry(found: SymmetricUnits) -> str:
     drawn = f" (drawn by {found.initializer})" if found.initializer else ""
     where = found.layer or "the model"
     return f"{which} {found.word} of {where} have twins with equal incoming weights{drawn}{gradients}{classes}"
+
+
+ZERO_GRADIENTS = Rule(
+    code="IC203",
+    name="zero-gradients",
+    what=(
+        "The gradient of a trainable weight is exactly zero for every seed, though the weight takes part in "
+        "the outputs."
+    ),
+    why="The weight cannot learn from this batch: all its units are dead, or what follows is multiplied by zero.",
+    example=example(
+        """
+model = keras.Sequential([keras.Input((16,))])
+model.add(keras.layers.Dense(32, activation="relu"))
+model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
+"""
+    ),
+    fix=(
+        "Draw the following weights at random. Where a branch starts at zero on purpose (the last scale of a residual "
+        "branch), its inner weights begin to move after the first step: waive them."
+    ),
+    source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
+    find=_find_zero_gradients,
+    directions=("backward",),
+)
+
+UNUSED_WEIGHTS = Rule(
+    code="IC602",
+    name="unused-weights",
+    what="A trainable weight has no path to the loss: its gradient does not exist.",
+    why=(
+        "It is saved, regularized and counted, and never learns: a layer that is not called, a branch that is "
+        "cut off by "
+        "stop_gradient, or an output that is not returned."
+    ),
+    example=example(
+        """
+class Forgetful(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Dense(8)
+        self.forgotten = keras.layers.Dense(8)
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.forgotten.build(shape)
+
+    def call(self, inputs):
+        return self.first(inputs)
+
+
+model = Forgetful()
+model.build((None, 4))
+"""
+    ),
+    fix="Call the layer, return the output, or set trainable to False where it is meant so.",
+    source="initcheck's own rule; Keras warns of it in fit as 'Gradients do not exist for variables'",
+    find=_find_unused,
+    directions=("backward",),
+)
+
+FAN_MISMATCH = Rule(
+    code="IC401",
+    name="fan-mismatch",
+    what=(
+        "The initializer scales with a number of inputs or outputs that it reads off the weight's shape, and the layer "
+        "really sums another number: the variance of the layer's sums is off by the ratio. Reported from a "
+        "factor of 2."
+    ),
+    why="The gain that the initializer promises is not the one that the layer has.",
+    example=example(
+        """
+model = keras.Sequential([keras.Input((16, 16, 32))])
+model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
+"""
+    ),
+    fix="Give the layer VarianceScaling with the scale that undoes the ratio.",
+    source="Keras issue tracker on compute_fans; He et al. 2015, equation 7 for the fan that counts",
+    find=_find_fan_mismatches,
+    limits=("fan_ratio",),
+    fix_plan=FixPlan("true fans"),
+)
+
+IDENTICAL_WEIGHTS = Rule(
+    code="IC301",
+    name="identical-weights",
+    what=(
+        "Two weights hold the same numbers, or multiples of them, though they are not one shared weight: the whole, or "
+        "the longest common beginning in the order in which they are drawn."
+    ),
+    why=(
+        "Layers that should be independent start as copies: in attention query and key agree, so that every position "
+        "looks at itself; both directions of a recurrent layer do the same. Theory assumes independence."
+    ),
+    example=example(
+        """
+inputs = keras.Input((10, 32))
+outputs = keras.layers.MultiHeadAttention(
+    num_heads=4, key_dim=8, kernel_initializer=keras.initializers.GlorotUniform(seed=1)
+)(inputs, inputs)
+model = keras.Model(inputs, outputs)
+"""
+    ),
+    fix=(
+        "Seed the whole program with keras.utils.set_random_seed instead of single initializers, give every layer its "
+        "own instance with its own seed, or share one keras.random.SeedGenerator."
+    ),
+    source=(
+        "Keras documentation of the initializers' argument seed; Glorot and Bengio 2010 for the independence assumed"
+    ),
+    find=_find_identical,
+    compares_weights=True,
+    fix_plan=FixPlan("separate seeds"),
+)
+
+SYMMETRIC_UNITS = Rule(
+    code="IC302",
+    name="symmetric-units",
+    what="Two or more units of a layer have equal incoming weights, and equal gradients of them.",
+    why="They compute the same and receive the same updates, so they stay one unit however long they are trained.",
+    example=stack_example(3, "tanh", '"ones"'),
+    fix="Draw the weights at random. Biases may be constant.",
+    source="Goodfellow, Bengio and Courville 2016, section 8.4",
+    find=_find_symmetric,
+    compares_weights=True,
+    fix_plan=FixPlan("random kernels"),
+)

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.examination import Conditions, Examination
-from initcheck.audit.site_graph import SiteNode
+from initcheck.audit.check_result import CheckResult, Conditions
+from initcheck.audit.paths import SiteNode
 from initcheck.probe.weights import WeightFacts
 
 Word = Literal["zero", "not finite", "undefined"]
@@ -199,25 +199,25 @@ Squares = NDArray[np.float64]
 """Second moments or squared norms, shape [seeds, sites]."""
 
 
-def take_baseline(examination: Examination, recipe: Recipe) -> Baseline:
+def take_baseline(result: CheckResult, recipe: Recipe) -> Baseline:
     """Take the figures of a baseline from what was measured.
 
     Args:
-        examination: the result of ``initcheck check``.
+        result: the result of ``initcheck check``.
         recipe: how the same is measured once more.
 
     Returns:
         The baseline.
     """
     return Baseline(
-        label=examination.model,
-        recipe=replace(recipe, weights="redraw" if examination.redrawn else "keep"),
-        seeds=examination.seeds,
-        versions={name: examination.versions[name] for name in _KEPT_VERSIONS},
-        conditions=examination.conditions,
-        findings=tuple(sorted({(each.code, each.layer) for each in examination.findings})),
-        weights=_take_weights(examination.facts, examination.weights),
-        sites=_take_sites(examination.table, examination.nodes),
+        label=result.model,
+        recipe=replace(recipe, weights="redraw" if result.redrawn else "keep"),
+        seeds=result.seeds,
+        versions={name: result.versions[name] for name in _KEPT_VERSIONS},
+        conditions=result.conditions,
+        findings=tuple(sorted({(each.code, each.layer) for each in result.findings})),
+        weights=_take_weights(result.facts, result.weights),
+        sites=_take_sites(result.table, result.nodes),
     )
 
 

@@ -30,7 +30,7 @@ from typing import Final, Literal, TypeVar
 import numpy as np
 from scipy import stats
 
-from initcheck.audit.findings import UNJUDGED_CODES
+from initcheck.audit.rules import RULES
 from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Figure, SiteRecord, WeightRecord
 from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, shift_test
 
@@ -173,12 +173,11 @@ class Comparison:
         Args:
             allow_inconclusive: whether what the seeds do not decide is let pass.
         """
-        new = {code for code, _ in self.new_findings}
-        if self.verdict == "changed" or new - UNJUDGED_CODES:
+        new = [RULES[code] for code, _ in self.new_findings]
+        if self.verdict == "changed" or any(rule.severity == "wrong" for rule in new):
             return 1
-        tolerated = {"IC603"} if allow_inconclusive else set()
         undecided = self.verdict == "inconclusive" and not allow_inconclusive
-        return 2 if undecided or new - tolerated else 0
+        return 2 if undecided or any(not (allow_inconclusive and rule.inconclusive) for rule in new) else 0
 
     def of_verdict(self, verdict: Verdict) -> tuple[Difference, ...]:
         """List the figures with one verdict, the most certain changes first."""

@@ -51,7 +51,7 @@ def record_baseline(
     filled = replace(
         recipe or Recipe(), weights=chosen.weights, batch_size=chosen.batch_size, input_shapes=chosen.input_shapes
     )
-    write_baseline(take_baseline(report.examination, filled), Path(path))
+    write_baseline(take_baseline(report.result, filled), Path(path))
     return report
 
 
@@ -100,13 +100,13 @@ def gate(
         )
     looks = 1 if auto_seeds is None else 2
     report = check(model, x, y, settings=chosen, progress=progress)
-    comparison = compare(known, take_baseline(report.examination, _recipe_of(known, chosen)), margin, looks)
+    comparison = compare(known, take_baseline(report.result, _recipe_of(known, chosen)), margin, looks)
     more = _seeds_to_draw(comparison, chosen, auto_seeds)
     if more is not None:
         wider = replace(chosen, seeds=more)
         report = check(model, x, y, settings=wider, progress=progress or no_progress)
-        comparison = compare(known, take_baseline(report.examination, _recipe_of(known, wider)), margin, looks)
-    return Report(report.examination, comparison)
+        comparison = compare(known, take_baseline(report.result, _recipe_of(known, wider)), margin, looks)
+    return Report(report.result, comparison)
 
 
 def check_margin(margin: float) -> None:

@@ -1,4 +1,4 @@
-"""The result of ``initcheck check`` as a document: the verdict first, then each finding, the picture, all figures."""
+"""The result of ``initcheck check`` as a page: the verdict first, then each finding, the figure, all values."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
 
-import numpy as np
-
-from initcheck.audit.examination import Examination, Verdict
-from initcheck.audit.findings import RULES, Finding, Measured, Remedy
+from initcheck.audit.check_result import CheckResult, Verdict
+from initcheck.audit.findings import Finding, Fix, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules.signal import describe_rate
-from initcheck.audit.signal import Course
+from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import write_gate
 from initcheck.checking.report.figures import draw_check_figure
 from initcheck.checking.report.layers import LayerRow, layer_rows
 from initcheck.checking.report.text import (
-    coverage_line,
+    describe_coverage,
     describe_measured,
-    verdict_line,
-    write_figure,
-    write_interval,
-    write_limit,
+    describe_verdict,
+    format_interval,
+    format_limit,
+    format_value,
 )
 from initcheck.core.formatting import count, format_change, format_duration, format_number, format_share
 from initcheck.pages.document import (
@@ -47,96 +45,6 @@ from initcheck.probe.coverage import Coverage, Gap
 
 _FOLDED_GAPS: Final = 10
 
-LIMIT_SOURCES: Final = {
-    "total_factor": (
-        "change of a second moment or a squared gradient norm along the whole route",
-        "one order of magnitude in the standard deviation, about what learning rates are tuned over",
-    ),
-    "layer_margin": (
-        "change a layer that is allowed whatever the depth; it counts where it allows more than total_factor",
-        "the margin within which a network counts as keeping the signal: 5%",
-    ),
-    "step_factor": (
-        "change in a single step that no later layer makes up for",
-        "as total_factor",
-    ),
-    "dead_fraction": (
-        "share of units that are zero on the whole batch",
-        "ReLU on inputs that are all alike makes half of the units zero",
-    ),
-    "saturated_fraction": (
-        "share of a bounded activation function’s outputs at its ends",
-        "Glorot and Bengio 2010, section 3.1: the majority is saturated",
-    ),
-    "sample_share": (
-        "share of the second moment that has to vary across samples",
-        "below it inputs cannot be told apart in practice; Schoenholz et al. 2017, section 3",
-    ),
-    "fan_ratio": (
-        "ratio by which the variance of a layer’s sums may be off through another fan",
-        "Glorot’s compromise between both fans is off by less for layers that narrow or widen by less than three",
-    ),
-    "float16_fraction": (
-        "share of the values that are not zero and lie outside float16’s range",
-        "Micikevicius et al. 2018, section 3.2",
-    ),
-}
-"""By name of the limit: what it limits, and where it comes from."""
-
-
-def write_coverage(coverage: Coverage) -> Section:
-    """Write what was measured, and what was not, with the reasons."""
-    covered = [gap for gap in coverage.gaps if gap.covered_by]
-    told = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
-    blocks: list[Block] = [Paragraph(prose(told))]
-    if coverage.open_gaps:
-        blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
-    else:
-        blocks.append(Paragraph(prose("Nothing was left out.")))
-    if covered:
-        caption = "Parts without numbers of their own, and what stands for them."
-        table = _gap_table(caption, covered)
-        summary = prose(f"{count(len(covered), 'part')} without numbers of their own")
-        blocks.append(Details(summary, (table,), unfolded=len(covered) <= _FOLDED_GAPS))
-    return Section("coverage", "Coverage", tuple(blocks))
-
-
-def write_method(examination: Examination) -> Section:
-    """Write how a model was measured, what it was held against, and with which versions."""
-    seeds = examination.seeds
-    drawn = f"{count(len(seeds), 'draw')}, seeds {seeds[0]} to {seeds[-1]}, by the model’s own initializers"
-    facts = (
-        ("Model", examination.model),
-        ("Weights", drawn if examination.redrawn else "as they are: one draw, and no intervals over seeds"),
-        ("Batch", examination.conditions.batch),
-        ("Loss", examination.conditions.loss),
-        ("What is undecided", "let pass, as asked" if examination.allow_inconclusive else "counts as not judged"),
-        ("Exit code", f"{examination.exit_code}: {examination.verdict}"),
-        ("Duration", format_duration(examination.seconds)),
-        *((name, version) for name, version in examination.versions.items()),
-    )
-    rows = tuple(Row(name, (Cell(value),)) for name, value in facts)
-    circumstances = Table(prose("The circumstances, and the versions."), ("What", "Value"), rows, code_headers=False)
-    return Section("method", "How it was measured", (circumstances, _limit_table(examination.limits)))
-
-
-def _limit_table(limits: Limits) -> Table:
-    defaults = Limits()
-    rows = []
-    for field in fields(limits):
-        value, default = getattr(limits, field.name), getattr(defaults, field.name)
-        what, source = LIMIT_SOURCES[field.name]
-        notes = () if value == default else (f"default: {default:g}",)
-        rows.append(Row(field.name, (Cell(f"{value:g}", notes), Cell(what), Cell(source))))
-    caption = prose("The limits, all of them in squares; [tool.initcheck.limits] in pyproject.toml changes them.")
-    return Table(caption, ("Limit", "Value", "Of what", "Where it comes from"), tuple(rows), form="claims")
-
-
-def _gap_table(caption: str, gaps: list[Gap] | tuple[Gap, ...]) -> Table:
-    rows = tuple(Row(gap.path, (Cell(gap.kind), Cell(gap.reason), Cell(gap.covered_by or "nothing"))) for gap in gaps)
-    return Table(prose(caption), ("Layer or weight", "Kind", "Reason", "Measured through"), rows)
-
-
 _UNFOLDED_LAYERS: Final = 30
 _NAMED: Final = 1  # layers that need no list of their own
 _MEANINGS: Final[dict[Verdict, str]] = {
@@ -152,7 +60,7 @@ _OUTCOMES: Final = {
     "dead": ("exactly zero", "dead"),
     "nonfinite": ("not finite", "non-finite"),
 }
-_ROUTE_COLUMNS: Final = ("Route", "Judgement", "Change in all", "Factor a step", "Limit", "Beyond it from")
+_PATH_COLUMNS: Final = ("Route", "Judgement", "Change in all", "Factor a step", "Limit", "Beyond it from")
 _LAYER_COLUMNS: Final = (
     "Layer",
     "#",
@@ -166,32 +74,24 @@ _LAYER_COLUMNS: Final = (
 )
 
 
-def build_check_document(examination: Examination, comparison: Comparison | None = None) -> Document:
-    """Build the page of an examined model as plain data.
-
-    Args:
-        examination: the result.
-        comparison: what has changed since the baseline; None without one.
-
-    Returns:
-        The document, for ``render_html``, ``render_markdown`` and ``render_pictures``. All names in it are raw.
-    """
-    titled = list(zip(_titles(examination.findings), examination.findings, strict=True))
+def build_check_document(result: CheckResult, comparison: Comparison | None = None) -> Document:
+    """Build the page of a checked model, with what has changed since a baseline first; all names in it are raw."""
+    titled = list(zip(_titles(result.findings), result.findings, strict=True))
     sections = [] if comparison is None else [write_gate(comparison)]
-    sections.append(_write_answer(examination))
+    sections.append(_answer_section(result))
     if titled:
-        parts = tuple(_write_finding(finding, title, place) for place, (title, finding) in enumerate(titled))
+        parts = tuple(_finding_section(finding, title, place) for place, (title, finding) in enumerate(titled))
         introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95% intervals."))
         sections.append(Section("findings", "Findings", (introduction,), parts))
     sections += [
-        _write_picture(examination),
-        _write_routes(examination),
-        _write_layers(layer_rows(examination)),
-        write_coverage(examination.coverage),
-        write_method(examination),
+        _figure_section(result),
+        _paths_section(result),
+        _layers_section(layer_rows(result)),
+        _coverage_section(result.coverage),
+        _method_section(result),
     ]
-    subtitle = prose("Does the signal survive ", code(examination.model), " at initialization, forward and backward?")
-    return Document(f"initcheck: {examination.model}", subtitle, tuple(sections))
+    subtitle = prose("Does the signal survive ", code(result.model), " at initialization, forward and backward?")
+    return Document(f"initcheck: {result.model}", subtitle, tuple(sections))
 
 
 def _titles(findings: Sequence[Finding]) -> list[str]:
@@ -206,41 +106,40 @@ def _titles(findings: Sequence[Finding]) -> list[str]:
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _write_answer(examination: Examination) -> Section:
+def _answer_section(result: CheckResult) -> Section:
     blocks: list[Block] = [
-        Paragraph(prose(strong(f"{verdict_line(examination)}."), f" {_MEANINGS[examination.verdict]}")),
-        Paragraph(prose(coverage_line(examination))),
+        Paragraph(prose(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}")),
+        Paragraph(prose(describe_coverage(result))),
     ]
-    if examination.findings:
-        rows = tuple(_finding_row(finding, place) for place, finding in enumerate(examination.findings))
+    if result.findings:
+        rows = tuple(_finding_row(finding, place) for place, finding in enumerate(result.findings))
         columns = ("Finding", "First at", "Figure", "Limit", "What mends it")
         caption = prose("What was found, the worst first.")
         blocks.append(Table(caption, columns, rows, form="plain", code_headers=False))
-    if examination.waived:
-        left_out = sorted({f"{each.code} {each.name}" for each in examination.waived})
+    if result.waived:
+        left_out = sorted({f"{each.code} {each.name}" for each in result.waived})
         blocks.append(Paragraph(prose(f"Left out on request: {', '.join(left_out)}.")))
     return Section("answer", "The verdict", tuple(blocks))
 
 
 def _finding_row(finding: Finding, place: int) -> Row:
-    measured, remedy = finding.measured, finding.remedy
-    figure = Cell("none") if measured is None else _figure_cell(measured)
-    limit = Cell("none" if measured is None or math.isnan(measured.limit) else write_limit(measured))
-    mended = Cell("nothing tried, or nothing helped")
-    if remedy is not None:
-        before, after = remedy.before, remedy.after
-        change = f"{write_figure(before, before.value)} → {write_figure(after, after.value)}"
-        outcome = "gone" if remedy.solved else "better, not gone"
-        mended = Cell(remedy.change, (f"{change}: {outcome}",), tone="kept" if remedy.solved else "")
-    named = finding.layers or (finding.layer,)
-    others = (f"and {len(named) - 1} more",) if len(named) > 1 else ()
-    cells = (Cell(finding.layer or "the whole model", others), figure, limit, mended)
+    measured, fix = finding.measured, finding.fix
+    value = Cell("none") if measured is None else _value_cell(measured)
+    limit = Cell("none" if measured is None or math.isnan(measured.limit) else format_limit(measured))
+    fixed = Cell("nothing tried, or nothing helped")
+    if fix is not None:
+        before, after = fix.before, fix.after
+        change = f"{format_value(before, before.value)} → {format_value(after, after.value)}"
+        outcome = "gone" if fix.solved else "better, not gone"
+        fixed = Cell(fix.change, (f"{change}: {outcome}",), tone="kept" if fix.solved else "")
+    others = (f"and {len(finding.named) - 1} more",) if len(finding.named) > 1 else ()
+    cells = (Cell(finding.layer or "the whole model", others), value, limit, fixed)
     return Row(f"{finding.code} {finding.name}", cells, link=_anchor(place))
 
 
-def _figure_cell(measured: Measured) -> Cell:
-    interval = () if math.isnan(measured.low) else (write_interval(measured).strip(),)
-    return Cell(write_figure(measured, measured.value), interval)
+def _value_cell(measured: Measured) -> Cell:
+    interval = () if math.isnan(measured.low) else (format_interval(measured).strip(),)
+    return Cell(format_value(measured, measured.value), interval)
 
 
 def _anchor(place: int) -> str:
@@ -250,23 +149,23 @@ def _anchor(place: int) -> str:
 # --- one finding ------------------------------------------------------------------------------------------------------
 
 
-def _write_finding(finding: Finding, title: str, place: int) -> Section:
-    rule = RULES[finding.code]
+def _finding_section(finding: Finding, title: str, place: int) -> Section:
+    rule = finding.rule
     facts = [("Where", prose(code(finding.layer)) if finding.layer else prose("The whole model."))]
     if finding.measured is not None:
-        facts.append(("Measured", prose(f"{describe_measured(finding.measured)}{_tell_seeds(finding.measured)}.")))
+        facts.append(("Measured", prose(f"{describe_measured(finding.measured)}{_describe_seeds(finding.measured)}.")))
     facts += [
         ("What the rule says", prose(rule.what)),
         ("Why it matters", prose(rule.why)),
     ]
-    remedy = finding.remedy
-    if remedy is None:
+    fix = finding.fix
+    if fix is None:
         facts.append(("What usually helps", prose(f"{rule.fix} No change was tried here that helped.")))
     else:
-        facts += [("Tried", prose(f"{remedy.change}.")), ("Before → after", prose(_tell_change(remedy)))]
+        facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
     blocks: list[Block] = [Paragraph(prose(strong(_sentence(finding.message)))), Definitions(tuple(facts))]
-    if remedy is not None:
-        blocks += [Paragraph(prose("The code to write:")), CodeBlock(remedy.code)]
+    if fix is not None:
+        blocks += [Paragraph(prose("The code to write:")), CodeBlock(fix.code)]
     if len(finding.layers) > _NAMED:
         names = Bullets(tuple(prose(code(layer)) for layer in finding.layers))
         blocks.append(Details(prose(f"All {len(finding.layers)} layers or weights that it is about"), (names,)))
@@ -279,14 +178,14 @@ def _sentence(message: str) -> str:
     return f"{message[0].upper() if begins else message[0]}{message[1:]}." if message else ""
 
 
-def _tell_change(remedy: Remedy) -> str:
-    before, after = remedy.before, remedy.after
-    change = f"{write_figure(before, before.value)} → {write_figure(after, after.value)}{write_interval(after)}"
-    outcome = "the finding is gone" if remedy.solved else "better, but the finding is not gone"
-    return f"{remedy.before.quantity}: {change}; {outcome}."
+def _describe_fix(fix: Fix) -> str:
+    before, after = fix.before, fix.after
+    change = f"{format_value(before, before.value)} → {format_value(after, after.value)}{format_interval(after)}"
+    outcome = "the finding is gone" if fix.solved else "better, but the finding is not gone"
+    return f"{fix.before.quantity}: {change}; {outcome}."
 
 
-def _tell_seeds(measured: Measured) -> str:
+def _describe_seeds(measured: Measured) -> str:
     if measured.seeds > 1:
         return f", over {measured.seeds} seeds"
     return ", from one draw" if measured.seeds == 1 else ""
@@ -295,17 +194,17 @@ def _tell_seeds(measured: Measured) -> str:
 # --- the layers -------------------------------------------------------------------------------------------------------
 
 
-def _write_picture(examination: Examination) -> Section:
-    figure = draw_check_figure(examination)
+def _figure_section(result: CheckResult) -> Section:
+    figure = draw_check_figure(result)
     block = Paragraph(prose("No layer has a figure to draw.")) if figure is None else figure
     return Section("levels", "The signal, layer by layer", (block,))
 
 
-def _write_routes(examination: Examination) -> Section:
-    if not examination.courses:
+def _paths_section(result: CheckResult) -> Section:
+    if not result.paths:
         text = "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
         return Section("trunk", "The trunk", (Paragraph(prose(text)),))
-    rows = tuple(_route_row(course) for course in examination.courses)
+    rows = tuple(_path_row(judged) for judged in result.paths)
     introduction = Paragraph(
         prose(
             "The trunk are the layers that every path from the inputs to the outputs passes; long chains within a "
@@ -313,47 +212,46 @@ def _write_routes(examination: Examination) -> Section:
             "norm, in the direction of travel."
         )
     )
-    table = Table(prose("What becomes of the signal along each route."), _ROUTE_COLUMNS, rows, code_headers=False)
+    table = Table(prose("What becomes of the signal along each route."), _PATH_COLUMNS, rows, code_headers=False)
     return Section("trunk", "The trunk", (introduction, table))
 
 
-def _route_row(course: Course) -> Row:
-    inside = course.levels.route.inside
+def _path_row(judged: JudgedPath) -> Row:
+    inside = judged.path.inside
     where = f"branch between {inside[0]} and {inside[1]}" if inside else "trunk"
-    header = f"{course.levels.direction}, {where}"
-    if course.steps == 0:
-        return Row(header, (Cell("too few layers to follow"), *(Cell("none") for _ in _ROUTE_COLUMNS[2:])))
-    told, tone = _OUTCOMES[course.outcome]
-    needed = (f"about {course.seeds_needed} seeds would decide",) if course.seeds_needed is not None else ()
+    header = f"{judged.levels.direction}, {where}"
+    if judged.steps == 0:
+        return Row(header, (Cell("too few layers to follow"), *(Cell("none") for _ in _PATH_COLUMNS[2:])))
+    told, tone = _OUTCOMES[judged.outcome]
+    needed = (f"about {judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
     judgement = Cell(told, needed, tone=tone)
-    if not math.isfinite(course.total.value):
-        return Row(header, (judgement, Cell("no figure"), Cell("no figure"), _limit_cell(course), _beyond_cell(course)))
-    # Steps at the end that do not count lead into the head, of which the change does not speak.
-    last = int(np.flatnonzero(course.levels.counted)[-1]) + 1
-    steps = f"{count(course.steps, 'step')}, {course.levels.layers[0]} to {course.levels.layers[last]}"
-    rate = describe_rate(course).removeprefix("a factor of ").removesuffix(" a step")
+    if not math.isfinite(judged.total.value):
+        return Row(header, (judgement, Cell("no figure"), Cell("no figure"), _limit_cell(judged), _beyond_cell(judged)))
+    layers, last = judged.levels.layers, judged.levels.last_counted
+    steps = f"{count(judged.steps, 'step')}, {layers[0]} to {layers[last]}"
+    rate = describe_rate(judged).removeprefix("a factor of ").removesuffix(" a step")
     cells = (
         judgement,
-        Cell(format_change(course.total.value), (steps,)),
+        Cell(format_change(judged.total.value), (steps,)),
         Cell(rate),
-        _limit_cell(course),
-        _beyond_cell(course),
+        _limit_cell(judged),
+        _beyond_cell(judged),
     )
     return Row(header, cells)
 
 
-def _limit_cell(course: Course) -> Cell:
-    return Cell("none" if math.isnan(course.limit) else format_change(math.copysign(course.limit, course.total.value)))
+def _limit_cell(judged: JudgedPath) -> Cell:
+    return Cell("none" if math.isnan(judged.limit) else format_change(math.copysign(judged.limit, judged.total.value)))
 
 
-def _beyond_cell(course: Course) -> Cell:
-    if not course.beyond:
+def _beyond_cell(judged: JudgedPath) -> Cell:
+    if not judged.beyond:
         return Cell("nowhere")
-    others = len(course.beyond) - 1
-    return Cell(course.beyond[0], (f"and {count(others, 'more layer')}",) if others else ())
+    others = len(judged.beyond) - 1
+    return Cell(judged.beyond[0], (f"and {count(others, 'more layer')}",) if others else ())
 
 
-def _write_layers(rows: Sequence[LayerRow]) -> Section:
+def _layers_section(rows: Sequence[LayerRow]) -> Section:
     introduction = Paragraph(
         prose(
             "All measured layer calls, in the order of execution: geometric means over seeds. z is what the layer’s "
@@ -370,7 +268,7 @@ def _write_layers(rows: Sequence[LayerRow]) -> Section:
 def _layer_row(row: LayerRow) -> Row:
     cells = (
         Cell(str(row.order)),
-        Cell(row.kind, ("trunk",) if row.on_trunk else ()),
+        Cell(row.kind, ("trunk",) if row.on_main_path else ()),
         Cell(_number(row.second_moment)),
         Cell(_number(row.variance)),
         Cell(_share(row.varies)),
@@ -387,3 +285,59 @@ def _number(value: float) -> str:
 
 def _share(value: float) -> str:
     return "no figure" if math.isnan(value) else format_share(value)
+
+
+# --- coverage and method ----------------------------------------------------------------------------------------------
+
+
+def _coverage_section(coverage: Coverage) -> Section:
+    """Write what was measured, and what was not, with the reasons."""
+    covered = [gap for gap in coverage.gaps if gap.covered_by]
+    told = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
+    blocks: list[Block] = [Paragraph(prose(told))]
+    if coverage.open_gaps:
+        blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
+    else:
+        blocks.append(Paragraph(prose("Nothing was left out.")))
+    if covered:
+        caption = "Parts without numbers of their own, and what stands for them."
+        table = _gap_table(caption, covered)
+        summary = prose(f"{count(len(covered), 'part')} without numbers of their own")
+        blocks.append(Details(summary, (table,), unfolded=len(covered) <= _FOLDED_GAPS))
+    return Section("coverage", "Coverage", tuple(blocks))
+
+
+def _gap_table(caption: str, gaps: list[Gap] | tuple[Gap, ...]) -> Table:
+    rows = tuple(Row(gap.path, (Cell(gap.kind), Cell(gap.reason), Cell(gap.covered_by or "nothing"))) for gap in gaps)
+    return Table(prose(caption), ("Layer or weight", "Kind", "Reason", "Measured through"), rows)
+
+
+def _method_section(result: CheckResult) -> Section:
+    """Write how a model was measured, what it was held against, and with which versions."""
+    seeds = result.seeds
+    drawn = f"{count(len(seeds), 'draw')}, seeds {seeds[0]} to {seeds[-1]}, by the model’s own initializers"
+    facts = (
+        ("Model", result.model),
+        ("Weights", drawn if result.redrawn else "as they are: one draw, and no intervals over seeds"),
+        ("Batch", result.conditions.batch),
+        ("Loss", result.conditions.loss),
+        ("What is undecided", "let pass, as asked" if result.allow_inconclusive else "counts as not judged"),
+        ("Exit code", f"{result.exit_code}: {result.verdict}"),
+        ("Duration", format_duration(result.seconds)),
+        *((name, version) for name, version in result.versions.items()),
+    )
+    rows = tuple(Row(name, (Cell(value),)) for name, value in facts)
+    circumstances = Table(prose("The circumstances, and the versions."), ("What", "Value"), rows, code_headers=False)
+    return Section("method", "How it was measured", (circumstances, _limit_table(result.limits)))
+
+
+def _limit_table(limits: Limits) -> Table:
+    defaults = Limits()
+    rows = []
+    for field in fields(limits):
+        value, default = getattr(limits, field.name), getattr(defaults, field.name)
+        notes = () if value == default else (f"default: {default:g}",)
+        described = (Cell(field.metadata["what"]), Cell(field.metadata["source"]))
+        rows.append(Row(field.name, (Cell(f"{value:g}", notes), *described)))
+    caption = prose("The limits, all of them in squares; [tool.initcheck.limits] in pyproject.toml changes them.")
+    return Table(caption, ("Limit", "Value", "Of what", "Where it comes from"), tuple(rows), form="claims")

@@ -1,7 +1,7 @@
 """The picture of an examined model: the level at each layer, forward and backward, in the order of execution.
 
 A level is the base-10 logarithm of the second moment (forward) or of the squared gradient norm (backward). The layers
-of the trunk are joined by a line; layers in branches, and layers that only pass the signal on, are faint dots.
+of the main path are joined by a line; layers in branches, and layers that only pass the signal on, are faint dots.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from initcheck.audit.examination import Examination
+from initcheck.audit.check_result import CheckResult
 from initcheck.audit.findings import Finding
-from initcheck.audit.signal import Course
-from initcheck.checking.report.layers import LayerRow, layer_rows
+from initcheck.audit.signal_levels import second_moments
+from initcheck.audit.total_change import JudgedPath
+from initcheck.checking.report.layers import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.statistics import estimate_mean
 from initcheck.pages import svg
@@ -36,7 +37,8 @@ _NAME_ANGLE: Final = 40.0
 _CHARACTER: Final = 5.2  # mean width of a small character in CSS pixels
 _DOTTED: Final = 60  # sites on the trunk up to which each gets a dot
 _LEAST_SPAN: Final = 2.0  # powers of ten that a picture shows at least, so that noise does not fill it
-_LABEL_SHARE: Final = 0.2  # of the width, taken by the label of a finding
+_LABEL_SHARE: Final = 0.2  # of the width, taken by a label of _LABEL_CHARACTERS characters
+_LABEL_CHARACTERS: Final = 9
 _LABEL_LINE: Final = 13
 _MOST_LABEL_LINES: Final = 4
 
@@ -47,13 +49,7 @@ _TITLES: Final = {
     "forward": "Forward: second moment of z",
     "backward": "Backward: squared norm of one sample’s gradient",
 }
-_FLOW: Final = {"forward": "layer, in order of execution", "backward": "layer (the gradient flows ←)"}
-_ONE_SIDED: Final = {
-    **dict.fromkeys(("IC101", "IC102", "IC103", "IC303", "IC304", "IC501"), "forward"),
-    **dict.fromkeys(("IC201", "IC202", "IC203", "IC602"), "backward"),
-}
-_UNDRAWN: Final = frozenset({"IC601", "IC603"})
-
+_AXIS_LABELS: Final = {"forward": "layer, in order of execution", "backward": "layer (the gradient flows ←)"}
 
 Bound = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Places of sites, and the level there that is the limit."""
@@ -79,17 +75,16 @@ class SiteLevels:
     high: NDArray[np.float64]
 
 
-def take_site_levels(examination: Examination, direction: Direction) -> SiteLevels:
+def take_site_levels(result: CheckResult, direction: Direction) -> SiteLevels:
     """Take the levels of all sites from the measurement table.
 
     Args:
-        examination: the result.
+        result: the result.
         direction: forward or backward.
     """
-    table = examination.table
-    moments = table["preactivation_second_moment"].fillna(table["activation_second_moment"])
+    table = result.table
     # A norm of 1e-200 has a level, though its square is zero.
-    quantity, power = (moments, 1.0) if direction == "forward" else (table["gradient_norm"], 2.0)
+    quantity, power = (second_moments(table), 1.0) if direction == "forward" else (table["gradient_norm"], 2.0)
     with np.errstate(divide="ignore"):
         levels = power * np.log10(quantity.to_numpy(dtype=np.float64, na_value=np.nan))
     wide = pd.Series(levels, index=[table["seed"], table["position"]]).unstack("position")
@@ -100,37 +95,37 @@ def take_site_levels(examination: Examination, direction: Direction) -> SiteLeve
         worst = table.groupby("position")["nonfinite_fraction"].max().to_numpy(dtype=np.float64, na_value=0.0)
         middle = np.where(np.isnan(middle) & (worst > 0.0), np.inf, middle)
     ends = [np.asarray([getattr(each, end) for each in estimates], dtype=np.float64) for end in ("low", "high")]
-    return SiteLevels(direction, tuple(layer_rows(examination)), middle, ends[0], ends[1])
+    return SiteLevels(direction, tuple(layer_rows(result)), middle, ends[0], ends[1])
 
 
-def draw_check_figure(examination: Examination) -> Figure | None:
+def draw_check_figure(result: CheckResult) -> Figure | None:
     """Draw the picture of a model, one panel a direction.
 
     Args:
-        examination: the result.
+        result: the result.
 
     Returns:
         The figure; None where no site has a level.
     """
-    levels = [take_site_levels(examination, direction) for direction in DIRECTIONS] if len(examination.table) else []
+    levels = [take_site_levels(result, direction) for direction in DIRECTIONS] if len(result.table) else []
     drawn = [each for each in levels if not np.isnan(each.middle).all()]
     if not drawn:
         return None
     return Figure(
         name="check-levels",
-        caption=_caption(examination, drawn[0].rows),
-        keys=_keys(examination, drawn[0].rows),
-        marks=_marks(examination, drawn),
-        panels=tuple(_draw_panel(examination, each) for each in drawn),
+        caption=_caption(result, drawn[0].rows),
+        keys=_keys(result, drawn[0].rows),
+        marks=_marks(result, drawn),
+        panels=tuple(_draw_panel(result, each) for each in drawn),
         alternative="Level of the signal and of its gradient at each layer, in order of execution.",
         columns=1,
     )
 
 
-def _draw_panel(examination: Examination, levels: SiteLevels) -> Panel:
+def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
     direction, rows = levels.direction, levels.rows
-    course = _trunk_course(examination, direction)
-    bounds = [] if course is None else _limit_levels(course)
+    judged = _main_path(result, direction)
+    bounds = [] if judged is None else _limit_levels(judged)
     limits = _vertical_limits(levels, bounds)
     names = [_shorten(row.name) for row in rows] if len(rows) <= _NAMED else []
     room = _name_room(names)
@@ -143,11 +138,11 @@ def _draw_panel(examination: Examination, levels: SiteLevels) -> Panel:
         _style_places(axes, names, direction)
         for bound in bounds:
             axes.plot(*bound, color=svg.MUTED, linewidth=1.0, linestyle=(0.0, (4.0, 3.0)), zorder=2)
-        _draw_levels(axes, examination, levels)
+        _draw_levels(axes, result, levels)
         _draw_states(axes, levels, limits)
-        shown = [place for place in _offending(examination, levels) if np.isfinite(levels.middle[place])]
+        shown = [place for place in _offending(result, levels) if np.isfinite(levels.middle[place])]
         axes.plot(shown, levels.middle[shown], "o", markersize=_dot_size(len(rows)) + 1.0, color=_WRONG, zorder=6)
-        _label_findings(axes, examination, rows, direction)
+        _label_findings(axes, result, rows, direction)
         text = _describe(levels)
         picture = svg.export_svg(drawing, f"check-{direction}", text)
     missing = [row.name for row, level in zip(rows, levels.middle, strict=True) if np.isnan(level)]
@@ -155,31 +150,31 @@ def _draw_panel(examination: Examination, levels: SiteLevels) -> Panel:
     return Panel(_TITLES[direction], text, picture, _WIDTH, height, notes)
 
 
-def _trunk_course(examination: Examination, direction: Direction) -> Course | None:
-    for course in examination.courses:
-        if course.levels.direction == direction and not course.levels.route.inside and len(course.levels.layers) > 1:
-            return course
+def _main_path(result: CheckResult, direction: Direction) -> JudgedPath | None:
+    for judged in result.paths:
+        if judged.levels.direction == direction and judged.path.is_main and len(judged.levels.layers) > 1:
+            return judged
     return None
 
 
-def _limit_levels(course: Course) -> list[Bound]:
+def _limit_levels(judged: JudgedPath) -> list[Bound]:
     """Give the levels that a route must not cross, by site: both, or only the one that it does cross.
 
     Steps that do not count move the limits along; those at the end (into the head) are left out.
     """
-    levels = course.levels
-    if not np.isfinite(levels.logs).all() or not math.isfinite(course.limit) or not levels.counted.any():
+    levels = judged.levels
+    if not np.isfinite(levels.logs).all() or not math.isfinite(judged.limit) or not levels.counted.any():
         return []
     end = int(np.flatnonzero(levels.counted)[-1]) + 2
     changes = np.diff(levels.logs.mean(axis=0))
     moved = np.concatenate([[0.0], np.cumsum(np.where(levels.counted, 0.0, changes))])
     reference = (levels.logs[:, 0].mean() + moved)[:end]
     # The allowance for normalization holds for growth alone.
-    allowance = course.allowance if course.total.value > 0 else 0.0
+    allowance = judged.allowance if judged.total.value > 0 else 0.0
     places = np.asarray(levels.positions[:end], dtype=np.int64)
-    low = places, np.log10(math.e) * (reference - (course.limit - allowance))
-    high = places, np.log10(math.e) * (reference + course.limit)
-    return {"falls": [low], "grows": [high]}.get(course.outcome, [low, high])
+    low = places, np.log10(math.e) * (reference - (judged.limit - allowance))
+    high = places, np.log10(math.e) * (reference + judged.limit)
+    return {"falls": [low], "grows": [high]}.get(judged.outcome, [low, high])
 
 
 def _vertical_limits(levels: SiteLevels, bounds: Sequence[Bound]) -> tuple[float, float]:
@@ -200,7 +195,7 @@ def _style_places(axes: Axes, names: Sequence[str], direction: Direction) -> Non
             label.set(rotation=_NAME_ANGLE, ha="right", rotation_mode="anchor", fontsize=SMALL_FONT_SIZE)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel(_FLOW[direction], color=svg.MUTED, labelpad=2)
+    axes.set_xlabel(_AXIS_LABELS[direction], color=svg.MUTED, labelpad=2)
 
 
 def _name_room(names: Sequence[str]) -> int:
@@ -209,14 +204,14 @@ def _name_room(names: Sequence[str]) -> int:
     return round(longest * _CHARACTER * math.sin(math.radians(_NAME_ANGLE)))
 
 
-def _draw_levels(axes: Axes, examination: Examination, levels: SiteLevels) -> None:
+def _draw_levels(axes: Axes, result: CheckResult, levels: SiteLevels) -> None:
     rows = levels.rows
-    trunk = np.asarray([row.order for row in rows if row.on_trunk], dtype=np.int64)
-    others = np.asarray([row.order for row in rows if not row.on_trunk], dtype=np.int64)
+    trunk = np.asarray([row.order for row in rows if row.on_main_path], dtype=np.int64)
+    others = np.asarray([row.order for row in rows if not row.on_main_path], dtype=np.int64)
     middle = np.where(np.isfinite(levels.middle), levels.middle, np.nan)
-    for course in examination.courses:
-        if course.levels.route.inside and course.levels.direction == levels.direction:
-            places = np.sort(np.asarray(course.levels.positions))
+    for judged in result.paths:
+        if not judged.path.is_main and judged.levels.direction == levels.direction:
+            places = np.sort(np.asarray(judged.levels.positions))
             axes.plot(places, middle[places], color=svg.MUTED, linewidth=0.8, alpha=0.6, zorder=2)
     # Without a trunk there is nothing to be faint beside.
     faint = {"color": svg.MUTED, "alpha": 0.75} if trunk.size else {"color": _LINE}
@@ -242,44 +237,27 @@ def _draw_states(axes: Axes, levels: SiteLevels, limits: tuple[float, float]) ->
         axes.plot(places, np.full(places.size, edge), marker, markersize=5.5, color=_WRONG, zorder=7)
 
 
-def _offending(examination: Examination, levels: SiteLevels) -> list[int]:
+def _offending(result: CheckResult, levels: SiteLevels) -> list[int]:
     """Find the places of the layers that findings name."""
-    named = {each for finding in _drawn_findings(examination, levels.direction) for each in _layers(finding)}
-    return [row.order for row in levels.rows if any(_is_in(each, row.layer) for each in named)]
+    drawn = _drawn_findings(result, levels.direction)
+    return [row.order for row in levels.rows if any(names_layer(finding.named, row.layer) for finding in drawn)]
 
 
-def _layers(finding: Finding) -> tuple[str, ...]:
-    return finding.layers or (finding.layer,)
+def _drawn_findings(result: CheckResult, direction: Direction) -> list[Finding]:
+    return [finding for finding in result.findings if direction in finding.rule.panels_of(finding)]
 
 
-def _drawn_findings(examination: Examination, direction: Direction) -> list[Finding]:
-    return [finding for finding in examination.findings if direction in _directions(finding)]
-
-
-def _directions(finding: Finding) -> tuple[str, ...]:
-    """Tell in which panels a finding is shown: that of the signal it is about, or both."""
-    if finding.code in _UNDRAWN:
-        return ()
-    if finding.code == "IC502" and finding.measured is not None:
-        return ("backward",) if "gradient" in finding.measured.quantity else ("forward",)
-    return (_ONE_SIDED[finding.code],) if finding.code in _ONE_SIDED else ("forward", "backward")
-
-
-def _is_in(path: str, layer: str) -> bool:
-    return path == layer or path.startswith(f"{layer}/")
-
-
-def _label_findings(axes: Axes, examination: Examination, rows: Sequence[LayerRow], direction: Direction) -> None:
+def _label_findings(axes: Axes, result: CheckResult, rows: Sequence[LayerRow], direction: Direction) -> None:
     """Write the code of each finding above its first layer; labels that would meet go into lines of their own."""
     codes: dict[int, list[str]] = {}
-    for finding in _drawn_findings(examination, direction):
-        places = [row.order for row in rows if _is_in(finding.layer, row.layer)]
+    for finding in _drawn_findings(result, direction):
+        places = [row.order for row in rows if names_layer((finding.layer,), row.layer)]
         if places and finding.code not in codes.setdefault(places[0], []):
             codes[places[0]].append(finding.code)
     ends: list[float] = []  # where the last label of each line ends
     for place in sorted(codes):
         label = " ".join(codes[place])
-        width = _LABEL_SHARE * len(rows) * len(label) / len("IC101 ...")
+        width = _LABEL_SHARE * len(rows) * len(label) / _LABEL_CHARACTERS
         centre = min(max(place, width / 2.0 - 0.5), len(rows) - 0.5 - width / 2.0)
         line = next((i for i, end in enumerate(ends) if end <= centre - width / 2.0), len(ends))
         axes.axvline(place, color=_WRONG, linewidth=0.8, linestyle=(0.0, (1.0, 2.0)), zorder=2)
@@ -301,7 +279,7 @@ def _label_findings(axes: Axes, examination: Examination, rows: Sequence[LayerRo
 
 
 def _describe(levels: SiteLevels) -> str:
-    known = [place for place, row in enumerate(levels.rows) if row.on_trunk] or list(range(len(levels.rows)))
+    known = [place for place, row in enumerate(levels.rows) if row.on_main_path] or list(range(len(levels.rows)))
     first, last = known[0], known[-1]
     return (
         f"{_TITLES[levels.direction]}: {say_level(float(levels.middle[first]))} at {levels.rows[first].name}, "
@@ -309,9 +287,9 @@ def _describe(levels: SiteLevels) -> str:
     )
 
 
-def _caption(examination: Examination, rows: Sequence[LayerRow]) -> Text:
+def _caption(result: CheckResult, rows: Sequence[LayerRow]) -> Text:
     told = "Each step of the vertical scale is a power of ten. "
-    has_trunk = any(row.on_trunk for row in rows)
+    has_trunk = any(row.on_main_path for row in rows)
     if has_trunk:
         told += (
             "The line follows the trunk, the layers that every path passes: a straight slope means that every layer "
@@ -320,8 +298,8 @@ def _caption(examination: Examination, rows: Sequence[LayerRow]) -> Text:
     else:
         told += "No layer lies on every path from the inputs to the outputs, so that there is no line to follow. "
     told += "Where a layer has no z (no activation function of its own), its output stands for it. "
-    if len(examination.seeds) > 1:
-        told += f"Levels are geometric means of {len(examination.seeds)} draws"
+    if len(result.seeds) > 1:
+        told += f"Levels are geometric means of {len(result.seeds)} draws"
         told += ", with a band for the 95% interval over seeds. " if has_trunk else ". "
     else:
         told += "There is one draw, and so no interval. "
@@ -330,8 +308,8 @@ def _caption(examination: Examination, rows: Sequence[LayerRow]) -> Text:
     return prose(told + "The backward picture is read from right to left.")
 
 
-def _marks(examination: Examination, drawn: Sequence[SiteLevels]) -> tuple[tuple[str, str], ...]:
-    codes = [finding.code for finding in examination.findings if _directions(finding)]
+def _marks(result: CheckResult, drawn: Sequence[SiteLevels]) -> tuple[tuple[str, str], ...]:
+    codes = [finding.code for finding in result.findings if finding.rule.panels_of(finding)]
     everything = np.concatenate([each.middle for each in drawn])
     marks = [(codes[0], "a finding, at the first layer that it names")] if codes else []
     if np.isneginf(everything).any():
@@ -341,16 +319,16 @@ def _marks(examination: Examination, drawn: Sequence[SiteLevels]) -> tuple[tuple
     return tuple(marks)
 
 
-def _keys(examination: Examination, rows: Sequence[LayerRow]) -> tuple[Key, ...]:
+def _keys(result: CheckResult, rows: Sequence[LayerRow]) -> tuple[Key, ...]:
     keys = []
-    if any(row.on_trunk for row in rows):
+    if any(row.on_main_path for row in rows):
         keys.append(svg.draw_line_key("trunk", 0, 1.8, ()))
-        if any(not row.on_trunk for row in rows):
+        if any(not row.on_main_path for row in rows):
             keys.append(_dot_key("other layers", "muted"))
-    courses = [_trunk_course(examination, direction) for direction in DIRECTIONS]
-    if any(course is not None and _limit_levels(course) for course in courses):
+    paths = [_main_path(result, direction) for direction in DIRECTIONS]
+    if any(judged is not None and _limit_levels(judged) for judged in paths):
         keys.append(_limit_key("limit"))
-    if any(_directions(finding) for finding in examination.findings):
+    if any(finding.rule.panels_of(finding) for finding in result.findings):
         keys.append(_dot_key("named by a finding", "series-1"))
     return tuple(keys)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.examination import Examination
+from initcheck.audit.check_result import CheckResult
+from initcheck.audit.signal_levels import second_moments
 
 _SHOWN: Final = 30
 _AROUND: Final = 2
@@ -25,7 +26,7 @@ class LayerRow:
         name: path of the layer, with ``#2`` for its second call.
         layer: path of the layer.
         kind: its class.
-        on_trunk: whether every path passes it and it is followed.
+        on_main_path: whether it is followed on the main path.
         second_moment: of the pre-activation, or of the output without one: geometric mean over seeds.
         variance: of the output, geometric mean over seeds.
         varies: share of the output's second moment that varies across samples, geometric mean.
@@ -38,7 +39,7 @@ class LayerRow:
     name: str
     layer: str
     kind: str
-    on_trunk: bool
+    on_main_path: bool
     second_moment: float
     variance: float
     varies: float
@@ -47,14 +48,13 @@ class LayerRow:
     codes: tuple[str, ...]
 
 
-def layer_rows(examination: Examination) -> list[LayerRow]:
+def layer_rows(result: CheckResult) -> list[LayerRow]:
     """Make one row of each measured site, in the order of execution."""
-    table = examination.table
-    trunk = {p for course in examination.courses if not course.levels.route.inside for p in course.levels.positions}
+    table = result.table
+    main = {position for judged in result.paths if judged.path.is_main for position in judged.levels.positions}
     first = table.drop_duplicates("position").sort_values("position")
-    moments = table["preactivation_second_moment"].fillna(table["activation_second_moment"])
-    figures = {
-        "second_moment": _geometric(table, moments),
+    values = {
+        "second_moment": _geometric(table, second_moments(table)),
         "variance": _geometric(table, table["activation_variance"]),
         "varies": _geometric(table, table["activation_batch_variance"] / table["activation_second_moment"]),
         "gradient": _geometric(table, table["gradient_norm"] ** 2),
@@ -69,16 +69,16 @@ def layer_rows(examination: Examination) -> list[LayerRow]:
                 name=f"{layer}#{call + 1}" if call else str(layer),
                 layer=str(layer),
                 kind=str(kind),
-                on_trunk=position in trunk,
-                codes=_codes(examination, str(layer)),
-                **{name: float(values.get(position, np.nan)) for name, values in figures.items()},
+                on_main_path=position in main,
+                codes=_codes(result, str(layer)),
+                **{name: float(means.get(position, np.nan)) for name, means in values.items()},
             )
         )
     return rows
 
 
 def rows_that_matter(rows: Sequence[LayerRow]) -> list[LayerRow]:
-    """Pick what a first screen needs: the trunk, thinned out evenly to at most 30 rows, and each finding's first."""
+    """Pick what a first screen needs: the main path, thinned out evenly to 30 rows, and each finding's first layer."""
     keep: set[int] = set()
     seen: set[str] = set()
     for row in rows:
@@ -86,25 +86,24 @@ def rows_that_matter(rows: Sequence[LayerRow]) -> list[LayerRow]:
         seen.update(fresh)
         if fresh:
             keep.add(row.order)
-    trunk = [row.order for row in rows if row.on_trunk or row.kind == "Input"]
+    main = [row.order for row in rows if row.on_main_path or row.kind == "Input"]
     room = max(_SHOWN - len(keep), _AROUND)
-    if len(trunk) > room:
-        places = np.unique(np.linspace(0, len(trunk) - 1, room).round().astype(int))
-        trunk = [trunk[int(place)] for place in places]
-    if not trunk:
-        trunk = [row.order for row in rows[:room]]
-    keep.update(trunk)
+    if len(main) > room:
+        places = np.unique(np.linspace(0, len(main) - 1, room).round().astype(int))
+        main = [main[int(place)] for place in places]
+    if not main:
+        main = [row.order for row in rows[:room]]
+    keep.update(main)
     return [row for row in rows if row.order in keep]
 
 
-def _codes(examination: Examination, layer: str) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(
-            finding.code
-            for finding in examination.findings
-            if any(each == layer or each.startswith(f"{layer}/") for each in (finding.layers or (finding.layer,)))
-        )
-    )
+def _codes(result: CheckResult, layer: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(finding.code for finding in result.findings if names_layer(finding.named, layer)))
+
+
+def names_layer(paths: Sequence[str], layer: str) -> bool:
+    """Find whether a layer, or a weight of it, is among paths of layers and weights."""
+    return any(each == layer or each.startswith(f"{layer}/") for each in paths)
 
 
 def _geometric(table: pd.DataFrame, values: pd.Series) -> pd.Series:

@@ -1,1 +1,1 @@
-"""The specification: every documented claim about weight initialization in Keras, and how each is put to the test."""
+"""The specification: every documented claim about weight initialization in Keras, and how each is tested."""

@@ -70,13 +70,13 @@ class ReturnedDtypes:
             value = self.subject.target.create(seed)(shape, dtype=asked)
             got = keras.backend.standardize_dtype(value.dtype)
             wanted = dtype or default
-            yield ExactRow(dtype or "none", float(got != wanted), 0.0, 1, got)
+            yield ExactRow(dtype or "none", float(got != wanted), seen=got)
         try:
             keras.config.set_floatx("float64")
             got = keras.backend.standardize_dtype(self.subject.target.create(seed)(shape).dtype)
         finally:
             keras.config.set_floatx(default)
-        yield ExactRow("none, floatx float64", float(got != "float64" or self.ignore), 0.0, 1, got)
+        yield ExactRow("none, floatx float64", float(got != "float64" or self.ignore), seen=got)
 
 
 def _class_of(subject: Subject) -> str:
@@ -149,7 +149,7 @@ class Resolution:
 
     Attributes:
         subject: the initializer.
-        dtypes: to ask for, each with the coarser one that it is held against.
+        dtypes: to ask for, each with the coarser one that it is compared with.
         through: for a control, the dtype that the values are rounded through first.
     """
 
@@ -224,15 +224,15 @@ class AcceptsDtype:
         keras = import_keras()
         seed = context.seed(f"accepts/{self.subject.slug}")
         for dtype in self.dtypes:
-            told, deviation = "made", 0.0
+            seen, deviation = "made", 0.0
             try:
                 value = self.subject.target.create(seed)((4, 4), dtype=dtype)
                 if keras.backend.standardize_dtype(value.dtype) != dtype:
                     raise UsageError(f"another dtype: {value.dtype}")
             # TensorFlow's errors (InvalidArgumentError, NotFoundError, ...) have no other base.
             except Exception as error:  # noqa: BLE001 - a refusal of any kind is the measurement
-                told, deviation = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}", 1.0
-            yield ExactRow(dtype, deviation, 0.0, 1, told)
+                seen, deviation = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}", 1.0
+            yield ExactRow(dtype, deviation, seen=seen)
 
 
 def _refuses_half(subject: Subject) -> Claim:

@@ -108,7 +108,7 @@ class RefusesRanks:
         for shape in self.shapes:
             try:
                 self.target.create(None)(shape)
-                deviation, told = 1.0, "accepted"
+                deviation, seen = 1.0, "accepted"
             except ValueError:
-                deviation, told = 0.0, "ValueError"
-            yield ExactRow(str(shape), deviation, 0.0, 1, told)
+                deviation, seen = 0.0, "ValueError"
+            yield ExactRow(str(shape), deviation, seen=seen)

@@ -341,7 +341,7 @@ class InitialLoss:
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure; the estimate is the mean loss over what is expected of it."""
         from initcheck.theory.layers import compute_expected_cross_entropy
-        from initcheck.theory.weights import weight_law
+        from initcheck.theory.weights import weight_distribution
 
         keras = import_keras()
         random = np.random.default_rng(context.seed("initial loss"))
@@ -356,7 +356,7 @@ class InitialLoss:
             values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
             expected = math.log(CLASSES)
             if self.expected == "theory":
-                gain = weight_law(spec, (self.inputs, CLASSES)).forward_gain
+                gain = weight_distribution(spec, (self.inputs, CLASSES)).forward_gain
                 expected = compute_expected_cross_entropy(CLASSES, math.sqrt(gain))
             error = float(values.std(ddof=1)) / math.sqrt(self.seeds) / expected
             yield EstimateRow(spec.label, float(values.mean()) / expected, error, self.seeds, freedom=self.seeds - 1)

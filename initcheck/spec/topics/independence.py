@@ -2,14 +2,14 @@
 
 Every entry is first brought, through its documented distribution function F, to a normal score g = Phi^-1(F(w)). By the
 claim the scores are independent standard normal numbers whatever the initializer, so that each statistic below has an
-exact law (or a proven bound), and one set of tests serves every initializer. With a weight as a matrix of p rows (all
-axes but the last) and q columns:
+exact distribution (or a proven bound), and one set of tests serves every initializer. With a weight as a matrix of p
+rows (all axes but the last) and q columns:
 
 - ``sums``: row sums over sqrt(q) are standard normal (Kolmogorov and Smirnov over all rows);
 - ``sizes``: row sums of squares are chi-square with q degrees of freedom (the same test);
-- ``spread of sums`` and ``spread of sizes``: the same numbers once more as normal scores; their sum of squares is
-  chi-square with as many degrees of freedom as there are rows, which sees rows of unequal variance (too spread) and
-  rows that were made alike (not spread enough);
+- ``variance of sums`` and ``variance of sizes``: the same numbers once more as normal scores; their sum of squares is
+  chi-square with as many degrees of freedom as there are rows, which sees rows of unequal variance (too large) and
+  rows that were made alike (too small);
 - ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
 - ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
   squared cosines are pairwise independent; normal in the limit, so that its p-values are raised tenfold;
@@ -107,30 +107,30 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
     sizes = stats.chi2.cdf(squares.ravel(), length)
     tests = [_test_sample("sums", stats.norm.cdf(sums)), _test_sample("sizes", sizes)]
-    tests.append(_test_spread("spread of sums", sums))
-    tests.append(_test_spread("spread of sizes", special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))))
+    tests.append(_test_variance("variance of sums", sums))
+    tests.append(_test_variance("variance of sizes", special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))))
     if vectors < 2 or length < 2:
         return tests
     gram = stacks @ stacks.swapaxes(1, 2)
     cosines2 = gram**2 / (squares[:, :, None] * squares[:, None, :])
     above = np.triu_indices(vectors, 1)
     pairs2 = cosines2[:, above[0], above[1]].ravel()
-    law = stats.beta(0.5, (length - 1) / 2.0)
+    distribution = stats.beta(0.5, (length - 1) / 2.0)
     largest = float(pairs2.max())
     tests.append(
         (
             "pairs",
-            min(float(law.sf(min(largest, 1.0))) * pairs2.size, 1.0),
+            min(float(distribution.sf(min(largest, 1.0))) * pairs2.size, 1.0),
             math.sqrt(largest),
             _detectable_cosine(length, pairs2.size),
         )
     )
     expected = pairs2.size / length
-    spread = math.sqrt(2.0 * pairs2.size * (length - 1) / (length**2 * (length + 2)))
-    z = (float(pairs2.sum()) - expected) / spread
+    deviation = math.sqrt(2.0 * pairs2.size * (length - 1) / (length**2 * (length + 2)))
+    z = (float(pairs2.sum()) - expected) / deviation
     if pairs2.size >= 1000:
         p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
-        tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + _STANDARD_ERRORS * spread / expected))
+        tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + _STANDARD_ERRORS * deviation / expected))
         top = float(np.sqrt(np.linalg.eigvalsh(gram)[:, -1].max()))
         beyond = max(top - math.sqrt(vectors) - math.sqrt(length), 0.0)
         edge = math.sqrt(vectors) + math.sqrt(length)
@@ -148,8 +148,8 @@ def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
     return name, float(found.pvalue), float(found.statistic), detectable_distance(count, _TESTS)
 
 
-def _test_spread(name: str, scores: NDArray[Any]) -> Test:
-    """Test whether numbers that should be standard normal are as spread as that, two-sided."""
+def _test_variance(name: str, scores: NDArray[Any]) -> Test:
+    """Test whether numbers that should be standard normal have the variance 1, two-sided."""
     total = float(np.sum(scores**2))
     p_value = 2.0 * float(min(stats.chi2.sf(total, scores.size), stats.chi2.cdf(total, scores.size)))
     return name, min(p_value, 1.0), total / scores.size, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / scores.size)

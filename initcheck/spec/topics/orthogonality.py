@@ -1,4 +1,4 @@
-"""Experiments on orthogonal weights: exact orthonormality, and the uniform (Haar) law of what is left to chance."""
+"""Experiments on orthogonal weights: exact orthonormality, and the uniform (Haar) distribution of all the rest."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class SquareSum:
 
 @dataclass(frozen=True)
 class Haar:
-    """Whether orthogonal weights are uniformly distributed, by several exact laws over many seeds.
+    """Whether orthogonal weights are uniformly distributed, by several exact distributions over many seeds.
 
     For a uniform Q with orthonormal columns in n dimensions and fixed unit vectors a and b, the number a^T Q b is
-    distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2). The
-    sphere's law is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each
-    over all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
+    distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2).
+    This is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each over
+    all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
 
     Attributes:
         members: the weights, of many seeds.
@@ -107,10 +107,10 @@ class Haar:
             if self.unsigned:
                 random = np.random.default_rng(context.seed(f"unsigned/{draws.name}"))
                 matrices = np.linalg.qr(random.standard_normal(matrices.shape))[0]
-            law = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
+            distribution = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
             for name, left, right in _directions(*matrices.shape[1:]):
                 values = np.einsum("i,dij,j->d", left, matrices, right)
-                found = stats.kstest(law.cdf((1.0 + values) / 2.0), "uniform")
+                found = stats.kstest(distribution.cdf((1.0 + values) / 2.0), "uniform")
                 yield FitRow(
                     f"{name} of {draws.name}",
                     float(found.pvalue),

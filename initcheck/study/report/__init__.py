@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from initcheck.audit.gains import PRESERVING_MARGIN
+from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.files import publish_files
 from initcheck.pages import palette

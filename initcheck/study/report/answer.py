@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from initcheck.audit.gains import PRESERVED_FACTOR, PRESERVING_MARGIN
+from initcheck.audit.gains import PRESERVED_FACTOR
+from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count
 from initcheck.pages.document import (

@@ -12,8 +12,8 @@ import numpy as np
 import pandas
 from scipy import stats
 
-from initcheck.audit.gains import INDISTINGUISHABLE_SHARE
-from initcheck.audit.signal_path import trace_signal_paths
+from initcheck.audit.limits import INDISTINGUISHABLE_SHARE
+from initcheck.audit.signal_levels import trace_networks
 from initcheck.core.columns import DIRECTIONS, Direction
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def measure_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
         The levels of each network, initializer, activation and direction.
     """
     found = []
-    for path in trace_signal_paths(table, signal_layers):
-        moments: dict[Direction, NDArray[np.float64]] = {"forward": path.forward, "backward": path.backward}
-        network, initializer, activation = (str(path.keys[key]) for key in ("network", "initializer", "activation"))
+    for traced in trace_networks(table, signal_layers):
+        # The layers of both, input side first.
+        moments = {"forward": traced.forward.squares, "backward": traced.backward.squares[:, ::-1]}
+        network, initializer, activation = (str(traced.keys[key]) for key in ("network", "initializer", "activation"))
         for direction in DIRECTIONS:
             with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
                 level = np.log10(moments[direction])

@@ -45,7 +45,7 @@ from initcheck.theory.mean_field import (
     find_fixed_point,
     map_phases,
 )
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,7 +89,7 @@ def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[P
     homeless: dict[str, list[str]] = {}
     for label in initializers:
         try:
-            law = weight_law(InitializerSpec(*_split(label)), (width, width))
+            law = weight_distribution(InitializerSpec(*_split(label)), (width, width))
         except InitcheckError as error:
             homeless.setdefault(shorten_reason(str(error)), []).append(label)
         else:

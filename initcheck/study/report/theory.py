@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from initcheck.audit.gains import INDISTINGUISHABLE_SHARE, PRESERVED_FACTOR, PRESERVING_MARGIN, THOUSANDFOLD
+from initcheck.audit.gains import PRESERVED_FACTOR, THOUSANDFOLD
+from initcheck.audit.limits import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
 from initcheck.core import columns as schema
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import count, format_number

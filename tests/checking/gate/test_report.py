@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from examined_model import make_examination
+from examined_model import make_result
 from gate_baselines import CONDITIONS, VERSIONS, change_weight, make_baseline, rename, shift
 from json_schema import find_violations
 from markdown_it import MarkdownIt
 
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.gate.report import advise, gate_line, write_gate_text
+from initcheck.checking.report import json_document
 from initcheck.checking.report.document import build_check_document
-from initcheck.checking.report.text import (
-    escape_markdown,
-    read_check_schema,
-    write_annotations,
-    write_check_json,
-    write_summary,
-    write_text,
-)
+from initcheck.checking.report.json_document import format_json
+from initcheck.checking.report.pull_request import format_annotations, format_summary
+from initcheck.checking.report.text import format_text
 from initcheck.pages.html import render_html, render_markdown
+from initcheck.pages.markdown import escape_text
 
 HOSTILE = "<script>alert(1)</script>::error::\n*x* | [y](z) %0A"
 PLAIN = make_baseline()
 CHANGED = compare(replace(PLAIN, versions={**VERSIONS, "keras": "3.14.1"}), shift(PLAIN, "dense_2/kernel", 0.2))
 OPEN = compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1))
+SCHEMA = json.loads(Path(json_document.__file__).with_name("check_schema.json").read_text(encoding="utf-8"))
 RESULTS = {"same": compare(PLAIN, PLAIN), "changed": CHANGED, "inconclusive": OPEN}
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_all_forms_tell_the_same_verdict(name):
-    import json
-
-    comparison, examination = RESULTS[name], make_examination()
+    comparison, checked = RESULTS[name], make_result()
     line = gate_line(comparison)
     assert line.startswith(name)
-    assert write_text(examination, comparison).startswith(f"Gate: {name}")
-    document = build_check_document(examination, comparison)
+    assert format_text(checked, comparison).startswith(f"Gate: {name}")
+    document = build_check_document(checked, comparison)
     assert document.sections[0].anchor == "gate"
     assert line.split(":")[0] in render_html(document)
     assert line.split(":")[0] in render_markdown(document).replace("\\", "")
-    result = json.loads(write_check_json(examination, comparison))
+    result = json.loads(format_json(checked, comparison))
     assert result["gate"]["verdict"] == name
     assert result["exit_code"] == {"same": 0, "changed": 1, "inconclusive": 2}[name]
-    assert find_violations(result, read_check_schema()) == []
-    assert line in write_summary(examination, comparison).replace("\\", "")
+    assert find_violations(result, SCHEMA) == []
+    assert line in format_summary(checked, comparison).replace("\\", "")
     level = {"same": "notice", "changed": "error", "inconclusive": "warning"}[name]
-    assert write_annotations(examination, comparison, "b.json").startswith(f"::{level} file=b.json,")
+    assert format_annotations(checked, comparison, "b.json").startswith(f"::{level} file=b.json,")
 
 
 def test_the_versions_are_told_before_what_changed():
@@ -85,29 +83,29 @@ def test_another_batch_is_told_first():
 
 def test_names_of_layers_are_data_in_every_form():
     comparison = compare(PLAIN, rename(change_weight(PLAIN, "dense_2/kernel", initializer=HOSTILE), "dense_1", HOSTILE))
-    examination = make_examination(model=HOSTILE)
-    assert "<script>" not in render_html(build_check_document(examination, comparison))
+    checked = make_result(model=HOSTILE)
+    assert "<script>" not in render_html(build_check_document(checked, comparison))
     read = MarkdownIt("gfm-like", {"html": True, "linkify": False})
     for text in (
-        render_markdown(build_check_document(examination, comparison)),
-        write_summary(examination, comparison),
+        render_markdown(build_check_document(checked, comparison)),
+        format_summary(checked, comparison),
     ):
         assert "<script" not in read.render(text)
-    annotations = write_annotations(examination, comparison, "b.json").splitlines()
+    annotations = format_annotations(checked, comparison, "b.json").splitlines()
     assert all(line.startswith("::") for line in annotations)
     assert all(line.count("\n") == 0 for line in annotations)
     assert "%250A" in "".join(annotations)
 
 
 def test_markdown_is_escaped_letter_by_letter():
-    assert escape_markdown("a_b *c* <d> [e](f)\ng|h & i") == r"a\_b \*c\* \<d\> \[e\]\(f\) g\|h &amp; i"
+    assert escape_text("a_b *c* <d> [e](f)\ng|h & i") == r"a_b \*c\* &lt;d&gt; \[e\](f) g\|h &amp; i"
 
 
 def test_findings_that_are_known_are_marked_and_not_among_the_failures():
-    examination = make_examination(forward=0.2)
-    found = tuple((each.code, each.layer) for each in examination.findings)
+    checked = make_result(forward=0.2)
+    found = tuple((each.code, each.layer) for each in checked.findings)
     assert found
     known = compare(make_baseline(findings=found), make_baseline(findings=found))
-    assert "(known)" in write_text(examination, known)
-    assert "- **IC" not in write_summary(examination, known)
-    assert "- **IC" in write_summary(examination, compare(PLAIN, make_baseline(findings=found)))
+    assert "(known)" in format_text(checked, known)
+    assert "- **IC" not in format_summary(checked, known)
+    assert "- **IC" in format_summary(checked, compare(PLAIN, make_baseline(findings=found)))

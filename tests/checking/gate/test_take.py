@@ -19,7 +19,7 @@ def keras():
 
 def take(model, **options):
     report = initcheck.check(model, seeds=SEEDS, remedies=False, **options)
-    return take_baseline(report.examination, Recipe()), report
+    return take_baseline(report.result, Recipe()), report
 
 
 def rms(values):
@@ -32,7 +32,7 @@ def test_steps_are_ratios_of_amplitudes(keras):
     )
     x = np.random.default_rng(3).normal(size=(16, 12)).astype("float32")
     report = initcheck.check(model, x, weights="keep", remedies=False)
-    baseline = take_baseline(report.examination, Recipe())
+    baseline = take_baseline(report.result, Recipe())
     first, second = (layer.kernel.numpy().astype(np.float64) for layer in model.layers)
     z1 = x.astype(np.float64) @ first
     h1 = np.maximum(z1, 0.0)
@@ -61,12 +61,12 @@ def _functional(outputs):
     """The coefficients of the default loss, taken from its gradient."""
     import tensorflow as tf
 
-    from initcheck.probe.capture import random_functional
+    from initcheck.probe.random_loss import random_loss
 
     values = tf.constant(outputs.astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(values)
-        loss = random_functional(values)
+        loss = random_loss(values)
     return tape.gradient(loss, values).numpy().astype(np.float64)
 
 

@@ -8,14 +8,15 @@ from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import pytest
-from examined_model import HOSTILE, make_examination, make_remedy
+from examined_model import HOSTILE, make_fix, make_result
 from markdown_it import MarkdownIt
 
-from initcheck.audit.examination import Examination
-from initcheck.audit.findings import RULES, Finding, Measured
+from initcheck.audit.check_result import CheckResult
+from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.limits import Limits
-from initcheck.checking.report.document import LIMIT_SOURCES, build_check_document
-from initcheck.checking.report.text import verdict_line
+from initcheck.audit.rules import RULES
+from initcheck.checking.report.document import build_check_document
+from initcheck.checking.report.text import describe_verdict
 from initcheck.pages.document import Details, Document, Section, Table
 from initcheck.pages.html import render_html, render_markdown, render_pictures
 from initcheck.probe.coverage import Gap
@@ -54,11 +55,11 @@ class _Page(HTMLParser):
             self.texts.append(data)
 
 
-def _html(examination: Examination) -> _Page:
-    return _Page(render_html(build_check_document(examination)))
+def _html(checked: CheckResult) -> _Page:
+    return _Page(render_html(build_check_document(checked)))
 
 
-def _hostile() -> Examination:
+def _hostile() -> CheckResult:
     """Let a name that tries everything stand everywhere that a name can stand."""
     extra = [
         Finding("IC301", f"{HOSTILE}/kernel", f"{HOSTILE} is a copy", None, (f"{HOSTILE}/kernel", "layer_2/kernel")),
@@ -66,9 +67,7 @@ def _hostile() -> Examination:
         Finding("IC601", HOSTILE, f"{HOSTILE} not measured: {HOSTILE}"),
     ]
     gaps = [Gap(HOSTILE, HOSTILE, HOSTILE), Gap(HOSTILE, "LSTMCell", "inner", HOSTILE)]
-    return make_examination(
-        forward=0.2, names=(HOSTILE,), extra=extra, gaps=gaps, remedy=make_remedy(HOSTILE), model=HOSTILE
-    )
+    return make_result(forward=0.2, names=(HOSTILE,), extra=extra, gaps=gaps, fix=make_fix(HOSTILE), model=HOSTILE)
 
 
 def _section(document: Document, anchor: str) -> Section:
@@ -83,7 +82,7 @@ def _tables(section: Section) -> list[Table]:
     return tables
 
 
-EXAMINATIONS = {
+RESULTS = {
     "healthy": {},
     "vanishing": {"forward": 0.2, "backward": 0.2},
     "branches": {"blocks": True, "layers": 12},
@@ -97,49 +96,49 @@ EXAMINATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", EXAMINATIONS)
+@pytest.mark.parametrize("name", RESULTS)
 def test_every_kind_of_result_makes_a_page_whose_links_lead_somewhere(name):
-    examination = make_examination(**EXAMINATIONS[name])
-    page = _html(examination)
+    checked = make_result(**RESULTS[name])
+    page = _html(checked)
     assert len(page.ids) == len(set(page.ids))
     assert page.addresses and all(address.startswith("#") for address in page.addresses)
     assert {address[1:] for address in page.addresses} <= set(page.ids)
     assert not {"script", "link", "img", "iframe", "object", "embed", "form"} & set(page.tags)
-    assert f"{verdict_line(examination)}." in page.text
-    assert f"{examination.exit_code}: {examination.verdict}" in page.text
+    assert f"{describe_verdict(checked)}." in page.text
+    assert f"{checked.exit_code}: {checked.verdict}" in page.text
     assert "nan" not in re.findall(r"[A-Za-z]+", page.text)
 
 
 def test_the_cases_above_have_the_verdicts_that_they_stand_for():
-    verdicts = {name: make_examination(**changes).verdict for name, changes in EXAMINATIONS.items()}
+    verdicts = {name: make_result(**changes).verdict for name, changes in RESULTS.items()}
     assert verdicts["undecided"] == "cannot judge"
     assert {verdicts[name] for name in ("vanishing", "one draw", "dead", "not finite", "deep")} == {"findings"}
     assert {verdicts[name] for name in ("healthy", "branches", "one layer")} == {"healthy"}
 
 
 def test_the_verdict_comes_first_then_findings_picture_figures_gaps_and_method():
-    document = build_check_document(make_examination(forward=0.2))
+    document = build_check_document(make_result(forward=0.2))
     order = [section.anchor for section in document.sections]
     assert order == ["answer", "findings", "levels", "trunk", "layers", "coverage", "method"]
 
 
-def test_the_first_screen_has_the_verdict_the_coverage_and_every_finding_with_its_remedy():
-    examination = make_examination(forward=0.2, backward=0.2, remedy=make_remedy())
-    answer = build_check_document(examination).sections[0]
+def test_the_first_screen_has_the_verdict_the_coverage_and_every_finding_with_its_fix():
+    checked = make_result(forward=0.2, backward=0.2, fix=make_fix())
+    answer = build_check_document(checked).sections[0]
     (table,) = _tables(answer)
     assert [row.header for row in table.rows] == ["IC101 vanishing-activations", "IC201 vanishing-gradients"]
     assert [row.link for row in table.rows] == ["finding-1", "finding-2"]
     assert table.rows[0].cells[3].text == "HeNormal in 5 layers"
     assert table.rows[0].cells[3].notes == ("0.300 → 1.00: gone",)
     assert "nothing" in table.rows[1].cells[3].text
-    words = _html(examination).text
+    words = _html(checked).text
     assert "8 draws of the model's own initializers (seeds 0 to 7)" in words
 
 
-def test_a_finding_has_its_figure_interval_limit_reason_and_the_remedy_before_and_after():
-    examination = make_examination(forward=0.2, remedy=make_remedy())
-    finding = examination.findings[0]
-    part = _section(build_check_document(examination), "findings").sections[0]
+def test_a_finding_has_its_figure_interval_limit_reason_and_the_fix_before_and_after():
+    checked = make_result(forward=0.2, fix=make_fix())
+    finding = checked.findings[0]
+    part = _section(build_check_document(checked), "findings").sections[0]
     page = _Page(render_html(Document("", (), (replace(part, sections=()),))))
     rule = RULES[finding.code]
     for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds", "limit 0.01"):
@@ -149,14 +148,14 @@ def test_a_finding_has_its_figure_interval_limit_reason_and_the_remedy_before_an
     assert part.title == "IC101 vanishing-activations"
 
 
-def test_without_a_remedy_the_rules_advice_stands_and_nothing_is_said_to_have_been_measured():
-    page = _html(make_examination(forward=0.2))
+def test_without_a_fix_the_rules_advice_stands_and_nothing_is_said_to_have_been_measured():
+    page = _html(make_result(forward=0.2))
     assert RULES["IC101"].fix in page.text
     assert "→" not in page.text
 
 
 def test_all_layers_of_a_finding_are_there_folded():
-    document = build_check_document(make_examination(layers=40, forward=0.5))
+    document = build_check_document(make_result(layers=40, forward=0.5))
     part = _section(document, "findings").sections[0]
     (folded,) = [block for block in part.blocks if isinstance(block, Details)]
     assert not folded.unfolded
@@ -166,7 +165,7 @@ def test_all_layers_of_a_finding_are_there_folded():
 
 def test_findings_of_one_rule_are_told_apart_by_their_layers():
     extra = [Finding("IC301", f"layer_{place}/kernel", "equal") for place in (1, 2)]
-    document = build_check_document(make_examination(extra=extra))
+    document = build_check_document(make_result(extra=extra))
     titles = [part.title for part in _section(document, "findings").sections]
     assert titles == ["IC301 identical-weights: layer_1/kernel", "IC301 identical-weights: layer_2/kernel"]
 
@@ -176,7 +175,7 @@ def test_a_share_is_told_in_per_cent_and_a_missing_limit_as_none():
         Finding("IC303", "layer_1", "half are dead", Measured("share of dead units", 0.55, 0.5, 0.6, 0.25, 8)),
         Finding("IC301", "layer_1", "equal", Measured("numbers in common", 4096.0)),
     ]
-    (table,) = _tables(build_check_document(make_examination(extra=extra)).sections[0])
+    (table,) = _tables(build_check_document(make_result(extra=extra)).sections[0])
     by_code = {row.header[:5]: row.cells for row in table.rows}
     assert (by_code["IC303"][1].text, by_code["IC303"][1].notes) == ("55%", ("[50%, 60%]",))
     assert by_code["IC303"][2].text == "25%"
@@ -185,29 +184,29 @@ def test_a_share_is_told_in_per_cent_and_a_missing_limit_as_none():
 
 
 def test_no_findings_means_no_section_of_findings():
-    examination = make_examination()
-    document = build_check_document(examination)
+    checked = make_result()
+    document = build_check_document(checked)
     assert "findings" not in [section.anchor for section in document.sections]
     assert _tables(document.sections[0]) == []
-    assert "no rule found anything" in _html(examination).text
+    assert "no rule found anything" in _html(checked).text
 
 
 def test_without_a_route_the_page_says_that_nothing_was_followed():
-    page = _html(make_examination(routed=False))
+    page = _html(make_result(routed=False))
     assert "propagation has nothing to follow" in page.text
 
 
 def test_one_draw_has_no_intervals_and_says_why():
-    examination = make_examination(seeds=1, forward=0.2)
-    page = _html(examination)
+    checked = make_result(seeds=1, forward=0.2)
+    page = _html(checked)
     assert "no intervals over seeds" in page.text
-    (table,) = _tables(build_check_document(examination).sections[0])
+    (table,) = _tables(build_check_document(checked).sections[0])
     assert table.rows[0].cells[1].notes == ()
 
 
 @pytest.mark.parametrize(("layers", "folded"), [(29, 0), (30, 1), (400, 1)])
 def test_a_long_table_of_layers_is_folded_and_complete(layers, folded):
-    section = _section(build_check_document(make_examination(layers=layers)), "layers")
+    section = _section(build_check_document(make_result(layers=layers)), "layers")
     assert sum(isinstance(block, Details) for block in section.blocks) == folded
     (table,) = _tables(section)
     assert [row.header for row in table.rows] == ["inputs", *(f"layer_{place}" for place in range(layers))]
@@ -215,12 +214,12 @@ def test_a_long_table_of_layers_is_folded_and_complete(layers, folded):
 
 
 def test_a_page_of_400_layers_stays_below_half_a_megabyte():
-    assert len(render_html(build_check_document(make_examination(layers=400, forward=0.9)))) < 500_000
+    assert len(render_html(build_check_document(make_result(layers=400, forward=0.9)))) < 500_000
 
 
 def test_routes_tell_change_rate_and_limit_in_the_direction_of_travel():
-    examination = make_examination(forward=0.2, backward=5.0)
-    (table,) = _tables(_section(build_check_document(examination), "trunk"))
+    checked = make_result(forward=0.2, backward=5.0)
+    (table,) = _tables(_section(build_check_document(checked), "trunk"))
     forward, backward = table.rows
     assert (forward.header, backward.header) == ("forward, trunk", "backward, trunk")
     assert forward.cells[0].text == "falls" and backward.cells[0].text == "grows"
@@ -232,21 +231,20 @@ def test_routes_tell_change_rate_and_limit_in_the_direction_of_travel():
 
 def test_gaps_are_listed_with_their_reasons_and_what_stands_for_them():
     gaps = [Gap("stack", "Lambda", "it has no floats"), Gap("cell", "LSTMCell", "inside a loop", "lstm")]
-    examination = make_examination(gaps=gaps)
-    document = build_check_document(examination)
+    checked = make_result(gaps=gaps)
+    document = build_check_document(checked)
     open_gaps, covered = _tables(_section(document, "coverage"))
     assert [row.header for row in open_gaps.rows] == ["stack"] and [row.header for row in covered.rows] == ["cell"]
     assert [cell.text for cell in open_gaps.rows[0].cells] == ["Lambda", "it has no floats", "nothing"]
     assert covered.rows[0].cells[2].text == "lstm"
-    assert "Nothing was left out." not in _html(examination).text
-    assert "Nothing was left out." in _html(make_examination()).text
+    assert "Nothing was left out." not in _html(checked).text
+    assert "Nothing was left out." in _html(make_result()).text
 
 
 def test_every_limit_has_a_meaning_and_a_source_and_a_changed_one_names_its_default():
-    assert set(LIMIT_SOURCES) == {field.name for field in fields(Limits)}
-    assert all(what and source for what, source in LIMIT_SOURCES.values())
-    examination = make_examination(limits=Limits(total_factor=1e4))
-    table = _tables(_section(build_check_document(examination), "method"))[1]
+    assert all(field.metadata["what"] and field.metadata["source"] for field in fields(Limits))
+    checked = make_result(limits=Limits(total_factor=1e4))
+    table = _tables(_section(build_check_document(checked), "method"))[1]
     cells = {row.header: row.cells[0] for row in table.rows}
     assert (cells["total_factor"].text, cells["total_factor"].notes) == ("10000", ("default: 100",))
     assert cells["fan_ratio"].notes == ()
@@ -254,17 +252,17 @@ def test_every_limit_has_a_meaning_and_a_source_and_a_changed_one_names_its_defa
 
 def test_findings_left_out_on_request_are_told():
     waived = [Finding("IC303", "layer_1", "dead")]
-    assert "Left out on request: IC303 dead-units." in _html(make_examination(waived=waived)).text
+    assert "Left out on request: IC303 dead-units." in _html(make_result(waived=waived)).text
 
 
 def test_a_name_is_text_in_html_and_nothing_else():
-    examination = _hostile()
-    source = render_html(build_check_document(examination))
+    checked = _hostile()
+    source = render_html(build_check_document(checked))
     page = _Page(source)
     assert "script" not in page.tags and "<script" not in source
     # Headers of rows may break within a name, so that the parts of their text stand apart.
     assert "".join(HOSTILE.split()) in "".join("".join(page.texts).split())
-    for text in render_pictures(build_check_document(examination)).values():
+    for text in render_pictures(build_check_document(checked)).values():
         assert "<script" not in text
 
 
@@ -292,17 +290,17 @@ def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head():
 
 
 def test_markdown_and_html_tell_the_same():
-    examination = make_examination(forward=0.2, remedy=make_remedy())
-    text = render_markdown(build_check_document(examination))
+    checked = make_result(forward=0.2, fix=make_fix())
+    text = render_markdown(build_check_document(checked))
     assert "![Level of the signal" in text and "(figure-check-levels.svg)" in text
-    assert list(render_pictures(build_check_document(examination))) == ["figure-check-levels.svg"]
-    page = _html(examination)
+    assert list(render_pictures(build_check_document(checked))) == ["figure-check-levels.svg"]
+    page = _html(checked)
     for words in ("vanishing-activations", "HeNormal in 5 layers", "0.300 → 1.00 [0.970, 1.03]", "standard normal"):
         assert words in page.text and words.replace("[", "\\[").replace("]", "\\]") in text
 
 
 def test_a_figure_that_is_missing_is_never_zero():
-    examination = make_examination()
-    table = examination.table.assign(activation_batch_variance=math.nan)
-    (layers,) = _tables(_section(build_check_document(replace(examination, table=table)), "layers"))
+    checked = make_result()
+    table = checked.table.assign(activation_batch_variance=math.nan)
+    (layers,) = _tables(_section(build_check_document(replace(checked, table=table)), "layers"))
     assert {row.cells[4].text for row in layers.rows} == {"no figure"}

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from examined_model import HOSTILE, Stack, make_examination
+from examined_model import HOSTILE, Stack, make_result
 
 from initcheck.audit.findings import Finding, Measured
 from initcheck.checking.report.figures import draw_check_figure, take_site_levels
@@ -21,7 +21,7 @@ _BAND = "fill-opacity: 0.22"
 
 
 def _draw(**changes) -> Figure:
-    figure = draw_check_figure(make_examination(**changes))
+    figure = draw_check_figure(make_result(**changes))
     assert figure is not None
     return figure
 
@@ -45,10 +45,10 @@ def _places(panel: Panel, colour: str = _WRONG) -> list[tuple[float, float]]:
 
 
 def test_levels_are_the_logarithms_of_the_tables_geometric_means():
-    examination = make_examination(layers=5, forward=0.3, backward=0.5, seeds=6)
-    table = examination.table
+    checked = make_result(layers=5, forward=0.3, backward=0.5, seeds=6)
+    table = checked.table
     for direction in ("forward", "backward"):
-        levels = take_site_levels(examination, direction)
+        levels = take_site_levels(checked, direction)
         for place, row in enumerate(levels.rows):
             own = table[table["layer"] == row.layer]
             if direction == "backward":
@@ -64,9 +64,9 @@ def test_levels_are_the_logarithms_of_the_tables_geometric_means():
 
 
 def test_a_gradient_whose_square_underflows_still_has_a_level():
-    examination = make_examination(backward=1.0, spread=0.0)
-    table = examination.table.assign(gradient_norm=1e-250)
-    levels = take_site_levels(replace(examination, table=table), "backward")
+    checked = make_result(backward=1.0, spread=0.0)
+    table = checked.table.assign(gradient_norm=1e-250)
+    levels = take_site_levels(replace(checked, table=table), "backward")
     assert levels.middle == pytest.approx(-500.0)
 
 
@@ -180,18 +180,18 @@ def test_without_a_trunk_there_are_only_dots():
 
 
 def test_sites_without_a_figure_are_named_below():
-    examination = make_examination(layers=6)
-    table = examination.table.assign(
-        gradient_norm=examination.table["gradient_norm"].where(examination.table["layer"] != "layer_3")
+    checked = make_result(layers=6)
+    table = checked.table.assign(
+        gradient_norm=checked.table["gradient_norm"].where(checked.table["layer"] != "layer_3")
     )
-    figure = draw_check_figure(replace(examination, table=table))
+    figure = draw_check_figure(replace(checked, table=table))
     assert figure.panels[0].notes == ()
     assert figure.panels[1].notes == ("no figure: layer_3",)
 
 
 def test_a_table_without_rows_has_no_picture():
-    examination = make_examination()
-    assert draw_check_figure(replace(examination, table=examination.table.iloc[:0], courses=())) is None
+    checked = make_result()
+    assert draw_check_figure(replace(checked, table=checked.table.iloc[:0], paths=())) is None
 
 
 @pytest.mark.parametrize(("forward", "below"), [(0.8, True), (1.25, False)])
@@ -227,5 +227,5 @@ def test_names_are_text_in_the_picture_and_every_colour_is_the_pages():
 
 def test_the_same_examination_gives_the_same_picture():
     stack = Stack(layers=20, forward=0.5)
-    first, second = (draw_check_figure(make_examination(stack)) for _ in range(2))
+    first, second = (draw_check_figure(make_result(stack)) for _ in range(2))
     assert first == second

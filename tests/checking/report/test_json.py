@@ -6,15 +6,19 @@ import copy
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from examined_model import HOSTILE, make_examination, make_remedy
+from examined_model import HOSTILE, make_fix, make_result
 from json_schema import find_violations
 
 from initcheck.audit.findings import Finding, Measured
+from initcheck.checking.report import json_document
+from initcheck.checking.report.json_document import SCHEMA_VERSION, format_json
 from initcheck.checking.report.layers import layer_rows
-from initcheck.checking.report.text import SCHEMA_VERSION, read_check_schema, write_check_json
 from initcheck.probe.coverage import Gap
+
+SCHEMA = json.loads(Path(json_document.__file__).with_name("check_schema.json").read_text(encoding="utf-8"))
 
 
 def _refuse(constant: str) -> None:
@@ -22,12 +26,12 @@ def _refuse(constant: str) -> None:
 
 
 def _write(**changes):
-    return json.loads(write_check_json(make_examination(**changes)), parse_constant=_refuse)
+    return json.loads(format_json(make_result(**changes)), parse_constant=_refuse)
 
 
 RESULTS = {
     "healthy": {},
-    "findings": {"forward": 0.2, "backward": 5.0, "remedy": make_remedy(HOSTILE), "names": (HOSTILE,)},
+    "findings": {"forward": 0.2, "backward": 5.0, "fix": make_fix(HOSTILE), "names": (HOSTILE,)},
     "branches": {"blocks": True, "layers": 12},
     "one draw": {"seeds": 1, "forward": 0.2},
     "no route": {"routed": False},
@@ -43,7 +47,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_kind_of_result_keeps_to_the_schema(name):
-    assert find_violations(_write(**RESULTS[name]), read_check_schema()) == []
+    assert find_violations(_write(**RESULTS[name]), SCHEMA) == []
 
 
 def _change(path: str, value: object):
@@ -84,7 +88,7 @@ def test_the_schema_refuses_what_is_otherwise(path, value):
     result = _write(**RESULTS["findings"])
     changed = copy.deepcopy(result)
     _change(path, value)(changed)
-    assert find_violations(changed, read_check_schema())
+    assert find_violations(changed, SCHEMA)
 
 
 def test_every_field_of_the_schema_is_described():
@@ -96,23 +100,22 @@ def test_every_field_of_the_schema_is_described():
             found += undescribed(inner, f"{place}.{name}")
         return found
 
-    schema = read_check_schema()
-    assert undescribed(schema, "$") == []
-    assert schema["properties"]["schema_version"]["const"] == SCHEMA_VERSION
-    assert schema["required"] == list(schema["properties"])
+    assert undescribed(SCHEMA, "$") == []
+    assert SCHEMA["properties"]["schema_version"]["const"] == SCHEMA_VERSION
+    assert SCHEMA["required"] == list(SCHEMA["properties"])
 
 
 def test_what_is_known_of_the_model_is_there():
-    examination = make_examination(forward=0.2, seeds=4)
-    result = json.loads(write_check_json(examination))
+    checked = make_result(forward=0.2, seeds=4)
+    result = json.loads(format_json(checked))
     assert (result["model"], result["verdict"], result["exit_code"]) == ("package.module:factory", "findings", 1)
     assert result["seeds"] == [0, 1, 2, 3] and result["redrawn"] is True
     assert result["limits"]["total_factor"] == 100.0 and result["versions"]["keras"] == "3.15.1"
     assert result["coverage"] == {"layer_calls": 6, "weights": 12, "unmeasured": 0, "gaps": []}
 
 
-def test_a_finding_has_its_code_name_severity_figure_and_remedy():
-    (finding,) = _write(forward=0.2, remedy=make_remedy("layer_0"))["findings"]
+def test_a_finding_has_its_code_name_severity_value_and_fix():
+    (finding,) = _write(forward=0.2, fix=make_fix("layer_0"))["findings"]
     assert (finding["code"], finding["name"], finding["severity"]) == ("IC101", "vanishing-activations", "wrong")
     assert finding["layer"] == "layer_3" and "layer_4" in finding["layers"]
     measured = finding["measured"]
@@ -137,15 +140,15 @@ def test_a_course_has_factors_whose_logarithms_and_roots_agree():
 
 @pytest.mark.parametrize(("total", "factor"), [(1400.0, "inf"), (-1400.0, 0.0)])
 def test_a_factor_beyond_the_range_of_floats_still_has_its_logarithm(total, factor):
-    examination = make_examination(layers=400)
-    first, *others = examination.courses
+    checked = make_result(layers=400)
+    first, *others = checked.paths
     wide = replace(first, total=replace(first.total, value=total, low=total - 1.0, high=total + 1.0))
-    result = json.loads(write_check_json(replace(examination, courses=(wide, *others))), parse_constant=_refuse)
+    result = json.loads(format_json(replace(checked, paths=(wide, *others))), parse_constant=_refuse)
     course = result["courses"][0]
     assert course["factor_in_all"] == {"value": factor, "low": factor, "high": factor}
     assert course["log_change_in_all"] == {"value": total, "low": total - 1.0, "high": total + 1.0}
     assert course["factor_per_step"]["value"] == pytest.approx(math.exp(total / 398))
-    assert find_violations(result, read_check_schema()) == []
+    assert find_violations(result, SCHEMA) == []
 
 
 def test_one_draw_has_null_ends():
@@ -162,9 +165,9 @@ def test_infinities_are_text_and_missing_figures_null():
 
 
 def test_layers_are_the_rows_of_the_terminals_table():
-    examination = make_examination(blocks=True, layers=8, forward=0.1)
-    result = json.loads(write_check_json(examination))
-    rows = layer_rows(examination)
+    checked = make_result(blocks=True, layers=8, forward=0.1)
+    result = json.loads(format_json(checked))
+    rows = layer_rows(checked)
     assert [row["name"] for row in result["layers"]] == [row.name for row in rows]
     assert [row["second_moment"] for row in result["layers"]] == [row.second_moment for row in rows]
     assert [tuple(row["codes"]) for row in result["layers"]] == [row.codes for row in rows]
@@ -174,10 +177,10 @@ def test_layers_are_the_rows_of_the_terminals_table():
 def test_names_are_raw_text():
     result = _write(names=(HOSTILE,), model="naïve \ud800 model")
     assert result["layers"][1]["layer"] == HOSTILE
-    assert write_check_json(make_examination(model="naïve \ud800 model")).isascii()
+    assert format_json(make_result(model="naïve \ud800 model")).isascii()
 
 
 def test_the_same_examination_gives_the_same_text_but_for_the_time():
-    examination = make_examination(forward=0.2)
-    assert write_check_json(examination) == write_check_json(make_examination(forward=0.2))
-    assert write_check_json(examination) != write_check_json(replace(examination, seconds=5.0))
+    checked = make_result(forward=0.2)
+    assert format_json(checked) == format_json(make_result(forward=0.2))
+    assert format_json(checked) != format_json(replace(checked, seconds=5.0))

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from examined_model import HOSTILE, make_examination, make_remedy
+from examined_model import HOSTILE, make_fix, make_result
 
 from initcheck.audit.findings import Finding, Measured
 from initcheck.checking.report.layers import layer_rows, rows_that_matter
-from initcheck.checking.report.text import coverage_line, describe_measured, verdict_line, write_text
+from initcheck.checking.report.text import describe_coverage, describe_measured, describe_verdict, format_text
 from initcheck.probe.coverage import Gap
 
 # --- the text ---------------------------------------------------------------------------------------------------------
@@ -28,26 +28,26 @@ from initcheck.probe.coverage import Gap
     ],
 )
 def test_the_verdict_counts_findings_and_what_was_not_judged(changes, told):
-    examination = make_examination(**changes)
-    assert verdict_line(examination) == f"package.module:factory: {told}"
-    assert write_text(examination).splitlines()[0] == verdict_line(examination)
+    checked = make_result(**changes)
+    assert describe_verdict(checked) == f"package.module:factory: {told}"
+    assert format_text(checked).splitlines()[0] == describe_verdict(checked)
 
 
 def test_the_coverage_tells_what_is_open_and_what_is_covered():
     gaps = [Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"), Gap("c", "LSTMCell", "loop", "lstm")]
-    told = coverage_line(make_examination(gaps=gaps))
+    told = describe_coverage(make_result(gaps=gaps))
     assert "6 layer calls, 12 weights; 1 not (2 inner parts told through others" in told
-    assert "nothing left out" in coverage_line(make_examination())
+    assert "nothing left out" in describe_coverage(make_result())
 
 
 def test_one_draw_says_that_there_are_no_intervals():
-    text = write_text(make_examination(seeds=1, forward=0.2))
+    text = format_text(make_result(seeds=1, forward=0.2))
     assert "no intervals over seeds" in " ".join(text.split())
     assert "[" not in text
 
 
-def test_a_finding_is_told_with_its_remedy_before_and_after():
-    text = " ".join(write_text(make_examination(forward=0.2, remedy=make_remedy())).split())
+def test_a_finding_is_told_with_its_fix_before_and_after():
+    text = " ".join(format_text(make_result(forward=0.2, fix=make_fix())).split())
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
     assert (
         "tried: HeNormal in 5 layers: factor a step, in squares 0.300 -> 1.00 [0.970, 1.03] (the finding is gone)"
@@ -56,18 +56,18 @@ def test_a_finding_is_told_with_its_remedy_before_and_after():
 
 
 def test_without_a_route_the_text_says_so():
-    assert "propagation has nothing to follow" in write_text(make_examination(routed=False))
+    assert "propagation has nothing to follow" in format_text(make_result(routed=False))
 
 
 def test_what_was_left_out_on_request_is_told():
-    assert write_text(make_examination(waived=[Finding("IC303", "a", "b")])).endswith(
+    assert format_text(make_result(waived=[Finding("IC303", "a", "b")])).endswith(
         "Left out on request: IC303 dead-units."
     )
 
 
 def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
-    examination = make_examination(layers=400, forward=0.9)
-    short, full = write_text(examination), write_text(examination, full=True)
+    checked = make_result(layers=400, forward=0.9)
+    short, full = format_text(checked), format_text(checked, full=True)
     assert len(short.splitlines()) < 80
     assert all(f"layer_{place} " in full for place in range(400))
     # What is left out is counted: shown and skipped rows make all 401.
@@ -87,34 +87,34 @@ def test_a_share_is_told_in_per_cent():
 
 
 def test_rows_hold_geometric_means_over_seeds():
-    examination = make_examination(layers=4, forward=0.3, backward=0.5)
-    own = examination.table[examination.table["layer"] == "layer_2"]
-    row = next(each for each in layer_rows(examination) if each.layer == "layer_2")
+    checked = make_result(layers=4, forward=0.3, backward=0.5)
+    own = checked.table[checked.table["layer"] == "layer_2"]
+    row = next(each for each in layer_rows(checked) if each.layer == "layer_2")
     moments = own["preactivation_second_moment"].to_numpy(float)
     norms = own["gradient_norm"].to_numpy(float)
     assert row.second_moment == pytest.approx(np.exp(np.log(moments).mean()))
     assert row.second_moment < moments.mean()  # the arithmetic mean is another number
     assert row.gradient == pytest.approx(np.exp(2.0 * np.log(norms).mean()))
     assert row.varies == pytest.approx(0.5) and row.zero == pytest.approx(0.5)
-    assert (row.order, row.kind, row.on_trunk, row.name) == (3, "Dense", True, "layer_2")
+    assert (row.order, row.kind, row.on_main_path, row.name) == (3, "Dense", True, "layer_2")
 
 
 def test_zero_in_one_seed_is_zero_and_a_missing_figure_is_missing():
-    examination = make_examination(layers=4)
-    table = examination.table
+    checked = make_result(layers=4)
+    table = checked.table
     one = (table["seed"] == 2) & (table["layer"] == "layer_1")
-    zero = replace(examination, table=table.assign(activation_variance=table["activation_variance"].mask(one, 0.0)))
-    missing = replace(examination, table=table.assign(activation_variance=table["activation_variance"].mask(one)))
+    zero = replace(checked, table=table.assign(activation_variance=table["activation_variance"].mask(one, 0.0)))
+    missing = replace(checked, table=table.assign(activation_variance=table["activation_variance"].mask(one)))
     assert layer_rows(zero)[2].variance == 0.0
     assert math.isnan(layer_rows(missing)[2].variance)
     assert layer_rows(missing)[1].variance > 0.0
 
 
 def test_a_second_call_has_a_name_of_its_own():
-    examination = make_examination(layers=3)
-    table = examination.table.copy()
+    checked = make_result(layers=3)
+    table = checked.table.copy()
     table.loc[table["position"] == 3, ["layer", "call"]] = ["layer_0", 1]
-    assert [row.name for row in layer_rows(replace(examination, table=table))] == [
+    assert [row.name for row in layer_rows(replace(checked, table=table))] == [
         "inputs",
         "layer_0",
         "layer_1",
@@ -124,31 +124,31 @@ def test_a_second_call_has_a_name_of_its_own():
 
 def test_findings_of_a_weight_name_its_layer_and_not_one_whose_name_begins_alike():
     finding = Finding("IC301", "layer_1/kernel", "equal", None, ("layer_1/kernel", "layer_11/kernel"))
-    rows = layer_rows(make_examination(layers=13, extra=[finding]))
+    rows = layer_rows(make_result(layers=13, extra=[finding]))
     assert [row.name for row in rows if row.codes] == ["layer_1", "layer_11"]
 
 
 def test_what_matters_are_the_trunk_and_each_findings_first_layer():
     extra = [Finding("IC401", "layer_3/kernel", "fans")]
-    examination = make_examination(blocks=True, layers=12, extra=extra)
-    shown = rows_that_matter(layer_rows(examination))
-    assert {row.name for row in shown if not row.on_trunk} == {"inputs", "layer_3"}
-    assert sum(row.on_trunk for row in shown) == 7
+    checked = make_result(blocks=True, layers=12, extra=extra)
+    shown = rows_that_matter(layer_rows(checked))
+    assert {row.name for row in shown if not row.on_main_path} == {"inputs", "layer_3"}
+    assert sum(row.on_main_path for row in shown) == 7
 
 
 @pytest.mark.parametrize("layers", [3, 29, 60, 400])
 def test_at_most_30_rows_and_the_ends_matter(layers):
-    shown = rows_that_matter(layer_rows(make_examination(layers=layers)))
+    shown = rows_that_matter(layer_rows(make_result(layers=layers)))
     assert len(shown) == min(layers + 1, 30)
     assert (shown[0].name, shown[-1].name) == ("inputs", f"layer_{layers - 1}")
 
 
 def test_without_a_trunk_the_first_rows_are_shown():
-    assert len(rows_that_matter(layer_rows(make_examination(routed=False)))) > 0
+    assert len(rows_that_matter(layer_rows(make_result(routed=False)))) > 0
 
 
 def test_a_strange_name_does_not_break_the_lines_of_the_table():
-    text = write_text(make_examination(layers=3, names=(HOSTILE,)))
+    text = format_text(make_result(layers=3, names=(HOSTILE,)))
     lines = [line for line in text.splitlines() if HOSTILE in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"  {HOSTILE}  Dense ")

@@ -26,7 +26,7 @@ from initcheck.spec.topics.deep.networks import (
     LogIncrements,
     RectangularGains,
 )
-from initcheck.theory.weights import weight_law
+from initcheck.theory.weights import weight_distribution
 
 if TYPE_CHECKING:
     from initcheck.spec.claim import RunContext
@@ -103,7 +103,7 @@ def gain_claims(direction: Direction) -> list[Claim]:
     listed = []
     seeds = DeepNetwork(SCALED[0].spec, "relu").count_seeds()
     for each in SCALED:
-        variance = weight_law(each.spec, (WIDTH, WIDTH)).forward_gain
+        variance = weight_distribution(each.spec, (WIDTH, WIDTH)).forward_gain
         for activation, passes in (("linear", 1.0), ("relu", 0.5)):
             if activation == "linear" and each.spec.class_name == "RandomNormal":
                 continue

@@ -201,12 +201,12 @@ class LogIncrements:
     def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.topics.deep.decisions.LawByLayer` for the columns."""
         from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
-        from initcheck.theory.weights import weight_law
+        from initcheck.theory.weights import weight_distribution
 
         network, width = self.network, self.network.width
         moments = network.measure(context, self.seeds or network.count_seeds())
         increments = moments.increments(self.direction)
-        weights = weight_law(network.initializer, (width, width))
+        weights = weight_distribution(network.initializer, (width, width))
         gain = weights.forward_gain
         rectified = network.activation == "relu"
         # S4 of Gaussian numbers of which all, or half, are not zero.
@@ -330,9 +330,9 @@ def tabulate_layers(values: Array) -> DataFrame:
 def _predict(network: DeepNetwork) -> DenseNetworkLaw:
     from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
     from initcheck.theory.gaussian import find_activation
-    from initcheck.theory.weights import weight_law
+    from initcheck.theory.weights import weight_distribution
 
-    weights = weight_law(network.initializer, (network.width, network.width))
+    weights = weight_distribution(network.initializer, (network.width, network.width))
     layer = DenseLayer(network.width, weights, find_activation(network.activation))
     return predict_dense_network([layer] * network.depth, single_input(network.width, network.scale**2))
 

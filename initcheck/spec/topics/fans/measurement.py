@@ -140,7 +140,6 @@ class LayerVariance:
 
     Attributes:
         subject: the name of the layer in ids, which its seeds are derived from.
-        scaling: the initializer that is spoken of.
         cases: the members.
         by: whether the expected variance follows the fans that the layer really has, or those that Keras assumes.
         mode: counts other units than the initializer documents: the defect of a control.

@@ -156,7 +156,7 @@ def _recurrent_kernels() -> list[Claim]:
                 experiment=RecurrentKernel(layer, by_gate=True),
                 decide=AllWithin("entry of K K' - I", "entries"),
                 control=RecurrentKernel("SimpleRNN", by_gate=True),
-                control_note="SimpleRNN, whose only matrix is",
+                control_note="SimpleRNN, whose only matrix is orthogonal",
                 expected="refuted",
                 source=source,
                 condition=condition,

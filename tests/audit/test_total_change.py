@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from model_measurement import find_by
 
 from initcheck.audit.limits import NORMALIZATION_GROWTH, Limits
-from initcheck.audit.rules.signal import find_course_findings
-from initcheck.audit.signal import judge_courses
-from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.audit.paths import SiteNode, find_paths
+from initcheck.audit.total_change import judge_paths
 
 
 def make_case(forward, backward=None, kinds=None, seeds=8, noise=0.01):
@@ -37,11 +37,15 @@ def make_case(forward, backward=None, kinds=None, seeds=8, noise=0.01):
     return pd.DataFrame(rows), nodes
 
 
+def find(paths, limits):
+    return find_by("IC101", "IC102", "IC201", "IC202", "IC603", paths=paths, limits=limits)
+
+
 def judge(*args, limits=None, **kwargs):
     table, nodes = make_case(*args, **kwargs)
     limits = limits or Limits()
-    courses = judge_courses(table, nodes, find_routes(nodes), limits)
-    return courses, find_course_findings(courses, limits)
+    paths = judge_paths(table, nodes, find_paths(nodes), limits)
+    return paths, find(paths, limits)
 
 
 def codes(findings):
@@ -49,17 +53,17 @@ def codes(findings):
 
 
 def test_a_steady_signal_is_within_the_limit_in_both_directions():
-    courses, findings = judge(np.ones(12))
-    assert [course.outcome for course in courses] == ["within", "within"]
+    paths, findings = judge(np.ones(12))
+    assert [judged.outcome for judged in paths] == ["within", "within"]
     assert findings == []
 
 
 def test_a_signal_that_halves_in_each_of_eleven_steps_vanishes():
-    courses, findings = judge(0.5 ** np.arange(12))
+    paths, findings = judge(0.5 ** np.arange(12))
     assert codes(findings) == ["IC101"]
-    value, low, high = courses[0].rate
+    value, low, high = paths[0].rate
     assert low < 0.5 < high and value == pytest.approx(0.5, rel=0.01)
-    assert courses[0].steps == 10, "the step into the head does not count"
+    assert paths[0].steps == 10, "the step into the head does not count"
 
 
 def test_the_first_layer_beyond_the_limit_is_named():
@@ -86,18 +90,18 @@ def test_five_per_cent_a_layer_are_allowed_at_any_depth():
 
 
 def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would_decide():
-    courses, findings = judge(np.exp(-np.linspace(0, 4.7, 12)), noise=0.8, seeds=4)
+    paths, findings = judge(np.exp(-np.linspace(0, 4.7, 12)), noise=0.8, seeds=4)
     assert codes(findings)[0] == "IC603"
-    assert courses[0].seeds_needed > 4
-    assert f"about {courses[0].seeds_needed} seeds" in findings[0].message
+    assert paths[0].seeds_needed > 4
+    assert f"about {paths[0].seeds_needed} seeds" in findings[0].message
 
 
 def test_one_draw_is_judged_without_an_interval():
-    courses, findings = judge(0.5 ** np.arange(12), seeds=1)
+    paths, findings = judge(0.5 ** np.arange(12), seeds=1)
     assert codes(findings) == ["IC101"]
     assert math.isnan(findings[0].measured.low)
     assert codes(judge(np.ones(12), seeds=1)[1]) == []
-    assert math.isnan(courses[0].rate[1])
+    assert math.isnan(paths[0].rate[1])
 
 
 def test_a_single_step_that_nothing_makes_up_for_is_found_even_where_the_limit_in_all_is_wide():
@@ -124,16 +128,16 @@ def test_a_single_step_into_the_head_counts_forward():
 def test_a_signal_of_exactly_zero_in_one_seed_is_found():
     table, nodes = make_case(np.ones(6))
     table.loc[(table["seed"] == 3) & (table["position"] >= 4), "preactivation_second_moment"] = 0.0
-    courses = judge_courses(table, nodes, find_routes(nodes), Limits())
-    finding = find_course_findings(courses, Limits())[0]
+    paths = judge_paths(table, nodes, find_paths(nodes), Limits())
+    finding = find(paths, Limits())[0]
     assert (finding.code, finding.layer) == ("IC101", "layer_4")
 
 
 def test_a_site_without_figures_is_undecided_and_never_healthy():
     table, nodes = make_case(np.ones(6))
     table.loc[table["position"] == 2, ["preactivation_second_moment", "activation_second_moment"]] = np.nan
-    courses = judge_courses(table, nodes, find_routes(nodes), Limits())
-    assert codes(find_course_findings(courses, Limits())) == ["IC603"]
+    paths = judge_paths(table, nodes, find_paths(nodes), Limits())
+    assert codes(find(paths, Limits())) == ["IC603"]
 
 
 def test_the_gradient_lost_in_averaging_positions_does_not_count():
@@ -169,11 +173,11 @@ def test_an_unchanged_signal_is_rarely_called_wrong():
 
 
 def test_a_model_whose_outputs_no_layer_reaches_is_undecided_and_never_healthy():
-    assert codes(find_course_findings([], Limits())) == ["IC603"]
+    assert codes(find([], Limits())) == ["IC603"]
 
 
 def test_a_mean_beyond_the_limit_with_an_interval_that_reaches_back_is_not_called_a_fall():
     """Ten steps to e^-5.5; the interval of four noisy seeds is wider than the nat that lies beyond the limit."""
-    courses, findings = judge(np.exp(-np.linspace(0, 6.05, 12)), noise=0.8, seeds=4)
-    assert courses[0].total.value < -courses[0].limit < courses[0].total.high
+    paths, findings = judge(np.exp(-np.linspace(0, 6.05, 12)), noise=0.8, seeds=4)
+    assert paths[0].total.value < -paths[0].limit < paths[0].total.high
     assert codes(findings)[0] == "IC603"

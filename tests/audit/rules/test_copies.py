@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from model_measurement import find_by
 
-from initcheck.audit.rules.weights import find_identical_weights, find_symmetric_units
+from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.symmetric_units import SymmetricUnits
 from initcheck.probe.weight_copies import CopyGroup, WeightComparison, compare_weights
 from initcheck.probe.weights import describe_weights
+
+
+def find_identical(comparison):
+    return find_by("IC301", comparison=comparison)
+
+
+def find_symmetric(comparison):
+    return find_by("IC302", comparison=comparison)
+
 
 GROUP = CopyGroup("identical", ("a/kernel", "b/kernel"), (), 256, 1.0, (1.0, 1.0), "why", (True, True), ())
 TWINS = SymmetricUnits("a", "Dense", ("a/kernel", "a/bias"), "Ones", "units", 8, 8, 8, "equal")
@@ -18,14 +28,14 @@ TWINS = SymmetricUnits("a", "Dense", ("a/kernel", "a/bias"), "Ones", "units", 8,
 
 def say(**changes):
     group = CopyGroup(**{**GROUP.__dict__, **changes})
-    (finding,) = find_identical_weights(WeightComparison((group,), (), 9))
+    (finding,) = find_identical(WeightComparison((group,), (), 9))
     return finding.message
 
 
 def test_nothing_found_is_no_finding():
     empty = WeightComparison((), (), 9)
-    assert find_identical_weights(empty) == []
-    assert find_symmetric_units(empty) == []
+    assert find_identical(empty) == []
+    assert find_symmetric(empty) == []
 
 
 def test_messages_say_which_weights_and_how_much_of_them_and_why():
@@ -46,7 +56,7 @@ def test_messages_say_which_weights_and_how_much_of_them_and_why():
 def test_findings_list_all_weights_and_the_worst_come_first():
     part = CopyGroup("prefix", ("c/kernel", "d/kernel"), ("e/kernel",), 16, 0.1, (1.0, 1.0), "", (True, True), ())
     three = CopyGroup("identical", ("x", "y", "z"), (), 16, 1.0, (1.0,) * 3, "", (True,) * 3, ())
-    found = find_identical_weights(WeightComparison((part, GROUP, three), (), 9))
+    found = find_identical(WeightComparison((part, GROUP, three), (), 9))
     assert [finding.layers for finding in found] == [
         ("x", "y", "z"),
         ("a/kernel", "b/kernel"),
@@ -72,7 +82,7 @@ def test_findings_list_all_weights_and_the_worst_come_first():
 )
 def test_symmetry_is_told_with_its_extent(changes, text):
     found = SymmetricUnits(**{**TWINS.__dict__, **changes})
-    (finding,) = find_symmetric_units(WeightComparison((), (found,), 9))
+    (finding,) = find_symmetric(WeightComparison((), (found,), 9))
     assert (finding.code, finding.layer, finding.message) == ("IC302", "a", text)
 
 
@@ -82,11 +92,11 @@ def test_a_seeded_attention_layer_is_reported_as_query_equal_key_equal_value():
     seeded = keras.initializers.GlorotUniform(seed=1)
     attention = keras.layers.MultiHeadAttention(4, 8, value_dim=6, kernel_initializer=seeded, name="attention")
     model = keras.Model(inputs, attention(inputs, inputs))
-    found = find_identical_weights(compare_weights(model, describe_weights(model, RedrawPlan(model))))
+    found = find_identical(compare_weights(model, describe_weights(model, RedrawPlan(model))))
     assert found[0].message.startswith("query = key: the kernels of attention hold the same numbers")
     attention = keras.layers.MultiHeadAttention(4, 8, kernel_initializer=seeded, name="attention")
     model = keras.Model(inputs, attention(inputs, inputs))
-    (finding,) = find_identical_weights(compare_weights(model, describe_weights(model, RedrawPlan(model))))
+    (finding,) = find_identical(compare_weights(model, describe_weights(model, RedrawPlan(model))))
     assert finding.message == (
         "query = key = value = output (read in another shape): the kernels of attention hold the same numbers: "
         "all drawn by GlorotUniform(seed=1)"
@@ -94,9 +104,7 @@ def test_a_seeded_attention_layer_is_reported_as_query_equal_key_equal_value():
 
 
 def test_the_examples_of_the_rules_trigger_them():
-    from initcheck.audit.findings import RULES
-
-    for code, judge in (("IC301", find_identical_weights), ("IC302", find_symmetric_units)):
+    for code, judge in (("IC301", find_identical), ("IC302", find_symmetric)):
         names: dict[str, object] = {}
         exec(RULES[code].example, names)
         model = names["model"]
@@ -110,5 +118,5 @@ def test_a_large_healthy_model_of_keras_has_neither():
     model = keras.applications.MobileNetV3Small((64, 64, 3), weights=None, classes=10)
     comparison = compare_weights(model, describe_weights(model, RedrawPlan(model)), np.ones((2, 64, 64, 3), np.float32))
     assert comparison.compared > 50
-    assert find_identical_weights(comparison) == []
-    assert find_symmetric_units(comparison) == []
+    assert find_identical(comparison) == []
+    assert find_symmetric(comparison) == []

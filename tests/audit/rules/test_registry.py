@@ -1,7 +1,8 @@
 import pytest
 
-from initcheck.audit.findings import FAMILIES, RULES, Finding, rank_findings, select_findings, waive_layers
+from initcheck.audit.findings import Finding, waive_layers
 from initcheck.audit.limits import Limits
+from initcheck.audit.rules import FAMILIES, RULES, rank_findings, select_findings
 from initcheck.core.errors import UsageError
 
 ALL = tuple(Finding(code, "layer", "message", None, ("layer",)) for code in RULES)

@@ -1,4 +1,4 @@
-from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.audit.paths import SiteNode, find_paths
 
 
 def make_nodes(*rows):
@@ -10,25 +10,25 @@ def make_nodes(*rows):
     ]
 
 
-def trunk_names(nodes):
-    return [nodes[position].layer for position in find_routes(nodes)[0].positions]
+def names_on_main_path(nodes):
+    return [nodes[position].layer for position in find_paths(nodes)[0].positions]
 
 
-def test_a_plain_stack_is_its_own_trunk_without_the_layers_that_only_pass_on():
+def test_a_plain_stack_is_its_own_main_path_without_the_layers_that_only_pass_on():
     nodes = make_nodes(
         ("input", False, []), ("a", True, ["input"]), ("relu", False, ["a"]), ("b", True, ["relu"]), ("c", True, ["b"])
     )
-    assert trunk_names(nodes) == ["a", "b", "c"]
+    assert names_on_main_path(nodes) == ["a", "b", "c"]
 
 
-def test_layers_beside_a_skip_connection_are_not_on_the_trunk_but_their_sum_is():
+def test_layers_beside_a_skip_connection_are_not_on_the_main_path_but_their_sum_is():
     nodes = make_nodes(
         ("stem", True, []),
         ("branch", True, ["stem"]),
         ("add", False, ["stem", "branch"]),
         ("head", True, ["add"]),
     )
-    assert trunk_names(nodes) == ["stem", "add", "head"]
+    assert names_on_main_path(nodes) == ["stem", "add", "head"]
 
 
 def test_of_two_towers_the_deeper_one_is_followed_and_the_other_does_not_cut_it():
@@ -41,47 +41,47 @@ def test_of_two_towers_the_deeper_one_is_followed_and_the_other_does_not_cut_it(
         ("join", False, ["short", "long 2"]),
         ("head", True, ["join"]),
     )
-    assert trunk_names(nodes) == ["long 1", "long 2", "join", "head"]
+    assert names_on_main_path(nodes) == ["long 1", "long 2", "join", "head"]
 
 
-def test_a_long_chain_inside_a_branch_is_a_route_of_its_own():
+def test_a_long_chain_inside_a_branch_is_a_path_of_its_own():
     rows = [("stem", True, [])]
     for number in range(5):
         rows.append((f"inner {number}", True, [rows[-1][0]]))
     nodes = make_nodes(*rows, ("add", False, ["stem", "inner 4"]), ("head", True, ["add"]))
-    trunk, branch = find_routes(nodes)
+    main, branch = find_paths(nodes)
     assert [nodes[p].layer for p in branch.positions] == [f"inner {number}" for number in range(5)]
     assert branch.inside == ("stem", "add")
-    assert not set(branch.positions) & set(trunk.positions)
+    assert not set(branch.positions) & set(main.positions)
 
 
-def test_a_short_branch_is_no_route_of_its_own():
+def test_a_short_branch_is_no_path_of_its_own():
     nodes = make_nodes(
         ("stem", True, []), ("inner", True, ["stem"]), ("add", False, ["stem", "inner"]), ("head", True, ["add"])
     )
-    assert len(find_routes(nodes)) == 1
+    assert len(find_paths(nodes)) == 1
 
 
-def test_a_dead_end_does_not_divert_the_trunk():
+def test_a_dead_end_does_not_divert_the_main_path():
     nodes = make_nodes(
         ("a", True, []), ("dead end 1", True, ["a"]), ("dead end 2", True, ["dead end 1"]), ("b", True, ["a"])
     )
-    assert trunk_names(nodes) == ["a", "b"]
+    assert names_on_main_path(nodes) == ["a", "b"]
 
 
-def test_a_step_across_an_average_is_marked_and_no_other():
+def test_a_change_across_an_average_is_marked_and_no_other():
     nodes = make_nodes(
         ("a", "Conv2D", True, []),
         ("b", "Conv2D", True, ["a"]),
         ("pool", "GlobalAveragePooling2D", False, ["b"]),
         ("head", "Dense", True, ["pool"]),
     )
-    assert find_routes(nodes)[0].averaged == (False, True)
+    assert find_paths(nodes)[0].averaged == (False, True)
 
 
-def test_without_an_output_there_is_no_route():
-    assert find_routes([SiteNode("a", "Dense", True, False, ())]) == ()
-    assert find_routes([]) == ()
+def test_without_an_output_there_is_no_path():
+    assert find_paths([SiteNode("a", "Dense", True, False, ())]) == ()
+    assert find_paths([]) == ()
 
 
 def test_the_number_of_paths_may_exceed_every_machine_integer():
@@ -90,7 +90,7 @@ def test_the_number_of_paths_may_exceed_every_machine_integer():
         before = rows[-1][0]
         rows.append((f"branch {number}", True, [before]))
         rows.append((f"add {number}", False, [before, f"branch {number}"]))
-    names = trunk_names(make_nodes(*rows, ("head", True, ["add 199"])))
+    names = names_on_main_path(make_nodes(*rows, ("head", True, ["add 199"])))
     assert names == ["stem", *[f"add {number}" for number in range(200)], "head"]
 
 
@@ -101,7 +101,7 @@ def test_what_comes_out_of_a_normalization_is_followed_where_all_of_it_goes_ther
         ("b", "Dense", True, ["normalized"]),
         ("head", "Dense", True, ["b"]),
     )
-    assert trunk_names(nodes) == ["normalized", "b", "head"]
+    assert names_on_main_path(nodes) == ["normalized", "b", "head"]
 
 
 def test_a_sum_that_goes_past_its_normalization_too_is_followed_itself():
@@ -112,4 +112,4 @@ def test_a_sum_that_goes_past_its_normalization_too_is_followed_itself():
         ("add", "Add", False, ["stem", "branch"]),
         ("head", "Dense", True, ["add"]),
     )
-    assert trunk_names(nodes) == ["stem", "add", "head"]
+    assert names_on_main_path(nodes) == ["stem", "add", "head"]

@@ -1,20 +1,25 @@
-"""From the measurement table to arrays: the second moments along a network's hidden layers, by seed.
+"""From the measurement table to levels: second moments or squared gradient norms along layers, by seed.
 
-All gaps are found here. A layer that one seed lacks, a column or a key that is missing, a layer called twice is an
-error that names it, since a gap that is skipped would read as health.
+``check`` takes them along a path of the model's graph (:func:`levels_along`), ``report`` and ``sweep`` along the hidden
+layers of a reference network (:func:`trace_networks`). There all gaps are found: a layer that one seed lacks, a column
+or a key that is missing, a layer called twice is an error that names it, since a gap that is skipped would read as
+health.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from initcheck.audit.paths import SignalPath, SiteNode
 from initcheck.core import columns
+from initcheck.core.columns import Direction
 from initcheck.core.errors import UsageError, name_unknown
 
 GROUP_KEYS: Final = tuple(column.name for column in columns.KEY_COLUMNS if column.name != "seed")
@@ -42,19 +47,91 @@ _OVERFLOW_TRACES: Final = (
     "weight_gradient_norm",
 )
 
+_FEWEST_WITH_HEAD: Final = 3
+
 _Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
-class SignalPath:
+class SignalLevels:
+    """What is followed along layers in one direction.
+
+    Attributes:
+        direction: forward, from the input to the output, or backward, from the output to the input.
+        layers: paths of the layers, in that direction.
+        positions: their positions in the table.
+        squares: shape [seeds, layers], in that direction. Forward q, the second moment of the pre-activation where the
+            layer has one, else of its output; backward g, the squared norm of one sample's dL/dz (or dL/dh).
+        counted: shape [layers - 1]: whether the change from this layer to the next says something of initialization.
+    """
+
+    direction: Direction
+    layers: tuple[str, ...]
+    positions: tuple[int, ...]
+    squares: NDArray[np.float64]
+    counted: NDArray[np.bool_]
+
+    @cached_property
+    def logs(self) -> NDArray[np.float64]:
+        """The logarithm of the squares: -inf for 0, NaN for what is undefined."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.squares), dtype=np.float64)
+
+    @cached_property
+    def total_logs(self) -> NDArray[np.float64]:
+        """The change over all layers that count, in nats, shape [seeds]."""
+        with np.errstate(invalid="ignore"):  # -inf minus -inf: between two layers of no signal there is no change
+            return np.asarray(np.diff(self.logs, axis=1)[:, self.counted].sum(axis=1), dtype=np.float64)
+
+    @property
+    def last_counted(self) -> int:
+        """Index of the last layer that counts."""
+        counted = np.flatnonzero(self.counted)
+        return int(counted[-1]) + 1 if counted.size else len(self.layers) - 1
+
+    @property
+    def share_of_dead_seeds(self) -> float:
+        """Share of seeds in which the signal is exactly zero somewhere."""
+        return float(np.isneginf(self.logs).any(axis=1).mean())
+
+
+def levels_along(
+    table: pd.DataFrame, nodes: Sequence[SiteNode], path: SignalPath, direction: Direction
+) -> SignalLevels:
+    """Take the levels along a path of a model.
+
+    Changes across an average over positions do not count, nor does the last layer with weights, the head: what stands
+    before it often averages, and its scale is a choice of its own. Backward it is left out.
+    """
+    kept, counted = list(path.positions), [not each for each in path.averaged]
+    has_head = path.is_main and len(kept) >= _FEWEST_WITH_HEAD
+    if has_head and direction == "forward":
+        counted[-1] = False
+    elif has_head:
+        kept, counted = kept[:-1], counted[:-1]
+    squares = second_moments(table) if direction == "forward" else table["gradient_norm"].astype(float) ** 2
+    by_site = pd.Series(squares.to_numpy(dtype=float, na_value=np.nan), index=[table["seed"], table["position"]])
+    matrix = by_site.unstack("position").reindex(columns=kept).to_numpy(dtype=np.float64)
+    if direction == "backward":
+        matrix, kept, counted = matrix[:, ::-1], kept[::-1], counted[::-1]
+    layers = tuple(nodes[position].layer for position in kept)
+    return SignalLevels(direction, layers, tuple(kept), matrix, np.asarray(counted, dtype=np.bool_))
+
+
+def second_moments(table: pd.DataFrame) -> pd.Series:
+    """Take the second moment of each site's pre-activation, or of its output where it has none."""
+    return table["preactivation_second_moment"].fillna(table["activation_second_moment"])
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkLevels:
     """One network x initializer x activation, along its hidden layers.
 
     Attributes:
         keys: the values of :data:`GROUP_KEYS`.
         seeds: number of seeds.
-        forward: q by seed and layer, from the input to the output, shape [seeds, layers]: the second moment of the
-            pre-activation where the layer has one, else of its output. ``inf`` marks overflow, NaN no measurement.
-        backward: g, the squared norm of one sample's dL/dz (or dL/dh), in the same order and with the same marks.
+        forward: q; ``inf`` marks overflow, NaN no measurement.
+        backward: g, with the same marks.
         batch_variance_share: activation_batch_variance / activation_second_moment of the last layer, by seed.
         dead_fraction: of the last layer, by seed.
         saturated_fraction: of the last layer, by seed.
@@ -64,8 +141,8 @@ class SignalPath:
 
     keys: Mapping[str, object]
     seeds: int
-    forward: NDArray[np.float64]
-    backward: NDArray[np.float64]
+    forward: SignalLevels
+    backward: SignalLevels
     batch_variance_share: NDArray[np.float64]
     dead_fraction: NDArray[np.float64]
     saturated_fraction: NDArray[np.float64]
@@ -73,7 +150,7 @@ class SignalPath:
     symmetric: bool | None
 
 
-def trace_signal_paths(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> Iterator[SignalPath]:
+def trace_networks(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> Iterator[NetworkLevels]:
     """Follow the signal through every network x initializer x activation of a measurement table.
 
     Args:
@@ -82,7 +159,7 @@ def trace_signal_paths(table: pd.DataFrame, signal_layers: Mapping[str, Sequence
             are ignored.
 
     Yields:
-        One path per combination of keys, sorted by key.
+        The levels of each combination of keys, sorted by key.
 
     Raises:
         UsageError: a column or a key is missing; a network or layer is unknown; a layer is not measured for a seed,
@@ -112,7 +189,7 @@ def _check_columns(table: pd.DataFrame) -> None:
 
 
 class _Sites:
-    """The table's columns as arrays, and the path through them."""
+    """The table's columns as arrays, and the hidden layers among its rows."""
 
     def __init__(self, table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> None:
         self._quantity: dict[str, NDArray[np.float64]] = {
@@ -127,7 +204,7 @@ class _Sites:
         self._nonfinite = self._quantity["nonfinite_fraction"] > 0.0
         self._overflowed = self._nonfinite | infinite
 
-    def trace(self, rows: _Rows, keys: Mapping[str, object]) -> SignalPath:
+    def trace(self, rows: _Rows, keys: Mapping[str, object]) -> NetworkLevels:
         seeds, seed_index = np.unique(self._seed[rows], return_inverse=True)
         path = self._arrange(rows, seed_index, seeds, keys)
         overflowed = np.zeros(len(seeds), dtype=np.bool_)
@@ -136,11 +213,16 @@ class _Sites:
         nonfinite = self._position[rows[self._nonfinite[rows]]]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = self._quantity["activation_batch_variance"][last] / self._quantity["activation_second_moment"][last]
-        return SignalPath(
+        layers = tuple(self._signal_layers[str(keys["network"])])
+        positions = tuple(int(each) for each in self._position[path[0]])
+        counted = np.ones(len(layers) - 1, dtype=np.bool_)
+        forward = _mark_overflow(self._follow_signal(path), overflowed)
+        backward = _mark_overflow(np.square(self._quantity["gradient_norm"][path]), overflowed)
+        return NetworkLevels(
             keys=keys,
             seeds=len(seeds),
-            forward=_mark_overflow(self._follow_signal(path), overflowed),
-            backward=_mark_overflow(np.square(self._quantity["gradient_norm"][path]), overflowed),
+            forward=SignalLevels("forward", layers, positions, forward, counted),
+            backward=SignalLevels("backward", layers[::-1], positions[::-1], backward[:, ::-1], counted),
             batch_variance_share=share,
             dead_fraction=self._quantity["dead_fraction"][last],
             saturated_fraction=self._quantity["saturated_fraction"][last],
@@ -187,7 +269,7 @@ class _Sites:
         return np.where(without, after, before)
 
     def _find_symmetry(self, rows: _Rows, path: _Rows) -> bool | None:
-        """Tell whether all hidden kernels are constant.
+        """Find whether all hidden kernels are constant.
 
         The hidden kernels are those of the signal layers. Where no signal layer has one, as with the Add layers of
         a residual network, they are all kernels of the network but those at the last position that has one: the
@@ -232,7 +314,7 @@ def _place_on_path(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str
 
 
 def _mark_overflow(moments: NDArray[np.float64], overflowed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Tell a null moment that is an overflow (inf) from one that was not measured (NaN).
+    """Mark a null moment that is an overflow as inf; one that was not measured stays NaN.
 
     The probe leaves the moments of a tensor with inf or NaN null, forward and then backward. Of a seed that shows a
     non-finite value anywhere, a null moment is taken to be one too; else nothing is known of it.

@@ -1,12 +1,12 @@
-"""Which sites every signal has to pass: the trunk of a model, and the chains inside its branches.
+"""The paths along which a signal is followed: the main path of a model, and long chains inside its branches.
 
-The probe tells which sites feed which. From that graph alone:
+From the graph of measured sites alone:
 
-- the *trunk* are the sites that lie on every path from the input of the deepest chain to the outputs (its dominators).
-  In a plain network these are all layers; in a residual one the sums of the skip connections and what lies between the
-  blocks. A signal may be small in a branch by design (a scale of 1e-6, an average over a thousand positions) and whole
-  beside it, so that only the trunk says what reaches the end;
-- a *chain* is the longest run of layers with weights between two neighbouring sites of the trunk.
+- the *main path* are the sites that lie on every path from the input of the deepest chain to the outputs (its
+  dominators). In a plain network these are all layers; in a residual one the sums of the skip connections and what lies
+  between the blocks. A signal may be small in a branch by design (a scale of 1e-6, an average over a thousand
+  positions) and whole beside it, so that only the main path says what reaches the end;
+- a *chain* is the longest run of layers with weights between two neighbouring sites of the main path.
 
 A site dominates if the number of paths through it is the number of all paths; the numbers are exact integers.
 """
@@ -31,16 +31,18 @@ Averaging n positions divides the squared norm of the gradient by n, whatever th
 shared kernel adds those n positions up again: it says nothing about initialization.
 """
 
-
 NORMALIZING_KINDS: Final = frozenset(
     {"BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"}
 )
-"""Kinds that divide by the scale of what they get."""
+"""Kinds that divide by the scale of their input."""
+
+SHORTEST_CHAIN: Final = 4
+"""A chain inside a branch is followed on its own from this many layers with weights."""
 
 
 @dataclass(frozen=True)
 class SiteNode:
-    """What the graph needs to know of one site.
+    """One site in the graph of measured sites.
 
     Attributes:
         layer: path of the layer.
@@ -58,35 +60,36 @@ class SiteNode:
 
 
 @dataclass(frozen=True)
-class SignalRoute:
+class SignalPath:
     """A run of sites that a signal passes one after the other.
 
     Attributes:
         positions: the sites, from the input to the output.
-        averaged: for each step from one site to the next, whether positions are averaged on the way.
-        inside: empty for the trunk; for a chain in a branch the paths of the sites between which it lies.
+        averaged: for each site but the last, whether positions are averaged on the way to the next one.
+        inside: the layers between which a chain's branch lies; empty for the main path.
     """
 
     positions: tuple[int, ...]
     averaged: tuple[bool, ...]
     inside: tuple[str, str] | tuple[()] = ()
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the main path, not a chain in a branch."""
+        return not self.inside
 
-SHORTEST_CHAIN: Final = 4
-"""A chain inside a branch is followed on its own from this many layers with weights."""
 
+def find_paths(nodes: Sequence[SiteNode]) -> tuple[SignalPath, ...]:
+    """Find the main path, and the chains of at least SHORTEST_CHAIN layers beside it.
 
-def find_routes(nodes: Sequence[SiteNode]) -> tuple[SignalRoute, ...]:
-    """Find the trunk, and the chains of at least SHORTEST_CHAIN layers beside it.
-
-    The degenerate cases: no site reaches the outputs: no route; a model without a weighted layer: the trunk of its
+    The degenerate cases: no site reaches the outputs: no path; a model without a weighted layer: the main path of its
     merging sites, which may be empty.
 
     Args:
         nodes: the sites in order of execution; parents come before their children.
 
     Returns:
-        The trunk first. On each route, sites with weights and sites where branches meet; the others pass on or reshape.
+        The main path first. Each has the sites with weights and those where branches meet; others pass on or reshape.
     """
     useful = _reaching(nodes)
     chain = _longest_chain(nodes, useful)
@@ -94,33 +97,33 @@ def find_routes(nodes: Sequence[SiteNode]) -> tuple[SignalRoute, ...]:
         return ()
     dominators = _dominators(nodes, useful, chain[0])
     followed = [p for p in dominators if nodes[p].weighted or len(_useful_parents(nodes, p, useful)) > 1]
-    routes = [_route(nodes, followed, dominators)]
+    paths = [_make_path(nodes, followed, dominators)]
     for before, after in itertools.pairwise(dominators):
         inner = [p for p in chain if before < p < after and nodes[p].weighted]
         if len(inner) < SHORTEST_CHAIN:
             continue
-        # Of a branch only what every path through its chain passes: a gate beside it (squeeze and excite) is no trunk.
+        # Only what every path through the chain passes: not a gate beside it (squeeze and excite).
         whole = [p for p in _dominators(nodes, useful, inner[0], inner[-1]) if inner[0] <= p <= inner[-1]]
         passed = [p for p in whole if nodes[p].weighted]
         if len(passed) >= SHORTEST_CHAIN:
-            routes.append(_route(nodes, passed, whole, (nodes[before].layer, nodes[after].layer)))
-    return tuple(routes)
+            paths.append(_make_path(nodes, passed, whole, (nodes[before].layer, nodes[after].layer)))
+    return tuple(paths)
 
 
-def _route(
+def _make_path(
     nodes: Sequence[SiteNode],
     followed: Sequence[int],
     passed: Sequence[int],
     inside: tuple[str, str] | tuple[()] = (),
-) -> SignalRoute:
+) -> SignalPath:
     averaging = [p for p in passed if nodes[p].kind in AVERAGING_KINDS]
     followed = [_after_normalization(nodes, position) for position in followed]
     averaged = tuple(any(before < p <= after for p in averaging) for before, after in itertools.pairwise(followed))
-    return SignalRoute(tuple(followed), averaged, inside)
+    return SignalPath(tuple(followed), averaged, inside)
 
 
 def _after_normalization(nodes: Sequence[SiteNode], position: int) -> int:
-    """Follow what comes out of a normalization where a layer's output goes there and nowhere else.
+    """Follow the output of a normalization where a layer's output goes there and nowhere else.
 
     The scale before it means nothing: whatever it is, it is divided out.
     """
@@ -130,7 +133,7 @@ def _after_normalization(nodes: Sequence[SiteNode], position: int) -> int:
 
 
 def _reaching(nodes: Sequence[SiteNode]) -> list[bool]:
-    """Tell of each site whether it reaches an output."""
+    """Say of each site whether it reaches an output."""
     useful = [node.feeds_output for node in nodes]
     for position in range(len(nodes) - 1, -1, -1):
         if useful[position]:

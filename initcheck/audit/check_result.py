@@ -1,4 +1,4 @@
-"""All that is known of one model after ``initcheck check``: what was measured, what was found, and the verdict."""
+"""The result of ``initcheck check``: what was measured of one model, what was found, and the verdict."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
-from initcheck.audit.signal import Course
-from initcheck.audit.site_graph import SiteNode
+from initcheck.audit.paths import SiteNode
+from initcheck.audit.total_change import JudgedPath
 from initcheck.probe.coverage import Coverage
 from initcheck.probe.weights import WeightFacts
 
@@ -39,15 +39,15 @@ EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot
 
 
 @dataclass(frozen=True)
-class Examination:
-    """One examined model.
+class CheckResult:
+    """One checked model.
 
     Attributes:
-        model: what was examined, as the user named it.
+        model: the model, as the user named it.
         findings: what was found, the worst first; waived and deselected ones are left out.
         waived: findings that were left out on request.
         coverage: what was measured.
-        courses: the judgements of all routes, forward and backward in turn, the trunk first.
+        paths: the judged paths, forward and backward in turn, the main path first.
         nodes: the measured sites by position.
         table: the measurement table.
         weights: gradients of all weights: one row per seed and weight.
@@ -56,7 +56,7 @@ class Examination:
         redrawn: whether weights were drawn anew; else they were measured as they are.
         conditions: the batch, the loss and the precision.
         limits: the limits.
-        allow_inconclusive: whether what could not be decided counts as no obstacle.
+        allow_inconclusive: whether what the seeds do not decide is let pass.
         versions: of initcheck and what it measures with.
         seconds: how long it took.
     """
@@ -65,7 +65,7 @@ class Examination:
     findings: tuple[Finding, ...]
     waived: tuple[Finding, ...]
     coverage: Coverage
-    courses: tuple[Course, ...]
+    paths: tuple[JudgedPath, ...]
     nodes: tuple[SiteNode, ...]
     table: pd.DataFrame = field(repr=False)
     weights: pd.DataFrame = field(repr=False)
@@ -81,11 +81,9 @@ class Examination:
     @property
     def verdict(self) -> Verdict:
         """``findings`` if something is wrong; else ``cannot judge`` if something was not judged; else ``healthy``."""
-        severities = {finding.severity for finding in self.findings}
-        if "wrong" in severities:
+        if any(finding.severity == "wrong" for finding in self.findings):
             return "findings"
-        undecided = {f.code for f in self.findings if f.severity == "unjudged"}
-        if undecided - ({"IC603"} if self.allow_inconclusive else set()):
+        if any(not (self.allow_inconclusive and finding.rule.inconclusive) for finding in self.findings):
             return "cannot judge"
         return "healthy"
 

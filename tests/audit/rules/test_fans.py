@@ -6,11 +6,17 @@ import math
 from dataclasses import replace
 
 import pytest
+from model_measurement import find_by
 
-from initcheck.audit.rules.weights import find_fan_mismatches
+from initcheck.audit.limits import Limits
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weights import WeightFacts, describe_weights
+
+
+def find(weights, **limits):
+    return find_by("IC401", facts=weights, limits=Limits(**limits))
+
 
 HEALTHY = WeightFacts(
     path="layer/kernel",
@@ -41,11 +47,11 @@ WRONG = replace(HEALTHY, assumed_fan_in=288.0, variance=2 / 288)
 def find_in(*layers, shape):
     keras = import_keras()
     model = keras.Sequential([keras.Input(shape), *layers])
-    return find_fan_mismatches(describe_weights(model, RedrawPlan(model)))
+    return find(describe_weights(model, RedrawPlan(model)))
 
 
 def test_a_mismatch_is_told_with_both_fans_and_the_gain():
-    (finding,) = find_fan_mismatches([HEALTHY, WRONG])
+    (finding,) = find([HEALTHY, WRONG])
     assert (finding.code, finding.layer, finding.layers) == ("IC401", "layer/kernel", ("layer/kernel",))
     assert finding.message == (
         "HeNormal counts a fan_in of 288 for the kernel of layer (DepthwiseConv2D), which really has a fan_in of 9: "
@@ -61,8 +67,8 @@ def test_a_mismatch_is_told_with_both_fans_and_the_gain():
 )
 def test_the_limit_holds_in_both_directions_and_nothing_unknown_is_reported(ratio, found):
     weight = replace(HEALTHY, variance=ratio * HEALTHY.ideal_variance)
-    assert bool(find_fan_mismatches([weight])) is found
-    assert find_fan_mismatches([weight], limit=3.0) == []
+    assert bool(find([weight])) is found
+    assert find([weight], fan_ratio=3.0) == []
 
 
 def test_one_finding_stands_for_all_layers_of_a_kind_and_names_the_worst_first():
@@ -72,7 +78,7 @@ def test_one_finding_stands_for_all_layers_of_a_kind_and_names_the_worst_first()
         replace(WRONG, path="second/kernel", layer="second"),
         replace(WRONG, path="other/kernel", layer="other", kind="SeparableConv2D"),
     ]
-    found = find_fan_mismatches(weights)
+    found = find(weights)
     assert [finding.layers for finding in found] == [
         ("wider/kernel", "first/kernel", "second/kernel"),
         ("other/kernel",),
@@ -85,7 +91,7 @@ def test_gains_above_and_below_one_are_not_lumped_together():
         replace(WRONG, path="less/kernel"),
         replace(WRONG, path="more/kernel", variance=4 * WRONG.ideal_variance),
     ]
-    assert sorted(finding.layers for finding in find_fan_mismatches(weights)) == [("less/kernel",), ("more/kernel",)]
+    assert sorted(finding.layers for finding in find(weights)) == [("less/kernel",), ("more/kernel",)]
 
 
 def test_initializers_that_scale_with_no_fan_are_not_judged():
@@ -121,7 +127,7 @@ def test_attention_is_not_found_where_keras_hands_the_axes_to_the_initializer():
     x = keras.layers.MultiHeadAttention(8, 16)(inputs, inputs)
     x = keras.layers.GroupQueryAttention(16, 8, 2)(x, x)
     model = keras.Model(inputs, x)
-    found = find_fan_mismatches(describe_weights(model, RedrawPlan(model)))
+    found = find(describe_weights(model, RedrawPlan(model)))
     counted = hasattr(keras.layers.EinsumDense, "_update_kernel_initializer")
     assert (found == []) is counted
 

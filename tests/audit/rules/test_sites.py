@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from model_measurement import find_by
 
 from initcheck.audit.limits import Limits
-from initcheck.audit.rules.sites import find_site_findings, measure_at
-from initcheck.audit.site_graph import SiteNode, find_routes
+from initcheck.audit.paths import SiteNode, find_paths
+from initcheck.audit.site_shares import estimate_share
+from initcheck.audit.total_change import judge_paths
 
 NODES = [
     SiteNode("input", "Input", False, False, ()),
@@ -29,6 +31,7 @@ HEALTHY = {
     "activation_underflow_fraction": 0.0,
     "gradient_overflow_fraction": 0.0,
     "gradient_underflow_fraction": 0.0,
+    "gradient_norm": 1.0,
 }
 
 
@@ -47,7 +50,9 @@ def make_table(changes=None, samples=32, seeds=8):
 
 def find(changes=None, limits=None, **kwargs):
     table = make_table(changes, **kwargs)
-    return find_site_findings(table, NODES, find_routes(NODES), limits or Limits())
+    limits = limits or Limits()
+    paths = judge_paths(table, NODES, find_paths(NODES), limits)
+    return find_by("IC501", "IC303", "IC304", "IC502", "IC103", table=table, nodes=NODES, paths=paths, limits=limits)
 
 
 def codes(*args, **kwargs):
@@ -138,6 +143,5 @@ def test_limits_are_those_given():
 
 def test_the_figure_at_a_layer_is_that_of_its_rows_whatever_the_limit():
     table = make_table({("second", "dead_fraction"): [0.1, 0.2] * 4})
-    assert measure_at("IC303", table, NODES, "second").value == pytest.approx(0.15)
-    assert measure_at("IC303", table, NODES, "nowhere") is None
-    assert measure_at("IC101", table, NODES, "second") is None
+    assert estimate_share("dead", table, NODES, "second").value == pytest.approx(0.15)
+    assert estimate_share("dead", table, NODES, "nowhere") is None

@@ -1,0 +1,78 @@
+"""What initcheck needs of Keras' private modules: all of it in one place, since it may change with any version.
+
+The modules are imported when a function is called, behind :func:`initcheck.backend.runtime.import_keras`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from initcheck.backend.graphs import outside_trace
+
+_SCOPE: Final = "stateless_scope"
+
+
+def functional_class() -> Any:
+    """Return the class of functional models, which ``keras`` exports under no name of its own."""
+    from keras.src.models.functional import Functional
+
+    return Functional
+
+
+def variable_class() -> Any:
+    """Return the class in which all Keras variables are initialized, on any backend."""
+    from keras.src.backend.common.variables import Variable
+
+    return Variable
+
+
+def compile_loss_class() -> Any:
+    """Return the class of a model's compiled loss."""
+    from keras.src.trainers.compile_utils import CompileLoss
+
+    return CompileLoss
+
+
+def is_keras_operation(operation: Any) -> bool:
+    """Return whether this is an operation of ``keras.ops`` in a functional model."""
+    return type(operation).__module__.startswith("keras.src.ops")
+
+
+def compute_fans(shape: Sequence[int], **axes: Any) -> tuple[float, float]:
+    """Count the fans of a weight as the installed Keras does in an initializer's call."""
+    from keras.src.initializers.random_initializers import compute_fans
+
+    fan_in, fan_out = compute_fans(shape, **axes)
+    return float(fan_in), float(fan_out)
+
+
+def global_seed_state() -> Any:
+    """Return the state variable of Keras' global seed generator, made if there is none."""
+    from keras.src.random.seed_generator import global_seed_generator
+
+    with outside_trace():
+        return global_seed_generator().state
+
+
+@contextmanager
+def outside_stateless_scope() -> Iterator[None]:
+    """Make variables as if no ``keras.StatelessScope`` were active, in which they would have no values."""
+    from keras.src.backend.common import global_state
+
+    scope = global_state.get_global_attribute(_SCOPE)
+    global_state.set_global_attribute(_SCOPE, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_SCOPE, scope)
+
+
+@contextmanager
+def safe_mode() -> Iterator[None]:
+    """Load models in safe mode, whatever ``keras.config.enable_unsafe_deserialization`` has set."""
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    with SafeModeScope(True):
+        yield

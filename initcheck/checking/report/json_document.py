@@ -1,0 +1,155 @@
+"""The result of ``initcheck check`` as one JSON object; ``check_schema.json`` describes its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any, Final
+
+from initcheck.audit.check_result import CheckResult
+from initcheck.audit.findings import Finding
+from initcheck.audit.total_change import JudgedPath
+from initcheck.checking.gate.causes import (
+    find_condition_changes,
+    find_culprit,
+    find_version_changes,
+    group_weight_changes,
+)
+from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.checking.report.layers import LayerRow, layer_rows
+from initcheck.checking.report.text import exit_code_of
+from initcheck.core.formatting import to_plain
+from initcheck.core.statistics import Estimate
+
+SCHEMA_VERSION: Final = 1
+"""Raised when a field is removed or changes its meaning; fields may be added without."""
+
+_NO_FACTOR: Final = {"value": math.nan, "low": math.nan, "high": math.nan}
+
+
+def format_json(result: CheckResult, comparison: Comparison | None = None) -> str:
+    """Format the result, and what has changed since the baseline, as one JSON object that ends in a line break."""
+    # ASCII alone: a model's name may hold what a terminal, or UTF-8, does not know.
+    return json.dumps(to_plain(_collect(result, comparison)), indent=2, allow_nan=False) + "\n"
+
+
+def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, Any]:
+    coverage = result.coverage
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": result.model,
+        "verdict": result.verdict,
+        "exit_code": exit_code_of(result, comparison),
+        "seeds": result.seeds,
+        "redrawn": result.redrawn,
+        "data": result.conditions.batch,
+        "loss": result.conditions.loss,
+        "allow_inconclusive": result.allow_inconclusive,
+        "seconds": result.seconds,
+        "versions": dict(result.versions),
+        "limits": dataclasses.asdict(result.limits),
+        "coverage": {
+            "layer_calls": coverage.calls,
+            "weights": coverage.weights,
+            "unmeasured": len(coverage.open_gaps),
+            "gaps": [{**dataclasses.asdict(gap), "covered_by": gap.covered_by or None} for gap in coverage.gaps],
+        },
+        "findings": [_finding(each) for each in result.findings],
+        "waived": [_finding(each) for each in result.waived],
+        "courses": [_path(each) for each in result.paths],
+        "gate": None if comparison is None else _gate(comparison),
+        "layers": [_layer(row) for row in layer_rows(result)],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity,
+        "layer": finding.layer or None,
+        "message": finding.message,
+        "measured": finding.measured,
+        "layers": finding.layers,
+        "remedy": finding.fix,
+    }
+
+
+def _layer(row: LayerRow) -> dict[str, Any]:
+    fields = dataclasses.asdict(row)
+    return {"on_trunk" if name == "on_main_path" else name: value for name, value in fields.items()}
+
+
+def _path(judged: JudgedPath) -> dict[str, Any]:
+    levels = judged.levels
+    step = None
+    if judged.step is not None and judged.step_change is not None:
+        before, after = judged.step
+        step = {"before": before, "after": after, **_changes(judged.step_change)}
+    return {
+        "direction": levels.direction,
+        "inside": judged.path.inside or None,
+        "layers": levels.layers,
+        "outcome": judged.outcome,
+        "steps": judged.steps,
+        "seeds": judged.total.count,
+        "factor_per_step": dict(zip(_NO_FACTOR, judged.rate, strict=True)) if judged.steps else _NO_FACTOR,
+        "factor_in_all": _exponentials(judged.total),
+        "log_change_in_all": _ends(judged.total),
+        "limit": _exp(judged.limit),
+        "log_limit": judged.limit,
+        "log_allowance": judged.allowance,
+        "beyond": judged.beyond,
+        "worst_step": step,
+        "seeds_needed": judged.seeds_needed,
+    }
+
+
+def _gate(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "verdict": comparison.verdict,
+        "culprit": find_culprit(comparison),
+        "margin": comparison.margin,
+        "paired": comparison.paired,
+        "versions": [dataclasses.asdict(each) for each in find_version_changes(comparison)],
+        "conditions": [dataclasses.asdict(each) for each in find_condition_changes(comparison)],
+        "weights": [dataclasses.asdict(each) for each in group_weight_changes(comparison)],
+        "structure": [{"change": each.word, **dataclasses.asdict(each)} for each in comparison.structure],
+        "figures": [_difference(each) for each in comparison.differences],
+        "new_findings": [{"code": code, "layer": layer or None} for code, layer in comparison.new_findings],
+        "seeds_needed": comparison.seeds_needed,
+        "baseline_seeds_needed": comparison.baseline_seeds_needed,
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    shift = difference.shift
+    return {
+        "path": difference.path,
+        "quantity": difference.quantity,
+        "verdict": difference.verdict,
+        "factor": None if shift is None else {name: _exp(getattr(shift, name)) for name in _NO_FACTOR},
+        "p_within": None if shift is None else shift.p_within,
+        "p_changed": difference.p_changed,
+        "states": list(difference.states),
+    }
+
+
+def _changes(change: Estimate) -> dict[str, Any]:
+    return {"factor": _exponentials(change), "log_change": _ends(change)}
+
+
+def _ends(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _exponentials(estimate: Estimate) -> dict[str, float]:
+    return {name: _exp(value) for name, value in _ends(estimate).items()}
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,88 @@
+"""The result of ``initcheck check`` for a pull request: a summary in Markdown, and annotations that GitHub shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Final
+
+from initcheck.audit.check_result import CheckResult
+from initcheck.audit.findings import Finding
+from initcheck.checking.gate.comparison import Comparison
+from initcheck.checking.gate.report import gate_line, tell_changes, tell_conditions
+from initcheck.checking.report.text import describe_fix, describe_verdict, exit_code_of, format_text
+from initcheck.pages.markdown import escape_text
+
+_MOST_CHANGES: Final = 20
+
+
+def format_summary(result: CheckResult, comparison: Comparison | None = None) -> str:
+    """Format the result in Markdown: what failed first, the whole text folded away."""
+    failed = _failed(result, comparison)
+    lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
+    if comparison is not None:
+        lines += [f"**Gate: {escape_text(gate_line(comparison))}**", ""]
+        told = [*tell_conditions(comparison), *tell_changes(comparison, _MOST_CHANGES)]
+        lines += [*(f"- {escape_text(each)}" for each in told), ""]
+    lines += [f"{escape_text(describe_verdict(result))}", ""]
+    for finding in failed:
+        lines.append(f"- **{finding.code} {finding.name}**: {escape_text(finding.message)}")
+        if finding.fix is not None:
+            lines.append(f"  - tried: {escape_text(describe_fix(finding.fix))}")
+    # Inside <pre> Markdown is not read, and names may hold anything.
+    whole = escape(format_text(result, comparison, full=True), quote=False)
+    lines += ["", "<details><summary>All that was measured</summary>", "", f"<pre>{whole}</pre>", "</details>", ""]
+    return "\n".join(lines)
+
+
+def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
+    """Format a line for each thing that failed, beside the baseline's file or else the model's; a notice if nothing."""
+    place = baseline or _file_of(result.model)
+    return "\n".join(_annotations(result, comparison, place))
+
+
+def _annotations(result: CheckResult, comparison: Comparison | None, place: str) -> Iterator[str]:
+    count = 0
+    if comparison is not None and comparison.verdict != "same":
+        level = "error" if comparison.verdict == "changed" else "warning"
+        details = [*tell_conditions(comparison), *tell_changes(comparison, _MOST_CHANGES)]
+        count += 1
+        yield _annotation(
+            level, place, f"initcheck: {comparison.verdict}", "\n".join([gate_line(comparison), *details])
+        )
+    for finding in _failed(result, comparison):
+        level = "error" if finding.severity == "wrong" else "warning"
+        fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
+        count += 1
+        yield _annotation(level, place, f"initcheck: {finding.code} {finding.name}", f"{finding.message}{fix}")
+    if not count:
+        told = describe_verdict(result) if comparison is None else f"{result.model}: {gate_line(comparison)}"
+        yield _annotation("notice", place, "initcheck", told)
+
+
+def _failed(result: CheckResult, comparison: Comparison | None) -> Sequence[Finding]:
+    known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    return [each for each in result.findings if (each.code, each.layer) not in known]
+
+
+def _mark(result: CheckResult, comparison: Comparison | None) -> str:
+    return {0: "✅", 1: "❌", 2: "⚠️"}[exit_code_of(result, comparison)]
+
+
+def _file_of(model: str) -> str:
+    path, colon, _ = model.rpartition(":")
+    return path if colon and path.endswith(".py") else ""
+
+
+def _annotation(level: str, place: str, title: str, message: str) -> str:
+    properties = [f"file={_escape_property(place)}"] if place else []
+    properties.append(f"title={_escape_property(title)}")
+    return f"::{level} {','.join(properties)}::{_escape_data(message)}"
+
+
+def _escape_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,35 @@
+"""Measurements of models that never were, for single rules to judge: what a test does not give is empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from initcheck.audit.findings import Finding
+from initcheck.audit.limits import Limits
+from initcheck.audit.rules import RULES
+from initcheck.audit.rules.rule import ModelMeasurement
+from initcheck.probe.weight_copies import WeightComparison
+
+
+def make_measurement(**parts: Any) -> ModelMeasurement:
+    """Make a measurement of a model."""
+    empty: dict[str, Any] = {
+        "table": pd.DataFrame(),
+        "nodes": (),
+        "paths": (),
+        "gradients": pd.DataFrame(),
+        "facts": (),
+        "comparison": WeightComparison((), (), 0),
+        "gaps": (),
+        "limits": Limits(),
+    }
+    assert set(parts) <= set(empty)
+    return ModelMeasurement(**{**empty, **parts})
+
+
+def find_by(*codes: str, **parts: Any) -> list[Finding]:
+    """Let some rules judge a measurement, in the order given."""
+    measurement = make_measurement(**parts)
+    return [finding for code in codes for finding in RULES[code].find(measurement)]
