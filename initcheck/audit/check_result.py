@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import pandas as pd
+# Types alone: a baseline, which keeps its conditions, is read and checked without pandas and SciPy.
+if TYPE_CHECKING:
+    import pandas as pd
 
-from initcheck.audit.findings import Finding
-from initcheck.audit.limits import Limits
-from initcheck.audit.paths import SiteNode
-from initcheck.audit.total_change import JudgedPath
-from initcheck.probe.coverage import Coverage
-from initcheck.probe.weights import WeightFacts
+    from initcheck.audit.findings import Finding
+    from initcheck.audit.limits import Limits
+    from initcheck.audit.paths import SiteNode
+    from initcheck.audit.total_change import JudgedPath
+    from initcheck.probe.coverage import Coverage
+    from initcheck.probe.weights import WeightFacts
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from initcheck.core.errors import OutputError
 
@@ -41,11 +39,7 @@ def check_writable(directory: Path) -> None:
 
 
 def publish_files(directory: Path, files: Mapping[str, Content]) -> list[Path]:
-    """Write files to a folder so that nothing half-written can be seen there.
-
-    All files are written to a temporary folder on the same file system and forced to the disk first, then moved into
-    place one by one, each move replacing the old file at once. Whatever fails before the moves (a full disk, an
-    interruption, an error in a function that writes) leaves the folder as it was.
+    """Write files to a folder so that nothing half-written can be seen there; see :func:`replace_files`.
 
     Args:
         directory: the folder, made with its parents if it is missing.
@@ -60,23 +54,96 @@ def publish_files(directory: Path, files: Mapping[str, Content]) -> list[Path]:
     for name in files:
         if name in ("", ".", "..") or Path(name).name != name:
             raise ValueError(f"A file's name must not hold a folder. Received: name={name!r}")
+    return replace_files({directory / name: content for name, content in files.items()}, [directory])
+
+
+def replace_files(files: Mapping[Path, Content], folders: Iterable[Path] = ()) -> list[Path]:
+    """Write files, wherever they are, so that all of them are replaced or none is.
+
+    All files are written to temporary folders on the same file systems and forced to the disk first, then moved into
+    place one by one, each move replacing the old file at once. Whatever fails before the moves (a full disk, an
+    interruption, an error in a function that writes) leaves everything as it was; where a move fails, those before it
+    are undone. Only a process that is killed between two moves leaves a mixed set.
+
+    Args:
+        files: the content of each file by its path. Folders that are missing are made.
+        folders: folders that are made too, if they receive no file.
+
+    Returns:
+        The paths of the files, in the order given.
+
+    Raises:
+        OutputError: if something cannot be written.
+    """
+    with contextlib.ExitStack() as undo:
+        staging: dict[Path, Path] = {}
+        for folder in dict.fromkeys([*folders, *(path.parent for path in files)]):
+            with _worded(folder):
+                staging[folder] = _stage(folder, undo)
+        for path, content in files.items():
+            with _worded(path.parent):
+                _refuse_folder(path)
+                _write(staging[path.parent] / "new" / path.name, content)
+        with contextlib.ExitStack() as back:
+            for path in files:
+                with _worded(path.parent):
+                    back.callback(_restore, path, _keep(path, staging[path.parent] / "old"))
+                    (staging[path.parent] / "new" / path.name).replace(path)
+            back.pop_all()
+        for folder in staging:
+            with _worded(folder):
+                _force_to_disk(folder)
+    return list(files)
+
+
+def _stage(folder: Path, undo: contextlib.ExitStack) -> Path:
+    """Make a temporary folder for new and old files in a folder; both are removed in the end, unless files came."""
+    undo.callback(_remove_empty, _missing_folders(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".initcheck-", dir=folder))
+    undo.callback(shutil.rmtree, staging, ignore_errors=True)
+    for name in ("new", "old"):
+        (staging / name).mkdir()
+    return staging
+
+
+def _keep(path: Path, folder: Path) -> Path | None:
+    """Keep the file that is about to be replaced in a folder; None where there is none."""
+    if not path.exists():
+        return None
+    old = folder / path.name
     try:
-        with contextlib.ExitStack() as undo:
-            undo.callback(_remove_empty, _missing_folders(directory))
-            directory.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".initcheck-", dir=directory))
-            undo.callback(shutil.rmtree, staging, ignore_errors=True)
-            for name, content in files.items():
-                _refuse_folder(directory / name)
-                _write(staging / name, content)
-            for name in files:
-                (staging / name).replace(directory / name)
-            _force_to_disk(directory)
+        os.link(path, old)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, old)
+    return old
+
+
+def _restore(path: Path, old: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        if old is None:
+            path.unlink(missing_ok=True)
+        else:
+            old.replace(path)
+
+
+@contextlib.contextmanager
+def _worded(folder: Path) -> Iterator[None]:
+    """Report an error of the operating system in one line."""
+    try:
+        yield
     except OutputError:
         raise
     except OSError as error:
-        raise _cannot_write(directory, error) from error
-    return [directory / name for name in files]
+        raise _cannot_write(folder, error) from error
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Write a path as seen from a folder, with slashes on every platform; one on another drive stays whole."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
 
 
 def _write(path: Path, content: Content) -> None:
@@ -137,6 +204,9 @@ def digest_arrays(arrays: Iterable[Any]) -> str:
     Returns:
         SHA-256 in hexadecimal digits.
     """
+    # Imported only now: each command writes files, and --help needs no arrays.
+    import numpy as np
+
     digest = hashlib.sha256()
     for each in arrays:
         if each is None:

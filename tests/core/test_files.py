@@ -10,7 +10,7 @@ import pytest
 
 from initcheck.core import files
 from initcheck.core.errors import OutputError
-from initcheck.core.files import check_writable, publish_files
+from initcheck.core.files import check_writable, publish_files, relative_path, replace_files
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -102,6 +102,46 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_any_file_is_replaced(
 def test_a_function_that_writes_nothing_is_an_error(tmp_path: Path):
     with pytest.raises(OutputError, match="No such file"):
         publish_files(tmp_path, {"a": lambda path: None})
+
+
+def test_files_of_several_folders_are_replaced_together(tmp_path: Path):
+    paths = [tmp_path / "a" / "old", tmp_path / "b" / "new"]
+    assert replace_files(dict.fromkeys(paths, b"1")) == paths
+    assert [path.read_bytes() for path in paths] == [b"1", b"1"]
+    assert [[each.name for each in path.parent.iterdir()] for path in paths] == [["old"], ["new"]]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["with hard links", "without"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), KeyboardInterrupt()], ids=repr)
+def test_where_the_third_move_fails_the_first_two_are_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, linked: bool
+):
+    first, second, third = tmp_path / "a" / "1", tmp_path / "b" / "2", tmp_path / "a" / "3"
+    replace_files({first: b"old", third: b"old"})
+    replace = Path.replace
+
+    def fail_at_the_third(self: Path, target: Path) -> Path:
+        if target == third:
+            raise error
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail_at_the_third)
+    if not linked:
+        monkeypatch.setattr(files.os, "link", _disk_full)
+    with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
+        replace_files({first: b"new", second: b"new", third: b"new"})
+    assert _contents(tmp_path / "a") == {"1": b"old", "3": b"old"}
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_path_is_written_with_slashes_on_every_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert relative_path(tmp_path / "a" / "b.npz", tmp_path / "c") == "../a/b.npz"
+
+    def refuse(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(files.os.path, "relpath", refuse)
+    assert relative_path(tmp_path / "a", tmp_path) == (tmp_path / "a").as_posix()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "in/folder"])
