@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from initcheck.checking.check import Report, check
     from initcheck.checking.gate.baseline import Baseline
     from initcheck.checking.gate.comparison import Comparison
-    from initcheck.checking.gate.gate import gate as gate_model
-    from initcheck.checking.gate.gate import record_baseline
+    from initcheck.checking.gate.gate import gate_model, record_baseline
     from initcheck.checking.settings import CheckSettings
     from initcheck.checking.widths.run import WidthReport, check_widths
     from initcheck.core.errors import (
@@ -120,16 +119,12 @@ _MODULE_OF = {
 }
 
 
-_NAME_THERE = {"gate_model": "gate"}
-"""Names that differ from those in the module: ``initcheck.gate`` is the package of the gate."""
-
-
 def __getattr__(name: str) -> Any:
     if name == "callbacks":  # where Keras keeps its own: a submodule, which imports Keras
         return importlib.import_module("initcheck.callbacks")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'initcheck' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), _NAME_THERE.get(name, name))
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

@@ -217,7 +217,7 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
     reported = {(each.code, each.layer) for each in kept}
     waived = tuple(each for each in found if (each.code, each.layer) not in reported)
-    if settings.remedies and settings.weights == "redraw":
+    if settings.fixes and settings.weights == "redraw":
         kept = tuple(add_fixes(kept, session, measurement, progress))
     return CheckResult(
         model=session.label,

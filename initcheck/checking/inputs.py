@@ -99,7 +99,8 @@ def _arrange(arrays: Any, specs: Any, where: str) -> Any:
     else:
         listed = f" ({', '.join(names)})" if all(names) else ""
         raise DataError(
-            f"{where} must be a list of {len(specs)} arrays, one for each input{listed}. Received: {_describe_given(arrays)}."
+            f"{where} must be a list of {len(specs)} arrays, one for each input{listed}. "
+            f"Received: {_describe_given(arrays)}."
         )
     return parts if isinstance(specs, list) else tuple(parts)
 

@@ -8,7 +8,7 @@ two batches that differ in one input alone: an input that changes what an Embedd
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,15 +144,16 @@ def _tables(model: Any) -> list[tuple[str, Any, int]]:
 @contextmanager
 def _watched(model: Any, lookups: list[Lookup]) -> Iterator[None]:
     """Record the calls of the layers that look up rows; the layers are restored afterwards."""
-    tables = _tables(model)
-    try:
-        for path, layer, rows in tables:
+    with ExitStack() as undo:
+        for path, layer, rows in _tables(model):
             # Past Keras' __setattr__, which tracks what is assigned.
-            layer.__dict__["call"] = _recording(layer, path, rows, lookups)
+            own = vars(layer)
+            if "call" in own:  # put there by the user
+                undo.callback(own.__setitem__, "call", own["call"])
+            else:
+                undo.callback(own.pop, "call", None)
+            own["call"] = _recording(layer, path, rows, lookups)
         yield
-    finally:
-        for _, layer, _ in tables:
-            layer.__dict__.pop("call", None)
 
 
 def _recording(layer: Any, path: str, rows: int, lookups: list[Lookup]) -> Callable[..., Any]:

@@ -156,7 +156,8 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
     initializers = {**known, **(loaded.initializers or {}), **batch.initializers}
     redrawn = settings.weights == "redraw"
     count = settings.seeds or default_seeds(sum(int(np.prod(weight.shape)) for weight in built.weights))
-    seeds = tuple(range(settings.first_seed, settings.first_seed + (count if redrawn else 1)))
+    first_seed = settings.first_seed or 0
+    seeds = tuple(range(first_seed, first_seed + (count if redrawn else 1)))
     return CheckSession(
         label=loaded.label,
         inputs=batch.inputs,

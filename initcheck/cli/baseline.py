@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,8 @@ import click
 from initcheck.cli.measuring import Measuring, measuring_options
 from initcheck.cli.progress import show_progress
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
-from initcheck.core.files import check_writable
+from initcheck.core.files import check_writable, relative_path
+from initcheck.core.formatting import count
 
 if TYPE_CHECKING:
     from initcheck.checking.gate.baseline import Baseline, Recipe
@@ -58,13 +58,16 @@ def record(model: str, measuring: Measuring, output: Path, quiet: bool) -> None:
     Exit codes: 0 written; 2 not written.
     """
     from initcheck.checking.gate.baseline import Recipe
+    from initcheck.checking.gate.baseline_file import write_baseline
 
-    check_writable(output.absolute().parent)
-    data = None if measuring.data is None else os.path.relpath(measuring.data, output.absolute().parent)
+    folder = output.absolute().parent
+    check_writable(folder)
+    data = None if measuring.data is None else relative_path(measuring.data, folder)
     recipe = Recipe(model=model, arguments=_check_arguments(measuring.arguments), data=data)
-    told = _record(recipe, measuring, output, quiet=quiet)
+    baseline, found = _measure(recipe, measuring, quiet=quiet)
+    write_baseline(baseline, output)
     if not quiet:
-        click.echo(f"wrote {output}: {told}")
+        click.echo(f"wrote {output}: {found}")
 
 
 @baseline.command("update")
@@ -73,24 +76,28 @@ def record(model: str, measuring: Measuring, output: Path, quiet: bool) -> None:
 def update(files: tuple[Path, ...], quiet: bool) -> None:
     """Measure the models of baselines once more, with the same settings, and replace the FILEs.
 
-    What has changed is printed. A file is replaced as a whole, or stays as it was.
+    What has changed is printed. All files are replaced once all models are measured, or none is.
 
-    Exit codes: 0 all replaced; 2 one was not.
+    Exit codes: 0 all replaced; 2 none.
     """
-    from initcheck.checking.gate.baseline_file import read_baseline
+    from initcheck.checking.gate.baseline_file import read_baseline, write_baselines
     from initcheck.checking.gate.comparison import compare
-    from initcheck.checking.gate.report import gate_line
+    from initcheck.checking.gate.report import format_verdict
 
-    known = [(path, read_baseline(path)) for path in files]
-    for path, before in known:
-        if before.recipe.model is None:
+    known = {path: read_baseline(path) for path in files}
+    for path, old in known.items():
+        if old.recipe.model is None:
             raise BaselineError(
-                f"{str(path)!r} was recorded by a test. Run: pytest {before.recipe.test or 'TEST'} --initcheck-update"
+                f"{str(path)!r} was recorded by a test. Run: pytest {old.recipe.test or 'TEST'} --initcheck-update"
             )
-    for path, before in known:
-        told = _record(before.recipe, _measuring_of(before, path), path, quiet=quiet)
-        if not quiet:
-            click.echo(f"wrote {path}: {told}; against the old one {gate_line(compare(before, read_baseline(path)))}")
+    for path in known:
+        check_writable(path.absolute().parent)
+    renewed = {path: _measure(old.recipe, _measuring_of(old, path), quiet=quiet) for path, old in known.items()}
+    write_baselines({path: new for path, (new, _) in renewed.items()})
+    if quiet:
+        return
+    for path, (new, found) in renewed.items():
+        click.echo(f"wrote {path}: {found}; against the old one {format_verdict(compare(known[path], new))}")
 
 
 @baseline.command("verify")
@@ -116,8 +123,9 @@ def verify(files: tuple[Path, ...], quiet: bool) -> None:
         raise BaselineError(" ".join(failed))
 
 
-def _record(recipe: Recipe, measuring: Measuring, path: Path, *, quiet: bool) -> str:
-    from initcheck.checking.gate.gate import record_baseline
+def _measure(recipe: Recipe, measuring: Measuring, *, quiet: bool) -> tuple[Baseline, str]:
+    """Measure a model; return its baseline, and the numbers of draws and findings in words."""
+    from initcheck.checking.gate.gate import measure_baseline
     from initcheck.checking.load_model import load_model
     from initcheck.checking.settings import CheckSettings
 
@@ -125,10 +133,9 @@ def _record(recipe: Recipe, measuring: Measuring, path: Path, *, quiet: bool) ->
     loaded = load_model(str(recipe.model), measuring.arguments)
     settings = CheckSettings(**measuring.settings)
     with show_progress(quiet=quiet) as progress:
-        report = record_baseline(loaded, path, x, y, recipe=recipe, settings=settings, progress=progress)
-    known = len(report.findings)
-    draws = len(report.result.seeds)
-    return f"{draws} draw{'s' if draws > 1 else ''}, {known or 'no'} known finding{'' if known == 1 else 's'}"
+        report, measured = measure_baseline(loaded, x, y, recipe=recipe, settings=settings, progress=progress)
+    findings = count(len(report.findings), "known finding") if report.findings else "no known findings"
+    return measured, f"{count(len(measured.seeds), 'draw')}, {findings}"
 
 
 def _measuring_of(known: Baseline, path: Path) -> Measuring:
@@ -141,8 +148,7 @@ def _measuring_of(known: Baseline, path: Path) -> Measuring:
         "first_seed": known.seeds[0],
         "seeds": len(known.seeds) if len(known.seeds) > 1 else None,
     }
-    data = None if recipe.data is None else path.absolute().parent / recipe.data
-    return Measuring(dict(recipe.arguments), data, settings)
+    return Measuring(dict(recipe.arguments), recipe.data_file(path.absolute().parent), settings)
 
 
 def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -146,10 +146,6 @@ def _read_widths(text: str) -> tuple[int, ...]:
         raise UsageError(f"--widths takes whole numbers with commas between. Received: {text!r}.") from None
 
 
-_OF_THE_BASELINE: Final = ("seeds", "batch_size")
-"""Settings of the project that give way to the baseline's: it is compared draw by draw."""
-
-
 @click.command()
 @click.argument("model")
 @measuring_options
@@ -157,13 +153,13 @@ _OF_THE_BASELINE: Final = ("seeds", "batch_size")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @click.option("--waive", multiple=True, metavar="LAYER", help="Accept findings of a layer or weight; * and ? work.")
 @click.option("--allow-inconclusive", is_flag=True, help="Let pass what the seeds do not suffice to decide.")
-@click.option("--no-remedies", is_flag=True, help="Do not try what would mend the findings.")
-@click.option("--emit-patch", is_flag=True, help="Print the code of the remedies that helped, and nothing else.")
+@click.option("--no-fixes", is_flag=True, help="Do not try changes that might fix the findings.")
+@click.option("--emit-patch", is_flag=True, help="Print the code of the fixes that helped, and nothing else.")
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Compare with this baseline; its findings are known, and no remedies are tried.",
+    help="Compare with this baseline; its findings are known, and no fixes are tried.",
 )
 @click.option("--margin", type=float, help="Share by which an amplitude may differ from the baseline.  [default: 0.05]")
 @click.option("--auto-seeds", type=int, metavar="MAX", help="Draw up to MAX seeds where the first do not decide.")
@@ -198,7 +194,7 @@ def check(
     ignore: tuple[str, ...],
     waive: tuple[str, ...],
     allow_inconclusive: bool,
-    no_remedies: bool,
+    no_fixes: bool,
     emit_patch: bool,
     baseline: Path | None,
     margin: float | None,
@@ -236,7 +232,7 @@ def check(
     if baseline is None and (margin is not None or auto_seeds is not None):
         raise UsageError("--margin and --auto-seeds are for the comparison with a baseline. Give --baseline FILE too.")
     if baseline is not None and emit_patch:
-        raise UsageError("With --baseline no remedies are tried, so there is no patch. Leave --baseline out.")
+        raise UsageError("With --baseline no fixes are tried, so there is no patch. Leave --baseline out.")
     if out is not None:
         check_writable(out)
     if summary is not None:
@@ -247,7 +243,7 @@ def check(
             "--ignore": ignore,
             "--waive": waive,
             "--allow-inconclusive": allow_inconclusive,
-            "--no-remedies": no_remedies,
+            "--no-fixes": no_fixes,
             "--emit-patch": emit_patch,
             "--baseline": baseline,
             "--full": full,
@@ -260,11 +256,11 @@ def check(
         return
 
     # Imported only now: these bring SciPy, pandas and Keras along.
-    from initcheck.checking.settings import override, read_project_settings, split_words
+    from initcheck.checking.settings import leave_to_baseline, override, read_project_settings, split_words
 
     project = read_project_settings(Path.cwd())
     if baseline is not None:
-        project = {name: value for name, value in project.items() if name not in _OF_THE_BASELINE}
+        project = leave_to_baseline(project)
     settings = override(
         project,
         **measuring.settings,
@@ -272,7 +268,7 @@ def check(
         ignore=split_words(ignore),
         waive=waive,
         allow_inconclusive=allow_inconclusive or None,
-        remedies=not no_remedies,
+        fixes=not no_fixes,
     )
     report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
     if out is not None:
@@ -316,7 +312,7 @@ def _measure(
 
     from initcheck.checking.gate.baseline_file import read_baseline
     from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-    from initcheck.checking.gate.gate import check_margin, gate
+    from initcheck.checking.gate.gate import check_margin, gate_model
 
     margin = DEFAULT_MARGIN if margin is None else margin
     check_margin(margin)
@@ -331,7 +327,7 @@ def _measure(
     x, y = measuring.read_batch()
     loaded = load_model(model, measuring.arguments)
     with show_progress(quiet=quiet) as progress:
-        return gate(
+        return gate_model(
             loaded, known, x, y, margin=margin, auto_seeds=auto_seeds, settings=settings, progress=progress
         ).named(str(baseline))
 

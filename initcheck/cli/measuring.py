@@ -93,8 +93,7 @@ class Measuring:
     def completed(self, recipe: Recipe, baseline: Path, model: str) -> Measuring:
         """Take from the recipe of a baseline the arguments of the same model and the batch, unless they were given."""
         arguments = self.arguments or (dict(recipe.arguments) if recipe.model == model else {})
-        data = self.data if self.data or recipe.data is None else baseline.parent / recipe.data
-        return Measuring(arguments, data, self.settings)
+        return Measuring(arguments, self.data or recipe.data_file(baseline.parent), self.settings)
 
     def read_batch(self) -> tuple[Any, Any]:
         """Read the inputs and the labels; None and None without a file."""

@@ -15,18 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from initcheck.audit.rules import FAMILIES, direction_of_family
+from initcheck.checking.settings import read_project_settings
 from initcheck.core.errors import InitcheckError
+from initcheck.core.files import relative_path
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.settings import (
-    Layers,
-    baseline_of_model,
-    check_command,
-    load_reference,
-    quote,
-    read_ini,
-    read_project,
-    relative,
-)
+from initcheck.pytest_plugin.places import baseline_of_model, check_command, load_reference, quote
+from initcheck.pytest_plugin.settings import Layers, read_ini
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
@@ -85,7 +79,7 @@ class ModelCollector(pytest.Collector):
     @property
     def baseline_shown(self) -> str:
         """The same as seen from where pytest was called."""
-        return relative(self.baseline_path, self.config.invocation_params.dir)
+        return relative_path(self.baseline_path, self.config.invocation_params.dir)
 
     def measure(self) -> Report:
         """Measure the model, unless that was done or tried before.
@@ -109,7 +103,7 @@ class ModelCollector(pytest.Collector):
     @property
     def layers(self) -> Layers:
         """The settings."""
-        return Layers({}, {}, read_ini(self.config), read_project(self.config.rootpath))
+        return Layers({}, {}, read_ini(self.config), read_project_settings(self.config.rootpath))
 
     @property
     def command(self) -> str:
@@ -139,7 +133,7 @@ class ModelCollector(pytest.Collector):
     def _measure(self) -> Report:
         from initcheck.checking.check import check
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-        from initcheck.checking.gate.gate import gate
+        from initcheck.checking.gate.gate import gate_model
 
         layers, known = self.layers, self.baseline_known
         model = load_reference(self.config, self.name)
@@ -147,7 +141,7 @@ class ModelCollector(pytest.Collector):
             return check(model, settings=layers.for_checking())
         margin = layers.get("margin")
         margin = DEFAULT_MARGIN if margin is None else margin
-        return gate(model, known, margin=margin, settings=layers.for_comparing()).named(self.baseline_shown)
+        return gate_model(model, known, margin=margin, settings=layers.for_comparing()).named(self.baseline_shown)
 
     def _prepare(self, item: pytest.Item) -> pytest.Item:
         item.extra_keyword_matches.add(ROOT)
@@ -246,17 +240,17 @@ class BaselineItem(_ModelItem):
         return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _write(self, report: Report) -> Record:
-        from initcheck.checking.gate.baseline import Recipe, take_baseline
+        from initcheck.checking.gate.baseline import Baseline, Recipe
         from initcheck.checking.gate.baseline_file import write_baseline
 
         path = self.model.baseline_path
         verdict = "updated" if path.exists() else "written"
-        write_baseline(take_baseline(report.result, Recipe(model=self.model.name)), path)
+        write_baseline(Baseline.from_result(report.result, Recipe(model=self.model.name)), path)
         fields = {**describe_report(report), "baseline": self.model.baseline_shown}
         return Record(self.model.name, "gate", verdict, failed=False, **fields)
 
     def _word(self, comparison: Comparison) -> str:
-        from initcheck.checking.gate.report import write_gate_text
+        from initcheck.checking.gate.report import format_gate
 
-        lines = [f"{self.model.name}: {write_gate_text(comparison)}", "", f"Reproduce: {self.model.command}"]
+        lines = [f"{self.model.name}: {format_gate(comparison)}", "", f"Reproduce: {self.model.command}"]
         return "\n".join([*lines, f"Update:    {self.model.update_command}"])

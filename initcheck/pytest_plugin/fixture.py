@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import pytest
 
 from initcheck.audit.preservation import check_request, judge_preservation
 from initcheck.audit.rules import RULES
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
-from initcheck.probe.weight_copies import FEWEST
-from initcheck.probe.weights import WeightFacts
+from initcheck.core.files import relative_path
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.settings import (
-    OF_CHECKING,
-    Layers,
+from initcheck.pytest_plugin.independence import find_incomparable
+from initcheck.pytest_plugin.places import (
     baseline_of_test,
     check_command,
-    check_options,
     load_reference,
     pytest_command,
     quote,
-    read_layers,
-    relative,
     test_id,
 )
+from initcheck.pytest_plugin.settings import Layers, read_layers
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
@@ -65,7 +58,7 @@ class Initcheck:
             x: the batch; None makes one.
             y: labels; with them the loss is the model's compiled one.
             **options: fields of ``CheckSettings``: ``seeds``, ``select``, ``ignore``, ``waive``,
-                ``allow_inconclusive``... Remedies are tried with ``remedies=True`` only.
+                ``allow_inconclusive``... Fixes are tried with ``fixes=True`` only.
 
         Returns:
             The report of a healthy model.
@@ -73,7 +66,7 @@ class Initcheck:
         from initcheck.checking.check import check
 
         with self._told("check", model):
-            layers = self._layers(options, gate=False)
+            layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
         failed = report.exit_code != 0
         text = "\n\n".join([report.to_text(), f"Reproduce: {self._check_command(model, x, y, layers)}"])
@@ -113,16 +106,16 @@ class Initcheck:
         from initcheck.checking.gate.baseline import Recipe
         from initcheck.checking.gate.baseline_file import read_baseline
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-        from initcheck.checking.gate.gate import check_margin, gate, record_baseline
+        from initcheck.checking.gate.gate import check_margin, gate_model, record_baseline
 
         with self._told("gate", model):
             self._claim_name(name)
-            layers = self._layers({**options, "margin": margin, "auto_seeds": auto_seeds}, gate=True)
+            layers = read_layers(self._item, {**options, "margin": margin, "auto_seeds": auto_seeds}, gate=True)
             wanted = layers.get("margin")
             wanted = DEFAULT_MARGIN if wanted is None else wanted
             check_margin(wanted)
             path = baseline_of_test(self._item, name)
-            shown = relative(path, self._config.invocation_params.dir)
+            shown = relative_path(path, self._config.invocation_params.dir)
             if self._config.getoption("initcheck_update"):
                 verdict = "updated" if path.exists() else "written"
                 recipe, settings = Recipe(test=test_id(self._item)), layers.for_checking()
@@ -141,7 +134,7 @@ class Initcheck:
                     f"The baseline {shown!r} was recorded with weights={known.recipe.weights!r}. Received: "
                     f"weights={asked!r}. Leave it out, or record anew: {self._update()}"
                 )
-            report = gate(
+            report = gate_model(
                 self._load(model),
                 known,
                 x,
@@ -183,7 +176,7 @@ class Initcheck:
 
         with self._told("assert_preserves", model):
             check_request(direction, within)
-            layers = self._layers(options, gate=False)
+            layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
         judged = judge_preservation(report.result.paths, direction, within)
         lines = [f"{report.result.model}: {each.sentence}" for each in judged if each.verdict != "preserved"]
@@ -211,7 +204,7 @@ class Initcheck:
         from initcheck.checking.load_model import adopt_model
 
         with self._told("assert_independent_weights", model):
-            layers = self._layers(options, gate=False)
+            layers = read_layers(self._item, options, gate=False)
             loaded = self._load(model)
             loaded = adopt_model(loaded) if loaded is model else loaded
             codes = tuple(code for code, rule in RULES.items() if rule.compares_weights)
@@ -264,11 +257,6 @@ class Initcheck:
         self._finish(record)
         return outcome
 
-    def _layers(self, options: dict[str, Any], *, gate: bool) -> Layers:
-        if not gate:
-            check_options(options, "option of this call", OF_CHECKING)
-        return read_layers(self._item, options)
-
     def _load(self, model: Any) -> Any:
         return load_reference(self._config, model) if isinstance(model, str) else model
 
@@ -295,11 +283,11 @@ class Initcheck:
             self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
     def _tell_gate(self, report: Report, reproduce: str) -> None:
-        from initcheck.checking.gate.report import write_gate_text
+        from initcheck.checking.gate.report import format_gate
 
         comparison = report.comparison
         assert comparison is not None
-        lines = [f"{report.result.model}: {write_gate_text(comparison)}", ""]
+        lines = [f"{report.result.model}: {format_gate(comparison)}", ""]
         if comparison.verdict == "inconclusive" and comparison.seeds_needed is not None:
             lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
         lines += [f"Baseline:  {report.baseline}", f"Reproduce: {reproduce}", f"Update:    {self._update()}"]
@@ -355,43 +343,3 @@ class _MissingBaselineError(BaselineError):
 def _fail(message: str) -> NoReturn:
     # From None: else pytest tells of this failure during the handling of the error that it words.
     raise pytest.fail.Exception(message, pytrace=False) from None
-
-
-_FEWEST_VALUES: Final = 8
-"""Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
-
-
-def find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[str] = ()) -> list[str]:
-    """List the weights that may be copies of others, and could not be compared with them.
-
-    Weights whose initializer leaves nothing to chance, constants, vectors (the bias of an LSTM holds ones and zeros)
-    and weights of fewer than 16 entries are alike on purpose, and not among them.
-
-    Args:
-        model: the model that was checked.
-        facts: what is known of its weights.
-        waive: paths of weights or layers that may be left out.
-
-    Returns:
-        For each the path and the reason.
-    """
-    return [
-        told
-        for each, variable in zip(facts, model.weights, strict=True)
-        if not any(fnmatchcase(each.path, pattern) or fnmatchcase(each.path, f"{pattern}/*") for pattern in waive)
-        for told in _explain(each, variable)
-    ]
-
-
-def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
-    if "float" not in facts.dtype:
-        return
-    from initcheck.backend.runtime import import_keras
-
-    held = np.asarray(import_keras().ops.convert_to_numpy(variable.value)).astype(np.float64)
-    if not np.isfinite(held).all():
-        yield f"{facts.path}: it holds values that are not finite."
-    elif held.ndim > 1 and math.prod(facts.shape) >= FEWEST and not facts.constant and len(np.unique(held)) > 1:
-        values = len(np.unique(held.reshape(-1)[:FEWEST]))
-        if values < _FEWEST_VALUES:
-            yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to tell copies."

@@ -84,7 +84,7 @@ def test_nothing_is_proposed_that_does_not_help():
 
 
 def test_without_fixes_none_is_tried():
-    assert all(finding.fix is None for finding in check(make_stack(), seeds=4, remedies=False).findings)
+    assert all(finding.fix is None for finding in check(make_stack(), seeds=4, fixes=False).findings)
 
 
 def test_one_layer_that_is_too_large_is_named_alone_and_mended_alone():
@@ -173,7 +173,7 @@ def test_the_model_is_left_as_it_was_bit_for_bit():
 
 
 def test_the_same_seeds_give_the_same_table():
-    tables = [check(make_stack(3), seeds=3, remedies=False).table for _ in range(2)]
+    tables = [check(make_stack(3), seeds=3, fixes=False).table for _ in range(2)]
     assert tables[0].equals(tables[1])
 
 

@@ -24,9 +24,9 @@ def test_a_file_without_the_table_and_no_file_change_nothing(tmp_path):
 
 def test_the_command_line_wins_and_what_it_does_not_give_stays():
     project = {"seeds": 8, "ignore": ("IC401",), "allow_inconclusive": True}
-    settings = override(project, seeds=4, ignore=(), allow_inconclusive=None, remedies=False)
+    settings = override(project, seeds=4, ignore=(), allow_inconclusive=None, fixes=False)
     assert (settings.seeds, settings.ignore, settings.allow_inconclusive) == (4, ("IC401",), True)
-    assert settings.remedies is False
+    assert settings.fixes is False
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,40 @@ def test_the_batch_of_the_baseline_is_found_again_from_any_folder(capsys, here, 
     assert "values of the batch (SHA-256)" in out or "batch:" in out
 
 
+def test_the_batch_of_a_baseline_is_found_whichever_platform_wrote_its_path(here, monkeypatch):
+    np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
+    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
+    assert main(words) == 0
+    text = Path("kept/b.json").read_text()
+    assert '"../batch.npz"' in text
+    Path("kept/b.json").write_text(text.replace("../batch.npz", r"..\\batch.npz"))
+    assert read_baseline(Path("kept/b.json")).recipe.data == r"..\batch.npz"
+    assert main(["check", "models.py:plain", "--baseline", "kept/b.json", "--quiet"]) == 0
+    assert main(["baseline", "update", "kept/b.json", "--quiet"]) == 0
+
+
+def test_a_batch_on_another_drive_is_kept_with_its_whole_path(here, monkeypatch):
+    def refuse(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
+    monkeypatch.setattr(os.path, "relpath", refuse)
+    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
+    assert main(words) == 0
+    assert read_baseline(Path("kept/b.json")).recipe.data == (here / "batch.npz").as_posix()
+    assert main(["check", "models.py:plain", "--baseline", "kept/b.json", "--quiet"]) == 0
+
+
+def test_a_first_seed_of_0_is_not_taken_for_none(capsys):
+    words = ["baseline", "models.py:plain", "-o", "f.json", "--seeds", "4", "--first-seed", "50", "--quiet"]
+    assert main(words) == 0
+    for words, first in ((["--first-seed", "0"], 0), (["--first-seed", "7"], 7), ([], 50)):
+        _, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "f.json", *words, "--json", "--quiet")
+        assert json.loads(out)["seeds"] == list(range(first, first + 4)), words
+
+
 def test_findings_of_the_baseline_are_known_and_do_not_fail(capsys):
-    assert main(["check", "models.py:vanishing", "--quiet", "--no-remedies", "--seeds", "8"]) == 1
+    assert main(["check", "models.py:vanishing", "--quiet", "--no-fixes", "--seeds", "8"]) == 1
     assert main(["baseline", "models.py:vanishing", "-o", "v.json", "--seeds", "8", "--quiet"]) == 0
     code, out, _ = run(capsys, "check", "models.py:vanishing", "--baseline", "v.json")
     assert code == 0
@@ -176,6 +208,30 @@ def test_update_renews_the_file_and_tells_what_it_accepts(capsys, recorded, here
     assert code == 0
     assert "against the old one changed" in out
     assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("failure", ["the third model", "the third file"])
+def test_where_the_third_of_three_fails_none_is_renewed(capsys, recorded, here, monkeypatch, failure):
+    for name in ("c.json", "d.json"):
+        Path(name).write_text(recorded.read_text().replace("b.json", name))
+    if failure == "the third model":
+        Path("d.json").write_text(recorded.read_text().replace("models.py:plain", "models.py:plane"))
+    else:
+        replace = Path.replace
+
+        def refuse_the_third(self, target):
+            if Path(target).name == "d.json" and self.parent.name == "new":
+                raise OSError(28, "No space left on device")
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", refuse_the_third)
+    before = {name: Path(name).read_text() for name in ("b.json", "c.json", "d.json")}
+    (here / "models.py").write_text(MODELS.replace("scale = 2.0", "scale = 3.25"))
+    sys.modules.pop("models", None)
+    message = one_line(capsys, "baseline", "update", *before)
+    assert ("plain" if failure == "the third model" else "No space left on device") in message
+    assert {name: Path(name).read_text() for name in before} == before
+    assert sorted(path.name for path in here.iterdir() if path.name.startswith(".initcheck")) == []
 
 
 def test_verify_reads_all_files_and_fails_for_a_damaged_one(capsys, recorded):
@@ -283,7 +339,7 @@ def test_a_kill_at_any_moment_leaves_the_old_baseline_or_the_new_one(tmp_path):
     """The process kills itself before its 1st, 2nd, 3rd... call of the operating system for files."""
     path = tmp_path / "b.json"
     old, new = format_baseline(make_baseline(layers=6)), format_baseline(make_baseline(layers=6, draw=1))
-    program = KILLED.replace("{support!r}", repr(str(Path(__file__).parent / "support")))
+    program = KILLED.replace("{support!r}", repr(str(Path(__file__).parents[1] / "support")))
     seen = []
     for call in range(1, 40):
         path.write_text(old)

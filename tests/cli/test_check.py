@@ -84,9 +84,9 @@ def test_a_finding_exits_with_1_and_names_layer_figure_and_remedy(capsys):
     assert "tried: HeNormal in 12 layers" in text and "(the finding is gone)" in text
 
 
-def test_no_remedies_means_none_and_a_patch_is_code(capsys):
+def test_no_fixes_means_none_and_a_patch_is_code(capsys):
     words = ("my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "4")
-    assert "tried:" not in run(capsys, *words, "--no-remedies")[1]
+    assert "tried:" not in run(capsys, *words, "--no-fixes")[1]
     code, out, _ = run(capsys, *words, "--emit-patch")
     assert code == 1 and "kernel_initializer=keras.initializers.HeNormal()" in out
     compile(out, "patch", "exec")

@@ -113,7 +113,7 @@ def test_the_action_measures_once_and_tells_it_twice(project):
 def test_the_action_without_a_baseline_looks_for_findings(project):
     summary = project / "summary.md"
     variables = {"MODEL": "models.py:build", "BASELINE": "", "GITHUB_STEP_SUMMARY": str(summary)}
-    done = run_step("Check the model", project, ARGUMENTS="--seeds 4 --arg stddev=0.0 --no-remedies", **variables)
+    done = run_step("Check the model", project, ARGUMENTS="--seeds 4 --arg stddev=0.0 --no-fixes", **variables)
     assert done.returncode == 1, done.stderr
     assert (
         "::error file=models.py,title=initcheck%3A IC101 vanishing-activations::the signal is exactly zero"

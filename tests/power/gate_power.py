@@ -23,7 +23,7 @@ from scipy import stats
 
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.check import check
-from initcheck.checking.gate.baseline import Baseline, Figure, Recipe, SiteRecord, take_baseline
+from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, compare
 from initcheck.core.files import check_writable, publish_files
 
@@ -143,14 +143,14 @@ def measure(model: Any, count: int, first: int = 0) -> Baseline:
     parts = []
     for start in range(first, first + count, CHUNK):
         size = min(CHUNK, first + count - start)
-        report = check(model, seeds=size, first_seed=start, remedies=False, select=("IC601",))
-        parts.append(take_baseline(report.result, Recipe()))
+        report = check(model, seeds=size, first_seed=start, fixes=False, select=("IC601",))
+        parts.append(Baseline.from_result(report.result, Recipe()))
     return join(parts)
 
 
 def join(parts: Sequence[Baseline]) -> Baseline:
-    def joined(figures: Sequence[Figure]) -> Figure:
-        return Figure(tuple(log for each in figures for log in each.logs))
+    def joined(metrics: Sequence[Metric]) -> Metric:
+        return Metric(tuple(log for each in metrics for log in each.logs))
 
     first = parts[0]
     return replace(
@@ -163,7 +163,7 @@ def join(parts: Sequence[Baseline]) -> Baseline:
         sites={
             path: SiteRecord(
                 site.kind,
-                {name: joined([part.sites[path].figures[name] for part in parts]) for name in site.figures},
+                {name: joined([part.sites[path].metrics[name] for part in parts]) for name in site.metrics},
             )
             for path, site in first.sites.items()
         },
@@ -173,15 +173,15 @@ def join(parts: Sequence[Baseline]) -> Baseline:
 def block(whole: Baseline, place: int, size: int) -> Baseline:
     """Take one block of seeds."""
 
-    def part(figure: Figure) -> Figure:
-        return Figure(figure.logs[place * size : (place + 1) * size])
+    def part(metric: Metric) -> Metric:
+        return Metric(metric.logs[place * size : (place + 1) * size])
 
     return replace(
         whole,
         seeds=whole.seeds[place * size : (place + 1) * size],
         weights={path: replace(weight, scale=part(weight.scale)) for path, weight in whole.weights.items()},
         sites={
-            path: SiteRecord(site.kind, {name: part(figure) for name, figure in site.figures.items()})
+            path: SiteRecord(site.kind, {name: part(metric) for name, metric in site.metrics.items()})
             for path, site in whole.sites.items()
         },
     )
@@ -206,8 +206,8 @@ def _name(layer: int) -> str:
 def move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline:
     """Add an amount to some figures, given by path and quantity."""
 
-    def moved(path: str, name: str, figure: Figure) -> Figure:
-        return Figure(tuple(log + by for log in figure.logs)) if (path, name) in which else figure
+    def moved(path: str, name: str, metric: Metric) -> Metric:
+        return Metric(tuple(log + by for log in metric.logs)) if (path, name) in which else metric
 
     return replace(
         baseline,
@@ -215,7 +215,7 @@ def move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline
             path: replace(weight, scale=moved(path, "scale", weight.scale)) for path, weight in baseline.weights.items()
         },
         sites={
-            path: SiteRecord(site.kind, {name: moved(path, name, figure) for name, figure in site.figures.items()})
+            path: SiteRecord(site.kind, {name: moved(path, name, metric) for name, metric in site.metrics.items()})
             for path, site in baseline.sites.items()
         },
     )
@@ -307,8 +307,8 @@ def assert_homogeneous(before: Baseline, after: Baseline, layer: int, factor: fl
         if weight.scale.state == "finite":
             assert np.allclose(weight.scale.logs, after.weights[path].scale.logs, atol=5e-6), path
     for path, site in planted.sites.items():
-        for name, figure in site.figures.items():
-            assert np.allclose(figure.logs, after.sites[path].figures[name].logs, atol=FLIPPED), (path, name)
+        for name, metric in site.metrics.items():
+            assert np.allclose(metric.logs, after.sites[path].metrics[name].logs, atol=FLIPPED), (path, name)
 
 
 def write(rows: Sequence[Row]) -> dict[str, str]:

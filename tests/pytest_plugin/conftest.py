@@ -62,15 +62,11 @@ def _loaded():
     """Import here what runs inside this process need: what they import themselves is forgotten behind them."""
     import_keras()
     for name in (
-        "claims.catalogue",
-        "claims.laboratory",
-        "diagnosis.gate",
-        "report.check_summary",
-        "report.check_text",
+        "spec.catalogue",
+        "checking.gate.gate",
+        "checking.report.text",
         "pytest_plugin.collection",
         "pytest_plugin.fixture",
-        "pytest_plugin.independence",
-        "pytest_plugin.preservation",
         "pytest_plugin.summary",
     ):
         importlib.import_module(f"initcheck.{name}")

@@ -21,7 +21,7 @@ def test_a_model_that_is_made_too_small_fails_with_the_report_and_what_reproduce
     assert "tried:" not in text
     assert "IC201" not in text.partition("Left out on request:")[0]
     assert "\nReproduce: pytest 'test_models.py::test_it'\n" in text
-    project.test("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, remedies=True)")
+    project.test("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, fixes=True)")
     text = project.failure()
     assert "tried:" in text
     assert "\nReproduce: initcheck check models.py:build --seeds 3 --ignore IC2\n" in text

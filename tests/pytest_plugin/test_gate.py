@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from initcheck.checking.gate.baseline import Figure
+from initcheck.checking.gate.baseline import Metric
 from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
 
 FILE = "initcheck-baselines/test_models/test_it.json"
@@ -63,11 +63,11 @@ def test_seeds_of_the_settings_give_way_to_those_of_the_baseline_and_a_call_does
 
 
 def test_what_is_not_decided_is_no_pass_and_says_how_many_seeds_would_decide(recorded):
-    # A figure whose mean is moved by about as much as the margin, with a spread that hides it.
+    # A metric whose mean is moved by about as much as the margin, with a spread that hides it.
     known = read_baseline(recorded.path / FILE)
     kernel = known.weights["hidden_0/kernel"]
     moved = tuple(each + shift for each, shift in zip(kernel.scale.logs, (-0.05, 0.05, 0.1, 0.02), strict=True))
-    weights = {**known.weights, "hidden_0/kernel": replace(kernel, scale=Figure(tuple(round(m, 6) for m in moved)))}
+    weights = {**known.weights, "hidden_0/kernel": replace(kernel, scale=Metric(tuple(round(m, 6) for m in moved)))}
     write_baseline(replace(known, weights=weights), recorded.path / FILE)
     text = recorded.failure()
     assert "inconclusive: 1 of 15 figures" in text

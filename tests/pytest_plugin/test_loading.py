@@ -7,8 +7,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from initcheck.checking import settings
 from initcheck.checking.settings import CheckSettings
-from initcheck.pytest_plugin import settings
+from initcheck.core.errors import UsageError
 
 HEAVY = {"keras", "tensorflow", "pandas", "scipy", "jsonschema", "numpy", "statsmodels"}
 MOST_MILLISECONDS = 20
@@ -44,14 +47,19 @@ def test_a_run_without_any_model_imports_nothing_heavy(project):
     assert not (project.path / "summary.md").exists()
 
 
-def test_the_options_are_those_of_the_settings():
-    assert set(settings.OF_CHECKING) == {field.name for field in dataclasses.fields(CheckSettings)}
+def test_every_option_has_a_type_and_a_default_of_that_type():
+    for field in dataclasses.fields(CheckSettings):
+        default = getattr(CheckSettings(), field.name)
+        assert default is None or settings.check_option(field.name, default, field.name) == default
+        if field.name != "weights":
+            with pytest.raises(UsageError, match=f"{field.name} must be .*Received"):
+                settings.check_option(field.name, object(), field.name)
 
 
 def test_the_marker_and_the_options_are_listed(project):
     markers = project.run("--markers").stdout.str()
     (line,) = [line for line in markers.splitlines() if line.startswith("@pytest.mark.initcheck(")]
-    assert all(name in line for name in (*settings.OF_CHECKING, *settings.OF_THE_GATE))
+    assert all(name in line for name in (*settings.CHECK_OPTIONS, *settings.GATE_OPTIONS))
     listed = project.run("--help").stdout.str()
     for option in ("--initcheck-model=MODEL", "--initcheck-update"):
         assert option in listed

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from initcheck.audit.check_result import Conditions
-from initcheck.checking.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord
+from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, WeightRecord
 
 SEEDS = 16
 KERNEL = WeightRecord(
@@ -22,7 +22,7 @@ KERNEL = WeightRecord(
     fan_out=64.0,
     mode="fan_in",
     variance=2 / 64,
-    scale=Figure((0.0,) * SEEDS),
+    scale=Metric((0.0,) * SEEDS),
 )
 VERSIONS = {"initcheck": "0.1.0", "keras": "3.15.1", "numpy": "2.3.0", "python": "3.11.9", "tensorflow": "2.21.0"}
 CONDITIONS = Conditions("32 normal samples", "a" * 64, "a random functional", "float32")
@@ -34,7 +34,7 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
     Args:
         layers: how many.
         seeds: the seeds.
-        spread: standard deviation of a figure from seed to seed.
+        spread: standard deviation of a metric from seed to seed.
         start: number of the first layer.
         draw: equal ones have equal figures.
         changes: other fields.
@@ -42,12 +42,12 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
     random = np.random.default_rng(draw)  # a number or several
     seeds = tuple(seeds)
 
-    def figure(level):
-        return Figure(tuple(round(float(each), 6) for each in random.normal(level, spread, len(seeds))))
+    def metric(level):
+        return Metric(tuple(round(float(each), 6) for each in random.normal(level, spread, len(seeds))))
 
     weights, sites = {}, {}
     for layer in range(start, start + layers):
-        weights[f"dense_{layer}/kernel"] = replace(KERNEL, scale=figure(-1.7))
+        weights[f"dense_{layer}/kernel"] = replace(KERNEL, scale=metric(-1.7))
         weights[f"dense_{layer}/bias"] = replace(
             KERNEL,
             role="bias",
@@ -58,9 +58,9 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
             fan_out=None,
             mode="",
             variance=0.0,
-            scale=Figure(("zero",) * len(seeds)),
+            scale=Metric(("zero",) * len(seeds)),
         )
-        steps = {"forward": figure(0.35), "activation": figure(-0.35), "backward": figure(0.0)}
+        steps = {"forward": metric(0.35), "activation": metric(-0.35), "backward": metric(0.0)}
         sites[f"dense_{layer}"] = SiteRecord("Dense", steps)
     fields = {
         "label": "models:plain",
@@ -76,17 +76,17 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
 
 
 def shift(baseline, path, by, quantity="scale"):
-    """Return a baseline in which the logarithms of one figure are larger by an amount."""
+    """Return a baseline in which the logarithms of one metric are larger by an amount."""
 
-    def moved(figure):
-        return Figure(tuple(each + by for each in figure.logs))
+    def moved(metric):
+        return Metric(tuple(each + by for each in metric.logs))
 
     if quantity == "scale":
         weight = baseline.weights[path]
         return replace(baseline, weights={**baseline.weights, path: replace(weight, scale=moved(weight.scale))})
     site = baseline.sites[path]
-    figures = {**site.figures, quantity: moved(site.figures[quantity])}
-    return replace(baseline, sites={**baseline.sites, path: SiteRecord(site.kind, figures)})
+    metrics = {**site.metrics, quantity: moved(site.metrics[quantity])}
+    return replace(baseline, sites={**baseline.sites, path: SiteRecord(site.kind, metrics)})
 
 
 def change_weight(baseline, path, **changes):

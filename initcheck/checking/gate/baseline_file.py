@@ -8,20 +8,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from initcheck.audit.check_result import Conditions
-from initcheck.checking.gate.baseline import Baseline, Figure, Recipe, SiteRecord, WeightRecord, Word
+from initcheck.checking.gate.baseline import DIGITS, Baseline, Metric, Recipe, SiteRecord, WeightRecord, Word
 from initcheck.core.errors import BaselineError
-from initcheck.core.files import publish_files
+from initcheck.core.files import replace_files
 
 FORMAT: Final = "initcheck baseline"
 SCHEMA_VERSION: Final = 1
 """Raised when a reader of the earlier version would misread a file."""
 
-_DIGITS: Final = 6
 _WORDS: Final = get_args(Word)
 
 
@@ -31,7 +31,16 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    publish_files(path.absolute().parent, {path.name: format_baseline(baseline)})
+    write_baselines({path: baseline})
+
+
+def write_baselines(baselines: Mapping[Path, Baseline]) -> None:
+    """Write several baselines, so that all files are replaced or none is.
+
+    Raises:
+        OutputError: one of the files cannot be written.
+    """
+    replace_files({path.absolute(): format_baseline(baseline) for path, baseline in baselines.items()})
 
 
 def format_baseline(baseline: Baseline) -> str:
@@ -86,25 +95,25 @@ def _check_document(document: Any, named: str) -> None:
     error = best_match(_validator().iter_errors(document))
     if error is not None:
         raise BaselineError(f"The baseline {named!r} is damaged: {error.json_path}: {_shorten(error.message)}.")
-    for where, figure in _figures(document):
-        if "logs" in figure:
-            _check_figure(figure, where, len(document["seeds"]), named)
+    for where, metric in _metrics(document):
+        if "logs" in metric:
+            _check_metric(metric, where, len(document["seeds"]), named)
 
 
-def _check_figure(figure: dict[str, Any], where: str, seeds: int, named: str) -> None:
-    """Hold the logarithms against their number and their mean: whoever edits a file by hand forgets one of the two."""
-    if len(figure["logs"]) != seeds:
-        raise BaselineError(f"The baseline {named!r} is damaged: {where} has {len(figure['logs'])} logs, not {seeds}.")
-    mean = Figure(tuple(figure["logs"])).mean
-    given = math.nan if figure["mean"] is None else figure["mean"]
-    if not (abs(mean - given) <= 10.0**-_DIGITS or (math.isnan(mean) and math.isnan(given))):
+def _check_metric(metric: dict[str, Any], where: str, seeds: int, named: str) -> None:
+    """Compare the logarithms with their number and their mean: whoever edits a file by hand forgets one of the two."""
+    if len(metric["logs"]) != seeds:
+        raise BaselineError(f"The baseline {named!r} is damaged: {where} has {len(metric['logs'])} logs, not {seeds}.")
+    mean = Metric(tuple(metric["logs"])).mean
+    given = math.nan if metric["mean"] is None else metric["mean"]
+    if not (abs(mean - given) <= 10.0**-DIGITS or (math.isnan(mean) and math.isnan(given))):
         raise BaselineError(f"The baseline {named!r} is damaged: the mean of {where} is not that of its logs.")
 
 
-def _figures(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _metrics(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = [(f"the scale of {path}", weight["scale"]) for path, weight in document["weights"].items()]
     for path, site in document["sites"].items():
-        found += [(f"{quantity} of {path}", figure) for quantity, figure in site["figures"].items()]
+        found += [(f"{quantity} of {path}", metric) for quantity, metric in site["figures"].items()]
     return found
 
 
@@ -124,13 +133,13 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
         "conditions": dataclasses.asdict(baseline.conditions),
         "findings": [list(each) for each in sorted(baseline.findings)],
         "weights": {
-            path: {**_fields(weight), "shape": list(weight.shape), "scale": _figure_to_plain(weight.scale)}
+            path: {**_fields(weight), "shape": list(weight.shape), "scale": _metric_to_plain(weight.scale)}
             for path, weight in baseline.weights.items()
         },
         "sites": {
             path: {
                 "kind": site.kind,
-                "figures": {name: _figure_to_plain(figure) for name, figure in site.figures.items()},
+                "figures": {name: _metric_to_plain(metric) for name, metric in site.metrics.items()},
             }
             for path, site in baseline.sites.items()
         },
@@ -149,13 +158,13 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
         findings=tuple((code, layer) for code, layer in document["findings"]),
         weights={
             path: WeightRecord(
-                **{**weight, "shape": tuple(weight["shape"]), "scale": _figure_from_plain(weight["scale"], seeds)}
+                **{**weight, "shape": tuple(weight["shape"]), "scale": _metric_from_plain(weight["scale"], seeds)}
             )
             for path, weight in document["weights"].items()
         },
         sites={
             path: SiteRecord(
-                site["kind"], {name: _figure_from_plain(figure, seeds) for name, figure in site["figures"].items()}
+                site["kind"], {name: _metric_from_plain(metric, seeds) for name, metric in site["figures"].items()}
             )
             for path, site in document["sites"].items()
         },
@@ -166,21 +175,21 @@ def _fields(weight: WeightRecord) -> dict[str, Any]:
     return {each.name: getattr(weight, each.name) for each in dataclasses.fields(weight)}
 
 
-def _figure_to_plain(figure: Figure) -> dict[str, Any]:
-    if figure.state in _WORDS:
-        return {"state": figure.state}
-    return {"mean": _rounded(figure.mean), "sd": _rounded(figure.standard_deviation), "logs": list(figure.logs)}
+def _metric_to_plain(metric: Metric) -> dict[str, Any]:
+    if metric.state in _WORDS:
+        return {"state": metric.state}
+    return {"mean": _rounded(metric.mean), "sd": _rounded(metric.standard_deviation), "logs": list(metric.logs)}
 
 
 def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, _DIGITS)
+    return None if math.isnan(value) else round(value, DIGITS)
 
 
-def _figure_from_plain(plain: dict[str, Any], seeds: int) -> Figure:
+def _metric_from_plain(plain: dict[str, Any], seeds: int) -> Metric:
     if "state" in plain:
-        return Figure((plain["state"],) * seeds)
+        return Metric((plain["state"],) * seeds)
     logs: list[float | Word] = plain["logs"]
-    return Figure(tuple(logs))
+    return Metric(tuple(logs))
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,8 +1,9 @@
 """Whether the library has changed, or the model.
 
-A weight is told by what was asked of Keras (layer class, role, shape, initializer) and by what Keras made of it (the
-fans it counts, the variance that follows, the initializer that a layer takes by itself). Where the first is the same,
-the second is not, and the versions differ, the library changed. Where the first is not the same, the model did.
+Weights are matched by the properties that were requested (layer class, role, shape, initializer) and compared by those
+that Keras made of them (the fans it counts, the variance that follows, the default initializer of the layer). Where the
+first are the same, the second are not, and the versions differ, the library changed. Where the first differ, the model
+did.
 """
 
 from __future__ import annotations
@@ -14,21 +15,15 @@ from typing import Final, Literal
 from initcheck.checking.gate.baseline import LIBRARIES, Baseline, WeightRecord
 from initcheck.checking.gate.comparison import Comparison, FactChange
 
-Culprit = Literal["library", "model", "data", "library or model", "data or model", "nothing"]
+Origin = Literal["library", "model", "data", "library or model", "data or model", "nothing"]
 
 _APPLICATIONS: Final = "applications:"
-_ASKED: Final = ("kind", "role", "shape", "mode", "trainable", "dtype")
+_REQUESTED: Final = ("kind", "role", "shape", "mode", "trainable", "dtype")
 
 
 @dataclass(frozen=True)
 class VersionChange:
-    """A library that is of another version now.
-
-    Attributes:
-        name: of the library.
-        before: version in the baseline.
-        after: version now.
-    """
+    """A library that has another version now."""
 
     name: str
     before: str
@@ -37,13 +32,7 @@ class VersionChange:
 
 @dataclass(frozen=True)
 class ConditionChange:
-    """A condition that is another one now.
-
-    Attributes:
-        what: in words.
-        before: in the baseline.
-        after: now.
-    """
+    """A condition that is another one now."""
 
     what: str
     before: str
@@ -52,21 +41,13 @@ class ConditionChange:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """All that has changed of one weight, and whose doing it is.
-
-    Attributes:
-        path: of the weight.
-        role: of the weight.
-        kind: class of its layer.
-        facts: what changed.
-        culprit: ``library`` or ``model``.
-    """
+    """Changes of one weight, and whether the library or the model caused them."""
 
     path: str
     role: str
     kind: str
     facts: tuple[FactChange, ...]
-    culprit: Culprit
+    origin: Origin
 
 
 def find_version_changes(comparison: Comparison) -> tuple[VersionChange, ...]:
@@ -96,7 +77,7 @@ def find_condition_changes(comparison: Comparison) -> tuple[ConditionChange, ...
 
 
 def group_weight_changes(comparison: Comparison) -> tuple[WeightChange, ...]:
-    """Gather what changed of each weight, and name whose doing it is."""
+    """Gather what changed of each weight, with its cause."""
     library_moved = any(each.name != "initcheck" for each in find_version_changes(comparison))
     by_path: dict[str, list[FactChange]] = {}
     for change in comparison.facts:
@@ -104,23 +85,19 @@ def group_weight_changes(comparison: Comparison) -> tuple[WeightChange, ...]:
     found = []
     for path, facts in by_path.items():
         then, now = comparison.before.weights[path], comparison.after.weights[path]
-        culprit: Culprit = "library" if library_moved and _asked_alike(then, now) else "model"
-        found.append(WeightChange(path, now.role, now.kind, tuple(facts), culprit))
+        origin: Origin = "library" if library_moved and _requested_alike(then, now) else "model"
+        found.append(WeightChange(path, now.role, now.kind, tuple(facts), origin))
     return tuple(found)
 
 
-def find_culprit(comparison: Comparison) -> Culprit:
-    """Tell whose doing the change is, as far as it can be told.
-
-    Returns:
-        ``nothing`` where nothing changed; two names where the one cannot be told from the other.
-    """
+def find_origin(comparison: Comparison) -> Origin:
+    """Find the cause of a change: two names where the data do not distinguish them, ``nothing`` without a change."""
     if comparison.verdict != "changed":
         return "nothing"
-    culprits = {each.culprit for each in group_weight_changes(comparison)} | set(_blame_structure(comparison))
-    if culprits:
-        return culprits.pop() if len(culprits) == 1 else "library or model"
-    # Only measured figures differ: of weights that were asked for alike, or of the signal.
+    origins = {each.origin for each in group_weight_changes(comparison)} | set(_origins_of_structure(comparison))
+    if origins:
+        return origins.pop() if len(origins) == 1 else "library or model"
+    # Only measured metrics differ: of weights that were requested alike, or of the signal.
     library_moved, data_moved = bool(find_version_changes(comparison)), bool(find_condition_changes(comparison))
     if any(each.is_weight for each in comparison.of_verdict("changed")):
         data_moved = False  # weights do not know the batch
@@ -129,15 +106,15 @@ def find_culprit(comparison: Comparison) -> Culprit:
     return "data or model" if data_moved else "model"
 
 
-def _asked_alike(then: WeightRecord, now: WeightRecord) -> bool:
-    if any(getattr(then, name) != getattr(now, name) for name in _ASKED):
+def _requested_alike(then: WeightRecord, now: WeightRecord) -> bool:
+    if any(getattr(then, name) != getattr(now, name) for name in _REQUESTED):
         return False
     defaults = then.initializer == then.default_initializer != "" and now.initializer == now.default_initializer
     return then.initializer == now.initializer or defaults
 
 
-def _blame_structure(comparison: Comparison) -> Iterator[Culprit]:
-    """Blame layers and weights that are there on one side only.
+def _origins_of_structure(comparison: Comparison) -> Iterator[Origin]:
+    """Find the cause of layers and weights that are there on one side only.
 
     Models of ``keras.applications`` are built by the library. Elsewhere it was the model, unless all of it happened
     inside layers that are there on both sides, under another version.

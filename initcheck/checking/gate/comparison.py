@@ -1,10 +1,10 @@
-"""Two baselines of one model held against each other: same, changed, or not to be told.
+"""Compare two baselines: same, changed or inconclusive.
 
-For each figure, with d the difference of its mean logarithms and m = ln(1 + margin):
+For each metric, with d the difference of its mean logarithms and m = ln(1 + margin):
 
 - *same* where |d| < m is shown: two one-sided t tests at 5% (Schuirmann 1987). For a whole model to be called the same
-  every figure has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
-- *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all figures, at 1 in
+  every metric has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
+- *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all metrics, at 1 in
   10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of
   five seeds called an unchanged model changed: the level leaves room for that;
 - else *inconclusive*.
@@ -13,7 +13,7 @@ A signal may be exactly zero, or not finite, for some seeds and not for others. 
 same library, each has to be so again, or something has changed; else the two numbers of seeds without a logarithm are
 compared by Fisher's exact test, at the level of *changed*.
 
-Figures of the same seeds are compared seed by seed: where nothing has changed, the same numbers are drawn, and the
+Metrics of the same seeds are compared seed by seed: where nothing has changed, the same numbers are drawn, and the
 differences are exactly zero. Other seeds are compared by Welch's test.
 
 What is not random is compared as it is: which layers and weights there are, and for each weight its initializer, the
@@ -31,7 +31,7 @@ import numpy as np
 from scipy import stats
 
 from initcheck.audit.rules import RULES
-from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Figure, SiteRecord, WeightRecord
+from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Metric, SiteRecord, WeightRecord
 from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, shift_test
 
 Verdict = Literal["same", "changed", "inconclusive"]
@@ -39,8 +39,8 @@ Verdict = Literal["same", "changed", "inconclusive"]
 DEFAULT_MARGIN: Final = 0.05
 """Five per cent in amplitude, the margin a layer that the findings allow too (``limits.layer-margin``).
 
-A quarter of the step between the initializers that are mistaken for each other most often (He over Glorot in square
-layers: 41%), and below the 10% that a wrong gain of one layer makes.
+A quarter of the difference between the initializers that are mistaken for each other most often (He over Glorot in
+square layers: 41%), and below the 10% that a wrong gain of one layer makes.
 """
 
 LEVEL_SAME: Final = 0.05
@@ -59,20 +59,17 @@ FACTS: Final = {
     "fan_out": "fan_out",
     "variance": "expected variance",
 }
-"""What is compared of each weight apart from its figure, in words."""
+"""What is compared of each weight apart from its metric, in words."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure, then and now.
+    """One metric, then and now.
 
     Attributes:
         path: of the weight or the layer call.
-        kind: class of the layer.
-        quantity: one of ``baseline.QUANTITIES``.
-        verdict: whether it is the same.
+        quantity: ``scale``, ``forward``, ``activation`` or ``backward``.
         shift: of the mean logarithms; None where a seed has no logarithm.
-        states: the two states of the figure.
         means: the two mean logarithms, of the seeds that have one; NaN without any.
         p_changed: p-value of a change after Holm's adjustment.
         needed: how many seeds would decide; None where that is not the question, or no number would.
@@ -98,15 +95,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class FactChange:
-    """Something about a weight that is not random, and has changed.
-
-    Attributes:
-        path: of the weight.
-        role: of the weight.
-        fact: a key of :data:`FACTS`.
-        before: in the baseline.
-        after: now.
-    """
+    """A property of a weight that is not random, and has changed; ``fact`` is a key of :data:`FACTS`."""
 
     path: str
     role: str
@@ -120,7 +109,6 @@ class StructureChange:
     """A layer call or weight that is there on one side only.
 
     Attributes:
-        kind: class of the layer.
         before: its path in the baseline; empty where it was added.
         after: its path now; empty where it was removed.
     """
@@ -130,8 +118,8 @@ class StructureChange:
     after: str
 
     @property
-    def word(self) -> str:
-        """``added``, ``removed`` or ``renamed``."""
+    def action(self) -> Literal["added", "removed", "renamed"]:
+        """What was done to it."""
         return "added" if not self.before else "removed" if not self.after else "renamed"
 
 
@@ -144,7 +132,7 @@ class Comparison:
         after: the same of now.
         margin: in amplitude, as a share.
         paired: whether the same seeds were compared one by one.
-        differences: one for each figure that is on both sides, in the order of execution, weights first.
+        differences: one for each metric that is on both sides, weights first, in the order of execution.
         facts: what changed of the weights.
         structure: layers and weights on one side only.
         new_findings: code and layer of the findings that the baseline does not know.
@@ -161,18 +149,14 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """``changed`` if anything is; else ``inconclusive`` if a figure is; else ``same``."""
+        """``changed`` if anything is; else ``inconclusive`` if a metric is; else ``same``."""
         verdicts = {each.verdict for each in self.differences}
         if self.facts or self.structure or "changed" in verdicts:
             return "changed"
         return "inconclusive" if "inconclusive" in verdicts else "same"
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:
-        """What a command exits with: 1 for a change or a new finding, 2 for what is not decided, else 0.
-
-        Args:
-            allow_inconclusive: whether what the seeds do not decide is let pass.
-        """
+        """What a command exits with: 1 for a change or a new finding, 2 for what is not decided, else 0."""
         new = [RULES[code] for code, _ in self.new_findings]
         if self.verdict == "changed" or any(rule.severity == "wrong" for rule in new):
             return 1
@@ -180,9 +164,9 @@ class Comparison:
         return 2 if undecided or any(not (allow_inconclusive and rule.inconclusive) for rule in new) else 0
 
     def of_verdict(self, verdict: Verdict) -> tuple[Difference, ...]:
-        """List the figures with one verdict, the most certain changes first."""
+        """List the metrics with one verdict: weights first, then the largest changes."""
         found = [each for each in self.differences if each.verdict == verdict]
-        return tuple(sorted(found, key=lambda each: (not each.is_weight, _strength(each))))
+        return tuple(sorted(found, key=lambda each: (not each.is_weight, -_size(each))))
 
     @property
     def seeds_needed(self) -> int | None:
@@ -200,19 +184,14 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     """Compare what was measured now with a baseline.
 
     Args:
-        before: the baseline.
-        after: the same of now.
         margin: the share by which an amplitude may differ and be called the same.
         looks: how often the same gate judges, if it draws more seeds where the first do not decide: each time at that
             part of the levels (Bonferroni).
-
-    Returns:
-        The comparison.
     """
     paired = before.seeds == after.seeds
     moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
     setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)
-    tests = [_test(*each, setting) for each in _match_figures(before, after)]
+    tests = [_test(*each, setting) for each in _match_metrics(before, after)]
     adjusted = adjust_pvalues([each.p_changed for each in tests])
     sizes = (len(before.seeds), len(after.seeds))
     return Comparison(
@@ -237,7 +216,7 @@ class _Setting:
     """How two baselines are compared.
 
     Attributes:
-        margin: in nats.
+        margin: of a logarithm.
         paired: whether the same seeds stand on both sides.
         alike: whether the same library drew from the same seeds: what is random has come out alike, or has changed.
         known: whether the weights are as they are, so that there is no other draw to wait for.
@@ -261,32 +240,32 @@ class _Test:
     p_same: float
 
 
-def _match_figures(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Figure, Figure]]:
+def _match_metrics(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Metric, Metric]]:
     for path, weight in after.weights.items():
         if path in before.weights:
             yield path, weight.kind, "scale", before.weights[path].scale, weight.scale
     for path, site in after.sites.items():
         if path not in before.sites:
             continue
-        earlier = before.sites[path].figures
-        for quantity in sorted({*earlier, *site.figures}):
-            then = earlier.get(quantity) or Figure.undefined(len(before.seeds))
-            now = site.figures.get(quantity) or Figure.undefined(len(after.seeds))
+        earlier = before.sites[path].metrics
+        for quantity in sorted({*earlier, *site.metrics}):
+            then = earlier.get(quantity) or Metric.undefined(len(before.seeds))
+            now = site.metrics.get(quantity) or Metric.undefined(len(after.seeds))
             yield path, site.kind, quantity, then, now
 
 
-def _test(path: str, kind: str, quantity: str, first: Figure, second: Figure, setting: _Setting) -> _Test:
+def _test(path: str, kind: str, quantity: str, first: Metric, second: Metric, setting: _Setting) -> _Test:
     states = (first.state, second.state)
     shift = None
     if states == ("finite", "finite"):
-        shift = _test_numbers(first.numbers, second.numbers, setting)
+        shift = _test_logs(first.numbers, second.numbers, setting)
         p_changed, p_same = shift.p_beyond, shift.p_within
     else:
-        p_changed, p_same = _test_words(first, second, setting)
+        p_changed, p_same = _test_without_logs(first, second, setting)
     return _Test(path, kind, quantity, states, (first.mean, second.mean), shift, p_changed, p_same)
 
 
-def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
+def _test_logs(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
     shift = shift_test(first, second, setting.margin, paired=setting.paired)
     if setting.known and len(first) == len(second) == 1:
         beyond = float(abs(shift.value) > setting.margin)
@@ -294,7 +273,7 @@ def _test_numbers(first: Sequence[float], second: Sequence[float], setting: _Set
     return shift
 
 
-def _test_words(first: Figure, second: Figure, setting: _Setting) -> tuple[float, float]:
+def _test_without_logs(first: Metric, second: Metric, setting: _Setting) -> tuple[float, float]:
     """Give the p-values of a change and of none where seeds have no logarithm; 0 and 1 where it is certain."""
     if setting.alike:
         if first.words != second.words:
@@ -324,7 +303,7 @@ def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tupl
 
 
 def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:
-    """Count the seeds that would decide, if mean and spread stay as they are.
+    """Count the seeds that would decide, if mean and standard deviation stay as they are.
 
     Returns:
         How many here, and how many in the baseline where more here alone would not do.
@@ -333,9 +312,9 @@ def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int 
     error = shift.standard_error
     if math.isnan(error) or distance <= 1e-6 * error:
         return None, None
-    # The spread of one seed, if it is the same then and now: error^2 = spread^2 (1 / then + 1 / now).
-    spread = error / math.sqrt(1.0 / then + 1.0 / now)
-    equal = seeds_needed(math.sqrt(2.0) * spread, distance, LEVEL_SAME, _POWER)
+    # The standard deviation of one seed, if it is the same then and now: error^2 = sd^2 (1 / then + 1 / now).
+    deviation = error / math.sqrt(1.0 / then + 1.0 / now)
+    equal = seeds_needed(math.sqrt(2.0) * deviation, distance, LEVEL_SAME, _POWER)
     reachable = 2.0 / equal - 1.0 / then
     if reachable > 0.0:
         return max(math.ceil(1.0 / reachable), now + 1), None
@@ -358,11 +337,11 @@ def _agree(then: object, now: object) -> bool:
     return then == now
 
 
-Held = TypeVar("Held", WeightRecord, SiteRecord)
+_Record = TypeVar("_Record", WeightRecord, SiteRecord)
 
 
 def _compare_structure(
-    before: Mapping[str, Held], after: Mapping[str, Held], signature: Callable[[Held], object]
+    before: Mapping[str, _Record], after: Mapping[str, _Record], signature: Callable[[_Record], object]
 ) -> list[StructureChange]:
     """List what is on one side only; a pair that is alike but for the path counts as renamed."""
     removed: list[str] = [path for path in before if path not in after]
@@ -382,9 +361,8 @@ def _signature_of_weight(weight: WeightRecord) -> Sequence[object]:
 
 
 def _signature_of_site(site: SiteRecord) -> Sequence[object]:
-    return site.kind, sorted(site.figures)
+    return site.kind, sorted(site.metrics)
 
 
-def _strength(difference: Difference) -> float:
-    shift = difference.shift
-    return -math.inf if shift is None else -abs(shift.value)
+def _size(difference: Difference) -> float:
+    return math.inf if difference.shift is None else abs(difference.shift.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from initcheck.checking.check import Report, check
-from initcheck.checking.gate.baseline import Baseline, Recipe, take_baseline
+from initcheck.checking.gate.baseline import Baseline, Recipe
 from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
 from initcheck.checking.settings import CheckSettings
@@ -46,16 +46,30 @@ def record_baseline(
         DataError: the batch or the labels do not fit the model.
         OutputError: the file cannot be written.
     """
-    chosen = replace(settings or CheckSettings(), remedies=False)
+    report, baseline = measure_baseline(model, x, y, recipe=recipe, settings=settings, progress=progress)
+    write_baseline(baseline, Path(path))
+    return report
+
+
+def measure_baseline(
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    recipe: Recipe | None = None,
+    settings: CheckSettings | None = None,
+    progress: Progress | None = None,
+) -> tuple[Report, Baseline]:
+    """Measure a model as for its baseline, and write nothing; see :func:`record_baseline`."""
+    chosen = replace(settings or CheckSettings(), fixes=False)
     report = check(model, x, y, settings=chosen, progress=progress)
     filled = replace(
         recipe or Recipe(), weights=chosen.weights, batch_size=chosen.batch_size, input_shapes=chosen.input_shapes
     )
-    write_baseline(take_baseline(report.result, filled), Path(path))
-    return report
+    return report, Baseline.from_result(report.result, filled)
 
 
-def gate(
+def gate_model(
     model: Any,
     baseline: str | Path | Baseline,
     x: Any = None,
@@ -100,12 +114,12 @@ def gate(
         )
     looks = 1 if auto_seeds is None else 2
     report = check(model, x, y, settings=chosen, progress=progress)
-    comparison = compare(known, take_baseline(report.result, _recipe_of(known, chosen)), margin, looks)
+    comparison = compare(known, Baseline.from_result(report.result, _recipe_of(known, chosen)), margin, looks)
     more = _seeds_to_draw(comparison, chosen, auto_seeds)
     if more is not None:
         wider = replace(chosen, seeds=more)
         report = check(model, x, y, settings=wider, progress=progress or no_progress)
-        comparison = compare(known, take_baseline(report.result, _recipe_of(known, wider)), margin, looks)
+        comparison = compare(known, Baseline.from_result(report.result, _recipe_of(known, wider)), margin, looks)
     return Report(report.result, comparison)
 
 
@@ -129,11 +143,11 @@ def follow_baseline(settings: CheckSettings, baseline: Baseline) -> CheckSetting
     return replace(
         settings,
         seeds=seeds,
-        first_seed=settings.first_seed or baseline.seeds[0],
+        first_seed=baseline.seeds[0] if settings.first_seed is None else settings.first_seed,
         weights=recipe.weights,  # type: ignore[arg-type]  # the schema has checked it
         batch_size=settings.batch_size or recipe.batch_size,
         input_shapes=settings.input_shapes or recipe.input_shapes,
-        remedies=False,
+        fixes=False,
     )
 
 

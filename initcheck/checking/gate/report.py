@@ -1,4 +1,4 @@
-"""The result of the gate as a section of the page of an examined model."""
+"""The result of a comparison with a baseline: as text for a terminal, and as a section of the page of a check."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from initcheck.checking.gate.causes import (
-    Culprit,
+    Origin,
     WeightChange,
     find_condition_changes,
-    find_culprit,
+    find_origin,
     find_version_changes,
     group_weight_changes,
 )
 from initcheck.checking.gate.comparison import FACTS, Comparison, Difference, FactChange
-from initcheck.core.formatting import count, format_number
+from initcheck.core.formatting import LINE_WIDTH, count, format_number
 from initcheck.pages.document import (
     Block,
     Bullets,
@@ -33,9 +33,8 @@ from initcheck.pages.document import (
     strong,
 )
 
-WIDTH: Final = 110
 _MOST_SHOWN: Final = 8
-_WHO: Final[dict[Culprit, str]] = {
+_ORIGINS: Final[dict[Origin, str]] = {
     "library": "the library changed, not the model",
     "model": "the model changed, not the library",
     "data": "the batch changed, not the model",
@@ -43,76 +42,120 @@ _WHO: Final[dict[Culprit, str]] = {
     "data or model": "the batch or the conditions changed, or the model: measure on the old batch to tell",
     "nothing": "",
 }
-_WHAT: Final = {
+_QUANTITIES: Final = {
     "scale": "scale of the weight",
     "forward": "forward step",
     "activation": "step of the activation",
     "backward": "backward step",
 }
+_COLUMNS: Final = ("Layer or weight", "Quantity", "Verdict", "Factor", "Then", "Now")
+_TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknown"}
+_UNFOLDED: Final = 30
 
 
-def gate_line(comparison: Comparison) -> str:
-    """Write the verdict in one line."""
-    compared = len(comparison.differences)
-    if comparison.verdict == "same":
-        told = f"same: all {compared} figures within {comparison.margin:.3g} of the baseline"
-        return told if not comparison.new_findings else f"{told}, but for new findings"
-    if comparison.verdict == "inconclusive":
-        open_points = len(comparison.of_verdict("inconclusive"))
-        return f"inconclusive: {open_points} of {compared} figures are neither shown to be the same nor to differ"
-    parts = [
-        (len(comparison.of_verdict("changed")), f"of {compared} figures"),
-        (len({each.path for each in comparison.facts}), "in what draws the weights"),
-        *((sum(each.word == word for each in comparison.structure), word) for word in ("added", "removed", "renamed")),
-    ]
-    told = ", ".join(f"{number} {what}" for number, what in parts if number)
-    return f"changed ({told}): {_WHO[find_culprit(comparison)]}"
-
-
-def write_gate_text(comparison: Comparison, *, full: bool = False) -> str:
-    """Write the result of the gate for a terminal of 110 columns.
-
-    Args:
-        comparison: the result.
-        full: all changes, not only the clearest.
-    """
-    lines = [f"Gate: {gate_line(comparison)}"]
-    for told in (*tell_conditions(comparison), *tell_changes(comparison, most=None if full else _MOST_SHOWN)):
-        lines += textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="      ")
+def format_gate(comparison: Comparison, *, full: bool = False) -> str:
+    """Write the comparison for a terminal: the verdict and the clearest changes, or all of them."""
+    lines = [f"Gate: {format_verdict(comparison)}"]
+    for line in (*describe_conditions(comparison), *describe_changes(comparison, None if full else _MOST_SHOWN)):
+        lines += textwrap.wrap(line, LINE_WIDTH, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)
 
 
-def tell_conditions(comparison: Comparison) -> list[str]:
-    """Tell which versions and conditions differ from the baseline's."""
-    told = [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
-    told += [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
+def build_gate_section(comparison: Comparison) -> Section:
+    """Build the section of the page."""
+    blocks: list[Block] = [Paragraph(prose(strong(f"{format_verdict(comparison)}.")))]
+    moved = [(each.name, prose(f"{each.before} → {each.after}")) for each in find_version_changes(comparison)]
+    moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
+    if moved:
+        blocks.append(Definitions(tuple(moved)))
+    changes = [describe_weight_change(each) for each in group_weight_changes(comparison)]
+    changes += [
+        f"{each.action}: {' → '.join(filter(None, (each.before, each.after)))}" for each in comparison.structure
+    ]
+    changes += list(_describe_new_findings(comparison))
+    if changes:
+        blocks.append(Bullets(tuple(prose(each) for each in changes)))
+    for verdict in ("changed", "inconclusive"):
+        found = comparison.of_verdict(verdict)
+        if found:
+            blocks.append(_fold(found, f"{count(len(found), 'figure')} {verdict}."))
+    if comparison.of_verdict("inconclusive"):
+        blocks.append(Paragraph(prose(advise_seeds(comparison))))
+    blocks.append(Paragraph(_describe_method(comparison)))
+    same = comparison.of_verdict("same")
+    if same:
+        blocks.append(Details(prose(f"{count(len(same), 'figure')} that stayed the same"), (_table(same, ""),)))
+    return Section("gate", "Against the baseline", tuple(blocks))
+
+
+def format_verdict(comparison: Comparison) -> str:
+    """Write the verdict in one line."""
+    compared = len(comparison.differences)
+    if comparison.verdict == "same":
+        line = f"same: all {compared} figures within {comparison.margin:.3g} of the baseline"
+        return f"{line}, but for new findings" if comparison.new_findings else line
+    if comparison.verdict == "inconclusive":
+        undecided = len(comparison.of_verdict("inconclusive"))
+        return f"inconclusive: {undecided} of {compared} figures are neither shown to be the same nor to differ"
+    counts = [
+        (len(comparison.of_verdict("changed")), f"of {compared} figures"),
+        (len({each.path for each in comparison.facts}), "in what draws the weights"),
+        *(
+            (sum(each.action == action for each in comparison.structure), action)
+            for action in ("added", "removed", "renamed")
+        ),
+    ]
+    changed = ", ".join(f"{number} {what}" for number, what in counts if number)
+    return f"changed ({changed}): {_ORIGINS[find_origin(comparison)]}"
+
+
+def describe_conditions(comparison: Comparison) -> list[str]:
+    """List the versions and conditions that differ from the baseline's."""
+    lines = [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
+    lines += [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
     if not comparison.paired:
         then, now = len(comparison.before.seeds), len(comparison.after.seeds)
-        told.append(f"other seeds than the baseline's ({then} then, {now} now): compared as independent draws")
-    return told
+        lines.append(f"other seeds than the baseline's ({then} then, {now} now): compared as independent draws")
+    return lines
 
 
-def tell_changes(comparison: Comparison, most: int | None = None) -> list[str]:
-    """Tell what changed or is undecided, a sentence each, the most telling first.
-
-    Args:
-        comparison: the result.
-        most: how many of a kind; None for all.
-    """
-    told = [*_cut(map(describe_weight_change, group_weight_changes(comparison)), most)]
-    told += _cut(
-        (f"{each.word}: {_where(each.before, each.after)} ({each.kind})" for each in comparison.structure), most
+def describe_changes(comparison: Comparison, most: int | None = None) -> list[str]:
+    """List what changed or is undecided, a sentence each, at most so many of a kind."""
+    lines = [*_cut(map(describe_weight_change, group_weight_changes(comparison)), most)]
+    lines += _cut(
+        (
+            f"{each.action}: {' -> '.join(filter(None, (each.before, each.after)))} ({each.kind})"
+            for each in comparison.structure
+        ),
+        most,
     )
-    told += _cut(map(describe_difference, comparison.of_verdict("changed")), most)
-    told += _cut(map(describe_difference, comparison.of_verdict("inconclusive")), most)
-    told += [f"new finding: {code} at {layer or 'the whole model'}" for code, layer in comparison.new_findings]
+    lines += _cut(map(describe_difference, comparison.of_verdict("changed")), most)
+    lines += _cut(map(describe_difference, comparison.of_verdict("inconclusive")), most)
+    lines += _describe_new_findings(comparison)
     if comparison.of_verdict("inconclusive"):
-        told.append(advise(comparison))
-    return told
+        lines.append(advise_seeds(comparison))
+    return lines
 
 
-def advise(comparison: Comparison) -> str:
-    """Say how many seeds would decide what is inconclusive."""
+def describe_weight_change(change: WeightChange) -> str:
+    """Write what changed of one weight, and the cause."""
+    facts = ", ".join(_describe_fact(each) for each in change.facts)
+    cause = "the library's doing" if change.origin == "library" else "the model's doing"
+    return f"{change.path} ({change.role} of {change.kind}): {facts}; {cause}"
+
+
+def describe_difference(difference: Difference) -> str:
+    """Write the change of one metric with its interval."""
+    head = f"{difference.verdict}: {difference.path} ({difference.kind}), {_QUANTITIES[difference.quantity]}"
+    shift = difference.shift
+    if shift is None:
+        return f"{head} {difference.states[0]} -> {difference.states[1]}"
+    interval = "" if math.isnan(shift.low) else f" [{_exp(shift.low)}, {_exp(shift.high)}]"
+    return f"{head} x {_exp(shift.value)}{interval}"
+
+
+def advise_seeds(comparison: Comparison) -> str:
+    """Write how many seeds would decide what is inconclusive."""
     needed, baseline_needed = comparison.seeds_needed, comparison.baseline_seeds_needed
     if needed is None:
         return "No number of seeds is known to decide all of it: something lies on the margin, or has one seed only."
@@ -124,23 +167,9 @@ def advise(comparison: Comparison) -> str:
     return f"About {needed} seeds would decide, if mean and spread stay as they are: --auto-seeds {needed}."
 
 
-def describe_weight_change(change: WeightChange) -> str:
-    """Write what changed of one weight, and whose doing it is."""
-    facts = ", ".join(_describe_fact(each) for each in change.facts)
-    whose = "the library's doing" if change.culprit == "library" else "the model's doing"
-    return f"{change.path} ({change.role} of {change.kind}): {facts}; {whose}"
-
-
-def describe_difference(difference: Difference) -> str:
-    """Write one figure's change with its interval."""
-    head = f"{difference.verdict}: {difference.path} ({difference.kind}), {_WHAT[difference.quantity]}"
-    shift = difference.shift
-    if shift is None:
-        return f"{head} {difference.states[0]} -> {difference.states[1]}"
-    factor = format_number(math.exp(shift.value))
-    if math.isnan(shift.low):
-        return f"{head} x {factor}"
-    return f"{head} x {factor} [{format_number(math.exp(shift.low))}, {format_number(math.exp(shift.high))}]"
+def _describe_new_findings(comparison: Comparison) -> Iterator[str]:
+    for rule, layer in comparison.new_findings:
+        yield f"new finding: {rule} at {layer or 'the whole model'}"
 
 
 def _describe_fact(fact: FactChange) -> str:
@@ -155,53 +184,15 @@ def _value(value: object) -> str:
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
-def _where(before: str, after: str) -> str:
-    return f"{before} -> {after}" if before and after else before or after
-
-
 def _cut(lines: Iterable[str], most: int | None) -> Iterator[str]:
     listed = list(lines)
     shown = listed if most is None or len(listed) <= most + 1 else listed[:most]
     yield from shown
     if len(shown) < len(listed):
-        yield f"... and {count(len(listed) - len(shown), 'more like these', 'more like these')}"
+        yield f"... and {len(listed) - len(shown):,} more like these"
 
 
-_COLUMNS: Final = ("Layer or weight", "Quantity", "Verdict", "Factor", "Then", "Now")
-_TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknown"}
-_UNFOLDED: Final = 30
-
-
-def write_gate(comparison: Comparison) -> Section:
-    """Write what has changed since the baseline.
-
-    Args:
-        comparison: the result.
-    """
-    blocks: list[Block] = [Paragraph(prose(strong(f"{gate_line(comparison)}.")))]
-    moved = [(each.name, prose(f"{each.before} → {each.after}")) for each in find_version_changes(comparison)]
-    moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
-    if moved:
-        blocks.append(Definitions(tuple(moved)))
-    told = [describe_weight_change(each) for each in group_weight_changes(comparison)]
-    told += [f"{each.word}: {' → '.join(filter(None, (each.before, each.after)))}" for each in comparison.structure]
-    told += [f"new finding: {name} at {layer or 'the whole model'}" for name, layer in comparison.new_findings]
-    if told:
-        blocks.append(Bullets(tuple(prose(each) for each in told)))
-    for verdict in ("changed", "inconclusive"):
-        found = comparison.of_verdict(verdict)
-        if found:
-            blocks.append(_fold(found, f"{count(len(found), 'figure')} {verdict}."))
-    if comparison.of_verdict("inconclusive"):
-        blocks.append(Paragraph(prose(advise(comparison))))
-    blocks.append(Paragraph(_method(comparison)))
-    same = comparison.of_verdict("same")
-    if same:
-        blocks.append(Details(prose(f"{count(len(same), 'figure')} that stayed the same"), (_table(same, ""),)))
-    return Section("gate", "Against the baseline", tuple(blocks))
-
-
-def _method(comparison: Comparison) -> Text:
+def _describe_method(comparison: Comparison) -> Text:
     how = "seed by seed" if comparison.paired else "as independent draws (Welch)"
     return prose(
         "Figures are roots of second moments: of a weight, and of what a layer makes of the signal and of the gradient "

@@ -13,7 +13,7 @@ from initcheck.audit.limits import Limits
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import write_gate
+from initcheck.checking.gate.report import build_gate_section
 from initcheck.checking.report.figures import draw_check_figure
 from initcheck.checking.report.layers import LayerRow, layer_rows
 from initcheck.checking.report.text import (
@@ -77,7 +77,7 @@ _LAYER_COLUMNS: Final = (
 def build_check_document(result: CheckResult, comparison: Comparison | None = None) -> Document:
     """Build the page of a checked model, with what has changed since a baseline first; all names in it are raw."""
     titled = list(zip(_titles(result.findings), result.findings, strict=True))
-    sections = [] if comparison is None else [write_gate(comparison)]
+    sections = [] if comparison is None else [build_gate_section(comparison)]
     sections.append(_answer_section(result))
     if titled:
         parts = tuple(_finding_section(finding, title, place) for place, (title, finding) in enumerate(titled))

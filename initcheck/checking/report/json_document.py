@@ -11,8 +11,9 @@ from initcheck.audit.check_result import CheckResult
 from initcheck.audit.findings import Finding
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import (
+    WeightChange,
     find_condition_changes,
-    find_culprit,
+    find_origin,
     find_version_changes,
     group_weight_changes,
 )
@@ -109,18 +110,24 @@ def _path(judged: JudgedPath) -> dict[str, Any]:
 def _gate(comparison: Comparison) -> dict[str, Any]:
     return {
         "verdict": comparison.verdict,
-        "culprit": find_culprit(comparison),
+        "culprit": find_origin(comparison),
         "margin": comparison.margin,
         "paired": comparison.paired,
         "versions": [dataclasses.asdict(each) for each in find_version_changes(comparison)],
         "conditions": [dataclasses.asdict(each) for each in find_condition_changes(comparison)],
-        "weights": [dataclasses.asdict(each) for each in group_weight_changes(comparison)],
-        "structure": [{"change": each.word, **dataclasses.asdict(each)} for each in comparison.structure],
+        "weights": [_weight_change(each) for each in group_weight_changes(comparison)],
+        "structure": [{"change": each.action, **dataclasses.asdict(each)} for each in comparison.structure],
         "figures": [_difference(each) for each in comparison.differences],
         "new_findings": [{"code": code, "layer": layer or None} for code, layer in comparison.new_findings],
         "seeds_needed": comparison.seeds_needed,
         "baseline_seeds_needed": comparison.baseline_seeds_needed,
     }
+
+
+def _weight_change(change: WeightChange) -> dict[str, Any]:
+    document = dataclasses.asdict(change)
+    document["culprit"] = document.pop("origin")
+    return document
 
 
 def _difference(difference: Difference) -> dict[str, Any]:

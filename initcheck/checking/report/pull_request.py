@@ -9,7 +9,7 @@ from typing import Final
 from initcheck.audit.check_result import CheckResult
 from initcheck.audit.findings import Finding
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import gate_line, tell_changes, tell_conditions
+from initcheck.checking.gate.report import describe_changes, describe_conditions, format_verdict
 from initcheck.checking.report.text import describe_fix, describe_verdict, exit_code_of, format_text
 from initcheck.pages.markdown import escape_text
 
@@ -21,8 +21,8 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
     failed = _failed(result, comparison)
     lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
     if comparison is not None:
-        lines += [f"**Gate: {escape_text(gate_line(comparison))}**", ""]
-        told = [*tell_conditions(comparison), *tell_changes(comparison, _MOST_CHANGES)]
+        lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
+        told = [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
         lines += [*(f"- {escape_text(each)}" for each in told), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
     for finding in failed:
@@ -45,10 +45,10 @@ def _annotations(result: CheckResult, comparison: Comparison | None, place: str)
     count = 0
     if comparison is not None and comparison.verdict != "same":
         level = "error" if comparison.verdict == "changed" else "warning"
-        details = [*tell_conditions(comparison), *tell_changes(comparison, _MOST_CHANGES)]
+        details = [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
         count += 1
         yield _annotation(
-            level, place, f"initcheck: {comparison.verdict}", "\n".join([gate_line(comparison), *details])
+            level, place, f"initcheck: {comparison.verdict}", "\n".join([format_verdict(comparison), *details])
         )
     for finding in _failed(result, comparison):
         level = "error" if finding.severity == "wrong" else "warning"
@@ -56,7 +56,7 @@ def _annotations(result: CheckResult, comparison: Comparison | None, place: str)
         count += 1
         yield _annotation(level, place, f"initcheck: {finding.code} {finding.name}", f"{finding.message}{fix}")
     if not count:
-        told = describe_verdict(result) if comparison is None else f"{result.model}: {gate_line(comparison)}"
+        told = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
         yield _annotation("notice", place, "initcheck", told)
 
 

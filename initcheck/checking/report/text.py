@@ -12,7 +12,7 @@ from initcheck.audit.findings import Finding, Fix, Measured
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import write_gate_text
+from initcheck.checking.gate.report import format_gate
 from initcheck.checking.report.layers import LayerRow, layer_rows, rows_that_matter
 from initcheck.core.formatting import LINE_WIDTH, count, format_change, format_number, format_share
 
@@ -24,7 +24,7 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
     """Format the result for a terminal, what has changed since the baseline first; ``full`` shows all layers."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
     blocks = [
-        "" if comparison is None else write_gate_text(comparison, full=full),
+        "" if comparison is None else format_gate(comparison, full=full),
         "\n".join([describe_verdict(result), *textwrap.wrap(describe_coverage(result), LINE_WIDTH)]),
         *_format_findings(result.findings, known),
         _format_paths(result),

@@ -11,7 +11,7 @@ import sys
 import pytest
 from gate_baselines import change_weight, make_baseline
 
-from initcheck.checking.gate.baseline import Figure, Recipe
+from initcheck.checking.gate.baseline import Metric, Recipe
 from initcheck.checking.gate.baseline_file import SCHEMA_VERSION, format_baseline, read_baseline, write_baseline
 from initcheck.core.errors import BaselineError
 
@@ -166,7 +166,7 @@ def test_random_damage_is_refused_or_leaves_a_baseline(path):
     "logs", [("zero",) * 16, ("undefined",) * 16, ("zero",) * 15 + (0.25,), (0.5, *("zero",) * 15)]
 )
 def test_seeds_without_a_logarithm_keep_their_word(tmp_path, logs):
-    odd = change_weight(BASELINE, "dense_1/kernel", scale=Figure(logs))
+    odd = change_weight(BASELINE, "dense_1/kernel", scale=Metric(logs))
     write_baseline(odd, tmp_path / "odd.json")
     assert read_baseline(tmp_path / "odd.json") == odd
 

@@ -9,7 +9,7 @@ import pytest
 from gate_baselines import change_weight, make_baseline, rename, shift
 from scipy import stats
 
-from initcheck.checking.gate.baseline import Figure, Recipe, SiteRecord
+from initcheck.checking.gate.baseline import Metric, Recipe, SiteRecord
 from initcheck.checking.gate.comparison import FACTS, LEVEL_CHANGED, compare
 
 KERNEL = "dense_2/kernel"
@@ -67,7 +67,7 @@ def test_wide_figures_of_other_seeds_are_inconclusive_and_say_how_many_seeds_wou
 
 @pytest.mark.montecarlo
 def test_the_number_of_seeds_that_would_decide_does_decide():
-    """It supposes the mean that was measured, and a power of .9 in the figure that is hardest to decide."""
+    """It supposes the mean that was measured, and a power of .9 in the metric that is hardest to decide."""
     decided, asked = 0, 0
     for trial in range(100):
         fields = {"layers": 1, "spread": 0.06}
@@ -102,19 +102,19 @@ def test_a_variance_of_another_rounding_is_no_change():
 def test_layers_that_come_and_go_are_told_and_fail():
     comparison = compare(make_baseline(layers=4), make_baseline(layers=5))
     assert comparison.verdict == "changed"
-    assert {(each.word, each.after) for each in comparison.structure} == {
+    assert {(each.action, each.after) for each in comparison.structure} == {
         ("added", "dense_4/kernel"),
         ("added", "dense_4/bias"),
         ("added", "dense_4"),
     }
     gone = compare(make_baseline(layers=5), make_baseline(layers=4))
-    assert {each.word for each in gone.structure} == {"removed"}
+    assert {each.action for each in gone.structure} == {"removed"}
     assert gone.exit_code() == 1
 
 
 def test_a_layer_with_another_name_is_told_as_renamed_and_fails():
     comparison = compare(make_baseline(), rename(make_baseline(), "dense_1", "gate"))
-    assert {(each.word, each.before, each.after) for each in comparison.structure} == {
+    assert {(each.action, each.before, each.after) for each in comparison.structure} == {
         ("renamed", "dense_1/kernel", "gate/kernel"),
         ("renamed", "dense_1/bias", "gate/bias"),
         ("renamed", "dense_1", "gate"),
@@ -125,7 +125,7 @@ def test_a_layer_with_another_name_is_told_as_renamed_and_fails():
 @pytest.mark.parametrize("word", ["zero", "not finite", "undefined"])
 def test_a_figure_without_logarithms_is_compared_by_its_word(word):
     plain = make_baseline()
-    other = change_weight(plain, KERNEL, scale=Figure((word,) * 16))
+    other = change_weight(plain, KERNEL, scale=Metric((word,) * 16))
     assert compare(other, other).verdict == "same"
     assert compare(other, replace(other, seeds=range(100, 116))).verdict == "same"
     for before, after in ((plain, other), (other, plain), (plain, replace(other, seeds=range(100, 116)))):
@@ -137,7 +137,7 @@ def test_a_figure_without_logarithms_is_compared_by_its_word(word):
 def test_a_seed_that_dies_now_and_did_not_is_a_change_only_where_the_same_was_drawn():
     plain = make_baseline()
     scale = plain.weights[KERNEL].scale
-    one_dies = change_weight(plain, KERNEL, scale=Figure((*scale.logs[:-1], "zero")))
+    one_dies = change_weight(plain, KERNEL, scale=Metric((*scale.logs[:-1], "zero")))
     assert verdict_of(compare(plain, one_dies), KERNEL) == "changed"
     assert verdict_of(compare(one_dies, one_dies), KERNEL) == "same"
     assert verdict_of(compare(one_dies, shift_numbers(one_dies, 0.2)), KERNEL) == "inconclusive"
@@ -150,13 +150,13 @@ def test_a_seed_that_dies_now_and_did_not_is_a_change_only_where_the_same_was_dr
 def shift_numbers(baseline, by):
     logs = baseline.weights[KERNEL].scale.logs
     moved = tuple(each if isinstance(each, str) else each + by for each in logs)
-    return change_weight(baseline, KERNEL, scale=Figure(moved))
+    return change_weight(baseline, KERNEL, scale=Metric(moved))
 
 
 def test_an_activation_that_a_layer_has_no_more_is_a_change():
     before = make_baseline()
     site = before.sites["dense_2"]
-    kept = {name: figure for name, figure in site.figures.items() if name != "activation"}
+    kept = {name: metric for name, metric in site.metrics.items() if name != "activation"}
     after = replace(before, sites={**before.sites, "dense_2": SiteRecord("Dense", kept)})
     assert verdict_of(compare(before, after), "dense_2", "activation") == "changed"
     assert verdict_of(compare(after, before), "dense_2", "activation") == "changed"

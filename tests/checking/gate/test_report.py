@@ -13,7 +13,7 @@ from json_schema import find_violations
 from markdown_it import MarkdownIt
 
 from initcheck.checking.gate.comparison import compare
-from initcheck.checking.gate.report import advise, gate_line, write_gate_text
+from initcheck.checking.gate.report import advise_seeds, format_gate, format_verdict
 from initcheck.checking.report import json_document
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
@@ -33,7 +33,7 @@ RESULTS = {"same": compare(PLAIN, PLAIN), "changed": CHANGED, "inconclusive": OP
 @pytest.mark.parametrize("name", RESULTS)
 def test_all_forms_tell_the_same_verdict(name):
     comparison, checked = RESULTS[name], make_result()
-    line = gate_line(comparison)
+    line = format_verdict(comparison)
     assert line.startswith(name)
     assert format_text(checked, comparison).startswith(f"Gate: {name}")
     document = build_check_document(checked, comparison)
@@ -50,13 +50,13 @@ def test_all_forms_tell_the_same_verdict(name):
 
 
 def test_the_versions_are_told_before_what_changed():
-    lines = write_gate_text(CHANGED).splitlines()
+    lines = format_gate(CHANGED).splitlines()
     assert lines[1] == "  keras 3.14.1 -> 3.15.1"
     assert "dense_2/kernel" in lines[2]
 
 
 def test_the_factor_is_that_of_the_amplitude():
-    assert "scale of the weight x 1.22 [1.22, 1.22]" in write_gate_text(CHANGED)
+    assert "scale of the weight x 1.22 [1.22, 1.22]" in format_gate(CHANGED)
 
 
 def test_many_changes_are_cut_short_unless_all_are_asked_for():
@@ -65,20 +65,20 @@ def test_many_changes_are_cut_short_unless_all_are_asked_for():
         for quantity in ("forward", "activation", "backward"):
             now = shift(now, f"dense_{layer}", 0.2, quantity)
     comparison = compare(PLAIN, now)
-    assert "... and 4 more like these" in write_gate_text(comparison)
-    full = write_gate_text(comparison, full=True)
+    assert "... and 4 more like these" in format_gate(comparison)
+    full = format_gate(comparison, full=True)
     assert full.count("changed: ") == 12
     assert "more like these" not in full
 
 
 def test_what_would_decide_is_advised():
-    assert "--auto-seeds" in advise(OPEN) or "record it with --seeds" in advise(OPEN)
-    assert "No number of seeds" in advise(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
+    assert "--auto-seeds" in advise_seeds(OPEN) or "record it with --seeds" in advise_seeds(OPEN)
+    assert "No number of seeds" in advise_seeds(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
 
 
 def test_another_batch_is_told_first():
     other = replace(PLAIN, conditions=replace(CONDITIONS, batch_digest="b" * 64))
-    assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in write_gate_text(compare(PLAIN, other))
+    assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in format_gate(compare(PLAIN, other))
 
 
 def test_names_of_layers_are_data_in_every_form():

@@ -7,7 +7,7 @@ import pytest
 
 import initcheck
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.gate.baseline import Recipe, take_baseline
+from initcheck.checking.gate.baseline import Baseline, Recipe
 
 SEEDS = 3
 
@@ -18,8 +18,8 @@ def keras():
 
 
 def take(model, **options):
-    report = initcheck.check(model, seeds=SEEDS, remedies=False, **options)
-    return take_baseline(report.result, Recipe()), report
+    report = initcheck.check(model, seeds=SEEDS, fixes=False, **options)
+    return Baseline.from_result(report.result, Recipe()), report
 
 
 def rms(values):
@@ -31,8 +31,8 @@ def test_steps_are_ratios_of_amplitudes(keras):
         [keras.Input((12,)), keras.layers.Dense(12, activation="relu"), keras.layers.Dense(5, activation="tanh")]
     )
     x = np.random.default_rng(3).normal(size=(16, 12)).astype("float32")
-    report = initcheck.check(model, x, weights="keep", remedies=False)
-    baseline = take_baseline(report.result, Recipe())
+    report = initcheck.check(model, x, weights="keep", fixes=False)
+    baseline = Baseline.from_result(report.result, Recipe())
     first, second = (layer.kernel.numpy().astype(np.float64) for layer in model.layers)
     z1 = x.astype(np.float64) @ first
     h1 = np.maximum(z1, 0.0)
@@ -45,14 +45,14 @@ def test_steps_are_ratios_of_amplitudes(keras):
         ("dense_1", "activation"): rms(h2) / rms(z2),
     }
     for (path, quantity), ratio in expected.items():
-        assert baseline.sites[path].figures[quantity].logs == pytest.approx([np.log(ratio)], abs=3e-6)
+        assert baseline.sites[path].metrics[quantity].logs == pytest.approx([np.log(ratio)], abs=3e-6)
     assert baseline.weights["dense/kernel"].scale.logs == pytest.approx([np.log(rms(first))], abs=3e-6)
     assert baseline.weights["dense/bias"].scale.state == "zero"
     assert baseline.recipe.weights == "keep"
     # Backward, the step at the first layer is what the second layer and its own slope do to the gradient.
     g2 = (1.0 - h2**2) * _functional(h2)
     g1 = (g2 @ second.T) * (z1 > 0)
-    assert baseline.sites["dense"].figures["backward"].logs == pytest.approx(
+    assert baseline.sites["dense"].metrics["backward"].logs == pytest.approx(
         [0.5 * np.log((g1**2).sum() / (g2**2).sum())], abs=3e-6
     )
 
@@ -79,7 +79,7 @@ def test_where_branches_meet_the_mean_square_of_what_goes_in_is_the_reference(ke
     moments = {layer: part["activation_second_moment"].to_numpy() for layer, part in table.groupby("layer")}
     inner = next(layer for layer in moments if layer not in ("branch", "sum", "head"))
     expected = 0.5 * np.log(moments["sum"] / ((moments[inner] + moments["branch"]) / 2))
-    assert baseline.sites["sum"].figures["forward"].logs == pytest.approx(expected.tolist(), abs=2e-6)
+    assert baseline.sites["sum"].metrics["forward"].logs == pytest.approx(expected.tolist(), abs=2e-6)
 
 
 def test_a_layer_that_is_called_twice_has_two_entries(keras):
@@ -104,18 +104,18 @@ def test_a_signal_that_is_zero_or_not_finite_has_a_state(keras):
         [keras.Input((6,)), keras.layers.Dense(4, kernel_initializer="zeros"), keras.layers.Dense(2)]
     )
     baseline, _ = take(model)
-    assert baseline.sites["dense"].figures["forward"].state == "zero"
-    assert baseline.sites["dense_1"].figures["forward"].state == "zero"
+    assert baseline.sites["dense"].metrics["forward"].state == "zero"
+    assert baseline.sites["dense_1"].metrics["forward"].state == "zero"
     assert baseline.weights["dense/kernel"].scale.state == "zero"
     huge = keras.initializers.RandomNormal(stddev=1e30)
     exploding = keras.Sequential(
         [keras.Input((6,)), *(keras.layers.Dense(4, kernel_initializer=huge) for _ in range(2)), keras.layers.Dense(2)]
     )
-    assert take(exploding)[0].sites["dense_1"].figures["forward"].state == "not finite"
+    assert take(exploding)[0].sites["dense_1"].metrics["forward"].state == "not finite"
 
 
 def test_the_batch_does_not_follow_the_seeds_of_the_weights(keras):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
     first, other = take(model)[0], take(model, first_seed=50)[0]
     assert first.conditions == other.conditions
-    assert first.sites["dense"].figures["forward"] != other.sites["dense"].figures["forward"]
+    assert first.sites["dense"].metrics["forward"] != other.sites["dense"].metrics["forward"]
