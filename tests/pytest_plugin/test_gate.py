@@ -99,7 +99,7 @@ REFUSED = {
     "a second gate": (["initcheck.gate(build)", "initcheck.gate(build)"], "has gated a model already"),
     "an unknown option": (
         ["initcheck.gate(build, sedes=3)"],
-        "option of this call 'sedes'. Did you mean seeds or",
+        "option of this call 'sedes'. Did you mean seeds?",
     ),
     "a margin of 0": (["initcheck.gate(build, margin=0)"], "margin must be above 0"),
     "a margin of text": (["initcheck.gate(build, margin='5%')"], "margin must be a number. Received: '5%'."),
