@@ -1,4 +1,4 @@
-"""Plain networks of Dense layers: found in the graph, and predicted by the law of finite width."""
+"""Plain networks of Dense layers: found in the graph, and predicted by the theory of finite width."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from initcheck.prediction.layer_rules import find_function
 from initcheck.prediction.signal import (
     FINITE_WIDTH,
     GainPrediction,
-    LawOf,
     Measured,
     ModelPrediction,
     SitePrediction,
+    WeightsOf,
     describe_weights,
     require_kernel,
 )
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
-    Course,
     DenseLayer,
-    DenseNetworkLaw,
+    DenseNetworkMoments,
     InputStatistics,
+    LayerMoments,
     describe_batch,
     predict_dense_network,
 )
@@ -114,7 +114,7 @@ def describe_chain_batch(chain: Sequence[Link], data: Array, output_gradients: A
     return describe_batch(samples, gradients)
 
 
-# Several initializers have one law in layers of one width: LeCun's and Glorot's, say.
+# Several initializers have one distribution in layers of one width: LeCun's and Glorot's, say.
 _predict = lru_cache(maxsize=512)(predict_dense_network)
 
 
@@ -123,7 +123,7 @@ def predict_chain(
     chain: Sequence[Link],
     data: Array,
     inputs: InputStatistics,
-    law_of: LawOf,
+    weights_of: WeightsOf,
     measured: Measured,
     signal_layers: Sequence[str],
 ) -> ModelPrediction:
@@ -134,7 +134,7 @@ def predict_chain(
         chain: its Dense layers.
         data: the batch.
         inputs: its description.
-        law_of: the laws of each layer's weights.
+        weights_of: the weights of each layer's weights.
         measured: what was measured: an output layer that mixes its units passes on a gradient whose size only the
             measurement tells.
         signal_layers: the layers along which gains are predicted.
@@ -143,46 +143,46 @@ def predict_chain(
         The prediction.
 
     Raises:
-        TheoryError: an initializer without a law, or an activation that the law of finite width cannot follow.
+        TheoryError: an initializer of unknown distribution, or an activation that theory cannot follow at finite width.
     """
     layers = []
     for link in chain:
-        laws = law_of(graph.nodes[link.dense].operation)
+        weights = weights_of(graph.nodes[link.dense].operation)
         units = int(graph.nodes[link.dense].operation.units)
-        layers.append(DenseLayer(units, require_kernel(laws), link.function, laws.bias_variance))
+        layers.append(DenseLayer(units, require_kernel(weights), link.function, weights.bias_variance))
     samples = np.asarray(data, dtype=np.float64).reshape(data.shape[0], -1)
-    law = _predict(tuple(layers), inputs)
-    scale, basis = _scale_gradients(graph, chain, law, measured)
+    moments = _predict(tuple(layers), inputs)
+    scale, basis = _scale_gradients(graph, chain, moments, measured)
     sites = {(node.layer, node.call): SitePrediction(basis=basis) for node in graph.nodes if node.input is None}
     for place, link in enumerate(chain):
         dense = graph.nodes[link.dense]
         values = sites[dense.layer, dense.call].values
         describe_weights(values, dense.operation, layers[place].weights)
-        values.update(_describe_gradient(law, place, layers[place].units, scale))
-        values["weight_gradient_norm"] = math.sqrt(scale * law.weight_gradient[place])
-        _put(values, "preactivation_second_moment", law.preactivation, place)
+        values.update(_describe_gradient(moments, place, layers[place].units, scale))
+        values["weight_gradient_norm"] = math.sqrt(scale * moments.weight_gradient[place])
+        _put(values, "preactivation_second_moment", moments.preactivation, place)
         if link.activation is not None:
             # What this layer puts out is its pre-activation; the next one applies the function.
-            _put(values, "activation_second_moment", law.preactivation, place)
+            _put(values, "activation_second_moment", moments.preactivation, place)
             values["activation_mean"] = 0.0
             applying = graph.nodes[link.activation]
             values = sites[applying.layer, applying.call].values
-            values.update(_describe_gradient(law, place, layers[place].units, scale))
-            _put(values, "preactivation_second_moment", law.preactivation, place)
+            values.update(_describe_gradient(moments, place, layers[place].units, scale))
+            _put(values, "preactivation_second_moment", moments.preactivation, place)
         if link.function is not None:
-            _put(values, "activation_second_moment", law.activation, place)
-            values["activation_mean"] = float(law.activation_mean[place])
+            _put(values, "activation_second_moment", moments.activation, place)
+            values["activation_mean"] = float(moments.activation_mean[place])
             if samples.shape[0] > 1:
-                values["activation_batch_variance"] = float(law.activation_batch_variance[place])
+                values["activation_batch_variance"] = float(moments.activation_batch_variance[place])
     _describe_data(graph, chain, samples, sites)
-    return ModelPrediction(sites, _find_gains(graph, chain, law, signal_layers), FINITE_WIDTH, {})
+    return ModelPrediction(sites, _find_gains(graph, chain, moments, signal_layers), FINITE_WIDTH, {})
 
 
 def _scale_gradients(
-    graph: Graph, chain: Sequence[Link], law: DenseNetworkLaw, measured: Measured
+    graph: Graph, chain: Sequence[Link], moments: DenseNetworkMoments, measured: Measured
 ) -> tuple[float, str]:
-    """Give the squared gradient norm that the law's gradients are in units of, and say what the prediction rests on."""
-    if not law.gradient_is_relative:
+    """Give the squared gradient norm that is the unit of the predicted ones, and say what the prediction rests on."""
+    if not moments.gradient_is_relative:
         return 1.0, FINITE_WIDTH
     head = graph.nodes[chain[-1].dense]
     at_head = measured.get((head.layer, head.call), {}).get("gradient_second_moment", math.nan)
@@ -190,22 +190,25 @@ def _scale_gradients(
     return float(at_head * head.operation.units), basis
 
 
-def _put(values: dict[str, float], name: str, course: Course, place: int) -> None:
+def _put(values: dict[str, float], name: str, course: LayerMoments, place: int) -> None:
     values[name] = float(course.mean[place])
     values[f"{name}_sd"] = float(course.standard_deviation[place])
 
 
-def _describe_gradient(law: DenseNetworkLaw, place: int, units: int, scale: float) -> dict[str, float]:
-    """Give second moment and norm; spreads only where the gradient at the top is known."""
-    mean, spread = scale * float(law.gradient.mean[place]), max(float(law.gradient.covariance[place, place]), 0.0)
+def _describe_gradient(moments: DenseNetworkMoments, place: int, units: int, scale: float) -> dict[str, float]:
+    """Give second moment and norm; standard deviations only where the gradient at the top is known."""
+    mean, variance = (
+        scale * float(moments.gradient.mean[place]),
+        max(float(moments.gradient.covariance[place, place]), 0.0),
+    )
     values = {
         "gradient_second_moment": mean / units,
         # The norm is the root of a log-normal variable: E sqrt(G) = sqrt(E G) exp(-var ln G / 8).
-        "gradient_norm": math.sqrt(mean) * math.exp(-spread / 8.0),
+        "gradient_norm": math.sqrt(mean) * math.exp(-variance / 8.0),
     }
-    if not law.gradient_is_relative:
-        values["gradient_second_moment_sd"] = values["gradient_second_moment"] * math.sqrt(math.expm1(spread))
-        values["gradient_norm_sd"] = values["gradient_norm"] * math.sqrt(math.expm1(spread / 4.0))
+    if not moments.gradient_is_relative:
+        values["gradient_second_moment_sd"] = values["gradient_second_moment"] * math.sqrt(math.expm1(variance))
+        values["gradient_norm_sd"] = values["gradient_norm"] * math.sqrt(math.expm1(variance / 4.0))
     return values
 
 
@@ -222,14 +225,14 @@ def _describe_data(
 
 
 def _find_gains(
-    graph: Graph, chain: Sequence[Link], law: DenseNetworkLaw, signal_layers: Sequence[str]
+    graph: Graph, chain: Sequence[Link], moments: DenseNetworkMoments, signal_layers: Sequence[str]
 ) -> dict[str, GainPrediction]:
     layers = [graph.nodes[link.dense].layer for link in chain]
     places = [layers.index(layer) for layer in signal_layers if layer in layers]
     consecutive = places == list(range(min(places, default=0), min(places, default=0) + len(places)))
     if len(places) < max(2, len(signal_layers)) or not consecutive:
         return {"forward": GainPrediction(), "backward": GainPrediction()}
-    forward, backward = law.preactivation.gain(places), law.gradient.gain(places[::-1])
+    forward, backward = moments.preactivation.gain(places), moments.gradient.gain(places[::-1])
     return {
         "forward": GainPrediction(forward.mean, forward.standard_deviation, forward.textbook),
         "backward": GainPrediction(backward.mean, backward.standard_deviation, backward.textbook),

@@ -15,7 +15,7 @@ from initcheck.core.errors import TheoryError
 from initcheck.prediction.signal import (
     Backward,
     LayerCall,
-    Passage,
+    LayerEffect,
     Signal,
     apply_activation,
     join_restarts,
@@ -29,7 +29,7 @@ from initcheck.theory.gaussian import Activation, find_activation
 from initcheck.theory.layers import compute_dropout_gain, compute_normalized_gradient_gain
 
 
-def pass_dropout(call: LayerCall) -> Passage:
+def pass_dropout(call: LayerCall) -> LayerEffect:
     """Pass through inverted dropout: squares grow by 1 / keep, forward and backward."""
     (signal,) = call.inputs
     keep = 1.0 - float(call.operation.rate)
@@ -40,10 +40,10 @@ def pass_dropout(call: LayerCall) -> Passage:
     second = gain * signal.second
     cross = None if signal.cross is None else signal.cross + np.diag(second - np.diag(signal.cross))
     output = replace(signal, second=second, cross=cross, variance=None, covariance=None, function=None, data=None)
-    return Passage(output, lambda gradient: (gain * gradient,))
+    return LayerEffect(output, lambda gradient: (gain * gradient,))
 
 
-def pass_add(call: LayerCall) -> Passage:
+def pass_add(call: LayerCall) -> LayerEffect:
     """Pass through a sum of independent signals; means add coherently."""
     if len(call.inputs) < 2:
         raise TheoryError("sums with constants are not followed")
@@ -75,10 +75,10 @@ def pass_add(call: LayerCall) -> Passage:
         covariance=cross if gaussian else None,
         restarted=join_restarts(call.inputs),
     )
-    return Passage(output, lambda gradient: tuple(gradient for _ in call.inputs))
+    return LayerEffect(output, lambda gradient: tuple(gradient for _ in call.inputs))
 
 
-def pass_concatenate(call: LayerCall) -> Passage:
+def pass_concatenate(call: LayerCall) -> LayerEffect:
     """Pass through a concatenation along the units."""
     rank = call.inputs[0].second.ndim + 1
     if call.operation.axis not in (-1, rank - 1):
@@ -95,15 +95,15 @@ def pass_concatenate(call: LayerCall) -> Passage:
         sources=frozenset().union(*(signal.sources for signal in call.inputs)),
         restarted=join_restarts(call.inputs),
     )
-    return Passage(output, lambda gradient: tuple(gradient for _ in call.inputs))
+    return LayerEffect(output, lambda gradient: tuple(gradient for _ in call.inputs))
 
 
-def pass_flatten(call: LayerCall) -> Passage:
+def pass_flatten(call: LayerCall) -> LayerEffect:
     """Pass through Flatten: places become units."""
     (signal,) = call.inputs
     shape = signal.second.shape
     if signal.data is not None:
-        return Passage(_reshape_data(signal, (-1,)), _unflatten(shape))
+        return LayerEffect(_reshape_data(signal, (-1,)), _unflatten(shape))
     if len(shape) == 1:
         return pass_unchanged(call)
     axes = tuple(range(1, len(shape)))
@@ -115,7 +115,7 @@ def pass_flatten(call: LayerCall) -> Passage:
         sources=signal.sources,
         restarted=signal.restarted,
     )
-    return Passage(output, _unflatten(shape))
+    return LayerEffect(output, _unflatten(shape))
 
 
 def _unflatten(shape: tuple[int, ...]) -> Backward:
@@ -123,16 +123,16 @@ def _unflatten(shape: tuple[int, ...]) -> Backward:
     return lambda gradient: (np.broadcast_to(gradient.reshape(-1, *spatial), shape),)
 
 
-def pass_reshape(call: LayerCall) -> Passage:
+def pass_reshape(call: LayerCall) -> LayerEffect:
     """Pass through a change of shape of the data."""
     (signal,) = call.inputs
     if signal.data is None:
         raise TheoryError("only inputs of the model are followed through a change of shape")
     output = _reshape_data(signal, tuple(call.operation.target_shape))
     if output.second.ndim == signal.second.ndim == 1:
-        return Passage(output, lambda gradient: (gradient,))
+        return LayerEffect(output, lambda gradient: (gradient,))
     shape = signal.second.shape
-    return Passage(output, lambda gradient: (np.full(shape, gradient.mean()),))
+    return LayerEffect(output, lambda gradient: (np.full(shape, gradient.mean()),))
 
 
 def _reshape_data(signal: Signal, shape: tuple[int, ...]) -> Signal:
@@ -141,26 +141,26 @@ def _reshape_data(signal: Signal, shape: tuple[int, ...]) -> Signal:
     return make_input(signal.data.reshape(signal.data.shape[0], *shape), place)
 
 
-def pass_rescaling(call: LayerCall) -> Passage:
+def pass_rescaling(call: LayerCall) -> LayerEffect:
     """Pass through a linear change of the data."""
     (signal,) = call.inputs
     if np.ndim(call.operation.scale) or np.ndim(call.operation.offset) or signal.data is None:
         raise TheoryError("Rescaling is followed for inputs of the model and single numbers only")
     (source,) = signal.sources
     scale = float(call.operation.scale)
-    return Passage(
+    return LayerEffect(
         make_input(signal.data * scale + float(call.operation.offset), source),
         lambda gradient: (gradient * scale**2,),
     )
 
 
-def pass_batch_normalization(call: LayerCall) -> Passage:
+def pass_batch_normalization(call: LayerCall) -> LayerEffect:
     """Pass through batch normalization of a batch of known correlations, or with its first moving statistics."""
     (signal,) = call.inputs
     _require_plain_normalization(call.operation)
     epsilon = float(call.operation.epsilon)
     if not call.training or not call.operation.trainable:
-        return Passage(_scale(signal, 1.0 / (1.0 + epsilon)), lambda gradient: (gradient / (1.0 + epsilon),))
+        return LayerEffect(_scale(signal, 1.0 / (1.0 + epsilon)), lambda gradient: (gradient / (1.0 + epsilon),))
     if signal.cross is None:
         raise TheoryError("batch normalization is followed where the correlation of the samples is known only")
     batch = signal.second.size
@@ -184,12 +184,12 @@ def pass_batch_normalization(call: LayerCall) -> Passage:
         restarted=signal.restarted,
     )
     # The batch's own variance fluctuates like a chi-square of B - 1 degrees of freedom: E 1/v = (B - 1) / (B - 3) / v.
-    spread = (batch - 1.0) / (batch - 3.0)
-    factor = spread * compute_normalized_gradient_gain(variance, batch, epsilon)
-    return Passage(output, lambda gradient: (factor * gradient,))
+    inverse = (batch - 1.0) / (batch - 3.0)
+    factor = inverse * compute_normalized_gradient_gain(variance, batch, epsilon)
+    return LayerEffect(output, lambda gradient: (factor * gradient,))
 
 
-def pass_layer_normalization(call: LayerCall) -> Passage:
+def pass_layer_normalization(call: LayerCall) -> LayerEffect:
     """Pass through layer normalization along the units."""
     (signal,) = call.inputs
     _require_plain_normalization(call.operation)
@@ -217,7 +217,7 @@ def pass_layer_normalization(call: LayerCall) -> Passage:
     )
     units = signal.units
     factor = ((units - 2.0) + np.square(1.0 - variance * scale)) / units * scale
-    return Passage(output, lambda gradient: (factor * gradient,))
+    return LayerEffect(output, lambda gradient: (factor * gradient,))
 
 
 def _scale(signal: Signal, factor: float) -> Signal:
@@ -294,7 +294,7 @@ class Windows:
             total += padded[self._shifted(offset)]
         return total
 
-    def spread(self, values: Array) -> Array:
+    def scatter(self, values: Array) -> Array:
         """Sum at every input what the windows that it is in hold: shape [B, *outputs] to [B, *inputs]."""
         padded = np.zeros((values.shape[0], *self._padded))
         for offset in np.ndindex(*self._kernel):
@@ -350,74 +350,74 @@ def find_function(function: Any) -> Activation | None:
     return find_activation(function)
 
 
-def pass_dense(call: LayerCall) -> Passage:
+def pass_dense(call: LayerCall) -> LayerEffect:
     """Pass through a Dense layer: K = fan_in Var(W) E x^2 + Var(b), and back by fan_out Var(W)."""
     (signal,) = call.inputs
-    law = require_kernel(call.laws)
-    gain = law.forward_gain
-    variance = gain * signal.second + call.laws.bias_variance
-    covariance = None if signal.cross is None else gain * signal.cross + call.laws.bias_variance
+    kernel = require_kernel(call.weights)
+    gain = kernel.forward_gain
+    variance = gain * signal.second + call.weights.bias_variance
+    covariance = None if signal.cross is None else gain * signal.cross + call.weights.bias_variance
     before = make_gaussian(variance, covariance, int(call.operation.units), call.place, signal.restarted)
-    factor = law.backward_gain
+    factor = kernel.backward_gain
     return _activate(call.operation, before, lambda gradient: (factor * gradient,))
 
 
-def pass_convolution(call: LayerCall) -> Passage:
+def pass_convolution(call: LayerCall) -> LayerEffect:
     """Pass through a convolution: sums over its windows, which hold less at a padded border."""
     (signal,) = call.inputs
-    law = require_kernel(call.laws)
+    kernel = require_kernel(call.weights)
     if getattr(call.operation, "data_format", "channels_last") != "channels_last":
         raise TheoryError("convolutions are followed with channels last only")
     windows = Windows(call.operation, signal.second.shape[1:])
     taps = windows.taps
-    variance = law.forward_gain / taps * windows.sum(signal.second) + call.laws.bias_variance
+    variance = kernel.forward_gain / taps * windows.sum(signal.second) + call.weights.bias_variance
     before = make_gaussian(variance, None, int(call.operation.filters), call.place, signal.restarted)
-    factor = law.backward_gain / taps
-    return _activate(call.operation, before, lambda gradient: (factor * windows.spread(gradient),))
+    factor = kernel.backward_gain / taps
+    return _activate(call.operation, before, lambda gradient: (factor * windows.scatter(gradient),))
 
 
-def _activate(operation: Any, before: Signal, backward: Backward) -> Passage:
+def _activate(operation: Any, before: Signal, backward: Backward) -> LayerEffect:
     phi = find_function(getattr(operation, "activation", None))
     if phi is None:
-        return Passage(before, backward, preactivation=before, slope=np.ones_like(before.second))
+        return LayerEffect(before, backward, preactivation=before, slope=np.ones_like(before.second))
     output, slope = apply_activation(before, phi)
-    return Passage(output, backward, preactivation=before, slope=slope)
+    return LayerEffect(output, backward, preactivation=before, slope=slope)
 
 
-def pass_activation(call: LayerCall) -> Passage:
+def pass_activation(call: LayerCall) -> LayerEffect:
     """Pass through an Activation layer."""
     phi = find_function(call.operation.activation)
     if phi is None:
-        return Passage(
+        return LayerEffect(
             call.inputs[0], lambda gradient: (gradient,), call.inputs[0], np.ones_like(call.inputs[0].second)
         )
     output, slope = apply_activation(call.inputs[0], phi)
-    return Passage(output, lambda gradient: (gradient,), preactivation=call.inputs[0], slope=slope)
+    return LayerEffect(output, lambda gradient: (gradient,), preactivation=call.inputs[0], slope=slope)
 
 
-def pass_activation_layer(call: LayerCall) -> Passage:
+def pass_activation_layer(call: LayerCall) -> LayerEffect:
     """Pass through a layer that is an activation function with settings of its own."""
     return _pass_function(call.inputs, find_activation(call.operation))
 
 
-def pass_operation(call: LayerCall) -> Passage:
+def pass_operation(call: LayerCall) -> LayerEffect:
     """Pass through an operation that applies an activation function."""
     return _pass_function(call.inputs, find_activation(OPERATIONS[type(call.operation).__name__]))
 
 
-def pass_prelu(call: LayerCall) -> Passage:
+def pass_prelu(call: LayerCall) -> LayerEffect:
     """Pass through PReLU, whose slopes for negative numbers start at zero."""
     if type(call.operation.alpha_initializer).__name__ != "Zeros":
         raise TheoryError("PReLU is followed with slopes that start at zero only")
     return _pass_function(call.inputs, find_activation("relu"))
 
 
-def _pass_function(inputs: Sequence[Signal], phi: Activation) -> Passage:
+def _pass_function(inputs: Sequence[Signal], phi: Activation) -> LayerEffect:
     output, slope = apply_activation(inputs[0], phi)
-    return Passage(output, lambda gradient: (gradient * slope,))
+    return LayerEffect(output, lambda gradient: (gradient * slope,))
 
 
-Rule = Callable[[LayerCall], Passage]
+Rule = Callable[[LayerCall], LayerEffect]
 
 RULES: Final[dict[str | type, Rule]] = {
     "Activation": pass_activation,
@@ -464,7 +464,7 @@ def find_rule(operation: Any) -> Rule:
         if name in RULES:
             return RULES[name]
         if "Pooling" in name:
-            raise TheoryError("pooling needs the joint law of neighbouring places, which is not followed")
+            raise TheoryError("pooling needs the joint distribution of neighbouring places, which is not followed")
     elif is_keras_operation(operation):
         if name in OPERATIONS:
             return pass_operation

@@ -1,7 +1,7 @@
 """What theory predicts of a model, site by site.
 
-A plain network of Dense layers has a law of finite width, with spreads. Any other functional model is walked layer by
-layer in mean-field theory, without.
+A plain network of Dense layers is predicted at finite width, with standard deviations. Any other functional model is
+followed layer by layer in mean-field theory, without.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import InitializerSpec, is_of_keras, read
 from initcheck.prediction.chain import describe_chain_batch, find_chain, predict_chain
 from initcheck.prediction.graph import Graph, read_graph
-from initcheck.prediction.signal import GainPrediction, Laws, Measured, ModelPrediction, SiteKey, SitePrediction
+from initcheck.prediction.signal import GainPrediction, LayerWeights, Measured, ModelPrediction, SiteKey, SitePrediction
 from initcheck.prediction.walk import Walk
 from initcheck.probe import random_loss_gradient
 from initcheck.probe.draw import find_initializers
@@ -37,8 +37,8 @@ RESTART_QUANTITIES = (
 )
 """What predictions begin anew from, behind layers of which there is no theory."""
 
-SMALLEST_SPREAD = 1e-5
-"""Relative spread from seed to seed below which only rounding varies, so that there is no standard error to count in.
+SMALLEST_DEVIATION = 1e-5
+"""Relative standard deviation over seeds below which only rounding varies, so that there is no standard error.
 
 Orthogonal weights keep the signal of a linear network exactly; in float32 it varies by about 1e-7 per layer.
 """
@@ -108,8 +108,8 @@ def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, Model
     """Put the predicted gains beside the measured ones, and count the difference in standard errors.
 
     The standard error is that of the measured gain over the seeds, from the half width of its interval. The difference
-    in units of it has Student's law of S - 1 degrees of freedom where the prediction holds; it is turned into a normal
-    score of the same probability.
+    in units of it has Student's distribution with S - 1 degrees of freedom where the prediction holds; it is turned
+    into a normal score of the same probability.
 
     Args:
         summary: the table of ``schema.SUMMARY_COLUMNS``.
@@ -156,21 +156,21 @@ def score_difference(measured: Sequence[float], seeds: int, predicted: GainPredi
         from seed to seed, or nothing is predicted.
     """
     value, low, high = measured
-    expected, spread = predicted.mean, predicted.standard_deviation
-    if seeds < 2 or not all(map(math.isfinite, (value, low, high, expected, spread))):
+    expected, deviation = predicted.mean, predicted.standard_deviation
+    if seeds < 2 or not all(map(math.isfinite, (value, low, high, expected, deviation))):
         return math.nan
     error = 0.5 * (high - low) / float(stats.t.ppf(0.975, seeds - 1))
-    if not (spread > SMALLEST_SPREAD * abs(expected) and error > 0.0):
+    if not (deviation > SMALLEST_DEVIATION * abs(expected) and error > 0.0):
         return math.nan
     t = (value - expected) / error
     # By the logarithm of the tail's probability, which does not underflow.
     return math.copysign(-float(special.ndtri_exp(stats.t.logsf(abs(t), seeds - 1))), t)
 
 
-def find_laws(
+def find_layer_weights(
     model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None
-) -> Callable[[Any], Laws]:
-    """Find the laws of the weights of every layer of a model.
+) -> Callable[[Any], LayerWeights]:
+    """Find the weights of the weights of every layer of a model.
 
     Args:
         model: a built Keras model.
@@ -178,8 +178,8 @@ def find_laws(
         kernels: from a layer to the initializer of its kernel, where the caller knows better than the model.
 
     Returns:
-        A function from a layer to the laws of its weights. It raises TheoryError where an initializer is not Keras'
-        own, is not known, or has no law.
+        A function from a layer to the weights of its weights. It raises TheoryError where an initializer is not Keras'
+        own, is not known, or leaves nothing to chance.
     """
     initializers: Mapping[str, Any] = find_initializers(model, namer)
     paths = namer.variable_paths()
@@ -195,16 +195,16 @@ def find_laws(
             )
         return read(initializer)
 
-    def law_of(operation: Any) -> Laws:
+    def weights_of(operation: Any) -> LayerWeights:
         kernel = main_kernel(operation)
         bias = next((variable for variable in own_variables(operation) if variable.name == "bias"), None)
         if kernel is None:
-            return Laws(None, 0.0)
+            return LayerWeights(None, 0.0)
         spec = read_of(kernel) if kernels is None else kernels(operation)
-        law = weight_distribution(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
-        return Laws(law, 0.0 if bias is None else _bias_variance(read_of(bias), bias))
+        distribution = weight_distribution(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
+        return LayerWeights(distribution, 0.0 if bias is None else _bias_variance(read_of(bias), bias))
 
-    return law_of
+    return weights_of
 
 
 def _bias_variance(spec: InitializerSpec, bias: Any) -> float:
@@ -260,14 +260,14 @@ class ModelPredictor:
         if self._graph is None or self._refusal:
             return _refuse((), self._refusal)
         graph, chain, batch = self._graph, self._chain, self._batch
-        law_of = find_laws(self._model, graph.namer, kernels)
+        weights_of = find_layer_weights(self._model, graph.namer, kernels)
         measured = average_sites(table)
         if chain is not None and batch is not None:
             try:
-                return predict_chain(graph, chain, self._inputs[0], batch, law_of, measured, signal_layers)
+                return predict_chain(graph, chain, self._inputs[0], batch, weights_of, measured, signal_layers)
             except TheoryError as error:
                 return _refuse([node.layer for node in graph.nodes], str(error))
-        return Walk(graph, law_of, measured, self._training).run(self._inputs, signal_layers)
+        return Walk(graph, weights_of, measured, self._training).run(self._inputs, signal_layers)
 
 
 def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:

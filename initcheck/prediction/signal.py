@@ -31,11 +31,11 @@ class Signal:
         units: size of the feature axis.
         sources: the places of the nodes whose fresh weights, or data, the signal consists of. Two signals without a
             common one are independent, given what lies before them.
-        variance: variance of the Gaussian law behind the signal, of which it is a function; None if there is none.
-        covariance: covariance of that law between samples, shape [B, B]; None where it is not known.
+        variance: variance of the Gaussian variable of which the signal is a function; None if there is none.
+        covariance: covariance of that variable between samples, shape [B, B]; None where it is not known.
         function: that function; None for the Gaussian itself.
-        excess: E z^4 / (E z^2)^2 - 3 of the law behind the signal, where that is not quite Gaussian: a normalized
-            batch lies on a sphere.
+        excess: E z^4 / (E z^2)^2 - 3 of that variable, where it is not quite Gaussian: a normalized batch lies on a
+            sphere.
         data: the values themselves, for an input of the model.
         restarted: the layer from whose measured value the prediction was begun anew; empty if from none.
     """
@@ -124,7 +124,7 @@ def moments_over(phi: Activation, variance: Array, excess: float = 0.0) -> tuple
     Args:
         phi: the activation function.
         variance: of any shape.
-        excess: kurtosis of the law, less 3; it shifts E f by excess E[f He_4] / 24.
+        excess: kurtosis of the distribution, less 3; it shifts E f by excess E[f He_4] / 24.
 
     Returns:
         The moments, each of the shape of the variance.
@@ -183,8 +183,8 @@ Backward = Callable[[Array], Sequence[Array]]
 
 
 @dataclass(frozen=True, eq=False)
-class Laws:
-    """The laws of one layer's weights.
+class LayerWeights:
+    """How one layer's weights are distributed.
 
     Attributes:
         kernel: of its kernel; None for a layer without one.
@@ -203,19 +203,19 @@ class LayerCall:
         operation: the layer or operation of Keras.
         inputs: the signals that enter it.
         place: its node.
-        laws: of its weights.
+        weights: how its weights are distributed.
         training: whether normalization uses the batch, and Dropout drops.
     """
 
     operation: Any
     inputs: Sequence[Signal]
     place: int
-    laws: Laws
+    weights: LayerWeights
     training: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Passage:
+class LayerEffect:
     """What a layer does to the signal.
 
     Attributes:
@@ -232,15 +232,15 @@ class Passage:
     slope: Array | None = None
 
 
-def require_kernel(laws: Laws) -> WeightDistribution:
-    """Return the law of a layer's kernel.
+def require_kernel(weights: LayerWeights) -> WeightDistribution:
+    """Return the distribution of a layer's kernel.
 
     Raises:
         TheoryError: there is none.
     """
-    if laws.kernel is None:
-        raise TheoryError("the law of its kernel is not known")
-    return laws.kernel
+    if weights.kernel is None:
+        raise TheoryError("the distribution of its kernel is not known")
+    return weights.kernel
 
 
 def join_restarts(inputs: Sequence[Signal]) -> str:
@@ -248,9 +248,9 @@ def join_restarts(inputs: Sequence[Signal]) -> str:
     return ", ".join(dict.fromkeys(signal.restarted for signal in inputs if signal.restarted))
 
 
-def pass_unchanged(call: LayerCall) -> Passage:
+def pass_unchanged(call: LayerCall) -> LayerEffect:
     """Pass on the signal as it is."""
-    return Passage(call.inputs[0], lambda gradient: (gradient,))
+    return LayerEffect(call.inputs[0], lambda gradient: (gradient,))
 
 
 FINITE_WIDTH: Final = "finite width"
@@ -259,8 +259,8 @@ MEAN_FIELD: Final = "mean field"
 SiteKey = tuple[str, int]
 """Path of the layer, and number of its call, as in the measurement table."""
 
-LawOf = Callable[[Any], Laws]
-"""From a layer to the laws of its weights; raises TheoryError where there is none."""
+WeightsOf = Callable[[Any], LayerWeights]
+"""From a layer to how its weights are distributed; raises TheoryError where there is none."""
 
 
 @dataclass
@@ -268,7 +268,7 @@ class SitePrediction:
     """What is predicted of one site.
 
     Attributes:
-        values: by column without ``predicted_``, with ``_sd`` for spreads; missing where nothing is known.
+        values: by column without ``predicted_``, with ``_sd`` for standard deviations; missing where nothing is known.
         basis: what it rests on, or why nothing is known.
     """
 
@@ -306,7 +306,7 @@ Measured = Mapping[SiteKey, Mapping[str, float]]
 """Means over seeds of measured quantities, by site; what predictions begin anew from."""
 
 
-def describe_weights(values: dict[str, float], operation: Any, law: WeightDistribution | None) -> None:
+def describe_weights(values: dict[str, float], operation: Any, weights: WeightDistribution | None) -> None:
     """Add what is known of a kernel's entries.
 
     The variance of N independent entries has the relative standard deviation sqrt((kurtosis - 1) / N), the norm half of
@@ -315,14 +315,14 @@ def describe_weights(values: dict[str, float], operation: Any, law: WeightDistri
     Args:
         values: what is predicted of the site; it is added to.
         operation: the layer.
-        law: the law of its kernel, or None.
+        weights: the distribution of its kernel, or None.
     """
-    kernel = main_kernel(operation) if law is not None else None
-    if law is None or kernel is None:
+    kernel = main_kernel(operation) if weights is not None else None
+    if weights is None or kernel is None:
         return
     count = math.prod(kernel.shape)
-    spread = 0.0 if law.distribution == "orthogonal" else math.sqrt((law.kurtosis - 1.0) / count)
-    values["weight_variance"] = law.variance
-    values["weight_variance_sd"] = law.variance * spread
-    values["weight_norm"] = math.sqrt(law.variance * count)
-    values["weight_norm_sd"] = 0.5 * spread * values["weight_norm"]
+    deviation = 0.0 if weights.distribution == "orthogonal" else math.sqrt((weights.kurtosis - 1.0) / count)
+    values["weight_variance"] = weights.variance
+    values["weight_variance_sd"] = weights.variance * deviation
+    values["weight_norm"] = math.sqrt(weights.variance * count)
+    values["weight_norm_sd"] = 0.5 * deviation * values["weight_norm"]

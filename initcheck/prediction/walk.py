@@ -18,15 +18,15 @@ from initcheck.prediction.layer_rules import find_rule
 from initcheck.prediction.signal import (
     MEAN_FIELD,
     GainPrediction,
-    LawOf,
-    Laws,
     LayerCall,
+    LayerEffect,
+    LayerWeights,
     Measured,
     ModelPrediction,
-    Passage,
     Signal,
     SiteKey,
     SitePrediction,
+    WeightsOf,
     describe_weights,
     make_input,
 )
@@ -38,19 +38,19 @@ class Walk:
 
     Args:
         graph: the model.
-        law_of: the laws of each layer's weights.
+        weights_of: the weights of each layer's weights.
         measured: what predictions begin anew from.
         training: whether normalization uses the batch, and Dropout drops.
     """
 
-    def __init__(self, graph: Graph, law_of: LawOf, measured: Measured, training: bool) -> None:
+    def __init__(self, graph: Graph, weights_of: WeightsOf, measured: Measured, training: bool) -> None:
         self._graph = graph
-        self._law_of = law_of
+        self._law_of = weights_of
         self._measured = measured
         self._training = training
         self._sites: dict[SiteKey, SitePrediction] = {}
         self._signals: list[Signal | None] = []
-        self._passages: list[Passage | None] = []
+        self._passages: list[LayerEffect | None] = []
         self._unknown: dict[str, str] = {}
         self._gradient_norms: dict[SiteKey, float] = {}
 
@@ -72,7 +72,7 @@ class Walk:
     def _visit(self, node: Node, place: int) -> None:
         site = self._sites[node.layer, node.call] = SitePrediction()
         entering = [self._signals[parent] for parent in node.parents]
-        passage: Passage | None = None
+        passage: LayerEffect | None = None
         signal: Signal | None
         try:
             known = [one for one in entering if one is not None]
@@ -81,12 +81,12 @@ class Walk:
             if node.operation is None:
                 raise TheoryError("second outputs of layers are not followed")
             rule = find_rule(node.operation)
-            laws = self._law_of(node.operation)
-            if node.call > 0 and laws.kernel is not None:
+            weights = self._law_of(node.operation)
+            if node.call > 0 and weights.kernel is not None:
                 raise TheoryError("its weights have been used before, so they are not fresh to this signal")
-            passage = rule(LayerCall(node.operation, known, place, laws, self._training))
+            passage = rule(LayerCall(node.operation, known, place, weights, self._training))
             signal = passage.output
-            self._describe(site, node, passage, laws)
+            self._describe(site, node, passage, weights)
         except TheoryError as error:
             self._unknown[node.layer] = str(error)
             site.basis = f"not predicted: {error}"
@@ -94,7 +94,7 @@ class Walk:
         self._signals.append(signal)
         self._passages.append(passage)
 
-    def _describe(self, site: SitePrediction, node: Node, passage: Passage, laws: Laws) -> None:
+    def _describe(self, site: SitePrediction, node: Node, passage: LayerEffect, weights: LayerWeights) -> None:
         output = passage.output
         values = site.values
         if passage.preactivation is not None:
@@ -103,7 +103,7 @@ class Walk:
         values["activation_mean"] = float(output.mean.mean())
         if output.cross is not None and output.second.size > 1:
             values["activation_batch_variance"] = float(output.second.mean() - output.cross.mean())
-        describe_weights(values, node.operation, laws.kernel)
+        describe_weights(values, node.operation, weights.kernel)
         if output.restarted:
             site.basis = f"{MEAN_FIELD}, restarted from the measured value at {output.restarted}"
 
@@ -163,7 +163,7 @@ class Walk:
                 if origin:
                     restarted[parent] = origin
 
-    def _restart_gradient(self, node: Node, passage: Passage) -> Array:
+    def _restart_gradient(self, node: Node, passage: LayerEffect) -> Array:
         """Begin anew from the gradient that was measured at a site; NaN where none was."""
         measured = self._measured.get((node.layer, node.call), {}).get("gradient_second_moment", math.nan)
         return np.full(passage.output.second.shape, measured)

@@ -1,4 +1,4 @@
-"""Arguments of the laws, checked: what a law does not hold for is refused in one line, and NaN is not a number."""
+"""Checks of arguments, shared by the modules of theory: what is out of range is refused in one line, as is NaN."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _GROUPS: Final = 12
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """What the law needs to know of a batch.
+    """What theory needs to know of a batch.
 
     Attributes:
         second_moments: mean x^2 of each sample, shape [B].
@@ -35,7 +35,7 @@ class InputStatistics:
             one-hot ones.
         correlations: cosines of pairs of samples, the means of up to 12 groups, shape [K]; empty for one sample.
         shares: the share of all pairs that each group holds, shape [K].
-        correlation_spreads: the variance within each group, shape [K].
+        correlation_variances: the variance within each group, shape [K].
         gradient_cosines: r_a . r_b / mean |r|^2 of the gradients at the outputs, averaged over each group of pairs,
             shape [K]. The gradients of the weights are summed over the batch, so the loss's directions matter for them.
     """
@@ -44,7 +44,7 @@ class InputStatistics:
     fourth_moment_sum: float
     correlations: Array
     shares: Array
-    correlation_spreads: Array
+    correlation_variances: Array
     gradient_cosines: Array
 
 
@@ -85,13 +85,13 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
         fourth_moment_sum=float(np.mean(np.square(square).sum(axis=1) / np.square(energy))),
         correlations=np.asarray([pairs[group].mean() for group in groups]),
         shares=np.asarray([group.size / pairs.size for group in groups]),
-        correlation_spreads=np.asarray([pairs[group].var() for group in groups]),
+        correlation_variances=np.asarray([pairs[group].var() for group in groups]),
         gradient_cosines=np.asarray([gradients[group].mean() for group in groups]),
     )
 
 
 def single_input(size: int, second_moment: float = 1.0) -> InputStatistics:
-    """Describe one dense input: size numbers as a Gaussian law would draw them, of the given mean square."""
+    """Describe one dense input: size numbers as a Gaussian distribution would draw them, of the given mean square."""
     return InputStatistics(np.asarray([second_moment]), 3.0 / (size + 2.0), *(np.empty(0) for _ in range(4)))
 
 

@@ -25,7 +25,7 @@ NODES: Final = 16
 """Points in a panel while pieces are looked for; a panel is resolved by a polynomial of this degree less one."""
 
 FARTHEST: Final = 2.0**20
-"""Pieces are looked for up to here on both sides; beyond it, a function goes on as in its outermost piece."""
+"""Breakpoints are looked for up to here on both sides; beyond it, a function goes on as in its outermost piece."""
 
 _NEAREST: Final = 2.0**-12
 _RANGES: Final = (FARTHEST, 2.0**10, 2.0**6)
@@ -46,7 +46,7 @@ _TRANSFORM: Final = (np.polynomial.legendre.legvander(_POINTS, NODES - 1) * _WEI
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class Breakpoints:
     """The pieces of one function.
 
     Attributes:
@@ -54,7 +54,7 @@ class Pieces:
         kinks: those of the edges at which the function or one of its first derivatives jumps.
         farthest: the pieces are known between this and minus this; FARTHEST but for functions that never become smooth.
         is_polynomially_bounded: whether the function is finite, and grows no faster than a power, up to
-            ``FARTHEST``. Otherwise its moments under wide Gaussian laws diverge or overflow.
+            ``FARTHEST``. Otherwise its moments under wide Gaussian distributions diverge or overflow.
     """
 
     edges: Array
@@ -63,7 +63,7 @@ class Pieces:
     is_polynomially_bounded: bool
 
 
-def find_pieces(function: Function) -> Pieces:
+def find_breakpoints(function: Function) -> Breakpoints:
     """Find the pieces of a function of one variable.
 
     Args:
@@ -77,7 +77,7 @@ def find_pieces(function: Function) -> Pieces:
         TheoryError: the function is rough at every scale.
     """
     with np.errstate(all="ignore"):
-        return _find_pieces(function)
+        return _find_breakpoints(function)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _Tolerance:
         return _Tolerance(factor * self.relative, factor * self.absolute, factor * self.growth)
 
 
-def _find_pieces(function: Function) -> Pieces:
+def _find_breakpoints(function: Function) -> Breakpoints:
     bounded = _grows_like_a_power(function)
     size = np.abs(function(np.linspace(-1.0, 1.0, 33)))
     noise = _measure_noise(function)
@@ -121,7 +121,7 @@ def _find_pieces(function: Function) -> Pieces:
         if edges.size <= _MOST_PIECES:
             edges = _merge(function, edges, tolerance)
             kinks = np.asarray([edge for edge in edges[1:-1] if not _is_smooth_at(function, edge, tolerance)])
-            return Pieces(edges, kinks, farthest, bounded)
+            return Breakpoints(edges, kinks, farthest, bounded)
     raise _refuse_roughness(_RANGES[-1])
 
 

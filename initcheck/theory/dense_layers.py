@@ -1,4 +1,4 @@
-"""The forward pass of a network of Dense layers at finite width: the law of ln kappa from layer to layer.
+"""The forward pass of a network of Dense layers at finite width: the distribution of ln kappa from layer to layer.
 
 The theory is told in :mod:`initcheck.theory.dense_network`.
 """
@@ -38,11 +38,11 @@ _IDENTITY: Final = Activation("linear", np.copy)
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A Dense layer: the law of its weights, and its activation function.
+    """A Dense layer: the distribution of its weights, and its activation function.
 
     Attributes:
         units: number of outputs n.
-        weights: the law of the kernel.
+        weights: the distribution of the kernel.
         activation: phi; None for a layer whose activation mixes its units (softmax), which must be the last.
         bias_variance: sigma_b^2.
     """
@@ -75,13 +75,13 @@ class DenseLayer:
 
 @dataclass(frozen=True, eq=False)
 class LayerState:
-    """One layer: the law of ln kappa there, and the local moments at its mean.
+    """One layer: the distribution of ln kappa there, and the local moments at its mean.
 
     The deviations e1, e2, e3 have the covariances ``same`` for one sample and ``pair`` for two, averaged over pairs.
     """
 
     log_kappa: float
-    spread: float
+    log_variance: float
     data_weight: float
     to_kappa: Array
     second: float
@@ -117,24 +117,24 @@ class _Propagation:
         first = layers[0]
         self.samples = inputs.second_moments.size
         kappa = first.weights.forward_gain * inputs.second_moments + first.bias_variance
-        self.data_spread = float(np.var(np.log(kappa)))
+        self.data_variance = float(np.var(np.log(kappa)))
         self.data_weight = 1.0
-        self.log_kappa = math.log(float(kappa.mean())) - 0.5 * self.data_spread
+        self.log_kappa = math.log(float(kappa.mean())) - 0.5 * self.data_variance
         self.to_kappa = np.zeros(self.size)
         self.share = 1.0 - first.bias_variance / float(kappa.mean())
         self.fourth = inputs.fourth_moment_sum
         self.shares = inputs.shares
         self.correlations = self.share * inputs.correlations + (1.0 - self.share)
-        self.spreads = self.share**2 * inputs.correlation_spreads
+        self.correlation_variances = self.share**2 * inputs.correlation_variances
         self.coupling = np.zeros_like(self.correlations)
         self.noise_same = np.zeros((self.size, self.size))
 
     @property
-    def spread(self) -> float:
+    def log_variance(self) -> float:
         """Variance of ln kappa of one sample, over samples and seeds."""
         noise = float(self.to_kappa @ self.noise_same @ self.to_kappa)
         # Where orthogonal weights leave no noise, rounding may leave less than none.
-        return self.data_weight**2 * self.data_spread + max(noise, 0.0)
+        return self.data_weight**2 * self.data_variance + max(noise, 0.0)
 
 
 def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[LayerState]:
@@ -153,22 +153,22 @@ def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[Lay
 
 @dataclass(frozen=True, eq=False)
 class _Lognormal:
-    """The law of kappa, by Gauss-Hermite nodes in its logarithm."""
+    """The distribution of kappa, by Gauss-Hermite nodes in its logarithm."""
 
     mean: float
-    spread: float
+    log_variance: float
     nodes: Array
     weights: Array
 
     def expect(self, values: Array, rate: float) -> float:
         """Integrate a positive function of kappa, given at the nodes, that is about a power of it.
 
-        The power's own expectation is exp(rate mean + rate^2 spread / 2) exactly, so that only the rest is left to the
-        nodes; wide laws would otherwise lose what lies beyond them.
+        The power's own expectation is exp(rate mean + rate^2 log_variance / 2) exactly, so that only the rest is left
+        to the nodes; wide distributions would otherwise lose what lies beyond them.
         """
         power = np.exp(rate * (np.log(self.nodes) - self.mean))
         scale = float(np.exp(self.weights @ np.log(values)))
-        whole = scale * math.exp(0.5 * rate**2 * self.spread)
+        whole = scale * math.exp(0.5 * rate**2 * self.log_variance)
         found = float(self.weights @ (values - scale * power)) + whole
         return found if found > 0.0 else float(self.weights @ values)
 
@@ -176,10 +176,10 @@ class _Lognormal:
 def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLayer | None) -> LayerState:
     """Compute one layer and move the recursion on to the next."""
     phi = layer.activation or _IDENTITY
-    spread = run.spread
+    log_variance = run.log_variance
     center = math.exp(run.log_kappa)
-    nodes, weights = (_MEAN_NODES, _MEAN_WEIGHTS) if spread > 1e-8 else (np.zeros(1), np.ones(1))
-    kappas = np.exp(run.log_kappa + math.sqrt(spread) * nodes)
+    nodes, weights = (_MEAN_NODES, _MEAN_WEIGHTS) if log_variance > 1e-8 else (np.zeros(1), np.ones(1))
+    kappas = np.exp(run.log_kappa + math.sqrt(log_variance) * nodes)
     if not np.isfinite(kappas).all() or (kappas <= 0.0).any():
         raise TheoryError("The signal leaves the range of floating-point numbers; choose fewer layers.")
     grid = evaluate_on_grid(phi, np.concatenate([[center], kappas]))
@@ -194,18 +194,18 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         local = measure_locally(phi, grid, center)
         value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
         slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
-        # Over a wide law of ln kappa, the best straight line is not the tangent.
+        # Over a wide distribution of ln kappa, the best straight line is not the tangent.
         spans = nodes.size > 1
-        value_line = float(weights @ (nodes * np.log(seconds[1:]))) / math.sqrt(spread) if spans else value_rate
-        slope_line = float(weights @ (nodes * log_slopes[1:])) / math.sqrt(spread) if spans else slope_rate
-        law = _Lognormal(run.log_kappa, spread, kappas, weights)
-        second = law.expect(seconds[1:], value_line)
+        value_line = float(weights @ (nodes * np.log(seconds[1:]))) / math.sqrt(log_variance) if spans else value_rate
+        slope_line = float(weights @ (nodes * log_slopes[1:])) / math.sqrt(log_variance) if spans else slope_rate
+        kappa_distribution = _Lognormal(run.log_kappa, log_variance, kappas, weights)
+        second = kappa_distribution.expect(seconds[1:], value_line)
     if not all(map(math.isfinite, (second, value_rate, slope_rate, float(log_slopes[0])))) or second <= 0.0:
         raise TheoryError(
             f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {center:.3g}: "
             "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
         )
-    pairs = PairMoments(grid, local, run.correlations, run.spreads, run.shares)
+    pairs = PairMoments(grid, local, run.correlations, run.correlation_variances, run.shares)
     same, pair = _deviations(layer, local, value_rate, slope_rate, pairs)
     if layer.weights.distribution != "orthogonal":  # whose fourth moments are seen to with their second chaos
         same = same + excess / 24.0 * weigh_tails(grid, local) / layer.units
@@ -214,13 +214,13 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
     mean = float(weights @ grid.expect(grid.value)[1:])
     state = LayerState(
         log_kappa=run.log_kappa,
-        spread=spread,
+        log_variance=log_variance,
         data_weight=run.data_weight,
         to_kappa=run.to_kappa,
         second=second,
-        second_over_kappa=law.expect(seconds[1:] / kappas, value_line - 1.0),
-        inverse_kappa=law.expect(1.0 / kappas, -1.0),
-        slope_second=law.expect(slopes[1:], slope_line),
+        second_over_kappa=kappa_distribution.expect(seconds[1:] / kappas, value_line - 1.0),
+        inverse_kappa=kappa_distribution.expect(1.0 / kappas, -1.0),
+        slope_second=kappa_distribution.expect(slopes[1:], slope_line),
         log_slope_second=float(weights @ log_slopes[1:]),
         value_rate=value_line,
         slope_rate=slope_line,
@@ -274,7 +274,7 @@ def _deviations(
 def _advance(
     run: _Propagation, place: int, layer: DenseLayer, following: DenseLayer, state: LayerState, pairs: PairMoments
 ) -> None:
-    """Move the law of ln kappa and the correlations to the next layer."""
+    """Move the distribution of ln kappa and the correlations to the next layer."""
     gain, bias = following.weights.forward_gain, following.bias_variance
     kappa = gain * state.second + bias
     share = gain * state.second / kappa
@@ -282,7 +282,7 @@ def _advance(
     run.to_kappa = share * state.value_rate * run.to_kappa
     run.to_kappa[3 * place + 1] += share
     run.data_weight *= share * state.value_rate
-    run.log_kappa = math.log(kappa) - 0.5 * run.spread
+    run.log_kappa = math.log(kappa) - 0.5 * run.log_variance
     run.fourth = state.local.value_fourth / layer.units
     if pairs.groups:
         products = pairs.products
@@ -294,8 +294,10 @@ def _advance(
         run.coupling = (
             slope * share * state.value_rate * run.coupling + share**2 * pairs.by_group(coupling) / layer.units
         )
-        spreads = pairs.by_group(np.square(center) + share**2 * noise / layer.units) - np.square(pairs.by_group(center))
-        run.spreads = np.where(spreads > 1e-14, spreads, 0.0)  # less is what rounding left
+        variances = pairs.by_group(np.square(center) + share**2 * noise / layer.units) - np.square(
+            pairs.by_group(center)
+        )
+        run.correlation_variances = np.where(variances > 1e-14, variances, 0.0)  # less is what rounding left
         run.correlations = np.clip(mean, -1.0, 1.0)
 
 
@@ -308,7 +310,7 @@ def _expect_inner_product(run: _Propagation, pairs: PairMoments, second: float, 
 
 
 @dataclass(frozen=True, eq=False)
-class GradientCourse:
+class GradientMoments:
     """ln G by layer: its mean, its dependence on the deviations (rows) and on the sample (data), and the reuse factor.
 
     The factor (1 + psi (R - 1) / n)..., by which G gains from the reuse of the forward weights, has the mean ``level``.
@@ -323,7 +325,7 @@ class GradientCourse:
 
 def propagate_back(
     layers: Sequence[DenseLayer], states: Sequence[LayerState], same: Array, pair: Array
-) -> GradientCourse:
+) -> GradientMoments:
     """Follow the gradient from the output to the input; completes the variances of e3 in ``same`` and ``pair``."""
     count = len(states)
     log_mean, rows, data = np.zeros(count), np.zeros((count, 3 * count)), np.zeros(count)
@@ -364,4 +366,4 @@ def propagate_back(
         alignment = (alignment * following * coherent**2 + fresh * level[place + 1]) / denominator
         cosine2 = cosine2 * state.slope_pair2 + (1.0 - kept) * state.slope_square_pair / units
         cosine2 = min(cosine2, 1.0)
-    return GradientCourse(log_mean, rows, data, level)
+    return GradientMoments(log_mean, rows, data, level)

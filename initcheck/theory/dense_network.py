@@ -1,4 +1,4 @@
-"""The law of a plain network of Dense layers at finite width: means, spreads and covariances by layer, both ways.
+"""Moments of a plain network of Dense layers at finite width: means, variances and covariances by layer, both ways.
 
 Mean-field theory gives the signal of an infinitely wide network. What is measured is a network of n units, averaged
 over a batch and over a few seeds, and is off by terms of order 1/n that a good measurement resolves. They are taken
@@ -10,8 +10,8 @@ Forward. Given the layer before, the pre-activations z_i are independent N(0, ka
 - ln Q_l = ln kappa_l + e1, where e1 is the mean of g_i^2 - 1, g_i ~ N(0, 1);
 - kappa_{l+1} = sigma_w^2 mean phi(z_i)^2 + sigma_b^2, which is V(kappa_l) plus a deviation e2 of mean zero;
 
-a Markov chain in kappa. The means of V are taken over the law of ln kappa_l (by Gauss-Hermite quadrature); for He and
-ReLU this gives the exact chain's mean and, to order 1/n, its spread 5/n per layer.
+a Markov chain in kappa. The means of V are taken over the distribution of ln kappa_l (by Gauss-Hermite quadrature);
+for He and ReLU this gives the exact chain's mean and, to order 1/n, its variance 5/n per layer.
 
 Backward. G_l / G_{l+1} = v_{l+1} sum_i phi'(z_i)^2 a_i^2, with a_i ~ N(0, 1) fresh, but for the part of the weights
 that the forward pass has pinned down: W x = z. That part adds the factor 1 + psi (R - 1) / n, where
@@ -21,7 +21,7 @@ recursion of its own. For ReLU R = 1 and there is no correction, to any order.
 A batch. Two samples a, b of correlation c share the weights, so their deviations e have covariances that depend on c
 (for He and ReLU those of the arc-cosine kernel: 0 at c = 0, 5/n at c = 1). The average over a batch of B fluctuates
 with P + (T - P) / B, where T is the variance of one sample and P the covariance of two. The correlations follow the
-correlation map, and spread around it by a variance of order 1/n of their own.
+correlation map, and vary around it with a variance of order 1/n of their own.
 
 Weights that are not Gaussian shift E f(z) by (kurtosis of z) E[f He_4] / 24. Orthogonal weights keep lengths and angles
 exactly: what the deviations owe to mean g_i^2 is taken out of them (Haar measure; for linear layers nothing is left).
@@ -47,7 +47,7 @@ from initcheck.models.initializers import InitializerSpec, read_initializer
 from initcheck.theory.arguments import check_count, check_counts, check_number
 from initcheck.theory.batch import InputStatistics, describe_batch, single_input
 from initcheck.theory.breakpoints import Array
-from initcheck.theory.dense_layers import DenseLayer, GradientCourse, LayerState, propagate, propagate_back
+from initcheck.theory.dense_layers import DenseLayer, GradientMoments, LayerState, propagate, propagate_back
 from initcheck.theory.gaussian import Activation, evaluate_on_grid, find_activation
 from initcheck.theory.mean_field import ActivationLike
 from initcheck.theory.phase import MOST_LAYERS
@@ -55,11 +55,11 @@ from initcheck.theory.sampling import LARGEST_WIDTH
 from initcheck.theory.weights import WeightDistribution, weight_distribution
 
 __all__ = [
-    "Course",
     "DenseLayer",
-    "DenseNetworkLaw",
+    "DenseNetworkMoments",
     "Gain",
     "InputStatistics",
+    "LayerMoments",
     "describe_batch",
     "predict_dense_network",
     "single_input",
@@ -86,7 +86,7 @@ class Gain:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class LayerMoments:
     """One positive quantity, averaged over the batch, at every layer.
 
     Attributes:
@@ -104,12 +104,12 @@ class Course:
 
     @property
     def standard_deviation(self) -> Array:
-        """Its seed-to-seed standard deviation, of a log-normal law: mean sqrt(exp(var ln) - 1)."""
+        """Its seed-to-seed standard deviation, of a log-normal distribution: mean sqrt(exp(var ln) - 1)."""
         return self.mean * np.sqrt(np.expm1(np.maximum(np.diag(self.covariance), 0.0)))
 
     @property
     def log_mean(self) -> Array:
-        """The expectation of its logarithm, ln mean - var / 2; for a log-normal law, that of the typical network."""
+        """The expectation of its logarithm, ln mean - var / 2; that of the typical network if it is log-normal."""
         return np.log(self.mean) - 0.5 * np.diag(self.covariance)
 
     def gain(self, places: Sequence[int]) -> Gain:
@@ -133,7 +133,7 @@ class Course:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseNetworkLaw:
+class DenseNetworkMoments:
     """What is predicted of a network of Dense layers, by layer from the input to the output.
 
     Attributes:
@@ -149,9 +149,9 @@ class DenseNetworkLaw:
         correlation: mean correlation of two samples' pre-activations, shape [L]; NaN for one sample.
     """
 
-    preactivation: Course
-    activation: Course
-    gradient: Course
+    preactivation: LayerMoments
+    activation: LayerMoments
+    gradient: LayerMoments
     activation_mean: Array
     activation_batch_variance: Array
     weight_gradient: Array
@@ -159,15 +159,15 @@ class DenseNetworkLaw:
     correlation: Array
 
 
-def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics) -> DenseNetworkLaw:
-    """Predict the law of a network of Dense layers.
+def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics) -> DenseNetworkMoments:
+    """Predict the moments of a network of Dense layers.
 
     Args:
         layers: from the input to the output, the head included.
         inputs: the batch.
 
     Returns:
-        The law, to order 1/n in means and spreads.
+        The moments, to order 1/n in means and variances.
 
     Raises:
         TheoryError: an activation grows faster than any power, or one that mixes its units is not the last.
@@ -196,13 +196,13 @@ class _Deviations:
         same: of one sample, shape [3 L, 3 L].
         pair: of two samples, averaged over pairs.
         batch: number of samples.
-        data_spread: variance over the samples of ln kappa_1, which no seed changes.
+        data_variance: variance over the samples of ln kappa_1, which no seed changes.
     """
 
     same: Array
     pair: Array
     batch: int
-    data_spread: float
+    data_variance: float
 
     def pool(self, rows: Array) -> Array:
         """Give the covariances of the logarithms of averages over the batch of log-normal factors, for maps of e."""
@@ -216,14 +216,16 @@ class _Deviations:
 
     def total(self, first: Array, second: Array, data: float) -> float:
         """Give the covariance over samples and seeds of two linear maps of e; data is the product of data weights."""
-        return float(first @ self.same @ second) + data * self.data_spread
+        return float(first @ self.same @ second) + data * self.data_variance
 
     def within(self, first: Array, second: Array, data: float) -> float:
         """Give the part of the total covariance that is between the samples of one network."""
-        return (1.0 - 1.0 / self.batch) * (float(first @ (self.same - self.pair) @ second) + data * self.data_spread)
+        return (1.0 - 1.0 / self.batch) * (float(first @ (self.same - self.pair) @ second) + data * self.data_variance)
 
 
-def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Sequence[LayerState]) -> DenseNetworkLaw:
+def _assemble(
+    layers: Sequence[DenseLayer], inputs: InputStatistics, states: Sequence[LayerState]
+) -> DenseNetworkMoments:
     """Run the backward recursion, and bring all logarithms together as linear maps of the deviations."""
     count, size, batch = len(states), 3 * len(states), inputs.second_moments.size
     first = layers[0].weights.forward_gain * inputs.second_moments + layers[0].bias_variance
@@ -238,7 +240,7 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
     data = np.asarray([state.data_weight for state in states])
     rates = np.asarray([state.value_rate for state in states])
     to_m = rates[:, np.newaxis] * to_kappa + unit[1::3]
-    kappa = np.exp(np.asarray([state.log_kappa + 0.5 * state.spread for state in states]))
+    kappa = np.exp(np.asarray([state.log_kappa + 0.5 * state.log_variance for state in states]))
     second = np.asarray([state.second for state in states])
     mixes = np.asarray([layer.activation is None for layer in layers])
     # The product of two samples' outputs goes by the geometric mean of their kappa: less, the more these differ.
@@ -253,10 +255,10 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
 
     between = np.where(mixes, np.nan, second - inner)
 
-    gradient_spread = [
+    gradient_variance = [
         deviations.total(row, row, weight**2) for row, weight in zip(backward.rows, backward.data, strict=True)
     ]
-    gradient_mean = np.exp(backward.log_mean + 0.5 * np.asarray(gradient_spread)) * backward.level
+    gradient_mean = np.exp(backward.log_mean + 0.5 * np.asarray(gradient_variance)) * backward.level
     swing = 1.0 - 1.0 / backward.level
     # One sample's gradient and the input that it meets rise and fall together.
     before, data_before = np.vstack([np.zeros(size), to_m[:-1]]), np.concatenate([[1.0], rates[:-1] * data[:-1]])
@@ -268,10 +270,10 @@ def _assemble(layers: Sequence[DenseLayer], inputs: InputStatistics, states: Seq
     entering = np.concatenate([[inputs.second_moments.mean()], second[:-1]])
     forward_steps, backward_steps = _step(layers, states, deviations, backward)
     textbook_forward, textbook_backward = _step_without_width(layers, first)
-    return DenseNetworkLaw(
-        preactivation=Course(kappa, deviations.pool(to_kappa + unit[0::3]), forward_steps, textbook_forward),
-        activation=Course(np.where(mixes, np.nan, second), deviations.pool(to_m)),
-        gradient=Course(
+    return DenseNetworkMoments(
+        preactivation=LayerMoments(kappa, deviations.pool(to_kappa + unit[0::3]), forward_steps, textbook_forward),
+        activation=LayerMoments(np.where(mixes, np.nan, second), deviations.pool(to_m)),
+        gradient=LayerMoments(
             gradient_mean,
             deviations.pool(backward.rows) + 2.0 / batch * np.outer(swing, swing),
             backward_steps,
@@ -303,7 +305,7 @@ def _add_pairs(inputs: InputStatistics, states: Sequence[LayerState]) -> Array:
 
 
 def _step(
-    layers: Sequence[DenseLayer], states: Sequence[LayerState], deviations: _Deviations, backward: GradientCourse
+    layers: Sequence[DenseLayer], states: Sequence[LayerState], deviations: _Deviations, backward: GradientMoments
 ) -> tuple[Array, Array]:
     """Give the expected factors from layer to layer, forward and backward.
 
@@ -373,7 +375,7 @@ class PlainNetwork:
         widths: units of each layer.
         inputs: size of the input.
         input_second_moment: mean x^2 of the input.
-        weights: the law of each kernel.
+        weights: the distribution of each kernel.
         bias_variance: sigma_b^2.
     """
 
@@ -394,20 +396,20 @@ class PlainNetwork:
     @property
     def sigma_w2(self) -> tuple[float, ...]:
         """fan_in Var(W) of each layer."""
-        return tuple(law.forward_gain for law in self.weights)
+        return tuple(weights.forward_gain for weights in self.weights)
 
     @property
     def layers(self) -> list[DenseLayer]:
-        """The layers as the law of finite width takes them."""
+        """The layers as :func:`predict_dense_network` takes them."""
         return [
-            DenseLayer(units, law, self.activation, self.bias_variance)
-            for units, law in zip(self.widths, self.weights, strict=True)
+            DenseLayer(units, weights, self.activation, self.bias_variance)
+            for units, weights in zip(self.widths, self.weights, strict=True)
         ]
 
     @property
     def has_independent_factors(self) -> bool:
-        """Whether norms change from layer to layer by independent factors of known law: ReLU without biases."""
-        dependent = any(math.isnan(law.kurtosis) for law in self.weights)
+        """Whether norms change by independent factors of known distribution in each layer: ReLU without biases."""
+        dependent = any(math.isnan(weights.kurtosis) for weights in self.weights)
         unbiased = self.keras_name == "relu" and self.bias_variance == 0.0
         return unbiased and not dependent and max(self.widths) <= LARGEST_WIDTH
 

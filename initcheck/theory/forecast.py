@@ -1,7 +1,7 @@
 """What theory says of a plain network before a weight is drawn: where its signal goes, and how far seeds differ.
 
 The network is a stack of L dense layers, z_l = W_l phi(z_{l-1}) + b_l with the input in place of phi(z_0), and a loss
-on phi(z_L). :mod:`initcheck.theory.phase` follows the infinitely wide one, the law of
+on phi(z_L). :mod:`initcheck.theory.phase` follows the infinitely wide one, the theory of
 :mod:`initcheck.theory.dense_network` is that of the real one, over seeds.
 
 References:
@@ -25,8 +25,8 @@ from initcheck.theory.arguments import check_number
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
     DEFAULT_WIDTH,
-    Course,
-    DenseNetworkLaw,
+    DenseNetworkMoments,
+    LayerMoments,
     PlainNetwork,
     predict_dense_network,
     read_network,
@@ -38,8 +38,8 @@ from initcheck.theory.phase import Phase, find_phase, without_phase
 from initcheck.theory.sampling import compute_dead_probability, compute_relu_increment, count_seeds_for_ratio
 from initcheck.theory.weights import WeightDistribution
 
-DEEPEST_LAW: Final = 200
-"""Up to this depth the law of finite width is computed; its cost grows with the cube of the depth."""
+DEEPEST_WITH_WIDTH: Final = 200
+"""Up to this depth the theory of finite width is computed; its cost grows with the cube of the depth."""
 
 _EQUAL: Final = 1e-9
 _DEAD_HALF_OF_THE_TIME: Final = ("relu", "relu6")
@@ -99,7 +99,7 @@ class Forecast:
         power: the probability to see the effect that goes with it.
         q: variance of the pre-activations by layer, in an infinitely wide network.
         phase: where an infinitely wide network goes whose layers are all like those after the first.
-        log_variance: variance over seeds of ln M_L, where M_L is the mean square that the last layer hands on.
+        log_variance: variance over seeds of ln M_L, where M_L is the mean square that the last layer passes on.
         seeds_needed: seeds whose mean of ln M_L shows that M_L is off by ``effect``.
         dead_input_probability: probability over seeds that some layer is all zeros for a given input.
         layers: layer by layer.
@@ -167,7 +167,8 @@ def forecast(
         TheoryError: an argument is out of range; the initializer leaves nothing to chance; the activation mixes units
             or grows faster than any power.
 
-    Source: Poole et al. 2016 and Schoenholz et al. 2017 for the maps, Hanin and Rolnick 2018 for the spreads.
+    Source: Poole et al. 2016 and Schoenholz et al. 2017 for the maps, Hanin and Rolnick 2018 for the
+    standard deviations.
     """
     network = read_network(
         activation,
@@ -197,9 +198,9 @@ def forecast(
         if np.isnan(profile.q).any():
             reasons["q"] = OVERFLOWS
         phase = _find_phase(network, float(profile.q[0]))
-        law = _predict_law(network, reasons)
-        layers = _list_layers(network, profile, law, reasons)
-        log_variance = _find_log_variance(network, law, reasons)
+        moments = _predict_moments(network, reasons)
+        layers = _list_layers(network, profile, moments, reasons)
+        log_variance = _find_log_variance(network, moments, reasons)
         seeds_needed = _count_seeds(effect, log_variance, alpha, power, reasons)
     return Forecast(
         initializer=network.initializer,
@@ -235,10 +236,10 @@ def _find_phase(network: PlainNetwork, start: float) -> Phase:
     return find_phase(network.activation, following[0], network.bias_variance, start)
 
 
-def _predict_law(network: PlainNetwork, reasons: dict[str, str]) -> DenseNetworkLaw | None:
-    """Predict the law of finite width, where it can be."""
-    if network.depth > DEEPEST_LAW:
-        reason = f"spreads are computed for up to {DEEPEST_LAW} layers"
+def _predict_moments(network: PlainNetwork, reasons: dict[str, str]) -> DenseNetworkMoments | None:
+    """Predict the theory of finite width, where it can be."""
+    if network.depth > DEEPEST_WITH_WIDTH:
+        reason = f"standard deviations are computed for up to {DEEPEST_WITH_WIDTH} layers"
     else:
         try:
             return predict_dense_network(network.layers, single_input(network.inputs, network.input_second_moment))
@@ -252,13 +253,13 @@ def _predict_law(network: PlainNetwork, reasons: dict[str, str]) -> DenseNetwork
 
 
 def _list_layers(
-    network: PlainNetwork, profile: Profile, law: DenseNetworkLaw | None, reasons: dict[str, str]
+    network: PlainNetwork, profile: Profile, moments: DenseNetworkMoments | None, reasons: dict[str, str]
 ) -> tuple[LayerForecast, ...]:
     units = np.asarray(network.widths, dtype=np.float64)
     chi = np.append(profile.chi, np.nan)
     backward = np.asarray([weights.backward_gain / weights.forward_gain for weights in network.weights])
     columns = {"chi": chi, "chi_per_unit": chi * np.append(backward[1:], np.nan)}
-    columns |= _follow_without_width(network, profile) if law is None else _follow(network, law, profile.chi)
+    columns |= _follow_without_width(network, profile) if moments is None else _follow(network, moments, profile.chi)
     columns["gradient_second_moment"] = columns["gradient_norm2"] * units[-1] / units
     last = {"chi", "chi_per_unit"}
     for name, values in columns.items():
@@ -274,35 +275,37 @@ def _list_layers(
     )
 
 
-def _follow(network: PlainNetwork, law: DenseNetworkLaw, chi: Array) -> dict[str, Array]:
-    """Take the columns from the law of finite width."""
-    ratio, spread = _find_relu_ratio(network, chi) if network.has_independent_factors else _find_ratio(law.gradient)
+def _follow(network: PlainNetwork, moments: DenseNetworkMoments, chi: Array) -> dict[str, Array]:
+    """Take the columns from the theory of finite width."""
+    ratio, variance = (
+        _find_relu_ratio(network, chi) if network.has_independent_factors else _find_ratio(moments.gradient)
+    )
     return {
-        "second_moment": law.preactivation.mean,
-        "second_moment_sd": law.preactivation.standard_deviation,
-        "activation_second_moment": law.activation.mean,
-        "activation_second_moment_sd": law.activation.standard_deviation,
+        "second_moment": moments.preactivation.mean,
+        "second_moment_sd": moments.preactivation.standard_deviation,
+        "activation_second_moment": moments.activation.mean,
+        "activation_second_moment_sd": moments.activation.standard_deviation,
         "gradient_norm2": ratio,
-        "gradient_norm2_sd": ratio * np.sqrt(np.expm1(spread)),
-        "weight_gradient_norm2": ratio * law.weight_gradient / law.gradient.mean,
+        "gradient_norm2_sd": ratio * np.sqrt(np.expm1(variance)),
+        "weight_gradient_norm2": ratio * moments.weight_gradient / moments.gradient.mean,
     }
 
 
-def _find_ratio(gradient: Course) -> tuple[Array, Array]:
+def _find_ratio(gradient: LayerMoments) -> tuple[Array, Array]:
     """Find E G_l / G_L, and the variance of its logarithm.
 
     The expectation of a product of log-normal factors is that of their expectations, times exp of the covariances of
     their logarithms, pair by pair.
     """
-    spread = np.diag(gradient.covariance)
-    whole = np.maximum(spread + spread[-1] - 2.0 * gradient.covariance[:, -1], 0.0)
-    single = spread[:-1] + spread[1:] - 2.0 * np.diag(gradient.covariance, 1)
+    variance = np.diag(gradient.covariance)
+    whole = np.maximum(variance + variance[-1] - 2.0 * gradient.covariance[:, -1], 0.0)
+    single = variance[:-1] + variance[1:] - 2.0 * np.diag(gradient.covariance, 1)
     steps = np.log(np.ones(0) if gradient.steps is None else gradient.steps)
     return np.exp(_sum_from_top(steps) + 0.5 * (whole - _sum_from_top(single))), whole
 
 
 def _find_relu_ratio(network: PlainNetwork, chi: Array) -> tuple[Array, Array]:
-    """Find the same for ReLU, where the factors are independent and have the law of those on the way forward."""
+    """Find the same for ReLU, where the factors are independent and are distributed as those on the way forward."""
     shares = [_share_in_relu(units) for units in network.widths[1:]]
     variances = _find_relu_variances(network.widths[:-1], network.weights[1:], shares)
     return np.exp(_sum_from_top(np.log(chi))), _sum_from_top(variances)
@@ -330,21 +333,23 @@ def _follow_without_width(network: PlainNetwork, profile: Profile) -> dict[str, 
     }
 
 
-def _find_log_variance(network: PlainNetwork, law: DenseNetworkLaw | None, reasons: dict[str, str]) -> float:
-    """Find Var ln M_L: exactly where it is known, else from the law, to order 1/n."""
+def _find_log_variance(network: PlainNetwork, moments: DenseNetworkMoments | None, reasons: dict[str, str]) -> float:
+    """Find Var ln M_L: exactly where it is known, else from theory, to order 1/n."""
     if network.has_independent_factors:
-        # S4 of the input as a Gaussian law would draw it.
+        # S4 of the input as a Gaussian distribution would draw it.
         shares = [3.0 / (network.inputs + 2.0), *map(_share_in_relu, network.widths[:-1])]
         return float(_find_relu_variances(network.widths, network.weights, shares).sum())
-    variance = math.nan if law is None else float(law.activation.covariance[-1, -1])
+    variance = math.nan if moments is None else float(moments.activation.covariance[-1, -1])
     if math.isnan(variance):
         reasons["log_variance"] = reasons.get("layers.activation_second_moment_sd", OVERFLOWS)
     return variance
 
 
-def _find_relu_variances(widths: Sequence[int], laws: Sequence[WeightDistribution], shares: Sequence[float]) -> Array:
+def _find_relu_variances(
+    widths: Sequence[int], weights: Sequence[WeightDistribution], shares: Sequence[float]
+) -> Array:
     """Find the variances of the log increments of ReLU layers, whose kernels multiply vectors of the given S4."""
-    kinds = [(units, law.kurtosis, share) for units, law, share in zip(widths, laws, shares, strict=True)]
+    kinds = [(units, each.kurtosis, share) for units, each, share in zip(widths, weights, shares, strict=True)]
     found = {
         kind: compute_relu_increment(kind[0], kurtosis=kind[1], participation=kind[2]).variance for kind in set(kinds)
     }

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, name_unknown
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
-from initcheck.theory.breakpoints import FARTHEST, Array, Function, Pieces, find_pieces
+from initcheck.theory.breakpoints import FARTHEST, Array, Breakpoints, Function, find_breakpoints
 
 REACH: Final = 13.0
 """Integrals run over |z| <= REACH; the normal density is 8e-38 there."""
@@ -40,7 +40,7 @@ _NODES: Final = 24
 LARGEST_SHARE_AT_THE_END: Final = 1e-9
 _SMALLEST_SCALE: Final = 1e-5
 
-OVERFLOWS: Final = "the integrand overflows, or does not decay, where the Gaussian law still has weight"
+OVERFLOWS: Final = "the integrand overflows, or does not decay, where the Gaussian distribution still has weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,14 @@ class Activation:
     function: Function
 
     @cached_property
-    def pieces(self) -> Pieces:
+    def breakpoints(self) -> Breakpoints:
         """The pieces on which the function is smooth."""
-        return find_pieces(self.function)
+        return find_breakpoints(self.function)
 
     @cached_property
     def has_jumps(self) -> bool:
         """Whether the function itself jumps somewhere: there its slope, which autodiff follows, tells only a part."""
-        kinks = self.pieces.kinks
+        kinks = self.breakpoints.kinks
         if not kinks.size:
             return False
         # The rise over a step falls with the step where the function is continuous.
@@ -83,10 +83,10 @@ class Activation:
         Raises:
             TheoryError: it grows faster than any power (``exponential``).
         """
-        if not self.pieces.is_polynomially_bounded:
+        if not self.breakpoints.is_polynomially_bounded:
             raise TheoryError(
                 f"Mean-field theory does not apply to the activation {self.name!r}: it grows faster than any power, so "
-                "the variance of the next layer is ruled by a few extreme units and has no finite-width law. "
+                "the variance of the next layer is ruled by a few extreme units and no formula of finite width holds. "
                 "Choose an activation that grows no faster than a power."
             )
 
@@ -207,7 +207,7 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
     variances = check_variance(np.atleast_1d(np.asarray(q, dtype=np.float64)))
     root = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))[:, np.newaxis]
     edges = fixed_edges(REACH, _PANEL_WIDTH)
-    own = np.clip(phi.pieces.edges / root, -REACH, REACH)
+    own = np.clip(phi.breakpoints.edges / root, -REACH, REACH)
     # The outermost panels must stay whole: they tell whether the integrand has died away.
     own = np.clip(own, -REACH + _PANEL_WIDTH, REACH - _PANEL_WIDTH)
     edges = np.sort(np.concatenate([np.broadcast_to(edges, (variances.size, edges.size)), own], axis=1), axis=1)
@@ -216,10 +216,10 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
     if lost.any() and abs(float(phi(np.zeros(1))[0])) > _SMALLEST_SCALE**2:
         # The change of a function that is not 0 at 0 is lost in its rounding: take the slopes a little farther out.
         slope[lost] = tabulate(phi, np.full((int(lost.sum()), 1), _SMALLEST_SCALE), edges[lost], _NODES)[3]
-    beyond = root[:, 0] * REACH > phi.pieces.farthest
-    if phi.pieces.farthest < FARTHEST and beyond.any():
+    beyond = root[:, 0] * REACH > phi.breakpoints.farthest
+    if phi.breakpoints.farthest < FARTHEST and beyond.any():
         value[beyond] = np.nan
-    return Grid(variances, z, weight, value, slope, phi.pieces.is_polynomially_bounded)
+    return Grid(variances, z, weight, value, slope, phi.breakpoints.is_polynomially_bounded)
 
 
 def tabulate(
@@ -314,7 +314,7 @@ class Moments:
 
 
 def compute_moments(activation: str | Callable[..., Any] | Activation, q: ArrayLike) -> Moments:
-    """Compute the moments of an activation function under Gaussian laws.
+    """Compute the moments of an activation function under Gaussian distributions.
 
     The degenerate case q = 0: all is computed at the smallest positive number, which gives phi(0), and for the slopes
     the mean over both sides of a kink at 0; the curvature is NaN.
@@ -390,11 +390,11 @@ def expect_pair(
         )
     roots = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
     c, s = float(correlation), float(np.sqrt((1.0 - correlation) * (1.0 + correlation)))
-    pieces = phi.pieces
-    outer = [fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH), pieces.edges / roots[0]]
+    breakpoints = phi.breakpoints
+    outer = [fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH), breakpoints.edges / roots[0]]
     if abs(c) > 1e-3:
         steps = (_STEPS_FROM_A_KINK * s / abs(c))[:, np.newaxis]
-        outer += [pieces.edges / (roots[1] * c), (pieces.kinks / (roots[1] * c) + steps).ravel()]
+        outer += [breakpoints.edges / (roots[1] * c), (breakpoints.kinks / (roots[1] * c) + steps).ravel()]
     edges = np.unique(np.clip(np.concatenate(outer), -_PAIR_REACH, _PAIR_REACH))
     z, weight, value, slope = tabulate(phi, roots[:1], edges, _PAIR_NODES)
     if s == 0.0:
@@ -413,7 +413,7 @@ def expect_pair(
 def _integrate_inner(phi: Activation, z: Array, root: float, c: float, s: float, slopes: bool) -> Array:
     """Integrate phi(root * (c z_1 + s z_2)), or its slope, over z_2 for every z_1."""
     centers = c * z[:, np.newaxis]
-    own = np.clip((phi.pieces.edges / root - centers) / s, -_PAIR_REACH, _PAIR_REACH)
+    own = np.clip((phi.breakpoints.edges / root - centers) / s, -_PAIR_REACH, _PAIR_REACH)
     # Edges that no z_1 brings into reach cost time and do nothing.
     own = own[:, (own.min(axis=0) < _PAIR_REACH) & (own.max(axis=0) > -_PAIR_REACH)]
     fixed = fixed_edges(_PAIR_REACH, _PAIR_PANEL_WIDTH)

@@ -423,7 +423,7 @@ def find_power_law(activation: ActivationLike) -> PowerLaw:
         activation: phi, smooth at 0, with phi(0) = 0 and phi'(0) not 0.
 
     Returns:
-        The law.
+        The decay and the exponent.
 
     Raises:
         TheoryError: phi has no such criticality (ReLU, sigmoid), or its variance grows (GELU).

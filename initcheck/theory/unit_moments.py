@@ -79,11 +79,11 @@ def weigh_tails(grid: Grid, local: LocalMoments) -> Array:
 class PairMoments:
     """Moments of two samples' units, for every group of pairs and a few correlations within it."""
 
-    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, spreads: Array, shares: Array) -> None:
+    def __init__(self, grid: Grid, local: LocalMoments, correlations: Array, variances: Array, shares: Array) -> None:
         self.groups = correlations.size
         self.shares = shares
         self.slope_over_value = local.slope_second / local.value_second
-        nodes = correlations[:, np.newaxis] + np.sqrt(spreads)[:, np.newaxis] * _PAIR_NODES
+        nodes = correlations[:, np.newaxis] + np.sqrt(variances)[:, np.newaxis] * _PAIR_NODES
         self.flat = np.clip(nodes, -1.0, 1.0).ravel()
         z, weight = grid.z[0], grid.weight[0]
         with np.errstate(all="ignore"):

@@ -188,7 +188,7 @@ def test_deep_networks_are_shown_in_part_and_say_so(capsys):
 
 def test_a_table_without_spreads_says_why(capsys):
     out = predict(capsys, "--depth", "250", "--width", "50", "--activation", "tanh")
-    assert "(no sd: spreads are computed for up to 200 layers; the means beside are" in out
+    assert "(no sd: standard deviations are computed for up to 200 layers; the means beside are" in out
     (headings,) = (line for line in out.splitlines() if line.startswith("layer"))
     assert headings.split() == ["layer", "q", "z^2", "phi^2", "chi", "grad^2", "dW^2"]
 

@@ -246,7 +246,7 @@ def test_behind_a_layer_without_theory_the_prediction_begins_anew_from_the_measu
     x = keras.layers.GlobalMaxPooling2D(name="pooling")(x)
     table, prediction = predict(keras.Model(inputs, dense(32, "relu", name="after")(x)), normal(8, 8, 8, 3))
     assert list(prediction.unknown) == ["pooling"]
-    assert "pooling needs the joint law" in prediction.unknown["pooling"]
+    assert "pooling needs the joint distribution" in prediction.unknown["pooling"]
     rows = table.groupby("layer", sort=False).first()
     assert table[table["layer"] == "pooling"]["predicted_activation_second_moment"].isna().all()
     assert rows["prediction"]["pooling"].startswith("not predicted: pooling needs")

@@ -8,7 +8,7 @@ import pytest
 
 from initcheck.prediction import ModelPredictor, add_site_predictions
 from initcheck.prediction.layer_rules import RULES
-from initcheck.prediction.signal import Passage, make_gaussian, require_kernel
+from initcheck.prediction.signal import LayerEffect, make_gaussian, require_kernel
 from initcheck.probe import Probe
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import KINDS, LayerKind, UnitWeights, count_fans, count_weight_fans, list_unit_weights
@@ -52,11 +52,11 @@ HALF_DENSE = LayerKind(
 
 def pass_half_dense(call):
     (signal,) = call.inputs
-    weights = require_kernel(call.laws)
+    weights = require_kernel(call.weights)
     before = make_gaussian(
         weights.forward_gain * signal.second, None, call.operation.units, call.place, signal.restarted
     )
-    return Passage(before, lambda gradient: (0.5 * weights.backward_gain * gradient,))
+    return LayerEffect(before, lambda gradient: (0.5 * weights.backward_gain * gradient,))
 
 
 @pytest.fixture

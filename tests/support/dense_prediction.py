@@ -11,7 +11,7 @@ from dense_simulation import Kernel
 from numpy.typing import NDArray
 
 from initcheck.models.initializers import read_initializer
-from initcheck.theory.dense_network import DenseLayer, DenseNetworkLaw, InputStatistics, predict_dense_network
+from initcheck.theory.dense_network import DenseLayer, DenseNetworkMoments, InputStatistics, predict_dense_network
 from initcheck.theory.gaussian import find_activation
 from initcheck.theory.weights import WeightDistribution, weight_distribution
 
@@ -21,7 +21,7 @@ OUTPUTS = 10
 NORMAL = "untruncated_normal"
 
 
-def law_of(kernel: Kernel, inputs: int, outputs: int) -> WeightDistribution:
+def weights_of(kernel: Kernel, inputs: int, outputs: int) -> WeightDistribution:
     if kernel.kind == "orthogonal":
         text = f"Orthogonal(gain={math.sqrt(kernel.scale)!r})"
     else:
@@ -38,15 +38,15 @@ def predict(
     features: int,
     bias_variance: float = 0.0,
     head: bool = True,
-) -> DenseNetworkLaw:
+) -> DenseNetworkMoments:
     """Predict hidden layers, with a linear head of Gaussian weights of variance 1 / n on top."""
     units = [features, *widths]
     layers = [
-        DenseLayer(m, law_of(kernel, n, m), find_activation(activation), bias_variance) for n, m in pairwise(units)
+        DenseLayer(m, weights_of(kernel, n, m), find_activation(activation), bias_variance) for n, m in pairwise(units)
     ]
     if head:
         layers.append(
-            DenseLayer(OUTPUTS, law_of(Kernel("normal", 1.0), widths[-1], OUTPUTS), find_activation("linear"))
+            DenseLayer(OUTPUTS, weights_of(Kernel("normal", 1.0), widths[-1], OUTPUTS), find_activation("linear"))
         )
     return predict_dense_network(layers, inputs)
 

@@ -20,7 +20,7 @@ from initcheck.theory.weights import WeightDistribution, weight_distribution
 # Initializers.
 
 
-def law_of(text: str, shape: tuple[int, ...]) -> WeightDistribution:
+def weights_of(text: str, shape: tuple[int, ...]) -> WeightDistribution:
     return weight_distribution(read_initializer(text), shape)
 
 
@@ -34,7 +34,7 @@ VARIANTS = {
 
 @expresses(r"gain\.(glorot|he|lecun|orthogonal)\.\d+x\d+\.(?P<direction>fwd|bwd)")
 def give_scaled_gain(inputs: Inputs, direction: str) -> Numbers:
-    laws = [law_of(text, (inputs["n_in"], inputs["n_out"])) for text in VARIANTS[inputs["initializer"]]]
+    laws = [weights_of(text, (inputs["n_in"], inputs["n_out"])) for text in VARIANTS[inputs["initializer"]]]
     return [law.forward_gain if direction == "fwd" else law.backward_gain for law in laws]
 
 
@@ -47,12 +47,12 @@ FIXED_SPREADS = {
 
 @expresses(r"gain\.(?P<text>\w+\(0\.05\))\.n=256")
 def give_gain_of_a_fixed_spread(inputs: Inputs, text: str) -> float:
-    return law_of(FIXED_SPREADS[text], (inputs["n_in"], 10)).forward_gain
+    return weights_of(FIXED_SPREADS[text], (inputs["n_in"], 10)).forward_gain
 
 
 @expresses(r"critwidth\.relu\.(?P<text>\w+\(0\.05\))")
 def give_critical_width(inputs: Inputs, text: str) -> float:
-    return 1.0 / float(moments_of("relu").slope_second) / law_of(FIXED_SPREADS[text], (1, 1)).variance
+    return 1.0 / float(moments_of("relu").slope_second) / weights_of(FIXED_SPREADS[text], (1, 1)).variance
 
 
 @expresses(r"glorot2010\.standard\.nVar")
@@ -60,14 +60,14 @@ def give_gain_of_the_standard_initialization(inputs: Inputs) -> Numbers:
     widths = (10, 784, 1000)
     edges = [width**-0.5 for width in widths]
     return [
-        law_of(f"RandomUniform(minval={-edge!r}, maxval={edge!r})", (width, width)).forward_gain
+        weights_of(f"RandomUniform(minval={-edge!r}, maxval={edge!r})", (width, width)).forward_gain
         for width, edge in zip(widths, edges, strict=True)
     ]
 
 
 @expresses(r"tn\.TN_(?P<quantity>std|var|kurt|maxabs/std)")
 def give_truncated_normal(inputs: Inputs, quantity: str) -> float:
-    law = law_of("TruncatedNormal(stddev=1.0)", (10, 10))
+    law = weights_of("TruncatedNormal(stddev=1.0)", (10, 10))
     spread = math.sqrt(law.variance)
     return {"std": spread, "var": law.variance, "kurt": law.kurtosis, "maxabs/std": 2.0 / spread}[quantity]
 
@@ -75,7 +75,7 @@ def give_truncated_normal(inputs: Inputs, quantity: str) -> float:
 @expresses(r"he2015\.vggB\.std\.\d+")
 def give_standard_deviation_in_vgg(inputs: Inputs) -> float:
     channels = inputs["d"]
-    law = law_of("VarianceScaling(scale=2.0, mode='fan_out')", (3, 3, channels, channels))
+    law = weights_of("VarianceScaling(scale=2.0, mode='fan_out')", (3, 3, channels, channels))
     return math.sqrt(law.variance)
 
 
@@ -103,7 +103,7 @@ def give_leaky_relu_coefficient(inputs: Inputs) -> float:
 
 @expresses(r"fw\.trunc\.onehot")
 def give_coefficient_of_a_one_hot_input(inputs: Inputs) -> Numbers:
-    kurtosis = law_of("HeNormal", (10, 10)).kurtosis
+    kurtosis = weights_of("HeNormal", (10, 10)).kurtosis
     participation = sampling.compute_participation([0.0, 1.0, 0.0])
     return [
         finite_width_laws.compute_leaky_relu_coefficient(kurtosis=given, participation=participation)
@@ -124,7 +124,7 @@ def give_batch_covariance(inputs: Inputs) -> float:
 @expresses(r"fw\.tanh\.crit\.coeff")
 def give_spread_of_critical_tanh(inputs: Inputs) -> Numbers:
     width, depth = 100_000, 200
-    law = law_of("VarianceScaling(distribution='untruncated_normal')", (width, width))
+    law = weights_of("VarianceScaling(distribution='untruncated_normal')", (width, width))
     network = [DenseLayer(width, law, find_activation(inputs["activation"]))] * depth
     spread = predict_dense_network(network, single_input(width)).preactivation.covariance[-1, -1]
     closed = finite_width_laws.compute_critical_tanh_variance(width, depth)
@@ -149,7 +149,7 @@ def give_seeds_for_a_ratio(inputs: Inputs) -> float:
 @expresses(r"stat\.he_vs_glorot\.sigma\.n=128\.L=10")
 def give_separation_of_he_and_glorot(inputs: Inputs) -> float:
     shape = (inputs["n"], inputs["n"])
-    ratio = law_of("HeNormal", shape).forward_gain / law_of("GlorotNormal", shape).forward_gain
+    ratio = weights_of("HeNormal", shape).forward_gain / weights_of("GlorotNormal", shape).forward_gain
     variance = inputs["L"] * sampling.compute_relu_increment(inputs["n"]).variance
     return float(inputs["L"] * math.log(ratio) / math.sqrt(variance))
 

@@ -38,9 +38,9 @@ def test_groups_keep_mean_and_mean_square_of_the_correlations(batch: int) -> Non
     cosines = cosines_of(x)
     # The law averages over groups.
     assert np.sum(inputs.shares * inputs.correlations) == pytest.approx(cosines.mean(), rel=1e-12)
-    squares = np.square(inputs.correlations) + inputs.correlation_spreads
+    squares = np.square(inputs.correlations) + inputs.correlation_variances
     assert np.sum(inputs.shares * squares) == pytest.approx(np.mean(cosines**2), rel=1e-12)
-    assert np.all(inputs.correlation_spreads >= 0.0)
+    assert np.all(inputs.correlation_variances >= 0.0)
     assert np.all(np.diff(inputs.correlations) >= 0.0)
     assert cosines.min() <= inputs.correlations[0] and inputs.correlations[-1] <= cosines.max()
 
@@ -49,7 +49,7 @@ def test_few_pairs_are_kept_one_by_one() -> None:
     x = np.random.default_rng(0).standard_normal((4, 6))
     inputs = describe_batch(x)
     np.testing.assert_allclose(inputs.correlations, np.sort(cosines_of(x)), rtol=1e-12)
-    np.testing.assert_allclose(inputs.correlation_spreads, 0.0, atol=1e-15)
+    np.testing.assert_allclose(inputs.correlation_variances, 0.0, atol=1e-15)
 
 
 def test_neither_order_nor_size_of_samples_changes_their_correlations() -> None:
@@ -82,7 +82,7 @@ def test_integers_are_numbers() -> None:
 
 def test_one_sample_has_no_pairs() -> None:
     inputs = describe_batch([[1.0, 2.0]])
-    assert inputs.correlations.size == inputs.correlation_spreads.size == 0
+    assert inputs.correlations.size == inputs.correlation_variances.size == 0
     np.testing.assert_allclose(inputs.second_moments, [2.5])
 
 

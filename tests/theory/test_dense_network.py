@@ -11,7 +11,7 @@ from dataclasses import replace
 import finite_width_laws
 import numpy as np
 import pytest
-from dense_prediction import law_of, measure_spread_distance, predict
+from dense_prediction import measure_spread_distance, predict, weights_of
 from dense_simulation import Kernel, simulate
 from monte_carlo import STANDARD_ERRORS, measure_distance
 from refusals import assert_refused
@@ -20,9 +20,9 @@ from initcheck.core.errors import TheoryError
 from initcheck.theory import sampling
 from initcheck.theory.batch import map_correlation
 from initcheck.theory.dense_network import (
-    Course,
     DenseLayer,
-    DenseNetworkLaw,
+    DenseNetworkMoments,
+    LayerMoments,
     describe_batch,
     predict_dense_network,
     single_input,
@@ -31,7 +31,9 @@ from initcheck.theory.gaussian import compute_moments, expect_pair, find_activat
 from initcheck.theory.mean_field import trace_profile
 
 
-def take_width(width: int, activation: str, kernel: Kernel, depth: int, bias_variance: float = 0.0) -> DenseNetworkLaw:
+def take_width(
+    width: int, activation: str, kernel: Kernel, depth: int, bias_variance: float = 0.0
+) -> DenseNetworkMoments:
     """The law of equal layers without a head, for one dense input of mean square 1."""
     return predict(activation, kernel, (width,) * depth, single_input(width), width, bias_variance, head=False)
 
@@ -215,7 +217,7 @@ class TestSymmetries:
 
 
 class TestCourse:
-    COURSE = Course(
+    COURSE = LayerMoments(
         np.asarray([1.0, 2.0]), np.asarray([[0.1, 0.05], [0.05, 0.2]]), np.asarray([2.1]), np.asarray([2.0])
     )
 
@@ -244,7 +246,7 @@ class TestRefusals:
         assert_refused(lambda: predict_dense_network([], single_input(3)))
 
     def test_units_that_are_mixed_below_the_top_are_refused(self) -> None:
-        law = law_of(Kernel("normal", 1.0), 4, 4)
+        law = weights_of(Kernel("normal", 1.0), 4, 4)
         mixed, plain = DenseLayer(4, law, None), DenseLayer(4, law, find_activation("tanh"))
         with pytest.raises(TheoryError, match="Only the last layer"):
             predict_dense_network([mixed, plain], single_input(4))
@@ -263,8 +265,8 @@ class TestRefusals:
         assert math.isnan(law.gradient.gain(range(99, -1, -1)).mean)
 
     def test_a_mixing_top_makes_gradients_relative_and_its_outputs_unknown(self) -> None:
-        hidden = DenseLayer(64, law_of(Kernel("normal", 2.0), 20, 64), find_activation("relu"))
-        top = DenseLayer(10, law_of(Kernel("normal", 1.0), 64, 10), None)
+        hidden = DenseLayer(64, weights_of(Kernel("normal", 2.0), 20, 64), find_activation("relu"))
+        top = DenseLayer(10, weights_of(Kernel("normal", 1.0), 64, 10), None)
         law = predict_dense_network([hidden, top], single_input(20))
         assert law.gradient_is_relative
         assert math.isnan(law.activation.mean[-1]) and math.isnan(law.activation_mean[-1])

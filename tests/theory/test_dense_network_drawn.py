@@ -25,7 +25,7 @@ from monte_carlo import STANDARD_ERRORS, measure_distance
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.theory.dense_network import Course, DenseNetworkLaw, describe_batch
+from initcheck.theory.dense_network import DenseNetworkMoments, LayerMoments, describe_batch
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Cell:
         inputs: Array = x / np.sqrt(np.mean(np.square(x), axis=1, keepdims=True))
         return inputs
 
-    def predict(self) -> DenseNetworkLaw:
+    def predict(self) -> DenseNetworkMoments:
         return _predict(self)
 
     def simulate(self) -> Networks:
@@ -73,7 +73,7 @@ class Cell:
 
 
 @cache
-def _predict(cell: Cell) -> DenseNetworkLaw:
+def _predict(cell: Cell) -> DenseNetworkMoments:
     x = cell.draw_inputs()
     return predict(cell.activation, cell.kernel, cell.widths, describe_batch(x), x.shape[1], cell.bias_variance)
 
@@ -111,7 +111,7 @@ CELLS = {
 by_cell = pytest.mark.parametrize("name", CELLS)
 
 
-def courses_of(networks: Networks, law: DenseNetworkLaw) -> dict[str, tuple[Array, Course]]:
+def courses_of(networks: Networks, law: DenseNetworkMoments) -> dict[str, tuple[Array, LayerMoments]]:
     return {
         "preactivation": (networks.preactivation, law.preactivation),
         "activation": (networks.activation, law.activation),
@@ -119,7 +119,7 @@ def courses_of(networks: Networks, law: DenseNetworkLaw) -> dict[str, tuple[Arra
     }
 
 
-def compare_means(cell: Cell, law: DenseNetworkLaw) -> dict[str, float]:
+def compare_means(cell: Cell, law: DenseNetworkMoments) -> dict[str, float]:
     """Distances of mean logarithms, in standard errors, by quantity and layer."""
     return {
         f"ln {quantity} in layer {place}": measure_distance(np.log(draws[:, place]), float(course.log_mean[place]))
@@ -129,7 +129,7 @@ def compare_means(cell: Cell, law: DenseNetworkLaw) -> dict[str, float]:
     }
 
 
-def compare_spreads(cell: Cell, law: DenseNetworkLaw) -> dict[str, float]:
+def compare_spreads(cell: Cell, law: DenseNetworkMoments) -> dict[str, float]:
     """Distances of variances of logarithms, in standard errors, by quantity and layer."""
     return {
         f"variance of ln {quantity} in layer {place}": measure_spread_distance(
@@ -141,7 +141,7 @@ def compare_spreads(cell: Cell, law: DenseNetworkLaw) -> dict[str, float]:
     }
 
 
-def compare_gains(cell: Cell, law: DenseNetworkLaw) -> dict[str, float]:
+def compare_gains(cell: Cell, law: DenseNetworkMoments) -> dict[str, float]:
     """Distances of means and spreads of the mean factor from layer to layer, in standard errors."""
     networks, forward = cell.simulate(), list(range(len(cell.widths)))
     distances = {}
@@ -248,7 +248,7 @@ class TestNegativeControls:
 
     def test_the_limit_of_infinite_width_is_rejected(self) -> None:
         law = self.CELL.predict()
-        textbook = Course(law.activation.mean, 0.0 * law.activation.covariance)
+        textbook = LayerMoments(law.activation.mean, 0.0 * law.activation.covariance)
         draws = np.log(self.CELL.simulate().activation[:, -2])
         assert measure_distance(draws, float(textbook.log_mean[-2])) > 10.0
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import InitializerSpec
-from initcheck.theory.forecast import DEEPEST_LAW, Forecast, forecast
+from initcheck.theory.forecast import DEEPEST_WITH_WIDTH, Forecast, forecast
 
 Array = np.ndarray
 
@@ -203,16 +203,16 @@ def test_means_and_spreads_are_those_of_drawn_networks(name, phi, slope, sigma_w
 
 
 def test_deep_networks_have_means_without_spreads():
-    found = forecast("tanh", initializer="GlorotNormal", depth=DEEPEST_LAW + 1, width=10)
+    found = forecast("tanh", initializer="GlorotNormal", depth=DEEPEST_WITH_WIDTH + 1, width=10)
     assert np.isnan(column(found, "second_moment_sd")).all()
     assert column(found, "second_moment") == pytest.approx(found.q)
-    assert f"up to {DEEPEST_LAW} layers" in found.reasons["layers.second_moment_sd"]
+    assert f"up to {DEEPEST_WITH_WIDTH} layers" in found.reasons["layers.second_moment_sd"]
     assert found.seeds_needed is None and found.reasons["seeds_needed"] == found.reasons["log_variance"]
     assert column(found, "gradient_norm2")[0] == pytest.approx(np.prod(column(found, "chi")[:-1]))
 
 
 def test_relu_knows_its_seeds_at_any_depth():
-    assert forecast("relu", depth=DEEPEST_LAW + 1, width=100).seeds_needed > 0
+    assert forecast("relu", depth=DEEPEST_WITH_WIDTH + 1, width=100).seeds_needed > 0
 
 
 def test_what_leaves_the_range_of_numbers_is_infinite_or_has_a_reason():

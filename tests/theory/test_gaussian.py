@@ -183,7 +183,7 @@ class TestMoments:
 
     def test_a_function_that_oscillates_has_moments_while_the_law_stays_within_its_pieces(self) -> None:
         closed = CLOSED_FORMS["sin"]
-        farthest = closed.activation.pieces.farthest
+        farthest = closed.activation.breakpoints.farthest
         within, beyond = 0.99 * (farthest / 13.0) ** 2, 1.01 * (farthest / 13.0) ** 2
         moments = compute_moments(closed.activation, [within, beyond])
         assert moments.second[0] == pytest.approx(closed.moments["second"](within), rel=1e-10)

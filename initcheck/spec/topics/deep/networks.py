@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from initcheck.spec.claim import RunContext
-    from initcheck.theory.dense_network import Course, DenseNetworkLaw
+    from initcheck.theory.dense_network import DenseNetworkMoments, LayerMoments
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class DeepNetwork:
     variance_factor: float = 1.0
     shared_seed: bool = False
 
-    def predict(self) -> DenseNetworkLaw:
+    def predict(self) -> DenseNetworkMoments:
         """Predict the moments of the network, without its defects and without its head."""
         return _predict(replace(self, variance_factor=1.0, shared_seed=False))
 
@@ -327,7 +327,7 @@ def tabulate_layers(values: Array) -> DataFrame:
 
 
 @cache
-def _predict(network: DeepNetwork) -> DenseNetworkLaw:
+def _predict(network: DeepNetwork) -> DenseNetworkMoments:
     from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
     from initcheck.theory.gaussian import find_activation
     from initcheck.theory.weights import weight_distribution
@@ -337,12 +337,12 @@ def _predict(network: DeepNetwork) -> DenseNetworkLaw:
     return predict_dense_network([layer] * network.depth, single_input(network.width, network.scale**2))
 
 
-def _gains_by_layer(moments: Course) -> Array:
+def _gains_by_layer(moments: LayerMoments) -> Array:
     assert moments.steps is not None  # in a network with one activation throughout both directions are followed
     return moments.steps
 
 
-def _relative_deviations(moments: Course, backward: bool) -> tuple[float, float]:
+def _relative_deviations(moments: LayerMoments, backward: bool) -> tuple[float, float]:
     """Give the largest relative standard deviation of a layer's ratio, and that of their average."""
     count = len(moments.mean)
     places = range(count - 1, -1, -1) if backward else range(count)

@@ -1,4 +1,4 @@
-"""Pieces of functions, against kinks put in by hand and polynomials fitted apart from the package."""
+"""Breakpoints of functions, against kinks put in by hand and polynomials fitted apart from the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refusals import assert_refused
 from scipy.special import erf
 
 from initcheck.theory.activations import TWINS
-from initcheck.theory.breakpoints import FARTHEST, NODES, find_pieces
+from initcheck.theory.breakpoints import FARTHEST, NODES, find_breakpoints
 from initcheck.theory.gaussian import Activation
 
 Array = NDArray[np.float64]
@@ -61,7 +61,7 @@ def merge_neighbours(kinks: Array) -> Array:
 @pytest.mark.parametrize("name", KINKED)
 def test_kinks_and_jumps_are_found_where_they_are(name: str) -> None:
     function, expected = KINKED[name]
-    kinks = merge_neighbours(find_pieces(function).kinks)
+    kinks = merge_neighbours(find_breakpoints(function).kinks)
     if name == "steps":
         expected = expected[1:]  # floor is constant about -2.5
     assert kinks == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -69,7 +69,7 @@ def test_kinks_and_jumps_are_found_where_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_no_kinks(name: str) -> None:
-    assert find_pieces(SMOOTH[name]).kinks.size == 0
+    assert find_breakpoints(SMOOTH[name]).kinks.size == 0
 
 
 def measure_misfit(function: Function, low: float, high: float) -> float:
@@ -85,7 +85,7 @@ def measure_misfit(function: Function, low: float, high: float) -> float:
 @pytest.mark.parametrize("name", sorted(set(TWINS) - {"exponential"}))
 def test_between_two_edges_a_function_is_a_polynomial(name: str) -> None:
     function = TWINS[name]
-    edges = find_pieces(function).edges
+    edges = find_breakpoints(function).edges
     assert edges[0] == -FARTHEST and edges[-1] == FARTHEST
     misfits = [measure_misfit(function, low, high) for low, high in pairwise(edges)]
     assert max(misfits) < 1e-11
@@ -103,23 +103,23 @@ def test_a_function_of_float32_is_resolved_to_its_noise() -> None:
     def function(x: Array) -> Array:
         return np.tanh(x.astype(np.float32)).astype(np.float64)
 
-    pieces = find_pieces(function)
-    assert pieces.kinks.size == 0
-    assert pieces.edges.size < 30
-    misfits = [measure_misfit(np.tanh, low, high) for low, high in pairwise(pieces.edges)]
+    breakpoints = find_breakpoints(function)
+    assert breakpoints.kinks.size == 0
+    assert breakpoints.edges.size < 30
+    misfits = [measure_misfit(np.tanh, low, high) for low, high in pairwise(breakpoints.edges)]
     assert max(misfits) < 1e-4
 
 
 def test_the_kink_of_a_function_of_float32_is_found() -> None:
-    kinks = find_pieces(lambda x: np.maximum(x.astype(np.float32), 0).astype(np.float64)).kinks
+    kinks = find_breakpoints(lambda x: np.maximum(x.astype(np.float32), 0).astype(np.float64)).kinks
     assert kinks == pytest.approx([0.0], abs=1e-9)
 
 
 def test_a_function_that_oscillates_without_end_is_known_on_a_shorter_range() -> None:
-    pieces = find_pieces(np.sin)
-    assert 64.0 <= pieces.farthest < FARTHEST
-    assert pieces.edges[0] == -pieces.farthest and pieces.edges[-1] == pieces.farthest
-    misfits = [measure_misfit(np.sin, low, high) for low, high in pairwise(pieces.edges)]
+    breakpoints = find_breakpoints(np.sin)
+    assert 64.0 <= breakpoints.farthest < FARTHEST
+    assert breakpoints.edges[0] == -breakpoints.farthest and breakpoints.edges[-1] == breakpoints.farthest
+    misfits = [measure_misfit(np.sin, low, high) for low, high in pairwise(breakpoints.edges)]
     assert max(misfits) < 1e-11
 
 
@@ -141,7 +141,7 @@ def draw_noise(x: Array) -> Array:
     ids=["stairs", "zigzag", "square wave", "noise", "noise on a line"],
 )
 def test_a_function_that_is_rough_everywhere_is_refused(function: Function) -> None:
-    assert_refused(lambda: find_pieces(function))
+    assert_refused(lambda: find_breakpoints(function))
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,21 @@ def test_a_function_that_is_rough_everywhere_is_refused(function: Function) -> N
     ids=["relu", "tanh", "softplus", "sine", "cube", "exponential", "x exp(x)", "exp(-x)", "exp(x^2 / 5)"],
 )
 def test_growth_faster_than_a_power_is_seen_on_either_side(function: Function, bounded: bool) -> None:
-    assert find_pieces(function).is_polynomially_bounded is bounded
+    assert find_breakpoints(function).is_polynomially_bounded is bounded
 
 
 def test_a_function_that_is_finite_only_in_part_is_known_there() -> None:
-    pieces = find_pieces(lambda x: np.where(x < -2.0, np.nan, x))
-    assert pieces.edges[0] == -2.0 and pieces.edges[-1] == FARTHEST
+    breakpoints = find_breakpoints(lambda x: np.where(x < -2.0, np.nan, x))
+    assert breakpoints.edges[0] == -2.0 and breakpoints.edges[-1] == FARTHEST
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 40.0])
 def test_pieces_of_a_multiple_are_the_same_and_pieces_of_a_stretched_function_are_stretched(factor: float) -> None:
-    kinks = find_pieces(TWINS["relu6"]).kinks
-    assert merge_neighbours(find_pieces(lambda x: factor * TWINS["relu6"](x)).kinks) == pytest.approx(kinks, abs=1e-9)
-    stretched = merge_neighbours(find_pieces(lambda x: TWINS["relu6"](x / factor)).kinks)
+    kinks = find_breakpoints(TWINS["relu6"]).kinks
+    assert merge_neighbours(find_breakpoints(lambda x: factor * TWINS["relu6"](x)).kinks) == pytest.approx(
+        kinks, abs=1e-9
+    )
+    stretched = merge_neighbours(find_breakpoints(lambda x: TWINS["relu6"](x / factor)).kinks)
     assert stretched == pytest.approx(factor * kinks, rel=1e-9, abs=1e-9)
 
 
