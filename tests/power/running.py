@@ -68,19 +68,18 @@ class Baseline:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._outcomes: dict[str, Outcome] = {}
+        self._context = RunContext(seed)
+        self._subject = ""
 
     def outcome(self, claim: Claim) -> Outcome:
         if claim.id not in self._outcomes:
-            # A run context remembers all that it draws, and some claims draw a lot; outcomes are what is kept.
-            self.find([claim])
+            subject = claim.id.split(".")[1]
+            if subject != self._subject:
+                # Claims of one subject share what they draw, those of defect after defect; of all it would be too much.
+                self._context.forget()
+                self._subject = subject
+            self._outcomes[claim.id] = self._context.judge(claim, with_control=False)
         return self._outcomes[claim.id]
-
-    def find(self, claims: Iterable[Claim]) -> None:
-        """Judge together those that are not known yet: they share what they draw."""
-        context = RunContext(self.seed)
-        for claim in claims:
-            if claim.id not in self._outcomes:
-                self._outcomes[claim.id] = context.judge(claim, with_control=False)
 
 
 def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline) -> list[Judged]:
@@ -92,8 +91,8 @@ def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline)
         baseline: the outcomes without defects.
     """
     listed = list(claims)
-    baseline.find(listed)
+    before = [baseline.outcome(claim) for claim in listed]
     context = RunContext(baseline.seed)
     with planted.plant():
         after = [context.judge(claim, with_control=False) for claim in listed]
-    return [Judged(claim, baseline.outcome(claim), outcome) for claim, outcome in zip(listed, after, strict=True)]
+    return [Judged(*each) for each in zip(listed, before, after, strict=True)]
