@@ -17,7 +17,7 @@ from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithi
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.table import EstimateRow, ExactRow, SeedRow, seed_rows
 from initcheck.spec.topics.deep.claims import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
-from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels
+from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels, pivot_by_layer
 from initcheck.theory.activations import TWINS
 
 if TYPE_CHECKING:
@@ -276,8 +276,7 @@ class Convolutions:
         shape = (self.side, self.side, self.channels)
         probe = Probe(spec.build(shape, seed=0), draw_batch(context, (1, *shape)))
         table = probe.measure(context.seeds(f"convolutions {self.initializer.label}", self.seeds))
-        wide = table.pivot(index="seed", columns="layer", values="preactivation_second_moment")
-        z = wide[list(spec.signal_layers())].to_numpy(np.float64)
+        z = pivot_by_layer(table, "preactivation_second_moment", spec.signal_layers())
         values = (z[:, 1:] / z[:, :-1]).mean(axis=1)
         return seed_rows("average over layers", values)
 

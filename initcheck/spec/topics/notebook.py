@@ -19,6 +19,7 @@ from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import Draws, Subject
 from initcheck.spec.table import EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.topics.deep.networks import pivot_by_layer
 from initcheck.spec.topics.training import HE, LECUN, ZEROS, Accuracy, Learner, make_task
 
 if TYPE_CHECKING:
@@ -228,10 +229,8 @@ class GradientRatio:
         x = random.standard_normal((1, *self.spec.sample_shape)).astype(np.float32)
         model = self.spec.build(self.spec.sample_shape, seed=0)
         table = Probe(model, x).measure(context.seeds("gradient course", self.count))
-        names = self.spec.signal_layers()
-        by_layer = table.pivot(index="seed", columns="layer", values="gradient_second_moment")
-        values = (by_layer[names[0]] / by_layer[names[1]]).to_numpy(dtype=np.float64)
-        return seed_rows("first over second layer", values)
+        gradient = pivot_by_layer(table, "gradient_second_moment", self.spec.signal_layers())
+        return seed_rows("first over second layer", gradient[:, 0] / gradient[:, 1])
 
 
 def _gradients() -> list[Claim]:

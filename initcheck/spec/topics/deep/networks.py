@@ -25,6 +25,8 @@ from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
 from initcheck.spec.table import SeedRow, seed_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pandas import DataFrame
 
     from initcheck.spec.claim import RunContext
@@ -304,12 +306,17 @@ class RectangularGains:
         deviation = math.sqrt(5.0 / RECTANGULAR_WIDTHS[-1])
         seeds = plan_seeds(deviation, deviation / math.sqrt(len(RECTANGULAR_WIDTHS) - 2), len(RECTANGULAR_WIDTHS) - 2)
         table = probe.measure(context.seeds(f"pyramid {self.mode}", seeds))
-        wide = table.pivot(index="seed", columns="layer")
-        before, gradient = (
-            wide[column][names].to_numpy(np.float64)
-            for column in ("preactivation_second_moment", "gradient_second_moment")
+        return (
+            pivot_by_layer(table, "preactivation_second_moment", names),
+            pivot_by_layer(table, "gradient_second_moment", names),
         )
-        return before, gradient
+
+
+def pivot_by_layer(table: DataFrame, column: str, layers: Sequence[str]) -> Array:
+    """Bring a column of the measurement table into shape [seeds, layers]; what was not measured is NaN."""
+    wide = table.pivot(index="seed", columns="layer", values=column)[list(layers)]
+    found: Array = wide.to_numpy(np.float64, na_value=np.nan)
+    return found
 
 
 def tabulate_layers(values: Array) -> DataFrame:
@@ -375,20 +382,14 @@ def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> NetworkMo
 
     table = pd.concat(tables)
     layers = [f"hidden_{number:02d}" for number in range(1, network.depth + 1)]
-
-    def pivot(column: str, names: list[str]) -> Array:
-        wide = table.pivot(index="seed", columns="layer", values=column)[names]
-        found: Array = wide.to_numpy(np.float64, na_value=np.nan)
-        return found
-
-    after = pivot("activation_second_moment", ["input", *layers])
-    before = pivot("preactivation_second_moment", layers)
+    after = pivot_by_layer(table, "activation_second_moment", ["input", *layers])
+    before = pivot_by_layer(table, "preactivation_second_moment", layers)
     return NetworkMoments(
         # A linear layer has no activation function to precede: its output is z.
         before=np.where(np.isnan(before), after[:, 1:], before),
         after=after,
-        gradient=pivot("gradient_second_moment", layers),
-        weight_gradient=np.square(pivot("weight_gradient_norm", layers)),
+        gradient=pivot_by_layer(table, "gradient_second_moment", layers),
+        weight_gradient=np.square(pivot_by_layer(table, "weight_gradient_norm", layers)),
     )
 
 
