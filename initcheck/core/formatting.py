@@ -146,6 +146,15 @@ def format_change(log_change: float) -> str:
     return f"to 1/{amount}" if log_change < 0 else f"{amount}-fold"
 
 
+def format_level(level: float) -> str:
+    """Write the decimal logarithm of a size, ``10^-1.5``, or the state that has none."""
+    if math.isnan(level):
+        return "not measured"
+    if math.isinf(level):
+        return "not finite" if level > 0 else "exactly 0"
+    return f"10^{level:.1f}"
+
+
 def format_duration(seconds: float) -> str:
     """Write a duration in words: ``8.1 s``, ``1 min 12 s``, ``2 h 5 min``."""
     if seconds < 60.0:

@@ -154,8 +154,8 @@ def _describe_statements(statements: list[Statement]) -> list[str]:
         return []
     lines = ['"Xavier trains faster and more accurately than random or zero":']
     counts = {verdict: sum(each.verdict == verdict for each in statements) for verdict in _TONES}
-    found = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items() if number)
-    lines.append(f"of {len(statements)} parts {found}.")
+    parts = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items() if number)
+    lines.append(f"of {len(statements)} parts {parts}.")
     for quantity, word in _WORDS.items():
         for verdict in ("true", "false", "undecided"):
             found = [each for each in statements if each.quantity == quantity and each.verdict == verdict]

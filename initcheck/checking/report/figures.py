@@ -23,11 +23,11 @@ from initcheck.audit.signal_levels import second_moments
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.report.layers import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.core.formatting import format_level
 from initcheck.core.statistics import estimate_mean
 from initcheck.pages import svg
 from initcheck.pages.document import Figure, Key, Panel, Text, prose
 from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_powers
-from initcheck.study.report.levels import say_level
 
 _WIDTH: Final = 480
 _HEIGHT: Final = 300
@@ -282,8 +282,8 @@ def _describe(levels: SiteLevels) -> str:
     known = [place for place, row in enumerate(levels.rows) if row.on_main_path] or list(range(len(levels.rows)))
     first, last = known[0], known[-1]
     return (
-        f"{_TITLES[levels.direction]}: {say_level(float(levels.middle[first]))} at {levels.rows[first].name}, "
-        f"{say_level(float(levels.middle[last]))} at {levels.rows[last].name}."
+        f"{_TITLES[levels.direction]}: {format_level(float(levels.middle[first]))} at {levels.rows[first].name}, "
+        f"{format_level(float(levels.middle[last]))} at {levels.rows[last].name}."
     )
 
 

@@ -14,126 +14,27 @@ from initcheck.pages.document import Block, Document, Paragraph, Scale, Section,
 from initcheck.pages.export import summary_json, write_measurements_csv, write_measurements_parquet, write_summary_csv
 from initcheck.pages.html import render_html, render_markdown, render_pictures
 from initcheck.study.record import NotMeasured, StudyRecord
-from initcheck.study.report.answer import write_answer, write_course
-from initcheck.study.report.levels import Levels, Pair, PredictedLevels, measure_levels, predict_levels, read_pairs
+from initcheck.study.report.answer import write_answer
+from initcheck.study.report.figures import write_layers
+from initcheck.study.report.guide import write_column_definitions, write_guide, write_method, write_not_measured
+from initcheck.study.report.levels import (
+    LevelSummary,
+    PredictedLevels,
+    SummaryRow,
+    predict_levels,
+    read_pairs,
+    summarize_levels,
+)
 from initcheck.study.report.phases import write_phases
-from initcheck.study.report.provenance import write_method, write_not_measured
 from initcheck.study.report.tables import find_twins, group_verdicts, make_heat_map, names_in_order
-from initcheck.study.report.theory import write_column_definitions, write_guide, write_theory
+from initcheck.study.report.theory import write_theory
 
 _NEUTRAL_FACTOR = 1.0 + PRESERVING_MARGIN
 _LONG_TABLE = 24
-
 _COURSE: dict[Direction, str] = {
     "forward": "from the input to the output: how much larger or smaller each layer makes the pre-activations",
     "backward": "from the output to the input: how much larger or smaller each layer makes the gradient",
 }
-
-
-def build_document(study: StudyRecord) -> Document:
-    """Build the report of a study.
-
-    Args:
-        study: what was measured.
-
-    Returns:
-        The report as plain data. The first network described in the provenance is the main one.
-    """
-    pairs = read_pairs(study.summary, study.table)
-    levels = measure_levels(study.table, study.signal_layers)
-    laws = predict_levels(study.table, study.signal_layers)
-    measured = names_in_order(pairs, "network")
-    described = [network.name for network in study.provenance.networks if network.name in measured]
-    networks = tuple(
-        _write_network(study, pairs, levels, laws, network, f"network-{number}")
-        for number, network in enumerate(described, start=1)
-    )
-    opening = (write_answer(study, pairs, described[0]),) if described else ()
-    keras = study.provenance.versions.get("keras")
-    day, _, _ = study.provenance.started.partition("T")
-    subtitle = prose(
-        "Does the signal survive the network at initialization, forward and backward? Measured on ",
-        f"Keras {keras}, " if keras else "", f"{day}.",
-    )  # fmt: skip
-    sections = (
-        *opening,
-        write_guide(),
-        *networks,
-        write_not_measured(study.not_measured),
-        write_method(study),
-        write_column_definitions(),
-    )
-    return Document("Weight initialization, measured", subtitle, sections)
-
-
-def _write_network(
-    study: StudyRecord,
-    pairs: Sequence[Pair],
-    levels: Sequence[Levels],
-    laws: Sequence[PredictedLevels],
-    network: str,
-    anchor: str,
-) -> Section:
-    own = [pair for pair in pairs if pair.network == network]
-    measured = [series for series in levels if series.network == network]
-    predicted = [law for law in laws if law.network == network]
-    refused = [item for item in study.not_measured if item.network == network]
-    description = next(item for item in study.provenance.networks if item.name == network)
-    layers = study.signal_layers[network]
-    parts = [
-        write_course(measured, predicted, own, layers, anchor),
-        _write_verdicts(own, anchor),
-        write_theory(own, refused, measured, predicted, network, anchor),
-        write_phases(own, study.table, layers, network, anchor),
-    ]
-    if len(names_in_order(own, "activation")) > 1:
-        parts.insert(0, _write_heat_maps(own, refused, network, anchor))
-    introduction = Paragraph(
-        prose(description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples.")
-    )
-    return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
-
-
-def _write_heat_maps(pairs: Sequence[Pair], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
-    blocks: list[Block] = [
-        Paragraph(
-            prose(
-                "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
-                "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
-                "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
-                "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
-                "the signal is proven to be kept is said by the verdict, which goes by the deeper half of the network.",
-            )
-        ),
-        Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
-    ]
-    for direction in DIRECTIONS:
-        caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_COURSE[direction]}.")
-        blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
-    blocks += [
-        Paragraph(
-            prose(
-                listed(twins),
-                " have the same figures to the last bit: on this network they draw the same weights from the same "
-                "seeds. Their rows are one measurement, not several that agree.",
-            )
-        )
-        for twins in find_twins(pairs)
-    ]
-    return Section(f"{anchor}-gains", "Gain per layer, at a glance", tuple(blocks))
-
-
-def _write_verdicts(pairs: Sequence[Pair], anchor: str) -> Section:
-    introduction = Paragraph(
-        prose(
-            "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
-            "under “How to read this report”.",
-        )
-    )
-    groups = group_verdicts(pairs, unfolded=len(pairs) <= _LONG_TABLE)
-    return Section(f"{anchor}-verdicts", "The verdicts, pair by pair", (introduction, *groups))
-
-
 __all__ = ["summary_json", "write_report"]
 
 
@@ -163,3 +64,100 @@ def write_report(study: StudyRecord, out: Path) -> list[Path]:
             "report.html": render_html(document),
         },
     )
+
+
+def build_document(study: StudyRecord) -> Document:
+    """Build the report of a study."""
+    pairs = read_pairs(study.summary, study.table)
+    levels = summarize_levels(study.table, study.signal_layers)
+    predictions = predict_levels(study.table, study.signal_layers)
+    measured = names_in_order(pairs, "network")
+    described = [network.name for network in study.provenance.networks if network.name in measured]
+    networks = tuple(
+        _write_network(study, pairs, levels, predictions, network, f"network-{number}")
+        for number, network in enumerate(described, start=1)
+    )
+    opening = (write_answer(study, pairs, described[0]),) if described else ()
+    keras = study.provenance.versions.get("keras")
+    day, _, _ = study.provenance.started.partition("T")
+    subtitle = prose(
+        "Does the signal survive the network at initialization, forward and backward? Measured on ",
+        f"Keras {keras}, " if keras else "", f"{day}.",
+    )  # fmt: skip
+    sections = (
+        *opening,
+        write_guide(),
+        *networks,
+        write_not_measured(study.not_measured),
+        write_method(study),
+        write_column_definitions(),
+    )
+    return Document("Weight initialization, measured", subtitle, sections)
+
+
+def _write_network(
+    study: StudyRecord,
+    pairs: Sequence[SummaryRow],
+    levels: Sequence[LevelSummary],
+    predictions: Sequence[PredictedLevels],
+    network: str,
+    anchor: str,
+) -> Section:
+    own = [pair for pair in pairs if pair.network == network]
+    measured = [series for series in levels if series.network == network]
+    predicted = [law for law in predictions if law.network == network]
+    refused = [item for item in study.not_measured if item.network == network]
+    description = next(item for item in study.provenance.networks if item.name == network)
+    layers = study.signal_layers[network]
+    parts = [
+        write_layers(measured, predicted, own, layers, anchor),
+        _write_verdicts(own, anchor),
+        write_theory(own, refused, measured, predicted, network, anchor),
+        write_phases(own, study.table, layers, network, anchor),
+    ]
+    if len(names_in_order(own, "activation")) > 1:
+        parts.insert(0, _write_heat_maps(own, refused, network, anchor))
+    introduction = Paragraph(
+        prose(description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples.")
+    )
+    return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
+
+
+def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
+    introduction = Paragraph(
+        prose(
+            "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
+            "under “How to read this report”.",
+        )
+    )
+    groups = group_verdicts(pairs, unfolded=len(pairs) <= _LONG_TABLE)
+    return Section(f"{anchor}-verdicts", "The verdicts, pair by pair", (introduction, *groups))
+
+
+def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
+    blocks: list[Block] = [
+        Paragraph(
+            prose(
+                "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
+                "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
+                "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
+                "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
+                "the signal is proven to be kept is said by the verdict, which goes by the deeper half of the network.",
+            )
+        ),
+        Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
+    ]
+    for direction in DIRECTIONS:
+        caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_COURSE[direction]}.")
+        blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
+    blocks += [
+        Paragraph(
+            prose(
+                listed(twins),
+                " have the same figures to the last bit: on this network they draw the same weights from the same "
+                "seeds. Their rows are one measurement, not several that agree.",
+            )
+        )
+        for twins in find_twins(pairs)
+    ]
+    return Section(f"{anchor}-gains", "Gain per layer, at a glance", tuple(blocks))

@@ -1,14 +1,13 @@
-"""The report's pictures: small multiples of the signal's level, drawn with matplotlib.
+"""The section with the signal of one network, layer by layer, and its pictures: small multiples of levels.
 
-Deep networks get lines (level by layer, one panel an activation), shallow ones get dots (level by initializer). Every
-picture is drawn twice as wide as a phone needs, in stand-in colours that ``svg.py`` turns into the page's own.
+Deep networks get lines (level by layer, one panel an activation), shallow ones get dots (level by initializer); what
+theory predicts is drawn over both. Pictures are drawn in stand-in colours that ``svg.py`` turns into the page's own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from initcheck.core.columns import Direction
-from initcheck.core.formatting import power_of_ten
+from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.core.formatting import format_level, power_of_ten
 from initcheck.pages import svg
-from initcheck.pages.document import Key, Panel
+from initcheck.pages.document import Block, Figure, Key, Panel, Paragraph, Section, prose
 from initcheck.pages.svg import (
     FONT_SIZE,
     LONGEST_NAME,
@@ -29,19 +28,279 @@ from initcheck.pages.svg import (
     set_powers,
     style_level_axis,
 )
-from initcheck.study.report.agreement import FINITE_WIDTH
-from initcheck.study.report.levels import Levels, PredictedLevels, say_level
+from initcheck.study.report.agreement import FINITE_WIDTH, UNEXPLAINED
+from initcheck.study.report.levels import LevelSummary, PredictedLevels, SummaryRow
+from initcheck.study.report.tables import names_in_order
 
 _LINE: Final = (1.1, (4.5, 3.0))  # width, dashes in multiples of it
 _EDGE: Final = (1.0, (1.0, 2.0))
 _LINE_LAYER: Final = 15  # above the measured lines, below the marks
 _RING: Final = 9.0
 _CAP: Final = 0.13  # of a row
-
 _ABOUT_GRADIENTS: Final = re.compile(r"; gradients [^;]*")
-
 MEDIAN_LABEL: Final = "theory: the median of the seeds"
 BAND_LABEL: Final = "theory: from the 10th to the 90th percentile"
+# The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.
+REPRESENTATIVES: Final = (
+    "HeNormal",
+    "GlorotUniform",
+    "LecunNormal",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomNormal(stddev=1.0)",
+)
+MOST_LINES: Final = len(svg.SERIES)
+MOST_DOTS: Final = 4
+_CLIP: Final = 10.0
+_LINE_PANEL: Final = (300, 212)
+_LABEL_ROOM: Final = 0.22  # of the width of a panel
+_DOT_PANEL_WIDTH: Final = 400
+_DOT_ROW: Final = 18
+_DOT_ROW_OF_TWO_LINES: Final = 23
+_CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
+_DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
+_DOT_MARGIN: Final = 0.8
+_DOT_LABEL_WIDTH: Final = 26
+_DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
+_QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "squared norm of dL/dz"}
+_AXIS: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
+# Width and dashes of each line. Lines that coincide stay visible: the later ones are thinner and broken.
+_STROKES: Final[tuple[tuple[float, tuple[float, ...]], ...]] = (
+    (2.0, ()),
+    (3.8, ()),
+    (2.2, (4.0, 2.0)),
+    (1.6, (1.0, 1.6)),
+    (1.8, (6.0, 1.5, 1.2, 1.5)),
+    (1.8, (2.5, 1.0)),
+)
+_DOT_MARKERS: Final = ("o", "s", "D", "^")
+_DOT_SHAPES: Final = (
+    '<circle cx="6" cy="6" r="4"/>',
+    '<rect x="2.5" y="2.5" width="7" height="7"/>',
+    '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>',
+    '<path d="M6 2 10.5 10 1.5 10z"/>',
+)
+MARKS: Final = (
+    ("▲ ▼", "the line leaves the picture and goes on; the label says how far the farthest one goes"),
+    ("×", "the signal is exactly zero"),
+    ("◆", "the signal is not a finite number"),
+)
+_LINES_OF_THEORY: Final = (
+    " Thin dashed lines: the median that theory expects, and dotted, the 10th and 90th percentile. They come "
+    "from the initializer, the width and the batch, and not from what was measured, unless the note below a picture "
+    "says that they begin with a measured value."
+)
+_DOTS_OF_THEORY: Final = (
+    " Hollow marks: the median that theory expects, with a capped whisker from the 10th to the 90th percentile where "
+    "that is wider than the mark. They come from the initializer, the widths and the batch, and not from what was "
+    "measured, unless the note below a picture says that they begin with a measured value."
+)
+
+
+def write_layers(
+    levels: Sequence[LevelSummary],
+    predictions: Sequence[PredictedLevels],
+    pairs: Sequence[SummaryRow],
+    layers: Sequence[str],
+    anchor: str,
+) -> Section:
+    """Write the section that shows the signal of one network layer by layer."""
+    by_pair = {(series.initializer, series.activation, series.direction): series for series in levels}
+    predicted = predictions if any(prediction.is_known for prediction in predictions) else ()
+    blocks: list[Block] = []
+    own: dict[Direction, list[LevelSummary]] = {}
+    for direction in DIRECTIONS:
+        found = [by_pair[pair.initializer, pair.activation, direction] for pair in pairs]
+        if all(np.isnan(series.middle).all() for series in found):
+            blocks.append(Paragraph(prose(f"No {direction} signal was measured on this network.")))
+        else:
+            own[direction] = found
+    if len(layers) > MOST_DOTS:
+        blocks += [_line_figure(found, predicted, f"{anchor}-{direction}") for direction, found in own.items()]
+    elif own:
+        blocks.append(_dot_figure(own, predicted, layers, f"{anchor}-levels"))
+    if not predicted:
+        blocks.append(_explain_gap(predictions))
+    elif not all(prediction.is_known for prediction in predicted):
+        blocks.append(
+            Paragraph(prose("Why there is no theory of some pairs is said under “Theory against measurement”."))
+        )
+    return Section(f"{anchor}-layers", "The signal, layer by layer", tuple(blocks))
+
+
+def draw_lines(
+    title: str,
+    prefix: str,
+    levels: Sequence[LevelSummary],
+    initializers: Sequence[str],
+    limit: float,
+    predicted: Sequence[PredictedLevels] = (),
+    quantity: str = "",
+) -> Panel:
+    """Draw the level by layer, one line an initializer, with a band over seeds."""
+    by_name = {series.initializer: series for series in levels}
+    direction = levels[0].direction
+    width, height = _LINE_PANEL
+    with svg.drawing_settings():
+        drawing, axes = begin_drawing(width, height, left=52, bottom=36, right=10, top=8)
+        style_level_axis(axes, limit)
+        depth = levels[0].middle.size
+        axes.set_xlim(1.0 - 0.02 * depth, depth + 0.02 * depth)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        axes.set_xlabel(_AXIS[direction], color=svg.MUTED, labelpad=2)
+        axes.set_ylabel(quantity or _QUANTITY[direction], color=svg.MUTED, labelpad=0)
+        for index, name in enumerate(initializers):
+            if name in by_name:
+                _draw_line(axes, by_name[name], index, limit)
+        for prediction in predicted:
+            _draw_predicted_line(axes, prediction, limit)
+        _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
+        text = describe(title, direction, levels, quantity) + describe_theory(predicted)
+        picture = svg.export_svg(drawing, prefix, text)
+    missing = [name for name in initializers if name not in by_name]
+    missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
+    notes = (f"not measured: {', '.join(missing)}",) if missing else ()
+    return Panel(title, text, picture, width, height, notes + describe_basis(predicted))
+
+
+def draw_dots(
+    title: str,
+    prefix: str,
+    levels: Sequence[LevelSummary],
+    layers: Sequence[str],
+    limits: tuple[float, float],
+    predicted: Sequence[PredictedLevels] = (),
+) -> Panel:
+    """Draw the level by initializer, one dot a layer, with a whisker over seeds."""
+    direction = levels[0].direction
+    predictions = {prediction.initializer: prediction for prediction in predicted}
+    names = [break_name(series.initializer) for series in levels]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    row = _DOT_ROW if longest <= LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
+    left = min(210, 14 + int(_CHARACTER * longest))
+    width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
+    with svg.drawing_settings():
+        drawing, axes = begin_drawing(width, height, left=left, bottom=38, right=14, top=6)
+        axes.set_xlim(*limits)
+        set_powers(axes, limits, "x")
+        axes.set_ylim(len(levels) - 0.4, -0.6)
+        axes.set_yticks(range(len(levels)), names)
+        for label in axes.get_yticklabels():
+            label.set_fontsize(SMALL_FONT_SIZE if "\n" in label.get_text() else FONT_SIZE)
+        axes.set_xlabel(_QUANTITY[direction], color=svg.MUTED, labelpad=2)
+        if limits[0] < 0.0 < limits[1]:
+            axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
+        for place, series in enumerate(levels):
+            for index in range(len(layers)):
+                height_of_dot = place + _DOT_SPREAD * (index - 0.5)
+                _draw_dot(axes, series, height_of_dot, index, limits)
+                if series.initializer in predictions:
+                    prediction = predictions[series.initializer]
+                    _draw_predicted_dot(axes, prediction, index, height_of_dot, _DOT_MARKERS[index], limits)
+        text = describe(title, direction, levels) + describe_theory(predicted)
+        picture = svg.export_svg(drawing, prefix, text)
+    return Panel(title, text, picture, width, height, describe_basis(predicted))
+
+
+def describe(title: str, direction: Direction, levels: Sequence[LevelSummary], quantity: str = "") -> str:
+    """Say in words where each line of a panel begins and ends, in the direction of the signal."""
+    ends = []
+    for series in levels:
+        first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
+        ends.append(f"{series.initializer} from {format_level(first)} to {format_level(last)}")
+    return f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {'; '.join(ends)}."
+
+
+def describe_theory(predictions: Sequence[PredictedLevels]) -> str:
+    """Say in words where each predicted line begins and ends, in the direction of the signal; empty without one."""
+    ends = []
+    for prediction in predictions:
+        if prediction.is_known:
+            first, last = (
+                prediction.middle[[0, -1]] if prediction.direction == "forward" else prediction.middle[[-1, 0]]
+            )
+            ends.append(f"{prediction.initializer} from {format_level(first)} to {format_level(last)}")
+    return f" Theory: {'; '.join(ends)}." if ends else ""
+
+
+def describe_basis(predictions: Sequence[PredictedLevels]) -> tuple[str, ...]:
+    """Say under a picture what its predictions rest on, where that is not finite width, and which lines have none."""
+    by_basis: dict[str, list[str]] = {}
+    for prediction in predictions:
+        for basis in prediction.basis if prediction.is_known else ():
+            words = basis if prediction.direction == "backward" else _ABOUT_GRADIENTS.sub("", basis)
+            names = by_basis.setdefault(words, [])
+            if prediction.initializer not in names:
+                names.append(prediction.initializer)
+    by_basis.pop(FINITE_WIDTH, None)
+    notes = [f"theory of {', '.join(names)}: {words}" for words, names in by_basis.items()]
+    if missing := [prediction.initializer for prediction in predictions if not prediction.is_known]:
+        notes.append(f"without theory: {', '.join(missing)}")
+    return tuple(notes)
+
+
+def choose_representatives(initializers: Sequence[str]) -> tuple[str, ...]:
+    """Choose the few initializers that get a line."""
+    known = [name for name in REPRESENTATIVES if name in initializers]
+    if len(initializers) <= MOST_LINES:
+        known += [name for name in initializers if name not in known]
+    return tuple(known[:MOST_LINES] or initializers[:MOST_LINES])
+
+
+def shared_limit(levels: Sequence[LevelSummary | PredictedLevels]) -> float:
+    """Find the range of levels, the same up and down, that all panels of a figure share."""
+    finite = [np.abs(series.middle[np.isfinite(series.middle)]).max(initial=0.0) for series in levels]
+    return float(min(_CLIP, np.ceil(max(finite, default=0.0)) + 0.5))
+
+
+def dot_limits(levels: Sequence[LevelSummary]) -> tuple[float, float]:
+    """Find the range of levels that the dot panels of one direction share; a few extreme ones may lie outside."""
+    middles = np.concatenate([series.middle[np.isfinite(series.middle)] for series in levels])
+    if not middles.size:
+        return -1.0, 1.0
+    within = middles[np.abs(middles - np.median(middles)) <= _DOT_CLIP]
+    return float(within.min()) - _DOT_MARGIN, float(within.max()) + _DOT_MARGIN
+
+
+def find_range(items: Sequence[LevelSummary | PredictedLevels], least: float, greatest: float) -> float:
+    """Find the range, the same up and down, that shows the bands of all items, between two bounds."""
+    ends = np.concatenate([values for item in items for values in (item.middle, item.low, item.high)])
+    farthest = np.abs(ends[np.isfinite(ends)]).max(initial=0.0)
+    return float(np.clip(1.1 * farthest, least, greatest))
+
+
+def subtract_median(series: LevelSummary, prediction: PredictedLevels) -> tuple[LevelSummary, PredictedLevels]:
+    """Measure levels from the predicted median, so that what remains is the distance from theory.
+
+    Args:
+        series: measured levels.
+        prediction: the law of the same pair and direction.
+
+    Returns:
+        Both, less the prediction's median; a layer without a finite median is NaN.
+    """
+    middle = np.where(np.isfinite(prediction.middle), prediction.middle, np.nan)
+
+    def shift(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(values - middle)
+
+    keys = (series.network, series.initializer, series.activation, series.direction)
+    return (
+        LevelSummary(*keys, shift(series.middle), shift(series.low), shift(series.high)),
+        PredictedLevels(
+            *keys, shift(prediction.middle), shift(prediction.low), shift(prediction.high), prediction.basis
+        ),
+    )
+
+
+def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
+    """Make the legend shared by the line panels."""
+    return tuple(svg.draw_line_key(name, index, *_STROKES[index]) for index, name in enumerate(initializers))
+
+
+def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
+    """Make the legend shared by the dot panels."""
+    return tuple(svg.draw_dot_key(name, index, _DOT_SHAPES[index]) for index, name in enumerate(layers))
 
 
 def theory_line_keys() -> tuple[Key, ...]:
@@ -68,330 +327,95 @@ def theory_dot_keys() -> tuple[Key, ...]:
     return (Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{mark}</svg>', label),)
 
 
-def draw_line(axes: Axes, law: PredictedLevels, limit: float) -> None:
-    """Draw a predicted line with the edges of its band."""
-    layer = np.arange(1, law.middle.size + 1)
-    for values, (width, dashes) in ((law.middle, _LINE), (law.low, _EDGE), (law.high, _EDGE)):
-        shown = np.where(np.isfinite(values), np.clip(values, -2.0 * limit, 2.0 * limit), np.nan)
-        if not np.isnan(shown).all():
-            axes.plot(layer, shown, color=svg.INK, linewidth=width, linestyle=(0.0, dashes), zorder=_LINE_LAYER)
-
-
-def draw_dot(
-    axes: Axes, law: PredictedLevels, index: int, height: float, marker: str, limits: tuple[float, float]
-) -> None:
-    """Draw a predicted dot with its whisker; outside the limits, a hollow triangle at the edge."""
-    level, (low, high) = law.middle[index], limits
-    if not np.isfinite(level):
-        return
-    if not low <= level <= high:
-        inset = 0.02 * (high - low)
-        edge, marker = (low + inset, "<") if level < low else (high - inset, ">")
-        _draw_ring(axes, edge, height, marker)
-        return
-    _draw_ring(axes, level, height, marker)
-    ends = np.clip((law.low[index], law.high[index]), low, high)
-    if np.isfinite(ends).all() and ends[1] > ends[0]:
-        for end in ends:
-            axes.plot([end, end], [height - _CAP, height + _CAP], color=svg.INK, linewidth=1.0, zorder=5)
-        axes.plot(ends, [height, height], color=svg.INK, linewidth=0.9, linestyle=(0.0, (1.0, 1.4)), zorder=5)
-
-
-def _draw_ring(axes: Axes, level: float, height: float, marker: str) -> None:
-    axes.plot(
-        level,
-        height,
-        marker=marker,
-        markersize=_RING,
-        markerfacecolor="none",
-        markeredgecolor=svg.INK,
-        markeredgewidth=1.0,
-        zorder=5,
-    )
-
-
-def describe_theory(laws: Sequence[PredictedLevels]) -> str:
-    """Say in words where each predicted line begins and ends, in the direction of the signal; empty without one."""
-    ends = []
-    for law in laws:
-        if law.is_known:
-            first, last = law.middle[[0, -1]] if law.direction == "forward" else law.middle[[-1, 0]]
-            ends.append(f"{law.initializer} from {say_level(first)} to {say_level(last)}")
-    return f" Theory: {'; '.join(ends)}." if ends else ""
-
-
-def remark(laws: Sequence[PredictedLevels]) -> tuple[str, ...]:
-    """Say under a picture what its predictions rest on, where that is not finite width, and which lines have none."""
-    by_basis: dict[str, list[str]] = {}
-    for law in laws:
-        for basis in law.basis if law.is_known else ():
-            words = basis if law.direction == "backward" else _ABOUT_GRADIENTS.sub("", basis)
-            names = by_basis.setdefault(words, [])
-            if law.initializer not in names:
-                names.append(law.initializer)
-    by_basis.pop(FINITE_WIDTH, None)
-    notes = [f"theory of {', '.join(names)}: {words}" for words, names in by_basis.items()]
-    if missing := [law.initializer for law in laws if not law.is_known]:
-        notes.append(f"without theory: {', '.join(missing)}")
-    return tuple(notes)
-
-
-def subtract_median(series: Levels, law: PredictedLevels) -> tuple[Levels, PredictedLevels]:
-    """Measure levels from the predicted median, so that what remains is the distance from theory.
-
-    Args:
-        series: measured levels.
-        law: the law of the same pair and direction.
-
-    Returns:
-        Both, less the law's median; a layer without a finite median is NaN.
-    """
-    middle = np.where(np.isfinite(law.middle), law.middle, np.nan)
-
-    def shift(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(values - middle)
-
-    keys = (series.network, series.initializer, series.activation, series.direction)
-    return (
-        Levels(*keys, shift(series.middle), shift(series.low), shift(series.high)),
-        PredictedLevels(*keys, shift(law.middle), shift(law.low), shift(law.high), law.basis),
-    )
-
-
-def find_range(items: Sequence[Levels | PredictedLevels], least: float, greatest: float) -> float:
-    """Find the range, the same up and down, that shows the bands of all items, between two bounds."""
-    ends = np.concatenate([values for item in items for values in (item.middle, item.low, item.high)])
-    farthest = np.abs(ends[np.isfinite(ends)]).max(initial=0.0)
-    return float(np.clip(1.1 * farthest, least, greatest))
-
-
-# The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.
-REPRESENTATIVES: Final = (
-    "HeNormal",
-    "GlorotUniform",
-    "LecunNormal",
-    "Orthogonal",
-    "RandomNormal",
-    "RandomNormal(stddev=1.0)",
-)
-MOST_LINES: Final = len(svg.SERIES)
-MOST_DOTS: Final = 4
-
-_CLIP: Final = 10.0
-_LINE_PANEL: Final = (300, 212)
-_LABEL_ROOM: Final = 0.22  # of the width of a panel
-_DOT_PANEL_WIDTH: Final = 400
-_DOT_ROW: Final = 18
-_DOT_ROW_OF_TWO_LINES: Final = 23
-_CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
-_DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
-_DOT_MARGIN: Final = 0.8
-_DOT_LABEL_WIDTH: Final = 26
-_DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
-_QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "squared norm of dL/dz"}
-_FLOW: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """How one line is drawn. Lines that coincide stay visible: the later ones are thinner and broken."""
-
-    width: float
-    dashes: tuple[float, ...]
-
-
-_STROKES: Final = (
-    Stroke(2.0, ()),
-    Stroke(3.8, ()),
-    Stroke(2.2, (4.0, 2.0)),
-    Stroke(1.6, (1.0, 1.6)),
-    Stroke(1.8, (6.0, 1.5, 1.2, 1.5)),
-    Stroke(1.8, (2.5, 1.0)),
-)
-
-_DOT_MARKERS: Final = ("o", "s", "D", "^")
-_DOT_SHAPES: Final = (
-    '<circle cx="6" cy="6" r="4"/>',
-    '<rect x="2.5" y="2.5" width="7" height="7"/>',
-    '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>',
-    '<path d="M6 2 10.5 10 1.5 10z"/>',
-)
-
-MARKS: Final = (
-    ("▲ ▼", "the line leaves the picture and goes on; the label says how far the farthest one goes"),
-    ("×", "the signal is exactly zero"),
-    ("◆", "the signal is not a finite number"),
-)
-
-
-def choose_representatives(initializers: Sequence[str]) -> tuple[str, ...]:
-    """Choose the few initializers that get a line.
-
-    Args:
-        initializers: the names measured, in order.
-
-    Returns:
-        At most ``MOST_LINES`` names: the well-known ones that are there, else the first ones, in order.
-    """
-    known = [name for name in REPRESENTATIVES if name in initializers]
-    if len(initializers) <= MOST_LINES:
-        known += [name for name in initializers if name not in known]
-    return tuple(known[:MOST_LINES] or initializers[:MOST_LINES])
-
-
-def shared_limit(levels: Sequence[Levels | PredictedLevels]) -> float:
-    """Find the range of levels, the same up and down, that all panels of a figure share."""
-    finite = [np.abs(series.middle[np.isfinite(series.middle)]).max(initial=0.0) for series in levels]
-    return float(min(_CLIP, np.ceil(max(finite, default=0.0)) + 0.5))
-
-
-def dot_limits(levels: Sequence[Levels]) -> tuple[float, float]:
-    """Find the range of levels that the dot panels of one direction share; a few extreme ones may lie outside."""
-    middles = np.concatenate([series.middle[np.isfinite(series.middle)] for series in levels])
-    if not middles.size:
-        return -1.0, 1.0
-    within = middles[np.abs(middles - np.median(middles)) <= _DOT_CLIP]
-    return float(within.min()) - _DOT_MARGIN, float(within.max()) + _DOT_MARGIN
-
-
-def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
-    """Make the legend shared by the line panels."""
-    return tuple(
-        svg.draw_line_key(name, index, _STROKES[index].width, _STROKES[index].dashes)
-        for index, name in enumerate(initializers)
-    )
-
-
-def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
-    """Make the legend shared by the dot panels."""
-    return tuple(svg.draw_dot_key(name, index, _DOT_SHAPES[index]) for index, name in enumerate(layers))
-
-
-def draw_lines(
-    title: str,
-    prefix: str,
-    levels: Sequence[Levels],
-    initializers: Sequence[str],
-    limit: float,
-    predicted: Sequence[PredictedLevels] = (),
-    quantity: str = "",
-) -> Panel:
-    """Draw the level by layer, one line an initializer, with a band over seeds.
-
-    Args:
-        title: the panel's title.
-        prefix: begins the ids in the picture; unique in the page.
-        levels: the levels of one activation and direction.
-        initializers: the order of the lines, as in the legend.
-        limit: the levels shown go from -limit to limit.
-        predicted: what theory says of the same lines; drawn over them.
-        quantity: what the vertical axis shows; by default the size of the signal.
-
-    Returns:
-        The panel. Lines outside the limit end in a triangle; exact zeros and non-finite values are marked.
-    """
-    by_name = {series.initializer: series for series in levels}
+def _line_figure(levels: Sequence[LevelSummary], predictions: Sequence[PredictedLevels], name: str) -> Figure:
     direction = levels[0].direction
-    width, height = _LINE_PANEL
-    with svg.drawing_settings():
-        drawing, axes = begin_drawing(width, height, left=52, bottom=36, right=10, top=8)
-        style_level_axis(axes, limit)
-        depth = levels[0].middle.size
-        axes.set_xlim(1.0 - 0.02 * depth, depth + 0.02 * depth)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
-        axes.set_xlabel(_FLOW[direction], color=svg.MUTED, labelpad=2)
-        axes.set_ylabel(quantity or _QUANTITY[direction], color=svg.MUTED, labelpad=0)
-        for index, name in enumerate(initializers):
-            if name in by_name:
-                _draw_line(axes, by_name[name], index, limit)
-        for law in predicted:
-            draw_line(axes, law, limit)
-        _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
-        text = describe(title, direction, levels, quantity) + describe_theory(predicted)
-        picture = svg.export_svg(drawing, prefix, text)
-    missing = [name for name in initializers if name not in by_name]
-    missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
-    notes = (f"not measured: {', '.join(missing)}",) if missing else ()
-    return Panel(title, text, picture, width, height, notes + remark(predicted))
+    everyone = names_in_order(levels, "initializer")
+    chosen = choose_representatives(everyone)
+    shown = [series for series in levels if series.initializer in chosen]
+    predicted = [
+        prediction
+        for prediction in predictions
+        if prediction.direction == direction and prediction.initializer in chosen
+    ]
+    limit = shared_limit([*shown, *predicted])
+    panels = []
+    for number, activation in enumerate(names_in_order(levels, "activation")):
+        group = [series for series in shown if series.activation == activation]
+        if group:
+            expected = [prediction for prediction in predicted if prediction.activation == activation]
+            panels.append(draw_lines(activation, f"{name}-{number}", group, chosen, limit, expected))
+    omitted = len(everyone) - len(chosen)
+    others = f" The other {omitted} initializers are in the tables." if omitted else ""
+    if direction == "forward":
+        caption = prose(
+            "Forward: the size of the signal at each layer, one picture an activation function; layer 1 is next to the "
+            "input. Each step of the vertical scale is a power of ten: a straight slope means that every layer "
+            "multiplies by the same factor, and a level line that the signal is kept. Line: the median of the seeds. "
+            "Band: from the 10th to the 90th percentile of the seeds, which is where single networks lie. All pictures "
+            "share one scale, and lines that coincide lie on top of each other."
+            + others
+            + (_LINES_OF_THEORY if predicted else ""),
+        )
+    else:
+        caption = prose(
+            "Backward: the same for the gradient. It starts at the output, so read from right to left: a line that "
+            "falls towards the left is a gradient that fades before it reaches the first layers."
+            + others
+            + (_LINES_OF_THEORY if predicted else ""),
+        )
+    return Figure(
+        name=name,
+        caption=caption,
+        keys=line_keys(chosen) + (theory_line_keys() if predicted else ()),
+        marks=MARKS,
+        panels=tuple(panels),
+        alternative=f"{direction.capitalize()} size of the signal by layer on {levels[0].network}, by activation.",
+    )
 
 
-def draw_dots(
-    title: str,
-    prefix: str,
-    levels: Sequence[Levels],
+def _explain_gap(predictions: Sequence[PredictedLevels]) -> Paragraph:
+    """Say why there is no predicted line in any picture."""
+    reasons = dict.fromkeys(words for prediction in predictions for words in prediction.basis) or {UNEXPLAINED: None}
+    return Paragraph(prose(f"There is no predicted signal to compare with: {'; '.join(reasons)}."))
+
+
+def _dot_figure(
+    levels: Mapping[Direction, Sequence[LevelSummary]],
+    predictions: Sequence[PredictedLevels],
     layers: Sequence[str],
-    limits: tuple[float, float],
-    predicted: Sequence[PredictedLevels] = (),
-) -> Panel:
-    """Draw the level by initializer, one dot a layer, with a whisker over seeds.
-
-    Args:
-        title: the panel's title.
-        prefix: begins the ids in the picture; unique in the page.
-        levels: the levels of one activation and direction, one row each.
-        layers: the layers, as in the legend.
-        limits: the lowest and the highest level shown.
-        predicted: what theory says of the same dots; drawn over them.
-
-    Returns:
-        The panel. Dots outside the limits become labelled triangles at the edge.
-    """
-    direction = levels[0].direction
-    laws = {law.initializer: law for law in predicted}
-    names = [break_name(series.initializer) for series in levels]
-    longest = max(len(line) for name in names for line in name.split("\n"))
-    row = _DOT_ROW if longest <= LONGEST_NAME and not any("\n" in name for name in names) else _DOT_ROW_OF_TWO_LINES
-    left = min(210, 14 + int(_CHARACTER * longest))
-    width, height = _DOT_PANEL_WIDTH, row * len(levels) + 52
-    with svg.drawing_settings():
-        drawing, axes = begin_drawing(width, height, left=left, bottom=38, right=14, top=6)
-        axes.set_xlim(*limits)
-        set_powers(axes, limits, "x")
-        axes.set_ylim(len(levels) - 0.4, -0.6)
-        axes.set_yticks(range(len(levels)), names)
-        for label in axes.get_yticklabels():
-            label.set_fontsize(SMALL_FONT_SIZE if "\n" in label.get_text() else FONT_SIZE)
-        axes.set_xlabel(_QUANTITY[direction], color=svg.MUTED, labelpad=2)
-        if limits[0] < 0.0 < limits[1]:
-            axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
-        for place, series in enumerate(levels):
-            for index in range(len(layers)):
-                height_of_dot = place + _DOT_SPREAD * (index - 0.5)
-                _draw_dot(axes, series, height_of_dot, index, limits)
-                if series.initializer in laws:
-                    law = laws[series.initializer]
-                    draw_dot(axes, law, index, height_of_dot, _DOT_MARKERS[index], limits)
-        text = describe(title, direction, levels) + describe_theory(predicted)
-        picture = svg.export_svg(drawing, prefix, text)
-    return Panel(title, text, picture, width, height, remark(predicted))
+    name: str,
+) -> Figure:
+    everything = [series for found in levels.values() for series in found]
+    limits = {direction: dot_limits(found) for direction, found in levels.items()}
+    panels = []
+    for number, activation in enumerate(names_in_order(everything, "activation")):
+        for direction, found in levels.items():
+            group = [series for series in found if series.activation == activation]
+            expected = [
+                prediction
+                for prediction in predictions
+                if prediction.activation == activation and prediction.direction == direction
+            ]
+            prefix = f"{name}-{number}-{direction}"
+            panels.append(draw_dots(f"{activation}, {direction}", prefix, group, layers, limits[direction], expected))
+    caption = prose(
+        "The size of the signal at each hidden layer, by initializer: of the pre-activations going forward, and of "
+        "their gradients going backward. Each step of the scale is a power of ten. Dots that lie one above the other: "
+        "the layers hand the signal on as they got it. Dot: the median of the seeds. Whisker: from the 10th to the "
+        "90th percentile of the seeds, often narrower than the dot." + (_DOTS_OF_THEORY if predictions else ""),
+    )
+    return Figure(
+        name=name,
+        caption=caption,
+        keys=dot_keys(layers) + (theory_dot_keys() if predictions else ()),
+        marks=(("▶ ◀", "the dot lies outside the picture, at the level written"), *MARKS[1:]),
+        panels=tuple(panels),
+        alternative=f"Size of the signal by initializer on {everything[0].network}.",
+        columns=2,
+    )
 
 
-def describe(title: str, direction: Direction, levels: Sequence[Levels], quantity: str = "") -> str:
-    """Say in words where each line of a panel begins and ends, in the direction of the signal."""
-    ends = []
-    for series in levels:
-        first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
-        ends.append(f"{series.initializer} from {say_level(first)} to {say_level(last)}")
-    return f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {'; '.join(ends)}."
-
-
-def _draw_line(axes: Axes, series: Levels, index: int, limit: float) -> None:
-    layer = np.arange(1, series.middle.size + 1)
-    colour, stroke = svg.SERIES[index], _STROKES[index]
-    low, high = (np.clip(band, -2.0 * limit, 2.0 * limit) for band in (series.low, series.high))
-    axes.fill_between(layer, low, high, color=colour, alpha=0.16, linewidth=0.0, zorder=2)
-    shown = np.where(np.isfinite(series.middle), series.middle, np.nan)
-    style = "-" if not stroke.dashes else (0.0, stroke.dashes)
-    axes.plot(layer, shown, color=colour, linewidth=stroke.width, linestyle=style, zorder=3 + index)
-    _mark(axes, layer[np.isneginf(series.middle)], -0.94 * limit, "x", colour)
-    _mark(axes, layer[np.isposinf(series.middle)], 0.94 * limit, "D", colour)
-
-
-def _mark(axes: Axes, layer: NDArray[np.int64], level: float, marker: str, colour: str) -> None:
-    axes.plot(layer, np.full(layer.size, level), linestyle="none", marker=marker, markersize=5, color=colour, zorder=20)
-
-
-def _label_exits(axes: Axes, shown: Mapping[int, Levels], limit: float, direction: Direction) -> None:
+def _label_exits(axes: Axes, shown: Mapping[int, LevelSummary], limit: float, direction: Direction) -> None:
     """Put a triangle where a line leaves the picture; at each edge, say how far the farthest line goes."""
     for sign, marker in ((1.0, "^"), (-1.0, "v")):
         farthest, places = 0.0, []
@@ -435,7 +459,32 @@ def _crossing(middle: NDArray[np.float64], outside: NDArray[np.int64], edge: flo
     return float(inner + 1 + share * (outer - inner))
 
 
-def _draw_dot(axes: Axes, series: Levels, height: float, index: int, limits: tuple[float, float]) -> None:
+def _draw_predicted_line(axes: Axes, prediction: PredictedLevels, limit: float) -> None:
+    """Draw a predicted line with the edges of its band."""
+    layer = np.arange(1, prediction.middle.size + 1)
+    for values, (width, dashes) in ((prediction.middle, _LINE), (prediction.low, _EDGE), (prediction.high, _EDGE)):
+        shown = np.where(np.isfinite(values), np.clip(values, -2.0 * limit, 2.0 * limit), np.nan)
+        if not np.isnan(shown).all():
+            axes.plot(layer, shown, color=svg.INK, linewidth=width, linestyle=(0.0, dashes), zorder=_LINE_LAYER)
+
+
+def _draw_line(axes: Axes, series: LevelSummary, index: int, limit: float) -> None:
+    layer = np.arange(1, series.middle.size + 1)
+    colour, (width, dashes) = svg.SERIES[index], _STROKES[index]
+    low, high = (np.clip(band, -2.0 * limit, 2.0 * limit) for band in (series.low, series.high))
+    axes.fill_between(layer, low, high, color=colour, alpha=0.16, linewidth=0.0, zorder=2)
+    shown = np.where(np.isfinite(series.middle), series.middle, np.nan)
+    style = "-" if not dashes else (0.0, dashes)
+    axes.plot(layer, shown, color=colour, linewidth=width, linestyle=style, zorder=3 + index)
+    _mark(axes, layer[np.isneginf(series.middle)], -0.94 * limit, "x", colour)
+    _mark(axes, layer[np.isposinf(series.middle)], 0.94 * limit, "D", colour)
+
+
+def _mark(axes: Axes, layer: NDArray[np.int64], level: float, marker: str, colour: str) -> None:
+    axes.plot(layer, np.full(layer.size, level), linestyle="none", marker=marker, markersize=5, color=colour, zorder=20)
+
+
+def _draw_dot(axes: Axes, series: LevelSummary, height: float, index: int, limits: tuple[float, float]) -> None:
     level, colour = series.middle[index], svg.SERIES[index]
     if np.isnan(level):
         return
@@ -462,3 +511,36 @@ def _draw_dot(axes: Axes, series: Levels, height: float, index: int, limits: tup
             fontsize=SMALL_FONT_SIZE,
             zorder=22,
         )
+
+
+def _draw_predicted_dot(
+    axes: Axes, prediction: PredictedLevels, index: int, height: float, marker: str, limits: tuple[float, float]
+) -> None:
+    """Draw a predicted dot with its whisker; outside the limits, a hollow triangle at the edge."""
+    level, (low, high) = prediction.middle[index], limits
+    if not np.isfinite(level):
+        return
+    if not low <= level <= high:
+        inset = 0.02 * (high - low)
+        edge, marker = (low + inset, "<") if level < low else (high - inset, ">")
+        _draw_ring(axes, edge, height, marker)
+        return
+    _draw_ring(axes, level, height, marker)
+    ends = np.clip((prediction.low[index], prediction.high[index]), low, high)
+    if np.isfinite(ends).all() and ends[1] > ends[0]:
+        for end in ends:
+            axes.plot([end, end], [height - _CAP, height + _CAP], color=svg.INK, linewidth=1.0, zorder=5)
+        axes.plot(ends, [height, height], color=svg.INK, linewidth=0.9, linestyle=(0.0, (1.0, 1.4)), zorder=5)
+
+
+def _draw_ring(axes: Axes, level: float, height: float, marker: str) -> None:
+    axes.plot(
+        level,
+        height,
+        marker=marker,
+        markersize=_RING,
+        markerfacecolor="none",
+        markeredgecolor=svg.INK,
+        markeredgewidth=1.0,
+        zorder=5,
+    )

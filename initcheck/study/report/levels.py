@@ -20,13 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-
 _MIDDLE: Final = 0.5
 BAND: Final = (0.1, 0.9)
+UNJUDGED = "not judged"
+_ADVICE = re.compile(r"(?<=\.) (Received:|Choose|Give|Pass|Take|Use) .*", re.DOTALL)
+Outcome = Literal["kept", "uniform", "vanishes", "explodes", "symmetric", "dead", "undecided"]
+_PAIR: Final = ["network", "initializer", "activation"]
+_PREACTIVATION: Final = "preactivation_second_moment"
+_ACTIVATION: Final = "activation_second_moment"
+_GRADIENT: Final = "gradient_norm"
+_PREDICTED: Final = tuple(
+    f"predicted_{name}{end}" for name in (_PREACTIVATION, _ACTIVATION, _GRADIENT) for end in ("", "_sd")
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
+class LevelSummary:
     """The level at each hidden layer of one pair, over seeds.
 
     Attributes:
@@ -48,58 +57,8 @@ class Levels:
     high: NDArray[np.float64]
 
 
-def measure_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[Levels, ...]:
-    """Reduce a measurement table to levels.
-
-    Args:
-        table: a measurement table.
-        signal_layers: by network, its hidden layers, input side first.
-
-    Returns:
-        The levels of each network, initializer, activation and direction.
-    """
-    found = []
-    for traced in trace_networks(table, signal_layers):
-        # The layers of both, input side first.
-        moments = {"forward": traced.forward.squares, "backward": traced.backward.squares[:, ::-1]}
-        network, initializer, activation = (str(traced.keys[key]) for key in ("network", "initializer", "activation"))
-        for direction in DIRECTIONS:
-            with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
-                level = np.log10(moments[direction])
-            middle, low, high = _quantiles(level)
-            found.append(Levels(network, initializer, activation, direction, middle, low, high))
-    return tuple(found)
-
-
-def say_level(level: float) -> str:
-    """Say a level in words: a power of ten, or the state that has none."""
-    if np.isnan(level):
-        return "not measured"
-    if np.isinf(level):
-        return "not finite" if level > 0 else "exactly 0"
-    return f"10^{level:.1f}"
-
-
-def _quantiles(level: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Give median and band over the seeds; quantiles are observed values, because infinities cannot be interpolated."""
-    ordered = np.sort(level, axis=0)  # NaN goes last
-    known = np.sum(~np.isnan(level), axis=0)
-    results = []
-    for share in (_MIDDLE, *BAND):
-        position = np.clip(np.ceil(share * known).astype(np.intp) - 1, 0, None)
-        results.append(np.where(known > 0, ordered[position, np.arange(level.shape[1])], np.nan))
-    return tuple(results)
-
-
-UNJUDGED = "not judged"
-
-_ADVICE = re.compile(r"(?<=\.) (Received:|Choose|Give|Pass|Take|Use) .*", re.DOTALL)
-
-Outcome = Literal["kept", "uniform", "vanishes", "explodes", "symmetric", "dead", "undecided"]
-
-
 @dataclass(frozen=True)
-class Flow:
+class DirectionSummary:
     """What happens to the signal in one direction. Numbers are NaN where the summary has none.
 
     Attributes:
@@ -130,7 +89,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SummaryRow:
     """One row of the summary.
 
     Attributes:
@@ -138,7 +97,7 @@ class Pair:
         initializer: name of the initializer.
         activation: name of the activation function.
         seeds: number of seeds.
-        flows: the two directions.
+        by_direction: the two directions.
         batch_variance_share: share of the last hidden layer's signal that differs between inputs.
         dead_fraction: share of its units that are zero on the whole batch.
         saturated_fraction: share of its elements at an end of a bounded activation.
@@ -152,7 +111,7 @@ class Pair:
     initializer: str
     activation: str
     seeds: int
-    flows: Mapping[Direction, Flow]
+    by_direction: Mapping[Direction, DirectionSummary]
     batch_variance_share: float
     dead_fraction: float
     saturated_fraction: float
@@ -164,7 +123,7 @@ class Pair:
     @property
     def keeps_size(self) -> bool:
         """Whether the size of the signal is shown to be kept in both directions."""
-        return all(flow.verdict == "preserves" for flow in self.flows.values())
+        return all(summary.verdict == "preserves" for summary in self.by_direction.values())
 
     @property
     def is_finite(self) -> bool:
@@ -179,7 +138,7 @@ class Pair:
     @property
     def outcome(self) -> Outcome:
         """The verdict in one word. What is unknown or undecided never counts as kept."""
-        words = {flow.verdict for flow in self.flows.values()}
+        words = {summary.verdict for summary in self.by_direction.values()}
         if self.symmetric:
             return "symmetric"
         if "dead" in words:
@@ -191,90 +150,6 @@ class Pair:
         if not self.keeps_size or self.symmetric is None or not self.is_finite:
             return "undecided"
         return "kept" if self.tells_inputs_apart else "uniform"
-
-
-def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[Pair, ...]:
-    """Read the summary's rows, in the order in which they were measured.
-
-    The summary is sorted by name. The order of the measurements is the one that the study's author chose: it puts
-    initializers of one family side by side.
-
-    Args:
-        summary: a table with the columns of ``schema.SUMMARY_COLUMNS``.
-        table: the measurement table behind it.
-
-    Returns:
-        One record a row.
-    """
-    pairs = [_read_pair(row) for row in summary.to_dict("records")]
-    ranks = {
-        field: {str(name): rank for rank, name in enumerate(table[field].unique())}
-        for field in ("network", "initializer", "activation")
-    }
-    last = len(table)
-    return tuple(
-        sorted(pairs, key=lambda pair: tuple(rank.get(getattr(pair, field), last) for field, rank in ranks.items()))
-    )
-
-
-def _read_pair(row: Mapping[Any, Any]) -> Pair:
-    symmetric = row["symmetric"]
-    return Pair(
-        network=str(row["network"]),
-        initializer=str(row["initializer"]),
-        activation=str(row["activation"]),
-        seeds=_whole(row["seeds"]) or 0,
-        flows={direction: _read_flow(row, direction) for direction in DIRECTIONS},
-        batch_variance_share=_number(row["batch_variance_share"]),
-        dead_fraction=_number(row["dead_fraction"]),
-        saturated_fraction=_number(row["saturated_fraction"]),
-        nonfinite_from=_whole(row["nonfinite_from_position"]),
-        symmetric=None if pandas.isna(symmetric) else bool(symmetric),
-        verdict=_word(row["verdict"]),
-        prediction="" if pandas.isna(row["prediction"]) else shorten_reason(str(row["prediction"])),
-    )
-
-
-def _read_flow(row: Mapping[Any, Any], direction: Direction) -> Flow:
-    return Flow(
-        gain=_number(row[f"{direction}_gain"]),
-        low=_number(row[f"{direction}_gain_low"]),
-        high=_number(row[f"{direction}_gain_high"]),
-        steps=_whole(row[f"{direction}_steps"]) or 0,
-        deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
-        layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
-        verdict=_word(row[f"{direction}_verdict"]),
-        textbook=_number(row[f"textbook_{direction}_gain"]),
-        predicted=_number(row[f"predicted_{direction}_gain"]),
-        predicted_spread=_number(row[f"predicted_{direction}_gain_sd"]),
-        z=_number(row[f"{direction}_gain_z"]),
-    )
-
-
-def shorten_reason(text: str) -> str:
-    """Take from an error's message what is wrong; what was received, and what to do, are for the command line."""
-    return _ADVICE.sub("", text).removesuffix(".")
-
-
-def _number(value: Any) -> float:
-    return math.nan if pandas.isna(value) else float(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if pandas.isna(value) else int(value)
-
-
-def _word(value: Any) -> str:
-    return UNJUDGED if pandas.isna(value) else str(value)
-
-
-_PAIR: Final = ["network", "initializer", "activation"]
-_PREACTIVATION: Final = "preactivation_second_moment"
-_ACTIVATION: Final = "activation_second_moment"
-_GRADIENT: Final = "gradient_norm"
-_PREDICTED: Final = tuple(
-    f"predicted_{name}{end}" for name in (_PREACTIVATION, _ACTIVATION, _GRADIENT) for end in ("", "_sd")
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,6 +187,38 @@ class PredictedLevels:
         return not np.isnan(self.low).all()
 
 
+def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[SummaryRow, ...]:
+    """Read the summary's rows, in the order in which they were measured.
+
+    The summary is sorted by name. The order of the measurements is the one that the study's author chose: it puts
+    initializers of one family side by side.
+    """
+    pairs = [_read_row(row) for row in summary.to_dict("records")]
+    ranks = {
+        field: {str(name): rank for rank, name in enumerate(table[field].unique())}
+        for field in ("network", "initializer", "activation")
+    }
+    last = len(table)
+    return tuple(
+        sorted(pairs, key=lambda pair: tuple(rank.get(getattr(pair, field), last) for field, rank in ranks.items()))
+    )
+
+
+def summarize_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[LevelSummary, ...]:
+    """Reduce a measurement table to levels."""
+    found = []
+    for traced in trace_networks(table, signal_layers):
+        # The layers of both, input side first.
+        moments = {"forward": traced.forward.squares, "backward": traced.backward.squares[:, ::-1]}
+        network, initializer, activation = (str(traced.keys[key]) for key in ("network", "initializer", "activation"))
+        for direction in DIRECTIONS:
+            with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
+                level = np.log10(moments[direction])
+            middle, low, high = _quantiles(level)
+            found.append(LevelSummary(network, initializer, activation, direction, middle, low, high))
+    return tuple(found)
+
+
 def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[PredictedLevels, ...]:
     """Read the predicted levels of every network, initializer, activation and direction of a measurement table.
 
@@ -321,7 +228,7 @@ def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
         signal_layers: by network, its hidden layers, input side first.
 
     Returns:
-        One law each, also where nothing is predicted.
+        One prediction each, also where nothing is predicted.
     """
     layers = {(network, layer): place for network, path in signal_layers.items() for place, layer in enumerate(path)}
     place = [layers.get(key, -1) for key in zip(table["network"], table["layer"], strict=True)]
@@ -344,31 +251,9 @@ def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
         words = [word for list_ in said.loc[group.index] for word in list_ if isinstance(word, str) and word]
         basis = tuple(dict.fromkeys(shorten_reason(word) for word in words))
         for direction in DIRECTIONS:
-            middle, low, high = (_place(part, at, depth) for part in _read_law(group, direction))
+            middle, low, high = (_place(part, at, depth) for part in _read_prediction(group, direction))
             found.append(PredictedLevels(network, initializer, activation, direction, middle, low, high, basis))
     return tuple(found)
-
-
-def _place(values: NDArray[np.float64], at: NDArray[np.intp], depth: int) -> NDArray[np.float64]:
-    """Put values at their layers; the others are NaN."""
-    whole = np.full(depth, np.nan)
-    whole[at] = values
-    return whole
-
-
-def _read_law(group: DataFrame, direction: Direction) -> tuple[NDArray[np.float64], ...]:
-    """Give median and band by layer, as levels."""
-    if direction == "backward":
-        mean, spread = (group[f"predicted_{_GRADIENT}{end}"].to_numpy(dtype=np.float64) for end in ("", "_sd"))
-        return quantile_levels(mean, spread, power=2.0)
-    after = group["takes_activation"].to_numpy(dtype=np.bool_)
-    mean, spread = (
-        np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"]).astype(
-            np.float64
-        )
-        for end in ("", "_sd")
-    )
-    return quantile_levels(mean, spread, power=1.0)
 
 
 def quantile_levels(
@@ -390,3 +275,87 @@ def quantile_levels(
         middle = power * (np.log(mean) - 0.5 * np.nan_to_num(variance)) / np.log(10.0)
         width = power * np.sqrt(variance) / np.log(10.0)
         return middle, *(middle + stats.norm.ppf(share) * width for share in BAND)
+
+
+def shorten_reason(text: str) -> str:
+    """Take from an error's message what is wrong; what was received, and what to do, are for the command line."""
+    return _ADVICE.sub("", text).removesuffix(".")
+
+
+def _read_row(row: Mapping[Any, Any]) -> SummaryRow:
+    symmetric = row["symmetric"]
+    return SummaryRow(
+        network=str(row["network"]),
+        initializer=str(row["initializer"]),
+        activation=str(row["activation"]),
+        seeds=_whole(row["seeds"]) or 0,
+        by_direction={direction: _read_direction(row, direction) for direction in DIRECTIONS},
+        batch_variance_share=_number(row["batch_variance_share"]),
+        dead_fraction=_number(row["dead_fraction"]),
+        saturated_fraction=_number(row["saturated_fraction"]),
+        nonfinite_from=_whole(row["nonfinite_from_position"]),
+        symmetric=None if pandas.isna(symmetric) else bool(symmetric),
+        verdict=_word(row["verdict"]),
+        prediction="" if pandas.isna(row["prediction"]) else shorten_reason(str(row["prediction"])),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if pandas.isna(value) else float(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if pandas.isna(value) else int(value)
+
+
+def _word(value: Any) -> str:
+    return UNJUDGED if pandas.isna(value) else str(value)
+
+
+def _read_direction(row: Mapping[Any, Any], direction: Direction) -> DirectionSummary:
+    return DirectionSummary(
+        gain=_number(row[f"{direction}_gain"]),
+        low=_number(row[f"{direction}_gain_low"]),
+        high=_number(row[f"{direction}_gain_high"]),
+        steps=_whole(row[f"{direction}_steps"]) or 0,
+        deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
+        layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
+        verdict=_word(row[f"{direction}_verdict"]),
+        textbook=_number(row[f"textbook_{direction}_gain"]),
+        predicted=_number(row[f"predicted_{direction}_gain"]),
+        predicted_spread=_number(row[f"predicted_{direction}_gain_sd"]),
+        z=_number(row[f"{direction}_gain_z"]),
+    )
+
+
+def _quantiles(level: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Give median and band over the seeds; quantiles are observed values, because infinities cannot be interpolated."""
+    ordered = np.sort(level, axis=0)  # NaN goes last
+    known = np.sum(~np.isnan(level), axis=0)
+    results = []
+    for share in (_MIDDLE, *BAND):
+        position = np.clip(np.ceil(share * known).astype(np.intp) - 1, 0, None)
+        results.append(np.where(known > 0, ordered[position, np.arange(level.shape[1])], np.nan))
+    return tuple(results)
+
+
+def _place(values: NDArray[np.float64], at: NDArray[np.intp], depth: int) -> NDArray[np.float64]:
+    """Put values at their layers; the others are NaN."""
+    whole = np.full(depth, np.nan)
+    whole[at] = values
+    return whole
+
+
+def _read_prediction(group: DataFrame, direction: Direction) -> tuple[NDArray[np.float64], ...]:
+    """Give median and band by layer, as levels."""
+    if direction == "backward":
+        mean, spread = (group[f"predicted_{_GRADIENT}{end}"].to_numpy(dtype=np.float64) for end in ("", "_sd"))
+        return quantile_levels(mean, spread, power=2.0)
+    after = group["takes_activation"].to_numpy(dtype=np.bool_)
+    mean, spread = (
+        np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"]).astype(
+            np.float64
+        )
+        for end in ("", "_sd")
+    )
+    return quantile_levels(mean, spread, power=1.0)

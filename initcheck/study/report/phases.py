@@ -1,4 +1,7 @@
-"""The part of a network's section that shows in which phase each initializer stands, by activation function."""
+"""The section with the phase diagrams of one network: ordered, critical or chaotic, by activation function.
+
+Where the initializers lie is found first (:func:`place_initializers`), then the phases are computed and drawn.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from initcheck.pages.document import (
     prose,
 )
 from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing
-from initcheck.study.report.levels import Pair, shorten_reason
+from initcheck.study.report.levels import SummaryRow, shorten_reason
 from initcheck.study.report.tables import names_in_order
 from initcheck.theory.gaussian import Activation, find_activation
 from initcheck.theory.mean_field import (
@@ -50,8 +53,27 @@ from initcheck.theory.weights import weight_distribution
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-
 _SAME: Final = 9  # significant digits in which initializers at one point agree
+_PANEL: Final = (300, 226)
+_MARGINS: Final = {"left": 48, "bottom": 38, "right": 10, "top": 8}
+_COLUMNS: Final = 320  # so many, because the border runs almost upright
+_ROWS: Final = 64
+_STRAIGHT: Final = 0.02  # CSS pixels by which a point may lie off its neighbours' line and be left out
+_USUAL: Final = (0.3, 4.0)  # the range of sigma_w that is always shown
+_BEYOND: Final = 1.35
+_TOP: Final = 2.0
+_FLOOR: Final = -0.13  # below sigma_b = 0, so that the marks there are whole
+_NUMBER_HEIGHT: Final = 0.34
+_NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
+_LABEL_FROM: Final = 0.75  # the words of the phases stand above the numbers
+_WORD_WIDTH: Final = 54.0
+_TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+_TONES: Final[Mapping[Regime, str]] = {"ordered": "fading-1", "critical": "neutral", "chaotic": "growing-1"}
+_NEAR: Final = 0.01
+_SCALE_FREE: Final = (
+    "χ does not depend on σ_b. Above σ_b = 0 the variance grows without limit on the border, so that only the point at "
+    "σ_b = 0 is critical."
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +83,7 @@ class Place:
     Attributes:
         number: the number that marks it, from 1 in the order of sigma_w.
         sigma_w2: fan_in Var(W).
-        initializers: who stands there.
+        initializers: those with this sigma_w.
     """
 
     number: int
@@ -74,6 +96,45 @@ class Place:
         return math.sqrt(self.sigma_w2)
 
 
+def write_phases(
+    pairs: Sequence[SummaryRow], table: DataFrame, layers: Sequence[str], network: str, anchor: str
+) -> Section:
+    """Write the section with the phase diagrams of one network."""
+    title = "Order and chaos: where the initializers lie"
+    width = read_width(table, network, layers)
+    if width is None:
+        refusal = prose(
+            "No phase diagram: it takes a plain network of Dense layers of one width, and ",
+            code(network), " is not one: its initializers have no single σ_w."
+        )  # fmt: skip
+        return Section(f"{anchor}-phases", title, (Paragraph(refusal),))
+    places, unplaced = place_initializers(names_in_order(pairs, "initializer"), width)
+    known: dict[str, Activation] = {}
+    refused: dict[str, str] = {}
+    for name in names_in_order(pairs, "activation"):
+        phi, reason = find_phase_activation(name)
+        if phi is None:
+            refused[name] = reason
+        else:
+            known[name] = phi
+    fixed_points = {
+        name: {place.number: find_fixed_point(phi, place.sigma_w2) for place in places} for name, phi in known.items()
+    }
+    blocks: list[Block] = [_introduce(width)]
+    if known:
+        blocks.append(_draw(known, places, fixed_points, f"{anchor}-phases"))
+    if known and places:
+        blocks.append(_tabulate(places, fixed_points))
+    gaps = [prose(code(name), f" has no phase diagram: {reason}.") for name, reason in refused.items()]
+    gaps += [
+        prose(listed(names), f" {'is' if len(names) == 1 else 'are'} not shown: {why}.")
+        for why, names in unplaced.items()
+    ]
+    if gaps:
+        blocks.append(Bullets(tuple(gaps)))
+    return Section(f"{anchor}-phases", title, tuple(blocks))
+
+
 def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[Place, ...], dict[str, tuple[str, ...]]]:
     """Find the sigma_w of each initializer in layers of one width.
 
@@ -84,29 +145,23 @@ def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[P
     Returns:
         The places in the order of sigma_w, and, by reason, the initializers that have none.
     """
-    standing: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     gains: dict[str, float] = {}
-    homeless: dict[str, list[str]] = {}
+    unplaced: dict[str, list[str]] = {}
     for label in initializers:
         try:
             law = weight_distribution(InitializerSpec(*_split(label)), (width, width))
         except InitcheckError as error:
-            homeless.setdefault(shorten_reason(str(error)), []).append(label)
+            unplaced.setdefault(shorten_reason(str(error)), []).append(label)
         else:
             rounded = f"{law.forward_gain:.{_SAME}g}"
             gains.setdefault(rounded, law.forward_gain)
-            standing.setdefault(rounded, []).append(label)
+            members.setdefault(rounded, []).append(label)
     ordered = sorted(gains.items(), key=lambda item: item[1])
     places = tuple(
-        Place(number, gain, tuple(standing[rounded])) for number, (rounded, gain) in enumerate(ordered, start=1)
+        Place(number, gain, tuple(members[rounded])) for number, (rounded, gain) in enumerate(ordered, start=1)
     )
-    return places, {reason: tuple(labels) for reason, labels in homeless.items()}
-
-
-def _split(label: str) -> tuple[str, tuple[tuple[str, object], ...]]:
-    """Read a label as it was written; without Keras, which has no say in a report."""
-    name, arguments = split_call(label)
-    return name, tuple(arguments.items())
+    return places, {reason: tuple(labels) for reason, labels in unplaced.items()}
 
 
 def find_phase_activation(name: str) -> tuple[Activation | None, str]:
@@ -123,23 +178,13 @@ def find_phase_activation(name: str) -> tuple[Activation | None, str]:
     except InitcheckError as error:
         return None, shorten_reason(str(error))
     if phi.has_jumps:
-        return None, "the function jumps, and its slope, which the gradient follows, tells nothing of the jumps"
+        return None, "the function jumps, and its slope, which the gradient follows, does not see the jumps"
     return phi, ""
 
 
 def is_scale_free(phi: Activation) -> bool:
     """Tell whether a critical network keeps every variance, as with ReLU: chi then does not depend on sigma_b."""
     return find_critical_points(phi, 0.0)[0].q == 1.0
-
-
-def settle(phi: Activation, sigma_w2: float) -> FixedPoint:
-    """Find what becomes of a signal of mean square 1 in an infinitely deep network without biases.
-
-    Args:
-        phi: the activation function.
-        sigma_w2: fan_in Var(W).
-    """
-    return find_fixed_point(phi, sigma_w2)
 
 
 def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | None:
@@ -163,32 +208,40 @@ def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | N
     return int(sizes.pop())
 
 
-_PANEL: Final = (300, 226)
-_MARGINS: Final = {"left": 48, "bottom": 38, "right": 10, "top": 8}
-_COLUMNS: Final = 320  # so many, because the border runs almost upright
-_ROWS: Final = 64
-_STRAIGHT: Final = 0.02  # CSS pixels by which a point may lie off its neighbours' line and be left out
-_USUAL: Final = (0.3, 4.0)  # the range of sigma_w that is always shown
-_BEYOND: Final = 1.35
-_TOP: Final = 2.0
-_FLOOR: Final = -0.13  # below sigma_b = 0, so that the marks there are whole
-_NUMBER_HEIGHT: Final = 0.34
-_NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
-_LABEL_FROM: Final = 0.75  # the words of the phases stand above the numbers
-_WORD_WIDTH: Final = 54.0
-_TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+def draw_phases(
+    name: str,
+    prefix: str,
+    diagram: PhaseDiagram,
+    places: Sequence[Place],
+    fixed_points: Mapping[int, FixedPoint],
+    notes: tuple[str, ...],
+) -> Panel:
+    """Draw the phase diagram of one activation function."""
+    width, height = _PANEL
+    # Where chi is 0, as below the threshold of a shrinking function, interpolation leaves noise of either sign.
+    logarithm = np.log(np.clip(diagram.chi, np.exp(-30.0), np.exp(30.0)))
+    with svg.drawing_settings():
+        drawing, axes = begin_drawing(width, height, **_MARGINS)
+        axes.set_xscale("log")
+        axes.set_xlim(float(diagram.sigma_w[0]), float(diagram.sigma_w[-1]))
+        axes.set_ylim(_FLOOR, _TOP)
+        axes.grid(visible=False)
+        _fill(axes, diagram, logarithm)
+        _style(axes)
+        _write_words(axes, diagram, logarithm)
+        _mark_places(axes, places)
+        text = describe(name, places, fixed_points)
+        picture = svg.export_svg(drawing, prefix, text)
+    return Panel(name, text, picture, width, height, notes)
 
 
-def choose_range(places: Sequence[Place]) -> tuple[float, float]:
-    """Choose the range of sigma_w that holds the usual values and all places."""
-    low = min([_USUAL[0], *(place.sigma_w / _BEYOND for place in places)])
-    high = max([_USUAL[1], *(place.sigma_w * _BEYOND for place in places)])
-    return low, high
-
-
-def compute_phases(phi: Activation, limits: tuple[float, float]) -> PhaseDiagram:
-    """Compute the phases of an activation function over the range that is drawn."""
-    return map_phases(phi, np.geomspace(*limits, _COLUMNS), np.linspace(0.0, _TOP, _ROWS))
+def describe(name: str, places: Sequence[Place], fixed_points: Mapping[int, FixedPoint]) -> str:
+    """Say in words in which phase each place lies."""
+    parts = [
+        f"{', '.join(place.initializers)} at σ_w {place.sigma_w:.3g}: {fixed_points[place.number].regime}"
+        for place in places
+    ]
+    return f"Phase diagram of {name}, at σ_b = 0. {'; '.join(parts)}."
 
 
 def phase_keys() -> tuple[Key, ...]:
@@ -208,49 +261,120 @@ def phase_keys() -> tuple[Key, ...]:
     )
 
 
-def draw_phases(
-    name: str,
-    prefix: str,
-    diagram: PhaseDiagram,
-    places: Sequence[Place],
-    settlements: Mapping[int, FixedPoint],
-    notes: tuple[str, ...],
-) -> Panel:
-    """Draw the phase diagram of one activation function.
+def choose_range(places: Sequence[Place]) -> tuple[float, float]:
+    """Choose the range of sigma_w that holds the usual values and all places."""
+    low = min([_USUAL[0], *(place.sigma_w / _BEYOND for place in places)])
+    high = max([_USUAL[1], *(place.sigma_w * _BEYOND for place in places)])
+    return low, high
+
+
+def compute_phases(phi: Activation, limits: tuple[float, float]) -> PhaseDiagram:
+    """Compute the phases of an activation function over the range that is drawn."""
+    return map_phases(phi, np.geomspace(*limits, _COLUMNS), np.linspace(0.0, _TOP, _ROWS))
+
+
+def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Move increasing numbers apart as little as that takes, so that neighbours keep a distance.
 
     Args:
-        name: the function's name.
-        prefix: begins the ids in the picture; unique in the page.
-        diagram: its phases.
-        places: where initializers stand.
-        settlements: what becomes of the signal at each place, by its number.
-        notes: remarks below the picture.
+        wished: where they would like to be.
+        distance: between neighbours.
+
+    Returns:
+        Where they are: the nearest in the sense of least squares.
     """
-    width, height = _PANEL
-    # Where chi is 0, as below the threshold of a shrinking function, interpolation leaves noise of either sign.
-    logarithm = np.log(np.clip(diagram.chi, np.exp(-30.0), np.exp(30.0)))
-    with svg.drawing_settings():
-        drawing, axes = begin_drawing(width, height, **_MARGINS)
-        axes.set_xscale("log")
-        axes.set_xlim(float(diagram.sigma_w[0]), float(diagram.sigma_w[-1]))
-        axes.set_ylim(_FLOOR, _TOP)
-        axes.grid(visible=False)
-        _fill(axes, diagram, logarithm)
-        _style(axes)
-        _write_words(axes, diagram, logarithm)
-        _mark_places(axes, places)
-        text = describe(name, places, settlements)
-        picture = svg.export_svg(drawing, prefix, text)
-    return Panel(name, text, picture, width, height, notes)
+    # With the distances taken off, numbers that keep them are any that do not decrease: merge blocks that do.
+    offsets = distance * np.arange(wished.size)
+    blocks: list[tuple[float, int]] = []
+    for value in wished - offsets:
+        blocks.append((float(value), 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (first, many), (second, more) = blocks[-2:]
+            blocks[-2:] = [((first * many + second * more) / (many + more), many + more)]
+    return np.asarray(np.repeat([value for value, _ in blocks], [size for _, size in blocks]) + offsets)
 
 
-def describe(name: str, places: Sequence[Place], settlements: Mapping[int, FixedPoint]) -> str:
-    """Say in words in which phase each place lies."""
-    parts = [
-        f"{', '.join(place.initializers)} at σ_w {place.sigma_w:.3g}: {settlements[place.number].regime}"
+def _introduce(width: int) -> Paragraph:
+    return Paragraph(
+        prose(
+            "Theory alone, nothing measured. Two numbers decide what an infinitely wide and deep network does: σ_w², "
+            f"the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of the "
+            "biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
+            "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
+            "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
+            "at χ = 1 (critical), do they reach far. Keras’ biases start at zero, so all initializers lie at "
+            "σ_b = 0, and those with the same σ_w at one point. A network of a few "
+            "layers is still on its way to where the diagram says that it ends."
+        )
+    )
+
+
+def _draw(
+    known: Mapping[str, Activation],
+    places: Sequence[Place],
+    fixed_points: Mapping[str, Mapping[int, FixedPoint]],
+    name: str,
+) -> Figure:
+    limits = choose_range(places)
+    panels = []
+    for number, (activation, phi) in enumerate(known.items()):
+        notes = (_SCALE_FREE,) if is_scale_free(phi) else ()
+        diagram = compute_phases(phi, limits)
+        prefix = f"{name}-{number}"
+        panels.append(draw_phases(activation, prefix, diagram, places, fixed_points[activation], notes))
+    marks = tuple(
+        (str(place.number), f"σ_w = {format_number(place.sigma_w, 4)}: {', '.join(place.initializers)}")
         for place in places
-    ]
-    return f"Phase diagram of {name}, at σ_b = 0. {'; '.join(parts)}."
+    )
+    return Figure(
+        name=name,
+        caption=prose(
+            "The phases of each activation function. Horizontally σ_w, on a logarithmic scale; vertically σ_b. The "
+            "signal begins with a mean square of 1. The border is drawn where χ = 1, and where χ jumps across 1 "
+            "because a signal on one side of it fades and on the other grows without limit."
+        ),
+        keys=phase_keys(),
+        marks=marks,
+        panels=tuple(panels),
+        alternative="Phase diagrams over σ_w and σ_b by activation function, with the places of the initializers.",
+    )
+
+
+def _tabulate(places: Sequence[Place], fixed_points: Mapping[str, Mapping[int, FixedPoint]]) -> Table:
+    rows = tuple(
+        Row(
+            f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}",
+            tuple(_phase_cell(found[place.number]) for found in fixed_points.values()),
+        )
+        for place in places
+    )
+    caption = prose(
+        "The same in words: the phase at each of these points, the factor χ, and what the variance q of the "
+        f"pre-activations settles at. “Critical”: χ within one part in {1.0 / CRITICAL_TOLERANCE:,.0f} of 1. “q "
+        "grows”: without limit, and χ is what the factor tends to. “Any q”: every variance stays as it is."
+    )
+    return Table(caption, ("Place", *fixed_points), rows, form="heat map", code_headers=False)
+
+
+def _phase_cell(found: FixedPoint) -> Cell:
+    chi = found.chi_backward
+    if found.is_neutral:
+        variance = "any q"
+    elif found.q == 0.0:
+        variance = "q → 0"
+    elif math.isinf(found.q):
+        variance = "q grows"
+    else:
+        variance = f"q = {format_number(found.q, 2)}"
+    digits = 5 if abs(chi - 1.0) < _NEAR else 3
+    notes = (f"χ = {format_number(chi, digits)}", variance)
+    return Cell(found.regime, notes, _TONES[found.regime], emphasis=found.regime == "critical")
+
+
+def _split(label: str) -> tuple[str, tuple[tuple[str, object], ...]]:
+    """Read a label as it was written; without Keras, which has no say in a report."""
+    name, arguments = split_call(label)
+    return name, tuple(arguments.items())
 
 
 def _fill(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64]) -> None:
@@ -349,153 +473,3 @@ def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
             fontsize=SMALL_FONT_SIZE + 1.0,
             zorder=9,
         )
-
-
-def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
-    """Move increasing numbers apart as little as that takes, so that neighbours keep a distance.
-
-    Args:
-        wished: where they would like to be.
-        distance: between neighbours.
-
-    Returns:
-        Where they are: the nearest in the sense of least squares.
-    """
-    # With the distances taken off, numbers that keep them are any that do not decrease: merge blocks that do.
-    offsets = distance * np.arange(wished.size)
-    blocks: list[tuple[float, int]] = []
-    for value in wished - offsets:
-        blocks.append((float(value), 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (first, many), (second, more) = blocks[-2:]
-            blocks[-2:] = [((first * many + second * more) / (many + more), many + more)]
-    return np.asarray(np.repeat([value for value, _ in blocks], [size for _, size in blocks]) + offsets)
-
-
-_TONES: Final[Mapping[Regime, str]] = {"ordered": "fading-1", "critical": "neutral", "chaotic": "growing-1"}
-_NEAR: Final = 0.01
-_SCALE_FREE: Final = (
-    "χ does not depend on σ_b. Above σ_b = 0 the variance grows without limit on the border, so that only the point at "
-    "σ_b = 0 is critical."
-)
-
-
-def write_phases(pairs: Sequence[Pair], table: DataFrame, layers: Sequence[str], network: str, anchor: str) -> Section:
-    """Write the section with the phase diagrams of one network.
-
-    Args:
-        pairs: its pairs.
-        table: the measurement table.
-        layers: its hidden layers.
-        network: its name.
-        anchor: the anchor of the network's section.
-    """
-    title = "Order and chaos: where the initializers stand"
-    width = read_width(table, network, layers)
-    if width is None:
-        refusal = prose(
-            "No phase diagram: it is about plain networks whose layers are all Dense and of one width, and ",
-            code(network), " is not one, so that its initializers have no single σ_w."
-        )  # fmt: skip
-        return Section(f"{anchor}-phases", title, (Paragraph(refusal),))
-    places, homeless = place_initializers(names_in_order(pairs, "initializer"), width)
-    known: dict[str, Activation] = {}
-    refused: dict[str, str] = {}
-    for name in names_in_order(pairs, "activation"):
-        phi, reason = find_phase_activation(name)
-        if phi is None:
-            refused[name] = reason
-        else:
-            known[name] = phi
-    settled = {name: {place.number: settle(phi, place.sigma_w2) for place in places} for name, phi in known.items()}
-    blocks: list[Block] = [_introduce(width)]
-    if known:
-        blocks.append(_draw(known, places, settled, f"{anchor}-phases"))
-    if known and places:
-        blocks.append(_tabulate(places, settled))
-    gaps = [prose(code(name), f" has no phase diagram: {reason}.") for name, reason in refused.items()]
-    gaps += [prose(listed(names), f" {_stand(len(names))} in no diagram: {why}.") for why, names in homeless.items()]
-    if gaps:
-        blocks.append(Bullets(tuple(gaps)))
-    return Section(f"{anchor}-phases", title, tuple(blocks))
-
-
-def _stand(number: int) -> str:
-    return "stands" if number == 1 else "stand"
-
-
-def _introduce(width: int) -> Paragraph:
-    return Paragraph(
-        prose(
-            "Theory alone, nothing measured. Two numbers decide what an infinitely wide and deep network does: σ_w², "
-            f"the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of the "
-            "biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
-            "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
-            "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
-            "at χ = 1 (critical), do they travel far. Keras’ biases start at zero, so all initializers stand at "
-            "σ_b = 0, and those with the same σ_w stand at one point. A network of a few "
-            "layers is still on its way to where the diagram says that it ends."
-        )
-    )
-
-
-def _draw(
-    known: Mapping[str, Activation],
-    places: Sequence[Place],
-    settled: Mapping[str, Mapping[int, FixedPoint]],
-    name: str,
-) -> Figure:
-    limits = choose_range(places)
-    panels = []
-    for number, (activation, phi) in enumerate(known.items()):
-        notes = (_SCALE_FREE,) if is_scale_free(phi) else ()
-        diagram = compute_phases(phi, limits)
-        prefix = f"{name}-{number}"
-        panels.append(draw_phases(activation, prefix, diagram, places, settled[activation], notes))
-    marks = tuple(
-        (str(place.number), f"σ_w = {format_number(place.sigma_w, 4)}: {', '.join(place.initializers)}")
-        for place in places
-    )
-    return Figure(
-        name=name,
-        caption=prose(
-            "The phases of each activation function. Horizontally σ_w, on a logarithmic scale; vertically σ_b. The "
-            "signal begins with a mean square of 1. The border is drawn where χ = 1, and where χ jumps across 1 "
-            "because a signal on one side of it fades and on the other grows without limit."
-        ),
-        keys=phase_keys(),
-        marks=marks,
-        panels=tuple(panels),
-        alternative="Phase diagrams over σ_w and σ_b by activation function, with the places of the initializers.",
-    )
-
-
-def _tabulate(places: Sequence[Place], settled: Mapping[str, Mapping[int, FixedPoint]]) -> Table:
-    rows = tuple(
-        Row(
-            f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}",
-            tuple(_say_phase(found[place.number]) for found in settled.values()),
-        )
-        for place in places
-    )
-    caption = prose(
-        "The same in words: the phase at each of these points, the factor χ, and what the variance q of the "
-        f"pre-activations settles at. “Critical”: χ within one part in {1.0 / CRITICAL_TOLERANCE:,.0f} of 1. “q "
-        "grows”: without limit, and χ is what the factor tends to. “Any q”: every variance stays as it is."
-    )
-    return Table(caption, ("Place", *settled), rows, form="heat map", code_headers=False)
-
-
-def _say_phase(found: FixedPoint) -> Cell:
-    chi = found.chi_backward
-    if found.is_neutral:
-        variance = "any q"
-    elif found.q == 0.0:
-        variance = "q → 0"
-    elif math.isinf(found.q):
-        variance = "q grows"
-    else:
-        variance = f"q = {format_number(found.q, 2)}"
-    digits = 5 if abs(chi - 1.0) < _NEAR else 3
-    notes = (f"χ = {format_number(chi, digits)}", variance)
-    return Cell(found.regime, notes, _TONES[found.regime], emphasis=found.regime == "critical")

@@ -12,7 +12,7 @@ from initcheck.core.formatting import count, format_estimate, format_number, for
 from initcheck.pages import palette
 from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose
 from initcheck.study.record import NotMeasured
-from initcheck.study.report.levels import Flow, Levels, Outcome, Pair
+from initcheck.study.report.levels import DirectionSummary, LevelSummary, Outcome, SummaryRow
 
 # Each outcome as a verb, for one pair and for several.
 OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {
@@ -24,7 +24,6 @@ OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {
     "dead": ("dead", "dead"),
     "undecided": ("undecided", "undecided"),
 }
-
 _TONES: Final[Mapping[Outcome, str]] = {
     "kept": "kept",
     "uniform": "unknown",
@@ -34,7 +33,6 @@ _TONES: Final[Mapping[Outcome, str]] = {
     "dead": "dead",
     "undecided": "unknown",
 }
-
 KEPT_COLUMNS: Final = (
     "Activation",
     "Kept both ways",
@@ -42,7 +40,6 @@ KEPT_COLUMNS: Final = (
     "Size kept backward only",
     "Size kept both ways, but of no use",
 )
-
 VERDICT_COLUMNS: Final = (
     "Initializer",
     "Verdict",
@@ -55,43 +52,25 @@ VERDICT_COLUMNS: Final = (
 )
 
 
-def names_in_order(items: Sequence[Pair] | Sequence[Levels], field: str) -> tuple[str, ...]:
+def names_in_order(items: Sequence[SummaryRow] | Sequence[LevelSummary], field: str) -> tuple[str, ...]:
     """List the networks, initializers or activations of some pairs or levels, each once, in their order."""
     return tuple(dict.fromkeys(str(getattr(item, field)) for item in items))
 
 
 def make_heat_map(
-    pairs: Sequence[Pair], not_measured: Sequence[NotMeasured], direction: Direction, margin: float, caption: Text
+    pairs: Sequence[SummaryRow], not_measured: Sequence[NotMeasured], direction: Direction, margin: float, caption: Text
 ) -> Table:
-    """Lay the per-layer gains out by initializer and activation.
-
-    Args:
-        pairs: the pairs of one network.
-        not_measured: what could not be measured on that network.
-        direction: which gain.
-        margin: gains between 1/margin and margin are neutral.
-        caption: the table's caption.
-
-    Returns:
-        A table in which every cell has a figure with its interval, or says in a word why it has none.
-    """
-    return lay_out(pairs, not_measured, lambda pair: _gain_cell(pair, direction, margin), caption)
+    """Lay the per-layer gains out by initializer and activation."""
+    return make_map(pairs, not_measured, lambda pair: _heat_cell(pair, direction, margin), caption)
 
 
-def lay_out(
-    pairs: Sequence[Pair], not_measured: Sequence[NotMeasured], say: Callable[[Pair], Cell], caption: Text
+def make_map(
+    pairs: Sequence[SummaryRow],
+    not_measured: Sequence[NotMeasured],
+    make_cell: Callable[[SummaryRow], Cell],
+    caption: Text,
 ) -> Table:
-    """Lay pairs out by initializer and activation.
-
-    Args:
-        pairs: the pairs of one network.
-        not_measured: what could not be measured on that network.
-        say: makes the cell of a pair.
-        caption: the table's caption.
-
-    Returns:
-        A heat map in which a pair that was not measured says so.
-    """
+    """Lay pairs out by initializer and activation."""
     measured = {(pair.initializer, pair.activation): pair for pair in pairs}
     refused = {(item.initializer, item.activation) for item in not_measured}
     initializers = dict.fromkeys([name for name, _ in measured] + [item.initializer for item in not_measured])
@@ -102,7 +81,7 @@ def lay_out(
         for activation in activations:
             pair = measured.get((initializer, activation))
             if pair is not None:
-                cells.append(say(pair))
+                cells.append(make_cell(pair))
             else:
                 asked = (initializer, activation) in refused
                 cells.append(Cell("not measured" if asked else "not asked for", tone="unknown"))
@@ -110,25 +89,7 @@ def lay_out(
     return Table(caption, ("Initializer", *activations), tuple(rows), form="heat map")
 
 
-def _gain_cell(pair: Pair, direction: Direction, margin: float) -> Cell:
-    flow = pair.flows[direction]
-    notes = []
-    if pair.symmetric:
-        notes.append("symmetric")
-    if flow.verdict == "dead":
-        return Cell("dead", tuple(notes), "dead")
-    if math.isnan(flow.gain):
-        overflow = pair.nonfinite_from is not None
-        word = "non-finite" if overflow else ("one layer only" if flow.steps == 0 else "no rate")
-        return Cell(word, tuple(notes), "non-finite" if overflow else "unknown")
-    estimate = format_estimate(flow.gain, flow.low, flow.high)
-    tone = palette.tone_of_gain(flow.gain, margin)
-    if pair.nonfinite_from is not None:
-        notes.append("overflows")
-    return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
-
-
-def find_twins(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
+def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
     """Find initializers that were measured on the same weights.
 
     Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
@@ -142,7 +103,7 @@ def find_twins(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
     """
     rows: dict[str, list[object]] = {}
     for pair in pairs:
-        figures = [(flow.gain, flow.low, flow.high) for flow in pair.flows.values()]
+        figures = [(summary.gain, summary.low, summary.high) for summary in pair.by_direction.values()]
         if all(math.isfinite(gain) and low < high for gain, low, high in figures):
             rows.setdefault(pair.initializer, []).append((pair.activation, figures))
     groups: dict[str, list[str]] = {}
@@ -151,20 +112,12 @@ def find_twins(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def make_verdict_table(pairs: Sequence[Pair], caption: Text) -> Table:
-    """Make the table with the verdict of each pair in words.
-
-    Args:
-        pairs: pairs of one network and one activation.
-        caption: the table's caption.
-
-    Returns:
-        One row an initializer.
-    """
+def make_verdict_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
+    """Make the table with the verdict of each pair in words."""
     return Table(caption, VERDICT_COLUMNS, tuple(Row(pair.initializer, _verdict_cells(pair)) for pair in pairs))
 
 
-def group_verdicts(pairs: Sequence[Pair], unfolded: bool) -> tuple[Details, ...]:
+def group_verdicts(pairs: Sequence[SummaryRow], unfolded: bool) -> tuple[Details, ...]:
     """Make one foldable verdict table an activation, with a count of the verdicts in the line that stays."""
     activations = names_in_order(pairs, "activation")
     ordered = sorted(pairs, key=lambda pair: activations.index(pair.activation))
@@ -173,62 +126,116 @@ def group_verdicts(pairs: Sequence[Pair], unfolded: bool) -> tuple[Details, ...]
         group = tuple(members)
         caption = prose("Verdicts with ", code(activation), ".")
         groups.append(
-            Details(prose(code(activation), ": ", tally(group)), (make_verdict_table(group, caption),), unfolded)
+            Details(
+                prose(code(activation), ": ", format_outcomes(group)), (make_verdict_table(group, caption),), unfolded
+            )
         )
     return tuple(groups)
 
 
-def count_outcomes(pairs: Sequence[Pair]) -> dict[Outcome, int]:
+def count_outcomes(pairs: Sequence[SummaryRow]) -> dict[Outcome, int]:
     """Count the outcomes of some pairs, in a fixed order, without those that do not occur."""
     outcomes = [pair.outcome for pair in pairs]
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in outcomes}
 
 
-def tally(pairs: Sequence[Pair]) -> str:
+def format_outcomes(pairs: Sequence[SummaryRow]) -> str:
     """Say how often each outcome occurs: ``3 keep the signal · 9 vanish``."""
     counts = count_outcomes(pairs)
     return " · ".join(f"{number} {OUTCOMES[outcome][number != 1]}" for outcome, number in counts.items())
 
 
-def _verdict_cells(pair: Pair) -> tuple[Cell, ...]:
-    return (
-        say_verdict(pair),
-        *(say_gain(pair.flows[direction]) for direction in DIRECTIONS),
-        *(Cell(say_layers_until(pair.flows[direction])) for direction in DIRECTIONS),
-        Cell("not known" if math.isnan(pair.batch_variance_share) else format_share(pair.batch_variance_share)),
-        Cell(", ".join(_remarks(pair)) or "nothing"),
-    )
-
-
-def say_verdict(pair: Pair) -> Cell:
+def verdict_cell(pair: SummaryRow) -> Cell:
     """Give the verdict in the summary's words, with what qualifies it below."""
     verdict, _, addition = pair.verdict.partition("; ")
     notes = (addition,) if addition else ()
     return Cell(verdict, notes, _TONES[pair.outcome], emphasis=pair.outcome == "kept")
 
 
-def say_gain(flow: Flow) -> Cell:
+def gain_cell(summary: DirectionSummary) -> Cell:
     """Give the gain of one direction with its interval, or say why there is none."""
-    if flow.verdict == "dead":
+    if summary.verdict == "dead":
         return Cell("dead", ("no rate: exactly zero",))
-    if flow.steps == 0 and math.isnan(flow.gain):
+    if summary.steps == 0 and math.isnan(summary.gain):
         return Cell("no rate", ("no step between layers was measured",))
-    estimate = format_estimate(flow.gain, flow.low, flow.high)
+    estimate = format_estimate(summary.gain, summary.low, summary.high)
     return Cell(estimate.value, (estimate.interval,))
 
 
-def say_layers_until(flow: Flow) -> str:
+def format_layers_until(summary: DirectionSummary) -> str:
     """Say after how many layers the signal has changed a thousandfold, and which way."""
-    layers = flow.layers_until_thousandth
+    layers = summary.layers_until_thousandth
     if math.isnan(layers):
         return "no rate"
     if math.isinf(layers):
         return "no trend told from none"
-    end = "1/1000" if flow.deep_half < 0.0 else "× 1000"
+    end = "1/1000" if summary.deep_half < 0.0 else "× 1000"
     return f"{end} after {format_number(layers, 2)}"
 
 
-def _remarks(pair: Pair) -> list[str]:
+def make_kept_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
+    """List by activation which initializers keep the signal both ways, and which keep less than that."""
+    rows = []
+    for activation in names_in_order(pairs, "activation"):
+        group = [pair for pair in pairs if pair.activation == activation]
+        kept = [pair.initializer for pair in group if pair.outcome == "kept"]
+        lost = [f"{pair.initializer} ({_flaw(pair)})" for pair in group if pair.keeps_size and pair.outcome != "kept"]
+        cells = [Cell(", ".join(kept) or "none", tone="kept" if kept else "", emphasis=bool(kept))]
+        for direction in DIRECTIONS:
+            one_way = [
+                f"{pair.initializer} ({_flaw(pair)})" if pair.symmetric else pair.initializer
+                for pair in group
+                if not pair.keeps_size and pair.by_direction[direction].verdict == "preserves"
+            ]
+            cells.append(Cell(", ".join(one_way) or "none"))
+        rows.append(Row(activation, (*cells, Cell(", ".join(lost) or "none"))))
+    return Table(caption, KEPT_COLUMNS, tuple(rows))
+
+
+def describe_verdicts(pairs: Sequence[SummaryRow], direction: Direction) -> str:
+    """Say how often each verdict of one direction was given."""
+    phrases = {
+        "preserves": "is kept",
+        "vanishes": "vanishes",
+        "explodes": "explodes",
+        "dead": "is exactly zero",
+        "inconclusive": "could not be decided",
+    }
+    words = [pair.by_direction[direction].verdict for pair in pairs]
+    known = {word: words.count(word) for word in dict.fromkeys([*phrases, *words]) if word in words}
+    parts = [f"{phrases.get(word, word)} in {number:,}" for word, number in known.items()]
+    return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"
+
+
+def _heat_cell(pair: SummaryRow, direction: Direction, margin: float) -> Cell:
+    summary = pair.by_direction[direction]
+    notes = []
+    if pair.symmetric:
+        notes.append("symmetric")
+    if summary.verdict == "dead":
+        return Cell("dead", tuple(notes), "dead")
+    if math.isnan(summary.gain):
+        overflow = pair.nonfinite_from is not None
+        word = "non-finite" if overflow else ("one layer only" if summary.steps == 0 else "no rate")
+        return Cell(word, tuple(notes), "non-finite" if overflow else "unknown")
+    estimate = format_estimate(summary.gain, summary.low, summary.high)
+    tone = palette.tone_of_gain(summary.gain, margin)
+    if pair.nonfinite_from is not None:
+        notes.append("overflows")
+    return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
+
+
+def _verdict_cells(pair: SummaryRow) -> tuple[Cell, ...]:
+    return (
+        verdict_cell(pair),
+        *(gain_cell(pair.by_direction[direction]) for direction in DIRECTIONS),
+        *(Cell(format_layers_until(pair.by_direction[direction])) for direction in DIRECTIONS),
+        Cell("not known" if math.isnan(pair.batch_variance_share) else format_share(pair.batch_variance_share)),
+        Cell(", ".join(_remarks(pair)) or "nothing"),
+    )
+
+
+def _remarks(pair: SummaryRow) -> list[str]:
     remarks = []
     if pair.symmetric is None:
         remarks.append("symmetry not known")
@@ -245,43 +252,9 @@ def _remarks(pair: Pair) -> list[str]:
     return remarks
 
 
-def make_kept_table(pairs: Sequence[Pair], caption: Text) -> Table:
-    """List by activation which initializers keep the signal both ways, and which keep less than that."""
-    rows = []
-    for activation in names_in_order(pairs, "activation"):
-        group = [pair for pair in pairs if pair.activation == activation]
-        kept = [pair.initializer for pair in group if pair.outcome == "kept"]
-        lost = [f"{pair.initializer} ({_flaw(pair)})" for pair in group if pair.keeps_size and pair.outcome != "kept"]
-        cells = [Cell(", ".join(kept) or "none", tone="kept" if kept else "", emphasis=bool(kept))]
-        for direction in DIRECTIONS:
-            one_way = [
-                f"{pair.initializer} ({_flaw(pair)})" if pair.symmetric else pair.initializer
-                for pair in group
-                if not pair.keeps_size and pair.flows[direction].verdict == "preserves"
-            ]
-            cells.append(Cell(", ".join(one_way) or "none"))
-        rows.append(Row(activation, (*cells, Cell(", ".join(lost) or "none"))))
-    return Table(caption, KEPT_COLUMNS, tuple(rows))
-
-
-def _flaw(pair: Pair) -> str:
+def _flaw(pair: SummaryRow) -> str:
     if pair.symmetric:
         return "symmetric units"
     if not pair.is_finite:
         return "values that are not finite"
     return "same for all inputs" if pair.outcome == "uniform" else "not fully measured"
-
-
-def summarise_counts(pairs: Sequence[Pair], direction: Direction) -> str:
-    """Say how often each verdict of one direction was given."""
-    sayings = {
-        "preserves": "is kept",
-        "vanishes": "vanishes",
-        "explodes": "explodes",
-        "dead": "is exactly zero",
-        "inconclusive": "could not be decided",
-    }
-    words = [pair.flows[direction].verdict for pair in pairs]
-    known = {word: words.count(word) for word in dict.fromkeys([*sayings, *words]) if word in words}
-    parts = [f"{sayings.get(word, word)} in {number:,}" for word, number in known.items()]
-    return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"

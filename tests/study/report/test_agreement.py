@@ -17,6 +17,9 @@ from initcheck.pages.document import Text, prose
 from initcheck.study.record import StudyRecord
 from initcheck.study.report.agreement import (
     compare,
+    count_scores,
+    describe_scores,
+    difference_cell,
     explain_gaps,
     format_score,
     is_predicted,
@@ -24,11 +27,8 @@ from initcheck.study.report.agreement import (
     make_gain_table,
     normal_share,
     number_gaps,
-    say_difference,
-    summarise,
-    tally,
 )
-from initcheck.study.report.levels import Pair, read_pairs, shorten_reason
+from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
 
 HE_RELU = ("HeNormal", "relu")
 
@@ -38,7 +38,7 @@ def study(small_study: Callable[..., StudyRecord]) -> StudyRecord:
     return predict_study(small_study(("HeNormal",), ("relu",)))
 
 
-def _pair(study: StudyRecord, **changes: object) -> Pair:
+def _pair(study: StudyRecord, **changes: object) -> SummaryRow:
     return read_pairs(change_summary(study, HE_RELU, **changes).summary, study.table)[0]
 
 
@@ -47,7 +47,7 @@ def _words(text: Text) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "standing", "word"),
+    ("changes", "category", "word"),
     [
         ({}, "scored", ""),
         ({"forward_gain_z": -2.34}, "scored", "−2.3"),
@@ -63,17 +63,17 @@ def _words(text: Text) -> str:
         ({"forward_gain": pd.NA, "forward_gain_z": pd.NA}, "no gain", "no gain"),
     ],
 )
-def test_every_pair_has_one_standing_and_says_it(
-    study: StudyRecord, changes: dict[str, object], standing: str, word: str
+def test_every_pair_has_one_category_and_says_it(
+    study: StudyRecord, changes: dict[str, object], category: str, word: str
 ):
     item = compare(_pair(study, **changes), "forward")
-    assert item.standing == standing
-    assert say_difference(item).text == (word or format_score(item.flow.z))
+    assert item.category == category
+    assert difference_cell(item).text == (word or format_score(item.summary.z))
 
 
-def test_the_standings_of_the_two_directions_are_independent(study: StudyRecord):
+def test_the_categories_of_the_two_directions_are_independent(study: StudyRecord):
     pair = _pair(study, predicted_forward_gain=pd.NA, textbook_forward_gain=pd.NA)
-    assert (compare(pair, "forward").standing, compare(pair, "backward").standing) == ("no theory", "scored")
+    assert (compare(pair, "forward").category, compare(pair, "backward").category) == ("no theory", "scored")
 
 
 @pytest.mark.parametrize(
@@ -88,16 +88,16 @@ def test_the_standings_of_the_two_directions_are_independent(study: StudyRecord)
 )
 def test_an_exact_prediction_tells_the_relative_difference(study: StudyRecord, gain: float, note: str):
     pair = _pair(study, predicted_forward_gain=1.0, predicted_forward_gain_sd=0.0, forward_gain=gain)
-    cell = say_difference(compare(pair, "forward"))
+    cell = difference_cell(compare(pair, "forward"))
     assert cell.notes == (note,)
     assert (cell.text, cell.emphasis) == (("exact", False) if abs(gain - 1.0) < 1e-4 else ("off", True))
 
 
 def test_a_pair_without_a_score_says_why(study: StudyRecord):
     pair = _pair(study, forward_gain_z=pd.NA, seeds=1)
-    assert say_difference(compare(pair, "forward")).notes[0] == "one seed"
+    assert difference_cell(compare(pair, "forward")).notes[0] == "one seed"
     pair = _pair(study, forward_gain_z=pd.NA)
-    assert say_difference(compare(pair, "forward")).notes[0] == "no spread"
+    assert difference_cell(compare(pair, "forward")).notes[0] == "no spread"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_sentence_counts_what_the_summary_holds(predicted_study: StudyRecord
     rows = predicted_study.summary[predicted_study.summary["network"] == "mlp"]
     z = rows[f"{direction}_gain_z"].dropna().astype(float)
     pairs = [pair for pair in read_pairs(rows, predicted_study.table) if pair.network == "mlp"]
-    text = _words(summarise(tally(pairs, direction), len(pairs)))
+    text = _words(describe_scores(count_scores(pairs, direction), len(pairs)))
     assert f"{len(z)} of {len(rows)} pairs have a score" in text
     assert f": {(z.abs() > 2).sum()} of them beyond ±2, {(z.abs() > 3).sum()} beyond ±3." in text
     chance = re.search(r"chance would put ([\d.]+) \(4\.6%\) beyond ±2 and ([\d.]+) \(0\.27%\) beyond ±3", text)
@@ -151,7 +151,7 @@ def test_right_predictions_have_scores_like_chance_and_wrong_ones_do_not(full_st
         study = predict_study(full_study, error=error)
         pairs = read_pairs(study.summary, study.table)
         counts[error] = [
-            (len(found.of("scored")), found.beyond(2.0)) for found in (tally(pairs, d) for d in DIRECTIONS)
+            (len(found.of("scored")), found.beyond(2.0)) for found in (count_scores(pairs, d) for d in DIRECTIONS)
         ]
     for scored, beyond in counts[1.0]:
         expected = normal_share(2.0) * scored
@@ -163,7 +163,7 @@ def test_right_predictions_have_scores_like_chance_and_wrong_ones_do_not(full_st
 
 def test_a_wrong_prediction_is_coloured_and_stressed(study: StudyRecord):
     wrong = predict_study(study, error=1.5)
-    cell = say_difference(compare(read_pairs(wrong.summary, wrong.table)[0], "forward"))
+    cell = difference_cell(compare(read_pairs(wrong.summary, wrong.table)[0], "forward"))
     assert cell.text.startswith("−")
     assert cell.emphasis
     assert cell.tone in {"fading-3", "fading-4", "fading-5"}

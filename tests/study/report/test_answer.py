@@ -12,13 +12,13 @@ from simulated_study import change_summary, make_study
 from initcheck.pages.document import Bullets, Paragraph, Section, Table
 from initcheck.study.record import NotMeasured, StudyRecord
 from initcheck.study.report import build_document
-from initcheck.study.report.levels import Pair, read_pairs
-from initcheck.study.report.tables import find_twins, tally
+from initcheck.study.report.levels import SummaryRow, read_pairs
+from initcheck.study.report.tables import find_twins, format_outcomes
 
 HE_RELU = ("HeNormal", "relu")
 
 
-def _pair(study: StudyRecord, name: tuple[str, str] = HE_RELU) -> Pair:
+def _pair(study: StudyRecord, name: tuple[str, str] = HE_RELU) -> SummaryRow:
     return next(pair for pair in read_pairs(study.summary, study.table) if (pair.initializer, pair.activation) == name)
 
 
@@ -123,7 +123,7 @@ def test_which_way_the_signal_goes_is_told_from_the_deeper_half(kept_study: Stud
 
 def test_the_counts_add_up_to_the_number_of_pairs(full_study: StudyRecord):
     pairs = [pair for pair in read_pairs(full_study.summary, full_study.table) if pair.network == "mlp"]
-    numbers = [int(part.split()[0]) for part in tally(pairs).split(" · ")]
+    numbers = [int(part.split()[0]) for part in format_outcomes(pairs).split(" · ")]
     assert sum(numbers) == len(pairs) == 204
 
 

@@ -16,16 +16,16 @@ from initcheck.pages.document import Panel
 from initcheck.pages.html import render_pictures
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, figures
-from initcheck.study.report.levels import Levels
+from initcheck.study.report.levels import LevelSummary
 
 
-def _levels(name: str, middle: list[float], direction: Direction = "forward") -> Levels:
+def _levels(name: str, middle: list[float], direction: Direction = "forward") -> LevelSummary:
     values = np.array(middle)
     with np.errstate(invalid="ignore"):
-        return Levels("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
+        return LevelSummary("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
 
 
-def _draw(levels: list[Levels], limit: float = 10.0) -> Panel:
+def _draw(levels: list[LevelSummary], limit: float = 10.0) -> Panel:
     return figures.draw_lines("relu", "prefix", levels, [series.initializer for series in levels], limit)
 
 

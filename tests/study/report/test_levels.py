@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from initcheck.study.record import StudyRecord
-from initcheck.study.report.levels import Levels, measure_levels
+from initcheck.study.report.levels import LevelSummary, summarize_levels
 
 
-def _by_direction(study: StudyRecord, table: pd.DataFrame | None = None) -> dict[str, Levels]:
-    levels = measure_levels(study.table if table is None else table, study.signal_layers)
+def _by_direction(study: StudyRecord, table: pd.DataFrame | None = None) -> dict[str, LevelSummary]:
+    levels = summarize_levels(study.table if table is None else table, study.signal_layers)
     return {series.direction: series for series in levels}
 
 
@@ -31,14 +31,14 @@ def test_the_median_of_an_odd_number_of_seeds_is_the_middle_level(small_study: C
 
 def test_the_band_holds_the_median_and_leaves_out_the_extremes(small_study: Callable[..., StudyRecord]):
     study = small_study(("HeNormal",), ("relu",), depth=4)
-    for series in measure_levels(study.table, study.signal_layers):
+    for series in summarize_levels(study.table, study.signal_layers):
         assert (series.low <= series.middle).all()
         assert (series.middle <= series.high).all()
         assert (series.low < series.high).all()
 
 
 def test_an_exact_zero_is_a_level_of_minus_infinity(small_study: Callable[..., StudyRecord]):
-    for series in measure_levels(small_study(("Zeros",), ("relu",)).table, {"mlp": ("hidden_01", "hidden_06")}):
+    for series in summarize_levels(small_study(("Zeros",), ("relu",)).table, {"mlp": ("hidden_01", "hidden_06")}):
         assert np.isneginf(series.middle).all()
 
 

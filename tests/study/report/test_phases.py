@@ -17,8 +17,9 @@ from initcheck.pages import palette
 from initcheck.pages.document import Bullets, Figure, Paragraph, Section, Table
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, phases
-from initcheck.study.report.phases import find_phase_activation, is_scale_free, place_initializers, read_width, settle
+from initcheck.study.report.phases import find_phase_activation, is_scale_free, place_initializers, read_width
 from initcheck.theory.gaussian import find_activation
+from initcheck.theory.mean_field import find_fixed_point
 
 
 def _section(study: StudyRecord) -> Section:
@@ -66,9 +67,9 @@ def test_he_stands_at_the_square_root_of_two_and_is_critical_for_relu(small_stud
     ],
 )
 def test_the_place_of_an_initializer_follows_from_the_variance_of_its_weights(label: str, variance: float):
-    ((place,), homeless) = place_initializers([label], 256)
+    ((place,), unplaced) = place_initializers([label], 256)
     assert place.sigma_w == pytest.approx(math.sqrt(256.0 * variance), rel=1e-12)
-    assert (place.number, place.initializers, homeless) == (1, (label,), {})
+    assert (place.number, place.initializers, unplaced) == (1, (label,), {})
 
 
 def test_initializers_with_the_same_spread_share_a_place_whatever_the_rounding():
@@ -82,14 +83,14 @@ def test_initializers_with_the_same_spread_share_a_place_whatever_the_rounding()
 
 
 def test_initializers_without_a_law_are_named_with_the_reason():
-    places, homeless = place_initializers(["Zeros", "Mine", "<script>(", "RandomNormal(mean=1.0)", "HeNormal"], 64)
+    places, unplaced = place_initializers(["Zeros", "Mine", "<script>(", "RandomNormal(mean=1.0)", "HeNormal"], 64)
     assert [place.initializers for place in places] == [("HeNormal",)]
-    by_name = {name: reason for reason, names in homeless.items() for name in names}
+    by_name = {name: reason for reason, names in unplaced.items() for name in names}
     assert "nothing to chance" in by_name["Zeros"]
     assert "not known" in by_name["Mine"]
     assert "mean" in by_name["RandomNormal(mean=1.0)"]
     assert set(by_name) == {"Zeros", "Mine", "<script>(", "RandomNormal(mean=1.0)"}
-    assert not any("Received" in reason for reason in homeless)
+    assert not any("Received" in reason for reason in unplaced)
 
 
 @pytest.mark.parametrize("name", ["exponential", "hard_shrink", "softmax", "<b>"])
@@ -125,7 +126,7 @@ def test_of_an_unknown_activation_alone_there_is_no_picture(small_study: Callabl
     ],
 )
 def test_the_phases_are_those_of_the_closed_forms(name: str, sigma_w2: float, regime: str, chi: float, q: float):
-    found = settle(find_activation(name), sigma_w2)
+    found = find_fixed_point(find_activation(name), sigma_w2)
     assert found.regime == regime
     assert found.chi_backward == pytest.approx(chi, abs=1e-4)
     assert found.q == pytest.approx(q, rel=1e-4, abs=1e-4)

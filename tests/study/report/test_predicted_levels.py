@@ -55,17 +55,17 @@ def _fit_shape(ratio: float) -> float:
 
 
 def test_the_levels_are_the_law_that_was_simulated(predicted: StudyRecord):
-    laws = _laws(predicted)
+    predictions = _laws(predicted)
     variance = 5.0 / 64.0
     layer = np.arange(1.0, 5.0)
     # ln q_l is normal with mean ln 2 - l variance / 2, and ln |g_l|^2 with mean ln 64 - k variance / 2, k = 5 - l.
     for direction, steps, start in (("forward", layer, np.log(2.0)), ("backward", 5.0 - layer, np.log(64.0))):
         middle = (start - steps * variance / 2.0) / np.log(10.0)
         width = 1.2815515655446004 * np.sqrt(steps * variance) / np.log(10.0)
-        np.testing.assert_allclose(laws[direction].middle, middle, atol=1e-12)
-        np.testing.assert_allclose(laws[direction].low, middle - width, atol=1e-12)
-        np.testing.assert_allclose(laws[direction].high, middle + width, atol=1e-12)
-        assert laws[direction].basis == ("finite width",)
+        np.testing.assert_allclose(predictions[direction].middle, middle, atol=1e-12)
+        np.testing.assert_allclose(predictions[direction].low, middle - width, atol=1e-12)
+        np.testing.assert_allclose(predictions[direction].high, middle + width, atol=1e-12)
+        assert predictions[direction].basis == ("finite width",)
 
 
 def test_a_layer_without_preactivation_takes_the_prediction_of_its_output(predicted: StudyRecord):

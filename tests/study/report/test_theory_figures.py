@@ -11,16 +11,15 @@ import pytest
 from initcheck.core.columns import Direction
 from initcheck.pages.document import Panel
 from initcheck.study.report import figures
-from initcheck.study.report import figures as theory_figures
-from initcheck.study.report.levels import Levels, PredictedLevels
+from initcheck.study.report.levels import LevelSummary, PredictedLevels
 
 # The frame of a line panel, in its own pixels: see figures.draw_lines.
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300.0, 212.0, 52.0, 10.0, 8.0, 36.0
 
 
-def _measured(name: str, middle: list[float], direction: Direction = "forward") -> Levels:
+def _measured(name: str, middle: list[float], direction: Direction = "forward") -> LevelSummary:
     values = np.array(middle)
-    return Levels("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
+    return LevelSummary("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
 
 
 def _law(name: str, middle: list[float], spread: float = 0.5, direction: Direction = "forward") -> PredictedLevels:
@@ -28,9 +27,9 @@ def _law(name: str, middle: list[float], spread: float = 0.5, direction: Directi
     return PredictedLevels("mlp", name, "relu", direction, values, values - spread, values + spread, ("finite width",))
 
 
-def _draw(levels: list[Levels], laws: list[PredictedLevels], limit: float = 4.5) -> Panel:
+def _draw(levels: list[LevelSummary], predictions: list[PredictedLevels], limit: float = 4.5) -> Panel:
     names = [series.initializer for series in levels]
-    return figures.draw_lines("relu", "prefix", levels, names, limit, laws)
+    return figures.draw_lines("relu", "prefix", levels, names, limit, predictions)
 
 
 def _points(path: ElementTree.Element) -> np.ndarray:
@@ -80,7 +79,7 @@ def test_a_law_that_knows_nothing_draws_nothing():
 
 
 def test_the_strokes_of_theory_differ_from_those_of_every_measured_line():
-    theory = {re.search(r'stroke-dasharray="([^"]+)"', key.svg)[1] for key in theory_figures.theory_line_keys()}  # type: ignore[index]
+    theory = {re.search(r'stroke-dasharray="([^"]+)"', key.svg)[1] for key in figures.theory_line_keys()}  # type: ignore[index]
     measured = "".join(key.svg for key in figures.line_keys(figures.REPRESENTATIVES))
     assert len(theory) == 2
     assert not [pattern for pattern in theory if f'"{pattern}"' in measured]
@@ -92,7 +91,7 @@ def test_the_legend_shows_the_lines_as_they_are_drawn():
     drawn = {tuple(float(part) for part in pattern.split(",")) for pattern in found}
     keys = {
         tuple(float(part) for part in re.findall(r'stroke-dasharray="([^"]+)"', key.svg)[0].split())
-        for key in theory_figures.theory_line_keys()
+        for key in figures.theory_line_keys()
     }
     assert {tuple(np.round(pattern, 3)) for pattern in drawn} == {tuple(np.round(pattern, 3)) for pattern in keys}
 
@@ -115,9 +114,9 @@ def test_a_picture_says_which_predictions_rest_on_less_and_which_are_missing():
     assert panel.notes == ("theory of LecunNormal: mean field, restarted at b", "without theory: Zeros")
 
 
-def _dots(laws: list[PredictedLevels], limits: tuple[float, float] = (-2.0, 2.0)) -> Panel:
+def _dots(predictions: list[PredictedLevels], limits: tuple[float, float] = (-2.0, 2.0)) -> Panel:
     series = _measured("HeNormal", [0.5, -0.5])
-    return figures.draw_dots("relu", "prefix", [series], ["a", "b"], limits, laws)
+    return figures.draw_dots("relu", "prefix", [series], ["a", "b"], limits, predictions)
 
 
 def _hollow_marks(panel: Panel) -> list[float]:
@@ -144,7 +143,7 @@ def test_a_predicted_dot_outside_the_picture_is_marked_at_its_edge():
 
 
 def test_the_distance_from_theory_is_measured_from_its_median():
-    series, law = theory_figures.subtract_median(_measured("HeNormal", [1.0, 2.0]), _law("HeNormal", [0.5, 2.5]))
+    series, law = figures.subtract_median(_measured("HeNormal", [1.0, 2.0]), _law("HeNormal", [0.5, 2.5]))
     np.testing.assert_allclose(series.middle, [0.5, -0.5])
     np.testing.assert_allclose(series.high, [0.6, -0.4])
     np.testing.assert_allclose(law.middle, [0.0, 0.0])
@@ -153,9 +152,9 @@ def test_the_distance_from_theory_is_measured_from_its_median():
 
 def test_the_range_of_a_close_up_holds_its_bands_within_bounds():
     item = _law("HeNormal", [0.0, 0.0], spread=0.8)
-    assert 0.8 < theory_figures.find_range([item], 0.3, 2.0) < 1.0
-    assert theory_figures.find_range([item], 0.3, 0.5) == 0.5
-    assert theory_figures.find_range([_law("HeNormal", [0.0, np.inf], spread=0.0)], 0.3, 2.0) == 0.3
+    assert 0.8 < figures.find_range([item], 0.3, 2.0) < 1.0
+    assert figures.find_range([item], 0.3, 0.5) == 0.5
+    assert figures.find_range([_law("HeNormal", [0.0, np.inf], spread=0.0)], 0.3, 2.0) == 0.3
 
 
 @pytest.mark.parametrize(
