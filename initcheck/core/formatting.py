@@ -86,7 +86,7 @@ def format_estimate(value: float, low: float, high: float) -> FormattedEstimate:
         return FormattedEstimate(format_number(value, _DIGITS_WITHOUT_INTERVAL), "no interval", "no interval")
     half_width = (high - low) / 2.0
     if half_width <= 0.0:
-        return FormattedEstimate(format_number(value, _MOST_DIGITS), "no spread", "no spread")
+        return FormattedEstimate(format_number(value, _MOST_DIGITS), "no variation", "no variation")
     place = _exponent(half_width)
     if value != 0.0:
         leading = _exponent(value)

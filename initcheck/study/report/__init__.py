@@ -105,7 +105,7 @@ def _write_network(
 ) -> Section:
     own = [pair for pair in pairs if pair.network == network]
     measured = [series for series in levels if series.network == network]
-    predicted = [law for law in predictions if law.network == network]
+    predicted = [series for series in predictions if series.network == network]
     refused = [item for item in study.not_measured if item.network == network]
     description = next(item for item in study.provenance.networks if item.name == network)
     layers = study.signal_layers[network]
@@ -142,7 +142,7 @@ def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured]
                 "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
                 "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
                 "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
-                "the signal is proven to be kept is said by the verdict, which goes by the deeper half of the network.",
+                "the signal is shown to be kept is what the verdict says, by the deeper half of the network.",
             )
         ),
         Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
@@ -154,7 +154,7 @@ def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured]
         Paragraph(
             prose(
                 listed(twins),
-                " have the same figures to the last bit: on this network they draw the same weights from the same "
+                " have the same gains to the last bit: on this network they draw the same weights from the same "
                 "seeds. Their rows are one measurement, not several that agree.",
             )
         )

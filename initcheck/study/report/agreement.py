@@ -1,8 +1,8 @@
 """Measured against predicted gains: each pair and direction falls into one category, and these are counted.
 
 The score z of the summary is the difference between measured and predicted gain in standard errors over the seeds, made
-standard normal. Not every pair has one: theory may know only the infinite width, or nothing; a prediction may leave
-nothing to chance; and there may be no measured gain. All of these are counted apart, so that no gap reads as agreement.
+standard normal. Not every pair has one: theory may know only the infinite width, or nothing; a prediction may be the
+same for all seeds; and there may be no measured gain. These are counted apart, so that no gap reads as agreement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNEXPLAINED: Final = "no prediction was made"
 NOTABLE: Final = 2.0
 STRIKING: Final = 3.0
 EXACT_TOLERANCE: Final = 1e-4
-"""A prediction without spread is met within this; signals are float32, whose rounding adds up to about 1e-6 a layer."""
+"""A prediction that is the same for all seeds is met within this; float32 adds up to about 1e-6 a layer."""
 _WITHOUT_SPREAD: Final = 1e-6  # of the predicted gain
 _OFF_BY: Final = f"one part in {1.0 / EXACT_TOLERANCE:,.0f}"
 _DIGITS: Final = 4
@@ -166,7 +166,7 @@ def number_gaps(pairs: Sequence[SummaryRow]) -> dict[str, int]:
 
 
 def list_gaps(pairs: Sequence[SummaryRow]) -> Bullets:
-    """List what the predictions rest on where that is not a law of finite width, or why there are none, by note."""
+    """List what the predictions rest on where that is not a theory of finite width, or why there are none, by note."""
     everything = names_in_order(pairs, "activation")
     items = []
     for number, (words, members) in enumerate(explain_gaps(pairs).items(), start=1):
@@ -192,7 +192,7 @@ def make_score_map(
 
 
 def make_headline_table(pairs: Sequence[SummaryRow], caption: Text, numbers: Mapping[str, int]) -> Table:
-    """Set textbook, predicted and measured gain side by side for the pairs that textbooks speak of."""
+    """Set textbook, predicted and measured gain side by side for the pairs that textbooks discuss."""
     rows = tuple(Row(f"{pair.initializer} with {pair.activation}", _gain_cells(pair, numbers)) for pair in pairs)
     return Table(caption, ("Pair", *GAIN_COLUMNS), rows, code_headers=False)
 
@@ -229,7 +229,7 @@ def difference_cell(item: AgreementScore, note: str = "") -> Cell:
         tone = "growing-5" if item.relative_difference > 0.0 else "fading-5"
         return Cell("off", (f"differs by {_part(item.relative_difference)}",), tone, emphasis=True)
     if item.category == "unscored":
-        cause = "one seed" if item.pair.seeds == 1 else "no spread"
+        cause = "one seed" if item.pair.seeds == 1 else "no variation"
         return Cell("no score", (cause, f"differs by {_part(item.relative_difference)}"), "unknown")
     if item.category == "mean field":
         return Cell("mean field only", notes, "unknown")
@@ -246,7 +246,7 @@ def _classify(summary: DirectionSummary) -> Category:
         return "no gain"
     if math.isnan(summary.predicted):
         return "mean field"
-    if summary.predicted_spread <= _WITHOUT_SPREAD * abs(summary.predicted):
+    if summary.predicted_sd <= _WITHOUT_SPREAD * abs(summary.predicted):
         # A score would compare rounding errors with rounding errors.
         return "exact" if abs(summary.gain - summary.predicted) <= EXACT_TOLERANCE * abs(summary.predicted) else "off"
     return "unscored" if math.isnan(summary.z) else "scored"
@@ -257,9 +257,9 @@ def _describe_unscored(found: ScoreCounts) -> str:
     parts = []
     if exact := found.of("exact"):
         farthest = max(abs(item.relative_difference) for item in exact)
-        parts.append(f"{len(exact)} where theory leaves nothing to chance and is met {_within(farthest)}")
+        parts.append(f"{len(exact)} where theory expects the same of all seeds and is met {_within(farthest)}")
     phrases: tuple[tuple[Category, str], ...] = (
-        ("off", f"where theory leaves nothing to chance and is missed by more than {_OFF_BY}"),
+        ("off", f"where theory expects the same of all seeds and is missed by more than {_OFF_BY}"),
         ("unscored", "where the seeds give no standard error"),
         ("mean field", "of which only the infinite width is known"),
         ("no gain", "predicted, but without a measured gain"),
@@ -306,8 +306,7 @@ def _textbook_cell(summary: DirectionSummary) -> Cell:
 def _predicted_cell(summary: DirectionSummary) -> Cell:
     if math.isnan(summary.predicted):
         return Cell("none")
-    spread = summary.predicted_spread
-    note = "spread not known" if math.isnan(spread) else f"sd {format_number(spread, 2)}"
+    note = f"sd {format_number(summary.predicted_sd, 2, missing='not known')}"
     return Cell(format_number(summary.predicted, _DIGITS), (note,))
 
 
@@ -318,8 +317,8 @@ def _gap_cell(item: AgreementScore, note: str) -> Cell:
         return replace(cell, tone="")
     if item.category != "mean field" or item.summary.textbook == 0.0:
         return cell
-    figures = (item.summary.gain, item.summary.low, item.summary.high)
-    ratio = format_estimate(*(figure / item.summary.textbook for figure in figures))
+    values = (item.summary.gain, item.summary.low, item.summary.high)
+    ratio = format_estimate(*(value / item.summary.textbook for value in values))
     return replace(cell, notes=(f"{ratio.value} of the textbook", *cell.notes))
 
 
@@ -334,7 +333,7 @@ def _format_counts(pairs: Sequence[SummaryRow]) -> str:
 
 
 def _part(difference: float) -> str:
-    """Write a relative difference with its sign: in per cent, or as a power of ten where it is tiny."""
+    """Write a relative difference with its sign: in percent, or as a power of ten where it is tiny."""
     sign = "−" if difference < 0.0 else "+"
     if math.isinf(difference):
         return f"{sign}∞"

@@ -36,7 +36,7 @@ from initcheck.study.report.tables import (
     verdict_cell,
 )
 
-# Pairs that textbooks talk about. Only those in the study are told of.
+# Pairs that textbooks talk about. Only those in the study are shown.
 HEADLINES: Final = (
     ("HeNormal", "relu"),
     ("GlorotUniform", "relu"),
@@ -59,7 +59,7 @@ def write_answer(study: StudyRecord, pairs: Sequence[SummaryRow], network: str) 
         blocks.append(_headline_table(headlines))
     caption = prose(
         "Which initializers keep the signal on ", code(network), ", by activation function. ",
-        "“Of no use” names what keeps the size of the signal and loses what it carries.",
+        "“Information lost” names what keeps the size of the signal and loses what it carries.",
     )  # fmt: skip
     blocks.append(make_kept_table(own, caption))
     others = [name for name in names_in_order(pairs, "network") if name != network]
@@ -104,7 +104,7 @@ def _headline_table(pairs: Sequence[SummaryRow]) -> Table:
         "Gradient, layers until",
         "Verdict",
     )
-    caption = prose("The pairs that textbooks speak of, as measured here. In brackets: the 95% interval over seeds.")
+    caption = prose("The pairs that textbooks discuss, as measured here. In brackets: the 95% interval over seeds.")
     return Table(caption, columns, rows, code_headers=False)
 
 
@@ -133,14 +133,14 @@ def _count_verdicts(pairs: Sequence[SummaryRow], missing: int) -> list[Text]:
         lines.append(
             prose(
                 f"In {count(uniform, 'pair')} the size is kept, but the last hidden layer is nearly the same for every "
-                "input, or it is not known whether it is: a signal without a message."
+                "input, or it is not known whether it is: the outputs no longer depend on the input."
             )
         )
     if symmetric := outcomes.get("symmetric"):
         lines.append(
             prose(
-                f"In {count(symmetric, 'pair')} all units of a layer start alike. They receive the same gradient and "
-                "stay alike, so the layer works as a single unit, whatever its gain."
+                f"In {count(symmetric, 'pair')} all units of a layer are initialized alike. They receive the same "
+                "gradient and stay alike, so the layer works as a single unit, whatever its gain."
             )
         )
     if overflowing := sum(not pair.is_finite for pair in pairs):
@@ -160,11 +160,11 @@ def _describe_agreement(pairs: Sequence[SummaryRow]) -> Text:
     if not any(item.of("scored") for item in found):
         return prose("Theory’s gains could not be compared with these: “Theory against measurement” says why.")
     (scored, back), (notable, back_notable), (striking, back_striking) = (
-        tuple(figures) for figures in zip(*(_headline_counts(item) for item in found), strict=True)
+        tuple(counts) for counts in zip(*(_headline_counts(item) for item in found), strict=True)
     )
     return prose(
-        strong("Theory"), f" predicts the gain, with its spread, of {count(scored, 'pair')} forward and {back:,} "
-        f"backward. The score of the measured gain, its distance in standard errors, lies beyond ±{NOTABLE:g} in "
+        strong("Theory"), f" predicts the gain, with its standard deviation, of {count(scored, 'pair')} forward and "
+        f"{back:,} backward. The score of the measured gain, its distance in standard errors, lies beyond ±{NOTABLE:g} in "
         f"{notable:,} and {back_notable:,} of them, and beyond ±{STRIKING:g} in {striking:,} and {back_striking:,}; of "
         f"independent normal scores, {_share(NOTABLE)} and {_share(STRIKING)} would.",
     )  # fmt: skip

@@ -68,9 +68,9 @@ def write_guide() -> Section:
         (
             "Forward and backward",
             prose(
-                "Forward, the input travels to the output. Backward, the gradient travels from the output to the "
-                "input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how strongly "
-                "the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean over "
+                "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
+                "the input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how "
+                "strongly the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean over "
                 "units, because it can be kept through layers of different widths. Weights learn only where a gradient "
                 "arrives, so both directions must survive.",
             ),
@@ -78,11 +78,11 @@ def write_guide() -> Section:
         (
             "Interval",
             prose(
-                "Another draw of the weights would give other figures. Each pair is therefore measured on several "
+                "Another draw of the weights would give other numbers. Each pair is therefore measured on several "
                 "networks with different seeds, and the 95% t interval over seeds says where the mean of many such "
                 "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
                 "the weights and are not independent evidence. No more digits are printed than the interval supports. "
-                "“No spread”: every seed gave the same, as an initializer without chance does.",
+                "“No variation”: every seed gave the same, as an initializer without chance does.",
             ),
         ),
         (
@@ -129,7 +129,7 @@ def write_guide() -> Section:
             "Layers until 1/1000 or × 1000",
             prose(
                 f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the deeper half "
-                "of the network, where the first layers' transient has passed. “No trend told from none”: that "
+                "of the network, where the first layers' transient has passed. “No significant trend”: that "
                 "rate's interval includes no change at all.",
             ),
         ),
@@ -167,7 +167,7 @@ def write_guide() -> Section:
                 "the squared gradient once the signal has settled: below 1, ordered, gradients vanish; above 1, "
                 "chaotic, they explode; at 1, critical, they are kept. ", code("σ_w"), " is the standard deviation of "
                 "a weight times the square root of the number of inputs that a unit sums, ", code("σ_b"), " the "
-                "standard deviation of the biases, which Keras sets to zero at the start.",
+                "standard deviation of the biases, which Keras initializes to zero.",
             ),
         ),
     )  # fmt: skip
@@ -215,7 +215,7 @@ def write_column_definitions() -> Section:
     )  # fmt: skip
     introduction = Paragraph(
         prose(
-            "The figures in this report are rounded; the files beside it hold them in full. ", code("z"),
+            "The numbers in this report are rounded; the files beside it hold them in full. ", code("z"),
             " is a layer's pre-activation, ", code("h"), " its output, ", code("W"), " its kernel and ", code("L"),
             " the loss. An empty cell means: not measured, not predicted, or not defined there.",
         )
@@ -262,13 +262,13 @@ def _describe_theory(study: StudyRecord) -> Text:
         )
     return prose(
         "The theory: predictions follow from the initializer, the activation function, the widths and the batch, and "
-        "not from the measurements, unless they say that they begin with a measured value. For plain networks of "
-        "Dense layers they hold to leading order in 1/width: means with their first correction, spreads from seed to "
-        "seed, and a log-normal law of each layer’s signal. For He’s initialization with ReLU the expected gain of 1 "
-        "is exact at every width. Other networks are predicted in mean-field theory, as if they were infinitely wide, "
-        "and without spreads. There is no theory for weights that are not drawn at random or whose mean is not zero, "
-        "nor for activation functions that grow faster than any power. Phase diagrams are about infinitely wide and "
-        "deep networks."
+        "not from the measurements, unless they say that they begin with a measured value. For plain networks of Dense "
+        "layers they hold to leading order in 1/width: means with their first correction, standard deviations from "
+        "seed to seed, and a log-normal distribution of each layer’s signal. For He’s initialization with ReLU the "
+        "expected gain of 1 is exact at every width. Other networks are predicted in mean-field theory, as if they "
+        "were infinitely wide, and without standard deviations. There is no theory for weights that are not drawn at "
+        "random or whose mean is not zero, nor for activation functions that grow faster than any power. Phase "
+        "diagrams are about infinitely wide and deep networks."
     )
 
 

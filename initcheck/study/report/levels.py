@@ -1,4 +1,7 @@
-"""The summary's rows as typed records: one pair of an initializer and an activation on one network each."""
+"""The tables of a study as records: the rows of the summary, and the levels of the signal, measured and predicted.
+
+A level is the decimal logarithm of the size of a signal at one layer.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class DirectionSummary:
         verdict: the word of the summary, or ``not judged``.
         textbook: the gain as theory gives it for an infinitely wide network.
         predicted: the gain as theory expects it at this width and batch.
-        predicted_spread: its standard deviation from seed to seed.
+        predicted_sd: its standard deviation from seed to seed.
         z: the difference of measured and predicted gain in standard errors, as a normal score.
     """
 
@@ -84,7 +87,7 @@ class DirectionSummary:
     verdict: str
     textbook: float
     predicted: float
-    predicted_spread: float
+    predicted_sd: float
     z: float
 
 
@@ -131,7 +134,7 @@ class SummaryRow:
         return self.nonfinite_from is None
 
     @property
-    def tells_inputs_apart(self) -> bool:
+    def distinguishes_inputs(self) -> bool:
         """Whether the last hidden layer is known to differ between inputs."""
         return self.batch_variance_share >= INDISTINGUISHABLE_SHARE
 
@@ -149,12 +152,12 @@ class SummaryRow:
             return "vanishes"
         if not self.keeps_size or self.symmetric is None or not self.is_finite:
             return "undecided"
-        return "kept" if self.tells_inputs_apart else "uniform"
+        return "kept" if self.distinguishes_inputs else "uniform"
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedLevels:
-    """The law of the level at each hidden layer of one pair, as theory gives it.
+    """The distribution of the level at each hidden layer of one pair over seeds, as theory gives it.
 
     Attributes:
         network: name of the network.
@@ -162,7 +165,7 @@ class PredictedLevels:
         activation: name of the activation function.
         direction: ``forward`` or ``backward``.
         middle: the median at each layer, input side first; NaN where nothing is predicted.
-        low: the 10% quantile; NaN where the spread is not known.
+        low: the 10% quantile; NaN where the standard deviation is not known.
         high: the 90% quantile.
         basis: what the predictions rest on, or why there are none; each wording once.
     """
@@ -183,7 +186,7 @@ class PredictedLevels:
 
     @property
     def has_band(self) -> bool:
-        """Whether the spread is predicted anywhere."""
+        """Whether the standard deviation is predicted anywhere."""
         return not np.isnan(self.low).all()
 
 
@@ -257,20 +260,20 @@ def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
 
 
 def quantile_levels(
-    mean: NDArray[np.float64], spread: NDArray[np.float64], power: float
+    mean: NDArray[np.float64], sd: NDArray[np.float64], power: float
 ) -> tuple[NDArray[np.float64], ...]:
     """Give the levels of a power of something log-normal: median, 10% and 90% quantile.
 
     Args:
         mean: of the quantity itself.
-        spread: its standard deviation; NaN where it is not known, and then the mean stands for the median.
+        sd: its standard deviation; NaN where it is not known, and then the mean stands for the median.
         power: which power of the quantity the levels are of.
 
     Returns:
-        The levels; the band is NaN where the spread is not known.
+        The levels; the band is NaN where the standard deviation is not known.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(mean > 0.0, spread / mean, 0.0 * spread)
+        ratio = np.where(mean > 0.0, sd / mean, 0.0 * sd)
         variance = np.log1p(np.square(ratio))
         middle = power * (np.log(mean) - 0.5 * np.nan_to_num(variance)) / np.log(10.0)
         width = power * np.sqrt(variance) / np.log(10.0)
@@ -323,7 +326,7 @@ def _read_direction(row: Mapping[Any, Any], direction: Direction) -> DirectionSu
         verdict=_word(row[f"{direction}_verdict"]),
         textbook=_number(row[f"textbook_{direction}_gain"]),
         predicted=_number(row[f"predicted_{direction}_gain"]),
-        predicted_spread=_number(row[f"predicted_{direction}_gain_sd"]),
+        predicted_sd=_number(row[f"predicted_{direction}_gain_sd"]),
         z=_number(row[f"{direction}_gain_z"]),
     )
 
@@ -349,13 +352,13 @@ def _place(values: NDArray[np.float64], at: NDArray[np.intp], depth: int) -> NDA
 def _read_prediction(group: DataFrame, direction: Direction) -> tuple[NDArray[np.float64], ...]:
     """Give median and band by layer, as levels."""
     if direction == "backward":
-        mean, spread = (group[f"predicted_{_GRADIENT}{end}"].to_numpy(dtype=np.float64) for end in ("", "_sd"))
-        return quantile_levels(mean, spread, power=2.0)
+        mean, sd = (group[f"predicted_{_GRADIENT}{end}"].to_numpy(dtype=np.float64) for end in ("", "_sd"))
+        return quantile_levels(mean, sd, power=2.0)
     after = group["takes_activation"].to_numpy(dtype=np.bool_)
-    mean, spread = (
+    mean, sd = (
         np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"]).astype(
             np.float64
         )
         for end in ("", "_sd")
     )
-    return quantile_levels(mean, spread, power=1.0)
+    return quantile_levels(mean, sd, power=1.0)

@@ -65,7 +65,7 @@ _TOP: Final = 2.0
 _FLOOR: Final = -0.13  # below sigma_b = 0, so that the marks there are whole
 _NUMBER_HEIGHT: Final = 0.34
 _NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
-_LABEL_FROM: Final = 0.75  # the words of the phases stand above the numbers
+_LABEL_FROM: Final = 0.75  # the words of the phases are above the numbers
 _WORD_WIDTH: Final = 54.0
 _TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _TONES: Final[Mapping[Regime, str]] = {"ordered": "fading-1", "critical": "neutral", "chaotic": "growing-1"}
@@ -444,14 +444,14 @@ def _find_runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
-    """Mark where initializers stand, with numbers above that are moved apart where they would overlap."""
+    """Mark where initializers lie, with numbers above that are moved apart where they would overlap."""
     if not places:
         return
     low, high = np.log(axes.get_xlim())
     pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
     wished = np.asarray([(np.log(place.sigma_w) - low) * pixels for place in places])
-    spread = np.exp(low + spread_out(wished, _NUMBER_DISTANCE) / pixels)
-    for place, number_at in zip(places, spread, strict=True):
+    numbers_at = np.exp(low + spread_out(wished, _NUMBER_DISTANCE) / pixels)
+    for place, number_at in zip(places, numbers_at, strict=True):
         axes.plot([place.sigma_w, number_at], [0.0, _NUMBER_HEIGHT - 0.09], color=svg.INK, linewidth=0.8, zorder=6)
         axes.plot(
             place.sigma_w,

@@ -38,7 +38,7 @@ KEPT_COLUMNS: Final = (
     "Kept both ways",
     "Size kept forward only",
     "Size kept backward only",
-    "Size kept both ways, but of no use",
+    "Size kept both ways, but information lost",
 )
 VERDICT_COLUMNS: Final = (
     "Initializer",
@@ -103,9 +103,9 @@ def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
     """
     rows: dict[str, list[object]] = {}
     for pair in pairs:
-        figures = [(summary.gain, summary.low, summary.high) for summary in pair.by_direction.values()]
-        if all(math.isfinite(gain) and low < high for gain, low, high in figures):
-            rows.setdefault(pair.initializer, []).append((pair.activation, figures))
+        gains = [(summary.gain, summary.low, summary.high) for summary in pair.by_direction.values()]
+        if all(math.isfinite(gain) and low < high for gain, low, high in gains):
+            rows.setdefault(pair.initializer, []).append((pair.activation, gains))
     groups: dict[str, list[str]] = {}
     for initializer, row in rows.items():
         groups.setdefault(repr(row), []).append(initializer)
@@ -168,7 +168,7 @@ def format_layers_until(summary: DirectionSummary) -> str:
     if math.isnan(layers):
         return "no rate"
     if math.isinf(layers):
-        return "no trend told from none"
+        return "no significant trend"
     end = "1/1000" if summary.deep_half < 0.0 else "× 1000"
     return f"{end} after {format_number(layers, 2)}"
 

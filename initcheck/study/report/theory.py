@@ -58,7 +58,7 @@ def write_theory(
     headlines = pick_headlines(pairs)
     if headlines:
         caption = prose(
-            "Textbook against measured: the pairs that textbooks speak of. Each figure is a factor per layer. "
+            "Textbook against measured: the pairs that textbooks discuss. Each number is a factor per layer. "
             "sd: the standard deviation from seed to seed that theory expects. In brackets: the 95% interval over "
             "seeds. Difference: measured less predicted in standard errors, as a normal score."
         )
@@ -76,7 +76,7 @@ def write_theory(
             )  # fmt: skip
             blocks.append(make_score_map(pairs, not_measured, direction, caption))
     if explain_gaps(pairs):
-        blocks.append(Paragraph(prose("What the predictions rest on where that is not a law of finite width:")))
+        blocks.append(Paragraph(prose("What the predictions rest on where that is not a theory of finite width:")))
         blocks.append(list_gaps(pairs))
     close_up = _draw_close_up(headlines, levels, predictions, f"{anchor}-distance")
     if close_up is not None:
@@ -86,7 +86,7 @@ def write_theory(
             prose(
                 "All pairs: the gain in the textbook’s infinitely wide network, the gain that theory expects at this "
                 "width and batch with its standard deviation from seed to seed, the measured gain with its interval, "
-                "and their difference as a score. Where no note is named, the prediction is a law of finite width."
+                "and their difference as a score. Where no note is named, the prediction is for this finite width."
             )
         )
     )
@@ -97,7 +97,7 @@ def write_theory(
 def _draw_close_up(
     pairs: Sequence[SummaryRow], levels: Sequence[LevelSummary], predictions: Sequence[PredictedLevels], name: str
 ) -> Figure | None:
-    """Draw for each pair how far the signal lies from the predicted median, so near that the bands can be told."""
+    """Draw for each pair how far the signal lies from the predicted median, so close that the bands can be seen."""
     measured = {(item.initializer, item.activation, item.direction): item for item in levels}
     predicted = {(item.initializer, item.activation, item.direction): item for item in predictions}
     chosen = []
@@ -122,7 +122,7 @@ def _draw_close_up(
             "The same pairs, close up: the size of the signal at each layer, divided by the median that theory "
             "predicts. × 1 is theory. Line and filled band: the median and the 10th to 90th percentile of the seeds. "
             "Dashed line and dotted edges: median and percentiles as predicted. The band widens with the distance from "
-            "where the signal starts, because every layer adds chance of its own. The median of a few seeds wanders "
+            "where the signal enters, because every layer adds randomness. The median of a few seeds wanders "
             "inside the dotted edges, and neighbouring layers wander together."
         ),
         keys=(*figures.line_keys(("measured",)), *figures.theory_line_keys()),
@@ -136,12 +136,12 @@ def _introduce() -> Paragraph:
     return Paragraph(
         prose(
             "Before anything is measured, theory says what to expect: the gain of an infinitely wide network, which is "
-            "what textbooks give, and the gain of a network of this width on a batch of this size, with its spread "
-            "from seed to seed. The score is the distance between the measured and the predicted gain in standard "
-            "errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far outside says "
-            "that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain from every "
-            f"seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative difference stands "
-            "below it. In the Markdown edition, scores beyond ±2 are bold."
+            "what textbooks give, and the gain of a network of this width on a batch of this size, with its standard "
+            "deviation from seed to seed. The score is the distance between the measured and the predicted gain in "
+            "standard errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far "
+            "outside says that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain "
+            f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
+            "difference stands below it. In the Markdown edition, scores beyond ±2 are bold."
         )
     )
 

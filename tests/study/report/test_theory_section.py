@@ -102,7 +102,7 @@ def test_both_editions_have_all_of_it(predicted_report: WrittenReport):
     page = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", predicted_report.read("report.html"))))
     for text in (
         "Theory against measurement",
-        "Textbook against measured: the pairs that textbooks speak of.",
+        "Textbook against measured: the pairs that textbooks discuss.",
         "The scores are not independent of each other",
         "restarted from the measured value at hidden_03",
         "Order and chaos: where the initializers stand",
