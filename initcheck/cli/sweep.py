@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from initcheck.cli.progress import show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
+from initcheck.core.formatting import to_json
 
 if TYPE_CHECKING:
     from initcheck.sweeping.engines import Engine
@@ -75,7 +75,7 @@ def sweep(
     """Measure many networks: all combinations of the axes in SPEC.toml.
 
     Every finished cell is recorded at once. Interrupted or killed, the same command goes on where it was; cells that
-    were measured under other versions are measured anew.
+    were measured under other versions are measured again.
 
     Exit codes: 0 all cells measured, or proven not to be measurable; 2 a cell failed, or bad input; 130 interrupted.
     """
@@ -92,12 +92,12 @@ def sweep(
 
     cells = read_spec(spec)
     if dry_run:
-        from initcheck.sweeping.forecast import forecast_sweep, sweep_forecast_json
+        from initcheck.sweeping.forecast import forecast_sweep
 
         forecast = forecast_sweep(cells, path, _count_workers(engine, workers))
-        click.echo(json.dumps(sweep_forecast_json(forecast), indent=2) if as_json else forecast.text)
+        click.echo(to_json(forecast) if as_json else forecast.text)
         return
-    from initcheck.sweeping.report import export_cells, sweep_json, sweep_text, write_sweep
+    from initcheck.sweeping.report import check_axes, export_cells, sweep_json, sweep_text, write_sweep
     from initcheck.sweeping.run import run_sweep
     from initcheck.sweeping.store import SweepStore
 
@@ -107,7 +107,7 @@ def sweep(
         if not quiet:
             click.echo(f"wrote {export}: {rows:,} rows", err=True)
         return
-    _check_axes(x, y)
+    check_axes(x, y)
     path.parent.mkdir(parents=True, exist_ok=True)
     with show_progress(quiet=quiet) as progress:
         result = run_sweep(cells, path, _choose_engine(engine, workers, scheduler), progress)
@@ -136,18 +136,6 @@ def _check_options(engine: str, workers: int | None, scheduler: str | None) -> N
         raise UsageError(f"--workers belongs to --engine local. Received: --engine {engine}.")
 
 
-def _check_axes(x: str | None, y: str | None) -> None:
-    """Refuse an axis that is no axis before anything is measured."""
-    from initcheck.core.errors import name_unknown
-    from initcheck.sweeping.report import AXES
-
-    for option, axis in (("--x", x), ("--y", y)):
-        if axis is not None and axis not in AXES:
-            raise UsageError(f"{option}: {name_unknown('axis', axis, AXES)}")
-    if x is not None and x == y:
-        raise UsageError(f"--x and --y must be two different axes. Received: {x!r} twice.")
-
-
 def _choose_engine(engine: str, workers: int | None, scheduler: str | None) -> Engine:
     from initcheck.sweeping.engines import InProcess
 
@@ -159,5 +147,5 @@ def _choose_engine(engine: str, workers: int | None, scheduler: str | None) -> E
 
 
 def _count_workers(engine: str, workers: int | None) -> int:
-    """Tell by how many the work is shared; of a cluster nothing is known."""
+    """Count the processes that share the work; of a cluster nothing is known."""
     return (workers or os.cpu_count() or 1) if engine == "local" else 1

@@ -80,7 +80,7 @@ class DaskEngine:
         with ExitStack() as stack:
             stack.enter_context(_quiet_dask())
             try:
-                _knock(self.scheduler, self.connect_seconds)
+                check_reachable(self.scheduler, self.connect_seconds)
                 client = distributed.Client(self.scheduler, timeout=self.connect_seconds, set_as_default=False)
             except (OSError, RuntimeError, TypeError, ValueError) as error:
                 raise EngineError(
@@ -136,7 +136,7 @@ class LocalEngine:
                     processes=True,
                     dashboard_address="127.0.0.1:0",  # a free port: the default one is taken by a sweep beside this
                     host="127.0.0.1",
-                    silence_logs=50,  # what becomes of a worker is told by the sweep
+                    silence_logs=50,  # the sweep reports what becomes of a worker
                 )
             except (OSError, RuntimeError) as error:
                 raise EngineError(
@@ -292,7 +292,7 @@ class _Dispatcher:
         # A worker that dies takes the blame for all tasks that wait there, not for the one that it was at alone.
         # So the cells of a batch that broke are tried one by one, and what seems to kill its worker even so is tried
         # last, with nothing beside it.
-        left = deque(reversed(cells))  # the dearest first: at the end no worker waits long for another
+        left = deque(reversed(cells))  # longest first, so that workers finish together
         alone: deque[Cell] = deque()
         suspects: deque[Cell] = deque()
         digests = digest_files(cells, self.data_folder)
@@ -368,7 +368,7 @@ class _Dispatcher:
                         "All workers are gone. The finished cells are kept: start workers and run the sweep again."
                     ) from None
             else:
-                # A worker may die with a result that it has told of but not given: then the task is done again.
+                # A worker may die with a result that it has reported but not sent: then the task is done again.
                 done = [future for future in done if future.status not in ("pending", "lost")]
                 if done:
                     return done
@@ -479,7 +479,7 @@ def _single_threaded() -> Iterator[None]:
 
 @contextmanager
 def _quiet_dask() -> Iterator[None]:
-    """Let Dask log nothing in this process: what becomes of workers and scheduler is told by the sweep."""
+    """Let Dask log nothing in this process: the sweep reports what becomes of workers and scheduler."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client", "distributed.gc")]
     former = [logger.level for logger in loggers]
     for logger in loggers:
@@ -491,11 +491,11 @@ def _quiet_dask() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _knock(address: str, seconds: float) -> None:
-    """Connect to a scheduler and leave: a client that cannot connect would print a traceback when it is cleared away.
+def check_reachable(address: str, seconds: float) -> None:
+    """Fail early if the scheduler is unreachable: a failed Client prints a traceback on deletion.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nothing answers.
         ValueError, TypeError, RuntimeError: the address, or the settings for TLS, cannot be used.
     """
     from distributed import Security

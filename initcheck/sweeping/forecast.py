@@ -11,7 +11,7 @@ from typing import Any, Final
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.probe.session import MOST_BYTES_DRAWN
-from initcheck.sweeping.run import look_ahead
+from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
 
@@ -40,7 +40,7 @@ _ENOUGH_OF_A_KERNEL: Final = 9  # entries of a 3 x 3 window
 
 
 @dataclass(frozen=True)
-class Forecast:
+class SweepForecast:
     """What a sweep will take.
 
     Attributes:
@@ -81,64 +81,36 @@ class Forecast:
             f"Memory: about {format_number(self.bytes_each / 2**30, 2)} GiB in each process.",
         ]
         if self.stale:
-            lines.insert(1, f"{count(self.stale, 'cell')} to be measured anew, because of a change: {self.changed}.")
+            lines.insert(1, f"{count(self.stale, 'cell')} to be measured again, because of a change: {self.changed}.")
         return "\n".join(lines)
 
 
-def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> Forecast:
-    """Forecast a sweep; nothing is measured or written.
-
-    Args:
-        spec: the sweep.
-        store: its finished cells; need not exist.
-        workers: by how many the work is shared.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> SweepForecast:
+    """Forecast a sweep; nothing is measured or written."""
     speed, observed = 1.0, 0
     installed, digests = versions(), digest_files(spec.cells, spec.data_folder)
     if store.exists():
         with SweepStore(store, readonly=True) as finished:
-            outlook = look_ahead(spec, finished, installed, digests)
-            speed, observed = _compare(finished.read_seconds())
+            plan = plan_sweep(spec, finished, installed, digests)
+            speed, observed = _measure_slowdown(finished.read_seconds())
     else:
-        outlook = look_ahead(spec, None, installed, digests)
-    seconds = sum(estimate_seconds(outlook.left).values()) * speed
-    return Forecast(
+        plan = plan_sweep(spec, None, installed, digests)
+    seconds = sum(estimate_seconds(plan.left).values()) * speed
+    return SweepForecast(
         cells=len(spec.cells),
-        left=len(outlook.left),
-        stale=outlook.stale,
-        changed=outlook.changed,
-        graphs=len({cell.graph for cell in outlook.left}),
+        left=len(plan.left),
+        stale=plan.stale,
+        changed=plan.changed,
+        graphs=len({cell.graph for cell in plan.left}),
         seconds=seconds / workers,
         workers=workers,
-        bytes_each=max((estimate_bytes(cell) for cell in outlook.left), default=0.0),
+        bytes_each=max((estimate_bytes(cell) for cell in plan.left), default=0.0),
         observed=observed,
     )
 
 
-def sweep_forecast_json(forecast: Forecast) -> dict[str, Any]:
-    """The forecast as plain data."""
-    return {
-        "cells": forecast.cells,
-        "left": forecast.left,
-        "stale": forecast.stale,
-        "changed": forecast.changed,
-        "graphs": forecast.graphs,
-        "seconds": forecast.seconds,
-        "workers": forecast.workers,
-        "bytes_each": forecast.bytes_each,
-        "observed": forecast.observed,
-    }
-
-
 def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
-    """Estimate the time of each cell on one core; the first of a graph has to trace it.
-
-    Args:
-        cells: in the order in which they are measured.
-    """
+    """Estimate the time of each cell on one core; the first of a graph has to trace it."""
     seconds: dict[Cell, float] = {}
     known: set[Any] = set()
     for cell in cells:
@@ -164,8 +136,8 @@ def estimate_bytes(cell: Cell) -> float:
     return _PROCESS_BYTES + _COPIES * drawn + signals + _GRAPH_BYTES_PER_LAYER * cell.depth
 
 
-def _compare(observed: Sequence[tuple[Cell, float]]) -> tuple[float, int]:
-    """Tell how much longer finished cells took than estimated, and how many there are.
+def _measure_slowdown(observed: Sequence[tuple[Cell, float]]) -> tuple[float, int]:
+    """Compute how many times longer finished cells took than estimated, and count them.
 
     A graph that two workers traced, or a resumed run, counts twice there and once here: that is part of the ratio.
     """

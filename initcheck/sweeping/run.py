@@ -29,7 +29,7 @@ class SweepResult:
         skipped: cells that were finished before.
         stale: cells that were measured anew because a version had changed.
         changed: what had changed, in words; empty where nothing had.
-        measured: cells with figures.
+        measured: cells that were measured.
         refused: cells that cannot be measured, with reasons.
         failed: cells in which something broke, with reasons.
         summary: one row per measured cell, ``schema.SUMMARY_COLUMNS`` with ``dtype``.
@@ -60,7 +60,7 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class SweepPlan:
     """What is left to do.
 
     Attributes:
@@ -123,12 +123,12 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
     digests = digest_files(spec.cells, spec.data_folder)
     identities = [cell.identity for cell in spec.cells]
     with SweepStore(path) as store:
-        outlook = look_ahead(spec, store, installed, digests)
-        total, done = len(spec.cells), outlook.skipped
+        plan = plan_sweep(spec, store, installed, digests)
+        total, done = len(spec.cells), plan.skipped
         if progress is not None:
             progress(done, total, "starting")
         with engine.open(spec.data_folder, installed) as measure:
-            for result in measure(outlook.left):
+            for result in measure(plan.left):
                 digest = digests.get(result.cell.data, "")
                 if result.data_digest not in (None, digest):
                     raise EngineError(describe_replaced_file(spec.data_folder / result.cell.data))
@@ -140,9 +140,9 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
         return SweepResult(
             spec=spec,
             store=path,
-            skipped=outlook.skipped,
-            stale=outlook.stale,
-            changed=outlook.changed,
+            skipped=plan.skipped,
+            stale=plan.stale,
+            changed=plan.changed,
             measured=store.count(identities)["measured"],
             refused=tuple(store.read_reasons(identities, "refused")),
             failed=tuple(store.read_reasons(identities, "failed")),
@@ -153,9 +153,9 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
         )
 
 
-def look_ahead(
+def plan_sweep(
     spec: SweepSpec, store: SweepStore | None, installed: Mapping[str, str], digests: Mapping[str, str]
-) -> Outlook:
+) -> SweepPlan:
     """Find out what is left of a sweep.
 
     Args:
@@ -165,15 +165,19 @@ def look_ahead(
         digests: of the data files, by the name that cells give them.
     """
     if store is None:
-        return Outlook(spec.cells, 0, 0, "")
+        return SweepPlan(spec.cells, 0, 0, "")
     keys = {cell.identity: cell.key(installed, digests.get(cell.data, "")) for cell in spec.cells}
     finished, stale = store.find_finished(keys)
     left = tuple(cell for cell in spec.cells if cell.identity not in finished)
-    return Outlook(left, len(finished), len(stale), _tell_change(store.read_versions(sorted(stale)), installed, stale))
+    return SweepPlan(
+        left, len(finished), len(stale), _describe_change(store.read_versions(sorted(stale)), installed, stale)
+    )
 
 
-def _tell_change(former: Mapping[str, str], installed: Mapping[str, str], stale: Sequence[str] | set[str]) -> str:
+def _describe_change(former: Mapping[str, str], installed: Mapping[str, str], stale: Sequence[str] | set[str]) -> str:
     if not stale:
         return ""
-    told = [f"{name} {former[name]} -> {installed[name]}" for name in VERSIONED if former.get(name) != installed[name]]
-    return ", ".join(told) or "the data file"
+    changes = [
+        f"{name} {former[name]} -> {installed[name]}" for name in VERSIONED if former.get(name) != installed[name]
+    ]
+    return ", ".join(changes) or "the data file"

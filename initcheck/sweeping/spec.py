@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -95,11 +95,11 @@ class Cell:
 
 
 AXES: Final = tuple(field.name for field in fields(Cell) if field.name != "seeds")
-"""The axes of a sweep, in the order in which they are told."""
+"""The axes of a sweep, in the order of the pages."""
 
 
 def order_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """Order cells so that those which share a traced graph stand together, the cheaper networks first.
+    """Order cells so that those which share a traced graph are together, the cheaper networks first.
 
     The order depends on the cells alone, so that a sweep and its resumption agree on it.
     """
@@ -114,9 +114,6 @@ DEFAULT_SEEDS: Final = 16
 _REQUIRED: Final = ("network", "initializer", "activation")
 _TABLES: Final = ("grid", "cell")
 _FIRST_INITIALIZER: Final = "GlorotUniform"
-
-Complain = Callable[[str, object, str], SpecError]
-"""Makes an error of an axis, a value on it and a message."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ def read_spec(path: Path) -> SweepSpec:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
-        raise SpecError(f"{path}:{line}: not valid TOML: {error}. Mend this line.") from None
+        raise SpecError(f"{path}:{line}: not valid TOML: {error}. Correct this line.") from None
     return _read_document(document, _Source(str(path), text), path.absolute().parent)
 
 
@@ -238,7 +235,7 @@ def _read_document(document: Mapping[str, Any], source: _Source, folder: Path) -
         title = table if table == "grid" else f"cell {number + 1}"
         for cell in _Reader(source, table, number, folder).expand(part):
             if cell in seen:
-                raise source.fail(f"{cell.label} stands twice: here and in {seen[cell]}. Remove one.", table, number)
+                raise source.fail(f"{cell.label} is there twice: here and in {seen[cell]}. Remove one.", table, number)
             seen[cell] = title
     return SweepSpec(tuple(order_cells(list(seen))), source.name or "Python", folder)
 
@@ -372,5 +369,5 @@ def _read_state(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
     except OSError:
-        return 0, 0  # reading it tells what is wrong
+        return 0, 0  # reading it says what is wrong
     return state.st_mtime_ns, state.st_size

@@ -15,7 +15,7 @@ import pytest
 
 from initcheck.cli import main
 from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
-from initcheck.sweeping.report import plan_maps
+from initcheck.sweeping.report import choose_axes
 from initcheck.sweeping.store import SweepStore
 
 SPEC = """
@@ -195,8 +195,8 @@ def test_too_many_maps_are_refused_with_the_way_out(finished):
     summary = pd.read_parquet(finished / "sweep" / "summary.parquet")
     many = pd.concat([summary.assign(width=width) for width in range(40)])
     with pytest.raises(ValueError, match="Choose the axes with the most values"):
-        plan_maps(many, "depth", "initializer")
-    plan = plan_maps(many, None, "width")
+        choose_axes(many, "depth", "initializer")
+    plan = choose_axes(many, None, "width")
     assert (plan.x, plan.y, plan.facets) == ("depth", "width", ("initializer", "activation"))
 
 
