@@ -1,4 +1,4 @@
-"""``initcheck train``: the founding notebook's comparison, for any initializers, with several seeds."""
+"""``initcheck train``: initializers compared by training one network from each, with several seeds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from initcheck.core.files import check_writable
     metavar="SOURCE",
     help="digits, mnist, or the path of a .npz file.  [default: mnist if Keras has it already, else digits]",
 )
-@click.option("--validation", type=int, help="Samples kept back.  [default: the first 5000; a fifth of small sets]")
+@click.option("--validation", type=int, help="Samples held out.  [default: the first 5000; a fifth of small sets]")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Show no progress, and no text.")
 @click.pass_obj
@@ -59,7 +59,7 @@ def train(
 
     300 and 100 hidden units on pictures of digits, plain stochastic gradient descent. For one seed all initializers see
     the same batches in the same order, so that they are compared in pairs. Finished networks are kept in the folder:
-    whoever interrupts a run (Ctrl-C) loses the one that was being trained, and goes on by the same command.
+    whoever interrupts a run (Ctrl-C) loses the one that was being trained, and goes on with the same command.
 
     Exit codes: 0 done; 2 not done (bad input, or a folder with other settings); 130 interrupted.
     """
@@ -148,8 +148,8 @@ def trainability(
 ) -> None:
     """Measure networks before the first step, train them, and relate the two.
 
-    Plain networks over initializers, activation functions and depths: how signal and gradient change on their way at
-    the start, what theory's depth scales say, and the loss after some steps of gradient descent at the best of a few
+    Plain networks over initializers, activation functions and depths: how signal and gradient change along the
+    layers at initialization, what theory's depth scales say, and the loss after some steps of gradient descent at the best of a few
     learning rates. The pages show what trained beside theory's border, rank correlations with intervals, and where
     theory fails.
 

@@ -183,7 +183,7 @@ PREDICTED_COLUMNS: Final = (
                 f"predicted_{name}_sd",
                 "Float64",
                 "1",
-                f"standard deviation of {name} from seed to seed as theory expects it; null where no law is known",
+                f"standard deviation of {name} from seed to seed as theory expects it; null where none is known",
             ),
         )
     ),
@@ -258,7 +258,7 @@ def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
             "Float64",
             "layers",
             "layers after which the signal has changed by a factor 1000 at the rate of the deep half; "
-            "inf where that rate is not told from 0",
+            "inf where that rate is not distinguished from 0",
         ),
         _column(
             group,
@@ -329,27 +329,27 @@ SUMMARY_COLUMNS: Final = (
 HISTORY_COLUMNS: Final = (
     _column("key", "initializer", "string", "name", "initializer of the hidden layers"),
     _column("key", "seed", "Int64", "1", "seed of this network: its weights and the order of its batches"),
-    _column("key", "epoch", "Int64", "1", "epochs trained; 0 is the start"),
+    _column("key", "epoch", "Int64", "1", "epochs trained; 0 is the initialization"),
     _column("training", "loss", "Float64", "nats", "mean loss over the batches of the epoch, each before its step"),
     _column("training", "accuracy", "Float64", "share", "hits over the batches of the epoch, each before its step"),
-    _column("training", "validation_loss", "Float64", "nats", "mean loss on the samples kept back, after the epoch"),
-    _column("training", "validation_accuracy", "Float64", "share", "hits on the samples kept back, after the epoch"),
+    _column("training", "validation_loss", "Float64", "nats", "mean loss on the held-out samples, after the epoch"),
+    _column("training", "validation_accuracy", "Float64", "share", "hits on the held-out samples, after the epoch"),
 )
 """The learning curves: one row per initializer x seed x epoch."""
 
 COMPARISON_COLUMNS: Final = (
     _column("key", "initializer", "string", "name", "initializer of the hidden layers"),
     _column("key", "seeds", "Int64", "1", "number of networks"),
-    _column("training", "accuracy", "Float64", "share", "final accuracy on the samples kept back, mean over seeds"),
+    _column("training", "accuracy", "Float64", "share", "final accuracy on the held-out samples, mean over seeds"),
     _column("training", "accuracy_low", "Float64", "share", "lower end of its 95% interval over seeds"),
     _column("training", "accuracy_high", "Float64", "share", "upper end of its 95% interval over seeds"),
-    _column("training", "loss", "Float64", "nats", "final loss on the samples kept back, mean over seeds"),
+    _column("training", "loss", "Float64", "nats", "final loss on the held-out samples, mean over seeds"),
     _column("training", "loss_low", "Float64", "nats", "lower end of its 95% interval over seeds"),
     _column("training", "loss_high", "Float64", "nats", "upper end of its 95% interval over seeds"),
     _column("training", "first_loss", "Float64", "nats", "training loss of the first epoch, mean over seeds"),
-    _column("training", "reached_90", "Int64", "1", "networks that reach an accuracy of .90 on the samples kept back"),
+    _column("training", "reached_90", "Int64", "1", "networks that reach an accuracy of .90 on the held-out samples"),
     _column("training", "epochs_to_90", "Float64", "epochs", "epochs until then, mean over those that do"),
     _column("training", "reached_95", "Int64", "1", "networks that reach .95"),
     _column("training", "epochs_to_95", "Float64", "epochs", "epochs until then, mean over those that do"),
 )
-"""What became of each initializer: one row each."""
+"""The result of each initializer: one row each."""

@@ -1,4 +1,7 @@
-"""From learning curves to a comparison: final figures with intervals, differences in pairs, and the notebook's verdict.
+"""From learning curves to a comparison: final values with intervals, paired differences, and a judged sentence.
+
+The sentence is that of the notebook which this project began with: "Xavier trains faster and more accurately than
+random or zero".
 
 Networks of one seed see the same batches in the same order whatever their initializer, so two initializers are compared
 by the differences of their pairs. All differences of one quantity are adjusted together by Holm's method.
@@ -26,13 +29,13 @@ THRESHOLDS: Final = {"90": 0.90, "95": 0.95}
 
 Quantity = Literal["accuracy", "first_loss"]
 QUANTITIES: Final[dict[Quantity, str]] = {
-    "accuracy": "final accuracy on the samples kept back",
+    "accuracy": "final validation accuracy",
     "first_loss": "training loss of the first epoch",
 }
 
 XAVIER: Final = ("GlorotNormal", "GlorotUniform")
 BLIND: Final = tuple(name for name, row in INITIALIZERS.items() if row.ignores_size)
-"""Classes that do not look at the size of the layer: what the notebook calls random or zero."""
+"""Classes that do not depend on the size of the layer: what the notebook calls random or zero."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Statement:
         other: what it is compared with.
         quantity: faster is a lower training loss in the first epoch, more accurate a higher final accuracy.
         verdict: ``true`` and ``false`` where the difference is shown, else ``undecided``.
-        difference: the figures behind it.
+        difference: what the verdict rests on.
     """
 
     xavier: str
@@ -120,13 +123,7 @@ def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFram
 
 
 def compare_pairs(history: pd.DataFrame, initializers: Sequence[str], quantity: Quantity) -> list[PairedDifference]:
-    """Compare each two initializers in one quantity; the p-values are adjusted over all pairs.
-
-    Args:
-        history: the learning curves.
-        initializers: at least two, in the order wanted.
-        quantity: what is compared.
-    """
+    """Compare each two initializers in one quantity; the p-values are adjusted over all pairs."""
     values = {name: _by_seed(history[history["initializer"] == name], quantity) for name in initializers}
     pairs = list(combinations(initializers, 2))
     estimates, raw = [], []
@@ -150,7 +147,7 @@ def judge_notebook(history: pd.DataFrame, initializers: Sequence[str]) -> list[S
         initializers: those that were trained.
 
     Returns:
-        A statement for each of Glorot's initializers, each one that does not look at the size of the layer, and both
+        A statement for each of Glorot's initializers, each one that does not depend on the size of the layer, and both
         quantities; empty where the comparison holds none of either.
     """
     found = []

@@ -14,13 +14,13 @@ from initcheck.core.errors import DataError, UsageError
 from initcheck.models.data import load_set, to_float32
 
 NOTEBOOK_VALIDATION: Final = 5000
-"""Samples that the founding notebook keeps back, the first ones of MNIST."""
+"""Samples held out by the notebook that this project began with: the first ones of MNIST."""
 
 MOST_CLASSES: Final = 100_000
 """Five times those of ImageNet-21k; the network's last layer has a unit for each."""
 
 SMALL_SHARE: Final = 5
-"""Of a small set, one sample in so many is kept back."""
+"""Of a small set, one sample in so many is held out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +61,18 @@ class LabelledData:
 
 
 def load_labelled(source: str | None = None, validation: int | None = None) -> LabelledData:
-    """Load labelled samples and keep the first ones back for validation, as the founding notebook does.
+    """Load labelled samples and hold out the first ones for validation.
 
     Args:
         source: ``digits``, ``mnist``, or the path of a ``.npz`` file. None takes Keras' MNIST if it has been
             downloaded, else the digits: nothing is downloaded.
-        validation: samples to keep back. None keeps 5,000 of sets of at least 20,000, a fifth of smaller ones.
+        validation: samples to hold out. None holds out 5,000 of sets of at least 20,000, a fifth of smaller ones.
 
     Returns:
         The data; pixels of 8 bits are divided by 255.
 
     Raises:
-        UsageError: the source is unknown, or more is to be kept back than there is.
+        UsageError: the source is unknown, or more is to be held out than there is.
         DataError: the data cannot be had, or have no classes.
     """
     chosen = source or default_source()
@@ -114,6 +114,6 @@ def _check_validation(validation: int | None, samples: int, name: str) -> int:
     kept = (NOTEBOOK_VALIDATION if large else samples // SMALL_SHARE) if validation is None else validation
     if not 1 <= kept < samples:
         raise UsageError(
-            f"Between 1 and {samples - 1} samples of {name!r} can be kept back for validation. Received: {kept}."
+            f"Between 1 and {samples - 1} samples of {name!r} can be held out for validation. Received: {kept}."
         )
     return kept

@@ -1,4 +1,4 @@
-"""From runs to relations: what each configuration came to, and how the start and theory are related to it.
+"""From runs to relations: the loss of each configuration, and what initialization and theory say of it.
 
 Nothing here knows Keras; all of it can be tested on tables that are made up.
 """
@@ -19,20 +19,20 @@ from initcheck.training.trainability import FIGURES, TRAINED_BELOW, Trainability
 
 KEYS: Final = ("activation", "initializer", "depth")
 THRESHOLDS: Final = (0.25, 0.5, 0.75, 0.9)
-"""Shares of what guessing costs at which the agreement is told, to show how much hangs on the one that is used."""
+"""Shares of the loss at chance level at which the agreement is shown, since the one that is used is a choice."""
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
 
 PREDICTORS: Final = {
-    "depth": "depth alone, the figure to beat",
-    "forward_change": "change of the signal on its way, |ln q_L / q_1|",
-    "backward_change": "change of the gradient on its way, |ln g_1 / g_L|",
-    "distinct_log_share": "loss of what tells samples apart, |ln of its share in the last layer|",
+    "depth": "depth alone, the baseline",
+    "forward_change": "change of the signal along the layers, |ln q_L / q_1|",
+    "backward_change": "change of the gradient along the layers, |ln g_1 / g_L|",
+    "distinct_log_share": "loss of what distinguishes samples, |ln of its share in the last layer|",
     "largest_change": "the largest of these three changes",
     "depth_ratio": "theory: depth over the depth predicted to train, without a measurement",
 }
-"""What is held against the loss after training; each grows with what is expected to do harm."""
+"""What is compared with the loss after training; each grows with what is expected to do harm."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Relations:
-    """A record with all that is made of it, so that every page tells the same.
+    """A record with all that is made of it, so that every page says the same.
 
     Attributes:
         record: the runs.
@@ -107,12 +107,7 @@ class Relations:
 
 
 def relate(record: TrainabilityRecord, resamples: int = RESAMPLES) -> Relations:
-    """Sum up the configurations of a record and correlate every predictor with their loss.
-
-    Args:
-        record: the runs.
-        resamples: of the bootstrap.
-    """
+    """Sum up the configurations of a record and correlate every predictor with their loss."""
     summary = summarize_runs(record)
     return Relations(record, summary, tuple(correlate_ranks(summary, each, resamples) for each in PREDICTORS))
 
@@ -156,16 +151,7 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
 
 
 def find_predictor(summary: pd.DataFrame, predictor: str) -> NDArray[np.float64]:
-    """Take a predictor of each configuration.
-
-    Args:
-        summary: of :func:`summarize_runs`.
-        predictor: a key of :data:`PREDICTORS`.
-
-    Returns:
-        Its figures: the larger, the more harm is expected. Infinite for a signal that is lost altogether, NaN where
-        there is none.
-    """
+    """Take a predictor of each configuration."""
     if predictor == "depth":
         return summary["depth"].to_numpy(dtype=np.float64)
     if predictor == "depth_ratio":
@@ -238,23 +224,14 @@ def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW) -> 
 
 
 def find_failures(summary: pd.DataFrame, *, predicted: bool) -> pd.DataFrame:
-    """List the configurations on which theory's depth was wrong.
-
-    Args:
-        summary: of :func:`summarize_runs`.
-        predicted: those that were predicted to train and did not, or, if false, the reverse.
-    """
+    """List the configurations on which theory's depth was wrong."""
     told = summary[summary["predicted_trainable"].notna()]
     wrong = (told["predicted_trainable"].astype(bool) == predicted) & (told["trained"] != predicted)
     return told[wrong]
 
 
 def find_deepest(part: pd.DataFrame) -> int:
-    """Find the greatest depth up to which every depth tried has trained; 0 where the shallowest has not.
-
-    Args:
-        part: the configurations of one pair of initializer and activation.
-    """
+    """Find the greatest depth up to which every depth tried has trained; 0 where the shallowest has not."""
     deepest = 0
     for row in part.sort_values("depth").itertuples():
         if not row.trained:

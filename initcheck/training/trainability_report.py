@@ -1,4 +1,4 @@
-"""What the start says of the training, as pages, tables and text."""
+"""The report of ``initcheck trainability``: does the initialization predict the loss after training?"""
 
 from __future__ import annotations
 
@@ -70,11 +70,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-
 _ROW: Final = 24
 _COLUMN: Final = 44
 _CHARACTER: Final = 6.0
-_DEEPEST: Final = 0.55  # opacity of a cell whose loss is zero: its figure has to stay readable
+_DEEPEST: Final = 0.55  # opacity of a cell whose loss is zero: its number has to stay readable
 _SCATTER: Final = (420, 300)
 _CEILING: Final = 1.25  # of the relative loss that is drawn; what is beyond lies on it
 _LEAST_RATIO: Final = 1e-2
@@ -87,26 +86,94 @@ _SHAPES: Final = (
     ("D", '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>'),
     ("^", '<path d="M6 2 10.5 10 1.5 10z"/>'),
 )
+TITLE: Final = "initcheck: does the initialization predict the training?"
+_NAMES: Final = {
+    "depth": "depth",
+    "forward_change": "the change of the signal from the first to the last layer",
+    "backward_change": "the change of the gradient from the last to the first layer",
+    "distinct_log_share": "the loss of what distinguishes samples",
+    "largest_change": "the largest change at initialization, of the signal, the gradient, or what distinguishes samples",
+    "depth_ratio": "theory's depth",
+}
+_SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
 
 
-def find_border(depths: Sequence[int], predicted: float) -> float:
-    """Place theory's depth between the columns of a map: the depths left of it are predicted to train.
+def write_trainability(relations: Relations, folder: Path) -> list[Path]:
+    """Write ``trainability.html`` and ``trainability.md`` with their pictures, and the tables as CSV."""
+    document = build_trainability_document(relations)
+    files = {
+        "trainability.html": render_html(document),
+        "trainability.md": render_markdown(document),
+        **render_pictures(document),
+        "trainability.csv": _write_csv(relations.summary),
+        "runs.csv": _write_csv(relations.record.runs),
+    }
+    return publish_files(folder, files)
 
-    Args:
-        depths: in increasing order, one a column; column i reaches from i - 1/2 to i + 1/2.
-        predicted: the depth; NaN is told by NaN.
-    """
-    if math.isnan(predicted):
-        return math.nan
-    return sum(depth <= predicted for depth in depths) - 0.5
+
+def trainability_text(relations: Relations) -> str:
+    """Write the answer for a terminal."""
+    record, summary = relations.record, relations.summary
+    agreement = count_agreement(summary)
+    lines = [f"{record.data}. {_describe_descent(record)}.", "", *_describe_agreement(summary, agreement), ""]
+    lines.append("Spearman's correlation with the loss after training:")
+    lines += [f"  {_format_correlation(each):<22} {PREDICTORS[each.predictor]}" for each in relations.correlations]
+    return "\n".join(lines)
+
+
+def trainability_json(relations: Relations) -> str:
+    """Write the answer as one JSON object: settings, agreement, correlations, configurations."""
+    record, summary = relations.record, relations.summary
+    document = {
+        "data": record.data,
+        "descent": _describe_descent(record),
+        "chance": record.chance,
+        "width": record.width,
+        "seeds": list(record.seeds),
+        "seconds": record.seconds,
+        "versions": dict(record.versions),
+        "agreement": [
+            {
+                "threshold": each.threshold,
+                "both": each.both,
+                "neither": each.neither,
+                "only_predicted": each.only_predicted,
+                "only_trained": each.only_trained,
+                "share": each.share,
+            }
+            for each in (count_agreement(summary, threshold) for threshold in THRESHOLDS)
+        ],
+        "correlations": [
+            {
+                "predictor": each.predictor,
+                "spearman": each.value,
+                "low": each.low,
+                "high": each.high,
+                "configurations": each.configurations,
+            }
+            for each in relations.correlations
+        ],
+        "configurations": summary.astype(object).to_dict("records"),
+    }
+    return to_json(document)
+
+
+def build_trainability_document(relations: Relations) -> Document:
+    """Build the page: the answer, the map, the correlations, where theory fails, and how it was made."""
+    record, summary = relations.record, relations.summary
+    sections = (
+        _write_answer(relations),
+        Section("map", "What trained", (draw_maps(summary), Details(prose("Pair by pair"), (_pair_table(summary),)))),
+        _write_correlations(relations),
+        _write_failures(record, summary),
+        _write_method(record),
+    )
+    subtitle = prose("Networks measured before the first step, and their loss after training.")
+    return Document(TITLE, subtitle, sections)
 
 
 def draw_maps(summary: DataFrame) -> Figure:
-    """Draw a map of the loss for each activation function: initializers in rows, depths in columns.
-
-    Args:
-        summary: of :func:`initcheck.training.relations.summarize_runs`.
-    """
+    """Draw a map of the loss for each activation function: initializers in rows, depths in columns."""
     activations = list(dict.fromkeys(summary["activation"]))
     with drawing_settings():
         panels = tuple(_draw_map(name, summary[summary["activation"] == name]) for name in activations)
@@ -118,17 +185,17 @@ def draw_maps(summary: DataFrame) -> Figure:
         Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', "six depth scales"),
     )
     caption = prose(
-        "Loss after training over what guessing costs, at the best learning rate, mean over seeds; ∞ has diverged at "
+        "Loss after training over that at chance level, at the best learning rate, mean over seeds; ∞ has diverged at "
         "every rate. Left of the thick line theory expects a network to train. Initializers from the weakest to the "
         "strongest."
     )
     trained = int(summary["trained"].sum())
-    told = f"Trainability by activation, initializer and depth: {trained} of {len(summary)} configurations trained."
-    return Figure("trainability", caption, keys, (), panels, told, columns=2)
+    alternative = f"Trainability by activation, initializer and depth: {trained} of {len(summary)} trained."
+    return Figure("trainability", caption, keys, (), panels, alternative, columns=2)
 
 
 def draw_scatter(summary: DataFrame) -> Figure:
-    """Draw the loss against theory's depth ratio, and against the largest change at the start."""
+    """Draw the loss against theory's depth ratio, and against the largest change at initialization."""
     activations = list(dict.fromkeys(summary["activation"]))
     panels = []
     with drawing_settings():
@@ -148,13 +215,239 @@ def draw_scatter(summary: DataFrame) -> Figure:
     return Figure("predictors", caption, keys, (), tuple(panels), "Loss against two predictors of it.", columns=2)
 
 
-def write_loss(relative: float) -> str:
+def find_border(depths: Sequence[int], predicted: float) -> float:
+    """Place theory's depth between the columns of a map: the depths left of it are predicted to train.
+
+    Args:
+        depths: in increasing order, one a column; column i reaches from i - 1/2 to i + 1/2.
+        predicted: the depth; NaN for NaN.
+    """
+    if math.isnan(predicted):
+        return math.nan
+    return sum(depth <= predicted for depth in depths) - 0.5
+
+
+def format_loss(relative: float) -> str:
     """Write a loss over chance for a cell: two decimals, or that it is beyond."""
     if math.isnan(relative):
         return "?"
     if math.isinf(relative):
         return "∞"
     return f"{relative:.2f}" if relative < 9.995 else ">10"
+
+
+def _write_csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _describe_agreement(summary: pd.DataFrame, agreement: Agreement) -> list[str]:
+    pairs = summary.drop_duplicates(["activation", "initializer"])
+    first = (
+        f"{count(len(summary), 'configuration')} ({count(len(pairs), 'pair')} of initializer and activation function): "
+        f"{int(summary['trained'].sum())} trained, which means a loss of at most {TRAINED_BELOW:g} of that at "
+        "chance level."
+    )
+    lines = [first]
+    if agreement.count:
+        lines.append(
+            f"Theory, which expects training up to six depth scales, is right for {agreement.both + agreement.neither} "
+            f"of {agreement.count} ({format_share(agreement.share)}; one answer for all would be right for "
+            f"{format_share(agreement.share_by_one_answer)})."
+        )
+        lines.append(
+            f"It is wrong for {agreement.only_predicted + agreement.only_trained}: {agreement.only_predicted} were "
+            f"expected to train and did not, {agreement.only_trained} trained against expectation."
+        )
+    return lines
+
+
+def _describe_descent(record: TrainabilityRecord) -> str:
+    rates = ", ".join(f"{rate:g}" for rate in record.learning_rates)
+    return (
+        f"Plain stochastic gradient descent, {count(record.steps, 'step')} of {record.batch_size} samples, the best of "
+        f"the learning rates {rates}; {count(len(record.seeds), 'seed')} for each configuration and rate"
+    )
+
+
+def _format_correlation(each: RankCorrelation) -> str:
+    return f"{format_signed(each.value)} {format_interval(each.low, each.high, format_signed)}".rstrip()
+
+
+def _write_answer(relations: Relations) -> Section:
+    record, summary = relations.record, relations.summary
+    agreement = count_agreement(summary)
+    answer = [prose(each) for each in _describe_agreement(summary, agreement)]
+    by_name = {each.predictor: each for each in relations.correlations}
+    strongest = max(
+        relations.correlations,
+        key=lambda each: -math.inf if math.isnan(each.value) else each.value,
+    )
+    answer.append(
+        prose(
+            "Of what is known before the first step, the loss after training is correlated most with ",
+            strong(_NAMES[strongest.predictor]),
+            f": Spearman {_format_correlation(strongest)}; depth alone has {_format_correlation(by_name['depth'])}, "
+            f"theory without a measurement {_format_correlation(by_name['depth_ratio'])}.",
+        )
+    )
+    blocks: list[Block] = [Paragraph(prose(f"{record.data}. {_describe_descent(record)}.")), Bullets(tuple(answer))]
+    blocks.append(_agreement_table(summary))
+    return Section("answer", "The answer", tuple(blocks))
+
+
+def _agreement_table(summary: pd.DataFrame) -> Table:
+    rows = []
+    for threshold in THRESHOLDS:
+        each = count_agreement(summary, threshold)
+        counts = (each.both, each.neither, each.only_predicted, each.only_trained)
+        shares = (Cell(format_share(each.share)), Cell(format_share(each.share_by_one_answer)))
+        rows.append(Row(f"{threshold:g} of chance", (*(Cell(str(number)) for number in counts), *shares)))
+    columns = (
+        "Trained is a loss of at most",
+        "Expected, and trained",
+        "Not expected, and did not",
+        "Expected only",
+        "Trained only",
+        "Theory right",
+        "One answer for all",
+    )
+    return Table(prose("The same at other thresholds."), columns, tuple(rows), code_headers=False)
+
+
+def _write_correlations(relations: Relations) -> Section:
+    rows = []
+    for each in relations.correlations:
+        interval = format_interval(each.low, each.high, format_signed)
+        correlation = Cell(format_signed(each.value), (interval,) if interval else ())
+        rows.append(Row(PREDICTORS[each.predictor], (correlation, Cell(str(each.configurations)))))
+    caption = prose(
+        "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
+        f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
+        "function, each with all its depths: depths of one pair are no independent replicates."
+    )
+    table = Table(
+        caption, ("Known before the first step", "Spearman", "Configurations"), tuple(rows), code_headers=False
+    )
+    return Section("correlations", "What is correlated with the loss", (table, draw_scatter(relations.summary)))
+
+
+def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Section:
+    limits = (
+        "What the rule leaves out: it was found with tanh, wide networks and many more steps than the "
+        f"{record.steps} here. At a finite width n the logarithm of a critical ReLU network's signal has a variance of "
+        f"about 5 L / n from seed to seed (Hanin and Rolnick 2018), which is 1 at {max(1, round(record.width / 5))} "
+        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And "
+        "a network can fail for its gradient before it fails for its correlations."
+    )
+    blocks: list[Block] = [Paragraph(prose(limits))]
+    for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):
+        failures = find_failures(summary, predicted=predicted)
+        blocks.append(Paragraph(prose(strong(f"{title}: {count(len(failures), 'configuration')}."))))
+        if len(failures):
+            blocks.append(_failure_table(failures, title))
+    unpredicted = summary[summary["predicted_trainable"].isna()]
+    if len(unpredicted):
+        names = ", ".join(dict.fromkeys(unpredicted["initializer"]))
+        note = f"Theory says nothing of {count(len(unpredicted), 'configuration')} ({names}); they are not counted."
+        blocks.append(Paragraph(prose(note)))
+    return Section("failures", "Where theory fails", tuple(blocks))
+
+
+def _failure_table(failures: pd.DataFrame, title: str) -> Table:
+    rows = tuple(
+        Row(
+            f"{row['activation']}, {row['initializer']}, {row['depth']} layers",
+            (
+                Cell(format_loss(row["relative_loss"])),
+                Cell(_number(row["predicted_depth"]), (_SCALES[str(row["scale"])],)),
+                Cell(format_signed(row["forward_change"])),
+                Cell(format_signed(row["backward_change"])),
+                Cell(format_signed(row["distinct_log_share"])),
+            ),
+        )
+        for row in failures.to_dict("records")
+    )
+    columns = (
+        "Configuration",
+        "Loss / chance",
+        "Six depth scales",
+        "Change of the signal, nats",
+        "Change of the gradient, nats",
+        "ln of the share that differs",
+    )
+    return Table(prose(f"{title}; values at initialization, means over seeds."), columns, rows)
+
+
+def _number(value: Any) -> str:
+    return format_number(value, missing="none")
+
+
+def _write_method(record: TrainabilityRecord) -> Section:
+    rows = (
+        ("Network", f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal"),
+        (
+            "Data",
+            f"{record.data}; at chance level, which knows the classes' frequencies, the loss is {record.chance:.3f} nats.",
+        ),
+        ("Training", _describe_descent(record)),
+        (
+            "Loss",
+            (
+                f"mean training loss of the last {LAST_STEPS} steps, each before its step; the learning rate with the "
+                "lowest mean over the seeds counts, and a loss that is not finite counts as infinite"
+            ),
+        ),
+        (
+            "Initialization",
+            (
+                f"on the first {MEASURED_ON} samples before any step; gradients are those of a random linear function "
+                "of the logits. q is the second moment of a layer's pre-activations, g the squared norm of a sample's "
+                "gradient with respect to them"
+            ),
+        ),
+        (
+            "Theory",
+            (
+                "depth scales of an infinitely wide network for an input of mean square 1; networks train up to about "
+                "six of them (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, 2017, section 5, for tanh)"
+            ),
+        ),
+        ("Seeds", f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
+        (
+            "Time",
+            (
+                f"{format_duration(record.seconds)}; CPU time {format_duration(record.processor_seconds)}, all cores "
+                "together"
+            ),
+        ),
+    )
+    return method_section(rows, record.versions, command_line=record.command_line)
+
+
+def _pair_table(summary: pd.DataFrame) -> Table:
+    rows = []
+    for (activation, initializer), part in summary.groupby(["activation", "initializer"], sort=False):
+        first = part.iloc[0]
+        deepest = find_deepest(part)
+        cells = (
+            Cell(_number(first["sigma_w2"])),
+            Cell(_number(first["xi_c"])),
+            Cell(_number(first["xi_gradient"])),
+            Cell(_number(first["predicted_depth"]), (_SCALES[str(first["scale"])],)),
+            Cell(str(deepest) if deepest else f"below {part['depth'].min()}"),
+        )
+        rows.append(Row(f"{activation}, {initializer}", cells))
+    columns = ("Pair", "σ_w²", "ξ_c", "ξ_∇", "Six depth scales", "Trained up to")
+    caption = prose(
+        "σ_w² = fan_in · Var(W). Trained up to: the greatest depth tried up to which every depth trained. Where the "
+        "signal vanishes or grows without limit there is no ξ_c, and |ξ_∇| stands in for it."
+    )
+    return Table(caption, columns, tuple(rows))
+
+
+def _box(fill: str, opacity: float, label: str) -> Key:
+    box = f'<rect x="5" y="0.5" width="24" height="11" fill="{fill}" fill-opacity="{opacity:g}" stroke="var(--grid)"/>'
+    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{box}</svg>', label)
 
 
 def _draw_map(activation: str, part: DataFrame) -> Panel:
@@ -175,22 +468,9 @@ def _draw_map(activation: str, part: DataFrame) -> Panel:
             _draw_cell(axes, column, row, float(cells.loc[(initializer, depth), "relative_loss"]))
     _draw_border(axes, [find_border(depths, _reach(part, name)) for name in initializers])
     deepest = {name: part[(part["initializer"] == name) & part["trained"]]["depth"].max() for name in initializers}
-    told = ", ".join(f"{name} {'none' if math.isnan(depth) else int(depth)}" for name, depth in deepest.items())
-    description = f"{activation}, deepest network that trained: {told}."
+    reached = ", ".join(f"{name} {'none' if math.isnan(depth) else int(depth)}" for name, depth in deepest.items())
+    description = f"{activation}, deepest network that trained: {reached}."
     return Panel(activation, description, export_svg(drawing, f"map-{activation}", description), width, height)
-
-
-def _draw_cell(axes: Axes, column: int, row: int, relative: float) -> None:
-    share = min(max(1.0 - relative, 0.0), 1.0) if math.isfinite(relative) else 0.0
-    corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor="none", edgecolor=GRID, linewidth=0.8, zorder=2))
-    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor=SERIES[0], edgecolor="none", alpha=_DEEPEST * share, zorder=1))
-    text = write_loss(relative)
-    axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
-
-
-def _reach(part: DataFrame, initializer: str) -> float:
-    return float(part[part["initializer"] == initializer]["predicted_depth"].iloc[0])
 
 
 def _draw_border(axes: Axes, borders: Sequence[float]) -> None:
@@ -198,6 +478,19 @@ def _draw_border(axes: Axes, borders: Sequence[float]) -> None:
     xs = [x for border in borders for x in (border, border)]
     ys = [y for row in range(len(borders)) for y in (row - 0.5, row + 0.5)]
     axes.plot(xs, ys, color=INK, linewidth=3.0, solid_capstyle="butt", clip_on=False, zorder=3)
+
+
+def _draw_cell(axes: Axes, column: int, row: int, relative: float) -> None:
+    share = min(max(1.0 - relative, 0.0), 1.0) if math.isfinite(relative) else 0.0
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor="none", edgecolor=GRID, linewidth=0.8, zorder=2))
+    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor=SERIES[0], edgecolor="none", alpha=_DEEPEST * share, zorder=1))
+    text = format_loss(relative)
+    axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
+
+
+def _reach(part: DataFrame, initializer: str) -> float:
+    return float(part[part["initializer"] == initializer]["predicted_depth"].iloc[0])
 
 
 def _draw_scatter(
@@ -238,312 +531,3 @@ def _draw_scatter(
     axes.set_ylabel("loss / chance", color=INK, fontsize=FONT_SIZE)
     description = f"Loss over chance against {label}, one dot for each of {len(summary)} configurations."
     return Panel(title, description, export_svg(drawing, f"scatter-{predictor}", description), width, height)
-
-
-def _box(fill: str, opacity: float, label: str) -> Key:
-    box = f'<rect x="5" y="0.5" width="24" height="11" fill="{fill}" fill-opacity="{opacity:g}" stroke="var(--grid)"/>'
-    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{box}</svg>', label)
-
-
-TITLE: Final = "initcheck: does the start predict the training?"
-_NAMES: Final = {
-    "depth": "depth",
-    "forward_change": "the change of the signal on its way",
-    "backward_change": "the change of the gradient on its way",
-    "distinct_log_share": "the loss of what tells samples apart",
-    "largest_change": "the largest change at the start, of the signal, the gradient, or what tells samples apart",
-    "depth_ratio": "theory's depth",
-}
-_SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
-
-
-def write_trainability(relations: Relations, folder: Path) -> list[Path]:
-    """Write ``trainability.html`` and ``trainability.md`` with their pictures, and the tables as CSV.
-
-    Args:
-        relations: what was measured, and made of it.
-        folder: where they go.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
-    document = build_trainability_document(relations)
-    files = {
-        "trainability.html": render_html(document),
-        "trainability.md": render_markdown(document),
-        **render_pictures(document),
-        "trainability.csv": _write_csv(relations.summary),
-        "runs.csv": _write_csv(relations.record.runs),
-    }
-    return publish_files(folder, files)
-
-
-def trainability_text(relations: Relations) -> str:
-    """Write the answer for a terminal."""
-    record, summary = relations.record, relations.summary
-    agreement = count_agreement(summary)
-    lines = [f"{record.data}. {_tell_descent(record)}.", "", *_tell_agreement(summary, agreement), ""]
-    lines.append("Spearman's correlation with the loss after training:")
-    lines += [f"  {_write_correlation(each):<22} {PREDICTORS[each.predictor]}" for each in relations.correlations]
-    return "\n".join(lines)
-
-
-def trainability_json(relations: Relations) -> str:
-    """Write the answer as one JSON object: settings, agreement, correlations, configurations."""
-    record, summary = relations.record, relations.summary
-    document = {
-        "data": record.data,
-        "descent": _tell_descent(record),
-        "chance": record.chance,
-        "width": record.width,
-        "seeds": list(record.seeds),
-        "seconds": record.seconds,
-        "versions": dict(record.versions),
-        "agreement": [
-            {
-                "threshold": each.threshold,
-                "both": each.both,
-                "neither": each.neither,
-                "only_predicted": each.only_predicted,
-                "only_trained": each.only_trained,
-                "share": each.share,
-            }
-            for each in (count_agreement(summary, threshold) for threshold in THRESHOLDS)
-        ],
-        "correlations": [
-            {
-                "predictor": each.predictor,
-                "spearman": each.value,
-                "low": each.low,
-                "high": each.high,
-                "configurations": each.configurations,
-            }
-            for each in relations.correlations
-        ],
-        "configurations": summary.astype(object).to_dict("records"),
-    }
-    return to_json(document)
-
-
-def build_trainability_document(relations: Relations) -> Document:
-    """Build the page: the answer, the map, the correlations, where theory fails, and how it was made.
-
-    Args:
-        relations: what was measured, and made of it.
-    """
-    record, summary = relations.record, relations.summary
-    sections = (
-        _write_answer(relations),
-        Section("map", "What trained", (draw_maps(summary), Details(prose("Pair by pair"), (_pair_table(summary),)))),
-        _write_correlations(relations),
-        _write_failures(record, summary),
-        _write_method(record),
-    )
-    subtitle = prose("Networks measured before the first step, and what became of them.")
-    return Document(TITLE, subtitle, sections)
-
-
-def _write_answer(relations: Relations) -> Section:
-    record, summary = relations.record, relations.summary
-    agreement = count_agreement(summary)
-    told = [prose(each) for each in _tell_agreement(summary, agreement)]
-    by_name = {each.predictor: each for each in relations.correlations}
-    strongest = max(
-        relations.correlations,
-        key=lambda each: -math.inf if math.isnan(each.value) else each.value,
-    )
-    told.append(
-        prose(
-            "Of what is known before the first step, the loss after training goes most closely with ",
-            strong(_NAMES[strongest.predictor]),
-            f": Spearman {_write_correlation(strongest)}; depth alone has {_write_correlation(by_name['depth'])}, "
-            f"theory without a measurement {_write_correlation(by_name['depth_ratio'])}.",
-        )
-    )
-    blocks: list[Block] = [Paragraph(prose(f"{record.data}. {_tell_descent(record)}.")), Bullets(tuple(told))]
-    blocks.append(_agreement_table(summary))
-    return Section("answer", "The answer", tuple(blocks))
-
-
-def _tell_agreement(summary: pd.DataFrame, agreement: Agreement) -> list[str]:
-    pairs = summary.drop_duplicates(["activation", "initializer"])
-    first = (
-        f"{count(len(summary), 'configuration')} ({count(len(pairs), 'pair')} of initializer and activation function): "
-        f"{int(summary['trained'].sum())} trained, which means a loss of at most {TRAINED_BELOW:g} of what guessing "
-        "costs."
-    )
-    lines = [first]
-    if agreement.count:
-        lines.append(
-            f"Theory, which expects training up to six depth scales, is right for {agreement.both + agreement.neither} "
-            f"of {agreement.count} ({format_share(agreement.share)}; one answer for all would be right for "
-            f"{format_share(agreement.share_by_one_answer)})."
-        )
-        lines.append(
-            f"It is wrong for {agreement.only_predicted + agreement.only_trained}: {agreement.only_predicted} were "
-            f"expected to train and did not, {agreement.only_trained} trained against expectation."
-        )
-    return lines
-
-
-def _agreement_table(summary: pd.DataFrame) -> Table:
-    rows = []
-    for threshold in THRESHOLDS:
-        each = count_agreement(summary, threshold)
-        figures = (each.both, each.neither, each.only_predicted, each.only_trained)
-        shares = (Cell(format_share(each.share)), Cell(format_share(each.share_by_one_answer)))
-        rows.append(Row(f"{threshold:g} of chance", (*(Cell(str(figure)) for figure in figures), *shares)))
-    columns = (
-        "Trained is a loss of at most",
-        "Expected, and trained",
-        "Not expected, and did not",
-        "Expected only",
-        "Trained only",
-        "Theory right",
-        "One answer for all",
-    )
-    return Table(prose("How much hangs on the threshold."), columns, tuple(rows), code_headers=False)
-
-
-def _pair_table(summary: pd.DataFrame) -> Table:
-    rows = []
-    for (activation, initializer), part in summary.groupby(["activation", "initializer"], sort=False):
-        first = part.iloc[0]
-        deepest = find_deepest(part)
-        cells = (
-            Cell(_number(first["sigma_w2"])),
-            Cell(_number(first["xi_c"])),
-            Cell(_number(first["xi_gradient"])),
-            Cell(_number(first["predicted_depth"]), (_SCALES[str(first["scale"])],)),
-            Cell(str(deepest) if deepest else f"below {part['depth'].min()}"),
-        )
-        rows.append(Row(f"{activation}, {initializer}", cells))
-    columns = ("Pair", "σ_w²", "ξ_c", "ξ_∇", "Six depth scales", "Trained up to")
-    caption = prose(
-        "σ_w² = fan_in · Var(W). Trained up to: the greatest depth tried up to which every depth trained. Where the "
-        "signal vanishes or grows without limit there is no ξ_c, and |ξ_∇| stands in for it."
-    )
-    return Table(caption, columns, tuple(rows))
-
-
-def _write_correlations(relations: Relations) -> Section:
-    rows = []
-    for each in relations.correlations:
-        interval = format_interval(each.low, each.high, format_signed)
-        correlation = Cell(format_signed(each.value), (interval,) if interval else ())
-        rows.append(Row(PREDICTORS[each.predictor], (correlation, Cell(str(each.configurations)))))
-    caption = prose(
-        "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
-        f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
-        "function, each with all its depths: depths of one pair are no independent replicates."
-    )
-    table = Table(
-        caption, ("Known before the first step", "Spearman", "Configurations"), tuple(rows), code_headers=False
-    )
-    return Section("correlations", "What goes with the loss", (table, draw_scatter(relations.summary)))
-
-
-def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Section:
-    limits = (
-        "What the rule leaves out: it was found with tanh, wide networks and many more steps than the "
-        f"{record.steps} here. At a finite width n the logarithm of a critical ReLU network's signal has a variance of "
-        f"about 5 L / n from seed to seed (Hanin and Rolnick 2018), which is 1 at {max(1, round(record.width / 5))} "
-        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And "
-        "a network can fail for its gradient before it fails for its correlations."
-    )
-    blocks: list[Block] = [Paragraph(prose(limits))]
-    for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):
-        failures = find_failures(summary, predicted=predicted)
-        blocks.append(Paragraph(prose(strong(f"{title}: {count(len(failures), 'configuration')}."))))
-        if len(failures):
-            blocks.append(_failure_table(failures, title))
-    untold = summary[summary["predicted_trainable"].isna()]
-    if len(untold):
-        names = ", ".join(dict.fromkeys(untold["initializer"]))
-        told = f"Theory says nothing of {count(len(untold), 'configuration')} ({names}); they are not counted."
-        blocks.append(Paragraph(prose(told)))
-    return Section("failures", "Where theory fails", tuple(blocks))
-
-
-def _failure_table(failures: pd.DataFrame, title: str) -> Table:
-    rows = tuple(
-        Row(
-            f"{row['activation']}, {row['initializer']}, {row['depth']} layers",
-            (
-                Cell(write_loss(row["relative_loss"])),
-                Cell(_number(row["predicted_depth"]), (_SCALES[str(row["scale"])],)),
-                Cell(format_signed(row["forward_change"])),
-                Cell(format_signed(row["backward_change"])),
-                Cell(format_signed(row["distinct_log_share"])),
-            ),
-        )
-        for row in failures.to_dict("records")
-    )
-    columns = (
-        "Configuration",
-        "Loss / chance",
-        "Six depth scales",
-        "Change of the signal, nats",
-        "Change of the gradient, nats",
-        "ln of the share that differs",
-    )
-    return Table(prose(f"{title}; figures of the start, means over seeds."), columns, rows)
-
-
-def _write_method(record: TrainabilityRecord) -> Section:
-    rows = (
-        ("Network", f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal"),
-        ("Data", f"{record.data}; guessing by the classes' frequencies costs {record.chance:.3f} nats."),
-        ("Training", _tell_descent(record)),
-        (
-            "Loss",
-            (
-                f"mean training loss of the last {LAST_STEPS} steps, each before its step; the learning rate with the "
-                "lowest mean over the seeds counts, and a loss that is no number counts as infinite"
-            ),
-        ),
-        (
-            "Start",
-            (
-                f"on the first {MEASURED_ON} samples before any step; gradients are those of a random linear function "
-                "of the logits. q is the second moment of a layer's pre-activations, g the squared norm of a sample's "
-                "gradient with respect to them"
-            ),
-        ),
-        (
-            "Theory",
-            (
-                "depth scales of an infinitely wide network for an input of mean square 1; networks train up to about "
-                "six of them (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, 2017, section 5, for tanh)"
-            ),
-        ),
-        ("Seeds", f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
-        (
-            "Time",
-            (
-                f"{format_duration(record.seconds)}; CPU time {format_duration(record.processor_seconds)}, all cores "
-                "together"
-            ),
-        ),
-    )
-    return method_section(rows, record.versions, command_line=record.command_line)
-
-
-def _tell_descent(record: TrainabilityRecord) -> str:
-    rates = ", ".join(f"{rate:g}" for rate in record.learning_rates)
-    return (
-        f"Plain stochastic gradient descent, {count(record.steps, 'step')} of {record.batch_size} samples, the best of "
-        f"the learning rates {rates}; {count(len(record.seeds), 'seed')} for each configuration and rate"
-    )
-
-
-def _write_correlation(each: RankCorrelation) -> str:
-    return f"{format_signed(each.value)} {format_interval(each.low, each.high, format_signed)}".rstrip()
-
-
-def _write_csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-
-
-def _number(value: Any) -> str:
-    return format_number(value, missing="none")

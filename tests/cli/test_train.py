@@ -138,7 +138,7 @@ BAD = {
     "without labels": (["--data", "bare.npz"], "has no labels"),
     "labels that are no classes": (["--data", "odd.npz"], "one class per sample"),
     "eleven classes": (["--data", "eleven.npz"], "10 classes"),
-    "all kept back": (["--data", "clouds.npz", "--validation", "260"], "can be kept back"),
+    "all held out": (["--data", "clouds.npz", "--validation", "260"], "can be held out"),
     "out is a file": (["--out", "clouds.npz"], "clouds.npz"),
 }
 

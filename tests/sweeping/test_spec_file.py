@@ -126,7 +126,7 @@ def test_a_cell_that_the_grid_holds_already_is_refused_at_its_own_line(read):
     double = (
         '[[cell]]\nnetwork = "mlp"\ninitializer = "HeNormal"\nactivation = "relu"\ndepth = 3\nwidth = 8\nseeds = 4\n'
     )
-    with pytest.raises(SpecError, match=r"spec\.toml:9: mlp 3 × 8: HeNormal × relu stands twice: here and in grid"):
+    with pytest.raises(SpecError, match=r"spec\.toml:9: mlp 3 × 8: HeNormal × relu is there twice: here and in grid"):
         read(GRID + double)
 
 

@@ -1,4 +1,4 @@
-"""What the start says of the training: figures against sums by hand, relations on tables whose truth is known."""
+"""What initialization says of the training: values against sums by hand, relations on tables whose truth is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phase diagrams: initializers stand where their weights put them, and phases are those of theory's closed forms."""
+"""Phase diagrams: initializers lie where their weights put them, and phases are those of theory's closed forms."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_both_editions_have_all_of_it(predicted_report: WrittenReport):
         "Textbook against measured: the pairs that textbooks discuss.",
         "The scores are not independent of each other",
         "restarted from the measured value at hidden_03",
-        "Order and chaos: where the initializers stand",
+        "Order and chaos: where the initializers lie",
         "The same in words: the phase at each of these points",
         "Thin dashed lines: the median that theory expects",
         "Hollow marks: the median that theory expects",
