@@ -148,10 +148,10 @@ def trainability(
 ) -> None:
     """Measure networks before the first step, train them, and relate the two.
 
-    Plain networks over initializers, activation functions and depths: how signal and gradient change along the
-    layers at initialization, what theory's depth scales say, and the loss after some steps of gradient descent at the best of a few
-    learning rates. The pages show what trained beside theory's border, rank correlations with intervals, and where
-    theory fails.
+    Plain networks over initializers, activation functions and depths: how signal and gradient change along the layers
+    at initialization, what theory's depth scales say, and the loss after some steps of gradient descent at the best of
+    a few learning rates. The pages show what trained beside theory's border, rank correlations with intervals, and
+    where theory fails.
 
     Exit codes: 0 done; 2 not done (bad input); 130 interrupted.
     """

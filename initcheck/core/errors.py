@@ -1,4 +1,4 @@
-"""The exceptions a user can meet.
+"""Exceptions raised to users.
 
 Every message says what is wrong, the value received, and what to do, on one line: the command line
 prints it as it is and leaves with the exception's exit code.
@@ -68,7 +68,6 @@ class FindingsError(InitcheckError, AssertionError):
     """A model that is not proven healthy.
 
     Args:
-        message: what was found.
         exit_code: 1 for findings, 2 where the model could not be judged.
     """
 
@@ -78,16 +77,10 @@ class FindingsError(InitcheckError, AssertionError):
 
 
 def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Word the error for a name that is not in a list of known ones.
+    """Make the error for a name that is not a known one: it lists up to three near matches, or all known names.
 
     Args:
         kind: what the name should have been, in singular ("initializer").
-        name: the name received.
-        known: the names that would have been accepted.
-
-    Returns:
-        The exception, to be raised by the caller. It names up to three near matches, or where to
-        find the whole list when nothing is near.
     """
     choices = sorted(set(known))
     by_lower = {choice.lower(): choice for choice in choices}

@@ -21,12 +21,6 @@ def check_writable(directory: Path) -> None:
     """Find out whether files can be written to a folder, before the work whose result goes there.
 
     Nothing is left behind: a folder that does not exist yet is not made; its nearest parent is tried instead.
-
-    Args:
-        directory: the folder that will receive files.
-
-    Raises:
-        OutputError: if the folder cannot be written to or made.
     """
     try:
         existing = _nearest_existing(directory)
@@ -39,18 +33,7 @@ def check_writable(directory: Path) -> None:
 
 
 def publish_files(directory: Path, files: Mapping[str, Content]) -> list[Path]:
-    """Write files to a folder so that nothing half-written can be seen there; see :func:`replace_files`.
-
-    Args:
-        directory: the folder, made with its parents if it is missing.
-        files: the content of each file by name. Names are plain: no folders in them.
-
-    Returns:
-        The paths of the files, in the order given.
-
-    Raises:
-        OutputError: if something cannot be written.
-    """
+    """Write files to a folder so that nothing half-written can be seen there; see :func:`replace_files`."""
     for name in files:
         if name in ("", ".", "..") or Path(name).name != name:
             raise ValueError(f"A file's name must not hold a folder. Received: name={name!r}")
@@ -196,14 +179,7 @@ def _cannot_write(directory: Path, error: OSError) -> OutputError:
 
 
 def digest_arrays(arrays: Iterable[Any]) -> str:
-    """Digest arrays: equal digests mean equal dtypes, shapes and values.
-
-    Args:
-        arrays: of numbers or text; None counts as nothing.
-
-    Returns:
-        SHA-256 in hexadecimal digits.
-    """
+    """Digest arrays of numbers or text by SHA-256: equal digests mean equal dtypes, shapes and values."""
     # Imported only now: each command writes files, and --help needs no arrays.
     import numpy as np
 

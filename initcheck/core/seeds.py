@@ -78,17 +78,7 @@ def derive_seeds(seed: int, paths: Iterable[str]) -> tuple[int, ...]:
 
 
 def check_seed(seed: int) -> int:
-    """Check the seed of a network.
-
-    Args:
-        seed: an integer of at least 0; NumPy's integers are accepted, booleans are not.
-
-    Returns:
-        The seed as Python's own int, the only integer that Keras takes.
-
-    Raises:
-        UsageError: the seed is negative or not an integer.
-    """
+    """Return the seed of a network as Python's own int, the only one that Keras takes; refuse all but whole numbers."""
     try:
         number = operator.index(seed)
     except TypeError:

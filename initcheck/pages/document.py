@@ -1,6 +1,6 @@
 """The report as plain data: sections, paragraphs, tables and figures, without a word about HTML or Markdown.
 
-Both formats are written from this one structure, so they cannot tell different stories. All text is raw: escaping
+Both formats are written from this one structure, so they always agree. All text is raw: escaping
 belongs to the format and happens in ``render.py`` and the templates.
 """
 
@@ -21,11 +21,6 @@ class Span:
 
 
 Text = tuple[Span, ...]
-
-
-def plain(text: str) -> Text:
-    """Make text in the plain style."""
-    return (Span(text),)
 
 
 def prose(*parts: str | Span | Text) -> Text:
@@ -79,11 +74,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Definitions:
-    """Terms with their explanations.
-
-    Attributes:
-        items: pairs of a term and its explanation.
-    """
+    """Terms with their explanations."""
 
     kind: ClassVar[str] = "definitions"
     items: tuple[tuple[str, Text], ...]
@@ -102,7 +93,6 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: the figure or word.
         notes: smaller lines below it.
         tone: name of a colour class of ``palette.py``, or empty. It only repeats what the text says.
         emphasis: the cell is to stand out where there is no colour.
@@ -121,8 +111,6 @@ class Row:
     """One row of a table: what it is about, and its cells.
 
     Attributes:
-        header: what it is about.
-        cells: the cells.
         anchor: a word for links to this row, unique in the document; empty for none.
         link: the anchor that the header leads to; empty for none.
     """
@@ -138,9 +126,7 @@ class Table:
     """A table with a header row and a header column.
 
     Attributes:
-        caption: what it shows.
         columns: heads of the columns, the first one over the row headers.
-        rows: the rows.
         form: ``heat map`` fills its cells with their tone; ``plain`` only marks them; ``claims`` too, and has sentences
             in its cells.
         code_headers: the row headers are names of things in code.
@@ -159,12 +145,9 @@ class Panel:
     """One small picture.
 
     Attributes:
-        title: what it shows, in a word or two.
-        description: the same for those who cannot see it.
+        description: what it shows, for those who cannot see it.
         svg: an ``<svg>`` element for a page that defines the colours of ``palette.py``.
-        width: natural width in CSS pixels.
-        height: natural height.
-        notes: remarks to be read with the picture.
+        width: natural width in CSS pixels, as the height.
     """
 
     title: str
@@ -189,10 +172,7 @@ class Figure:
 
     Attributes:
         name: a word for file names and links, safe in both.
-        caption: what is drawn and how to read it.
-        keys: the legend.
-        marks: further signs and their meaning.
-        panels: the pictures.
+        keys: the legend; ``marks`` are further signs and their meaning.
         alternative: what it shows, in one sentence, for where the pictures are one image.
         columns: panels a row where they are one image.
     """
@@ -209,12 +189,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scale:
-    """The colour scale of a heat map.
-
-    Attributes:
-        steps: pairs of a tone and the range that it stands for.
-        label: what the colours are of.
-    """
+    """The colour scale of a heat map: pairs of a tone and the range that it stands for."""
 
     kind: ClassVar[str] = "scale"
     steps: tuple[tuple[str, str], ...]
@@ -223,13 +198,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Details:
-    """Content that can be folded away.
-
-    Attributes:
-        summary: the line that stays.
-        blocks: what is folded.
-        unfolded: shown from the start.
-    """
+    """Content that can be folded away behind a line of summary."""
 
     kind: ClassVar[str] = "details"
     summary: Text
@@ -242,14 +211,7 @@ Block = Paragraph | Bullets | Definitions | CodeBlock | Table | Figure | Scale |
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report.
-
-    Attributes:
-        anchor: a word for links, safe in an address and unique in the document.
-        title: the heading.
-        blocks: the content.
-        sections: the parts of this part.
-    """
+    """A part of the report, with its own parts; the anchor is safe in an address and unique in the document."""
 
     anchor: str
     title: str
@@ -259,13 +221,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report.
-
-    Attributes:
-        title: the title.
-        subtitle: one line below it.
-        sections: the parts, the answer first.
-    """
+    """A whole report, the answer first."""
 
     title: str
     subtitle: Text

@@ -1,4 +1,4 @@
-"""The tables as files that read back to the last bit: columns and dtypes of the schema, rows in a fixed order."""
+"""The tables of a study as files that read back to the last bit: fixed columns, dtypes and order of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_measurements_csv(table: DataFrame, path: Path) -> None:
 
 
 def write_measurements_parquet(table: DataFrame, path: Path) -> None:
-    """Write the measurement table as Parquet, with the schema's dtypes and the order of the CSV."""
+    """Write the measurement table as Parquet, with the documented dtypes and the order of the CSV."""
     chunks = (
         pyarrow.Table.from_pandas(chunk, preserve_index=False)
         for chunk in _conform_chunks(table, MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER)
@@ -58,7 +58,7 @@ def _conform_chunks(frame: DataFrame, columns: Sequence[Column], order: list[str
 
 
 def _conform(frame: DataFrame, columns: Sequence[Column], order: list[str]) -> DataFrame:
-    """Take the schema's columns in its order and dtypes, sort the rows, and leave any other column out."""
+    """Take the documented columns in their order and dtypes, sort the rows, and leave any other column out."""
     return _take_columns(frame, columns).sort_values(order, kind="stable", na_position="last", ignore_index=True)
 
 

@@ -16,38 +16,17 @@ _BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_])|(?<=\.)(?=[A-
 
 
 def render_html(document: Document) -> str:
-    """Render a document as one self-contained page: no script, nothing fetched from elsewhere.
-
-    Args:
-        document: the report.
-
-    Returns:
-        The page.
-    """
+    """Render a document as one self-contained page: no script, nothing fetched from elsewhere."""
     return _environment("html").get_template("report.html.jinja").render(document=document)
 
 
 def render_markdown(document: Document) -> str:
-    """Render a document as GitHub-flavoured Markdown. Its pictures are the files of ``render_pictures``.
-
-    Args:
-        document: the report.
-
-    Returns:
-        The text.
-    """
+    """Render a document as GitHub-flavoured Markdown. Its pictures are the files of ``render_pictures``."""
     return _environment("markdown").get_template("report.md.jinja").render(document=document)
 
 
 def render_pictures(document: Document) -> dict[str, str]:
-    """Render each figure of a document as an SVG file.
-
-    Args:
-        document: the report.
-
-    Returns:
-        The files' texts by name, in the order of the document.
-    """
+    """Render each figure of a document as an SVG file."""
     figures = [figure for section in document.sections for figure in _figures(section)]
     return {picture_name(figure): svg.compose_file(figure) for figure in figures}
 

@@ -16,14 +16,7 @@ _AUTOLINK = re.compile(r"(?i)\b(https?|ftp)(:)(?=//)|\bwww(\.)|@(?=\w)")
 
 
 def escape_text(text: str) -> str:
-    """Escape text so that it shows as it is, in a paragraph, a heading, a list or a table.
-
-    Args:
-        text: any text; line breaks become spaces.
-
-    Returns:
-        Markdown that shows that text.
-    """
+    """Escape text so that it shows as it is, in a paragraph, a heading, a list or a table."""
     text = _BREAKS.sub(" ", text)
     text = "".join(_ENTITIES.get(character, character) for character in text)
     text = _MARKUP.sub(r"\\\g<0>", text)

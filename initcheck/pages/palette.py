@@ -89,15 +89,7 @@ REGIONS: Final = {"ordered": Colour("#d5e6f7", "#1d3550"), "chaotic": Colour("#f
 
 
 def tone_of_gain(gain: float, margin: float) -> str:
-    """Name the tone of a per-layer gain.
-
-    Args:
-        gain: the factor by which a second moment changes from layer to layer.
-        margin: gains from 1/margin to margin are neutral; the margin that the verdicts use, as a factor.
-
-    Returns:
-        A key of ``TONES``; ``unknown`` for NaN, ``dead`` for an exact zero.
-    """
+    """Name the tone of a per-layer gain; gains from 1/margin to margin are neutral."""
     if math.isnan(gain) or gain < 0.0:
         return "unknown"
     if gain == 0.0:
@@ -145,18 +137,3 @@ def score_steps() -> tuple[tuple[str, str], ...]:
         *above,
         (f"growing-{last}", f"above +{_SCORE_EDGES[-1]:g}"),
     )
-
-
-def contrast(first: str, second: str) -> float:
-    """Compute the WCAG contrast ratio of two colours given as ``#rrggbb``; text needs 4.5, graphics need 3."""
-    bright, dim = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (bright + 0.05) / (dim + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    red, green, blue = (_linear(int(colour[start : start + 2], 16) / 255.0) for start in (1, 3, 5))
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _linear(channel: float) -> float:
-    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4

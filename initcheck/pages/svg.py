@@ -77,16 +77,7 @@ def drawing_settings() -> Iterator[None]:
 
 
 def export_svg(drawing: Drawing, prefix: str, description: str) -> str:
-    """Export a drawing as an ``<svg>`` element for inlining in HTML.
-
-    Args:
-        drawing: the drawing, in stand-in colours.
-        prefix: what its ids begin with; unique in the page.
-        description: what it shows, for those who cannot see it.
-
-    Returns:
-        The element, without a namespace declaration, an XML header, a style sheet or a fixed colour.
-    """
+    """Export a drawing as an ``<svg>`` element for inlining in HTML."""
     stream = io.StringIO()
     drawing.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     # The text is what matplotlib has just written, not a foreign document.
@@ -156,14 +147,7 @@ def draw_dot_key(label: str, index: int, shape: str) -> Key:
 
 
 def compose_file(figure: Figure) -> str:
-    """Put the panels and the legend of a figure into one SVG file that brings its own light and dark colours.
-
-    Args:
-        figure: the figure.
-
-    Returns:
-        The text of the file. It paints its own ground, because a Git host may show it on any.
-    """
+    """Put the panels and the legend of a figure into one SVG file that brings its own light and dark colours."""
     columns = min(figure.columns, len(figure.panels))
     gap, heading = 18, 22
     panel_width = max(panel.width for panel in figure.panels)

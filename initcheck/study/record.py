@@ -1,6 +1,6 @@
-"""What one study measured, as plain data: the hand-over from the command that measures to the report that tells.
+"""Result of a study, as plain data.
 
-Nothing here knows Keras. The tables follow ``schema.MEASUREMENT_COLUMNS`` and ``schema.SUMMARY_COLUMNS``.
+Nothing here knows Keras.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initcheck.core import columns as schema
+from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,8 +89,8 @@ class StudyRecord:
     """All that a report is made of.
 
     Attributes:
-        table: one row per seed x site; the columns of ``schema.MEASUREMENT_COLUMNS``.
-        summary: one row per network x initializer x activation; the columns of ``schema.SUMMARY_COLUMNS``.
+        table: one row per seed x site; the columns ``MEASUREMENT_COLUMNS``.
+        summary: one row per network x initializer x activation; the columns ``SUMMARY_COLUMNS``.
         signal_layers: by network, its hidden layers in order from the input to the output.
         not_measured: what was asked for and could not be measured.
         provenance: how it was measured.
@@ -107,8 +107,8 @@ class StudyRecord:
 
     def __post_init__(self) -> None:
         for frame, columns, argument in (
-            (self.table, schema.MEASUREMENT_COLUMNS, "table"),
-            (self.summary, schema.SUMMARY_COLUMNS, "summary"),
+            (self.table, MEASUREMENT_COLUMNS, "table"),
+            (self.summary, SUMMARY_COLUMNS, "summary"),
         ):
             missing = [column.name for column in columns if column.name not in frame.columns]
             if missing:

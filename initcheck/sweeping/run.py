@@ -32,7 +32,7 @@ class SweepResult:
         measured: cells that were measured.
         refused: cells that cannot be measured, with reasons.
         failed: cells in which something broke, with reasons.
-        summary: one row per measured cell, ``schema.SUMMARY_COLUMNS`` with ``dtype``.
+        summary: one row per measured cell, ``SUMMARY_COLUMNS`` with ``dtype``.
         versions: of what it was measured with.
         cell_seconds: the time of all measured cells, added up over runs and workers.
         seconds: how long this run took.

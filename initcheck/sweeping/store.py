@@ -181,7 +181,7 @@ class SweepStore:
         """Read the summary: one row per measured cell, in the order given.
 
         Returns:
-            The columns of ``schema.SUMMARY_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
+            The columns of ``SUMMARY_COLUMNS``, with ``DTYPE_COLUMN`` behind ``batch_size``.
         """
         names = {column.name: column.dtype for column in SUMMARY_COLUMNS}
         parts = []
@@ -196,7 +196,7 @@ class SweepStore:
         """Read the measurement tables of some cells, one at a time, in the order given.
 
         Yields:
-            ``schema.MEASUREMENT_COLUMNS``, with ``schema.DTYPE_COLUMN`` behind ``batch_size``.
+            ``MEASUREMENT_COLUMNS``, with ``DTYPE_COLUMN`` behind ``batch_size``.
         """
         for cell, _, packed in self._read(identities):
             table = unpack_table(packed)

@@ -90,11 +90,11 @@ def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFram
     """Summarize learning curves.
 
     Args:
-        history: the columns of ``schema.HISTORY_COLUMNS``.
+        history: the columns of ``HISTORY_COLUMNS``.
         initializers: in the order wanted.
 
     Returns:
-        The columns of ``schema.COMPARISON_COLUMNS``. A network whose loss is not finite has no loss; its accuracy is
+        The columns of ``COMPARISON_COLUMNS``. A network whose loss is not finite has no loss; its accuracy is
         that of its answers. Means of losses are over the networks that have one.
     """
     rows = []

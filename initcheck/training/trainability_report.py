@@ -92,7 +92,7 @@ _NAMES: Final = {
     "forward_change": "the change of the signal from the first to the last layer",
     "backward_change": "the change of the gradient from the last to the first layer",
     "distinct_log_share": "the loss of what distinguishes samples",
-    "largest_change": "the largest change at initialization, of the signal, the gradient, or what distinguishes samples",
+    "largest_change": "the largest of these changes",
     "depth_ratio": "theory's depth",
 }
 _SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
@@ -387,7 +387,7 @@ def _write_method(record: TrainabilityRecord) -> Section:
         ("Network", f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal"),
         (
             "Data",
-            f"{record.data}; at chance level, which knows the classes' frequencies, the loss is {record.chance:.3f} nats.",
+            f"{record.data}; chance level, by the classes' frequencies, is {record.chance:.3f} nats.",
         ),
         ("Training", _describe_descent(record)),
         (

@@ -130,7 +130,7 @@ def write_page(tasks, overhead, recording):
     lines += ["| workers | time | efficiency |", "|---|---|---|"]
     for workers in WORKERS:
         end = simulate(seconds, workers, overhead, recordings)
-        lines.append(f"| {workers:,} | {_write_time(end)} | {100 * alone / end / workers:.1f} % |")
+        lines.append(f"| {workers:,} | {_write_time(end)} | {100 * alone / end / workers:.1f}% |")
     by_scheduler = tasks["seconds"].mean() / overhead
     by_process = tasks["seconds"].sum() / (cells * recording)
     limit = (

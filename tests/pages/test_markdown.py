@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from initcheck.pages.document import Cell, Row, Table, code, plain, prose, strong
+from initcheck.pages.document import Cell, Row, Table, code, prose, strong
 from initcheck.pages.markdown import code_block, code_span, escape_text, inline, table
 
 
@@ -49,7 +49,7 @@ def test_styles_are_written_as_markdown():
 
 def test_a_table_has_as_many_cells_in_each_row_as_columns():
     rows = (Row("a|b", (Cell("x|y", ("1 | 2",)), Cell("", emphasis=False))),)
-    lines = table(Table(plain("caption"), ("one", "two | three", "four"), rows)).splitlines()
+    lines = table(Table(prose("caption"), ("one", "two | three", "four"), rows)).splitlines()
     assert lines == [
         "| one | two \\| three | four |",
         "| --- | --- | --- |",

@@ -16,7 +16,7 @@ from initcheck.training.trainability_report import (
     find_border,
     trainability_json,
     trainability_text,
-    write_loss,
+    format_loss,
     write_trainability,
 )
 
@@ -109,4 +109,4 @@ def test_the_border_stands_right_of_the_depths_that_are_expected_to_train(predic
     ("loss", "text"), [(0.123, "0.12"), (1.0, "1.00"), (12.0, ">10"), (math.inf, "∞"), (math.nan, "?")]
 )
 def test_a_loss_is_written_for_a_cell(loss, text):
-    assert write_loss(loss) == text
+    assert format_loss(loss) == text

@@ -165,8 +165,8 @@ def _describe_agreement(pairs: Sequence[SummaryRow]) -> Text:
     return prose(
         strong("Theory"), f" predicts the gain, with its standard deviation, of {count(scored, 'pair')} forward and "
         f"{back:,} backward. The score of the measured gain, its distance in standard errors, lies beyond "
-        f"±{NOTABLE:g} in {notable:,} and {back_notable:,} of them, and beyond ±{STRIKING:g} in {striking:,} and {back_striking:,}; of "
-        f"independent normal scores, {_share(NOTABLE)} and {_share(STRIKING)} would.",
+        f"±{NOTABLE:g} in {notable:,} and {back_notable:,} of them, and beyond ±{STRIKING:g} in {striking:,} and "
+        f"{back_striking:,}; of independent normal scores, {_share(NOTABLE)} and {_share(STRIKING)} would.",
     )  # fmt: skip
 
 

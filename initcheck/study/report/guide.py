@@ -71,8 +71,8 @@ def write_guide() -> Section:
                 "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
                 "the input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how "
                 "strongly the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean "
-                "over units, because it can be kept through layers of different widths. Weights learn only where a gradient "
-                "arrives, so both directions must survive.",
+                "over units, because it can be kept through layers of different widths. Weights learn only where a "
+                "gradient arrives, so both directions must survive.",
             ),
         ),
         (

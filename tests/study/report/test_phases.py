@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from contrast import contrast
 from simulated_study import make_study
 
 from initcheck.pages import palette
@@ -255,4 +256,4 @@ def test_each_network_stands_at_its_own_width(small_study: Callable[..., StudyRe
 def test_words_and_lines_stand_out_from_the_phases(mode: str):
     ink = getattr(palette.INK, mode)
     for region in palette.REGIONS.values():
-        assert palette.contrast(ink, getattr(region, mode)) >= 4.5
+        assert contrast(ink, getattr(region, mode)) >= 4.5
