@@ -132,18 +132,23 @@ def _theme(style: str) -> str:
     return _FONT.sub(r"font-size: \1px", style)
 
 
+def draw_key(label: str, shapes: str, *, width: int = 34) -> Key:
+    """Make a legend entry of SVG shapes in a box 12 pixels high."""
+    return Key(f'<svg viewBox="0 0 {width} 12" width="{width}" height="12" aria-hidden="true">{shapes}</svg>', label)
+
+
 def draw_line_key(label: str, index: int, width: float, dashes: tuple[float, ...]) -> Key:
     """Make the legend entry of a line, drawn as the line is."""
     pattern = " ".join(f"{length * width:g}" for length in dashes)
     dashed = f' stroke-dasharray="{pattern}"' if pattern else ""
     line = f'<line x1="1" y1="6" x2="33" y2="6" stroke="var(--series-{index})" stroke-width="{width:g}"{dashed}/>'
-    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', label)
+    return draw_key(label, line)
 
 
 def draw_dot_key(label: str, index: int, shape: str) -> Key:
     """Make the legend entry of a dot, drawn as the dot is."""
     mark = f'<g fill="var(--series-{index})">{shape}</g>'
-    return Key(f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{mark}</svg>', label)
+    return draw_key(label, mark, width=12)
 
 
 def compose_file(figure: Figure) -> str:

@@ -49,6 +49,7 @@ from initcheck.pages.svg import (
     SMALL_FONT_SIZE,
     begin_drawing,
     draw_dot_key,
+    draw_key,
     drawing_settings,
     export_svg,
 )
@@ -182,7 +183,7 @@ def draw_maps(summary: DataFrame) -> Figure:
         _box("var(--series-0)", _DEEPEST, "loss near 0"),
         _box("var(--series-0)", 0.5 * _DEEPEST, "half of chance"),
         _box("var(--series-0)", 0.0, "chance, or worse"),
-        Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', "six depth scales"),
+        draw_key("six depth scales", line),
     )
     caption = prose(
         "Loss after training over that at chance level, at the best learning rate, mean over seeds; ∞ has diverged at "
@@ -447,7 +448,7 @@ def _pair_table(summary: pd.DataFrame) -> Table:
 
 def _box(fill: str, opacity: float, label: str) -> Key:
     box = f'<rect x="5" y="0.5" width="24" height="11" fill="{fill}" fill-opacity="{opacity:g}" stroke="var(--grid)"/>'
-    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{box}</svg>', label)
+    return draw_key(label, box)
 
 
 def _draw_map(activation: str, part: DataFrame) -> Panel:

@@ -335,12 +335,12 @@ def _keys(result: CheckResult, rows: Sequence[LayerRow]) -> tuple[Key, ...]:
 
 def _dot_key(label: str, colour: str) -> Key:
     dot = f'<circle cx="6" cy="6" r="4" fill="var(--{colour})"/>'
-    return Key(f'<svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{dot}</svg>', label)
+    return svg.draw_key(label, dot, width=12)
 
 
 def _limit_key(label: str) -> Key:
     line = '<path d="M0 6H34" stroke="var(--muted)" stroke-dasharray="4 3" fill="none"/>'
-    return Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{line}</svg>', label)
+    return svg.draw_key(label, line)
 
 
 def _shorten(name: str) -> str:

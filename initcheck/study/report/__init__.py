@@ -31,7 +31,7 @@ from initcheck.study.report.theory import write_theory
 
 _NEUTRAL_FACTOR = 1.0 + PRESERVING_MARGIN
 _LONG_TABLE = 24
-_COURSE: dict[Direction, str] = {
+_PATHS: dict[Direction, str] = {
     "forward": "from the input to the output: how much larger or smaller each layer makes the pre-activations",
     "backward": "from the output to the input: how much larger or smaller each layer makes the gradient",
 }
@@ -148,7 +148,7 @@ def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured]
         Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
     ]
     for direction in DIRECTIONS:
-        caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_COURSE[direction]}.")
+        caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_PATHS[direction]}.")
         blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
     blocks += [
         Paragraph(

@@ -313,7 +313,7 @@ def theory_line_keys() -> tuple[Key, ...]:
             f'stroke-dasharray="{pattern}"/>'
             for y in heights
         )
-        parts.append(Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{lines}</svg>', label))
+        parts.append(svg.draw_key(label, lines))
     return tuple(parts)
 
 
@@ -324,7 +324,7 @@ def theory_dot_keys() -> tuple[Key, ...]:
         '<path d="M1 6H12.500M21.500 6H33M1 3V9M33 3V9"/></g>'
     )
     label = "theory, in the shape of the layer: median, and the 10th and 90th percentiles"
-    return (Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{mark}</svg>', label),)
+    return (svg.draw_key(label, mark),)
 
 
 def _line_figure(levels: Sequence[LevelSummary], predictions: Sequence[PredictedLevels], name: str) -> Figure:

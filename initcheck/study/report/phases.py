@@ -255,10 +255,7 @@ def phase_keys() -> tuple[Key, ...]:
         (line, "the border, χ = 1"),
         (mark, "initializers, by number"),
     )
-    return tuple(
-        Key(f'<svg viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">{drawn}</svg>', label)
-        for drawn, label in entries
-    )
+    return tuple(svg.draw_key(label, drawn) for drawn, label in entries)
 
 
 def choose_range(places: Sequence[Place]) -> tuple[float, float]:
