@@ -204,7 +204,7 @@ def test_reasons_are_listed_once_with_all_that_they_concern(predicted_study: Stu
     texts = [_words(item) for item in list_gaps(pairs).items]
     assert [text.partition(",")[0] for text in texts] == [f"Note {number}" for number in number_gaps(pairs).values()]
     zeros = next(text for text in texts if "Zeros" in text)
-    assert "Zeros with every activation function: Zeros expects the same of all seeds" in zeros
+    assert "Zeros with every activation function: Zeros leaves nothing to chance" in zeros
     assert "Received" not in zeros
     mish = next(text for text in texts if "oddly" in text)
     assert "Orthogonal with mish: it bends <twice> | oddly." in mish

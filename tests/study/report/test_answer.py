@@ -153,7 +153,7 @@ def test_initializers_that_drew_the_same_weights_are_not_passed_off_as_several(s
     assert find_twins(read_pairs(twins.summary, twins.table)) == (("HeNormal", "Twin"),)
     gains = build_document(twins).sections[2].sections[0].blocks[-1]
     assert isinstance(gains, Paragraph)
-    assert "".join(span.text for span in gains.text).startswith("HeNormal and Twin have the same figures")
+    assert "".join(span.text for span in gains.text).startswith("HeNormal and Twin have the same gains")
 
 
 def test_a_network_of_one_layer_has_no_rate_and_says_so(small_study: Callable[..., StudyRecord]):

@@ -103,7 +103,7 @@ def test_without_predictions_there_is_a_law_that_knows_nothing(small_study: Call
 def test_reasons_lose_what_is_only_for_the_command_line(small_study: Callable[..., StudyRecord]):
     study = predict_study(small_study(("Zeros",), ("relu",)))
     (reason,) = _laws(study)["forward"].basis
-    assert reason.startswith("Zeros expects the same of all seeds")
+    assert reason.startswith("Zeros leaves nothing to chance")
     assert "Received" not in reason
 
 

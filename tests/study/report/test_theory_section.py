@@ -90,7 +90,7 @@ def test_the_counts_are_in_the_answer_too_and_follow_the_summary(small_study: Ca
     study = change_summary(study, ("HeNormal", "relu"), forward_gain_z=-3.5, backward_gain_z=2.5)
     study = change_summary(study, ("LecunNormal", "relu"), forward_gain_z=2.2, backward_gain_z=0.1)
     answer = _words(build_document(study).sections[0])
-    assert "the gain, with its spread, of 2 pairs forward and 2 backward" in answer
+    assert "the gain, with its standard deviation, of 2 pairs forward and 2 backward" in answer
     assert "beyond ±2 in 2 and 1 of them, and beyond ±3 in 1 and 0" in answer
     text = _words(_part(study, "theory"))
     assert "2 of 2 pairs have a score: 2 of them beyond ±2, 1 beyond ±3." in text
