@@ -14,9 +14,9 @@ from made_up_trainability import CASES, DEPTHS, make_record
 from initcheck.training.relations import relate, summarize_runs
 from initcheck.training.trainability_report import (
     find_border,
+    format_loss,
     trainability_json,
     trainability_text,
-    format_loss,
     write_trainability,
 )
 
