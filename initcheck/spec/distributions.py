@@ -97,16 +97,9 @@ def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDi
     Fans as in :func:`initcheck.theory.weights.weight_distribution`. A mean other than zero, which
     mean-field theory refuses, is taken from the arguments.
 
-    Args:
-        spec: the initializer.
-        shape: of the weight.
-
-    Returns:
-        The law of each entry.
-
     Raises:
-        UsageError: its entries have no law of their own (Orthogonal, and all that leave nothing to chance).
-        TheoryError: the class or an argument is unknown.
+        UsageError: its entries have no distribution of their own (Orthogonal).
+        TheoryError: it leaves nothing to chance, or the class or an argument is unknown.
     """
     arguments = dict(spec.arguments)
     mean = 0.0
@@ -116,7 +109,7 @@ def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDi
         arguments |= {"minval": -half, "maxval": half}
     elif spec.class_name in ("RandomNormal", "TruncatedNormal"):
         mean = float(arguments.pop("mean", 0.0))
-    law = weight_distribution(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
-    if law.distribution == "orthogonal":
-        raise UsageError(f"The entries of an orthogonal matrix have no law of their own. Received: {spec.label}.")
-    return EntryDistribution(law.distribution, mean, math.sqrt(law.variance))
+    weights = weight_distribution(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
+    if weights.distribution == "orthogonal":
+        raise UsageError(f"The entries of an orthogonal matrix have no distribution of their own: {spec.label}.")
+    return EntryDistribution(weights.distribution, mean, math.sqrt(weights.variance))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from initcheck.spec.claim import RunContext
 
 
-class Target(Protocol):
-    """What makes an initializer: an ``InitializerSpec``, or something of the user's own; hashable."""
+class InitializerSource(Protocol):
+    """What makes an initializer: an ``InitializerSpec``, or the user's code; hashable."""
 
     @property
     def label(self) -> str:
@@ -43,7 +43,7 @@ class Subject:
     """
 
     slug: str
-    target: Target
+    target: InitializerSource
     declared: EntryDistribution | None = None
 
     @property
@@ -51,13 +51,16 @@ class Subject:
         """The initializer as text."""
         return self.target.label
 
-    def distribution(self, shape: tuple[int, ...]) -> EntryDistribution:
-        """Give the documented distribution of an entry of a weight of this shape."""
-        if self.declared is not None:
-            return self.declared
+    @property
+    def spec(self) -> InitializerSpec:
+        """The initializer of Keras; an error for the user's own."""
         if not isinstance(self.target, InitializerSpec):
             raise InitializerError(f"{self.label} declares no distribution. Give one, as its mean and variance.")
-        return entry_distribution(self.target, shape)
+        return self.target
+
+    def distribution(self, shape: tuple[int, ...]) -> EntryDistribution:
+        """Give the documented distribution of an entry of a weight of this shape."""
+        return entry_distribution(self.spec, shape) if self.declared is None else self.declared
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,8 @@ class Draws:
     """Weights of one shape, each from a seed of its own.
 
     Attributes:
-        subject: the initializer.
         shape: of one weight.
         count: how many weights.
-        dtype: the dtype asked for.
         defect: name of a defect of :data:`initcheck.spec.defects.DEFECTS` that is applied to what was drawn, for
             negative controls; empty for none.
     """
@@ -92,15 +93,9 @@ class Draws:
     def draw(self, context: RunContext) -> NDArray[Any]:
         """Draw, or recall what was drawn before.
 
-        Args:
-            context: the source of the seeds.
-
         Returns:
             Shape [count, *shape], in the dtype that the initializer returned (bfloat16 as float32, which holds all its
             values).
-
-        Raises:
-            InitializerError: what the initializer returned has another shape.
         """
         key = ("draws", self.subject, self.shape, self.count, self.dtype)
         drawn = context.remember(key, lambda: self._draw(context))
@@ -194,16 +189,13 @@ FIXED_VALUES: Final = (
 
 ALL: Final = (*INDEPENDENT, *ORTHOGONAL, *FIXED_VALUES)
 
-CLASSES: Final = tuple(
-    sorted({subject.target.class_name for subject in ALL if isinstance(subject.target, InitializerSpec)})
-)
+CLASSES: Final = tuple(sorted({subject.spec.class_name for subject in ALL}))
 """The classes of Keras that the specification knows."""
 
 
 def cite(subject: Subject) -> str:
     """Name the documentation of a subject's class, and the paper behind it."""
-    target = subject.target
-    name = target.class_name if isinstance(target, InitializerSpec) else target.label
+    name = subject.spec.class_name
     known = INITIALIZERS.get(name)
     paper = known.source if known is not None else ""
     return f"Keras, keras.initializers.{name}" + (f"; {paper}" if paper else "")

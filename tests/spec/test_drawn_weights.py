@@ -82,7 +82,7 @@ def test_the_documented_law_of_a_shifted_initializer_keeps_its_mean():
 
 
 def test_orthogonal_matrices_have_no_law_of_entries():
-    with pytest.raises(UsageError, match="no law of their own"):
+    with pytest.raises(UsageError, match="no distribution of their own"):
         entry_distribution(InitializerSpec("Orthogonal"), (3, 4))
 
 

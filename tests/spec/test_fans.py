@@ -1,12 +1,14 @@
-"""The topic of fans: the laws and counts that its experiments judge by; its claims are run by the specification."""
+"""The topic of fans: the formulas and counts that its experiments judge by; its claims are run by the specification."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from initcheck.spec.claim import RunContext
 from initcheck.spec.topics.fans import cases, measurement
 from initcheck.spec.topics.fans.measurement import SCALINGS, Fans, output_variance, random_signs
+from initcheck.spec.topics.fans.special import LowRankAdapter
 
 
 def test_the_documented_variances_count_inputs_and_outputs() -> None:
@@ -38,3 +40,10 @@ def test_every_case_names_its_members_once() -> None:
     for kind in cases.layer_kinds():
         names = [case.name for case in kind.cases]
         assert len(names) == len(set(names)), kind.slug
+
+
+@pytest.mark.parametrize("layer", ["Dense", "EinsumDense", "Embedding"])
+def test_a_layer_with_an_adapter_is_the_same_for_the_same_seed(layer: str) -> None:
+    first, again = (list(LowRankAdapter(layer, change=0.01).measure(RunContext(3))) for _ in range(2))
+    assert first == again
+    assert first[0].deviation > first[0].limit

@@ -82,8 +82,7 @@ def claims() -> tuple[Claim, ...]:
 
 def _describe(subject: Subject) -> tuple[str, str, str, str]:
     """Name the initializer, and say its mean, its variance and its distribution in words."""
-    target = subject.target
-    assert isinstance(target, InitializerSpec)
+    target = subject.spec
     entry = subject.distribution((3, 5))
     kinds = {
         "normal": "a normal distribution",
@@ -199,8 +198,7 @@ def _independence(subject: Subject, between: Between) -> Claim:
 
 def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
     """Say which rows of the catalogue of documented claims a claim covers."""
-    target = subject.target
-    assert isinstance(target, InitializerSpec)
+    target = subject.spec
     name, entry = target.class_name, subject.distribution((3, 5))
     scaled = name not in ("RandomNormal", "RandomUniform", "TruncatedNormal")
     found = []
@@ -231,8 +229,7 @@ _HAAR_DRAWS: Final = 300
 
 
 def _orthogonal(subject: Subject) -> list[Claim]:
-    target = subject.target
-    assert isinstance(target, InitializerSpec)
+    target = subject.spec
     gain = float(dict(target.arguments).get("gain", 1.0))
     wrong = replace(subject, target=InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),)))
     exact = tuple(Draws(subject, shape, 4) for shape in _ORTHOGONAL_SHAPES)
@@ -300,8 +297,7 @@ def _claims_on_values() -> list[Claim]:
 
 
 def _fixed(subject: Subject) -> Claim:
-    target = subject.target
-    assert isinstance(target, InitializerSpec)
+    target = subject.spec
     arguments = dict(target.arguments)
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]

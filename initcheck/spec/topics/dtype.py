@@ -62,7 +62,7 @@ class ReturnedDtypes:
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure; the deviation is 1 where another dtype was returned."""
         keras = import_keras()
-        shape = (8, 1, 5) if _class_of(self.subject) == "STFT" else (4, 6)
+        shape = (8, 1, 5) if self.subject.spec.class_name == "STFT" else (4, 6)
         seed = context.seed(f"dtype/{self.subject.slug}")
         default = keras.config.floatx()
         for dtype in (*self.dtypes, None):
@@ -77,11 +77,6 @@ class ReturnedDtypes:
         finally:
             keras.config.set_floatx(default)
         yield ExactRow("none, floatx float64", float(got != "float64" or self.ignore), seen=got)
-
-
-def _class_of(subject: Subject) -> str:
-    assert isinstance(subject.target, InitializerSpec)
-    return subject.target.class_name
 
 
 def _returned(subject: Subject) -> Claim:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import to_numpy
@@ -27,6 +28,7 @@ from initcheck.spec.topics.fans.measurement import (
     LayerVariance,
     Mode,
     Scaling,
+    documented_variance,
     einsum_axes_counted,
 )
 
@@ -92,7 +94,7 @@ class UniformReach:
             for seed in context.seeds(f"fans/{shaped.label}/{mode}/{scale}", count):
                 initializer = import_keras().initializers.VarianceScaling(scale, mode, "uniform", seed=seed, **given)
                 largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
-            documented = math.sqrt(3.0 * Scaling("", scale, mode, "uniform").variance(shaped.fans))
+            documented = math.sqrt(3.0 * documented_variance(scale, mode, shaped.fans))
             # Beyond the limit nothing is tolerated but rounding; below it, what the largest of so many may lack.
             deviation = 1.0 - largest / documented
             deviation = math.inf if deviation < -_ROUNDING else deviation
@@ -214,11 +216,6 @@ _COUNTED: Final[dict[Mode, str]] = {
     "fan_out": "its outputs",
     "fan_avg": "the mean of its inputs and outputs",
 }
-_PAPERS: Final = {
-    "glorot": "Glorot & Bengio, 2010, AISTATS, eq. 12 and 16",
-    "he": "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10",
-    "lecun": "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6",
-}
 
 
 def claims() -> tuple[Claim, ...]:
@@ -233,8 +230,8 @@ def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
     # A sentence that holds is false where other units are counted; one that is false holds with the right variance.
     other: Mode = "fan_in" if scaling.mode == "fan_avg" else "fan_out"
     defective = replace(experiment, mode=other)
-    name = "".join(word.capitalize() for word in scaling.slug.split("_"))
-    source = f"Keras, keras.initializers.{name} and keras.layers.{kind.source}; {_PAPERS[scaling.slug.split('_')[0]]}"
+    name = scaling.spec.class_name
+    source = f"Keras, keras.initializers.{name} and keras.layers.{kind.source}; {INITIALIZERS[name].source}"
     outputs = any(case.position is not None for case in kind.cases)
     condition = "; ".join(case.name for case in kind.cases) + (
         "; independent inputs of mean square one, outputs away from the borders" if outputs else ""

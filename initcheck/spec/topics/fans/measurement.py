@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec
+from initcheck.spec import subjects
 from initcheck.spec.decisions import size_of_equivalence
 from initcheck.spec.distributions import EntryDistribution, Kind
-from initcheck.spec.subjects import to_numpy
+from initcheck.spec.subjects import Subject, to_numpy
 from initcheck.spec.table import EstimateRow
 
 if TYPE_CHECKING:
@@ -43,54 +45,54 @@ FEWEST_SEEDS: Final = 2
 
 
 @dataclass(frozen=True)
+class Fans:
+    """Two counts: inputs that a unit sums, and outputs that an input feeds."""
+
+    fan_in: float
+    fan_out: float
+
+
+def documented_variance(scale: float, mode: Mode, fans: Fans) -> float:
+    """Give the variance of a weight that VarianceScaling documents."""
+    average = (fans.fan_in + fans.fan_out) / 2.0
+    return scale / max(1.0, {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": average}[mode])
+
+
+@dataclass(frozen=True)
 class Scaling:
-    """An initializer that scales with the fans, as documented: variance ``scale`` over a count of units.
+    """A named initializer that scales with the fans, and what VarianceScaling documents of it.
 
     Attributes:
         slug: its part of the claims' ids, and its name in Keras.
-        scale: numerator.
-        mode: which units are counted.
-        kind: distribution of the weights.
+        scale: numerator of the variance.
+        mode: which units are its denominator.
     """
 
     slug: str
+    spec: InitializerSpec
     scale: float
     mode: Mode
     kind: Kind
 
     def variance(self, fans: Fans) -> float:
         """Give the documented variance of a weight."""
-        count = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": (fans.fan_in + fans.fan_out) / 2.0}[
-            self.mode
-        ]
-        return self.scale / max(1.0, count)
+        return documented_variance(self.scale, self.mode, fans)
 
-    def create(self, seed: int, mode: Mode | None = None) -> Any:
+    def create(self, seed: Any, mode: Mode | None = None) -> Any:
         """Make the initializer of Keras; with a mode of another kind, for negative controls, by VarianceScaling."""
-        initializers = import_keras().initializers
         if mode is None:
-            names = "".join(word.capitalize() for word in self.slug.split("_"))
-            return getattr(initializers, names)(seed=seed)
-        return initializers.VarianceScaling(self.scale, mode, self.kind, seed=seed)
+            return self.spec.create(seed)
+        settings = (("scale", self.scale), ("mode", mode), ("distribution", self.kind))
+        return InitializerSpec("VarianceScaling", settings).create(seed)
 
 
-SCALINGS: Final = (
-    Scaling("glorot_normal", 1.0, "fan_avg", "truncated_normal"),
-    Scaling("glorot_uniform", 1.0, "fan_avg", "uniform"),
-    Scaling("he_normal", 2.0, "fan_in", "truncated_normal"),
-    Scaling("he_uniform", 2.0, "fan_in", "uniform"),
-    Scaling("lecun_normal", 1.0, "fan_in", "truncated_normal"),
-    Scaling("lecun_uniform", 1.0, "fan_in", "uniform"),
-)
-"""Glorot & Bengio 2010, He et al. 2015 and LeCun et al. 1998, each in both of its distributions."""
+def _scaling(subject: Subject) -> Scaling:
+    fixed = INITIALIZERS[subject.spec.class_name].fixed
+    return Scaling(subject.slug, subject.spec, fixed["scale"], fixed["mode"], fixed["distribution"])
 
 
-@dataclass(frozen=True)
-class Fans:
-    """Two counts: inputs that a unit sums, and outputs that an input feeds."""
-
-    fan_in: float
-    fan_out: float
+SCALINGS: Final = tuple(map(_scaling, subjects.FAMILY))
+"""Those of Glorot and Bengio, He and LeCun, each in both of its distributions."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,9 @@ class LowRankAdapter:
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure."""
         keras = import_keras()
-        random = np.random.default_rng(context.seed(f"adapter/{self.layer}"))
+        seed = context.seed(f"adapter/{self.layer}")
+        random = np.random.default_rng(seed)
+        keras.utils.set_random_seed(seed)  # of the layer's own initializers
         made: dict[str, tuple[Any, Any]] = {
             "Dense": (lambda: keras.layers.Dense(24), random.normal(size=(8, 16)).astype(np.float32)),
             "EinsumDense": (
