@@ -62,6 +62,14 @@ class NetworkSpec(ABC):
     NAME: ClassVar[str]
     ADJUSTABLE: ClassVar[frozenset[str]] = frozenset()
     """The settings, of ``depth`` and ``width``, that this network takes."""
+    DATA: ClassVar[str] = "gaussian"
+    """The data that it is measured on when none are asked for; see :func:`initcheck.models.data.load_data`."""
+    ACTIVATIONS: ClassVar[tuple[str, ...]] = STUDY_ACTIVATIONS
+    """The activation functions that it is measured with when none are asked for."""
+    WINDOW: ClassVar[int] = 1
+    """Places of the input that a hidden unit sums: a hidden kernel has this many times width squared entries."""
+    POSITIONS: ClassVar[int] = 1
+    """Places of a sample at which a hidden kernel is applied."""
 
     initializer: InitializerSpec
     activation: str
@@ -75,6 +83,11 @@ class NetworkSpec(ABC):
     def name(self) -> str:
         """The network's name in :data:`NETWORKS`; the Keras model bears it as well."""
         return self.NAME
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What the network is made of, in a sentence."""
 
     @property
     @abstractmethod
@@ -198,6 +211,11 @@ class MlpSpec(NetworkSpec):
     outputs: int = 10
 
     @property
+    def description(self) -> str:
+        """What the network is made of."""
+        return f"Fully connected: {self.depth} hidden layers of {self.width} units each and a linear head."
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """As many inputs as units, so that all hidden kernels are square."""
         return (self.width,)
@@ -215,16 +233,24 @@ class MlpSpec(NetworkSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookSpec(NetworkSpec):
-    """The network of the founding notebook: Flatten, 300, 100, and 10 outputs with softmax.
+    """The network of the notebook that the project started from: Flatten, 300, 100, and 10 outputs with softmax.
 
     Its sizes are fixed. The head keeps Keras' default initializer whatever is under test, as it did there.
     """
 
     NAME: ClassVar[str] = "notebook"
+    DATA: ClassVar[str] = "digits"
+    ACTIVATIONS: ClassVar[tuple[str, ...]] = ("relu",)
     UNITS: ClassVar[tuple[int, int]] = (300, 100)
 
     activation: str = "relu"
     head_initializer: InitializerSpec = _KERAS_DEFAULT
+
+    @property
+    def description(self) -> str:
+        """What the network is made of."""
+        first, second = self.UNITS
+        return f"The founding notebook's network: Flatten, {first} and {second} hidden units, 10 outputs with softmax."
 
     @property
     def depth(self) -> int:
@@ -264,10 +290,20 @@ class ConvSpec(NetworkSpec):
 
     NAME: ClassVar[str] = "conv"
     ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
+    WINDOW: ClassVar[int] = 9
+    POSITIONS: ClassVar[int] = 256
 
     depth: int = 10
     width: int = 16
     outputs: int = 10
+
+    @property
+    def description(self) -> str:
+        """What the network is made of."""
+        return (
+            f"A plain stack of {self.depth} 3 x 3 convolutions of {self.width} channels, global average pooling, a "
+            "linear head."
+        )
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -330,6 +366,14 @@ class ResidualSpec(NetworkSpec):
         return f"{self.NAME}_normalized" if self.normalized else self.NAME
 
     @property
+    def description(self) -> str:
+        """What the network is made of."""
+        branch = "activation(BatchNormalization(x))" if self.normalized else "activation(x)"
+        return (
+            f"{self.depth} residual blocks x + Dense({branch}) of {self.width} units after a dense stem; a linear head."
+        )
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """As many inputs as units, so that all kernels but the head's are square."""
         return (self.width,)
@@ -370,6 +414,15 @@ NETWORKS: Final[Mapping[str, Callable[..., NetworkSpec]]] = {
 """The reference networks by name: what makes a spec from ``initializer``, ``activation`` and settings."""
 
 
+def find_network(name: str) -> type[NetworkSpec]:
+    """Find the class of a reference network, with its data, activations and cost; UsageError for an unknown name."""
+    if name not in NETWORKS:
+        raise name_unknown("network", name, NETWORKS)
+    made = NETWORKS[name]
+    found: type[NetworkSpec] = getattr(made, "func", made)
+    return found
+
+
 def make_network(
     name: str, *, initializer: InitializerSpec, activation: str, depth: int | None = None, width: int | None = None
 ) -> NetworkSpec:
@@ -389,18 +442,16 @@ def make_network(
         UsageError: a name is unknown, depth or width is below 1, or the network has no such setting. The
             ``ADJUSTABLE`` of a spec tells which settings it has.
     """
-    if name not in NETWORKS:
-        raise name_unknown("network", name, NETWORKS)
+    adjustable = find_network(name).ADJUSTABLE
     activation = check_activation(activation)
-    network = NETWORKS[name](initializer=initializer, activation=activation)
     settings = {key: value for key, value in (("depth", depth), ("width", width)) if value is not None}
     for setting, value in settings.items():
-        if setting not in network.ADJUSTABLE:
+        if setting not in adjustable:
             raise UsageError(
                 f"The {name} network has a fixed {setting}. Leave --{setting} out, or choose another network. "
                 f"Received: {value}."
             )
-    return NETWORKS[name](initializer=initializer, activation=activation, **settings) if settings else network
+    return NETWORKS[name](initializer=initializer, activation=activation, **settings)
 
 
 def check_activation(name: str) -> str:

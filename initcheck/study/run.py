@@ -22,18 +22,12 @@ from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, FEWEST_SEEDS
 from initcheck.models.data import Batch, load_data
 from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers, uncovered_initializers
-from initcheck.models.networks import NETWORKS, STUDY_ACTIVATIONS, NetworkSpec, check_activation, make_network
+from initcheck.models.networks import NETWORKS, NetworkSpec, check_activation, find_network, make_network
 from initcheck.prediction import ModelPrediction, add_gain_predictions, add_site_predictions
 from initcheck.probe import tabulate
 from initcheck.probe.session import Report
 from initcheck.study.measurement import NetworkMeasurement
 from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
-
-DEFAULT_DATA: Final = {"notebook": "digits"}
-"""The data of a network when none is asked for; all others get ``gaussian``."""
-
-DEFAULT_ACTIVATIONS: Final = {"notebook": ("relu",)}
-"""The activations of a network when none is asked for; all others get ``STUDY_ACTIVATIONS``."""
 
 _LABELS: Final[dict[str, Any]] = {
     column.name: column.dtype
@@ -43,17 +37,6 @@ _LABELS: Final[dict[str, Any]] = {
 _NUMBERS: Final = (*QUANTITIES, *(column.name for column in PREDICTED_COLUMNS if column.dtype == "Float64"))
 
 EVERY_NETWORK: Final = "every network"
-
-DESCRIPTIONS: Final = {
-    "mlp": "Fully connected: {depth} hidden layers of {width} units each and a linear head.",
-    "notebook": "The founding notebook's network: Flatten, 300 and 100 hidden units, 10 outputs with softmax.",
-    "conv": "A plain stack of {depth} 3 x 3 convolutions of {width} channels, global average pooling, a linear head.",
-    "residual": "{depth} residual blocks x + Dense(activation(x)) of {width} units after a dense stem; a linear head.",
-    "residual_normalized": (
-        "{depth} residual blocks x + Dense(activation(BatchNormalization(x))) of {width} units after a dense stem; "
-        "a linear head."
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -211,7 +194,7 @@ def _describe(network: NetworkMeasurement, task: _Task) -> NetworkDescription:
     model = network.models[0]
     return NetworkDescription(
         name=task.name,
-        description=DESCRIPTIONS[task.name].format(depth=task.spec.depth, width=task.spec.width),
+        description=task.spec.description,
         layers=sum(1 for layer in model.layers if layer.weights),
         parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         data=task.batch.name,
@@ -231,12 +214,12 @@ def _plan(options: StudyOptions) -> list[_Task]:
     activations = tuple(dict.fromkeys(map(check_activation, options.activations)))
     tasks = []
     for name in options.networks:
-        chosen = activations or DEFAULT_ACTIVATIONS.get(name, STUDY_ACTIVATIONS)
-        network = make_network(name, initializer=initializers[0], activation=chosen[0])
-        depth = options.depth if "depth" in network.ADJUSTABLE else None
-        width = options.width if "width" in network.ADJUSTABLE else None
+        kind = find_network(name)
+        chosen = activations or kind.ACTIVATIONS
+        depth = options.depth if "depth" in kind.ADJUSTABLE else None
+        width = options.width if "width" in kind.ADJUSTABLE else None
         network = make_network(name, initializer=initializers[0], activation=chosen[0], depth=depth, width=width)
-        source = options.data or DEFAULT_DATA.get(name, "gaussian")
+        source = options.data or kind.DATA
         shape = network.sample_shape if source == "gaussian" else None
         batch = load_data(source, batch_size=options.batch_size, seed=BATCH_SEED, sample_shape=shape)
         tasks.append(_Task(network, batch, initializers, chosen))

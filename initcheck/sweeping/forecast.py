@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
+from initcheck.models.networks import find_network
 from initcheck.probe.session import MOST_BYTES_DRAWN
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
@@ -36,7 +37,6 @@ _SIGNALS: Final = 6
 """Tensors of a layer's output that are alive together: two replicates with pre-activation, output and gradient."""
 
 _FEWEST_FINISHED: Final = 5
-_ENOUGH_OF_A_KERNEL: Final = 9  # entries of a 3 x 3 window
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ def _measure_slowdown(observed: Sequence[tuple[Cell, float]]) -> tuple[float, in
 
 
 def _kernel(cell: Cell) -> float:
-    return float(cell.width**2) * (_ENOUGH_OF_A_KERNEL if cell.network == "conv" else 1)
+    return float(cell.width**2) * find_network(cell.network).WINDOW
 
 
 def _positions(cell: Cell) -> float:
-    return 256.0 if cell.network == "conv" else 1.0  # its samples are 16 x 16
+    return float(find_network(cell.network).POSITIONS)
 
 
 def _multiplications(cell: Cell) -> float:

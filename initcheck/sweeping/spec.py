@@ -18,7 +18,7 @@ from initcheck.core.files import digest_arrays
 from initcheck.core.seeds import FEWEST_SEEDS
 from initcheck.models.data import SOURCES, load_set
 from initcheck.models.initializers import parse_initializer
-from initcheck.models.networks import NETWORKS, check_activation, make_network
+from initcheck.models.networks import NETWORKS, check_activation, find_network, make_network
 
 DTYPES: Final = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 """The dtype policies of Keras that a network can be measured under."""
@@ -330,13 +330,13 @@ class _Reader:
         """Fill in what is not given: the depth and the width of the network, and its data."""
         own = {key: values[key] for key in ("depth", "width") if key in values}
         first = parse_initializer(_FIRST_INITIALIZER)
-        network = NETWORKS[values["network"]](initializer=first, activation=values["activation"])
+        kind = find_network(values["network"])
         for key in own:
-            if key not in network.ADJUSTABLE:
+            if key not in kind.ADJUSTABLE:
                 message = f"The {values['network']} network has a fixed {key}. Leave {key} out, or this network."
                 raise self._fail(key, None, message)
         network = make_network(values["network"], initializer=first, activation=values["activation"], **own)
-        values = {"data": "digits" if values["network"] == "notebook" else "gaussian", **values}
+        values = {"data": kind.DATA, **values}
         return Cell(**{**values, "depth": network.depth, "width": network.width}, seeds=seeds)
 
     def _fail(self, key: str, value: object, message: str) -> SpecError:

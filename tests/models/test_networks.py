@@ -21,6 +21,7 @@ from initcheck.models.networks import (
     NotebookSpec,
     ResidualSpec,
     check_activation,
+    find_network,
     make_network,
 )
 from initcheck.probe import RedrawPlan
@@ -374,3 +375,18 @@ def test_activations_that_cannot_follow_a_layer_by_name_are_refused() -> None:
         check_activation("glu")
     with pytest.raises(UsageError, match="'threshold' needs arguments of its own"):
         check_activation("threshold")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_cost_of_a_network_counts_what_its_hidden_kernels_hold_and_where_they_are_applied(name: str) -> None:
+    kind = find_network(name)
+    spec = make_network(name, initializer=HE, activation="relu")
+    assert isinstance(spec, kind) and spec.name == name
+    assert spec.description.endswith((".", "softmax."))
+    if not kind.ADJUSTABLE:
+        return
+    model = spec.build(spec.sample_shape, 0)
+    kernels = [weight for weight in model.weights if weight.path.endswith("kernel")]
+    assert kernels[1].shape.num_elements() == kind.WINDOW * spec.width**2
+    layer = next(layer for layer in model.layers if layer.weights and layer.weights[0] is kernels[1])
+    assert np.prod(layer.output.shape[1:-1], dtype=int) == kind.POSITIONS
