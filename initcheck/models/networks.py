@@ -418,8 +418,8 @@ def find_network(name: str) -> type[NetworkSpec]:
     """Find the class of a reference network, with its data, activations and cost; UsageError for an unknown name."""
     if name not in NETWORKS:
         raise name_unknown("network", name, NETWORKS)
-    made = NETWORKS[name]
-    found: type[NetworkSpec] = getattr(made, "func", made)
+    made: Any = NETWORKS[name]
+    found: type[NetworkSpec] = made.func if isinstance(made, partial) else made
     return found
 
 
