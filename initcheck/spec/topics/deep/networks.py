@@ -46,9 +46,6 @@ _SKEWNESS: Final = 3.0
 LEFT_OUT: Final = 0.01
 """Part of the average's margin that is left for what theory leaves out: terms beyond the first order in 1 / width."""
 
-_CHUNK: Final = 512
-"""Replicates measured at a time, which bounds the memory of their kernels."""
-
 
 @dataclass(frozen=True)
 class DeepNetwork:
@@ -360,27 +357,27 @@ def _relative_deviations(moments: LayerMoments, backward: bool) -> tuple[float, 
 
 
 def _measure(network: DeepNetwork, context: RunContext, seeds: int) -> NetworkMoments:
+    from initcheck.probe.session import Session
+
     kernels, heads = _draw_network(network, context, seeds)
     probe = _probe(network, context)
     factor = np.float32(math.sqrt(network.variance_factor))
-    tables = []
-    for start in range(0, seeds, _CHUNK):
-        part = slice(start, min(start + _CHUNK, seeds))
-        taken = iter(range(network.depth))
+
+    def take(replicates: Sequence[int]) -> list[Any]:
+        part = slice(replicates[0], replicates[-1] + 1)
+        places = iter(range(network.depth))
         values: list[Any] = []
         for weight in probe.model.weights:
-            shape = tuple(weight.shape)
             if weight.name == "bias":
-                values.append(np.zeros((part.stop - start, *shape), np.float32))
+                values.append(np.zeros((len(replicates), *weight.shape), np.float32))
             elif weight.path.startswith("output"):
                 values.append(heads[part])
             else:
-                place = 0 if network.shared_seed else next(taken)
+                place = 0 if network.shared_seed else next(places)
                 values.append(kernels[part, place] * factor)
-        tables.append(probe.measure_weights(range(start, part.stop), values))
-    import pandas as pd
+        return values
 
-    table = pd.concat(tables)
+    (table,) = Session([probe]).measure(take, range(seeds))
     layers = [f"hidden_{number:02d}" for number in range(1, network.depth + 1)]
     after = pivot_by_layer(table, "activation_second_moment", ["input", *layers])
     before = pivot_by_layer(table, "preactivation_second_moment", layers)
