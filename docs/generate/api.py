@@ -24,6 +24,7 @@ neither Keras nor pandas; each name is loaded when it is first used. All else in
 _HEADING: Final = re.compile(r"^(Args|Attributes|Returns|Raises|References|Yields):$")
 _ENTRY: Final = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)$")
 _ROLE: Final = re.compile(r":\w+:`~?([^`]+)`|``([^`]+)``|`([^`]+)`")
+_FUNCTION: Final = re.compile(r"<function (\w+) at 0x[0-9a-f]+>")
 _WIDTH: Final = 110
 
 
@@ -107,8 +108,8 @@ def _signature(name: str, value: Callable[..., Any]) -> str:
     """Write a signature on one line, or with one parameter a line where that is too long."""
     signature = inspect.signature(value)
     kept = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
-    # Annotations are texts; the quotes around them are taken off, those of a default are not.
-    words = [re.sub(r": '([^']*)'", r": \1", str(each)) for each in kept]
+    # Annotations are texts; the quotes around them are taken off, those of a default are not. A function has its name.
+    words = [re.sub(r": '([^']*)'", r": \1", _FUNCTION.sub(r"\1", str(each))) for each in kept]
     first_keyword = next((place for place, each in enumerate(kept) if each.kind is each.KEYWORD_ONLY), None)
     if first_keyword is not None and not any(each.kind is each.VAR_POSITIONAL for each in kept):
         words.insert(first_keyword, "*")

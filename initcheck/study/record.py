@@ -19,14 +19,7 @@ _PAIR = ["network", "initializer", "activation"]
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A combination that was asked for and could not be measured.
-
-    Attributes:
-        network: name of the network.
-        initializer: name of the initializer.
-        activation: name of the activation function.
-        reason: why, in one sentence.
-    """
+    """A combination that was asked for and could not be measured."""
 
     network: str
     initializer: str
@@ -39,7 +32,6 @@ class NetworkDescription:
     """A measured network in words and figures.
 
     Attributes:
-        name: the name used in the tables.
         description: what the network is, in one sentence.
         layers: layers with weights.
         parameters: trainable parameters.
@@ -63,7 +55,6 @@ class Provenance:
 
     Attributes:
         versions: version by name (Python, Keras, the backend, initcheck, ...).
-        command_line: the command that was run.
         started: start time in ISO 8601.
         duration_seconds: wall time of the measurement.
         seeds: the seeds, one network each.

@@ -44,7 +44,6 @@ class SweepForecast:
     """What a sweep will take.
 
     Attributes:
-        cells: all cells.
         left: those that are not finished.
         stale: those of them that were measured under other versions.
         changed: what changed.

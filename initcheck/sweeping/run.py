@@ -27,7 +27,7 @@ class SweepResult:
         spec: what was swept.
         store: the file of the finished cells.
         skipped: cells that were finished before.
-        stale: cells that were measured anew because a version had changed.
+        stale: cells that were measured again because a version had changed.
         changed: what had changed, in words; empty where nothing had.
         measured: cells that were measured.
         refused: cells that cannot be measured, with reasons.

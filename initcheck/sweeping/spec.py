@@ -32,9 +32,7 @@ class Cell:
     """One network under one initializer, with all seeds.
 
     Attributes:
-        network: name of a reference network.
         initializer: as :func:`initcheck.models.initializers.parse_initializer` reads it, in its canonical spelling.
-        activation: name of a Keras activation function.
         depth: hidden layers; the network's own where it is fixed.
         width: units of a hidden layer; the network's own where it is fixed.
         data: a source for :func:`initcheck.models.data.load_data`.
@@ -138,9 +136,6 @@ def read_spec(path: Path) -> SweepSpec:
     ``[[cell]]`` is a combination, or a small grid, of its own. Axes: ``network``, ``initializer``, ``activation``
     (these three are required), ``depth``, ``width``, ``data``, ``batch_size``, ``dtype``; and ``seeds``, a number of
     seeds or a list of them.
-
-    Args:
-        path: the file.
 
     Returns:
         The sweep.

@@ -43,8 +43,6 @@ class PairedDifference:
     """The difference of two initializers in one quantity, over the seeds that both have.
 
     Attributes:
-        first: one initializer.
-        second: the other.
         quantity: ``accuracy`` or ``first_loss``.
         estimate: first less second, with its 95% interval.
         p_value: of no difference, two-sided, after Holm's adjustment; NaN with fewer than two pairs.

@@ -32,7 +32,6 @@ class LabelledData:
         x: samples to train on, float32, shape [samples, ...].
         y: their classes, int32, shape [samples].
         x_valid: samples to validate on.
-        y_valid: their classes.
         classes: how many classes there are.
     """
 

@@ -43,7 +43,6 @@ class RankCorrelation:
         predictor: a key of :data:`PREDICTORS`.
         value: the correlation over all configurations that have the figure; NaN where one side does not vary.
         low: lower end of the interval: percentiles of a bootstrap over pairs of initializer and activation.
-        high: upper end.
         configurations: how many have the figure.
         pairs: of initializer and activation, which are resampled with all their depths.
     """
@@ -96,7 +95,6 @@ class Relations:
     """A record with all that is made of it, so that every page says the same.
 
     Attributes:
-        record: the runs.
         summary: the configurations, as :func:`summarize_runs` gives them.
         correlations: one for each of :data:`PREDICTORS`.
     """
@@ -117,9 +115,6 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
 
     The learning rate with the lowest mean loss over the seeds counts; a loss that is no number is infinite. So one seed
     that diverges rules a rate out.
-
-    Args:
-        record: the runs.
 
     Returns:
         One row per configuration: its keys; ``sigma_w2``, ``xi_c``, ``xi_gradient``, ``scale``, ``predicted_depth`` and

@@ -42,8 +42,6 @@ class AgreementScore:
     """Theory and measurement of one pair in one direction.
 
     Attributes:
-        pair: the pair.
-        direction: the direction.
         category: ``scored`` has a z. ``exact``: theory expects the same gain from every seed, and it was measured;
             ``off``: it was not. ``unscored``: predicted and measured, but the seeds give no standard error. ``mean
             field``: only the infinite width is predicted. ``no gain``: predicted, but no gain could be measured.
@@ -73,7 +71,6 @@ class ScoreCounts:
     """How many pairs of one direction have which category.
 
     Attributes:
-        direction: the direction.
         groups: the comparisons by category, each in the order of the pairs.
     """
 

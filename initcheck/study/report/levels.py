@@ -42,9 +42,6 @@ class LevelSummary:
     """The level at each hidden layer of one pair, over seeds.
 
     Attributes:
-        network: name of the network.
-        initializer: name of the initializer.
-        activation: name of the activation function.
         direction: ``forward`` for the pre-activations, ``backward`` for their gradients.
         middle: the median over seeds at each layer, input side first.
         low: the 10% quantile; like the median, the level of one of the seeds.
@@ -67,7 +64,6 @@ class DirectionSummary:
     Attributes:
         gain: factor by which the second moment changes from layer to layer.
         low: lower end of its interval.
-        high: upper end of its interval.
         steps: steps between layers that were measured.
         deep_half: mean log gain over the half of the steps nearer to the output.
         layers_until_thousandth: layers until the signal has changed by a factor of 1000.
@@ -96,17 +92,12 @@ class SummaryRow:
     """One row of the summary.
 
     Attributes:
-        network: name of the network.
-        initializer: name of the initializer.
-        activation: name of the activation function.
-        seeds: number of seeds.
         by_direction: the two directions.
         batch_variance_share: share of the last hidden layer's signal that differs between inputs.
         dead_fraction: share of its units that are zero on the whole batch.
         saturated_fraction: share of its elements at an end of a bounded activation.
         nonfinite_from: first position with a non-finite value, or None.
         symmetric: all units of a layer are alike, or None where that is not known.
-        verdict: both directions in words.
         prediction: what the predictions rest on, or why there are none; empty where the summary says nothing.
     """
 
@@ -160,9 +151,6 @@ class PredictedLevels:
     """The distribution of the level at each hidden layer of one pair over seeds, as theory gives it.
 
     Attributes:
-        network: name of the network.
-        initializer: name of the initializer.
-        activation: name of the activation function.
         direction: ``forward`` or ``backward``.
         middle: the median at each layer, input side first; NaN where nothing is predicted.
         low: the 10% quantile; NaN where the standard deviation is not known.
