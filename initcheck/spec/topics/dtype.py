@@ -50,8 +50,6 @@ class ReturnedDtypes:
     """Whether an initializer returns the dtype asked for, and the default float dtype where none is named.
 
     Attributes:
-        subject: the initializer.
-        dtypes: to ask for.
         ignore: for a control, ask for float32 whatever the dtype.
     """
 
@@ -99,11 +97,7 @@ def _returned(subject: Subject) -> Claim:
 
 @dataclass(frozen=True)
 class BothMoments:
-    """Mean and variance together: the mean in standard deviations plus one, so that both should be 1.
-
-    Attributes:
-        draws: the weights.
-    """
+    """Mean and variance together: the mean in standard deviations plus one, so that both should be 1."""
 
     draws: Draws
 
@@ -143,7 +137,6 @@ class Resolution:
     """The share of values that a coarser dtype holds as well: of numbers drawn finely, next to none.
 
     Attributes:
-        subject: the initializer.
         dtypes: to ask for, each with the coarser one that it is compared with.
         through: for a control, the dtype that the values are rounded through first.
     """
@@ -204,12 +197,7 @@ def _resolution(subject: Subject) -> Claim:
 
 @dataclass(frozen=True)
 class AcceptsDtype:
-    """Whether an initializer makes weights of a dtype at all.
-
-    Attributes:
-        subject: the initializer.
-        dtypes: to ask for.
-    """
+    """Whether an initializer makes weights of a dtype at all."""
 
     subject: Subject
     dtypes: tuple[str, ...]
@@ -292,11 +280,7 @@ def _uniform_in_bfloat16() -> list[Claim]:
 
 @dataclass(frozen=True)
 class FewValues:
-    """How many different values there are, as 256 over their number: at most 1 where there are 256 or more.
-
-    Attributes:
-        draws: the weights.
-    """
+    """How many different values there are, as 256 over their number: at most 1 where there are 256 or more."""
 
     draws: Draws
 
@@ -308,11 +292,7 @@ class FewValues:
 
 @dataclass(frozen=True)
 class BeyondLimit:
-    """The largest magnitude over the documented limit; rounding to 8 bits may raise it by 2^-8.
-
-    Attributes:
-        draws: the weights.
-    """
+    """The largest magnitude over the documented limit; rounding to 8 bits may raise it by 2^-8."""
 
     draws: Draws
 

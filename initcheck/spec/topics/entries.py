@@ -33,10 +33,6 @@ class Moments:
     - ``variance``: the mean of x^2; sqrt((E x^4 - 1) / N);
     - ``tails``: the mean of x^4 over E x^4; sqrt((E x^8 / (E x^4)^2 - 1) / N);
     - ``sign``: the share of entries above the mean, minus 1/2; 1 / (2 sqrt(N)).
-
-    Attributes:
-        members: the weights.
-        moment: which.
     """
 
     members: tuple[Draws, ...]
@@ -64,9 +60,6 @@ class Fit:
     """Kolmogorov and Smirnov's test of the entries against the exact distribution function.
 
     The effect is the largest distance between the empirical and the documented distribution function.
-
-    Attributes:
-        members: the weights.
     """
 
     members: tuple[Draws, ...]
@@ -88,9 +81,6 @@ class Extremes:
     member, each two-sided: a largest value that is too small shows shorter tails, one too large longer ones. An
     entry beyond the support by more than the dtype's rounding has p = 0. The effect is the larger of |max| and |min|
     over the bound of the support (over one standard deviation where there is none).
-
-    Attributes:
-        members: the weights.
     """
 
     members: tuple[Draws, ...]

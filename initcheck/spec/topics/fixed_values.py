@@ -24,9 +24,6 @@ class FixedValues:
     """The largest difference from the documented values, for each shape, over the largest documented value.
 
     Attributes:
-        target: the initializer.
-        shapes: of the weights.
-        dtypes: asked for.
         limit: what rounding may amount to; 0 for equality.
         documented: the initializer whose documented values are expected; None for the target's own. Another one is the
             negative control.
@@ -93,12 +90,7 @@ def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[
 
 @dataclass(frozen=True)
 class RefusesRanks:
-    """Whether an initializer refuses the ranks that it documents to refuse, with ValueError.
-
-    Attributes:
-        target: the initializer.
-        shapes: that it must refuse.
-    """
+    """Whether an initializer refuses the ranks that it documents to refuse, with ValueError."""
 
     target: InitializerSpec
     shapes: tuple[tuple[int, ...], ...]

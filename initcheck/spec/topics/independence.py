@@ -60,7 +60,6 @@ class Independence:
     """Tests of independence on normal scores.
 
     Attributes:
-        members: the weights.
         between: ``columns`` (do the entries of a row depend on each other?), ``rows`` (the entries of a column?),
             ``draws`` (two weights from different seeds?) or ``order`` (neighbours in memory?).
     """

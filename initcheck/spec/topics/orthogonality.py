@@ -39,10 +39,6 @@ class Orthonormality:
 
     A QR factorization by Householder reflections is orthogonal up to a modest multiple of m n^(3/2) epsilon in the
     Frobenius norm (Higham, 2002, theorem 19.4); the limit is 8 n^(1/2) epsilon, n the longer side, for a single entry.
-
-    Attributes:
-        members: the weights.
-        gain: the documented factor.
     """
 
     members: tuple[Draws, ...]
@@ -63,10 +59,6 @@ class SquareSum:
     """The sum of the squared entries over gain^2 times the shorter side, minus one: exactly zero but for rounding.
 
     So the mean square of an entry is gain^2 / max(rows, columns).
-
-    Attributes:
-        members: the weights.
-        gain: the documented factor.
     """
 
     members: tuple[Draws, ...]
@@ -91,8 +83,6 @@ class Haar:
     all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
 
     Attributes:
-        members: the weights, of many seeds.
-        gain: the documented factor.
         unsigned: for a control, a QR factorization whose signs were left as LAPACK gives them.
     """
 

@@ -26,9 +26,6 @@ class LayerKind:
     Attributes:
         slug: its part of the ids.
         words: the layer in words, for statements.
-        cases: its members.
-        source: class of the layer in Keras.
-        rows: of the catalogue.
         wrong: modes whose count is not the layer's: sentences that are refuted.
         outcome: what comes of it, in words.
     """

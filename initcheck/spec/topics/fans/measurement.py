@@ -100,8 +100,6 @@ class Case:
     """A layer, and what it really does with its kernel.
 
     Attributes:
-        name: of the member.
-        layer: class of ``keras.layers``.
         settings: its arguments, without initializers.
         shapes: input shapes that it is built on, the batch first.
         fans: what the layer really does, away from the borders: inputs that an output sums, outputs that an input
@@ -142,7 +140,6 @@ class LayerVariance:
 
     Attributes:
         subject: the name of the layer in ids, which its seeds are derived from.
-        cases: the members.
         by: whether the expected variance follows the fans that the layer really has, or those that Keras assumes.
         mode: counts other units than the initializer documents: the defect of a control.
         corrected: whether kernels are rescaled to the fans that the layer really has: where a false sentence is true.

@@ -68,9 +68,7 @@ class RecurrentKernel:
     """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows.
 
     Attributes:
-        layer: the class in ``keras.layers``.
         by_gate: look at each gate's square block, and not at all of them together.
-        initializer: of the recurrent kernel.
     """
 
     layer: str
@@ -196,7 +194,6 @@ class OrthogonalOutputs:
 
     Attributes:
         shapes: of kernels, ``(side, side, in, out)``.
-        gain: of Orthogonal.
         documented: what the mean square is compared with: min(n, out)/out times the squared gain, or that gain alone.
         initializer: another one in its place, for the control.
     """
@@ -269,8 +266,6 @@ class GateShare:
     variance 2 n^2 (N - n)^2 / (N^2 (N - 1)(N + 2)), and the mean n^2 / N.
 
     Attributes:
-        layer: class of Keras.
-        gates: how many.
         initializer: another than the default, for the control.
     """
 
@@ -335,7 +330,6 @@ class AttentionOrthogonality:
     Attributes:
         flattened: the axes before the last as rows, or the first axis as rows, as the layer multiplies.
         corrected: whether the kernel is replaced by one that is orthogonal as the layer multiplies.
-        initializer: of the layer.
     """
 
     flattened: Literal["before_last", "after_first"]
@@ -392,7 +386,6 @@ class OutputInSequence:
 
     Attributes:
         layer: ``separable`` (3 x 3, as many channels out as in) or ``attention`` (a single key, attended alone).
-        scaling: the initializer of both kernels.
         by: fans that the layer really has, or as Keras counts.
         corrected: whether the first kernel is rescaled to the layer's fans.
         mode: counts other units than documented.

@@ -57,14 +57,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, how to make one, and its initializer arguments.
-
-    Attributes:
-        name: the class in ``keras.layers``.
-        settings: arguments of the constructor.
-        shapes: arguments of ``build``.
-        arguments: see there.
-    """
+    """A class of ``keras.layers``, how it is constructed, the shapes that ``build`` takes, and its initializer arguments."""
 
     name: str
     settings: Settings
