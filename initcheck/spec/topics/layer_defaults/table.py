@@ -57,7 +57,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Layer:
-    """A class of ``keras.layers``, how it is constructed, the shapes that ``build`` takes, and its initializer arguments."""
+    """A class of ``keras.layers``: settings of its constructor, shapes for ``build``, and its initializer arguments."""
 
     name: str
     settings: Settings
