@@ -88,11 +88,7 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
       its seeds are no replicates, and there is nothing that another seed could change.
 
     Args:
-        values: one number per seed.
         confidence: nominal coverage, between 0 and 1.
-
-    Returns:
-        The estimate.
 
     Raises:
         UsageError: the values are not one-dimensional, or the confidence is not between 0 and 1.
@@ -133,9 +129,6 @@ def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 
     Call it as ``inference.equivalence_test`` in tests: pytest collects what a test module imports by this name.
 
     Args:
-        values: one number per seed.
-        low: lower bound, finite.
-        high: upper bound, finite and above the lower.
         alpha: level of each one-sided test, between 0 and 0.5.
 
     Returns:
@@ -191,13 +184,9 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     equal to the last digit. Without any seed everything is NaN.
 
     Args:
-        before: one finite number per seed.
         after: likewise; as many, where they are paired.
         margin: above 0.
         paired: whether the same seeds stand in the same places.
-
-    Returns:
-        The difference, its interval and both p-values.
 
     Raises:
         UsageError: the margin is not above 0, or paired samples differ in size.
@@ -234,9 +223,6 @@ def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float
         pvalues: one p-value per test, each in [0, 1] or NaN.
         method: one of :data:`ADJUSTMENTS`; ``holm`` controls the family-wise error under any dependence.
 
-    Returns:
-        The adjusted p-values, in the order received.
-
     Raises:
         UsageError: an unknown method, or a p-value outside [0, 1].
     """
@@ -266,7 +252,6 @@ def seeds_needed(
     in the middle of the bounds both tests must succeed: give 1 - (1 - power) / 2 as the power.
 
     Args:
-        standard_deviation: between seeds, of the quantity tested.
         effect: the smallest difference to be seen, above 0.
         alpha: level of the test, between 0 and 1.
         power: probability of seeing the effect, between 0 and 1.
@@ -274,9 +259,6 @@ def seeds_needed(
 
     Returns:
         The number of seeds, at least 2: fewer have no spread.
-
-    Raises:
-        UsageError: an argument is out of range.
     """
     if not (0.0 <= standard_deviation < math.inf):
         raise UsageError(f"standard_deviation must be finite, at least 0. Received: {standard_deviation!r}")

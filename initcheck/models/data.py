@@ -96,9 +96,6 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
         sample_shape: shape of one sample. ``gaussian`` makes samples of this shape and cannot do without; for all
             other sources it is a requirement, and None takes the samples as they are.
 
-    Returns:
-        The batch.
-
     Raises:
         UsageError: if the source is unknown or a number is out of range.
         DataError: if the data cannot be had or cannot be used.
@@ -139,10 +136,6 @@ def load_set(source: str) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
 
     Returns:
         The samples as they are stored, the labels, and the name of the source.
-
-    Raises:
-        UsageError: the source is unknown.
-        DataError: the data cannot be had or cannot be used.
     """
     if source == "digits":
         return *_load_digits(), source

@@ -294,10 +294,6 @@ class InitializerSpec:
         With an integer seed it returns the same values on every call, so each weight needs an instance, and a seed, of
         its own. None lets Keras draw a seed from Python's ``random``. Classes without random values (Zeros, Ones,
         Constant, Identity) take none, and get none.
-
-        Raises:
-            UsageError: the installed Keras has no such class.
-            InitializerError: Keras refuses the arguments.
         """
         initializer_class = _class_named(self.class_name)
         arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in self.arguments}

@@ -53,16 +53,12 @@ class SeededLayers:
 
         Args:
             x: symbolic tensor of shape [batch, inputs].
-            name: name of the layer.
-            units: number of outputs.
-            activation: name of the activation function.
 
         Returns:
             Symbolic tensor of shape [batch, units].
 
         Raises:
             InitializerError: the initializer cannot make a kernel of shape [inputs, units].
-            ModelError: the kernel does not fit into the memory.
         """
         return self._append(import_keras().layers.Dense, x, name, units=units, activation=activation)
 
@@ -71,16 +67,12 @@ class SeededLayers:
 
         Args:
             x: symbolic tensor of shape [batch, height, width, inputs].
-            name: name of the layer.
-            channels: number of output channels.
-            activation: name of the activation function.
 
         Returns:
             Symbolic tensor of shape [batch, height, width, channels].
 
         Raises:
             InitializerError: the initializer cannot make a kernel of shape [3, 3, inputs, channels].
-            ModelError: the kernel does not fit into the memory.
         """
         convolution = import_keras().layers.Conv2D
         return self._append(
@@ -88,24 +80,14 @@ class SeededLayers:
         )
 
     def kernel_initializer(self, name: str) -> Any:
-        """Make the initializer of the kernel of a layer.
-
-        Args:
-            name: name of the layer.
-        """
+        """Make the initializer of the kernel of a layer."""
         return self._spec(name).create(self._seeds[f"{name}/kernel"])
 
     def draw_kernel(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         """Draw a kernel, to see whether it can be had.
 
         Args:
-            name: name of the layer.
             shape: shape of the kernel.
-            dtype: its dtype.
-
-        Raises:
-            InitializerError: the initializer cannot make such a kernel.
-            ModelError: the kernel does not fit into the memory.
         """
         with self._refusals(name):
             return self.kernel_initializer(name)(shape, dtype=dtype)

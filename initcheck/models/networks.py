@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 
@@ -155,11 +155,6 @@ class NetworkSpec(ABC):
         Returns:
             By path the initializer with which :meth:`build` would fill the weight; the seeds are not those of a
             network.
-
-        Raises:
-            UsageError: an initializer is unknown.
-            InitializerError: an initializer cannot make a kernel of this model.
-            ModelError: a kernel does not fit into the memory.
         """
         paths = self.variable_paths()
         layers = SeededLayers(self.name, self.initializer, self.head_initializer, dict.fromkeys(paths, 0))
@@ -418,9 +413,8 @@ def find_network(name: str) -> type[NetworkSpec]:
     """Find the class of a reference network, with its data, activations and cost; UsageError for an unknown name."""
     if name not in NETWORKS:
         raise name_unknown("network", name, NETWORKS)
-    made: Any = NETWORKS[name]
-    found: type[NetworkSpec] = made.func if isinstance(made, partial) else made
-    return found
+    made = NETWORKS[name]
+    return cast("type[NetworkSpec]", made.func if isinstance(made, partial) else made)
 
 
 def make_network(
@@ -430,13 +424,9 @@ def make_network(
 
     Args:
         name: one of :data:`NETWORKS`.
-        initializer: the initializer under test.
         activation: name of an activation function of Keras; an alias becomes the function's own name.
         depth: number of hidden layers or blocks; None for the network's default.
         width: units or channels of a hidden layer; None for the network's default.
-
-    Returns:
-        The spec.
 
     Raises:
         UsageError: a name is unknown, depth or width is below 1, or the network has no such setting. The

@@ -54,9 +54,6 @@ class Link:
 def find_chain(graph: Graph) -> tuple[Link, ...] | None:
     """Find out whether a graph is one input, layers that only change its shape, and Dense layers one after another.
 
-    Args:
-        graph: the graph.
-
     Returns:
         The Dense layers, each with its activation function; None for any other graph.
     """
@@ -99,12 +96,7 @@ def describe_chain_batch(chain: Sequence[Link], data: Array, output_gradients: A
     """Describe the batch as the first Dense layer of a chain receives it.
 
     Args:
-        chain: the network's Dense layers.
-        data: the batch.
         output_gradients: dL/dy, shape [B, outputs].
-
-    Raises:
-        TheoryError: a sample is all zeros or not finite.
     """
     samples = np.asarray(data, dtype=np.float64).reshape(data.shape[0], -1)
     gradients = np.asarray(output_gradients, dtype=np.float64).reshape(data.shape[0], -1)
@@ -130,17 +122,8 @@ def predict_chain(
     """Predict a plain network of Dense layers.
 
     Args:
-        graph: the model.
-        chain: its Dense layers.
-        data: the batch.
-        inputs: its description.
-        weights_of: the weights of each layer's weights.
         measured: what was measured: an output layer that mixes its units passes on a gradient whose size only the
             measurement tells.
-        signal_layers: the layers along which gains are predicted.
-
-    Returns:
-        The prediction.
 
     Raises:
         TheoryError: an initializer of unknown distribution, or an activation that theory cannot follow at finite width.

@@ -49,12 +49,6 @@ class Graph:
 def read_graph(model: Any) -> Graph:
     """Read the graph of a functional or sequential model; models nested in it are opened.
 
-    Args:
-        model: a built ``keras.Model``.
-
-    Returns:
-        The graph.
-
     Raises:
         TheoryError: the model is no graph of layers: it has a ``call`` of its own.
     """
@@ -100,11 +94,7 @@ class _Reader:
         """Add the nodes of one functional model.
 
         Args:
-            functional: the model.
             places: the node of each of its input tensors, by the tensor's id; filled with those of all others.
-
-        Returns:
-            The nodes of its outputs.
         """
         for depth in sorted(functional._nodes_by_depth, reverse=True):
             for keras_node in functional._nodes_by_depth[depth]:

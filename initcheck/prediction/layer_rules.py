@@ -337,9 +337,6 @@ def find_function(function: Any) -> Activation | None:
 
     Returns:
         It; None for the identity.
-
-    Raises:
-        TheoryError: it does not work element by element.
     """
     if function is None:
         return None
@@ -445,9 +442,6 @@ RULES: Final[dict[str | type, Rule]] = {
 
 def find_rule(operation: Any) -> Rule:
     """Find the rule of a layer.
-
-    Args:
-        operation: the layer or operation of Keras.
 
     Returns:
         A function from a call of the layer to what it does; it raises TheoryError where it does not apply.

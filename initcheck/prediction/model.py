@@ -50,9 +50,6 @@ Pair = tuple[str, str, str]
 def average_sites(table: pd.DataFrame) -> Measured:
     """Average what predictions may begin anew from over the seeds.
 
-    Args:
-        table: the measurement table of one model.
-
     Returns:
         By site the means; NaN where a seed has no value.
     """
@@ -148,8 +145,6 @@ def score_difference(measured: Sequence[float], seeds: int, predicted: GainPredi
 
     Args:
         measured: the mean over seeds, and the two ends of its 95% t interval.
-        seeds: number of seeds, S.
-        predicted: what theory expects.
 
     Returns:
         The normal score of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing varies
@@ -173,8 +168,6 @@ def find_layer_weights(
     """Find the weights of the weights of every layer of a model.
 
     Args:
-        model: a built Keras model.
-        namer: its structural paths.
         kernels: from a layer to the initializer of its kernel, where the caller knows better than the model.
 
     Returns:

@@ -58,7 +58,6 @@ def make_input(data: Array, place: int) -> Signal:
 
     Args:
         data: shape [B, ..., units].
-        place: its node.
     """
     flat = data.ndim == 2
     return Signal(
@@ -87,10 +86,6 @@ def make_gaussian(variance: Array, covariance: Array | None, units: int, place: 
 
 def apply_activation(signal: Signal, phi: Activation) -> tuple[Signal, Array]:
     """Pass a signal through an activation function.
-
-    Args:
-        signal: Gaussian, or a function of a Gaussian.
-        phi: the activation function.
 
     Returns:
         The signal behind it; and E phi'(.)^2 at every sample and place, by which the gradient's second moment is
@@ -122,7 +117,6 @@ def moments_over(phi: Activation, variance: Array, excess: float = 0.0) -> tuple
     """Compute E phi, E phi^2 and E phi'^2 at many variances: exactly at a few, from a spline over ln q at more.
 
     Args:
-        phi: the activation function.
         variance: of any shape.
         excess: kurtosis of the distribution, less 3; it shifts E f by excess E[f He_4] / 24.
 
@@ -233,11 +227,7 @@ class LayerEffect:
 
 
 def require_kernel(weights: LayerWeights) -> WeightDistribution:
-    """Return the distribution of a layer's kernel.
-
-    Raises:
-        TheoryError: there is none.
-    """
+    """Return the distribution of a layer's kernel."""
     if weights.kernel is None:
         raise TheoryError("the distribution of its kernel is not known")
     return weights.kernel
@@ -314,7 +304,6 @@ def describe_weights(values: dict[str, float], operation: Any, weights: WeightDi
 
     Args:
         values: what is predicted of the site; it is added to.
-        operation: the layer.
         weights: the distribution of its kernel, or None.
     """
     kernel = main_kernel(operation) if weights is not None else None

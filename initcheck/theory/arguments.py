@@ -17,15 +17,7 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     """Take a whole number.
 
     Args:
-        name: the argument's name, for the message.
         value: what was received: an integer of Python or NumPy.
-        least: the smallest value that makes sense.
-
-    Returns:
-        The number as a Python integer.
-
-    Raises:
-        TheoryError: it is not whole, or too small.
     """
     try:
         count = operator.index(value)  # type: ignore[arg-type]
@@ -40,11 +32,6 @@ def check_count(name: str, value: object, least: int = 1) -> int:
 
 def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray[np.int64]:
     """Take a sequence of whole numbers, one for each layer or axis.
-
-    Args:
-        name: the argument's name, for the message.
-        values: what was received.
-        least: the smallest value that makes sense.
 
     Returns:
         The numbers, of shape (length,).
@@ -75,17 +62,6 @@ def check_number(
 ) -> float:
     """Take a finite number within bounds.
 
-    Args:
-        name: the argument's name, for the message.
-        value: what was received.
-        low: lower bound.
-        high: upper bound.
-        low_included: whether the lower bound itself is good.
-        high_included: whether the upper bound itself is good.
-
-    Returns:
-        The number as a Python float.
-
     Raises:
         TheoryError: it is NaN, infinite, no number, or out of bounds.
     """
@@ -107,7 +83,6 @@ def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: floa
     """Take an array of finite numbers within bounds.
 
     Args:
-        name: the argument's name, for the message.
         values: what was received, of any shape; at least one number.
         low: lower bound; the bound itself is good.
         high: upper bound; the bound itself is good.

@@ -55,9 +55,6 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
         x: shape [B, ...]; a sample's numbers are the inputs of the first layer.
         output_gradients: dL/dy of each sample, shape [B, ...]; by default without correlation between samples.
 
-    Returns:
-        Its statistics.
-
     Raises:
         TheoryError: a sample is zero or not finite: it carries no signal to follow.
     """
@@ -104,17 +101,12 @@ def map_correlation(
     point V(q) = q, and the slope of C at c = 1 is chi_1.
 
     Args:
-        activation: phi.
-        correlation: c.
         q: the variance of both.
         sigma_w2: fan_in Var(W).
         sigma_b2: variance of the biases.
 
     Returns:
         C(c).
-
-    Raises:
-        TheoryError: an argument is out of range.
     """
     check_sigmas(sigma_w2, sigma_b2)
     both = sigma_w2 * expect_pair(activation, q, correlation) + sigma_b2
@@ -143,18 +135,13 @@ def find_correlation_fixed_point(
     chi_1 <= 1 its only fixed point there is 1, for chi_1 > 1 there is one more, below 1, and that one is stable.
 
     Args:
-        activation: phi.
         sigma_w2: fan_in Var(W).
         sigma_b2: variance of the biases.
-        fixed_point: q* if it is known already.
 
     Returns:
         c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions
         without a scale of their own (ReLU) correlations do not depend on q: without biases they approach 1 like 1/l^2,
         with slope 1.
-
-    Raises:
-        TheoryError: an argument is out of range; or phi jumps, where C has no slope at 1.
     """
     phi = find_activation(activation)
     if phi.has_jumps:

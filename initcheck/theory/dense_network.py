@@ -115,9 +115,6 @@ class LayerMoments:
     def gain(self, places: Sequence[int]) -> Gain:
         """Predict the mean over steps of the factor from one layer to the next.
 
-        Args:
-            places: consecutive layers, in the direction of travel.
-
         Returns:
             The prediction; NaN with fewer than two layers, or for a quantity that is not followed.
         """
@@ -164,7 +161,6 @@ def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics)
 
     Args:
         layers: from the input to the output, the head included.
-        inputs: the batch.
 
     Returns:
         The moments, to order 1/n in means and variances.
@@ -428,22 +424,12 @@ def read_network(
     """Read the options of a network, and refuse what makes none.
 
     Args:
-        activation: phi, of every layer.
         initializer: of the kernels, ``HeNormal`` by default.
         depth: number of layers; by default as many as there are widths, or 20 if there is one.
         width: units of every layer, or a sequence with those of each.
         inputs: size of the input; by default the first width.
         sigma_w: sqrt(fan_in Var(W)) of normal weights, in place of an initializer.
-        sigma_b: standard deviation of the biases.
         input_second_moment: mean x^2 of the input.
-
-    Returns:
-        The network.
-
-    Raises:
-        UsageError: arguments that contradict each other, or an unknown name.
-        TheoryError: an argument is out of range; the initializer leaves nothing to chance; the activation mixes units
-            or grows faster than any power.
     """
     phi = find_activation(activation)
     phi.require_moments()

@@ -102,7 +102,6 @@ def find_activation(activation: str | Callable[..., Any] | Activation) -> Activa
         The function; the same object for the same name or callable, so that its pieces are found once.
 
     Raises:
-        UsageError: an unknown name.
         TheoryError: a function that does not work element by element (softmax).
     """
     if isinstance(activation, Activation):
@@ -197,9 +196,6 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
         activation: see :func:`find_activation`.
         q: variances, at least 0; one, or an array of one axis.
 
-    Returns:
-        The grid.
-
     Raises:
         TheoryError: a variance is negative or not finite.
     """
@@ -228,10 +224,8 @@ def tabulate(
     """Lay Gauss-Legendre nodes into panels and evaluate phi(scale * (z + shift)) and its slope there.
 
     Args:
-        phi: the function.
         scale: shape [..., 1].
         edges: in z, increasing along the last axis, shape [..., E].
-        nodes: in each panel.
         shift: shape [..., 1].
 
     Returns:
@@ -271,11 +265,7 @@ def fixed_edges(reach: float, width: float) -> Array:
 
 
 def check_variance(q: Array) -> Array:
-    """Refuse variances that are negative or not finite, or not a list of numbers.
-
-    Raises:
-        TheoryError: one is.
-    """
+    """Refuse variances that are negative or not finite, or not a list of numbers."""
     wrong = ~(np.isfinite(q) & (q >= 0.0))
     if q.ndim != 1 or wrong.any():
         received = q[wrong][0] if wrong.any() else f"shape {q.shape}"
@@ -374,7 +364,6 @@ def expect_pair(
         q: variance of u.
         correlation: c, between -1 and 1.
         other_q: variance of v; by default that of u.
-        slopes: integrate the slopes instead of the values.
 
     Returns:
         The expectation; NaN where the integral diverges or is not captured.
@@ -461,9 +450,6 @@ def expand(z: Array, weight: Array, functions: Array) -> HermiteExpansion:
         z: nodes, shape [N].
         weight: quadrature weights times the normal density, shape [N].
         functions: values at the nodes, shape [F, N].
-
-    Returns:
-        The expansion.
     """
     basis = np.empty((ORDER + 1, z.size))
     basis[0], basis[1] = 1.0, z

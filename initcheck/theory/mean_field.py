@@ -61,16 +61,12 @@ def map_variance(activation: ActivationLike, q: ArrayLike, sigma_w2: float, sigm
     """Take the variance of a layer's pre-activations to that of the next: V(q) = sigma_w^2 E phi^2 + sigma_b^2.
 
     Args:
-        activation: phi.
         q: variances, of any shape.
         sigma_w2: fan_in Var(W) of the next layer.
         sigma_b2: variance of its biases.
 
     Returns:
         V(q), of the shape of q; NaN where E phi^2 diverges.
-
-    Raises:
-        TheoryError: an argument is out of range.
     """
     check_sigmas(sigma_w2, sigma_b2)
     return np.asarray(sigma_w2 * compute_moments(activation, q).second + sigma_b2)
@@ -105,17 +101,10 @@ def trace_profile(
     The degenerate case depth = 1 is a linear map of the input: one q, no chi.
 
     Args:
-        activation: phi, of every layer.
         sigma_w2: fan_in Var(W): one number, or one for each layer (rectangular layers).
         depth: number of layers L, at least 1.
         sigma_b2: variance of the biases.
         input_second_moment: mean x^2 of one input.
-
-    Returns:
-        The profile.
-
-    Raises:
-        TheoryError: an argument is out of range, or there are not as many sigma_w2 as layers.
     """
     if depth < 1:
         raise TheoryError(f"A network has at least one layer. Received: depth={depth!r}. Give 1 or more.")
@@ -187,16 +176,12 @@ def find_fixed_point(
     at sigma_w = 1 tanh approaches 0 like 1 / (2 l), so that an iteration would stop anywhere.
 
     Args:
-        activation: phi.
         sigma_w2: fan_in Var(W).
         sigma_b2: variance of the biases.
         start: the variance to begin with; by default that of an input of mean square 1.
 
     Returns:
         The nearest fixed point in the direction in which the variance moves from there.
-
-    Raises:
-        TheoryError: an argument is out of range, or phi grows faster than any power.
     """
     check_sigmas(sigma_w2, sigma_b2)
     phi = find_activation(activation)
@@ -346,7 +331,6 @@ def critical_point_at(activation: ActivationLike, q: float) -> CriticalPoint:
     """Give the critical point whose fixed point is q: sigma_w^2 = 1 / E phi'^2, sigma_b^2 = q - sigma_w^2 E phi^2.
 
     Args:
-        activation: phi.
         q: the fixed point, above 0.
 
     Returns:
@@ -361,7 +345,6 @@ def find_critical_points(activation: ActivationLike, sigma_b2: ArrayLike) -> tup
     """Find the critical sigma_w^2 (chi_1 = 1 at q*) for given variances of the biases.
 
     Args:
-        activation: phi.
         sigma_b2: variances of the biases, at least 0.
 
     Returns:
@@ -422,9 +405,6 @@ def find_power_law(activation: ActivationLike) -> PowerLaw:
     Args:
         activation: phi, smooth at 0, with phi(0) = 0 and phi'(0) not 0.
 
-    Returns:
-        The decay and the exponent.
-
     Raises:
         TheoryError: phi has no such criticality (ReLU, sigmoid), or its variance grows (GELU).
     """
@@ -470,15 +450,11 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     Good to about 1e-5 relative, which is finer than a picture; use :func:`find_fixed_point` for single points.
 
     Args:
-        activation: phi.
         sigma_w: standard deviations of the weights times sqrt(fan_in), above 0.
         sigma_b: standard deviations of the biases, at least 0.
 
     Returns:
         The diagram. The network begins with an input of mean square 1, as in :func:`find_fixed_point`.
-
-    Raises:
-        TheoryError: an argument is out of range, or phi grows faster than any power.
     """
     phi = find_activation(activation)
     phi.require_moments()

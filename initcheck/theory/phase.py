@@ -120,16 +120,9 @@ def find_phase(activation: ActivationLike, sigma_w2: float, sigma_b2: float = 0.
     """Find where a network settles, and how fast.
 
     Args:
-        activation: phi.
         sigma_w2: fan_in Var(W).
         sigma_b2: variance of the biases.
         start: q of the first layer; by default that of an input of mean square 1.
-
-    Returns:
-        The phase.
-
-    Raises:
-        TheoryError: an argument is out of range, or phi grows faster than any power.
 
     Source: Schoenholz et al. 2017 for depth scales and trainable depth; the thousandfold change by following V and
         chi_1 layer by layer.
@@ -239,10 +232,8 @@ def count_layers_until_thousandfold(
     at the fixed point, which say nothing of the way there.
 
     Args:
-        activation: phi.
         sigma_w2: fan_in Var(W).
         sigma_b2: variance of the biases.
-        start: q of the first layer.
 
     Returns:
         The numbers of layers: exact up to 300, and beyond by interpolation of the moments, to better than a per cent.

@@ -138,7 +138,6 @@ def compute_seeds_for_ratio(ratio: float, log_variance: float, alpha: float = 1e
         ratio: r, above 0 and not 1; r and 1 / r need equally many.
         log_variance: Var(ln q_L) over seeds: the sum over layers of the variances of the log increments; up to
             LARGEST_LOG_VARIANCE.
-        alpha: rate of false alarms, two-sided.
         power: probability of seeing the ratio where it is there, from 0.5 on.
 
     Source: the sample size of the z-test (Lehmann and Romano, "Testing statistical hypotheses", 2005).

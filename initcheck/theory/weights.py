@@ -78,7 +78,6 @@ def weight_distribution(
     The formulas are those of :data:`initcheck.models.initializers.INITIALIZERS`.
 
     Args:
-        spec: the initializer.
         shape: of the kernel, as Keras passes it to the initializer: (in, out) for dense layers,
             (height, width, in, out) for convolutions.
         fans: the true (fan_in, fan_out) of the layer; by default those that Keras computes from the shape, or
