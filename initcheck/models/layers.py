@@ -49,7 +49,7 @@ class SeededLayers:
         return x if len(x.shape) == 2 else import_keras().layers.Flatten(name="flatten")(x)
 
     def dense(self, x: Any, name: str, units: int, activation: str = "linear") -> Any:
-        """Append a Dense layer with a fused activation, so that pre-activation and output are told apart.
+        """Append a Dense layer with a fused activation, so that pre-activation and output can be distinguished.
 
         Args:
             x: symbolic tensor of shape [batch, inputs].

@@ -245,7 +245,10 @@ class NotebookSpec(NetworkSpec):
     def description(self) -> str:
         """What the network is made of."""
         first, second = self.UNITS
-        return f"The founding notebook's network: Flatten, {first} and {second} hidden units, 10 outputs with softmax."
+        return (
+            "The network of the notebook that the project started from: Flatten, "
+            f"{first} and {second} hidden units, 10 outputs with softmax."
+        )
 
     @property
     def depth(self) -> int:

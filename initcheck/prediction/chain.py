@@ -173,9 +173,9 @@ def _scale_gradients(
     return float(at_head * head.operation.units), basis
 
 
-def _put(values: dict[str, float], name: str, course: LayerMoments, place: int) -> None:
-    values[name] = float(course.mean[place])
-    values[f"{name}_sd"] = float(course.standard_deviation[place])
+def _put(values: dict[str, float], name: str, moments: LayerMoments, place: int) -> None:
+    values[name] = float(moments.mean[place])
+    values[f"{name}_sd"] = float(moments.standard_deviation[place])
 
 
 def _describe_gradient(moments: DenseNetworkMoments, place: int, units: int, scale: float) -> dict[str, float]:

@@ -35,7 +35,7 @@ RESTART_QUANTITIES = (
     "activation_batch_variance",
     "gradient_second_moment",
 )
-"""What predictions begin anew from, behind layers of which there is no theory."""
+"""What predictions restart from, behind layers of which there is no theory."""
 
 SMALLEST_DEVIATION = 1e-5
 """Relative standard deviation over seeds below which only rounding varies, so that there is no standard error.
@@ -48,7 +48,7 @@ Pair = tuple[str, str, str]
 
 
 def average_sites(table: pd.DataFrame) -> Measured:
-    """Average what predictions may begin anew from over the seeds.
+    """Average what predictions may restart from over the seeds.
 
     Returns:
         By site the means; NaN where a seed has no value.
@@ -79,7 +79,7 @@ def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd
     filled = {}
     for column in PREDICTED_COLUMNS:
         if column.name == "prediction":
-            words = [_say(prediction, key) for key in unique]
+            words = [_describe_prediction(prediction, key) for key in unique]
             filled[column.name] = pd.Series(words, dtype="string").array.take(rows)
         else:
             name = column.name.removeprefix("predicted_")
@@ -93,7 +93,7 @@ def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd
     return table.assign(**filled)
 
 
-def _say(prediction: ModelPrediction, key: SiteKey) -> str:
+def _describe_prediction(prediction: ModelPrediction, key: SiteKey) -> str:
     if key in prediction.sites:
         return prediction.sites[key].basis
     if not prediction.sites:
@@ -122,13 +122,13 @@ def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, Model
         for direction in ("forward", "backward"):
             gain = GainPrediction() if prediction is None else prediction.gains[direction]
             measured = [math.nan if pd.isna(row[name]) else float(row[name]) for name in _gain_columns(direction)]
-            figures = {
+            values_of_columns = {
                 f"textbook_{direction}_gain": gain.textbook,
                 f"predicted_{direction}_gain": gain.mean,
                 f"predicted_{direction}_gain_sd": gain.standard_deviation,
                 f"{direction}_gain_z": score_difference(measured, int(row["seeds"]), gain),
             }
-            for name, value in figures.items():
+            for name, value in values_of_columns.items():
                 columns.setdefault(name, []).append(value if math.isfinite(value) else pd.NA)
     typed = {
         name: pd.Series(values, index=summary.index, dtype=summary[name].dtype) for name, values in columns.items()
@@ -242,7 +242,7 @@ class ModelPredictor:
         """Predict the measurements of a table.
 
         Args:
-            table: what the probe measured; predictions begin anew from it behind layers of which there is no theory.
+            table: what the probe measured; predictions restart from it behind layers of which there is no theory.
             signal_layers: the layers along which gains are predicted, from the input to the output.
             kernels: from a layer to the initializer of its kernel, where the measured weights were not drawn by the
                 model's own.

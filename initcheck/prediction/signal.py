@@ -37,7 +37,7 @@ class Signal:
         excess: E z^4 / (E z^2)^2 - 3 of that variable, where it is not quite Gaussian: a normalized batch lies on a
             sphere.
         data: the values themselves, for an input of the model.
-        restarted: the layer from whose measured value the prediction was begun anew; empty if from none.
+        restarted: the layer from whose measured value the prediction was restarted; empty if from none.
     """
 
     second: Array
@@ -234,7 +234,7 @@ def require_kernel(weights: LayerWeights) -> WeightDistribution:
 
 
 def join_restarts(inputs: Sequence[Signal]) -> str:
-    """Name the layers from whose measured values the predictions of several signals were begun anew."""
+    """Name the layers from whose measured values the predictions of several signals were restarted."""
     return ", ".join(dict.fromkeys(signal.restarted for signal in inputs if signal.restarted))
 
 
@@ -283,7 +283,7 @@ class ModelPrediction:
         sites: by site.
         gains: by direction, along the layers that were asked for.
         basis: what it rests on, or why nothing is known.
-        unknown: by layer, why the prediction had to begin anew behind it.
+        unknown: by layer, why the prediction had to restart behind it.
     """
 
     sites: Mapping[SiteKey, SitePrediction]
@@ -293,7 +293,7 @@ class ModelPrediction:
 
 
 Measured = Mapping[SiteKey, Mapping[str, float]]
-"""Means over seeds of measured quantities, by site; what predictions begin anew from."""
+"""Means over seeds of measured quantities, by site; what predictions restart from."""
 
 
 def describe_weights(values: dict[str, float], operation: Any, weights: WeightDistribution | None) -> None:

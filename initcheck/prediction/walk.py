@@ -1,6 +1,6 @@
 """A walk through a functional model in mean-field theory, forward with the signal and back with the gradient.
 
-Behind a layer of which there is no theory the walk begins anew from what was measured there, and says so.
+Behind a layer of which there is no theory the walk restarts from what was measured there, and says so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Walk:
     Args:
         graph: the model.
         weights_of: the weights of each layer's weights.
-        measured: what predictions begin anew from.
+        measured: what predictions restart from.
         training: whether normalization uses the batch, and Dropout drops.
     """
 
@@ -50,7 +50,7 @@ class Walk:
         self._training = training
         self._sites: dict[SiteKey, SitePrediction] = {}
         self._signals: list[Signal | None] = []
-        self._passages: list[LayerEffect | None] = []
+        self._effects: list[LayerEffect | None] = []
         self._unknown: dict[str, str] = {}
         self._gradient_norms: dict[SiteKey, float] = {}
 
@@ -59,12 +59,12 @@ class Walk:
         for place, node in enumerate(self._graph.nodes):
             if node.input is not None:
                 self._signals.append(self._enter(np.asarray(inputs[node.input], dtype=np.float64), place))
-                self._passages.append(None)
+                self._effects.append(None)
             else:
                 self._visit(node, place)
         self._return()
         gains = {"forward": self._follow_forward(signal_layers), "backward": self._follow_backward(signal_layers)}
-        return ModelPrediction(self._sites, gains, self._say_basis(), self._unknown)
+        return ModelPrediction(self._sites, gains, self._describe_basis(), self._unknown)
 
     def _enter(self, data: Array, place: int) -> Signal:
         return make_input(data[:, np.newaxis] if data.ndim == 1 else data, place)
@@ -72,7 +72,7 @@ class Walk:
     def _visit(self, node: Node, place: int) -> None:
         site = self._sites[node.layer, node.call] = SitePrediction()
         entering = [self._signals[parent] for parent in node.parents]
-        passage: LayerEffect | None = None
+        effect: LayerEffect | None = None
         signal: Signal | None
         try:
             known = [one for one in entering if one is not None]
@@ -84,21 +84,21 @@ class Walk:
             weights = self._law_of(node.operation)
             if node.call > 0 and weights.kernel is not None:
                 raise TheoryError("its weights have been used before, so they are not fresh to this signal")
-            passage = rule(LayerCall(node.operation, known, place, weights, self._training))
-            signal = passage.output
-            self._describe(site, node, passage, weights)
+            effect = rule(LayerCall(node.operation, known, place, weights, self._training))
+            signal = effect.output
+            self._describe(site, node, effect, weights)
         except TheoryError as error:
             self._unknown[node.layer] = str(error)
             site.basis = f"not predicted: {error}"
             signal = self._restart(node, place)
         self._signals.append(signal)
-        self._passages.append(passage)
+        self._effects.append(effect)
 
-    def _describe(self, site: SitePrediction, node: Node, passage: LayerEffect, weights: LayerWeights) -> None:
-        output = passage.output
+    def _describe(self, site: SitePrediction, node: Node, effect: LayerEffect, weights: LayerWeights) -> None:
+        output = effect.output
         values = site.values
-        if passage.preactivation is not None:
-            values["preactivation_second_moment"] = float(passage.preactivation.second.mean())
+        if effect.preactivation is not None:
+            values["preactivation_second_moment"] = float(effect.preactivation.second.mean())
         values["activation_second_moment"] = float(output.second.mean())
         values["activation_mean"] = float(output.mean.mean())
         if output.cross is not None and output.second.size > 1:
@@ -108,7 +108,7 @@ class Walk:
             site.basis = f"{MEAN_FIELD}, restarted from the measured value at {output.restarted}"
 
     def _restart(self, node: Node, place: int) -> Signal | None:
-        """Begin anew from what was measured at a site; None where nothing was."""
+        """Restart from what was measured at a site; None where nothing was."""
         measured = self._measured.get((node.layer, node.call), {})
         second, mean = measured.get("activation_second_moment", math.nan), measured.get("activation_mean", math.nan)
         shape = _output_shape(node)
@@ -143,8 +143,8 @@ class Walk:
             if node.input is not None or place not in gradients:
                 continue
             gradient, origin = gradients[place], restarted.get(place, "")
-            passage, site = self._passages[place], self._sites[node.layer, node.call]
-            if passage is None:
+            effect, site = self._effects[place], self._sites[node.layer, node.call]
+            if effect is None:
                 # What arrives at its output is known all the same, where that is what was measured.
                 if gradient is not None and not hasattr(node.operation, "activation"):
                     self._describe_gradient(site, place, gradient, origin)
@@ -152,21 +152,21 @@ class Walk:
                     gradients[parent] = None
                 continue
             if gradient is None:
-                gradient, origin = self._restart_gradient(node, passage), node.layer
-            elif passage.slope is not None:
-                gradient = gradient * passage.slope
+                gradient, origin = self._restart_gradient(node, effect), node.layer
+            elif effect.slope is not None:
+                gradient = gradient * effect.slope
             self._describe_gradient(site, place, gradient, origin)
-            parts = passage.backward(gradient)
+            parts = effect.backward(gradient)
             for parent, part in zip(node.parents, parts, strict=True):
                 before = gradients.get(parent, 0.0)
                 gradients[parent] = None if before is None else before + part
                 if origin:
                     restarted[parent] = origin
 
-    def _restart_gradient(self, node: Node, passage: LayerEffect) -> Array:
-        """Begin anew from the gradient that was measured at a site; NaN where none was."""
+    def _restart_gradient(self, node: Node, effect: LayerEffect) -> Array:
+        """Restart from the gradient that was measured at a site; NaN where none was."""
         measured = self._measured.get((node.layer, node.call), {}).get("gradient_second_moment", math.nan)
-        return np.full(passage.output.second.shape, measured)
+        return np.full(effect.output.second.shape, measured)
 
     def _describe_gradient(self, site: SitePrediction, place: int, gradient: Array, origin: str) -> None:
         node, signal = self._graph.nodes[place], self._signals[place]
@@ -193,7 +193,7 @@ class Walk:
         norms = [self._gradient_norms.get((layer, 0), math.nan) for layer in reversed(layers)]
         return _take_gain([norm**2 for norm in norms])
 
-    def _say_basis(self) -> str:
+    def _describe_basis(self) -> str:
         if not self._unknown:
             return MEAN_FIELD
         layers = list(self._unknown)

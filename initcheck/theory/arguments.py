@@ -72,7 +72,7 @@ def check_number(
     above = number >= low if low_included else number > low
     below = number <= high if high_included else number < high
     if not (math.isfinite(number) and above and below):
-        bounds = _word_bounds(low, high, low_included, high_included)
+        bounds = _format_bounds(low, high, low_included, high_included)
         raise TheoryError(
             f"{name} has to be a finite number{bounds}. Received: {name}={_show(value)}. Give a finite number{bounds}."
         )
@@ -103,7 +103,7 @@ def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: floa
         )
     bad = ~(np.isfinite(array) & (array >= low) & (array <= high))
     if bad.any():
-        bounds = _word_bounds(low, high, True, True)
+        bounds = _format_bounds(low, high, True, True)
         raise TheoryError(
             f"{name} has to hold finite numbers{bounds}. Received: {name}={_show(array[bad][0])} among {array.size}. "
             f"Give only finite numbers{bounds}."
@@ -116,7 +116,7 @@ def _show(value: object) -> str:
     return " ".join(reprlib.repr(value.item() if isinstance(value, np.generic) else value).split())
 
 
-def _word_bounds(low: float, high: float, low_included: bool, high_included: bool) -> str:
+def _format_bounds(low: float, high: float, low_included: bool, high_included: bool) -> str:
     words = []
     if low > -math.inf:
         words.append(f"{'>=' if low_included else '>'} {low:g}")

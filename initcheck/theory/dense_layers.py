@@ -1,6 +1,6 @@
 """The forward pass of a network of Dense layers at finite width: the distribution of ln kappa from layer to layer.
 
-The theory is told in :mod:`initcheck.theory.dense_network`.
+See :mod:`initcheck.theory.dense_network` for the derivation.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 
 from initcheck.core.errors import TheoryError
-from initcheck.theory.batch import InputStatistics
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.gaussian import Activation, evaluate_on_grid
+from initcheck.theory.input_statistics import InputStatistics
 from initcheck.theory.unit_moments import (
     SLOPE,
     SLOPE2,

@@ -45,10 +45,10 @@ import numpy as np
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import InitializerSpec, read_initializer
 from initcheck.theory.arguments import check_count, check_counts, check_number
-from initcheck.theory.batch import InputStatistics, describe_batch, single_input
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_layers import DenseLayer, GradientMoments, LayerState, propagate, propagate_back
 from initcheck.theory.gaussian import Activation, evaluate_on_grid, find_activation
+from initcheck.theory.input_statistics import InputStatistics, describe_batch, single_input
 from initcheck.theory.mean_field import ActivationLike
 from initcheck.theory.phase import MOST_LAYERS
 from initcheck.theory.sampling import LARGEST_WIDTH
@@ -92,8 +92,8 @@ class LayerMoments:
     Attributes:
         mean: its expectation over seeds, shape [L].
         covariance: covariance over seeds of its logarithms, shape [L, L].
-        steps: expectation of the factor between layers l and l + 1, in the direction of travel, shape [L - 1]; None
-            for a quantity that is not followed.
+        steps: expectation of the factor between layers l and l + 1, in the direction of the signal or gradient, shape
+            [L - 1]; None for a quantity that is not followed.
         textbook_steps: the same in an infinitely wide network.
     """
 

@@ -34,7 +34,7 @@ from scipy.optimize import elementwise
 
 from initcheck.core.errors import TheoryError
 from initcheck.theory.breakpoints import Array
-from initcheck.theory.gaussian import Activation, compute_moments, evaluate_on_grid, find_activation
+from initcheck.theory.gaussian import Activation, compute_moments, evaluate_on_grid, expect_pair, find_activation
 
 ActivationLike = str | Callable[..., Any] | Activation
 Regime = Literal["ordered", "critical", "chaotic"]
@@ -74,7 +74,7 @@ def map_variance(activation: ActivationLike, q: ArrayLike, sigma_w2: float, sigm
 
 @dataclass(frozen=True)
 class Profile:
-    """The course of the signal through a plain network, by layer.
+    """The signal through a plain network, by layer.
 
     Attributes:
         q: variance of the pre-activations of layers 1 to L.
@@ -252,6 +252,95 @@ def tabulate_moments(phi: Activation) -> MomentTable:
     grid = evaluate_on_grid(phi, q)
     with np.errstate(all="ignore"):
         return MomentTable(q, grid.expect(np.square(grid.value)), grid.expect(np.square(grid.slope)))
+
+
+def map_correlation(
+    activation: ActivationLike, correlation: float, q: float, sigma_w2: float, sigma_b2: float = 0.0
+) -> float:
+    """Take the correlation of two inputs' pre-activations to that in the next layer.
+
+    C(c) = (sigma_w^2 E phi(u) phi(v) + sigma_b^2) / V(q), where u and v have variance q and correlation c. At the fixed
+    point V(q) = q, and the slope of C at c = 1 is chi_1.
+
+    Args:
+        q: the variance of both.
+        sigma_w2: fan_in Var(W).
+        sigma_b2: variance of the biases.
+
+    Returns:
+        C(c).
+    """
+    check_sigmas(sigma_w2, sigma_b2)
+    both = sigma_w2 * expect_pair(activation, q, correlation) + sigma_b2
+    return both / float(map_variance(activation, q, sigma_w2, sigma_b2))
+
+
+@dataclass(frozen=True)
+class CorrelationFixedPoint:
+    """Where the correlation of two inputs settles.
+
+    Attributes:
+        correlation: c*; 1 in the ordered phase, where all inputs become alike.
+        slope: C'(c*) = sigma_w^2 E phi'(u) phi'(v): deviations are multiplied by this in each layer.
+    """
+
+    correlation: float
+    slope: float
+
+
+def find_correlation_fixed_point(
+    activation: ActivationLike, sigma_w2: float, sigma_b2: float = 0.0, fixed_point: FixedPoint | None = None
+) -> CorrelationFixedPoint:
+    """Find the stable fixed point c* of the correlation map at q*.
+
+    C is a power series with coefficients >= 0 (Daniely, Frostig and Singer 2016), so it is convex on [0, 1]: for
+    chi_1 <= 1 its only fixed point there is 1, for chi_1 > 1 there is one more, below 1, and that one is stable.
+
+    Args:
+        sigma_w2: fan_in Var(W).
+        sigma_b2: variance of the biases.
+
+    Returns:
+        c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions
+        without a scale of their own (ReLU) correlations do not depend on q: without biases they approach 1 like 1/l^2,
+        with slope 1.
+    """
+    phi = find_activation(activation)
+    if phi.has_jumps:
+        raise TheoryError(
+            f"The correlation map of the activation {phi.name!r} has no slope at 1, because the function jumps: its "
+            "gradient tells nothing of the jumps. Choose a continuous activation."
+        )
+    point = fixed_point or find_fixed_point(phi, sigma_w2, sigma_b2)
+    q = point.q
+    if not (0.0 < q < math.inf):
+        if sigma_b2 == 0.0 and _bends_without_scale(phi):
+            return CorrelationFixedPoint(1.0, 1.0)
+        return CorrelationFixedPoint(math.nan, math.nan)
+    if not point.chi_backward > 1.0 + CRITICAL_TOLERANCE:
+        if sigma_b2 == 0.0 and abs(map_correlation(phi, 0.5, q, sigma_w2) - 0.5) < 1e-12:
+            return CorrelationFixedPoint(math.nan, math.nan)  # a linear network keeps every correlation
+        return CorrelationFixedPoint(1.0, point.chi_backward)
+
+    def excess(c: float) -> float:
+        return map_correlation(phi, c, q, sigma_w2, sigma_b2) - c
+
+    correlation = 0.0
+    if excess(0.0) > 1e-14:
+        # The nearer to criticality, the nearer to 1 is c*: go there until the map lies below the diagonal.
+        distance = 0.5
+        while excess(1.0 - distance) >= 0.0 and distance > 1e-9:
+            distance *= 0.25
+        correlation = float(optimize.brentq(excess, 0.0, 1.0 - distance, xtol=1e-14))
+    return CorrelationFixedPoint(correlation, sigma_w2 * expect_pair(phi, q, correlation, slopes=True))
+
+
+def _bends_without_scale(phi: Activation) -> bool:
+    """Tell whether phi(a x) = a phi(x) for a > 0 only, as for ReLU: correlations behave alike at every variance."""
+    x = np.asarray([0.2, 1.0, 3.0])
+    homogeneous = np.allclose(phi(1000.0 * x), 1000.0 * phi(x), rtol=1e-9, atol=0.0)
+    homogeneous &= np.allclose(phi(-1000.0 * x), 1000.0 * phi(-x), rtol=1e-9, atol=0.0)
+    return bool(homogeneous and not np.allclose(phi(-x), -phi(x)))
 
 
 def depth_scale(slope: float) -> float:

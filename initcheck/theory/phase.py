@@ -13,27 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from initcheck.core.errors import InitcheckError, TheoryError
-from initcheck.theory.batch import find_correlation_fixed_point
 from initcheck.theory.gaussian import OVERFLOWS, Activation, evaluate_on_grid, find_activation
 from initcheck.theory.mean_field import (
     CRITICAL_TOLERANCE,
     TRAINABLE_DEPTHS,
     ActivationLike,
     FixedPoint,
+    PowerLaw,
     Regime,
     depth_scale,
+    find_correlation_fixed_point,
     find_fixed_point,
+    find_power_law,
     map_variance,
     tabulate_moments,
 )
-
-if TYPE_CHECKING:
-    from initcheck.theory.mean_field import PowerLaw
 
 MOST_LAYERS: Final = 10_000
 """The signal is followed through so many layers and no farther."""
@@ -43,7 +42,7 @@ _EXACT_STEPS: Final = 300
 _SETTLED: Final = 1e-14
 _FARTHEST_Q: Final = 1e200
 
-Direction = Literal["vanishes", "explodes", "keeps"]
+SizeChange = Literal["vanishes", "explodes", "keeps"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ThousandfoldChange:
     """
 
     layers: int | None
-    direction: Direction
+    direction: SizeChange
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,8 @@ def _find_point(phi: Activation, sigma_w2: float, sigma_b2: float, begin: float,
     try:
         point = find_fixed_point(phi, sigma_w2, sigma_b2, start=begin)
     except ValueError as error:
-        reasons |= dict.fromkeys(_SETTLING, _word(error, "V(q) and q cannot be told apart near the fixed point"))
+        reason = _describe_error(error, "V(q) and q cannot be distinguished near the fixed point")
+        reasons |= dict.fromkeys(_SETTLING, reason)
         return FixedPoint(math.nan, math.nan, math.nan)
     for name, value, needs in (
         ("chi_forward", point.chi_forward, ("xi_q",)),
@@ -187,7 +187,7 @@ def _find_correlation(
         try:
             settled = find_correlation_fixed_point(phi, sigma_w2, sigma_b2, point)
         except ValueError as error:
-            reason = _word(error, "C(c) and c cannot be told apart near the fixed point")
+            reason = _describe_error(error, "C(c) and c cannot be distinguished near the fixed point")
         else:
             scale = _find_scale(settled.slope)
             if not math.isnan(settled.correlation + scale):
@@ -197,7 +197,7 @@ def _find_correlation(
     return math.nan, math.nan
 
 
-def _word(error: ValueError, otherwise: str) -> str:
+def _describe_error(error: ValueError, otherwise: str) -> str:
     """Word what theory refused, or that the root finder saw no change of sign: all is rounding there."""
     return str(error) if isinstance(error, InitcheckError) else otherwise
 
@@ -213,9 +213,6 @@ def _find_power_law(phi: Activation, point: FixedPoint, reasons: dict[str, str])
     if not (point.q == 0.0 and "regime" not in reasons and point.regime == "critical"):
         reasons["power_law"] = "only critical networks whose signal vanishes fade by a power law"
         return None
-    # Needs splines, which take a while to import and are seldom wanted.
-    from initcheck.theory.mean_field import find_power_law
-
     try:
         return find_power_law(phi)
     except TheoryError as error:

@@ -1,6 +1,6 @@
 """Moments of the units of one layer, for one sample and for pairs: what deviations at finite width are made of.
 
-The theory is told in :mod:`initcheck.theory.dense_network`.
+See :mod:`initcheck.theory.dense_network` for the derivation.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import numpy as np
 from reference_table import Inputs, Numbers, expresses
 from scipy import optimize, special
 
-from initcheck.theory.batch import find_correlation_fixed_point, map_correlation
 from initcheck.theory.gaussian import (
     Activation,
     Moments,
@@ -24,8 +23,10 @@ from initcheck.theory.mean_field import (
     Profile,
     critical_point_at,
     depth_scale,
+    find_correlation_fixed_point,
     find_critical_points,
     find_fixed_point,
+    map_correlation,
     trace_profile,
 )
 

@@ -18,7 +18,6 @@ from refusals import assert_refused
 
 from initcheck.core.errors import TheoryError
 from initcheck.theory import sampling
-from initcheck.theory.batch import map_correlation
 from initcheck.theory.dense_network import (
     DenseLayer,
     DenseNetworkMoments,
@@ -28,7 +27,7 @@ from initcheck.theory.dense_network import (
     single_input,
 )
 from initcheck.theory.gaussian import compute_moments, expect_pair, find_activation
-from initcheck.theory.mean_field import trace_profile
+from initcheck.theory.mean_field import map_correlation, trace_profile
 
 
 def take_width(

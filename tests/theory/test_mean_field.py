@@ -12,13 +12,14 @@ from refusals import assert_refused
 from scipy import optimize
 
 from initcheck.core.errors import TheoryError
-from initcheck.theory.batch import find_correlation_fixed_point, map_correlation
 from initcheck.theory.gaussian import Activation, compute_moments, expect_pair, find_activation
 from initcheck.theory.mean_field import (
     FixedPoint,
     classify,
     depth_scale,
+    find_correlation_fixed_point,
     find_fixed_point,
+    map_correlation,
     map_variance,
     predict_weight_gradient,
     trace_profile,
