@@ -14,7 +14,7 @@ from initcheck.core.errors import InitcheckError, UsageError
 from initcheck.core.loading import import_place
 
 if TYPE_CHECKING:
-    from initcheck.verify.target import Target
+    from initcheck.verify.target import VerifyTarget
 
 _PLACE: Final = re.compile(r"[^()]+:[\w.]+")
 _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
@@ -95,7 +95,7 @@ def _read_shape(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _load(text: str, arguments: dict[str, Any], seconds: float) -> Target:
+def _load(text: str, arguments: dict[str, Any], seconds: float) -> VerifyTarget:
     from initcheck.backend.runtime import import_keras
     from initcheck.models.initializers import parse_initializer, split_call
     from initcheck.verify.target import RefusedError, keras_target, read_target, run_user_code

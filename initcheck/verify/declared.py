@@ -17,7 +17,7 @@ from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.distributions import EntryDistribution, Kind, entry_distribution
 from initcheck.spec.topics.fixed_values import documented_values
 from initcheck.theory.weights import count_fans
-from initcheck.verify.target import Shape, Target
+from initcheck.verify.target import Shape, VerifyTarget
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declaration:
     """What holds of one shape by declaration; None where nothing is declared.
 
     Attributes:
@@ -67,45 +67,45 @@ class Declared:
         return self.values is None and not self.constant
 
 
-def declare(target: Target, expected: Expected, shape: Shape) -> Declared:
+def declare(target: VerifyTarget, expected: Expected, shape: Shape) -> Declaration:
     """Work out what is declared of one shape; a UsageError where what is expected cannot be."""
     if not expected.anything:
-        return Declared() if target.spec is None else _documented(target.spec, shape)
+        return Declaration() if target.spec is None else _documented(target.spec, shape)
     mean = None if expected.mean is None else evaluate_formula(expected.mean, shape, "--expect-mean")
     variance = None if expected.variance is None else evaluate_formula(expected.variance, shape, "--expect-variance")
     if expected.distribution == "constant":
         if variance:
             raise UsageError(f"Constant weights have the variance 0. Received: --expect-variance {expected.variance}.")
-        return Declared(constant=True, values=None if mean is None else np.full(shape, mean))
+        return Declaration(constant=True, values=None if mean is None else np.full(shape, mean))
     if variance is not None and variance <= 0.0:
         raise UsageError(
             f"--expect-variance must be above 0. Received: {expected.variance!r}, {variance:g} at {shape}."
         )
     if expected.distribution == "orthogonal":
         longer = max(math.prod(shape[:-1]), shape[-1])
-        return Declared(gain=1.0 if variance is None else math.sqrt(variance * longer))
+        return Declaration(gain=1.0 if variance is None else math.sqrt(variance * longer))
     if expected.distribution is not None and variance is not None:
         kind: Kind = expected.distribution  # type: ignore[assignment]
-        return Declared(law=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
-    return Declared(mean=mean, variance=variance)
+        return Declaration(law=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
+    return Declaration(mean=mean, variance=variance)
 
 
-def _documented(spec: InitializerSpec, shape: Shape) -> Declared:
+def _documented(spec: InitializerSpec, shape: Shape) -> Declaration:
     arguments = dict(spec.arguments)
     known = INITIALIZERS.get(spec.class_name)
     if known is not None and known.draw is None:
-        return Declared(values=documented_values(spec, shape), constant=known.equal)
+        return Declaration(values=documented_values(spec, shape), constant=known.equal)
     if spec.class_name == "Orthogonal":
-        return Declared(gain=float(arguments.get("gain", 1.0)))
+        return Declaration(gain=float(arguments.get("gain", 1.0)))
     if spec.class_name in ("RandomNormal", "TruncatedNormal") and arguments.get("stddev", 1.0) == 0.0:
-        return Declared(constant=True, values=np.full(shape, float(arguments.get("mean", 0.0))))
+        return Declaration(constant=True, values=np.full(shape, float(arguments.get("mean", 0.0))))
     try:
-        return Declared(law=entry_distribution(spec, shape))
+        return Declaration(law=entry_distribution(spec, shape))
     except TheoryError:
-        return Declared()
+        return Declaration()
 
 
-def default_shapes(target: Target) -> tuple[Shape, ...]:
+def default_shapes(target: VerifyTarget) -> tuple[Shape, ...]:
     """Choose shapes: one to five dimensions, fan_in and fan_out differ; only ranks that the documentation allows."""
     name = target.spec.class_name if target.spec is not None else ""
     if name == "Identity":
@@ -116,7 +116,7 @@ def default_shapes(target: Target) -> tuple[Shape, ...]:
     return every[1:] if name == "Orthogonal" else every
 
 
-def describe_declaration(target: Target, expected: Expected) -> str:
+def describe_declaration(target: VerifyTarget, expected: Expected) -> str:
     """Say by whom the distribution is declared; empty where it is not."""
     if expected.anything:
         parts = [("--expect-variance", expected.variance), ("--expect-mean", expected.mean)]

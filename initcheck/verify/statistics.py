@@ -22,13 +22,13 @@ from initcheck.spec.table import EstimateRow, ExactRow, make_table
 from initcheck.spec.topics.entries import Extremes, Fit, Moments
 from initcheck.spec.topics.independence import Between, Independence
 from initcheck.spec.topics.orthogonality import Orthonormality
-from initcheck.verify.declared import Declared
-from initcheck.verify.target import Shape, Target
+from initcheck.verify.declared import Declaration
+from initcheck.verify.target import Shape, VerifyTarget
 
 Drawn = dict[Shape, NDArray[Any]]
 """Weights by shape: [draws, *shape]."""
 
-Status = Literal["pass", "fail", "inconclusive", "not declared"]
+RuleStatus = Literal["pass", "fail", "inconclusive", "not declared"]
 
 MARGIN: Final = 0.03
 """Of a mean in standard deviations, and of a variance over its declared value, where there are entries enough."""
@@ -36,7 +36,7 @@ MARGIN: Final = 0.03
 LARGEST_MARGIN: Final = 0.1
 """Of what is passed at most; with fewer entries a rule is inconclusive."""
 
-_STATUS: Final[dict[Verdict, Status]] = {
+_STATUS: Final[dict[Verdict, RuleStatus]] = {
     Verdict.PASS: "pass",
     Verdict.FAIL: "fail",
     Verdict.INCONCLUSIVE: "inconclusive",
@@ -62,13 +62,13 @@ class RuleResult:
     """
 
     rule: str
-    status: Status
+    status: RuleStatus
     reason: str
     evidence: Evidence | None = None
 
 
 def judge_statistics(
-    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
+    target: VerifyTarget, drawn: Drawn, declared: dict[Shape, Declaration], dtype: str, context: RunContext
 ) -> Iterator[RuleResult]:
     """Judge what was drawn by what is declared of each shape."""
     first = next(iter(declared.values()))
@@ -125,7 +125,7 @@ def _judge_law(members: tuple[RecordedDraws, ...], context: RunContext) -> list[
     ]
 
 
-def _judge_moments(drawn: Drawn, declared: dict[Shape, Declared]) -> Iterator[RuleResult]:
+def _judge_moments(drawn: Drawn, declared: dict[Shape, Declaration]) -> Iterator[RuleResult]:
     """Judge mean and variance by the entries' own variance, where no law is declared; else only report them."""
     rows: dict[str, list[EstimateRow]] = {"mean": [], "variance": []}
     values: dict[str, list[str]] = {"mean": [], "variance": []}
@@ -158,7 +158,7 @@ def _judge_moments(drawn: Drawn, declared: dict[Shape, Declared]) -> Iterator[Ru
     yield RuleResult("distribution", "not declared", advice)
 
 
-def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> RuleResult:
+def _judge_values(drawn: Drawn, declared: dict[Shape, Declaration], dtype: str) -> RuleResult:
     """Judge weights that leave nothing to chance: the declared values, or all equal."""
     rows = []
     for shape, weights in drawn.items():
@@ -173,7 +173,7 @@ def _judge_values(drawn: Drawn, declared: dict[Shape, Declared], dtype: str) -> 
 
 
 def _judge_orthogonal(
-    target: Target, drawn: Drawn, declared: dict[Shape, Declared], dtype: str, context: RunContext
+    target: VerifyTarget, drawn: Drawn, declared: dict[Shape, Declaration], dtype: str, context: RunContext
 ) -> RuleResult:
     quantity = "entry of Q'Q - I"
     if dtype not in ("float32", "float64"):
@@ -216,7 +216,7 @@ class RecordedDraws(Draws):
 
 
 def record_draws(
-    target: Target, shape: Shape, dtype: str, weights: NDArray[Any], law: EntryDistribution | None
+    target: VerifyTarget, shape: Shape, dtype: str, weights: NDArray[Any], law: EntryDistribution | None
 ) -> RecordedDraws:
     """Hold drawn weights; without a law, as normal scores of their ranks, whose law is known if they are independent.
 

@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class VerifyTarget:
     """What makes the initializer.
 
     Attributes:
@@ -57,7 +57,7 @@ class Target:
         return self.build(seed)
 
 
-def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: float) -> Target:
+def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: float) -> VerifyTarget:
     """Recognize the form of the user's object.
 
     Args:
@@ -93,7 +93,7 @@ def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: f
     return replace(_instance(found, label, seconds), spec=read_nearest(found))
 
 
-def keras_target(spec: InitializerSpec) -> Target:
+def keras_target(spec: InitializerSpec) -> VerifyTarget:
     """Make the target of an initializer of Keras."""
     keras_class = getattr(import_keras().initializers, spec.class_name)
     arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in spec.arguments}
@@ -127,7 +127,7 @@ def _is_factory(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[
 
 def _constructed(
     found: Any, label: str, form: Form, parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]
-) -> Target:
+) -> VerifyTarget:
     takes_seed = "seed" in parameters or (form == "class" and _takes(parameters, "seed"))
 
     def rebuild(changed: Mapping[str, Any], seed: int | None) -> Any:
@@ -139,22 +139,22 @@ def _constructed(
         for name, each in parameters.items()
         if type(each.default) is float and isinstance(arguments.get(name, each.default), int | float)
     )
-    return Target(label, form, lambda seed: rebuild({}, seed), takes_seed, rebuild=rebuild, numbers=numbers)
+    return VerifyTarget(label, form, lambda seed: rebuild({}, seed), takes_seed, rebuild=rebuild, numbers=numbers)
 
 
 def _function(
     found: Any, label: str, parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]
-) -> Target:
+) -> VerifyTarget:
     takes_seed = "seed" in parameters
 
     def build(seed: int | None) -> Any:
         seeded = {"seed": seed} if takes_seed and seed is not None else {}
         return lambda shape, dtype=None: found(shape, dtype=dtype, **arguments, **seeded)
 
-    return Target(label, "function", build, takes_seed)
+    return VerifyTarget(label, "function", build, takes_seed)
 
 
-def _instance(found: Any, label: str, seconds: float) -> Target:
+def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
     """Seed an instance anew through its config."""
     try:
         config = run_user_code(found.get_config, seconds)
@@ -162,8 +162,8 @@ def _instance(found: Any, label: str, seconds: float) -> Target:
     except RefusedError:
         takes_seed = False
     if not takes_seed:
-        return Target(label, "instance", lambda _: found, takes_seed=False)
-    return Target(
+        return VerifyTarget(label, "instance", lambda _: found, takes_seed=False)
+    return VerifyTarget(
         label,
         "instance",
         lambda seed: found if seed is None else type(found).from_config({**config, "seed": seed}),
@@ -171,7 +171,7 @@ def _instance(found: Any, label: str, seconds: float) -> Target:
     )
 
 
-def _make(target: Target, seconds: float) -> Any:
+def _make(target: VerifyTarget, seconds: float) -> Any:
     try:
         return run_user_code(lambda: target.create(1), seconds)
     except RefusedError as error:

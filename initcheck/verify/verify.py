@@ -16,14 +16,14 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import size_of_equivalence
-from initcheck.verify.declared import Declared, Expected, declare, default_shapes, describe_declaration
-from initcheck.verify.statistics import MARGIN, RuleResult, Status, judge_statistics
+from initcheck.verify.declared import Declaration, Expected, declare, default_shapes, describe_declaration
+from initcheck.verify.statistics import MARGIN, RuleResult, RuleStatus, judge_statistics
 from initcheck.verify.target import (
     Answer,
     RefusedError,
     Shape,
-    Target,
     TookTooLongError,
+    VerifyTarget,
     call_initializer,
     run_user_code,
 )
@@ -54,7 +54,7 @@ class Verification:
     results: tuple[RuleResult, ...]
 
     @property
-    def status(self) -> Status:
+    def status(self) -> RuleStatus:
         """The verdict of all rules together."""
         found = {result.status for result in self.results}
         return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
@@ -66,7 +66,7 @@ class Verification:
 
 
 def verify(
-    target: Target,
+    target: VerifyTarget,
     *,
     expected: Expected | None = None,
     shapes: tuple[Shape, ...] = (),
@@ -110,7 +110,7 @@ def verify(
 
 @dataclass
 class _Run:
-    target: Target
+    target: VerifyTarget
     expected: Expected
     shapes: tuple[Shape, ...]
     dtype: str
@@ -156,7 +156,7 @@ def _judge(run: _Run) -> None:
     run.results.extend(judge_statistics(run.target, drawn, declared, run.dtype, run.context))
 
 
-def _declare_all(run: _Run) -> dict[Shape, Declared] | None:
+def _declare_all(run: _Run) -> dict[Shape, Declaration] | None:
     try:
         return {shape: declare(run.target, run.expected, shape) for shape in run.shapes}
     except (IndexError, ValueError) as error:  # documented values of a shape that its documentation does not allow
@@ -227,7 +227,7 @@ def _count_not_finite(values: NDArray[Any]) -> str:
     return f"{int(np.count_nonzero(~np.isfinite(values))):,} of {values.size:,} entries are NaN or infinite"
 
 
-def _judge_constant(run: _Run, answers: dict[Shape, Answer], declared: dict[Shape, Declared]) -> bool:
+def _judge_constant(run: _Run, answers: dict[Shape, Answer], declared: dict[Shape, Declaration]) -> bool:
     judged = [shape for shape in answers if not declared[shape].constant and math.prod(shape) > 1]
     if not judged:
         return True
@@ -324,7 +324,7 @@ def _copy(made: Any) -> Any:
     return type(made).from_config(dict(config))
 
 
-def _draw(run: _Run, declared: dict[Shape, Declared]) -> dict[Shape, NDArray[Any]]:
+def _draw(run: _Run, declared: dict[Shape, Declaration]) -> dict[Shape, NDArray[Any]]:
     """Draw from as many seeds as the margin needs, as far as time allows; nothing where a draw is not sound."""
     entries = size_of_equivalence(2.0, MARGIN, len(run.shapes))
     drawn: dict[Shape, NDArray[Any]] = {}

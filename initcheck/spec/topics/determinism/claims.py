@@ -52,7 +52,7 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
     ) -> Claim:
         return Claim(
             id=f"determinism.{subject.slug}.{trial}",
-            statement=f"{_called(subject)}: {statement}",
+            statement=f"{_describe_subject(subject)}: {statement}",
             source=f"{subject.source}, argument seed",
             condition=condition,
             experiment=SeedTrial(trial, subject),
@@ -129,7 +129,7 @@ def _coincidences(subject: Constructor) -> Iterator[Claim]:
     ) -> Claim:
         return Claim(
             id=f"determinism.{subject.slug}.{name}",
-            statement=f"{_called(subject)}: {statement}",
+            statement=f"{_describe_subject(subject)}: {statement}",
             source=f"{subject.source}, argument seed",
             condition=condition,
             experiment=SeedTrial(trial, subject, variant=variants[0]),
@@ -198,7 +198,7 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
     ) -> Claim:
         return Claim(
             id=f"determinism.{subject.slug}.{trial}",
-            statement=f"{_called(subject)}: {statement}",
+            statement=f"{_describe_subject(subject)}: {statement}",
             source=subject.source,
             condition=condition or "one process, TensorFlow backend",
             experiment=ConfigurationTrial(trial, subject),
@@ -271,9 +271,12 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
     )
     yield Claim(
         id=f"determinism.{subject.slug}.python_random_state",
-        statement=f"{_called(subject)}: made without a seed it takes one number from Python's random state, else none."
-        if subject.random
-        else f"{_called(subject)}: it leaves Python's random state alone.",
+        statement=f"{_describe_subject(subject)}: "
+        + (
+            "made without a seed it takes one number from Python's random state, else none."
+            if subject.random
+            else "it leaves Python's random state alone."
+        ),
         source="Keras, keras.utils.set_random_seed and keras.random.SeedGenerator",
         condition="made and called, with and without a seed; NumPy's state is left alone",
         experiment=SeedTrial("python_random_state", subject),
@@ -284,7 +287,7 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
     )
     yield Claim(
         id=f"determinism.{subject.slug}.traced",
-        statement=f"{_called(subject)}: inside a traced function it gives the values that it gives eagerly.",
+        statement=f"{_describe_subject(subject)}: inside a traced function it gives the values that it gives eagerly.",
         source=subject.source,
         condition="tensorflow.function without XLA",
         experiment=SeedTrial("traced", subject),
@@ -295,7 +298,7 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
     )
 
 
-def _called(subject: Constructor) -> str:
+def _describe_subject(subject: Constructor) -> str:
     given = ", ".join(f"{name}={value!r}" for name, value in subject.arguments)
     return f"{subject.class_name}({given})" if given else subject.class_name
 
