@@ -27,7 +27,13 @@ RECORDS_OF_ITEM: Final = pytest.StashKey[list[dict[str, Any]]]()
 _RECORDS: Final = pytest.StashKey[Sequence[Mapping[str, Any]]]()
 _WARNING: Final = pytest.StashKey[str]()
 _MARKER: Final = "initcheck"
-_NUMBERS: Final = {"initcheck_seeds": "a whole number", "initcheck_margin": "a number"}
+_READS_NUMBERS: Final = pytest.version_tuple >= (8, 4)
+"""Whether pytest has settings that are numbers; before, they are read as text."""
+
+_NUMBERS: Final[Mapping[str, tuple[type[int] | type[float], str]]] = {
+    "initcheck_seeds": (int, "a whole number"),
+    "initcheck_margin": (float, "a number"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,8 +55,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the baselines of the tests that run, in place of comparing with them",
     )
     parser.addini("initcheck_models", "models that are checked without any test code", type="linelist", default=[])
-    parser.addini("initcheck_seeds", "draws of each model", type="int", default=None)
-    parser.addini("initcheck_margin", "share that a baseline allows to differ", type="float", default=None)
+    whole, number = ("int", "float") if _READS_NUMBERS else ("string", "string")
+    add: Any = parser.addini  # its types name the kinds of settings one by one
+    add("initcheck_seeds", "draws of each model", type=whole, default=None)
+    add("initcheck_margin", "share that a baseline allows to differ", type=number, default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,12 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
     records: list[Mapping[str, Any]] = []
     config.stash[_RECORDS] = records
     config.pluginmanager.register(_Gatherer(records), "initcheck-records")
-    for name, wanted in _NUMBERS.items():
+    for name, (_, kind) in _NUMBERS.items():
         try:
-            config.getini(name)
+            read_number(config, name)
         except (TypeError, ValueError, pytest.UsageError) as error:
-            told = " ".join(str(error).split())
-            raise pytest.UsageError(f"The setting {name} must be {wanted}. Received: {told}.") from error
+            reason = " ".join(str(error).split())
+            raise pytest.UsageError(f"The setting {name} must be {kind}. Received: {reason}.") from error
+
+
+def read_number(config: pytest.Config, name: str) -> float | None:
+    """Read a setting that is a number; None where it is not set."""
+    value = config.getini(name)
+    return _NUMBERS[name][0](value) if isinstance(value, str) else value
 
 
 @pytest.hookimpl(tryfirst=True)

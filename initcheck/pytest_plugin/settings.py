@@ -18,6 +18,7 @@ from initcheck.checking.settings import (
     read_project_settings,
 )
 from initcheck.core.errors import UsageError, name_unknown
+from initcheck.pytest_plugin import read_number
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read_marker(item: pytest.Item) -> dict[str, Any]:
 
 def read_ini(config: pytest.Config) -> dict[str, Any]:
     """Read pytest's own settings; only what is set is there."""
-    found = {"seeds": config.getini("initcheck_seeds"), "margin": config.getini("initcheck_margin")}
+    found = {name: read_number(config, f"initcheck_{name}") for name in ("seeds", "margin")}
     return {name: value for name, value in found.items() if value is not None}
 
 
