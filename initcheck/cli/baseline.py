@@ -33,7 +33,7 @@ def baseline() -> None:
     """Record, renew or check baselines.
 
     'initcheck baseline MODEL -o FILE' measures a model and writes FILE, to be committed. 'initcheck check MODEL
-    --baseline FILE' tells what has changed since.
+    --baseline FILE' reports what has changed since.
     """
 
 
@@ -52,7 +52,7 @@ def baseline() -> None:
 def record(model: str, measuring: Measuring, output: Path, quiet: bool) -> None:
     """Measure MODEL and write its baseline; the word 'record' may be left out.
 
-    MODEL is named as for 'initcheck check'. The file holds for each layer and weight the figures by seed, what draws
+    MODEL is named as for 'initcheck check'. The file holds for each layer and weight the metrics by seed, what draws
     the weights, and the versions of Keras and its backend. Findings that the model has now are recorded as known.
 
     Exit codes: 0 written; 2 not written.

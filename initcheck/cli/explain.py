@@ -21,8 +21,8 @@ _INDENT: Final = "    "
 @click.command()
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, an object for each finding.")
-@click.option("--quiet", is_flag=True, help="Show no progress; there is none here, and the answer is printed anyway.")
-def explain(codes: tuple[str, ...], as_json: bool, quiet: bool) -> None:  # noqa: ARG001 - every command takes --quiet
+@click.option("--quiet", is_flag=True, hidden=True, expose_value=False, help="Does nothing.")
+def explain(codes: tuple[str, ...], as_json: bool) -> None:
     """Explain findings by CODE (IC101), name (vanishing-activations) or family (IC1).
 
     Without a CODE, list all findings in one line each. Nothing is measured, and Keras is not loaded.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from initcheck.core.errors import InitcheckError, UsageError
-from initcheck.core.loading import import_place
+from initcheck.core.loading import import_place, user_output_on_stderr
 
 
 @click.command()
@@ -50,12 +48,11 @@ from initcheck.core.loading import import_place
 @click.option("--alpha", type=float, default=1e-3, show_default=True, help="Rate of false alarms, two-sided.")
 @click.option("--power", type=float, default=0.9, show_default=True, help="Probability to see the effect.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all layers.")
-@click.option("--quiet", is_flag=True, help="Show no progress; there is none here, and the answer is printed anyway.")
+@click.option("--quiet", is_flag=True, hidden=True, expose_value=False, help="Does nothing.")
 def predict(
     activation: str,
     widths: tuple[str, ...],
     as_json: bool,
-    quiet: bool,  # noqa: ARG001 - every command takes it
     **options: Any,
 ) -> None:
     """Predict what becomes of signal and gradient, from theory alone.
@@ -105,8 +102,7 @@ def _load_function(text: str) -> Callable[..., Any]:
     # Before the user's code does it, so that it happens quietly.
     import_keras()
     try:
-        # Standard output is for the answer alone, and standard error for one line.
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(action="ignore"):
+        with user_output_on_stderr():
             function = operator.attrgetter(name)(import_place(place))
             if not callable(function):
                 raise TypeError(f"{name} is not callable")

@@ -89,14 +89,14 @@ def recorded(capsys):
 def test_an_unchanged_model_is_the_same_and_exits_with_0(capsys, recorded):
     code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--quiet", "--format", "markdown")
     assert code == 0
-    assert "Gate: same: all 20 figures within 0.05" in out
+    assert "Gate: same: all 20 metrics within 0.05" in out
     assert read_baseline(recorded).seeds == tuple(range(6))
 
 
 def test_a_changed_gain_is_found_named_and_laid_on_the_model(capsys, recorded):
     code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json")
     assert code == 1
-    assert out.startswith("Gate: changed (3 of 20 figures, 1 in what draws the weights): the model changed")
+    assert out.startswith("Gate: changed (3 of 20 metrics, 1 in what draws the weights): the model changed")
     assert "hidden_1/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0) ->" in out
     assert "changed: hidden_1/kernel (Dense), scale of the weight x 1.10 [1.10, 1.10]" in out
 
@@ -266,7 +266,7 @@ def test_annotations_are_lines_that_github_reads(capsys, recorded):
     code, out, _ = run(capsys, *words)
     (line,) = out.splitlines()
     assert code == 1
-    assert line.startswith("::error file=b.json,title=initcheck%3A changed::changed (3 of 20 figures")
+    assert line.startswith("::error file=b.json,title=initcheck%3A changed::changed (3 of 20 metrics")
     assert "%0Achanged: hidden_1/kernel" in line
     code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
     assert (code, out.startswith("::notice file=b.json,title=initcheck::models.py:plain: same")) == (0, True)

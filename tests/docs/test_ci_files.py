@@ -97,7 +97,7 @@ def test_the_action_measures_once_and_tells_it_twice(project):
     variables = {"MODEL": "models.py:build", "BASELINE": "b c.json", "GITHUB_STEP_SUMMARY": str(summary)}
     done = run_step("Check the model", project, ARGUMENTS="", **variables)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("::notice file=b c.json,title=initcheck::models.py:build: same: all 10 figures")
+    assert done.stdout.startswith("::notice file=b c.json,title=initcheck::models.py:build: same: all 10 metrics")
     first, _, own = summary.read_text().partition("\n")
     assert first == "### from another step"
     assert own.startswith("### initcheck: ✅ models.py:build\n\n**Gate: same")

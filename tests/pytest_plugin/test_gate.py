@@ -70,7 +70,7 @@ def test_what_is_not_decided_is_no_pass_and_says_how_many_seeds_would_decide(rec
     weights = {**known.weights, "hidden_0/kernel": replace(kernel, scale=Metric(tuple(round(m, 6) for m in moved)))}
     write_baseline(replace(known, weights=weights), recorded.path / FILE)
     text = recorded.failure()
-    assert "inconclusive: 1 of 15 figures" in text
+    assert "inconclusive: 1 of 15 metrics" in text
     assert "Decide:    initcheck.gate(model, auto_seeds=" in text
     recorded.test("initcheck.gate(build(), allow_inconclusive=True)")
     recorded.run().assert_outcomes(passed=1)

@@ -36,7 +36,7 @@ def test_under_the_version_of_the_baseline_the_model_is_the_same(capsys):
         pytest.skip("this is about Keras 3.14; tox run -e keras314")
     code, out = run(capsys, str(BASELINE))
     assert code == 0
-    assert out.startswith("Gate: same: all 31 figures")
+    assert out.startswith("Gate: same: all 31 metrics")
 
 
 def test_under_the_next_version_the_fans_of_attention_are_named_and_the_library_is_blamed(capsys):
@@ -46,12 +46,12 @@ def test_under_the_next_version_the_fans_of_attention_are_named_and_the_library_
     text = " ".join(out.split())
     version = import_keras().__version__
     assert code == 1
-    assert text.startswith("Gate: changed (12 of 31 figures, 4 in what draws the weights): the library changed, not")
+    assert text.startswith("Gate: changed (12 of 31 metrics, 4 in what draws the weights): the library changed, not")
     assert f"keras 3.14.1 -> {version}" in text
     for role, path in (("query", "query"), ("key", "key"), ("value", "value")):
         assert (
             f"multi_head_attention/{path}/kernel ({role} kernel of EinsumDense): fan_in 512 -> 64, fan_out 512 -> 64, "
-            "expected variance 0.00195 -> 0.0156; the library's doing" in text
+            "expected variance 0.00195 -> 0.0156; cause: Keras" in text
         )
     assert "(output kernel of EinsumDense): fan_out 512 -> 64" in text
     # The root of 8: the variance is eight times what it was.
@@ -63,7 +63,7 @@ def test_a_baseline_of_the_installed_version_is_the_same_again(capsys, tmp_path)
     assert main(["baseline", MODEL, "-o", str(path), "--quiet"]) == 0
     code, out = run(capsys, str(path))
     assert code == 0
-    assert out.startswith("Gate: same: all 31 figures")
+    assert out.startswith("Gate: same: all 31 metrics")
 
 
 def test_a_changed_model_under_another_version_is_not_laid_on_the_library_alone(capsys, tmp_path):
@@ -77,4 +77,4 @@ def test_a_changed_model_under_another_version_is_not_laid_on_the_library_alone(
     text = " ".join(capsys.readouterr().out.split())
     assert "the library changed, and so did the model" in text
     assert "dense/kernel (kernel of Dense): initializer GlorotUniform -> HeNormal" in text
-    assert "the model's doing" in text
+    assert "cause: model" in text

@@ -39,14 +39,14 @@ _ORIGINS: Final[dict[Origin, str]] = {
     "model": "the model changed, not the library",
     "data": "the batch changed, not the model",
     "library or model": "the library changed, and so did the model or its batch: see which weight by which",
-    "data or model": "the batch or the conditions changed, or the model: measure on the old batch to tell",
+    "data or model": "the batch or the conditions changed, or the model: measure on the old batch to find out",
     "nothing": "",
 }
 _QUANTITIES: Final = {
     "scale": "scale of the weight",
-    "forward": "forward step",
-    "activation": "step of the activation",
-    "backward": "backward step",
+    "forward": "forward change",
+    "activation": "change by the activation function",
+    "backward": "backward change",
 }
 _COLUMNS: Final = ("Layer or weight", "Quantity", "Verdict", "Factor", "Then", "Now")
 _TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknown"}
@@ -78,13 +78,13 @@ def build_gate_section(comparison: Comparison) -> Section:
     for verdict in ("changed", "inconclusive"):
         found = comparison.of_verdict(verdict)
         if found:
-            blocks.append(_fold(found, f"{count(len(found), 'figure')} {verdict}."))
+            blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}."))
     if comparison.of_verdict("inconclusive"):
         blocks.append(Paragraph(prose(advise_seeds(comparison))))
     blocks.append(Paragraph(_describe_method(comparison)))
     same = comparison.of_verdict("same")
     if same:
-        blocks.append(Details(prose(f"{count(len(same), 'figure')} that stayed the same"), (_table(same, ""),)))
+        blocks.append(Details(prose(f"{count(len(same), 'metric')} that stayed the same"), (_table(same, ""),)))
     return Section("gate", "Against the baseline", tuple(blocks))
 
 
@@ -92,13 +92,13 @@ def format_verdict(comparison: Comparison) -> str:
     """Write the verdict in one line."""
     compared = len(comparison.differences)
     if comparison.verdict == "same":
-        line = f"same: all {compared} figures within {comparison.margin:.3g} of the baseline"
+        line = f"same: all {compared} metrics within {comparison.margin:.3g} of the baseline"
         return f"{line}, but for new findings" if comparison.new_findings else line
     if comparison.verdict == "inconclusive":
         undecided = len(comparison.of_verdict("inconclusive"))
-        return f"inconclusive: {undecided} of {compared} figures are neither shown to be the same nor to differ"
+        return f"inconclusive: {undecided} of {compared} metrics are neither shown to be the same nor to differ"
     counts = [
-        (len(comparison.of_verdict("changed")), f"of {compared} figures"),
+        (len(comparison.of_verdict("changed")), f"of {compared} metrics"),
         (len({each.path for each in comparison.facts}), "in what draws the weights"),
         *(
             (sum(each.action == action for each in comparison.structure), action)
@@ -140,8 +140,8 @@ def describe_changes(comparison: Comparison, most: int | None = None) -> list[st
 def describe_weight_change(change: WeightChange) -> str:
     """Write what changed of one weight, and the cause."""
     facts = ", ".join(_describe_fact(each) for each in change.facts)
-    cause = "the library's doing" if change.origin == "library" else "the model's doing"
-    return f"{change.path} ({change.role} of {change.kind}): {facts}; {cause}"
+    cause = "Keras" if change.origin == "library" else "model"
+    return f"{change.path} ({change.role} of {change.kind}): {facts}; cause: {cause}"
 
 
 def describe_difference(difference: Difference) -> str:
@@ -164,7 +164,7 @@ def advise_seeds(comparison: Comparison) -> str:
             f"About {needed} seeds would decide, in the baseline too: record it with --seeds {baseline_needed}, "
             f"then check with --seeds {needed}."
         )
-    return f"About {needed} seeds would decide, if mean and spread stay as they are: --auto-seeds {needed}."
+    return f"About {needed} seeds would decide, if mean and standard deviation stay as they are: --auto-seeds {needed}."
 
 
 def _describe_new_findings(comparison: Comparison) -> Iterator[str]:
@@ -195,10 +195,10 @@ def _cut(lines: Iterable[str], most: int | None) -> Iterator[str]:
 def _describe_method(comparison: Comparison) -> Text:
     how = "seed by seed" if comparison.paired else "as independent draws (Welch)"
     return prose(
-        "Figures are roots of second moments: of a weight, and of what a layer makes of the signal and of the gradient "
-        f"that reach it. They are compared {how}. Same: two one-sided tests at 5% within a margin of ",
+        "Metrics are amplitudes (roots of second moments): of a weight, and of what a layer makes of the signal and of "
+        f"the gradient that reach it. They are compared {how}. Same: two one-sided tests at 5% within a margin of ",
         code(f"{comparison.margin:g}"),
-        "; changed: beyond it, at 1 in 10,000 for all figures together (Holm).",
+        "; changed: beyond it, at 1 in 10,000 for all metrics together (Holm).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whose doing a change is: the library's, the model's, the batch's, or more than one's."""
+"""What caused a change: the library, the model, the batch, or more than one of them."""
 
 from __future__ import annotations
 

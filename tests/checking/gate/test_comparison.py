@@ -189,7 +189,7 @@ def test_findings_that_the_baseline_knows_do_not_fail_and_new_ones_do():
 
 @pytest.mark.montecarlo
 def test_an_unchanged_model_with_fresh_seeds_is_hardly_ever_called_changed():
-    """300 gates of 60 figures, with a margin so small that nothing but Holm protects."""
+    """300 gates of 60 metrics, with a margin so small that nothing but Holm protects."""
     called = 0
     for trial in range(300):
         before = make_baseline(layers=15, draw=2 * trial)
