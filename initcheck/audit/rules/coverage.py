@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from initcheck.audit.findings import Finding
 from initcheck.audit.rules.rule import ModelMeasurement, Rule, example, stack_example
 from initcheck.audit.rules.signal import SUBJECT, add_branch, measured_total
-from initcheck.core.formatting import format_change, format_number
+from initcheck.core.formatting import format_change, format_factor, format_interval
 
 if TYPE_CHECKING:
     from initcheck.audit.total_change import JudgedPath
@@ -49,8 +49,7 @@ def _undecided(judged: JudgedPath) -> Finding:
     message = (
         f"whether {subject} keeps within the limit is not shown: it changes {format_change(judged.total.value)} from "
         f"{levels.layers[0]} to {levels.layers[levels.last_counted]}, with the interval "
-        f"[{format_number(measured.low)}, {format_number(measured.high)}] around a limit of "
-        f"{format_number(math.exp(judged.limit))}; {advice}"
+        f"{format_interval(measured.low, measured.high)} around a limit of {format_factor(judged.limit)}; {advice}"
     )
     return Finding("IC603", levels.layers[-1], add_branch(judged, message), measured, levels.layers)
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, stack_example
 from initcheck.core.columns import Direction
-from initcheck.core.formatting import count, format_change, format_number
+from initcheck.core.formatting import count, exponential, format_change, format_interval, format_number
 
 if TYPE_CHECKING:
     from initcheck.audit.limits import Limits
     from initcheck.audit.total_change import JudgedPath
+    from initcheck.core.statistics import Estimate
 
 SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
 
@@ -37,25 +38,20 @@ def _find_changes(
             yield _gradual(code, judged)
 
 
-def describe_rate(judged: JudgedPath) -> str:
-    """Write the factor a layer with its interval, such as ``a factor of .56 [.55, .57] a step``."""
+def format_rate(judged: JudgedPath) -> str:
+    """Format the factor a layer with its interval, such as ``0.560 [0.550, 0.570]``."""
     value, low, high = judged.rate
-    interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
-    return f"a factor of {format_number(value)}{interval} a step"
+    return f"{format_number(value)} {format_interval(low, high)}".rstrip()
+
+
+def describe_rate(judged: JudgedPath) -> str:
+    """Write the factor a layer in words, such as ``a factor of 0.560 [0.550, 0.570] a step``."""
+    return f"a factor of {format_rate(judged)} a step"
 
 
 def measured_total(judged: JudgedPath) -> Measured:
     """Give the total change as the value of a finding."""
-    total = judged.total
-    quantity = "factor of the whole route, in squares"
-    return Measured(
-        quantity,
-        _exp(total.value),
-        _exp(total.low),
-        _exp(total.high),
-        _signed_limit(judged.limit, total.value),
-        total.count,
-    )
+    return _measured_change("factor of the whole route, in squares", judged.total, judged.limit)
 
 
 def add_branch(judged: JudgedPath, message: str) -> str:
@@ -90,9 +86,7 @@ def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
         f"{SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} in one step, "
         f"from {before} to {after}, and no later layer makes up for it"
     )
-    limit = _signed_limit(math.log(limits.step_factor), change.value)
-    quantity = "factor of this step, in squares"
-    measured = Measured(quantity, _exp(change.value), _exp(change.low), _exp(change.high), limit, change.count)
+    measured = _measured_change("factor of this step, in squares", change, math.log(limits.step_factor))
     return Finding(code, after, add_branch(judged, message), measured, (after,))
 
 
@@ -110,12 +104,10 @@ def _describe_allowance(judged: JudgedPath) -> str:
     return f"; of the limit, {own} is what the normalization layers bring by themselves"
 
 
-def _signed_limit(log_limit: float, value: float) -> float:
-    return math.exp(math.copysign(log_limit, value))
-
-
-def _exp(value: float) -> float:
-    return math.inf if value > 700 else math.exp(value)
+def _measured_change(quantity: str, log_change: Estimate, log_limit: float) -> Measured:
+    value, low, high = map(exponential, (log_change.value, log_change.low, log_change.high))
+    limit = exponential(math.copysign(log_limit, log_change.value))
+    return Measured(quantity, value, low, high, limit, log_change.count)
 
 
 _LIMITS: Final = ("total_factor", "layer_margin", "step_factor")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, Measured
 from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, example, stack_example
-from initcheck.core.formatting import format_number
+from initcheck.core.formatting import format_names, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def _find_symmetric(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 
 def _describe_copies(group: CopyGroup) -> str:
-    names = _join(group.members)
+    names = format_names(group.members, _NAMED)
     if group.relation == "prefix":
         also = f" (and {len(group.also)} more)" if group.also else ""
         multiples = "" if set(group.factors) == {1.0} else " up to a factor"
@@ -158,12 +158,6 @@ def _parent(group: CopyGroup) -> str:
 def _format_factors(group: CopyGroup) -> str:
     factors = [f"{factor:.4g}" for factor in group.factors[1:_NAMED] if factor != 1.0]
     return f" (by {', '.join(factors)})" if factors else ""
-
-
-def _join(paths: tuple[str, ...]) -> str:
-    if len(paths) <= _NAMED:
-        return f"{', '.join(paths[:-1])} and {paths[-1]}"
-    return f"{', '.join(paths[:_NAMED])} and {len(paths) - _NAMED} more"
 
 
 def _describe_symmetry(found: SymmetricUnits) -> str:

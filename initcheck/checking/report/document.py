@@ -10,7 +10,7 @@ from typing import Final
 from initcheck.audit.check_result import CheckResult, Verdict
 from initcheck.audit.findings import Finding, Fix, Measured
 from initcheck.audit.limits import Limits
-from initcheck.audit.rules.signal import describe_rate
+from initcheck.audit.rules.signal import format_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import build_gate_section
@@ -41,10 +41,11 @@ from initcheck.pages.document import (
     prose,
     strong,
 )
+from initcheck.pages.provenance import method_section
 from initcheck.probe.coverage import Coverage, Gap
 
 _FOLDED_GAPS: Final = 10
-
+_MISSING: Final = "no figure"
 _UNFOLDED_LAYERS: Final = 30
 _NAMED: Final = 1  # layers that need no list of their own
 _MEANINGS: Final[dict[Verdict, str]] = {
@@ -226,10 +227,10 @@ def _path_row(judged: JudgedPath) -> Row:
     needed = (f"about {judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
     judgement = Cell(told, needed, tone=tone)
     if not math.isfinite(judged.total.value):
-        return Row(header, (judgement, Cell("no figure"), Cell("no figure"), _limit_cell(judged), _beyond_cell(judged)))
+        return Row(header, (judgement, Cell(_MISSING), Cell(_MISSING), _limit_cell(judged), _beyond_cell(judged)))
     layers, last = judged.levels.layers, judged.levels.last_counted
     steps = f"{count(judged.steps, 'step')}, {layers[0]} to {layers[last]}"
-    rate = describe_rate(judged).removeprefix("a factor of ").removesuffix(" a step")
+    rate = format_rate(judged)
     cells = (
         judgement,
         Cell(format_change(judged.total.value), (steps,)),
@@ -269,29 +270,20 @@ def _layer_row(row: LayerRow) -> Row:
     cells = (
         Cell(str(row.order)),
         Cell(row.kind, ("trunk",) if row.on_main_path else ()),
-        Cell(_number(row.second_moment)),
-        Cell(_number(row.variance)),
-        Cell(_share(row.varies)),
-        Cell(_share(row.zero)),
-        Cell(_number(row.gradient)),
+        Cell(format_number(row.second_moment, missing=_MISSING)),
+        Cell(format_number(row.variance, missing=_MISSING)),
+        Cell(format_share(row.varies, missing=_MISSING)),
+        Cell(format_share(row.zero, missing=_MISSING)),
+        Cell(format_number(row.gradient, missing=_MISSING)),
         Cell(" ".join(row.codes) or "none", tone="growing-2" if row.codes else "", emphasis=bool(row.codes)),
     )
     return Row(row.name, cells)
-
-
-def _number(value: float) -> str:
-    return "no figure" if math.isnan(value) else format_number(value)
-
-
-def _share(value: float) -> str:
-    return "no figure" if math.isnan(value) else format_share(value)
 
 
 # --- coverage and method ----------------------------------------------------------------------------------------------
 
 
 def _coverage_section(coverage: Coverage) -> Section:
-    """Write what was measured, and what was not, with the reasons."""
     covered = [gap for gap in coverage.gaps if gap.covered_by]
     told = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
     blocks: list[Block] = [Paragraph(prose(told))]
@@ -313,7 +305,6 @@ def _gap_table(caption: str, gaps: list[Gap] | tuple[Gap, ...]) -> Table:
 
 
 def _method_section(result: CheckResult) -> Section:
-    """Write how a model was measured, what it was held against, and with which versions."""
     seeds = result.seeds
     drawn = f"{count(len(seeds), 'draw')}, seeds {seeds[0]} to {seeds[-1]}, by the model’s own initializers"
     facts = (
@@ -324,11 +315,8 @@ def _method_section(result: CheckResult) -> Section:
         ("What is undecided", "let pass, as asked" if result.allow_inconclusive else "counts as not judged"),
         ("Exit code", f"{result.exit_code}: {result.verdict}"),
         ("Duration", format_duration(result.seconds)),
-        *((name, version) for name, version in result.versions.items()),
     )
-    rows = tuple(Row(name, (Cell(value),)) for name, value in facts)
-    circumstances = Table(prose("The circumstances, and the versions."), ("What", "Value"), rows, code_headers=False)
-    return Section("method", "How it was measured", (circumstances, _limit_table(result.limits)))
+    return method_section(facts, result.versions, more=(_limit_table(result.limits),))
 
 
 def _limit_table(limits: Limits) -> Table:

@@ -23,7 +23,7 @@ from initcheck.audit.signal_levels import second_moments
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.report.layers import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.formatting import format_level
+from initcheck.core.formatting import format_level, format_names, shorten
 from initcheck.core.statistics import estimate_mean
 from initcheck.pages import svg
 from initcheck.pages.document import Figure, Key, Panel, Text, prose
@@ -127,7 +127,7 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
     judged = _main_path(result, direction)
     bounds = [] if judged is None else _limit_levels(judged)
     limits = _vertical_limits(levels, bounds)
-    names = [_shorten(row.name) for row in rows] if len(rows) <= _NAMED else []
+    names = [shorten(row.name, _LONGEST_NAME, keep_end=True) for row in rows] if len(rows) <= _NAMED else []
     room = _name_room(names)
     height = _HEIGHT + room
     with svg.drawing_settings():
@@ -146,7 +146,7 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
         text = _describe(levels)
         picture = svg.export_svg(drawing, f"check-{direction}", text)
     missing = [row.name for row, level in zip(rows, levels.middle, strict=True) if np.isnan(level)]
-    notes = (f"no figure: {_name_some(missing)}",) if missing else ()
+    notes = (f"no figure: {format_names(missing)}",) if missing else ()
     return Panel(_TITLES[direction], text, picture, _WIDTH, height, notes)
 
 
@@ -341,13 +341,3 @@ def _dot_key(label: str, colour: str) -> Key:
 def _limit_key(label: str) -> Key:
     line = '<path d="M0 6H34" stroke="var(--muted)" stroke-dasharray="4 3" fill="none"/>'
     return svg.draw_key(label, line)
-
-
-def _shorten(name: str) -> str:
-    """Keep the end of a long path: there the layer's own name stands."""
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
-
-
-def _name_some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

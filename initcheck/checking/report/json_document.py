@@ -20,7 +20,7 @@ from initcheck.checking.gate.causes import (
 from initcheck.checking.gate.comparison import Comparison, Difference
 from initcheck.checking.report.layers import LayerRow, layer_rows
 from initcheck.checking.report.text import exit_code_of
-from initcheck.core.formatting import to_plain
+from initcheck.core.formatting import exponential, to_plain
 from initcheck.core.statistics import Estimate
 
 SCHEMA_VERSION: Final = 1
@@ -98,7 +98,7 @@ def _path(judged: JudgedPath) -> dict[str, Any]:
         "factor_per_step": dict(zip(_NO_FACTOR, judged.rate, strict=True)) if judged.steps else _NO_FACTOR,
         "factor_in_all": _exponentials(judged.total),
         "log_change_in_all": _ends(judged.total),
-        "limit": _exp(judged.limit),
+        "limit": exponential(judged.limit),
         "log_limit": judged.limit,
         "log_allowance": judged.allowance,
         "beyond": judged.beyond,
@@ -136,7 +136,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "path": difference.path,
         "quantity": difference.quantity,
         "verdict": difference.verdict,
-        "factor": None if shift is None else {name: _exp(getattr(shift, name)) for name in _NO_FACTOR},
+        "factor": None if shift is None else {name: exponential(getattr(shift, name)) for name in _NO_FACTOR},
         "p_within": None if shift is None else shift.p_within,
         "p_changed": difference.p_changed,
         "states": list(difference.states),
@@ -152,11 +152,4 @@ def _ends(estimate: Estimate) -> dict[str, float]:
 
 
 def _exponentials(estimate: Estimate) -> dict[str, float]:
-    return {name: _exp(value) for name, value in _ends(estimate).items()}
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf
+    return {name: exponential(value) for name, value in _ends(estimate).items()}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from initcheck.audit.check_result import CheckResult
@@ -14,7 +13,7 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import format_gate
 from initcheck.checking.report.layers import LayerRow, layer_rows, rows_that_matter
-from initcheck.core.formatting import LINE_WIDTH, count, format_change, format_number, format_share
+from initcheck.core.formatting import count, format_change, format_number, format_share, wrap
 
 _LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "      "
@@ -25,14 +24,14 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
     blocks = [
         "" if comparison is None else format_gate(comparison, full=full),
-        "\n".join([describe_verdict(result), *textwrap.wrap(describe_coverage(result), LINE_WIDTH)]),
+        "\n".join([describe_verdict(result), *wrap(describe_coverage(result))]),
         *_format_findings(result.findings, known),
         _format_paths(result),
         _format_layers(result, full),
     ]
     if result.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in result.waived}))
-        blocks.append("\n".join(textwrap.wrap(f"Left out on request: {names}.", LINE_WIDTH)))
+        blocks.append("\n".join(wrap(f"Left out on request: {names}.")))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -109,10 +108,9 @@ def _format_findings(findings: Sequence[Finding], known: Collection[tuple[str, s
     for finding in findings:
         mark = " (known)" if (finding.code, finding.layer) in known else ""
         message = f"{finding.code} {finding.name}{mark}: {finding.message}."
-        lines = textwrap.wrap(message, LINE_WIDTH, subsequent_indent=_INDENT)
+        lines = wrap(message, hanging=_INDENT)
         if finding.fix is not None:
-            tried = f"tried: {describe_fix(finding.fix)}"
-            lines += textwrap.wrap(tried, LINE_WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+            lines += wrap(f"tried: {describe_fix(finding.fix)}", _INDENT)
         yield "\n".join(lines)
 
 
@@ -161,13 +159,9 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
     return (
         row.name,
         row.kind,
-        _blank_nan(row.second_moment, format_number),
-        _blank_nan(row.variance, format_number),
-        _blank_nan(row.varies, format_share),
-        _blank_nan(row.zero, format_share),
-        _blank_nan(row.gradient, format_number),
+        format_number(row.second_moment, missing=""),
+        format_number(row.variance, missing=""),
+        format_share(row.varies, missing=""),
+        format_share(row.zero, missing=""),
+        format_number(row.gradient, missing=""),
     )
-
-
-def _blank_nan(value: float, format_one: Callable[[float], str]) -> str:
-    return "" if math.isnan(value) else format_one(value)
