@@ -29,15 +29,10 @@ from initcheck.probe.weights import describe_weights
 class Report:
     """The result of checking one model.
 
-    Args:
+    Attributes:
         result: everything that was measured and found.
         comparison: what has changed since the baseline; None where there is none.
         baseline: name of the baseline's file.
-
-    Attributes:
-        result: the same.
-        comparison: the same.
-        baseline: the same.
     """
 
     def __init__(self, result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> None:
@@ -61,7 +56,7 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The measurement table: a row for each seed and measured site, columns of ``schema.MEASUREMENT_COLUMNS``."""
+        """The measurement table: a row for each seed and measured site, columns of ``columns.MEASUREMENT_COLUMNS``."""
         return self.result.table
 
     @property
@@ -98,7 +93,7 @@ class Report:
         return render_pictures(build_check_document(self.result, self.comparison))
 
     def to_json(self) -> str:
-        """Write the report as JSON; its schema is told in ``docs/check.md``."""
+        """Write the report as JSON; ``docs/check.md`` links its schema."""
         from initcheck.checking.report.json_document import format_json
 
         return format_json(self.result, self.comparison)

@@ -33,7 +33,7 @@ from initcheck.probe.weights import WeightFacts
 MOST_SEEDS: Final = 5
 """Draws that a candidate is measured on, at most."""
 
-_RATE: Final = "factor a step, in squares"
+_RATE: Final = "factor a layer, in squares"
 
 
 def add_fixes(

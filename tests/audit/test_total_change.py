@@ -109,7 +109,7 @@ def test_a_single_step_that_nothing_makes_up_for_is_found_even_where_the_limit_i
     forward[70:] = 1 / 500
     _, findings = judge(forward)
     assert codes(findings) == ["IC101"]
-    assert "in one step, from layer_69 to layer_70" in findings[0].message
+    assert "at one layer, from layer_69 to layer_70" in findings[0].message
     assert findings[0].layers == ("layer_70",)
 
 

@@ -52,7 +52,7 @@ def test_an_orthogonal_stack_preserves_and_a_gain_does_not(project):
     project.run().assert_outcomes(passed=1)
     project.test("initcheck.assert_preserves(orthogonal(1.2), 'forward')")
     text = project.failure()
-    told = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a step in squares, over 2 steps"
+    told = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a layer in squares, over 2 layers"
     assert f"{told} between hidden_0 and hidden_2 (90% interval, 4 seeds)" in text
     assert "backward" not in text
     project.test("initcheck.assert_preserves(build(4), 'forward', 0.01)")

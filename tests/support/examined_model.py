@@ -120,7 +120,7 @@ def make_result(
 
 def make_fix(layer: str = "layer_1") -> Fix:
     """Make a fix that solved its finding; its code names a layer."""
-    quantity = "factor a step, in squares"
+    quantity = "factor a layer, in squares"
     return Fix(
         "HeNormal in 5 layers",
         f"# in these layers:\n#   {layer}\nkernel_initializer=keras.initializers.HeNormal()",

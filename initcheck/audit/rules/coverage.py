@@ -40,14 +40,14 @@ def _undecided(judged: JudgedPath) -> Finding:
     subject = SUBJECT[levels.direction]
     if not math.isfinite(judged.total.value) or judged.total.count < 1:
         where = (judged.beyond or levels.layers)[0]
-        message = f"{subject} could not be followed: {where} has no figure"
+        message = f"{subject} could not be followed: {where} has no value"
         return Finding("IC603", where, add_branch(judged, message), None, levels.layers)
     measured = measured_total(judged)
     advice = (
         f"about {judged.seeds_needed} seeds would decide" if judged.seeds_needed is not None else "it is at the limit"
     )
     message = (
-        f"whether {subject} keeps within the limit is not shown: it changes {format_change(judged.total.value)} from "
+        f"whether {subject} stays within the limit is not shown: it changes {format_change(judged.total.value)} from "
         f"{levels.layers[0]} to {levels.layers[levels.last_counted]}, with the interval "
         f"{format_interval(measured.low, measured.high)} around a limit of {format_factor(judged.limit)}; {advice}"
     )
@@ -58,7 +58,7 @@ UNMEASURED = Rule(
     code="IC601",
     name="unmeasured",
     what="A layer call or a weight was not measured, with the reason.",
-    why="What was not measured is not healthy: nothing is known of it.",
+    why="What was not measured is not known to be healthy.",
     example=example(
         """
 class Scaled(keras.layers.Layer):
@@ -82,7 +82,7 @@ model = keras.Sequential([keras.Input((8,)), Scaled(), keras.layers.Dense(2)])
 UNDECIDED = Rule(
     code="IC603",
     name="undecided",
-    what="The interval over seeds reaches across a limit: neither healthy nor wrong is shown.",
+    what="The interval over seeds contains a limit: neither healthy nor wrong is shown.",
     why="Inconclusive is not a pass.",
     example=stack_example(14, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
     fix="Draw more seeds: the message says how many would decide. Or accept it: --allow-inconclusive.",

@@ -45,13 +45,13 @@ def format_rate(judged: JudgedPath) -> str:
 
 
 def describe_rate(judged: JudgedPath) -> str:
-    """Write the factor a layer in words, such as ``a factor of 0.560 [0.550, 0.570] a step``."""
-    return f"a factor of {format_rate(judged)} a step"
+    """Write the factor a layer in words, such as ``a factor of 0.560 [0.550, 0.570] a layer``."""
+    return f"a factor of {format_rate(judged)} a layer"
 
 
 def measured_total(judged: JudgedPath) -> Measured:
     """Give the total change as the value of a finding."""
-    return _measured_change("factor of the whole route, in squares", judged.total, judged.limit)
+    return _measured_change("factor over the whole path, in squares", judged.total, judged.limit)
 
 
 def add_branch(judged: JudgedPath, message: str) -> str:
@@ -66,7 +66,7 @@ def _gradual(code: str, judged: JudgedPath) -> Finding:
     where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
     message = (
         f"{SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.layers[0]} to "
-        f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'step')}), {describe_rate(judged)}{where}"
+        f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'layer')}), {describe_rate(judged)}{where}"
     )
     return Finding(
         code,
@@ -83,17 +83,17 @@ def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
     assert change is not None
     verb = "falls" if judged.outcome == "falls" else "grows"
     message = (
-        f"{SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} in one step, "
+        f"{SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} at one layer, "
         f"from {before} to {after}, and no later layer makes up for it"
     )
-    measured = _measured_change("factor of this step, in squares", change, math.log(limits.step_factor))
+    measured = _measured_change("factor at this layer, in squares", change, math.log(limits.step_factor))
     return Finding(code, after, add_branch(judged, message), measured, (after,))
 
 
 def _dead(code: str, judged: JudgedPath) -> Finding:
     levels = judged.levels
     message = f"{SUBJECT[levels.direction]} is exactly zero at {judged.beyond[0]} in at least one seed"
-    measured = Measured("share of seeds without any", levels.share_of_dead_seeds, seeds=len(levels.squares))
+    measured = Measured("share of seeds without a signal", levels.share_of_dead_seeds, seeds=len(levels.squares))
     return Finding(code, judged.beyond[0], add_branch(judged, message), measured, judged.beyond)
 
 
@@ -101,7 +101,7 @@ def _describe_allowance(judged: JudgedPath) -> str:
     if not (judged.allowance > 0 and judged.total.value > 0):
         return ""
     own = format_number(math.exp(judged.allowance))
-    return f"; of the limit, {own} is what the normalization layers bring by themselves"
+    return f"; normalization layers alone account for {own} of the limit"
 
 
 def _measured_change(quantity: str, log_change: Estimate, log_limit: float) -> Measured:
@@ -116,16 +116,17 @@ VANISHING_ACTIVATIONS = Rule(
     code="IC101",
     name="vanishing-activations",
     what=(
-        "Along the trunk of the model, the layers that every path from its input to its outputs passes (and along each "
-        "branch of four or more layers with weights), the second moment of the pre-activations falls from the first "
-        "to the last layer by more than the limit: a factor of 100 in all (10 in standard deviations), or 5% a layer "
-        "where that is more. Where a layer's output goes into a normalization and nowhere else, what comes out of that "
-        "is followed. The 95% interval over seeds lies wholly beyond the limit. A single step that loses more than "
-        "the factor for good is reported too."
+        "Along the main path of the model (the layers that every path from its inputs to its outputs passes), and "
+        "along each branch of four or more layers with weights, the second moment of the pre-activations falls "
+        "from the first to the last layer by more than the limit: a factor of 100 in total (10 in standard "
+        "deviation), or 5% a layer where that is more. Where a layer's output goes into a normalization and "
+        "nowhere else, the output of the normalization is followed. The 95% interval over seeds lies wholly "
+        "beyond the limit. A drop by more than the factor at a single layer, which no later layer makes up for, "
+        "is reported too."
     ),
     why=(
-        "The output hardly depends on the input, gradients of the last layers are small with it, and in float16 the "
-        "signal is lost. Training then begins with a long plateau, or never begins."
+        "The output hardly depends on the input, the gradients of the last layers shrink with it, and in float16 "
+        "the signal is lost. Training starts with a long plateau, or never starts."
     ),
     example=stack_example(12, "relu", '"glorot_uniform"'),
     fix=(
@@ -142,10 +143,11 @@ VANISHING_ACTIVATIONS = Rule(
 EXPLODING_ACTIVATIONS = Rule(
     code="IC102",
     name="exploding-activations",
-    what="As IC101, in the other direction: the second moment of the pre-activations grows by more than the limit.",
+    what="As IC101, but growing: the second moment of the pre-activations grows by more than the limit.",
     why=(
-        "Outputs and gradients are huge in the first step: a softmax is certain of a random class, the loss starts far "
-        "above that of chance, and the first update throws the weights away. In float16 the signal overflows."
+        "Outputs and gradients are huge at the first step: a softmax is certain of a random class, the loss "
+        "starts far above chance level, and the first update destroys the initialization. In float16 the signal "
+        "overflows."
     ),
     example=stack_example(8, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),
     fix=(
@@ -163,8 +165,8 @@ VANISHING_GRADIENTS = Rule(
     code="IC201",
     name="vanishing-gradients",
     what=(
-        "Along the same layers, from the outputs back to the inputs, the squared norm of one sample's dL/dz falls by "
-        "more than the limit of IC101."
+        "Along the same layers, from the outputs back to the inputs, the squared norm of one sample's gradient "
+        "dL/dz falls by more than the limit of IC101."
     ),
     why="The first layers learn more slowly than the last ones by that factor, or not at all.",
     example=stack_example(8, "sigmoid", '"glorot_uniform"'),
@@ -183,18 +185,18 @@ EXPLODING_GRADIENTS = Rule(
     code="IC202",
     name="exploding-gradients",
     what=(
-        "As IC201, in the other direction: gradients grow on their way to the inputs by more than the limit. Each "
-        "normalization layer that takes the mean away may let them grow by a factor of pi / (pi - 1) of its own; up to "
-        "50 of them count where no skip connection leads around."
+        "As IC201, but growing: the gradient grows towards the inputs by more than the limit. Each normalization "
+        "layer that subtracts the mean may let it grow by a further factor of pi / (pi - 1); up to 50 of them "
+        "count where no skip connection leads around them."
     ),
     why=(
-        "The first layers are thrown about by the first steps, while the last ones hardly move; training needs a tiny "
+        "The first updates change the first layers far too much and the last ones hardly; training needs a tiny "
         "learning rate or gradient clipping."
     ),
     example=stack_example(8, "tanh", "keras.initializers.RandomNormal(stddev=0.5)"),
     fix=(
         "Reduce the variance of the weights to that of an initializer that fits the activation function. With "
-        "normalization layers: some growth with depth belongs to them; skip connections tame it."
+        "normalization layers some growth with depth is expected; skip connections limit it."
     ),
     source="Schoenholz et al. 2017, section 4; Yang et al. 2019 for batch normalization",
     find=partial(_find_changes, code="IC202", direction="backward", outcomes=("grows",)),

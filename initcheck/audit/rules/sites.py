@@ -61,7 +61,7 @@ def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
     layers = tuple(measurement.nodes[position].layer for position in positions[first:])
     message = (
         f"from {layers[0]} on, less than {format_share(limit)} of the second moment varies across the samples; at "
-        f"{layers[-1]} it is {format_share(share.value)}: the network hardly tells its inputs apart"
+        f"{layers[-1]} it is {format_share(share.value)}: the network hardly distinguishes its inputs"
     )
     quantity = f"share that varies across samples, at {layers[-1]}"
     measured = Measured(quantity, share.value, share.low, share.high, limit, share.count)
@@ -127,7 +127,7 @@ NON_FINITE = Rule(
     code="IC501",
     name="non-finite",
     what="A layer's output, or what its activation function receives, is inf or NaN.",
-    why="Nothing behind it can be measured, and nothing can be learned.",
+    why="Nothing after it can be measured, and nothing can be learned.",
     example=stack_example(60, "linear", "keras.initializers.RandomNormal(stddev=100.0)"),
     fix="Find the first layer named here: reduce the variance of its weights, or compute it in float32.",
     source="IEEE 754",
@@ -140,18 +140,18 @@ COLLAPSED_SAMPLES = Rule(
     code="IC103",
     name="collapsed-samples",
     what=(
-        "At the last layer with weights before the outputs, the variance across the samples of the batch is less than "
-        "1% of the second moment, in every layer from the first one named: whatever the input is, the network says "
-        "nearly the same."
+        "At the last layer with weights before the outputs, and in every layer from the first one named, the "
+        "variance across the samples of the batch is less than 1% of the second moment: the network gives nearly "
+        "the same output for every input."
     ),
     why=(
-        "Inputs that cannot be told apart cannot be classified: the gradient only moves what all inputs share. Pooled "
-        "statistics look healthy all the while."
+        "Inputs that cannot be distinguished cannot be classified: the gradient only moves what all inputs share. "
+        "Statistics pooled over the batch look healthy all the while."
     ),
     example=stack_example(12, "sigmoid", '"glorot_uniform"'),
     fix=(
-        "Choose an activation function with mean zero (tanh, SELU), the initializer that fits it, or a normalization "
-        "layer, which takes the common part away."
+        "Choose an activation function with mean zero (tanh, SELU) and the initializer that fits it, or add a "
+        "normalization layer, which subtracts the common part."
     ),
     source="Schoenholz et al. 2017, section 3 (the correlation's fixed point)",
     find=_find_collapsed,
@@ -187,11 +187,10 @@ SATURATED_UNITS = Rule(
     code="IC304",
     name="saturated-units",
     what=(
-        "More of a layer's outputs than the limit (50%) lie within 2.5% of the range from one of the two "
-        "ends of a bounded "
-        "activation function: the 95% interval over seeds lies wholly above it."
+        "More of a layer's outputs than the limit (50%) lie within 2.5% of the range from one of the two ends of "
+        "a bounded activation function: the 95% interval over seeds lies wholly above it."
     ),
-    why="There the derivative is nearly zero and the gradient dies.",
+    why="There the derivative is nearly zero, and the gradient vanishes.",
     example=stack_example(4, "tanh", "keras.initializers.RandomNormal(stddev=1.0)"),
     fix="Reduce the variance of the weights (GlorotUniform for tanh and sigmoid), or scale the inputs to variance 1.",
     source="Glorot and Bengio 2010, section 3.1",
@@ -211,7 +210,7 @@ LOW_PRECISION_RANGE = Rule(
     ),
     why="In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use.",
     example=stack_example(12, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),
-    fix="Mend the propagation first; else use bfloat16, or loss scaling for gradients.",
+    fix="Fix the propagation first; otherwise use bfloat16, or loss scaling for gradients.",
     source="Micikevicius et al. 2018, section 3.2",
     find=_find_low_precision,
     limits=("float16_fraction",),

@@ -114,7 +114,7 @@ def _find_identical(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find weights that hold the same numbers: the most entries in common first, of these the larger groups."""
     worst = sorted(measurement.comparison.copies, key=lambda group: (-group.share, -len(group.members), -group.entries))
     for group in worst:
-        message = f"{_describe_copies(group)}: {group.cause or 'the initializers do not tell why'}"
+        message = f"{_describe_copies(group)}: {group.cause or 'the initializers do not explain why'}"
         measured = Measured("share of the entries that are copies", group.share, limit=0.0, seeds=1)
         yield Finding("IC301", group.members[0], message, measured, (*group.members, *group.also))
 
@@ -177,10 +177,11 @@ ZERO_GRADIENTS = Rule(
     code="IC203",
     name="zero-gradients",
     what=(
-        "The gradient of a trainable weight is exactly zero for every seed, though the weight takes part in "
-        "the outputs."
+        "The initializer scales with a number of inputs or outputs that it derives from the weight's shape, while "
+        "the layer really sums another number: the variance of the layer's sums is off by that ratio. Reported "
+        "from a factor of 2."
     ),
-    why="The weight cannot learn from this batch: all its units are dead, or what follows is multiplied by zero.",
+    why="The layer does not have the gain that the initializer promises.",
     example=example(
         """
 model = keras.Sequential([keras.Input((16,))])
@@ -188,10 +189,7 @@ model.add(keras.layers.Dense(32, activation="relu"))
 model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
 """
     ),
-    fix=(
-        "Draw the following weights at random. Where a branch starts at zero on purpose (the last scale of a residual "
-        "branch), its inner weights begin to move after the first step: waive them."
-    ),
+    fix="Give the layer VarianceScaling with the scale that cancels the ratio.",
     source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
     find=_find_zero_gradients,
     directions=("backward",),
@@ -200,11 +198,10 @@ model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
 UNUSED_WEIGHTS = Rule(
     code="IC602",
     name="unused-weights",
-    what="A trainable weight has no path to the loss: its gradient does not exist.",
+    what="A trainable weight has no path to the loss: it has no gradient.",
     why=(
-        "It is saved, regularized and counted, and never learns: a layer that is not called, a branch that is "
-        "cut off by "
-        "stop_gradient, or an output that is not returned."
+        "It is saved, regularized and counted, and never learns: a layer that is not called, a branch that is cut "
+        "off by stop_gradient, or an output that is not returned."
     ),
     example=example(
         """
@@ -226,7 +223,7 @@ model = Forgetful()
 model.build((None, 4))
 """
     ),
-    fix="Call the layer, return the output, or set trainable to False where it is meant so.",
+    fix="Call the layer, return the output, or set trainable to False if this is intended.",
     source="initcheck's own rule; Keras warns of it in fit as 'Gradients do not exist for variables'",
     find=_find_unused,
     directions=("backward",),
@@ -258,12 +255,13 @@ IDENTICAL_WEIGHTS = Rule(
     code="IC301",
     name="identical-weights",
     what=(
-        "Two weights hold the same numbers, or multiples of them, though they are not one shared weight: the whole, or "
-        "the longest common beginning in the order in which they are drawn."
+        "Two weights hold the same numbers, or multiples of them, though they are not one shared weight: all of "
+        "their numbers, or the longest common beginning in the order in which they are drawn."
     ),
     why=(
-        "Layers that should be independent start as copies: in attention query and key agree, so that every position "
-        "looks at itself; both directions of a recurrent layer do the same. Theory assumes independence."
+        "Layers that should be independent are initialized as copies: in attention, query and key agree, so that "
+        "every position attends to itself; both directions of a recurrent layer do the same. Theory assumes "
+        "independent weights."
     ),
     example=example(
         """
@@ -290,7 +288,7 @@ SYMMETRIC_UNITS = Rule(
     code="IC302",
     name="symmetric-units",
     what="Two or more units of a layer have equal incoming weights, and equal gradients of them.",
-    why="They compute the same and receive the same updates, so they stay one unit however long they are trained.",
+    why=("They compute the same and receive the same updates, so they stay equal however long the model is trained."),
     example=stack_example(3, "tanh", '"ones"'),
     fix="Draw the weights at random. Biases may be constant.",
     source="Goodfellow, Bengio and Courville 2016, section 8.4",

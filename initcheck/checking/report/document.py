@@ -45,7 +45,7 @@ from initcheck.pages.provenance import method_section
 from initcheck.probe.coverage import Coverage, Gap
 
 _FOLDED_GAPS: Final = 10
-_MISSING: Final = "no figure"
+_MISSING: Final = "no value"
 _UNFOLDED_LAYERS: Final = 30
 _NAMED: Final = 1  # layers that need no list of their own
 _MEANINGS: Final[dict[Verdict, str]] = {
@@ -61,7 +61,7 @@ _OUTCOMES: Final = {
     "dead": ("exactly zero", "dead"),
     "nonfinite": ("not finite", "non-finite"),
 }
-_PATH_COLUMNS: Final = ("Route", "Judgement", "Change in all", "Factor a step", "Limit", "Beyond it from")
+_PATH_COLUMNS: Final = ("Path", "Verdict", "Total change", "Factor a layer", "Limit", "Beyond it from")
 _LAYER_COLUMNS: Final = (
     "Layer",
     "#",
@@ -82,7 +82,7 @@ def build_check_document(result: CheckResult, comparison: Comparison | None = No
     sections.append(_answer_section(result))
     if titled:
         parts = tuple(_finding_section(finding, title, place) for place, (title, finding) in enumerate(titled))
-        introduction = Paragraph(prose("The worst first. Figures of the signal are in squares, with 95% intervals."))
+        introduction = Paragraph(prose("The worst first. Sizes of the signal are in squares, with 95% intervals."))
         sections.append(Section("findings", "Findings", (introduction,), parts))
     sections += [
         _figure_section(result),
@@ -114,7 +114,7 @@ def _answer_section(result: CheckResult) -> Section:
     ]
     if result.findings:
         rows = tuple(_finding_row(finding, place) for place, finding in enumerate(result.findings))
-        columns = ("Finding", "First at", "Figure", "Limit", "What mends it")
+        columns = ("Finding", "First at", "Value", "Limit", "What fixes it")
         caption = prose("What was found, the worst first.")
         blocks.append(Table(caption, columns, rows, form="plain", code_headers=False))
     if result.waived:
@@ -197,39 +197,39 @@ def _describe_seeds(measured: Measured) -> str:
 
 def _figure_section(result: CheckResult) -> Section:
     figure = draw_check_figure(result)
-    block = Paragraph(prose("No layer has a figure to draw.")) if figure is None else figure
+    block = Paragraph(prose("No layer has a level to draw.")) if figure is None else figure
     return Section("levels", "The signal, layer by layer", (block,))
 
 
 def _paths_section(result: CheckResult) -> Section:
     if not result.paths:
         text = "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
-        return Section("trunk", "The trunk", (Paragraph(prose(text)),))
+        return Section("paths", "The paths of the signal", (Paragraph(prose(text)),))
     rows = tuple(_path_row(judged) for judged in result.paths)
     introduction = Paragraph(
         prose(
-            "The trunk are the layers that every path from the inputs to the outputs passes; long chains within a "
+            "The main path has the layers that every path from the inputs to the outputs passes; long chains within a "
             "branch are followed on their own. Changes are factors of the second moment and of the squared gradient "
-            "norm, in the direction of travel."
+            "norm, in the direction of propagation."
         )
     )
-    table = Table(prose("What becomes of the signal along each route."), _PATH_COLUMNS, rows, code_headers=False)
-    return Section("trunk", "The trunk", (introduction, table))
+    table = Table(prose("How the signal changes along each path."), _PATH_COLUMNS, rows, code_headers=False)
+    return Section("paths", "The paths of the signal", (introduction, table))
 
 
 def _path_row(judged: JudgedPath) -> Row:
     inside = judged.path.inside
-    where = f"branch between {inside[0]} and {inside[1]}" if inside else "trunk"
+    where = f"branch between {inside[0]} and {inside[1]}" if inside else "main path"
     header = f"{judged.levels.direction}, {where}"
     if judged.steps == 0:
         return Row(header, (Cell("too few layers to follow"), *(Cell("none") for _ in _PATH_COLUMNS[2:])))
-    told, tone = _OUTCOMES[judged.outcome]
+    words, tone = _OUTCOMES[judged.outcome]
     needed = (f"about {judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
-    judgement = Cell(told, needed, tone=tone)
+    judgement = Cell(words, needed, tone=tone)
     if not math.isfinite(judged.total.value):
         return Row(header, (judgement, Cell(_MISSING), Cell(_MISSING), _limit_cell(judged), _beyond_cell(judged)))
     layers, last = judged.levels.layers, judged.levels.last_counted
-    steps = f"{count(judged.steps, 'step')}, {layers[0]} to {layers[last]}"
+    steps = f"{count(judged.steps, 'layer')}, {layers[0]} to {layers[last]}"
     rate = format_rate(judged)
     cells = (
         judgement,
@@ -269,7 +269,7 @@ def _layers_section(rows: Sequence[LayerRow]) -> Section:
 def _layer_row(row: LayerRow) -> Row:
     cells = (
         Cell(str(row.order)),
-        Cell(row.kind, ("trunk",) if row.on_main_path else ()),
+        Cell(row.kind, ("main path",) if row.on_main_path else ()),
         Cell(format_number(row.second_moment, missing=_MISSING)),
         Cell(format_number(row.variance, missing=_MISSING)),
         Cell(format_share(row.varies, missing=_MISSING)),
@@ -285,14 +285,14 @@ def _layer_row(row: LayerRow) -> Row:
 
 def _coverage_section(coverage: Coverage) -> Section:
     covered = [gap for gap in coverage.gaps if gap.covered_by]
-    told = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
-    blocks: list[Block] = [Paragraph(prose(told))]
+    measured = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
+    blocks: list[Block] = [Paragraph(prose(measured))]
     if coverage.open_gaps:
         blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
     else:
         blocks.append(Paragraph(prose("Nothing was left out.")))
     if covered:
-        caption = "Parts without numbers of their own, and what stands for them."
+        caption = "Parts without numbers of their own, and where they are measured."
         table = _gap_table(caption, covered)
         summary = prose(f"{count(len(covered), 'part')} without numbers of their own")
         blocks.append(Details(summary, (table,), unfolded=len(covered) <= _FOLDED_GAPS))

@@ -1,4 +1,4 @@
-"""The picture of an examined model: the level at each layer, forward and backward, in the order of execution.
+"""The figure of a checked model: the level at each layer, forward and backward, in the order of execution.
 
 A level is the base-10 logarithm of the second moment (forward) or of the squared gradient norm (backward). The layers
 of the main path are joined by a line; layers in branches, and layers that only pass the signal on, are faint dots.
@@ -31,12 +31,12 @@ from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_p
 
 _WIDTH: Final = 480
 _HEIGHT: Final = 300
-_NAMED: Final = 12  # sites whose names fit below the picture
+_NAMED: Final = 12  # sites whose names fit below the panel
 _LONGEST_NAME: Final = 16
 _NAME_ANGLE: Final = 40.0
 _CHARACTER: Final = 5.2  # mean width of a small character in CSS pixels
-_DOTTED: Final = 60  # sites on the trunk up to which each gets a dot
-_LEAST_SPAN: Final = 2.0  # powers of ten that a picture shows at least, so that noise does not fill it
+_DOTTED: Final = 60  # sites on the main path up to which each gets a dot
+_LEAST_SPAN: Final = 2.0  # powers of ten that a panel shows at least, so that noise does not fill it
 _LABEL_SHARE: Final = 0.2  # of the width, taken by a label of _LABEL_CHARACTERS characters
 _LABEL_CHARACTERS: Final = 9
 _LABEL_LINE: Final = 13
@@ -76,12 +76,7 @@ class SiteLevels:
 
 
 def take_site_levels(result: CheckResult, direction: Direction) -> SiteLevels:
-    """Take the levels of all sites from the measurement table.
-
-    Args:
-        result: the result.
-        direction: forward or backward.
-    """
+    """Take the levels of all sites from the measurement table."""
     table = result.table
     # A norm of 1e-200 has a level, though its square is zero.
     quantity, power = (second_moments(table), 1.0) if direction == "forward" else (table["gradient_norm"], 2.0)
@@ -99,14 +94,7 @@ def take_site_levels(result: CheckResult, direction: Direction) -> SiteLevels:
 
 
 def draw_check_figure(result: CheckResult) -> Figure | None:
-    """Draw the picture of a model, one panel a direction.
-
-    Args:
-        result: the result.
-
-    Returns:
-        The figure; None where no site has a level.
-    """
+    """Draw the figure of a model, one panel a direction; None where no site has a level."""
     levels = [take_site_levels(result, direction) for direction in DIRECTIONS] if len(result.table) else []
     drawn = [each for each in levels if not np.isnan(each.middle).all()]
     if not drawn:
@@ -146,7 +134,7 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
         text = _describe(levels)
         picture = svg.export_svg(drawing, f"check-{direction}", text)
     missing = [row.name for row, level in zip(rows, levels.middle, strict=True) if np.isnan(level)]
-    notes = (f"no figure: {format_names(missing)}",) if missing else ()
+    notes = (f"no value: {format_names(missing)}",) if missing else ()
     return Panel(_TITLES[direction], text, picture, _WIDTH, height, notes)
 
 
@@ -158,9 +146,9 @@ def _main_path(result: CheckResult, direction: Direction) -> JudgedPath | None:
 
 
 def _limit_levels(judged: JudgedPath) -> list[Bound]:
-    """Give the levels that a route must not cross, by site: both, or only the one that it does cross.
+    """Give the levels that a path must not cross, by site: both, or only the one that it does cross.
 
-    Steps that do not count move the limits along; those at the end (into the head) are left out.
+    Changes that do not count move the limits along; those at the end (into the head) are left out.
     """
     levels = judged.levels
     if not np.isfinite(levels.logs).all() or not math.isfinite(judged.limit) or not levels.counted.any():
@@ -206,23 +194,21 @@ def _name_room(names: Sequence[str]) -> int:
 
 def _draw_levels(axes: Axes, result: CheckResult, levels: SiteLevels) -> None:
     rows = levels.rows
-    trunk = np.asarray([row.order for row in rows if row.on_main_path], dtype=np.int64)
+    main = np.asarray([row.order for row in rows if row.on_main_path], dtype=np.int64)
     others = np.asarray([row.order for row in rows if not row.on_main_path], dtype=np.int64)
     middle = np.where(np.isfinite(levels.middle), levels.middle, np.nan)
     for judged in result.paths:
         if not judged.path.is_main and judged.levels.direction == levels.direction:
             places = np.sort(np.asarray(judged.levels.positions))
             axes.plot(places, middle[places], color=svg.MUTED, linewidth=0.8, alpha=0.6, zorder=2)
-    # Without a trunk there is nothing to be faint beside.
-    faint = {"color": svg.MUTED, "alpha": 0.75} if trunk.size else {"color": _LINE}
+    # Without a main path there is nothing to be faint beside.
+    faint = {"color": svg.MUTED, "alpha": 0.75} if main.size else {"color": _LINE}
     axes.plot(others, middle[others], "o", markersize=_dot_size(len(rows)), markeredgewidth=0.0, zorder=3, **faint)
-    if not trunk.size:
+    if not main.size:
         return
-    axes.fill_between(trunk, levels.low[trunk], levels.high[trunk], color=_LINE, alpha=0.22, linewidth=0.0, zorder=4)
-    marker = "o" if trunk.size <= _DOTTED else ""
-    axes.plot(
-        trunk, middle[trunk], color=_LINE, linewidth=1.8, marker=marker, markersize=_dot_size(len(rows)), zorder=5
-    )
+    axes.fill_between(main, levels.low[main], levels.high[main], color=_LINE, alpha=0.22, linewidth=0.0, zorder=4)
+    marker = "o" if main.size <= _DOTTED else ""
+    axes.plot(main, middle[main], color=_LINE, linewidth=1.8, marker=marker, markersize=_dot_size(len(rows)), zorder=5)
 
 
 def _dot_size(count: int) -> float:
@@ -288,24 +274,24 @@ def _describe(levels: SiteLevels) -> str:
 
 
 def _caption(result: CheckResult, rows: Sequence[LayerRow]) -> Text:
-    told = "Each step of the vertical scale is a power of ten. "
-    has_trunk = any(row.on_main_path for row in rows)
-    if has_trunk:
-        told += (
-            "The line follows the trunk, the layers that every path passes: a straight slope means that every layer "
-            "multiplies by the same factor, and a level line that the signal is kept. "
+    caption = "Each step of the vertical scale is a power of ten. "
+    has_main_path = any(row.on_main_path for row in rows)
+    if has_main_path:
+        caption += (
+            "The line follows the main path, the layers that every path passes: a straight slope means that every "
+            "layer multiplies by the same factor, and a level line that the signal is kept. "
         )
     else:
-        told += "No layer lies on every path from the inputs to the outputs, so that there is no line to follow. "
-    told += "Where a layer has no z (no activation function of its own), its output stands for it. "
+        caption += "No layer lies on every path from the inputs to the outputs, so that there is no line to follow. "
+    caption += "Where a layer has no z (no activation function of its own), its output stands for it. "
     if len(result.seeds) > 1:
-        told += f"Levels are geometric means of {len(result.seeds)} draws"
-        told += ", with a band for the 95% interval over seeds. " if has_trunk else ". "
+        caption += f"Levels are geometric means of {len(result.seeds)} draws"
+        caption += ", with a band for the 95% interval over seeds. " if has_main_path else ". "
     else:
-        told += "There is one draw, and so no interval. "
+        caption += "There is one draw, and so no interval. "
     if len(rows) > _NAMED:
-        told += "The numbers below are those of the table of all layers. "
-    return prose(told + "The backward picture is read from right to left.")
+        caption += "The numbers below are those of the table of all layers. "
+    return prose(caption + "The backward panel is read from right to left.")
 
 
 def _marks(result: CheckResult, drawn: Sequence[SiteLevels]) -> tuple[tuple[str, str], ...]:
@@ -322,7 +308,7 @@ def _marks(result: CheckResult, drawn: Sequence[SiteLevels]) -> tuple[tuple[str,
 def _keys(result: CheckResult, rows: Sequence[LayerRow]) -> tuple[Key, ...]:
     keys = []
     if any(row.on_main_path for row in rows):
-        keys.append(svg.draw_line_key("trunk", 0, 1.8, ()))
+        keys.append(svg.draw_line_key("main path", 0, 1.8, ()))
         if any(not row.on_main_path for row in rows):
             keys.append(_dot_key("other layers", "muted"))
     paths = [_main_path(result, direction) for direction in DIRECTIONS]

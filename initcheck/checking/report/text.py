@@ -61,7 +61,7 @@ def describe_coverage(result: CheckResult) -> str:
     measured = f"Measured: {coverage.calls} layer calls, {coverage.weights} weights"
     measured += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
-        measured += f" ({count(covered, 'inner part')} told through others or without numbers)"
+        measured += f" ({count(covered, 'inner part')} measured through others or without numbers)"
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
         draws = f"{len(result.seeds)} draws of the model's own initializers (seeds {first} to {last})."
@@ -118,7 +118,7 @@ def _format_paths(result: CheckResult) -> str:
     lines = [_format_path(judged) for judged in result.paths if judged.path.is_main]
     if not lines:
         return "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
-    return "\n".join(["Along the trunk (layers that every path passes), in squares:", *lines])
+    return "\n".join(["Along the main path (layers that every path passes), in squares:", *lines])
 
 
 def _format_path(judged: JudgedPath) -> str:
@@ -128,7 +128,7 @@ def _format_path(judged: JudgedPath) -> str:
     if judged.outcome in ("dead", "nonfinite") or not math.isfinite(judged.total.value):
         return f"  {word}  {judged.outcome}: see the findings"
     verdict = {"within": "within the limit", "undecided": "undecided"}.get(judged.outcome, judged.outcome)
-    change = f"{format_change(judged.total.value)} in {count(judged.steps, 'step')}, {describe_rate(judged)}"
+    change = f"{format_change(judged.total.value)} in {count(judged.steps, 'layer')}, {describe_rate(judged)}"
     return f"  {word}  {change}: {verdict}"
 
 

@@ -40,7 +40,7 @@ def test_nothing_found_is_no_finding():
 
 def test_messages_say_which_weights_and_how_much_of_them_and_why():
     assert say() == "a/kernel and b/kernel hold the same numbers: why"
-    assert say(cause="") == "a/kernel and b/kernel hold the same numbers: the initializers do not tell why"
+    assert say(cause="") == "a/kernel and b/kernel hold the same numbers: the initializers do not explain why"
     assert say(same_shape=(True, False)) == "a/kernel and b/kernel hold the same numbers, read in another shape: why"
     assert say(relation="proportional", factors=(1.0, 0.5)) == (
         "a/kernel and b/kernel are multiples of each other (by 0.5): why"

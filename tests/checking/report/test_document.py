@@ -119,7 +119,7 @@ def test_the_cases_above_have_the_verdicts_that_they_stand_for():
 def test_the_verdict_comes_first_then_findings_picture_figures_gaps_and_method():
     document = build_check_document(make_result(forward=0.2))
     order = [section.anchor for section in document.sections]
-    assert order == ["answer", "findings", "levels", "trunk", "layers", "coverage", "method"]
+    assert order == ["answer", "findings", "levels", "paths", "layers", "coverage", "method"]
 
 
 def test_the_first_screen_has_the_verdict_the_coverage_and_every_finding_with_its_fix():
@@ -219,13 +219,13 @@ def test_a_page_of_400_layers_stays_below_half_a_megabyte():
 
 def test_routes_tell_change_rate_and_limit_in_the_direction_of_travel():
     checked = make_result(forward=0.2, backward=5.0)
-    (table,) = _tables(_section(build_check_document(checked), "trunk"))
+    (table,) = _tables(_section(build_check_document(checked), "paths"))
     forward, backward = table.rows
-    assert (forward.header, backward.header) == ("forward, trunk", "backward, trunk")
+    assert (forward.header, backward.header) == ("forward, main path", "backward, main path")
     assert forward.cells[0].text == "falls" and backward.cells[0].text == "grows"
     assert forward.cells[3].text == "to 1/100" and backward.cells[3].text == "100-fold"
-    assert forward.cells[1].notes == ("4 steps, layer_0 to layer_4",)
-    assert backward.cells[1].notes == ("4 steps, layer_4 to layer_0",)
+    assert forward.cells[1].notes == ("4 layers, layer_0 to layer_4",)
+    assert backward.cells[1].notes == ("4 layers, layer_4 to layer_0",)
     assert forward.cells[4].text == "layer_3"
 
 
@@ -303,4 +303,4 @@ def test_a_figure_that_is_missing_is_never_zero():
     checked = make_result()
     table = checked.table.assign(activation_batch_variance=math.nan)
     (layers,) = _tables(_section(build_check_document(replace(checked, table=table)), "layers"))
-    assert {row.cells[4].text for row in layers.rows} == {"no figure"}
+    assert {row.cells[4].text for row in layers.rows} == {"no value"}

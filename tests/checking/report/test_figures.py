@@ -108,7 +108,7 @@ def test_the_layers_beyond_the_limit_are_marked_and_no_others():
     assert _dots(forward) == 5
     assert _dots(backward) == 0
     assert "IC101" in _texts(forward) and "IC101" not in _texts(backward)
-    assert {key.label for key in figure.keys} == {"trunk", "other layers", "limit", "named by a finding"}
+    assert {key.label for key in figure.keys} == {"main path", "other layers", "limit", "named by a finding"}
 
 
 def test_a_healthy_model_has_no_mark():
@@ -163,7 +163,7 @@ def test_zero_and_non_finite_levels_are_signs_at_the_edge():
     assert _dots(broken.panels[0]) == 3
 
 
-def test_branches_are_faint_beside_the_trunk():
+def test_branches_are_faint_beside_the_main_path():
     figure = _draw(blocks=True, layers=12)
     forward = figure.panels[0]
     # The input, and two layers in each of five blocks.
@@ -171,7 +171,7 @@ def test_branches_are_faint_beside_the_trunk():
     assert _dots(forward, "var(--series-0)") == 7  # five sums, and a layer at either end
 
 
-def test_without_a_trunk_there_are_only_dots():
+def test_without_a_main_path_there_are_only_dots():
     figure = _draw(routed=False)
     assert figure.keys == ()
     assert "no line to follow" in _words(figure)
@@ -186,7 +186,7 @@ def test_sites_without_a_figure_are_named_below():
     )
     figure = draw_check_figure(replace(checked, table=table))
     assert figure.panels[0].notes == ()
-    assert figure.panels[1].notes == ("no figure: layer_3",)
+    assert figure.panels[1].notes == ("no value: layer_3",)
 
 
 def test_a_table_without_rows_has_no_picture():

@@ -36,7 +36,7 @@ def test_the_verdict_counts_findings_and_what_was_not_judged(changes, told):
 def test_the_coverage_tells_what_is_open_and_what_is_covered():
     gaps = [Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"), Gap("c", "LSTMCell", "loop", "lstm")]
     told = describe_coverage(make_result(gaps=gaps))
-    assert "6 layer calls, 12 weights; 1 not (2 inner parts told through others" in told
+    assert "6 layer calls, 12 weights; 1 not (2 inner parts measured through others" in told
     assert "nothing left out" in describe_coverage(make_result())
 
 
@@ -50,7 +50,7 @@ def test_a_finding_is_told_with_its_fix_before_and_after():
     text = " ".join(format_text(make_result(forward=0.2, fix=make_fix())).split())
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
     assert (
-        "tried: HeNormal in 5 layers: factor a step, in squares 0.300 -> 1.00 [0.970, 1.03] (the finding is gone)"
+        "tried: HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (the finding is gone)"
         in text
     )
 
@@ -128,7 +128,7 @@ def test_findings_of_a_weight_name_its_layer_and_not_one_whose_name_begins_alike
     assert [row.name for row in rows if row.codes] == ["layer_1", "layer_11"]
 
 
-def test_what_matters_are_the_trunk_and_each_findings_first_layer():
+def test_what_matters_are_the_main_path_and_each_findings_first_layer():
     extra = [Finding("IC401", "layer_3/kernel", "fans")]
     checked = make_result(blocks=True, layers=12, extra=extra)
     shown = rows_that_matter(layer_rows(checked))
@@ -143,7 +143,7 @@ def test_at_most_30_rows_and_the_ends_matter(layers):
     assert (shown[0].name, shown[-1].name) == ("inputs", f"layer_{layers - 1}")
 
 
-def test_without_a_trunk_the_first_rows_are_shown():
+def test_without_a_main_path_the_first_rows_are_shown():
     assert len(rows_that_matter(layer_rows(make_result(routed=False)))) > 0
 
 
