@@ -22,5 +22,5 @@ def method_section(
 def method_table(rows: Iterable[tuple[str, str]], versions: Mapping[str, str]) -> Table:
     """Tabulate the circumstances of a measurement, then the version of each package."""
     facts = tuple(Row(name, (Cell(value),)) for name, value in (*rows, *versions.items()))
-    caption = prose("The circumstances, and the versions of the packages.")
+    caption = prose("The circumstances, and the versions of the packages: with others the numbers may differ.")
     return Table(caption, ("What", "Value"), facts, code_headers=False)

@@ -398,7 +398,7 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         Bullets(tuple(counts)),
         Paragraph(
             prose(
-                "What they differ by besides chance: the next order in 1/width, in deep and narrow networks; and "
+                "Why the two may differ besides by chance: the next order in 1/width, in deep and narrow networks; and "
                 "float32. A signal below 1e-38 is flushed to zero, and TensorFlow's ",
                 code("elu"),
                 " and ",

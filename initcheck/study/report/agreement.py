@@ -163,7 +163,7 @@ def number_gaps(pairs: Sequence[SummaryRow]) -> dict[str, int]:
 
 
 def list_gaps(pairs: Sequence[SummaryRow]) -> Bullets:
-    """List what the predictions rest on where that is not a theory of finite width, or why there are none, by note."""
+    """List what the predictions rest on where it is not the theory of finite width, or why there are none, by note."""
     everything = names_in_order(pairs, "activation")
     items = []
     for number, (words, members) in enumerate(explain_gaps(pairs).items(), start=1):

@@ -76,7 +76,7 @@ def write_theory(
             )  # fmt: skip
             blocks.append(make_score_map(pairs, not_measured, direction, caption))
     if explain_gaps(pairs):
-        blocks.append(Paragraph(prose("What the predictions rest on where that is not a theory of finite width:")))
+        blocks.append(Paragraph(prose("What the predictions rest on where it is not the theory of finite width:")))
         blocks.append(list_gaps(pairs))
     close_up = _draw_close_up(headlines, levels, predictions, f"{anchor}-distance")
     if close_up is not None:
