@@ -1,8 +1,8 @@
 """Colours, each with a value for a light and a dark page; the tests measure their contrast.
 
 A gain's tone goes by the distance of its logarithm from 0, so a gain and its reciprocal are equally strong. Blue
-stands for fading and orange for growing, a pair that colour-blind readers can tell apart; every coloured cell also
-prints its figure.
+stands for fading and orange for growing, a pair that colour-blind readers can distinguish; every coloured cell also
+prints its number.
 """
 
 from __future__ import annotations

@@ -41,9 +41,9 @@ class RankCorrelation:
 
     Attributes:
         predictor: a key of :data:`PREDICTORS`.
-        value: the correlation over all configurations that have the figure; NaN where one side does not vary.
+        value: the correlation over all configurations that have the value; NaN where one side does not vary.
         low: lower end of the interval: percentiles of a bootstrap over pairs of initializer and activation.
-        configurations: how many have the figure.
+        configurations: how many have the value.
         pairs: of initializer and activation, which are resampled with all their depths.
     """
 
@@ -118,7 +118,7 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
 
     Returns:
         One row per configuration: its keys; ``sigma_w2``, ``xi_c``, ``xi_gradient``, ``scale``, ``predicted_depth`` and
-        ``predicted_trainable`` (null where theory says nothing); the figures of the start, means over seeds;
+        ``predicted_trainable`` (null where theory says nothing); the values at initialization, means over seeds;
         ``learning_rate``, ``start_loss``, ``loss`` with the lowest and highest of the seeds; ``relative_loss``, over
         chance; and ``trained``.
     """
@@ -134,8 +134,8 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
     starts["seeds"] = runs.groupby(keys, sort=False)["seed"].nunique().to_numpy()
     table = record.predictions.drop(columns="reason").merge(starts, on=keys, validate="1:1")
     table = table.merge(best, on=keys, validate="1:1")
-    told = table["predicted_depth"].notna()
-    table["predicted_trainable"] = (table["depth"] <= table["predicted_depth"]).astype("boolean").where(told)
+    covered = table["predicted_depth"].notna()
+    table["predicted_trainable"] = (table["depth"] <= table["predicted_depth"]).astype("boolean").where(covered)
     table["relative_loss"] = table["loss"] / record.chance
     table["trained"] = table["relative_loss"] <= TRAINED_BELOW
     order = [
@@ -206,9 +206,9 @@ def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW) -> 
         summary: of :func:`summarize_runs`.
         threshold: a loss of at most this share of chance counts as trained.
     """
-    told = summary[summary["predicted_trainable"].notna()]
-    predicted = told["predicted_trainable"].astype(bool).to_numpy()
-    trained = (told["relative_loss"] <= threshold).to_numpy()
+    covered = summary[summary["predicted_trainable"].notna()]
+    predicted = covered["predicted_trainable"].astype(bool).to_numpy()
+    trained = (covered["relative_loss"] <= threshold).to_numpy()
     return Agreement(
         threshold=threshold,
         both=int((predicted & trained).sum()),
@@ -220,9 +220,9 @@ def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW) -> 
 
 def find_failures(summary: pd.DataFrame, *, predicted: bool) -> pd.DataFrame:
     """List the configurations on which theory's depth was wrong."""
-    told = summary[summary["predicted_trainable"].notna()]
-    wrong = (told["predicted_trainable"].astype(bool) == predicted) & (told["trained"] != predicted)
-    return told[wrong]
+    covered = summary[summary["predicted_trainable"].notna()]
+    wrong = (covered["predicted_trainable"].astype(bool) == predicted) & (covered["trained"] != predicted)
+    return covered[wrong]
 
 
 def find_deepest(part: pd.DataFrame) -> int:

@@ -40,7 +40,7 @@ _CAP: Final = 0.13  # of a row
 _ABOUT_GRADIENTS: Final = re.compile(r"; gradients [^;]*")
 MEDIAN_LABEL: Final = "theory: the median of the seeds"
 BAND_LABEL: Final = "theory: from the 10th to the 90th percentile"
-# The lines a reader can tell apart in one panel. One initializer of each family, and both sizes of plain noise.
+# The lines a reader can distinguish in one panel. One initializer of each family, and both sizes of plain noise.
 REPRESENTATIVES: Final = (
     "HeNormal",
     "GlorotUniform",
