@@ -1,4 +1,4 @@
-"""Rules of layers with a kernel, and of activation functions."""
+"""What theory makes of each kind of layer: one rule a class, from a call of the layer to its effect on the signal."""
 
 from __future__ import annotations
 
@@ -28,19 +28,178 @@ from initcheck.theory.breakpoints import Array
 from initcheck.theory.gaussian import Activation, find_activation
 from initcheck.theory.layers import compute_dropout_gain, compute_normalized_gradient_gain
 
+Rule = Callable[[LayerCall], LayerEffect]
 
-def pass_dropout(call: LayerCall) -> LayerEffect:
-    """Pass through inverted dropout: squares grow by 1 / keep, forward and backward."""
+
+# --- layers with a kernel ---------------------------------------------------------------------------------------------
+
+
+def pass_dense(call: LayerCall) -> LayerEffect:
+    """Pass through a Dense layer: K = fan_in Var(W) E x^2 + Var(b), and back by fan_out Var(W)."""
     (signal,) = call.inputs
-    keep = 1.0 - float(call.operation.rate)
-    if not call.training or keep == 1.0:
-        return pass_unchanged(call)
-    # E x and products of two samples stay, squares grow. What is left is no function of a Gaussian.
-    gain = compute_dropout_gain(keep)
-    second = gain * signal.second
-    cross = None if signal.cross is None else signal.cross + np.diag(second - np.diag(signal.cross))
-    output = replace(signal, second=second, cross=cross, variance=None, covariance=None, function=None, data=None)
-    return LayerEffect(output, lambda gradient: (gain * gradient,))
+    kernel = require_kernel(call.weights)
+    gain = kernel.forward_gain
+    variance = gain * signal.second + call.weights.bias_variance
+    covariance = None if signal.cross is None else gain * signal.cross + call.weights.bias_variance
+    before = make_gaussian(variance, covariance, int(call.operation.units), call.place, signal.restarted)
+    factor = kernel.backward_gain
+    return _activate(call.operation, before, lambda gradient: (factor * gradient,))
+
+
+def pass_convolution(call: LayerCall) -> LayerEffect:
+    """Pass through a convolution: sums over its windows, which hold less at a padded border."""
+    (signal,) = call.inputs
+    kernel = require_kernel(call.weights)
+    if getattr(call.operation, "data_format", "channels_last") != "channels_last":
+        raise TheoryError("convolutions are followed with channels last only")
+    windows = Windows(call.operation, signal.second.shape[1:])
+    taps = windows.taps
+    variance = kernel.forward_gain / taps * windows.sum(signal.second) + call.weights.bias_variance
+    before = make_gaussian(variance, None, int(call.operation.filters), call.place, signal.restarted)
+    factor = kernel.backward_gain / taps
+    return _activate(call.operation, before, lambda gradient: (factor * windows.scatter(gradient),))
+
+
+def _activate(operation: Any, before: Signal, backward: Backward) -> LayerEffect:
+    phi = find_function(getattr(operation, "activation", None))
+    if phi is None:
+        return LayerEffect(before, backward, preactivation=before, slope=np.ones_like(before.second))
+    output, slope = apply_activation(before, phi)
+    return LayerEffect(output, backward, preactivation=before, slope=slope)
+
+
+class Windows:
+    """The windows of one convolution.
+
+    Args:
+        operation: a convolution of Keras, not transposed.
+        shape: the spatial axes of its input.
+
+    Raises:
+        TheoryError: its padding is neither "same" nor "valid".
+    """
+
+    def __init__(self, operation: Any, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._kernel = tuple(operation.kernel_size)
+        self._strides = tuple(operation.strides)
+        self._dilation = tuple(operation.dilation_rate)
+        if operation.padding not in ("same", "valid"):
+            raise TheoryError(f"convolutions with padding {operation.padding!r} are not followed")
+        self._before, self._padded, self._outputs = [], [], []
+        for size, kernel, stride, dilation in zip(shape, self._kernel, self._strides, self._dilation, strict=True):
+            extent = (kernel - 1) * dilation + 1
+            if operation.padding == "same":
+                outputs = -(-size // stride)
+                padding = max((outputs - 1) * stride + extent - size, 0)
+            else:
+                outputs, padding = (size - extent) // stride + 1, 0
+            self._before.append(padding // 2)
+            self._padded.append(size + padding)
+            self._outputs.append(outputs)
+
+    @property
+    def taps(self) -> int:
+        """Number of places that a window sums."""
+        return math.prod(self._kernel)
+
+    def sum(self, values: Array) -> Array:
+        """Sum over every window: shape [B, *inputs] to [B, *outputs]; places beyond the border count as zero."""
+        padded = np.zeros((values.shape[0], *self._padded))
+        padded[self._inside()] = values
+        total = np.zeros((values.shape[0], *self._outputs))
+        for offset in np.ndindex(*self._kernel):
+            total += padded[self._shifted(offset)]
+        return total
+
+    def scatter(self, values: Array) -> Array:
+        """Sum at every input what the windows that it is in hold: shape [B, *outputs] to [B, *inputs]."""
+        padded = np.zeros((values.shape[0], *self._padded))
+        for offset in np.ndindex(*self._kernel):
+            padded[self._shifted(offset)] += values
+        return np.asarray(padded[self._inside()])
+
+    def _inside(self) -> tuple[slice, ...]:
+        spans = (slice(before, before + size) for before, size in zip(self._before, self._shape, strict=True))
+        return slice(None), *spans
+
+    def _shifted(self, offset: tuple[int, ...]) -> tuple[slice, ...]:
+        spans = []
+        for step, stride, dilation, outputs in zip(offset, self._strides, self._dilation, self._outputs, strict=True):
+            start = step * dilation
+            spans.append(slice(start, start + (outputs - 1) * stride + 1, stride))
+        return slice(None), *spans
+
+
+# --- activation functions ---------------------------------------------------------------------------------------------
+
+
+def pass_activation(call: LayerCall) -> LayerEffect:
+    """Pass through an Activation layer."""
+    phi = find_function(call.operation.activation)
+    if phi is None:
+        return LayerEffect(
+            call.inputs[0], lambda gradient: (gradient,), call.inputs[0], np.ones_like(call.inputs[0].second)
+        )
+    output, slope = apply_activation(call.inputs[0], phi)
+    return LayerEffect(output, lambda gradient: (gradient,), preactivation=call.inputs[0], slope=slope)
+
+
+def pass_activation_layer(call: LayerCall) -> LayerEffect:
+    """Pass through a layer that is an activation function with settings of its own."""
+    return _pass_function(call.inputs, find_activation(call.operation))
+
+
+OPERATIONS: Final = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "Silu": "silu",
+    "Selu": "selu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Tanh": "tanh",
+}
+"""Operations of ``keras.ops`` that apply an activation function, by class, and the function's name."""
+
+
+def pass_operation(call: LayerCall) -> LayerEffect:
+    """Pass through an operation that applies an activation function."""
+    return _pass_function(call.inputs, find_activation(OPERATIONS[type(call.operation).__name__]))
+
+
+def pass_prelu(call: LayerCall) -> LayerEffect:
+    """Pass through PReLU, whose slopes for negative numbers start at zero."""
+    if type(call.operation.alpha_initializer).__name__ != "Zeros":
+        raise TheoryError("PReLU is followed with slopes that start at zero only")
+    return _pass_function(call.inputs, find_activation("relu"))
+
+
+def _pass_function(inputs: Sequence[Signal], phi: Activation) -> LayerEffect:
+    output, slope = apply_activation(inputs[0], phi)
+    return LayerEffect(output, lambda gradient: (gradient * slope,))
+
+
+def find_function(function: Any) -> Activation | None:
+    """Find the theory's view of a layer's activation function.
+
+    Args:
+        function: the attribute ``activation`` of a layer: a function of Keras or of the user, or a layer; None for
+            none.
+
+    Returns:
+        It; None for the identity.
+    """
+    if function is None:
+        return None
+    keras = import_keras()
+    name = getattr(function, "__name__", "")
+    if getattr(keras.activations, name, None) is function and name:
+        return None if name == "linear" else find_activation(name)
+    return find_activation(function)
+
+
+# --- layers that join, drop and reshape signals -----------------------------------------------------------------------
 
 
 def pass_add(call: LayerCall) -> LayerEffect:
@@ -98,6 +257,20 @@ def pass_concatenate(call: LayerCall) -> LayerEffect:
     return LayerEffect(output, lambda gradient: tuple(gradient for _ in call.inputs))
 
 
+def pass_dropout(call: LayerCall) -> LayerEffect:
+    """Pass through inverted dropout: squares grow by 1 / keep, forward and backward."""
+    (signal,) = call.inputs
+    keep = 1.0 - float(call.operation.rate)
+    if not call.training or keep == 1.0:
+        return pass_unchanged(call)
+    # E x and products of two samples stay, squares grow. What is left is no function of a Gaussian.
+    gain = compute_dropout_gain(keep)
+    second = gain * signal.second
+    cross = None if signal.cross is None else signal.cross + np.diag(second - np.diag(signal.cross))
+    output = replace(signal, second=second, cross=cross, variance=None, covariance=None, function=None, data=None)
+    return LayerEffect(output, lambda gradient: (gain * gradient,))
+
+
 def pass_flatten(call: LayerCall) -> LayerEffect:
     """Pass through Flatten: places become units."""
     (signal,) = call.inputs
@@ -152,6 +325,9 @@ def pass_rescaling(call: LayerCall) -> LayerEffect:
         make_input(signal.data * scale + float(call.operation.offset), source),
         lambda gradient: (gradient * scale**2,),
     )
+
+
+# --- normalization ----------------------------------------------------------------------------------------------------
 
 
 def pass_batch_normalization(call: LayerCall) -> LayerEffect:
@@ -250,171 +426,8 @@ def _require_plain_normalization(operation: Any) -> None:
             raise TheoryError(f"normalization is followed with {name[:-12]} starting at {expected.lower()} only")
 
 
-class Windows:
-    """The windows of one convolution.
+# --- the rule of each class -------------------------------------------------------------------------------------------
 
-    Args:
-        operation: a convolution of Keras, not transposed.
-        shape: the spatial axes of its input.
-
-    Raises:
-        TheoryError: its padding is neither "same" nor "valid".
-    """
-
-    def __init__(self, operation: Any, shape: tuple[int, ...]) -> None:
-        self._shape = shape
-        self._kernel = tuple(operation.kernel_size)
-        self._strides = tuple(operation.strides)
-        self._dilation = tuple(operation.dilation_rate)
-        if operation.padding not in ("same", "valid"):
-            raise TheoryError(f"convolutions with padding {operation.padding!r} are not followed")
-        self._before, self._padded, self._outputs = [], [], []
-        for size, kernel, stride, dilation in zip(shape, self._kernel, self._strides, self._dilation, strict=True):
-            extent = (kernel - 1) * dilation + 1
-            if operation.padding == "same":
-                outputs = -(-size // stride)
-                padding = max((outputs - 1) * stride + extent - size, 0)
-            else:
-                outputs, padding = (size - extent) // stride + 1, 0
-            self._before.append(padding // 2)
-            self._padded.append(size + padding)
-            self._outputs.append(outputs)
-
-    @property
-    def taps(self) -> int:
-        """Number of places that a window sums."""
-        return math.prod(self._kernel)
-
-    def sum(self, values: Array) -> Array:
-        """Sum over every window: shape [B, *inputs] to [B, *outputs]; places beyond the border count as zero."""
-        padded = np.zeros((values.shape[0], *self._padded))
-        padded[self._inside()] = values
-        total = np.zeros((values.shape[0], *self._outputs))
-        for offset in np.ndindex(*self._kernel):
-            total += padded[self._shifted(offset)]
-        return total
-
-    def scatter(self, values: Array) -> Array:
-        """Sum at every input what the windows that it is in hold: shape [B, *outputs] to [B, *inputs]."""
-        padded = np.zeros((values.shape[0], *self._padded))
-        for offset in np.ndindex(*self._kernel):
-            padded[self._shifted(offset)] += values
-        return np.asarray(padded[self._inside()])
-
-    def _inside(self) -> tuple[slice, ...]:
-        spans = (slice(before, before + size) for before, size in zip(self._before, self._shape, strict=True))
-        return slice(None), *spans
-
-    def _shifted(self, offset: tuple[int, ...]) -> tuple[slice, ...]:
-        spans = []
-        for step, stride, dilation, outputs in zip(offset, self._strides, self._dilation, self._outputs, strict=True):
-            start = step * dilation
-            spans.append(slice(start, start + (outputs - 1) * stride + 1, stride))
-        return slice(None), *spans
-
-
-# Operations of keras.ops that are called as layers are: class name, and the activation function of this name.
-
-OPERATIONS: Final = {
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Sigmoid": "sigmoid",
-    "Silu": "silu",
-    "Selu": "selu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Tanh": "tanh",
-}
-"""Operations of ``keras.ops`` that apply an activation function, by class, and the function's name."""
-
-
-def find_function(function: Any) -> Activation | None:
-    """Find the theory's view of a layer's activation function.
-
-    Args:
-        function: the attribute ``activation`` of a layer: a function of Keras or of the user, or a layer; None for
-            none.
-
-    Returns:
-        It; None for the identity.
-    """
-    if function is None:
-        return None
-    keras = import_keras()
-    name = getattr(function, "__name__", "")
-    if getattr(keras.activations, name, None) is function and name:
-        return None if name == "linear" else find_activation(name)
-    return find_activation(function)
-
-
-def pass_dense(call: LayerCall) -> LayerEffect:
-    """Pass through a Dense layer: K = fan_in Var(W) E x^2 + Var(b), and back by fan_out Var(W)."""
-    (signal,) = call.inputs
-    kernel = require_kernel(call.weights)
-    gain = kernel.forward_gain
-    variance = gain * signal.second + call.weights.bias_variance
-    covariance = None if signal.cross is None else gain * signal.cross + call.weights.bias_variance
-    before = make_gaussian(variance, covariance, int(call.operation.units), call.place, signal.restarted)
-    factor = kernel.backward_gain
-    return _activate(call.operation, before, lambda gradient: (factor * gradient,))
-
-
-def pass_convolution(call: LayerCall) -> LayerEffect:
-    """Pass through a convolution: sums over its windows, which hold less at a padded border."""
-    (signal,) = call.inputs
-    kernel = require_kernel(call.weights)
-    if getattr(call.operation, "data_format", "channels_last") != "channels_last":
-        raise TheoryError("convolutions are followed with channels last only")
-    windows = Windows(call.operation, signal.second.shape[1:])
-    taps = windows.taps
-    variance = kernel.forward_gain / taps * windows.sum(signal.second) + call.weights.bias_variance
-    before = make_gaussian(variance, None, int(call.operation.filters), call.place, signal.restarted)
-    factor = kernel.backward_gain / taps
-    return _activate(call.operation, before, lambda gradient: (factor * windows.scatter(gradient),))
-
-
-def _activate(operation: Any, before: Signal, backward: Backward) -> LayerEffect:
-    phi = find_function(getattr(operation, "activation", None))
-    if phi is None:
-        return LayerEffect(before, backward, preactivation=before, slope=np.ones_like(before.second))
-    output, slope = apply_activation(before, phi)
-    return LayerEffect(output, backward, preactivation=before, slope=slope)
-
-
-def pass_activation(call: LayerCall) -> LayerEffect:
-    """Pass through an Activation layer."""
-    phi = find_function(call.operation.activation)
-    if phi is None:
-        return LayerEffect(
-            call.inputs[0], lambda gradient: (gradient,), call.inputs[0], np.ones_like(call.inputs[0].second)
-        )
-    output, slope = apply_activation(call.inputs[0], phi)
-    return LayerEffect(output, lambda gradient: (gradient,), preactivation=call.inputs[0], slope=slope)
-
-
-def pass_activation_layer(call: LayerCall) -> LayerEffect:
-    """Pass through a layer that is an activation function with settings of its own."""
-    return _pass_function(call.inputs, find_activation(call.operation))
-
-
-def pass_operation(call: LayerCall) -> LayerEffect:
-    """Pass through an operation that applies an activation function."""
-    return _pass_function(call.inputs, find_activation(OPERATIONS[type(call.operation).__name__]))
-
-
-def pass_prelu(call: LayerCall) -> LayerEffect:
-    """Pass through PReLU, whose slopes for negative numbers start at zero."""
-    if type(call.operation.alpha_initializer).__name__ != "Zeros":
-        raise TheoryError("PReLU is followed with slopes that start at zero only")
-    return _pass_function(call.inputs, find_activation("relu"))
-
-
-def _pass_function(inputs: Sequence[Signal], phi: Activation) -> LayerEffect:
-    output, slope = apply_activation(inputs[0], phi)
-    return LayerEffect(output, lambda gradient: (gradient * slope,))
-
-
-Rule = Callable[[LayerCall], LayerEffect]
 
 RULES: Final[dict[str | type, Rule]] = {
     "Activation": pass_activation,

@@ -29,182 +29,6 @@ from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.weights import weight_distribution
 
-RESTART_QUANTITIES = (
-    "activation_second_moment",
-    "activation_mean",
-    "activation_batch_variance",
-    "gradient_second_moment",
-)
-"""What predictions restart from, behind layers of which there is no theory."""
-
-SMALLEST_DEVIATION = 1e-5
-"""Relative standard deviation over seeds below which only rounding varies, so that there is no standard error.
-
-Orthogonal weights keep the signal of a linear network exactly; in float32 it varies by about 1e-7 per layer.
-"""
-
-Pair = tuple[str, str, str]
-"""Network, initializer and activation."""
-
-
-def average_sites(table: pd.DataFrame) -> Measured:
-    """Average what predictions may restart from over the seeds.
-
-    Returns:
-        By site the means; NaN where a seed has no value.
-    """
-    columns = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in RESTART_QUANTITIES}
-    rows: dict[SiteKey, list[int]] = {}
-    for row, (layer, call) in enumerate(zip(table["layer"].astype(str), table["call"].astype(int), strict=True)):
-        rows.setdefault((layer, call), []).append(row)
-    return {
-        site: {name: float(values[places].mean()) for name, values in columns.items()} for site, places in rows.items()
-    }
-
-
-def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd.DataFrame:
-    """Put the predictions beside the measurements of one model.
-
-    Args:
-        table: its measurement table.
-        prediction: what is predicted of it.
-
-    Returns:
-        The table with the columns of ``schema.PREDICTED_COLUMNS`` filled; the other columns are the same objects.
-    """
-    keys: list[SiteKey] = list(zip(table["layer"].astype(str), table["call"].astype(int), strict=True))
-    unique = list(dict.fromkeys(keys))
-    place = {key: index for index, key in enumerate(unique)}
-    rows = np.asarray([place[key] for key in keys], dtype=np.intp)
-    filled = {}
-    for column in PREDICTED_COLUMNS:
-        if column.name == "prediction":
-            words = [_describe_prediction(prediction, key) for key in unique]
-            filled[column.name] = pd.Series(words, dtype="string").array.take(rows)
-        else:
-            name = column.name.removeprefix("predicted_")
-            values = np.asarray(
-                [
-                    prediction.sites[key].values.get(name, math.nan) if key in prediction.sites else math.nan
-                    for key in unique
-                ]
-            )[rows]
-            filled[column.name] = pd.arrays.FloatingArray(values, ~np.isfinite(values))
-    return table.assign(**filled)
-
-
-def _describe_prediction(prediction: ModelPrediction, key: SiteKey) -> str:
-    if key in prediction.sites:
-        return prediction.sites[key].basis
-    if not prediction.sites:
-        return prediction.basis
-    return "an input of the model" if key[0].startswith("input") else "not predicted: it is not in the model's graph"
-
-
-def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, ModelPrediction]) -> pd.DataFrame:
-    """Put the predicted gains beside the measured ones, and count the difference in standard errors.
-
-    The standard error is that of the measured gain over the seeds, from the half width of its interval. The difference
-    in units of it has Student's distribution with S - 1 degrees of freedom where the prediction holds; it is turned
-    into a normal score of the same probability.
-
-    Args:
-        summary: the table of ``schema.SUMMARY_COLUMNS``.
-        predictions: by pair. Pairs without one are left null, with the reason "no prediction".
-
-    Returns:
-        The summary with the columns of theory filled.
-    """
-    columns: dict[str, list[object]] = {}
-    for row in summary.to_dict(orient="records"):
-        prediction = predictions.get((str(row["network"]), str(row["initializer"]), str(row["activation"])))
-        columns.setdefault("prediction", []).append("no prediction" if prediction is None else prediction.basis)
-        for direction in ("forward", "backward"):
-            gain = GainPrediction() if prediction is None else prediction.gains[direction]
-            measured = [math.nan if pd.isna(row[name]) else float(row[name]) for name in _gain_columns(direction)]
-            values_of_columns = {
-                f"textbook_{direction}_gain": gain.textbook,
-                f"predicted_{direction}_gain": gain.mean,
-                f"predicted_{direction}_gain_sd": gain.standard_deviation,
-                f"{direction}_gain_z": score_difference(measured, int(row["seeds"]), gain),
-            }
-            for name, value in values_of_columns.items():
-                columns.setdefault(name, []).append(value if math.isfinite(value) else pd.NA)
-    typed = {
-        name: pd.Series(values, index=summary.index, dtype=summary[name].dtype) for name, values in columns.items()
-    }
-    return summary.assign(**typed)
-
-
-def _gain_columns(direction: str) -> tuple[str, str, str]:
-    return f"{direction}_gain", f"{direction}_gain_low", f"{direction}_gain_high"
-
-
-def score_difference(measured: Sequence[float], seeds: int, predicted: GainPrediction) -> float:
-    """Turn the difference between a mean over seeds and its prediction into a standard normal score.
-
-    Args:
-        measured: the mean over seeds, and the two ends of its 95% t interval.
-
-    Returns:
-        The normal score of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing varies
-        from seed to seed, or nothing is predicted.
-    """
-    value, low, high = measured
-    expected, deviation = predicted.mean, predicted.standard_deviation
-    if seeds < 2 or not all(map(math.isfinite, (value, low, high, expected, deviation))):
-        return math.nan
-    error = 0.5 * (high - low) / float(stats.t.ppf(0.975, seeds - 1))
-    if not (deviation > SMALLEST_DEVIATION * abs(expected) and error > 0.0):
-        return math.nan
-    t = (value - expected) / error
-    # By the logarithm of the tail's probability, which does not underflow.
-    return math.copysign(-float(special.ndtri_exp(stats.t.logsf(abs(t), seeds - 1))), t)
-
-
-def find_layer_weights(
-    model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None
-) -> Callable[[Any], LayerWeights]:
-    """Find the weights of the weights of every layer of a model.
-
-    Args:
-        kernels: from a layer to the initializer of its kernel, where the caller knows better than the model.
-
-    Returns:
-        A function from a layer to the weights of its weights. It raises TheoryError where an initializer is not Keras'
-        own, is not known, or leaves nothing to chance.
-    """
-    initializers: Mapping[str, Any] = find_initializers(model, namer)
-    paths = namer.variable_paths()
-
-    def read_of(variable: Any) -> InitializerSpec:
-        initializer = initializers.get(paths.get(id(variable), ""))
-        if initializer is None:
-            raise TheoryError(f"the initializer of {paths.get(id(variable), variable.name)} is not known")
-        if not is_of_keras(initializer):
-            raise TheoryError(
-                f"the initializer {read(initializer).class_name} is not one of Keras' own, so its distribution is not "
-                "known"
-            )
-        return read(initializer)
-
-    def weights_of(operation: Any) -> LayerWeights:
-        kernel = main_kernel(operation)
-        bias = next((variable for variable in own_variables(operation) if variable.name == "bias"), None)
-        if kernel is None:
-            return LayerWeights(None, 0.0)
-        spec = read_of(kernel) if kernels is None else kernels(operation)
-        distribution = weight_distribution(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
-        return LayerWeights(distribution, 0.0 if bias is None else _bias_variance(read_of(bias), bias))
-
-    return weights_of
-
-
-def _bias_variance(spec: InitializerSpec, bias: Any) -> float:
-    if spec.class_name == "Zeros":
-        return 0.0
-    return weight_distribution(spec, tuple(map(int, bias.shape))).variance
-
 
 class ModelPredictor:
     """Predicts what the probe measures of one model on one batch.
@@ -266,3 +90,188 @@ class ModelPredictor:
 def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:
     sites = {(layer, 0): SitePrediction(basis=reason) for layer in layers}
     return ModelPrediction(sites, {"forward": GainPrediction(), "backward": GainPrediction()}, reason, {})
+
+
+# --- how the weights of a model are distributed -----------------------------------------------------------------------
+
+
+def find_layer_weights(
+    model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None
+) -> Callable[[Any], LayerWeights]:
+    """Find how the weights of every layer of a model are distributed.
+
+    Args:
+        kernels: from a layer to the initializer of its kernel, where the caller knows better than the model.
+
+    Returns:
+        A function from a layer to the distribution of its weights. It raises TheoryError where an initializer is not
+        Keras' own, is not known, or leaves nothing to chance.
+    """
+    initializers: Mapping[str, Any] = find_initializers(model, namer)
+    paths = namer.variable_paths()
+
+    def read_of(variable: Any) -> InitializerSpec:
+        initializer = initializers.get(paths.get(id(variable), ""))
+        if initializer is None:
+            raise TheoryError(f"the initializer of {paths.get(id(variable), variable.name)} is not known")
+        if not is_of_keras(initializer):
+            raise TheoryError(
+                f"the initializer {read(initializer).class_name} is not one of Keras' own, so its distribution is not "
+                "known"
+            )
+        return read(initializer)
+
+    def weights_of(operation: Any) -> LayerWeights:
+        kernel = main_kernel(operation)
+        bias = next((variable for variable in own_variables(operation) if variable.name == "bias"), None)
+        if kernel is None:
+            return LayerWeights(None, 0.0)
+        spec = read_of(kernel) if kernels is None else kernels(operation)
+        distribution = weight_distribution(spec, tuple(map(int, kernel.shape)), count_fans(operation, kernel))
+        return LayerWeights(distribution, 0.0 if bias is None else _bias_variance(read_of(bias), bias))
+
+    return weights_of
+
+
+def _bias_variance(spec: InitializerSpec, bias: Any) -> float:
+    if spec.class_name == "Zeros":
+        return 0.0
+    return weight_distribution(spec, tuple(map(int, bias.shape))).variance
+
+
+# --- predictions beside measurements ----------------------------------------------------------------------------------
+
+
+RESTART_QUANTITIES = (
+    "activation_second_moment",
+    "activation_mean",
+    "activation_batch_variance",
+    "gradient_second_moment",
+)
+"""What predictions restart from, behind layers of which there is no theory."""
+
+
+def average_sites(table: pd.DataFrame) -> Measured:
+    """Average what predictions may restart from over the seeds.
+
+    Returns:
+        By site the means; NaN where a seed has no value.
+    """
+    columns = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in RESTART_QUANTITIES}
+    rows: dict[SiteKey, list[int]] = {}
+    for row, (layer, call) in enumerate(zip(table["layer"].astype(str), table["call"].astype(int), strict=True)):
+        rows.setdefault((layer, call), []).append(row)
+    return {
+        site: {name: float(values[places].mean()) for name, values in columns.items()} for site, places in rows.items()
+    }
+
+
+def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd.DataFrame:
+    """Put the predictions beside the measurements of one model.
+
+    Args:
+        table: its measurement table.
+        prediction: what is predicted of it.
+
+    Returns:
+        The table with the columns of ``columns.PREDICTED_COLUMNS`` filled; the other columns are the same objects.
+    """
+    keys: list[SiteKey] = list(zip(table["layer"].astype(str), table["call"].astype(int), strict=True))
+    unique = list(dict.fromkeys(keys))
+    place = {key: index for index, key in enumerate(unique)}
+    rows = np.asarray([place[key] for key in keys], dtype=np.intp)
+    filled = {}
+    for column in PREDICTED_COLUMNS:
+        if column.name == "prediction":
+            words = [_describe_prediction(prediction, key) for key in unique]
+            filled[column.name] = pd.Series(words, dtype="string").array.take(rows)
+        else:
+            name = column.name.removeprefix("predicted_")
+            values = np.asarray(
+                [
+                    prediction.sites[key].values.get(name, math.nan) if key in prediction.sites else math.nan
+                    for key in unique
+                ]
+            )[rows]
+            filled[column.name] = pd.arrays.FloatingArray(values, ~np.isfinite(values))
+    return table.assign(**filled)
+
+
+def _describe_prediction(prediction: ModelPrediction, key: SiteKey) -> str:
+    if key in prediction.sites:
+        return prediction.sites[key].basis
+    if not prediction.sites:
+        return prediction.basis
+    return "an input of the model" if key[0].startswith("input") else "not predicted: it is not in the model's graph"
+
+
+Pair = tuple[str, str, str]
+"""Network, initializer and activation."""
+
+
+def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, ModelPrediction]) -> pd.DataFrame:
+    """Put the predicted gains beside the measured ones, and count the difference in standard errors.
+
+    The standard error is that of the measured gain over the seeds, from the half width of its interval. The difference
+    in units of it has Student's distribution with S - 1 degrees of freedom where the prediction holds; it is turned
+    into a normal score of the same probability.
+
+    Args:
+        summary: the table of ``columns.SUMMARY_COLUMNS``.
+        predictions: by pair. Pairs without one are left null, with the reason "no prediction".
+
+    Returns:
+        The summary with the columns of theory filled.
+    """
+    columns: dict[str, list[object]] = {}
+    for row in summary.to_dict(orient="records"):
+        prediction = predictions.get((str(row["network"]), str(row["initializer"]), str(row["activation"])))
+        columns.setdefault("prediction", []).append("no prediction" if prediction is None else prediction.basis)
+        for direction in ("forward", "backward"):
+            gain = GainPrediction() if prediction is None else prediction.gains[direction]
+            measured = [math.nan if pd.isna(row[name]) else float(row[name]) for name in _gain_columns(direction)]
+            of_row = {
+                f"textbook_{direction}_gain": gain.textbook,
+                f"predicted_{direction}_gain": gain.mean,
+                f"predicted_{direction}_gain_sd": gain.standard_deviation,
+                f"{direction}_gain_z": score_difference(measured, int(row["seeds"]), gain),
+            }
+            for name, value in of_row.items():
+                columns.setdefault(name, []).append(value if math.isfinite(value) else pd.NA)
+    typed = {
+        name: pd.Series(values, index=summary.index, dtype=summary[name].dtype) for name, values in columns.items()
+    }
+    return summary.assign(**typed)
+
+
+def _gain_columns(direction: str) -> tuple[str, str, str]:
+    return f"{direction}_gain", f"{direction}_gain_low", f"{direction}_gain_high"
+
+
+SMALLEST_DEVIATION = 1e-5
+"""Relative standard deviation over seeds below which only rounding varies, so that there is no standard error.
+
+Orthogonal weights keep the signal of a linear network exactly; in float32 it varies by about 1e-7 per layer.
+"""
+
+
+def score_difference(measured: Sequence[float], seeds: int, predicted: GainPrediction) -> float:
+    """Turn the difference between a mean over seeds and its prediction into a standard normal score.
+
+    Args:
+        measured: the mean over seeds, and the two ends of its 95% t interval.
+
+    Returns:
+        The normal score of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing varies
+        from seed to seed, or nothing is predicted.
+    """
+    value, low, high = measured
+    expected, deviation = predicted.mean, predicted.standard_deviation
+    if seeds < 2 or not all(map(math.isfinite, (value, low, high, expected, deviation))):
+        return math.nan
+    error = 0.5 * (high - low) / float(stats.t.ppf(0.975, seeds - 1))
+    if not (deviation > SMALLEST_DEVIATION * abs(expected) and error > 0.0):
+        return math.nan
+    t = (value - expected) / error
+    # By the logarithm of the tail's probability, which does not underflow.
+    return math.copysign(-float(special.ndtri_exp(stats.t.logsf(abs(t), seeds - 1))), t)

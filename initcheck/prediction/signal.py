@@ -1,4 +1,4 @@
-"""The signal between two layers as mean-field theory sees it: second moments by sample and place."""
+"""The signal between two layers as mean-field theory sees it, what layers do to it, and what is predicted."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from initcheck.theory.gaussian import Activation, evaluate_on_grid, expand
 from initcheck.theory.weights import WeightDistribution
 
 _FEW: Final = 32
+
+
 _KNOTS: Final = 96
 
 
@@ -172,8 +174,7 @@ def _cross_moments(phi: Activation, variance: Array, covariance: Array, second: 
     return np.asarray(cross)
 
 
-Backward = Callable[[Array], Sequence[Array]]
-"""From E (dL/dx)^2 at the output, by sample and place, to that at each input."""
+# --- what a layer does to a signal ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +207,10 @@ class LayerCall:
     place: int
     weights: LayerWeights
     training: bool
+
+
+Backward = Callable[[Array], Sequence[Array]]
+"""From E (dL/dx)^2 at the output, by sample and place, to that at each input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,11 +248,22 @@ def pass_unchanged(call: LayerCall) -> LayerEffect:
     return LayerEffect(call.inputs[0], lambda gradient: (gradient,))
 
 
+# --- what is predicted ------------------------------------------------------------------------------------------------
+
+
 FINITE_WIDTH: Final = "finite width"
+
+
 MEAN_FIELD: Final = "mean field"
+
 
 SiteKey = tuple[str, int]
 """Path of the layer, and number of its call, as in the measurement table."""
+
+
+Measured = Mapping[SiteKey, Mapping[str, float]]
+"""Means over seeds of measured quantities, by site; what predictions restart from."""
+
 
 WeightsOf = Callable[[Any], LayerWeights]
 """From a layer to how its weights are distributed; raises TheoryError where there is none."""
@@ -290,10 +306,6 @@ class ModelPrediction:
     gains: Mapping[str, GainPrediction]
     basis: str
     unknown: Mapping[str, str]
-
-
-Measured = Mapping[SiteKey, Mapping[str, float]]
-"""Means over seeds of measured quantities, by site; what predictions restart from."""
 
 
 def describe_weights(values: dict[str, float], operation: Any, weights: WeightDistribution | None) -> None:

@@ -350,6 +350,8 @@ def _step_without_width(layers: Sequence[DenseLayer], first: Array) -> tuple[Arr
     return forward_steps, backward_steps
 
 
+# --- a plain network from the options of predict ----------------------------------------------------------------------
+
 DEFAULT_INITIALIZER: Final = "HeNormal"
 DEFAULT_DEPTH: Final = 20
 DEFAULT_WIDTH: Final = 256

@@ -340,6 +340,8 @@ def compute_moments(activation: str | Callable[..., Any] | Activation, q: ArrayL
     return Moments(q=np.reshape(grid.q, shape), reason=reason, **{k: np.reshape(v, shape) for k, v in found.items()})
 
 
+# --- two Gaussian variables ------------------------------------------------------------------------------------------
+
 _PAIR_REACH: Final = 9.0
 _PAIR_PANEL_WIDTH: Final = 1.5
 _PAIR_NODES: Final = 20
@@ -411,6 +413,8 @@ def _integrate_inner(phi: Activation, z: Array, root: float, c: float, s: float,
     with np.errstate(all="ignore"):
         return np.asarray(((slope if slopes else value) * weight).sum(axis=-1))
 
+
+# --- Hermite series ---------------------------------------------------------------------------------------------------
 
 ORDER: Final = 41
 """Highest order kept; odd, so that the term that stands for the rest is even in the correlation."""
