@@ -59,7 +59,3 @@ def show_progress(*, quiet: bool) -> Iterator[Progress]:
         yield report
     finally:
         progress.stop()
-
-
-def _ignore(done: int, total: int, what: str) -> None:
-    """Take a step without showing it."""

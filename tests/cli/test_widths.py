@@ -10,7 +10,7 @@ import pytest
 
 from initcheck.cli import main
 
-MODELS = str(Path(__file__).parent / "support" / "width_models.py")
+MODELS = str(Path(__file__).parents[1] / "support" / "width_models.py")
 FEW = ["--widths", "16,32,64", "--seeds", "4", "--quiet"]
 
 
