@@ -122,9 +122,9 @@ def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 
     interval at confidence 1 - 2 alpha lies within the bounds; a mean outside them passes with probability at most
     alpha. It fails if that interval lies entirely outside, and is inconclusive otherwise.
 
-    Without spread there is no t statistic: the mean is then known, and passes strictly within the bounds. A NaN makes
-    the test inconclusive: what was not measured shows neither equivalence nor difference. An infinite value makes it
-    fail: where one seed is infinite the mean over seeds is not finite, so it lies within no finite bounds.
+    Where all values are equal there is no t statistic: the mean is known, and passes strictly within the bounds. A
+    NaN makes the test inconclusive: what was not measured shows neither equivalence nor difference. An infinite value
+    makes it fail: where one seed is infinite the mean over seeds is not finite, so it lies within no finite bounds.
 
     Call it as ``inference.equivalence_test`` in tests: pytest collects what a test module imports by this name.
 
@@ -150,7 +150,7 @@ def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 
 
 @dataclass(frozen=True)
 class Shift:
-    """A difference of two means over seeds, held against a margin.
+    """A difference of two means over seeds, compared with a margin.
 
     Attributes:
         value: the later mean minus the earlier one.
@@ -179,9 +179,9 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     made. The p-value beyond the margin is the largest under the hypothesis, which lies at its ends:
     P(T > (|d| - m) / s) + P(T < -(|d| + m) / s).
 
-    The degenerate cases: without spread the difference is known, and both p-values are 0 or 1. One seed on either side
-    has no standard deviation to judge by: the standard error and both p-values are NaN, unless the seeds are paired and
-    equal to the last digit. Without any seed everything is NaN.
+    The degenerate cases: where nothing varies the difference is known, and both p-values are 0 or 1. One seed on
+    either side has no standard deviation to judge by: the standard error and both p-values are NaN, unless the seeds
+    are paired and equal to the last digit. Without any seed everything is NaN.
 
     Args:
         after: likewise; as many, where they are paired.
@@ -258,7 +258,7 @@ def seeds_needed(
         sides: 1 for a one-sided test, 2 for a two-sided one.
 
     Returns:
-        The number of seeds, at least 2: fewer have no spread.
+        The number of seeds, at least 2: fewer have no standard deviation.
     """
     if not (0.0 <= standard_deviation < math.inf):
         raise UsageError(f"standard_deviation must be finite, at least 0. Received: {standard_deviation!r}")
@@ -326,7 +326,7 @@ def _decide(
     if np.isinf(sample).any():
         return "fail", f"{np.isinf(sample).sum()} of {sample.size} seeds are infinite, so the mean is not in {where}."
     if sample.size < 2:
-        return "inconclusive", f"{sample.size} seed has no spread to judge by: measure at least 2."
+        return "inconclusive", f"{sample.size} seed has no standard deviation: measure at least 2."
     interval = f"{1.0 - 2.0 * alpha:.0%} interval [{estimate.low:.4g}, {estimate.high:.4g}]"
     if p_value <= alpha:
         return "pass", f"The {interval} lies within {where} (p = {p_value:.2g})."
@@ -336,11 +336,11 @@ def _decide(
 
 
 def _advise(estimate: Estimate, low: float, high: float, alpha: float) -> str:
-    """Say how many seeds would decide, if the mean and the spread stay as they are."""
+    """Say how many seeds would decide, if the mean and the standard deviation stay as they are."""
     distance = min(abs(estimate.value - low), abs(estimate.value - high))
-    spread = estimate.standard_error * math.sqrt(estimate.count)
+    deviation = estimate.standard_error * math.sqrt(estimate.count)
     # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
-    if not (distance > spread * 1e-6):
+    if not (distance > deviation * 1e-6):
         return " The mean lies on the bound: more seeds will not decide it."
-    seeds = max(seeds_needed(spread, distance, alpha), estimate.count + 1)
-    return f" About {seeds} seeds would decide, if mean and spread stay as they are."
+    seeds = max(seeds_needed(deviation, distance, alpha), estimate.count + 1)
+    return f" About {seeds} seeds would decide, if mean and standard deviation stay as they are."
