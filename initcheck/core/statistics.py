@@ -126,8 +126,6 @@ def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 
     NaN makes the test inconclusive: what was not measured shows neither equivalence nor difference. An infinite value
     makes it fail: where one seed is infinite the mean over seeds is not finite, so it lies within no finite bounds.
 
-    Call it as ``inference.equivalence_test`` in tests: pytest collects what a test module imports by this name.
-
     Args:
         alpha: level of each one-sided test, between 0 and 0.5.
 
@@ -184,6 +182,7 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     are paired and equal to the last digit. Without any seed everything is NaN.
 
     Args:
+        before: one finite number per seed.
         after: likewise; as many, where they are paired.
         margin: above 0.
         paired: whether the same seeds stand in the same places.
