@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
@@ -22,8 +22,7 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
     lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
     if comparison is not None:
         lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
-        told = [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
-        lines += [*(f"- {escape_text(each)}" for each in told), ""]
+        lines += [*(f"- {escape_text(each)}" for each in _changes(comparison)), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
     for finding in failed:
         lines.append(f"- **{finding.code} {finding.name}**: {escape_text(finding.message)}")
@@ -38,26 +37,24 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
 def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
     """Format a line for each thing that failed, beside the baseline's file or else the model's; a notice if nothing."""
     place = baseline or _file_of(result.model)
-    return "\n".join(_annotations(result, comparison, place))
-
-
-def _annotations(result: CheckResult, comparison: Comparison | None, place: str) -> Iterator[str]:
-    count = 0
+    lines = []
     if comparison is not None and comparison.verdict != "same":
         level = "error" if comparison.verdict == "changed" else "warning"
-        details = [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
-        count += 1
-        yield _annotation(
-            level, place, f"initcheck: {comparison.verdict}", "\n".join([format_verdict(comparison), *details])
-        )
+        message = "\n".join([format_verdict(comparison), *_changes(comparison)])
+        lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
     for finding in _failed(result, comparison):
         level = "error" if finding.severity == "wrong" else "warning"
         fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
-        count += 1
-        yield _annotation(level, place, f"initcheck: {finding.code} {finding.name}", f"{finding.message}{fix}")
-    if not count:
-        told = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
-        yield _annotation("notice", place, "initcheck", told)
+        title = f"initcheck: {finding.code} {finding.name}"
+        lines.append(_annotation(level, place, title, f"{finding.message}{fix}"))
+    if not lines:
+        verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
+        lines.append(_annotation("notice", place, "initcheck", verdict))
+    return "\n".join(lines)
+
+
+def _changes(comparison: Comparison) -> list[str]:
+    return [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
 
 
 def _failed(result: CheckResult, comparison: Comparison | None) -> Sequence[Finding]:
