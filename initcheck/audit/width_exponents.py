@@ -248,8 +248,8 @@ def _explain_uneven(rows: pd.DataFrame, column: str, margin: float) -> str:
         return ""
     worst = max(beyond, key=lambda place: abs(found[place].value))
     low, high = (round(math.exp(places[worst + end])) for end in (0, 1))
-    told = f"{found[worst].value:+.2f}".replace("-", "−")
-    return f"no power of the width, its slope from width {low} to {high} is {told}: look there, or give wider widths"
+    slope = f"{found[worst].value:+.2f}".replace("-", "−")
+    return f"no power of the width, its slope from width {low} to {high} is {slope}: look there, or give wider widths"
 
 
 def _explain_undefined(rows: pd.DataFrame, quantity: Quantity) -> str:

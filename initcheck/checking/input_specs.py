@@ -62,7 +62,7 @@ def check_values(array: NDArray[Any], name: str) -> None:
         first = tuple(int(place) for place in np.unravel_index(int(np.argmax(bad)), array.shape))
         raise DataError(
             f"{name} has {count} {'value that is' if count == 1 else 'values that are'} NaN or infinite, the first at "
-            f"index {first}. Remove or mend them."
+            f"index {first}. Remove or correct them."
         )
 
 

@@ -66,8 +66,10 @@ def _check_leaves(leaves: list[NDArray[Any]], names: list[str]) -> None:
         check_values(leaf, name)
     counts = [len(leaf) for leaf in leaves]
     if len(set(counts)) > 1:
-        told = ", ".join(f"{count} in {name}" for count, name in zip(counts, names, strict=True))
-        raise DataError(f"All inputs must have the same number of samples. Received: {told}. Cut them to one length.")
+        received = ", ".join(f"{count} in {name}" for count, name in zip(counts, names, strict=True))
+        raise DataError(
+            f"All inputs must have the same number of samples. Received: {received}. Cut them to one length."
+        )
 
 
 def _arrange(arrays: Any, specs: Any, where: str) -> Any:
@@ -270,7 +272,7 @@ class ModelBatch:
         description: the inputs in words, for the report.
         made: whether initcheck made the inputs.
         initializers: the initializer of each weight by its structural path where :func:`make_batch` built the model,
-            as far as they can be known: it has precedence over what the loading of the model told. Empty where the
+            as far as they can be known: it has precedence over what the loading of the model said. Empty where the
             model was built already.
     """
 
@@ -355,8 +357,8 @@ def _take_given(model: Any, x: Any, y: Any) -> ModelBatch:
     if looks_up(model):
         _check_indices(model, inputs)
     names = [spec.name for spec in flatten(specs)] if specs is not None else [f"input_{i}" for i in range(len(leaves))]
-    told = [(name, "", leaf.shape[1:], "") for name, leaf in zip(names, leaves, strict=True)]
-    return ModelBatch(inputs, labels, _describe("given", len(leaves[0]), told), False, initializers)
+    parts = [(name, "", leaf.shape[1:], "") for name, leaf in zip(names, leaves, strict=True)]
+    return ModelBatch(inputs, labels, _describe("given", len(leaves[0]), parts), False, initializers)
 
 
 def _check_labels(y: Any, samples: int) -> Any:
@@ -435,8 +437,8 @@ def _draw(model: Any, specs: Any, size: int, seed: int, initializers: Mapping[st
         return array
 
     inputs = map_leaves(draw, specs)
-    told = [(spec.name, words[place], spec.shape, _chosen(spec)) for place, spec in enumerate(leaves)]
-    return ModelBatch(inputs, None, _describe("", size, told), True, initializers)
+    parts = [(spec.name, words[place], spec.shape, _chosen(spec)) for place, spec in enumerate(leaves)]
+    return ModelBatch(inputs, None, _describe("", size, parts), True, initializers)
 
 
 def _draw_input(
@@ -456,6 +458,7 @@ def _draw_input(
     if whole and dtype == "uint8" and len(spec.shape) >= 3:
         return random.integers(0, 255, shape, endpoint=True).astype(dtype), "whole numbers from 0 to 255"
     if whole:
+        # Baselines keep this description and compare it: another wording would count as another batch.
         words = "whole numbers 0 and 1, because no Embedding tells their range"
         return random.integers(0, 1, shape, endpoint=True).astype(dtype), words
     if dtype == "float64":
@@ -471,17 +474,17 @@ def _chosen(spec: InputSpec) -> str:
     return f"{lengths} chosen for the {noun}"
 
 
-def _describe(origin: str, size: int, told: list[tuple[str, str, tuple[int | None, ...], str]]) -> str:
+def _describe(origin: str, size: int, inputs: list[tuple[str, str, tuple[int | None, ...], str]]) -> str:
     samples = f"{size} sample{'s' if size > 1 else ''}"
-    if len(told) == 1:
-        _, words, shape, chosen = told[0]
+    if len(inputs) == 1:
+        _, words, shape, chosen = inputs[0]
         parts = [origin, words, f"{samples} of shape {shape}", chosen]
         return ", ".join(part for part in parts if part)
-    inputs = [
+    described = [
         f"{name!r}: " + ", ".join(part for part in (words, f"shape {shape}", chosen) if part)
-        for name, words, shape, chosen in told
+        for name, words, shape, chosen in inputs
     ]
-    return "; ".join([", ".join(part for part in (origin, samples) if part), *inputs])
+    return "; ".join([", ".join(part for part in (origin, samples) if part), *described])
 
 
 # --- building the model -----------------------------------------------------------------------------------------------
@@ -509,7 +512,7 @@ def _build_on_zeros(model: Any, specs: Any) -> tuple[Any, Mapping[str, Any]]:
             return whole, _build(model, _plain_batch(whole, size))
         except ModelError:
             pass
-        raise  # the first error tells more: floats are what most models take
+        raise  # the first error says more: floats are what most models take
 
 
 def _build(model: Any, inputs: Any) -> Mapping[str, Any]:

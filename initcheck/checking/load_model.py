@@ -260,7 +260,7 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             found = run_user_code(lambda: operator.attrgetter(name)(module))
         except RaisedError as error:
             if not isinstance(error.__cause__, AttributeError):
-                raise ModelError(f"{reference!r} cannot be loaded: {error}. Mend the module.") from error
+                raise ModelError(f"{reference!r} cannot be loaded: {error}. Fix the module.") from error
             callables = [key for key, value in vars(module).items() if key[0] != "_" and _is_own(value, module)]
             raise name_unknown(f"factory in {place}", name, callables or dir(module)) from error
         if not isinstance(found, import_keras().Model):
@@ -281,7 +281,7 @@ def _make(factory: Any, settings: dict[str, Any], reference: str) -> LoadedModel
         try:
             model = run_user_code(lambda: factory(**settings))
         except RaisedError as error:
-            raise ModelError(f"{reference!r} raised {error}. Mend the factory or its arguments.") from error
+            raise ModelError(f"{reference!r} raised {error}. Fix the factory or its arguments.") from error
         _check_model(model, reference)
         return LoadedModel(model, reference, initializers_by_path(model, recorded) if model.weights else None)
 
@@ -357,7 +357,7 @@ def _explain_import(error: RaisedError, place: str, reference: str) -> UsageErro
             f"There is no module {place!r} in the working directory or among the installed packages. "
             f"Check the name; a file is given by its path, path/file.py:factory. Received: {reference!r}."
         )
-    return ModelError(f"{reference!r} cannot be imported: {error}. Mend the module.")
+    return ModelError(f"{reference!r} cannot be imported: {error}. Fix the module.")
 
 
 def _refuse_form(reference: str) -> UsageError:

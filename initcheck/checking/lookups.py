@@ -1,6 +1,6 @@
 """Which inputs are indices into the tables of a model, and how far they may go.
 
-Neither the dtype of an input (``keras.Input((7,))`` is a float even before an Embedding) nor the graph tells (a
+Neither the dtype of an input (``keras.Input((7,))`` is a float even before an Embedding) nor the graph says (a
 subclassed model has none, and a layer may hold an Embedding of tokens beside one of positions). So the model is run, on
 two batches that differ in one input alone: an input that changes what an Embedding looks up is an input of indices.
 """

@@ -1,9 +1,9 @@
-"""The plugin of pytest: the fixture ``initcheck``, models without any test code, and what is told at the end.
+"""The plugin of pytest: the fixture ``initcheck``, models without any test code, and the summary at the end.
 
 pytest finds it by its entry point. Here stand options, hooks and fixtures only, and what they need is imported inside
 them: every run of pytest pays for this file, and few of them measure anything.
 
-It works with pytest-xdist: what was measured travels in the reports of the tests, and is told from the reports.
+It works with pytest-xdist: what was measured is sent in the reports of the tests, and summarized from the reports.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and read the settings once, so that a wrong one is told before anything runs."""
+    """Register the marker, and read the settings once, so that a wrong one is reported before anything runs."""
     config.addinivalue_line(
         "markers",
         "initcheck(seeds=None, margin=None, ...): settings of the fixture initcheck for a test: seeds, first_seed, "
@@ -154,7 +154,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Tell what was measured."""
+    """Write what was measured."""
     records = config.stash[_RECORDS]
     if not records:
         return

@@ -65,7 +65,7 @@ class Initcheck:
         """
         from initcheck.checking.check import check
 
-        with self._told("check", model):
+        with self._reporting("check", model):
             layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
         failed = report.exit_code != 0
@@ -95,7 +95,7 @@ class Initcheck:
             y: labels.
             margin: the share by which amplitudes may differ and be called the same; None takes the marker's, else
                 ``initcheck_margin``, else 0.05.
-            name: tells several baselines of one test apart.
+            name: distinguishes several baselines of one test.
             auto_seeds: draw up to so many seeds where the first do not decide.
             **options: as for :meth:`check`. Seeds, batch size and shapes are the baseline's unless the call or the
                 marker says otherwise.
@@ -108,7 +108,7 @@ class Initcheck:
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
         from initcheck.checking.gate.gate import check_margin, gate_model, record_baseline
 
-        with self._told("gate", model):
+        with self._reporting("gate", model):
             self._claim_name(name)
             layers = read_layers(self._item, {**options, "margin": margin, "auto_seeds": auto_seeds}, gate=True)
             wanted = layers.get("margin")
@@ -174,7 +174,7 @@ class Initcheck:
         """
         from initcheck.checking.check import check
 
-        with self._told("assert_preserves", model):
+        with self._reporting("assert_preserves", model):
             check_request(direction, within)
             layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
@@ -203,7 +203,7 @@ class Initcheck:
         from initcheck.checking.check import check
         from initcheck.checking.load_model import adopt_model
 
-        with self._told("assert_independent_weights", model):
+        with self._reporting("assert_independent_weights", model):
             layers = read_layers(self._item, options, gate=False)
             loaded = self._load(model)
             loaded = adopt_model(loaded) if loaded is model else loaded
@@ -233,7 +233,7 @@ class Initcheck:
         from initcheck.spec.catalogue import find_claim
         from initcheck.spec.plugin import run_context_of
 
-        with self._told("assert_claim", None):
+        with self._reporting("assert_claim", None):
             claim = find_claim(claim_id)
             runtime.import_keras()
             outcome = run_context_of(self._config).judge(claim)
@@ -262,7 +262,7 @@ class Initcheck:
 
     def _claim_name(self, name: str | None) -> None:
         if name is not None and not name.strip():
-            raise UsageError(f"name must be a text that tells baselines apart. Received: {name!r}.")
+            raise UsageError(f"name must be a text that distinguishes baselines. Received: {name!r}.")
         if name in self._gated:
             taken = "has gated a model already" if name is None else f"has a baseline of the name {name!r} already"
             raise UsageError(
@@ -272,7 +272,7 @@ class Initcheck:
         self._gated.add(name)
 
     @contextmanager
-    def _told(self, call: str, model: Any) -> Iterator[None]:
+    def _reporting(self, call: str, model: Any) -> Iterator[None]:
         """Turn initcheck's own errors into a failure of one line."""
         try:
             yield
@@ -297,7 +297,7 @@ class Initcheck:
         self._keep("gate", report, verdict, failed=failed, message="\n".join(lines))
 
     def _keep(self, call: str, report: Report, verdict: str, *, failed: bool, message: str = "") -> None:
-        # The report's own summary is about findings and the gate; what else was asked is told by the message.
+        # The report's own summary is about findings and the gate; what else was asked is in the message.
         markdown = report.to_summary() if failed and call in ("check", "gate") else ""
         record = Record(
             self._subject(),
@@ -341,5 +341,5 @@ class _MissingBaselineError(BaselineError):
 
 
 def _fail(message: str) -> NoReturn:
-    # From None: else pytest tells of this failure during the handling of the error that it words.
+    # From None: else pytest reports this failure as one during the handling of the error that it words.
     raise pytest.fail.Exception(message, pytrace=False) from None

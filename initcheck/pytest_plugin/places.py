@@ -27,7 +27,7 @@ def baseline_of_test(item: pytest.Item, name: str | None = None) -> Path:
 
     Args:
         item: the test.
-        name: what tells several baselines of one test apart.
+        name: what distinguishes several baselines of one test.
     """
     return item.path.parent / FOLDER / item.path.stem / f"{sanitize(_name_in_file(item), name)}.json"
 
@@ -40,7 +40,7 @@ def baseline_of_model(config: pytest.Config, reference: str) -> Path:
 def sanitize(text: str, name: str | None = None) -> str:
     """Make a file name that every file system takes, readable, and another for each text.
 
-    ``test_it[relu-8]`` becomes ``test_it-relu-8``. Where letters are lost, the end of a digest tells texts apart.
+    ``test_it[relu-8]`` becomes ``test_it-relu-8``. Where letters are lost, the end of a digest distinguishes texts.
 
     Args:
         text: the name of a test within its file, or of a model.

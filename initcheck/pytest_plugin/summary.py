@@ -1,4 +1,4 @@
-"""What is told at the end of a run: the table in the terminal, and the page of the job."""
+"""The summary at the end of a run: the table in the terminal, and the page of the job."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Record:
 
     def properties(self) -> list[tuple[str, str]]:
         """List what the JUnit file keeps, as text."""
-        told = [
+        pairs = [
             ("model", self.model),
             ("verdict", self.verdict),
             ("margin", "" if self.margin is None else f"{self.margin:g}"),
@@ -79,7 +79,7 @@ class Record:
             ("baseline", self.baseline),
             ("keras", self.keras),
         ]
-        return [(f"initcheck_{name}", text) for name, text in told if text]
+        return [(f"initcheck_{name}", text) for name, text in pairs if text]
 
 
 def describe_report(report: Report) -> dict[str, Any]:
@@ -163,11 +163,11 @@ def write_job_summary(records: Sequence[Record]) -> str:
     left = _LARGEST
     failed = [each for each in records if each.failed]
     for each in failed:
-        told = each.markdown
-        if not told:
+        text = each.markdown
+        if not text:
             lines = [f"- {escape_text(line)}\n" for line in each.message.splitlines() if line.strip()]
-            told = f"### initcheck: ❌ {escape_text(each.model or each.subject)}\n\n{''.join(lines)}"
-        block = f"{told.rstrip()}\n\nTest: {escape_text(each.subject)}\n"
+            text = f"### initcheck: ❌ {escape_text(each.model or each.subject)}\n\n{''.join(lines)}"
+        block = f"{text.rstrip()}\n\nTest: {escape_text(each.subject)}\n"
         left -= len(block.encode())
         if left < 0:
             blocks.append(f"{len(failed) - len(blocks)} more failed; the log of the job has them.\n")

@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_told_in_one_line(project, one_baseline, name):
     project.test(*lines)
     text = project.failure()
     (line,) = [line for line in text.splitlines() if told in line and not line.startswith("FAILED ")]
-    assert "Received" in line or "Did you mean" in line or "Name it" in line or "Mend" in line
+    assert "Received" in line or "Did you mean" in line or "Name it" in line or "Fix the" in line
 
 
 def test_a_damaged_baseline_fails_with_the_command_that_records_it(project):

@@ -82,8 +82,8 @@ WIDTH: Final = 110
 
 def write_width_text(scaling: WidthScaling) -> str:
     """Write the result: the verdict, what was done, and an exponent for each layer and quantity."""
-    told = [line for each in highlights(scaling) for line in textwrap.wrap(each, WIDTH, subsequent_indent="  ")]
-    blocks = [verdict_words(scaling), *told, *textwrap.wrap(conditions_words(scaling), WIDTH), ""]
+    lines = [line for each in highlights(scaling) for line in textwrap.wrap(each, WIDTH, subsequent_indent="  ")]
+    blocks = [verdict_words(scaling), *lines, *textwrap.wrap(conditions_words(scaling), WIDTH), ""]
     longest = max((len(name_site(each)) for each in scaling.exponents), default=0)
     quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
     for quantity in quantities:
@@ -105,9 +105,9 @@ def verdict_words(scaling: WidthScaling) -> str:
     """Write the verdict in one line."""
     if scaling.findings:
         kinds = {each.verdict for each in scaling.findings}
-        told = " and ".join(word for word in ("grows", "shrinks") if word in kinds)
+        verdicts = " and ".join(word for word in ("grows", "shrinks") if word in kinds)
         sites = len({(each.layer, each.call) for each in scaling.findings})
-        return f"{scaling.model}: {told} with the width, in {count(sites, 'layer call')}"
+        return f"{scaling.model}: {verdicts} with the width, in {count(sites, 'layer call')}"
     if scaling.verdict == "undecided":
         return f"{scaling.model}: undecided, in {len(scaling.undecided)} of {count(len(scaling.exponents), 'exponent')}"
     return f"{scaling.model}: stable from width {scaling.widths[0]} to {scaling.widths[-1]}"
@@ -219,10 +219,10 @@ def _write_answer(scaling: WidthScaling) -> Section:
     )
     caption = prose("Exponents of the root mean square in the width, with 95% intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
-    told = highlights(scaling)
+    lines = highlights(scaling)
     blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling))))]
-    if told:
-        blocks.append(Bullets(tuple(prose(line) for line in told)))
+    if lines:
+        blocks.append(Bullets(tuple(prose(line) for line in lines)))
     blocks.append(Table(caption, columns, rows))
     reasons = tuple(
         prose(f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}.") for each in scaling.undecided

@@ -283,11 +283,11 @@ def _check_same_layers(first: pd.DataFrame, other: pd.DataFrame, first_width: in
         return
     odd = next((pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]), None)
     if odd is None:
-        told = f"{len(mine)} layer calls at width {first_width}, {len(theirs)} at {other_width}"
+        received = f"{len(mine)} layer calls at width {first_width}, {len(theirs)} at {other_width}"
     else:
-        told = f"{odd[0][0]!r} at width {first_width} where {odd[1][0]!r} is at {other_width}"
+        received = f"{odd[0][0]!r} at width {first_width} where {odd[1][0]!r} is at {other_width}"
     raise ModelError(
-        f"Models of different widths must have the same layers in the same order. Received: {told}. "
+        f"Models of different widths must have the same layers in the same order. Received: {received}. "
         "Let the width change sizes alone."
     )
 
