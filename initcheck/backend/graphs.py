@@ -91,6 +91,16 @@ def cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]
     return import_tensorflow().cond(condition, if_true, if_false)
 
 
+def trace(function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]]) -> Callable[..., Any]:
+    """Trace a function of tensors, given by shape and dtype; its graph is called without a look-up."""
+    tf = import_tensorflow()
+    specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    traced: Callable[..., Any] = tf.function(
+        function, input_signature=specification, autograph=False
+    ).get_concrete_function()
+    return traced
+
+
 def repeat(step: Callable[..., Sequence[Any]], times: int, *state: Any) -> list[Any]:
     """Repeat a step inside a graph, one after the other.
 
@@ -182,6 +192,20 @@ def original(tensor: Any) -> Any:
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor
+
+
+def read_variable(variable: Any) -> Any:
+    """Return the value of a Keras variable as a tensor, without a copy of it."""
+    return import_tensorflow().convert_to_tensor(variable.value)
+
+
+def find_reached(sources: Sequence[Any]) -> set[str]:
+    """Name the operations of the graph being traced that depend on one of these tensors."""
+    reached = {operation_name(source) for source in sources}
+    for operation in current_graph().get_operations():  # each stands behind those whose results it takes
+        if any(operation_name(tensor) in reached for tensor in operation.inputs):
+            reached.add(str(operation.name))
+    return reached
 
 
 def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:

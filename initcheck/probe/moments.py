@@ -1,11 +1,11 @@
-"""Means and mean squares of a tensor: quickly in float32, carefully in float64, and when the quick ones can be trusted.
+"""Means, mean squares and norms of a tensor: in float32, in float64, and when those of float32 are accurate.
 
-Quick sums cost little and hide behind the matrix products. Where a sum of squares leaves the range in which float32
-squares are exact enough, or a variance would be a small difference of large numbers, they are taken once more from
+Sums in float32 cost little and hide behind the matrix products. Where a sum of squares leaves the range in which
+float32 squares are accurate, or a variance would be a small difference of large numbers, they are taken once more from
 float64 values.
 
-A variance travels as (shift, m, s) with m = mean(x - shift), s = mean((x - shift)^2), so that
-var x = s - m^2 holds for any shift: 0 on the quick way, mean(x) on the careful one.
+A variance is handed on as (shift, m, s) with m = mean(x - shift), s = mean((x - shift)^2), so that var x = s - m^2
+holds for any shift: 0 in float32, mean(x) in float64.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ TensorFlow flushes float32 denormals (below 1.2e-38), in eager mode as in compil
 LARGEST_CANCELLATION: Final = 0.9
 """Above this share m^2 / s, the difference s - m^2 has lost a digit and is taken again in float64."""
 
+LARGEST_COPIED: Final = 2**17
+"""Of tensors of at most this many elements copies are made freely: what costs is the number of operations on them."""
 
-LARGEST_FLOAT32_MEAN: Final = 2**17
-"""Tensors of at most this many elements are no matter for memory: what costs is the number of operations on them."""
+LARGEST_JOINED: Final = 4096
+"""Tensors of at most this many entries are reduced together: for each alone the calls would cost more than the sums."""
 
 
 def mean_square(tensor: Any) -> Any:
@@ -44,7 +46,7 @@ def mean(tensor: Any) -> Any:
     return ops.cast(ops.sum(tensor), "float64") / count_of(tensor)
 
 
-def careful_moments(tensor: Any) -> tuple[Any, Any, Any]:
+def moments_float64(tensor: Any) -> tuple[Any, Any, Any]:
     """Return shift, mean around it and mean square around it, of float64 values."""
     ops = import_keras().ops
     tensor = ops.cast(tensor, "float64")
@@ -55,8 +57,8 @@ def careful_moments(tensor: Any) -> tuple[Any, Any, Any]:
     return shift, ops.mean(centered), mean_square(centered)
 
 
-def trust(squares: Sequence[tuple[Any, Any | None]]) -> Any:
-    """Tell whether mean squares of float32 values are all exact enough, and the variances that are made of them.
+def is_accurate(squares: Sequence[tuple[Any, Any | None]]) -> Any:
+    """Return whether mean squares of float32 values are all accurate, and the variances that are made of them.
 
     Args:
         squares: each mean square, with the square of the mean that is subtracted from it, or None.
@@ -78,10 +80,6 @@ def count_of(tensor: Any, axis: int | None = None) -> Any:
     return ops.cast(ops.size(tensor) if axis is None else ops.shape(tensor)[axis], "float64")
 
 
-LARGEST_FLOAT32_NORM: Final = 4096
-"""Tensors of at most this many entries are reduced together: for each alone the calls would cost more than the sums."""
-
-
 def reduce_norms(tensors: Sequence[Any]) -> Any:
     """Compute the Frobenius norm of each tensor, in a graph that is being traced.
 
@@ -96,7 +94,7 @@ def reduce_norms(tensors: Sequence[Any]) -> Any:
     together = [
         place
         for place, tensor in enumerate(tensors)
-        if tensor.dtype.name != "float64" and tensor.shape.num_elements() <= LARGEST_FLOAT32_NORM
+        if tensor.dtype.name != "float64" and tensor.shape.num_elements() <= LARGEST_JOINED
     ]
     if together:
         squares = _sum_squares_together([tensors[place] for place in together])
@@ -122,7 +120,7 @@ def _compile_norm(dtype: str) -> Callable[..., Any]:
     """Compile the norm of a tensor of one axis, of any length."""
     ops = import_keras().ops
 
-    def careful(tensor: Any) -> Any:
+    def norm_float64(tensor: Any) -> Any:
         wide = ops.cast(tensor, "float64")
         largest = ops.max(ops.abs(wide))
         scale = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, ops.ones_like(largest))
@@ -130,11 +128,11 @@ def _compile_norm(dtype: str) -> Callable[..., Any]:
 
     def reduce(tensor: Any) -> Any:
         if dtype == "float64":
-            return careful(tensor)
+            return norm_float64(tensor)
         single = ops.cast(tensor, "float32")
         total = 2 * half_sum_of_squares(single)
         mean_square = ops.cast(total, "float64") / count_of(single)
-        trusted = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
-        return cond(trusted, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: careful(single))
+        accurate = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
+        return cond(accurate, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: norm_float64(single))
 
     return compile_function(reduce, [((None,), dtype)])

@@ -1,8 +1,9 @@
-"""Tensors to numbers: on the device each site becomes a short vector of sums, and on the host the sums statistics.
+"""Tensors to numbers: on the device each site becomes a short vector of sums, on the host the sums become quantities.
 
-The sums are first taken in float32, and where one of them is not exact enough once more in float64 (``moments``); the
-graph decides at run time. What belongs to the forward pass is reduced apart from what belongs to the backward pass, so
-that no large activation is kept until its gradient is there. The host computes in float64.
+The sums are first taken in float32, and where one of them is not accurate once more in float64
+(:mod:`initcheck.probe.moments`); the graph decides at run time. What belongs to the forward pass is reduced apart from
+what belongs to the backward pass, so that no large activation is kept until its gradient is there. The host computes in
+float64.
 """
 
 from __future__ import annotations
@@ -20,77 +21,15 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.probe.moments import (
     LARGEST_CANCELLATION,
-    LARGEST_FLOAT32_MEAN,
-    careful_moments,
+    LARGEST_COPIED,
     count_of,
+    is_accurate,
     mean,
     mean_square,
-    trust,
+    moments_float64,
 )
 
-BACKWARD_TENSORS: Final = ("gradient", "weight_gradient", "weight")
-
-BACKWARD_PARTS: Final = (
-    "gradient_square",
-    "weight_gradient_square",
-    "weight_shift",
-    "weight_mean",
-    "weight_square",
-)
-
-
-def reduce_backward_quickly(given: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any | None]]]:
-    """Take all sums in float32.
-
-    Args:
-        given: by name what a site has of ``gradient`` (dL/dz, or dL/dh without a z), ``weight``, ``weight_gradient``.
-
-    Returns:
-        float64 tensor of shape [len(BACKWARD_PARTS)], NaN for a part that has no tensor; and what ``moments.trust``
-        judges it by.
-    """
-    ops = import_keras().ops
-    parts: dict[str, Any] = {}
-    squares: list[tuple[Any, Any | None]] = []
-    for name in BACKWARD_TENSORS:
-        if name not in given:
-            continue
-        tensor, square_of_mean = ops.cast(given[name], "float32"), None
-        if name == "weight":
-            parts["weight_shift"] = np.float64(0.0)
-            parts["weight_mean"] = mean(tensor)
-            square_of_mean = ops.square(parts["weight_mean"])
-        parts[f"{name}_square"] = mean_square(tensor)
-        squares.append((parts[f"{name}_square"], square_of_mean))
-    return _stack_gradients(parts), squares
-
-
-def reduce_backward_carefully(given: Mapping[str, Any]) -> Any:
-    """Take all sums in float64; see :func:`reduce_backward_quickly`."""
-    ops = import_keras().ops
-    parts: dict[str, Any] = {}
-    for name in BACKWARD_TENSORS:
-        if name not in given:
-            continue
-        if name == "weight":
-            parts["weight_shift"], parts["weight_mean"], parts["weight_square"] = careful_moments(given[name])
-        else:
-            parts[f"{name}_square"] = mean_square(ops.cast(given[name], "float64"))
-    return _stack_gradients(parts)
-
-
-def _stack_gradients(parts: Mapping[str, Any]) -> Any:
-    ops = import_keras().ops
-    return ops.stack([ops.cast(parts.get(name, np.float64(np.nan)), "float64") for name in BACKWARD_PARTS])
-
-
-SATURATION_MARGIN: Final = 0.025
-"""Elements within this share of a bounded activation's range from one of its ends count as saturated."""
-
-EXACT_COUNT: Final = 2**24
-"""Up to here float32 counts exactly."""
-
-FORWARD_PARTS: Final = (
+_FORWARD_PARTS: Final = (
     "preactivation_shift",
     "preactivation_mean",
     "preactivation_square",
@@ -106,208 +45,32 @@ FORWARD_PARTS: Final = (
     "preactivation_nonfinite",
 )
 
+_BACKWARD_TENSORS: Final = ("gradient", "weight_gradient", "weight")
 
-@dataclass(frozen=True)
-class OutputForm:
-    """What is known of an output when its reduction is traced.
+_BACKWARD_PARTS: Final = (
+    "gradient_square",
+    "weight_gradient_square",
+    "weight_shift",
+    "weight_mean",
+    "weight_square",
+)
 
-    Attributes:
-        small: it has at most ``moments.SMALL`` elements.
-        summable: :func:`initcheck.backend.graphs.sum_bytes` can count over its samples.
-        bounds: the two ends of the range of a bounded activation, or None.
-    """
-
-    small: bool
-    summable: bool
-    bounds: tuple[float, float] | None
-
-
-def by_position(output: Any, axis: int) -> Any:
-    """Bring an output into the shape [samples, positions, units].
-
-    Args:
-        output: shape [B, ...].
-        axis: the axis whose entries are units, where there are three axes or more.
-    """
-    ops = import_keras().ops
-    rank = len(output.shape)
-    if rank < 3:
-        return ops.reshape(output, (-1, 1, 1) if rank < 2 else (-1, 1, ops.shape(output)[1]))
-    if axis not in (-1, rank - 1):
-        output = ops.moveaxis(output, axis, -1)
-    shape = ops.shape(output)
-    return ops.reshape(output, (shape[0], -1, shape[-1]))
-
-
-def reduce_forward_quickly(given: Mapping[str, Any], form: OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
-    """Take all sums in float32.
-
-    Args:
-        given: by name the ``output`` h, shape [samples, positions, units] or [samples, units], and, where the site has
-            one of its own, ``preactivation`` z, of any shape.
-        form: of the output.
-
-    Returns:
-        float64 tensor of shape [len(FORWARD_PARTS)], NaN for a part that has no tensor; and what ``moments.trust``
-        judges it by.
-    """
-    ops = import_keras().ops
-    output = ops.cast(given["output"], "float32")
-    flat = _by_sample(output)
-    parts = _moments_around_first(flat) if form.small else _moments_around_zero(flat)
-    parts |= _find_extremes(output) if form.small else _find_extremes_sparingly(flat, output, form.summable)
-    if form.bounds is not None:
-        parts["saturated"] = _share(count_true(_is_saturated(flat, form.bounds)), flat)
-    squares = [(parts["batch_square"], parts["batch_mean_square"])]
-    if "preactivation" in given:
-        preactivation = ops.cast(given["preactivation"], "float32")
-        parts["preactivation_mean"] = mean(preactivation)
-        parts["preactivation_square"] = mean_square(preactivation)
-        squares.append((parts["preactivation_square"], ops.square(parts["preactivation_mean"])))
-    return _stack_moments(parts, "preactivation" in given), squares
-
-
-def _moments_around_first(flat: Any) -> dict[str, Any]:
-    """Find mean and variance across samples and units from the differences to the first sample.
-
-    The difference of two nearly equal floats is exact, so that identical samples give exactly 0.
-    """
-    ops = import_keras().ops
-    first = flat[:1]
-    batch_square, unit_changes = _sum_change(flat, first)
-    unit_means = ops.cast(first[0], "float64") + unit_changes
-    return {"batch_square": batch_square, "batch_mean_square": mean_square(unit_changes)} | _spread(unit_means)
-
-
-def _moments_around_zero(flat: Any) -> dict[str, Any]:
-    """Find the same from the values as they are, without a temporary, and around the first sample where they cancel."""
-    ops = import_keras().ops
-    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / count_of(flat, 0)
-    square, square_of_means = mean_square(flat), mean_square(unit_means)
-
-    def around_first() -> tuple[Any, Any]:
-        batch_square, unit_changes = _sum_change(flat, flat[:1])
-        return batch_square, mean_square(unit_changes)
-
-    kept = square_of_means <= LARGEST_CANCELLATION * square
-    batch_square, batch_mean_square = cond(kept, lambda: (square, square_of_means), around_first)
-    return {"batch_square": batch_square, "batch_mean_square": batch_mean_square} | _spread(unit_means)
-
-
-def _sum_change(flat: Any, first: Any) -> tuple[Any, Any]:
-    ops = import_keras().ops
-    change = flat - first
-    return mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / count_of(change, 0)
-
-
-def _spread(unit_means: Any) -> dict[str, Any]:
-    center = mean(unit_means)
-    return {"unit_mean": center, "unit_variance": mean_square(unit_means - center)}
-
-
-def _find_extremes(output: Any) -> dict[str, Any]:
-    """Find the largest size, the share of zeros, and that of units that are zero throughout."""
-    ops = import_keras().ops
-    largest_by_unit = _max_by_unit(ops.abs(output))
-    return {
-        "max_abs": ops.max(largest_by_unit),
-        "zero": _share(count_true(_by_sample(ops.equal(output, 0))), output),
-        "dead": ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
-    }
-
-
-def _find_extremes_sparingly(flat: Any, output: Any, summable: bool) -> dict[str, Any]:
-    """Find the same with one byte for each element as the only temporary."""
-    ops = import_keras().ops
-    condition = ops.equal(flat, 0)
-    by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
-    fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
-    dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
-    return {
-        "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
-        "zero": _share(ops.sum(ops.cast(by_element, "float64")), flat),
-        "dead": ops.mean(ops.cast(dead, "float64")),
-    }
-
-
-def reduce_forward_carefully(given: Mapping[str, Any], form: OutputForm) -> Any:
-    """Take all sums in float64, in two passes; tensors with inf or NaN have NaN moments.
-
-    See :func:`reduce_forward_quickly`.
-    """
-    ops = import_keras().ops
-    parts: dict[str, Any] = {}
-    if "preactivation" in given:
-        preactivation = given["preactivation"]
-        moments = careful_moments(preactivation)
-        for name, moment in zip(("shift", "mean", "square"), moments, strict=True):
-            parts[f"preactivation_{name}"] = moment
-        parts["preactivation_nonfinite"] = _share_nonfinite(preactivation)
-    output = ops.cast(given["output"], "float64")
-    flat = _by_sample(output)
-    first = flat[:1]
-    unit_means = first[0] + ops.mean(flat - first, axis=0)
-    parts["batch_square"] = mean_square(flat - unit_means)
-    parts |= _spread(unit_means)
-    parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
-    if form.bounds is not None:
-        parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
-    known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
-    largest_by_unit = _max_by_unit(known)
-    parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
-    parts["max_abs"] = ops.max(largest_by_unit)
-    parts["nonfinite"] = _share_nonfinite(output)
-    return _stack_moments(parts, "preactivation" in given)
-
-
-def _stack_moments(parts: dict[str, Any], with_preactivation: bool) -> Any:
-    """Bring the parts into the order of FORWARD_PARTS: what is not given is 0, or NaN where it has no tensor."""
-    ops = import_keras().ops
-    missing = {"saturated": np.nan}
-    if not with_preactivation:
-        missing |= {"preactivation_mean": np.nan, "preactivation_square": np.nan}
-    values = [parts.get(name, np.float64(missing.get(name, 0.0))) for name in FORWARD_PARTS]
-    return ops.stack([ops.cast(value, "float64") for value in values])
-
-
-def count_true(condition: Any) -> Any:
-    """Count the true entries of a tensor, exactly, as float64."""
-    ops = import_keras().ops
-    ones = ops.cast(condition, "float32")
-    elements = condition.shape.num_elements()
-    if elements is not None and elements <= EXACT_COUNT:
-        return ops.cast(ops.sum(ones), "float64")
-    return ops.sum(ops.cast(ops.sum(ones, axis=0), "float64"))
-
-
-def _share(count: Any, tensor: Any) -> Any:
-    return import_keras().ops.cast(count, "float64") / count_of(tensor)
-
-
-def _is_saturated(output: Any, bounds: tuple[float, float]) -> Any:
-    ops = import_keras().ops
-    low, high = bounds
-    limit = (0.5 - SATURATION_MARGIN) * (high - low)
-    return ops.abs(output - 0.5 * (low + high)) >= limit
-
-
-def _share_nonfinite(tensor: Any) -> Any:
-    ops = import_keras().ops
-    return ops.mean(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
-
-
-def _by_sample(output: Any) -> Any:
-    """Flatten [samples, positions, units] to [samples, elements of a sample]."""
-    ops = import_keras().ops
-    return output if len(output.shape) == 2 else ops.reshape(output, (ops.shape(output)[0], -1))
-
-
-def _max_by_unit(output: Any) -> Any:
-    return import_keras().ops.max(output, axis=tuple(range(len(output.shape) - 1)))
-
-
-PARTS: Final = FORWARD_PARTS + BACKWARD_PARTS
+PARTS: Final = _FORWARD_PARTS + _BACKWARD_PARTS
 """What the device returns of one site; :func:`finish` makes the quantities from it."""
+
+_SATURATION_MARGIN: Final = 0.025
+"""Elements within this share of a bounded activation's range from one of its ends count as saturated."""
+
+_EXACT_COUNT: Final = 2**24
+"""Up to here float32 counts exactly."""
+
+FLOAT16_LARGEST: Final = 65504.0
+
+FLOAT16_VANISHES: Final = 2.0**-25
+"""Half of float16's smallest number, 2^-24: what is smaller rounds to zero."""
+
+LOSS_SCALE: Final = 2.0**15
+"""What Keras' LossScaleOptimizer multiplies the loss by at first: gradients in float16 are always scaled."""
 
 
 @dataclass(frozen=True)
@@ -333,6 +96,21 @@ class SiteTensors:
     feature_axis: int = -1
 
 
+@dataclass(frozen=True)
+class _OutputForm:
+    """What is known of an output when its reduction is traced.
+
+    Attributes:
+        small: it has at most ``moments.LARGEST_COPIED`` elements.
+        summable: :func:`initcheck.backend.graphs.sum_bytes` can count over its samples.
+        bounds: the two ends of the range of a bounded activation, or None.
+    """
+
+    small: bool
+    summable: bool
+    bounds: tuple[float, float] | None
+
+
 def reduce_site(site: SiteTensors) -> Any:
     """Reduce one site to its parts, in a graph that is being traced.
 
@@ -346,7 +124,7 @@ def reduce_site(site: SiteTensors) -> Any:
     backward = _given(gradient=site.gradient, weight_gradient=site.kernel_gradient, weight=site.kernel)
     if backward and all(_is_small(tensor) for tensor in (forward | backward).values()):
         return _reduce(forward | backward, site)
-    below = _reduce(backward, site) if backward else np.full(len(BACKWARD_PARTS), np.nan)
+    below = _reduce(backward, site) if backward else np.full(len(_BACKWARD_PARTS), np.nan)
     return import_keras().ops.concatenate([_reduce(forward, site), below])
 
 
@@ -359,67 +137,6 @@ def find_sources(outputs: Sequence[Any], preactivations: Sequence[Any | None]) -
     for position, output in enumerate(outputs):
         positions.setdefault(_identify(output), position)
     return tuple(None if tensor is None else positions.get(_identify(tensor)) for tensor in preactivations)
-
-
-def _identify(tensor: Any) -> tuple[str, int]:
-    tensor = original(tensor)
-    return operation_name(tensor), tensor.value_index
-
-
-def _given(**tensors: Any | None) -> dict[str, Any]:
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _is_small(tensor: Any) -> bool:
-    elements = tensor.shape.num_elements()
-    return elements is not None and elements <= LARGEST_FLOAT32_MEAN
-
-
-def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
-    ops = import_keras().ops
-    form = None
-    if "output" in given:
-        form = OutputForm(_is_small(site.output), bytes_can_be_summed(site.output), site.bounds)
-    # Known sizes make the many small operations on small tensors a tenth quicker; dense layers come in few shapes.
-    known = all(len(tensor.shape) == 2 and _is_small(tensor) for tensor in given.values())
-    if known:
-        shaped = list(given.values())
-    else:
-        shaped = [
-            by_position(tensor, site.feature_axis) if name == "output" else ops.reshape(tensor, (-1,))
-            for name, tensor in given.items()
-        ]
-    signature = tuple(
-        (name, tuple(tensor.shape) if known else (None,) * len(tensor.shape), tensor.dtype.name)
-        for name, tensor in zip(given, shaped, strict=True)
-    )
-    return _compile_reduction(signature, form)(*shaped)
-
-
-@lru_cache(maxsize=1024)
-def _compile_reduction(
-    signature: tuple[tuple[str, tuple[int | None, ...], str], ...], form: OutputForm | None
-) -> Callable[..., Any]:
-    """Compile the reduction of tensors of these names, shapes and dtypes: of both passes, or of one of them."""
-    ops = import_keras().ops
-    names = [name for name, _, _ in signature]
-    backward = any(name in names for name in BACKWARD_TENSORS)
-
-    def careful(given: dict[str, Any]) -> Any:
-        parts = [] if form is None else [reduce_forward_carefully(given, form)]
-        return ops.concatenate([*parts, reduce_backward_carefully(given)]) if backward else parts[0]
-
-    def reduce(*tensors: Any) -> Any:
-        given = dict(zip(names, tensors, strict=True))
-        if "float64" in {dtype for _, _, dtype in signature}:
-            return careful(given)
-        taken = [] if form is None else [reduce_forward_quickly(given, form)]
-        taken += [reduce_backward_quickly(given)] if backward else []
-        quick = ops.concatenate([parts for parts, _ in taken])
-        trusted = trust([square for _, squares in taken for square in squares])
-        return cond(trusted, lambda: quick, lambda: careful(given))
-
-    return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
 
 
 def finish(
@@ -479,13 +196,6 @@ def finish(
     return np.stack([finished[name] for name in QUANTITIES], axis=-1)
 
 
-FLOAT16_LARGEST: Final = 65504.0
-FLOAT16_VANISHES: Final = 2.0**-25
-"""Half of float16's smallest number, 2^-24: what is smaller rounds to zero."""
-LOSS_SCALE: Final = 2.0**15
-"""What Keras' LossScaleOptimizer multiplies the loss by at first: gradients in float16 are always scaled."""
-
-
 def reduce_range(output: Any, gradient: Any | None) -> Any:
     """Count what float16 cannot hold: shares above its largest number, and below what it rounds to zero.
 
@@ -499,6 +209,284 @@ def reduce_range(output: Any, gradient: Any | None) -> Any:
     vanishes = FLOAT16_VANISHES / LOSS_SCALE
     shares = missing if gradient is None else _shares(gradient, vanishes)
     return ops.concatenate([_shares(output, FLOAT16_VANISHES), shares])
+
+
+def _given(**tensors: Any | None) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def _is_small(tensor: Any) -> bool:
+    elements = tensor.shape.num_elements()
+    return elements is not None and elements <= LARGEST_COPIED
+
+
+def _identify(tensor: Any) -> tuple[str, int]:
+    tensor = original(tensor)
+    return operation_name(tensor), tensor.value_index
+
+
+def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
+    ops = import_keras().ops
+    form = None
+    if "output" in given:
+        form = _OutputForm(_is_small(site.output), bytes_can_be_summed(site.output), site.bounds)
+    # Known sizes make the many small operations on small tensors a tenth quicker; dense layers come in few shapes.
+    known = all(len(tensor.shape) == 2 and _is_small(tensor) for tensor in given.values())
+    if known:
+        shaped = list(given.values())
+    else:
+        shaped = [
+            _by_position(tensor, site.feature_axis) if name == "output" else ops.reshape(tensor, (-1,))
+            for name, tensor in given.items()
+        ]
+    signature = tuple(
+        (name, tuple(tensor.shape) if known else (None,) * len(tensor.shape), tensor.dtype.name)
+        for name, tensor in zip(given, shaped, strict=True)
+    )
+    return _compile_reduction(signature, form)(*shaped)
+
+
+@lru_cache(maxsize=1024)
+def _compile_reduction(
+    signature: tuple[tuple[str, tuple[int | None, ...], str], ...], form: _OutputForm | None
+) -> Callable[..., Any]:
+    """Compile the reduction of tensors of these names, shapes and dtypes: of both passes, or of one of them."""
+    ops = import_keras().ops
+    names = [name for name, _, _ in signature]
+    backward = any(name in names for name in _BACKWARD_TENSORS)
+
+    def reduce_float64(given: dict[str, Any]) -> Any:
+        parts = [] if form is None else [_reduce_forward_float64(given, form)]
+        return ops.concatenate([*parts, _reduce_backward_float64(given)]) if backward else parts[0]
+
+    def reduce(*tensors: Any) -> Any:
+        given = dict(zip(names, tensors, strict=True))
+        if "float64" in {dtype for _, _, dtype in signature}:
+            return reduce_float64(given)
+        taken = [] if form is None else [_reduce_forward_float32(given, form)]
+        taken += [_reduce_backward_float32(given)] if backward else []
+        reduced = ops.concatenate([parts for parts, _ in taken])
+        accurate = is_accurate([square for _, squares in taken for square in squares])
+        return cond(accurate, lambda: reduced, lambda: reduce_float64(given))
+
+    return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
+
+
+def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
+    """Take the sums of ``output`` h and, where the site has its own, ``preactivation`` z in float32.
+
+    Args:
+        given: the tensors by name; h has the shape [samples, positions, units] or [samples, units], z any.
+        form: of the output.
+
+    Returns:
+        float64 tensor of shape [len(_FORWARD_PARTS)], NaN for a part that has no tensor; and what
+        :func:`initcheck.probe.moments.is_accurate` judges it by.
+    """
+    ops = import_keras().ops
+    output = ops.cast(given["output"], "float32")
+    flat = _by_sample(output)
+    parts = _moments_around_first(flat) if form.small else _moments_around_zero(flat)
+    parts |= _find_extremes(output) if form.small else _find_extremes_in_bytes(flat, output, form.summable)
+    if form.bounds is not None:
+        parts["saturated"] = _share(_count_true(_is_saturated(flat, form.bounds)), flat)
+    squares = [(parts["batch_square"], parts["batch_mean_square"])]
+    if "preactivation" in given:
+        preactivation = ops.cast(given["preactivation"], "float32")
+        parts["preactivation_mean"] = mean(preactivation)
+        parts["preactivation_square"] = mean_square(preactivation)
+        squares.append((parts["preactivation_square"], ops.square(parts["preactivation_mean"])))
+    return _stack_forward(parts, "preactivation" in given), squares
+
+
+def _moments_around_first(flat: Any) -> dict[str, Any]:
+    """Find mean and variance across samples and units from the differences to the first sample.
+
+    The difference of two nearly equal floats is exact, so that identical samples give exactly 0.
+    """
+    ops = import_keras().ops
+    first = flat[:1]
+    batch_square, unit_changes = _sum_change(flat, first)
+    unit_means = ops.cast(first[0], "float64") + unit_changes
+    return {"batch_square": batch_square, "batch_mean_square": mean_square(unit_changes)} | _unit_moments(unit_means)
+
+
+def _moments_around_zero(flat: Any) -> dict[str, Any]:
+    """Find the same from the values as they are, without a copy, and around the first sample where they cancel."""
+    ops = import_keras().ops
+    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / count_of(flat, 0)
+    square, square_of_means = mean_square(flat), mean_square(unit_means)
+
+    def around_first() -> tuple[Any, Any]:
+        batch_square, unit_changes = _sum_change(flat, flat[:1])
+        return batch_square, mean_square(unit_changes)
+
+    accurate = square_of_means <= LARGEST_CANCELLATION * square
+    batch_square, batch_mean_square = cond(accurate, lambda: (square, square_of_means), around_first)
+    return {"batch_square": batch_square, "batch_mean_square": batch_mean_square} | _unit_moments(unit_means)
+
+
+def _sum_change(flat: Any, first: Any) -> tuple[Any, Any]:
+    ops = import_keras().ops
+    change = flat - first
+    return mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / count_of(change, 0)
+
+
+def _unit_moments(unit_means: Any) -> dict[str, Any]:
+    center = mean(unit_means)
+    return {"unit_mean": center, "unit_variance": mean_square(unit_means - center)}
+
+
+def _find_extremes(output: Any) -> dict[str, Any]:
+    """Find the largest size, the share of zeros, and that of units that are zero throughout."""
+    ops = import_keras().ops
+    largest_by_unit = _max_by_unit(ops.abs(output))
+    return {
+        "max_abs": ops.max(largest_by_unit),
+        "zero": _share(_count_true(_by_sample(ops.equal(output, 0))), output),
+        "dead": ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
+    }
+
+
+def _find_extremes_in_bytes(flat: Any, output: Any, summable: bool) -> dict[str, Any]:
+    """Find the same with one byte for each element as the only copy."""
+    ops = import_keras().ops
+    condition = ops.equal(flat, 0)
+    by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
+    fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
+    dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
+    return {
+        "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
+        "zero": _share(ops.sum(ops.cast(by_element, "float64")), flat),
+        "dead": ops.mean(ops.cast(dead, "float64")),
+    }
+
+
+def _reduce_forward_float64(given: Mapping[str, Any], form: _OutputForm) -> Any:
+    """Take the same sums in float64, in two passes; tensors with inf or NaN have NaN moments."""
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    if "preactivation" in given:
+        preactivation = given["preactivation"]
+        moments = moments_float64(preactivation)
+        for name, moment in zip(("shift", "mean", "square"), moments, strict=True):
+            parts[f"preactivation_{name}"] = moment
+        parts["preactivation_nonfinite"] = _share_nonfinite(preactivation)
+    output = ops.cast(given["output"], "float64")
+    flat = _by_sample(output)
+    first = flat[:1]
+    unit_means = first[0] + ops.mean(flat - first, axis=0)
+    parts["batch_square"] = mean_square(flat - unit_means)
+    parts |= _unit_moments(unit_means)
+    parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
+    if form.bounds is not None:
+        parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
+    known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
+    largest_by_unit = _max_by_unit(known)
+    parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
+    parts["max_abs"] = ops.max(largest_by_unit)
+    parts["nonfinite"] = _share_nonfinite(output)
+    return _stack_forward(parts, "preactivation" in given)
+
+
+def _stack_forward(parts: dict[str, Any], with_preactivation: bool) -> Any:
+    """Bring the parts into the order of _FORWARD_PARTS: what is not given is 0, or NaN where it has no tensor."""
+    ops = import_keras().ops
+    missing = {"saturated": np.nan}
+    if not with_preactivation:
+        missing |= {"preactivation_mean": np.nan, "preactivation_square": np.nan}
+    values = [parts.get(name, np.float64(missing.get(name, 0.0))) for name in _FORWARD_PARTS]
+    return ops.stack([ops.cast(value, "float64") for value in values])
+
+
+def _reduce_backward_float32(given: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any | None]]]:
+    """Take the sums of ``gradient`` (dL/dz, or dL/dh without a z), ``weight`` and ``weight_gradient`` in float32.
+
+    Returns:
+        float64 tensor of shape [len(_BACKWARD_PARTS)], NaN for a part that has no tensor; and what
+        :func:`initcheck.probe.moments.is_accurate` judges it by.
+    """
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    squares: list[tuple[Any, Any | None]] = []
+    for name in _BACKWARD_TENSORS:
+        if name not in given:
+            continue
+        tensor, square_of_mean = ops.cast(given[name], "float32"), None
+        if name == "weight":
+            parts["weight_shift"] = np.float64(0.0)
+            parts["weight_mean"] = mean(tensor)
+            square_of_mean = ops.square(parts["weight_mean"])
+        parts[f"{name}_square"] = mean_square(tensor)
+        squares.append((parts[f"{name}_square"], square_of_mean))
+    return _stack_backward(parts), squares
+
+
+def _reduce_backward_float64(given: Mapping[str, Any]) -> Any:
+    """Take the same sums in float64."""
+    ops = import_keras().ops
+    parts: dict[str, Any] = {}
+    for name in _BACKWARD_TENSORS:
+        if name not in given:
+            continue
+        if name == "weight":
+            parts["weight_shift"], parts["weight_mean"], parts["weight_square"] = moments_float64(given[name])
+        else:
+            parts[f"{name}_square"] = mean_square(ops.cast(given[name], "float64"))
+    return _stack_backward(parts)
+
+
+def _stack_backward(parts: Mapping[str, Any]) -> Any:
+    ops = import_keras().ops
+    return ops.stack([ops.cast(parts.get(name, np.float64(np.nan)), "float64") for name in _BACKWARD_PARTS])
+
+
+def _by_position(output: Any, axis: int) -> Any:
+    """Bring an output of shape [B, ...], whose ``axis`` holds the units, into the shape [samples, positions, units]."""
+    ops = import_keras().ops
+    rank = len(output.shape)
+    if rank < 3:
+        return ops.reshape(output, (-1, 1, 1) if rank < 2 else (-1, 1, ops.shape(output)[1]))
+    if axis not in (-1, rank - 1):
+        output = ops.moveaxis(output, axis, -1)
+    shape = ops.shape(output)
+    return ops.reshape(output, (shape[0], -1, shape[-1]))
+
+
+def _by_sample(output: Any) -> Any:
+    """Flatten [samples, positions, units] to [samples, elements of a sample]."""
+    ops = import_keras().ops
+    return output if len(output.shape) == 2 else ops.reshape(output, (ops.shape(output)[0], -1))
+
+
+def _max_by_unit(output: Any) -> Any:
+    return import_keras().ops.max(output, axis=tuple(range(len(output.shape) - 1)))
+
+
+def _is_saturated(output: Any, bounds: tuple[float, float]) -> Any:
+    ops = import_keras().ops
+    low, high = bounds
+    limit = (0.5 - _SATURATION_MARGIN) * (high - low)
+    return ops.abs(output - 0.5 * (low + high)) >= limit
+
+
+def _count_true(condition: Any) -> Any:
+    """Count the true entries of a tensor, exactly, as float64."""
+    ops = import_keras().ops
+    ones = ops.cast(condition, "float32")
+    elements = condition.shape.num_elements()
+    if elements is not None and elements <= _EXACT_COUNT:
+        return ops.cast(ops.sum(ones), "float64")
+    return ops.sum(ops.cast(ops.sum(ones, axis=0), "float64"))
+
+
+def _share(count: Any, tensor: Any) -> Any:
+    return import_keras().ops.cast(count, "float64") / count_of(tensor)
+
+
+def _share_nonfinite(tensor: Any) -> Any:
+    ops = import_keras().ops
+    return ops.mean(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
 
 
 def _shares(tensor: Any, vanishes: float) -> Any:
@@ -515,7 +503,7 @@ def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
     def reduce(tensor: Any) -> Any:
         size = ops.abs(tensor if dtype == "float64" else ops.cast(tensor, "float32"))
         count = ops.cast(ops.size(size), "float64")
-        under = count_true(size < vanishes) - count_true(ops.equal(size, 0))
+        under = _count_true(size < vanishes) - _count_true(ops.equal(size, 0))
         # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
         inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
         over = cond(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
@@ -528,4 +516,4 @@ def _share_above(size: Any) -> Any:
     """Find the share of the finite elements that are too large; undefined, 0 / 0, without one."""
     ops = import_keras().ops
     finite = ops.isfinite(size)
-    return count_true(ops.logical_and(size > FLOAT16_LARGEST, finite)) / count_true(finite)
+    return _count_true(ops.logical_and(size > FLOAT16_LARGEST, finite)) / _count_true(finite)

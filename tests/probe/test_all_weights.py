@@ -10,7 +10,7 @@ from model_measurement import find_by
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.moments import LARGEST_FLOAT32_NORM, reduce_norms
+from initcheck.probe.moments import LARGEST_JOINED, reduce_norms
 from initcheck.probe.random_loss import random_loss
 
 
@@ -214,7 +214,7 @@ def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
     assert not rows["gradient_is_zero"].any()
 
 
-@pytest.mark.parametrize("size", [LARGEST_FLOAT32_NORM, LARGEST_FLOAT32_NORM + 1])
+@pytest.mark.parametrize("size", [LARGEST_JOINED, LARGEST_JOINED + 1])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-200, 1e30, 0.0])
 def test_norms_are_right_at_any_size_and_zero_only_for_zeros(size, dtype, scale):

@@ -34,7 +34,7 @@ from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, check_seed
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.steps import LEARNING_RATES, SIZES, WidthProbe
+from initcheck.probe.widths import LEARNING_RATES, SIZES, WidthProbe
 
 FEWEST_WIDTHS = 3
 """Two points lie on every line."""

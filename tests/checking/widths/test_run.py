@@ -13,7 +13,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import make_labelled_loss
 from initcheck.core.errors import DataError, InitcheckError, ModelError, UsageError
-from initcheck.probe.steps import SIZES, WidthProbe
+from initcheck.probe.widths import SIZES, WidthProbe
 
 WIDTHS = (64, 128, 256, 512)
 
