@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.training.trainability import FIGURES, TRAINED_BELOW, TrainabilityRecord
+from initcheck.training.trainability import INITIAL_METRICS, TRAINED_BELOW, TrainabilityRecord
 
 KEYS: Final = ("activation", "initializer", "depth")
 THRESHOLDS: Final = (0.25, 0.5, 0.75, 0.9)
@@ -130,7 +130,7 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
     losses["start_loss"] = by_rate["start_loss"].mean().to_numpy()
     best = losses.sort_values("loss", kind="stable").drop_duplicates(keys)
     with np.errstate(invalid="ignore"):
-        starts = runs.groupby(keys, sort=False)[list(FIGURES)].agg(_mean_of_logarithms).reset_index()
+        starts = runs.groupby(keys, sort=False)[list(INITIAL_METRICS)].agg(_mean_of_logarithms).reset_index()
     starts["seeds"] = runs.groupby(keys, sort=False)["seed"].nunique().to_numpy()
     table = record.predictions.drop(columns="reason").merge(starts, on=keys, validate="1:1")
     table = table.merge(best, on=keys, validate="1:1")
@@ -140,7 +140,7 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
     table["trained"] = table["relative_loss"] <= TRAINED_BELOW
     order = [
         *keys, "sigma_w2", "xi_c", "xi_gradient", "scale", "predicted_depth", "predicted_trainable", "seeds",
-        *FIGURES, "learning_rate", "start_loss", "loss", "loss_low", "loss_high", "relative_loss", "trained",
+        *INITIAL_METRICS, "learning_rate", "start_loss", "loss", "loss_low", "loss_high", "relative_loss", "trained",
     ]  # fmt: skip
     return table[order]
 
@@ -152,7 +152,7 @@ def find_predictor(summary: pd.DataFrame, predictor: str) -> NDArray[np.float64]
     if predictor == "depth_ratio":
         return (summary["depth"] / summary["predicted_depth"]).to_numpy(dtype=np.float64)
     if predictor == "largest_change":
-        changes = np.abs(summary[list(FIGURES)].to_numpy(dtype=np.float64))
+        changes = np.abs(summary[list(INITIAL_METRICS)].to_numpy(dtype=np.float64))
         # A maximum with NaN is NaN: what could not be measured is not taken for harmless. Where the signal is lost
         # altogether nothing else matters, and the share of it that differs from sample to sample is 0 / 0.
         return np.asarray(np.where(np.isinf(changes).any(axis=1), np.inf, changes.max(axis=1)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.columns import HISTORY_COLUMNS, Column
 from initcheck.core.errors import DataError, StoreError, UsageError
 from initcheck.core.files import digest_arrays, publish_files
-from initcheck.core.progress import Progress
+from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import NotebookSpec
@@ -28,6 +29,70 @@ from initcheck.training.engine import METRICS, Descent, Trainer, train
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+DEFAULT_INITIALIZERS: Final = (
+    "HeNormal",
+    "GlorotUniform",
+    "GlorotNormal",
+    "LecunNormal",
+    "RandomNormal(stddev=0.05)",
+    "RandomNormal(stddev=1.0)",
+    "Zeros",
+)
+"""The three of the founding notebook, and controls."""
+
+DEFAULT_SEEDS: Final = 5
+
+DEFAULT_EPOCHS: Final = 10
+
+DEFAULT_BATCH: Final = 32
+
+CLASSES: Final = 10
+
+_NETWORK: Final = (
+    "the notebook's network: Flatten, Dense 300 and 100 with ReLU, Dense with softmax; "
+    "the output layer always starts from GlorotUniform"
+)
+
+TABLE: Final = "history.parquet"
+
+SETTINGS: Final = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to compare, and how.
+
+    Attributes:
+        initializers: as a person writes them.
+        seeds: one network each, for each initializer.
+        epochs: to train.
+        batch_size: samples of a step.
+        learning_rate: of plain stochastic gradient descent; None for Keras' default.
+        data: as for :func:`initcheck.training.data.load_labelled`.
+        validation: samples kept back; None for the default.
+        command_line: the command that was run, for the record.
+    """
+
+    initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
+    seeds: tuple[int, ...] = tuple(range(DEFAULT_SEEDS))
+    epochs: int = DEFAULT_EPOCHS
+    batch_size: int = DEFAULT_BATCH
+    learning_rate: float | None = None
+    data: str | None = None
+    validation: int | None = None
+    command_line: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.initializers or not self.seeds:
+            raise UsageError("A comparison needs at least one initializer and one seed. Received: none.")
+        for seed in self.seeds:
+            check_seed(seed)
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1. Received: {value!r}.")
+        if self.learning_rate is not None and not 0.0 < self.learning_rate < float("inf"):
+            raise UsageError(f"learning_rate must be finite and above 0. Received: {self.learning_rate!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +128,70 @@ class TrainingRecord:
     resumed: int
 
 
-TABLE: Final = "history.parquet"
-SETTINGS: Final = "training.json"
+def run_training(
+    options: TrainingOptions, store: HistoryStore | None = None, progress: Progress = no_progress
+) -> TrainingRecord:
+    """Train the notebook's network from each initializer and each seed.
+
+    All initializers see the same batches in the same order for one seed, so that they can be compared in pairs. What is
+    finished is kept in the store as soon as it is; a second run with the same settings trains what is missing.
+
+    Args:
+        options: what to compare.
+        store: where finished networks are kept; None keeps none.
+        progress: called with the epochs done, all epochs, and what is being trained.
+
+    Returns:
+        The learning curves.
+
+    Raises:
+        UsageError: an initializer or the source of the data is unknown.
+        DataError: the data cannot be used, or the network does not fit them.
+        StoreError: the store holds networks that were trained with other settings.
+    """
+    started = time.perf_counter()
+    specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}
+    data = load_labelled(options.data, options.validation)
+    if data.classes > CLASSES:
+        raise DataError(
+            f"{data.name!r} has {data.classes} classes, and the notebook's network tells {CLASSES} classes apart. "
+            "Give data of at most so many."
+        )
+    rate = options.learning_rate or _default_rate()
+    descent = Descent(rate, options.batch_size)
+    kept = _empty() if store is None else store.open(_settings(options, data, rate), HISTORY_COLUMNS)
+    missing = {label: _missing(kept, label, options) for label in specs}
+    resumed = sum(len(options.seeds) - len(seeds) for seeds in missing.values())
+    total = sum(bool(seeds) for seeds in missing.values()) * (options.epochs + 1)
+    finished = itertools.count()
+
+    def report(what: str) -> None:
+        progress(next(finished), total, what)
+
+    for label, seeds in missing.items():
+        if seeds:
+            fresh = _train_one(specs[label], seeds, data, descent, options.epochs, report)
+            kept = fresh if kept.empty else pd.concat([kept, fresh], ignore_index=True)
+            if store is not None:
+                store.save(kept)
+    wanted = (
+        kept["initializer"].isin(list(specs)) & kept["seed"].isin(options.seeds) & (kept["epoch"] <= options.epochs)
+    )
+    return TrainingRecord(
+        history=kept[wanted].reset_index(drop=True),
+        initializers=tuple(specs),
+        seeds=options.seeds,
+        epochs=options.epochs,
+        network=_NETWORK,
+        data=data.description,
+        chance=data.chance,
+        descent=f"stochastic gradient descent, learning rate {rate:g}, batches of {options.batch_size}, "
+        f"{options.epochs} epochs",
+        versions=versions(),
+        command_line=options.command_line,
+        seconds=time.perf_counter() - started,
+        resumed=resumed,
+    )
 
 
 class HistoryStore:
@@ -129,140 +256,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else f"{text[:12]}..."
 
 
-DEFAULT_INITIALIZERS: Final = (
-    "HeNormal",
-    "GlorotUniform",
-    "GlorotNormal",
-    "LecunNormal",
-    "RandomNormal(stddev=0.05)",
-    "RandomNormal(stddev=1.0)",
-    "Zeros",
-)
-"""The three of the founding notebook, and controls."""
-
-_NETWORK: Final = (
-    "the notebook's network: Flatten, Dense 300 and 100 with ReLU, Dense with softmax; "
-    "the output layer always starts from GlorotUniform"
-)
-CLASSES: Final = 10
-DEFAULT_SEEDS: Final = 5
-DEFAULT_EPOCHS: Final = 10
-DEFAULT_BATCH: Final = 32
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What to compare, and how.
-
-    Attributes:
-        initializers: as a person writes them.
-        seeds: one network each, for each initializer.
-        epochs: to train.
-        batch_size: samples of a step.
-        learning_rate: of plain stochastic gradient descent; None for Keras' default.
-        data: as for :func:`initcheck.training.data.load_labelled`.
-        validation: samples kept back; None for the default.
-        command_line: the command that was run, for the record.
-    """
-
-    initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
-    seeds: tuple[int, ...] = tuple(range(DEFAULT_SEEDS))
-    epochs: int = DEFAULT_EPOCHS
-    batch_size: int = DEFAULT_BATCH
-    learning_rate: float | None = None
-    data: str | None = None
-    validation: int | None = None
-    command_line: str = field(default="", compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.initializers or not self.seeds:
-            raise UsageError("A comparison needs at least one initializer and one seed. Received: none.")
-        for seed in self.seeds:
-            check_seed(seed)
-        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1. Received: {value!r}.")
-        if self.learning_rate is not None and not 0.0 < self.learning_rate < float("inf"):
-            raise UsageError(f"learning_rate must be finite and above 0. Received: {self.learning_rate!r}.")
-
-
-def run_training(
-    options: TrainingOptions, store: HistoryStore | None = None, progress: Progress | None = None
-) -> TrainingRecord:
-    """Train the notebook's network from each initializer and each seed.
-
-    All initializers see the same batches in the same order for one seed, so that they can be compared in pairs. What is
-    finished is kept in the store as soon as it is; a second run with the same settings trains what is missing.
-
-    Args:
-        options: what to compare.
-        store: where finished networks are kept; None keeps none.
-        progress: called with the epochs done, all epochs, and what is being trained.
-
-    Returns:
-        The learning curves.
-
-    Raises:
-        UsageError: an initializer or the source of the data is unknown.
-        DataError: the data cannot be used, or the network does not fit them.
-        StoreError: the store holds networks that were trained with other settings.
-    """
-    started = time.perf_counter()
-    specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}
-    data = load_labelled(options.data, options.validation)
-    if data.classes > CLASSES:
-        raise DataError(
-            f"{data.name!r} has {data.classes} classes, and the notebook's network tells {CLASSES} classes apart. "
-            "Give data of at most so many."
-        )
-    rate = options.learning_rate or _default_rate()
-    descent = Descent(rate, options.batch_size)
-    kept = _empty() if store is None else store.open(_settings(options, data, rate), HISTORY_COLUMNS)
-    missing = {label: _missing(kept, label, options) for label in specs}
-    resumed = sum(len(options.seeds) - len(seeds) for seeds in missing.values())
-    tell = _Counter(progress, sum(bool(seeds) for seeds in missing.values()) * (options.epochs + 1))
-    for label, seeds in missing.items():
-        if seeds:
-            fresh = _train_one(specs[label], seeds, data, descent, options.epochs, tell)
-            kept = fresh if kept.empty else pd.concat([kept, fresh], ignore_index=True)
-            if store is not None:
-                store.save(kept)
-    wanted = (
-        kept["initializer"].isin(list(specs)) & kept["seed"].isin(options.seeds) & (kept["epoch"] <= options.epochs)
-    )
-    return TrainingRecord(
-        history=kept[wanted].reset_index(drop=True),
-        initializers=tuple(specs),
-        seeds=options.seeds,
-        epochs=options.epochs,
-        network=_NETWORK,
-        data=data.description,
-        chance=data.chance,
-        descent=f"stochastic gradient descent, learning rate {rate:g}, batches of {options.batch_size}, "
-        f"{options.epochs} epochs",
-        versions=versions(),
-        command_line=options.command_line,
-        seconds=time.perf_counter() - started,
-        resumed=resumed,
-    )
-
-
-class _Counter:
-    """Counts epochs for the display."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-
-    def step(self, what: str) -> None:
-        if self._progress is not None:
-            self._progress(self._done, self._total, what)
-        self._done += 1
-
-
 def _train_one(
-    spec: InitializerSpec, seeds: Sequence[int], data: LabelledData, descent: Descent, epochs: int, tell: _Counter
+    spec: InitializerSpec,
+    seeds: Sequence[int],
+    data: LabelledData,
+    descent: Descent,
+    epochs: int,
+    report: Callable[[str], None],
 ) -> pd.DataFrame:
     """Train the networks of one initializer together."""
     network = NotebookSpec(initializer=spec)
@@ -270,11 +270,11 @@ def _train_one(
     trainer = Trainer(model, data, descent)
     weights = RedrawPlan(model).sample(seeds)
     frames = []
-    tell.step(spec.label)
+    report(spec.label)
     for epoch, metrics in enumerate(train(trainer, weights, seeds, len(data.x), epochs)):
         frames.append(_tabulate(spec.label, seeds, epoch, metrics))
         if epoch < epochs:
-            tell.step(f"{spec.label}, epoch {epoch + 1}")
+            report(f"{spec.label}, epoch {epoch + 1}")
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,9 +1,9 @@
-"""Does the start predict the training? Networks measured at step 0, then trained, over initializers and depths.
+"""Does the initialization predict the training? Networks measured, then trained, over initializers and depths.
 
 Each configuration is a plain network of one width: an initializer, an activation function and a depth. Its weights are
 drawn for several seeds, measured before the first step, and trained by plain stochastic gradient descent for a number
 of steps at each of a few learning rates. The rate with the lowest loss counts, so that no configuration fails for its
-rate alone. Beside them stands what theory says without measuring anything: networks train up to about six times the
+rate alone. They are compared with what theory says without measuring anything: networks train up to about six times the
 depth scale of the correlation (Schoenholz et al. 2017, section 5).
 
 References:
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.core.progress import Progress
+from initcheck.core.progress import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import MlpSpec, check_activation
@@ -53,7 +54,7 @@ DEFAULT_ACTIVATIONS: Final = ("relu", "tanh", "selu", "gelu")
 DEFAULT_DEPTHS: Final = (4, 8, 16, 32, 64)
 DEFAULT_RATES: Final = (0.1, 0.01, 0.001)
 TRAINED_BELOW: Final = 0.5
-"""A configuration has trained if its loss is at most this share of what guessing costs."""
+"""A configuration has trained if its loss is at most this share of the loss at chance level."""
 
 LAST_STEPS: Final = 20
 """The loss at the end is the mean over so many steps."""
@@ -61,7 +62,7 @@ LAST_STEPS: Final = 20
 MEASURED_ON: Final = 128
 """Samples of the batch on which a network is measured before it is trained."""
 
-FIGURES: Final = ("forward_change", "backward_change", "distinct_log_share")
+INITIAL_METRICS: Final = ("forward_change", "backward_change", "distinct_log_share")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class TrainabilityRecord:
     """What was measured before and after training, and how.
 
     Attributes:
-        runs: one row per configuration, learning rate and seed: the figures of the start and the losses.
+        runs: one row per configuration, learning rate and seed: the metrics of the initialization and the losses.
         predictions: one row per configuration: what theory says of it.
         width: units of each hidden layer.
         steps: of gradient descent.
@@ -126,7 +127,7 @@ class TrainabilityRecord:
         versions: of what it was made with.
         command_line: the command that was run.
         seconds: how long it took.
-        processor_seconds: how long the processors were at it; on a machine that others use, the better measure.
+        processor_seconds: CPU time; on a machine that others use, the better measure.
     """
 
     runs: pd.DataFrame = field(repr=False)
@@ -144,7 +145,7 @@ class TrainabilityRecord:
     processor_seconds: float
 
 
-def run_trainability(options: TrainabilityOptions, progress: Progress | None = None) -> TrainabilityRecord:
+def run_trainability(options: TrainabilityOptions, progress: Progress = no_progress) -> TrainabilityRecord:
     """Measure and train all configurations.
 
     For one seed all initializers of one depth see the same batches, and all activation functions the same weights.
@@ -174,14 +175,13 @@ def run_trainability(options: TrainabilityOptions, progress: Progress | None = N
     for depth in depths:
         weights = None
         for activation in activations:
-            tell = _Teller(progress, done, total, f"{depth} layers, {activation}")
-            tell(0, "start")
+            report = partial(_report, progress, done, total, f"{depth} layers, {activation}")
+            report(0, "initialization")
             if weights is None:
                 weights = experiment.draw(depth, activation)
-            frames.append(experiment.run(depth, activation, weights, tell))
+            frames.append(experiment.run(depth, activation, weights, report))
             done += depth * len(options.learning_rates)
-    if progress is not None:
-        progress(total, total, "theory")
+    progress(total, total, "theory")
     return TrainabilityRecord(
         runs=pd.concat(frames, ignore_index=True),
         predictions=experiment.predict(activations, depths),
@@ -191,7 +191,7 @@ def run_trainability(options: TrainabilityOptions, progress: Progress | None = N
         learning_rates=options.learning_rates,
         batch_size=options.batch_size,
         data=data.description,
-        chance=guessing_loss(data.y, data.classes),
+        chance=chance_loss(data.y, data.classes),
         versions=versions(),
         command_line=options.command_line,
         seconds=time.perf_counter() - started,
@@ -199,8 +199,8 @@ def run_trainability(options: TrainabilityOptions, progress: Progress | None = N
     )
 
 
-def guessing_loss(labels: NDArray[np.int32], classes: int) -> float:
-    """Give the cross-entropy of an answer that knows only how frequent the classes are: their entropy, in nats."""
+def chance_loss(labels: NDArray[np.int32], classes: int) -> float:
+    """Return the cross-entropy of an answer that knows only how frequent the classes are: their entropy, in nats."""
     shares = np.bincount(labels, minlength=classes) / len(labels)
     present = shares[shares > 0.0]
     return float(-(present * np.log(present)).sum())
@@ -227,8 +227,8 @@ def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
     return math.nan, ""
 
 
-def measure_start(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
-    """Take the figures of the start from a measurement table.
+def measure_initialization(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
+    """Take the metrics of the initialization from a measurement table.
 
     Args:
         table: of the probe.
@@ -249,24 +249,17 @@ def measure_start(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
     signal, gradient = by_layer("preactivation_second_moment"), by_layer("gradient_norm")
     apart, whole = (by_layer(f"activation_{which}")[:, -1] for which in ("batch_variance", "second_moment"))
     with np.errstate(all="ignore"):
-        figures = {
+        metrics = {
             "forward_change": np.log(signal[:, -1] / signal[:, 0]),
             "backward_change": 2.0 * np.log(gradient[:, 0] / gradient[:, -1]),
             "distinct_log_share": np.log(apart / whole),
         }
     seeds = np.sort(hidden["seed"].unique().astype(np.int64))
-    return pd.DataFrame({"seed": seeds, **figures})
+    return pd.DataFrame({"seed": seeds, **metrics})
 
 
-class _Teller:
-    """Tells how far a run is."""
-
-    def __init__(self, progress: Progress | None, done: int, total: int, what: str) -> None:
-        self._progress, self._done, self._total, self._what = progress, done, total, what
-
-    def __call__(self, more: int, what: str) -> None:
-        if self._progress is not None:
-            self._progress(self._done + more, self._total, f"{self._what}: {what}")
+def _report(progress: Progress, done: int, total: int, what: str, more: int, detail: str) -> None:
+    progress(done + more, total, f"{what}: {detail}")
 
 
 class _Experiment:
@@ -292,14 +285,16 @@ class _Experiment:
         )
         return [plan.sample(self._options.seeds) for plan in plans]
 
-    def run(self, depth: int, activation: str, weights: list[Weights], tell: _Teller) -> pd.DataFrame:
+    def run(
+        self, depth: int, activation: str, weights: list[Weights], report: Callable[[int, str], None]
+    ) -> pd.DataFrame:
         """Measure and train."""
         keras = import_keras()
         options, seeds = self._options, self._options.seeds
         model = self._build(self._specs[0], depth, activation)
         probe = Probe(model, self._data.x[:MEASURED_ON])
         hidden = self._specify(self._specs[0], depth, activation).signal_layers()
-        starts = [measure_start(probe.measure_weights(seeds, each), hidden) for each in weights]
+        starts = [measure_initialization(probe.measure_weights(seeds, each), hidden) for each in weights]
         # A variable, so that one traced graph serves all learning rates: tracing takes longer than many steps.
         rate = keras.Variable(options.learning_rates[0], dtype="float32", trainable=False)
         answering = keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(model.output))
@@ -308,7 +303,7 @@ class _Experiment:
         orders = np.tile(self._orders, (len(self._specs), 1))
         frames = []
         for place, each in enumerate(options.learning_rates):
-            tell(place * depth, f"learning rate {each:g}")
+            report(place * depth, f"learning rate {each:g}")
             rate.assign(each)
             _, losses = trainer.train_steps(together, orders)
             for index, initializer in enumerate(self._specs):

@@ -31,8 +31,8 @@ from initcheck.training.trainability import (
     LAST_STEPS,
     MEASURED_ON,
     TrainabilityOptions,
-    guessing_loss,
-    measure_start,
+    chance_loss,
+    measure_initialization,
     predict_depth,
     run_trainability,
 )
@@ -97,7 +97,7 @@ def test_the_gradients_change_is_the_ratio_of_squared_norms():
     ]
     columns = ["layer", "seed", "preactivation_second_moment", "gradient_norm"]
     columns += ["activation_batch_variance", "activation_second_moment"]
-    figures = measure_start(pd.DataFrame(rows, columns=columns), ("a", "b")).iloc[0]
+    figures = measure_initialization(pd.DataFrame(rows, columns=columns), ("a", "b")).iloc[0]
     assert figures["forward_change"] == pytest.approx(math.log(4.0))
     assert figures["backward_change"] == pytest.approx(2.0 * math.log(2.0 / 6.0))
     assert figures["distinct_log_share"] == pytest.approx(math.log(0.25))
@@ -135,8 +135,8 @@ def test_nothing_is_said_about_tracing(caplog):
 
 
 def test_guessing_costs_the_entropy_of_the_classes():
-    assert guessing_loss(np.arange(10, dtype=np.int32), 10) == pytest.approx(math.log(10.0))
-    assert guessing_loss(np.asarray([0, 0, 0, 1], dtype=np.int32), 3) == pytest.approx(0.5623351446)
+    assert chance_loss(np.arange(10, dtype=np.int32), 10) == pytest.approx(math.log(10.0))
+    assert chance_loss(np.asarray([0, 0, 0, 1], dtype=np.int32), 3) == pytest.approx(0.5623351446)
 
 
 def test_the_depth_predicted_is_six_scales_of_the_correlation_else_of_the_gradient():
