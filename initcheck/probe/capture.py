@@ -42,10 +42,7 @@ class Site:
         layer: structural path of the layer; a second tensor of the same call has ``:1`` appended.
         call: which call of the layer, from 0.
         kind: class of the layer, ``Input`` for an input of the model.
-        operation: the layer or operation itself; None for an input.
-        output: the tensor.
         preactivation: what the layer's fused activation function received; None without one.
-        activation: that function.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
     """
@@ -65,10 +62,6 @@ class Unmeasured:
     """A layer call without a measurement of its own, and why.
 
     Attributes:
-        layer: path of the layer.
-        call: which call of it, from 0.
-        kind: class of the layer.
-        reason: why it has no measurement.
         covered_by: path of the measured layer whose output holds that of this call; None where nothing of it is known.
     """
 
@@ -91,12 +84,8 @@ class _Call:
 class Capture:
     """Collects the sites of one traced forward pass.
 
-    Args:
-        namer: the model's structural paths.
-
     Attributes:
         sites: the sites so far, in the order in which their calls returned.
-        unmeasured: the calls that could not be measured.
         captured: the ``id`` of each layer or operation of which a call was captured, as a site or by the sites inside.
     """
 
@@ -192,7 +181,7 @@ class Capture:
         return keras.tree.pack_sequence_as(outputs, replaced)
 
     def _is_container(self, operation: Any, call: _Call, flat: list[Any]) -> bool:
-        """Tell whether a layer only passes on what the layers inside it returned."""
+        """Return whether a layer only passes on what the layers inside it returned."""
         if not call.children or own_variables(operation):
             return False
         return all(id(tensor) in self._captured for tensor in flat)
@@ -206,7 +195,7 @@ class Capture:
         return None if in_graph(tensor, self._graph) else INSIDE_LOOP
 
     def _explain_loop(self, operation: Any) -> tuple[str, str | None]:
-        """Word why a call inside a loop has no measurement, and find the layer that shows what it returned."""
+        """Say why a call inside a loop has no measurement, and find the layer that shows what it returned."""
         keras = import_keras()
         around = self._stack[-1].operation if self._stack else None
         if around is None:
@@ -247,7 +236,7 @@ class Capture:
 
 
 def _returns_output_of(recurrent: Any, operation: Any) -> bool:
-    """Tell whether a recurrent layer's outputs are those of this cell: its own, or the last of a stack."""
+    """Return whether a recurrent layer's outputs are those of this cell: its own, or the last of a stack."""
     cell = recurrent.cell
     if operation is cell:
         return True

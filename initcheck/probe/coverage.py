@@ -29,7 +29,6 @@ class CapturedCalls:
     Attributes:
         sites: layer of each measured site, one a call, without the model's inputs.
         captured: ``id`` of each layer of which a call was captured, by itself or by the layers inside it.
-        unmeasured: calls that could not be measured.
         read: ``id`` of each variable whose value was read.
     """
 
@@ -44,9 +43,6 @@ class Gap:
     """A layer, a layer call or a weight without a measurement of its own.
 
     Attributes:
-        path: of the layer or weight.
-        kind: class of the layer, or ``weight``.
-        reason: why.
         covered_by: what stands for it: the path of the layer around it, or words; empty where nothing does.
     """
 
@@ -63,8 +59,6 @@ class Coverage:
     Attributes:
         calls: measured layer calls.
         layers: layers of the model, those inside others included.
-        weights: weights of the model.
-        gaps: what has no measurement of its own.
         measured: paths of the layers and operations that were measured: by a site of their own, or, where they only
             pass on what the layers inside them return, by the sites of those.
         drawn: paths of the weights that are drawn anew for each seed.
@@ -84,14 +78,7 @@ class Coverage:
 
 
 def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, redrawn: bool = True) -> Coverage:
-    """Compare what was measured with what the model holds.
-
-    Args:
-        namer: the model's paths.
-        calls: what the capture has seen.
-        plan: how the weights are drawn.
-        redrawn: whether it is drawn weights that are judged.
-    """
+    """Compare what was measured with what the model holds."""
     keras = import_keras()
     gaps = [_explain_call(each) for each in calls.unmeasured]
     members = [(path, member) for path, member in namer.members() if path]

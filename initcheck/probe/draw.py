@@ -38,10 +38,9 @@ Likeness = tuple[type, str, tuple[int, ...], str]
 
 
 class RedrawPlan:
-    """How to draw the weights of one model anew for any seed.
+    """How to draw the weights of one built model anew for any seed; the model is not changed.
 
     Args:
-        model: a built Keras model. It is not changed.
         initializers: initializers by variable path, where the caller knows better than the model.
         loops: what :meth:`sample` shares with other plans; None for nothing.
     """
@@ -108,10 +107,6 @@ class RedrawPlan:
 
         Args:
             states: integer tensor, one replicate of :meth:`derive`.
-            paths: the variables wanted.
-
-        Returns:
-            One tensor for each path.
         """
         wanted = [index for index, path in enumerate(self.paths) if path in paths]
         part = copy.copy(self)
@@ -124,9 +119,6 @@ class RedrawPlan:
 
         Variables of one shape whose initializers are alike are drawn in one loop: tracing does not take longer for a
         network that has more of them.
-
-        Args:
-            seeds: the replicates.
 
         Returns:
             One tensor for each of ``model.weights``, of shape [len(seeds), ...].
@@ -232,14 +224,12 @@ class DrawingLoops:
 
 @dataclass(frozen=True)
 class PlannedVariable:
-    """One weight of the model and how a new value for it is drawn.
+    """One weight of the model, and how a new value for it is drawn or why it is kept.
 
     Attributes:
-        path: structural path of the variable.
         variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
         initializer: the variable's initializer, made to take the seed it is given; None where the value
             is kept.
-        reason: why the value is kept; None where it is drawn.
     """
 
     path: str

@@ -51,14 +51,13 @@ class Probe:
     normalization layers, seed generators and the random state of Python, NumPy and Keras stay as they
     were, bit for bit.
 
-    The loss is, unless one is given, a fixed random linear functional of the outputs,
-    L = sum_i r_i y_i with r_i normal and scaled to mean r_i^2 = 1: the gradient at the top has second
-    moment 1, whatever the task.
+    The loss is, unless one is given, a fixed random linear function of the outputs, L = sum_i r_i y_i with r_i normal
+    and scaled to mean r_i^2 = 1: the gradient at the top has second moment 1, whatever the task.
 
     Args:
         model: a built Keras model of any kind.
         inputs: one batch in the structure that the model takes: arrays of shape [B, ...].
-        loss: a function from the model's outputs to a scalar tensor, instead of the functional.
+        loss: a function from the model's outputs to a scalar tensor, instead of the random one.
         training: the ``training`` argument of the call. True, the default, lets BatchNormalization use
             the statistics of the batch, as it does in the first training step.
         initializers: initializers by variable path, where the caller knows better than the model.
@@ -126,7 +125,7 @@ class Probe:
         return self._unmeasured
 
     def coverage(self, *, redrawn: bool = True) -> Coverage:
-        """Tell what was measured and what was not; known after the first measurement.
+        """Return what was measured and what was not; known after the first measurement.
 
         Args:
             redrawn: whether it is the drawn weights that are judged. If not, a weight whose initializer is unknown is
@@ -235,7 +234,6 @@ class Probe:
         Args:
             weights: a tensor for each of ``model.weights``.
             states: one replicate of ``RedrawPlan.derive``.
-            every_weight: whether to reduce all weights and their gradients.
 
         Returns:
             float64 vector: the parts of each site; with ``precision_range`` the shares of each site; with
@@ -316,7 +314,7 @@ class Probe:
         try:
             return self.model(inputs, training=self._training)
         except Exception as error:
-            # Whatever a model of any kind raises: the user has to hear it as one line about this model.
+            # A model may raise anything: the user gets one line about this model.
             shapes = [tuple(tensor.shape) for tensor in import_keras().tree.flatten(inputs)]
             raise ModelError(
                 f"The model {self.model.name!r} cannot be run on inputs of shape {shapes}: {in_one_line(error)}"

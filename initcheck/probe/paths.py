@@ -16,14 +16,7 @@ from initcheck.backend.runtime import import_keras
 
 
 def snake_case(name: str) -> str:
-    """Spell a class name as Keras does when it names a layer.
-
-    Args:
-        name: a class name, for example ``Conv2DTranspose``.
-
-    Returns:
-        The base of the automatic name, here ``conv2d_transpose``.
-    """
+    """Spell a class name as Keras does when it names a layer: ``Conv2DTranspose`` becomes ``conv2d_transpose``."""
     name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
@@ -36,12 +29,9 @@ def plain_name(name: str, base: str) -> str:
 class PathNamer:
     """Gives every layer and operation of a model one structural path.
 
-    The path of a layer is the path of its parent, a slash, and its own name; the model itself has the
-    empty path. A layer that several parents share bears the path of the first parent that lists it.
-    Layers that no parent lists are named when they are first met, under ``untracked``.
-
-    Args:
-        model: a built Keras model or layer.
+    The path of a layer is the path of its parent, a slash, and its own name; the model itself has the empty path. A
+    layer that several parents share has the path below the first parent that lists it. Layers that no parent lists are
+    named when they are first met, under ``untracked``.
     """
 
     def __init__(self, model: Any) -> None:
@@ -56,7 +46,7 @@ class PathNamer:
         return self._name(operation, "untracked") if path is None else path
 
     def knows(self, operation: Any) -> bool:
-        """Tell whether a layer or operation has a path already."""
+        """Return whether a layer or operation has a path already."""
         return id(operation) in self._paths
 
     def members(self) -> Iterator[tuple[str, Any]]:

@@ -40,8 +40,6 @@ def random_loss_gradient(shape: Any, dtype: str = "float32", number: int = 0) ->
     """Draw the fixed directions r of the default loss, which are also dL/dy.
 
     Args:
-        shape: of the output.
-        dtype: float32 or float64.
         number: which output of the model, from 0.
 
     Returns:

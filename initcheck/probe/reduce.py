@@ -75,14 +75,11 @@ LOSS_SCALE: Final = 2.0**15
 
 @dataclass(frozen=True)
 class SiteTensors:
-    """The tensors of one site.
+    """The tensors of one site; None for what it has not.
 
     Attributes:
         output: h, shape [B, ...]; with three or more axes the features are on ``feature_axis``.
-        preactivation: z, or None.
         gradient: dL/dz, or dL/dh without a z; None where the site does not reach the loss.
-        kernel: W, or None.
-        kernel_gradient: dL/dW, or None.
         bounds: the two ends of the range of a bounded activation, or None.
         feature_axis: the axis of h whose entries are units.
     """
@@ -103,7 +100,6 @@ class _OutputForm:
     Attributes:
         small: it has at most ``moments.LARGEST_COPIED`` elements.
         summable: :func:`initcheck.backend.graphs.sum_bytes` can count over its samples.
-        bounds: the two ends of the range of a bounded activation, or None.
     """
 
     small: bool
@@ -277,7 +273,6 @@ def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tupl
 
     Args:
         given: the tensors by name; h has the shape [samples, positions, units] or [samples, units], z any.
-        form: of the output.
 
     Returns:
         float64 tensor of shape [len(_FORWARD_PARTS)], NaN for a part that has no tensor; and what

@@ -40,12 +40,12 @@ class SiteInfo:
 
 
 def feature_axis(operation: Any) -> int:
-    """Tell which axis of a layer's output holds its units."""
+    """Return the axis of a layer's output that holds its units."""
     return 1 if getattr(operation, "data_format", None) == "channels_first" else -1
 
 
 def describe_site(site: Site, position: int, kernel: Any, batch_size: int, weighted: bool) -> SiteInfo:
-    """Collect what a site's tensors say of themselves when traced."""
+    """Describe a site by its traced tensors."""
     shape = tuple(site.output.shape)
     target = site.output if site.preactivation is None else site.preactivation
     elements = target.shape.num_elements()
@@ -102,16 +102,11 @@ ELEMENTWISE_LAYERS: Final = (
 
 
 def is_weighted(operation: Any, captured: Container[int], read: Container[int]) -> bool:
-    """Tell whether a site's layer multiplies by a weight of two or more axes.
+    """Return whether a site's layer multiplies by a weight of two or more axes.
 
     The weight may belong to a layer inside that is not captured by itself: the cell of a recurrent layer, the layer
     in TimeDistributed. A frozen weight counts: the signal passes it like any other. State that the layer declares as
     not trainable does not count.
-
-    Args:
-        operation: the layer or operation of the site; None for an input.
-        captured: the ``id`` of each layer whose calls were captured.
-        read: the ``id`` of each variable that the forward pass has read.
     """
     for variable in getattr(operation, "_trainable_variables", ()):
         if len(variable.shape) >= 2 and id(variable) in read and not _is_elementwise(operation, variable):
@@ -120,7 +115,7 @@ def is_weighted(operation: Any, captured: Container[int], read: Container[int]) 
 
 
 def reads_weights(operation: Any, read: Container[int]) -> bool:
-    """Tell whether the forward pass has read a weight that the layer holds itself."""
+    """Return whether the forward pass has read a weight that the layer holds itself."""
     return any(id(variable) in read for variable in own_variables(operation))
 
 

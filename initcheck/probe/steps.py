@@ -1,8 +1,8 @@
-"""A probe for the middle of training: the weights as they are at this moment, at the price of one compiled call.
+"""A probe for the middle of training: it measures the model's weights as they are, in one compiled call.
 
-:meth:`initcheck.probe.Probe.measure_current` is made for many draws and a table at once; on a small network its loop
-and its table cost several training steps. Here the same forward and backward pass, reduced in the same way, reads the
-model's own variables and returns one vector, which becomes rows of a table later, many steps at a time.
+The tables of :class:`initcheck.probe.Probe` cost several training steps of a small network. Here the same forward and
+backward pass, reduced in the same way, reads the model's own variables and returns one vector, which becomes rows of a
+table later, many steps at a time.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ class StepProbe(Probe):
     normalization layers and seed generators, nor the random state of Python, NumPy and Keras.
 
     Args:
-        model: a built Keras model.
-        inputs: the batch, in the structure that the model takes.
-        loss: a function from the outputs to a scalar; None for the fixed random functional of
-            :class:`initcheck.probe.Probe`.
         seed: seeds the model's random layers (Dropout), in all measurements alike.
     """
 
@@ -63,7 +59,7 @@ class StepProbe(Probe):
             self._measure_now = trace(self._measure_change, [(tuple(kernel.shape), kernel.dtype) for kernel in kernels])
 
     def read_kernels(self) -> list[Any]:
-        """Take hold of the kernels as they are, for :meth:`measure_change` after the step.
+        """Hold the kernels as they are, for :meth:`measure_change` after the step.
 
         Nothing is copied here: TensorFlow gives a variable new memory when it is assigned to while someone else holds
         the old.
@@ -74,11 +70,8 @@ class StepProbe(Probe):
     def measure_change(self, before: Sequence[Any]) -> Any:
         """Measure the model as it is, and how far its kernels are from what they were.
 
-        Args:
-            before: the kernels of an earlier moment, from :meth:`read_kernels`.
-
         Returns:
-            float64 tensor; :meth:`unpack` tells what is in it.
+            float64 tensor for :meth:`unpack`.
         """
         self.trace()
         assert self._measure_now is not None

@@ -1,4 +1,4 @@
-"""Units of one layer that start alike and are updated alike."""
+"""Units of one layer that are initialized alike and are updated alike."""
 
 from __future__ import annotations
 
@@ -48,15 +48,12 @@ class SymmetricUnits:
     """One layer with units that are alike.
 
     Attributes:
-        layer: path of the layer.
-        kind: its class.
         weights: paths of the weights that lead into the units.
         initializer: initializer of the first of them, in words; empty where not known.
         word: what the units are called, in plural.
         units: how many there are, in all blocks together.
         alike: how many of them have a twin.
         largest: size of the largest class of units that are alike.
-        gradients: that of the largest class; see :class:`UnitClass`.
     """
 
     layer: str
@@ -78,17 +75,12 @@ def find_symmetric_units(
 ) -> tuple[SymmetricUnits, ...]:
     """Find the layers with units whose incoming weights are equal, and their gradients as well.
 
-    Layers whose weights are all frozen are left out: training is not meant to tell their units apart.
+    Layers whose weights are all frozen are left out: training is not meant to make their units differ.
 
     Args:
-        model: a built Keras model. It is not changed.
-        weights: the description of ``model.weights``.
         values: from a place in ``model.weights`` to the values of that weight.
         gradients: gives the gradients of some weights; called once, and only where incoming weights are equal. None
             judges by the incoming weights alone.
-
-    Returns:
-        One entry for each kind of units of a layer, in the order of the model's structure.
     """
     places = {id(variable): place for place, variable in enumerate(model.weights)}
     pending = []
@@ -132,12 +124,8 @@ def _summarize(
 def find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple[int, tuple[int, ...]]]:
     """Find the units with equal incoming weights, bit for bit (but for the sign of zero).
 
-    Args:
-        candidate: the units.
-        values: the values of its weights, in their order.
-
     Returns:
-        (block, numbers of the units) for each class of two or more.
+        (block, numbers of the units) for each class of two or more units.
     """
     arranged = [arrange(_plain(each)) for arrange, each in zip(candidate.arrange, values, strict=True)]
     blocks, _, units = arranged[0].shape
@@ -167,13 +155,8 @@ def keep_equal_gradients(
 ) -> list[UnitClass]:
     """Keep the classes of units with equal incoming weights whose gradients are equal too.
 
-    A class is kept as a whole or not at all: where the gradients tell some of its units apart, they are able to, and
+    A class is kept as a whole or not at all: where the gradients of some of its units differ, all can differ, and
     the rest is a matter of the batch (the units of a head of zeros whose classes the batch does not hold).
-
-    Args:
-        candidate: the units.
-        classes: from :func:`find_classes`.
-        gradients: of the weights of the candidate, in their order.
 
     Returns:
         The classes whose gradients agree but for rounding. None where a weight has no path to the loss: it is unused,
@@ -198,7 +181,7 @@ def keep_equal_gradients(
 
 
 def _are_equal(gradients: Sequence[Array], members: Array, slack: float) -> bool:
-    """Tell whether columns are equal but for a slack; by chunks, since all of a layer's units may be members."""
+    """Return whether columns are equal within a slack; by chunks, since all of a layer's units may be members."""
     return all(
         bool(np.all(np.abs(each[:, chunk] - each[:, members[:1]]) <= slack))  # NaN and infinity are not equal
         for each in gradients

@@ -73,8 +73,6 @@ def tabulate_weights(
     """Make the table of all weights.
 
     Args:
-        seeds: the replicates.
-        weights: the weights of the model.
         weight_norms: shape [len(seeds), len(weights)]; NaN where undefined.
         gradient_norms: the same; a norm is 0 only where each entry is exactly 0.
     """
@@ -97,7 +95,6 @@ class WeightReduction:
     """Where the norms of all weights come from: the kernel of a site from the measurement table, all others from here.
 
     Attributes:
-        weights: all weights of the model.
         values: indices of the weights whose own norm is reduced here.
         gradients: indices of the weights whose gradient's norm is reduced here.
         kernels: by index of a weight the position of a site whose kernel it is.
@@ -119,8 +116,6 @@ class WeightReduction:
         """Decide what is reduced here.
 
         Args:
-            weights: all weights of the model.
-            values: a tensor for each.
             gradients: for each dL/dw, or None.
             kernels: for each site the index of its kernel among the weights, or None.
         """
@@ -149,7 +144,6 @@ class WeightReduction:
 
         Args:
             measured: shape [seeds, ...]; the last entries of the second axis are what :meth:`reduce` made.
-            table: the measurement table of the same seeds.
 
         Returns:
             The norms of the weights and of their gradients, shape [seeds, weights]; NaN where there is none.

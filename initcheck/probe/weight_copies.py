@@ -43,10 +43,9 @@ class CopyGroup:
         members: paths of the weights, in the order of ``model.weights``; for "prefix" one of each size or content.
         also: paths of further weights that are whole copies or multiples of one of the members, where those are named
             in a group of their own.
-        entries: how many entries agree.
         share: that number over the size of the largest member.
         factors: what the first member is multiplied by to get each one; 1 for itself.
-        cause: why, as far as the initializers tell; empty where they do not.
+        cause: why, as far as the initializers say; empty where they do not.
         same_shape: for each member whether it has the shape of the first.
         attention: query, key, value or output of one attention layer for each member, if all are such; else empty.
     """
@@ -87,18 +86,12 @@ def compare_weights(
     """Compare all weights of a model with each other, and the units of each layer. The model is not changed.
 
     Not compared with others are weights with fewer than 16 entries or fewer than 8 different values among the first
-    16, and those whose initializer leaves nothing to chance (Identity among them): they are alike on purpose.
+    16, and those whose initializer is not random (Identity among them): they are alike on purpose.
 
     Args:
-        model: a built Keras model.
-        weights: its description, from :func:`~initcheck.probe.weights.describe_weights`.
         inputs: one batch, for the gradients of units with equal incoming weights: one pass is run, and only where
             there are such units. None judges units by their incoming weights alone.
-        loss: from the model's outputs to a scalar tensor; None takes the probe's fixed random functional.
         values: the weights to compare, in the order of ``model.weights``; None takes the model's own, as they are.
-
-    Returns:
-        The comparison.
     """
     read = _Reader(model, values)
     copies, compared = _find_copies(weights, read)
@@ -120,10 +113,6 @@ def weight_gradients(
     """Differentiate a loss with respect to weights, in one pass. Nothing of the model or the random state is changed.
 
     Args:
-        model: a built Keras model.
-        inputs: one batch in the structure that the model takes.
-        loss: from the model's outputs to a scalar tensor; None takes the probe's fixed random functional.
-        values: values for all of ``model.weights``; None takes the model's own.
         positions: places in ``model.weights`` of the weights that are asked for; None asks for all.
 
     Returns:
@@ -230,7 +219,7 @@ def _cluster_heads(weights: Sequence[WeightFacts], places: list[int], heads: Arr
 
 
 def _resolve(weights: Sequence[WeightFacts], read: _Reader, cluster: list[int]) -> list[CopyGroup]:
-    """Tell whole copies from common beginnings among weights with proportional first entries."""
+    """Separate whole copies from common beginnings among weights with proportional first entries."""
     size = {place: math.prod(weights[place].shape) for place in cluster}
     # Nothing is kept but places: two weights at a time are read, compared and let go.
     contents: list[tuple[list[int], list[float]]] = []
@@ -280,8 +269,6 @@ def _common_beginning(a: Array, b: Array, rounding: float) -> tuple[int, float]:
     """Measure the longest common beginning of two flat weights.
 
     Args:
-        a: one of them.
-        b: the other one.
         rounding: what counts as equal, relative to the largest entry.
 
     Returns:
@@ -370,7 +357,7 @@ def _group(
 
 
 def _explain(members: Sequence[WeightFacts]) -> str:
-    """Say why the initializers of some weights draw the same numbers; empty where they do not tell."""
+    """Say why the initializers of some weights draw the same numbers; empty where that is not known."""
     if any(each.seed is None or not each.initializer for each in members):
         return ""
     seeds = [each.seed for each in members if each.seed is not None]

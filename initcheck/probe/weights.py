@@ -25,11 +25,7 @@ class WeightFacts:
     Attributes:
         path: structural path of the weight.
         layer: path of the layer that holds it; empty for the model itself.
-        kind: class of that layer.
         role: what the weight is to the layer, in words: ``kernel``, ``query kernel``, ``recurrent kernel``, ``bias``...
-        shape: its shape.
-        dtype: its dtype.
-        trainable: whether training changes it.
         initializer: its initializer in words, without the seed, for example ``RandomNormal(stddev=0.02)``; empty
             where it is not known.
         default_initializer: what the class of the layer takes by itself on the installed Keras, in the same words;
@@ -76,15 +72,7 @@ class WeightFacts:
 
 
 def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
-    """Describe every weight of a model. Nothing is run, drawn or changed.
-
-    Args:
-        model: a built Keras model.
-        plan: how its weights are drawn.
-
-    Returns:
-        One entry for each of ``model.weights``, in their order.
-    """
+    """Describe every weight of a model, in the order of ``model.weights``; nothing is run, drawn or changed."""
     namer = PathNamer(model)
     members = dict(namer.members())
     owners: dict[int, tuple[str, Any]] = {}

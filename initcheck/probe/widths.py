@@ -47,12 +47,8 @@ class WidthProbe(Probe):
     """Draws and trains networks of one architecture, and measures their signals before and after.
 
     Args:
-        model: a built Keras model.
-        inputs: the batch, in the structure that the model takes.
         loss: a function from the outputs to a scalar; it is what is trained on.
         optimizer: ``sgd``, plain gradient descent, or ``adam`` (Kingma and Ba 2015) with Keras' constants.
-        learning_rate: of each step.
-        initializers: by path of the weight, where the caller knows better than the model.
     """
 
     def __init__(
@@ -84,7 +80,6 @@ class WidthProbe(Probe):
 
         Args:
             seed: of the weights and of the model's random layers.
-            steps: of training, on the one batch.
 
         Returns:
             Shape [layer calls, len(SIZES)].
@@ -103,7 +98,6 @@ class WidthProbe(Probe):
         Args:
             start: a tensor for each of ``model.weights``.
             states: one replicate of ``RedrawPlan.derive``; it seeds the random layers, in each step alike.
-            steps: how many.
         """
         weights = list(start)
         slots = make_slots(self._optimizer, [weights[place] for place in self._trained])
@@ -138,7 +132,7 @@ class WidthProbe(Probe):
         return [*weights, *step.slots]
 
     def _reduce_sizes(self, *flat: Any) -> Any:
-        """Reduce two passes to sizes. Called while the graph is traced."""
+        """Reduce the passes before and after training to sizes. Called while the graph is traced."""
         ops = import_keras().ops
         count = len(self.model.weights)
         start, end, states = flat[:count], flat[count:-1], flat[-1]
