@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
     """Follows the signal through a model while ``model.fit`` trains it, forward and backward.
 
-    At the start and after every so many training steps the weights as they are then are measured on one and the same
+    Before the first step and after every so many training steps the weights as they are then are measured on the same
     batch: the activations of each layer call, the gradients dL/dz and dL/dW, dead, zero, saturated and non-finite
     shares; and, of the step just made, the change of each layer's kernel in proportion to its norm. Keras' own
     TensorBoard callback has shown no gradients since ``write_grads`` was removed from it.
 
-    The training is left as it is, bit for bit: weights, optimizer, seed generators and moving statistics come out as
-    without the monitor. Dropout and BatchNormalization are measured as in training, with the same dropped units each
+    The training run is left as it is, bit for bit: weights, optimizer, seed generators and moving statistics come out
+    as without the monitor. Dropout and BatchNormalization are measured as in training, with the same dropped units each
     time and the statistics of the batch.
 
     One callback goes with one model. Several calls of ``fit`` continue its table; ``step`` counts on, while ``epoch``
@@ -41,7 +41,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         x: one batch in the structure that the model takes, arrays of shape [B, ...]. Measuring costs about what
             training on this batch costs, so a few dozen samples will do.
         y: its labels: gradients are those of the model's compiled loss then. Without labels they are those of a fixed
-            random linear functional of the outputs.
+            random linear function of the outputs.
         every: training steps from one measurement to the next.
         log_dir: folder for ``monitor.csv`` and TensorBoard's events, both written at the end of epochs, though not
             more often than every ten seconds, and of each ``fit``; and ``monitor.parquet``, written at the end of each
@@ -80,7 +80,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
     def table(self) -> DataFrame:
         """All measurements so far, one row per step and layer call; null where a quantity is undefined.
 
-        The columns are ``step``, ``epoch``, those of the measurement table that tell of the layer, its activations,
+        The columns are ``step``, ``epoch``, those of the measurement table about the layer, its activations,
         gradients and weights, and ``update_steps``, ``update_norm`` and ``update_to_weight_ratio``.
         """
         return self._record.collect(self._probe)
@@ -163,7 +163,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         return probe
 
     def _count_steps(self, last: int) -> int:
-        """Count the steps of the execution that has just ended, whose last step Keras says is ``last``.
+        """Count the steps of the execution that has just ended, the last step of which is ``last`` to Keras.
 
         Keras counts a last execution that has run out of data as a whole one; how many steps it really made, the
         optimizer knows.

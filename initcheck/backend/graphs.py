@@ -202,7 +202,7 @@ def read_variable(variable: Any) -> Any:
 def find_reached(sources: Sequence[Any]) -> set[str]:
     """Name the operations of the graph being traced that depend on one of these tensors."""
     reached = {operation_name(source) for source in sources}
-    for operation in current_graph().get_operations():  # each stands behind those whose results it takes
+    for operation in current_graph().get_operations():  # each comes after those that it takes results of
         if any(operation_name(tensor) in reached for tensor in operation.inputs):
             reached.add(str(operation.name))
     return reached

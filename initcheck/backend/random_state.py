@@ -23,7 +23,7 @@ def preserved_random_state() -> Iterator[None]:
 
     Preserved are Python's ``random``, NumPy's legacy global generator (``numpy.random.seed``), Keras'
     global seed generator and the seed given to ``keras.utils.set_random_seed``, and TensorFlow's eager
-    global seed with the generator of operation seeds that hangs on it. What did not exist before does not
+    global seed with the generator of operation seeds that depends on it. What did not exist before does not
     exist afterwards. Libraries that are not imported are not imported for this. Keras keeps its state by
     thread, so the context belongs to the thread that enters it; and it reads the state eagerly, so it
     cannot be entered while a graph is traced.

@@ -1,7 +1,7 @@
 """The one place where Keras and its backend are imported: quietly, and checked before anything is measured.
 
 TensorFlow writes to file descriptor 2 while it starts, past Python's ``sys.stderr`` and past its own log levels. That
-noise is held back and shown only when the import fails, because then it may tell why.
+noise is held back and shown only when the import fails, because then it may say why.
 """
 
 from __future__ import annotations
@@ -43,9 +43,6 @@ def import_keras() -> Any:
 
     Cheap after the first call. While the first call lasts (4 to 5 s), nothing that any thread writes to standard
     error appears: start progress displays after it.
-
-    Returns:
-        The module ``keras``.
 
     Raises:
         BackendError: if Keras or TensorFlow is missing, cannot be imported or is too old, or if Keras is set to another
@@ -98,18 +95,13 @@ def limit_threads() -> None:
 
 
 def is_float_dtype(dtype: Any) -> bool:
-    """Tell whether a dtype, of Keras or of its backend, is a floating-point one."""
+    """Return whether a dtype, of Keras or of its backend, is a floating-point one."""
     backend = import_keras().backend
     return bool(backend.is_float_dtype(backend.standardize_dtype(dtype)))
 
 
 def versions() -> dict[str, str]:
-    """Tell what the measurements depend on.
-
-    Returns:
-        The versions of initcheck, Python, Keras, TensorFlow, NumPy, SciPy and pandas ("not installed" where one is
-        missing), and the platform. Nothing is imported for it.
-    """
+    """Return the versions that measurements depend on, by name, and the platform; nothing is imported for it."""
     found = {"initcheck": __version__, "python": platform.python_version()}
     found.update({module: _version(module) for module in _DISTRIBUTIONS})
     found["platform"] = platform.platform()
@@ -140,7 +132,7 @@ def _import_quietly() -> Any:
     try:
         with _standard_error_held_back():
             keras = importlib.import_module("keras")
-            # TensorFlow complains about missing GPU drivers when it first looks for devices: it shall look now.
+            # TensorFlow complains about missing GPU drivers when it first looks for devices: let it look now.
             importlib.import_module("tensorflow").config.list_physical_devices()
             return keras
     except Exception as error:

@@ -40,11 +40,8 @@ class CheckSession:
 
     Attributes:
         label: what the user called the model.
-        inputs: the batch.
-        conditions: the batch, the loss and the precision.
         loss_function: from outputs to a scalar; None for the random loss.
         initializers: by path of the weight, as far as known.
-        probe: what measures.
         seeds: one for each draw.
         redrawn: whether weights are drawn, or measured as they are.
     """

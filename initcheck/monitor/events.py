@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.backend.runtime import import_tensorflow
 from initcheck.core.errors import OutputError
 
 _VERSION: Final = "brain.Event:2"
@@ -23,16 +23,13 @@ _numbers = count()
 class EventFile:
     """One file of TensorBoard events.
 
-    Args:
-        folder: the run's folder, made if it is missing.
-
     Raises:
         OutputError: it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Whatever is in a file whose name holds "tfevents" TensorBoard reads, in the order of the names.
+        # TensorBoard reads all files whose names hold "tfevents", in the order of the names.
         self._path = folder / f"events.out.tfevents.{int(time.time())}.initcheck.{os.getpid()}.{next(_numbers)}"
         self._writer: Any = None
 
@@ -42,16 +39,8 @@ class EventFile:
         return self._path
 
     def write(self, step: int, wall_time: float, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of one step.
-
-        Args:
-            step: the step.
-            wall_time: when it was, in seconds since 1970.
-            scalars: by tag.
-        """
-        import_keras()
+        """Write the scalars of one step, by tag; ``wall_time`` is in seconds since 1970."""
         tf = import_tensorflow()
-
         try:
             if self._writer is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +59,6 @@ class EventFile:
         if self._writer is None:
             return
         tf = import_tensorflow()
-
         try:
             self._writer.flush()
         except (OSError, tf.errors.OpError) as error:

@@ -1,4 +1,4 @@
-"""Everything that a monitored training has yielded so far, in memory and on disk."""
+"""All measurements of a monitored training run so far, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from initcheck.probe.steps import StepProbe
 _SITE: Final = tuple(column for column in SITE_COLUMNS if not column.name.startswith("fan_"))
 
 STEP_COLUMNS: Final = (
-    Column("step", "Int64", "steps", "training steps made until then, over all fits; 0 is the start", "key"),
+    Column("step", "Int64", "steps", "training steps made until then, over all fits; 0 is the initialization", "key"),
     Column("epoch", "Int64", "1", "epoch of the step, from 0, as fit counts them", "key"),
 )
 
@@ -55,7 +55,7 @@ SCALARS: Final = (
     "saturated_fraction",
     "nonfinite_fraction",
 )
-"""The quantities that are followed by eye: TensorBoard's scalars, and the pictures."""
+"""The quantities that are shown: TensorBoard's scalars, and the figures."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,6 @@ def tabulate_moments(
     """Make the rows of some measurements.
 
     Args:
-        moments: when they were made.
-        sites: where.
         quantities: shape [moments, sites, len(schema.QUANTITIES)].
         changes: norm of the change of each site's kernel, shape [moments, sites]; NaN without a kernel.
 
@@ -124,7 +122,7 @@ CSV: Final = "monitor.csv"
 PARQUET: Final = "monitor.parquet"
 
 SECONDS_BETWEEN: Final = 10.0
-"""Files are not written more often than this while a training runs: to write a few rows costs as much as four steps of
+"""Files are not written more often than this during a training run: to write a few rows costs as much as four steps of
 a small network."""
 
 
@@ -165,11 +163,7 @@ class MonitorRecord:
             self._last = time.monotonic()
 
     def write(self, probe: StepProbe | None) -> None:
-        """Append what is new to the CSV and to the events.
-
-        Raises:
-            OutputError: something cannot be written.
-        """
+        """Append what is new to the CSV and to the events."""
         if self._folder is None or self._events is None:
             return
         table = self.collect(probe)
@@ -190,11 +184,7 @@ class MonitorRecord:
         self._events.flush()
 
     def close(self, probe: StepProbe | None) -> None:
-        """Write what is new, and the whole table as Parquet.
-
-        Raises:
-            OutputError: something cannot be written.
-        """
+        """Write what is new, and the whole table as Parquet."""
         if self._folder is None:
             return
         self.write(probe)
@@ -239,5 +229,5 @@ def _write_scalars(events: EventFile, moments: list[Moment], table: pd.DataFrame
 
 
 def name_scalar(quantity: str, layer: str, call: int) -> str:
-    """Name TensorBoard's tag of a quantity: TensorBoard groups tags by what stands before the first slash."""
+    """Name TensorBoard's tag of a quantity: TensorBoard groups tags by what comes before the first slash."""
     return f"{quantity}/{layer}" if call == 0 else f"{quantity}/{layer}#{call}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_LINES: Final = len(SERIES)
-"""More lines than this in one picture cannot be told apart."""
+"""More lines than this in one figure cannot be distinguished."""
 
 _WIDTH: Final = 330
 _HEIGHT: Final = 230
@@ -41,13 +41,13 @@ _TITLES: Final = {
 
 
 def draw_monitor(table: DataFrame) -> Figure:
-    """Draw a monitored training.
+    """Draw a monitored training run.
 
     Args:
-        table: the columns of ``monitoring.table.MONITOR_COLUMNS``, of at least one measurement.
+        table: the columns of ``monitor.record.MONITOR_COLUMNS``, of at least one measurement.
 
     Returns:
-        A figure of one picture for each quantity that is defined anywhere.
+        A figure with one panel for each quantity that is defined anywhere.
     """
     layers = choose_layers(table)
     with drawing_settings():
@@ -67,7 +67,7 @@ def draw_monitor(table: DataFrame) -> Figure:
 
 
 def build_monitor_document(table: DataFrame) -> Document:
-    """Build the page of a monitored training."""
+    """Build the page of a monitored training run."""
     blocks: tuple[Block, ...] = (Paragraph(prose("Nothing was measured yet.")),)
     if len(table):
         blocks = (draw_monitor(table),)
@@ -86,7 +86,7 @@ def choose_layers(table: DataFrame) -> list[tuple[str, int]]:
 
 
 def _is_of_interest(table: DataFrame, name: str) -> bool:
-    """Leave out the picture of what never happens: infinite and NaN activations."""
+    """Leave out the panel of what never happens: infinite and NaN activations."""
     return name != "nonfinite_fraction" or bool((table[name] > 0.0).any())
 
 
@@ -129,7 +129,7 @@ def _draw_line(
 
 
 def _set_levels(axes: Axes, low: float, high: float) -> None:
-    """Mark powers of ten where the lines span several of them; else round figures."""
+    """Mark powers of ten where the lines span several of them; else round numbers."""
     room = max(0.05 * (high - low), 0.05)
     low, high = low - room, high + room
     axes.set_ylim(low, high)
@@ -139,13 +139,13 @@ def _set_levels(axes: Axes, low: float, high: float) -> None:
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     levels = [power + np.log10(factor) for power in powers for factor in (1.0, 2.0, 5.0)]
     if sum(low <= level <= high for level in levels) < 3:
-        figures = MaxNLocator(4).tick_values(10.0**low, 10.0**high)
-        levels = [float(np.log10(figure)) for figure in figures if figure > 0.0]
+        numbers = MaxNLocator(4).tick_values(10.0**low, 10.0**high)
+        levels = [float(np.log10(number)) for number in numbers if number > 0.0]
     axes.yaxis.set_ticks([level for level in levels if low <= level <= high])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: _write(float(level))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: _format_level(float(level))))
 
 
-def _write(level: float) -> str:
+def _format_level(level: float) -> str:
     value = 10.0**level
     if 1e-3 <= value < 1e4:
         return f"{value:.3g}"

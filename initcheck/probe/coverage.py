@@ -43,7 +43,7 @@ class Gap:
     """A layer, a layer call or a weight without a measurement of its own.
 
     Attributes:
-        covered_by: what stands for it: the path of the layer around it, or words; empty where nothing does.
+        covered_by: what was measured in its place: the path of the layer around it, or words; empty for nothing.
     """
 
     path: str
@@ -73,7 +73,7 @@ class Coverage:
 
     @property
     def open_gaps(self) -> tuple[Gap, ...]:
-        """The gaps that nothing else stands for."""
+        """The gaps in whose place nothing else was measured."""
         return tuple(gap for gap in self.gaps if not gap.covered_by)
 
 

@@ -159,9 +159,9 @@ def keep_equal_gradients(
     the rest is a matter of the batch (the units of a head of zeros whose classes the batch does not hold).
 
     Returns:
-        The classes whose gradients agree but for rounding. None where a weight has no path to the loss: it is unused,
-        which is another finding; none where a gradient is not finite. Rows of a table that the batch does not name
-        have no gradients of their own: they are left out of their class, unless the whole table has none.
+        The classes whose gradients agree within rounding. No class where a weight has no path to the loss: it is
+        unused, which is another finding; no class where a gradient is not finite. Rows of a table that the batch does
+        not name have no gradients of their own: they are left out of their class, unless the whole table has none.
     """
     known = [each for each in gradients if each is not None]
     if len(known) < len(gradients):

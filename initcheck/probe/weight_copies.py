@@ -259,7 +259,7 @@ def _resolve(weights: Sequence[WeightFacts], read: _Reader, cluster: list[int]) 
         if len(shared) > 1:
             first = shared[0][2]
             factors = [factor / first for _, _, factor in shared]
-            # Of several lengths the longest one that two of them have in common tells most.
+            # Of several lengths the longest one that two of them have in common says most.
             entries = max(length for place, length, _ in shared if place != longest)
             groups.append(_group(weights, "prefix", kept, factors, entries, further))
     return groups

@@ -159,7 +159,7 @@ class WidthProbe(Probe):
             outputs = {id(tensor) for tensor in keras.tree.flatten(self._call_model(inputs))}
         sites = [site for site in capture.sites if site.kind != "Input"]
         last = [site for site in sites if id(site.output) in outputs]
-        # An activation function that is a layer of its own stands behind the layer of the logits.
+        # An activation function that is a layer of its own follows the layer of the logits.
         received = {site.preactivation.op.inputs[0].name for site in last if site.preactivation is not None}
         reached = find_reached([weights[place] for place in self._trained])
         return [

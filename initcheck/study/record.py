@@ -29,13 +29,12 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """A measured network in words and figures.
+    """A measured network in words and numbers.
 
     Attributes:
         description: what the network is, in one sentence.
         layers: layers with weights.
         parameters: trainable parameters.
-        data: what the batch was drawn from.
         batch_size: samples in the batch.
         input_second_moment: mean of x^2 over the batch.
     """

@@ -88,7 +88,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
 
     Args:
         options: what to measure.
-        progress: called when the input is found good, before each pair, and at the end.
+        progress: called when the options are checked, before each pair, and at the end.
 
     Returns:
         The record: table, summary, what was not measured, and how it was done.
@@ -238,7 +238,7 @@ def _uncovered(options: StudyOptions) -> list[NotMeasured]:
 def _make_report(
     progress: Progress, done: int, total: int, task: _Task, initializer: InitializerSpec, seeds: int
 ) -> Report:
-    """Make what tells the progress display which pair is being measured."""
+    """Make the function that shows which pair is being measured."""
 
     def report(finished: float, place: int) -> None:
         pairs = done + int(finished / seeds * len(task.activations))

@@ -1,7 +1,7 @@
 """Training several networks of one architecture at once, inside one compiled graph.
 
 A loop in Python over steps and seeds spends most of its time between the steps. Here an epoch of all replicates is one
-call: steps are a loop in the graph, and two replicates are in flight at a time. What is computed is what ``model.fit``
+call: steps are a loop in the graph, and two replicates are computed at a time. The result is what ``model.fit``
 computes with plain stochastic gradient descent: the same loss, the same batches in the same order, the last batch of an
 epoch as small as it comes.
 """
@@ -30,12 +30,7 @@ Weights = list[Any]
 
 @dataclass(frozen=True)
 class Descent:
-    """Plain stochastic gradient descent.
-
-    Attributes:
-        learning_rate: of each step.
-        batch_size: samples of each step.
-    """
+    """Plain stochastic gradient descent."""
 
     learning_rate: float = 0.01
     batch_size: int = 32
@@ -46,8 +41,6 @@ class Trainer:
 
     Args:
         model: a built Keras model whose outputs are probabilities of the classes. It is not changed.
-        data: what to learn.
-        descent: how.
     """
 
     def __init__(self, model: Any, data: LabelledData, descent: Descent) -> None:
@@ -78,7 +71,6 @@ class Trainer:
         """Train all networks for one epoch.
 
         Args:
-            weights: the networks.
             orders: for each network the order of the samples, shape [replicates, samples].
 
         Returns:

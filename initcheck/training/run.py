@@ -1,4 +1,4 @@
-"""The founding notebook's comparison: networks that differ in their initializer alone, trained side by side."""
+"""The comparison that the project began with: networks that differ in their initializer alone, trained side by side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEFAULT_INITIALIZERS: Final = (
     "RandomNormal(stddev=1.0)",
     "Zeros",
 )
-"""The three of the founding notebook, and controls."""
+"""The three of the notebook that the project began with, and controls."""
 
 DEFAULT_SEEDS: Final = 5
 
@@ -66,12 +66,9 @@ class TrainingOptions:
     Attributes:
         initializers: as a person writes them.
         seeds: one network each, for each initializer.
-        epochs: to train.
-        batch_size: samples of a step.
         learning_rate: of plain stochastic gradient descent; None for Keras' default.
         data: as for :func:`initcheck.training.data.load_labelled`.
-        validation: samples kept back; None for the default.
-        command_line: the command that was run, for the record.
+        validation: samples held out; None for the default.
     """
 
     initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
@@ -102,14 +99,8 @@ class TrainingRecord:
     Attributes:
         history: one row per initializer, seed and epoch; the columns of ``schema.HISTORY_COLUMNS``.
         initializers: in the order asked for.
-        seeds: of the networks.
-        epochs: trained.
-        network: the network in words.
         data: the data in words.
         chance: the accuracy of a constant answer.
-        descent: how it was trained, in words.
-        versions: of what it was made with.
-        command_line: the command that was run.
         seconds: time spent on training in this run; what an earlier run finished is not counted.
         resumed: how many networks an earlier run had finished.
     """
@@ -137,12 +128,8 @@ def run_training(
     finished is kept in the store as soon as it is; a second run with the same settings trains what is missing.
 
     Args:
-        options: what to compare.
         store: where finished networks are kept; None keeps none.
         progress: called with the epochs done, all epochs, and what is being trained.
-
-    Returns:
-        The learning curves.
 
     Raises:
         UsageError: an initializer or the source of the data is unknown.
@@ -232,19 +219,15 @@ class HistoryStore:
             ) from error
         differing = [name for name in settings if held.get(name) != settings[name]]
         if differing:
-            told = ", ".join(f"{name} {_short(held.get(name))} -> {_short(settings[name])}" for name in differing)
+            changed = ", ".join(f"{name} {_short(held.get(name))} -> {_short(settings[name])}" for name in differing)
             raise StoreError(
-                f"The run in {str(self.folder)!r} was made with other settings: {told}. "
+                f"The run in {str(self.folder)!r} was made with other settings: {changed}. "
                 "Choose another folder with --out, or give the same settings."
             )
         return table
 
     def save(self, table: pd.DataFrame) -> None:
-        """Replace the table and the settings, both at once.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Replace the table and the settings, both at once."""
         content = io.BytesIO()
         table.to_parquet(content, index=False)
         settings = json.dumps(self._settings, indent=1, sort_keys=True) + "\n"

@@ -73,13 +73,9 @@ class TrainabilityOptions:
         initializers: as a person writes them.
         activations: names of Keras activations.
         depths: numbers of hidden layers, at least 2: a change from layer to layer needs two.
-        width: units of each hidden layer.
         seeds: one network each, for each configuration.
-        steps: of gradient descent.
         learning_rates: that are tried; the best one of a configuration counts.
-        batch_size: samples of a step.
         data: as for :func:`initcheck.training.data.load_labelled`.
-        command_line: the command that was run, for the record.
     """
 
     initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
@@ -116,17 +112,8 @@ class TrainabilityRecord:
 
     Attributes:
         runs: one row per configuration, learning rate and seed: the metrics of the initialization and the losses.
-        predictions: one row per configuration: what theory says of it.
-        width: units of each hidden layer.
-        steps: of gradient descent.
-        seeds: of the networks.
-        learning_rates: that were tried.
-        batch_size: samples of a step.
-        data: the data in words.
+        predictions: one row per configuration, by theory.
         chance: the loss of an answer that knows only how frequent the classes are, in nats.
-        versions: of what it was made with.
-        command_line: the command that was run.
-        seconds: how long it took.
         processor_seconds: CPU time; on a machine that others use, the better measure.
     """
 
@@ -151,11 +138,7 @@ def run_trainability(options: TrainabilityOptions, progress: Progress = no_progr
     For one seed all initializers of one depth see the same batches, and all activation functions the same weights.
 
     Args:
-        options: what to measure and train.
         progress: called with the steps done, all steps, and what is being done.
-
-    Returns:
-        The record.
 
     Raises:
         UsageError: an initializer, an activation function or the source of the data is unknown.
@@ -207,10 +190,10 @@ def chance_loss(labels: NDArray[np.int32], classes: int) -> float:
 
 
 def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
-    """Say up to which depth theory expects a network to train.
+    """Predict up to which depth a network trains.
 
     Six times xi_c (Schoenholz et al. 2017, section 5). Where the signal vanishes or grows without limit the correlation
-    has no map to settle by; there xi_gradient stands in for it, of either sign: in the ordered phase c* = 1 and
+    has no fixed point; there xi_gradient takes its place, of either sign: in the ordered phase c* = 1 and
     C'(1) = chi_1, so that the two are one.
 
     Args:
@@ -218,7 +201,7 @@ def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
         xi_gradient: depth scale of the gradient's squared norm; negative where it grows.
 
     Returns:
-        The depth, and the scale it rests on: ``xi_c``, ``xi_gradient``, or empty where there is neither.
+        The depth, and the scale that it follows from: ``xi_c``, ``xi_gradient``, or empty where there is neither.
     """
     if not math.isnan(xi_c):
         return TRAINABLE_DEPTHS * xi_c, "xi_c"
@@ -229,10 +212,6 @@ def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
 
 def measure_initialization(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
     """Take the metrics of the initialization from a measurement table.
-
-    Args:
-        table: of the probe.
-        layers: the hidden layers, from the input to the output.
 
     Returns:
         One row a seed, in nats: ``forward_change``, ln q_L / q_1 of the pre-activations' second moment;
@@ -247,12 +226,12 @@ def measure_initialization(table: pd.DataFrame, layers: Sequence[str]) -> pd.Dat
         return matrix.to_numpy(dtype=np.float64, na_value=np.nan)
 
     signal, gradient = by_layer("preactivation_second_moment"), by_layer("gradient_norm")
-    apart, whole = (by_layer(f"activation_{which}")[:, -1] for which in ("batch_variance", "second_moment"))
+    distinct, whole = (by_layer(f"activation_{which}")[:, -1] for which in ("batch_variance", "second_moment"))
     with np.errstate(all="ignore"):
         metrics = {
             "forward_change": np.log(signal[:, -1] / signal[:, 0]),
             "backward_change": 2.0 * np.log(gradient[:, 0] / gradient[:, -1]),
-            "distinct_log_share": np.log(apart / whole),
+            "distinct_log_share": np.log(distinct / whole),
         }
     seeds = np.sort(hidden["seed"].unique().astype(np.int64))
     return pd.DataFrame({"seed": seeds, **metrics})
@@ -317,7 +296,7 @@ class _Experiment:
         return pd.concat(frames, ignore_index=True)
 
     def predict(self, activations: Sequence[str], depths: Sequence[int]) -> pd.DataFrame:
-        """Ask theory about all configurations."""
+        """Predict all configurations by theory."""
         rows = []
         for spec in self._specs:
             for activation in activations:
