@@ -41,7 +41,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         x: one batch in the structure that the model takes, arrays of shape [B, ...]. Measuring costs about what
             training on this batch costs, so a few dozen samples will do.
         y: its labels: gradients are those of the model's compiled loss then. Without labels they are those of a fixed
-            random linear function of the outputs.
+            random linear functional of the outputs.
         every: training steps from one measurement to the next.
         log_dir: folder for ``monitor.csv`` and TensorBoard's events, both written at the end of epochs, though not
             more often than every ten seconds, and of each ``fit``; and ``monitor.parquet``, written at the end of each

@@ -58,7 +58,7 @@ def draw_monitor(table: DataFrame) -> Figure:
     measured = table["step"].nunique()
     steps = f"{count(measured, 'measurement')}, up to step {int(table['step'].max())}"
     others = table[["layer", "call"]].drop_duplicates().shape[0] - len(layers)
-    left_out = f" {count(others, 'further site')} are in the table alone." if others else ""
+    left_out = f" {count(others, 'further site')} are in the table only." if others else ""
     caption = prose(
         f"{steps}, on one and the same batch. Step 0 is before the first step. Shares are drawn on a linear scale, all "
         f"else on a logarithmic one, where zeros are left out.{left_out}"
@@ -71,8 +71,8 @@ def build_monitor_document(table: DataFrame) -> Document:
     blocks: tuple[Block, ...] = (Paragraph(prose("Nothing was measured yet.")),)
     if len(table):
         blocks = (draw_monitor(table),)
-    subtitle = prose("What became of the signal while the model was trained.")
-    return Document("initcheck: a training, watched", subtitle, (Section("monitor", "Over the steps", blocks),))
+    subtitle = prose("The signal while the model was trained.")
+    return Document("initcheck: a monitored training run", subtitle, (Section("monitor", "Over the steps", blocks),))
 
 
 def choose_layers(table: DataFrame) -> list[tuple[str, int]]:

@@ -51,7 +51,7 @@ class Probe:
     normalization layers, seed generators and the random state of Python, NumPy and Keras stay as they
     were, bit for bit.
 
-    The loss is, unless one is given, a fixed random linear function of the outputs, L = sum_i r_i y_i with r_i normal
+    The loss is, unless one is given, a fixed random linear functional of the outputs, L = sum_i r_i y_i with r_i normal
     and scaled to mean r_i^2 = 1: the gradient at the top has second moment 1, whatever the task.
 
     Args:

@@ -51,7 +51,7 @@ CLASSES: Final = 10
 
 _NETWORK: Final = (
     "the notebook's network: Flatten, Dense 300 and 100 with ReLU, Dense with softmax; "
-    "the output layer always starts from GlorotUniform"
+    "the output layer is always initialized by GlorotUniform"
 )
 
 TABLE: Final = "history.parquet"
@@ -141,7 +141,7 @@ def run_training(
     data = load_labelled(options.data, options.validation)
     if data.classes > CLASSES:
         raise DataError(
-            f"{data.name!r} has {data.classes} classes, and the notebook's network tells {CLASSES} classes apart. "
+            f"{data.name!r} has {data.classes} classes, and the notebook's network distinguishes {CLASSES} classes. "
             "Give data of at most so many."
         )
     rate = options.learning_rate or _default_rate()
