@@ -96,7 +96,7 @@ def _check_classes(x: NDArray[Any], y: NDArray[Any] | None, name: str) -> int:
         raise DataError(f"{name!r} has no labels. Save them beside the samples: numpy.savez(path, x=..., y=...).")
     if y.size != len(x) or y.dtype.kind not in "biu":
         raise DataError(
-            f"{name!r}: training takes one class for each of {len(x)} samples. Received: labels of shape {y.shape}, "
+            f"{name!r}: training takes one class per sample ({len(x)} here). Received: labels of shape {y.shape}, "
             f"dtype {y.dtype}. Save whole numbers from 0, shape ({len(x)},)."
         )
     least, largest = int(y.min()), int(y.max())
