@@ -23,10 +23,7 @@ class Conditions:
     """The conditions of a measurement, apart from the libraries.
 
     Attributes:
-        batch: the batch in words.
         batch_digest: SHA-256 over dtypes, shapes and values of the batch and its labels.
-        loss: the loss in words.
-        dtype_policy: name of the model's dtype policy.
     """
 
     batch: str
@@ -42,26 +39,7 @@ EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One checked model.
-
-    Attributes:
-        model: the model, as the user named it.
-        findings: what was found, the worst first; waived and deselected ones are left out.
-        waived: findings that were left out on request.
-        coverage: what was measured.
-        paths: the judged paths, forward and backward in turn, the main path first.
-        nodes: the measured sites by position.
-        table: the measurement table.
-        weights: gradients of all weights: one row per seed and weight.
-        facts: what is known of each weight without running the model.
-        seeds: the seeds, one for each draw; a single one where the weights were kept.
-        redrawn: whether weights were drawn anew; else they were measured as they are.
-        conditions: the batch, the loss and the precision.
-        limits: the limits.
-        allow_inconclusive: whether what the seeds do not decide is let pass.
-        versions: of initcheck and what it measures with.
-        seconds: how long it took.
-    """
+    """One checked model."""
 
     model: str
     findings: tuple[Finding, ...]

@@ -24,12 +24,8 @@ class Measured:
     """The value behind a finding.
 
     Attributes:
-        quantity: what was measured, in words.
-        value: the mean over seeds, or the value itself where there are no seeds.
         low: lower end of its 95% interval over seeds; NaN where there is none.
-        high: upper end.
         limit: the limit that it was compared with; NaN where none applies.
-        seeds: how many seeds; 1 for weights measured as they are, 0 for what needs no measurement.
     """
 
     quantity: str
@@ -42,15 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Fix:
-    """A change that was tried on draws of the model and measured.
-
-    Attributes:
-        change: what to change, in words.
-        code: the code to write.
-        before: the value of the finding before the change.
-        after: the same value after it.
-        solved: whether the finding is gone after it.
-    """
+    """A change that was tried on draws of the model and measured."""
 
     change: str
     code: str
@@ -64,11 +52,8 @@ class Finding:
     """One thing that is wrong, or that could not be judged.
 
     Attributes:
-        code: the code of its rule.
         layer: path of the first offending layer in order of execution, or of the offending weight; empty for the whole.
-        message: what is wrong there, in one sentence that holds the value.
         measured: the value with its interval and limit; None where there is none.
-        layers: all layers or weights that it holds for, the first one included.
         fix: a change that was tried and helped; None where none was tried or none helped.
     """
 
@@ -107,12 +92,7 @@ class Finding:
 
 
 def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[Finding, ...]:
-    """Leave out findings all of whose layers are waived.
-
-    Args:
-        findings: the findings.
-        patterns: paths of layers or weights, with the wildcards of ``fnmatch``; a layer's path stands for all in it.
-    """
+    """Leave out findings all of whose layers are waived."""
 
     def is_waived(layer: str) -> bool:
         return any(fnmatchcase(layer, each) or fnmatchcase(layer, f"{each}/*") for each in patterns)

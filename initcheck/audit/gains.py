@@ -72,13 +72,8 @@ class DirectionGains:
 
     Attributes:
         gain: arithmetic mean ratio of a layer, with its 95% interval over seeds; low is at least 0.
-        log_gain: mean ln ratio of a layer, with its interval.
-        shallow_half: the log gain over the half of the layers nearer to the input (rounded down).
-        deep_half: the log gain over the remaining layers, nearer to the output.
-        steps: on how many layers every seed could be measured.
         layers_until_thousandth: ln 1000 / |deep-half log gain|; inf where its 95% interval includes 0, NaN where
             that interval is undefined.
-        verdict: the state in one word.
     """
 
     gain: Estimate
@@ -104,20 +99,9 @@ def summarize_propagation(
     from the input to the first hidden layer does not count: no activation function stands before it. Both directions
     are judged by the deep half of the network, the half nearer to the output; see the module docstring for why.
 
-    Args:
-        table: a measurement table (``columns.MEASUREMENT_COLUMNS``), its rows in any order. Only the keys, the site and
-            the columns followed are needed.
-        signal_layers: by network, its hidden layers from the input to the output.
-        margin: relative change per layer that still counts as preserved; .05 is a factor 1000 in 142 layers.
-        alpha: level of the equivalence tests behind the verdicts. The intervals in the table are at 95%.
-
     Returns:
         One row per combination of all keys but the seed, sorted by key; the columns, their order and dtypes are
         ``columns.SUMMARY_COLUMNS``. Undefined values are null.
-
-    Raises:
-        UsageError: what :func:`initcheck.audit.signal_levels.trace_networks` finds missing; a margin or a level out
-            of range.
     """
     rows = [_summarize(network, margin, alpha) for network in trace_networks(table, signal_layers)]
     summary = pd.DataFrame(rows, columns=[column.name for column in columns.SUMMARY_COLUMNS])
@@ -196,11 +180,6 @@ def measure_gains(levels: SignalLevels, *, margin: float = PRESERVING_MARGIN, al
 
     Args:
         levels: the squares by seed and layer; ``inf`` marks overflow, NaN no measurement.
-        margin: relative change per layer that still counts as preserved.
-        alpha: level of the equivalence test.
-
-    Raises:
-        UsageError: no seed or no layer, a negative square, or a margin that is not above 0.
     """
     squares = levels.squares
     if squares.ndim != 2 or 0 in squares.shape:
@@ -294,13 +273,8 @@ def describe_propagation(
     the same for all inputs, or if nobody knows: a healthy pooled second moment does not mean a healthy signal.
 
     Args:
-        forward: verdict from the input to the output.
-        backward: verdict from the output to the input.
         symmetric: whether every hidden kernel is constant; None where it is not known.
         batch_variance_share: variance across the samples / second moment at the last hidden layer; NaN if undefined.
-
-    Returns:
-        The phrase, such as ``preserves forward, explodes backward``.
     """
     dead = _name_dead(forward, backward)
     if symmetric:

@@ -104,11 +104,7 @@ class Limits:
                 raise UsageError(f"The limit {each.name} must lie between {low:g} and {high:g}. Received: {value!r}.")
 
     def replaced(self, changes: Mapping[str, Any]) -> Limits:
-        """Return limits of which some are changed, by name; dashes stand for underscores.
-
-        Raises:
-            UsageError: an unknown name, or a value out of range.
-        """
+        """Return limits of which some are changed, by name; dashes stand for underscores."""
         known = {each.name for each in fields(self)}
         named = {name.replace("-", "_"): value for name, value in changes.items()}
         for name in named:

@@ -45,11 +45,7 @@ class SiteNode:
     """One site in the graph of measured sites.
 
     Attributes:
-        layer: path of the layer.
-        kind: class of the layer.
         weighted: the layer has a trainable weight of two or more axes.
-        feeds_output: the site's tensor is an output of the model, or reaches one without passing another site.
-        parents: positions of the sites that feed it directly.
     """
 
     layer: str
@@ -64,8 +60,6 @@ class SignalPath:
     """A run of sites that a signal passes one after the other.
 
     Attributes:
-        positions: the sites, from the input to the output.
-        averaged: for each site but the last, whether positions are averaged on the way to the next one.
         inside: the layers between which a chain's branch lies; empty for the main path.
     """
 
@@ -84,12 +78,6 @@ def find_paths(nodes: Sequence[SiteNode]) -> tuple[SignalPath, ...]:
 
     The degenerate cases: no site reaches the outputs: no path; a model without a weighted layer: the main path of its
     merging sites, which may be empty.
-
-    Args:
-        nodes: the sites in order of execution; parents come before their children.
-
-    Returns:
-        The main path first. Each has the sites with weights and those where branches meet; others pass on or reshape.
     """
     useful = _reaching(nodes)
     chain = _longest_chain(nodes, useful)

@@ -36,11 +36,7 @@ class Preservation:
 
 
 def check_request(direction: str, within: float) -> None:
-    """Check the arguments of ``assert_preserves``.
-
-    Raises:
-        UsageError: the direction is unknown, or the share is not above 0 and at most 1.
-    """
+    """Check the arguments of ``assert_preserves``."""
     if direction not in ("both", *DIRECTIONS):
         raise name_unknown("direction", str(direction), ("both", *DIRECTIONS))
     if not (0.0 < within <= 1.0):
@@ -51,13 +47,8 @@ def judge_preservation(paths: Sequence[JudgedPath], direction: str, within: floa
     """Judge the factor a layer along the main path.
 
     Args:
-        paths: the judged paths of the model.
-        direction: ``forward``, ``backward`` or ``both``.
         within: the share by which it may differ from 1, on the scale of logarithms: the factor may be between
             1 / (1 + within) and 1 + within.
-
-    Returns:
-        One judgement a direction.
     """
     judged = []
     for each in DIRECTIONS if direction == "both" else (direction,):

@@ -57,9 +57,6 @@ class SignalLevels:
     """What is followed along layers in one direction.
 
     Attributes:
-        direction: forward, from the input to the output, or backward, from the output to the input.
-        layers: paths of the layers, in that direction.
-        positions: their positions in the table.
         squares: shape [seeds, layers], in that direction. Forward q, the second moment of the pre-activation where the
             layer has one, else of its output; backward g, the squared norm of one sample's dL/dz (or dL/dh).
         counted: shape [layers - 1]: whether the change from this layer to the next says something of initialization.
@@ -128,14 +125,7 @@ class NetworkLevels:
     """One network x initializer x activation, along its hidden layers.
 
     Attributes:
-        keys: the values of :data:`GROUP_KEYS`.
-        seeds: number of seeds.
         forward: q; ``inf`` marks overflow, NaN no measurement.
-        backward: g, with the same marks.
-        batch_variance_share: activation_batch_variance / activation_second_moment of the last layer, by seed.
-        dead_fraction: of the last layer, by seed.
-        saturated_fraction: of the last layer, by seed.
-        nonfinite_from_position: first position in the whole network with a non-finite value in any seed, or None.
         symmetric: whether all hidden kernels are constant; None without kernels, or where one was not measured.
     """
 
@@ -151,20 +141,7 @@ class NetworkLevels:
 
 
 def trace_networks(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> Iterator[NetworkLevels]:
-    """Follow the signal through every network x initializer x activation of a measurement table.
-
-    Args:
-        table: a measurement table; its rows in any order.
-        signal_layers: by network, its hidden layers from the input to the output. Networks that are not in the table
-            are ignored.
-
-    Yields:
-        The levels of each combination of keys, sorted by key.
-
-    Raises:
-        UsageError: a column or a key is missing; a network or layer is unknown; a layer is not measured for a seed,
-            is measured twice, is called more than once, or stands out of order.
-    """
+    """Follow the signal through every network x initializer x activation of a measurement table."""
     _check_columns(table)
     if len(table) == 0:
         return

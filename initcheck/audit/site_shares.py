@@ -80,12 +80,6 @@ SHARES: Final[Mapping[str, Callable[[SiteTable], NDArray[np.float64]]]] = {
 def estimate_share(share: str, table: pd.DataFrame, nodes: Sequence[SiteNode], layer: str) -> Estimate | None:
     """Estimate a share at one layer, whatever its limit: to compare before and after a change.
 
-    Args:
-        share: a key of :data:`SHARES`.
-        table: the measurement table.
-        nodes: its sites.
-        layer: path of the layer; of several calls the first is taken.
-
     Returns:
         The estimate; None for a layer that has no such share.
     """
@@ -104,10 +98,6 @@ def find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Est
 
     Args:
         shares: shape [seeds, sites]; a site with a NaN is passed over.
-        limit: the limit.
-
-    Returns:
-        Position and share of each such site, in order of execution.
     """
     found = []
     for position in range(shares.shape[1]):
@@ -122,11 +112,6 @@ def find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Est
 
 def find_collapse(sites: SiteTable, positions: Sequence[int], limit: float) -> tuple[int, Estimate] | None:
     """Find from where on, to the end of a path, the varying share is shown to lie below a limit.
-
-    Args:
-        sites: the sites.
-        positions: the sites of the path.
-        limit: the share.
 
     Returns:
         Index of the first such site on the path, and the share at the last one; None if there is none, or if it is

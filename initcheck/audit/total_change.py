@@ -38,15 +38,9 @@ class JudgedPath:
     """The judgement of one path in one direction.
 
     Attributes:
-        path: the path.
-        levels: what was followed.
-        outcome: the judgement.
         total: T with its 95% interval over seeds, in nats.
-        steps: number of layers to which the change counts.
         limit: the limit of |T| in the direction that T points to, in nats.
         allowance: how much of the limit is the growth that normalization layers bring by themselves, in nats.
-        beyond: the layers, in the direction, whose level is beyond the limit's factor or undefined.
-        step: the layers before and after the worst change at a single layer that no later layer makes up for; or None.
         step_change: that change with its interval, in nats; None without one.
         seeds_needed: how many seeds would decide; None where that is not the question.
     """

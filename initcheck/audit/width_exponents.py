@@ -62,18 +62,9 @@ class Exponent:
     """The exponent of one quantity of one layer call.
 
     Attributes:
-        layer: path of the layer.
-        call: which call of it.
-        kind: its class.
-        output: whether this is an output of the model.
-        quantity: which size it is of.
-        estimate: of the root mean square, mean over seeds with its 95% interval.
-        mean_abs: of the mean of absolute values, likewise.
         verdict: ``stable`` where it is shown to lie within the margin, ``grows`` and ``shrinks`` where it is shown to
             lie beyond; ``zero`` where an output starts at exactly zero; ``untrained`` where no weight before the layer
             is trained, so that nothing can change; else ``undecided``.
-        reason: why it is undecided; empty otherwise.
-        margin: the margin.
         uneven: whether between two widths next to each other the size is shown to grow or shrink, without a verdict
             that says so: no power of the width describes it.
     """
@@ -106,22 +97,7 @@ class Exponent:
 
 @dataclass(frozen=True, eq=False)
 class WidthScaling:
-    """What was measured of a model at several widths, and how.
-
-    Attributes:
-        model: what the user called it.
-        width_arg: the argument of the factory that is the width.
-        widths: its values.
-        seeds: one for each network of a width.
-        steps: steps of training.
-        optimizer: ``sgd`` or ``adam``.
-        learning_rate: of each step.
-        batch: the batch in words.
-        loss: the loss and the labels in words.
-        exponents: of each layer call and quantity, in the order of execution.
-        table: the sizes, one row per width x seed x layer call.
-        versions: of what it was measured with.
-    """
+    """What was measured of a model at several widths, and how."""
 
     model: str
     width_arg: str
@@ -153,16 +129,7 @@ class WidthScaling:
 
 
 def fit_exponents(table: pd.DataFrame, quantities: Sequence[Quantity], margin: float = MARGIN) -> list[Exponent]:
-    """Fit an exponent for each layer call and quantity.
-
-    Args:
-        table: the columns ``WIDTH_KEYS`` and the sizes; every seed has every width.
-        quantities: which are to be fitted.
-        margin: exponents within it count as none.
-
-    Returns:
-        The exponents by layer in the order of execution.
-    """
+    """Fit an exponent for each layer call and quantity."""
     found = []
     for _, rows in table.groupby("position", sort=True):
         first = rows.iloc[0]

@@ -42,14 +42,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam
 
 
 class Step(NamedTuple):
-    """One step of training.
-
-    Attributes:
-        weights: the weights afterwards.
-        slots: the optimizer's state afterwards.
-        loss: before the step.
-        extra: what the loss was computed with.
-    """
+    """One step of training."""
 
     weights: list[Any]
     slots: list[Any]
@@ -74,14 +67,6 @@ def update_step(
     """Make one step of gradient descent, or of Adam (Kingma and Ba 2015), with the arithmetic of Keras' optimizers.
 
     It works on values instead of variables, so that many networks are trained in one compiled loop.
-
-    Args:
-        compute_loss: computes from these very weights the loss, and anything else that is wanted of the same pass.
-        weights: what is trained; a weight without a path to the loss stays as it is.
-        learning_rate: a number, or a tensor of one.
-        optimizer: which.
-        slots: its state, at first of :func:`make_slots`.
-        number: of the step, a tensor of float32, from 1; Adam needs it.
     """
     tf = import_tensorflow()
     pass_ = Backpropagation(weights)
@@ -111,10 +96,6 @@ def find_differentiable(end: Any, starts: Sequence[Any]) -> tuple[bool, ...]:
     The tape does not know: the derivative of a loop, or of a function that was compiled by itself, is zero and not
     missing for what goes in and has no path out. Here such bodies are walked through; one that cannot be read is taken
     to connect all that goes in with all that comes out.
-
-    Args:
-        end: the loss.
-        starts: tensors that it may depend on.
     """
     found = _walk_up([end])
     return tuple(_key(start) in found for start in starts)

@@ -50,9 +50,7 @@ def compile_over_replicates(
     grow with that number, except for its inputs and outputs.
 
     Args:
-        function: takes one replicate's tensors, returns a structure of tensors.
         signature: shape and dtype of each argument, of one replicate.
-        outputs: dtype of each tensor of the result, in the result's structure.
 
     Returns:
         A compiled function of the arguments stacked along a new first axis; it returns the results
@@ -105,12 +103,7 @@ def repeat(step: Callable[..., Sequence[Any]], times: int, *state: Any) -> list[
     """Repeat a step inside a graph, one after the other.
 
     Args:
-        step: from the number of the step, from 0, and the state to the next state.
-        times: how often.
         *state: structures of tensors that keep their shapes.
-
-    Returns:
-        The last state.
     """
     tf = import_tensorflow()
     return list(

@@ -43,10 +43,6 @@ def import_keras() -> Any:
 
     Cheap after the first call. While the first call lasts (4 to 5 s), nothing that any thread writes to standard
     error appears: start progress displays after it.
-
-    Raises:
-        BackendError: if Keras or TensorFlow is missing, cannot be imported or is too old, or if Keras is set to another
-            backend.
     """
     global _checked_keras
     if _checked_keras is not None:

@@ -15,18 +15,7 @@ from initcheck.core.errors import DataError, UsageError, name_unknown
 
 
 def to_arrays(data: Any, name: str) -> Any:
-    """Turn all arrays of a structure into NumPy arrays.
-
-    Args:
-        data: an array or tensor of any library, nested lists of numbers, or dicts, lists and tuples of these.
-        name: what the data are, for messages.
-
-    Returns:
-        The same structure of dicts, lists and tuples, with arrays of booleans, whole numbers, floats or text.
-
-    Raises:
-        DataError: a part is not an array of these.
-    """
+    """Turn all arrays of a structure into NumPy arrays."""
     if isinstance(data, Mapping):
         return {key: to_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
     if isinstance(data, list | tuple) and any(_holds_arrays(part) for part in data):
@@ -45,11 +34,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def check_values(array: NDArray[Any], name: str) -> None:
-    """Check that an array has samples along its first axis, none of them NaN or infinite.
-
-    Raises:
-        DataError: it is a single number, empty, or not finite.
-    """
+    """Check that an array has samples along its first axis, none of them NaN or infinite."""
     if array.ndim == 0:
         raise DataError(f"{name} needs a first axis of samples. Received: a single value. Give an array of samples.")
     if array.size == 0:
@@ -115,10 +100,8 @@ class InputSpec:
     """One input of a model.
 
     Attributes:
-        name: the name a person gave it, else ``input``, or ``input_0``, ``input_1``, ... where there are several.
         shape: shape of one sample, without the batch axis; None for an axis that the model leaves open.
         dtype: name of the dtype; None where the model does not say.
-        batch: the number of samples where the model fixes it.
         binding: whether the model refuses other shapes. A subclassed model only remembers what it was built with.
         chosen: the axes whose length initcheck chose.
     """
@@ -138,9 +121,6 @@ class InputSpec:
 
 def find_specs(model: Any) -> Any:
     """Find out what inputs a model takes.
-
-    Args:
-        model: a Keras model.
 
     Returns:
         :class:`InputSpec` leaves in the structure that the model takes; None where the model does not say.
@@ -170,9 +150,6 @@ def read_shapes(texts: Sequence[str]) -> list[tuple[str | None, tuple[int, ...]]
 
     Returns:
         Name (or None) and shape of each.
-
-    Raises:
-        UsageError: a text is no shape, or a name comes twice.
     """
     found: list[tuple[str | None, tuple[int, ...]]] = []
     for text in texts:
@@ -201,12 +178,6 @@ def specs_from_shapes(texts: Sequence[str]) -> Any:
 
     Args:
         texts: as for :func:`read_shapes`. Named shapes make a dict, several unnamed ones a list.
-
-    Returns:
-        :class:`InputSpec` leaves.
-
-    Raises:
-        UsageError: as :func:`read_shapes`.
     """
     shapes = read_shapes(texts)
     if shapes[0][0] is not None:
@@ -219,15 +190,8 @@ def specs_from_shapes(texts: Sequence[str]) -> Any:
 def settle_shapes(specs: Any, texts: Sequence[str] | None) -> Any:
     """Give every axis a length: the user's, the model's own, or a default.
 
-    Args:
-        specs: structure of :class:`InputSpec`.
-        texts: as for :func:`read_shapes`; named, or unnamed in the order of the inputs.
-
     Returns:
         The same structure without open axes.
-
-    Raises:
-        UsageError: the shapes do not fit the model's inputs.
     """
     leaves = flatten(specs)
     names = [leaf.name for leaf in leaves]

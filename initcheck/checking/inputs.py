@@ -43,9 +43,6 @@ def check_inputs(x: Any, specs: Any) -> Any:
         NumPy arrays in the structure of ``specs`` (of ``x`` without specs). Whole numbers become floats where the
         model takes floats and the other way round, where no digit is lost; floats of other dtypes, which Keras would
         cast in a training step too, become Keras' default float.
-
-    Raises:
-        DataError: structure, rank, shape, dtype or values do not fit; the message names the input.
     """
     arrays = to_arrays(x, "x")
     if specs is None:
@@ -207,12 +204,7 @@ def undo_preprocessing(model: Any, number: int, values: NDArray[Any]) -> tuple[N
     """Undo the preprocessing layers that stand at one input of a functional or sequential model.
 
     Args:
-        model: a Keras model.
-        number: which of its inputs, in flat order.
         values: what should come out of the preprocessing, shape [B, ...].
-
-    Returns:
-        What has to go in, and whether there is preprocessing at all.
     """
     chain = _leading_layers(model, number)
     for layer in reversed(chain):
@@ -269,8 +261,6 @@ class ModelBatch:
     Attributes:
         inputs: NumPy arrays of shape [samples, ...] in the structure that the model takes.
         labels: the user's labels as NumPy arrays in their structure; None without.
-        description: the inputs in words, for the report.
-        made: whether initcheck made the inputs.
         initializers: the initializer of each weight by its structural path where :func:`make_batch` built the model,
             as far as they can be known: it has precedence over what the loading of the model said. Empty where the
             model was built already.
@@ -304,20 +294,7 @@ def make_batch(
     already is not changed. One that is not is called once on the batch; its initializers are recorded on the way.
 
     Args:
-        model: a Keras model.
-        x: the batch to use, whole; alone or in dicts, lists or tuples.
-        y: its labels.
-        batch_size: number of samples to make; a batch size that the model fixes has precedence.
         input_shapes: shapes of one sample, ``"224,224,3"`` or, by the name of the input, ``"tokens=128"``.
-        seed: seed of the inputs.
-
-    Returns:
-        The batch.
-
-    Raises:
-        UsageError: batch size, seed or shapes are out of range or do not fit the model.
-        DataError: x or y cannot be used; see :func:`initcheck.checking.inputs.check_inputs`.
-        ModelError: the shape of the inputs is unknown, or the model cannot be built on them.
     """
     seed = check_seed(seed)
     if x is not None:
@@ -496,11 +473,7 @@ def _is_unbuilt(model: Any) -> bool:
 
 
 def _build_on_zeros(model: Any, specs: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Build a model on zeros, which are valid floats and valid indices.
-
-    Returns:
-        The specs, with the dtype int32 where the model takes no floats; and the initializers.
-    """
+    """Build a model on zeros, which are valid floats and valid indices."""
     size = _fixed_batch(specs) or 2
     try:
         return specs, _build(model, _plain_batch(specs, size))

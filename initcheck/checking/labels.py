@@ -30,13 +30,8 @@ def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) 
     """Check the labels of one output.
 
     Args:
-        loss: a ``keras.losses.Loss``. Of one that Keras does not ship, only the number of samples is checked.
         labels: shape [samples, ...].
         outputs: shape of the output, [samples, ...]; None for an axis whose length is unknown.
-        subject: the output in words, at the start of a sentence.
-
-    Raises:
-        DataError: the number of labels, their shape, or a class index does not fit.
     """
     if outputs and outputs[0] is not None and labels.shape[0] != outputs[0]:
         raise DataError(
@@ -118,18 +113,12 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
     is traced inside a gradient tape.
 
     Args:
-        model: a compiled Keras model.
         labels: arrays of shape [samples, ...], in the structure that ``fit`` takes.
-        sample_weight: weights of the samples, as ``fit`` takes them.
 
     Returns:
         A function from the outputs for the same samples to a scalar tensor. It raises DataError where outputs and
         labels do not match, as far as the shapes and, for Keras' sparse losses, the class indices tell; and
         ModelError where the loss is no scalar or a ``compute_loss`` of the user's own raises.
-
-    Raises:
-        ModelError: the model is not compiled, or without a loss.
-        DataError: the labels or weights are empty, not finite or no numbers, or differ in number.
     """
     keras = import_keras()
     overridden = type(model).compute_loss is not keras.Model.compute_loss
@@ -251,16 +240,6 @@ def make_labelled_loss(model: Any, inputs: Any) -> tuple[Callable[[Any], Any], s
     An output whose last axis has two units or more gets a random class for each position, and cross-entropy; where its
     values are probabilities already, the cross-entropy of probabilities. Another output gets normal numbers, and the
     mean squared error. The losses of several outputs are added.
-
-    Args:
-        model: a built Keras model; it is called once and not changed.
-        inputs: the batch.
-
-    Returns:
-        A function from the outputs to a scalar tensor; and what it is, in words.
-
-    Raises:
-        ModelError: the model has no floating-point output.
     """
     keras = import_keras()
     with preserved_random_state():

@@ -34,19 +34,7 @@ class RaisedError(Exception):
 
 
 def run_user_code(call: Callable[[], Result]) -> Result:
-    """Run the user's code with its prints on standard error and without its warnings.
-
-    Args:
-        call: what to run.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        RaisedError: it raised; SystemExit and all others that are no Exception included.
-        KeyboardInterrupt: the user stopped it.
-        InitcheckError: it raised one of initcheck's own errors, which are worded already.
-    """
+    """Run the user's code with its prints on standard error and without its warnings."""
     try:
         with user_output_on_stderr():
             return call()
@@ -58,11 +46,6 @@ def run_user_code(call: Callable[[], Result]) -> Result:
 
 def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, Any]:
     """Name the initializers that were recorded while a model's variables were made.
-
-    Args:
-        model: a Keras model.
-        recorded: from ``id(variable)`` to the initializer; see
-            ``initcheck.probe.draw.recorded_initializers``.
 
     Returns:
         Initializers by structural path of the variable. Variables that were not recorded have the initializer that
@@ -104,16 +87,6 @@ def read_model_file(path: Path) -> Any:
 
     Safe mode holds even where ``keras.config.enable_unsafe_deserialization`` was called. A model whose compiled loss,
     metrics or optimizer cannot be loaded is loaded without them.
-
-    Args:
-        path: the file.
-
-    Returns:
-        What the file holds: a model, if nobody saved a bare layer.
-
-    Raises:
-        ModelError: the file is missing, unreadable, truncated or no zip archive, or needs code that it must not bring:
-            a class of the user's own, or a Lambda.
     """
     shown = repr(str(path))
     _check_archive(path, shown)
@@ -180,8 +153,6 @@ class LoadedModel:
     """A model and where it came from.
 
     Attributes:
-        model: the Keras model. It may be unbuilt: :func:`initcheck.checking.inputs.make_batch` builds it.
-        label: the model for reports: the reference as the user wrote it, or the model's own name.
         initializers: the initializer of each weight by its structural path, recorded while a factory ran. None where
             the making was not watched (files, objects, a module that was imported before) or has not made any weight
             yet: then the model itself has to be asked.
@@ -201,15 +172,6 @@ def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> Lo
         reference: ``package.module:factory`` or ``path/file.py:factory``, where the factory is a function or class
             that makes a ``keras.Model``, or is itself one; the path of a ``.keras`` file; or ``applications:NAME``,
             a model of ``keras.applications``, made with ``weights=None``.
-        arguments: keyword arguments of the factory or application.
-
-    Returns:
-        The model.
-
-    Raises:
-        UsageError: the reference has none of these forms or names nothing that exists, or the arguments do not fit.
-        ModelError: there is no model to be had: the user's code raises or returns something else, or the file cannot
-            be loaded.
     """
     settings = dict(arguments or {})
     place, colon, name = reference.strip().rpartition(":")
@@ -228,19 +190,7 @@ def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> Lo
 
 
 def adopt_model(model: Any) -> LoadedModel:
-    """Take a model that exists already, or the function that makes it.
-
-    Args:
-        model: a ``keras.Model``, built or not, which is not changed; or a function or class without required
-            arguments that makes one.
-
-    Returns:
-        The model under its own name, or that of the function.
-
-    Raises:
-        UsageError: the function needs arguments.
-        ModelError: the object is no Keras model, or the function raises or makes none.
-    """
+    """Take a model that exists already, or the function that makes it."""
     keras = import_keras()
     if callable(model) and not isinstance(model, keras.layers.Layer):
         with preserved_random_state():

@@ -27,9 +27,6 @@ class Lookup:
     """One call of a layer that looks up rows.
 
     Attributes:
-        path: structural path of the layer.
-        rows: number of rows of its table.
-        padding: whether row 0 stands for padding and is masked.
         indices: what was looked up; None where it cannot be read.
     """
 
@@ -41,14 +38,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class IndexRange:
-    """The whole numbers that an input of indices may take.
-
-    Attributes:
-        low: the smallest.
-        high: the largest.
-        layers: structural paths of the layers that look up what this input says.
-        padding: whether 0 was left out because it stands for padding.
-    """
+    """The whole numbers that an input of indices may take."""
 
     low: int
     high: int
@@ -62,15 +52,7 @@ def looks_up(model: Any) -> bool:
 
 
 def record_lookups(model: Any, inputs: Any) -> list[Lookup]:
-    """Run a built model once, eagerly and without changing it, and record what it looks up.
-
-    Args:
-        model: a built Keras model.
-        inputs: one batch.
-
-    Returns:
-        The look-ups in order of execution; those before the error where the model raises.
-    """
+    """Run a built model once, eagerly and without changing it, and record what it looks up."""
     keras = import_keras()
     lookups: list[Lookup] = []
     with (
@@ -86,11 +68,6 @@ def record_lookups(model: Any, inputs: Any) -> list[Lookup]:
 
 def find_ranges(model: Any, count: int, build: Callable[[int | None], Any]) -> dict[int, IndexRange]:
     """Find the inputs that are indices.
-
-    Args:
-        model: a built Keras model.
-        count: number of its inputs.
-        build: makes a batch of zeros, with ones for the input of the position that it is given.
 
     Returns:
         For the position of each input that changes what is looked up: the numbers for which every look-up is in range,

@@ -39,11 +39,7 @@ class CheckSession:
     """One model, ready to be measured on its batch and with its loss.
 
     Attributes:
-        label: what the user called the model.
         loss_function: from outputs to a scalar; None for the random loss.
-        initializers: by path of the weight, as far as known.
-        seeds: one for each draw.
-        redrawn: whether weights are drawn, or measured as they are.
     """
 
     label: str
@@ -71,11 +67,7 @@ class CheckSession:
         return len(self.seeds)
 
     def measure(self, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measure the model for all seeds.
-
-        Returns:
-            The measurement table, and the gradients of all weights.
-        """
+        """Measure the model for all seeds."""
         progress(0, self.steps, "tracing the model")
         if not self.redrawn:
             measured = self.probe.measure_current_all(self.seeds[0])
@@ -83,12 +75,7 @@ class CheckSession:
         return self._measure_plan(self.plan, self.seeds, progress)
 
     def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measure with other initializers: same graph, same batch, the same random numbers behind the weights.
-
-        Args:
-            changes: initializers by path of the weight.
-            seeds: the draws.
-        """
+        """Measure with other initializers: same graph, same batch, the same random numbers behind the weights."""
         return self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
 
     def nodes(self) -> list[SiteNode]:
@@ -114,9 +101,6 @@ def default_batch_size(model: Any) -> int:
     """Choose how many samples a batch that is made holds: 32, or 8 where a sample holds more than 20,000 numbers.
 
     A large sample has many positions, which say as much of a layer as many small samples do.
-
-    Args:
-        model: a Keras model; of one that is not built nothing is known, and 32 are taken.
     """
     shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
     numbers = sum(math.prod(size or 1 for size in shape[1:]) for shape in shapes)
@@ -124,12 +108,7 @@ def default_batch_size(model: Any) -> int:
 
 
 def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> CheckSession:
-    """Load the model, make its batch and its loss, and plan the draws.
-
-    Raises:
-        ModelError: the model cannot be loaded or built, or has nothing to train.
-        DataError: the batch or the labels do not fit.
-    """
+    """Load the model, make its batch and its loss, and plan the draws."""
     if isinstance(model, LoadedModel):
         loaded = model
     else:

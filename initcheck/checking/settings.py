@@ -88,15 +88,7 @@ _PROJECT_KEYS: Final = ("seeds", "batch-size", "select", "ignore", "waive", "all
 
 
 def check_option(name: str, value: Any, where: str, *, one_string: bool = False) -> Any:
-    """Check the type of an option, and bring it to the type that :class:`CheckSettings` has.
-
-    Args:
-        where: the option in words, for messages.
-        one_string: whether a string stands for a list of one.
-
-    Raises:
-        UsageError: the value is of another type.
-    """
+    """Check the type of an option, and bring it to the type that :class:`CheckSettings` has."""
     kind = _KINDS.get(name, "")
     if kind == "a list of strings":
         strings = (value,) if one_string and isinstance(value, str) else value
@@ -123,14 +115,7 @@ def leave_to_baseline(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_project_settings(folder: Path) -> dict[str, Any]:
-    """Read ``[tool.initcheck]`` of the nearest pyproject.toml, searched from a folder upwards.
-
-    Returns:
-        Fields of :class:`CheckSettings` by name; empty without such a file or table.
-
-    Raises:
-        UsageError: the file is no TOML, or a key is unknown or of the wrong type.
-    """
+    """Read ``[tool.initcheck]`` of the nearest pyproject.toml, searched from a folder upwards."""
     for place in (folder.absolute(), *folder.absolute().parents):
         path = place / "pyproject.toml"
         if path.is_file():
@@ -147,9 +132,6 @@ def default_seeds(weights: int) -> int:
     """Choose how many draws are measured: 16, 8 above 5 million numbers, 5 above 30 million.
 
     Five draws still give intervals that part a factor of 100 from 1; large models vary less from draw to draw.
-
-    Args:
-        weights: how many numbers the model's weights hold.
     """
     return 16 if weights <= 5_000_000 else 8 if weights <= 30_000_000 else 5
 

@@ -23,15 +23,7 @@ Group = Literal["key", "site", "forward", "backward", "weight", "theory", "train
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
-
-    Attributes:
-        name: the column's name, the same in every file format.
-        dtype: the pandas dtype; the capitalised integers are nullable.
-        unit: the unit or "1" for a pure number.
-        meaning: the definition, in one sentence.
-        group: which part of the table it belongs to.
-    """
+    """One column of a table."""
 
     name: str
     dtype: str

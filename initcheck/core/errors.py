@@ -77,11 +77,7 @@ class FindingsError(InitcheckError, AssertionError):
 
 
 def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Make the error for a name that is not a known one: it lists up to three near matches, or all known names.
-
-    Args:
-        kind: what the name should have been, in singular ("initializer").
-    """
+    """Make the error for a name that is not a known one: it lists up to three near matches, or all known names."""
     choices = sorted(set(known))
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)

@@ -47,16 +47,6 @@ def replace_files(files: Mapping[Path, Content], folders: Iterable[Path] = ()) -
     place one by one, each move replacing the old file at once. Whatever fails before the moves (a full disk, an
     interruption, an error in a function that writes) leaves everything as it was; where a move fails, those before it
     are undone. Only a process that is killed between two moves leaves a mixed set.
-
-    Args:
-        files: the content of each file by its path. Folders that are missing are made.
-        folders: folders that are made too, if they receive no file.
-
-    Returns:
-        The paths of the files, in the order given.
-
-    Raises:
-        OutputError: if something cannot be written.
     """
     with contextlib.ExitStack() as undo:
         staging: dict[Path, Path] = {}

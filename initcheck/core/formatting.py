@@ -30,13 +30,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class FormattedEstimate:
-    """A value and its interval as text, or words where there is none.
-
-    Attributes:
-        value: ``0.499``.
-        interval: ``[0.490, 0.507]``.
-        margin: the same in the shortest form, ``±0.008`` where the interval is symmetric.
-    """
+    """A value and its interval as text, or words where there is none."""
 
     value: str
     interval: str

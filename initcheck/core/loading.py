@@ -25,9 +25,6 @@ def import_place(place: str) -> ModuleType:
     Returns:
         The module. A file is run each time anew and listed in ``sys.modules`` under its name, or under
         ``file_<name>`` where another module bears that name.
-
-    Raises:
-        ImportError: there is no such module, or the path is no Python file.
     """
     with search_first(folder_of(place)):
         return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)

@@ -41,9 +41,6 @@ def derive_seed(seed: int, path: str) -> int:
     Returns:
         An integer from 1 to :data:`LARGEST_SEED`: a 64-bit BLAKE2b digest of ``"<seed>/<path>"``, reduced
         to that range. The reduction favours no value by more than one part in 2**33.
-
-    Raises:
-        UsageError: the seed is negative or not an integer.
     """
     return _reduce(_digest(f"{check_seed(seed)}/{path}", 0))
 
@@ -57,13 +54,9 @@ def derive_seeds(seed: int, paths: Iterable[str]) -> tuple[int, ...]:
 
     Args:
         seed: seed of the network, an integer of at least 0.
-        paths: paths of the weights, in the order of the model's weights.
 
     Returns:
         One integer from 1 to :data:`LARGEST_SEED` for each path, in their order, pairwise distinct.
-
-    Raises:
-        UsageError: the seed is negative or not an integer.
     """
     seed = check_seed(seed)
     derived: dict[int, None] = {}  # in order of insertion; a membership test costs the same for any length

@@ -41,9 +41,6 @@ class Estimate:
     Attributes:
         value: the mean; NaN without values or with a NaN among them.
         low: lower end of the interval; NaN where the interval is undefined.
-        high: upper end of the interval.
-        confidence: the interval's nominal coverage.
-        count: number of seeds.
         standard_error: s / sqrt(n) with ddof=1; NaN where it is undefined.
     """
 
@@ -61,11 +58,6 @@ class Equivalence:
 
     Attributes:
         p_value: the larger of the two one-sided p-values; NaN where the test is undefined.
-        verdict: ``pass`` (shown to lie within the bounds), ``fail`` (shown to lie outside) or ``inconclusive``.
-        estimate: the mean with its interval at confidence 1 - 2 alpha, which lies within the bounds exactly
-            where the test passes.
-        bounds: the lower and the upper bound.
-        reason: why this verdict, in one sentence; for an inconclusive one also what would decide it.
     """
 
     p_value: float
@@ -89,9 +81,6 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
 
     Args:
         confidence: nominal coverage, between 0 and 1.
-
-    Raises:
-        UsageError: the values are not one-dimensional, or the confidence is not between 0 and 1.
     """
     if not (0.0 < confidence < 1.0):
         raise UsageError(f"confidence must lie between 0 and 1. Received: confidence={confidence!r}")
@@ -128,12 +117,6 @@ def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 
 
     Args:
         alpha: level of each one-sided test, between 0 and 0.5.
-
-    Returns:
-        The p-value, the verdict, and the estimate at confidence 1 - 2 alpha.
-
-    Raises:
-        UsageError: the bounds are not finite and in order, or alpha is out of range.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(f"the bounds must be finite and low < high. Received: low={low!r}, high={high!r}")
@@ -151,14 +134,11 @@ class Shift:
     """A difference of two means over seeds, compared with a margin.
 
     Attributes:
-        value: the later mean minus the earlier one.
         low: lower end of the 95% interval; NaN where the difference has no standard error.
-        high: upper end.
         standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
         degrees: degrees of freedom of the t distribution; NaN without a standard error above 0.
         p_within: p-value against the hypothesis that the difference is at least the margin in size (two one-sided
             tests): small where the two are shown to be the same.
-        p_beyond: p-value against the hypothesis that it is at most the margin: small where a change is shown.
     """
 
     value: float
@@ -180,15 +160,6 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     The degenerate cases: where nothing varies the difference is known, and both p-values are 0 or 1. One seed on
     either side has no standard deviation to judge by: the standard error and both p-values are NaN, unless the seeds
     are paired and equal to the last digit. Without any seed everything is NaN.
-
-    Args:
-        before: one finite number per seed.
-        after: likewise; as many, where they are paired.
-        margin: above 0.
-        paired: whether the same seeds stand in the same places.
-
-    Raises:
-        UsageError: the margin is not above 0, or paired samples differ in size.
 
     References:
         Welch, "The generalization of Student's problem when several different population variances are involved",
@@ -220,10 +191,6 @@ def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float
 
     Args:
         pvalues: one p-value per test, each in [0, 1] or NaN.
-        method: one of :data:`ADJUSTMENTS`; ``holm`` controls the family-wise error under any dependence.
-
-    Raises:
-        UsageError: an unknown method, or a p-value outside [0, 1].
     """
     if method not in ADJUSTMENTS:
         raise name_unknown("adjustment", method, ADJUSTMENTS)
@@ -254,7 +221,6 @@ def seeds_needed(
         effect: the smallest difference to be seen, above 0.
         alpha: level of the test, between 0 and 1.
         power: probability of seeing the effect, between 0 and 1.
-        sides: 1 for a one-sided test, 2 for a two-sided one.
 
     Returns:
         The number of seeds, at least 2: fewer have no standard deviation.

@@ -53,7 +53,6 @@ class Batch:
     """Samples that go through a network together.
 
     Attributes:
-        name: what they were drawn from: a source's name, or the name of a file.
         x: the samples, float32, one along the first axis each; read-only.
         y: their labels, or None where the source has none; read-only.
     """
@@ -90,15 +89,10 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
     are drawn without replacement.
 
     Args:
-        source: ``gaussian``, ``digits``, ``mnist``, or the path of a file whose name ends in ``.npz``.
         batch_size: number of samples, at least 1.
         seed: seed of the draw, at least 0.
         sample_shape: shape of one sample. ``gaussian`` makes samples of this shape and cannot do without; for all
             other sources it is a requirement, and None takes the samples as they are.
-
-    Raises:
-        UsageError: if the source is unknown or a number is out of range.
-        DataError: if the data cannot be had or cannot be used.
     """
     if batch_size < 1:
         raise UsageError(f"The batch size must be at least 1. Received: batch_size={batch_size}")
@@ -129,14 +123,7 @@ def load_data(source: str, *, batch_size: int, seed: int, sample_shape: tuple[in
 
 
 def load_set(source: str) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
-    """Load all samples of a source, and their labels where it has them.
-
-    Args:
-        source: as for :func:`load_data`, without ``gaussian``, which has no end.
-
-    Returns:
-        The samples as they are stored, the labels, and the name of the source.
-    """
+    """Load all samples of a source, and their labels where it has them."""
     if source == "digits":
         return *_load_digits(), source
     if source == "mnist":

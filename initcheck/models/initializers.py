@@ -43,9 +43,6 @@ class KernelCall(NamedTuple):
     """What an initializer is asked for.
 
     Attributes:
-        label: the initializer as text, for messages.
-        settings: all its settings, those that the class makes itself among them.
-        shape: of the kernel.
         fans: (fan_in, fan_out) as Keras computes them from the shape.
     """
 
@@ -71,18 +68,9 @@ class KnownInitializer:
     """What is known of one class of ``keras.initializers``.
 
     Attributes:
-        class_name: its name.
         arguments: its arguments with their defaults, as :attr:`InitializerSpec.label` orders them; without the seed and
             the axes of inputs and outputs, which older versions of Keras do not take.
-        fixed: settings that the class makes itself.
         draw: how it draws an entry of a kernel; None where it leaves nothing to chance.
-        values: what its weights are, where it leaves nothing to chance.
-        equal: whether all its weights are equal.
-        ignores_size: whether the weights are the same whatever the size of the layer.
-        source: the paper that the class follows.
-        aliases: other names of the class, beside other spellings of its own.
-        studied: the arguments with which the report measures it.
-        unstudied: why the report does not measure it.
     """
 
     class_name: str
@@ -260,11 +248,6 @@ class InitializerSpec:
     """An initializer of Keras by its class and arguments, without the seed.
 
     Specs can be compared, hashed, pickled and made without Keras.
-
-    Attributes:
-        class_name: name of the class in ``keras.initializers``, for example ``"RandomNormal"``.
-        arguments: (name, value) pairs of the arguments that differ from the class's defaults, or are to
-            be named; sorted by name. Lists become tuples.
     """
 
     class_name: str
@@ -340,10 +323,6 @@ def parse_initializer(text: str) -> InitializerSpec:
     Returns:
         The spec, under the name of the class. Whole numbers become floats where the default is a float,
         so that ``stddev=1`` and ``stddev=1.0`` have one label.
-
-    Raises:
-        UsageError: unknown name or argument, bad syntax, a value of the wrong type, or a seed.
-        InitializerError: Keras refuses the arguments.
     """
     name, arguments = split_call(text)
     class_name = _class_names().get(_fold(name))

@@ -19,9 +19,6 @@ class SeededLayers:
     """Makes the layers of one network.
 
     Args:
-        network: name of the network, for messages.
-        initializer: the initializer of every kernel but the head's.
-        head_initializer: the initializer of the kernel of the layer named :data:`HEAD`.
         seeds: the seed of each weight by its path, ``"layer/weight"``.
     """
 
@@ -56,9 +53,6 @@ class SeededLayers:
 
         Returns:
             Symbolic tensor of shape [batch, units].
-
-        Raises:
-            InitializerError: the initializer cannot make a kernel of shape [inputs, units].
         """
         return self._append(import_keras().layers.Dense, x, name, units=units, activation=activation)
 
@@ -70,9 +64,6 @@ class SeededLayers:
 
         Returns:
             Symbolic tensor of shape [batch, height, width, channels].
-
-        Raises:
-            InitializerError: the initializer cannot make a kernel of shape [3, 3, inputs, channels].
         """
         convolution = import_keras().layers.Conv2D
         return self._append(

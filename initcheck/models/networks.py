@@ -53,8 +53,6 @@ class NetworkSpec(ABC):
     Specs can be compared, hashed, pickled and made without Keras. Biases are zero, as in Keras.
 
     Attributes:
-        initializer: the initializer under test, of every kernel but the head's.
-        activation: name of the activation function of the hidden layers, as in ``keras.activations``.
         head_initializer: the initializer of the output layer's kernel. By default one that is the same
             whatever is under test, so that networks differ in their hidden layers alone.
     """
@@ -127,11 +125,6 @@ class NetworkSpec(ABC):
             A functional ``keras.Model``. The kernel at position i of :meth:`variable_paths` holds what its
             initializer draws with the seed ``derive_seeds(seed, paths)[i]``. No global random state is
             disturbed.
-
-        Raises:
-            UsageError: the activation or an initializer is unknown, or the seed is not an integer >= 0.
-            InitializerError: an initializer cannot make the kernel that a layer asks for.
-            ModelError: the network cannot take samples of this shape, or does not fit into the memory.
         """
         shape = self._check_shape(sample_shape)
         check_activation(self.activation)
@@ -148,13 +141,6 @@ class NetworkSpec(ABC):
 
         To build a network takes longer than to draw its weights: networks that differ in nothing but the initializer
         under test can share one.
-
-        Args:
-            model: what :meth:`build` returns for a spec that is equal but for ``initializer``.
-
-        Returns:
-            By path the initializer with which :meth:`build` would fill the weight; the seeds are not those of a
-            network.
         """
         paths = self.variable_paths()
         layers = SeededLayers(self.name, self.initializer, self.head_initializer, dict.fromkeys(paths, 0))
@@ -190,13 +176,7 @@ class NetworkSpec(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MlpSpec(NetworkSpec):
-    """A plain fully connected network: ``depth`` Dense layers of ``width`` units, and a linear head.
-
-    Attributes:
-        depth: number of hidden layers. One is the smallest: the head is never measured as a hidden layer.
-        width: units of each hidden layer.
-        outputs: units of the head.
-    """
+    """A plain fully connected network: ``depth`` Dense layers of ``width`` units, and a linear head."""
 
     NAME: ClassVar[str] = "mlp"
     ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
@@ -278,13 +258,7 @@ class NotebookSpec(NetworkSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvSpec(NetworkSpec):
-    """A plain stack of 3 x 3 convolutions with stride 1, global average pooling, and a linear head.
-
-    Attributes:
-        depth: number of convolutions.
-        width: channels of each convolution.
-        outputs: units of the head.
-    """
+    """A plain stack of 3 x 3 convolutions with stride 1, global average pooling, and a linear head."""
 
     NAME: ClassVar[str] = "conv"
     ADJUSTABLE: ClassVar[frozenset[str]] = frozenset({"depth", "width"})
@@ -342,12 +316,6 @@ class ResidualSpec(NetworkSpec):
 
     The normalization is BatchNormalization: it is the one of those papers, and the one that behaves
     differently in training and at inference, where at initialization it does nothing.
-
-    Attributes:
-        depth: number of blocks.
-        width: units of the stem and of every block.
-        normalized: whether the blocks begin with BatchNormalization.
-        outputs: units of the head.
     """
 
     NAME: ClassVar[str] = "residual"
@@ -426,14 +394,8 @@ def make_network(
     """Make the spec of a reference network, with every name and setting checked.
 
     Args:
-        name: one of :data:`NETWORKS`.
-        activation: name of an activation function of Keras; an alias becomes the function's own name.
         depth: number of hidden layers or blocks; None for the network's default.
         width: units or channels of a hidden layer; None for the network's default.
-
-    Raises:
-        UsageError: a name is unknown, depth or width is below 1, or the network has no such setting. The
-            ``ADJUSTABLE`` of a spec tells which settings it has.
     """
     adjustable = find_network(name).ADJUSTABLE
     activation = check_activation(activation)
@@ -452,13 +414,6 @@ def check_activation(name: str) -> str:
 
     Args:
         name: a function of ``keras.activations`` that takes a tensor and returns one of the same shape.
-
-    Returns:
-        The function's own name: ``silu`` for its alias ``swish``.
-
-    Raises:
-        UsageError: Keras has no such function, or it needs further arguments (``threshold``), or changes
-            the shape (``glu``), so that it cannot follow a layer by its name alone.
     """
     activations = import_keras().activations
     helpers = {"get", "serialize", "deserialize"}

@@ -21,11 +21,7 @@ _numbers = count()
 
 
 class EventFile:
-    """One file of TensorBoard events.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """One file of TensorBoard events."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -63,9 +63,6 @@ class Moment:
     """When a measurement was made.
 
     Attributes:
-        step: training steps made until then.
-        epoch: of the last of them.
-        update_steps: how many steps made the update; 0 where there was none.
         wall_time: seconds since 1970.
     """
 

@@ -41,14 +41,7 @@ _TITLES: Final = {
 
 
 def draw_monitor(table: DataFrame) -> Figure:
-    """Draw a monitored training run.
-
-    Args:
-        table: the columns of ``monitor.record.MONITOR_COLUMNS``, of at least one measurement.
-
-    Returns:
-        A figure with one panel for each quantity that is defined anywhere.
-    """
+    """Draw a monitored training run."""
     layers = choose_layers(table)
     with drawing_settings():
         panels = tuple(

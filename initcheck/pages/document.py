@@ -93,9 +93,6 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        notes: smaller lines below it.
-        tone: name of a colour class of ``palette.py``, or empty. It only repeats what the text says.
-        emphasis: the cell is to stand out where there is no colour.
         picture: an ``<svg>`` element below the text, for HTML only; it only repeats what the text and the notes say.
     """
 
@@ -123,14 +120,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a header row and a header column.
-
-    Attributes:
-        columns: heads of the columns, the first one over the row headers.
-        form: ``heat map`` fills its cells with their tone; ``plain`` only marks them; ``claims`` too, and has sentences
-            in its cells.
-        code_headers: the row headers are names of things in code.
-    """
+    """A table with a header row and a header column."""
 
     kind: ClassVar[str] = "table"
     caption: Text
@@ -145,9 +135,7 @@ class Panel:
     """One small picture.
 
     Attributes:
-        description: what it shows, for those who cannot see it.
         svg: an ``<svg>`` element for a page that defines the colours of ``palette.py``.
-        width: natural width in CSS pixels, as the height.
     """
 
     title: str
@@ -168,14 +156,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """Small multiples with a shared legend.
-
-    Attributes:
-        name: a word for file names and links, safe in both.
-        keys: the legend; ``marks`` are further signs and their meaning.
-        alternative: what it shows, in one sentence, for where the pictures are one image.
-        columns: panels a row where they are one image.
-    """
+    """Small multiples with a shared legend."""
 
     kind: ClassVar[str] = "figure"
     name: str

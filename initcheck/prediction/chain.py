@@ -41,7 +41,6 @@ class Link:
     """One Dense layer of a chain, and the layer that applies its activation function, if that is another.
 
     Attributes:
-        dense: its node.
         activation: the node of that layer; None where the function is fused.
         function: phi; None where it mixes its units (softmax).
     """
@@ -119,15 +118,7 @@ def predict_chain(
     measured: Measured,
     signal_layers: Sequence[str],
 ) -> ModelPrediction:
-    """Predict a plain network of Dense layers.
-
-    Args:
-        measured: what was measured: an output layer that mixes its units passes on a gradient whose size only the
-            measurement tells.
-
-    Raises:
-        TheoryError: an initializer of unknown distribution, or an activation that theory cannot follow at finite width.
-    """
+    """Predict a plain network of Dense layers."""
     layers = []
     for link in chain:
         weights = weights_of(graph.nodes[link.dense].operation)

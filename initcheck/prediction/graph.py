@@ -17,10 +17,7 @@ class Node:
     """One call of one layer or operation.
 
     Attributes:
-        layer: structural path of the layer, as in the measurement table.
-        call: which call of the layer, from 0.
         operation: the layer or operation; None for an input of the model, and for a second output of a layer.
-        parents: the nodes whose outputs it takes, as places in the graph.
         input: which input of the model it is; None for all others.
     """
 
@@ -33,13 +30,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A functional model.
-
-    Attributes:
-        nodes: in an order in which they can run.
-        outputs: the nodes whose outputs are the model's.
-        namer: the model's structural paths.
-    """
+    """A functional model."""
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
@@ -47,11 +38,7 @@ class Graph:
 
 
 def read_graph(model: Any) -> Graph:
-    """Read the graph of a functional or sequential model; models nested in it are opened.
-
-    Raises:
-        TheoryError: the model is no graph of layers: it has a ``call`` of its own.
-    """
+    """Read the graph of a functional or sequential model; models nested in it are opened."""
     reader = _Reader(PathNamer(model))
     functional = _as_functional(model)
     if functional is None:
@@ -91,11 +78,7 @@ class _Reader:
         return len(self.nodes) - 1
 
     def read(self, functional: Any, places: dict[int, int]) -> tuple[int, ...]:
-        """Add the nodes of one functional model.
-
-        Args:
-            places: the node of each of its input tensors, by the tensor's id; filled with those of all others.
-        """
+        """Add the nodes of one functional model."""
         for depth in sorted(functional._nodes_by_depth, reverse=True):
             for keras_node in functional._nodes_by_depth[depth]:
                 if keras_node.is_input:

@@ -72,11 +72,7 @@ class Windows:
     """The windows of one convolution.
 
     Args:
-        operation: a convolution of Keras, not transposed.
         shape: the spatial axes of its input.
-
-    Raises:
-        TheoryError: its padding is neither "same" nor "valid".
     """
 
     def __init__(self, operation: Any, shape: tuple[int, ...]) -> None:
@@ -454,14 +450,7 @@ RULES: Final[dict[str | type, Rule]] = {
 
 
 def find_rule(operation: Any) -> Rule:
-    """Find the rule of a layer.
-
-    Returns:
-        A function from a call of the layer to what it does; it raises TheoryError where it does not apply.
-
-    Raises:
-        TheoryError: there is no theory of this layer; in a few words.
-    """
+    """Find the rule of a layer."""
     kind = type(operation)
     name = kind.__name__
     if kind in RULES:

@@ -100,9 +100,6 @@ def find_layer_weights(
 ) -> Callable[[Any], LayerWeights]:
     """Find how the weights of every layer of a model are distributed.
 
-    Args:
-        kernels: from a layer to the initializer of its kernel, where the caller knows better than the model.
-
     Returns:
         A function from a layer to the distribution of its weights. It raises TheoryError where an initializer is not
         Keras' own, is not known, or leaves nothing to chance.
@@ -257,9 +254,6 @@ Orthogonal weights keep the signal of a linear network exactly; in float32 it va
 
 def score_difference(measured: Sequence[float], seeds: int, predicted: GainPrediction) -> float:
     """Turn the difference between a mean over seeds and its prediction into a standard normal score.
-
-    Args:
-        measured: the mean over seeds, and the two ends of its 95% t interval.
 
     Returns:
         The normal score of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing varies

@@ -27,8 +27,6 @@ class Signal:
     """One tensor. All expectations are over the weights; shapes are [B] or, with spatial axes, [B, ...].
 
     Attributes:
-        second: E x^2 of a unit.
-        mean: E x of a unit.
         cross: E x_a x_b of two samples, shape [B, B]; None where it is not known, as with spatial axes.
         units: size of the feature axis.
         sources: the places of the nodes whose fresh weights, or data, the signal consists of. Two signals without a
@@ -38,7 +36,6 @@ class Signal:
         function: that function; None for the Gaussian itself.
         excess: E z^4 / (E z^2)^2 - 3 of that variable, where it is not quite Gaussian: a normalized batch lies on a
             sphere.
-        data: the values themselves, for an input of the model.
         restarted: the layer from whose measured value the prediction was restarted; empty if from none.
     """
 
@@ -87,15 +84,7 @@ def make_gaussian(variance: Array, covariance: Array | None, units: int, place: 
 
 
 def apply_activation(signal: Signal, phi: Activation) -> tuple[Signal, Array]:
-    """Pass a signal through an activation function.
-
-    Returns:
-        The signal behind it; and E phi'(.)^2 at every sample and place, by which the gradient's second moment is
-        multiplied on its way back.
-
-    Raises:
-        TheoryError: the signal is no function of a Gaussian, so that its moments do not tell those behind phi.
-    """
+    """Pass a signal through an activation function."""
     if signal.variance is None:
         raise TheoryError(f"what enters the activation {phi.name!r} is no function of a Gaussian")
     phi.require_moments()
@@ -124,9 +113,6 @@ def moments_over(phi: Activation, variance: Array, excess: float = 0.0) -> tuple
 
     Returns:
         The moments, each of the shape of the variance.
-
-    Raises:
-        TheoryError: a moment diverges or overflows.
     """
     flat = variance.ravel()
     unique, index = np.unique(flat, return_inverse=True)
@@ -183,7 +169,6 @@ class LayerWeights:
 
     Attributes:
         kernel: of its kernel; None for a layer without one.
-        bias_variance: of its biases; 0 without.
     """
 
     kernel: WeightDistribution | None
@@ -192,15 +177,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, eq=False)
 class LayerCall:
-    """One call of one layer.
-
-    Attributes:
-        operation: the layer or operation of Keras.
-        inputs: the signals that enter it.
-        place: its node.
-        weights: how its weights are distributed.
-        training: whether normalization uses the batch, and Dropout drops.
-    """
+    """One call of one layer."""
 
     operation: Any
     inputs: Sequence[Signal]
@@ -218,11 +195,7 @@ class LayerEffect:
     """What a layer does to the signal.
 
     Attributes:
-        output: the signal that leaves it.
-        backward: from the gradient's second moment at the pre-activation, or at the output of a layer without one, to
-            that at its inputs.
         preactivation: the signal before the fused activation function; None without one.
-        slope: E phi'^2 of that function, by sample and place.
     """
 
     output: Signal
@@ -271,12 +244,7 @@ WeightsOf = Callable[[Any], LayerWeights]
 
 @dataclass
 class SitePrediction:
-    """What is predicted of one site.
-
-    Attributes:
-        values: by column without ``predicted_``, with ``_sd`` for standard deviations; missing where nothing is known.
-        basis: what it rests on, or why nothing is known.
-    """
+    """What is predicted of one site."""
 
     values: dict[str, float] = field(default_factory=dict)
     basis: str = MEAN_FIELD
@@ -293,14 +261,7 @@ class GainPrediction:
 
 @dataclass(frozen=True, eq=False)
 class ModelPrediction:
-    """What is predicted of a model.
-
-    Attributes:
-        sites: by site.
-        gains: by direction, along the layers that were asked for.
-        basis: what it rests on, or why nothing is known.
-        unknown: by layer, why the prediction had to restart behind it.
-    """
+    """What is predicted of a model."""
 
     sites: Mapping[SiteKey, SitePrediction]
     gains: Mapping[str, GainPrediction]
@@ -313,10 +274,6 @@ def describe_weights(values: dict[str, float], operation: Any, weights: WeightDi
 
     The variance of N independent entries has the relative standard deviation sqrt((kurtosis - 1) / N), the norm half of
     it. The norm of an orthogonal kernel is the same in every draw.
-
-    Args:
-        values: what is predicted of the site; it is added to.
-        weights: the distribution of its kernel, or None.
     """
     kernel = main_kernel(operation) if weights is not None else None
     if weights is None or kernel is None:

@@ -34,14 +34,7 @@ from initcheck.theory.breakpoints import Array
 
 
 class Walk:
-    """One walk through a model, forward and back.
-
-    Args:
-        graph: the model.
-        weights_of: the weights of each layer's weights.
-        measured: what predictions restart from.
-        training: whether normalization uses the batch, and Dropout drops.
-    """
+    """One walk through a model, forward and back."""
 
     def __init__(self, graph: Graph, weights_of: WeightsOf, measured: Measured, training: bool) -> None:
         self._graph = graph

@@ -39,9 +39,6 @@ class Site:
     """One tensor that one call of one layer returned, or one input of the model.
 
     Attributes:
-        layer: structural path of the layer; a second tensor of the same call has ``:1`` appended.
-        call: which call of the layer, from 0.
-        kind: class of the layer, ``Input`` for an input of the model.
         preactivation: what the layer's fused activation function received; None without one.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
@@ -82,12 +79,7 @@ class _Call:
 
 
 class Capture:
-    """Collects the sites of one traced forward pass.
-
-    Attributes:
-        sites: the sites so far, in the order in which their calls returned.
-        captured: the ``id`` of each layer or operation of which a call was captured, as a site or by the sites inside.
-    """
+    """Collects the sites of one traced forward pass."""
 
     def __init__(self, namer: PathNamer) -> None:
         self.sites: list[Site] = []

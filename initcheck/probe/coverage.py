@@ -24,13 +24,7 @@ NO_PART: Final = "takes no part in the outputs"
 
 @dataclass(frozen=True)
 class CapturedCalls:
-    """What the capture of one forward pass has seen.
-
-    Attributes:
-        sites: layer of each measured site, one a call, without the model's inputs.
-        captured: ``id`` of each layer of which a call was captured, by itself or by the layers inside it.
-        read: ``id`` of each variable whose value was read.
-    """
+    """What the capture of one forward pass has seen."""
 
     sites: tuple[str, ...]
     captured: Collection[int]
@@ -57,11 +51,8 @@ class Coverage:
     """How much of a model was measured.
 
     Attributes:
-        calls: measured layer calls.
-        layers: layers of the model, those inside others included.
         measured: paths of the layers and operations that were measured: by a site of their own, or, where they only
             pass on what the layers inside them return, by the sites of those.
-        drawn: paths of the weights that are drawn anew for each seed.
     """
 
     calls: int

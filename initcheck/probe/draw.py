@@ -41,7 +41,6 @@ class RedrawPlan:
     """How to draw the weights of one built model anew for any seed; the model is not changed.
 
     Args:
-        initializers: initializers by variable path, where the caller knows better than the model.
         loops: what :meth:`sample` shares with other plans; None for nothing.
     """
 
@@ -90,24 +89,13 @@ class RedrawPlan:
         return states
 
     def draw(self, states: Any) -> list[Any]:
-        """Draw one value for every variable. Called while a graph is traced, or eagerly.
-
-        Args:
-            states: integer tensor, one replicate of :meth:`derive`.
-
-        Returns:
-            One tensor for each variable, in the order of ``model.weights``; a kept variable's own value.
-        """
+        """Draw one value for every variable. Called while a graph is traced, or eagerly."""
         rows = import_keras().ops.unstack(states, axis=0)
         with self._drawing() as draw_one:
             return [draw_one(planned, state) for planned, state in zip(self.variables, rows, strict=False)]
 
     def draw_some(self, states: Any, paths: Collection[str]) -> dict[str, Any]:
-        """Draw some of the variables, eagerly, with the values that :meth:`draw` gives them.
-
-        Args:
-            states: integer tensor, one replicate of :meth:`derive`.
-        """
+        """Draw some of the variables, eagerly, with the values that :meth:`draw` gives them."""
         wanted = [index for index, path in enumerate(self.paths) if path in paths]
         part = copy.copy(self)
         part.variables = tuple(self.variables[index] for index in wanted)
@@ -264,9 +252,6 @@ def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
     The layers of Keras name the initializer of ``kernel`` ``kernel_initializer``, and so on. Recurrent layers (whose
     forget-gate bias is not what the attribute says) and layers that Keras does not ship are rebuilt once from the
     model's configuration, while the creation of their variables is watched.
-
-    Returns:
-        Initializers by variable path; variables whose initializer cannot be found are missing.
     """
     paths = namer.variable_paths()
     found: dict[str, Any] = {}
@@ -287,11 +272,7 @@ _variables: Final = MethodWatch(variable_class, "__init__")
 
 @contextmanager
 def recorded_initializers() -> Iterator[dict[int, Any]]:
-    """Record with which initializer this thread creates each Keras variable inside the context.
-
-    Yields:
-        A dictionary from ``id(variable)`` to the initializer, filled as variables are created.
-    """
+    """Record with which initializer this thread creates each Keras variable inside the context."""
     recorded: dict[int, Any] = {}
 
     def record(original: Callable[..., None], variable: Any, initializer: Any, *args: Any, **kwargs: Any) -> None:

@@ -35,12 +35,9 @@ class UnitWeights:
     """The incoming weights of a layer's units.
 
     Attributes:
-        word: what the units are called, in plural.
-        variables: the weights that lead into them.
         arrange: for each of these a function from its values to an array of shape [blocks, incoming, units]: the units
             of one block see the same inputs, so they can be alike; those of different blocks cannot. It copies no
             values where it need not.
-        looked_up: whether a unit takes part only where an input names it (rows of an Embedding).
     """
 
     word: str
@@ -54,15 +51,10 @@ class LayerKind:
     """What is known of one or several classes of layers.
 
     Attributes:
-        classes: the classes: the name of one that Keras ships, or a class itself.
         fans: by the name of a weight that is summed through, from the layer and the weight's shape to its true
             (fan_in, fan_out): inputs that one output unit sums away from the borders, and outputs fed by one input.
-        list_units: from the layer and its weights by name to the kinds of its units: one for most layers.
         kernel: the one weight that everything the layer sums passes through; None where there are several, or none.
-        gates: how many gates' weights lie side by side in its kernels.
         rows: the attribute that holds the number of rows that inputs may name; empty where inputs are no indices.
-        parts: what each layer inside it makes, by that layer's name.
-        drawn_by: the attribute that holds the initializer of a weight, where its name does not say so.
         initializer_axes: from the layer and the number of a kernel's axes to those of the inputs and of the outputs,
             where the layer tells the initializer which these are.
     """

@@ -229,16 +229,7 @@ class Probe:
         return self._compiled[source, every_weight]
 
     def _measure_one(self, weights: Sequence[Any], states: Any, every_weight: bool) -> Any:
-        """One forward and one backward pass of one replicate. Called while the graph is traced.
-
-        Args:
-            weights: a tensor for each of ``model.weights``.
-            states: one replicate of ``RedrawPlan.derive``.
-
-        Returns:
-            float64 vector: the parts of each site; with ``precision_range`` the shares of each site; with
-            ``every_weight`` the norms that ``WeightReduction`` lists.
-        """
+        """One forward and one backward pass of one replicate. Called while the graph is traced."""
         keras = import_keras()
         # A kept weight comes as the variable itself, which is no tensor of the graph.
         weights = [copy_tensor(weight) for weight in weights]

@@ -58,11 +58,7 @@ def moments_float64(tensor: Any) -> tuple[Any, Any, Any]:
 
 
 def is_accurate(squares: Sequence[tuple[Any, Any | None]]) -> Any:
-    """Return whether mean squares of float32 values are all accurate, and the variances that are made of them.
-
-    Args:
-        squares: each mean square, with the square of the mean that is subtracted from it, or None.
-    """
+    """Return whether mean squares of float32 values are all accurate, and the variances that are made of them."""
     ops = import_keras().ops
     total = ops.stack([square for square, _ in squares])
     nothing = ops.zeros((), "float64")

@@ -18,14 +18,7 @@ Loss = Callable[[Any], Any]
 
 
 def random_loss(outputs: Any) -> Any:
-    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
-
-    Args:
-        outputs: the model's outputs, in any structure; those that are not floating-point are left out.
-
-    Returns:
-        Scalar tensor, at least of float32.
-    """
+    """The default loss: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1."""
     keras = import_keras()
     ops = keras.ops
     total = ops.zeros((), "float32")
@@ -38,9 +31,6 @@ def random_loss(outputs: Any) -> Any:
 
 def random_loss_gradient(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
     """Draw the fixed directions r of the default loss, which are also dL/dy.
-
-    Args:
-        number: which output of the model, from 0.
 
     Returns:
         Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.

@@ -80,7 +80,6 @@ class SiteTensors:
     Attributes:
         output: h, shape [B, ...]; with three or more axes the features are on ``feature_axis``.
         gradient: dL/dz, or dL/dh without a z; None where the site does not reach the loss.
-        bounds: the two ends of the range of a bounded activation, or None.
         feature_axis: the axis of h whose entries are units.
     """
 
@@ -95,12 +94,7 @@ class SiteTensors:
 
 @dataclass(frozen=True)
 class _OutputForm:
-    """What is known of an output when its reduction is traced.
-
-    Attributes:
-        small: it has at most ``moments.LARGEST_COPIED`` elements.
-        summable: :func:`initcheck.backend.graphs.sum_bytes` can count over its samples.
-    """
+    """What is known of an output when its reduction is traced."""
 
     small: bool
     summable: bool

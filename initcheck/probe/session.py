@@ -43,21 +43,13 @@ proportion, and with the position of the model to be measured."""
 
 
 class Session:
-    """Measures models that take the same weights: one model, or networks that differ in their activation functions.
-
-    Args:
-        probes: what measures each of them, on its batch and with its loss.
-    """
+    """Measures models that take the same weights: one model, or networks that differ in their activation functions."""
 
     def __init__(self, probes: Sequence[Probe]) -> None:
         self.probes = tuple(probes)
 
     def measure(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[pd.DataFrame]:
-        """Draw the weights of each seed once, and measure each model with them.
-
-        Returns:
-            The measurement table of each model: one row per seed and site.
-        """
+        """Draw the weights of each seed once, and measure each model with them."""
         parts = self._measure_parts([probe.measure_weights for probe in self.probes], draw, seeds, report)
         return [pd.concat(tables, ignore_index=True) for tables in parts]
 

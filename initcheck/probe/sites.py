@@ -19,7 +19,6 @@ class SiteInfo:
     """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes.
 
     Attributes:
-        elements: entries of one sample's output.
         weights: entries of the kernel; NaN without one.
         batched: whether the first axis of the output is the batch, of two or more samples.
         weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
@@ -72,11 +71,7 @@ Operations = Mapping[str, tuple[str, ...]]
 def find_parents(
     operations: Operations, sites: Sequence[str], end: str
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Find for each site, and for the end, the sites that feed it without passing another one.
-
-    Returns:
-        The positions for each site, and for the end, in ascending order.
-    """
+    """Find for each site, and for the end, the sites that feed it without passing another one."""
     number = {name: position for position, name in enumerate(sites)}
     above: dict[str, frozenset[int]] = {}
     nothing: frozenset[int] = frozenset()
@@ -127,14 +122,7 @@ def _is_elementwise(operation: Any, variable: Any) -> bool:
 
 
 def make_recording_scope(state: Any) -> Any:
-    """Make a scope in which variables have other values, and which notes what is read of them.
-
-    Args:
-        state: pairs of a Keras variable and its value.
-
-    Returns:
-        A ``keras.StatelessScope``, with ``read``: the set of the ``id`` of each variable that was read inside.
-    """
+    """Make a scope in which variables have other values, and which notes what is read of them."""
     return _recording_scope_class()(state, initialize_variables=False)
 
 

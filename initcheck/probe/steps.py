@@ -29,9 +29,6 @@ class StepProbe(Probe):
 
     The graph is traced when the first measurement is made. The model is never changed: neither weights, statistics of
     normalization layers and seed generators, nor the random state of Python, NumPy and Keras.
-
-    Args:
-        seed: seeds the model's random layers (Dropout), in all measurements alike.
     """
 
     def __init__(self, model: Any, inputs: Any, *, loss: Loss | None = None, seed: int = 0) -> None:
@@ -45,12 +42,7 @@ class StepProbe(Probe):
         self._read_now: Callable[..., Any] | None = None
 
     def trace(self) -> None:
-        """Trace the graph, unless it is traced already.
-
-        Raises:
-            ModelError: the model cannot be run on these inputs.
-            DataError: the loss cannot be computed.
-        """
+        """Trace the graph, unless it is traced already."""
         if self._measure_now is not None:
             return
         kernels = [self._kernel(place) for place in self._kernels]
@@ -68,11 +60,7 @@ class StepProbe(Probe):
         return list(self._read_now()) if self._read_now is not None and self._kernels else []
 
     def measure_change(self, before: Sequence[Any]) -> Any:
-        """Measure the model as it is, and how far its kernels are from what they were.
-
-        Returns:
-            float64 tensor for :meth:`unpack`.
-        """
+        """Measure the model as it is, and how far its kernels are from what they were."""
         self.trace()
         assert self._measure_now is not None
         return self._measure_now(*before)

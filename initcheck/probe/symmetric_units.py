@@ -30,13 +30,7 @@ _SINGLE_TOLERANCE: Final = 1e-4
 
 @dataclass(frozen=True)
 class UnitClass:
-    """Units that are alike.
-
-    Attributes:
-        block: of which block; see :class:`~initcheck.probe.layer_kinds.UnitWeights`.
-        units: their numbers within the block.
-        gradients: "equal", "zero" (all of them exactly) or "unknown" where no gradients were given.
-    """
+    """Units that are alike."""
 
     block: int
     units: tuple[int, ...]
@@ -48,12 +42,7 @@ class SymmetricUnits:
     """One layer with units that are alike.
 
     Attributes:
-        weights: paths of the weights that lead into the units.
         initializer: initializer of the first of them, in words; empty where not known.
-        word: what the units are called, in plural.
-        units: how many there are, in all blocks together.
-        alike: how many of them have a twin.
-        largest: size of the largest class of units that are alike.
     """
 
     layer: str
@@ -76,11 +65,6 @@ def find_symmetric_units(
     """Find the layers with units whose incoming weights are equal, and their gradients as well.
 
     Layers whose weights are all frozen are left out: training is not meant to make their units differ.
-
-    Args:
-        values: from a place in ``model.weights`` to the values of that weight.
-        gradients: gives the gradients of some weights; called once, and only where incoming weights are equal. None
-            judges by the incoming weights alone.
     """
     places = {id(variable): place for place, variable in enumerate(model.weights)}
     pending = []
@@ -122,11 +106,7 @@ def _summarize(
 
 
 def find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple[int, tuple[int, ...]]]:
-    """Find the units with equal incoming weights, bit for bit (but for the sign of zero).
-
-    Returns:
-        (block, numbers of the units) for each class of two or more units.
-    """
+    """Find the units with equal incoming weights, bit for bit (but for the sign of zero)."""
     arranged = [arrange(_plain(each)) for arrange, each in zip(candidate.arrange, values, strict=True)]
     blocks, _, units = arranged[0].shape
     if units < 2 or not all(each.shape[1] for each in arranged):

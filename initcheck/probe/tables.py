@@ -17,13 +17,7 @@ from initcheck.probe.moments import reduce_norms
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one measurement yields.
-
-    Attributes:
-        table: the measurement table, one row per seed and site (``schema.MEASUREMENT_COLUMNS``).
-        weights: one row per seed and weight of the model, in the order of ``model.weights``
-            (``schema.WEIGHTS_COLUMNS``).
-    """
+    """What one measurement yields."""
 
     table: pd.DataFrame = field(repr=False)
     weights: pd.DataFrame = field(repr=False)
@@ -42,10 +36,6 @@ class WeightInfo:
 
 def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
     """Make a measurement table of arrays.
-
-    Args:
-        columns: some of the columns of ``schema.MEASUREMENT_COLUMNS``.
-        length: number of rows.
 
     Returns:
         All of the columns, in order, with their dtypes; null where a column is not given, or NaN.
@@ -74,7 +64,6 @@ def tabulate_weights(
 
     Args:
         weight_norms: shape [len(seeds), len(weights)]; NaN where undefined.
-        gradient_norms: the same; a norm is 0 only where each entry is exactly 0.
     """
     columns: dict[str, Any] = {
         each.name: np.tile(np.asarray([getattr(weight, each.name) for weight in weights], dtype=object), len(seeds))
@@ -92,13 +81,7 @@ def tabulate_weights(
 
 @dataclass(frozen=True)
 class WeightReduction:
-    """Where the norms of all weights come from: the kernel of a site from the measurement table, all others from here.
-
-    Attributes:
-        values: indices of the weights whose own norm is reduced here.
-        gradients: indices of the weights whose gradient's norm is reduced here.
-        kernels: by index of a weight the position of a site whose kernel it is.
-    """
+    """Where the norms of all weights come from: a site's kernel from the measurement table, all others from here."""
 
     weights: tuple[WeightInfo, ...] = ()
     values: tuple[int, ...] = ()
@@ -113,12 +96,7 @@ class WeightReduction:
         gradients: Sequence[Any | None],
         kernels: Sequence[int | None],
     ) -> WeightReduction:
-        """Decide what is reduced here.
-
-        Args:
-            gradients: for each dL/dw, or None.
-            kernels: for each site the index of its kernel among the weights, or None.
-        """
+        """Decide what is reduced here."""
         known: dict[int, int] = {}
         for position, index in enumerate(kernels):
             # A site's mean of squares, taken in float64, is 0 for small float64 gradients: those are reduced here.

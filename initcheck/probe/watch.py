@@ -10,12 +10,7 @@ from typing import Any
 
 
 class MethodWatch:
-    """Replaces a method while at least one thread watches it; all others call it as it was.
-
-    Args:
-        find_class: returns the class; called when the first thread begins to watch.
-        method: name of the method.
-    """
+    """Replaces a method while at least one thread watches it; all others call it as it was."""
 
     def __init__(self, find_class: Callable[[], Any], method: str) -> None:
         self._find_class = find_class
@@ -27,11 +22,7 @@ class MethodWatch:
 
     @contextmanager
     def watch(self, handle: Callable[..., Any]) -> Iterator[None]:
-        """Let a function take the calls that this thread makes inside the context.
-
-        Args:
-            handle: takes the method as it was, the instance and the arguments, and returns what the call returns.
-        """
+        """Let a function take the calls that this thread makes inside the context."""
         token = self._handler.set(handle)
         self._install()
         try:

@@ -40,14 +40,10 @@ class CopyGroup:
         relation: "identical" (all entries equal, in the order in which they are drawn), "proportional" (all are
             multiples of the first weight's), "transposed" (a matrix and its transpose, or a multiple), or "prefix"
             (the longest common beginning in the order in which they are drawn, or a multiple of it).
-        members: paths of the weights, in the order of ``model.weights``; for "prefix" one of each size or content.
         also: paths of further weights that are whole copies or multiples of one of the members, where those are named
             in a group of their own.
-        share: that number over the size of the largest member.
-        factors: what the first member is multiplied by to get each one; 1 for itself.
         cause: why, as far as the initializers say; empty where they do not.
         same_shape: for each member whether it has the shape of the first.
-        attention: query, key, value or output of one attention layer for each member, if all are such; else empty.
     """
 
     relation: Literal["identical", "proportional", "transposed", "prefix"]
@@ -63,13 +59,7 @@ class CopyGroup:
 
 @dataclass(frozen=True)
 class WeightComparison:
-    """What a comparison of all weights found.
-
-    Attributes:
-        copies: groups of weights that hold the same numbers; constants and shared variables are not among them.
-        symmetric: layers with units that are alike.
-        compared: how many weights were compared with each other.
-    """
+    """What a comparison of all weights found."""
 
     copies: tuple[CopyGroup, ...]
     symmetric: tuple[SymmetricUnits, ...]
@@ -267,9 +257,6 @@ def _resolve(weights: Sequence[WeightFacts], read: _Reader, cluster: list[int]) 
 
 def _common_beginning(a: Array, b: Array, rounding: float) -> tuple[int, float]:
     """Measure the longest common beginning of two flat weights.
-
-    Args:
-        rounding: what counts as equal, relative to the largest entry.
 
     Returns:
         How many of the first entries of b are those of a times a factor, and the factor: exactly 1 where they are

@@ -23,9 +23,7 @@ class WeightFacts:
     """One weight of a model.
 
     Attributes:
-        path: structural path of the weight.
         layer: path of the layer that holds it; empty for the model itself.
-        role: what the weight is to the layer, in words: ``kernel``, ``query kernel``, ``recurrent kernel``, ``bias``...
         initializer: its initializer in words, without the seed, for example ``RandomNormal(stddev=0.02)``; empty
             where it is not known.
         default_initializer: what the class of the layer takes by itself on the installed Keras, in the same words;
@@ -34,12 +32,10 @@ class WeightFacts:
             None where the initializer holds none, or it is not known.
         seed_given: how the seed was given: "integer", "generator" (a SeedGenerator), or empty where Keras made it,
             so that equal seeds mean one instance in several places.
-        constant: whether the initializer leaves nothing to chance (Zeros, Ones, Constant, Identity).
         kept: why a new draw keeps the weight's value; None where it is drawn.
         gates: how many gates' weights lie side by side in it: ``true_fan_out / gates`` is the number of units.
         assumed_fan_in: inputs that Keras counts when the initializer is called (its ``compute_fans``, with the axes
             that EinsumDense hands it on the installed version).
-        assumed_fan_out: outputs that Keras counts.
         mode: which fan the initializer scales with: ``fan_in``, ``fan_out`` or ``fan_avg``; empty where with none.
         true_fan_in: inputs that one output unit really sums; NaN where not known.
         true_fan_out: outputs that one input really feeds, those of all gates; NaN where not known.

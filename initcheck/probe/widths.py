@@ -30,13 +30,7 @@ SIZES: Final = ("start_rms", "start_mean_abs", "trained_rms", "trained_mean_abs"
 
 @dataclass(frozen=True)
 class MeasuredSite:
-    """A layer call of which sizes are taken.
-
-    Attributes:
-        site: the call and what it returned.
-        output: whether that is an output of the model, or what the activation function of one receives.
-        trained: whether it depends on a weight that is trained.
-    """
+    """A layer call of which sizes are taken."""
 
     site: Site
     output: bool
@@ -47,7 +41,6 @@ class WidthProbe(Probe):
     """Draws and trains networks of one architecture, and measures their signals before and after.
 
     Args:
-        loss: a function from the outputs to a scalar; it is what is trained on.
         optimizer: ``sgd``, plain gradient descent, or ``adam`` (Kingma and Ba 2015) with Keras' constants.
     """
 
@@ -76,14 +69,7 @@ class WidthProbe(Probe):
         return self._captured_sites
 
     def measure_sizes(self, seed: int, steps: int) -> NDArray[np.float64]:
-        """Draw weights, train them, and compare.
-
-        Args:
-            seed: of the weights and of the model's random layers.
-
-        Returns:
-            Shape [layer calls, len(SIZES)].
-        """
+        """Draw weights, train them, and compare."""
         states = import_keras().ops.convert_to_tensor(self.plan.derive([seed])[0])
         start = [values[0] for values in self.plan.sample([seed])]
         end = self.train(start, states, steps)
@@ -93,12 +79,7 @@ class WidthProbe(Probe):
             return np.asarray(self._size_graph(*start, *end, states), dtype=np.float64)
 
     def train(self, start: Sequence[Any], states: Any, steps: int) -> list[Any]:
-        """Train weights for some steps on the one batch; statistics of normalization layers stay as they were.
-
-        Args:
-            start: a tensor for each of ``model.weights``.
-            states: one replicate of ``RedrawPlan.derive``; it seeds the random layers, in each step alike.
-        """
+        """Train weights for some steps on the one batch; statistics of normalization layers stay as they were."""
         weights = list(start)
         slots = make_slots(self._optimizer, [weights[place] for place in self._trained])
         for number in range(steps):

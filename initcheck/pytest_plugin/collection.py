@@ -82,14 +82,7 @@ class ModelCollector(pytest.Collector):
         return relative_path(self.baseline_path, self.config.invocation_params.dir)
 
     def measure(self) -> Report:
-        """Measure the model, unless that was done or tried before.
-
-        Returns:
-            The report, with the comparison where there is a baseline.
-
-        Raises:
-            InitcheckError: the model cannot be measured.
-        """
+        """Measure the model, unless that was done or tried before."""
         if self._error:
             raise InitcheckError(self._error)
         if self._measured is None:
@@ -119,11 +112,7 @@ class ModelCollector(pytest.Collector):
 
     @property
     def baseline_known(self) -> Baseline | None:
-        """The baseline that is compared with; None where there is none, or it is about to be replaced.
-
-        Raises:
-            BaselineError: it cannot be read.
-        """
+        """The baseline that is compared with; None where there is none, or it is about to be replaced."""
         from initcheck.checking.gate.baseline_file import read_baseline
 
         if self.config.getoption("initcheck_update") or not self.baseline_path.exists():

@@ -40,11 +40,7 @@ class Initcheck:
     """
 
     def __init__(self, item: pytest.Item) -> None:
-        """Start with a test that has gated nothing yet.
-
-        Args:
-            item: the test.
-        """
+        """Start with a test that has gated nothing yet."""
         self._item = item
         self._config = item.config
         self._gated: set[str | None] = set()

@@ -22,9 +22,6 @@ def find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[
 
     Weights whose initializer leaves nothing to chance, constants, vectors (the bias of an LSTM holds ones and zeros)
     and weights of fewer than 16 entries are alike on purpose, and not among them.
-
-    Returns:
-        For each the path and the reason.
     """
     return [
         reason

@@ -23,12 +23,7 @@ _LONGEST: Final = 150
 
 
 def baseline_of_test(item: pytest.Item, name: str | None = None) -> Path:
-    """Name the file of a test's baseline.
-
-    Args:
-        item: the test.
-        name: what distinguishes several baselines of one test.
-    """
+    """Name the file of a test's baseline."""
     return item.path.parent / FOLDER / item.path.stem / f"{sanitize(_name_in_file(item), name)}.json"
 
 
@@ -41,10 +36,6 @@ def sanitize(text: str, name: str | None = None) -> str:
     """Make a file name that every file system takes, readable, and another for each text.
 
     ``test_it[relu-8]`` becomes ``test_it-relu-8``. Where letters are lost, the end of a digest distinguishes texts.
-
-    Args:
-        text: the name of a test within its file, or of a model.
-        name: what is added behind an @.
     """
     plain = re.fullmatch(r"(?P<test>[\w.]+)(?:\[(?P<case>[\w.-]+)\])?", text)
     named = name is None or re.fullmatch(r"[\w.-]+", name)
@@ -72,12 +63,7 @@ def pytest_command(item: pytest.Item, *, update: bool = False) -> str:
 
 
 def load_reference(config: pytest.Config, reference: str) -> LoadedModel:
-    """Load the model that a text names; files are searched where pytest was called, then in its root folder.
-
-    Raises:
-        UsageError: the text names nothing that exists.
-        ModelError: there is no model to be had.
-    """
+    """Load the model that a text names; files are searched where pytest was called, then in its root folder."""
     from dataclasses import replace
 
     from initcheck.checking.load_model import load_model

@@ -23,14 +23,7 @@ from initcheck.pytest_plugin import read_number
 
 @dataclass(frozen=True)
 class Layers:
-    """The settings of a test by where they come from, the strongest first.
-
-    Attributes:
-        call: of the call.
-        marker: of the test's markers.
-        ini: of pytest's settings.
-        project: of ``[tool.initcheck]``.
-    """
+    """The settings of a test by where they come from, the strongest first."""
 
     call: Mapping[str, Any]
     marker: Mapping[str, Any]
@@ -56,15 +49,7 @@ class Layers:
 
 
 def read_layers(item: pytest.Item, call: Mapping[str, Any], *, gate: bool) -> Layers:
-    """Read the settings of a test.
-
-    Args:
-        call: the options of the call.
-        gate: whether the call compares with a baseline.
-
-    Raises:
-        UsageError: one is unknown or of the wrong type.
-    """
+    """Read the settings of a test."""
     known = (*CHECK_OPTIONS, *GATE_OPTIONS) if gate else CHECK_OPTIONS
     return Layers(
         _check_options(call, "option of this call", known),
@@ -75,11 +60,7 @@ def read_layers(item: pytest.Item, call: Mapping[str, Any], *, gate: bool) -> La
 
 
 def read_marker(item: pytest.Item) -> dict[str, Any]:
-    """Read the markers of a test; the closest wins, keyword by keyword.
-
-    Raises:
-        UsageError: a keyword is unknown or of the wrong type, or something is given without a keyword.
-    """
+    """Read the markers of a test; the closest wins, keyword by keyword."""
     merged: dict[str, Any] = {}
     for marker in item.iter_markers("initcheck"):
         if marker.args:

@@ -17,24 +17,9 @@ class Record:
     """One measurement.
 
     Attributes:
-        subject: what the table calls it: the id of the test, or the model of tests without code.
-        call: what was asked: ``check``, ``gate``, ``assert_preserves``...
-        verdict: what came out, in a word or two.
-        failed: whether the test fails for it.
         model: the model's name; empty where there is none.
-        calls: measured layer calls.
-        weights: weights.
-        seeds: draws.
-        same: figures that are shown to be the same as in the baseline.
-        changed: figures that are shown to have changed.
-        inconclusive: figures of which neither is shown.
-        baseline: the baseline's file; empty without one.
         margin: of the comparison with the baseline; None without one.
-        gate: the verdict of the gate; empty without one.
-        findings: code, name and layer of each finding.
         keras: version of Keras; empty where nothing was measured.
-        message: what the test fails with.
-        markdown: the same for the page of a pull request.
         part: which tests of a model without code it belongs to; empty for a test's own.
     """
 
@@ -111,14 +96,7 @@ _MADE: Final = frozenset({"written", "updated"})
 
 
 def closing_lines(plain: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Write the table of what was measured, what failed last.
-
-    Args:
-        plain: the records, as they travelled.
-
-    Returns:
-        The lines.
-    """
+    """Write the table of what was measured, what failed last."""
     records = sorted(merge_parts(map(Record.from_plain, plain)), key=lambda each: (each.failed, each.subject))
     rows = [_HEAD, *map(_cells, records)]
     shown = [column for column in range(len(_HEAD)) if any(row[column] for row in rows[1:])]
@@ -135,14 +113,7 @@ def closing_lines(plain: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def append_job_summary(plain: Iterable[Mapping[str, Any]]) -> str:
-    """Append the result to the page of a GitHub job, where there is one.
-
-    Args:
-        plain: the records, as they travelled.
-
-    Returns:
-        A warning where it cannot be written, else nothing.
-    """
+    """Append the result to the page of a GitHub job, where there is one."""
     path = os.environ.get(VARIABLE, "")
     if not path:
         return ""

@@ -68,23 +68,12 @@ class Evidence:
     member that is nearest to breaking it.
 
     Attributes:
-        verdict: pass, fail or inconclusive.
-        reason: why, in one sentence with the measured values.
-        quantity: what ``effect`` is, in words: "variance over its documented value".
-        effect: the measured value.
         low: lower end of its interval; NaN where there is none (exact claims).
-        high: upper end.
         confidence: coverage of the interval, adjusted for the number of members; NaN where there is none.
         bounds: the limits that the effect is compared with; infinite where there is none.
-        count: how much was measured, in ``unit``.
-        unit: what was counted: "entries", "seeds", "cases".
         p_value: after Holm's correction over the members; NaN for exact claims. For equivalence it is the p-value of
             being outside the bounds (small means shown to be inside); for a test of fit that of the fit (small means
             broken).
-        detectable: the deviation of ``effect`` that does not pass unnoticed, with probability ``power``.
-        power: 1 for exact claims.
-        members: how many were judged together.
-        worst: the name of the member that the values are of.
     """
 
     verdict: Verdict
@@ -109,19 +98,10 @@ class Claim:
     """One documented sentence, and how it is tested.
 
     Attributes:
-        id: permanent, ``topic.subject.property``: lower case, words joined by underscores.
-        statement: the sentence in plain words.
-        source: where it is documented (a Keras class or module, or author, year and place), without quotation.
         condition: under which it is claimed, in words: shapes, networks, data.
-        experiment: what is measured.
-        decide: judges the experiment's table.
         control: the same experiment where the sentence is false: its table must be judged ``fail``. For an expectation
             of ``refuted``, one where the sentence is true, whose table must be judged ``pass``.
-        control_note: what the control is, in words.
-        expected: whether the sentence holds, or is documented and false.
         slow: whether it takes more than about two seconds (training); left out by ``-m "not slow"``.
-        false_alarm: an upper bound of its rate with fresh seeds; 0 for claims without chance.
-        rows: rows of the catalogue of documented claims that it covers, such as "A2".
     """
 
     id: str

@@ -44,11 +44,6 @@ class EstimateWithin:
 
     It reads the columns of :class:`~initcheck.spec.table.EstimateRow`. Pass: every member is shown to lie within the
     bounds. Fail: the interval of a member lies outside.
-
-    Attributes:
-        quantity: what the estimate is, in words.
-        unit: what ``count`` counts.
-        level: of the family of tests: the rate at which a member on its bound passes.
     """
 
     quantity: str
@@ -111,12 +106,7 @@ class EstimateWithin:
 
 @dataclass(frozen=True)
 class SeedMeanWithin:
-    """Equivalence of means over seeds: one t interval a member, from the columns of ``SeedRow``.
-
-    Attributes:
-        quantity: what the value is, in words.
-        level: of the family of tests.
-    """
+    """Equivalence of means over seeds: one t interval a member, from the columns of ``SeedRow``."""
 
     quantity: str
     low: float
@@ -144,12 +134,6 @@ class NoDifference:
 
     It reads the columns of :class:`~initcheck.spec.table.FitRow`. A test that finds nothing shows nothing by itself:
     pass also needs every ``detectable`` at or below ``largest_detectable``.
-
-    Attributes:
-        quantity: what the effect is, in words.
-        unit: what ``count`` counts.
-        level: of the family: its rate of false alarms.
-        largest_detectable: how coarse a test may be and still be evidence.
     """
 
     quantity: str
@@ -198,10 +182,6 @@ class AllWithin:
     """Exact statements, without chance: every member's deviation is at most its limit.
 
     It reads the columns of :class:`~initcheck.spec.table.ExactRow`, of which ``seen`` may be missing.
-
-    Attributes:
-        quantity: what the deviation is, in words.
-        unit: what ``count`` counts.
     """
 
     quantity: str
@@ -248,11 +228,6 @@ def size_of_equivalence(kurtosis_term: float, margin: float, members: int = 1) -
 
     N = K ((z(1 - miss / m) + z(1 - alarm / 2m)) / margin)^2, with K = N times the squared standard error. With these, a
     true claim of m members does not pass with probability at most ``CLAIM_FALSE_ALARM``.
-
-    Args:
-        kurtosis_term: K: 1 for a standardized mean, kurtosis - 1 for a variance over its documented value.
-        margin: distance from the true value to the nearer bound.
-        members: members of the family.
     """
     reach = stats.norm.isf(MISS_RATE / members) + stats.norm.isf(CLAIM_FALSE_ALARM / (2 * members))
     return math.ceil(kurtosis_term * (reach / margin) ** 2)
@@ -263,10 +238,6 @@ def detectable_distance(entries: int, members: int) -> float:
 
     With (D) the critical value sqrt(ln(2 / level) / 2N) of the family's strictest test, and a distance d at some place,
     the empirical distance falls short of d by more than z / (2 sqrt(N)) with probability 1 - power at most.
-
-    Args:
-        entries: N.
-        members: tests in the family.
     """
     critical = math.sqrt(math.log(2.0 * members / CLAIM_FALSE_ALARM) / 2.0)
     return float(critical + stats.norm.ppf(POWER) / 2.0) / math.sqrt(entries)

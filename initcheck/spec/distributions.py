@@ -40,13 +40,7 @@ def _standard(kind: Kind) -> Any:
 
 @dataclass(frozen=True)
 class EntryDistribution:
-    """The distribution of one entry.
-
-    Attributes:
-        kind: its shape.
-        mean: E w.
-        standard_deviation: sqrt(Var w), after the truncation.
-    """
+    """The distribution of one entry."""
 
     kind: Kind
     mean: float
@@ -96,10 +90,6 @@ def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDi
 
     Fans as in :func:`initcheck.theory.weights.weight_distribution`. A mean other than zero, which
     mean-field theory refuses, is taken from the arguments.
-
-    Raises:
-        UsageError: its entries have no distribution of their own (Orthogonal).
-        TheoryError: it leaves nothing to chance, or the class or an argument is unknown.
     """
     arguments = dict(spec.arguments)
     mean = 0.0

@@ -80,13 +80,7 @@ class PowerTable:
 
 @dataclass(frozen=True)
 class SpecificationRecord:
-    """A run of the specification.
-
-    Attributes:
-        claims: in the order of the catalogue.
-        left_out: how many claims of the catalogue were not selected.
-        started: in ISO 8601.
-    """
+    """A run of the specification."""
 
     claims: tuple[ClaimRecord, ...]
     left_out: int

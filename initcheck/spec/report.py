@@ -236,11 +236,7 @@ def _effect_cell(evidence: Evidence) -> Cell:
 
 
 def draw_interval(evidence: Evidence, description: str) -> str:
-    """Draw an effect and its interval over its bounds, as ``<svg>``; empty without a finite interval or bounds.
-
-    Args:
-        description: the same in words, for those who cannot see it.
-    """
+    """Draw an effect and its interval over its bounds, as ``<svg>``; empty without a finite interval or bounds."""
     bounds = [bound for bound in evidence.bounds if math.isfinite(bound)]
     values = [evidence.effect, evidence.low, evidence.high]
     if not bounds or not all(math.isfinite(value) for value in values):

@@ -35,7 +35,6 @@ class Selection:
     Attributes:
         expression: of names, as pytest's ``-k`` takes it; empty for all.
         marks: an expression of marks, as pytest's ``-m`` takes it; empty for all.
-        seed: an integer, or ``random``.
     """
 
     expression: str = ""

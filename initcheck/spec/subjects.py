@@ -36,8 +36,6 @@ class Subject:
     """An initializer that claims are about.
 
     Attributes:
-        slug: its part of the claims' ids: ``he_normal``.
-        target: what makes it.
         declared: the distribution of its entries whatever the shape; None takes it from the target, which is then an
             ``InitializerSpec``.
     """
@@ -68,8 +66,6 @@ class Draws:
     """Weights of one shape, each from a seed of its own.
 
     Attributes:
-        shape: of one weight.
-        count: how many weights.
         defect: name of a defect of :data:`initcheck.spec.defects.DEFECTS` that is applied to what was drawn, for
             negative controls; empty for none.
     """

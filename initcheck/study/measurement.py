@@ -31,12 +31,7 @@ class NetworkMeasurement:
     """Measures one reference network on one batch.
 
     Args:
-        specify: makes the network's specification.
-        batch: the batch.
-        seeds: one network is drawn for each.
         dtype: name of the dtype policy of its layers; None for the process's own.
-        loops: compiled drawing that it shares with other networks.
-        one_graph: whether only the graph of the last activation function is kept, for the memory.
     """
 
     def __init__(
@@ -67,14 +62,7 @@ class NetworkMeasurement:
     def measure(
         self, initializer: InitializerSpec, activations: Sequence[str], report: Report | None = None
     ) -> list[pd.DataFrame]:
-        """Measure an initializer under some activation functions, on the same weights.
-
-        Returns:
-            The measurement table of each, with the columns that name the network.
-
-        Raises:
-            InitializerError: the initializer cannot make the weights of this network.
-        """
+        """Measure an initializer under some activation functions, on the same weights."""
         probes = [self._find_probe(initializer, activation) for activation in activations]
         if initializer not in self._plans:
             model = probes[0].model

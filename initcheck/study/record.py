@@ -29,15 +29,7 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """A measured network in words and numbers.
-
-    Attributes:
-        description: what the network is, in one sentence.
-        layers: layers with weights.
-        parameters: trainable parameters.
-        batch_size: samples in the batch.
-        input_second_moment: mean of x^2 over the batch.
-    """
+    """A measured network in words and numbers."""
 
     name: str
     description: str
@@ -50,18 +42,7 @@ class NetworkDescription:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a study was made: what another person needs to make it again.
-
-    Attributes:
-        versions: version by name (Python, Keras, the backend, initcheck, ...).
-        started: start time in ISO 8601.
-        duration_seconds: wall time of the measurement.
-        seeds: the seeds, one network each.
-        networks: the networks; the first is the main one.
-        loss: what was differentiated, in one sentence.
-        training_mode: which mode the layers were called in, in words.
-        precision: the numeric precision of weights, signals and statistics, in words.
-    """
+    """How a study was made: what another person needs to make it again."""
 
     versions: Mapping[str, str]
     command_line: str
@@ -76,18 +57,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class StudyRecord:
-    """All that a report is made of.
-
-    Attributes:
-        table: one row per seed x site; the columns ``MEASUREMENT_COLUMNS``.
-        summary: one row per network x initializer x activation; the columns ``SUMMARY_COLUMNS``.
-        signal_layers: by network, its hidden layers in order from the input to the output.
-        not_measured: what was asked for and could not be measured.
-        provenance: how it was measured.
-
-    Raises:
-        ValueError: a column is missing, a pair has two rows in the summary, or a network is not described.
-    """
+    """All that a report is made of."""
 
     table: DataFrame
     summary: DataFrame

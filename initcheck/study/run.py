@@ -181,11 +181,7 @@ class _Collection:
 
 
 def _describe(network: NetworkMeasurement, task: _Task) -> NetworkDescription:
-    """Describe a network after it was measured.
-
-    Raises:
-        InitializerError: nothing could be measured.
-    """
+    """Describe a network after it was measured."""
     if not network.models:
         raise InitializerError(
             f"No initializer can make the weights of the {task.name} network. "

@@ -179,10 +179,6 @@ class Batching:
 
         Tracing takes longer than measuring most cells. A worker traces the graph of an activation function once for all
         initializers: so a batch ends between two of them if it can.
-
-        Args:
-            left: the cells that are left, those that share a graph together; at least one.
-            threads: how many there are to measure them.
         """
         if self.seconds_per_cell is None:
             size = min(_FIRST_BATCH, math.ceil(len(left) / threads))
@@ -234,11 +230,7 @@ class _Dispatcher:
     under_way: dict[Any, tuple[Cell, ...]] = field(default_factory=dict)
 
     def start(self) -> Measure:
-        """Wait for a worker and compare versions.
-
-        Returns:
-            The function that measures.
-        """
+        """Wait for a worker and compare versions."""
         try:
             self.client.wait_for_workers(1, timeout=self.workers_seconds)
             found = self.client.run(read_versions, on_error="return")
@@ -266,11 +258,7 @@ class _Dispatcher:
         return self.measure
 
     def _try_task(self) -> None:
-        """Send a task without cells: the scheduler unpacks tasks, and would fail each of them if it could not.
-
-        Raises:
-            EngineError: the scheduler or a worker cannot unpack it.
-        """
+        """Send a task without cells: the scheduler unpacks tasks, and would fail each of them if it could not."""
         self._submit((), {})
         ((future, _),) = self.under_way.items()
         self._wait()
@@ -284,11 +272,7 @@ class _Dispatcher:
             )
 
     def measure(self, cells: Sequence[Cell]) -> Iterator[CellResult]:
-        """Measure cells; see :data:`initcheck.sweeping.engines.Measure`.
-
-        Raises:
-            EngineError: the scheduler is gone, there are no workers any more, or a worker cannot do the work.
-        """
+        """Measure cells; see :data:`initcheck.sweeping.engines.Measure`."""
         # A worker that dies takes the blame for all tasks that wait there, not for the one that it was at alone.
         # So the cells of a batch that broke are tried one by one, and what seems to kill its worker even so is tried
         # last, with nothing beside it.
@@ -346,11 +330,7 @@ class _Dispatcher:
         self.under_way[future] = batch
 
     def _wait(self) -> list[Any]:
-        """Wait until some tasks are over; where no worker is left, a new one has a while to come.
-
-        Raises:
-            EngineError: the scheduler is gone, or there are no workers any more.
-        """
+        """Wait until some tasks are over; where no worker is left, a new one has a while to come."""
         from distributed import wait
 
         poll = min(_POLL_SECONDS, self.workers_seconds)
@@ -393,18 +373,7 @@ def run_task(
     versions: Mapping[str, str],
     digests: Mapping[str, str],
 ) -> list[CellResult]:
-    """Do the work of one task, on a worker.
-
-    Args:
-        measure: the work.
-        cells: what to measure.
-        data_folder: paths of data files are relative to it.
-        versions: what to measure with.
-        digests: of the data files of these cells.
-
-    Raises:
-        EngineError: this worker, which may have come later than the others, has other versions or other data.
-    """
+    """Do the work of one task, on a worker."""
     differing = compare_versions(versions, read_versions())
     if differing:
         raise EngineError(f"A worker has {differing}. Install the same versions everywhere.")
@@ -492,12 +461,7 @@ def _quiet_dask() -> Iterator[None]:
 
 
 def check_reachable(address: str, seconds: float) -> None:
-    """Fail early if the scheduler is unreachable: a failed Client prints a traceback on deletion.
-
-    Raises:
-        OSError: nothing answers.
-        ValueError, TypeError, RuntimeError: the address, or the settings for TLS, cannot be used.
-    """
+    """Fail early if the scheduler is unreachable: a failed Client prints a traceback on deletion."""
     from distributed import Security
     from distributed.comm import connect
 

@@ -22,18 +22,7 @@ class Engine(Protocol):
     """Measures cells somewhere."""
 
     def open(self, data_folder: Path, versions: Mapping[str, str]) -> AbstractContextManager[Measure]:
-        """Get ready.
-
-        Args:
-            data_folder: paths of data files are relative to it.
-            versions: of what the figures are to be measured with.
-
-        Returns:
-            A context that yields the function to call, and that gives everything back at its end.
-
-        Raises:
-            EngineError: the engine cannot be had; or, in the function, it was lost.
-        """
+        """Get ready."""
 
 
 class InProcess:

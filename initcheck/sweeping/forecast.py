@@ -41,18 +41,7 @@ _FEWEST_FINISHED: Final = 5
 
 @dataclass(frozen=True)
 class SweepForecast:
-    """What a sweep will take.
-
-    Attributes:
-        left: those that are not finished.
-        stale: those of them that were measured under other versions.
-        changed: what changed.
-        graphs: graphs to be traced.
-        seconds: time by the workers together, start-up excluded; rough.
-        workers: by how many the work is shared.
-        bytes_each: memory of one process at its largest; rough.
-        observed: finished cells that the time was corrected by; 0 where it rests on another machine's speed.
-    """
+    """What a sweep will take."""
 
     cells: int
     left: int

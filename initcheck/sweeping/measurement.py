@@ -30,10 +30,7 @@ class CellResult:
     """What became of one cell.
 
     Attributes:
-        cell: the cell.
-        state: ``measured``, ``refused`` (it cannot be measured and never will be) or ``failed`` (something broke).
         reason: why it was not measured; empty where it was.
-        seconds: how long it took, without what was shared with cells before it.
         table: the measurement table of all seeds, with predictions, or what
             :func:`initcheck.sweeping.store.pack_table` makes of it; None where there is none.
         summary: its one row of the summary, by ``schema.SUMMARY_COLUMNS``; empty where there is none.
@@ -54,18 +51,6 @@ def measure_cells(cells: Iterable[Cell], data_folder: Path) -> Iterator[CellResu
 
     Cells that follow each other share what they have in common: the batch, the traced graph of an activation function,
     and the traced drawing of an initializer. What the last cell used is kept for the next call in the same process.
-
-    Args:
-        cells: best in the order of :func:`initcheck.sweeping.spec.order_cells`.
-        data_folder: paths of data files are relative to it.
-
-    Yields:
-        The result of each cell. A cell that initcheck cannot measure, with the reason, is ``refused``; any other
-        exception is passed on.
-
-    Raises:
-        DataError: the data file of a cell cannot be read any more.
-        EngineError: it was replaced while it was read.
     """
     for cell in cells:
         started = time.perf_counter()
@@ -108,11 +93,7 @@ def describe_replaced_file(path: Path) -> str:
 
 
 def _measure(cell: Cell, network: NetworkMeasurement) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Measure one cell.
-
-    Returns:
-        The measurement table with keys and predictions, and the row of the summary.
-    """
+    """Measure one cell."""
     initializer = parse_initializer(cell.initializer)
     (table,) = network.measure(initializer, [cell.activation])
     prediction = network.predict(initializer, cell.activation, table)
@@ -130,11 +111,7 @@ def _make_network(cell: Cell, initializer: InitializerSpec) -> NetworkSpec:
 
 
 def load_batch(cell: Cell, data_folder: Path) -> Batch:
-    """Load the batch of a cell.
-
-    Raises:
-        DataError: the data cannot be had, or do not suit the network.
-    """
+    """Load the batch of a cell."""
     spec = _make_network(cell, InitializerSpec("GlorotUniform"))
     source = cell.data if cell.data in SOURCES else str(data_folder / cell.data)
     shape = spec.sample_shape if source == "gaussian" else None

@@ -138,21 +138,7 @@ def sweep_json(result: SweepResult) -> str:
 
 
 def export_cells(store: SweepStore, identities: list[str], path: Path) -> int:
-    """Write the measurement table of the finished cells as one file, cell by cell, so that any number of them fits.
-
-    Args:
-        store: may be in use by a sweep.
-        identities: of the cells, in the order of the file.
-        path: ends in ``.parquet`` or ``.csv``.
-
-    Returns:
-        The number of rows: one per seed and site.
-
-    Raises:
-        UsageError: another ending.
-        StoreError: none of the cells is finished.
-        OutputError: the file cannot be written.
-    """
+    """Write the measurement table of the finished cells as one file, cell by cell, so that any number of them fits."""
     writers = {".parquet": _write_parquet, ".csv": _write_csv}
     if path.suffix not in writers:
         raise UsageError(f"--export takes a file that ends in .parquet or .csv. Received: {str(path)!r}.")
@@ -193,12 +179,8 @@ def choose_axes(summary: pd.DataFrame, x: str | None, y: str | None) -> MapAxes:
     """Choose the axes of the maps.
 
     Args:
-        summary: one row per cell, with the columns of :data:`AXES`.
         x: the axis from left to right; None for the depth where it varies, else the axis with the most values left.
         y: the axis from top to bottom; None for the initializer where it varies, else likewise.
-
-    Raises:
-        UsageError: an axis is unknown, or both are one, or there would be too many maps.
     """
     check_axes(x, y)
     counts = {axis: summary[axis].nunique() for axis in AXES}

@@ -61,14 +61,7 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What is left to do.
-
-    Attributes:
-        left: the cells that are not finished, in the order in which they are to be measured.
-        skipped: how many are.
-        stale: how many of those that are left were measured under other versions.
-        changed: what changed, in words.
-    """
+    """What is left to do."""
 
     left: tuple[Cell, ...]
     skipped: int
@@ -159,10 +152,7 @@ def plan_sweep(
     """Find out what is left of a sweep.
 
     Args:
-        spec: the sweep.
         store: the finished cells; None where there are none.
-        installed: versions by name.
-        digests: of the data files, by the name that cells give them.
     """
     if store is None:
         return SweepPlan(spec.cells, 0, 0, "")

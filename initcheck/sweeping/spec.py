@@ -29,17 +29,7 @@ VERSIONED: Final = ("initcheck", "keras", "tensorflow", "numpy")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One network under one initializer, with all seeds.
-
-    Attributes:
-        initializer: as :func:`initcheck.models.initializers.parse_initializer` reads it, in its canonical spelling.
-        depth: hidden layers; the network's own where it is fixed.
-        width: units of a hidden layer; the network's own where it is fixed.
-        data: a source for :func:`initcheck.models.data.load_data`.
-        batch_size: samples in the batch.
-        dtype: name of a dtype policy of Keras.
-        seeds: one network is drawn for each.
-    """
+    """One network under one initializer, with all seeds."""
 
     network: str
     initializer: str
@@ -62,12 +52,7 @@ class Cell:
         return _digest(self.content)
 
     def key(self, versions: Mapping[str, str], data_digest: str = "") -> str:
-        """The digest of content and versions: what was measured under one key is still valid under it.
-
-        Args:
-            versions: by name; those in :data:`VERSIONED` count.
-            data_digest: of the data file, where the data come from one.
-        """
+        """The digest of content and versions: what was measured under one key is still valid under it."""
         return _digest(self.content + json.dumps({name: versions[name] for name in VERSIONED}) + data_digest)
 
     @property
@@ -116,13 +101,7 @@ _FIRST_INITIALIZER: Final = "GlorotUniform"
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep.
-
-    Attributes:
-        cells: each once, those that share a traced graph together.
-        source: where it was read from, for messages and pages.
-        data_folder: paths of data files are relative to it.
-    """
+    """A sweep."""
 
     cells: tuple[Cell, ...]
     source: str
@@ -136,14 +115,6 @@ def read_spec(path: Path) -> SweepSpec:
     ``[[cell]]`` is a combination, or a small grid, of its own. Axes: ``network``, ``initializer``, ``activation``
     (these three are required), ``depth``, ``width``, ``data``, ``batch_size``, ``dtype``; and ``seeds``, a number of
     seeds or a list of them.
-
-    Returns:
-        The sweep.
-
-    Raises:
-        SpecError: the file cannot be read, or something in it is unknown, empty, doubled or out of range: the message
-            begins with file and line.
-        BackendError: Keras is missing; the names of initializers and activations are looked up there.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -165,11 +136,7 @@ def make_spec(document: Mapping[str, Any], data_folder: Path | None = None) -> S
     """Make a sweep of plain data, as TOML would give them.
 
     Args:
-        document: ``{"grid": {...}, "cell": [{...}, ...]}``, either or both; see :func:`read_spec`.
         data_folder: paths of data files are relative to it; None for the working folder.
-
-    Raises:
-        SpecError: as for :func:`read_spec`, without file and line.
     """
     return _read_document(document, _Source("", ""), data_folder or Path.cwd())
 
@@ -339,18 +306,7 @@ class _Reader:
 
 
 def digest_files(cells: Iterable[Cell], data_folder: Path) -> dict[str, str]:
-    """Digest the data files of some cells.
-
-    Args:
-        cells: those whose data are made, not read, have no file.
-        data_folder: paths of data files are relative to it.
-
-    Returns:
-        Digests of samples and labels, by the name that the cells give their file.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
+    """Digest the data files of some cells."""
     paths = {name: data_folder / name for name in sorted({cell.data for cell in cells} - set(SOURCES))}
     return {name: _digest_file(path, _read_state(path)) for name, path in paths.items()}
 

@@ -51,16 +51,7 @@ CREATE TABLE cells (
 
 
 class SweepStore:
-    """The finished cells of sweeps.
-
-    Args:
-        path: the file; its folder must exist. With ``readonly`` the file must exist.
-        readonly: look only: allowed while another process writes.
-
-    Raises:
-        StoreError: the file is no store, was written by a newer initcheck, cannot be opened, or (to be written) is in
-            use by another sweep.
-    """
+    """The finished cells of sweeps."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
@@ -96,14 +87,7 @@ class SweepStore:
             self._lock.release()
 
     def find_finished(self, keys: Mapping[str, str]) -> tuple[set[str], set[str]]:
-        """Tell which cells need not be measured again, and which were measured under other versions.
-
-        Args:
-            keys: of each cell the key that it has now, by identity.
-
-        Returns:
-            The identities of the finished cells, and those of the stale ones. Cells that failed are neither.
-        """
+        """Tell which cells need not be measured again, and which were measured under other versions."""
         with self._explained():
             rows = self._connection.execute("SELECT identity, key FROM cells WHERE state != 'failed'").fetchall()
         finished = {identity for identity, key in rows if keys.get(identity) == key}
@@ -123,13 +107,7 @@ class SweepStore:
         """Write what became of a cell, over what was known of it.
 
         Args:
-            result: what became of it.
-            versions: under which it was measured.
             data_digest: of its data file; empty where it has none.
-            finished: when, in ISO 8601.
-
-        Raises:
-            StoreError: it cannot be written; what was recorded before is kept.
         """
         cell = result.cell
         row = (
@@ -178,11 +156,7 @@ class SweepStore:
             return math.fsum(time for identity, time in self._connection.execute(query) if identity in wanted)
 
     def read_summary(self, identities: Sequence[str]) -> pd.DataFrame:
-        """Read the summary: one row per measured cell, in the order given.
-
-        Returns:
-            The columns of ``SUMMARY_COLUMNS``, with ``DTYPE_COLUMN`` behind ``batch_size``.
-        """
+        """Read the summary: one row per measured cell, in the order given."""
         names = {column.name: column.dtype for column in SUMMARY_COLUMNS}
         parts = []
         # A row of Python objects takes ten times the memory of its row in the frame.
@@ -193,11 +167,7 @@ class SweepStore:
         return pd.concat(parts, ignore_index=True)
 
     def read_tables(self, identities: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Read the measurement tables of some cells, one at a time, in the order given.
-
-        Yields:
-            ``MEASUREMENT_COLUMNS``, with ``DTYPE_COLUMN`` behind ``batch_size``.
-        """
+        """Read the measurement tables of some cells, one at a time, in the order given."""
         for cell, _, packed in self._read(identities):
             table = unpack_table(packed)
             yield _with_dtype(table, [cell.dtype] * len(table))

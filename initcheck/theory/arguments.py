@@ -14,11 +14,7 @@ from initcheck.core.errors import TheoryError
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
-    """Take a whole number.
-
-    Args:
-        value: what was received: an integer of Python or NumPy.
-    """
+    """Take a whole number."""
     try:
         count = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -35,9 +31,6 @@ def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray
 
     Returns:
         The numbers, of shape (length,).
-
-    Raises:
-        TheoryError: it is not a sequence, it is empty, or one of its numbers is not whole or too small.
     """
     try:
         received = list(values)
@@ -60,11 +53,7 @@ def check_number(
     low_included: bool = True,
     high_included: bool = True,
 ) -> float:
-    """Take a finite number within bounds.
-
-    Raises:
-        TheoryError: it is NaN, infinite, no number, or out of bounds.
-    """
+    """Take a finite number within bounds."""
     try:
         number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -84,14 +73,9 @@ def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: floa
 
     Args:
         values: what was received, of any shape; at least one number.
-        low: lower bound; the bound itself is good.
-        high: upper bound; the bound itself is good.
 
     Returns:
         The numbers in float64, in the shape received.
-
-    Raises:
-        TheoryError: it is empty or no array of numbers, or one of them is NaN, infinite or out of bounds.
     """
     try:
         array = np.asarray(values, dtype=np.float64)

@@ -50,9 +50,6 @@ class Breakpoints:
     """The pieces of one function.
 
     Attributes:
-        edges: in increasing order; between two neighbours the function is a polynomial of degree 15 to its own noise.
-        kinks: those of the edges at which the function or one of its first derivatives jumps.
-        farthest: the pieces are known between this and minus this; FARTHEST but for functions that never become smooth.
         is_polynomially_bounded: whether the function is finite, and grows no faster than a power, up to
             ``FARTHEST``. Otherwise its moments under wide Gaussian distributions diverge or overflow.
     """
@@ -72,9 +69,6 @@ def find_breakpoints(function: Function) -> Breakpoints:
     Returns:
         Its pieces on [-FARTHEST, FARTHEST], or on the part of it where the function is finite; on a shorter range for
         a function that oscillates without end.
-
-    Raises:
-        TheoryError: the function is rough at every scale.
     """
     with np.errstate(all="ignore"):
         return _find_breakpoints(function)
@@ -181,11 +175,7 @@ def _binomials(order: int) -> Array:
 
 
 def _bisect(function: Function, starts: Array, tolerance: _Tolerance) -> tuple[Array, Array]:
-    """Halve unresolved panels.
-
-    Returns:
-        All edges, and the places where halving did not help down to the finest width.
-    """
+    """Halve unresolved panels."""
     low, high = starts[:-1], starts[1:]
     edges, breaks = [starts], []
     count = starts.size

@@ -41,10 +41,7 @@ class DenseLayer:
     """A Dense layer: the distribution of its weights, and its activation function.
 
     Attributes:
-        units: number of outputs n.
-        weights: the distribution of the kernel.
         activation: phi; None for a layer whose activation mixes its units (softmax), which must be the last.
-        bias_variance: sigma_b^2.
     """
 
     units: int
@@ -138,11 +135,7 @@ class _Propagation:
 
 
 def propagate(layers: Sequence[DenseLayer], inputs: InputStatistics) -> list[LayerState]:
-    """Follow the signal from the input to the output.
-
-    Raises:
-        TheoryError: the moments of an activation vanish, diverge or overflow on the way.
-    """
+    """Follow the signal from the input to the output."""
     run = _Propagation(layers, inputs)
     states = []
     for place, layer in enumerate(layers):

@@ -75,8 +75,6 @@ class Gain:
     """The factor of one layer, averaged over layers.
 
     Attributes:
-        mean: its expectation over seeds, at this width and batch.
-        standard_deviation: from seed to seed.
         textbook: the same in an infinitely wide network.
     """
 
@@ -134,7 +132,6 @@ class DenseNetworkMoments:
     """What is predicted of a network of Dense layers, by layer from the input to the output.
 
     Attributes:
-        preactivation: mean of z^2 over batch and units.
         activation: mean of phi(z)^2; NaN in a layer whose activation mixes its units.
         gradient: mean over the batch of the squared norm of dL/dz, for a loss with a gradient of mean square 1 at the
             outputs. Behind an activation that mixes its units, in units of the gradient at that layer's z.
@@ -142,7 +139,6 @@ class DenseNetworkMoments:
         activation_batch_variance: variance of phi(z) across the samples by unit, shape [L]; NaN for one sample, and
             below 1e-8 E phi^2.
         weight_gradient: E |dL/dW|^2 of the summed batch, shape [L]; relative like the gradients.
-        gradient_is_relative: whether the gradients are in units of the last layer's.
         correlation: mean correlation of two samples' pre-activations, shape [L]; NaN for one sample.
     """
 
@@ -157,17 +153,7 @@ class DenseNetworkMoments:
 
 
 def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics) -> DenseNetworkMoments:
-    """Predict the moments of a network of Dense layers.
-
-    Args:
-        layers: from the input to the output, the head included.
-
-    Returns:
-        The moments, to order 1/n in means and variances.
-
-    Raises:
-        TheoryError: an activation grows faster than any power, or one that mixes its units is not the last.
-    """
+    """Predict the moments of a network of Dense layers."""
     if not layers:
         raise TheoryError("A network has at least one layer. Received: none. Give one or more.")
     for layer in layers[:-1]:
@@ -190,9 +176,6 @@ class _Deviations:
 
     Attributes:
         same: of one sample, shape [3 L, 3 L].
-        pair: of two samples, averaged over pairs.
-        batch: number of samples.
-        data_variance: variance over the samples of ln kappa_1, which no seed changes.
     """
 
     same: Array
@@ -367,14 +350,8 @@ class PlainNetwork:
     """A stack of dense layers with one activation function behind each.
 
     Attributes:
-        activation: phi.
         keras_name: the name by which phi was given; empty for a function of the user's own.
         initializer: as text; None where sigma_w was given instead.
-        widths: units of each layer.
-        inputs: size of the input.
-        input_second_moment: mean x^2 of the input.
-        weights: the distribution of each kernel.
-        bias_variance: sigma_b^2.
     """
 
     activation: Activation
@@ -423,16 +400,7 @@ def read_network(
     sigma_b: float = 0.0,
     input_second_moment: float = 1.0,
 ) -> PlainNetwork:
-    """Read the options of a network, and refuse what makes none.
-
-    Args:
-        initializer: of the kernels, ``HeNormal`` by default.
-        depth: number of layers; by default as many as there are widths, or 20 if there is one.
-        width: units of every layer, or a sequence with those of each.
-        inputs: size of the input; by default the first width.
-        sigma_w: sqrt(fan_in Var(W)) of normal weights, in place of an initializer.
-        input_second_moment: mean x^2 of the input.
-    """
+    """Read the options of a network, and refuse what makes none."""
     phi = find_activation(activation)
     phi.require_moments()
     widths, size = _read_sizes(depth, width, inputs)

@@ -50,19 +50,9 @@ class LayerForecast:
     """What is predicted of one layer, for one input, over seeds.
 
     Attributes:
-        layer: its number, from 1 at the input.
-        units: n_l.
-        second_moment: E of mean z_l^2, the pre-activations.
-        second_moment_sd: its standard deviation from seed to seed.
-        activation_second_moment: E of mean phi(z_l)^2, M_l.
-        activation_second_moment_sd: its standard deviation from seed to seed.
         chi: fan_in Var(W_{l+1}) E phi'(z_l)^2, in an infinitely wide network: the factor of the gradient's squared norm
             from layer l + 1 down to l. NaN in the last layer.
         chi_per_unit: fan_out Var(W_{l+1}) E phi'(z_l)^2: the factor of the gradient's mean square over the units.
-        gradient_norm2: E of |dL/dz_l|^2 / |dL/dz_L|^2.
-        gradient_norm2_sd: its standard deviation from seed to seed.
-        gradient_second_moment: the same ratio of mean squares over the units: n_L / n_l times that of the norms.
-        weight_gradient_norm2: E of |dL/dW_l|^2 / |dL/dz_L|^2.
     """
 
     layer: int
@@ -85,24 +75,8 @@ class Forecast:
 
     Attributes:
         initializer: as text; None where sigma_w was given instead.
-        activation: its name.
-        depth: number of layers L.
-        widths: units of each layer.
-        inputs: size of the input.
-        input_second_moment: mean x^2 of the input.
-        sigma_w2: fan_in Var(W_l), by layer.
-        sigma_b2: variance of the biases.
-        forward_gain: the factor of the mean square in a linear layer: sigma_w2 by its other name.
-        backward_gain: fan_out Var(W_l), the factor of the gradient's mean square over the units in a linear layer.
-        effect: the factor by which the signal is off that ``seeds_needed`` would show.
-        alpha: the rate of false alarms that goes with it, two-sided.
-        power: the probability to see the effect that goes with it.
         q: variance of the pre-activations by layer, in an infinitely wide network.
         phase: where an infinitely wide network goes whose layers are all like those after the first.
-        log_variance: variance over seeds of ln M_L, where M_L is the mean square that the last layer passes on.
-        seeds_needed: seeds whose mean of ln M_L shows that M_L is off by ``effect``.
-        dead_input_probability: probability over seeds that some layer is all zeros for a given input.
-        layers: layer by layer.
         reasons: why there is no value, by field; for fields of the layers by ``layers.<field>``.
     """
 

@@ -48,7 +48,6 @@ class Activation:
     """An activation function as theory sees it: its values, and where it is not smooth.
 
     Attributes:
-        name: for messages.
         function: takes and returns a float64 array of one axis, element by element.
     """
 
@@ -78,11 +77,7 @@ class Activation:
         return self.function(x.reshape(-1)).reshape(x.shape)
 
     def require_moments(self) -> None:
-        """Refuse a function whose moments do not exist for every variance.
-
-        Raises:
-            TheoryError: it grows faster than any power (``exponential``).
-        """
+        """Refuse a function whose moments do not exist for every variance."""
         if not self.breakpoints.is_polynomially_bounded:
             raise TheoryError(
                 f"Mean-field theory does not apply to the activation {self.name!r}: it grows faster than any power, so "
@@ -97,12 +92,6 @@ def find_activation(activation: str | Callable[..., Any] | Activation) -> Activa
     Args:
         activation: the name of a function of ``keras.activations`` (its NumPy twin is used, and Keras is not imported),
             a callable of Keras tensors that works element by element, or an :class:`Activation`.
-
-    Returns:
-        The function; the same object for the same name or callable, so that its pieces are found once.
-
-    Raises:
-        TheoryError: a function that does not work element by element (softmax).
     """
     if isinstance(activation, Activation):
         return activation
@@ -159,7 +148,6 @@ class Grid:
         weight: quadrature weight times normal density, shape [Q, N].
         value: phi(sqrt(q) z), shape [Q, N].
         slope: phi'(sqrt(q) z), shape [Q, N].
-        is_tame: whether phi grows no faster than a power, so that nothing beyond the nodes matters.
     """
 
     q: Array
@@ -193,11 +181,7 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
     """Evaluate an activation function and its slope where they are needed to integrate against N(0, q).
 
     Args:
-        activation: see :func:`find_activation`.
         q: variances, at least 0; one, or an array of one axis.
-
-    Raises:
-        TheoryError: a variance is negative or not finite.
     """
     phi = find_activation(activation)
     variances = check_variance(np.atleast_1d(np.asarray(q, dtype=np.float64)))
@@ -278,13 +262,6 @@ class Moments:
     """Moments of an activation function under N(0, q), each an array of the shape of q.
 
     Attributes:
-        q: the variances.
-        mean: E phi.
-        second: E phi^2.
-        fourth: E phi^4.
-        slope_mean: E phi'.
-        slope_second: E phi'^2; times sigma_w^2 it is chi.
-        slope_fourth: E phi'^4.
         second_slope: d/dq E phi^2 = E[phi^2 (z^2 - 1)] / (2q).
         second_curvature: d^2/dq^2 E phi^2 = E[phi^2 (z^4 - 6 z^2 + 3)] / (4 q^2), with an absolute rounding error of
             about 1e-15 E phi^2 / q^2; NaN at q = 0.
@@ -310,14 +287,10 @@ def compute_moments(activation: str | Callable[..., Any] | Activation, q: ArrayL
     the mean over both sides of a kink at 0; the curvature is NaN.
 
     Args:
-        activation: see :func:`find_activation`.
         q: variances of the pre-activation, at least 0; a number or an array of any shape.
 
     Returns:
         The moments; NaN, with the reason, where an integral diverges or is not captured.
-
-    Raises:
-        TheoryError: a variance is negative or not finite, or the activation does not work element by element.
     """
     shape = np.shape(q)
     grid = evaluate_on_grid(activation, np.ravel(np.asarray(q, dtype=np.float64)))
@@ -361,17 +334,8 @@ def expect_pair(
     u = sqrt(q_1) z_1 and v = sqrt(q_2) (c z_1 + sqrt(1 - c^2) z_2). The inner integral, over z_2, has panels of its
     own for each z_1, which end where v meets a kink; the outer one also resolves the smoothed kinks of the inner one.
 
-    Args:
-        activation: phi; see :func:`find_activation`.
-        q: variance of u.
-        correlation: c, between -1 and 1.
-        other_q: variance of v; by default that of u.
-
     Returns:
         The expectation; NaN where the integral diverges or is not captured.
-
-    Raises:
-        TheoryError: a variance or the correlation is out of range.
     """
     phi = find_activation(activation)
     variances = check_variance(np.asarray([q, q if other_q is None else other_q], dtype=np.float64))
@@ -437,9 +401,6 @@ class HermiteExpansion:
 
         Args:
             correlations: shape [C], each between -1 and 1.
-
-        Returns:
-            Shape [C, F, F].
         """
         powers = correlations[:, np.newaxis] ** np.arange(ORDER + 2)
         series = np.einsum("ck,ik,jk->cij", powers[:, :-1], self.coefficients, self.coefficients)

@@ -43,9 +43,6 @@ def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> I
     Args:
         x: shape [B, ...]; a sample's numbers are the inputs of the first layer.
         output_gradients: dL/dy of each sample, shape [B, ...]; by default without correlation between samples.
-
-    Raises:
-        TheoryError: a sample is zero or not finite: it carries no signal to follow.
     """
     samples = np.asarray(x, dtype=np.float64)
     samples = samples.reshape(samples.shape[0], -1)

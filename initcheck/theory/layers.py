@@ -90,7 +90,6 @@ class _Transforms(NamedTuple):
     """Means over z of functions of t e^(s z), on a grid of ln t.
 
     Attributes:
-        logarithm: ln L(t) = ln E exp(-t e^(s z)).
         slope: -t L'(t) = E[t e^(s z) exp(-t e^(s z))].
     """
 

@@ -62,8 +62,6 @@ def map_variance(activation: ActivationLike, q: ArrayLike, sigma_w2: float, sigm
 
     Args:
         q: variances, of any shape.
-        sigma_w2: fan_in Var(W) of the next layer.
-        sigma_b2: variance of its biases.
 
     Returns:
         V(q), of the shape of q; NaN where E phi^2 diverges.
@@ -77,8 +75,6 @@ class Profile:
     """The signal through a plain network, by layer.
 
     Attributes:
-        q: variance of the pre-activations of layers 1 to L.
-        activation_second_moment: E phi(z_l)^2, K_l in the literature.
         chi: factor of the gradient's squared norm from layer l + 1's pre-activations to layer l's, for l = 1 to L - 1
             (with the weights of layer l + 1).
     """
@@ -101,10 +97,7 @@ def trace_profile(
     The degenerate case depth = 1 is a linear map of the input: one q, no chi.
 
     Args:
-        sigma_w2: fan_in Var(W): one number, or one for each layer (rectangular layers).
         depth: number of layers L, at least 1.
-        sigma_b2: variance of the biases.
-        input_second_moment: mean x^2 of one input.
     """
     if depth < 1:
         raise TheoryError(f"A network has at least one layer. Received: depth={depth!r}. Give 1 or more.")
@@ -136,9 +129,6 @@ class FixedPoint:
     """Where the variance settles.
 
     Attributes:
-        q: the fixed point q* that the variance tends to; 0 where it vanishes, inf where it grows without limit.
-        chi_forward: V'(q*): deviations of the variance are multiplied by this in each layer.
-        chi_backward: chi_1 at q*: the gradient's squared norm is multiplied by this in each layer.
         is_neutral: q stands still, to 1e-11 a layer, without being drawn there: every q does (He initialization and
             ReLU; q is then the one that was begun with), or every q below this one (relu6).
     """
@@ -155,11 +145,7 @@ class FixedPoint:
 
 
 def classify(chi: float) -> Regime:
-    """Name the regime that a gradient factor chi_1 belongs to.
-
-    Raises:
-        TheoryError: chi is NaN.
-    """
+    """Name the regime that a gradient factor chi_1 belongs to."""
     if math.isnan(chi):
         raise TheoryError("The regime of a NaN is not known. Received: chi=nan. Give a number.")
     if abs(chi - 1.0) <= CRITICAL_TOLERANCE:
@@ -174,14 +160,6 @@ def find_fixed_point(
 
     Marginal cases are decided by the sign of V(q) - q on a logarithmic grid from 1e-12 to 1e12 and not by iterating:
     at sigma_w = 1 tanh approaches 0 like 1 / (2 l), so that an iteration would stop anywhere.
-
-    Args:
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
-        start: the variance to begin with; by default that of an input of mean square 1.
-
-    Returns:
-        The nearest fixed point in the direction in which the variance moves from there.
     """
     check_sigmas(sigma_w2, sigma_b2)
     phi = find_activation(activation)
@@ -261,14 +239,6 @@ def map_correlation(
 
     C(c) = (sigma_w^2 E phi(u) phi(v) + sigma_b^2) / V(q), where u and v have variance q and correlation c. At the fixed
     point V(q) = q, and the slope of C at c = 1 is chi_1.
-
-    Args:
-        q: the variance of both.
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
-
-    Returns:
-        C(c).
     """
     check_sigmas(sigma_w2, sigma_b2)
     both = sigma_w2 * expect_pair(activation, q, correlation) + sigma_b2
@@ -277,12 +247,7 @@ def map_correlation(
 
 @dataclass(frozen=True)
 class CorrelationFixedPoint:
-    """Where the correlation of two inputs settles.
-
-    Attributes:
-        correlation: c*; 1 in the ordered phase, where all inputs become alike.
-        slope: C'(c*) = sigma_w^2 E phi'(u) phi'(v): deviations are multiplied by this in each layer.
-    """
+    """Where the correlation of two inputs settles."""
 
     correlation: float
     slope: float
@@ -295,10 +260,6 @@ def find_correlation_fixed_point(
 
     C is a power series with coefficients >= 0 (Daniely, Frostig and Singer 2016), so it is convex on [0, 1]: for
     chi_1 <= 1 its only fixed point there is 1, for chi_1 > 1 there is one more, below 1, and that one is stable.
-
-    Args:
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
 
     Returns:
         c* and the slope there; NaN where q* is 0 or infinite, or phi linear, since nothing settles. For functions
@@ -346,15 +307,9 @@ def _bends_without_scale(phi: Activation) -> bool:
 def depth_scale(slope: float) -> float:
     """Turn the factor of a deviation per layer into layers per factor e: xi = -1 / ln(slope).
 
-    Args:
-        slope: V'(q*) for xi_q, C'(c*) for xi_c, chi_1 for the gradient's scale.
-
     Returns:
         The depth scale in layers: positive for a decay, negative for growth (an exploding gradient), infinite at 1, and
         0 where the slope is 0.
-
-    Raises:
-        TheoryError: a negative slope, whose deviations alternate in sign: take its magnitude.
     """
     if slope < 0.0:
         raise TheoryError(f"A depth scale needs a slope of at least 0. Received: slope={slope!r}. Take its magnitude.")
@@ -372,14 +327,6 @@ def predict_weight_gradient(gradient_norm2: ArrayLike, fan_in: ArrayLike, input_
 
     For ReLU, leaky ReLU and linear networks of equal widths it is the same in every layer for any sigma_w, even while
     signal and gradient vanish (Glorot and Bengio 2010, eq. 14): a level weight gradient shows nothing.
-
-    Args:
-        gradient_norm2: E |dL/dz_l|^2 of one sample.
-        fan_in: n_{l-1}.
-        input_second_moment: K_{l-1}, mean square of the layer's input.
-
-    Returns:
-        The squared norms.
     """
     squared, units, entering = (
         np.asarray(part, dtype=np.float64) for part in (gradient_norm2, fan_in, input_second_moment)
@@ -388,11 +335,7 @@ def predict_weight_gradient(gradient_norm2: ArrayLike, fan_in: ArrayLike, input_
 
 
 def check_sigmas(sigma_w2: float, sigma_b2: float) -> None:
-    """Refuse variances of weights and biases that are out of range.
-
-    Raises:
-        TheoryError: sigma_w2 is not above 0, or sigma_b2 below 0, or one is not finite.
-    """
+    """Refuse variances of weights and biases that are out of range."""
     if not (0.0 < sigma_w2 < math.inf):
         raise TheoryError(f"sigma_w^2 must be finite and above 0. Received: sigma_w2={sigma_w2!r}. Give one that is.")
     if not (0.0 <= sigma_b2 < math.inf):
@@ -403,13 +346,7 @@ def check_sigmas(sigma_w2: float, sigma_b2: float) -> None:
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """A point on the edge of chaos, chi_1 = 1.
-
-    Attributes:
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
-        q: the fixed point of the variance there.
-    """
+    """A point on the edge of chaos, chi_1 = 1."""
 
     sigma_w2: float
     sigma_b2: float
@@ -421,9 +358,6 @@ def critical_point_at(activation: ActivationLike, q: float) -> CriticalPoint:
 
     Args:
         q: the fixed point, above 0.
-
-    Returns:
-        The point. A negative sigma_b2 says that no critical network has this fixed point.
     """
     moments = compute_moments(activation, q)
     sigma_w2 = 1.0 / float(moments.slope_second)
@@ -440,9 +374,6 @@ def find_critical_points(activation: ActivationLike, sigma_b2: ArrayLike) -> tup
         One point for each: the one of smallest q. At sigma_b2 = 0 that is q = 0 with sigma_w^2 = 1 / phi'(0)^2 wherever
         phi is smooth at 0 and phi(0) = 0, and any q for functions without a scale, such as ReLU. NaN where no
         critical point exists (ReLU with biases).
-
-    Raises:
-        TheoryError: a variance is out of range, or phi grows faster than any power.
     """
     phi = find_activation(activation)
     phi.require_moments()
@@ -474,12 +405,7 @@ def _find_critical(phi: Activation, sigma_b2: float, q: Array, bias: Array) -> C
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """How a critical network with q* = 0 decays: algebraically, neither level nor exponentially.
-
-    Attributes:
-        decay: a in V(q) = q - a q^2: q_l tends to 1 / (a l).
-        gradient_exponent: p in chi_1...chi_l ~ l^(-p).
-    """
+    """How a critical network with q* = 0 decays: algebraically, neither level nor exponentially."""
 
     decay: float
     gradient_exponent: float
@@ -493,9 +419,6 @@ def find_power_law(activation: ActivationLike) -> PowerLaw:
 
     Args:
         activation: phi, smooth at 0, with phi(0) = 0 and phi'(0) not 0.
-
-    Raises:
-        TheoryError: phi has no such criticality (ReLU, sigmoid), or its variance grows (GELU).
     """
     phi = find_activation(activation)
     steps = np.asarray([1e-3, 5e-4])
@@ -521,8 +444,6 @@ class PhaseDiagram:
     """The phases of one activation function over sigma_w and sigma_b.
 
     Attributes:
-        sigma_w: shape [W].
-        sigma_b: shape [S].
         q: fixed points, shape [S, W]; 0 where the variance vanishes, inf where it grows without limit.
         chi: chi_1 at the fixed points, shape [S, W].
     """
@@ -541,9 +462,6 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     Args:
         sigma_w: standard deviations of the weights times sqrt(fan_in), above 0.
         sigma_b: standard deviations of the biases, at least 0.
-
-    Returns:
-        The diagram. The network begins with an input of mean square 1, as in :func:`find_fixed_point`.
     """
     phi = find_activation(activation)
     phi.require_moments()

@@ -51,7 +51,6 @@ class ThousandfoldChange:
 
     Attributes:
         layers: in how many layers; None where MOST_LAYERS do not suffice.
-        direction: where it goes; ``keeps`` where MOST_LAYERS do not suffice.
     """
 
     layers: int | None
@@ -77,17 +76,7 @@ class Phase:
 
     Attributes:
         regime: ordered (chi_backward below 1), critical or chaotic.
-        fixed_point: q*, where q settles: 0 where it vanishes, inf where it grows without limit.
-        chi_forward: V'(q*): a deviation of q is multiplied by this in each layer.
-        chi_backward: chi_1 at q*: the squared norm of the gradient is multiplied by this in each layer.
-        xi_q: -1 / ln |V'(q*)|: layers in which a deviation of q shrinks e-fold; negative where it grows.
-        xi_c: -1 / ln C'(c*): layers in which a deviation of the correlation of two inputs shrinks e-fold.
-        xi_gradient: -1 / ln chi_1: layers in which the gradient's squared norm does; negative where it grows.
-        correlation_fixed_point: c*, where the correlation of two inputs settles.
         trainable_depth: 6 xi_c, the depth up to which networks were seen to train (Schoenholz et al. 2017).
-        power_law: how a critical network with q* = 0 fades.
-        layers_until: when the signal and its gradient have changed a thousandfold.
-        reasons: why there is no value, by field.
     """
 
     regime: Regime | None
@@ -117,11 +106,6 @@ def without_phase(reason: str) -> Phase:
 
 def find_phase(activation: ActivationLike, sigma_w2: float, sigma_b2: float = 0.0, start: float | None = None) -> Phase:
     """Find where a network settles, and how fast.
-
-    Args:
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
-        start: q of the first layer; by default that of an input of mean square 1.
 
     Source: Schoenholz et al. 2017 for depth scales and trainable depth; the thousandfold change by following V and
         chi_1 layer by layer.
@@ -227,13 +211,6 @@ def count_layers_until_thousandfold(
 
     q_{l+1} = V(q_l), and the gradient's squared norm is multiplied by chi_1(q_l), layer by layer, and not by the rates
     at the fixed point, which say nothing of the way there.
-
-    Args:
-        sigma_w2: fan_in Var(W).
-        sigma_b2: variance of the biases.
-
-    Returns:
-        The numbers of layers: exact up to 300, and beyond by interpolation of the moments, to better than a per cent.
     """
     phi = find_activation(activation)
     changes: dict[str, ThousandfoldChange] = {}

@@ -57,9 +57,6 @@ def compute_relu_increment(
     2 (kurtosis - 3) S4 / n to the variance and take half as much from the mean, to leading order.
 
     Args:
-        width: units of the layer, n; up to LARGEST_WIDTH.
-        scale: variance of the weights over He's: 0.5 for Glorot or LeCun in a square layer.
-        kurtosis: of the weights: 3 Gaussian, 2.3655 truncated at two standard deviations, 1.8 uniform.
         participation: S4 of the layer's input, from :func:`compute_participation`; about 6 / (n + 4) for the output of
             a ReLU layer, and of no effect for Gaussian weights.
 
@@ -88,10 +85,6 @@ def compute_linear_increment(width: int, scale: float = 1.0) -> LogIncrement:
 
     n M_{l+1} / M_l is chi-square with n degrees of freedom, so that
     mean = psi(n / 2) + ln(2 / n) + ln(scale) and variance = psi_1(n / 2), about -1 / n and 2 / n.
-
-    Args:
-        width: units of the layer, n; up to LARGEST_WIDTH.
-        scale: variance of the weights over 1 / fan_in.
     """
     n = _check_width(width)
     shift = math.log(check_number("scale", scale, 0.0, low_included=False))
@@ -120,9 +113,6 @@ def compute_dead_probability(widths: Iterable[int]) -> float:
 
     Exact over seeds, for weights symmetric about zero, zero biases and an input that is not zero: a layer that is alive
     dies when all its units are negative. Below one in 10^308 it is 0.
-
-    Args:
-        widths: units of each ReLU layer, n_l, in any order.
     """
     dead = np.exp2(-check_counts("widths", widths).astype(np.float64))
     return -math.expm1(float(np.log1p(-dead).sum()))
@@ -136,9 +126,6 @@ def compute_seeds_for_ratio(ratio: float, log_variance: float, alpha: float = 1e
 
     Args:
         ratio: r, above 0 and not 1; r and 1 / r need equally many.
-        log_variance: Var(ln q_L) over seeds: the sum over layers of the variances of the log increments; up to
-            LARGEST_LOG_VARIANCE.
-        power: probability of seeing the ratio where it is there, from 0.5 on.
 
     Source: the sample size of the z-test (Lehmann and Romano, "Testing statistical hypotheses", 2005).
     """

@@ -34,11 +34,7 @@ class LocalMoments:
 
 
 def measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
-    """Measure at the first variance of a grid.
-
-    Raises:
-        TheoryError: the function or its slope vanish, diverge or overflow there.
-    """
+    """Measure at the first variance of a grid."""
     with np.errstate(all="ignore"):
         value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (grid.value, grid.slope))
         if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):

@@ -30,14 +30,10 @@ class WeightDistribution:
     """How the entries of one kernel are distributed, and how many of them meet in a unit.
 
     Attributes:
-        distribution: how they are drawn. All have mean zero, and all but the orthogonal are independent.
-        variance: E w², the true variance of one entry.
         kurtosis: E w⁴ / (E w²)²: 3 for the normal, 2.3655 for the normal truncated at two standard deviations,
             9/5 for the uniform distribution. NaN for the orthogonal: its entries depend on each other, so that
             no formula for independent entries holds, whatever the kurtosis of one of them (3n/(n + 2) with n
             the longer side).
-        fan_in: how many inputs one output unit sums; need not be whole (strided transposed convolutions).
-        fan_out: how many outputs one input unit feeds.
     """
 
     distribution: Distribution
@@ -78,16 +74,8 @@ def weight_distribution(
     The formulas are those of :data:`initcheck.models.initializers.INITIALIZERS`.
 
     Args:
-        shape: of the kernel, as Keras passes it to the initializer: (in, out) for dense layers,
-            (height, width, in, out) for convolutions.
         fans: the true (fan_in, fan_out) of the layer; by default those that Keras computes from the shape, or
             from the axes where the initializer names them.
-
-    Raises:
-        TheoryError: mean field does not apply (weights without chance; a mean µ other than zero, which adds
-            n² µ² (mean x)² to every squared pre-activation of the layer; no variance), the class or an argument
-            is unknown, or the shape or the fans are no counts.
-        UsageError: an argument that has to be a finite number is none.
     """
     sizes = _check_shape(shape)
     settings = _read_settings(spec)

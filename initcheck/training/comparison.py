@@ -43,8 +43,6 @@ class PairedDifference:
     """The difference of two initializers in one quantity, over the seeds that both have.
 
     Attributes:
-        quantity: ``accuracy`` or ``first_loss``.
-        estimate: first less second, with its 95% interval.
         p_value: of no difference, two-sided, after Holm's adjustment; NaN with fewer than two pairs.
     """
 
@@ -67,15 +65,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Statement:
-    """One part of "Xavier trains faster and more accurately than random or zero".
-
-    Attributes:
-        xavier: the initializer of Glorot that is meant.
-        other: what it is compared with.
-        quantity: faster is a lower training loss in the first epoch, more accurate a higher final accuracy.
-        verdict: ``true`` and ``false`` where the difference is shown, else ``undecided``.
-        difference: what the verdict rests on.
-    """
+    """One part of "Xavier trains faster and more accurately than random or zero"."""
 
     xavier: str
     other: str
@@ -86,10 +76,6 @@ class Statement:
 
 def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFrame:
     """Summarize learning curves.
-
-    Args:
-        history: the columns of ``HISTORY_COLUMNS``.
-        initializers: in the order wanted.
 
     Returns:
         The columns of ``COMPARISON_COLUMNS``. A network whose loss is not finite has no loss; its accuracy is
@@ -139,10 +125,6 @@ def compare_pairs(history: pd.DataFrame, initializers: Sequence[str], quantity: 
 
 def judge_notebook(history: pd.DataFrame, initializers: Sequence[str]) -> list[Statement]:
     """Judge "Xavier trains faster and more accurately than random or zero", part by part.
-
-    Args:
-        history: the learning curves.
-        initializers: those that were trained.
 
     Returns:
         A statement for each of Glorot's initializers, each one that does not depend on the size of the layer, and both

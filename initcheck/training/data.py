@@ -28,11 +28,8 @@ class LabelledData:
     """Samples with their classes, divided in two.
 
     Attributes:
-        name: what they come from.
         x: samples to train on, float32, shape [samples, ...].
         y: their classes, int32, shape [samples].
-        x_valid: samples to validate on.
-        classes: how many classes there are.
     """
 
     name: str
@@ -66,13 +63,6 @@ def load_labelled(source: str | None = None, validation: int | None = None) -> L
         source: ``digits``, ``mnist``, or the path of a ``.npz`` file. None takes Keras' MNIST if it has been
             downloaded, else the digits: nothing is downloaded.
         validation: samples to hold out. None holds out 5,000 of sets of at least 20,000, a fifth of smaller ones.
-
-    Returns:
-        The data; pixels of 8 bits are divided by 255.
-
-    Raises:
-        UsageError: the source is unknown, or more is to be held out than there is.
-        DataError: the data cannot be had, or have no classes.
     """
     chosen = source or default_source()
     if chosen == "gaussian":

@@ -37,11 +37,7 @@ class Descent:
 
 
 class Trainer:
-    """Trains networks of one architecture on the same data, from weights that the caller supplies.
-
-    Args:
-        model: a built Keras model whose outputs are probabilities of the classes. It is not changed.
-    """
+    """Trains networks of one architecture on the same data, from weights that the caller supplies."""
 
     def __init__(self, model: Any, data: LabelledData, descent: Descent) -> None:
         keras = import_keras()
@@ -134,11 +130,7 @@ class Trainer:
         return weights, losses.stack()
 
     def _step(self, weights: Weights, taken: Any, size: int) -> tuple[Weights, Any]:
-        """Make one step of the descent.
-
-        Returns:
-            The weights afterwards, and the sums of loss and hits over the batch, before the step.
-        """
+        """Make one step of the descent."""
         x, y = take_rows(self._x, taken), take_rows(self._y, taken)
 
         def compute_loss() -> tuple[Any, Any]:
@@ -156,11 +148,7 @@ class Trainer:
         return _sum_up(self._loss(self._y_valid, outputs), outputs, self._y_valid) / self._y_valid.shape[0]
 
     def _call(self, weights: Weights, x: Any, *, training: bool) -> tuple[Any, list[Any]]:
-        """Call the model with other weights than its own.
-
-        Returns:
-            The outputs, and the weights that are not trained as the call leaves them (statistics of normalization).
-        """
+        """Call the model with other weights than its own."""
         model = self._model
         by_id = {id(variable): value for variable, value in zip(model.weights, weights, strict=True)}
         held = [by_id.get(id(variable), variable.value) for variable in model.non_trainable_variables]
@@ -174,11 +162,7 @@ class Trainer:
 
 
 def orders_of(seeds: Sequence[int], samples: int, epoch: int) -> NDArray[np.int32]:
-    """Shuffle the samples for one epoch, for each seed: the same for every initializer.
-
-    Returns:
-        Shape [len(seeds), samples].
-    """
+    """Shuffle the samples for one epoch, for each seed: the same for every initializer."""
     return np.stack(
         [
             np.random.default_rng(derive_seed(seed, f"order of epoch {epoch}")).permutation(samples).astype(np.int32)

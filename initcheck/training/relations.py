@@ -40,11 +40,7 @@ class RankCorrelation:
     """Spearman's rank correlation of one predictor with the loss after training.
 
     Attributes:
-        predictor: a key of :data:`PREDICTORS`.
         value: the correlation over all configurations that have the value; NaN where one side does not vary.
-        low: lower end of the interval: percentiles of a bootstrap over pairs of initializer and activation.
-        configurations: how many have the value.
-        pairs: of initializer and activation, which are resampled with all their depths.
     """
 
     predictor: str
@@ -57,15 +53,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often theory's depth agrees with what trained, at one threshold.
-
-    Attributes:
-        threshold: a loss of at most this share of chance counts as trained.
-        both: predicted to train, and trained.
-        neither: predicted not to, and did not.
-        only_predicted: predicted to train, and did not.
-        only_trained: predicted not to, and trained.
-    """
+    """How often theory's depth agrees with what trained, at one threshold."""
 
     threshold: float
     both: int
@@ -92,12 +80,7 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Relations:
-    """A record with all that is made of it, so that every page says the same.
-
-    Attributes:
-        summary: the configurations, as :func:`summarize_runs` gives them.
-        correlations: one for each of :data:`PREDICTORS`.
-    """
+    """A record with all that is made of it, so that every page says the same."""
 
     record: TrainabilityRecord
     summary: pd.DataFrame = field(repr=False)
@@ -164,11 +147,6 @@ def correlate_ranks(summary: pd.DataFrame, predictor: str, resamples: int = RESA
 
     The interval is that of a percentile bootstrap (``scipy.stats.bootstrap``). Depths of one pair of initializer and
     activation go together, and no two of them are independent: pairs are resampled, each with all its depths.
-
-    Args:
-        summary: of :func:`summarize_runs`.
-        predictor: a key of :data:`PREDICTORS`.
-        resamples: of the bootstrap.
     """
     values = find_predictor(summary, predictor)
     loss = summary["relative_loss"].to_numpy(dtype=np.float64)
@@ -200,12 +178,7 @@ def correlate_ranks(summary: pd.DataFrame, predictor: str, resamples: int = RESA
 
 
 def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW) -> Agreement:
-    """Count where theory's depth and the outcome agree.
-
-    Args:
-        summary: of :func:`summarize_runs`.
-        threshold: a loss of at most this share of chance counts as trained.
-    """
+    """Count where theory's depth and the outcome agree."""
     covered = summary[summary["predicted_trainable"].notna()]
     predicted = covered["predicted_trainable"].astype(bool).to_numpy()
     trained = (covered["relative_loss"] <= threshold).to_numpy()

@@ -64,10 +64,7 @@ class TrainingOptions:
     """What to compare, and how.
 
     Attributes:
-        initializers: as a person writes them.
-        seeds: one network each, for each initializer.
         learning_rate: of plain stochastic gradient descent; None for Keras' default.
-        data: as for :func:`initcheck.training.data.load_labelled`.
         validation: samples held out; None for the default.
     """
 
@@ -94,16 +91,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, eq=False)
 class TrainingRecord:
-    """The learning curves of all networks, and how they were made.
-
-    Attributes:
-        history: one row per initializer, seed and epoch; the columns of ``schema.HISTORY_COLUMNS``.
-        initializers: in the order asked for.
-        data: the data in words.
-        chance: the accuracy of a constant answer.
-        seconds: time spent on training in this run; what an earlier run finished is not counted.
-        resumed: how many networks an earlier run had finished.
-    """
+    """The learning curves of all networks, and how they were made."""
 
     history: DataFrame = field(repr=False)
     initializers: tuple[str, ...]
@@ -129,12 +117,6 @@ def run_training(
 
     Args:
         store: where finished networks are kept; None keeps none.
-        progress: called with the epochs done, all epochs, and what is being trained.
-
-    Raises:
-        UsageError: an initializer or the source of the data is unknown.
-        DataError: the data cannot be used, or the network does not fit them.
-        StoreError: the store holds networks that were trained with other settings.
     """
     started = time.perf_counter()
     specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}
@@ -182,29 +164,14 @@ def run_training(
 
 
 class HistoryStore:
-    """A folder that holds the learning curves of finished networks and the settings they were trained with.
-
-    Args:
-        folder: made when the first network is finished.
-    """
+    """A folder that holds the learning curves of finished networks and the settings they were trained with."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._settings: Mapping[str, Any] = {}
 
     def open(self, settings: Mapping[str, Any], columns: Sequence[Column]) -> pd.DataFrame:
-        """Read what is there.
-
-        Args:
-            settings: what a finished network depends on; plain values.
-            columns: of the table.
-
-        Returns:
-            The finished networks; an empty table where there is no store yet.
-
-        Raises:
-            StoreError: what is there was trained with other settings, or is damaged.
-        """
+        """Read what is there."""
         self._settings = dict(settings)
         if not (self.folder / TABLE).exists() and not (self.folder / SETTINGS).exists():
             return pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})

@@ -70,12 +70,7 @@ class TrainabilityOptions:
     """What to measure and train.
 
     Attributes:
-        initializers: as a person writes them.
-        activations: names of Keras activations.
         depths: numbers of hidden layers, at least 2: a change from layer to layer needs two.
-        seeds: one network each, for each configuration.
-        learning_rates: that are tried; the best one of a configuration counts.
-        data: as for :func:`initcheck.training.data.load_labelled`.
     """
 
     initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
@@ -111,10 +106,7 @@ class TrainabilityRecord:
     """What was measured before and after training, and how.
 
     Attributes:
-        runs: one row per configuration, learning rate and seed: the metrics of the initialization and the losses.
-        predictions: one row per configuration, by theory.
         chance: the loss of an answer that knows only how frequent the classes are, in nats.
-        processor_seconds: CPU time; on a machine that others use, the better measure.
     """
 
     runs: pd.DataFrame = field(repr=False)
@@ -136,14 +128,6 @@ def run_trainability(options: TrainabilityOptions, progress: Progress = no_progr
     """Measure and train all configurations.
 
     For one seed all initializers of one depth see the same batches, and all activation functions the same weights.
-
-    Args:
-        progress: called with the steps done, all steps, and what is being done.
-
-    Raises:
-        UsageError: an initializer, an activation function or the source of the data is unknown.
-        DataError: the data cannot be had, or have no classes.
-        InitializerError: an initializer cannot make the weights of the network.
     """
     started, processor = time.perf_counter(), time.process_time()
     specs = tuple({spec.label: spec for spec in map(parse_initializer, options.initializers)}.values())
@@ -198,7 +182,6 @@ def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
 
     Args:
         xi_c: depth scale of the correlation; NaN where there is none.
-        xi_gradient: depth scale of the gradient's squared norm; negative where it grows.
 
     Returns:
         The depth, and the scale that it follows from: ``xi_c``, ``xi_gradient``, or empty where there is neither.

@@ -220,7 +220,6 @@ def find_border(depths: Sequence[int], predicted: float) -> float:
     """Place theory's depth between the columns of a map: the depths left of it are predicted to train.
 
     Args:
-        depths: in increasing order, one a column; column i reaches from i - 1/2 to i + 1/2.
         predicted: the depth; NaN for NaN.
     """
     if math.isnan(predicted):

@@ -46,12 +46,7 @@ class Declaration:
     """What holds of one shape by declaration; None where nothing is declared.
 
     Attributes:
-        law: distribution of each entry.
-        mean: of the entries, where there is no law.
-        variance: of the entries, where there is no law.
         gain: of an orthogonal matrix; infinite where it may have any.
-        values: all of them, where nothing is left to chance.
-        constant: whether all entries are equal.
     """
 
     law: EntryDistribution | None = None

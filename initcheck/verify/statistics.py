@@ -55,9 +55,6 @@ class RuleResult:
     """The result of one rule.
 
     Attributes:
-        rule: its name.
-        status: ``not declared`` for values that are reported and not judged.
-        reason: why, with the measured values, in one line.
         evidence: the values; None where there are none.
     """
 
@@ -198,7 +195,6 @@ class RecordedDraws(Draws):
     """Weights that were drawn already.
 
     Attributes:
-        part: which part of them is held, in words; parts of one weight are different draws.
         weights: shape [count, ...].
     """
 

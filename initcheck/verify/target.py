@@ -32,13 +32,8 @@ class VerifyTarget:
     """What makes the initializer.
 
     Attributes:
-        label: the initializer as the user wrote it.
-        form: what was found.
-        build: makes a new initializer from a seed (None: without one).
-        takes_seed: whether the seed has any effect on ``build``; otherwise Keras' global seed is set before each call.
         spec: the class of Keras whose documentation holds for it; None where there is none.
         rebuild: makes one with other constructor arguments, to try the round trip of its config; None if it cannot be.
-        numbers: the constructor's arguments that are floats by default, with their values.
     """
 
     label: str
@@ -62,13 +57,6 @@ def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: f
 
     Args:
         found: a class, a function of shape and dtype, a function that makes an initializer, or an initializer.
-        label: its name for messages.
-        arguments: constructor arguments, without the seed.
-        seconds: limit of one call.
-
-    Raises:
-        UsageError: it is none of these, or cannot be made.
-        TookTooLongError: making it took too long.
     """
     if not callable(found):
         raise UsageError(
@@ -188,11 +176,7 @@ class TookTooLongError(BaseException):
 
 
 class RefusedError(Exception):
-    """The user's code raised.
-
-    Attributes:
-        deliberate: whether it is a ValueError or NotImplementedError, as Keras raises for ranks it does not take.
-    """
+    """The user's code raised."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(f"{type(error).__name__}: {in_one_line(error)}")
@@ -205,10 +189,6 @@ class Answer:
 
     Attributes:
         values: as NumPy array; None where it cannot be made one of numbers.
-        dtype: by name.
-        is_tensor: whether it is a tensor of Keras' backend.
-        type_name: of what was returned.
-        seconds: how long it took.
     """
 
     values: NDArray[Any] | None
@@ -219,12 +199,7 @@ class Answer:
 
 
 def call_initializer(make: Callable[[], Any], shape: Shape, dtype: str, seconds: float) -> Answer:
-    """Make an initializer and call it.
-
-    Raises:
-        RefusedError: it raised.
-        TookTooLongError: it took too long.
-    """
+    """Make an initializer and call it."""
     keras = import_keras()
     start = time.perf_counter()
     try:
@@ -245,12 +220,7 @@ def call_initializer(make: Callable[[], Any], shape: Shape, dtype: str, seconds:
 
 
 def run_user_code(call: Callable[[], Any], seconds: float) -> Any:
-    """Run the user's code within a time, with its output on standard error and without its warnings.
-
-    Raises:
-        RefusedError: it raised.
-        TookTooLongError: it took longer.
-    """
+    """Run the user's code within a time, with its output on standard error and without its warnings."""
     try:
         with _time_limit(seconds), user_output_on_stderr():
             return call()

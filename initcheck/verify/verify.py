@@ -38,12 +38,7 @@ class Verification:
     """The result of a run: at most ten rules with a part of chance, each at the level of a claim (1e-6).
 
     Attributes:
-        label: the initializer as the user wrote it.
         declared: by whom its distribution is declared, in words; empty where nothing is.
-        shapes: on which it was judged.
-        dtype: asked for.
-        seed: base seed.
-        results: one for each rule.
     """
 
     label: str
@@ -77,15 +72,8 @@ def verify(
     """Judge an initializer by every rule; whatever its code raises is the result of a rule.
 
     Args:
-        target: the initializer.
-        expected: what the user expects, in place of what its class documents.
         shapes: of the weights; none for shapes of one to five dimensions.
-        dtype: asked for.
-        seed: base seed of all others.
         seconds: limit of one call, and of all draws of one shape together.
-
-    Raises:
-        UsageError: what is expected cannot be, or a weight is too large to be judged.
     """
     wanted = expected or Expected()
     chosen = shapes or default_shapes(target)

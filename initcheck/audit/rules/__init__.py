@@ -66,9 +66,7 @@ def select_findings(
     """Keep the findings that are asked for, as ruff does: the longest prefix of a code or name that fits decides.
 
     Args:
-        findings: the findings.
         select: prefixes of codes (``IC1``), or names; empty selects all.
-        ignore: likewise, of what is left out.
     """
 
     def longest(prefixes: Sequence[str], finding: Finding) -> int:

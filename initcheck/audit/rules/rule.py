@@ -22,19 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelMeasurement:
-    """All that was measured of one model: what rules judge.
-
-    Attributes:
-        table: the measurement table.
-        nodes: its sites, by position.
-        paths: the judged paths, forward and backward in turn, the main path first.
-        gradients: one row per seed and weight, with ``seed``, ``weight``, ``trainable``, ``has_gradient`` and
-            ``gradient_is_zero``.
-        facts: what is known of each weight without running the model.
-        comparison: the weights as they are, compared with each other.
-        gaps: path of each layer or weight that was not measured, and the reason.
-        limits: the limits.
-    """
+    """All that was measured of one model: what rules judge."""
 
     table: pd.DataFrame
     nodes: Sequence[SiteNode]
@@ -48,15 +36,7 @@ class ModelMeasurement:
 
 @dataclass(frozen=True)
 class FixPlan:
-    """Which changes are tried for a finding, and by which value it is known that one helped.
-
-    Attributes:
-        candidates: a kind of change that :mod:`initcheck.checking.fixes` makes.
-        rate: the factor a layer along the finding's path, in this direction, has to come closer to 1; or
-        share: a share (:data:`initcheck.audit.site_shares.SHARES`) at one layer has to leave its finding; else the
-            candidates measure a value of their own.
-        at_last: whether the share is that of the last layer that the finding names, not of the first.
-    """
+    """Which changes are tried for a finding, and by which value it is known that one helped."""
 
     candidates: Literal["initializers", "separate seeds", "random kernels", "true fans"]
     rate: Direction | None = None
@@ -69,19 +49,6 @@ class Rule:
     """One rule.
 
     Attributes:
-        code: the stable code, ``IC`` and three digits; the first digit is the family.
-        name: the stable name.
-        what: what the finding says, with the definition and the limit.
-        why: why it matters.
-        example: Python code that makes a ``model`` with this finding.
-        fix: what to do.
-        source: where the rule comes from (author, year).
-        find: makes the findings of a measured model.
-        limits: names of the limits that it compares with.
-        severity: whether its findings are wrong, or say that something could not be judged.
-        inconclusive: whether more seeds might decide; ``allow_inconclusive`` lets its findings pass.
-        compares_weights: whether it compares weights with each other, as they are.
-        directions: the panels of the report's figure that show its findings.
         direction_of: picks one panel by the value of a finding; None shows each in all of them.
         fix_plan: which changes are tried; None for none.
     """

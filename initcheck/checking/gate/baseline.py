@@ -93,12 +93,8 @@ class WeightRecord:
     """One weight: what draws it, and its scale.
 
     Attributes:
-        kind: class of the layer that holds it.
-        role: ``kernel``, ``query kernel``, ``bias``...
         initializer: its initializer in words, without the seed; empty where it is not known.
         default_initializer: what the class of the layer takes by itself on the installed Keras; empty if not known.
-        fan_in: inputs that Keras counted for the initializer.
-        fan_out: outputs that it counted.
         mode: which of them the initializer scales with; empty where with none.
         variance: expected variance of the entries; None where it is not known.
     """
@@ -119,12 +115,7 @@ class WeightRecord:
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One call of one layer.
-
-    Attributes:
-        kind: class of the layer.
-        metrics: ``forward``, ``backward`` and, where there is one, ``activation``.
-    """
+    """One call of one layer."""
 
     kind: str
     metrics: Mapping[str, Metric]
@@ -137,8 +128,6 @@ class Recipe:
     Attributes:
         model: the reference of the model, as on the command line; None where a test made it.
         test: the id of the test that recorded the baseline; None where a command did.
-        arguments: keyword arguments of the factory.
-        weights: ``redraw`` or ``keep``.
         batch_size: None for the default.
         data: path of the batch's file from the baseline's folder, with slashes; None for a batch that is made.
     """

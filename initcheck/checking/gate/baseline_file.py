@@ -26,20 +26,12 @@ _WORDS: Final = get_args(Word)
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline so that the file is there whole, or as it was before.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write a baseline so that the file is there whole, or as it was before."""
     write_baselines({path: baseline})
 
 
 def write_baselines(baselines: Mapping[Path, Baseline]) -> None:
-    """Write several baselines, so that all files are replaced or none is.
-
-    Raises:
-        OutputError: one of the files cannot be written.
-    """
+    """Write several baselines, so that all files are replaced or none is."""
     replace_files({path.absolute(): format_baseline(baseline) for path, baseline in baselines.items()})
 
 
@@ -59,11 +51,7 @@ def _format(value: Any, margin: str) -> str:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read a baseline and check all of it.
-
-    Raises:
-        BaselineError: there is no such file, or it is no whole baseline of a version that is known.
-    """
+    """Read a baseline and check all of it."""
     named = str(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -67,11 +67,8 @@ class Difference:
     """One metric, then and now.
 
     Attributes:
-        path: of the weight or the layer call.
-        quantity: ``scale``, ``forward``, ``activation`` or ``backward``.
         shift: of the mean logarithms; None where a seed has no logarithm.
         means: the two mean logarithms, of the seeds that have one; NaN without any.
-        p_changed: p-value of a change after Holm's adjustment.
         needed: how many seeds would decide; None where that is not the question, or no number would.
         needed_baseline: how many seeds the baseline would have to be recorded with for that; None if it has enough.
     """
@@ -184,7 +181,6 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     """Compare what was measured now with a baseline.
 
     Args:
-        margin: the share by which an amplitude may differ and be called the same.
         looks: how often the same gate judges, if it draws more seeds where the first do not decide: each time at that
             part of the levels (Bonferroni).
     """
@@ -217,9 +213,6 @@ class _Setting:
 
     Attributes:
         margin: of a logarithm.
-        paired: whether the same seeds stand on both sides.
-        alike: whether the same library drew from the same seeds: what is random has come out alike, or has changed.
-        known: whether the weights are as they are, so that there is no other draw to wait for.
     """
 
     margin: float
@@ -303,11 +296,7 @@ def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tupl
 
 
 def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:
-    """Count the seeds that would decide, if mean and standard deviation stay as they are.
-
-    Returns:
-        How many here, and how many in the baseline where more here alone would not do.
-    """
+    """Count the seeds that would decide, if mean and standard deviation stay as they are."""
     distance = abs(margin - abs(shift.value))
     error = shift.standard_error
     if math.isnan(error) or distance <= 1e-6 * error:

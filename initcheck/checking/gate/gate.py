@@ -124,11 +124,7 @@ def gate_model(
 
 
 def check_margin(margin: float) -> None:
-    """Check that a margin can be used.
-
-    Raises:
-        UsageError: it is not above 0 and at most 1.
-    """
+    """Check that a margin can be used."""
     if not (0.0 < margin <= LARGEST_MARGIN):
         raise UsageError(
             f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5%. Received: {margin!r}."

@@ -60,12 +60,9 @@ class SiteLevels:
     """The levels of all sites in one direction.
 
     Attributes:
-        direction: forward or backward.
-        rows: the sites, in order of execution.
         middle: mean over seeds of the level; -inf where a seed's is exactly zero, inf where one is not finite, NaN
             where it was not measured.
         low: lower end of its 95% interval over seeds; NaN where there is none.
-        high: upper end.
     """
 
     direction: Direction

@@ -19,21 +19,7 @@ _AROUND: Final = 2
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One measured site.
-
-    Attributes:
-        order: place in the table, from 0.
-        name: path of the layer, with ``#2`` for its second call.
-        layer: path of the layer.
-        kind: its class.
-        on_main_path: whether it is followed on the main path.
-        second_moment: of the pre-activation, or of the output without one: geometric mean over seeds.
-        variance: of the output, geometric mean over seeds.
-        varies: share of the output's second moment that varies across samples, geometric mean.
-        zero: share of outputs that are exactly 0, mean over seeds.
-        gradient: squared norm of one sample's gradient, geometric mean.
-        codes: codes of the findings that name the layer.
-    """
+    """One measured site."""
 
     order: int
     name: str

@@ -27,9 +27,6 @@ class ForgetBias:
     """By how much less the gradient of an LSTM shrinks with time for its forget bias, in nats a step.
 
     One seed gives both networks the same weights.
-
-    Attributes:
-        biases: ``unit_forget_bias`` of the two networks.
     """
 
     biases: tuple[bool, bool] = (True, False)

@@ -379,9 +379,6 @@ class DeviationOverArgument:
     """The standard deviation of the entries over the argument ``stddev``.
 
     With N entries of kurtosis k its standard error is sqrt((k - 1) / 4N) of itself.
-
-    Attributes:
-        argument: the value of ``stddev``.
     """
 
     draws: tuple[Draws, ...]
@@ -502,11 +499,7 @@ def _constant_arrays() -> list[Claim]:
 
 @dataclass(frozen=True)
 class ClassesKnown:
-    """Whether every initializer that the installed Keras exports has claims here, and the other way round.
-
-    Attributes:
-        known: the classes that there are claims about.
-    """
+    """Whether every initializer that the installed Keras exports has claims here, and the other way round."""
 
     known: tuple[str, ...]
 

@@ -47,11 +47,7 @@ def claims() -> tuple[Claim, ...]:
 
 @dataclass(frozen=True)
 class ReturnedDtypes:
-    """Whether an initializer returns the dtype asked for, and the default float dtype where none is named.
-
-    Attributes:
-        ignore: for a control, ask for float32 whatever the dtype.
-    """
+    """Whether an initializer returns the dtype asked for, and the default float dtype where none is named."""
 
     subject: Subject
     dtypes: tuple[str, ...]
@@ -134,12 +130,7 @@ def _calibrated(subject: Subject, dtype: str) -> Claim:
 
 @dataclass(frozen=True)
 class Resolution:
-    """The share of values that a coarser dtype holds as well: of numbers drawn finely, next to none.
-
-    Attributes:
-        dtypes: to ask for, each with the coarser one that it is compared with.
-        through: for a control, the dtype that the values are rounded through first.
-    """
+    """The share of values that a coarser dtype holds as well: of numbers drawn finely, next to none."""
 
     subject: Subject
     dtypes: tuple[tuple[str, str], ...]

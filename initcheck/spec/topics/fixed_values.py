@@ -24,7 +24,6 @@ class FixedValues:
     """The largest difference from the documented values, for each shape, over the largest documented value.
 
     Attributes:
-        limit: what rounding may amount to; 0 for equality.
         documented: the initializer whose documented values are expected; None for the target's own. Another one is the
             negative control.
     """
@@ -54,10 +53,6 @@ class FixedValues:
 
 def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Make the values that Keras documents, in float64 and without Keras.
-
-    Args:
-        spec: Zeros, Ones, Constant, Identity or STFT.
-        shape: of the weight.
 
     Returns:
         The values. For STFT, with frame length T and F = 2 (bins - 1) frequencies: window[t] / scaling times

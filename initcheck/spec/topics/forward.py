@@ -208,12 +208,7 @@ def _batch_claims() -> list[Claim]:
 
 @dataclass(frozen=True)
 class DroppedSignal:
-    """Mean and second moment of a deep SELU network with a dropout layer behind every Dense layer.
-
-    Attributes:
-        dropout: class of the dropout layer.
-        rate: its rate.
-    """
+    """Mean and second moment of a deep SELU network with a dropout layer behind every Dense layer."""
 
     dropout: str
     rate: float = 0.1
@@ -323,13 +318,7 @@ def _convolution_claims() -> list[Claim]:
 
 @dataclass(frozen=True)
 class InitialLoss:
-    """The cross-entropy of a softmax layer at initialization, over one input of unit second moment.
-
-    Attributes:
-        initializers: of the kernel; each a member.
-        expected: ``theory`` for E ln sum exp(logit) at the documented variance, or ``uniform`` for ln of the classes.
-        scale: root mean square of the input.
-    """
+    """The cross-entropy of a softmax layer at initialization, over one input of unit second moment."""
 
     initializers: tuple[InitializerSpec, ...]
     expected: str
@@ -363,11 +352,7 @@ class InitialLoss:
 
 @dataclass(frozen=True)
 class EqualLogits:
-    """The cross-entropy of a classifier whose last kernel is zero, whatever lies below.
-
-    Attributes:
-        head: initializer of the last kernel.
-    """
+    """The cross-entropy of a classifier whose last kernel is zero, whatever lies below."""
 
     head: InitializerSpec
 
@@ -440,8 +425,6 @@ class Normalized:
     """What BatchNormalization makes of a signal at initialization.
 
     Attributes:
-        training: the ``training`` argument of its call.
-        scale: root mean square of the signal.
         of: ``identity`` (is the output the input over sqrt(1 + epsilon)?) or ``unit variance``.
     """
 
@@ -514,8 +497,6 @@ class ShiftedInput:
 
     Attributes:
         numerator: ``pooled`` (mean of z^2) or ``batch`` (variance over the samples by unit).
-        denominator: the input's second moment (``pooled``) or its variance over the samples (``batch``).
-        mean: of the inputs.
     """
 
     numerator: str
@@ -601,10 +582,6 @@ class ActivationValues:
     """The largest difference between Keras' activation function f and its definition, over 1 + |x| + |f(x)|.
 
     The definition is the NumPy twin in :mod:`initcheck.theory.activations`, in float64.
-
-    Attributes:
-        name: of the function in ``keras.activations``.
-        stretch: the factor on the argument of the definition; another than 1 is the control.
     """
 
     name: str
@@ -627,10 +604,6 @@ class DropoutMoments:
 
     An output is 1 / (1 - rate) with probability 1 - rate, else 0. Of N outputs the mean has the standard error
     sqrt(rate / (1 - rate) / N), and so has the second moment times (1 - rate).
-
-    Attributes:
-        rates: of the layers.
-        scale: on the outputs, for a control.
     """
 
     rates: tuple[float, ...]

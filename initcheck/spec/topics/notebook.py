@@ -102,9 +102,6 @@ class OutputVariance:
 
     With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
     seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
-
-    Attributes:
-        spec: the initializer.
     """
 
     spec: InitializerSpec
@@ -317,10 +314,6 @@ class Descent:
 
     The step goes to a small multiple of trained weights; their network is homogeneous, so that its outputs are those of
     the trained network, scaled down. A step whose outputs have the opposite sign raises the loss.
-
-    Attributes:
-        step: the multiple of the trained kernels.
-        sign: -1 for the opposite step.
     """
 
     step: float = 0.3

@@ -81,9 +81,6 @@ class Haar:
     distributed as one coordinate of a random point of the unit sphere: (1 + a^T Q b) / 2 is Beta((n-1)/2, (n-1)/2).
     This is tested for coordinate vectors at the corners, the even vectors and two fixed random directions, each over
     all draws; the determinant of square Q is +1 or -1 with equal chances; and successive draws are uncorrelated.
-
-    Attributes:
-        unsigned: for a control, a QR factorization whose signs were left as LAPACK gives them.
     """
 
     members: tuple[Draws, ...]

@@ -49,12 +49,10 @@ class Symmetry:
     """Something that should be zero in every seed of every network.
 
     Attributes:
-        learners: the networks.
         what: ``kernel gradients`` at initialization, largest magnitude; ``kernels`` after training, largest magnitude;
             ``asymmetry`` after training: the largest difference between two units' incoming weights in a hidden layer,
             over the largest weight there; ``range of predictions``: the largest difference between the outputs for two
             samples.
-        hidden_only: leave the output's kernel out.
         limit: what rounding may amount to; of a kernel that has moved by less than ten times as much, relative to its
             largest weight, the asymmetry is unknown.
     """

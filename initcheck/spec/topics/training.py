@@ -38,12 +38,7 @@ class Learner:
     """A plain network of Dense layers and plain stochastic gradient descent.
 
     Attributes:
-        initializer: of the hidden kernels.
-        depth: hidden layers; 0 is a linear model.
         head: initializer of the output's kernel; None for that of the hidden ones.
-        epochs: over 1,600 samples in batches of 32; 0 for the first gradients alone.
-        random_biases: whether biases are drawn with a standard deviation of .05 instead of zero.
-        dtype: of weights, outputs and loss.
     """
 
     initializer: InitializerSpec
@@ -114,16 +109,7 @@ class Learner:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """One network after its training.
-
-    Attributes:
-        initial: kernels and biases before training.
-        final: kernels and biases after it.
-        gradients: of the loss on the first batch at initialization, in the order of the weights.
-        logits: for the test samples, after training.
-        accuracy: on the test samples.
-        losses: mean training loss by epoch.
-    """
+    """One network after its training."""
 
     initial: list[NDArray[Any]]
     final: list[NDArray[Any]]
@@ -173,12 +159,7 @@ DEEP_SELU: Final = Learner(LECUN, "selu", depth=30, learning_rate=0.01, epochs=6
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy on test samples after training, by seed.
-
-    Attributes:
-        against: another network; if given, the value is the difference in accuracy, seed by seed on the same task.
-        count: seeds.
-    """
+    """Accuracy on test samples after training, by seed."""
 
     learner: Learner
     against: Learner | None = None

@@ -41,16 +41,9 @@ __all__ = ["summary_json", "write_report"]
 def write_report(study: StudyRecord, out: Path) -> list[Path]:
     """Write a study's report and its tables to a folder: all files, or none.
 
-    Args:
-        study: what was measured.
-        out: the folder; it is made if it is missing, and files of an earlier report in it are replaced.
-
     Returns:
         The files written: ``measurements.csv``, ``measurements.parquet``, ``summary.csv``, ``report.md`` with its
         ``figure-*.svg``, and ``report.html``, which needs none of the others.
-
-    Raises:
-        OutputError: if the folder cannot be written to.
     """
     document = build_document(study)
     return publish_files(

@@ -68,11 +68,7 @@ class AgreementScore:
 
 @dataclass(frozen=True)
 class ScoreCounts:
-    """How many pairs of one direction have which category.
-
-    Attributes:
-        groups: the comparisons by category, each in the order of the pairs.
-    """
+    """How many pairs of one direction have which category."""
 
     direction: Direction
     groups: dict[Category, tuple[AgreementScore, ...]]

@@ -272,10 +272,6 @@ def find_range(items: Sequence[LevelSummary | PredictedLevels], least: float, gr
 def subtract_median(series: LevelSummary, prediction: PredictedLevels) -> tuple[LevelSummary, PredictedLevels]:
     """Measure levels from the predicted median, so that what remains is the distance from theory.
 
-    Args:
-        series: measured levels.
-        prediction: the law of the same pair and direction.
-
     Returns:
         Both, less the prediction's median; a layer without a finite median is NaN.
     """

@@ -39,14 +39,7 @@ _PREDICTED: Final = tuple(
 
 @dataclass(frozen=True, eq=False)
 class LevelSummary:
-    """The level at each hidden layer of one pair, over seeds.
-
-    Attributes:
-        direction: ``forward`` for the pre-activations, ``backward`` for their gradients.
-        middle: the median over seeds at each layer, input side first.
-        low: the 10% quantile; like the median, the level of one of the seeds.
-        high: the 90% quantile.
-    """
+    """The level at each hidden layer of one pair, over seeds."""
 
     network: str
     initializer: str
@@ -62,16 +55,7 @@ class DirectionSummary:
     """What happens to the signal in one direction. Numbers are NaN where the summary has none.
 
     Attributes:
-        gain: factor by which the second moment changes from layer to layer.
-        low: lower end of its interval.
-        steps: steps between layers that were measured.
-        deep_half: mean log gain over the half of the steps nearer to the output.
-        layers_until_thousandth: layers until the signal has changed by a factor of 1000.
-        verdict: the word of the summary, or ``not judged``.
         textbook: the gain as theory gives it for an infinitely wide network.
-        predicted: the gain as theory expects it at this width and batch.
-        predicted_sd: its standard deviation from seed to seed.
-        z: the difference of measured and predicted gain in standard errors, as a normal score.
     """
 
     gain: float
@@ -92,11 +76,6 @@ class SummaryRow:
     """One row of the summary.
 
     Attributes:
-        by_direction: the two directions.
-        batch_variance_share: share of the last hidden layer's signal that differs between inputs.
-        dead_fraction: share of its units that are zero on the whole batch.
-        saturated_fraction: share of its elements at an end of a bounded activation.
-        nonfinite_from: first position with a non-finite value, or None.
         symmetric: all units of a layer are alike, or None where that is not known.
         prediction: what the predictions rest on, or why there are none; empty where the summary says nothing.
     """
@@ -151,11 +130,8 @@ class PredictedLevels:
     """The distribution of the level at each hidden layer of one pair over seeds, as theory gives it.
 
     Attributes:
-        direction: ``forward`` or ``backward``.
         middle: the median at each layer, input side first; NaN where nothing is predicted.
         low: the 10% quantile; NaN where the standard deviation is not known.
-        high: the 90% quantile.
-        basis: what the predictions rest on, or why there are none; each wording once.
     """
 
     network: str
@@ -216,10 +192,6 @@ def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
     Args:
         table: a measurement table. A prediction is the same for all seeds; where it is not, because it begins with a
             measured value, the mean over the seeds is taken.
-        signal_layers: by network, its hidden layers, input side first.
-
-    Returns:
-        One prediction each, also where nothing is predicted.
     """
     layers = {(network, layer): place for network, path in signal_layers.items() for place, layer in enumerate(path)}
     place = [layers.get(key, -1) for key in zip(table["network"], table["layer"], strict=True)]
@@ -253,9 +225,7 @@ def quantile_levels(
     """Give the levels of a power of something log-normal: median, 10% and 90% quantile.
 
     Args:
-        mean: of the quantity itself.
         sd: its standard deviation; NaN where it is not known, and then the mean stands for the median.
-        power: which power of the quantity the levels are of.
 
     Returns:
         The levels; the band is NaN where the standard deviation is not known.

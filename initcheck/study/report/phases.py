@@ -78,13 +78,7 @@ _SCALE_FREE: Final = (
 
 @dataclass(frozen=True)
 class Place:
-    """One point of the sigma_w axis.
-
-    Attributes:
-        number: the number that marks it, from 1 in the order of sigma_w.
-        sigma_w2: fan_in Var(W).
-        initializers: those with this sigma_w.
-    """
+    """One point of the sigma_w axis."""
 
     number: int
     sigma_w2: float
@@ -136,15 +130,7 @@ def write_phases(
 
 
 def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[Place, ...], dict[str, tuple[str, ...]]]:
-    """Find the sigma_w of each initializer in layers of one width.
-
-    Args:
-        initializers: their labels, as in the summary.
-        width: inputs and outputs of a layer.
-
-    Returns:
-        The places in the order of sigma_w, and, by reason, the initializers that have none.
-    """
+    """Find the sigma_w of each initializer in layers of one width."""
     members: dict[str, list[str]] = {}
     gains: dict[str, float] = {}
     unplaced: dict[str, list[str]] = {}
@@ -165,11 +151,7 @@ def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[P
 
 
 def find_phase_activation(name: str) -> tuple[Activation | None, str]:
-    """Find the activation function behind a name, or the reason why it has no phases.
-
-    Returns:
-        The function and no reason, or None and the reason.
-    """
+    """Find the activation function behind a name, or the reason why it has no phases."""
     try:
         phi = find_activation(name)
         phi.require_moments()
@@ -189,11 +171,6 @@ def is_scale_free(phi: Activation) -> bool:
 
 def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | None:
     """Find the one width of a plain network of Dense layers.
-
-    Args:
-        table: the measurement table.
-        network: the network.
-        layers: its hidden layers.
 
     Returns:
         The width; None where the layers are of another kind or of several widths.
@@ -271,15 +248,7 @@ def compute_phases(phi: Activation, limits: tuple[float, float]) -> PhaseDiagram
 
 
 def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
-    """Move increasing numbers apart as little as that takes, so that neighbours keep a distance.
-
-    Args:
-        wished: where they would like to be.
-        distance: between neighbours.
-
-    Returns:
-        Where they are: the nearest in the sense of least squares.
-    """
+    """Move increasing numbers apart as little as that takes, so that neighbours keep a distance."""
     # With the distances taken off, numbers that keep them are any that do not decrease: merge blocks that do.
     offsets = distance * np.arange(wished.size)
     blocks: list[tuple[float, int]] = []

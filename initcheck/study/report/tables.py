@@ -94,12 +94,6 @@ def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
 
     Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
     same variance. Equal rows would then pass for independent confirmations.
-
-    Args:
-        pairs: the pairs of one network.
-
-    Returns:
-        Groups of two or more initializers whose gains and intervals are equal to the last bit under every activation.
     """
     rows: dict[str, list[object]] = {}
     for pair in pairs:

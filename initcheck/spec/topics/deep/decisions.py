@@ -38,12 +38,6 @@ class GainByLayer:
 
     It reads ``member`` (the layer), ``seed`` and ``value`` (the ratio over its expectation). Each member is a pair of
     one-sided t tests over seeds, Holm over the family. Fail: the interval of a member lies outside its margin.
-
-    Attributes:
-        quantity: what the value is, in words.
-        layer: margin of one layer's mean, relative.
-        average: margin of the average over the layers.
-        level: of the family of tests.
     """
 
     quantity: str
@@ -108,9 +102,6 @@ class LawByLayer:
     by itself.
 
     Pass also needs the variance of the sum to be shown within :data:`VARIANCE_FACTOR` of the law's.
-
-    Attributes:
-        level: rate of false alarms of the tests.
     """
 
     level: float = LAW_LEVEL

@@ -49,15 +49,7 @@ LEFT_OUT: Final = 0.01
 
 @dataclass(frozen=True)
 class DeepNetwork:
-    """A plain network of square layers, and how it is initialized.
-
-    Attributes:
-        depth: hidden layers.
-        width: units of each, and inputs.
-        scale: root mean square of the sample.
-        variance_factor: a defect: what the kernels' variance is multiplied by.
-        shared_seed: a defect: all layers of a network draw with one integer seed, and so are equal.
-    """
+    """A plain network of square layers, and how it is initialized."""
 
     initializer: InitializerSpec
     activation: str
@@ -89,10 +81,7 @@ class NetworkMoments:
     """Second moments of a deep network; shape [seeds, layers] each.
 
     Attributes:
-        before: of the pre-activations.
         after: of the outputs, the input's first: shape [seeds, layers + 1].
-        gradient: of dL/dz.
-        weight_gradient: squared norm of dL/dW.
     """
 
     before: Array
@@ -141,12 +130,6 @@ def plan_seeds(layer_sd: float, average_sd: float, layers: int, left_out: float 
 
     Every member of the family (each layer, and their average) is an equivalence test at the level that Bonferroni
     leaves it. A third of the rate of false alarms is planned with, since ratios are skew.
-
-    Args:
-        layer_sd: standard deviation between seeds of one layer's ratio, relative to its mean.
-        average_sd: of the average over the layers.
-        layers: number of ratios.
-        left_out: part of the margins that the expectation itself may be off by.
     """
     members = layers + 1
     level, miss = MISS_RATE / members, CLAIM_FALSE_ALARM / _SKEWNESS / members
@@ -159,9 +142,7 @@ class Gains:
     """The ratios of second moments from layer to layer, over what is expected of them.
 
     Attributes:
-        direction: forward (pre-activations) or backward (dL/dz).
         gain: the factor claimed; None for what theory predicts, layer by layer, at this width.
-        seeds: replicates; 0 for as many as theory asks for.
     """
 
     network: DeepNetwork
@@ -185,13 +166,7 @@ class Gains:
 
 @dataclass(frozen=True)
 class LogIncrements:
-    """The log increments of second moments, beside their exact distribution in a layer of finite width.
-
-    Attributes:
-        network: linear or ReLU, with independent entries.
-        direction: forward (outputs, from the input on) or backward (dL/dz).
-        seeds: replicates; 0 for as many as theory asks for.
-    """
+    """The log increments of second moments, beside their exact distribution in a layer of finite width."""
 
     network: DeepNetwork
     direction: Direction
@@ -229,12 +204,7 @@ class LogIncrements:
 
 @dataclass(frozen=True)
 class WeightGradients:
-    """The logarithms of ratios between the weight gradients of neighbouring layers, averaged over the layers.
-
-    Attributes:
-        of_signal: measure dL/dz instead.
-        seeds: replicates; 0 for as many as theory asks for.
-    """
+    """The logarithms of ratios between the weight gradients of neighbouring layers, averaged over the layers."""
 
     network: DeepNetwork
     of_signal: bool = False
@@ -257,11 +227,6 @@ class RectangularGains:
     """The ratios of second moments between layers that narrow, over what He et al. derive for one fan.
 
     With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
-
-    Attributes:
-        mode: the fan of VarianceScaling.
-        assumed: the fan that the expectation assumes.
-        direction: forward or backward.
     """
 
     mode: str

@@ -33,18 +33,7 @@ _AXES: Final[Arguments] = (("input_axes", (0,)), ("output_axes", (1, 2)))
 
 @dataclass(frozen=True)
 class Constructor:
-    """A constructor of initializers, or one of VarianceScaling's modes.
-
-    Attributes:
-        slug: the subject in the ids of claims.
-        class_name: the class in ``keras.initializers``.
-        defaults: the documented arguments of the constructor, in their order, with their defaults.
-        aliases: the strings that name it.
-        others: a value unlike the default for every argument but the seed.
-        arguments: what the subject itself fixes.
-        shape: of the weights that are drawn.
-        changed_shape: of those drawn with ``others``.
-    """
+    """A constructor of initializers, or one of VarianceScaling's modes."""
 
     slug: str
     class_name: str
@@ -178,13 +167,7 @@ EPSILON: Final = 2.0**-23
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes and draws initializers of one subject.
-
-    Attributes:
-        subject: which.
-        seed: a seed below 2^30, from which others derive.
-        variant: what a trial compares, where it compares several things.
-    """
+    """Makes and draws initializers of one subject."""
 
     subject: Constructor
     seed: int
@@ -215,12 +198,7 @@ class Factory:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial of one initializer, by its name in ``trials``.
-
-    Attributes:
-        defect: planted into its class, for a control; one of :data:`DEFECTS`, or empty.
-        variant: what the trial compares, where it compares several things.
-    """
+    """A trial of one initializer, by its name in ``trials``."""
 
     trials: ClassVar[Mapping[str, Callable[[Factory], list[ExactRow]]]]
     seeds: ClassVar[int]

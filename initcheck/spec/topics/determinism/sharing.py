@@ -29,14 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildTwice:
-    """Build a model of all random initializers, without seeds, after setting a seed; and once more.
-
-    Attributes:
-        setter: whose seed is set: "keras", "python", "tensorflow", "numpy" or "nothing".
-        other_seed: whether the second build is after another seed.
-        independent: whether the builds have to be independent; else equal.
-        global_generator: whether values that ``keras.random`` draws without a seed are compared too.
-    """
+    """Build a model of all random initializers, without seeds, after setting a seed; and once more."""
 
     setter: str
     other_seed: bool = False
@@ -107,13 +100,7 @@ DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class OneSeedClasses:
-    """Draw from the classes of one distribution with one seed, for Orthogonal the first column.
-
-    Attributes:
-        distribution: one of :data:`DISTRIBUTIONS`.
-        proportional: whether they should be the same but for a factor; else whether they are independent.
-        other_seeds: whether each class has a seed of its own.
-    """
+    """Draw from the classes of one distribution with one seed, for Orthogonal the first column."""
 
     distribution: str
     proportional: bool = False
@@ -189,13 +176,7 @@ SHARERS: Final = (
 
 @dataclass(frozen=True)
 class SharedInitializer:
-    """Compare the weights that one initializer gives several layers, or several weights of a layer.
-
-    Attributes:
-        sharer: one of :data:`SHARERS`.
-        seed_kind: "integer", "generator", "none"; or "alias", for which no instance is shared.
-        equal: whether the weights should be equal, without a warning; else whether they are independent.
-    """
+    """Compare the weights that one initializer gives several layers, or several weights of a layer."""
 
     sharer: str
     seed_kind: str
@@ -250,13 +231,7 @@ def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
 
 @dataclass(frozen=True)
 class CompiledEqual:
-    """Compare the values of one seed that a function compiled by XLA gives, with others.
-
-    Attributes:
-        name: the class.
-        compare: "eager" with the eager ones, "compiled" with those of a second compiled function; for controls
-            "itself", and "changed" with values one rounding off.
-    """
+    """Compare the values of one seed that a function compiled by XLA gives, with others."""
 
     name: str
     compare: str
@@ -272,12 +247,7 @@ class CompiledEqual:
 
 @dataclass(frozen=True)
 class CompiledDistribution:
-    """Test whether the values of a compiled function have the distribution of the eager ones (Kolmogorov-Smirnov).
-
-    Attributes:
-        name: the class.
-        scale: a factor on the compiled values, for a control.
-    """
+    """Test whether the values of a compiled function have the distribution of the eager ones (Kolmogorov-Smirnov)."""
 
     name: str
     scale: float = 1.0
@@ -376,10 +346,7 @@ class Pinned:
     """Compare the first values of seed 42 with those that this TensorFlow kernel has always given.
 
     Attributes:
-        class_name: the class.
-        arguments: of the constructor.
         values: the first entries of a weight of shape (3, 4).
-        seed: 42, or another for a control.
     """
 
     class_name: str
@@ -401,7 +368,6 @@ class CustomInitializer:
     Attributes:
         kind: "function", a plain function of shape and dtype; or "subclass", of VarianceScaling with a constructor
             that takes the seed alone.
-        layer: the class of the layer.
         raises: the error that is expected; empty where it has to build.
     """
 

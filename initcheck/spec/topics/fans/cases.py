@@ -21,14 +21,7 @@ RECURRENT: Final = (("SimpleRNN", "simple_rnn", 1), ("LSTM", "lstm", 4), ("GRU",
 
 @dataclass(frozen=True)
 class LayerKind:
-    """A kind of layer, and where its fans agree with those that Keras assumes.
-
-    Attributes:
-        slug: its part of the ids.
-        words: the layer in words, for statements.
-        wrong: modes whose count is not the layer's: sentences that are refuted.
-        outcome: what comes of it, in words.
-    """
+    """A kind of layer, and where its fans agree with those that Keras assumes."""
 
     slug: str
     words: str

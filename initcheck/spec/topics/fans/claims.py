@@ -50,7 +50,6 @@ class Shaped:
     """A shape and the fans that are documented for it.
 
     Attributes:
-        axes: ``input_axes`` and ``output_axes`` of the initializer, where they are given.
         drawn: the shape that is drawn in its place: the defect of a control; None for none.
     """
 
@@ -68,11 +67,7 @@ class Shaped:
 
 @dataclass(frozen=True)
 class UniformReach:
-    """How far the largest weight is from the limit that the fans say, in every mode and for several scales.
-
-    Attributes:
-        shapes: the members, with each mode and scale.
-    """
+    """How far the largest weight is from the limit that the fans say, in every mode and for several scales."""
 
     shapes: tuple[Shaped, ...]
 

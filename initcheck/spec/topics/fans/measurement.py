@@ -60,13 +60,7 @@ def documented_variance(scale: float, mode: Mode, fans: Fans) -> float:
 
 @dataclass(frozen=True)
 class Scaling:
-    """A named initializer that scales with the fans, and what VarianceScaling documents of it.
-
-    Attributes:
-        slug: its part of the claims' ids, and its name in Keras.
-        scale: numerator of the variance.
-        mode: which units are its denominator.
-    """
+    """A named initializer that scales with the fans, and what VarianceScaling documents of it."""
 
     slug: str
     spec: InitializerSpec
@@ -100,15 +94,11 @@ class Case:
     """A layer, and what it really does with its kernel.
 
     Attributes:
-        settings: its arguments, without initializers.
         shapes: input shapes that it is built on, the batch first.
         fans: what the layer really does, away from the borders: inputs that an output sums, outputs that an input
             feeds (a stride of a convolution left out, as documented).
         assumed: the fans that Keras documents for the shape of the kernel.
-        weight: end of the path of the kernel.
-        argument: which argument takes the initializer.
         position: the output unit along each spatial axis, away from the borders; None measures the kernel alone.
-        units: independent outputs at that position.
     """
 
     name: str
@@ -136,14 +126,7 @@ class Case:
 
 @dataclass(frozen=True)
 class LayerVariance:
-    """The variances of kernel and output, over what the initializer and a count of fans say, for several cases.
-
-    Attributes:
-        subject: the name of the layer in ids, which its seeds are derived from.
-        by: whether the expected variance follows the fans that the layer really has, or those that Keras assumes.
-        mode: counts other units than the initializer documents: the defect of a control.
-        corrected: whether kernels are rescaled to the fans that the layer really has: where a false sentence is true.
-    """
+    """The variances of kernel and output, over what the initializer and a count of fans say, for several cases."""
 
     subject: str
     scaling: Scaling

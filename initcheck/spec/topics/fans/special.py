@@ -65,11 +65,7 @@ def _orthonormality(matrix: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class RecurrentKernel:
-    """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows.
-
-    Attributes:
-        by_gate: look at each gate's square block, and not at all of them together.
-    """
+    """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows."""
 
     layer: str
     by_gate: bool
@@ -91,12 +87,7 @@ class RecurrentKernel:
 
 @dataclass(frozen=True)
 class LowRankAdapter:
-    """How much enabling LoRA changes a layer's output, relative to the output.
-
-    Attributes:
-        layer: the class in ``keras.layers``: Dense, EinsumDense or Embedding.
-        change: added to every entry of the adapter's second factor, for a control.
-    """
+    """How much enabling LoRA changes a layer's output, relative to the output."""
 
     layer: str
     change: float = 0.0
@@ -191,11 +182,6 @@ class OrthogonalOutputs:
     """The mean square of a convolution's outputs over all unit inputs of its patch, in exact arithmetic.
 
     The inputs are sqrt(n) times the n unit vectors, whose squares have the mean one.
-
-    Attributes:
-        shapes: of kernels, ``(side, side, in, out)``.
-        documented: what the mean square is compared with: min(n, out)/out times the squared gain, or that gain alone.
-        initializer: another one in its place, for the control.
     """
 
     shapes: tuple[tuple[int, int, int, int], ...]
@@ -264,9 +250,6 @@ class GateShare:
 
     With P the projection on the n rows of an orthogonal n x N matrix, the trace of its block of n columns has the
     variance 2 n^2 (N - n)^2 / (N^2 (N - 1)(N + 2)), and the mean n^2 / N.
-
-    Attributes:
-        initializer: another than the default, for the control.
     """
 
     layer: str
@@ -329,7 +312,6 @@ class AttentionOrthogonality:
 
     Attributes:
         flattened: the axes before the last as rows, or the first axis as rows, as the layer multiplies.
-        corrected: whether the kernel is replaced by one that is orthogonal as the layer multiplies.
     """
 
     flattened: Literal["before_last", "after_first"]
@@ -386,9 +368,6 @@ class OutputInSequence:
 
     Attributes:
         layer: ``separable`` (3 x 3, as many channels out as in) or ``attention`` (a single key, attended alone).
-        by: fans that the layer really has, or as Keras counts.
-        corrected: whether the first kernel is rescaled to the layer's fans.
-        mode: counts other units than documented.
     """
 
     layer: Literal["separable", "attention"]

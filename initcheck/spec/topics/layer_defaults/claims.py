@@ -72,12 +72,7 @@ _TAIL: Final = 4.0
 
 @dataclass(frozen=True)
 class Default:
-    """What a layer declares of an initializer argument, and the distribution of its weights as it is built.
-
-    Attributes:
-        drawn_with: the defect: what the weights are really drawn with, while the declarations stay.
-        stretched: the defect where the layer has no argument for it: what the weights are multiplied by.
-    """
+    """What a layer declares of an initializer argument, and the distribution of its weights as it is built."""
 
     layer: str
     argument: str
@@ -106,11 +101,7 @@ class Default:
 
 @dataclass(frozen=True)
 class UsersOwn:
-    """What a layer does with the user's initializers: each argument is given a constant of its own.
-
-    Attributes:
-        exchanged: the defect: the layer takes its next argument's initializer for this one's, or none.
-    """
+    """What a layer does with the user's initializers: each argument is given a constant of its own."""
 
     layer: str
     argument: str
@@ -142,9 +133,6 @@ class Correlations:
     Weights of different shapes are compared entry by entry in their order, as far as the shorter goes: two draws from
     the same stream of numbers begin alike. Of independent weights, one of which has independent entries or is Haar
     distributed, the correlation has mean 0 and variance 1/n.
-
-    Attributes:
-        seeded: the defect: all weights are drawn with the same seed.
     """
 
     layer: str

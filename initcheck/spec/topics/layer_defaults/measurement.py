@@ -34,7 +34,6 @@ class Declared:
     """What a layer says of one of its initializer arguments in one place.
 
     Attributes:
-        where: the signature, the configuration or the object.
         settings: of the initializer; None for a signature, which has only the name.
     """
 
@@ -45,13 +44,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Built:
-    """A layer as it is built, or two of the same settings, built one after the other.
-
-    Attributes:
-        weights: of the first, by their paths below the layer.
-        other_weights: of the second; none where there is only one.
-        declared: what the first says of its initializer arguments.
-    """
+    """A layer as it is built, or two of the same settings, built one after the other."""
 
     weights: dict[str, NDArray[np.float64]]
     other_weights: dict[str, NDArray[np.float64]]
@@ -61,12 +54,7 @@ class Built:
 def built(
     context: RunContext, layer: Layer, given: Given = (), *, seed: int | None = None, twice: bool = False
 ) -> Built:
-    """Build a layer, once for all claims, and keep nothing of Keras.
-
-    Args:
-        seed: of every initializer that is given; without one they draw from Keras' global state, as defaults do.
-        twice: whether to build a second one; layers with their defaults always have one.
-    """
+    """Build a layer, once for all claims, and keep nothing of Keras."""
     count = 2 if twice or not given else 1
     key = ("layer_defaults", layer, given, seed, count)
     return context.remember(key, lambda: _build(context, layer, given, seed, count))
@@ -208,10 +196,6 @@ def fit_rows(weight: str, values: NDArray[np.float64], limit: float, members: in
     """Test a weight for a uniform distribution: one row for its shape and one for its support.
 
     Effects are distances between distribution functions; a limit that is off by the share c is a distance of c / 2.
-
-    Args:
-        limit: of the uniform distribution.
-        members: of the claim, over which its level is shared.
     """
     scaled = values.ravel() / limit
     count = scaled.size

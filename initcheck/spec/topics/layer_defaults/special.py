@@ -35,7 +35,6 @@ class GateBiases:
     """The biases of an LSTM's four gates as it is built.
 
     Attributes:
-        biases: the constant that ``bias_initializer`` gives.
         wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: unsaid.
         unit_forget_bias: the argument of this name, None to leave it out; False is the defect of claims about it.
     """
@@ -60,11 +59,7 @@ class GateBiases:
 
 @dataclass(frozen=True)
 class GateOrder:
-    """One step of an LSTM's cell whose kernels are 0 and whose gates have biases of their own, by its definition.
-
-    Attributes:
-        order: the defect: in which order the biases are handed over.
-    """
+    """One step of an LSTM's cell whose kernels are 0 and whose gates have biases of their own, by its definition."""
 
     layer: str
     order: tuple[int, int, int, int] = (0, 1, 2, 3)
@@ -97,12 +92,7 @@ class GateOrder:
 
 @dataclass(frozen=True)
 class NoneGiven:
-    """The weight of a layer that is given None for an initializer argument.
-
-    Attributes:
-        expected: what the weight is compared with.
-        given: other than None in controls.
-    """
+    """The weight of a layer that is given None for an initializer argument."""
 
     layer: str
     argument: str
@@ -122,11 +112,7 @@ class NoneGiven:
 
 @dataclass(frozen=True)
 class EmbeddingSizes:
-    """The limit of embeddings of several dimensions.
-
-    Attributes:
-        scaled: the defect: their variance is one over the dimension.
-    """
+    """The limit of embeddings of several dimensions."""
 
     layer: str
     scaled: bool = False
@@ -143,11 +129,7 @@ class EmbeddingSizes:
 
 @dataclass(frozen=True)
 class SharedDraw:
-    """Whether the two tables of a ReversibleEmbedding without tied weights are the same numbers, row after row.
-
-    Attributes:
-        other: the defect: the second table is that of another layer.
-    """
+    """Whether the two tables of a ReversibleEmbedding without tied weights are the same numbers, row after row."""
 
     other: bool = False
 
@@ -161,11 +143,7 @@ class SharedDraw:
 
 @dataclass(frozen=True)
 class Completeness:
-    """The exported layers of Keras and their initializer arguments against the table: one row a layer.
-
-    Attributes:
-        left_out: the defect: a layer that is taken out of the table.
-    """
+    """The exported layers of Keras and their initializer arguments against the table: one row a layer."""
 
     left_out: str = ""
 
@@ -190,11 +168,7 @@ class Completeness:
 
 @dataclass(frozen=True)
 class WeightCount:
-    """How many weights a normalization has.
-
-    Attributes:
-        layer: name of the class; one that has weights is the defect.
-    """
+    """How many weights a normalization has."""
 
     layer: str
 

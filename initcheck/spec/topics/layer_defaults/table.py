@@ -36,12 +36,6 @@ class Argument:
     """One initializer argument and the weights that it is documented to start.
 
     Attributes:
-        name: of the argument; of the weight where the layer has no argument for it.
-        default: the documented default.
-        weights: paths of the weights below the layer.
-        gates: whether the weight is a bias of four gates, whose second quarter ``unit_forget_bias`` sets.
-        none_is_default: whether the documentation says that None stands for the default.
-        is_argument: whether it is an argument; else the layer chooses by itself.
         input_axes: how many leading axes of each weight are inputs, all others being outputs; empty: a kernel as that
             of a convolution, whose last two axes are input and output channels.
     """
