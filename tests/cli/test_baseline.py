@@ -79,11 +79,23 @@ def one_line(capsys, *words):
     return lines[0]
 
 
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory):
+    """The baseline of the plain model, recorded once."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "models.py").write_text(MODELS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["baseline", "models.py:plain", "-o", "b.json", "--seeds", "6", "--quiet"]) == 0
+    sys.modules.pop("models", None)
+    return (folder / "b.json").read_bytes()
+
+
 @pytest.fixture
-def recorded(capsys):
-    assert main(["baseline", "models.py:plain", "-o", "b.json", "--seeds", "6", "--quiet"]) == 0
-    capsys.readouterr()
-    return Path("b.json")
+def recorded(here, baseline):
+    path = Path("b.json")
+    path.write_bytes(baseline)
+    return path
 
 
 def test_an_unchanged_model_is_the_same_and_exits_with_0(capsys, recorded):
@@ -313,43 +325,56 @@ def test_what_cannot_be_used_is_told_in_one_line(capsys, recorded, name):
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 
-def deadly(original, calls=[0]):
+from gate_baselines import make_baseline
+from initcheck.checking.gate.baseline_file import format_baseline, write_baseline
+
+CALLS = [0, 0]
+
+
+def deadly(original):
     def call(*args, **options):
-        calls[0] += 1
-        if calls[0] == int(sys.argv[2]):
+        CALLS[0] += 1
+        if CALLS[0] == CALLS[1]:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **options)
     return call
 
-killer = deadly.__defaults__[0]
-for module, name in ((os, "fsync"), (os, "open"), (os, "close"), (os, "replace"), (os, "rename"), (os, "mkdir")):
-    setattr(module, name, deadly(getattr(module, name)))
-sys.path.insert(0, {support!r})
-from gate_baselines import make_baseline
-from initcheck.checking.gate.baseline_file import write_baseline
-killer[0] = 0
-write_baseline(make_baseline(layers=6, draw=1), Path(sys.argv[1]))
+
+path, seen = Path(sys.argv[1]), []
+old, new = make_baseline(layers=6), make_baseline(layers=6, draw=1)
+for number in range(1, 40):
+    path.write_text(format_baseline(old))
+    child = os.fork()
+    if not child:
+        for name in ("fsync", "open", "close", "replace", "rename", "mkdir"):
+            setattr(os, name, deadly(getattr(os, name)))
+        CALLS[1] = number
+        write_baseline(new, path)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    seen.append((code, path.read_text()))
+    if code != -signal.SIGKILL:
+        break
+print(json.dumps(seen))
 """
 
 
 def test_a_kill_at_any_moment_leaves_the_old_baseline_or_the_new_one(tmp_path):
-    """The process kills itself before its 1st, 2nd, 3rd... call of the operating system for files."""
+    """A process kills itself before its 1st, 2nd, 3rd... call of the operating system for files."""
     path = tmp_path / "b.json"
     old, new = format_baseline(make_baseline(layers=6)), format_baseline(make_baseline(layers=6, draw=1))
-    program = KILLED.replace("{support!r}", repr(str(Path(__file__).parents[1] / "support")))
-    seen = []
-    for call in range(1, 40):
-        path.write_text(old)
-        result = subprocess.run([sys.executable, "-c", program, str(path), str(call)], capture_output=True, check=False)
-        seen.append((result.returncode, path.read_text() == new))
-        assert path.read_text() in (old, new), call
-        if result.returncode == 0:
-            break
-    assert seen[0] == (-signal.SIGKILL, False)
-    assert seen[-1] == (0, True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(result.stdout)
+    assert all(text in (old, new) for _, text in seen), seen
+    assert seen[0] == [-signal.SIGKILL, old]
+    assert seen[-1] == [0, new]
     assert sum(code == -signal.SIGKILL for code, _ in seen) >= 4
     assert read_baseline(path) == make_baseline(layers=6, draw=1)
 

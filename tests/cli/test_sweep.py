@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pandas as pd
 import pytest
@@ -200,28 +196,23 @@ def test_too_many_maps_are_refused_with_the_way_out(finished):
     assert (plan.x, plan.y, plan.facets) == ("depth", "width", ("initializer", "activation"))
 
 
-def test_interrupted_it_keeps_what_is_finished_and_goes_on(folder):
-    """A process of its own, with the signal that Ctrl-C sends."""
-    large = SPEC.replace("depth = [2, 3]", f"depth = {list(range(2, 30))}")
-    (folder / "spec.toml").write_text(large, encoding="utf-8")
-    store = folder / "sweep" / "cells.sqlite"
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import sys; "
-    program += "from initcheck.cli import main; sys.exit(main(['sweep', 'spec.toml', '--quiet']))"
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    with process:
-        while process.poll() is None and (not store.exists() or count_finished(store) < 3):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        err = process.stderr.read()
-    assert process.returncode == 130, err
-    assert err == "initcheck: error: Interrupted.\n"
-    assert 3 <= count_finished(store) < 168
-    assert not (folder / "sweep" / "sweep.html").exists()
+def test_interrupted_it_keeps_what_is_finished(folder, monkeypatch, capsys):
+    """The signal that Ctrl-C sends comes when the third cell is recorded."""
+    record, recorded = SweepStore.record, []
 
+    def record_and_interrupt(self, *result):
+        record(self, *result)
+        recorded.append(result)
+        if len(recorded) == 3:
+            signal.raise_signal(signal.SIGINT)
 
-def count_finished(store):
+    monkeypatch.setattr(SweepStore, "record", record_and_interrupt)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of xdist ignores it
     try:
-        with SweepStore(store, readonly=True) as reader:
-            return reader.count()["measured"]
-    except ValueError:  # it is being made
-        return 0
+        code, out, err = run(capsys, "spec.toml", "--quiet")
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert (code, out, err) == (130, "", "initcheck: error: Interrupted.\n")
+    with SweepStore(folder / "sweep" / "cells.sqlite", readonly=True) as reader:
+        assert sum(reader.count().values()) == 3
+    assert not (folder / "sweep" / "sweep.html").exists()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,47 @@ import pandas as pd
 import pytest
 
 from initcheck.cli import main
+from initcheck.training.run import HistoryStore
 
 TWO = ["--initializer", "HeNormal", "--initializer", "Zeros"]
+
+
+def write_clouds(folder):
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(10, 4, 4))
+    y = random.integers(0, 10, 260)
+    x = (centres[y] + 0.4 * random.normal(size=(260, 4, 4))).astype("float32")
+    np.savez(folder / "clouds.npz", x=x, y=y)
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    centres = random.normal(size=(10, 4, 4))
-    y = random.integers(0, 10, 260)
-    x = (centres[y] + 0.4 * random.normal(size=(260, 4, 4))).astype("float32")
-    np.savez("clouds.npz", x=x, y=y)
-    return tmp_path
+    write_clouds(tmp_path)
 
 
 def train(*words):
     return main(["train", "--data", "clouds.npz", "--epochs", "2", "--seeds", "3", "--quiet", *words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Both initializers trained, once; what was printed is beside it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_clouds(folder)
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        assert train(*TWO, "--json") == 0
+    (folder / "printed.json").write_text(printed.getvalue())
+    return folder
+
+
+@pytest.fixture
+def trained(here, finished, tmp_path):
+    """A copy of the finished run; gives back what it printed."""
+    shutil.copytree(finished / "training", tmp_path / "training")
+    return json.loads((finished / "printed.json").read_text())
 
 
 def one_line(capsys, *words):
@@ -43,9 +66,8 @@ def one_line(capsys, *words):
     return lines[0]
 
 
-def test_pages_tables_and_json_tell_one_story(capsys):
-    assert train(*TWO, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+def test_pages_tables_and_json_tell_one_story(trained):
+    told = trained
     history = pd.read_csv("training/history.csv")
     assert len(history) == 2 * 3 * 3
     last = history[(history["initializer"] == "HeNormal") & (history["epoch"] == 2)]
@@ -60,8 +82,7 @@ def test_pages_tables_and_json_tell_one_story(capsys):
     assert (Path("training") / "training.md").exists()
 
 
-def test_a_second_run_trains_nothing_and_a_wider_one_what_is_missing(capsys):
-    assert train(*TWO) == 0
+def test_a_second_run_trains_nothing_and_a_wider_one_what_is_missing(trained, capsys):
     first = pd.read_parquet("training/history.parquet")
     assert train(*TWO, "--json") == 0
     again = json.loads(capsys.readouterr().out)
@@ -87,8 +108,7 @@ def test_networks_that_are_added_later_are_those_of_one_run(tmp_path):
     pd.testing.assert_frame_equal(one, other, rtol=1e-5)
 
 
-def test_other_settings_do_not_mix(capsys):
-    assert train(*TWO) == 0
+def test_other_settings_do_not_mix(trained, capsys):
     before = Path("training/history.parquet").read_bytes()
     message = one_line(capsys, "--data", "clouds.npz", "--epochs", "3", "--seeds", "3", *TWO)
     assert "epochs 2 -> 3" in message
@@ -96,36 +116,33 @@ def test_other_settings_do_not_mix(capsys):
     assert Path("training/history.parquet").read_bytes() == before
 
 
-def test_a_damaged_store_is_refused(capsys):
-    assert train(*TWO) == 0
+def test_a_damaged_store_is_refused(trained, capsys):
     path = Path("training/history.parquet")
     path.write_bytes(path.read_bytes()[:100])
     assert "cannot be read" in one_line(capsys, "--data", "clouds.npz", "--epochs", "2", "--seeds", "3", *TWO)
 
 
-def test_an_interruption_keeps_what_is_finished_and_a_rerun_goes_on(here):
-    program = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from initcheck.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    words = ["train", "--data", "clouds.npz", "--epochs", "400", "--seeds", "2", "--quiet", *TWO]
-    process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
-    store = Path("training/history.parquet")
-    deadline = time.monotonic() + 120
-    while not store.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("the machine trained the second initializer before the signal arrived")
-    assert process.returncode == 130, err
-    assert err.strip() == "initcheck: error: Interrupted."
-    assert set(pd.read_parquet(store)["initializer"]) == {"HeNormal"}
-    environment = {**os.environ}
-    again = subprocess.run(
-        [sys.executable, "-c", program, *words, "--json"], capture_output=True, text=True, env=environment, check=True
-    )
-    assert json.loads(again.stdout)["resumed"] == 2
+def test_an_interruption_keeps_what_is_finished_and_a_rerun_goes_on(monkeypatch, capsys):
+    """The signal that Ctrl-C sends comes when the first initializer is finished."""
+    save, saved = HistoryStore.save, []
+
+    def save_and_interrupt(self, table):
+        save(self, table)
+        saved.append(table)
+        signal.raise_signal(signal.SIGINT)
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of xdist ignores it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(HistoryStore, "save", save_and_interrupt)
+            assert train(*TWO, "--seeds", "2") == 130
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert capsys.readouterr().err.strip() == "initcheck: error: Interrupted."
+    assert len(saved) == 1
+    assert set(pd.read_parquet("training/history.parquet")["initializer"]) == {"HeNormal"}
+    assert train(*TWO, "--seeds", "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["resumed"] == 2
 
 
 BAD = {
@@ -136,7 +153,7 @@ BAD = {
     "unlabelled": (["--data", "gaussian"], "needs labels"),
     "missing file": (["--data", "none.npz"], "There is no file 'none.npz'"),
     "without labels": (["--data", "bare.npz"], "has no labels"),
-    "labels that are no classes": (["--data", "odd.npz"], "one class per sample"),
+    "labels that are no classes": (["--data", "odd.npz"], "one class for each of 40 samples"),
     "eleven classes": (["--data", "eleven.npz"], "10 classes"),
     "all held out": (["--data", "clouds.npz", "--validation", "260"], "can be held out"),
     "out is a file": (["--out", "clouds.npz"], "clouds.npz"),

@@ -13,11 +13,25 @@ from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
 FILE = "initcheck-baselines/test_models/test_it.json"
 
 
+@pytest.fixture(scope="module")
+def texts():
+    """Baselines that were recorded once: of the built model, and of its factory."""
+    return {}
+
+
+def record(project, texts, model):
+    """Put a baseline of a model with four seeds, which the first test records, beside a test of it."""
+    project.test(f"initcheck.gate({model})")
+    if model in texts:
+        project.write(FILE, texts[model])
+        return
+    project.run("--initcheck-update").assert_outcomes(passed=1)
+    texts[model] = (project.path / FILE).read_text()
+
+
 @pytest.fixture
-def recorded(project):
-    project.test("initcheck.gate(build())")
-    result = project.run("--initcheck-update")
-    result.assert_outcomes(passed=1)
+def recorded(project, texts):
+    record(project, texts, "build()")
     return project
 
 
@@ -112,19 +126,9 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def one_baseline(tmp_path_factory):
-    """The text of a baseline of ``build`` with four seeds, recorded once."""
-    return {}
-
-
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_used_is_told_in_one_line(project, one_baseline, name):
-    if not one_baseline:
-        project.test("initcheck.gate(build, seeds=4)")
-        project.run("--initcheck-update").assert_outcomes(passed=1)
-        one_baseline["text"] = (project.path / FILE).read_text()
-    project.write(FILE, one_baseline["text"])
+def test_what_cannot_be_used_is_told_in_one_line(project, texts, name):
+    record(project, texts, "build, seeds=4")
     lines, told = REFUSED[name]
     project.test(*lines)
     text = project.failure()

@@ -10,12 +10,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from fake_specification import replace_specification
+
+from initcheck.cli import main
+from initcheck.spec import catalogue
 
 _FAKE = Path(__file__).parents[1] / "support" / "fake_specification.py"
+TESTS = "initcheck.spec.test_catalogue"
 _COUNTS = "2 hold, 1 refuted as documented, 3 broken, 1 now hold, 1 inconclusive"
 
 
-def run(folder, *arguments, **environment):
+def run_apart(folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, str(_FAKE), "spec", *arguments],
         cwd=folder,
@@ -27,6 +32,23 @@ def run(folder, *arguments, **environment):
     )
 
 
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command in this process, on the fake specification."""
+    monkeypatch.chdir(tmp_path)
+    replace_specification(monkeypatch)
+
+    def run_here(*arguments):
+        code = main(["spec", *arguments])
+        # What pytest imports for a run would be the same module in the next one.
+        sys.modules.pop(TESTS, None)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    yield run_here
+    monkeypatch.undo()
+    catalogue.catalogue.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """One run of all fake claims that writes all it can, in a folder that tries to interfere."""
@@ -36,7 +58,7 @@ def everything(tmp_path_factory):
     (folder / "test_own.py").write_text("def test_own(): raise SystemExit('the test was run')\n")
     (folder / "power.csv").write_text("defect,planted_in,caught_by\nhalved,HeNormal,first.green.holds\n")
     arguments = ["--json", "--report", "out", "--power", "power.csv", "--junit-xml", "junit.xml", "--seed", "7"]
-    done = run(folder, *arguments, PYTEST_ADDOPTS="-n 2 --no-such-option", PYTEST_PLUGINS="no_such_plugin")
+    done = run_apart(folder, *arguments, PYTEST_ADDOPTS="-n 2 --no-such-option", PYTEST_PLUGINS="no_such_plugin")
     return folder, done
 
 
@@ -79,8 +101,8 @@ def test_the_junit_file_has_the_evidence(everything):
     assert "broken" in cases["test_claim[second.red.broken]"].find("failure").get("message")
 
 
-def test_what_is_not_as_specified_is_told_with_its_reason(tmp_path):
-    done = run(tmp_path)
+def test_what_is_not_as_specified_is_told_with_its_reason(run, tmp_path):
+    done = run()
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[-2] == _COUNTS
@@ -106,8 +128,8 @@ def test_what_is_not_as_specified_is_told_with_its_reason(tmp_path):
         (["-k", "inconclusive or green"], 2),
     ],
 )
-def test_exit_codes(tmp_path, arguments, code):
-    done = run(tmp_path, "--quiet", *arguments)
+def test_exit_codes(run, arguments, code):
+    done = run("--quiet", *arguments)
     assert done.returncode == code
     assert done.stdout == done.stderr == ""
 
@@ -123,8 +145,8 @@ def test_exit_codes(tmp_path, arguments, code):
         (["--power", "pytest.toml"], "pytest.toml"),
     ],
 )
-def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, arguments, part):
-    done = run(tmp_path, *arguments)
+def test_bad_usage_is_one_line_and_exit_code_2(run, arguments, part):
+    done = run(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -132,16 +154,16 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, arguments, part):
     assert part in line
 
 
-def test_the_list_runs_nothing(tmp_path):
-    done = run(tmp_path, "--list", "-k", "green", "-m", "slow")
+def test_the_list_runs_nothing(run):
+    done = run("--list", "-k", "green", "-m", "slow")
     assert (done.returncode, done.stdout) == (0, "first.green.slow: The statement of first.green.slow & <others>.\n")
-    listed = json.loads(run(tmp_path, "--list", "--json").stdout)
+    listed = json.loads(run("--list", "--json").stdout)
     assert [claim["expected"] for claim in listed].count("refuted") == 2
 
 
-def test_a_random_seed_is_told_and_repeats_the_run(tmp_path):
-    first = json.loads(run(tmp_path, "--json", "--seed", "random", "-k", "green").stdout)
-    again = json.loads(run(tmp_path, "--json", "--seed", str(first["seed"]), "-k", "green").stdout)
+def test_a_random_seed_is_told_and_repeats_the_run(run):
+    first = json.loads(run("--json", "--seed", "random", "-k", "green").stdout)
+    again = json.loads(run("--json", "--seed", str(first["seed"]), "-k", "green").stdout)
     assert [claim["reason"] for claim in first["claims"]] == [claim["reason"] for claim in again["claims"]]
 
 
@@ -155,12 +177,13 @@ def test_help_loads_nothing_heavy():
     assert "--junit-xml" in done.stdout
 
 
-def test_a_real_claim_is_run_against_keras(tmp_path):
-    command = [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main(sys.argv[1:]))"]
-    command += ["spec", "--json", "-k", "distribution.zeros"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    facts = json.loads(done.stdout)
+def test_a_real_claim_is_run_against_keras(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, TESTS, raising=False)
+    code = main(["spec", "--json", "-k", "distribution.zeros"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    facts = json.loads(out)
     assert facts["versions"]["keras"]
     assert facts["left_out"] > 0
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """A specification of a few invented claims in place of the real one, for whatever process imports this.
 
-It stands in for Keras too, so that a run takes a second. Run as a script it is ``initcheck``.
+It stands in for Keras too, so that a run takes a second. Run as a script it is ``initcheck``; as a plugin of pytest it
+serves a whole run, workers included; :func:`replace_specification` serves one test.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import types
 from dataclasses import dataclass
 
 import pandas as pd
+import pytest
 
 from initcheck.backend import runtime
 from initcheck.spec import catalogue
@@ -82,22 +84,26 @@ CLAIMS = {
 }
 
 
-def _install() -> None:
+def replace_specification(patch: pytest.MonkeyPatch) -> None:
+    """Put the fake specification in the place of the real one, until the patch is undone."""
     for topic, claims in CLAIMS.items():
         module = types.ModuleType(f"initcheck.spec.topics.{topic}")
         module.claims = lambda claims=claims: claims
-        sys.modules[module.__name__] = module
-    catalogue.MODULE_OF_TOPIC = {topic: topic for topic in CLAIMS}
-    catalogue.TOPICS = tuple(CLAIMS)
-    runtime.import_keras = lambda: None
-    runtime.versions = lambda: {"keras": "0.0"}
+        patch.setitem(sys.modules, module.__name__, module)
+    patch.setattr(catalogue, "MODULE_OF_TOPIC", {topic: topic for topic in CLAIMS})
+    patch.setattr(catalogue, "TOPICS", tuple(CLAIMS))
+    patch.setattr(runtime, "import_keras", lambda: None)
+    patch.setattr(runtime, "versions", lambda: {"keras": "0.0"})
+    # The run keeps the module of its tests, and with it the claims of that time.
+    patch.delitem(sys.modules, "initcheck.spec.test_catalogue", raising=False)
+    catalogue.catalogue.cache_clear()
 
 
 if __name__ == "__main__":
-    _install()
+    replace_specification(pytest.MonkeyPatch())
     from initcheck.cli import main
 
     sys.exit(main(sys.argv[1:]))
 elif "INITCHECK_FAKE_SPECIFICATION" in __import__("os").environ:
     # As a plugin of pytest, in every worker.
-    _install()
+    replace_specification(pytest.MonkeyPatch())
