@@ -8,7 +8,19 @@ import pytest
 from defects import DEFECTS
 from running import Baseline, judge_planted, pick
 
-pytestmark = pytest.mark.power
+QUICK = (
+    "variance_of_he_normal",
+    "seed_of_eight_bits",
+    "dtype_ignored",
+    "fans_of_rank_3",
+    "default_gain",
+    "config_without_mode",
+    "name_zeros",
+    "zeros_not_zero",
+    "dense_bias",
+    "slightly_leaky_relu",
+)
+"""One of each kind, which the default run plants too."""
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +29,7 @@ def baseline():
 
 
 def _marks(planted):
-    marks = []
+    marks = [] if planted.name in QUICK else [pytest.mark.power]
     if any(claim.slow for claim in pick((*planted.caught_by, *planted.spared))):
         marks.append(pytest.mark.slow)
     return marks

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import example_models as models
 import numpy as np
 import pytest
 import unusual_models
 import zoo_models
+from marked import slow
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer
+
+
+@cache
+def covered(build):
+    """The model and its coverage, for all tests that only read them."""
+    model, inputs = build()
+    return model, cover(model, inputs)
 
 
 def cover(model, inputs, **options):
@@ -36,13 +46,13 @@ def gaps_of(coverage):
     return {gap.path: gap for gap in coverage.gaps}
 
 
-KINDS = (*models.BUILDERS, *unusual_models.BUILDERS, *zoo_models.OWN)
+OWN = slow("zoo", *zoo_models.OWN)  # of the small ones, tests/zoo says it in the default run
+KINDS = (*models.BUILDERS, *unusual_models.BUILDERS, *OWN)
 
 
 @pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)
 def test_every_layer_and_every_weight_is_measured_or_listed(build):
-    model, inputs = build()
-    coverage = cover(model, inputs)
+    model, coverage = covered(build)
     assert missing_from(model, coverage) == []
     assert coverage.weights == len(model.weights)
     assert all(gap.reason for gap in coverage.gaps)
@@ -67,12 +77,12 @@ def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
         models.build_convolutional,
         unusual_models.build_time_distributed,
         unusual_models.build_grouped_attention,
-        *zoo_models.OWN,
+        *OWN,
     ],
     ids=lambda build: build.__name__,
 )
 def test_healthy_models_have_no_open_gap(build):
-    assert cover(*build()).open_gaps == ()
+    assert covered(build)[1].open_gaps == ()
 
 
 def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them():
@@ -86,14 +96,14 @@ def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them
 
 
 def test_the_lower_cells_of_a_stack_are_open_gaps_and_the_last_one_is_covered():
-    gaps = gaps_of(cover(*unusual_models.build_stacked_cells()))
+    gaps = gaps_of(covered(unusual_models.build_stacked_cells)[1])
     by_name = {path.rpartition("/")[2]: gap.covered_by for path, gap in gaps.items()}
     assert by_name["lower"] == ""
     assert by_name["upper"] == "loop"
 
 
 def test_a_layer_inside_time_distributed_is_covered_by_it():
-    gaps = gaps_of(cover(*unusual_models.build_time_distributed()))
+    gaps = gaps_of(covered(unusual_models.build_time_distributed)[1])
     assert gaps["steps/inner"].covered_by == "steps"
     assert gaps["blocks/block"].covered_by == "blocks"
     assert "blocks/block/one" not in gaps

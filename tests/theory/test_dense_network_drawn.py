@@ -13,6 +13,7 @@ fresh seeds would fail. The seeds are fixed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -21,6 +22,7 @@ import pytest
 from dense_prediction import OUTPUTS, measure_spread_distance, predict
 from dense_simulation import Kernel, Networks, simulate
 from finite_width_laws import compute_batch_covariance
+from marked import slow
 from monte_carlo import STANDARD_ERRORS, measure_distance
 from numpy.typing import NDArray
 from scipy import stats
@@ -108,7 +110,18 @@ CELLS = {
     "sigmoid": Cell("sigmoid", Kernel("normal", 2.0), (64,) * 4, 1500, batch=4),
     "hard tanh with biases": Cell("hard_tanh", Kernel("normal", 1.3), (128,) * 10, 400, bias_variance=0.05),
 }
-by_cell = pytest.mark.parametrize("name", CELLS)
+QUICK = ("relu, he", "relu, he, one layer", "relu, glorot, a batch", "relu, orthogonal", "sigmoid")
+
+
+def parametrize_cells(names: Iterable[str]) -> pytest.MarkDecorator:
+    """The default run draws the quick cells alone."""
+    quick = [name for name in names if name in QUICK]
+    return pytest.mark.parametrize(
+        "name", [*quick, *slow("montecarlo", *(each for each in names if each not in quick))]
+    )
+
+
+by_cell = parametrize_cells(CELLS)
 
 
 def courses_of(networks: Networks, law: DenseNetworkMoments) -> dict[str, tuple[Array, LayerMoments]]:
@@ -171,7 +184,7 @@ class TestDrawnNetworks:
     def test_spreads_over_seeds_are_those_of_the_law(self, name: str) -> None:
         assert_close(compare_spreads(CELLS[name], CELLS[name].predict()), CELLS[name].seeds)
 
-    @pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if len(cell.widths) > 1])
+    @parametrize_cells([name for name, cell in CELLS.items() if len(cell.widths) > 1])
     def test_gains_and_their_spreads_are_those_of_the_law(self, name: str) -> None:
         assert_close(compare_gains(CELLS[name], CELLS[name].predict()), CELLS[name].seeds)
 
@@ -205,7 +218,7 @@ class TestDrawnNetworks:
             )
         assert_close(distances, cell.seeds)
 
-    @pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if cell.kernel.kind == "orthogonal"])
+    @parametrize_cells([name for name, cell in CELLS.items() if cell.kernel.kind == "orthogonal"])
     def test_orthogonal_weights_keep_the_size_of_the_input_in_the_first_layer(self, name: str) -> None:
         # There is no spread to compare: the law says zero.
         cell = CELLS[name]
@@ -252,6 +265,7 @@ class TestNegativeControls:
         draws = np.log(self.CELL.simulate().activation[:, -2])
         assert measure_distance(draws, float(textbook.log_mean[-2])) > 10.0
 
+    @pytest.mark.montecarlo
     def test_another_activation_is_rejected(self) -> None:
         cell = CELLS["tanh, critical"]
         wrong = replace(cell, activation="hard_tanh").predict()
@@ -263,6 +277,7 @@ class TestNegativeControls:
         wrong = replace(cell, kernel=Kernel(kind, 2.0)).predict()
         assert max(compare_spreads(cell, wrong).values()) > STANDARD_ERRORS
 
+    @pytest.mark.montecarlo
     def test_a_single_sample_is_told_from_a_batch(self) -> None:
         cell = CELLS["relu, he, a batch"]
         assert max(compare_spreads(cell, replace(cell, batch=1).predict()).values()) > STANDARD_ERRORS
@@ -273,6 +288,7 @@ class TestWhereTheExpansionIsStrained:
     # layer, and the terms beyond 1/n are large at small widths: over 8000 seeds of five layers of 64 units, variances
     # of logarithms were up to 14% larger than the law says. At 256 units (3000 seeds) means were within 1% and
     # variances within 6%, with a standard error of 3%.
+    @pytest.mark.montecarlo
     @pytest.mark.parametrize("activation", ["gelu", "silu"])
     def test_gelu_and_silu_at_the_gain_of_he_are_right_to_five_percent_at_256_units(self, activation: str) -> None:
         cell = Cell(activation, Kernel("normal", 2.0), (256,) * 5, 250)
