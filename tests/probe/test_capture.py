@@ -5,18 +5,11 @@ from __future__ import annotations
 import example_models as models
 import numpy as np
 import pytest
+from traced_models import measured, trace
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import ModelError
 from initcheck.probe import Probe
-
-
-def measure(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    probe = Probe(model, inputs)
-    return probe, probe.measure([0, 1])
 
 
 def sites_of(table):
@@ -26,7 +19,7 @@ def sites_of(table):
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_every_kind_of_model_is_measured_at_every_weight(build):
-    probe, table = measure(build)
+    probe, table = measured(build)
     assert not probe.plan.kept
     assert table["activation_second_moment"].notna().all()
     assert (table["gradient_second_moment"].dropna() >= 0).all()
@@ -36,7 +29,7 @@ def test_every_kind_of_model_is_measured_at_every_weight(build):
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_two_seeds_differ_and_one_seed_repeats_itself(build):
-    probe, table = measure(build)
+    probe, table = measured(build)
     again = probe.measure([1])
     second = table[table["seed"] == 1].reset_index(drop=True)
     np.testing.assert_array_equal(
@@ -47,40 +40,40 @@ def test_two_seeds_differ_and_one_seed_repeats_itself(build):
 
 
 def test_sequential_layers_come_in_order_with_dropout_between():
-    _, table = measure(models.build_sequential)
+    _, table = measured(models.build_sequential)
     assert [layer for layer, _ in sites_of(table)] == ["input", "dense", "dropout", "dense_1"]
 
 
 def test_a_shared_layer_has_one_site_for_each_call():
-    _, table = measure(models.build_shared)
+    _, table = measured(models.build_shared)
     assert sites_of(table) == [("input", 0), ("shared", 0), ("shared", 1)]
 
 
 def test_a_nested_model_is_measured_inside_and_not_twice():
-    _, table = measure(models.build_nested)
+    _, table = measured(models.build_nested)
     assert sites_of(table) == [("input", 0), ("block/inside", 0), ("block/inside", 1)]
 
 
 def test_a_subclassed_model_is_measured_in_the_order_of_its_calls():
-    _, table = measure(models.build_subclassed)
+    _, table = measured(models.build_subclassed)
     assert [layer for layer, _ in sites_of(table)] == ["input", "first", "stage_0", "stage_1", "last"]
 
 
 def test_operations_of_a_functional_graph_are_sites():
-    _, table = measure(models.build_operations)
+    _, table = measured(models.build_operations)
     kinds = list(table[table["seed"] == 0]["kind"])
     assert kinds[:2] == ["Input", "Input"]
     assert {"Sin", "Concatenate", "Dense", "Tanh"} <= set(kinds)
 
 
 def test_a_fused_activation_is_told_apart_from_its_preactivation():
-    _, table = measure(models.build_shared)
+    _, table = measured(models.build_shared)
     row = table.iloc[1]
     assert float(row["preactivation_second_moment"]) > float(row["activation_second_moment"])
 
 
 def test_an_activation_layer_and_a_layer_without_activation():
-    _, table = measure(models.build_convolutional)
+    _, table = measured(models.build_convolutional)
     rows = table[table["seed"] == 0].set_index("layer")
     assert rows.loc["normalization"].isna()["preactivation_second_moment"]
     assert float(rows.loc["rectifier", "preactivation_variance"]) == pytest.approx(1.0, rel=0.02)
@@ -88,7 +81,7 @@ def test_an_activation_layer_and_a_layer_without_activation():
 
 
 def test_fans_are_those_of_the_layer():
-    _, table = measure(models.build_convolutional)
+    _, table = measured(models.build_convolutional)
     fans = {row.layer: (row.fan_in, row.fan_out) for row in table[table["seed"] == 0].itertuples()}
     assert fans["convolution"] == (27.0, 36.0)
     assert fans["depthwise"] == (9.0, 9.0)
@@ -97,7 +90,7 @@ def test_fans_are_those_of_the_layer():
 
 
 def test_recurrent_steps_are_named_as_not_measured():
-    probe, table = measure(models.build_recurrent)
+    probe, table = measured(models.build_recurrent)
     layers = [layer for layer, _ in sites_of(table)]
     assert layers[0] == "embedding"
     assert "recurrent" in layers
@@ -119,7 +112,7 @@ def test_the_gradient_of_an_embedding_adds_up_the_look_ups():
 
 
 def test_attention_is_measured_inside():
-    _, table = measure(models.build_attention)
+    _, table = measured(models.build_attention)
     layers = [layer for layer, _ in sites_of(table)]
     assert {"attention/query", "attention/key", "attention/value", "attention/attention_output"} <= set(layers)
     assert layers.index("attention/query") < layers.index("attention/attention_output") < layers.index("sum")
@@ -181,7 +174,7 @@ def test_the_variance_across_one_sample_is_undefined():
 def test_layers_are_called_as_before_when_the_measurement_is_over():
     keras = import_keras()
     before = keras.Operation.__call__
-    measure(models.build_shared)
+    trace(models.build_shared).measure([0, 1])
     assert keras.Operation.__call__ is before
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(ModelError, match=r"cannot be run on inputs of shape \[\(2, 9\)\]: .*(shape|compatible)"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import example_models as models
 import numpy as np
 import zoo_models
+from traced_models import measured
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.sites import find_parents
 
 
-def measured(model, inputs, **options):
+def measure(model, inputs, **options):
     if not model.built:
         model(inputs)
     probe = Probe(model, inputs, **options)
@@ -19,12 +20,16 @@ def measured(model, inputs, **options):
     return probe
 
 
-def weighted_calls(model, inputs):
-    return [(site.layer, site.call) for site in measured(model, inputs).sites if site.weighted]
+def weighted_calls(probe):
+    return [(site.layer, site.call) for site in probe.sites if site.weighted]
 
 
 def weighted_layers(model, inputs):
-    return [layer for layer, _ in weighted_calls(model, inputs)]
+    return [layer for layer, _ in weighted_calls(measure(model, inputs))]
+
+
+def weighted_layers_of(build):
+    return [layer for layer, _ in weighted_calls(measured(build)[0])]
 
 
 def test_all_dense_layers_of_a_plain_network_are_weighted():
@@ -43,30 +48,25 @@ def test_the_weighted_layers_of_a_u_net_are_its_convolutions():
 
 
 def test_a_layer_called_twice_appears_twice():
-    model, inputs = models.build_shared()
-    assert weighted_calls(model, inputs) == [("shared", 0), ("shared", 1)]
+    assert weighted_calls(measured(models.build_shared)[0]) == [("shared", 0), ("shared", 1)]
 
 
 def test_the_layers_of_a_nested_model_appear_at_each_of_its_calls():
-    model, inputs = models.build_nested()
-    assert weighted_calls(model, inputs) == [("block/inside", 0), ("block/inside", 1)]
+    assert weighted_calls(measured(models.build_nested)[0]) == [("block/inside", 0), ("block/inside", 1)]
 
 
 def test_the_sites_of_a_subclassed_model_follow_its_calls_and_not_its_declarations():
-    model, inputs = models.build_subclassed()
-    assert weighted_layers(model, inputs) == ["first", "stage_0", "stage_1", "last"]
+    assert weighted_layers_of(models.build_subclassed) == ["first", "stage_0", "stage_1", "last"]
 
 
 def test_a_subclassed_residual_model_runs_its_first_block_twice():
-    model, inputs = zoo_models.build_subclassed_residual()
-    calls = [call for _, call in weighted_calls(model, inputs)]
+    calls = [call for _, call in weighted_calls(measured(zoo_models.build_subclassed_residual)[0])]
     assert len(calls) == 1 + 2 * 5 + 1
     assert calls[-3:-1] == [1, 1]
 
 
 def test_recurrent_layers_count_by_the_weights_of_their_cells():
-    model, inputs = models.build_recurrent()
-    found = weighted_layers(model, inputs)
+    found = weighted_layers_of(models.build_recurrent)
     assert found[0] == "embedding"
     assert found[1].startswith("both_ways/forward")
     assert found[-2:] == ["recurrent", "head"]
@@ -80,8 +80,7 @@ def test_a_layer_inside_time_distributed_counts_for_it():
 
 
 def test_attention_counts_by_its_projections():
-    model, inputs = models.build_attention()
-    found = weighted_layers(model, inputs)
+    found = weighted_layers_of(models.build_attention)
     projections = {f"attention/{name}" for name in ("query", "key", "value", "attention_output")}
     assert set(found) == {*projections, "hidden"}
     assert found[-2:] == ["attention/attention_output", "hidden"]
@@ -109,7 +108,7 @@ def test_a_frozen_layer_counts_and_a_layer_beside_the_loss_feeds_no_output():
     batch = np.ones((4, 6), np.float32)
     assert set(weighted_layers(model, batch)) == {"frozen", "aside_1", "aside_2", "kept"}
     for loss, last in ((None, {"aside_2", "kept"}), (lambda outputs: keras.ops.sum(outputs[0]), {"kept"})):
-        probe = measured(model, batch, loss=loss)
+        probe = measure(model, batch, loss=loss)
         assert {probe.sites[position].layer for position in probe.output_sites} == last
 
 
@@ -129,7 +128,7 @@ def test_a_chain_that_starts_at_a_learned_table_has_no_parents():
                 signal = layer(signal)
             return self.head(inputs + signal)
 
-    probe = measured(Prompted(), np.ones((4, 6), np.float32))
+    probe = measure(Prompted(), np.ones((4, 6), np.float32))
     names = [site.layer for site in probe.sites]
     parents = {names[place]: [names[parent] for parent in found] for place, found in enumerate(probe.parents)}
     assert parents["tower_0"] == []
@@ -138,8 +137,7 @@ def test_a_chain_that_starts_at_a_learned_table_has_no_parents():
 
 
 def test_parents_and_output_sites_are_those_of_the_graph():
-    model, inputs = models.build_attention()
-    probe = measured(model, inputs)
+    probe, _ = measured(models.build_attention)
     names = [site.layer for site in probe.sites]
     parents = {names[position]: {names[parent] for parent in found} for position, found in enumerate(probe.parents)}
     assert parents["input"] == set()

@@ -16,13 +16,17 @@ def examined(request):
     return checks.examine(request.param)
 
 
+@pytest.fixture(scope="module")
+def slow(examined):
+    return examined.measure_slowly()
+
+
 def test_every_layer_and_every_weight_is_measured_or_named_with_a_reason(examined):
     assert checks.find_gaps(examined) == []
     assert checks.find_gaps_in_statement(examined) == []
 
 
-def test_every_number_is_that_of_the_slow_measurement(examined):
-    slow = examined.measure_slowly()
+def test_every_number_is_that_of_the_slow_measurement(examined, slow):
     assert checks.find_discrepancies(examined.table, slow, examined.tolerance) == []
     assert checks.find_weight_discrepancies(examined.weights, slow, examined.tolerance) == []
 
@@ -42,9 +46,8 @@ def test_a_thousandth_more_in_one_layer_is_noticed_both_ways(examined):
     assert any("/bias: gradient_norm" in line for line in found)
 
 
-def test_every_quantity_is_compared(examined):
+def test_every_quantity_is_compared(examined, slow):
     """Negative control: a thousandth more, or a null, in one number of any column is a discrepancy."""
-    slow = examined.measure_slowly()
     for quantity in slow.table.columns.drop("elements"):
         last = np.flatnonzero(slow.table[quantity].notna())[-1]
         scale = slow.table[quantity].iloc[last]
@@ -59,8 +62,7 @@ def test_every_quantity_is_compared(examined):
             assert len(found) == 1 and quantity in found[0]
 
 
-def test_a_site_that_is_missing_is_a_discrepancy(examined):
-    slow = examined.measure_slowly()
+def test_a_site_that_is_missing_is_a_discrepancy(examined, slow):
     assert checks.find_discrepancies(examined.table.iloc[:-1], slow, examined.tolerance)
     assert checks.find_weight_discrepancies(examined.weights.iloc[:-1], slow, examined.tolerance)
 
