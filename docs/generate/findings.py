@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from initcheck.audit.findings import Rule
 from initcheck.audit.rules import FAMILIES, RULES
-from initcheck.audit.rules.rule import Rule
 from initcheck.pages.markdown import escape_text
 
 _INTRODUCTION: Final = """\

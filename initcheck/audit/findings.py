@@ -1,20 +1,33 @@
 """Findings: what is wrong with a model, where, by how much, and which change would fix it.
 
-A finding bears the code of a rule (:mod:`initcheck.audit.rules`). It is either *wrong*, which makes ``initcheck check``
-exit with 1, or *unjudged*: something that could not be measured or decided, which makes it exit with 2. Neither is
-ever silently green.
+A rule judges what was measured of one model and makes findings, which bear its code (:mod:`initcheck.audit.rules` has
+all rules). A finding is either *wrong*, which makes ``initcheck check`` exit with 1, or *unjudged*: something that
+could not be measured or decided, which makes it exit with 2. Neither is ever silently green. The findings of one model
+and what they were found in are the result of a check.
+
+Rules are read without a measurement by ``initcheck explain`` and by Pytest's plugin, and a baseline is read and checked
+without pandas and SciPy: nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from initcheck.core.columns import DIRECTIONS, Direction
 
 if TYPE_CHECKING:
-    from initcheck.audit.rules.rule import Rule
+    import pandas as pd
+
+    from initcheck.audit.limits import Limits
+    from initcheck.audit.paths import SiteNode
+    from initcheck.audit.total_change import JudgedPath
+    from initcheck.probe.coverage import Coverage
+    from initcheck.probe.weight_copies import WeightComparison
+    from initcheck.probe.weights import WeightFacts
 
 Severity = Literal["wrong", "unjudged"]
 
@@ -104,3 +117,141 @@ def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[
             first = finding.layer if not is_waived(finding.layer) else remaining[0]
             kept.append(replace(finding, layer=first, layers=remaining) if finding.layers else finding)
     return tuple(kept)
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelMeasurement:
+    """All that was measured of one model: what rules judge."""
+
+    table: pd.DataFrame
+    nodes: Sequence[SiteNode]
+    paths: Sequence[JudgedPath]
+    gradients: pd.DataFrame
+    facts: Sequence[WeightFacts]
+    comparison: WeightComparison
+    gaps: Sequence[tuple[str, str]]
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class FixPlan:
+    """Which changes are tried for a finding, and by which value it is known that one helped."""
+
+    candidates: Literal["initializers", "separate seeds", "random kernels", "true fans"]
+    rate: Direction | None = None
+    share: str | None = None
+    at_last: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        direction_of: picks one panel by the value of a finding; None shows each in all of them.
+        fix_plan: which changes are tried; None for none.
+    """
+
+    code: str
+    name: str
+    what: str
+    why: str
+    example: str
+    fix: str
+    source: str
+    find: Callable[[ModelMeasurement], Iterable[Finding]]
+    limits: tuple[str, ...] = ()
+    severity: Severity = "wrong"
+    inconclusive: bool = False
+    compares_weights: bool = False
+    directions: tuple[Direction, ...] = DIRECTIONS
+    direction_of: Callable[[Measured], Direction] | None = None
+    fix_plan: FixPlan | None = None
+
+    @property
+    def family(self) -> str:
+        """The start of the code."""
+        return self.code[:3]
+
+    def panels_of(self, finding: Finding) -> tuple[Direction, ...]:
+        """Name the panels of the report's figure that show a finding."""
+        if self.direction_of is None or finding.measured is None:
+            return self.directions
+        return (self.direction_of(finding.measured),)
+
+
+def example(code: str) -> str:
+    """Complete the code of an example."""
+    return f"import keras\n\n{code.strip()}\n"
+
+
+def stack_example(depth: int, activation: str, initializer: str) -> str:
+    """Write an example: a stack of Dense layers of 64 units."""
+    return example(
+        f"""
+model = keras.Sequential([keras.Input((64,))])
+for _ in range({depth}):
+    model.add(keras.layers.Dense(64, activation="{activation}", kernel_initializer={initializer}))
+"""
+    )
+
+
+# --- the result of a check --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a measurement, apart from the libraries.
+
+    Attributes:
+        batch_digest: SHA-256 over dtypes, shapes and values of the batch and its labels.
+    """
+
+    batch: str
+    batch_digest: str
+    loss: str
+    dtype_policy: str
+
+
+Verdict = Literal["healthy", "findings", "cannot judge"]
+
+EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot judge": 2}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One checked model."""
+
+    model: str
+    findings: tuple[Finding, ...]
+    waived: tuple[Finding, ...]
+    coverage: Coverage
+    paths: tuple[JudgedPath, ...]
+    nodes: tuple[SiteNode, ...]
+    table: pd.DataFrame = field(repr=False)
+    weights: pd.DataFrame = field(repr=False)
+    facts: tuple[WeightFacts, ...] = field(repr=False)
+    seeds: tuple[int, ...]
+    redrawn: bool
+    conditions: Conditions
+    limits: Limits
+    allow_inconclusive: bool
+    versions: Mapping[str, str]
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """``findings`` if something is wrong; else ``cannot judge`` if something was not judged; else ``healthy``."""
+        if any(finding.severity == "wrong" for finding in self.findings):
+            return "findings"
+        if any(not (self.allow_inconclusive and finding.rule.inconclusive) for finding in self.findings):
+            return "cannot judge"
+        return "healthy"
+
+    @property
+    def exit_code(self) -> int:
+        """What a command exits with: 0, 1 or 2."""
+        return EXIT_CODES[self.verdict]

@@ -3,7 +3,7 @@
 Followed along a path (:mod:`initcheck.audit.paths`) are q, the second moment of the pre-activation (of the output where
 a site has none), from the input to the output, and g, the squared norm of one sample's gradient there, from the output
 to the input. With v_0, ..., v_n the levels of one seed in that direction, the total change is T = ln v_n - ln v_0 over
-the layers that count (:func:`initcheck.audit.signal_levels.levels_along`), a number per seed. A change at a single
+the layers that count (:func:`levels_along`), a number per seed. A change at a single
 layer counts forward even at the head.
 
 T is *wrong* where its 95% interval over seeds lies wholly beyond the limit, *right* where the 90% interval lies within
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -23,14 +24,84 @@ from numpy.typing import NDArray
 
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.paths import SignalPath, SiteNode
-from initcheck.audit.signal_levels import SignalLevels, levels_along
-from initcheck.core.columns import DIRECTIONS
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.statistics import Estimate, estimate_mean, seeds_needed
 
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
 CENTERING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})
 """Kinds that subtract the mean before they divide: they let the gradient grow by NORMALIZATION_GROWTH."""
+
+
+_FEWEST_WITH_HEAD: Final = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SignalLevels:
+    """What is followed along layers in one direction.
+
+    Attributes:
+        squares: shape [seeds, layers], in that direction. Forward q, the second moment of the pre-activation where the
+            layer has one, else of its output; backward g, the squared norm of one sample's dL/dz (or dL/dh).
+        counted: shape [layers - 1]: whether the change from this layer to the next says something of initialization.
+    """
+
+    direction: Direction
+    layers: tuple[str, ...]
+    positions: tuple[int, ...]
+    squares: NDArray[np.float64]
+    counted: NDArray[np.bool_]
+
+    @cached_property
+    def logs(self) -> NDArray[np.float64]:
+        """The logarithm of the squares: -inf for 0, NaN for what is undefined."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.squares), dtype=np.float64)
+
+    @cached_property
+    def total_logs(self) -> NDArray[np.float64]:
+        """The change over all layers that count, in nats, shape [seeds]."""
+        with np.errstate(invalid="ignore"):  # -inf minus -inf: between two layers of no signal there is no change
+            return np.asarray(np.diff(self.logs, axis=1)[:, self.counted].sum(axis=1), dtype=np.float64)
+
+    @property
+    def last_counted(self) -> int:
+        """Index of the last layer that counts."""
+        counted = np.flatnonzero(self.counted)
+        return int(counted[-1]) + 1 if counted.size else len(self.layers) - 1
+
+    @property
+    def share_of_dead_seeds(self) -> float:
+        """Share of seeds in which the signal is exactly zero somewhere."""
+        return float(np.isneginf(self.logs).any(axis=1).mean())
+
+
+def levels_along(
+    table: pd.DataFrame, nodes: Sequence[SiteNode], path: SignalPath, direction: Direction
+) -> SignalLevels:
+    """Take the levels along a path of a model.
+
+    Changes across an average over positions do not count, nor does the last layer with weights, the head: what stands
+    before it often averages, and its scale is a choice of its own. Backward it is left out.
+    """
+    kept, counted = list(path.positions), [not each for each in path.averaged]
+    has_head = path.is_main and len(kept) >= _FEWEST_WITH_HEAD
+    if has_head and direction == "forward":
+        counted[-1] = False
+    elif has_head:
+        kept, counted = kept[:-1], counted[:-1]
+    squares = second_moments(table) if direction == "forward" else table["gradient_norm"].astype(float) ** 2
+    by_site = pd.Series(squares.to_numpy(dtype=float, na_value=np.nan), index=[table["seed"], table["position"]])
+    matrix = by_site.unstack("position").reindex(columns=kept).to_numpy(dtype=np.float64)
+    if direction == "backward":
+        matrix, kept, counted = matrix[:, ::-1], kept[::-1], counted[::-1]
+    layers = tuple(nodes[position].layer for position in kept)
+    return SignalLevels(direction, layers, tuple(kept), matrix, np.asarray(counted, dtype=np.bool_))
+
+
+def second_moments(table: pd.DataFrame) -> pd.Series:
+    """Take the second moment of each site's pre-activation, or of its output where it has none."""
+    return table["preactivation_second_moment"].fillna(table["activation_second_moment"])
 
 
 @dataclass(frozen=True)

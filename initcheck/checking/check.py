@@ -7,11 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.audit.check_result import CheckResult, Verdict
-from initcheck.audit.findings import Finding, waive_layers
+from initcheck.audit.findings import CheckResult, Finding, ModelMeasurement, Verdict, waive_layers
 from initcheck.audit.paths import find_paths
 from initcheck.audit.rules import find_findings, select_findings
-from initcheck.audit.rules.rule import ModelMeasurement
 from initcheck.audit.total_change import judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state

@@ -2,7 +2,7 @@
 
 Nothing of the model is changed: a fix is measured by drawing the weights with another initializer, from the same seeds,
 in the same graph. Which candidates are tried for a finding is said by its rule
-(:class:`initcheck.audit.rules.rule.FixPlan`). The interval of a fix is not adjusted for its having been chosen among
+(:class:`initcheck.audit.findings.FixPlan`). The interval of a fix is not adjusted for its having been chosen among
 several.
 """
 
@@ -16,10 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import Finding, Fix, Measured
+from initcheck.audit.findings import Finding, Fix, FixPlan, Measured, ModelMeasurement
 from initcheck.audit.rules import RULES
-from initcheck.audit.rules.rule import FixPlan, ModelMeasurement
-from initcheck.audit.site_shares import estimate_share
+from initcheck.audit.rules.sites import estimate_share
 from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from initcheck.audit.check_result import Conditions
+from initcheck.audit.findings import Conditions
 from initcheck.audit.paths import SiteNode
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import make_batch

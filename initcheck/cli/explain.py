@@ -12,7 +12,7 @@ from initcheck.core.errors import name_unknown
 from initcheck.core.formatting import LINE_WIDTH, to_json
 
 if TYPE_CHECKING:
-    from initcheck.audit.rules.rule import Rule
+    from initcheck.audit.findings import Rule
 
 _TEXT_WIDTH: Final = 100
 _INDENT: Final = "    "

@@ -24,8 +24,7 @@ from initcheck.pytest_plugin.settings import Layers, read_ini
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
-    from initcheck.audit.check_result import CheckResult
-    from initcheck.audit.findings import Finding
+    from initcheck.audit.findings import CheckResult, Finding
     from initcheck.checking.check import Report
     from initcheck.checking.gate.baseline import Baseline
     from initcheck.checking.gate.comparison import Comparison

@@ -11,7 +11,7 @@ from marked import first_only
 from numpy.typing import NDArray
 
 from initcheck.audit.gains import DirectionGains, measure_gains
-from initcheck.audit.signal_levels import SignalLevels
+from initcheck.audit.total_change import SignalLevels
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.errors import UsageError
 

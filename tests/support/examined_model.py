@@ -14,8 +14,7 @@ import pandas as pd
 from model_measurement import make_measurement
 from numpy.typing import NDArray
 
-from initcheck.audit.check_result import CheckResult, Conditions
-from initcheck.audit.findings import Finding, Fix, Measured
+from initcheck.audit.findings import CheckResult, Conditions, Finding, Fix, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.rules import RULES, rank_findings

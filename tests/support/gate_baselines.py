@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from initcheck.audit.check_result import Conditions
+from initcheck.audit.findings import Conditions
 from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, WeightRecord
 
 SEEDS = 16

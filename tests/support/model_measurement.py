@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from initcheck.audit.findings import Finding
+from initcheck.audit.findings import Finding, ModelMeasurement
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules import RULES
-from initcheck.audit.rules.rule import ModelMeasurement
 from initcheck.probe.weight_copies import WeightComparison
 
 

@@ -1,6 +1,6 @@
 """The rules of ``initcheck check``: all findings, and how they are ranked and selected.
 
-A rule is one place: a :class:`initcheck.audit.rules.rule.Rule` in the module of its family. From this registry derive
+A rule is one place: a :class:`initcheck.audit.findings.Rule` in the module of its family. From this registry derive
 ``initcheck explain``, ``--select`` and ``--ignore``, ``docs/findings.md``, the check and its fixes, the report's
 figure, Pytest's plugin and the gate.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from initcheck.audit.findings import Finding
-from initcheck.audit.rules import coverage, signal, sites, weights
-from initcheck.audit.rules.rule import ModelMeasurement, Rule
+from initcheck.audit.findings import Finding, ModelMeasurement, Rule
+from initcheck.audit.rules import signal, sites, weights
 from initcheck.core.columns import Direction
 
 FAMILIES: Final = {
@@ -42,8 +41,8 @@ RULES: Final[dict[str, Rule]] = {
         sites.SATURATED_UNITS,
         weights.FAN_MISMATCH,
         sites.LOW_PRECISION_RANGE,
-        coverage.UNMEASURED,
-        coverage.UNDECIDED,
+        sites.UNMEASURED,
+        signal.UNDECIDED,
     )
 }
 """All rules by code, the worst first: findings are listed in this order."""

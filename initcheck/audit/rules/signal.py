@@ -1,4 +1,4 @@
-"""Rules about the signal and the gradient along the paths of a model: do they vanish or explode?"""
+"""Rules about the signal and the gradient along the paths of a model: do they vanish, explode, or is it undecided?"""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from initcheck.audit.findings import Finding, Measured
-from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, stack_example
+from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, stack_example
 from initcheck.core.columns import Direction
-from initcheck.core.formatting import count, exponential, format_change, format_interval, format_number
+from initcheck.core.formatting import count, exponential, format_change, format_factor, format_interval, format_number
 
 if TYPE_CHECKING:
     from initcheck.audit.limits import Limits
     from initcheck.audit.total_change import JudgedPath
     from initcheck.core.statistics import Estimate
 
-SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
+_SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
 
 
 def _find_changes(
@@ -49,12 +48,12 @@ def describe_rate(judged: JudgedPath) -> str:
     return f"a factor of {format_rate(judged)} a layer"
 
 
-def measured_total(judged: JudgedPath) -> Measured:
+def _measured_total(judged: JudgedPath) -> Measured:
     """Give the total change as the value of a finding."""
     return _measured_change("factor over the whole path, in squares", judged.total, judged.limit)
 
 
-def add_branch(judged: JudgedPath, message: str) -> str:
+def _add_branch(judged: JudgedPath, message: str) -> str:
     """Add to a message in which branch a path lies."""
     inside = judged.path.inside
     return f"{message} (in the branch between {inside[0]} and {inside[1]})" if inside else message
@@ -65,14 +64,14 @@ def _gradual(code: str, judged: JudgedPath) -> Finding:
     verb = "falls" if judged.outcome == "falls" else "grows"
     where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
     message = (
-        f"{SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.layers[0]} to "
+        f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.layers[0]} to "
         f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'layer')}), {describe_rate(judged)}{where}"
     )
     return Finding(
         code,
         judged.beyond[0] if judged.beyond else levels.layers[-1],
-        add_branch(judged, message) + _describe_allowance(judged),
-        measured_total(judged),
+        _add_branch(judged, message) + _describe_allowance(judged),
+        _measured_total(judged),
         judged.beyond or levels.layers,
     )
 
@@ -83,18 +82,18 @@ def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
     assert change is not None
     verb = "falls" if judged.outcome == "falls" else "grows"
     message = (
-        f"{SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} at one layer, "
+        f"{_SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} at one layer, "
         f"from {before} to {after}, and no later layer makes up for it"
     )
     measured = _measured_change("factor at this layer, in squares", change, math.log(limits.step_factor))
-    return Finding(code, after, add_branch(judged, message), measured, (after,))
+    return Finding(code, after, _add_branch(judged, message), measured, (after,))
 
 
 def _dead(code: str, judged: JudgedPath) -> Finding:
     levels = judged.levels
-    message = f"{SUBJECT[levels.direction]} is exactly zero at {judged.beyond[0]} in at least one seed"
+    message = f"{_SUBJECT[levels.direction]} is exactly zero at {judged.beyond[0]} in at least one seed"
     measured = Measured("share of seeds without a signal", levels.share_of_dead_seeds, seeds=len(levels.squares))
-    return Finding(code, judged.beyond[0], add_branch(judged, message), measured, judged.beyond)
+    return Finding(code, judged.beyond[0], _add_branch(judged, message), measured, judged.beyond)
 
 
 def _describe_allowance(judged: JudgedPath) -> str:
@@ -108,6 +107,34 @@ def _measured_change(quantity: str, log_change: Estimate, log_limit: float) -> M
     value, low, high = map(exponential, (log_change.value, log_change.low, log_change.high))
     limit = exponential(math.copysign(log_limit, log_change.value))
     return Measured(quantity, value, low, high, limit, log_change.count)
+
+
+def _find_undecided(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Make a finding of each path whose change the seeds do not decide, and of a model without a path."""
+    if not measurement.paths:
+        yield Finding("IC603", "", "no measured layer reaches the outputs, so that propagation could not be followed")
+    for judged in measurement.paths:
+        if judged.outcome == "undecided":
+            yield _undecided(judged)
+
+
+def _undecided(judged: JudgedPath) -> Finding:
+    levels = judged.levels
+    subject = _SUBJECT[levels.direction]
+    if not math.isfinite(judged.total.value) or judged.total.count < 1:
+        where = (judged.beyond or levels.layers)[0]
+        message = f"{subject} could not be followed: {where} has no value"
+        return Finding("IC603", where, _add_branch(judged, message), None, levels.layers)
+    measured = _measured_total(judged)
+    advice = (
+        f"about {judged.seeds_needed} seeds would decide" if judged.seeds_needed is not None else "it is at the limit"
+    )
+    message = (
+        f"whether {subject} stays within the limit is not shown: it changes {format_change(judged.total.value)} from "
+        f"{levels.layers[0]} to {levels.layers[levels.last_counted]}, with the interval "
+        f"{format_interval(measured.low, measured.high)} around a limit of {format_factor(judged.limit)}; {advice}"
+    )
+    return Finding("IC603", levels.layers[-1], _add_branch(judged, message), measured, levels.layers)
 
 
 _LIMITS: Final = ("total_factor", "layer_margin", "step_factor")
@@ -203,4 +230,19 @@ EXPLODING_GRADIENTS = Rule(
     limits=_LIMITS,
     directions=("backward",),
     fix_plan=FixPlan("initializers", rate="backward"),
+)
+
+UNDECIDED = Rule(
+    code="IC603",
+    name="undecided",
+    what="The interval over seeds contains a limit: neither healthy nor wrong is shown.",
+    why="Inconclusive is not a pass.",
+    example=stack_example(14, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
+    fix="Draw more seeds: the message says how many would decide. Or accept it: --allow-inconclusive.",
+    source="Schuirmann 1987 (two one-sided tests)",
+    find=_find_undecided,
+    limits=("total_factor", "layer_margin"),
+    severity="unjudged",
+    inconclusive=True,
+    directions=(),
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from initcheck.audit.findings import Finding, Measured
-from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, example, stack_example
+from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
 from initcheck.core.formatting import format_names, format_number
 
 if TYPE_CHECKING:

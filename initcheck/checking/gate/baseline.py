@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from initcheck.audit.check_result import CheckResult, Conditions
+from initcheck.audit.findings import CheckResult, Conditions
 
 Word = Literal["zero", "not finite", "undefined"]
 """What stands for a logarithm that is none: the amplitude is exactly 0, or not finite; or what it is compared with is 0

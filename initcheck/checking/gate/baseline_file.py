@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from initcheck.audit.check_result import Conditions
+from initcheck.audit.findings import Conditions
 from initcheck.checking.gate.baseline import DIGITS, Baseline, Metric, Recipe, SiteRecord, WeightRecord, Word
 from initcheck.core.errors import BaselineError
 from initcheck.core.files import replace_files

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
 
-from initcheck.audit.check_result import CheckResult, Verdict
-from initcheck.audit.findings import Finding, Fix, Measured
+from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Verdict
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules.signal import format_rate
 from initcheck.audit.total_change import JudgedPath

@@ -17,10 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.findings import Finding
-from initcheck.audit.signal_levels import second_moments
-from initcheck.audit.total_change import JudgedPath
+from initcheck.audit.findings import CheckResult, Finding
+from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.report.layers import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_level, format_names, shorten

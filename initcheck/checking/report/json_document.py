@@ -7,8 +7,7 @@ import json
 import math
 from typing import Any, Final
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.findings import Finding
+from initcheck.audit.findings import CheckResult, Finding
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import (
     WeightChange,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.signal_levels import second_moments
+from initcheck.audit.findings import CheckResult
+from initcheck.audit.total_change import second_moments
 
 _SHOWN: Final = 30
 _AROUND: Final = 2

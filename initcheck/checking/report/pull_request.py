@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.findings import Finding
+from initcheck.audit.findings import CheckResult, Finding
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_verdict
 from initcheck.checking.report.text import describe_fix, describe_verdict, exit_code_of, format_text

@@ -6,8 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.findings import Finding, Fix, Measured
+from initcheck.audit.findings import CheckResult, Finding, Fix, Measured
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison

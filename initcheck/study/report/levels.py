@@ -15,8 +15,8 @@ import numpy as np
 import pandas
 from scipy import stats
 
+from initcheck.audit.gains import trace_networks
 from initcheck.audit.limits import INDISTINGUISHABLE_SHARE
-from initcheck.audit.signal_levels import trace_networks
 from initcheck.core.columns import DIRECTIONS, Direction
 
 if TYPE_CHECKING:

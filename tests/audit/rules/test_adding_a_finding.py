@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from generate.findings import write_page
 
 import initcheck
-from initcheck.audit.findings import Finding, Measured
+from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example
 from initcheck.audit.rules import RULES
-from initcheck.audit.rules.rule import FixPlan, ModelMeasurement, Rule, example
 from initcheck.backend.runtime import import_keras
 from initcheck.cli.explain import explain
 

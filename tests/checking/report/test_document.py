@@ -11,8 +11,7 @@ import pytest
 from examined_model import HOSTILE, make_fix, make_result
 from markdown_it import MarkdownIt
 
-from initcheck.audit.check_result import CheckResult
-from initcheck.audit.findings import Finding, Measured
+from initcheck.audit.findings import CheckResult, Finding, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules import RULES
 from initcheck.checking.report.document import build_check_document
