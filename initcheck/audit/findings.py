@@ -106,17 +106,18 @@ class Finding:
 
 def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[Finding, ...]:
     """Leave out findings all of whose layers are waived."""
-
-    def is_waived(layer: str) -> bool:
-        return any(fnmatchcase(layer, each) or fnmatchcase(layer, f"{each}/*") for each in patterns)
-
     kept = []
     for finding in findings:
-        remaining = tuple(layer for layer in finding.named if not is_waived(layer))
+        remaining = tuple(layer for layer in finding.named if not is_waived(layer, patterns))
         if remaining:
-            first = finding.layer if not is_waived(finding.layer) else remaining[0]
+            first = remaining[0] if is_waived(finding.layer, patterns) else finding.layer
             kept.append(replace(finding, layer=first, layers=remaining) if finding.layers else finding)
     return tuple(kept)
+
+
+def is_waived(path: str, patterns: Sequence[str]) -> bool:
+    """Find whether a layer or weight, or the layer that it belongs to, fits a pattern with wildcards."""
+    return any(fnmatchcase(path, each) or fnmatchcase(path, f"{each}/*") for each in patterns)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

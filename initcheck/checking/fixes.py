@@ -11,23 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.audit.findings import Finding, Fix, FixPlan, Measured, ModelMeasurement
 from initcheck.audit.rules import RULES
-from initcheck.audit.rules.sites import estimate_share
+from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.measurement import CheckSession
 from initcheck.core.columns import Direction
-from initcheck.core.progress import Progress
+from initcheck.core.formatting import Progress
 from initcheck.core.statistics import estimate_mean
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weights import WeightFacts
+
+if TYPE_CHECKING:
+    from initcheck.checking.check import CheckSession  # a check tries fixes, and imports this module
 
 MOST_SEEDS: Final = 5
 """Draws that a candidate is measured on, at most."""

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.input_specs import (
+    IndexRange,
     InputSpec,
     check_values,
+    find_ranges,
     find_specs,
     flatten,
+    looks_up,
     map_leaves,
+    record_lookups,
     settle_shapes,
     show_shape,
     specs_from_shapes,
     to_arrays,
 )
 from initcheck.checking.load_model import RaisedError, initializers_by_path, run_user_code
-from initcheck.checking.lookups import IndexRange, find_ranges, looks_up, record_lookups
 from initcheck.core.errors import DataError, ModelError, UsageError
 from initcheck.core.seeds import check_seed
 from initcheck.probe.draw import recorded_initializers

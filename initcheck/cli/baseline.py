@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.measuring import Measuring, measuring_options
-from initcheck.cli.progress import show_progress
+from initcheck.cli.measuring import Measuring, measuring_options, show_progress
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import check_writable, relative_path
 from initcheck.core.formatting import count
@@ -57,8 +56,7 @@ def record(model: str, measuring: Measuring, output: Path, quiet: bool) -> None:
 
     Exit codes: 0 written; 2 not written.
     """
-    from initcheck.checking.gate.baseline import Recipe
-    from initcheck.checking.gate.baseline_file import write_baseline
+    from initcheck.checking.gate.baseline import Recipe, write_baseline
 
     folder = output.absolute().parent
     check_writable(folder)
@@ -80,7 +78,7 @@ def update(files: tuple[Path, ...], quiet: bool) -> None:
 
     Exit codes: 0 all replaced; 2 none.
     """
-    from initcheck.checking.gate.baseline_file import read_baseline, write_baselines
+    from initcheck.checking.gate.baseline import read_baseline, write_baselines
     from initcheck.checking.gate.comparison import compare
     from initcheck.checking.gate.report import format_verdict
 
@@ -108,7 +106,7 @@ def verify(files: tuple[Path, ...], quiet: bool) -> None:
 
     Exit codes: 0 all are; 2 one is not.
     """
-    from initcheck.checking.gate.baseline_file import read_baseline
+    from initcheck.checking.gate.baseline import read_baseline
 
     failed: list[str] = []
     for path in files:

@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.measuring import Measuring, measuring_options
-from initcheck.cli.progress import show_progress
-from initcheck.cli.widths import WidthRequest, check_widths, width_options
+from initcheck.cli.measuring import Measuring, measuring_options, show_progress
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.core.files import check_writable, publish_files
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
     from initcheck.checking.settings import CheckSettings
+    from initcheck.checking.widths.run import WidthReport
+
+_WIDTH_OPTIONS: Final = (
+    click.option(
+        "--widths", metavar="N,N,N...", help="Check instead how sizes scale with the width; see docs/widths.md."
+    ),
+    click.option("--width-arg", metavar="NAME", help="Argument of the factory that is the width.  [default: width]"),
+    click.option("--steps", type=int, help="Steps of training between the measurements.  [default: 5]"),
+    click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="What trains.  [default: sgd]"),
+    click.option("--learning-rate", type=float, help="At all widths.  [default: Keras', 0.01 and 0.001]"),
+)
+
+
+@dataclass(frozen=True)
+class _WidthRequest:
+    """What ``--widths`` asks for: the widths, and the arguments of ``check_widths`` that were given."""
+
+    widths: tuple[int, ...]
+    settings: dict[str, Any]
+
+
+def _width_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options; it takes one argument ``request`` for all of them, None without ``--widths``."""
+
+    @functools.wraps(command)
+    def gathered(
+        *positional: Any,
+        widths: str | None,
+        width_arg: str | None,
+        steps: int | None,
+        optimizer: str | None,
+        learning_rate: float | None,
+        **others: Any,
+    ) -> None:
+        settings = {
+            "width_arg": width_arg,
+            "steps": steps,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+        }
+        given = {name: value for name, value in settings.items() if value is not None}
+        if widths is None and given:
+            names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{names} go with --widths. Give --widths 64,128,256 too, or leave them out.")
+        request = None if widths is None else _WidthRequest(_read_widths(widths), given)
+        command(*positional, request=request, **others)
+
+    for option in reversed(_WIDTH_OPTIONS):
+        gathered = option(gathered)
+    return gathered
 
 
 @click.command()
@@ -35,7 +86,7 @@ if TYPE_CHECKING:
 )
 @click.option("--margin", type=float, help="Share by which an amplitude may differ from the baseline.  [default: 0.05]")
 @click.option("--auto-seeds", type=int, metavar="MAX", help="Draw up to MAX seeds where the first do not decide.")
-@width_options
+@_width_options
 @click.option("--full", is_flag=True, help="All layers in the table, not only those that matter.")
 @click.option(
     "--out",
@@ -71,7 +122,7 @@ def check(
     baseline: Path | None,
     margin: float | None,
     auto_seeds: int | None,
-    request: WidthRequest | None,
+    request: _WidthRequest | None,
     full: bool,
     out: Path | None,
     form: str,
@@ -125,7 +176,7 @@ def check(
         }
         refused = [name for name, value in given.items() if value]
         as_json = as_json or form == "json"
-        check_widths(model, measuring, request, refused, out=out, as_json=as_json, quiet=quiet)
+        _check_widths(model, measuring, request, refused, out=out, as_json=as_json, quiet=quiet)
         return
 
     # Imported only now: these bring SciPy, pandas and Keras along.
@@ -183,7 +234,7 @@ def _measure(
         with show_progress(quiet=quiet) as progress:
             return check_model(loaded, x, y, settings=settings, progress=progress)
 
-    from initcheck.checking.gate.baseline_file import read_baseline
+    from initcheck.checking.gate.baseline import read_baseline
     from initcheck.checking.gate.comparison import DEFAULT_MARGIN
     from initcheck.checking.gate.gate import check_margin, gate_model
 
@@ -234,3 +285,70 @@ def _patch(report: Report) -> str:
         if each.fix is not None
     ]
     return "\n\n".join(dict.fromkeys(blocks)) or "# No change that was tried helped."
+
+
+# --- --widths ---------------------------------------------------------------------------------------------------------
+
+
+def _check_widths(
+    model: str,
+    measuring: Measuring,
+    request: _WidthRequest,
+    refused: Sequence[str],
+    *,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Check how a model scales with its width, and print or write the result.
+
+    Args:
+        refused: options that were given and have no meaning here.
+    """
+    if "weights" in measuring.settings:
+        refused = [*refused, "--weights"]
+    if refused:
+        raise UsageError(f"With --widths there is no {' and no '.join(refused)}. Leave it out.")
+
+    # Imported only now: it brings SciPy, pandas and Keras along.
+    from initcheck.checking.widths import run
+
+    x, y = measuring.read_batch()
+    with show_progress(quiet=quiet) as progress:
+        report = run.check_widths(
+            model,
+            request.widths,
+            x=x,
+            y=y,
+            arguments=measuring.arguments,
+            progress=progress,
+            **request.settings,
+            **measuring.settings,
+        )
+    if out is not None:
+        for path in publish_files(out, _width_files(report)):
+            if not quiet:
+                click.echo(f"wrote {path}", err=True)
+    if as_json:
+        click.echo(report.to_json())
+    elif not quiet:
+        click.echo(report.to_text())
+    if report.exit_code:
+        raise click.exceptions.Exit(report.exit_code)
+
+
+def _width_files(report: WidthReport) -> dict[str, str]:
+    return {
+        "widths.html": report.to_html(),
+        "widths.md": report.to_markdown(),
+        **report.pictures(),
+        "widths.json": report.to_json() + "\n",
+        "widths.csv": report.table.to_csv(index=False, lineterminator="\n"),
+    }
+
+
+def _read_widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--widths takes whole numbers with commas between. Received: {text!r}.") from None

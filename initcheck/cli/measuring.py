@@ -1,10 +1,11 @@
-"""What all commands that measure a model of the user's own take: how it is made, drawn and fed."""
+"""What commands that measure share: the options of a model (how it is made, drawn and fed) and the progress display."""
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from initcheck.core.errors import DataError, UsageError
+from initcheck.core.formatting import Progress, no_progress
 
 if TYPE_CHECKING:
     from initcheck.checking.gate.baseline import Recipe
@@ -155,3 +157,56 @@ def read_batch(path: Path) -> tuple[Any, Any]:
     if not arrays:
         raise DataError(f"{str(path)!r} holds no inputs. Received: {'y alone' if y is not None else 'nothing'}.")
     return (arrays["x"] if set(arrays) == {"x"} else arrays), y
+
+
+@contextmanager
+def show_progress(*, quiet: bool) -> Iterator[Progress]:
+    """Show progress on standard error for the length of a block.
+
+    Args:
+        quiet: show nothing.
+
+    Yields:
+        The function to call at each step.
+    """
+    if quiet:
+        yield no_progress
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Display,
+    )
+    from rich.table import Column
+
+    # Names of layers and networks may hold square brackets, which rich would take for markup.
+    name = TextColumn(
+        "{task.description}", markup=False, table_column=Column(min_width=24, no_wrap=True, overflow="ellipsis")
+    )
+    columns = (
+        name,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # Standard output is for results: rich must not pass it through the display.
+    progress = Display(*columns, console=Console(stderr=True), redirect_stdout=False)
+    task = progress.add_task("starting", total=None)
+
+    def report(done: int, total: int, what: str) -> None:
+        progress.update(task, completed=done, total=total, description=what)
+        # Only now: where bad input is refused before the first step, the error's one line stands alone.
+        progress.start()
+
+    try:
+        yield report
+    finally:
+        progress.stop()

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from initcheck.cli.progress import show_progress
+from initcheck.cli.measuring import show_progress
 from initcheck.core.errors import UsageError
 
 _EXIT_BROKEN: Final = 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initcheck.cli.progress import show_progress
+from initcheck.cli.measuring import show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
 from initcheck.core.formatting import to_json

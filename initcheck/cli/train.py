@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from initcheck.cli.progress import show_progress
+from initcheck.cli.measuring import show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
 

@@ -19,6 +19,9 @@ from typing import Any, Final
 LINE_WIDTH: Final = 110
 """Characters of a line that a command prints."""
 
+Progress = Callable[[int, int, str], None]
+"""Called with the number of steps done, the number of all steps, and what is being done now."""
+
 _MOST_DIGITS = 4
 _DIGITS_WITHOUT_INTERVAL = 2
 _SCIENTIFIC_FROM = 5
@@ -26,6 +29,10 @@ _WIDEST_SHARED_POWER = 3
 _SCIENTIFIC_BELOW = -3
 _LARGEST_LOG = math.log(sys.float_info.max)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from initcheck.checking.settings import read_project_settings
 from initcheck.core.errors import InitcheckError
 from initcheck.core.files import relative_path
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.places import baseline_of_model, check_command, load_reference, quote
-from initcheck.pytest_plugin.settings import Layers, read_ini
+from initcheck.pytest_plugin.settings import Layers, baseline_of_model, check_command, load_reference, quote, read_ini
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class ModelCollector(pytest.Collector):
     @property
     def baseline_known(self) -> Baseline | None:
         """The baseline that is compared with; None where there is none, or it is about to be replaced."""
-        from initcheck.checking.gate.baseline_file import read_baseline
+        from initcheck.checking.gate.baseline import read_baseline
 
         if self.config.getoption("initcheck_update") or not self.baseline_path.exists():
             return None
@@ -228,8 +227,7 @@ class BaselineItem(_ModelItem):
         return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _write(self, report: Report) -> Record:
-        from initcheck.checking.gate.baseline import Baseline, Recipe
-        from initcheck.checking.gate.baseline_file import write_baseline
+        from initcheck.checking.gate.baseline import Baseline, Recipe, write_baseline
 
         path = self.model.baseline_path
         verdict = "updated" if path.exists() else "written"

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import numpy as np
 import pytest
 
+from initcheck.audit.findings import is_waived
 from initcheck.audit.preservation import check_request, judge_preservation
 from initcheck.audit.rules import RULES
+from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import relative_path
+from initcheck.probe.weight_copies import FEWEST
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.independence import find_incomparable
-from initcheck.pytest_plugin.places import (
+from initcheck.pytest_plugin.settings import (
+    Layers,
     baseline_of_test,
     check_command,
     load_reference,
     pytest_command,
     quote,
+    read_layers,
     test_id,
 )
-from initcheck.pytest_plugin.settings import Layers, read_layers
 from initcheck.pytest_plugin.summary import Record, describe_report
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
+    from initcheck.probe.weights import WeightFacts
     from initcheck.spec.claim import Outcome
 
 
@@ -99,8 +105,7 @@ class Initcheck:
         Returns:
             The report; ``report.comparison`` is None where the baseline was written.
         """
-        from initcheck.checking.gate.baseline import Recipe
-        from initcheck.checking.gate.baseline_file import read_baseline
+        from initcheck.checking.gate.baseline import Recipe, read_baseline
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
         from initcheck.checking.gate.gate import check_margin, gate_model, record_baseline
 
@@ -206,7 +211,7 @@ class Initcheck:
             codes = tuple(code for code, rule in RULES.items() if rule.compares_weights)
             settings = replace(layers.for_checking(), select=codes, ignore=(), weights="keep")
             report = check(loaded, x, y, settings=settings)
-            unclear = find_incomparable(loaded.model, report.result.facts, settings.waive)
+            unclear = _find_incomparable(loaded.model, report.result.facts, settings.waive)
         lines = [f"{report.result.model}: {each.code} {each.name}: {each.message}" for each in report.findings]
         verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
         lines += [f"{report.result.model}: cannot judge {each}" for each in unclear]
@@ -339,3 +344,36 @@ class _MissingBaselineError(BaselineError):
 def _fail(message: str) -> NoReturn:
     # From None: else pytest reports this failure as one during the handling of the error that it words.
     raise pytest.fail.Exception(message, pytrace=False) from None
+
+
+# --- which weights cannot be judged -----------------------------------------------------------------------------------
+
+
+_FEWEST_VALUES: Final = 8
+"""Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
+
+
+def _find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[str] = ()) -> list[str]:
+    """List the weights that may be copies of others, and could not be compared with them.
+
+    Weights whose initializer leaves nothing to chance, constants, vectors (the bias of an LSTM holds ones and zeros)
+    and weights of fewer than 16 entries are alike on purpose, and not among them.
+    """
+    return [
+        reason
+        for each, variable in zip(facts, model.weights, strict=True)
+        if not is_waived(each.path, waive)
+        for reason in _explain(each, variable)
+    ]
+
+
+def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
+    if "float" not in facts.dtype:
+        return
+    held = np.asarray(import_keras().ops.convert_to_numpy(variable.value)).astype(np.float64)
+    if not np.isfinite(held).all():
+        yield f"{facts.path}: it holds values that are not finite."
+    elif held.ndim > 1 and math.prod(facts.shape) >= FEWEST and not facts.constant and len(np.unique(held)) > 1:
+        values = len(np.unique(held.reshape(-1)[:FEWEST]))
+        if values < _FEWEST_VALUES:
+            yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to tell copies."

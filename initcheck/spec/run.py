@@ -19,7 +19,7 @@ import pytest
 
 from initcheck.backend import runtime
 from initcheck.core.errors import UsageError
-from initcheck.core.progress import Progress
+from initcheck.core.formatting import Progress
 from initcheck.spec import plugin
 from initcheck.spec.claim import Claim
 from initcheck.spec.records import ClaimRecord, SpecificationRecord

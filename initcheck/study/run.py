@@ -18,7 +18,7 @@ from initcheck.audit.gains import summarize_propagation
 from initcheck.backend import runtime
 from initcheck.core.columns import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
 from initcheck.core.errors import InitializerError, UsageError
-from initcheck.core.progress import Progress, no_progress
+from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, FEWEST_SEEDS
 from initcheck.models.data import Batch, load_data
 from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers, uncovered_initializers

@@ -19,7 +19,7 @@ from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.columns import HISTORY_COLUMNS, Column
 from initcheck.core.errors import DataError, StoreError, UsageError
 from initcheck.core.files import digest_arrays, publish_files
-from initcheck.core.progress import Progress, no_progress
+from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import NotebookSpec

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.core.progress import Progress, no_progress
+from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import check_seed
 from initcheck.models.initializers import InitializerSpec, parse_initializer
 from initcheck.models.networks import MlpSpec, check_activation

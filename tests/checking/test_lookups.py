@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
+from initcheck.checking.input_specs import record_lookups
 from initcheck.checking.inputs import make_batch
-from initcheck.checking.lookups import record_lookups
 
 
 def test_a_call_that_a_user_put_on_a_layer_is_used_and_stays():

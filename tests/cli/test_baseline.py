@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gate_baselines import make_baseline
 
-from initcheck.checking.gate.baseline_file import format_baseline, read_baseline, write_baseline
+from initcheck.checking.gate.baseline import format_baseline, read_baseline, write_baseline
 from initcheck.cli import main
 
 MODELS = """
@@ -329,7 +329,7 @@ import json, os, signal, sys
 from pathlib import Path
 
 from gate_baselines import make_baseline
-from initcheck.checking.gate.baseline_file import format_baseline, write_baseline
+from initcheck.checking.gate.baseline import format_baseline, write_baseline
 
 CALLS = [0, 0]
 

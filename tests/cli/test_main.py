@@ -14,7 +14,7 @@ import pytest
 from initcheck import __version__
 from initcheck.cli import main
 from initcheck.cli.main import command_line
-from initcheck.cli.progress import show_progress
+from initcheck.cli.measuring import show_progress
 from initcheck.core.errors import DataError
 
 HEAVY = {"keras", "tensorflow", "pandas", "matplotlib", "numpy", "scipy", "rich"}

@@ -14,7 +14,7 @@ import yaml
 from documentation import ROOT, check_accepted, check_command, read_blocks
 from gate_baselines import make_baseline
 
-from initcheck.checking.gate.baseline_file import write_baseline
+from initcheck.checking.gate.baseline import write_baseline
 from initcheck.cli import main
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from documentation import ROOT, check_command, check_printed, read_blocks, run_pytest
 
-from initcheck.checking.gate.baseline_file import read_baseline
+from initcheck.checking.gate.baseline import read_baseline
 
 EXAMPLE = ROOT / "examples" / "gated-model"
 BASELINE = Path("tests", "initcheck-baselines", "test_models", "test_the_classifier_starts_as_recorded.json")

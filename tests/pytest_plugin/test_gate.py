@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from initcheck.checking.gate.baseline import Metric
-from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
+from initcheck.checking.gate.baseline import Metric, read_baseline, write_baseline
 
 FILE = "initcheck-baselines/test_models/test_it.json"
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from initcheck.audit.rules import FAMILIES
-from initcheck.checking.gate.baseline_file import read_baseline
+from initcheck.checking.gate.baseline import read_baseline
 
 FILE = "initcheck-baselines/models/models_build-"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from initcheck.pytest_plugin.places import sanitize
+from initcheck.pytest_plugin.settings import sanitize
 
 READABLE = {
     "test_it": "test_it",

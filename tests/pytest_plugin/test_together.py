@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from initcheck.pytest_plugin.places import sanitize
+from initcheck.pytest_plugin.settings import sanitize
 
 MANY = """
 import pytest

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.gate.baseline_file import read_baseline
+from initcheck.checking.gate.baseline import read_baseline
 from initcheck.cli import main
 
 HERE = Path(__file__).parent

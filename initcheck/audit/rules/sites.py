@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
 from initcheck.core.columns import Direction
 from initcheck.core.formatting import format_share
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy as np
+    from numpy.typing import NDArray
 
-    from initcheck.audit.paths import SiteNode
-    from initcheck.core.statistics import Estimate
+    from initcheck.audit.site_shares import SiteTable
 
 _FEWEST_SAMPLES: Final = 8
 """Below this many samples a variance across them says little about the next batch."""
@@ -50,13 +45,15 @@ def _find_nonfinite(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find the layer from which on, to the end of the main path, the samples of the batch are nearly alike."""
+    from initcheck.audit.site_shares import find_collapse
+
     sites, limit = _sites(measurement), measurement.limits.sample_share
     positions = list(measurement.paths[0].path.positions) if measurement.paths else []
     if len(positions) > 2 and measurement.nodes[positions[-1]].weighted:
         positions = positions[:-1]  # the head
     if sites.samples < _FEWEST_SAMPLES or not positions:
         return
-    collapse = _find_collapse(sites, positions, limit)
+    collapse = find_collapse(sites, positions, limit)
     if collapse is None:
         return
     first, share = collapse
@@ -71,15 +68,19 @@ def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 
 def _find_dead(measurement: ModelMeasurement) -> Iterator[Finding]:
+    from initcheck.audit.site_shares import dead_shares
+
     sites = _sites(measurement)
     chance = 2.0 * 0.5**sites.samples  # of a unit with a symmetric input and independent samples, doubled
     limit = max(measurement.limits.dead_fraction, chance)
-    yield from _find_shares("IC303", measurement, _dead_shares(sites), limit, "units are zero on the whole batch")
+    yield from _find_shares("IC303", measurement, dead_shares(sites), limit, "units are zero on the whole batch")
 
 
 def _find_saturated(measurement: ModelMeasurement) -> Iterator[Finding]:
+    from initcheck.audit.site_shares import saturated_shares
+
     what = "outputs lie at the ends of the activation function's range"
-    shares = _saturated_shares(_sites(measurement))
+    shares = saturated_shares(_sites(measurement))
     yield from _find_shares("IC304", measurement, shares, measurement.limits.saturated_fraction, what)
 
 
@@ -95,7 +96,9 @@ def _find_shares(
     code: str, measurement: ModelMeasurement, shares: NDArray[np.float64], limit: float, what: str
 ) -> Iterator[Finding]:
     """Make one finding of all sites whose share is shown to exceed the limit."""
-    found = _find_above(shares, limit)
+    from initcheck.audit.site_shares import find_above
+
+    found = find_above(shares, limit)
     if not found:
         return
     first, estimate = found[0]
@@ -109,8 +112,10 @@ def _find_shares(
     yield Finding(code, layers[0], message, measured, layers)
 
 
-def _sites(measurement: ModelMeasurement) -> _SiteTable:
-    return _SiteTable(measurement.table, measurement.nodes)
+def _sites(measurement: ModelMeasurement) -> SiteTable:
+    from initcheck.audit.site_shares import SiteTable
+
+    return SiteTable(measurement.table, measurement.nodes)
 
 
 def _direction_of_share(measured: Measured) -> Direction:
@@ -126,143 +131,6 @@ def _find_unmeasured(measurement: ModelMeasurement) -> Iterator[Finding]:
         layers = tuple(dict.fromkeys(paths))
         more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
         yield Finding("IC601", layers[0], f"{layers[0]}{more} not measured: {reason}", None, layers)
-
-
-# --- shares at single sites, by seed ----------------------------------------------------------------------------------
-
-
-_ACTIVATION_KINDS: Final = frozenset(
-    {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu"}
-)
-"""Kinds of layers and operations that are activation functions."""
-
-
-class _SiteTable:
-    """The measurement table of one model as one matrix [seeds, sites] a quantity."""
-
-    def __init__(self, table: pd.DataFrame, nodes: Sequence[SiteNode]) -> None:
-        self.nodes = nodes
-        self._table = table
-        self.samples = int(table["batch_size"].iloc[0]) if len(table) else 0
-
-    def __getitem__(self, quantity: str) -> NDArray[np.float64]:
-        wide = self._table.pivot(index="seed", columns="position", values=quantity)
-        return wide.reindex(columns=range(len(self.nodes))).to_numpy(dtype=np.float64, na_value=np.nan)
-
-    def has(self, quantity: str) -> bool:
-        """Whether the quantity was measured at any site."""
-        return quantity in self._table and bool(self._table[quantity].notna().any())
-
-    def layers_only(self, quantity: str) -> NDArray[np.float64]:
-        """Take a quantity with the model's own inputs left undefined: they are no layers."""
-        return np.where([node.kind == "Input" for node in self.nodes], np.nan, self[quantity])
-
-
-def _nonfinite_shares(sites: _SiteTable) -> NDArray[np.float64]:
-    """Share of values that are inf or NaN."""
-    return sites["nonfinite_fraction"]
-
-
-def _varying_shares(sites: _SiteTable) -> NDArray[np.float64]:
-    """Share of the second moment that varies across samples; NaN where there is no signal at all."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(sites["activation_batch_variance"] / sites["activation_second_moment"])
-
-
-def _dead_shares(sites: _SiteTable) -> NDArray[np.float64]:
-    """Share of units that are zero on the whole batch; NaN without an activation function."""
-    # Zeros behind a weight of zero are no dead units: what the activation function received must not be all zero.
-    alive = sites["preactivation_second_moment"]
-    shares = np.where(np.isnan(alive) | (alive > 0.0), sites["dead_fraction"], np.nan)
-    kinds = [node.kind for node in sites.nodes]
-    activated = ~np.isnan(alive).all(axis=0) | np.asarray([kind in _ACTIVATION_KINDS for kind in kinds], dtype=bool)
-    return np.where(activated, shares, np.nan)
-
-
-def _saturated_shares(sites: _SiteTable) -> NDArray[np.float64]:
-    """Share of outputs at the ends of a bounded activation function's range."""
-    # An activation cut off at zero (ReLU6) is not saturated where it is zero: that is its other half.
-    return np.asarray(sites["saturated_fraction"] - sites["zero_fraction"])
-
-
-_SHARES: Final[Mapping[str, Callable[[_SiteTable], NDArray[np.float64]]]] = {
-    "nonfinite": _nonfinite_shares,
-    "varying": _varying_shares,
-    "dead": _dead_shares,
-    "saturated": _saturated_shares,
-}
-
-
-def estimate_share(share: str, table: pd.DataFrame, nodes: Sequence[SiteNode], layer: str) -> Estimate | None:
-    """Estimate a share at one layer, whatever its limit: to compare before and after a change.
-
-    Returns:
-        The estimate; None for a layer that has no such share.
-    """
-    positions = [position for position, node in enumerate(nodes) if node.layer == layer]
-    if not positions:
-        return None
-    values = _SHARES[share](_SiteTable(table, nodes))[:, positions[0]]
-    return None if np.isnan(values).any() else _estimate_mean(values)
-
-
-def _find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Estimate]]:
-    """Find the sites whose share is shown to exceed a limit.
-
-    Shown means that the 95% interval over seeds lies wholly above it (from one draw: the share itself); a share below
-    the limit needs no proof of health.
-
-    Args:
-        shares: shape [seeds, sites]; a site with a NaN is passed over.
-    """
-    found = []
-    for position in range(shares.shape[1]):
-        values = shares[:, position]
-        if np.isnan(values).any():
-            continue
-        estimate = _estimate_mean(values)
-        if (estimate.value if estimate.count == 1 else estimate.low) > limit:
-            found.append((position, estimate))
-    return found
-
-
-def _find_collapse(sites: _SiteTable, positions: Sequence[int], limit: float) -> tuple[int, Estimate] | None:
-    """Find from where on, to the end of a path, the varying share is shown to lie below a limit.
-
-    Returns:
-        Index of the first such site on the path, and the share at the last one; None if there is none, or if it is
-        the first of all: then it is the batch that does not vary.
-    """
-    along = _varying_shares(sites)[:, list(positions)]
-    estimates = [_estimate_geometric(along[:, place]) for place in range(along.shape[1])]
-    first = len(positions)
-    while first > 0:
-        estimate = estimates[first - 1]
-        if not ((estimate.value if estimate.count == 1 else estimate.high) < limit):
-            break
-        first -= 1
-    return None if first in (0, len(positions)) else (first, estimates[-1])
-
-
-def _estimate_geometric(values: NDArray[np.float64]) -> Estimate:
-    """Estimate the geometric mean: shares that fall by a factor a layer vary by factors."""
-    if not (values > 0.0).all():
-        return _estimate_mean(values)
-    logs = _estimate_mean(np.log(values))
-    value = math.exp(logs.value)
-    return replace(
-        logs,
-        value=value,
-        low=math.exp(logs.low),
-        high=math.exp(logs.high),
-        standard_error=logs.standard_error * value,
-    )
-
-
-def _estimate_mean(values: NDArray[np.float64]) -> Estimate:
-    from initcheck.core.statistics import estimate_mean  # brings SciPy along
-
-    return estimate_mean(values)
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------

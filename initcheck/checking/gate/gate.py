@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from initcheck.checking.check import Report, check
-from initcheck.checking.gate.baseline import Baseline, Recipe
-from initcheck.checking.gate.baseline_file import read_baseline, write_baseline
+from initcheck.checking.gate.baseline import Baseline, Recipe, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import UsageError
-from initcheck.core.progress import Progress, no_progress
+from initcheck.core.formatting import Progress, no_progress
 
 LARGEST_MARGIN: Final = 1.0
 

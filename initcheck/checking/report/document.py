@@ -14,14 +14,15 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import build_gate_section
 from initcheck.checking.report.figures import draw_check_figure
-from initcheck.checking.report.layers import LayerRow, layer_rows
 from initcheck.checking.report.text import (
+    LayerRow,
     describe_coverage,
     describe_measured,
     describe_verdict,
     format_interval,
     format_limit,
     format_value,
+    layer_rows,
 )
 from initcheck.core.formatting import count, format_change, format_duration, format_number, format_share
 from initcheck.pages.document import (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding
 from initcheck.audit.total_change import JudgedPath, second_moments
-from initcheck.checking.report.layers import LayerRow, layer_rows, names_layer
+from initcheck.checking.report.text import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_level, format_names, shorten
 from initcheck.core.statistics import estimate_mean

@@ -17,8 +17,7 @@ from initcheck.checking.gate.causes import (
     group_weight_changes,
 )
 from initcheck.checking.gate.comparison import Comparison, Difference
-from initcheck.checking.report.layers import LayerRow, layer_rows
-from initcheck.checking.report.text import exit_code_of
+from initcheck.checking.report.text import LayerRow, exit_code_of, layer_rows
 from initcheck.core.formatting import exponential, to_plain
 from initcheck.core.statistics import Estimate
 

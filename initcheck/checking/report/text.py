@@ -1,21 +1,30 @@
-"""The result of ``initcheck check`` for the terminal: verdict, coverage, findings, and the layers that matter."""
+"""The result of ``initcheck check`` as text: for a terminal, for the page of a pull request, and its annotations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding, Fix, Measured
 from initcheck.audit.rules.signal import describe_rate
-from initcheck.audit.total_change import JudgedPath
+from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import format_gate
-from initcheck.checking.report.layers import LayerRow, layer_rows, rows_that_matter
+from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
 from initcheck.core.formatting import count, format_change, format_number, format_share, wrap
+from initcheck.pages.markdown import escape_text
 
 _LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "      "
+_SHOWN: Final = 30
+_AROUND: Final = 2
+_MOST_CHANGES: Final = 20
 
 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
@@ -164,3 +173,167 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
         format_share(row.zero, missing=""),
         format_number(row.gradient, missing=""),
     )
+
+
+# --- on a pull request ------------------------------------------------------------------------------------------------
+
+
+def format_summary(result: CheckResult, comparison: Comparison | None = None) -> str:
+    """Format the result in Markdown: what failed first, the whole text folded away."""
+    failed = _failed(result, comparison)
+    lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
+    if comparison is not None:
+        lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
+        lines += [*(f"- {escape_text(each)}" for each in _changes(comparison)), ""]
+    lines += [f"{escape_text(describe_verdict(result))}", ""]
+    for finding in failed:
+        lines.append(f"- **{finding.code} {finding.name}**: {escape_text(finding.message)}")
+        if finding.fix is not None:
+            lines.append(f"  - tried: {escape_text(describe_fix(finding.fix))}")
+    # Inside <pre> Markdown is not read, and names may hold anything.
+    whole = escape(format_text(result, comparison, full=True), quote=False)
+    lines += ["", "<details><summary>All that was measured</summary>", "", f"<pre>{whole}</pre>", "</details>", ""]
+    return "\n".join(lines)
+
+
+def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
+    """Format a line for each thing that failed, beside the baseline's file or else the model's; a notice if nothing."""
+    place = baseline or _file_of(result.model)
+    lines = []
+    if comparison is not None and comparison.verdict != "same":
+        level = "error" if comparison.verdict == "changed" else "warning"
+        message = "\n".join([format_verdict(comparison), *_changes(comparison)])
+        lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
+    for finding in _failed(result, comparison):
+        level = "error" if finding.severity == "wrong" else "warning"
+        fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
+        title = f"initcheck: {finding.code} {finding.name}"
+        lines.append(_annotation(level, place, title, f"{finding.message}{fix}"))
+    if not lines:
+        verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
+        lines.append(_annotation("notice", place, "initcheck", verdict))
+    return "\n".join(lines)
+
+
+def _changes(comparison: Comparison) -> list[str]:
+    return [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
+
+
+def _failed(result: CheckResult, comparison: Comparison | None) -> Sequence[Finding]:
+    known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    return [each for each in result.findings if (each.code, each.layer) not in known]
+
+
+def _mark(result: CheckResult, comparison: Comparison | None) -> str:
+    return {0: "✅", 1: "❌", 2: "⚠️"}[exit_code_of(result, comparison)]
+
+
+def _file_of(model: str) -> str:
+    path, colon, _ = model.rpartition(":")
+    return path if colon and path.endswith(".py") else ""
+
+
+def _annotation(level: str, place: str, title: str, message: str) -> str:
+    properties = [f"file={_escape_property(place)}"] if place else []
+    properties.append(f"title={_escape_property(title)}")
+    return f"::{level} {','.join(properties)}::{_escape_data(message)}"
+
+
+def _escape_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+# --- the layers as rows -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One measured site."""
+
+    order: int
+    name: str
+    layer: str
+    kind: str
+    on_main_path: bool
+    second_moment: float
+    variance: float
+    varies: float
+    zero: float
+    gradient: float
+    codes: tuple[str, ...]
+
+
+def layer_rows(result: CheckResult) -> list[LayerRow]:
+    """Make one row of each measured site, in the order of execution."""
+    table = result.table
+    main = {position for judged in result.paths if judged.path.is_main for position in judged.levels.positions}
+    first = table.drop_duplicates("position").sort_values("position")
+    values = {
+        "second_moment": _geometric(table, second_moments(table)),
+        "variance": _geometric(table, table["activation_variance"]),
+        "varies": _geometric(table, table["activation_batch_variance"] / table["activation_second_moment"]),
+        "gradient": _geometric(table, table["gradient_norm"] ** 2),
+        "zero": table.assign(_v=table["zero_fraction"].astype(float)).groupby("position")["_v"].mean(),
+    }
+    rows = []
+    sites = zip(first["position"], first["call"], first["layer"], first["kind"], strict=True)
+    for order, (position, call, layer, kind) in enumerate(sites):
+        rows.append(
+            LayerRow(
+                order=order,
+                name=f"{layer}#{call + 1}" if call else str(layer),
+                layer=str(layer),
+                kind=str(kind),
+                on_main_path=position in main,
+                codes=_codes(result, str(layer)),
+                **{name: float(means.get(position, np.nan)) for name, means in values.items()},
+            )
+        )
+    return rows
+
+
+def rows_that_matter(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """Pick what a first screen needs: the main path, thinned out evenly to 30 rows, and each finding's first layer."""
+    keep: set[int] = set()
+    seen: set[str] = set()
+    for row in rows:
+        fresh = [code for code in row.codes if code not in seen]
+        seen.update(fresh)
+        if fresh:
+            keep.add(row.order)
+    main = [row.order for row in rows if row.on_main_path or row.kind == "Input"]
+    room = max(_SHOWN - len(keep), _AROUND)
+    if len(main) > room:
+        places = np.unique(np.linspace(0, len(main) - 1, room).round().astype(int))
+        main = [main[int(place)] for place in places]
+    if not main:
+        main = [row.order for row in rows[:room]]
+    keep.update(main)
+    return [row for row in rows if row.order in keep]
+
+
+def _codes(result: CheckResult, layer: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(finding.code for finding in result.findings if names_layer(finding.named, layer)))
+
+
+def names_layer(paths: Sequence[str], layer: str) -> bool:
+    """Find whether a layer, or a weight of it, is among paths of layers and weights."""
+    return any(each == layer or each.startswith(f"{layer}/") for each in paths)
+
+
+def _geometric(table: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """Take the geometric mean over seeds by position: 0 where one is 0, NaN where one is undefined."""
+    numbers: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(divide="ignore"):
+        logs = np.log(numbers)
+    means = pd.Series(logs, index=table["position"].to_numpy(dtype=np.int64)).groupby(level=0).agg(_mean)
+    return means.map(np.exp)
+
+
+def _mean(values: pd.Series) -> float:
+    numbers = values.to_numpy(dtype=np.float64)
+    return float(numbers.mean()) if not np.isnan(numbers).any() else float("nan")

@@ -11,8 +11,14 @@ import sys
 import pytest
 from gate_baselines import change_weight, make_baseline
 
-from initcheck.checking.gate.baseline import Metric, Recipe
-from initcheck.checking.gate.baseline_file import SCHEMA_VERSION, format_baseline, read_baseline, write_baseline
+from initcheck.checking.gate.baseline import (
+    SCHEMA_VERSION,
+    Metric,
+    Recipe,
+    format_baseline,
+    read_baseline,
+    write_baseline,
+)
 from initcheck.core.errors import BaselineError
 
 RECIPE = Recipe("models.py:build", None, {"depth": 3, "name": 'a "name"'}, "redraw", 8, ("x=4,4",), "batch.npz")
@@ -173,7 +179,7 @@ def test_seeds_without_a_logarithm_keep_their_word(tmp_path, logs):
 
 def test_reading_loads_neither_keras_nor_pandas(path):
     program = (
-        "import sys, pathlib; from initcheck.checking.gate.baseline_file import read_baseline;"
+        "import sys, pathlib; from initcheck.checking.gate.baseline import read_baseline;"
         f"read_baseline(pathlib.Path({str(path)!r}));"
         "print(sorted({'keras', 'tensorflow', 'pandas', 'scipy', 'numpy'} & set(sys.modules)))"
     )

@@ -17,8 +17,7 @@ from initcheck.checking.gate.report import advise_seeds, format_gate, format_ver
 from initcheck.checking.report import json_document
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
-from initcheck.checking.report.pull_request import format_annotations, format_summary
-from initcheck.checking.report.text import format_text
+from initcheck.checking.report.text import format_annotations, format_summary, format_text
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.pages.markdown import escape_text
 

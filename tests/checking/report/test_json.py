@@ -15,7 +15,7 @@ from json_schema import find_violations
 from initcheck.audit.findings import Finding, Measured
 from initcheck.checking.report import json_document
 from initcheck.checking.report.json_document import SCHEMA_VERSION, format_json
-from initcheck.checking.report.layers import layer_rows
+from initcheck.checking.report.text import layer_rows
 from initcheck.probe.coverage import Gap
 
 SCHEMA = json.loads(Path(json_document.__file__).with_name("check_schema.json").read_text(encoding="utf-8"))

@@ -10,8 +10,14 @@ import pytest
 from examined_model import HOSTILE, make_fix, make_result
 
 from initcheck.audit.findings import Finding, Measured
-from initcheck.checking.report.layers import layer_rows, rows_that_matter
-from initcheck.checking.report.text import describe_coverage, describe_measured, describe_verdict, format_text
+from initcheck.checking.report.text import (
+    describe_coverage,
+    describe_measured,
+    describe_verdict,
+    format_text,
+    layer_rows,
+    rows_that_matter,
+)
 from initcheck.probe.coverage import Gap
 
 # --- the text ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,142 @@
+"""Shares at single sites by seed: of dead units, saturated outputs, values that are not finite, and so on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from initcheck.audit.paths import SiteNode
+from initcheck.core.statistics import Estimate, estimate_mean
+
+_ACTIVATION_KINDS: Final = frozenset(
+    {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu"}
+)
+"""Kinds of layers and operations that are activation functions."""
+
+
+class SiteTable:
+    """The measurement table of one model as one matrix [seeds, sites] a quantity."""
+
+    def __init__(self, table: pd.DataFrame, nodes: Sequence[SiteNode]) -> None:
+        self.nodes = nodes
+        self._table = table
+        self.samples = int(table["batch_size"].iloc[0]) if len(table) else 0
+
+    def __getitem__(self, quantity: str) -> NDArray[np.float64]:
+        wide = self._table.pivot(index="seed", columns="position", values=quantity)
+        return wide.reindex(columns=range(len(self.nodes))).to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def has(self, quantity: str) -> bool:
+        """Whether the quantity was measured at any site."""
+        return quantity in self._table and bool(self._table[quantity].notna().any())
+
+    def layers_only(self, quantity: str) -> NDArray[np.float64]:
+        """Take a quantity with the model's own inputs left undefined: they are no layers."""
+        return np.where([node.kind == "Input" for node in self.nodes], np.nan, self[quantity])
+
+
+def _nonfinite_shares(sites: SiteTable) -> NDArray[np.float64]:
+    """Share of values that are inf or NaN."""
+    return sites["nonfinite_fraction"]
+
+
+def _varying_shares(sites: SiteTable) -> NDArray[np.float64]:
+    """Share of the second moment that varies across samples; NaN where there is no signal at all."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sites["activation_batch_variance"] / sites["activation_second_moment"])
+
+
+def dead_shares(sites: SiteTable) -> NDArray[np.float64]:
+    """Share of units that are zero on the whole batch; NaN without an activation function."""
+    # Zeros behind a weight of zero are no dead units: what the activation function received must not be all zero.
+    alive = sites["preactivation_second_moment"]
+    shares = np.where(np.isnan(alive) | (alive > 0.0), sites["dead_fraction"], np.nan)
+    kinds = [node.kind for node in sites.nodes]
+    activated = ~np.isnan(alive).all(axis=0) | np.asarray([kind in _ACTIVATION_KINDS for kind in kinds], dtype=bool)
+    return np.where(activated, shares, np.nan)
+
+
+def saturated_shares(sites: SiteTable) -> NDArray[np.float64]:
+    """Share of outputs at the ends of a bounded activation function's range."""
+    # An activation cut off at zero (ReLU6) is not saturated where it is zero: that is its other half.
+    return np.asarray(sites["saturated_fraction"] - sites["zero_fraction"])
+
+
+_SHARES: Final[Mapping[str, Callable[[SiteTable], NDArray[np.float64]]]] = {
+    "nonfinite": _nonfinite_shares,
+    "varying": _varying_shares,
+    "dead": dead_shares,
+    "saturated": saturated_shares,
+}
+
+
+def estimate_share(share: str, table: pd.DataFrame, nodes: Sequence[SiteNode], layer: str) -> Estimate | None:
+    """Estimate a share at one layer, whatever its limit: to compare before and after a change.
+
+    Returns:
+        The estimate; None for a layer that has no such share.
+    """
+    positions = [position for position, node in enumerate(nodes) if node.layer == layer]
+    if not positions:
+        return None
+    values = _SHARES[share](SiteTable(table, nodes))[:, positions[0]]
+    return None if np.isnan(values).any() else estimate_mean(values)
+
+
+def find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Estimate]]:
+    """Find the sites whose share is shown to exceed a limit.
+
+    Shown means that the 95% interval over seeds lies wholly above it (from one draw: the share itself); a share below
+    the limit needs no proof of health.
+
+    Args:
+        shares: shape [seeds, sites]; a site with a NaN is passed over.
+    """
+    found = []
+    for position in range(shares.shape[1]):
+        values = shares[:, position]
+        if np.isnan(values).any():
+            continue
+        estimate = estimate_mean(values)
+        if (estimate.value if estimate.count == 1 else estimate.low) > limit:
+            found.append((position, estimate))
+    return found
+
+
+def find_collapse(sites: SiteTable, positions: Sequence[int], limit: float) -> tuple[int, Estimate] | None:
+    """Find from where on, to the end of a path, the varying share is shown to lie below a limit.
+
+    Returns:
+        Index of the first such site on the path, and the share at the last one; None if there is none, or if it is
+        the first of all: then it is the batch that does not vary.
+    """
+    along = _varying_shares(sites)[:, list(positions)]
+    estimates = [_estimate_geometric(along[:, place]) for place in range(along.shape[1])]
+    first = len(positions)
+    while first > 0:
+        estimate = estimates[first - 1]
+        if not ((estimate.value if estimate.count == 1 else estimate.high) < limit):
+            break
+        first -= 1
+    return None if first in (0, len(positions)) else (first, estimates[-1])
+
+
+def _estimate_geometric(values: NDArray[np.float64]) -> Estimate:
+    """Estimate the geometric mean: shares that fall by a factor a layer vary by factors."""
+    if not (values > 0.0).all():
+        return estimate_mean(values)
+    logs = estimate_mean(np.log(values))
+    value = math.exp(logs.value)
+    return replace(
+        logs,
+        value=value,
+        low=math.exp(logs.low),
+        high=math.exp(logs.high),
+        standard_error=logs.standard_error * value,
+    )
