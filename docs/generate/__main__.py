@@ -1,4 +1,4 @@
-"""Writes the pages of ``docs/`` that the program knows better than anybody: ``tox run -e docs``."""
+"""Writes the pages of ``docs/`` that follow from the program itself: ``tox run -e docs``."""
 
 from __future__ import annotations
 

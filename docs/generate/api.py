@@ -17,8 +17,8 @@ _INTRODUCTION: Final = """\
 
 # The Python interface
 
-All names here are those of the package: `import initcheck`, then `initcheck.check(...)`. Importing the package imports
-neither Keras nor pandas; each name is loaded when it is first used. All else in the package may change without notice.
+These are the public names of the package: `import initcheck`, then `initcheck.check(...)`. Importing the package
+imports neither Keras nor pandas; each name is loaded when it is first used. Everything else may change without notice.
 """
 
 _HEADING: Final = re.compile(r"^(Args|Attributes|Returns|Raises|References|Yields):$")
@@ -29,15 +29,7 @@ _WIDTH: Final = 110
 
 
 def write_page(public: Mapping[str, Any] | None = None) -> str:
-    """Write the page.
-
-    Args:
-        public: the objects by name; None takes those of the package.
-
-    Returns:
-        Its text, in Markdown: a table of contents, and a section for each function and class, by name; the exceptions
-        last, in one table.
-    """
+    """Write the page in Markdown: a table of contents, a section for each function and class, and the exceptions."""
     objects = _public_objects() if public is None else dict(public)
     errors = {name: each for name, each in objects.items() if _is_error(each)}
     others = {name: each for name, each in objects.items() if name not in errors}
@@ -70,8 +62,8 @@ def _write_class(name: str, cls: type) -> str:
     parts = [_write_section(name, name, "" if is_dataclass(cls) else _signature(name, cls), cls)]
     for member, value in _members(cls):
         if isinstance(value, property):
-            told = f"`{_annotation(value.fget)}`: {_mark_up(_summary(value))}"
-            parts.append(f"\n### {name}.{member}\n\n{told}\n")
+            text = f"`{_annotation(value.fget)}`: {_mark_up(_summary(value))}"
+            parts.append(f"\n### {name}.{member}\n\n{text}\n")
         else:
             function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
             parts.append(_write_section(f"{name}.{member}", "", _signature(member, function), function, level=3))
@@ -153,9 +145,9 @@ def _write_docstring(value: object) -> list[str]:
 
 
 def _write_fields(cls: type, body: str) -> str:
-    told = {found[1]: found[2] for found in map(_ENTRY.match, _hang(body)) if found}
+    texts = {found[1]: found[2] for found in map(_ENTRY.match, _hang(body)) if found}
     rows = [
-        f"| `{each.name}` | {code_span(str(each.type))} | {_default(each)} | {_mark_up(told.get(each.name, ''))} |"
+        f"| `{each.name}` | {code_span(str(each.type))} | {_default(each)} | {_mark_up(texts.get(each.name, ''))} |"
         for each in fields(cls)
     ]
     return "\n".join(["| Field | Type | Default | |", "| --- | --- | --- | --- |", *rows])

@@ -14,26 +14,16 @@ _INTRODUCTION = """\
 
 # What the specification covers
 
-Each row is a statement that some document makes about weight initialization, or a surprise that was found; the claims
-are those of `initcheck spec`, which tests them. Braces group claims that differ in their subject. A claim that is
-*refuted* is documented, known to be false, and has to be shown false; a claim that *holds* has to be shown true. Where
-a row has both, the one that holds says what is really so.
+Each row is a statement about weight initialization that some document makes, or a surprise that was found. The claims
+are those that `initcheck spec` tests. Braces group claims that differ only in their subject. A claim that is *refuted*
+is documented but false, and has to be shown false; a claim that *holds* has to be shown true. If a row has both, the
+one that holds says what is really true.
 
 """
 
 
 def write_page(claims: Sequence[Claim] | None = None) -> str:
-    """Write the page.
-
-    Args:
-        claims: None takes those of the catalogue.
-
-    Returns:
-        Its text, in Markdown.
-
-    Raises:
-        UsageError: a claim names a row that there is not.
-    """
+    """Write the page in Markdown; None takes the claims of the catalogue."""
     claims = catalogue() if claims is None else claims
     for claim in claims:
         for row in claim.rows:
@@ -71,12 +61,12 @@ def _count_topics(claims: Sequence[Claim]) -> str:
 
 
 def _name_claims(row: str, claims: Sequence[Claim]) -> str:
-    told = []
+    parts = []
     for expected in ("refuted", "holds"):
         ids = [claim.id for claim in claims if row in claim.rows and claim.expected == expected]
         if ids:
-            told.append(f"{expected}: {', '.join(f'`{name}`' for name in _fold(ids))}")
-    return "; ".join(told) or "none"
+            parts.append(f"{expected}: {', '.join(f'`{name}`' for name in _fold(ids))}")
+    return "; ".join(parts) or "none"
 
 
 def _fold(ids: Iterable[str]) -> list[str]:

@@ -17,8 +17,8 @@ _INTRODUCTION: Final = """\
 
 # The command line
 
-What `initcheck COMMAND --help` prints, on one page. Data goes to standard output or into files, progress and errors to
-standard error. Every error is one line that says what is wrong and what to do.
+This page has what `initcheck COMMAND --help` prints. Data goes to standard output or into files, progress and errors go
+to standard error. Every error is one line that says what is wrong and what to do.
 """
 
 _EXIT_CODES: Final = "Exit codes: "
@@ -26,14 +26,7 @@ _QUOTED: Final = re.compile(r"'(initcheck [^']+)'")
 
 
 def write_page(root: click.Command = command_line) -> str:
-    """Write the page.
-
-    Args:
-        root: the command that stands at the top.
-
-    Returns:
-        Its text, in Markdown: a table of contents, and a section for each command, by name.
-    """
+    """Write the page in Markdown: a table of contents, and a section for each command, by name."""
     found = list(_walk(click.Context(root, info_name="initcheck", **root.context_settings)))
     parts = [_INTRODUCTION, "\n| Command | |\n| --- | --- |\n"]
     parts += [
@@ -64,7 +57,7 @@ def _write_command(context: click.Context) -> str:
             sections.append(_mark_up(paragraph))
     records = [param.get_help_record(context) for param in context.command.get_params(context)]
     rows = [
-        f"| {code_span(names)} | {_mark_up(' '.join(told.split()))} |" for names, told in filter(None, records) if told
+        f"| {code_span(names)} | {_mark_up(' '.join(text.split()))} |" for names, text in filter(None, records) if text
     ]
     sections.append("\n".join(["| Option | |", "| --- | --- |", *rows]))
     if exit_codes:
@@ -72,8 +65,8 @@ def _write_command(context: click.Context) -> str:
     return "\n" + "\n\n".join(sections) + "\n"
 
 
-def _write_exit_codes(told: str) -> str:
-    pairs = re.findall(r"(\d+) (.*?)(?:; (?=\d)|\.?$)", told)
+def _write_exit_codes(text: str) -> str:
+    pairs = re.findall(r"(\d+) (.*?)(?:; (?=\d)|\.?$)", text)
     rows = [f"| {code} | {_mark_up(meaning)} |" for code, meaning in pairs]
     return "\n".join(["| Exit code | |", "| --- | --- |", *rows])
 

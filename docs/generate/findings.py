@@ -14,9 +14,9 @@ _INTRODUCTION: Final = """\
 
 # What initcheck finds
 
-`initcheck check` reports findings by these codes, and `initcheck explain CODE` prints what stands here. Each example
-makes a `model` that has the finding; the tests run it. Where a text names a limit, it is the default:
-`[tool.initcheck.limits]` in `pyproject.toml` changes it, `--select`, `--ignore` and `--waive` choose what is reported.
+`initcheck check` reports findings by these codes, and `initcheck explain CODE` prints the text of this page. Each
+example builds a `model` that has the finding; the tests run it. Limits in the texts are the defaults: set others in
+`[tool.initcheck.limits]` of `pyproject.toml`. `--select`, `--ignore` and `--waive` choose what is reported.
 """
 _EXIT_CODES: Final = {"wrong": 1, "unjudged": 2}
 

@@ -9,7 +9,7 @@ def build_classifier(classes: int = 10) -> keras.Model:
     """Build a small network for images of 8 x 8 pixels.
 
     Args:
-        classes: how many there are to tell apart.
+        classes: how many classes there are.
     """
     return keras.Sequential(
         [

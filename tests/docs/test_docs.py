@@ -29,11 +29,11 @@ READ = (
 """Pages whose blocks are taken one by one."""
 
 TESTED_ELSEWHERE = {
-    "api.md": "test_generated_pages.py",
-    "claims.md": "specification/test_claims_page.py",
-    "scale.md": "test_sweep_simulation.py",
-    "command-line.md": "test_generated_pages.py",
-    "findings.md": "report/test_findings_page.py",
+    "api.md": "docs/test_generated_pages.py",
+    "claims.md": "docs/test_claims_page.py",
+    "scale.md": "docs/test_sweep_simulation.py",
+    "command-line.md": "docs/test_generated_pages.py",
+    "findings.md": "docs/test_findings_page.py",
 }
 
 

@@ -1,4 +1,4 @@
-"""What stands in the pages is held against the program: blocks of code are run, or checked to be accepted.
+"""What the pages say is compared with the program: blocks of code are run, or checked to be accepted.
 
 Python blocks run. In shell blocks every ``initcheck`` command line is one that the program accepts, every option
 ``--initcheck-...`` one that pytest knows, every tox environment stands in ``tox.ini``, and every extra in
