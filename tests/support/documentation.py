@@ -110,9 +110,14 @@ def pytest_options() -> str:
 
 
 def tox_sections() -> list[str]:
+    """The sections of ``tox.ini``; a name with alternatives, ``keras{314,315}``, gives one for each."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini", encoding="utf-8")
-    return tox.sections()
+    sections = []
+    for section in tox.sections():
+        name, _, rest = section.partition("{")
+        sections += [name + each for each in rest.rstrip("}").split(",")]
+    return sections
 
 
 def known_extras() -> set[str]:
