@@ -117,8 +117,7 @@ def test_a_claim_holds_and_one_run_context_serves_the_session(project):
         f"    initcheck.assert_claim({claim!r})\n"
         "    assert len(OPENED) == 1\n",
     )
-    # In a process of its own: what other tests have planted into Keras in this one must not be judged here.
-    told = project.run_apart("-p", "no:xdist").stdout
+    told = project.run().stdout.str()
     assert "2 passed" in told, told
     assert re.search(rf"test_claims.py::test_it\[0\] \({re.escape(claim)}\) +holds", told)
 

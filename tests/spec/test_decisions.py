@@ -58,6 +58,7 @@ def test_an_infinite_estimate_fails():
     assert AllWithin("difference")(deviations(0.0, math.inf)).verdict == Verdict.FAIL
 
 
+@pytest.mark.montecarlo
 def test_a_planned_size_makes_a_true_claim_pass_as_often_as_planned(monkeypatch):
     """At a rate of false alarms that can be counted; the same formula plans the rare ones."""
     monkeypatch.setattr("initcheck.spec.decisions.CLAIM_FALSE_ALARM", 0.1)
@@ -72,6 +73,7 @@ def test_a_planned_size_makes_a_true_claim_pass_as_often_as_planned(monkeypatch)
     assert share > 0.01
 
 
+@pytest.mark.montecarlo
 def test_a_claim_on_its_margin_passes_no_more_often_than_the_level():
     level, runs, error = 0.05, 4000, 0.01
     decide = EstimateWithin("mean", -0.03, 0.03, level=level)
