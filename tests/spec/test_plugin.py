@@ -71,6 +71,7 @@ def test_a_bad_seed_is_refused(tmp_path, seed):
     assert f"Received: {seed!r}" in done.stderr
 
 
+@pytest.mark.cluster
 def test_workers_share_a_random_seed(tmp_path):
     done = run(tmp_path, "--initcheck-seed", "random", "-n", "2", "--dist", "loadfile", "-k", "refuted or broken")
     base = re.search(r"initcheck seed: (\d+)", done.stdout)[1]
