@@ -1,12 +1,16 @@
-"""What initcheck needs of Keras' private modules: all of it in one place, since it may change with any version.
+"""What initcheck needs of Keras beyond its public interface, in one place, since it may change with any version.
+
+That is names of private modules, and methods that are replaced for a while to see how they are called.
 
 The modules are imported when a function is called, behind :func:`initcheck.backend.runtime.import_keras`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from initcheck.backend.graphs import outside_trace
@@ -76,3 +80,48 @@ def safe_mode() -> Iterator[None]:
 
     with SafeModeScope(True):
         yield
+
+
+class MethodWatch:
+    """Replaces a method of a class while at least one thread watches it; all others call it as it was."""
+
+    def __init__(self, find_class: Callable[[], Any], method: str) -> None:
+        self._find_class = find_class
+        self._method = method
+        self._handler: ContextVar[Callable[..., Any] | None] = ContextVar(f"initcheck {method}", default=None)
+        self._lock = threading.Lock()
+        self._watching = 0
+        self._original: Any = None
+
+    @contextmanager
+    def watch(self, handle: Callable[..., Any]) -> Iterator[None]:
+        """Let a function take the calls that this thread makes inside the context."""
+        token = self._handler.set(handle)
+        self._install()
+        try:
+            yield
+        finally:
+            self._uninstall()
+            self._handler.reset(token)
+
+    def _install(self) -> None:
+        with self._lock:
+            self._watching += 1
+            if self._watching > 1:
+                return
+            owner = self._find_class()
+            original = self._original = getattr(owner, self._method)
+
+            def watched(instance: Any, *args: Any, **kwargs: Any) -> Any:
+                handle = self._handler.get()
+                if handle is None:
+                    return original(instance, *args, **kwargs)
+                return handle(original, instance, *args, **kwargs)
+
+            setattr(owner, self._method, watched)
+
+    def _uninstall(self) -> None:
+        with self._lock:
+            self._watching -= 1
+            if not self._watching:
+                setattr(self._find_class(), self._method, self._original)

@@ -12,7 +12,6 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError
-from initcheck.prediction.graph import Graph
 from initcheck.prediction.layer_rules import find_function
 from initcheck.prediction.signal import (
     FINITE_WIDTH,
@@ -24,6 +23,7 @@ from initcheck.prediction.signal import (
     describe_weights,
     require_kernel,
 )
+from initcheck.prediction.walk import Graph
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
     DenseLayer,

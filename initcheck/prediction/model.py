@@ -19,9 +19,8 @@ from initcheck.core.columns import PREDICTED_COLUMNS
 from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import InitializerSpec, is_of_keras, read
 from initcheck.prediction.chain import describe_chain_batch, find_chain, predict_chain
-from initcheck.prediction.graph import Graph, read_graph
 from initcheck.prediction.signal import GainPrediction, LayerWeights, Measured, ModelPrediction, SiteKey, SitePrediction
-from initcheck.prediction.walk import Walk
+from initcheck.prediction.walk import Graph, Walk, read_graph
 from initcheck.probe import random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.layer_kinds import count_fans, main_kernel

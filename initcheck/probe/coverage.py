@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.probe.capture import NO_OUTPUT, NOT_FLOATING, Unmeasured
+from initcheck.probe.capture import NO_OUTPUT, NOT_FLOATING, Unmeasured, reads_weights
 from initcheck.probe.draw import UNKNOWN_INITIALIZER, RedrawPlan
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.sites import reads_weights
 
 NEVER_CALLED: Final = "it is not called in a forward pass with training=True, and its weights are not used"
 UNUSED_PART: Final = "it has no weights, and is not called in a forward pass with training=True"

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.graphs import compile_over_replicates
-from initcheck.backend.keras_private import global_seed_state, variable_class
+from initcheck.backend.keras_private import MethodWatch, global_seed_state, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.seeds import derive_seeds
 from initcheck.probe.layer_kinds import find_initializer_axes
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.probe.watch import MethodWatch
 
 UNKNOWN_INITIALIZER: Final = "its initializer is not known, so its value was kept"
 NOT_FLOATING: Final = "not a floating-point variable, so its value was kept"

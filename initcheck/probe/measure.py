@@ -1,9 +1,11 @@
-"""From a model and seeds to the measurement table."""
+"""From a model and seeds to the measurement table and the table of all weights: the :class:`Probe`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,32 +18,41 @@ from initcheck.backend.graphs import (
     copy_tensor,
     current_graph,
     operation_name,
+    outside_trace,
     read_connections,
 )
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.core.columns import QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS
+from initcheck.core.columns import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS, WEIGHTS_COLUMNS
 from initcheck.core.errors import ModelError
 from initcheck.models.initializers import in_one_line
-from initcheck.probe.capture import Capture, Unmeasured
-from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
-from initcheck.probe.draw import RedrawPlan
-from initcheck.probe.layer_kinds import find_bounds, main_kernel
-from initcheck.probe.paths import PathNamer
-from initcheck.probe.random_loss import Loss, random_loss
-from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_range, reduce_site
-from initcheck.probe.sites import (
+from initcheck.probe.capture import (
+    Capture,
     SiteInfo,
+    Unmeasured,
     describe_site,
     feature_axis,
     find_parents,
     is_weighted,
     make_recording_scope,
 )
-from initcheck.probe.tables import Measurement, WeightInfo, WeightReduction, tabulate, tabulate_weights
+from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
+from initcheck.probe.draw import RedrawPlan
+from initcheck.probe.layer_kinds import main_kernel
+from initcheck.probe.paths import PathNamer
+from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_norms, reduce_range, reduce_site
 
 _Source = Literal["drawn", "given", "current"]
 """Where the weights of a measurement come from: new ones, the caller's, or the model's as they are."""
+
+RANDOM_LOSS_SEED: Final = 20_100_513
+"""Seed of the directions of the loss without labels."""
+
+Loss = Callable[[Any], Any]
+"""From a model's outputs to a scalar tensor."""
+
+_FAR: Final = 1e6
+"""Where a bounded activation has reached its ends (softsign is within 1e-6 of them)."""
 
 
 class Probe:
@@ -270,7 +281,7 @@ class Probe:
                     gradient=derivative,
                     kernel=None if position is None else weights[position],
                     kernel_gradient=None if position is None else by_weight[position],
-                    bounds=find_bounds(site.activation),
+                    bounds=_find_bounds(site.activation),
                     feature_axis=feature_axis(site.operation),
                 )
             )
@@ -321,16 +332,21 @@ class Probe:
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
 
-    def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
+    def _finish(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn the parts of all sites, shape [seeds, sites * len(PARTS)], into quantities; see :func:`finish`."""
         sites = self._sites
-        end = len(sites) * len(PARTS)
-        quantities = finish(
-            measured[:, :end].reshape(len(seeds), len(sites), len(PARTS)),
+        return finish(
+            parts.reshape(len(parts), len(sites), len(PARTS)),
             units=np.asarray([site.elements for site in sites]),
             weights=np.asarray([site.weights for site in sites]),
             batched=np.asarray([site.batched for site in sites]),
             sources=self._sources,
-        ).reshape(-1, len(QUANTITIES))
+        )
+
+    def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
+        sites = self._sites
+        end = len(sites) * len(PARTS)
+        quantities = self._finish(measured[:, :end]).reshape(-1, len(QUANTITIES))
         columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
         if self._precision_range:
             shares = measured[:, end : end + len(sites) * len(RANGE_COLUMNS)].reshape(-1, len(RANGE_COLUMNS))
@@ -343,3 +359,177 @@ class Probe:
             by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
             columns[column.name] = by_site.array.take(rows)
         return tabulate(columns, len(quantities))
+
+
+def random_loss(outputs: Any) -> Any:
+    """The loss where no labels are given: L = sum_i r_i y_i, with fixed normal r_i scaled to mean r_i^2 = 1.
+
+    The gradient that enters the network from the top has second moment 1, whatever the task.
+    """
+    keras = import_keras()
+    ops = keras.ops
+    total = ops.zeros((), "float32")
+    for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
+        dtype = "float64" if output.dtype.name == "float64" else "float32"
+        direction = random_loss_gradient(ops.shape(output), dtype, number)
+        total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
+    return total
+
+
+def random_loss_gradient(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
+    """Draw the fixed directions r of the default loss, which are also dL/dy.
+
+    Returns:
+        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
+    """
+    keras = import_keras()
+    direction = keras.random.normal(shape, dtype=dtype, seed=RANDOM_LOSS_SEED + number)
+    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))
+
+
+def _find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | None:
+    """Find the (low, high) ends of the range of a bounded activation, by calling it far out on both sides.
+
+    None for a function that is unbounded, has one limit on both sides, mixes its inputs (softmax), or cannot be called
+    on a small matrix.
+    """
+    if activation is None:
+        return None
+    probes = np.asarray([[-_FAR, _FAR, 0.0], [-_FAR, _FAR, 2.0 * _FAR]], dtype=np.float32)
+    with outside_trace():
+        try:
+            values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
+        except Exception:  # noqa: BLE001 - any function a user wrote: one that needs other inputs has no known range
+            return None
+    if values.shape != probes.shape or not np.array_equal(values[0, :2], values[1, :2]):
+        return None
+    low, high = sorted(values[0, :2].tolist())
+    if not (math.isfinite(low) and math.isfinite(high)) or max(abs(low), abs(high)) > math.sqrt(_FAR) or low == high:
+        return None
+    return round(low, 5), round(high, 5)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one measurement yields."""
+
+    table: pd.DataFrame = field(repr=False)
+    weights: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """What is known of one weight before any number is: columns of ``schema.WEIGHTS_COLUMNS``."""
+
+    weight: str
+    layer: str
+    shape: str
+    trainable: bool
+    has_gradient: bool
+
+
+def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
+    """Make a measurement table of arrays.
+
+    Returns:
+        All of the columns, in order, with their dtypes; null where a column is not given, or NaN.
+    """
+    arrays = {}
+    for column in MEASUREMENT_COLUMNS:
+        values = columns.get(column.name)
+        if values is None:
+            arrays[column.name] = pd.Series([pd.NA], dtype=column.dtype).array.take(np.zeros(length, dtype=np.intp))
+        elif isinstance(values, np.ndarray) and values.dtype == np.float64:
+            arrays[column.name] = pd.arrays.FloatingArray(np.ascontiguousarray(values), np.isnan(values))
+        elif isinstance(values, np.ndarray) and values.dtype == np.int64:
+            arrays[column.name] = pd.arrays.IntegerArray(values, np.zeros(length, dtype=bool))
+        else:
+            arrays[column.name] = values
+    return pd.DataFrame(arrays, copy=False)
+
+
+def tabulate_weights(
+    seeds: Sequence[int],
+    weights: Sequence[WeightInfo],
+    weight_norms: NDArray[np.float64],
+    gradient_norms: NDArray[np.float64],
+) -> pd.DataFrame:
+    """Make the table of all weights.
+
+    Args:
+        weight_norms: shape [len(seeds), len(weights)]; NaN where undefined.
+    """
+    columns: dict[str, Any] = {
+        each.name: np.tile(np.asarray([getattr(weight, each.name) for weight in weights], dtype=object), len(seeds))
+        for each in fields(WeightInfo)
+    }
+    unreached = np.logical_not(columns["has_gradient"].astype(bool))
+    norms = gradient_norms.reshape(-1)
+    columns["seed"] = np.repeat(np.asarray(seeds, dtype=np.int64), len(weights))
+    columns["weight_norm"] = pd.arrays.FloatingArray(weight_norms.reshape(-1), np.isnan(weight_norms.reshape(-1)))
+    columns["gradient_norm"] = pd.arrays.FloatingArray(norms, unreached | np.isnan(norms))
+    columns["gradient_is_zero"] = pd.arrays.BooleanArray(norms == 0.0, unreached)
+    frame = pd.DataFrame({column.name: columns[column.name] for column in WEIGHTS_COLUMNS})
+    return frame.astype({column.name: column.dtype for column in WEIGHTS_COLUMNS})
+
+
+@dataclass(frozen=True)
+class WeightReduction:
+    """Where the norms of all weights come from: a site's kernel from the measurement table, all others from here."""
+
+    weights: tuple[WeightInfo, ...] = ()
+    values: tuple[int, ...] = ()
+    gradients: tuple[int, ...] = ()
+    kernels: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def plan(
+        cls,
+        weights: Sequence[WeightInfo],
+        values: Sequence[Any],
+        gradients: Sequence[Any | None],
+        kernels: Sequence[int | None],
+    ) -> WeightReduction:
+        """Decide what is reduced here."""
+        known: dict[int, int] = {}
+        for position, index in enumerate(kernels):
+            # A site's mean of squares, taken in float64, is 0 for small float64 gradients: those are reduced here.
+            if index is not None and values[index].dtype.name != "float64":
+                known.setdefault(index, position)
+        float_dtype = import_keras().backend.is_float_dtype
+        others = [index for index in range(len(weights)) if index not in known]
+        return cls(
+            tuple(weights),
+            tuple(index for index in others if float_dtype(values[index].dtype.name)),
+            tuple(index for index in others if gradients[index] is not None),
+            known,
+        )
+
+    def reduce(self, values: Sequence[Any], gradients: Sequence[Any | None]) -> Any:
+        """Reduce the tensors that the plan lists, in a graph that is being traced: first the values' norms."""
+        return reduce_norms([values[index] for index in self.values] + [gradients[index] for index in self.gradients])
+
+    def collect(
+        self, measured: NDArray[np.float64], table: pd.DataFrame
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Bring the norms of all weights together.
+
+        Args:
+            measured: shape [seeds, ...]; the last entries of the second axis are what :meth:`reduce` made.
+
+        Returns:
+            The norms of the weights and of their gradients, shape [seeds, weights]; NaN where there is none.
+        """
+        seeds = len(measured)
+        start = measured.shape[1] - len(self.values) - len(self.gradients)
+        own, gradient = (np.full((seeds, len(self.weights)), np.nan) for _ in range(2))
+        own[:, list(self.values)] = measured[:, start : start + len(self.values)]
+        gradient[:, list(self.gradients)] = measured[:, start + len(self.values) :]
+        sites = list(self.kernels.values())
+        for norms, column in ((own, "weight_norm"), (gradient, "weight_gradient_norm")):
+            by_site = table[column].to_numpy(dtype=np.float64, na_value=np.nan).reshape(seeds, -1)
+            norms[:, list(self.kernels)] = by_site[:, sites]
+        return own, gradient

@@ -1,9 +1,14 @@
 """Tensors to numbers: on the device each site becomes a short vector of sums, on the host the sums become quantities.
 
-The sums are first taken in float32, and where one of them is not accurate once more in float64
-(:mod:`initcheck.probe.moments`); the graph decides at run time. What belongs to the forward pass is reduced apart from
-what belongs to the backward pass, so that no large activation is kept until its gradient is there. The host computes in
-float64.
+Sums are first taken in float32, where they cost little and hide behind the matrix products. Where a sum of squares
+leaves the range in which float32 squares are accurate, or a variance would be a small difference of large numbers, they
+are taken once more from float64 values; the graph decides at run time. The host computes in float64.
+
+A variance is handed on as (shift, m, s) with m = mean(x - shift), s = mean((x - shift)^2), so that var x = s - m^2
+holds for any shift: 0 in float32, mean(x) in float64.
+
+What belongs to the forward pass is reduced apart from what belongs to the backward pass, so that no large activation is
+kept until its gradient is there.
 """
 
 from __future__ import annotations
@@ -16,18 +21,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import bytes_can_be_summed, compile_function, cond, operation_name, original, sum_bytes
+from initcheck.backend.graphs import (
+    bytes_can_be_summed,
+    compile_function,
+    cond,
+    half_sum_of_squares,
+    operation_name,
+    original,
+    sum_bytes,
+)
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
-from initcheck.probe.moments import (
-    LARGEST_CANCELLATION,
-    LARGEST_COPIED,
-    count_of,
-    is_accurate,
-    mean,
-    mean_square,
-    moments_float64,
-)
 
 _FORWARD_PARTS: Final = (
     "preactivation_shift",
@@ -63,6 +67,21 @@ _SATURATION_MARGIN: Final = 0.025
 
 _EXACT_COUNT: Final = 2**24
 """Up to here float32 counts exactly."""
+
+SMALLEST_MEAN_SQUARE: Final = 1e-30
+"""Below this mean square of float32 values, squares of single values may have been flushed to zero.
+
+TensorFlow flushes float32 denormals (below 1.2e-38), in eager mode as in compiled graphs.
+"""
+
+LARGEST_CANCELLATION: Final = 0.9
+"""Above this share m^2 / s, the difference s - m^2 has lost a digit and is taken again in float64."""
+
+LARGEST_COPIED: Final = 2**17
+"""Of tensors of at most this many elements copies are made freely: what costs is the number of operations on them."""
+
+LARGEST_JOINED: Final = 4096
+"""Tensors of at most this many entries are reduced together: for each alone the calls would cost more than the sums."""
 
 FLOAT16_LARGEST: Final = 65504.0
 
@@ -201,6 +220,32 @@ def reduce_range(output: Any, gradient: Any | None) -> Any:
     return ops.concatenate([_shares(output, FLOAT16_VANISHES), shares])
 
 
+def reduce_norms(tensors: Sequence[Any]) -> Any:
+    """Compute the Frobenius norm of each tensor, in a graph that is being traced.
+
+    Args:
+        tensors: floating-point, of known shapes.
+
+    Returns:
+        float64 tensor of shape [len(tensors)]. A norm is 0 only where every entry is 0.
+    """
+    ops = import_keras().ops
+    norms: list[Any] = [None] * len(tensors)
+    together = [
+        place
+        for place, tensor in enumerate(tensors)
+        if tensor.dtype.name != "float64" and tensor.shape.num_elements() <= LARGEST_JOINED
+    ]
+    if together:
+        squares = _sum_squares_together([tensors[place] for place in together])
+        for place, norm in zip(together, ops.unstack(ops.sqrt(squares), num=len(together)), strict=True):
+            norms[place] = norm
+    for place, tensor in enumerate(tensors):
+        if norms[place] is None:
+            norms[place] = _compile_norm(tensor.dtype.name)(ops.reshape(tensor, (-1,)))
+    return ops.stack(norms) if norms else ops.zeros((0,), "float64")
+
+
 def _given(**tensors: Any | None) -> dict[str, Any]:
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
@@ -256,7 +301,7 @@ def _compile_reduction(
         taken = [] if form is None else [_reduce_forward_float32(given, form)]
         taken += [_reduce_backward_float32(given)] if backward else []
         reduced = ops.concatenate([parts for parts, _ in taken])
-        accurate = is_accurate([square for _, squares in taken for square in squares])
+        accurate = _is_accurate([square for _, squares in taken for square in squares])
         return cond(accurate, lambda: reduced, lambda: reduce_float64(given))
 
     return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
@@ -270,7 +315,7 @@ def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tupl
 
     Returns:
         float64 tensor of shape [len(_FORWARD_PARTS)], NaN for a part that has no tensor; and what
-        :func:`initcheck.probe.moments.is_accurate` judges it by.
+        :func:`_is_accurate` judges it by.
     """
     ops = import_keras().ops
     output = ops.cast(given["output"], "float32")
@@ -282,8 +327,8 @@ def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tupl
     squares = [(parts["batch_square"], parts["batch_mean_square"])]
     if "preactivation" in given:
         preactivation = ops.cast(given["preactivation"], "float32")
-        parts["preactivation_mean"] = mean(preactivation)
-        parts["preactivation_square"] = mean_square(preactivation)
+        parts["preactivation_mean"] = _mean(preactivation)
+        parts["preactivation_square"] = _mean_square(preactivation)
         squares.append((parts["preactivation_square"], ops.square(parts["preactivation_mean"])))
     return _stack_forward(parts, "preactivation" in given), squares
 
@@ -297,18 +342,18 @@ def _moments_around_first(flat: Any) -> dict[str, Any]:
     first = flat[:1]
     batch_square, unit_changes = _sum_change(flat, first)
     unit_means = ops.cast(first[0], "float64") + unit_changes
-    return {"batch_square": batch_square, "batch_mean_square": mean_square(unit_changes)} | _unit_moments(unit_means)
+    return {"batch_square": batch_square, "batch_mean_square": _mean_square(unit_changes)} | _unit_moments(unit_means)
 
 
 def _moments_around_zero(flat: Any) -> dict[str, Any]:
     """Find the same from the values as they are, without a copy, and around the first sample where they cancel."""
     ops = import_keras().ops
-    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / count_of(flat, 0)
-    square, square_of_means = mean_square(flat), mean_square(unit_means)
+    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / _count_of(flat, 0)
+    square, square_of_means = _mean_square(flat), _mean_square(unit_means)
 
     def around_first() -> tuple[Any, Any]:
         batch_square, unit_changes = _sum_change(flat, flat[:1])
-        return batch_square, mean_square(unit_changes)
+        return batch_square, _mean_square(unit_changes)
 
     accurate = square_of_means <= LARGEST_CANCELLATION * square
     batch_square, batch_mean_square = cond(accurate, lambda: (square, square_of_means), around_first)
@@ -318,12 +363,12 @@ def _moments_around_zero(flat: Any) -> dict[str, Any]:
 def _sum_change(flat: Any, first: Any) -> tuple[Any, Any]:
     ops = import_keras().ops
     change = flat - first
-    return mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / count_of(change, 0)
+    return _mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / _count_of(change, 0)
 
 
 def _unit_moments(unit_means: Any) -> dict[str, Any]:
-    center = mean(unit_means)
-    return {"unit_mean": center, "unit_variance": mean_square(unit_means - center)}
+    center = _mean(unit_means)
+    return {"unit_mean": center, "unit_variance": _mean_square(unit_means - center)}
 
 
 def _find_extremes(output: Any) -> dict[str, Any]:
@@ -343,7 +388,7 @@ def _find_extremes_in_bytes(flat: Any, output: Any, summable: bool) -> dict[str,
     condition = ops.equal(flat, 0)
     by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
     fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
-    dead = ops.equal(fewest, ops.cast(count_of(flat, 0), "float32"))
+    dead = ops.equal(fewest, ops.cast(_count_of(flat, 0), "float32"))
     return {
         "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
         "zero": _share(ops.sum(ops.cast(by_element, "float64")), flat),
@@ -357,7 +402,7 @@ def _reduce_forward_float64(given: Mapping[str, Any], form: _OutputForm) -> Any:
     parts: dict[str, Any] = {}
     if "preactivation" in given:
         preactivation = given["preactivation"]
-        moments = moments_float64(preactivation)
+        moments = _moments_float64(preactivation)
         for name, moment in zip(("shift", "mean", "square"), moments, strict=True):
             parts[f"preactivation_{name}"] = moment
         parts["preactivation_nonfinite"] = _share_nonfinite(preactivation)
@@ -365,7 +410,7 @@ def _reduce_forward_float64(given: Mapping[str, Any], form: _OutputForm) -> Any:
     flat = _by_sample(output)
     first = flat[:1]
     unit_means = first[0] + ops.mean(flat - first, axis=0)
-    parts["batch_square"] = mean_square(flat - unit_means)
+    parts["batch_square"] = _mean_square(flat - unit_means)
     parts |= _unit_moments(unit_means)
     parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
     if form.bounds is not None:
@@ -393,7 +438,7 @@ def _reduce_backward_float32(given: Mapping[str, Any]) -> tuple[Any, list[tuple[
 
     Returns:
         float64 tensor of shape [len(_BACKWARD_PARTS)], NaN for a part that has no tensor; and what
-        :func:`initcheck.probe.moments.is_accurate` judges it by.
+        :func:`_is_accurate` judges it by.
     """
     ops = import_keras().ops
     parts: dict[str, Any] = {}
@@ -404,9 +449,9 @@ def _reduce_backward_float32(given: Mapping[str, Any]) -> tuple[Any, list[tuple[
         tensor, square_of_mean = ops.cast(given[name], "float32"), None
         if name == "weight":
             parts["weight_shift"] = np.float64(0.0)
-            parts["weight_mean"] = mean(tensor)
+            parts["weight_mean"] = _mean(tensor)
             square_of_mean = ops.square(parts["weight_mean"])
-        parts[f"{name}_square"] = mean_square(tensor)
+        parts[f"{name}_square"] = _mean_square(tensor)
         squares.append((parts[f"{name}_square"], square_of_mean))
     return _stack_backward(parts), squares
 
@@ -419,9 +464,9 @@ def _reduce_backward_float64(given: Mapping[str, Any]) -> Any:
         if name not in given:
             continue
         if name == "weight":
-            parts["weight_shift"], parts["weight_mean"], parts["weight_square"] = moments_float64(given[name])
+            parts["weight_shift"], parts["weight_mean"], parts["weight_square"] = _moments_float64(given[name])
         else:
-            parts[f"{name}_square"] = mean_square(ops.cast(given[name], "float64"))
+            parts[f"{name}_square"] = _mean_square(ops.cast(given[name], "float64"))
     return _stack_backward(parts)
 
 
@@ -470,7 +515,7 @@ def _count_true(condition: Any) -> Any:
 
 
 def _share(count: Any, tensor: Any) -> Any:
-    return import_keras().ops.cast(count, "float64") / count_of(tensor)
+    return import_keras().ops.cast(count, "float64") / _count_of(tensor)
 
 
 def _share_nonfinite(tensor: Any) -> Any:
@@ -506,3 +551,76 @@ def _share_above(size: Any) -> Any:
     ops = import_keras().ops
     finite = ops.isfinite(size)
     return _count_true(ops.logical_and(size > FLOAT16_LARGEST, finite)) / _count_true(finite)
+
+
+def _mean_square(tensor: Any) -> Any:
+    """Return the mean of squares as float64, summed in the tensor's own precision and without storing the squares."""
+    return import_keras().ops.cast(half_sum_of_squares(tensor), "float64") / (0.5 * _count_of(tensor))
+
+
+def _mean(tensor: Any) -> Any:
+    """Return the mean as float64, summed in the tensor's own precision."""
+    ops = import_keras().ops
+    return ops.cast(ops.sum(tensor), "float64") / _count_of(tensor)
+
+
+def _moments_float64(tensor: Any) -> tuple[Any, Any, Any]:
+    """Return shift, mean around it and mean square around it, of float64 values."""
+    ops = import_keras().ops
+    tensor = ops.cast(tensor, "float64")
+    # mean(x) first minus one entry, so that a constant tensor has exactly its value as mean.
+    anchor = ops.reshape(tensor, (-1,))[0]
+    shift = anchor + ops.mean(tensor - anchor)
+    centered = tensor - shift
+    return shift, ops.mean(centered), _mean_square(centered)
+
+
+def _is_accurate(squares: Sequence[tuple[Any, Any | None]]) -> Any:
+    """Return whether mean squares of float32 values are all accurate, and the variances that are made of them."""
+    ops = import_keras().ops
+    total = ops.stack([square for square, _ in squares])
+    nothing = ops.zeros((), "float64")
+    subtracted = ops.stack([nothing if mean is None else mean for _, mean in squares])
+    in_range = ops.logical_and(total > SMALLEST_MEAN_SQUARE, total < float("inf"))
+    return ops.all(ops.logical_and(in_range, subtracted <= LARGEST_CANCELLATION * total))
+
+
+def _count_of(tensor: Any, axis: int | None = None) -> Any:
+    """Return the number of elements of a tensor or the length of an axis, as float64 where it is not known yet."""
+    ops = import_keras().ops
+    static = tensor.shape.num_elements() if axis is None else tensor.shape[axis]
+    if static is not None:
+        return float(static)
+    return ops.cast(ops.size(tensor) if axis is None else ops.shape(tensor)[axis], "float64")
+
+
+def _sum_squares_together(tensors: Sequence[Any]) -> Any:
+    """Sum the squares of each of several small tensors in float64, in which squares of float32 do not underflow."""
+    ops = import_keras().ops
+    sizes = [tensor.shape.num_elements() for tensor in tensors]
+    entries = ops.concatenate([ops.reshape(ops.cast(tensor, "float32"), (-1,)) for tensor in tensors])
+    owners = np.repeat(np.arange(len(tensors), dtype=np.int32), sizes)
+    return ops.segment_sum(ops.square(ops.cast(entries, "float64")), owners, num_segments=len(tensors))
+
+
+@lru_cache(maxsize=1024)
+def _compile_norm(dtype: str) -> Callable[..., Any]:
+    """Compile the norm of a tensor of one axis, of any length."""
+    ops = import_keras().ops
+
+    def norm_float64(tensor: Any) -> Any:
+        wide = ops.cast(tensor, "float64")
+        largest = ops.max(ops.abs(wide))
+        scale = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, ops.ones_like(largest))
+        return scale * ops.sqrt(ops.sum(ops.square(wide / scale)))
+
+    def reduce(tensor: Any) -> Any:
+        if dtype == "float64":
+            return norm_float64(tensor)
+        single = ops.cast(tensor, "float32")
+        total = 2 * half_sum_of_squares(single)
+        mean_square = ops.cast(total, "float64") / _count_of(single)
+        accurate = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
+        return cond(accurate, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: norm_float64(single))
+
+    return compile_function(reduce, [((None,), dtype)])

@@ -26,8 +26,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pandas as pd
 
-from initcheck.probe.measure import Probe
-from initcheck.probe.tables import Measurement
+from initcheck.probe.measure import Measurement, Probe
 
 MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""

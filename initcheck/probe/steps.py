@@ -18,10 +18,8 @@ from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.capture import Capture
 from initcheck.probe.layer_kinds import main_kernel
-from initcheck.probe.measure import Probe
-from initcheck.probe.moments import reduce_norms
-from initcheck.probe.random_loss import Loss
-from initcheck.probe.reduce import PARTS, finish
+from initcheck.probe.measure import Loss, Probe
+from initcheck.probe.reduce import PARTS, reduce_norms
 
 
 class StepProbe(Probe):
@@ -77,19 +75,12 @@ class StepProbe(Probe):
         """
         sites = self.sites
         end = len(sites) * len(PARTS)
-        quantities = finish(
-            vectors[:, :end].reshape(len(vectors), len(sites), len(PARTS)),
-            units=np.asarray([site.elements for site in sites]),
-            weights=np.asarray([site.weights for site in sites]),
-            batched=np.asarray([site.batched for site in sites]),
-            sources=self._sources,
-        )
         order = {place: number for number, place in enumerate(self._kernels)}
         changes = np.full((len(vectors), len(sites)), np.nan)
         for position, place in enumerate(self._kernel_places()):
             if place in order:
                 changes[:, position] = vectors[:, end + order[place]]
-        return quantities, changes
+        return self._finish(vectors[:, :end]), changes
 
     @property
     def batch_size(self) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.probe.random_loss import Loss, random_loss
+from initcheck.probe.measure import Loss, random_loss
 from initcheck.probe.symmetric_units import SymmetricUnits, find_symmetric_units
 from initcheck.probe.weights import WeightFacts
 

@@ -17,10 +17,8 @@ from initcheck.backend.graphs import find_reached, operation_name, trace
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import ModelError
-from initcheck.probe.capture import Capture, Site
-from initcheck.probe.measure import Probe
-from initcheck.probe.random_loss import Loss
-from initcheck.probe.sites import make_recording_scope
+from initcheck.probe.capture import Capture, Site, make_recording_scope
+from initcheck.probe.measure import Loss, Probe
 
 LEARNING_RATES: Final[dict[Optimizer, float]] = {"sgd": 0.01, "adam": 0.001}
 """Those of Keras' optimizers."""

@@ -17,8 +17,7 @@ import pandas as pd
 from initcheck.backend.runtime import import_keras
 from initcheck.models.data import Batch
 from initcheck.models.initializers import InitializerSpec
-from initcheck.models.layers import HEAD
-from initcheck.models.networks import NetworkSpec
+from initcheck.models.networks import HEAD, NetworkSpec
 from initcheck.prediction import ModelPrediction, ModelPredictor
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.probe.session import Report, Session

@@ -34,7 +34,6 @@ References:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,17 +41,19 @@ from typing import Final
 
 import numpy as np
 
-from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec, read_initializer
-from initcheck.theory.arguments import check_count, check_counts, check_number
+from initcheck.core.errors import TheoryError
 from initcheck.theory.breakpoints import Array
-from initcheck.theory.dense_layers import DenseLayer, GradientMoments, LayerState, propagate, propagate_back
-from initcheck.theory.gaussian import Activation, evaluate_on_grid, find_activation
-from initcheck.theory.input_statistics import InputStatistics, describe_batch, single_input
-from initcheck.theory.mean_field import ActivationLike
-from initcheck.theory.phase import MOST_LAYERS
-from initcheck.theory.sampling import LARGEST_WIDTH
-from initcheck.theory.weights import WeightDistribution, weight_distribution
+from initcheck.theory.dense_layers import (
+    DenseLayer,
+    GradientMoments,
+    InputStatistics,
+    LayerState,
+    describe_batch,
+    propagate,
+    propagate_back,
+    single_input,
+)
+from initcheck.theory.gaussian import evaluate_on_grid
 
 __all__ = [
     "DenseLayer",
@@ -331,130 +332,3 @@ def _step_without_width(layers: Sequence[DenseLayer], first: Array) -> tuple[Arr
         backward_steps[place] = (gradient * chi[place]).mean() / gradient.mean()
         gradient = gradient * chi[place] / chi[place].max()
     return forward_steps, backward_steps
-
-
-# --- a plain network from the options of predict ----------------------------------------------------------------------
-
-DEFAULT_INITIALIZER: Final = "HeNormal"
-DEFAULT_DEPTH: Final = 20
-DEFAULT_WIDTH: Final = 256
-
-WIDEST: Final = 10**9
-"""Layers have no more units."""
-
-_LARGEST_SIGMA: Final = 1e100  # of which the square is a number
-
-
-@dataclass(frozen=True, eq=False)
-class PlainNetwork:
-    """A stack of dense layers with one activation function behind each.
-
-    Attributes:
-        keras_name: the name by which phi was given; empty for a function of the user's own.
-        initializer: as text; None where sigma_w was given instead.
-    """
-
-    activation: Activation
-    keras_name: str
-    initializer: str | None
-    widths: tuple[int, ...]
-    inputs: int
-    input_second_moment: float
-    weights: tuple[WeightDistribution, ...]
-    bias_variance: float
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return len(self.widths)
-
-    @property
-    def sigma_w2(self) -> tuple[float, ...]:
-        """fan_in Var(W) of each layer."""
-        return tuple(weights.forward_gain for weights in self.weights)
-
-    @property
-    def layers(self) -> list[DenseLayer]:
-        """The layers as :func:`predict_dense_network` takes them."""
-        return [
-            DenseLayer(units, weights, self.activation, self.bias_variance)
-            for units, weights in zip(self.widths, self.weights, strict=True)
-        ]
-
-    @property
-    def has_independent_factors(self) -> bool:
-        """Whether norms change by independent factors of known distribution in each layer: ReLU without biases."""
-        dependent = any(math.isnan(weights.kurtosis) for weights in self.weights)
-        unbiased = self.keras_name == "relu" and self.bias_variance == 0.0
-        return unbiased and not dependent and max(self.widths) <= LARGEST_WIDTH
-
-
-def read_network(
-    activation: ActivationLike,
-    *,
-    initializer: str | InitializerSpec | None = None,
-    depth: int | None = None,
-    width: int | Sequence[int] = DEFAULT_WIDTH,
-    inputs: int | None = None,
-    sigma_w: float | None = None,
-    sigma_b: float = 0.0,
-    input_second_moment: float = 1.0,
-) -> PlainNetwork:
-    """Read the options of a network, and refuse what makes none."""
-    phi = find_activation(activation)
-    phi.require_moments()
-    widths, size = _read_sizes(depth, width, inputs)
-    label, weights = _read_weights(initializer, sigma_w, (size, *widths))
-    return PlainNetwork(
-        activation=phi,
-        keras_name=activation if isinstance(activation, str) else "",
-        initializer=label,
-        widths=widths,
-        inputs=size,
-        input_second_moment=check_number("input_second_moment", input_second_moment, 0.0, low_included=False),
-        weights=weights,
-        bias_variance=check_number("sigma_b", sigma_b, 0.0, _LARGEST_SIGMA) ** 2,
-    )
-
-
-def _read_sizes(depth: int | None, width: int | Sequence[int], inputs: int | None) -> tuple[tuple[int, ...], int]:
-    """Read the units of each layer and the size of the input."""
-    widths = tuple(map(int, check_counts("width", width if isinstance(width, Sequence) else [width])))
-    layers = (
-        len(widths)
-        if depth is None and len(widths) > 1
-        else check_count("depth", DEFAULT_DEPTH if depth is None else depth)
-    )
-    if len(widths) not in (1, layers):
-        raise UsageError(
-            f"depth and the number of widths contradict each other. Received: depth={layers} and {len(widths)} widths. "
-            "Leave depth out, or give one width."
-        )
-    size = widths[0] if inputs is None else check_count("inputs", inputs)
-    if layers > MOST_LAYERS:
-        raise TheoryError(
-            f"Networks are followed through {MOST_LAYERS:,} layers. Received: depth={layers}. Give fewer."
-        )
-    if max(*widths, size) > WIDEST:
-        raise TheoryError(f"Layers may have {WIDEST:,} units. Received: {max(*widths, size)}. Give fewer.")
-    return widths if len(widths) == layers else widths * layers, size
-
-
-def _read_weights(
-    initializer: str | InitializerSpec | None, sigma_w: float | None, sizes: Sequence[int]
-) -> tuple[str | None, tuple[WeightDistribution, ...]]:
-    """Read how the kernels are drawn."""
-    pairs = list(itertools.pairwise(sizes))
-    if sigma_w is not None:
-        if initializer is not None:
-            raise UsageError(
-                f"sigma_w stands in place of an initializer. Received: sigma_w={sigma_w}, initializer={initializer}. "
-                "Give one of them."
-            )
-        variance = check_number("sigma_w", sigma_w, 0.0, _LARGEST_SIGMA, low_included=False) ** 2
-        return None, tuple(
-            WeightDistribution("normal", variance / before, 3.0, before, after) for before, after in pairs
-        )
-    chosen = DEFAULT_INITIALIZER if initializer is None else initializer
-    spec = chosen if isinstance(chosen, InitializerSpec) else read_initializer(chosen)
-    return spec.label, tuple(weight_distribution(spec, pair) for pair in pairs)

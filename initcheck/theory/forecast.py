@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,23 +21,35 @@ from typing import Final
 import numpy as np
 
 from initcheck.core.errors import TheoryError, UsageError
-from initcheck.models.initializers import InitializerSpec
-from initcheck.theory.arguments import check_number
+from initcheck.models.initializers import InitializerSpec, read_initializer
+from initcheck.theory.arguments import check_count, check_counts, check_number
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
-    DEFAULT_WIDTH,
+    DenseLayer,
     DenseNetworkMoments,
     LayerMoments,
-    PlainNetwork,
     predict_dense_network,
-    read_network,
     single_input,
 )
-from initcheck.theory.gaussian import OVERFLOWS
+from initcheck.theory.gaussian import OVERFLOWS, Activation, find_activation
 from initcheck.theory.mean_field import ActivationLike, Profile, predict_weight_gradient, trace_profile
-from initcheck.theory.phase import Phase, find_phase, without_phase
-from initcheck.theory.sampling import compute_dead_probability, compute_relu_increment, count_seeds_for_ratio
-from initcheck.theory.weights import WeightDistribution
+from initcheck.theory.phase import MOST_LAYERS, Phase, find_phase, without_phase
+from initcheck.theory.sampling import (
+    LARGEST_WIDTH,
+    compute_dead_probability,
+    compute_relu_increment,
+    count_seeds_for_ratio,
+)
+from initcheck.theory.weights import WeightDistribution, weight_distribution
+
+DEFAULT_INITIALIZER: Final = "HeNormal"
+DEFAULT_DEPTH: Final = 20
+DEFAULT_WIDTH: Final = 256
+
+WIDEST: Final = 10**9
+"""Layers have no more units."""
+
+_LARGEST_SIGMA: Final = 1e100  # of which the square is a number
 
 DEEPEST_WITH_WIDTH: Final = 200
 """Up to this depth the theory of finite width is computed; its cost grows with the cube of the depth."""
@@ -144,7 +157,7 @@ def forecast(
     Source: Poole et al. 2016 and Schoenholz et al. 2017 for the maps, Hanin and Rolnick 2018 for the
     standard deviations.
     """
-    network = read_network(
+    network = _read_network(
         activation,
         initializer=initializer,
         depth=depth,
@@ -235,7 +248,7 @@ def _list_layers(
     columns = {"chi": chi, "chi_per_unit": chi * np.append(backward[1:], np.nan)}
     columns |= _follow_without_width(network, profile) if moments is None else _follow(network, moments, profile.chi)
     columns["gradient_second_moment"] = columns["gradient_norm2"] * units[-1] / units
-    last = {"chi", "chi_per_unit"}
+    last = ("chi", "chi_per_unit")
     for name, values in columns.items():
         if np.isnan(values[:-1] if name in last else values).any():
             reasons.setdefault(f"layers.{name}", OVERFLOWS)
@@ -325,7 +338,8 @@ def _find_relu_variances(
     """Find the variances of the log increments of ReLU layers, whose kernels multiply vectors of the given S4."""
     kinds = [(units, each.kurtosis, share) for units, each, share in zip(widths, weights, shares, strict=True)]
     found = {
-        kind: compute_relu_increment(kind[0], kurtosis=kind[1], participation=kind[2]).variance for kind in set(kinds)
+        (units, kurtosis, share): compute_relu_increment(units, kurtosis=kurtosis, participation=share).variance
+        for units, kurtosis, share in dict.fromkeys(kinds)
     }
     return np.asarray([found[kind] for kind in kinds])
 
@@ -348,3 +362,121 @@ def _find_dead_probability(network: PlainNetwork, reasons: dict[str, str]) -> fl
         return compute_dead_probability(network.widths)
     reasons["dead_input_probability"] = "known exactly only for relu and relu6, of which half of the units are 0"
     return math.nan
+
+
+# --- the network, from the options of the forecast -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PlainNetwork:
+    """A stack of dense layers with one activation function behind each.
+
+    Attributes:
+        keras_name: the name by which phi was given; empty for a function of the user's own.
+        initializer: as text; None where sigma_w was given instead.
+    """
+
+    activation: Activation
+    keras_name: str
+    initializer: str | None
+    widths: tuple[int, ...]
+    inputs: int
+    input_second_moment: float
+    weights: tuple[WeightDistribution, ...]
+    bias_variance: float
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.widths)
+
+    @property
+    def sigma_w2(self) -> tuple[float, ...]:
+        """fan_in Var(W) of each layer."""
+        return tuple(weights.forward_gain for weights in self.weights)
+
+    @property
+    def layers(self) -> list[DenseLayer]:
+        """The layers as :func:`predict_dense_network` takes them."""
+        return [
+            DenseLayer(units, weights, self.activation, self.bias_variance)
+            for units, weights in zip(self.widths, self.weights, strict=True)
+        ]
+
+    @property
+    def has_independent_factors(self) -> bool:
+        """Whether norms change by independent factors of known distribution in each layer: ReLU without biases."""
+        dependent = any(math.isnan(weights.kurtosis) for weights in self.weights)
+        unbiased = self.keras_name == "relu" and self.bias_variance == 0.0
+        return unbiased and not dependent and max(self.widths) <= LARGEST_WIDTH
+
+
+def _read_network(
+    activation: ActivationLike,
+    *,
+    initializer: str | InitializerSpec | None = None,
+    depth: int | None = None,
+    width: int | Sequence[int] = DEFAULT_WIDTH,
+    inputs: int | None = None,
+    sigma_w: float | None = None,
+    sigma_b: float = 0.0,
+    input_second_moment: float = 1.0,
+) -> PlainNetwork:
+    """Read the options of a network, and refuse what makes none."""
+    phi = find_activation(activation)
+    phi.require_moments()
+    widths, size = _read_sizes(depth, width, inputs)
+    label, weights = _read_weights(initializer, sigma_w, (size, *widths))
+    return PlainNetwork(
+        activation=phi,
+        keras_name=activation if isinstance(activation, str) else "",
+        initializer=label,
+        widths=widths,
+        inputs=size,
+        input_second_moment=check_number("input_second_moment", input_second_moment, 0.0, low_included=False),
+        weights=weights,
+        bias_variance=check_number("sigma_b", sigma_b, 0.0, _LARGEST_SIGMA) ** 2,
+    )
+
+
+def _read_sizes(depth: int | None, width: int | Sequence[int], inputs: int | None) -> tuple[tuple[int, ...], int]:
+    """Read the units of each layer and the size of the input."""
+    widths = tuple(map(int, check_counts("width", width if isinstance(width, Sequence) else [width])))
+    layers = (
+        len(widths)
+        if depth is None and len(widths) > 1
+        else check_count("depth", DEFAULT_DEPTH if depth is None else depth)
+    )
+    if len(widths) not in (1, layers):
+        raise UsageError(
+            f"depth and the number of widths contradict each other. Received: depth={layers} and {len(widths)} widths. "
+            "Leave depth out, or give one width."
+        )
+    size = widths[0] if inputs is None else check_count("inputs", inputs)
+    if layers > MOST_LAYERS:
+        raise TheoryError(
+            f"Networks are followed through {MOST_LAYERS:,} layers. Received: depth={layers}. Give fewer."
+        )
+    if max(*widths, size) > WIDEST:
+        raise TheoryError(f"Layers may have {WIDEST:,} units. Received: {max(*widths, size)}. Give fewer.")
+    return widths if len(widths) == layers else widths * layers, size
+
+
+def _read_weights(
+    initializer: str | InitializerSpec | None, sigma_w: float | None, sizes: Sequence[int]
+) -> tuple[str | None, tuple[WeightDistribution, ...]]:
+    """Read how the kernels are drawn."""
+    pairs = list(itertools.pairwise(sizes))
+    if sigma_w is not None:
+        if initializer is not None:
+            raise UsageError(
+                f"sigma_w stands in place of an initializer. Received: sigma_w={sigma_w}, initializer={initializer}. "
+                "Give one of them."
+            )
+        variance = check_number("sigma_w", sigma_w, 0.0, _LARGEST_SIGMA, low_included=False) ** 2
+        return None, tuple(
+            WeightDistribution("normal", variance / before, 3.0, before, after) for before, after in pairs
+        )
+    chosen = DEFAULT_INITIALIZER if initializer is None else initializer
+    spec = chosen if isinstance(chosen, InitializerSpec) else read_initializer(chosen)
+    return spec.label, tuple(weight_distribution(spec, pair) for pair in pairs)

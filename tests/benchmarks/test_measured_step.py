@@ -14,7 +14,7 @@ from initcheck.core.columns import QUANTITIES
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
 from initcheck.probe import Probe
-from initcheck.probe.random_loss import random_loss
+from initcheck.probe.measure import random_loss
 
 SEEDS = 16
 DEFAULT = InitializerSpec("GlorotUniform")  # the default of Keras' layers

@@ -16,7 +16,7 @@ from interleaved import estimate_ratio, time_in_turns
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.random_loss import random_loss
+from initcheck.probe.measure import random_loss
 
 SIDE, BATCH, CLASSES = 96, 32, 1000
 LAYERS = 500

@@ -17,8 +17,7 @@ from initcheck.audit.gains import summarize_propagation
 from initcheck.core.errors import TheoryError
 from initcheck.models.data import load_data
 from initcheck.models.initializers import InitializerSpec, study_initializers
-from initcheck.models.layers import HEAD
-from initcheck.models.networks import STUDY_ACTIVATIONS, make_network
+from initcheck.models.networks import HEAD, STUDY_ACTIVATIONS, make_network
 from initcheck.prediction import ModelPredictor, add_gain_predictions
 from initcheck.prediction.model import score_difference
 from initcheck.prediction.signal import GainPrediction

@@ -11,7 +11,7 @@ import pytest
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.random_loss import RANDOM_LOSS_SEED
+from initcheck.probe.measure import RANDOM_LOSS_SEED
 
 pytestmark = pytest.mark.optimized
 

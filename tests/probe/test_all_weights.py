@@ -10,8 +10,8 @@ from model_measurement import find_by
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
-from initcheck.probe.moments import LARGEST_JOINED, reduce_norms
-from initcheck.probe.random_loss import random_loss
+from initcheck.probe.measure import random_loss
+from initcheck.probe.reduce import LARGEST_JOINED, reduce_norms
 
 
 def built(build):

@@ -102,7 +102,7 @@ def test_the_gradient_of_an_embedding_adds_up_the_look_ups():
     model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2, name="table")])
     inputs = np.asarray([[0, 0, 1], [0, 4, 4]], np.int32)
     row = Probe(model, inputs).measure([0]).set_index("layer").loc["table"]
-    from initcheck.probe.random_loss import RANDOM_LOSS_SEED
+    from initcheck.probe.measure import RANDOM_LOSS_SEED
 
     direction = np.asarray(keras.random.normal((2, 3, 2), seed=RANDOM_LOSS_SEED), np.float64)
     direction = direction / np.sqrt(np.mean(direction**2))

@@ -8,8 +8,7 @@ import pytest
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.probe import Probe, measure
-from initcheck.probe.moments import LARGEST_COPIED
-from initcheck.probe.reduce import PARTS, SiteTensors, finish, reduce_site
+from initcheck.probe.reduce import LARGEST_COPIED, PARTS, SiteTensors, finish, reduce_site
 
 LARGE = {"2 axes": (16, 12000), "odd": (16, 11999), "images": (8, 40, 41, 12), "many samples": (200, 1000)}
 

@@ -9,7 +9,7 @@ from traced_models import measured
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
-from initcheck.probe.sites import find_parents
+from initcheck.probe.capture import find_parents
 
 
 def measure(model, inputs, **options):

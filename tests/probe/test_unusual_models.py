@@ -89,7 +89,7 @@ def test_a_table_that_is_the_output_matrix_too_gets_the_gradient_of_both_uses():
     import_keras()
     import tensorflow as tf
 
-    from initcheck.probe.random_loss import random_loss
+    from initcheck.probe.measure import random_loss
 
     model, inputs = unusual_models.build_tied()
     row = Probe(model, inputs).measure_current_all().weights.set_index("weight").loc["table/embeddings"]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from initcheck.core.columns import SUMMARY_COLUMNS
-from initcheck.probe.tables import tabulate
+from initcheck.probe.measure import tabulate
 from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.spec import Cell, SweepSpec, order_cells
 

@@ -61,7 +61,7 @@ def _functional(outputs):
     """The coefficients of the default loss, taken from its gradient."""
     import tensorflow as tf
 
-    from initcheck.probe.random_loss import random_loss
+    from initcheck.probe.measure import random_loss
 
     values = tf.constant(outputs.astype(np.float32))
     with tf.GradientTape() as tape:

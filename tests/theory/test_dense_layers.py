@@ -9,7 +9,7 @@ import pytest
 from monte_carlo import holds
 from refusals import assert_refused
 
-from initcheck.theory.input_statistics import describe_batch, single_input
+from initcheck.theory.dense_layers import describe_batch, single_input
 
 
 def cosines_of(x: np.ndarray) -> np.ndarray:

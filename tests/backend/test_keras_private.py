@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from initcheck.backend.keras_private import variable_class
+from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.runtime import import_keras
 from initcheck.probe.draw import recorded_initializers
-from initcheck.probe.watch import MethodWatch
 
 
 def make_variable():
