@@ -20,6 +20,7 @@ from initcheck.core.columns import BACKWARD_COLUMNS, FORWARD_COLUMNS, QUANTITIES
 from initcheck.core.errors import OutputError
 from initcheck.core.files import publish_files
 from initcheck.probe.capture import SiteInfo
+from initcheck.probe.measure import repeat_sites
 from initcheck.probe.steps import StepProbe
 
 _SITE: Final = tuple(column for column in SITE_COLUMNS if not column.name.startswith("fan_"))
@@ -115,11 +116,7 @@ def tabulate_moments(
         values = np.repeat(np.asarray([getattr(moment, name) for moment in moments], dtype=np.int64), len(sites))
         unknown = np.repeat(~updated[:, 0], len(sites)) if name == "update_steps" else np.zeros(len(values), dtype=bool)
         columns[name] = pd.arrays.IntegerArray(values, unknown)
-    places = np.tile(np.arange(len(sites)), len(moments))
-    for column in _SITE:
-        dtype: Any = column.dtype
-        by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
-        columns[column.name] = by_site.array.take(places)
+    columns |= repeat_sites(sites, _SITE, len(moments))
     return pd.DataFrame({column.name: columns[column.name] for column in MONITOR_COLUMNS}, copy=False)
 
 

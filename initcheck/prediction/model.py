@@ -76,8 +76,8 @@ class ModelPredictor:
         if self._graph is None or self._refusal:
             return _refuse((), self._refusal)
         graph, chain, batch = self._graph, self._chain, self._batch
-        weights_of = find_layer_weights(self._model, graph.namer, kernels)
-        measured = average_sites(table)
+        weights_of = _find_layer_weights(self._model, graph.namer, kernels)
+        measured = _average_sites(table)
         if chain is not None and batch is not None:
             try:
                 return predict_chain(graph, chain, self._inputs[0], batch, weights_of, measured, signal_layers)
@@ -94,7 +94,7 @@ def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:
 # --- how the weights of a model are distributed -----------------------------------------------------------------------
 
 
-def find_layer_weights(
+def _find_layer_weights(
     model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None
 ) -> Callable[[Any], LayerWeights]:
     """Find how the weights of every layer of a model are distributed.
@@ -138,7 +138,7 @@ def _bias_variance(spec: InitializerSpec, bias: Any) -> float:
 # --- predictions beside measurements ----------------------------------------------------------------------------------
 
 
-RESTART_QUANTITIES = (
+_RESTART_QUANTITIES = (
     "activation_second_moment",
     "activation_mean",
     "activation_batch_variance",
@@ -147,13 +147,13 @@ RESTART_QUANTITIES = (
 """What predictions restart from, behind layers of which there is no theory."""
 
 
-def average_sites(table: pd.DataFrame) -> Measured:
+def _average_sites(table: pd.DataFrame) -> Measured:
     """Average what predictions may restart from over the seeds.
 
     Returns:
         By site the means; NaN where a seed has no value.
     """
-    columns = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in RESTART_QUANTITIES}
+    columns = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _RESTART_QUANTITIES}
     rows: dict[SiteKey, list[int]] = {}
     for row, (layer, call) in enumerate(zip(table["layer"].astype(str), table["call"].astype(int), strict=True)):
         rows.setdefault((layer, call), []).append(row)

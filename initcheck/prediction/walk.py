@@ -54,16 +54,14 @@ class Walk:
         """Walk forward from these inputs and back from the outputs, and follow gains along the given layers."""
         for place, node in enumerate(self._graph.nodes):
             if node.input is not None:
-                self._signals.append(self._enter(np.asarray(inputs[node.input], dtype=np.float64), place))
+                data = np.asarray(inputs[node.input], dtype=np.float64)
+                self._signals.append(make_input(data[:, np.newaxis] if data.ndim == 1 else data, place))
                 self._effects.append(None)
             else:
                 self._visit(node, place)
         self._return()
         gains = {"forward": self._follow_forward(signal_layers), "backward": self._follow_backward(signal_layers)}
         return ModelPrediction(self._sites, gains, self._describe_basis(), self._unknown)
-
-    def _enter(self, data: Array, place: int) -> Signal:
-        return make_input(data[:, np.newaxis] if data.ndim == 1 else data, place)
 
     def _visit(self, node: Node, place: int) -> None:
         site = self._sites[node.layer, node.call] = SitePrediction()

@@ -307,10 +307,10 @@ def find_parents(
     return tuple(tuple(sorted(above[name])) for name in sites), tuple(sorted(last))
 
 
-ELEMENTWISE_NAMES: Final = frozenset({"bias", "gamma", "beta"})
+_ELEMENTWISE_NAMES: Final = frozenset({"bias", "gamma", "beta"})
 """Weights that are added to a signal, or scale it element by element, whatever their number of axes."""
 
-ELEMENTWISE_LAYERS: Final = (
+_ELEMENTWISE_LAYERS: Final = (
     "BatchNormalization",
     "GroupNormalization",
     "LayerNormalization",
@@ -339,10 +339,10 @@ def reads_weights(operation: Any, read: Container[int]) -> bool:
 
 
 def _is_elementwise(operation: Any, variable: Any) -> bool:
-    if variable.name in ELEMENTWISE_NAMES:
+    if variable.name in _ELEMENTWISE_NAMES:
         return True
     layers = import_keras().layers
-    return isinstance(operation, tuple(getattr(layers, name) for name in ELEMENTWISE_LAYERS if hasattr(layers, name)))
+    return isinstance(operation, tuple(getattr(layers, name) for name in _ELEMENTWISE_LAYERS if hasattr(layers, name)))
 
 
 def make_recording_scope(state: Any) -> Any:

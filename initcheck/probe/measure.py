@@ -23,7 +23,7 @@ from initcheck.backend.graphs import (
 )
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.core.columns import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS, WEIGHTS_COLUMNS
+from initcheck.core.columns import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS, WEIGHTS_COLUMNS, Column
 from initcheck.core.errors import ModelError
 from initcheck.models.initializers import in_one_line
 from initcheck.probe.capture import (
@@ -353,12 +353,7 @@ class Probe:
             columns |= {column.name: shares[:, place].copy() for place, column in enumerate(RANGE_COLUMNS)}
         columns["seed"] = np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))
         columns["batch_size"] = np.full(len(quantities), self._batch_size)
-        rows = np.tile(np.arange(len(sites)), len(seeds))
-        for column in SITE_COLUMNS:
-            dtype: Any = column.dtype
-            by_site = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype)
-            columns[column.name] = by_site.array.take(rows)
-        return tabulate(columns, len(quantities))
+        return tabulate(columns | repeat_sites(sites, SITE_COLUMNS, len(seeds)), len(quantities))
 
 
 def random_loss(outputs: Any) -> Any:
@@ -449,6 +444,16 @@ def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
         else:
             arrays[column.name] = values
     return pd.DataFrame(arrays, copy=False)
+
+
+def repeat_sites(sites: Sequence[SiteInfo], columns: Sequence[Column], times: int) -> dict[str, Any]:
+    """Make columns about the sites of a table that lists all sites several times, one after the other."""
+    rows = np.tile(np.arange(len(sites)), times)
+    found: dict[str, Any] = {}
+    for column in columns:
+        dtype: Any = column.dtype
+        found[column.name] = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype).array.take(rows)
+    return found
 
 
 def tabulate_weights(

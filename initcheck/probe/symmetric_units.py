@@ -19,7 +19,7 @@ Array = NDArray[Any]
 GradientSource = Callable[[Sequence[int]], Sequence[Array | None]]
 """From positions in ``model.weights`` to the gradients of these weights; None where no path leads to the loss."""
 
-LOOKED_AT_FIRST: Final = 8
+_LOOKED_AT_FIRST: Final = 8
 """Incoming weights of each unit that are compared at first: units that differ in none of them are compared in full."""
 _CHUNK: Final = 256
 """Units that are copied at a time."""
@@ -72,7 +72,7 @@ def find_symmetric_units(
         for units in list_unit_weights(layer, [each for each in own_variables(layer) if id(each) in places]):
             if any(each.trainable for each in units.variables):
                 positions = [places[id(each)] for each in units.variables]
-                classes = find_classes(units, [values(place) for place in positions])
+                classes = _find_classes(units, [values(place) for place in positions])
                 pending += [(path, layer, units, positions, classes)] if classes else []
     needed = sorted({place for _, _, _, positions, _ in pending for place in positions})
     given = dict(zip(needed, gradients(needed), strict=True)) if gradients is not None and needed else {}
@@ -81,7 +81,7 @@ def find_symmetric_units(
         if gradients is None:
             alike = [UnitClass(block, members, "unknown") for block, members in classes]
         else:
-            alike = keep_equal_gradients(units, classes, [given[place] for place in positions])
+            alike = _keep_equal_gradients(units, classes, [given[place] for place in positions])
         if alike:
             found.append(_summarize(path, type(layer).__name__, units, [weights[place] for place in positions], alike))
     return tuple(found)
@@ -105,13 +105,13 @@ def _summarize(
     )
 
 
-def find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple[int, tuple[int, ...]]]:
+def _find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple[int, tuple[int, ...]]]:
     """Find the units with equal incoming weights, bit for bit (but for the sign of zero)."""
     arranged = [arrange(_plain(each)) for arrange, each in zip(candidate.arrange, values, strict=True)]
     blocks, _, units = arranged[0].shape
     if units < 2 or not all(each.shape[1] for each in arranged):
         return []
-    first = [np.moveaxis(each[:, :LOOKED_AT_FIRST], 1, 2).reshape(blocks * units, -1) for each in arranged]
+    first = [np.moveaxis(each[:, :_LOOKED_AT_FIRST], 1, 2).reshape(blocks * units, -1) for each in arranged]
     marks = np.repeat(np.arange(blocks, dtype=np.float64), units)[:, None]
     heads = np.ascontiguousarray(np.concatenate([marks, *first], axis=1, dtype=np.float64) + 0.0)
     rows = heads.view(np.dtype((np.void, heads.shape[1] * heads.itemsize))).ravel()
@@ -130,7 +130,7 @@ def find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple[
     return [(block, tuple(alike)) for (block, _), alike in found.items() if len(alike) > 1]
 
 
-def keep_equal_gradients(
+def _keep_equal_gradients(
     candidate: UnitWeights, classes: Sequence[tuple[int, tuple[int, ...]]], gradients: Sequence[Array | None]
 ) -> list[UnitClass]:
     """Keep the classes of units with equal incoming weights whose gradients are equal too.

@@ -242,7 +242,7 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         seconds = grid.expect(value2) + excess / 24.0 * grid.expect(value2 * he4)
         slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
         log_slopes = np.log(slopes)
-        local = measure_locally(phi, grid, center)
+        local = _measure_locally(phi, grid, center)
         value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
         slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
         # Over a wide distribution of ln kappa, the best straight line is not the tangent.
@@ -252,14 +252,11 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         kappa_distribution = _Lognormal(run.log_kappa, log_variance, kappas, weights)
         second = kappa_distribution.expect(seconds[1:], value_line)
     if not all(map(math.isfinite, (second, value_rate, slope_rate, float(log_slopes[0])))) or second <= 0.0:
-        raise TheoryError(
-            f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {center:.3g}: "
-            "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
-        )
+        raise _refuse_moments(phi, center)
     pairs = PairMoments(grid, local, run.correlations, run.correlation_variances, run.shares)
     same, pair = _deviations(layer, local, value_rate, slope_rate, pairs)
     if layer.weights.distribution != "orthogonal":  # whose fourth moments are seen to with their second chaos
-        same = same + excess / 24.0 * weigh_tails(grid, local) / layer.units
+        same = same + excess / 24.0 * _weigh_tails(grid, local) / layer.units
     index = slice(3 * place, 3 * place + 3)
     run.noise_same[index, index] = same
     mean = float(weights @ grid.expect(grid.value)[1:])
@@ -338,10 +335,10 @@ def _advance(
     if pairs.groups:
         products = pairs.products
         center = share * products[:, VALUE, VALUE] + (1.0 - share)
-        noise, shift, coupling = correlation_noise(pairs, state.local, state.value_rate, layer.orthogonality)
+        noise, shift, coupling = _correlation_noise(pairs, state.local, state.value_rate, layer.orthogonality)
         center_shifted = center + share * shift / layer.units
         mean = pairs.by_group(center_shifted)
-        slope = pairs.by_group(correlation_slope(pairs, state.local, state.center)) * share
+        slope = pairs.by_group(_correlation_slope(pairs, state.local, state.center)) * share
         run.coupling = (
             slope * share * state.value_rate * run.coupling + share**2 * pairs.by_group(coupling) / layer.units
         )
@@ -436,15 +433,12 @@ class LocalMoments:
     z2_slope2: float
 
 
-def measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
+def _measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
     """Measure at the first variance of a grid."""
     with np.errstate(all="ignore"):
         value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (grid.value, grid.slope))
         if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):
-            raise TheoryError(
-                f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {kappa:.3g}: "
-                "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
-            )
+            raise _refuse_moments(phi, kappa)
         # In units of their root mean squares, so that no power leaves the range of floating-point numbers.
         value, slope, z = grid.value / math.sqrt(value_second), grid.slope / math.sqrt(slope_second), grid.z
         size = math.sqrt(kappa * value_second * slope_second)
@@ -459,7 +453,14 @@ def measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
         )
 
 
-def weigh_tails(grid: Grid, local: LocalMoments) -> Array:
+def _refuse_moments(phi: Activation, kappa: float) -> TheoryError:
+    return TheoryError(
+        f"Theory cannot follow the activation {phi.name!r} at a pre-activation variance of {kappa:.3g}: "
+        "its moments vanish, diverge or overflow there. Choose fewer layers or another initializer."
+    )
+
+
+def _weigh_tails(grid: Grid, local: LocalMoments) -> Array:
     """Give what one unit of excess kurtosis of z, times 24, adds to the covariances of n (e1, e2, e3) of one sample."""
     with np.errstate(all="ignore"):
         squares = np.stack(
@@ -504,12 +505,12 @@ class PairMoments:
         return np.asarray(values.reshape(self.groups, _PAIR_WEIGHTS.size) @ _PAIR_WEIGHTS)
 
 
-def correlation_slope(pairs: PairMoments, local: LocalMoments, kappa: float) -> Array:
+def _correlation_slope(pairs: PairMoments, local: LocalMoments, kappa: float) -> Array:
     """Give dC/dc of the outputs' correlation: kappa E phi'(u) phi'(v) / E phi^2."""
     return pairs.products[:, SLOPE, SLOPE] * kappa * local.slope_second / local.value_second
 
 
-def correlation_noise(
+def _correlation_noise(
     pairs: PairMoments, local: LocalMoments, value_rate: float, orthogonality: float
 ) -> tuple[Array, Array, Array]:
     """Give n times what finite width does to the correlation of two samples' outputs, given that of their inputs.

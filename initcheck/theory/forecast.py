@@ -58,6 +58,50 @@ _EQUAL: Final = 1e-9
 _DEAD_HALF_OF_THE_TIME: Final = ("relu", "relu6")
 
 
+@dataclass(frozen=True, eq=False)
+class _PlainNetwork:
+    """A stack of dense layers with one activation function behind each.
+
+    Attributes:
+        keras_name: the name by which phi was given; empty for a function of the user's own.
+        initializer: as text; None where sigma_w was given instead.
+    """
+
+    activation: Activation
+    keras_name: str
+    initializer: str | None
+    widths: tuple[int, ...]
+    inputs: int
+    input_second_moment: float
+    weights: tuple[WeightDistribution, ...]
+    bias_variance: float
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.widths)
+
+    @property
+    def sigma_w2(self) -> tuple[float, ...]:
+        """fan_in Var(W) of each layer."""
+        return tuple(weights.forward_gain for weights in self.weights)
+
+    @property
+    def layers(self) -> list[DenseLayer]:
+        """The layers as :func:`predict_dense_network` takes them."""
+        return [
+            DenseLayer(units, weights, self.activation, self.bias_variance)
+            for units, weights in zip(self.widths, self.weights, strict=True)
+        ]
+
+    @property
+    def has_independent_factors(self) -> bool:
+        """Whether norms change by independent factors of known distribution in each layer: ReLU without biases."""
+        dependent = any(math.isnan(weights.kurtosis) for weights in self.weights)
+        unbiased = self.keras_name == "relu" and self.bias_variance == 0.0
+        return unbiased and not dependent and max(self.widths) <= LARGEST_WIDTH
+
+
 @dataclass(frozen=True)
 class LayerForecast:
     """What is predicted of one layer, for one input, over seeds.
@@ -157,15 +201,19 @@ def forecast(
     Source: Poole et al. 2016 and Schoenholz et al. 2017 for the maps, Hanin and Rolnick 2018 for the
     standard deviations.
     """
-    network = _read_network(
-        activation,
-        initializer=initializer,
-        depth=depth,
-        width=width,
-        inputs=inputs,
-        sigma_w=sigma_w,
-        sigma_b=sigma_b,
-        input_second_moment=input_second_moment,
+    phi = find_activation(activation)
+    phi.require_moments()
+    widths, size = _read_sizes(depth, width, inputs)
+    label, weights = _read_weights(initializer, sigma_w, (size, *widths))
+    network = _PlainNetwork(
+        activation=phi,
+        keras_name=activation if isinstance(activation, str) else "",
+        initializer=label,
+        widths=widths,
+        inputs=size,
+        input_second_moment=check_number("input_second_moment", input_second_moment, 0.0, low_included=False),
+        weights=weights,
+        bias_variance=check_number("sigma_b", sigma_b, 0.0, _LARGEST_SIGMA) ** 2,
     )
     if check_number("effect", effect, 0.0, low_included=False) == 1.0:
         raise UsageError("effect must not be 1, where there is nothing to see. Received: effect=1. Give 1.1, say.")
@@ -213,232 +261,6 @@ def forecast(
     )
 
 
-def _find_phase(network: PlainNetwork, start: float) -> Phase:
-    following = network.sigma_w2[1:] or network.sigma_w2
-    if max(following) - min(following) > _EQUAL * max(following):
-        return without_phase(
-            f"the layers differ in sigma_w^2, from {min(following):.4g} to {max(following):.4g}, so that the signal "
-            "settles nowhere"
-        )
-    return find_phase(network.activation, following[0], network.bias_variance, start)
-
-
-def _predict_moments(network: PlainNetwork, reasons: dict[str, str]) -> DenseNetworkMoments | None:
-    """Predict the theory of finite width, where it can be."""
-    if network.depth > DEEPEST_WITH_WIDTH:
-        reason = f"standard deviations are computed for up to {DEEPEST_WITH_WIDTH} layers"
-    else:
-        try:
-            return predict_dense_network(network.layers, single_input(network.inputs, network.input_second_moment))
-        except TheoryError as error:
-            reason = str(error)
-        except ArithmeticError:
-            reason = "a moment of the signal leaves the range of floating-point numbers on the way"
-    for name in ("second_moment_sd", "activation_second_moment_sd", "gradient_norm2_sd"):
-        reasons[f"layers.{name}"] = f"{reason}; the means beside are those of an infinitely wide network"
-    return None
-
-
-def _list_layers(
-    network: PlainNetwork, profile: Profile, moments: DenseNetworkMoments | None, reasons: dict[str, str]
-) -> tuple[LayerForecast, ...]:
-    units = np.asarray(network.widths, dtype=np.float64)
-    chi = np.append(profile.chi, np.nan)
-    backward = np.asarray([weights.backward_gain / weights.forward_gain for weights in network.weights])
-    columns = {"chi": chi, "chi_per_unit": chi * np.append(backward[1:], np.nan)}
-    columns |= _follow_without_width(network, profile) if moments is None else _follow(network, moments, profile.chi)
-    columns["gradient_second_moment"] = columns["gradient_norm2"] * units[-1] / units
-    last = ("chi", "chi_per_unit")
-    for name, values in columns.items():
-        if np.isnan(values[:-1] if name in last else values).any():
-            reasons.setdefault(f"layers.{name}", OVERFLOWS)
-    for name in last:
-        reasons.setdefault(f"layers.{name}", "there is no layer behind the last one")
-    names = [field.name for field in fields(LayerForecast)][2:]
-    rows = zip(*(columns[name] for name in names), strict=True)
-    return tuple(
-        LayerForecast(place, width, *map(float, row))
-        for place, (width, row) in enumerate(zip(network.widths, rows, strict=True), start=1)
-    )
-
-
-def _follow(network: PlainNetwork, moments: DenseNetworkMoments, chi: Array) -> dict[str, Array]:
-    """Take the columns from the theory of finite width."""
-    ratio, variance = (
-        _find_relu_ratio(network, chi) if network.has_independent_factors else _find_ratio(moments.gradient)
-    )
-    return {
-        "second_moment": moments.preactivation.mean,
-        "second_moment_sd": moments.preactivation.standard_deviation,
-        "activation_second_moment": moments.activation.mean,
-        "activation_second_moment_sd": moments.activation.standard_deviation,
-        "gradient_norm2": ratio,
-        "gradient_norm2_sd": ratio * np.sqrt(np.expm1(variance)),
-        "weight_gradient_norm2": ratio * moments.weight_gradient / moments.gradient.mean,
-    }
-
-
-def _find_ratio(gradient: LayerMoments) -> tuple[Array, Array]:
-    """Find E G_l / G_L, and the variance of its logarithm.
-
-    The expectation of a product of log-normal factors is that of their expectations, times exp of the covariances of
-    their logarithms, pair by pair.
-    """
-    variance = np.diag(gradient.covariance)
-    whole = np.maximum(variance + variance[-1] - 2.0 * gradient.covariance[:, -1], 0.0)
-    single = variance[:-1] + variance[1:] - 2.0 * np.diag(gradient.covariance, 1)
-    steps = np.log(np.ones(0) if gradient.steps is None else gradient.steps)
-    return np.exp(_sum_from_top(steps) + 0.5 * (whole - _sum_from_top(single))), whole
-
-
-def _find_relu_ratio(network: PlainNetwork, chi: Array) -> tuple[Array, Array]:
-    """Find the same for ReLU, where the factors are independent and are distributed as those on the way forward."""
-    shares = [_share_in_relu(units) for units in network.widths[1:]]
-    variances = _find_relu_variances(network.widths[:-1], network.weights[1:], shares)
-    return np.exp(_sum_from_top(np.log(chi))), _sum_from_top(variances)
-
-
-def _sum_from_top(steps: Array) -> Array:
-    """Add up, for each layer, the steps between it and the last layer."""
-    return np.append(np.cumsum(steps[::-1])[::-1], 0.0)
-
-
-def _follow_without_width(network: PlainNetwork, profile: Profile) -> dict[str, Array]:
-    """Take the columns from the maps of an infinitely wide network."""
-    unknown = np.full(len(network.widths), np.nan)
-    ratio = np.exp(_sum_from_top(np.log(profile.chi)))
-    entering = np.append(network.input_second_moment, profile.activation_second_moment[:-1])
-    fan_in = np.asarray([weights.fan_in for weights in network.weights])
-    return {
-        "second_moment": profile.q,
-        "second_moment_sd": unknown,
-        "activation_second_moment": profile.activation_second_moment,
-        "activation_second_moment_sd": unknown,
-        "gradient_norm2": ratio,
-        "gradient_norm2_sd": unknown,
-        "weight_gradient_norm2": predict_weight_gradient(ratio, fan_in, entering),
-    }
-
-
-def _find_log_variance(network: PlainNetwork, moments: DenseNetworkMoments | None, reasons: dict[str, str]) -> float:
-    """Find Var ln M_L: exactly where it is known, else from theory, to order 1/n."""
-    if network.has_independent_factors:
-        # S4 of the input as a Gaussian distribution would draw it.
-        shares = [3.0 / (network.inputs + 2.0), *map(_share_in_relu, network.widths[:-1])]
-        return float(_find_relu_variances(network.widths, network.weights, shares).sum())
-    variance = math.nan if moments is None else float(moments.activation.covariance[-1, -1])
-    if math.isnan(variance):
-        reasons["log_variance"] = reasons.get("layers.activation_second_moment_sd", OVERFLOWS)
-    return variance
-
-
-def _find_relu_variances(
-    widths: Sequence[int], weights: Sequence[WeightDistribution], shares: Sequence[float]
-) -> Array:
-    """Find the variances of the log increments of ReLU layers, whose kernels multiply vectors of the given S4."""
-    kinds = [(units, each.kurtosis, share) for units, each, share in zip(widths, weights, shares, strict=True)]
-    found = {
-        (units, kurtosis, share): compute_relu_increment(units, kurtosis=kurtosis, participation=share).variance
-        for units, kurtosis, share in dict.fromkeys(kinds)
-    }
-    return np.asarray([found[kind] for kind in kinds])
-
-
-def _share_in_relu(units: int) -> float:
-    """Give S4 = sum x^4 / (sum x^2)^2 of the outputs of a ReLU layer, and of gradients that went through one."""
-    return min(6.0 / (units + 4.0), 1.0)
-
-
-def _count_seeds(effect: float, log_variance: float, alpha: float, power: float, reasons: dict[str, str]) -> int | None:
-    try:
-        return count_seeds_for_ratio(effect, log_variance, alpha, power)
-    except TheoryError as error:
-        reasons["seeds_needed"] = reasons.get("log_variance", str(error))
-        return None
-
-
-def _find_dead_probability(network: PlainNetwork, reasons: dict[str, str]) -> float:
-    if network.keras_name in _DEAD_HALF_OF_THE_TIME:
-        return compute_dead_probability(network.widths)
-    reasons["dead_input_probability"] = "known exactly only for relu and relu6, of which half of the units are 0"
-    return math.nan
-
-
-# --- the network, from the options of the forecast -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class PlainNetwork:
-    """A stack of dense layers with one activation function behind each.
-
-    Attributes:
-        keras_name: the name by which phi was given; empty for a function of the user's own.
-        initializer: as text; None where sigma_w was given instead.
-    """
-
-    activation: Activation
-    keras_name: str
-    initializer: str | None
-    widths: tuple[int, ...]
-    inputs: int
-    input_second_moment: float
-    weights: tuple[WeightDistribution, ...]
-    bias_variance: float
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return len(self.widths)
-
-    @property
-    def sigma_w2(self) -> tuple[float, ...]:
-        """fan_in Var(W) of each layer."""
-        return tuple(weights.forward_gain for weights in self.weights)
-
-    @property
-    def layers(self) -> list[DenseLayer]:
-        """The layers as :func:`predict_dense_network` takes them."""
-        return [
-            DenseLayer(units, weights, self.activation, self.bias_variance)
-            for units, weights in zip(self.widths, self.weights, strict=True)
-        ]
-
-    @property
-    def has_independent_factors(self) -> bool:
-        """Whether norms change by independent factors of known distribution in each layer: ReLU without biases."""
-        dependent = any(math.isnan(weights.kurtosis) for weights in self.weights)
-        unbiased = self.keras_name == "relu" and self.bias_variance == 0.0
-        return unbiased and not dependent and max(self.widths) <= LARGEST_WIDTH
-
-
-def _read_network(
-    activation: ActivationLike,
-    *,
-    initializer: str | InitializerSpec | None = None,
-    depth: int | None = None,
-    width: int | Sequence[int] = DEFAULT_WIDTH,
-    inputs: int | None = None,
-    sigma_w: float | None = None,
-    sigma_b: float = 0.0,
-    input_second_moment: float = 1.0,
-) -> PlainNetwork:
-    """Read the options of a network, and refuse what makes none."""
-    phi = find_activation(activation)
-    phi.require_moments()
-    widths, size = _read_sizes(depth, width, inputs)
-    label, weights = _read_weights(initializer, sigma_w, (size, *widths))
-    return PlainNetwork(
-        activation=phi,
-        keras_name=activation if isinstance(activation, str) else "",
-        initializer=label,
-        widths=widths,
-        inputs=size,
-        input_second_moment=check_number("input_second_moment", input_second_moment, 0.0, low_included=False),
-        weights=weights,
-        bias_variance=check_number("sigma_b", sigma_b, 0.0, _LARGEST_SIGMA) ** 2,
-    )
-
-
 def _read_sizes(depth: int | None, width: int | Sequence[int], inputs: int | None) -> tuple[tuple[int, ...], int]:
     """Read the units of each layer and the size of the input."""
     widths = tuple(map(int, check_counts("width", width if isinstance(width, Sequence) else [width])))
@@ -480,3 +302,154 @@ def _read_weights(
     chosen = DEFAULT_INITIALIZER if initializer is None else initializer
     spec = chosen if isinstance(chosen, InitializerSpec) else read_initializer(chosen)
     return spec.label, tuple(weight_distribution(spec, pair) for pair in pairs)
+
+
+def _find_phase(network: _PlainNetwork, start: float) -> Phase:
+    following = network.sigma_w2[1:] or network.sigma_w2
+    if max(following) - min(following) > _EQUAL * max(following):
+        return without_phase(
+            f"the layers differ in sigma_w^2, from {min(following):.4g} to {max(following):.4g}, so that the signal "
+            "settles nowhere"
+        )
+    return find_phase(network.activation, following[0], network.bias_variance, start)
+
+
+def _predict_moments(network: _PlainNetwork, reasons: dict[str, str]) -> DenseNetworkMoments | None:
+    """Predict the theory of finite width, where it can be."""
+    if network.depth > DEEPEST_WITH_WIDTH:
+        reason = f"standard deviations are computed for up to {DEEPEST_WITH_WIDTH} layers"
+    else:
+        try:
+            return predict_dense_network(network.layers, single_input(network.inputs, network.input_second_moment))
+        except TheoryError as error:
+            reason = str(error)
+        except ArithmeticError:
+            reason = "a moment of the signal leaves the range of floating-point numbers on the way"
+    for name in ("second_moment_sd", "activation_second_moment_sd", "gradient_norm2_sd"):
+        reasons[f"layers.{name}"] = f"{reason}; the means beside are those of an infinitely wide network"
+    return None
+
+
+def _list_layers(
+    network: _PlainNetwork, profile: Profile, moments: DenseNetworkMoments | None, reasons: dict[str, str]
+) -> tuple[LayerForecast, ...]:
+    units = np.asarray(network.widths, dtype=np.float64)
+    chi = np.append(profile.chi, np.nan)
+    backward = np.asarray([weights.backward_gain / weights.forward_gain for weights in network.weights])
+    columns = {"chi": chi, "chi_per_unit": chi * np.append(backward[1:], np.nan)}
+    columns |= _follow_without_width(network, profile) if moments is None else _follow(network, moments, profile.chi)
+    columns["gradient_second_moment"] = columns["gradient_norm2"] * units[-1] / units
+    last = ("chi", "chi_per_unit")
+    for name, values in columns.items():
+        if np.isnan(values[:-1] if name in last else values).any():
+            reasons.setdefault(f"layers.{name}", OVERFLOWS)
+    for name in last:
+        reasons.setdefault(f"layers.{name}", "there is no layer behind the last one")
+    names = [field.name for field in fields(LayerForecast)][2:]
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return tuple(
+        LayerForecast(place, width, *map(float, row))
+        for place, (width, row) in enumerate(zip(network.widths, rows, strict=True), start=1)
+    )
+
+
+def _follow(network: _PlainNetwork, moments: DenseNetworkMoments, chi: Array) -> dict[str, Array]:
+    """Take the columns from the theory of finite width."""
+    ratio, variance = (
+        _find_relu_ratio(network, chi) if network.has_independent_factors else _find_ratio(moments.gradient)
+    )
+    return {
+        "second_moment": moments.preactivation.mean,
+        "second_moment_sd": moments.preactivation.standard_deviation,
+        "activation_second_moment": moments.activation.mean,
+        "activation_second_moment_sd": moments.activation.standard_deviation,
+        "gradient_norm2": ratio,
+        "gradient_norm2_sd": ratio * np.sqrt(np.expm1(variance)),
+        "weight_gradient_norm2": ratio * moments.weight_gradient / moments.gradient.mean,
+    }
+
+
+def _find_ratio(gradient: LayerMoments) -> tuple[Array, Array]:
+    """Find E G_l / G_L, and the variance of its logarithm.
+
+    The expectation of a product of log-normal factors is that of their expectations, times exp of the covariances of
+    their logarithms, pair by pair.
+    """
+    variance = np.diag(gradient.covariance)
+    whole = np.maximum(variance + variance[-1] - 2.0 * gradient.covariance[:, -1], 0.0)
+    single = variance[:-1] + variance[1:] - 2.0 * np.diag(gradient.covariance, 1)
+    steps = np.log(np.ones(0) if gradient.steps is None else gradient.steps)
+    return np.exp(_sum_from_top(steps) + 0.5 * (whole - _sum_from_top(single))), whole
+
+
+def _find_relu_ratio(network: _PlainNetwork, chi: Array) -> tuple[Array, Array]:
+    """Find the same for ReLU, where the factors are independent and are distributed as those on the way forward."""
+    shares = [_share_in_relu(units) for units in network.widths[1:]]
+    variances = _find_relu_variances(network.widths[:-1], network.weights[1:], shares)
+    return np.exp(_sum_from_top(np.log(chi))), _sum_from_top(variances)
+
+
+def _sum_from_top(steps: Array) -> Array:
+    """Add up, for each layer, the steps between it and the last layer."""
+    return np.append(np.cumsum(steps[::-1])[::-1], 0.0)
+
+
+def _follow_without_width(network: _PlainNetwork, profile: Profile) -> dict[str, Array]:
+    """Take the columns from the maps of an infinitely wide network."""
+    unknown = np.full(len(network.widths), np.nan)
+    ratio = np.exp(_sum_from_top(np.log(profile.chi)))
+    entering = np.append(network.input_second_moment, profile.activation_second_moment[:-1])
+    fan_in = np.asarray([weights.fan_in for weights in network.weights])
+    return {
+        "second_moment": profile.q,
+        "second_moment_sd": unknown,
+        "activation_second_moment": profile.activation_second_moment,
+        "activation_second_moment_sd": unknown,
+        "gradient_norm2": ratio,
+        "gradient_norm2_sd": unknown,
+        "weight_gradient_norm2": predict_weight_gradient(ratio, fan_in, entering),
+    }
+
+
+def _find_log_variance(network: _PlainNetwork, moments: DenseNetworkMoments | None, reasons: dict[str, str]) -> float:
+    """Find Var ln M_L: exactly where it is known, else from theory, to order 1/n."""
+    if network.has_independent_factors:
+        # S4 of the input as a Gaussian distribution would draw it.
+        shares = [3.0 / (network.inputs + 2.0), *map(_share_in_relu, network.widths[:-1])]
+        return float(_find_relu_variances(network.widths, network.weights, shares).sum())
+    variance = math.nan if moments is None else float(moments.activation.covariance[-1, -1])
+    if math.isnan(variance):
+        reasons["log_variance"] = reasons.get("layers.activation_second_moment_sd", OVERFLOWS)
+    return variance
+
+
+def _find_relu_variances(
+    widths: Sequence[int], weights: Sequence[WeightDistribution], shares: Sequence[float]
+) -> Array:
+    """Find the variances of the log increments of ReLU layers, whose kernels multiply vectors of the given S4."""
+    kinds = [(units, each.kurtosis, share) for units, each, share in zip(widths, weights, shares, strict=True)]
+    found = {
+        (units, kurtosis, share): compute_relu_increment(units, kurtosis=kurtosis, participation=share).variance
+        for units, kurtosis, share in dict.fromkeys(kinds)
+    }
+    return np.asarray([found[kind] for kind in kinds])
+
+
+def _share_in_relu(units: int) -> float:
+    """Give S4 = sum x^4 / (sum x^2)^2 of the outputs of a ReLU layer, and of gradients that went through one."""
+    return min(6.0 / (units + 4.0), 1.0)
+
+
+def _count_seeds(effect: float, log_variance: float, alpha: float, power: float, reasons: dict[str, str]) -> int | None:
+    try:
+        return count_seeds_for_ratio(effect, log_variance, alpha, power)
+    except TheoryError as error:
+        reasons["seeds_needed"] = reasons.get("log_variance", str(error))
+        return None
+
+
+def _find_dead_probability(network: _PlainNetwork, reasons: dict[str, str]) -> float:
+    if network.keras_name in _DEAD_HALF_OF_THE_TIME:
+        return compute_dead_probability(network.widths)
+    reasons["dead_input_probability"] = "known exactly only for relu and relu6, of which half of the units are 0"
+    return math.nan

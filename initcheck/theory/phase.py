@@ -115,7 +115,7 @@ def find_phase(activation: ActivationLike, sigma_w2: float, sigma_b2: float = 0.
     reasons: dict[str, str] = {}
     point = _find_point(phi, sigma_w2, sigma_b2, begin, reasons)
     correlation, xi_c = _find_correlation(phi, sigma_w2, sigma_b2, point, reasons)
-    layers_until = count_layers_until_thousandfold(phi, sigma_w2, sigma_b2, begin)
+    layers_until = _count_layers_until_thousandfold(phi, sigma_w2, sigma_b2, begin)
     for name, change in (("forward", layers_until.forward), ("backward", layers_until.backward)):
         if change is None:
             reasons[f"layers_until.{name}"] = OVERFLOWS
@@ -204,15 +204,12 @@ def _find_power_law(phi: Activation, point: FixedPoint, reasons: dict[str, str])
         return None
 
 
-def count_layers_until_thousandfold(
-    activation: ActivationLike, sigma_w2: float, sigma_b2: float, start: float
-) -> LayersUntil:
+def _count_layers_until_thousandfold(phi: Activation, sigma_w2: float, sigma_b2: float, start: float) -> LayersUntil:
     """Count the layers until the signal, and its gradient, has changed a thousandfold.
 
     q_{l+1} = V(q_l), and the gradient's squared norm is multiplied by chi_1(q_l), layer by layer, and not by the rates
     at the fixed point, which say nothing of the way there.
     """
-    phi = find_activation(activation)
     changes: dict[str, ThousandfoldChange] = {}
     moments = _measure_exactly(phi)
     q, gradient = start, 0.0
