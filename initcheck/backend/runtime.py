@@ -134,7 +134,7 @@ def _import_quietly() -> Any:
     except Exception as error:
         # Whatever the failure, a broken installation is what the user has to hear about.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BackendError(f"Keras cannot be imported: {reason}. Mend the installation. {_INSTALL}") from error
+        raise BackendError(f"Keras cannot be imported: {reason}. Fix the installation. {_INSTALL}") from error
 
 
 def _check(keras: Any) -> None:

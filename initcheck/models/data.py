@@ -253,7 +253,7 @@ def _check_finite(x: NDArray[Any], part: str, name: str) -> None:
         first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), x.shape))
         noun = "value is" if count == 1 else "values are"
         raise DataError(
-            f"{name!r}: {count} {noun} NaN or infinite in the {part}, the first at index {first}. Remove or mend them."
+            f"{name!r}: {count} {noun} NaN or infinite in the {part}, the first at index {first}. Remove or fix them."
         )
 
 

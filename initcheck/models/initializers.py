@@ -411,7 +411,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def is_of_keras(initializer: Any) -> bool:
-    """Tell whether an initializer is an instance of one of Keras' own classes, and not of one derived from them."""
+    """Return whether an initializer is an instance of one of Keras' own classes, and not of one derived from them."""
     kind = type(initializer)
     return getattr(import_keras().initializers, kind.__name__, None) is kind
 
@@ -455,7 +455,7 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def _is_accepted(argument: str, value: Any) -> bool:
-    """Tell whether Keras surely takes a value; if not, let it say so itself."""
+    """Return whether Keras surely takes a value; if not, let it say so itself."""
     if argument == "mode":
         return value in MODES
     if argument == "distribution":

@@ -189,7 +189,7 @@ def _describe_gradient(moments: DenseNetworkMoments, place: int, units: int, sca
 def _describe_data(
     graph: Graph, chain: Sequence[Link], samples: Array, sites: dict[tuple[str, int], SitePrediction]
 ) -> None:
-    """Tell what layers before the first Dense layer put out: the data themselves."""
+    """Describe what layers before the first Dense layer put out: the data themselves."""
     for node in graph.nodes[1 : chain[0].dense]:
         values = sites[node.layer, node.call].values
         values["activation_second_moment"] = float(np.square(samples).mean())

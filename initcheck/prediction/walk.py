@@ -205,7 +205,7 @@ def _take_gain(values: Sequence[float]) -> GainPrediction:
 
 
 def _output_shape(node: Node) -> tuple[Any, ...] | None:
-    """Tell the shape of a layer's one output, without the batch where a size is not known."""
+    """Return the shape of a layer's one output, without the batch where a size is not known."""
     if node.operation is None:
         return None
     outputs = import_keras().tree.flatten(node.operation.output) if hasattr(node.operation, "_inbound_nodes") else []

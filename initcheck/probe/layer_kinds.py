@@ -54,7 +54,7 @@ class LayerKind:
         kernel: the one weight that everything the layer sums passes through; None where there are several, or none.
         rows: the attribute that holds the number of rows that inputs may name; empty where inputs are no indices.
         initializer_axes: from the layer and the number of a kernel's axes to those of the inputs and of the outputs,
-            where the layer tells the initializer which these are.
+            where the layer names them to the initializer.
     """
 
     classes: tuple[str | type, ...]
@@ -145,7 +145,7 @@ def list_unit_weights(layer: Any, variables: Sequence[Any]) -> tuple[UnitWeights
 
 
 def find_initializer_axes(layer: Any, axes: int) -> Axes | None:
-    """Find which of a kernel's axes the layer tells its initializer to be inputs and outputs; None if it does not."""
+    """Find which of a kernel's axes the layer names to its initializer as inputs and outputs; None if it names none."""
     initializer_axes = find_kind(layer).initializer_axes
     return None if initializer_axes is None else initializer_axes(layer, axes)
 
@@ -178,7 +178,7 @@ def _registered_classes(layer: Any) -> Iterator[tuple[type, str | type]]:
 
 
 def _computes_as_registered(layer: Any) -> bool:
-    """Tell whether a layer's computation is that of the class that is registered."""
+    """Return whether a layer's computation is that of the class that is registered."""
     one = next((one for one, _ in _registered_classes(layer)), None)
     return one is not None and type(layer).call is one.call  # type: ignore[attr-defined]
 

@@ -174,7 +174,7 @@ def _find_seed(initializer: Any) -> tuple[int | None, str]:
 
 
 def _scales_with_fans(initializer: Any) -> bool:
-    """Tell whether this is VarianceScaling, or a class derived from it that leaves the drawing to it."""
+    """Return whether this is VarianceScaling, or a class derived from it that leaves the drawing to it."""
     scaling = import_keras().initializers.VarianceScaling
     return isinstance(initializer, scaling) and type(initializer).__call__ is scaling.__call__
 

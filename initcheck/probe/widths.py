@@ -90,7 +90,7 @@ class WidthProbe(Probe):
         return weights
 
     def _compile_graph(self, function: Callable[..., Any], example: Sequence[Any]) -> Callable[..., Any]:
-        """Trace a function of tensors like those of the example, whose lists are spread out."""
+        """Trace a function of tensors like those of the example, whose lists are flattened."""
         flat = import_keras().tree.flatten(list(example))
         with preserved_random_state():
             return trace(function, [(tuple(tensor.shape), tensor.dtype) for tensor in flat])

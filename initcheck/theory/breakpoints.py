@@ -128,7 +128,7 @@ def _refuse_roughness(farthest: float) -> TheoryError:
 
 
 def _grows_like_a_power(function: Function) -> bool:
-    """Tell whether doubling the argument multiplies the function by no more than a fixed factor."""
+    """Return whether doubling the argument multiplies the function by no more than a fixed factor."""
     far = np.abs(function(np.asarray([-FARTHEST, -FARTHEST / 2.0, FARTHEST / 2.0, FARTHEST])))
     if not np.isfinite(far).all():
         return False
@@ -234,7 +234,7 @@ def _merge(function: Function, edges: Array, tolerance: _Tolerance) -> Array:
 
 
 def _fits(function: Function, low: float, high: float, points: Array, values: Array, tolerance: _Tolerance) -> bool:
-    """Tell whether one polynomial on [low, high] gives all the values of the panels inside."""
+    """Return whether one polynomial on [low, high] gives all the values of the panels inside."""
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     own = function(middle + half * _POINTS)
     coefficients = _TRANSFORM @ own

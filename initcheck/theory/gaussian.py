@@ -61,7 +61,7 @@ class Activation:
 
     @cached_property
     def has_jumps(self) -> bool:
-        """Whether the function itself jumps somewhere: there its slope, which autodiff follows, tells only a part."""
+        """Whether the function itself jumps somewhere: there its slope, which autodiff follows, is only a part."""
         kinks = self.breakpoints.kinks
         if not kinks.size:
             return False
@@ -188,7 +188,7 @@ def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: Array
     root = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))[:, np.newaxis]
     edges = fixed_edges(REACH, _PANEL_WIDTH)
     own = np.clip(phi.breakpoints.edges / root, -REACH, REACH)
-    # The outermost panels must stay whole: they tell whether the integrand has died away.
+    # The outermost panels must stay whole: they show whether the integrand has died away.
     own = np.clip(own, -REACH + _PANEL_WIDTH, REACH - _PANEL_WIDTH)
     edges = np.sort(np.concatenate([np.broadcast_to(edges, (variances.size, edges.size)), own], axis=1), axis=1)
     z, weight, value, slope = tabulate(phi, root, edges, _NODES)

@@ -185,18 +185,18 @@ def find_fixed_point(
     upward = initial > 0.0
     ahead = np.flatnonzero(grid > math.log(begin)) if upward else np.flatnonzero(grid < math.log(begin))[::-1]
     sign = 1.0 if upward else -1.0
-    standing = [place for place in ahead if not sign * relative[place] > NEUTRAL]
-    if not standing:
+    resting = [place for place in ahead if not sign * relative[place] > NEUTRAL]
+    if not resting:
         return _describe(phi, math.inf if upward else 0.0, sigma_w2, neutral=False)
     # Between the last point at which the variance still moves on, and the first at which it does not.
-    far = standing[0]
+    far = resting[0]
     moving = [place for place in ahead if (place < far if upward else place > far)]
     near = grid[moving[-1]] if moving else math.log(begin)
     beyond = far + int(sign)
-    if sign * relative[far] >= -NEUTRAL and beyond in standing and sign * relative[beyond] < -NEUTRAL:
+    if sign * relative[far] >= -NEUTRAL and beyond in resting and sign * relative[beyond] < -NEUTRAL:
         far = beyond  # the point of the grid is the fixed point itself (selu, 1)
     if sign * relative[far] >= -NEUTRAL:
-        # It comes to rest without being turned back, as far as rounding can tell. Upwards or near 0 it only moves more
+        # It comes to rest without being turned back, within rounding. Upwards or near 0 it only moves more
         # and more slowly (softplus, tanh); else it has come to a stretch on which phi is linear (relu6).
         if upward or not table.q[far] > 1e3 * SMALLEST_Q:
             return _describe(phi, math.inf if upward else 0.0, sigma_w2, neutral=False)
@@ -270,7 +270,7 @@ def find_correlation_fixed_point(
     if phi.has_jumps:
         raise TheoryError(
             f"The correlation map of the activation {phi.name!r} has no slope at 1, because the function jumps: its "
-            "gradient tells nothing of the jumps. Choose a continuous activation."
+            "gradient does not see the jumps. Choose a continuous activation."
         )
     point = fixed_point or find_fixed_point(phi, sigma_w2, sigma_b2)
     q = point.q
@@ -297,7 +297,7 @@ def find_correlation_fixed_point(
 
 
 def _bends_without_scale(phi: Activation) -> bool:
-    """Tell whether phi(a x) = a phi(x) for a > 0 only, as for ReLU: correlations behave alike at every variance."""
+    """Return whether phi(a x) = a phi(x) for a > 0 only, as for ReLU: correlations behave alike at every variance."""
     x = np.asarray([0.2, 1.0, 3.0])
     homogeneous = np.allclose(phi(1000.0 * x), 1000.0 * phi(x), rtol=1e-9, atol=0.0)
     homogeneous &= np.allclose(phi(-1000.0 * x), 1000.0 * phi(-x), rtol=1e-9, atol=0.0)
