@@ -25,24 +25,16 @@ from initcheck.probe.steps import StepProbe
 
 _SITE: Final = tuple(column for column in SITE_COLUMNS if not column.name.startswith("fan_"))
 
-STEP_COLUMNS: Final = (
+MONITOR_COLUMNS: Final = (
     Column("step", "Int64", "steps", "training steps made until then, over all fits; 0 is the initialization", "key"),
     Column("epoch", "Int64", "1", "epoch of the step, from 0, as fit counts them", "key"),
-)
-
-UPDATE_COLUMNS: Final = (
-    Column("update_steps", "Int64", "steps", "steps that made the update: 1, or steps_per_execution", "training"),
-    Column("update_norm", "Float64", "1", "Frobenius norm of the change of W in these steps", "training"),
-    Column("update_to_weight_ratio", "Float64", "1", "update_norm / weight_norm", "training"),
-)
-
-MONITOR_COLUMNS: Final = (
-    *STEP_COLUMNS,
     *_SITE,
     *FORWARD_COLUMNS,
     *BACKWARD_COLUMNS,
     *WEIGHT_COLUMNS,
-    *UPDATE_COLUMNS,
+    Column("update_steps", "Int64", "steps", "steps that made the update: 1, or steps_per_execution", "training"),
+    Column("update_norm", "Float64", "1", "Frobenius norm of the change of W in these steps", "training"),
+    Column("update_to_weight_ratio", "Float64", "1", "update_norm / weight_norm", "training"),
 )
 """The columns of a monitor's table; quantities are those of the measurement table."""
 

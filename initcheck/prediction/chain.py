@@ -171,10 +171,8 @@ def _put(values: dict[str, float], name: str, moments: LayerMoments, place: int)
 
 def _describe_gradient(moments: DenseNetworkMoments, place: int, units: int, scale: float) -> dict[str, float]:
     """Give second moment and norm; standard deviations only where the gradient at the top is known."""
-    mean, variance = (
-        scale * float(moments.gradient.mean[place]),
-        max(float(moments.gradient.covariance[place, place]), 0.0),
-    )
+    mean = scale * float(moments.gradient.mean[place])
+    variance = max(float(moments.gradient.covariance[place, place]), 0.0)
     values = {
         "gradient_second_moment": mean / units,
         # The norm is the root of a log-normal variable: E sqrt(G) = sqrt(E G) exp(-var ln G / 8).

@@ -132,13 +132,7 @@ class Windows:
 
 def pass_activation(call: LayerCall) -> LayerEffect:
     """Pass through an Activation layer."""
-    phi = find_function(call.operation.activation)
-    if phi is None:
-        return LayerEffect(
-            call.inputs[0], lambda gradient: (gradient,), call.inputs[0], np.ones_like(call.inputs[0].second)
-        )
-    output, slope = apply_activation(call.inputs[0], phi)
-    return LayerEffect(output, lambda gradient: (gradient,), preactivation=call.inputs[0], slope=slope)
+    return _activate(call.operation, call.inputs[0], lambda gradient: (gradient,))
 
 
 def pass_activation_layer(call: LayerCall) -> LayerEffect:

@@ -43,9 +43,9 @@ class StepProbe(Probe):
         """Trace the graph, unless it is traced already."""
         if self._measure_now is not None:
             return
-        kernels = [self._kernel(place) for place in self._kernels]
+        kernels = [self.model.weights[place] for place in self._kernels]
         with preserved_random_state():
-            self._read_now = trace(lambda: [read_variable(self._kernel(place)) for place in self._kernels], [])
+            self._read_now = trace(lambda: [read_variable(self.model.weights[place]) for place in self._kernels], [])
             self._measure_now = trace(self._measure_change, [(tuple(kernel.shape), kernel.dtype) for kernel in kernels])
 
     def read_kernels(self) -> list[Any]:
@@ -86,9 +86,6 @@ class StepProbe(Probe):
     def batch_size(self) -> int:
         """Samples in the batch."""
         return self._batch_size
-
-    def _kernel(self, place: int) -> Any:
-        return self.model.weights[place]
 
     def _kernel_places(self) -> list[int | None]:
         """Find for each site the place of its kernel among the model's weights."""

@@ -12,7 +12,7 @@ from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import AXES, INITIALIZERS, KnownInitializer, is_of_keras, read
-from initcheck.probe.draw import RedrawPlan
+from initcheck.probe.draw import PlannedVariable, RedrawPlan
 from initcheck.probe.layer_kinds import ROLES, count_weight_fans, find_initializer_axes, find_kind, find_parts
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.weights import weight_distribution
@@ -78,52 +78,43 @@ def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
     parts = find_parts(members)
     # A default is made to be named, and each initializer that is made takes a number from Python's generator.
     with preserved_random_state():
-        return tuple(
-            _describe(planned.path, planned.variable, planned.initializer, planned.reason, owners, parts)
-            for planned in plan.variables
-        )
+        return tuple(_describe(planned, *owners[id(planned.variable)], parts) for planned in plan.variables)
 
 
-def _describe(
-    path: str,
-    variable: Any,
-    planned: Any,
-    reason: str | None,
-    owners: dict[int, tuple[str, Any]],
-    parts: dict[int, str],
-) -> WeightFacts:
-    layer_path, layer = owners[id(variable)]
+def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, str]) -> WeightFacts:
+    variable = planned.variable
+    initializer: Any = planned.initializer
     shape = tuple(int(size) for size in variable.shape)
-    own = _find_own_initializer(layer, str(variable.name), planned)
-    seed, seed_given = _find_seed(planned if own is None else own)
+    own = _find_own_initializer(layer, str(variable.name), initializer)
+    seed, seed_given = _find_seed(initializer if own is None else own)
     role = ROLES.get(str(variable.name), str(variable.name).replace("_", " "))
     role = f"{parts[id(layer)]} {role}" if id(layer) in parts else role
     true = count_weight_fans(layer, variable)
-    assumed = _assume_fans(layer, str(variable.name), planned, shape)
-    scales = _scales_with_fans(planned)
-    known = _find_row(planned)
+    assumed = _assume_fans(layer, str(variable.name), initializer, shape)
+    scales = _scales_with_fans(initializer)
+    known = _find_row(initializer)
     return WeightFacts(
-        path=path,
-        layer=layer_path,
+        path=planned.path,
+        layer=path,
         kind=type(layer).__name__,
         role=role,
         shape=shape,
         dtype=str(variable.dtype),
         trainable=bool(variable.trainable),
-        initializer=name_initializer(planned),
+        initializer=name_initializer(initializer),
         default_initializer=_name_default(layer, str(variable.name)),
         seed=seed,
         seed_given=seed_given,
         constant=known is not None and known.draw is None,
-        kept=reason,
+        kept=planned.reason,
         gates=find_kind(layer).gates if not math.isnan(true[0]) else 1,
         assumed_fan_in=assumed[0],
         assumed_fan_out=assumed[1],
-        mode=str(planned.mode) if scales else "",
+        mode=str(initializer.mode) if scales else "",
         true_fan_in=true[0],
         true_fan_out=true[1],
-        variance=_scaled_variance(planned, assumed) if scales else _find_variance(planned, shape),
-        ideal_variance=_scaled_variance(planned, true) if scales else math.nan,
+        variance=_scaled_variance(initializer, assumed) if scales else _find_variance(initializer, shape),
+        ideal_variance=_scaled_variance(initializer, true) if scales else math.nan,
     )
 
 

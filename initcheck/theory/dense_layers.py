@@ -436,7 +436,7 @@ class LocalMoments:
 def _measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
     """Measure at the first variance of a grid."""
     with np.errstate(all="ignore"):
-        value_second, slope_second = (float(grid.expect(np.square(part))[0]) for part in (grid.value, grid.slope))
+        value_second, slope_second = (float(moment[0]) for moment in grid.second_moments())
         if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):
             raise _refuse_moments(phi, kappa)
         # In units of their root mean squares, so that no power leaves the range of floating-point numbers.

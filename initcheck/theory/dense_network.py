@@ -320,9 +320,7 @@ def _step_without_width(layers: Sequence[DenseLayer], first: Array) -> tuple[Arr
     for place, layer in enumerate(layers[:-1]):
         following = layers[place + 1]
         assert layer.activation is not None  # predict_dense_network has seen to it
-        grid = evaluate_on_grid(layer.activation, kappa)
-        with np.errstate(all="ignore"):
-            second, slope = grid.expect(np.square(grid.value)), grid.expect(np.square(grid.slope))
+        second, slope = evaluate_on_grid(layer.activation, kappa).second_moments()
         chi[place] = following.weights.norm_gain * slope
         after = following.weights.forward_gain * second + following.bias_variance
         forward_steps[place] = after.mean() / kappa.mean()

@@ -176,6 +176,11 @@ class Grid:
         captured = ends <= LARGEST_SHARE_AT_THE_END * size.sum(axis=-1)
         return np.where(captured & np.isfinite(total), total, np.nan)
 
+    def second_moments(self) -> tuple[Array, Array]:
+        """Compute E phi^2 and E phi'^2, shape [Q] each; see :meth:`expect`."""
+        with np.errstate(all="ignore"):
+            return self.expect(np.square(self.value)), self.expect(np.square(self.slope))
+
 
 def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: ArrayLike) -> Grid:
     """Evaluate an activation function and its slope where they are needed to integrate against N(0, q).

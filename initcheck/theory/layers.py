@@ -6,7 +6,7 @@ Layers with a kernel are followed by :mod:`initcheck.theory.mean_field` and :mod
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from scipy import special
@@ -81,24 +81,16 @@ def compute_expected_cross_entropy(classes: int, standard_deviation: float) -> f
     low = _LOWEST - math.log(count) - min(0.5 * deviation * deviation, _REACH * deviation)
     step = max(_STEP, deviation / 32.0)
     grid = np.arange(low, _REACH * deviation + _HIGHEST, step)
-    transforms = _transform(grid, deviation)
-    density = count * np.exp((count - 1.0) * transforms.logarithm) * transforms.slope
+    logarithm, slope = _transform(grid, deviation)
+    density = count * np.exp((count - 1.0) * logarithm) * slope
     return -float(np.euler_gamma) - step * float(density @ grid)
 
 
-class _Transforms(NamedTuple):
-    """Means over z of functions of t e^(s z), on a grid of ln t.
+def _transform(grid: Array, deviation: float) -> tuple[Array, Array]:
+    """Compute ln L(t) and -t L'(t) = E[t e^(s z) exp(-t e^(s z))] on a grid of ln t.
 
-    Attributes:
-        slope: -t L'(t) = E[t e^(s z) exp(-t e^(s z))].
+    The means over z are summed in z where the exponentials vary slowly, else in y = ln t + s z.
     """
-
-    logarithm: Array
-    slope: Array
-
-
-def _transform(grid: Array, deviation: float) -> _Transforms:
-    """Take the means over z: summed in z where the exponentials vary slowly, else in y = ln t + s z."""
     t = grid[:, np.newaxis]
     if deviation < _WIDE:
         z = np.arange(-_REACH, _REACH + _STEP, _STEP)
@@ -106,16 +98,14 @@ def _transform(grid: Array, deviation: float) -> _Transforms:
         y = np.minimum(t + deviation * z, _HIGHEST)
         size = np.exp(y)
         decay = np.exp(-size)
-        return _Transforms(_take_logarithm(decay @ mass, -np.expm1(-size) @ mass), (size * decay) @ mass)
+        return _take_logarithm(decay @ mass, -np.expm1(-size) @ mass), (size * decay) @ mass
     y = np.arange(_LOWEST, _HIGHEST, _STEP)
     size = np.exp(y)
     gumbel = _STEP * size * np.exp(-size)
     distance = (y - t) / deviation
     normal = np.exp(-0.5 * np.square(distance)) / (deviation * math.sqrt(2.0 * math.pi))
     # By parts, the mean of exp(-e^y) is that of the normal distribution function at y, over a Gumbel distribution.
-    return _Transforms(
-        _take_logarithm(special.ndtr(distance) @ gumbel, special.ndtr(-distance) @ gumbel), normal @ gumbel
-    )
+    return _take_logarithm(special.ndtr(distance) @ gumbel, special.ndtr(-distance) @ gumbel), normal @ gumbel
 
 
 def _take_logarithm(share: Array, rest: Array) -> Array:

@@ -227,9 +227,7 @@ def tabulate_moments(phi: Activation) -> MomentTable:
     """Tabulate the two moments that maps and phases need; made once for each activation."""
     decades = math.log10(LARGEST_Q / SMALLEST_Q)
     q = np.logspace(math.log10(SMALLEST_Q), math.log10(LARGEST_Q), round(decades * _POINTS_PER_DECADE) + 1)
-    grid = evaluate_on_grid(phi, q)
-    with np.errstate(all="ignore"):
-        return MomentTable(q, grid.expect(np.square(grid.value)), grid.expect(np.square(grid.slope)))
+    return MomentTable(q, *evaluate_on_grid(phi, q).second_moments())
 
 
 def map_correlation(
