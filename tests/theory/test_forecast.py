@@ -220,6 +220,8 @@ def test_what_leaves_the_range_of_numbers_is_infinite_or_has_a_reason():
     assert found.q[-1] == math.inf
     assert found.phase.fixed_point == math.inf
     assert "layers.second_moment_sd" in found.reasons and "layers.chi" in found.reasons
+    named = [name for name in found.reasons if name.startswith("layers.chi")]
+    assert named == ["layers.chi", "layers.chi_per_unit"]  # in the order of the columns, run after run
 
 
 @pytest.mark.parametrize("name", ["soft_shrink", "tanh_shrink", "hard_shrink"])
