@@ -119,7 +119,7 @@ class WidthScaling:
 
     @property
     def undecided(self) -> tuple[Exponent, ...]:
-        """The exponents of which the seeds do not tell whether they are as wanted."""
+        """The exponents of which the seeds do not decide whether they are as wanted."""
         return tuple(each for each in self.exponents if each.wanted is None)
 
     @property
@@ -188,7 +188,7 @@ def _decide(
                 return "zero", "", False
         return "undecided", _explain_undefined(rows, quantity), False
     if slopes.size < 2:
-        return "undecided", "one seed has no spread: give two or more", False
+        return "undecided", "one seed has no standard deviation: give two or more", False
     if estimate.low > margin:
         return "grows", "", False
     if estimate.high < -margin:
@@ -202,7 +202,7 @@ def _decide(
 
 
 def _explain_uneven(rows: pd.DataFrame, column: str, margin: float) -> str:
-    """Tell where a size that is level on the whole is shown to be not; empty where it is not shown.
+    """Say where a size that is level on the whole is shown to be not; empty where it is not shown.
 
     A line through sizes that rise and fall again is level. The intervals of the slopes between neighbours hold together
     (Bonferroni).

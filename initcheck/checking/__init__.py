@@ -1,1 +1,1 @@
-"""Checking a model of the user's own: loading it, making its batch, measuring, finding and mending."""
+"""Checking a model of the user's own: loading it, making its batch, measuring, finding and fixing."""

@@ -15,6 +15,7 @@ from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.load_model import RaisedError, run_user_code
 from initcheck.core.errors import DataError, UsageError, name_unknown
+from initcheck.models.data import find_nonfinite
 from initcheck.probe.layer_kinds import count_rows
 from initcheck.probe.paths import PathNamer
 
@@ -265,7 +266,7 @@ class IndexRange:
 
 
 def looks_up(model: Any) -> bool:
-    """Tell whether any layer of a model looks up rows by index."""
+    """Find whether any layer of a model looks up rows by index."""
     return bool(_tables(model))
 
 
@@ -401,10 +402,8 @@ def check_values(array: NDArray[Any], name: str) -> None:
         raise DataError(f"{name} is empty. Received: shape {array.shape}. Give at least one sample.")
     if array.dtype.kind != "f":
         return
-    bad = ~np.isfinite(array)
-    count = int(np.count_nonzero(bad))
+    count, first = find_nonfinite(array)
     if count:
-        first = tuple(int(place) for place in np.unravel_index(int(np.argmax(bad)), array.shape))
         raise DataError(
             f"{name} has {count} {'value that is' if count == 1 else 'values that are'} NaN or infinite, the first at "
             f"index {first}. Remove or correct them."

@@ -133,11 +133,11 @@ def _fit_shape(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     )
     if not fits:
         single = len(array.shape) == len(wanted)
-        remedy = "Is the batch axis missing? array[None] adds it." if single else "Reshape the data."
+        advice = "Is the batch axis missing? array[None] adds it." if single else "Reshape the data."
         wanted = wanted if spec.binding else (None,) * len(wanted)
         raise DataError(
             f"Input {spec.name!r} takes samples of shape {show_shape(wanted)}. "
-            f"Received: an array of shape {array.shape}, samples of shape {sample}. {remedy}"
+            f"Received: an array of shape {array.shape}, samples of shape {sample}. {advice}"
         )
     if spec.batch is not None and len(array) != spec.batch:
         raise DataError(
@@ -471,7 +471,7 @@ def _describe(origin: str, size: int, inputs: list[tuple[str, str, tuple[int | N
 
 
 def _is_unbuilt(model: Any) -> bool:
-    """Tell whether a model, or any layer inside it, is not built; ``build`` may mark a model and build nothing."""
+    """Find whether a model, or any layer inside it, is not built; ``build`` may mark a model and build nothing."""
     return not model.built or any(not layer.built for layer in model._flatten_layers(include_self=False))
 
 

@@ -43,12 +43,12 @@ def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) 
     if name in _SPARSE:
         _check_sparse(loss, name, labels, outputs, subject)
     elif not _fits(labels.shape, outputs):
-        remedy = "Give labels of the shape of the output."
+        advice = "Give labels of the shape of the output."
         if name.startswith("categorical") and _fits(labels.shape, outputs[:-1]):
-            remedy = "Give one-hot labels (keras.utils.to_categorical), or compile with a sparse loss."
+            advice = "Give one-hot labels (keras.utils.to_categorical), or compile with a sparse loss."
         raise DataError(
             f"{subject} has the shape {_show(outputs)}, which {name} compares with labels of the same shape. "
-            f"Received: labels of shape {labels.shape}. {remedy}"
+            f"Received: labels of shape {labels.shape}. {advice}"
         )
 
 
@@ -59,10 +59,10 @@ def _check_sparse(loss: Any, name: str, labels: NDArray[Any], outputs: Shape, su
     expected = outputs[:axis] + outputs[axis + 1 :]
     if not _matches(labels.shape, expected) and not _matches(labels.shape, (*expected, 1)):
         one_hot = _matches(labels.shape, outputs)
-        remedy = "Give the class index (labels.argmax(-1))" + (", or compile without sparse." if one_hot else ".")
+        advice = "Give the class index (labels.argmax(-1))" + (", or compile without sparse." if one_hot else ".")
         raise DataError(
             f"{subject} has the shape {_show(outputs)}, for which {name} takes labels of shape {_show(expected)}. "
-            f"Received: labels of shape {labels.shape}. {remedy}"
+            f"Received: labels of shape {labels.shape}. {advice}"
         )
     indices = labels[labels != settings["ignore_class"]] if settings.get("ignore_class") is not None else labels
     if not np.array_equal(indices, np.floor(indices)):
@@ -86,7 +86,7 @@ def _name_of(loss: Any) -> str | None:
 
 
 def _fits(labels: tuple[int, ...], outputs: Shape) -> bool:
-    """Tell whether shapes are equal, but for a last axis of one entry, which Keras adds and drops."""
+    """Find whether shapes are equal, but for a last axis of one entry, which Keras adds and drops."""
     if len(labels) == len(outputs) + 1 and labels[-1] == 1:
         labels = labels[:-1]
     elif len(outputs) == len(labels) + 1 and outputs[-1] == 1:
@@ -117,7 +117,7 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
 
     Returns:
         A function from the outputs for the same samples to a scalar tensor. It raises DataError where outputs and
-        labels do not match, as far as the shapes and, for Keras' sparse losses, the class indices tell; and
+        labels do not match, as far as the shapes and, for Keras' sparse losses, the class indices show it; and
         ModelError where the loss is no scalar or a ``compute_loss`` of the user's own raises.
     """
     keras = import_keras()

@@ -132,7 +132,7 @@ def _check_archive(path: Path, shown: str) -> None:
 
 
 def _explain(error: RaisedError) -> str:
-    """Word what Keras raised, with the remedy."""
+    """Write what Keras raised, and what to do."""
     text = str(error.__cause__)
     unknown = re.search(r"Could not locate (class|function) '([^']*)'", text)
     if unknown is not None:
@@ -258,7 +258,7 @@ def _check_arguments(factory: Any, settings: Mapping[str, Any], reference: str) 
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
-        return  # a callable that does not tell its arguments: the call will
+        return  # a callable that does not say which arguments it takes: the call will
     named = {each.name: each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
     if not any(each.kind is each.VAR_KEYWORD for each in parameters):
         for argument in settings:
@@ -280,18 +280,18 @@ def _check_model(found: Any, reference: str | None) -> Any:
         return found
     subject = "A Keras model is needed" if reference is None else f"{reference!r} gives no Keras model"
     if found is None and reference is not None:
-        remedy = "Does the factory lack its return?"
+        advice = "Does the factory lack its return?"
     elif isinstance(found, keras.layers.Layer):
-        remedy = "Wrap the layer: keras.Sequential([layer])."
+        advice = "Wrap the layer: keras.Sequential([layer])."
     elif inspect.isroutine(found) or inspect.isclass(found):
-        remedy = "Call it, and give the model that it returns."
+        advice = "Call it, and give the model that it returns."
     elif isinstance(found, tuple | list) and any(isinstance(part, keras.Model) for part in found):
-        remedy = "Return the model alone."
+        advice = "Return the model alone."
     elif any(base.__module__.startswith("tf_keras.") for base in type(found).__mro__):
-        remedy = "This is a model of Keras 2: build it with Keras 3 (import keras)."
+        advice = "This is a model of Keras 2: build it with Keras 3 (import keras)."
     else:
-        remedy = "Give a keras.Model."
-    raise ModelError(f"{subject}. Received: {_name_type(found)}. {remedy}")
+        advice = "Give a keras.Model."
+    raise ModelError(f"{subject}. Received: {_name_type(found)}. {advice}")
 
 
 def _explain_import(error: RaisedError, place: str, reference: str) -> UsageError | ModelError:
@@ -324,7 +324,7 @@ def _refuse_form(reference: str) -> UsageError:
 
 
 def _is_own(value: Any, module: Any) -> bool:
-    """Tell whether a module's attribute may be meant as a factory: a model, or a function or class made there."""
+    """Find whether a module's attribute may be meant as a factory: a model, or a function or class made there."""
     if isinstance(value, import_keras().Model):
         return True
     with contextlib.suppress(Exception):

@@ -98,8 +98,17 @@ class Measuring:
         return Measuring(arguments, self.data or recipe.data_file(baseline.parent), self.settings)
 
     def read_batch(self) -> tuple[Any, Any]:
-        """Read the inputs and the labels; None and None without a file."""
-        return (None, None) if self.data is None else read_batch(self.data)
+        """Read ``x`` (or arrays by the names of the inputs) and ``y`` of the file; None and None without one."""
+        if self.data is None:
+            return None, None
+        from initcheck.models.data import read_arrays
+
+        arrays = read_arrays(self.data)
+        y = arrays.pop("y", None)
+        if not arrays:
+            received = "nothing" if y is None else "y alone"
+            raise DataError(f"{str(self.data)!r} holds no inputs. Received: {received}. Name the inputs x.")
+        return (arrays["x"] if set(arrays) == {"x"} else arrays), y
 
 
 def measuring_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -131,32 +140,6 @@ def measuring_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         gathered = option(gathered)
     return gathered
-
-
-def read_batch(path: Path) -> tuple[Any, Any]:
-    """Read ``x`` (or arrays by the names of the inputs) and ``y`` of an .npz file; nothing in it is executed.
-
-    Raises:
-        DataError: there is no such file, or it is no archive of plain arrays, or holds no inputs.
-    """
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {str(path)!r}. Give an .npz file with the arrays x and y.") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{str(path)!r} is no .npz file of plain arrays: {reason}. Write it with numpy.savez."
-        ) from error
-    y = arrays.pop("y", None)
-    if not arrays:
-        raise DataError(f"{str(path)!r} holds no inputs. Received: {'y alone' if y is not None else 'nothing'}.")
-    return (arrays["x"] if set(arrays) == {"x"} else arrays), y
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import socket
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -180,6 +180,14 @@ def _bounded_download() -> Iterator[None]:
 
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Read the samples and the labels of a data set, and no other array."""
+    read = read_arrays(path, lambda found: [key for key in _find_layout(found, repr(str(path))) if key in found])
+    x, *labels = read.values()
+    return x, labels[0] if labels else None
+
+
+def read_arrays(path: Path, choose: Callable[[list[str]], Iterable[str]] = list) -> dict[str, NDArray[Any]]:
+    """Read arrays of a .npz file, all or those that are chosen by their names; nothing in the file is executed."""
     shown = repr(str(path))
     if path.is_dir():
         raise DataError(f"{shown} is a folder. Pass the path of a .npz file.")
@@ -191,9 +199,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
                 raise DataError(
                     f"{shown} holds a single array, not a .npz archive. Save it with numpy.savez(path, x=array)."
                 )
-            x_key, y_key = _find_layout(archive.files, shown)
-            x = _read_array(archive, x_key, shown)
-            y = _read_array(archive, y_key, shown) if y_key in archive.files else None
+            return {key: _read_array(archive, key, shown) for key in choose(archive.files)}
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -205,7 +211,6 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise DataError(f"{shown} cannot be read: {reason}. Check the file.") from error
     except _DAMAGE as error:
         raise DataError(f"{shown} is not a valid .npz file, or is damaged. Write it again with numpy.savez.") from error
-    return x, y
 
 
 def _find_layout(found: list[str], shown: str) -> tuple[str, str]:
@@ -247,14 +252,21 @@ def _check_samples(x: NDArray[Any], name: str) -> None:
 
 
 def _check_finite(x: NDArray[Any], part: str, name: str) -> None:
-    bad = ~np.isfinite(x)
-    count = int(np.count_nonzero(bad))
+    count, first = find_nonfinite(x)
     if count:
-        first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), x.shape))
         noun = "value is" if count == 1 else "values are"
         raise DataError(
-            f"{name!r}: {count} {noun} NaN or infinite in the {part}, the first at index {first}. Remove or fix them."
+            f"{name!r}: {count} {noun} NaN or infinite in the {part}, the first at index {first}. "
+            "Remove or correct them."
         )
+
+
+def find_nonfinite(x: NDArray[Any]) -> tuple[int, tuple[int, ...]]:
+    """Count the values that are NaN or infinite, and give the index of the first."""
+    bad = ~np.isfinite(x)
+    count = int(np.count_nonzero(bad))
+    first = np.unravel_index(int(np.argmax(bad)), x.shape) if count else ()
+    return count, tuple(int(place) for place in first)
 
 
 def _check_labels(y: NDArray[Any] | None, samples: int, name: str) -> None:

@@ -376,4 +376,4 @@ def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
     elif held.ndim > 1 and math.prod(facts.shape) >= FEWEST and not facts.constant and len(np.unique(held)) > 1:
         values = len(np.unique(held.reshape(-1)[:FEWEST]))
         if values < _FEWEST_VALUES:
-            yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to tell copies."
+            yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to show copies."

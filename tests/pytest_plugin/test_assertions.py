@@ -84,7 +84,10 @@ def test_equal_units_are_not_independent(project):
     ("value", "told"),
     [
         ("np.full((16, 16), np.nan)", "hidden_0/kernel: it holds values that are not finite."),
-        ("np.sign(np.random.default_rng(0).normal(size=(16, 16)))", "entries have 2 different values, too few to tell"),
+        (
+            "np.sign(np.random.default_rng(0).normal(size=(16, 16)))",
+            "entries have 2 different values, too few to show",
+        ),
     ],
     ids=["not finite", "signs"],
 )

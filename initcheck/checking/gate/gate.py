@@ -151,7 +151,7 @@ def _recipe_of(baseline: Baseline, settings: CheckSettings) -> Recipe:
 
 
 def _seeds_to_draw(comparison: Comparison, settings: CheckSettings, most: int | None) -> int | None:
-    """Tell how many seeds the second look takes; None where there is none."""
+    """Count the seeds that the second look takes; None where there is none."""
     if most is None or settings.seeds is None or comparison.verdict != "inconclusive" or most <= settings.seeds:
         return None
     needed = comparison.seeds_needed

@@ -162,7 +162,7 @@ def check_widths(
             f"The width is given by widths alone. Received: {width_arg}={given[width_arg]!r} too. Leave it out."
         )
     numbers = tuple(range(first_seed, first_seed + seeds))
-    tell = progress or no_progress
+    show = progress or no_progress
     frames: list[pd.DataFrame] = []
     counts: list[int] = []
     first: ModelBatch | None = None
@@ -202,7 +202,7 @@ def check_widths(
         _check_drawn(probe, loaded)
 
         def tell_width(done: int, base: int = place * len(numbers), width: int = width) -> None:
-            tell(base + done, len(sizes) * len(numbers), f"width {width}")
+            show(base + done, len(sizes) * len(numbers), f"width {width}")
 
         frames.append(_measure(probe, width, numbers, steps, tell_width))
         _check_same_layers(frames[0], frames[-1], sizes[0], width)
@@ -251,13 +251,13 @@ def _make_model(factory: Any, settings: Mapping[str, Any], width_arg: str) -> Lo
 
 
 def _measure(
-    probe: WidthProbe, width: int, seeds: Sequence[int], steps: int, tell: Callable[[int], None]
+    probe: WidthProbe, width: int, seeds: Sequence[int], steps: int, show: Callable[[int], None]
 ) -> pd.DataFrame:
-    tell(0)
+    show(0)
     sizes = []
     for done, seed in enumerate(seeds):
         sizes.append(probe.measure_sizes(seed, steps))
-        tell(done + 1)
+        show(done + 1)
     sites = probe.captured_sites
     keys = {
         "width": np.full(len(sites) * len(seeds), width, dtype=np.int64),
