@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.load_model import RaisedError, run_user_code
 from initcheck.core.errors import DataError, UsageError, name_unknown
+from initcheck.core.loading import RaisedError, run_user_code
 from initcheck.models.data import find_nonfinite
 from initcheck.probe.layer_kinds import count_rows
 from initcheck.probe.paths import PathNamer

@@ -28,8 +28,9 @@ from initcheck.checking.input_specs import (
     specs_from_shapes,
     to_arrays,
 )
-from initcheck.checking.load_model import RaisedError, initializers_by_path, run_user_code
+from initcheck.checking.load_model import initializers_by_path
 from initcheck.core.errors import DataError, ModelError, UsageError
+from initcheck.core.loading import RaisedError, run_user_code
 from initcheck.core.seeds import check_seed
 from initcheck.probe.draw import recorded_initializers
 

@@ -14,8 +14,8 @@ from initcheck.backend.keras_private import compile_loss_class, outside_stateles
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.checking.input_specs import check_values, flatten, to_arrays
-from initcheck.checking.load_model import RaisedError, run_user_code
 from initcheck.core.errors import DataError, ModelError
+from initcheck.core.loading import RaisedError, run_user_code
 
 _SPARSE: Final = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 """Losses of outputs with a class axis and labels without one."""

@@ -6,42 +6,19 @@ import contextlib
 import inspect
 import operator
 import re
-import sysconfig
-import textwrap
-import traceback
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from initcheck.backend.keras_private import safe_mode
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.core.errors import InitcheckError, ModelError, UsageError, name_unknown
-from initcheck.core.loading import folder_of, import_place, search_first, user_output_on_stderr
+from initcheck.core.errors import ModelError, UsageError, name_unknown
+from initcheck.core.loading import RaisedError, folder_of, import_place, run_user_code, search_first
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
-
-_LONGEST: Final = 300
-_ELSEWHERE: Final = (str(Path(__file__).resolve().parents[1]), sysconfig.get_path("stdlib"), "<")
-
-Result = TypeVar("Result")
-
-
-class RaisedError(Exception):
-    """The user's code raised. The message is one line: class, text, and the line of code where it is known."""
-
-
-def run_user_code(call: Callable[[], Result]) -> Result:
-    """Run the user's code with its prints on standard error and without its warnings."""
-    try:
-        with user_output_on_stderr():
-            return call()
-    except (KeyboardInterrupt, InitcheckError):
-        raise
-    except BaseException as error:  # code of any kind: sys.exit and worse included
-        raise RaisedError(_word(error)) from error
 
 
 def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, Any]:
@@ -59,22 +36,6 @@ def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, A
     with contextlib.suppress(RaisedError):  # the model may be rebuilt for this, by constructors of the user's own
         return {**run_user_code(lambda: find_initializers(model, namer)), **known}
     return known
-
-
-def _word(error: BaseException) -> str:
-    name = type(error).__name__
-    text = textwrap.shorten(str(error), width=_LONGEST, placeholder=" ...")
-    place = "" if isinstance(error, SyntaxError) else _place_of(error)
-    return f"{name}: {text}{place}" if text else f"{name}{place}"
-
-
-def _place_of(error: BaseException) -> str:
-    """Name the last line of the user's own code on the way to the error, `` (net.py, line 3)``."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = frame.filename
-        if not (file.startswith(_ELSEWHERE) or "site-packages" in file):
-            return f" ({Path(file).name}, line {frame.lineno})"
-    return ""
 
 
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from initcheck.cli.measuring import read_arguments
-from initcheck.core.errors import InitcheckError, UsageError
-from initcheck.core.loading import import_place
+from initcheck.core.errors import UsageError
+from initcheck.core.loading import RaisedError, import_place, run_user_code
 
 if TYPE_CHECKING:
     from initcheck.verify.target import VerifyTarget
@@ -66,9 +66,9 @@ def verify(
         raise UsageError(f"--timeout must be above 0 and finite. Received: {timeout:g}.")
 
     # Imported only now: these bring SciPy, pandas and Keras along.
+    from initcheck.core.loading import TookTooLongError
     from initcheck.verify.declared import Expected
     from initcheck.verify.report import format_verification, verification_json
-    from initcheck.verify.target import TookTooLongError
     from initcheck.verify.verify import verify as run_rules
 
     expected = Expected(expect_variance, expect_mean, expect_distribution)
@@ -98,7 +98,7 @@ def _read_shape(text: str) -> tuple[int, ...]:
 def _load(text: str, arguments: dict[str, Any], seconds: float) -> VerifyTarget:
     from initcheck.backend.runtime import import_keras
     from initcheck.models.initializers import parse_initializer, split_call
-    from initcheck.verify.target import RefusedError, keras_target, read_target, run_user_code
+    from initcheck.verify.target import keras_target, read_target
 
     # Before the user's code does it, so that it happens quietly.
     import_keras()
@@ -110,9 +110,7 @@ def _load(text: str, arguments: dict[str, Any], seconds: float) -> VerifyTarget:
     place, _, name = text.rpartition(":")
     try:
         found = run_user_code(lambda: operator.attrgetter(name)(import_place(place)), seconds)
-    except RefusedError as error:
-        if isinstance(error.__cause__, InitcheckError):
-            raise error.__cause__ from None
+    except RaisedError as error:
         raise UsageError(
             f"{text!r} cannot be loaded: {error}. Give package.module:object or path/file.py:object."
         ) from error

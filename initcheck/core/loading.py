@@ -6,11 +6,30 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import signal
 import sys
+import textwrap
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import Final, TypeVar
+
+from initcheck.core.errors import InitcheckError
+
+_LONGEST: Final = 300
+
+Result = TypeVar("Result")
+
+
+class RaisedError(Exception):
+    """The user's code raised. The message is one line: class, text, and the line of code where it is known."""
+
+
+class TookTooLongError(BaseException):
+    """The user's code took longer than the limit. No Exception, so that the user's own handlers let it pass."""
 
 
 def import_place(place: str) -> ModuleType:
@@ -46,6 +65,17 @@ def search_first(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
+def run_user_code(call: Callable[[], Result], seconds: float | None = None) -> Result:
+    """Run the user's code, within a time, with its prints on standard error and without its warnings."""
+    try:
+        with contextlib.nullcontext() if seconds is None else _time_limit(seconds), user_output_on_stderr():
+            return call()
+    except (KeyboardInterrupt, InitcheckError, TookTooLongError):
+        raise
+    except BaseException as error:  # code of any kind: sys.exit and worse included
+        raise RaisedError(_describe(error)) from error
+
+
 @contextlib.contextmanager
 def user_output_on_stderr() -> Iterator[None]:
     """Run the user's code with its prints on standard error and without its warnings."""
@@ -72,3 +102,50 @@ def _import_file(path: Path) -> ModuleType:
             sys.modules[name] = former
         raise
     return module
+
+
+def _describe(error: BaseException) -> str:
+    name = type(error).__name__
+    text = textwrap.shorten(str(error), width=_LONGEST, placeholder=" ...")
+    place = "" if isinstance(error, SyntaxError) else _place_of(error)
+    return f"{name}: {text}{place}" if text else f"{name}{place}"
+
+
+def _place_of(error: BaseException) -> str:
+    """Name the last line of the user's own code on the way to the error, `` (net.py, line 3)``."""
+    import sysconfig
+    import traceback
+
+    elsewhere = (str(Path(__file__).resolve().parents[1]), sysconfig.get_path("stdlib"), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename
+        if not (file.startswith(elsewhere) or "site-packages" in file):
+            return f" ({Path(file).name}, line {frame.lineno})"
+    return ""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the block after some time.
+
+    A timer signal ends Python code and sleeps; a computation inside a C library ends first, and is too long then. Where
+    there are no timer signals (Windows, other threads), the time is looked at in the end.
+    """
+    start = time.perf_counter()
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        if time.perf_counter() - start > seconds:
+            raise TookTooLongError
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise TookTooLongError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)

@@ -5,22 +5,18 @@ It is a Keras name, a class, an instance, a function of shape and dtype, or a fu
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import FrameType
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
-from initcheck.core.loading import user_output_on_stderr
-from initcheck.models.initializers import InitializerSpec, in_one_line, read_nearest
+from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
+from initcheck.models.initializers import InitializerSpec, read_nearest
 from initcheck.spec.subjects import to_numpy
 
 Form = Literal["class", "instance", "function", "factory"]
@@ -147,7 +143,7 @@ def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
     try:
         config = run_user_code(found.get_config, seconds)
         takes_seed = isinstance(config, dict) and "seed" in config
-    except RefusedError:
+    except RaisedError:
         takes_seed = False
     if not takes_seed:
         return VerifyTarget(label, "instance", lambda _: found, takes_seed=False)
@@ -162,25 +158,13 @@ def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
 def _make(target: VerifyTarget, seconds: float) -> Any:
     try:
         return run_user_code(lambda: target.create(1), seconds)
-    except RefusedError as error:
+    except RaisedError as error:
         raise UsageError(
             f"{target.label!r} cannot be made: {error}. Give constructor arguments as --arg name=value."
         ) from error
 
 
 # --- calls of the user's code -----------------------------------------------------------------------------------------
-
-
-class TookTooLongError(BaseException):
-    """The user's code took longer than the limit. No Exception, so that the user's own handlers let it pass."""
-
-
-class RefusedError(Exception):
-    """The user's code raised."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {in_one_line(error)}")
-        self.deliberate: Final = isinstance(error, ValueError | NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -217,39 +201,3 @@ def call_initializer(make: Callable[[], Any], shape: Shape, dtype: str, seconds:
     except (TypeError, ValueError):
         values, name = None, str(getattr(returned, "dtype", "none"))
     return Answer(values, name, is_tensor, type(returned).__name__, taken)
-
-
-def run_user_code(call: Callable[[], Any], seconds: float) -> Any:
-    """Run the user's code within a time, with its output on standard error and without its warnings."""
-    try:
-        with _time_limit(seconds), user_output_on_stderr():
-            return call()
-    except (Exception, SystemExit) as error:
-        raise RefusedError(error) from error
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after some time.
-
-    A timer signal ends Python code and sleeps; a computation inside a C library ends first, and is too long then. Where
-    there are no timer signals (Windows, other threads), the time is looked at in the end.
-    """
-    start = time.perf_counter()
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        if time.perf_counter() - start > seconds:
-            raise TookTooLongError
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise TookTooLongError
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-        signal.setitimer(signal.ITIMER_REAL, *timer)

@@ -14,19 +14,12 @@ from numpy.typing import NDArray
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
+from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import size_of_equivalence
 from initcheck.verify.declared import Declaration, Expected, declare, default_shapes, describe_declaration
 from initcheck.verify.statistics import MARGIN, RuleResult, RuleStatus, judge_statistics
-from initcheck.verify.target import (
-    Answer,
-    RefusedError,
-    Shape,
-    TookTooLongError,
-    VerifyTarget,
-    call_initializer,
-    run_user_code,
-)
+from initcheck.verify.target import Answer, Shape, VerifyTarget, call_initializer
 
 MOST_ENTRIES: Final = 2**26
 _MOST_DRAWS: Final = 2000
@@ -90,7 +83,7 @@ def verify(
             _judge(run)
         except TookTooLongError as error:
             run.add("time", False, f"A call took more than {seconds:g} s: {error}. --timeout sets the limit.")
-        except RefusedError as error:
+        except RaisedError as error:
             run.add("call", False, f"A later call raised {error}.")
     declaration = describe_declaration(target, wanted)
     return Verification(target.label, declaration, run.shapes, dtype, seed, tuple(run.results))
@@ -162,8 +155,10 @@ def _call_once(run: _Run) -> dict[Shape, Answer]:
     for shape in run.shapes:
         try:
             answers[shape] = run.call(run.context.seed(f"call/{shape}"), shape)
-        except RefusedError as error:
-            (refused if error.deliberate and not run.insist else broken).append(f"{shape}: {error}")
+        except RaisedError as error:
+            (
+                refused if isinstance(error.__cause__, ValueError | NotImplementedError) and not run.insist else broken
+            ).append(f"{shape}: {error}")
     if broken or not answers:
         failed = broken or refused
         run.add("call", False, f"{len(failed)} of {len(run.shapes)} shapes raised; {failed[0]}")
@@ -201,7 +196,7 @@ def _judge_other_dtype(run: _Run) -> None:
     try:
         found = run.call(run.context.seed("dtype"), shape, other).dtype
         reason = f"{shape}: asked for {other}, returned {found}."
-    except RefusedError as error:
+    except RaisedError as error:
         found, reason = "", f"{shape}: asked for {other}, raised {error}"
     run.add("other_dtype", found == other, reason)
 
@@ -272,11 +267,11 @@ def _judge_config(run: _Run, deterministic: bool) -> None:
     for case, make in cases:
         try:
             original = _seeded(run, seed, make, shape)
-        except RefusedError:
+        except RaisedError:
             continue  # this value of the argument is not taken
         try:
             copied = _seeded(run, seed, lambda make=make: _copy(make()), shape)  # type: ignore[misc]
-        except RefusedError as error:
+        except RaisedError as error:
             run.add(rule, False, f"{case}: {error}")
             return
         if deterministic and not _equal(_values(original), _values(copied)):
