@@ -156,9 +156,8 @@ def _call_once(run: _Run) -> dict[Shape, Answer]:
         try:
             answers[shape] = run.call(run.context.seed(f"call/{shape}"), shape)
         except RaisedError as error:
-            (
-                refused if isinstance(error.__cause__, ValueError | NotImplementedError) and not run.insist else broken
-            ).append(f"{shape}: {error}")
+            on_purpose = isinstance(error.__cause__, ValueError | NotImplementedError)
+            (refused if on_purpose and not run.insist else broken).append(f"{shape}: {error}")
     if broken or not answers:
         failed = broken or refused
         run.add("call", False, f"{len(failed)} of {len(run.shapes)} shapes raised; {failed[0]}")
