@@ -25,6 +25,15 @@ def render_markdown(document: Document) -> str:
     return _environment("markdown").get_template("report.md.jinja").render(document=document)
 
 
+def render_pages(document: Document, name: str) -> dict[str, str]:
+    """Render a document as the files ``name.html`` and ``name.md``, and the pictures of the latter."""
+    return {
+        f"{name}.html": render_html(document),
+        f"{name}.md": render_markdown(document),
+        **render_pictures(document),
+    }
+
+
 def render_pictures(document: Document) -> dict[str, str]:
     """Render each figure of a document as an SVG file."""
     figures = [figure for section in document.sections for figure in _figures(section)]

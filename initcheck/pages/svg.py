@@ -11,23 +11,20 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from initcheck.core.formatting import format_number, power_of_ten
 from initcheck.pages import palette
 from initcheck.pages.document import Figure, Key, Panel
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
 
 SVG: Final = "http://www.w3.org/2000/svg"
 _XLINK: Final = "{http://www.w3.org/1999/xlink}href"
@@ -61,6 +58,27 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
 _FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
 _SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
+
+FONT_SIZE: Final = 10.0
+SMALL_FONT_SIZE: Final = 8.5
+
+LONGEST_NAME: Final = 28
+"""Characters that fit into one line beside a picture."""
+
+DOTS: Final = (
+    ("o", '<circle cx="6" cy="6" r="4"/>'),
+    ("s", '<rect x="2.5" y="2.5" width="7" height="7"/>'),
+    ("D", '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>'),
+    ("^", '<path d="M6 2 10.5 10 1.5 10z"/>'),
+)
+"""Matplotlib's marker of each kind of dot, and its shape in a legend."""
+
+_FACTORS: Final = (1.0, 2.0, 5.0)
+_FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
+_NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
+_MAP_COLUMN: Final = 44
+_CHARACTER: Final = 6.0  # mean width of a character in CSS pixels
+_SHORT_NAME: Final = 6  # characters that fit below a column of a map
 
 
 @contextmanager
@@ -208,17 +226,6 @@ def palette_variables() -> dict[str, palette.Colour]:
     return {**palette.PAGE, **series, **palette.REGIONS, **grounds, **texts}
 
 
-FONT_SIZE: Final = 10.0
-SMALL_FONT_SIZE: Final = 8.5
-
-LONGEST_NAME: Final = 28
-"""Characters that fit into one line beside a picture."""
-
-_FACTORS: Final = (1.0, 2.0, 5.0)
-_FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
-_NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
-
-
 def begin_drawing(width: int, height: int, *, left: int, bottom: int, right: int, top: int) -> tuple[Drawing, Axes]:
     """Begin a picture of a size in CSS pixels, with the given margins."""
     drawing = Drawing(figsize=(width / 72.0, height / 72.0), dpi=72)
@@ -232,6 +239,42 @@ def begin_drawing(width: int, height: int, *, left: int, bottom: int, right: int
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     return drawing, axes
+
+
+def begin_map(
+    columns: Sequence[Any], rows: Sequence[Any], label: str, *, row_height: int, margin: int
+) -> tuple[Drawing, Axes, int, int]:
+    """Begin a map with a cell of size 1 for each column and row, the first row at the top.
+
+    Args:
+        columns: their names, written at an angle where one is long.
+        rows: their names, which may have two lines.
+        margin: left of the names, in CSS pixels.
+
+    Returns:
+        The drawing, its axes, and its width and height in CSS pixels.
+    """
+    names, labels = [str(name) for name in columns], [str(name) for name in rows]
+    left = margin + int(_CHARACTER * max(len(line) for name in labels for line in name.splitlines()))
+    longest = max(map(len, names))
+    tilted = longest > _SHORT_NAME
+    bottom = 36 + (int(_CHARACTER * 0.75 * longest) if tilted else 0)
+    width, height = left + _MAP_COLUMN * len(names) + 12, row_height * len(labels) + bottom + 8
+    drawing, axes = begin_drawing(width, height, left=left, bottom=bottom, right=12, top=8)
+    axes.grid(visible=False)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xticks(range(len(names)), names, rotation=45 if tilted else 0, ha="right" if tilted else "center")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel(label, color=MUTED, labelpad=2)
+    return drawing, axes, width, height
+
+
+def draw_map_cell(axes: Axes, place: tuple[int, int], text: str, colour: str, **patch: Any) -> None:
+    """Draw the cell of a map at a column and row: a rectangle in the style given, with text on it."""
+    column, row = place
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1.0, 1.0, **patch))
+    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
 
 
 def style_level_axis(axes: Axes, limit: float) -> None:

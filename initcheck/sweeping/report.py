@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
-from matplotlib.patches import Rectangle
 
 from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
@@ -36,31 +35,15 @@ from initcheck.pages.document import (
     code,
     prose,
 )
-from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.html import render_pages
 from initcheck.pages.provenance import method_section
-from initcheck.pages.svg import (
-    FONT_SIZE,
-    GRID,
-    GROUNDS,
-    MUTED,
-    SMALL_FONT_SIZE,
-    TEXTS,
-    begin_drawing,
-    break_name,
-    drawing_settings,
-    export_svg,
-)
+from initcheck.pages.svg import GRID, GROUNDS, TEXTS, begin_map, break_name, draw_map_cell, drawing_settings, export_svg
 from initcheck.sweeping.run import SweepResult
 from initcheck.sweeping.store import SweepStore
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 AXES: Final = ("network", "initializer", "activation", "depth", "width", "data", "batch_size", "dtype")
 MOST_PANELS: Final = 60
 _ROW: Final = 22
-_COLUMN: Final = 44
-_CHARACTER: Final = 6.0
 _TWO_LINES: Final = 7.5  # font size of two lines in one row
 _NAMES: Final = {"depth": "hidden layers", "width": "units a layer", "batch_size": "samples", "dtype": "dtype policy"}
 Quantity = Literal["forward_gain", "backward_gain", "forward_gain_z", "backward_gain_z"]
@@ -95,9 +78,7 @@ def write_sweep(result: SweepResult, folder: Path, command_line: str, x: str | N
     return publish_files(
         folder,
         {
-            "sweep.html": render_html(document),
-            "sweep.md": render_markdown(document),
-            **render_pictures(document),
+            **render_pages(document, "sweep"),
             "summary.csv": summary.to_csv(index=False, lineterminator="\n"),
             "summary.parquet": lambda path: summary.to_parquet(path, index=False),
         },
@@ -448,31 +429,20 @@ def _draw_map(
 ) -> Panel:
     columns, rows = _in_order(part[chosen.x]), _in_order(part[chosen.y])
     labels = [break_name(str(name)) for name in rows]
-    left = 14 + int(_CHARACTER * max(len(line) for label in labels for line in label.splitlines()))
-    tilted = any(len(str(name)) > 6 for name in columns)
-    bottom = 36 + (int(_CHARACTER * 0.75 * max(len(str(name)) for name in columns)) if tilted else 0)
-    width, height = left + _COLUMN * len(columns) + 12, _ROW * len(rows) + bottom + 8
-    drawing, axes = begin_drawing(width, height, left=left, bottom=bottom, right=12, top=8)
-    axes.grid(visible=False)
-    axes.set_xlim(-0.5, len(columns) - 0.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xticks(
-        range(len(columns)),
-        [str(name) for name in columns],
-        rotation=45 if tilted else 0,
-        ha="right" if tilted else "center",
-    )
-    axes.set_yticks(range(len(rows)), labels, fontsize=FONT_SIZE, linespacing=0.9)
+    axis = _NAMES.get(chosen.x, chosen.x)
+    drawing, axes, width, height = begin_map(columns, labels, axis, row_height=_ROW, margin=14)
     for label in axes.get_yticklabels():
+        label.set_linespacing(0.9)
         if "\n" in label.get_text():
             label.set_fontsize(_TWO_LINES)
-    axes.set_xlabel(_NAMES.get(chosen.x, chosen.x), color=MUTED, labelpad=2)
     cells = []
     for _, cell in part.iterrows():
         value = cell[quantity]
         argument = (math.nan if pd.isna(value) else float(value)) if quantity.endswith("_z") else cell
         text, tone = write(argument)
-        _draw_cell(axes, columns.index(cell[chosen.x]), rows.index(cell[chosen.y]), text, tone)
+        place = columns.index(cell[chosen.x]), rows.index(cell[chosen.y])
+        style = {"facecolor": GROUNDS[tone], "edgecolor": GRID, "linewidth": 0.6, "zorder": 1}
+        draw_map_cell(axes, place, text, TEXTS[tone], **style)
         cells.append(f"{cell[chosen.y]}, {cell[chosen.x]}: {text or 'none'}")
     description = f"{title + '. ' if title else ''}{'; '.join(cells)}."
     return Panel(
@@ -484,12 +454,6 @@ def _in_order(values: pd.Series[Any]) -> list[Any]:
     """List the values of an axis: numbers by size, names as they come."""
     found = list(dict.fromkeys(values))
     return sorted(found) if all(not isinstance(value, str) for value in found) else found
-
-
-def _draw_cell(axes: Axes, column: int, row: int, text: str, tone: str) -> None:
-    corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor=GROUNDS[tone], edgecolor=GRID, linewidth=0.6, zorder=1))
-    axes.text(column, row, text, ha="center", va="center", color=TEXTS[tone], fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
 
 
 def _title(chosen: MapAxes, key: Any) -> str:

@@ -28,7 +28,7 @@ from initcheck.pages.document import (
     prose,
     strong,
 )
-from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.html import render_pages
 from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
 from initcheck.training.comparison import (
@@ -73,9 +73,7 @@ def write_training(record: TrainingRecord, folder: Path) -> list[Path]:
     document = build_training_document(record)
     summary = summarize(record.history, record.initializers)
     files = {
-        "training.html": render_html(document),
-        "training.md": render_markdown(document),
-        **render_pictures(document),
+        **render_pages(document, "training"),
         "history.csv": record.history.to_csv(index=False, lineterminator="\n"),
         "comparison.csv": summary.to_csv(index=False, lineterminator="\n"),
     }

@@ -38,18 +38,20 @@ from initcheck.pages.document import (
     prose,
     strong,
 )
-from initcheck.pages.html import render_html, render_markdown, render_pictures
+from initcheck.pages.html import render_pages
 from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import (
+    DOTS,
     FONT_SIZE,
     GRID,
     INK,
     MUTED,
     SERIES,
-    SMALL_FONT_SIZE,
     begin_drawing,
+    begin_map,
     draw_dot_key,
     draw_key,
+    draw_map_cell,
     drawing_settings,
     export_svg,
 )
@@ -72,8 +74,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _ROW: Final = 24
-_COLUMN: Final = 44
-_CHARACTER: Final = 6.0
 _DEEPEST: Final = 0.55  # opacity of a cell whose loss is zero: its number has to stay readable
 _SCATTER: Final = (420, 300)
 _CEILING: Final = 1.25  # of the relative loss that is drawn; what is beyond lies on it
@@ -81,12 +81,6 @@ _LEAST_RATIO: Final = 1e-2
 _MOST_RATIO: Final = 1e2
 _LEAST_CHANGE: Final = 0.3
 _MOST_CHANGE: Final = 300.0
-_SHAPES: Final = (
-    ("o", '<circle cx="6" cy="6" r="4"/>'),
-    ("s", '<rect x="2.5" y="2.5" width="7" height="7"/>'),
-    ("D", '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>'),
-    ("^", '<path d="M6 2 10.5 10 1.5 10z"/>'),
-)
 TITLE: Final = "initcheck: does the initialization predict the training?"
 _NAMES: Final = {
     "depth": "depth",
@@ -103,9 +97,7 @@ def write_trainability(relations: Relations, folder: Path) -> list[Path]:
     """Write ``trainability.html`` and ``trainability.md`` with their pictures, and the tables as CSV."""
     document = build_trainability_document(relations)
     files = {
-        "trainability.html": render_html(document),
-        "trainability.md": render_markdown(document),
-        **render_pictures(document),
+        **render_pages(document, "trainability"),
         "trainability.csv": _write_csv(relations.summary),
         "runs.csv": _write_csv(relations.record.runs),
     }
@@ -206,8 +198,7 @@ def draw_scatter(summary: DataFrame) -> Figure:
         ):
             panels.append(_draw_scatter(summary, activations, predictor, title, label, limits))
     keys = tuple(
-        draw_dot_key(name, place % len(SERIES), _SHAPES[place % len(_SHAPES)][1])
-        for place, name in enumerate(activations)
+        draw_dot_key(name, place % len(SERIES), DOTS[place % len(DOTS)][1]) for place, name in enumerate(activations)
     )
     caption = prose(
         "Each dot is one configuration. The horizontal line is the threshold below which it has trained; what lies "
@@ -453,15 +444,7 @@ def _box(fill: str, opacity: float, label: str) -> Key:
 def _draw_map(activation: str, part: DataFrame) -> Panel:
     initializers = list(dict.fromkeys(part.sort_values("sigma_w2", kind="stable")["initializer"]))
     depths = sorted(set(part["depth"]))
-    left = 12 + int(_CHARACTER * max(len(name) for name in initializers))
-    width, height = left + _COLUMN * len(depths) + 12, _ROW * len(initializers) + 44
-    drawing, axes = begin_drawing(width, height, left=left, bottom=36, right=12, top=8)
-    axes.grid(visible=False)
-    axes.set_xlim(-0.5, len(depths) - 0.5)
-    axes.set_ylim(len(initializers) - 0.5, -0.5)
-    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
-    axes.set_yticks(range(len(initializers)), initializers)
-    axes.set_xlabel("hidden layers", color=MUTED, labelpad=2)
+    drawing, axes, width, height = begin_map(depths, initializers, "hidden layers", row_height=_ROW, margin=12)
     cells = part.set_index(["initializer", "depth"])
     for row, initializer in enumerate(initializers):
         for column, depth in enumerate(depths):
@@ -482,11 +465,10 @@ def _draw_border(axes: Axes, borders: Sequence[float]) -> None:
 
 def _draw_cell(axes: Axes, column: int, row: int, relative: float) -> None:
     share = min(max(1.0 - relative, 0.0), 1.0) if math.isfinite(relative) else 0.0
+    frame = {"facecolor": "none", "edgecolor": GRID, "linewidth": 0.8, "zorder": 2}
+    draw_map_cell(axes, (column, row), format_loss(relative), INK, **frame)
     corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor="none", edgecolor=GRID, linewidth=0.8, zorder=2))
     axes.add_patch(Rectangle(corner, 1.0, 1.0, facecolor=SERIES[0], edgecolor="none", alpha=_DEEPEST * share, zorder=1))
-    text = format_loss(relative)
-    axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
 
 
 def _reach(part: DataFrame, initializer: str) -> float:
@@ -516,7 +498,7 @@ def _draw_scatter(
             values[own],
             loss[own],
             linestyle="none",
-            marker=_SHAPES[place % len(_SHAPES)][0],
+            marker=DOTS[place % len(DOTS)][0],
             markersize=5,
             color=SERIES[place % len(SERIES)],
             alpha=0.75,

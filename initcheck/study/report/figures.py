@@ -50,7 +50,7 @@ REPRESENTATIVES: Final = (
     "RandomNormal(stddev=1.0)",
 )
 MOST_LINES: Final = len(svg.SERIES)
-MOST_DOTS: Final = 4
+MOST_DOTS: Final = len(svg.DOTS)
 _CLIP: Final = 10.0
 _LINE_PANEL: Final = (300, 212)
 _LABEL_ROOM: Final = 0.22  # of the width of a panel
@@ -72,13 +72,6 @@ _STROKES: Final[tuple[tuple[float, tuple[float, ...]], ...]] = (
     (1.6, (1.0, 1.6)),
     (1.8, (6.0, 1.5, 1.2, 1.5)),
     (1.8, (2.5, 1.0)),
-)
-_DOT_MARKERS: Final = ("o", "s", "D", "^")
-_DOT_SHAPES: Final = (
-    '<circle cx="6" cy="6" r="4"/>',
-    '<rect x="2.5" y="2.5" width="7" height="7"/>',
-    '<path d="M6 1.5 10.5 6 6 10.5 1.5 6z"/>',
-    '<path d="M6 2 10.5 10 1.5 10z"/>',
 )
 MARKS: Final = (
     ("▲ ▼", "the line leaves the picture and goes on; the label says how far the farthest one goes"),
@@ -196,7 +189,7 @@ def draw_dots(
                 _draw_dot(axes, series, height_of_dot, index, limits)
                 if series.initializer in predictions:
                     prediction = predictions[series.initializer]
-                    _draw_predicted_dot(axes, prediction, index, height_of_dot, _DOT_MARKERS[index], limits)
+                    _draw_predicted_dot(axes, prediction, index, height_of_dot, limits)
         text = describe(title, direction, levels) + describe_theory(predicted)
         picture = svg.export_svg(drawing, prefix, text)
     return Panel(title, text, picture, width, height, describe_basis(predicted))
@@ -296,7 +289,7 @@ def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
 
 def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
     """Make the legend shared by the dot panels."""
-    return tuple(svg.draw_dot_key(name, index, _DOT_SHAPES[index]) for index, name in enumerate(layers))
+    return tuple(svg.draw_dot_key(name, index, svg.DOTS[index][1]) for index, name in enumerate(layers))
 
 
 def theory_line_keys() -> tuple[Key, ...]:
@@ -488,7 +481,7 @@ def _draw_dot(axes: Axes, series: LevelSummary, height: float, index: int, limit
     if low <= level <= high:
         whisker = np.clip((series.low[index], series.high[index]), low, high)
         axes.plot(whisker, [height, height], color=colour, linewidth=2.0, alpha=0.55, zorder=3)
-        axes.plot(level, height, marker=_DOT_MARKERS[index], markersize=5.5, color=colour, zorder=4)
+        axes.plot(level, height, marker=svg.DOTS[index][0], markersize=5.5, color=colour, zorder=4)
         return
     inset = 0.02 * (high - low)
     side = -1.0 if level < low else 1.0
@@ -510,7 +503,7 @@ def _draw_dot(axes: Axes, series: LevelSummary, height: float, index: int, limit
 
 
 def _draw_predicted_dot(
-    axes: Axes, prediction: PredictedLevels, index: int, height: float, marker: str, limits: tuple[float, float]
+    axes: Axes, prediction: PredictedLevels, index: int, height: float, limits: tuple[float, float]
 ) -> None:
     """Draw a predicted dot with its whisker; outside the limits, a hollow triangle at the edge."""
     level, (low, high) = prediction.middle[index], limits
@@ -521,7 +514,7 @@ def _draw_predicted_dot(
         edge, marker = (low + inset, "<") if level < low else (high - inset, ">")
         _draw_ring(axes, edge, height, marker)
         return
-    _draw_ring(axes, level, height, marker)
+    _draw_ring(axes, level, height, svg.DOTS[index][0])
     ends = np.clip((prediction.low[index], prediction.high[index]), low, high)
     if np.isfinite(ends).all() and ends[1] > ends[0]:
         for end in ends:
