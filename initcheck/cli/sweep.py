@@ -14,7 +14,7 @@ from initcheck.core.files import check_writable
 from initcheck.core.formatting import to_json
 
 if TYPE_CHECKING:
-    from initcheck.sweeping.engines import Engine
+    from initcheck.sweeping.measurement import Engine
 
 _STORE = "cells.sqlite"
 _FAILED = 2
@@ -137,7 +137,7 @@ def _check_options(engine: str, workers: int | None, scheduler: str | None) -> N
 
 
 def _choose_engine(engine: str, workers: int | None, scheduler: str | None) -> Engine:
-    from initcheck.sweeping.engines import InProcess
+    from initcheck.sweeping.measurement import InProcess
 
     if engine == "process":
         return InProcess()

@@ -23,11 +23,11 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
+    method_section,
     prose,
     strong,
 )
 from initcheck.pages.html import render_html, render_markdown
-from initcheck.pages.provenance import method_section
 from initcheck.spec.claim import Evidence, Status
 from initcheck.spec.records import (
     STATUSES,

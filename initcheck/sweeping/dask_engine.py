@@ -22,8 +22,7 @@ from typing import Any, Final
 import pandas as pd
 
 from initcheck.core.errors import EngineError, InitcheckError
-from initcheck.sweeping.engines import Measure, describe_exception
-from initcheck.sweeping.measurement import CellResult, measure_batch
+from initcheck.sweeping.measurement import CellResult, Measure, describe_exception, measure_batch
 from initcheck.sweeping.spec import VERSIONED, Cell, digest_files
 from initcheck.sweeping.store import pack_table
 
@@ -272,7 +271,7 @@ class _Dispatcher:
             )
 
     def measure(self, cells: Sequence[Cell]) -> Iterator[CellResult]:
-        """Measure cells; see :data:`initcheck.sweeping.engines.Measure`."""
+        """Measure cells; see :data:`initcheck.sweeping.measurement.Measure`."""
         # A worker that dies takes the blame for all tasks that wait there, not for the one that it was at alone.
         # So the cells of a batch that broke are tried one by one, and what seems to kill its worker even so is tried
         # last, with nothing beside it.

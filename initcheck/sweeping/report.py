@@ -33,10 +33,10 @@ from initcheck.pages.document import (
     Section,
     Table,
     code,
+    method_section,
     prose,
 )
 from initcheck.pages.html import render_pages
-from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import GRID, GROUNDS, TEXTS, begin_map, break_name, draw_map_cell, drawing_settings, export_svg
 from initcheck.sweeping.run import SweepResult
 from initcheck.sweeping.store import SweepStore

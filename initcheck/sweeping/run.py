@@ -13,8 +13,7 @@ import pandas as pd
 from initcheck.backend.runtime import limit_threads, versions
 from initcheck.core.errors import EngineError
 from initcheck.core.formatting import Progress
-from initcheck.sweeping.engines import Engine, InProcess
-from initcheck.sweeping.measurement import describe_replaced_file
+from initcheck.sweeping.measurement import Engine, InProcess, describe_replaced_file
 from initcheck.sweeping.spec import VERSIONED, Cell, SweepSpec, digest_files, make_spec, read_spec
 from initcheck.sweeping.store import SweepStore
 

@@ -25,11 +25,11 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
+    method_section,
     prose,
     strong,
 )
 from initcheck.pages.html import render_pages
-from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
 from initcheck.training.comparison import (
     LEVEL,

@@ -35,11 +35,11 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
+    method_section,
     prose,
     strong,
 )
 from initcheck.pages.html import render_pages
-from initcheck.pages.provenance import method_section
 from initcheck.pages.svg import (
     DOTS,
     FONT_SIZE,

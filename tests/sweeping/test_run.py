@@ -18,7 +18,7 @@ from initcheck.core.columns import QUANTITIES
 from initcheck.core.errors import EngineError, SpecError
 from initcheck.study.run import StudyOptions, run_study
 from initcheck.sweeping import run as run_module
-from initcheck.sweeping.engines import InProcess
+from initcheck.sweeping.measurement import InProcess
 from initcheck.sweeping.run import run_sweep, sweep
 from initcheck.sweeping.spec import make_spec
 from initcheck.sweeping.store import SweepStore

@@ -38,10 +38,10 @@ from initcheck.pages.document import (
     Section,
     Table,
     code,
+    method_section,
     prose,
     strong,
 )
-from initcheck.pages.provenance import method_section
 from initcheck.probe.coverage import Coverage, Gap
 
 _FOLDED_GAPS: Final = 10

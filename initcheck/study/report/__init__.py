@@ -26,11 +26,17 @@ from initcheck.study.report.levels import (
     summarize_levels,
 )
 from initcheck.study.report.phases import write_phases
-from initcheck.study.report.tables import find_twins, group_verdicts, make_heat_map, names_in_order
+from initcheck.study.report.tables import (
+    find_twins,
+    format_outcomes,
+    group_by_activation,
+    make_heat_map,
+    make_verdict_table,
+    names_in_order,
+)
 from initcheck.study.report.theory import write_theory
 
 _NEUTRAL_FACTOR = 1.0 + PRESERVING_MARGIN
-_LONG_TABLE = 24
 _PATHS: dict[Direction, str] = {
     "forward": "from the input to the output: how much larger or smaller each layer makes the pre-activations",
     "backward": "from the output to the input: how much larger or smaller each layer makes the gradient",
@@ -123,7 +129,7 @@ def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
             "under “How to read this report”.",
         )
     )
-    groups = group_verdicts(pairs, unfolded=len(pairs) <= _LONG_TABLE)
+    groups = group_by_activation(pairs, make_verdict_table, "Verdicts", format_outcomes)
     return Section(f"{anchor}-verdicts", "The verdicts, pair by pair", (introduction, *groups))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 from initcheck.audit.gains import PRESERVED_FACTOR
 from initcheck.audit.limits import PRESERVING_MARGIN
@@ -24,7 +23,6 @@ from initcheck.pages.document import (
     strong,
 )
 from initcheck.study.record import StudyRecord
-from initcheck.study.report.agreement import NOTABLE, STRIKING, ScoreCounts, count_scores, normal_share
 from initcheck.study.report.levels import SummaryRow
 from initcheck.study.report.tables import (
     count_outcomes,
@@ -33,19 +31,10 @@ from initcheck.study.report.tables import (
     gain_cell,
     make_kept_table,
     names_in_order,
+    pick_headlines,
     verdict_cell,
 )
-
-# Pairs that textbooks talk about. Only those in the study are shown.
-HEADLINES: Final = (
-    ("HeNormal", "relu"),
-    ("GlorotUniform", "relu"),
-    ("RandomNormal(stddev=1.0)", "relu"),
-    ("RandomNormal", "relu"),
-    ("GlorotUniform", "tanh"),
-    ("LecunNormal", "selu"),
-    ("Zeros", "relu"),
-)
+from initcheck.study.report.theory import NOTABLE, STRIKING, ScoreCounts, count_scores, normal_share
 
 
 def write_answer(study: StudyRecord, pairs: Sequence[SummaryRow], network: str) -> Section:
@@ -65,11 +54,6 @@ def write_answer(study: StudyRecord, pairs: Sequence[SummaryRow], network: str) 
     others = [name for name in names_in_order(pairs, "network") if name != network]
     blocks += [Paragraph(_summarise_other([pair for pair in pairs if pair.network == name], name)) for name in others]
     return Section("found", "What was found", tuple(blocks))
-
-
-def pick_headlines(pairs: Sequence[SummaryRow]) -> list[SummaryRow]:
-    """Pick from the pairs of one network those that textbooks talk about, in their order."""
-    return [pair for name in HEADLINES for pair in pairs if (pair.initializer, pair.activation) == name]
 
 
 def _introduce(pairs: Sequence[SummaryRow], network: str) -> Text:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,10 +29,10 @@ from initcheck.pages.svg import (
     set_powers,
     style_level_axis,
 )
-from initcheck.study.report.agreement import FINITE_WIDTH, UNEXPLAINED
-from initcheck.study.report.levels import LevelSummary, PredictedLevels, SummaryRow
+from initcheck.study.report.levels import FINITE_WIDTH, UNEXPLAINED, LevelSummary, PredictedLevels, SummaryRow
 from initcheck.study.report.tables import names_in_order
 
+_Levels = TypeVar("_Levels", bound=LevelSummary)
 _LINE: Final = (1.1, (4.5, 3.0))  # width, dashes in multiples of it
 _EDGE: Final = (1.0, (1.0, 2.0))
 _LINE_LAYER: Final = 15  # above the measured lines, below the marks
@@ -61,7 +62,7 @@ _CHARACTER: Final = 5.9  # mean width of a character in CSS pixels
 _DOT_CLIP: Final = 4.0  # powers of ten on either side of the median that are shown
 _DOT_MARGIN: Final = 0.8
 _DOT_LABEL_WIDTH: Final = 26
-_DOT_SPREAD: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
+_DOT_DISTANCE: Final = 0.22  # of a row, so that the dots of two layers at one level stay apart
 _QUANTITY: Final[dict[Direction, str]] = {"forward": "second moment of z", "backward": "squared norm of dL/dz"}
 _AXIS: Final[dict[Direction, str]] = {"forward": "layer (the signal flows →)", "backward": "layer (the signal flows ←)"}
 # Width and dashes of each line. Lines that coincide stay visible: the later ones are thinner and broken.
@@ -104,7 +105,7 @@ def write_layers(
     own: dict[Direction, list[LevelSummary]] = {}
     for direction in DIRECTIONS:
         found = [by_pair[pair.initializer, pair.activation, direction] for pair in pairs]
-        if all(np.isnan(series.middle).all() for series in found):
+        if all(not series.is_known for series in found):
             blocks.append(Paragraph(prose(f"No {direction} signal was measured on this network.")))
         else:
             own[direction] = found
@@ -148,10 +149,10 @@ def draw_lines(
         for prediction in predicted:
             _draw_predicted_line(axes, prediction, limit)
         _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
-        text = describe(title, direction, levels, quantity) + describe_theory(predicted)
+        text = describe_panel(title, levels, predicted, quantity)
         picture = svg.export_svg(drawing, prefix, text)
     missing = [name for name in initializers if name not in by_name]
-    missing += [name for name in initializers if name in by_name and np.isnan(by_name[name].middle).all()]
+    missing += [name for name in initializers if name in by_name and not by_name[name].is_known]
     notes = (f"not measured: {', '.join(missing)}",) if missing else ()
     return Panel(title, text, picture, width, height, notes + describe_basis(predicted))
 
@@ -185,35 +186,24 @@ def draw_dots(
             axes.axvline(0.0, color=svg.MUTED, linewidth=0.8, zorder=1)
         for place, series in enumerate(levels):
             for index in range(len(layers)):
-                height_of_dot = place + _DOT_SPREAD * (index - 0.5)
+                height_of_dot = place + _DOT_DISTANCE * (index - 0.5)
                 _draw_dot(axes, series, height_of_dot, index, limits)
                 if series.initializer in predictions:
                     prediction = predictions[series.initializer]
                     _draw_predicted_dot(axes, prediction, index, height_of_dot, limits)
-        text = describe(title, direction, levels) + describe_theory(predicted)
+        text = describe_panel(title, levels, predicted)
         picture = svg.export_svg(drawing, prefix, text)
     return Panel(title, text, picture, width, height, describe_basis(predicted))
 
 
-def describe(title: str, direction: Direction, levels: Sequence[LevelSummary], quantity: str = "") -> str:
-    """Say in words where each line of a panel begins and ends, in the direction of the signal."""
-    ends = []
-    for series in levels:
-        first, last = series.middle[[0, -1]] if direction == "forward" else series.middle[[-1, 0]]
-        ends.append(f"{series.initializer} from {format_level(first)} to {format_level(last)}")
-    return f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {'; '.join(ends)}."
-
-
-def describe_theory(predictions: Sequence[PredictedLevels]) -> str:
-    """Say in words where each predicted line begins and ends, in the direction of the signal; empty without one."""
-    ends = []
-    for prediction in predictions:
-        if prediction.is_known:
-            first, last = (
-                prediction.middle[[0, -1]] if prediction.direction == "forward" else prediction.middle[[-1, 0]]
-            )
-            ends.append(f"{prediction.initializer} from {format_level(first)} to {format_level(last)}")
-    return f" Theory: {'; '.join(ends)}." if ends else ""
+def describe_panel(
+    title: str, levels: Sequence[LevelSummary], predictions: Sequence[PredictedLevels] = (), quantity: str = ""
+) -> str:
+    """Say in words where each line of a panel begins and ends, measured and predicted, along the signal."""
+    direction = levels[0].direction
+    text = f"{title}, {direction}, {quantity or _QUANTITY[direction]}: {_describe_ends(levels)}."
+    known = [prediction for prediction in predictions if prediction.is_known]
+    return f"{text} Theory: {_describe_ends(known)}." if known else text
 
 
 def describe_basis(predictions: Sequence[PredictedLevels]) -> tuple[str, ...]:
@@ -240,7 +230,7 @@ def choose_representatives(initializers: Sequence[str]) -> tuple[str, ...]:
     return tuple(known[:MOST_LINES] or initializers[:MOST_LINES])
 
 
-def shared_limit(levels: Sequence[LevelSummary | PredictedLevels]) -> float:
+def shared_limit(levels: Sequence[LevelSummary]) -> float:
     """Find the range of levels, the same up and down, that all panels of a figure share."""
     finite = [np.abs(series.middle[np.isfinite(series.middle)]).max(initial=0.0) for series in levels]
     return float(min(_CLIP, np.ceil(max(finite, default=0.0)) + 0.5))
@@ -255,7 +245,7 @@ def dot_limits(levels: Sequence[LevelSummary]) -> tuple[float, float]:
     return float(within.min()) - _DOT_MARGIN, float(within.max()) + _DOT_MARGIN
 
 
-def find_range(items: Sequence[LevelSummary | PredictedLevels], least: float, greatest: float) -> float:
+def find_range(items: Sequence[LevelSummary], least: float, greatest: float) -> float:
     """Find the range, the same up and down, that shows the bands of all items, between two bounds."""
     ends = np.concatenate([values for item in items for values in (item.middle, item.low, item.high)])
     farthest = np.abs(ends[np.isfinite(ends)]).max(initial=0.0)
@@ -268,18 +258,12 @@ def subtract_median(series: LevelSummary, prediction: PredictedLevels) -> tuple[
     Returns:
         Both, less the prediction's median; a layer without a finite median is NaN.
     """
-    middle = np.where(np.isfinite(prediction.middle), prediction.middle, np.nan)
+    origin = np.where(np.isfinite(prediction.middle), prediction.middle, np.nan)
 
-    def shift(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(values - middle)
+    def shift(levels: _Levels) -> _Levels:
+        return replace(levels, middle=levels.middle - origin, low=levels.low - origin, high=levels.high - origin)
 
-    keys = (series.network, series.initializer, series.activation, series.direction)
-    return (
-        LevelSummary(*keys, shift(series.middle), shift(series.low), shift(series.high)),
-        PredictedLevels(
-            *keys, shift(prediction.middle), shift(prediction.low), shift(prediction.high), prediction.basis
-        ),
-    )
+    return shift(series), shift(prediction)
 
 
 def line_keys(initializers: Sequence[str]) -> tuple[Key, ...]:
@@ -360,6 +344,14 @@ def _line_figure(levels: Sequence[LevelSummary], predictions: Sequence[Predicted
         panels=tuple(panels),
         alternative=f"{direction.capitalize()} size of the signal by layer on {levels[0].network}, by activation.",
     )
+
+
+def _describe_ends(levels: Sequence[LevelSummary]) -> str:
+    parts = []
+    for series in levels:
+        first, last = (format_level(level) for level in series.ends)
+        parts.append(f"{series.initializer} from {first} to {last}")
+    return "; ".join(parts)
 
 
 def _explain_gap(predictions: Sequence[PredictedLevels]) -> Paragraph:

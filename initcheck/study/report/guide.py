@@ -21,9 +21,9 @@ from initcheck.pages.document import (
     Table,
     Text,
     code,
+    method_section,
     prose,
 )
-from initcheck.pages.provenance import method_section
 from initcheck.study.record import NotMeasured, Provenance, StudyRecord
 
 _MARGIN: Final = f"{100 * PRESERVING_MARGIN:.0f}%"

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 _MIDDLE: Final = 0.5
 BAND: Final = (0.1, 0.9)
-UNJUDGED = "not judged"
+UNJUDGED: Final = "not judged"
+FINITE_WIDTH: Final = "finite width"
+"""The words of the column ``prediction`` that need no remark."""
+UNEXPLAINED: Final = "no prediction was made"
+"""The reason where the column ``prediction`` is empty."""
 _ADVICE = re.compile(r"(?<=\.) (Received:|Choose|Give|Pass|Take|Use) .*", re.DOTALL)
 Outcome = Literal["kept", "uniform", "vanishes", "explodes", "symmetric", "dead", "undecided"]
 _PAIR: Final = ["network", "initializer", "activation"]
@@ -39,7 +43,7 @@ _PREDICTED: Final = tuple(
 
 @dataclass(frozen=True, eq=False)
 class LevelSummary:
-    """The level at each hidden layer of one pair, over seeds."""
+    """The level at each hidden layer of one pair over seeds, input side first: median, 10% and 90% quantile."""
 
     network: str
     initializer: str
@@ -48,6 +52,17 @@ class LevelSummary:
     middle: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any level."""
+        return not np.isnan(self.middle).all()
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The median where the signal enters and where it leaves."""
+        first, last = float(self.middle[0]), float(self.middle[-1])
+        return (first, last) if self.direction == "forward" else (last, first)
 
 
 @dataclass(frozen=True)
@@ -126,27 +141,10 @@ class SummaryRow:
 
 
 @dataclass(frozen=True, eq=False)
-class PredictedLevels:
-    """The distribution of the level at each hidden layer of one pair over seeds, as theory gives it.
+class PredictedLevels(LevelSummary):
+    """The levels of one pair over seeds as theory gives them: quantiles are NaN where it does not know them."""
 
-    Attributes:
-        middle: the median at each layer, input side first; NaN where nothing is predicted.
-        low: the 10% quantile; NaN where the standard deviation is not known.
-    """
-
-    network: str
-    initializer: str
-    activation: str
-    direction: Direction
-    middle: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
     basis: tuple[str, ...]
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything is predicted."""
-        return not np.isnan(self.middle).all()
 
     @property
     def has_band(self) -> bool:
@@ -314,9 +312,7 @@ def _read_prediction(group: DataFrame, direction: Direction) -> tuple[NDArray[np
         return quantile_levels(mean, sd, power=2.0)
     after = group["takes_activation"].to_numpy(dtype=np.bool_)
     mean, sd = (
-        np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"]).astype(
-            np.float64
-        )
+        np.where(after, group[f"predicted_{_ACTIVATION}{end}"], group[f"predicted_{_PREACTIVATION}{end}"])
         for end in ("", "_sd")
     )
-    return quantile_levels(mean, sd, power=1.0)
+    return quantile_levels(mean.astype(np.float64), sd.astype(np.float64), power=1.0)

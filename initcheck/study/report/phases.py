@@ -207,12 +207,12 @@ def draw_phases(
         _style(axes)
         _write_words(axes, diagram, logarithm)
         _mark_places(axes, places)
-        text = describe(name, places, fixed_points)
+        text = describe_phases(name, places, fixed_points)
         picture = svg.export_svg(drawing, prefix, text)
     return Panel(name, text, picture, width, height, notes)
 
 
-def describe(name: str, places: Sequence[Place], fixed_points: Mapping[int, FixedPoint]) -> str:
+def describe_phases(name: str, places: Sequence[Place], fixed_points: Mapping[int, FixedPoint]) -> str:
     """Say in words in which phase each place lies."""
     parts = [
         f"{', '.join(place.initializers)} at σ_w {place.sigma_w:.3g}: {fixed_points[place.number].regime}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Final
 
 from initcheck.core.columns import DIRECTIONS, Direction
@@ -14,6 +13,16 @@ from initcheck.pages.document import Cell, Details, Row, Table, Text, code, pros
 from initcheck.study.record import NotMeasured
 from initcheck.study.report.levels import DirectionSummary, LevelSummary, Outcome, SummaryRow
 
+# Pairs that textbooks talk about. Only those in the study are shown.
+HEADLINES: Final = (
+    ("HeNormal", "relu"),
+    ("GlorotUniform", "relu"),
+    ("RandomNormal(stddev=1.0)", "relu"),
+    ("RandomNormal", "relu"),
+    ("GlorotUniform", "tanh"),
+    ("LecunNormal", "selu"),
+    ("Zeros", "relu"),
+)
 # Each outcome as a verb, for one pair and for several.
 OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {
     "kept": ("keeps the signal", "keep the signal"),
@@ -24,6 +33,7 @@ OUTCOMES: Final[Mapping[Outcome, tuple[str, str]]] = {
     "dead": ("dead", "dead"),
     "undecided": ("undecided", "undecided"),
 }
+_LONG_TABLE: Final = 24
 _TONES: Final[Mapping[Outcome, str]] = {
     "kept": "kept",
     "uniform": "unknown",
@@ -55,6 +65,28 @@ VERDICT_COLUMNS: Final = (
 def names_in_order(items: Sequence[SummaryRow] | Sequence[LevelSummary], field: str) -> tuple[str, ...]:
     """List the networks, initializers or activations of some pairs or levels, each once, in their order."""
     return tuple(dict.fromkeys(str(getattr(item, field)) for item in items))
+
+
+def pick_headlines(pairs: Sequence[SummaryRow]) -> list[SummaryRow]:
+    """Pick from the pairs of one network those that textbooks talk about, in their order."""
+    return [pair for name in HEADLINES for pair in pairs if (pair.initializer, pair.activation) == name]
+
+
+def group_by_activation(
+    pairs: Sequence[SummaryRow],
+    make_table: Callable[[Sequence[SummaryRow], Text], Table],
+    title: str,
+    count_up: Callable[[Sequence[SummaryRow]], str],
+) -> tuple[Details, ...]:
+    """Make one foldable table an activation, with a count in the line that stays; few pairs are unfolded."""
+    groups = []
+    for activation in names_in_order(pairs, "activation"):
+        group = [pair for pair in pairs if pair.activation == activation]
+        table = make_table(group, prose(f"{title} with ", code(activation), "."))
+        groups.append(
+            Details(prose(code(activation), f": {count_up(group)}"), (table,), unfolded=len(pairs) <= _LONG_TABLE)
+        )
+    return tuple(groups)
 
 
 def make_heat_map(
@@ -109,22 +141,6 @@ def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
 def make_verdict_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
     """Make the table with the verdict of each pair in words."""
     return Table(caption, VERDICT_COLUMNS, tuple(Row(pair.initializer, _verdict_cells(pair)) for pair in pairs))
-
-
-def group_verdicts(pairs: Sequence[SummaryRow], unfolded: bool) -> tuple[Details, ...]:
-    """Make one foldable verdict table an activation, with a count of the verdicts in the line that stays."""
-    activations = names_in_order(pairs, "activation")
-    ordered = sorted(pairs, key=lambda pair: activations.index(pair.activation))
-    groups = []
-    for activation, members in groupby(ordered, key=lambda pair: pair.activation):
-        group = tuple(members)
-        caption = prose("Verdicts with ", code(activation), ".")
-        groups.append(
-            Details(
-                prose(code(activation), ": ", format_outcomes(group)), (make_verdict_table(group, caption),), unfolded
-            )
-        )
-    return tuple(groups)
 
 
 def count_outcomes(pairs: Sequence[SummaryRow]) -> dict[Outcome, int]:

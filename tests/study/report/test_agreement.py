@@ -15,7 +15,8 @@ from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.pages import palette
 from initcheck.pages.document import Text, prose
 from initcheck.study.record import StudyRecord
-from initcheck.study.report.agreement import (
+from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
+from initcheck.study.report.theory import (
     compare,
     count_scores,
     describe_scores,
@@ -28,7 +29,6 @@ from initcheck.study.report.agreement import (
     normal_share,
     number_gaps,
 )
-from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
 
 HE_RELU = ("HeNormal", "relu")
 

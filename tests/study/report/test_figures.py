@@ -83,7 +83,7 @@ def test_the_description_tells_states_in_words():
         _levels("Ones", [2.0, np.inf]),
         _levels("Odd", [np.nan, np.nan]),
     ]
-    text = figures.describe("relu", "forward", levels)
+    text = figures.describe_panel("relu", levels)
     assert "HeNormal from 10^0.0 to 10^1.0" in text
     assert "Zeros from exactly 0 to exactly 0" in text
     assert "Ones from 10^2.0 to not finite" in text

@@ -15,7 +15,7 @@ from initcheck.pages.document import Block, Bullets, Details, Document, Figure, 
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document
-from initcheck.study.report.agreement import format_score
+from initcheck.study.report.theory import format_score
 
 _EVIL = "<script>alert(`x|y`)</script>"
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from initcheck.pages.document import CodeBlock, Paragraph, Table, prose
-from initcheck.pages.provenance import method_section, method_table
+from initcheck.pages.document import CodeBlock, Paragraph, Table, method_section, method_table, prose
 
 ROWS, VERSIONS = (("Seeds", "0 to 9"),), {"keras": "3.15.1", "numpy": "2"}
 
