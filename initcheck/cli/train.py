@@ -162,11 +162,11 @@ def trainability(
     check_writable(out)
 
     # Imported only now: these bring Keras and pandas along.
-    from initcheck.training.relations import relate
     from initcheck.training.trainability import (
         DEFAULT_ACTIVATIONS,
         DEFAULT_INITIALIZERS,
         TrainabilityOptions,
+        relate,
         run_trainability,
     )
     from initcheck.training.trainability_report import trainability_json, trainability_text, write_trainability

@@ -22,7 +22,7 @@ _SUMMARY_ORDER = [column.name for column in KEY_COLUMNS if column.name != "seed"
 
 def write_measurements_csv(table: DataFrame, path: Path) -> None:
     """Write the measurement table as CSV, sorted by its keys and position, nulls empty, floats in full."""
-    _write_csv(_conform_chunks(table, MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER), path)
+    write_chunks_csv(_conform_chunks(table, MEASUREMENT_COLUMNS, _MEASUREMENT_ORDER), path)
 
 
 def write_measurements_parquet(table: DataFrame, path: Path) -> None:
@@ -40,7 +40,15 @@ def write_measurements_parquet(table: DataFrame, path: Path) -> None:
 
 def write_summary_csv(summary: DataFrame, path: Path) -> None:
     """Write the summary as CSV, sorted by its keys, nulls empty, floats in full."""
-    _write_csv(_conform_chunks(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
+    write_chunks_csv(_conform_chunks(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
+
+
+def write_chunks_csv(chunks: Iterator[DataFrame], path: Path) -> None:
+    """Write the pieces of a table as one CSV file, nulls empty, floats in full."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, chunk in enumerate(chunks):
+            # No float format: the shortest text that reads back to the same float is written.
+            chunk.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def summary_json(summary: DataFrame) -> str:
@@ -64,10 +72,3 @@ def _conform(frame: DataFrame, columns: Sequence[Column], order: list[str]) -> D
 
 def _take_columns(frame: DataFrame, columns: Sequence[Column]) -> DataFrame:
     return frame[[column.name for column in columns]].astype({column.name: column.dtype for column in columns})
-
-
-def _write_csv(chunks: Iterator[DataFrame], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for number, chunk in enumerate(chunks):
-            # No float format: the shortest text that reads back to the same float is written.
-            chunk.to_csv(file, index=False, header=number == 0, lineterminator="\n")

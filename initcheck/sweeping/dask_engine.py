@@ -240,7 +240,8 @@ class _Dispatcher:
             ) from None
         except (*_CANCELLED, OSError) as error:
             raise EngineError(
-                f"A worker or the scheduler was lost at the start: {describe_exception(error)}. Run the sweep again."
+                f"A worker or the scheduler was lost before the first task: {describe_exception(error)}. "
+                "Run the sweep again."
             ) from None
         for worker, others in sorted(found.items()):
             if isinstance(others, BaseException):
@@ -408,7 +409,7 @@ def read_versions() -> dict[str, str]:
 
 
 def compare_versions(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Tell in words which of the versions that count differ; empty where none does."""
+    """Say in words which of the versions that count differ; empty where none does."""
     differing = [name for name in VERSIONED if wanted[name] != found.get(name)]
     return ", ".join(f"{name} {found.get(name, 'not installed')} instead of {wanted[name]}" for name in differing)
 

@@ -105,9 +105,9 @@ def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
         fixed, each = _CELL_SECONDS
         time = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
         time += len(cell.seeds) * cell.depth * _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
-        start, layer = _GRAPH_SECONDS
+        least, layer = _GRAPH_SECONDS
         traced = {
-            cell.graph: start + layer * cell.depth,
+            cell.graph: least + layer * cell.depth,
             (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
         }
         time += sum(needed for what, needed in traced.items() if what not in known)

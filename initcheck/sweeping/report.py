@@ -36,10 +36,11 @@ from initcheck.pages.document import (
     method_section,
     prose,
 )
+from initcheck.pages.export import write_chunks_csv
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import GRID, GROUNDS, TEXTS, begin_map, break_name, draw_map_cell, drawing_settings, export_svg
 from initcheck.sweeping.run import SweepResult
-from initcheck.sweeping.store import SweepStore
+from initcheck.sweeping.store import SweepStore, make_schema
 
 AXES: Final = ("network", "initializer", "activation", "depth", "width", "data", "batch_size", "dtype")
 MOST_PANELS: Final = 60
@@ -120,7 +121,7 @@ def sweep_json(result: SweepResult) -> str:
 
 def export_cells(store: SweepStore, identities: list[str], path: Path) -> int:
     """Write the measurement table of the finished cells as one file, cell by cell, so that any number of them fits."""
-    writers = {".parquet": _write_parquet, ".csv": _write_csv}
+    writers = {".parquet": _write_parquet, ".csv": write_chunks_csv}
     if path.suffix not in writers:
         raise UsageError(f"--export takes a file that ends in .parquet or .csv. Received: {str(path)!r}.")
     rows = 0
@@ -243,17 +244,10 @@ def _describe_stale(result: SweepResult) -> str:
 def _write_parquet(tables: Iterator[pd.DataFrame], path: Path) -> None:
     columns = list(MEASUREMENT_COLUMNS)
     columns.insert([column.name for column in columns].index("batch_size") + 1, DTYPE_COLUMN)
-    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})
-    schema = pyarrow.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
+    schema = make_schema(columns)
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
-
-
-def _write_csv(tables: Iterator[pd.DataFrame], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for number, table in enumerate(tables):
-            table.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def _write_answer(result: SweepResult) -> Section:

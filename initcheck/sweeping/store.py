@@ -21,7 +21,7 @@ import filelock
 import pandas as pd
 import pyarrow as pa
 
-from initcheck.core.columns import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.core.columns import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
 from initcheck.core.errors import StoreError
 from initcheck.core.formatting import is_missing
 from initcheck.sweeping.measurement import CellResult, State
@@ -87,7 +87,7 @@ class SweepStore:
             self._lock.release()
 
     def find_finished(self, keys: Mapping[str, str]) -> tuple[set[str], set[str]]:
-        """Tell which cells need not be measured again, and which were measured under other versions."""
+        """Find the cells that need not be measured again, and those that were measured under other versions."""
         with self._explained():
             rows = self._connection.execute("SELECT identity, key FROM cells WHERE state != 'failed'").fetchall()
         finished = {identity for identity, key in rows if keys.get(identity) == key}
@@ -95,7 +95,7 @@ class SweepStore:
         return finished, stale
 
     def read_versions(self, identities: Iterable[str]) -> dict[str, str]:
-        """Tell under which versions the first of some cells was measured."""
+        """Read under which versions the first of some cells was measured."""
         with self._explained():
             for identity in identities:
                 row = self._connection.execute("SELECT versions FROM cells WHERE identity = ?", (identity,)).fetchone()
@@ -260,15 +260,20 @@ def _unwrap(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-@cache
-def _arrow_schema() -> pa.Schema:
-    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in MEASUREMENT_COLUMNS})
+def make_schema(columns: Sequence[Column]) -> pa.Schema:
+    """Make the Arrow schema of a table with these columns."""
+    empty = pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})
     return pa.Schema.from_pandas(empty, preserve_index=False).remove_metadata()
+
+
+@cache
+def _measurement_schema() -> pa.Schema:
+    return make_schema(MEASUREMENT_COLUMNS)
 
 
 def pack_table(table: pd.DataFrame) -> bytes:
     """Write a measurement table as a compressed Arrow stream: less than half of what pickle makes of it."""
-    schema = _arrow_schema()
+    schema = _measurement_schema()
     # Half the time of Table.from_pandas, which looks at each column anew.
     columns = [_to_arrow(table[field.name].array, field.type) for field in schema]
     sink = io.BytesIO()

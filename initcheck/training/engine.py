@@ -180,8 +180,8 @@ def train(
         :data:`METRICS` of shape [replicates, 4]: first those of the initialization, where the first two are NaN, then
         those of each epoch.
     """
-    start = trainer.evaluate(weights)
-    yield np.concatenate([np.full_like(start, np.nan), start], axis=1)
+    initial = trainer.evaluate(weights)
+    yield np.concatenate([np.full_like(initial, np.nan), initial], axis=1)
     for epoch in range(1, epochs + 1):
         weights, metrics = trainer.train_epoch(weights, orders_of(seeds, samples, epoch))
         yield metrics

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras, versions
-from initcheck.core.columns import HISTORY_COLUMNS, Column
+from initcheck.core.columns import HISTORY_COLUMNS
 from initcheck.core.errors import DataError, StoreError, UsageError
 from initcheck.core.files import digest_arrays, publish_files
 from initcheck.core.formatting import Progress, no_progress
@@ -128,7 +128,7 @@ def run_training(
         )
     rate = options.learning_rate or _default_rate()
     descent = Descent(rate, options.batch_size)
-    kept = _empty() if store is None else store.open(_settings(options, data, rate), HISTORY_COLUMNS)
+    kept = _empty() if store is None else store.open(_settings(options, data, rate))
     missing = {label: _missing(kept, label, options) for label in specs}
     resumed = sum(len(options.seeds) - len(seeds) for seeds in missing.values())
     total = sum(bool(seeds) for seeds in missing.values()) * (options.epochs + 1)
@@ -170,15 +170,14 @@ class HistoryStore:
         self.folder = folder
         self._settings: Mapping[str, Any] = {}
 
-    def open(self, settings: Mapping[str, Any], columns: Sequence[Column]) -> pd.DataFrame:
+    def open(self, settings: Mapping[str, Any]) -> pd.DataFrame:
         """Read what is there."""
         self._settings = dict(settings)
         if not (self.folder / TABLE).exists() and not (self.folder / SETTINGS).exists():
-            return pd.DataFrame({column.name: pd.Series(dtype=column.dtype) for column in columns})
+            return _empty()
         try:
             held = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
-            table = pd.read_parquet(self.folder / TABLE)
-            table = table[[column.name for column in columns]].astype({each.name: each.dtype for each in columns})
+            table = _conform(pd.read_parquet(self.folder / TABLE))
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise StoreError(
@@ -231,8 +230,13 @@ def _train_one(
 def _tabulate(label: str, seeds: Sequence[int], epoch: int, metrics: NDArray[np.float64]) -> pd.DataFrame:
     columns: dict[str, Any] = {"initializer": label, "seed": list(seeds), "epoch": epoch}
     columns.update({name: metrics[:, place] for place, name in enumerate(METRICS)})
-    frame = pd.DataFrame(columns)[[column.name for column in HISTORY_COLUMNS]]
-    return frame.astype({column.name: column.dtype for column in HISTORY_COLUMNS})
+    return _conform(pd.DataFrame(columns))
+
+
+def _conform(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the columns of a history in their order and with their dtypes."""
+    dtypes = {column.name: column.dtype for column in HISTORY_COLUMNS}
+    return frame[list(dtypes)].astype(dtypes)
 
 
 def _empty() -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,19 +56,22 @@ from initcheck.pages.svg import (
     drawing_settings,
     export_svg,
 )
-from initcheck.training.relations import (
+from initcheck.training.trainability import (
+    LAST_STEPS,
+    MEASURED_ON,
     PREDICTORS,
     RESAMPLES,
     THRESHOLDS,
+    TRAINED_BELOW,
     Agreement,
     RankCorrelation,
     Relations,
+    TrainabilityRecord,
     count_agreement,
     find_deepest,
     find_failures,
     find_predictor,
 )
-from initcheck.training.trainability import LAST_STEPS, MEASURED_ON, TRAINED_BELOW, TrainabilityRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,14 +130,7 @@ def trainability_json(relations: Relations) -> str:
         "seconds": record.seconds,
         "versions": dict(record.versions),
         "agreement": [
-            {
-                "threshold": each.threshold,
-                "both": each.both,
-                "neither": each.neither,
-                "only_predicted": each.only_predicted,
-                "only_trained": each.only_trained,
-                "share": each.share,
-            }
+            {**asdict(each), "share": each.share}
             for each in (count_agreement(summary, threshold) for threshold in THRESHOLDS)
         ],
         "correlations": [

@@ -18,23 +18,21 @@ from initcheck.models.initializers import parse_initializer
 from initcheck.models.networks import MlpSpec
 from initcheck.training.data import load_labelled
 from initcheck.training.engine import orders_of
-from initcheck.training.relations import (
+from initcheck.training.trainability import (
+    LAST_STEPS,
+    MEASURED_ON,
     PREDICTORS,
+    TrainabilityOptions,
+    chance_loss,
     correlate_ranks,
     count_agreement,
     find_deepest,
     find_failures,
     find_predictor,
-    summarize_runs,
-)
-from initcheck.training.trainability import (
-    LAST_STEPS,
-    MEASURED_ON,
-    TrainabilityOptions,
-    chance_loss,
     measure_initialization,
     predict_depth,
     run_trainability,
+    summarize_runs,
 )
 
 SMALL = TrainabilityOptions(

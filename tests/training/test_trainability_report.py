@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from made_up_trainability import CASES, DEPTHS, make_record
 
-from initcheck.training.relations import relate, summarize_runs
+from initcheck.training.trainability import relate, summarize_runs
 from initcheck.training.trainability_report import (
     find_border,
     format_loss,
