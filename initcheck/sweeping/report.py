@@ -261,8 +261,8 @@ def _write_answer(result: SweepResult) -> Section:
         for name, part in summary.groupby(axis, sort=False):
             found = [part[f"{direction}_verdict"].value_counts() for direction in DIRECTIONS]
             both = int((part["verdict"] == "preserves in both directions").sum())
-            figures = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
-            rows.append(Row(str(name), tuple(Cell(str(figure or "")) for figure in figures)))
+            numbers = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
+            rows.append(Row(str(name), tuple(Cell(str(number or "")) for number in numbers)))
         caption = prose(
             "In how many of its cells the signal is kept in both directions (with inputs that stay apart and units "
             "that differ), and each direction's own verdict."
@@ -332,7 +332,7 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         counts.append(
             prose(
                 f"{direction}: {count(len(scores), 'cell')} with a score; {two} beyond ±2 "
-                f"({format_share(two / len(scores))}, where chance alone makes 4.6%), "
+                f"({format_share(two / len(scores))}, 4.6% by chance alone), "
                 f"{three} beyond ±3 (chance: 0.3%)."
             )
         )

@@ -70,9 +70,9 @@ def load_labelled(source: str | None = None, validation: int | None = None) -> L
     x, y, name = load_set(chosen)
     classes = _check_classes(x, y, name)
     labels = np.asarray(y).reshape(-1).astype(np.int32)  # fits: there are at most MOST_CLASSES
-    kept = _check_validation(validation, len(x), name)
+    held_out = _check_validation(validation, len(x), name)
     scaled = to_float32(np.asarray(x), name)
-    return LabelledData(name, scaled[kept:], labels[kept:], scaled[:kept], labels[:kept], classes)
+    return LabelledData(name, scaled[held_out:], labels[held_out:], scaled[:held_out], labels[:held_out], classes)
 
 
 def default_source() -> str:
@@ -100,9 +100,9 @@ def _check_classes(x: NDArray[Any], y: NDArray[Any] | None, name: str) -> int:
 
 def _check_validation(validation: int | None, samples: int, name: str) -> int:
     large = samples >= 4 * NOTEBOOK_VALIDATION
-    kept = (NOTEBOOK_VALIDATION if large else samples // SMALL_SHARE) if validation is None else validation
-    if not 1 <= kept < samples:
+    held_out = (NOTEBOOK_VALIDATION if large else samples // SMALL_SHARE) if validation is None else validation
+    if not 1 <= held_out < samples:
         raise UsageError(
-            f"Between 1 and {samples - 1} samples of {name!r} can be held out for validation. Received: {kept}."
+            f"Between 1 and {samples - 1} samples of {name!r} can be held out for validation. Received: {held_out}."
         )
-    return kept
+    return held_out

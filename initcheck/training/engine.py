@@ -137,11 +137,11 @@ class Trainer:
             outputs, others = self._call(weights, x, training=True)
             return self._loss(y, outputs), (outputs, others)
 
-        trained = [weight for weight, kept in zip(weights, self._trainable, strict=True) if kept]
+        trained = [weight for weight, trains in zip(weights, self._trainable, strict=True) if trains]
         step = update_step(compute_loss, trained, self._descent.learning_rate / size)
         outputs, others = step.extra
         updated, left = iter(step.weights), iter(others)
-        return [next(updated if kept else left) for kept in self._trainable], _sum_up(step.loss, outputs, y)
+        return [next(updated if trains else left) for trains in self._trainable], _sum_up(step.loss, outputs, y)
 
     def _evaluate(self, weights: Weights) -> Any:
         outputs, _ = self._call(weights, self._x_valid, training=False)
@@ -156,7 +156,7 @@ class Trainer:
         outputs, left = model.stateless_call(trained, held, x, training=training)
         after = {id(variable): value for variable, value in zip(model.non_trainable_variables, left, strict=True)}
         others = [
-            after[id(variable)] for variable, kept in zip(model.weights, self._trainable, strict=True) if not kept
+            after[id(variable)] for variable, trains in zip(model.weights, self._trainable, strict=True) if not trains
         ]
         return outputs, others
 

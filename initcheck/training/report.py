@@ -166,7 +166,7 @@ def _describe_statements(statements: list[Statement]) -> list[str]:
 
 
 def _format_lead(difference: PairedDifference, statement: Statement) -> str:
-    """Write by how much Xavier is ahead: the sign of the difference follows who stands first."""
+    """Write by how much Xavier is ahead: the sign of the difference follows which is first."""
     sign = 1.0 if difference.first == statement.xavier else -1.0
     estimate = difference.estimate
     low, high = sorted((sign * estimate.low, sign * estimate.high))
@@ -203,12 +203,12 @@ def _interval(row: dict[Any, Any], name: str, digits: int) -> tuple[str, ...]:
 
 def _difference(difference: PairedDifference) -> dict[str, Any]:
     estimate = difference.estimate
-    figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "p": difference.p_value}
+    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "p": difference.p_value}
     return {
         "first": difference.first,
         "second": difference.second,
         "quantity": difference.quantity,
-        **figures,
+        **values,
         "better": difference.better or None,
     }
 

@@ -1,4 +1,4 @@
-"""The reference study: what is measured, that sharing changes nothing, and the headline figures."""
+"""The reference study: what is measured, that sharing changes nothing, and the headline values."""
 
 from __future__ import annotations
 

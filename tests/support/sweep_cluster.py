@@ -119,7 +119,7 @@ def measure_stub_slowly(cells: Sequence[Cell], data_folder: Path) -> list[CellRe
 
 
 def measure_single_threaded(cells: Sequence[Cell], data_folder: Path) -> list[CellResult]:
-    """The same, where TensorFlow was told to use one thread."""
+    """The same, where TensorFlow is set to use one thread."""
     if any(os.environ.get(name) != "1" for name in SINGLE_THREADED):
         raise RuntimeError("several threads")
     return measure_stub_slowly(cells, data_folder)
@@ -135,7 +135,7 @@ def _measure_one(cell: Cell, data_folder: Path) -> CellResult:
             (data_folder / "raised").touch(exist_ok=False)
             raise ConnectionError("once only")
     if cell.initializer == REFUSED:
-        raise DataError("This work refuses altogether. Mend it.")
+        raise DataError("This work refuses altogether. Fix it.")
     return make_result(cell)
 
 

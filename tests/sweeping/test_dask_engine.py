@@ -74,12 +74,12 @@ def once(at, act):
     return progress
 
 
-def check_told(error, *parts):
-    told = str(error.value)
-    assert "\n" not in told
+def check_message(error, *parts):
+    message = str(error.value)
+    assert "\n" not in message
     assert error.value.exit_code == 2
     for part in parts:
-        assert part in told
+        assert part in message
 
 
 @pytest.mark.cluster
@@ -160,7 +160,7 @@ def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is
     spec = make_stub_spec(tmp_path, cluster_support.REFUSED)
     with pytest.raises(EngineError) as error:
         run_sweep(spec, path, DaskEngine(cluster.address, cluster_support.measure_stub))
-    check_told(error, "This work refuses altogether. Mend it.")
+    check_message(error, "This work refuses altogether. Fix it.")
     with SweepStore(path, readonly=True) as store:
         assert store.count()["measured"] == len(spec.cells) - 1
 
@@ -189,16 +189,16 @@ def test_without_a_worker_one_line_says_so(cluster, tmp_path):
         DaskEngine(cluster.address, workers_seconds=0.5).open(tmp_path, versions()),
     ):
         pass
-    check_told(error, "No worker has come", "within 0.5 s", "dask worker")
+    check_message(error, "No worker has come", "within 0.5 s", "dask worker")
 
 
 @pytest.mark.cluster
-def test_other_versions_are_told_with_the_worker(cluster, tmp_path):
+def test_other_versions_are_reported_with_the_worker(cluster, tmp_path):
     cluster.start_worker()
     wanted = {**versions(), "keras": "0.1", "numpy": "0.2"}
     with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, wanted):
         pass
-    check_told(error, "The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
+    check_message(error, "The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
 
 
 @pytest.mark.cluster
@@ -216,7 +216,7 @@ def test_a_worker_with_other_versions_that_comes_late_measures_nothing(cluster, 
         run_sweep(
             make_stub_spec(tmp_path), path, DaskEngine(cluster.address, cluster_support.measure_stub), once(1, replace)
         )
-    check_told(error, "A worker has keras 0.1 instead of ", "Install the same versions everywhere.")
+    check_message(error, "A worker has keras 0.1 instead of ", "Install the same versions everywhere.")
     with SweepStore(path, readonly=True) as store:
         assert store.count()["failed"] == 0 < store.count()["measured"]
 
@@ -238,11 +238,11 @@ def without_initcheck(tmp_path):
 
 
 @pytest.mark.cluster
-def test_a_worker_without_initcheck_is_told(cluster, tmp_path, without_initcheck):
+def test_a_worker_without_initcheck_is_reported(cluster, tmp_path, without_initcheck):
     cluster.start_worker(PYTHONPATH=str(without_initcheck))
     with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
         pass
-    check_told(
+    check_message(
         error,
         "The worker at tcp://",
         " cannot run initcheck: ",
@@ -252,12 +252,12 @@ def test_a_worker_without_initcheck_is_told(cluster, tmp_path, without_initcheck
 
 
 @pytest.mark.cluster
-def test_a_scheduler_without_initcheck_is_told(tmp_path, without_initcheck):
+def test_a_scheduler_without_initcheck_is_reported(tmp_path, without_initcheck):
     with open_cluster(tmp_path, path=without_initcheck) as cluster:
         cluster.start_worker()
         with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
             pass
-    check_told(error, "The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
+    check_message(error, "The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
 
 
 @pytest.mark.cluster
@@ -277,7 +277,7 @@ def test_what_is_finished_outlives_the_cluster_and_another_finishes_the_rest(tmp
 
         with pytest.raises(EngineError) as error:
             run_sweep(spec, path, engine, once(10, kill))
-    check_told(
+    check_message(
         error,
         "All workers are gone." if gone == "workers" else "The connection to the scheduler was lost.",
         "The finished cells are kept",
@@ -329,7 +329,7 @@ def test_a_worker_that_sees_no_data_file_or_another_ends_the_sweep(cluster, path
             with pytest.raises(EngineError) as error:
                 list(results)
     wanted = {"missing": "A worker cannot read the data: ", "other": "A worker has another file "}
-    check_told(error, wanted[change], "data.npz")
+    check_message(error, wanted[change], "data.npz")
 
 
 def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
@@ -353,7 +353,7 @@ def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("guard", ["if __name__ == '__main__':", "if True:"])
-def test_a_script_without_a_guard_is_told_how_to_start_worker_processes(tmp_path, guard):
+def test_a_script_without_a_guard_says_how_to_start_worker_processes(tmp_path, guard):
     cell = {**SMALL, "initializer": "Zeros", "activation": "relu", "depth": 1}
     script = f"import initcheck\n{guard}\n"
     script += (

@@ -40,13 +40,13 @@ def versions(monkeypatch, request):
 
 
 def test_a_second_run_measures_nothing_and_says_the_same(path):
-    spec, told = stub.make_spec(5), []
-    first = run_sweep(spec, path, stub.StubEngine(), lambda *step: told.append(step))
+    spec, reported = stub.make_spec(5), []
+    first = run_sweep(spec, path, stub.StubEngine(), lambda *step: reported.append(step))
     engine = stub.StubEngine()
     second = run_sweep(spec, path, engine)
     assert engine.measured == []
     assert (first.skipped, second.skipped) == (0, 5)
-    assert [(done, total) for done, total, _ in told] == [(number, 5) for number in range(6)]
+    assert [(done, total) for done, total, _ in reported] == [(number, 5) for number in range(6)]
     pd.testing.assert_frame_equal(first.table, second.table, check_exact=True)
     pd.testing.assert_frame_equal(first.summary, second.summary, check_exact=True)
 
@@ -59,7 +59,7 @@ def test_a_larger_sweep_on_the_same_store_measures_what_is_new(path):
     assert (result.measured, result.skipped) == (8, 5)
 
 
-def test_a_changed_version_is_told_and_its_cells_are_measured_anew_and_not_doubled(path, monkeypatch):
+def test_a_changed_version_is_reported_and_its_cells_are_measured_anew_and_not_doubled(path, monkeypatch):
     spec = stub.make_spec(5)
     run_sweep(spec, path, stub.StubEngine())
     monkeypatch.setattr(run_module, "versions", lambda: {**stub.VERSIONS, "keras": "9"})
@@ -135,7 +135,7 @@ REAL = {
 }
 
 
-def test_real_cells_have_the_figures_of_a_study(path):
+def test_real_cells_have_the_values_of_a_study(path):
     """The study draws each initializer's weights once for all activations; a sweep cell by cell."""
     result = sweep({"grid": REAL}, path)
     options = StudyOptions(
@@ -178,7 +178,7 @@ def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dty
     assert config.dtype_policy() is before
     by_dtype = {name: part.set_index(["seed", "position"]) for name, part in result.table.groupby("dtype")}
     exact, other = by_dtype["float32"]["activation_variance"], by_dtype[dtype]["activation_variance"]
-    # The seeds draw other numbers in another dtype: what is drawn is told by its precision alone.
+    # The seeds draw other numbers in another dtype: the precision alone shows what is drawn.
     assert not np.array_equal(exact.to_numpy(float), other.to_numpy(float))
     assert np.isfinite(other.to_numpy(float)).all()
 
@@ -237,17 +237,17 @@ def interruptible():
 
 
 def test_real_cells_are_finished_before_an_interrupt_takes_effect(path, interruptible):
-    before, told = signal.getsignal(signal.SIGINT), []
+    before, reported = signal.getsignal(signal.SIGINT), []
 
     def interrupt(done, total, what):
-        told.append(done)
+        reported.append(done)
         if done == 2:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         sweep({"grid": REAL}, path, progress=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
-    assert told == [0, 1, 2]
+    assert reported == [0, 1, 2]
     assert sweep({"grid": REAL}, path).skipped == 2
 
 

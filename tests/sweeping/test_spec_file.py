@@ -112,14 +112,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("new", "old", "line", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_is_wrong_is_told_in_one_line_with_its_place(read, new, old, line, message):
+def test_what_is_wrong_is_reported_in_one_line_with_its_place(read, new, old, line, message):
     assert old in GRID
     with pytest.raises(SpecError) as caught:
         read(GRID.replace(old, new))
-    told = str(caught.value)
-    assert "\n" not in told
-    assert f"spec.toml:{line}: " in told
-    assert message in told
+    reported = str(caught.value)
+    assert "\n" not in reported
+    assert f"spec.toml:{line}: " in reported
+    assert message in reported
 
 
 def test_a_cell_that_the_grid_holds_already_is_refused_at_its_own_line(read):

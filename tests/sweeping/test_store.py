@@ -168,7 +168,7 @@ def test_a_missing_store_cannot_be_read(path):
     assert not path.exists()
 
 
-def test_a_full_disk_is_told_and_costs_no_recorded_cell(path):
+def test_a_full_disk_is_reported_and_costs_no_recorded_cell(path):
     with SweepStore(path) as store:
         record(store, stub.measure(CELLS[0]))
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_and_costs_no_recorded_cell(path):
         assert len(list(store.read_tables([CELLS[0].identity]))) == 1
 
 
-def test_reasons_and_times_are_told_by_cell(path):
+def test_reasons_and_times_are_reported_by_cell(path):
     with SweepStore(path) as store:
         record(store, stub.measure(CELLS[0]), stub.measure(CELLS[1], "refused", "no kernel"))
         assert store.read_reasons([cell.identity for cell in CELLS], "refused") == [(CELLS[1], "no kernel")]

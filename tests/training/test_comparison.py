@@ -1,4 +1,4 @@
-"""What is told of learning curves, on made-up ones whose truth is known."""
+"""What is said of learning curves, on made-up ones whose truth is known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from initcheck.training.comparison import compare_pairs, count_losses, judge_not
 SEEDS = 5
 
 
-def make_history(accuracies, losses=None, epochs=3, spread=0.002, seed=0):
+def make_history(accuracies, losses=None, epochs=3, sd=0.002, seed=0):
     """Make curves that end at an accuracy, plus a part that all initializers of one seed share."""
     random = np.random.default_rng(seed)
     shared = random.normal(0.0, 0.05, SEEDS)
     rows = []
     for name, final in accuracies.items():
-        own = random.normal(0.0, spread, SEEDS)
+        own = random.normal(0.0, sd, SEEDS)
         for place in range(SEEDS):
             for epoch in range(epochs + 1):
                 accuracy = min(1.0, final * (0.7 + 0.3 * epoch / epochs) + (own[place] if epoch else 0.0))

@@ -56,8 +56,8 @@ def test_an_epoch_is_that_of_fit_the_small_last_batch_included():
     weights, metrics = Trainer(model, data, DESCENT).train_epoch(RedrawPlan(model).sample(SEEDS), orders)
     for place, seed in enumerate(SEEDS):
         alone = build(seed)
-        told = fit(alone, data, orders[place])
-        assert metrics[place] == pytest.approx(told, rel=2e-6)
+        expected = fit(alone, data, orders[place])
+        assert metrics[place] == pytest.approx(expected, rel=2e-6)
         for together, single in zip(weights, alone.get_weights(), strict=True):
             np.testing.assert_allclose(np.asarray(together[place]), single, atol=1e-6)
 
@@ -89,8 +89,8 @@ def test_statistics_of_normalization_are_carried_on():
     tf_weights = [keras.ops.convert_to_tensor(each) for each in weights]
     trained, metrics = Trainer(model, data, DESCENT).train_epoch(tf_weights, np.stack([order, order]))
     assert all(np.array_equal(np.asarray(w.value), kept) for w, kept in zip(model.weights, before, strict=True))
-    told = fit(model, data, order)
-    assert metrics[1] == pytest.approx(told, rel=1e-5)
+    expected = fit(model, data, order)
+    assert metrics[1] == pytest.approx(expected, rel=1e-5)
     for together, weight in zip(trained, model.weights, strict=True):
         np.testing.assert_allclose(np.asarray(together[1]), np.asarray(weight.value), atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_single_steps_are_those_of_the_epoch():
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-6)
 
 
-def test_the_start_is_told_before_the_first_epoch():
+def test_the_initialization_is_reported_before_the_first_epoch():
     data = make_data()
     model = build(SEEDS[0])
     curves = list(train(Trainer(model, data, DESCENT), RedrawPlan(model).sample(SEEDS), SEEDS, len(data.x), 3))

@@ -68,9 +68,9 @@ def test_a_run_is_what_fit_makes_of_the_same_network(small, data):
         for batch in order.reshape(30, 32):
             model.reset_metrics()  # else each loss is the mean of all so far
             losses.append(float(model.train_on_batch(data.x[batch], data.y[batch])))
-        told = small.runs.query(f"initializer == 'HeNormal' and seed == {seed} and learning_rate == 0.05").iloc[0]
-        assert told["start_loss"] == pytest.approx(losses[0], rel=1e-5)
-        assert told["loss"] == pytest.approx(np.mean(losses[-LAST_STEPS:]), rel=1e-4)
+        found = small.runs.query(f"initializer == 'HeNormal' and seed == {seed} and learning_rate == 0.05").iloc[0]
+        assert found["start_loss"] == pytest.approx(losses[0], rel=1e-5)
+        assert found["loss"] == pytest.approx(np.mean(losses[-LAST_STEPS:]), rel=1e-4)
 
 
 def test_the_start_is_what_a_pass_by_hand_finds(small, data):
@@ -82,9 +82,9 @@ def test_the_start_is_what_a_pass_by_hand_finds(small, data):
         for kernel in kernels[:3]:
             z.append(h @ kernel)
             h = np.maximum(z[-1], 0.0)
-        told = small.runs.query(f"initializer == 'HeNormal' and seed == {seed}").iloc[0]
-        assert told["forward_change"] == pytest.approx(np.log((z[2] ** 2).mean() / (z[0] ** 2).mean()), rel=1e-4)
-        assert told["distinct_log_share"] == pytest.approx(np.log(h.var(axis=0).mean() / (h**2).mean()), rel=1e-4)
+        found = small.runs.query(f"initializer == 'HeNormal' and seed == {seed}").iloc[0]
+        assert found["forward_change"] == pytest.approx(np.log((z[2] ** 2).mean() / (z[0] ** 2).mean()), rel=1e-4)
+        assert found["distinct_log_share"] == pytest.approx(np.log(h.var(axis=0).mean() / (h**2).mean()), rel=1e-4)
 
 
 def test_the_gradients_change_is_the_ratio_of_squared_norms():
@@ -95,10 +95,10 @@ def test_the_gradients_change_is_the_ratio_of_squared_norms():
     ]
     columns = ["layer", "seed", "preactivation_second_moment", "gradient_norm"]
     columns += ["activation_batch_variance", "activation_second_moment"]
-    figures = measure_initialization(pd.DataFrame(rows, columns=columns), ("a", "b")).iloc[0]
-    assert figures["forward_change"] == pytest.approx(math.log(4.0))
-    assert figures["backward_change"] == pytest.approx(2.0 * math.log(2.0 / 6.0))
-    assert figures["distinct_log_share"] == pytest.approx(math.log(0.25))
+    values = measure_initialization(pd.DataFrame(rows, columns=columns), ("a", "b")).iloc[0]
+    assert values["forward_change"] == pytest.approx(math.log(4.0))
+    assert values["backward_change"] == pytest.approx(2.0 * math.log(2.0 / 6.0))
+    assert values["distinct_log_share"] == pytest.approx(math.log(0.25))
 
 
 def test_a_rate_that_diverges_is_never_the_best(small):
@@ -158,8 +158,8 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_options_that_make_no_sense_are_refused(name):
-    options, told = BAD[name]
-    with pytest.raises(UsageError, match=re.escape(told)):
+    options, found = BAD[name]
+    with pytest.raises(UsageError, match=re.escape(found)):
         TrainabilityOptions(**options)
 
 
@@ -218,7 +218,7 @@ def test_a_figure_that_decides_the_loss_has_a_correlation_of_one_and_noise_has_n
 
 
 def test_pairs_and_not_configurations_are_resampled():
-    """Ten copies of each configuration tell nothing new: an interval over configurations would shrink threefold."""
+    """Ten copies of each configuration add nothing: an interval over configurations would shrink threefold."""
     summary = simulate(seed=3, noise=3.0)
     copied = pd.concat([summary] * 10, ignore_index=True)
     one, ten = (correlate_ranks(each, "forward_change", resamples=500) for each in (summary, copied))
@@ -252,7 +252,7 @@ def simulate(seed, noise, pairs=30):
         for depth in (4, 8, 16):
             change = random.normal() * depth
             loss = abs(change) + noise * random.normal()
-            figures = random.normal(size=2)
-            rows.append(("relu", f"init {pair}", depth, change, *figures, 6.0 * random.uniform(1.0, 5.0), loss))
+            values = random.normal(size=2)
+            rows.append(("relu", f"init {pair}", depth, change, *values, 6.0 * random.uniform(1.0, 5.0), loss))
     columns = ["activation", "initializer", "depth", "forward_change", "backward_change", "distinct_log_share"]
     return pd.DataFrame(rows, columns=[*columns, "predicted_depth", "relative_loss"])

@@ -45,7 +45,7 @@ def test_all_forms_are_written(folder):
 
 
 @pytest.mark.parametrize("name", ["trainability.html", "trainability.md"])
-def test_the_page_tells_counts_and_failures(folder, name):
+def test_the_page_says_counts_and_failures(folder, name):
     page = (folder / name).read_text(encoding="utf-8").replace("<wbr>", "")
     assert "12 configurations (4 pairs of initializer and activation function): 7 trained" in page
     assert "right for 5 of 9" in page
@@ -72,18 +72,18 @@ def test_pictures_are_well_formed_and_say_what_they_show(folder):
         assert shown in words
 
 
-def test_json_is_strict_and_tells_what_the_table_tells(relations):
-    told = json.loads(trainability_json(relations), parse_constant=pytest.fail)
+def test_json_is_strict_and_says_what_the_table_says(relations):
+    found = json.loads(trainability_json(relations), parse_constant=pytest.fail)
     summary = summarize_runs(make_record())
-    assert [each["relative_loss"] for each in told["configurations"]] == [
+    assert [each["relative_loss"] for each in found["configurations"]] == [
         "inf" if math.isinf(loss) else pytest.approx(loss) for loss in summary["relative_loss"]
     ]
-    half = next(each for each in told["agreement"] if each["threshold"] == 0.5)
+    half = next(each for each in found["agreement"] if each["threshold"] == 0.5)
     assert (half["both"], half["neither"], half["only_predicted"], half["only_trained"]) == (4, 1, 1, 3)
-    assert {each["predictor"] for each in told["correlations"]} >= {"depth", "depth_ratio", "largest_change"}
+    assert {each["predictor"] for each in found["correlations"]} >= {"depth", "depth_ratio", "largest_change"}
 
 
-def test_the_terminal_gets_the_same_figures(relations):
+def test_the_terminal_gets_the_same_values(relations):
     text = trainability_text(relations)
     assert "right for 5 of 9" in text
     assert "Spearman" in text

@@ -223,7 +223,7 @@ def quantile_levels(
     """Give the levels of a power of something log-normal: median, 10% and 90% quantile.
 
     Args:
-        sd: its standard deviation; NaN where it is not known, and then the mean stands for the median.
+        sd: its standard deviation; NaN where it is not known, and then the mean is taken for the median.
 
     Returns:
         The levels; the band is NaN where the standard deviation is not known.

@@ -136,12 +136,12 @@ def place_initializers(initializers: Sequence[str], width: int) -> tuple[tuple[P
     unplaced: dict[str, list[str]] = {}
     for label in initializers:
         try:
-            law = weight_distribution(InitializerSpec(*_split(label)), (width, width))
+            weights = weight_distribution(InitializerSpec(*_split(label)), (width, width))
         except InitcheckError as error:
             unplaced.setdefault(shorten_reason(str(error)), []).append(label)
         else:
-            rounded = f"{law.forward_gain:.{_SAME}g}"
-            gains.setdefault(rounded, law.forward_gain)
+            rounded = f"{weights.forward_gain:.{_SAME}g}"
+            gains.setdefault(rounded, weights.forward_gain)
             members.setdefault(rounded, []).append(label)
     ordered = sorted(gains.items(), key=lambda item: item[1])
     places = tuple(
@@ -165,7 +165,7 @@ def find_phase_activation(name: str) -> tuple[Activation | None, str]:
 
 
 def is_scale_free(phi: Activation) -> bool:
-    """Tell whether a critical network keeps every variance, as with ReLU: chi then does not depend on sigma_b."""
+    """Check whether a critical network keeps every variance, as with ReLU: chi then does not depend on sigma_b."""
     return find_critical_points(phi, 0.0)[0].q == 1.0
 
 
@@ -247,7 +247,7 @@ def compute_phases(phi: Activation, limits: tuple[float, float]) -> PhaseDiagram
     return map_phases(phi, np.geomspace(*limits, _COLUMNS), np.linspace(0.0, _TOP, _ROWS))
 
 
-def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+def move_apart(wished: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
     """Move increasing numbers apart as little as that takes, so that neighbours keep a distance."""
     # With the distances taken off, numbers that keep them are any that do not decrease: merge blocks that do.
     offsets = distance * np.arange(wished.size)
@@ -263,14 +263,14 @@ def spread_out(wished: NDArray[np.float64], distance: float) -> NDArray[np.float
 def _introduce(width: int) -> Paragraph:
     return Paragraph(
         prose(
-            "Theory alone, nothing measured. Two numbers decide what an infinitely wide and deep network does: σ_w², "
-            f"the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of the "
-            "biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
+            "This is theory without a measurement. Two numbers decide what an infinitely wide and deep network does: "
+            f"σ_w², the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of "
+            "the biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
             "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
             "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
-            "at χ = 1 (critical), do they reach far. Keras’ biases start at zero, so all initializers lie at "
-            "σ_b = 0, and those with the same σ_w at one point. A network of a few "
-            "layers is still on its way to where the diagram says that it ends."
+            "at χ = 1 (critical), do they reach far. Keras initializes biases to zero, so all initializers lie "
+            "at σ_b = 0, and those with the same σ_w at one point. The diagram is about the limit of many layers, "
+            "which a network of a few layers does not reach."
         )
     )
 
@@ -392,13 +392,13 @@ def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float6
     for word, inside in (("ordered", logarithm < 0.0), ("chaotic", logarithm > 0.0)):
         best = (0.0, 0.0, 0.0)
         for row in np.flatnonzero(diagram.sigma_b >= _LABEL_FROM):
-            for start, end in _find_runs(inside[row]):
-                edges = np.log(diagram.sigma_w[[start, end]])
-                # Room beyond what the word needs is no merit; then the middle of the picture is.
+            for begin, end in _find_runs(inside[row]):
+                edges = np.log(diagram.sigma_w[[begin, end]])
+                # Room beyond what the word needs does not count; then the middle of the picture does.
                 room = min(float(edges[1] - edges[0]) * pixels, 1.5 * _WORD_WIDTH)
-                merit = room - 4.0 * abs(float(diagram.sigma_b[row]) - 1.4)
-                if room >= _WORD_WIDTH and merit > best[0]:
-                    best = (merit, float(np.exp(edges.mean())), float(diagram.sigma_b[row]))
+                rating = room - 4.0 * abs(float(diagram.sigma_b[row]) - 1.4)
+                if room >= _WORD_WIDTH and rating > best[0]:
+                    best = (rating, float(np.exp(edges.mean())), float(diagram.sigma_b[row]))
         if best[0] > 0.0:
             axes.text(best[1], best[2], word, ha="center", va="center", color=svg.INK, fontsize=FONT_SIZE, zorder=5)
 
@@ -406,7 +406,7 @@ def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float6
 def _find_runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Find the first and last index of each run of true values."""
     steps = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
-    return [(int(start), int(end) - 1) for start, end in zip(steps[::2], steps[1::2], strict=True)]
+    return [(int(begin), int(end) - 1) for begin, end in zip(steps[::2], steps[1::2], strict=True)]
 
 
 def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
@@ -416,7 +416,7 @@ def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
     low, high = np.log(axes.get_xlim())
     pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
     wished = np.asarray([(np.log(place.sigma_w) - low) * pixels for place in places])
-    numbers_at = np.exp(low + spread_out(wished, _NUMBER_DISTANCE) / pixels)
+    numbers_at = np.exp(low + move_apart(wished, _NUMBER_DISTANCE) / pixels)
     for place, number_at in zip(places, numbers_at, strict=True):
         axes.plot([place.sigma_w, number_at], [0.0, _NUMBER_HEIGHT - 0.09], color=svg.INK, linewidth=0.8, zorder=6)
         axes.plot(

@@ -176,7 +176,7 @@ def count_scores(pairs: Sequence[SummaryRow], direction: Direction) -> ScoreCoun
 
 
 def is_predicted(pairs: Sequence[SummaryRow]) -> bool:
-    """Tell whether theory says anything about the gains of these pairs."""
+    """Check whether theory says anything about the gains of these pairs."""
     return any(compare(pair, direction).category != "no theory" for pair in pairs for direction in DIRECTIONS)
 
 
@@ -312,8 +312,8 @@ def _draw_close_up(
             "The same pairs, close up: the size of the signal at each layer, divided by the median that theory "
             "predicts. × 1 is theory. Line and filled band: the median and the 10th to 90th percentile of the seeds. "
             "Dashed line and dotted edges: median and percentiles as predicted. The band widens with the distance from "
-            "where the signal enters, because every layer adds randomness. The median of a few seeds wanders "
-            "inside the dotted edges, and neighbouring layers wander together."
+            "where the signal enters, because every layer adds randomness. The median of a few seeds varies "
+            "inside the dotted edges, and neighbouring layers vary together."
         ),
         keys=(*figures.line_keys(("measured",)), *figures.theory_line_keys()),
         marks=(),
@@ -331,7 +331,7 @@ def _introduce() -> Paragraph:
             "standard errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far "
             "outside says that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain "
             f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
-            "difference stands below it. In the Markdown edition, scores beyond ±2 are bold."
+            "difference is given below it. In the Markdown edition, scores beyond ±2 are bold."
         )
     )
 
@@ -341,8 +341,8 @@ def _warn() -> Paragraph:
         prose(
             "The scores are not independent of each other: the cells of one initializer share their weights over all "
             "activation functions, and initializers of one distribution draw proportional numbers from one seed. So "
-            "they move together, and a few unlucky draws can colour many cells: the counts can lie well off what "
-            "independent scores would give, either way."
+            "they vary together, and a few unlucky draws can colour many cells: the counts can differ much from "
+            "those of independent scores, either way."
         )
     )
 

@@ -1,4 +1,4 @@
-"""Pairs are sorted by how theory and measurement compare, counted, and told of; gaps never read as agreement."""
+"""Pairs are sorted by how theory and measurement compare, counted and described; gaps never read as agreement."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_categories_of_the_two_directions_are_independent(study: StudyRecord
         (0.5, "differs by −50%"),
     ],
 )
-def test_an_exact_prediction_tells_the_relative_difference(study: StudyRecord, gain: float, note: str):
+def test_an_exact_prediction_says_the_relative_difference(study: StudyRecord, gain: float, note: str):
     pair = _pair(study, predicted_forward_gain=1.0, predicted_forward_gain_sd=0.0, forward_gain=gain)
     cell = difference_cell(compare(pair, "forward"))
     assert cell.notes == (note,)
@@ -219,7 +219,7 @@ def test_reasons_are_listed_once_with_all_that_they_concern(predicted_study: Stu
         ("Use is made of chance.", "Use is made of chance"),
     ],
 )
-def test_a_reason_is_told_without_the_advice_for_the_command_line(message: str, reason: str):
+def test_a_reason_is_reported_without_the_advice_for_the_command_line(message: str, reason: str):
     assert shorten_reason(message) == reason
 
 
@@ -253,7 +253,7 @@ def test_textbook_predicted_and_measured_gain_stand_side_by_side(study: StudyRec
 
 
 def test_a_cell_names_the_note_that_says_what_its_prediction_rests_on(study: StudyRecord):
-    pair = _pair(study, prediction="half a law", predicted_backward_gain=pd.NA)
+    pair = _pair(study, prediction="half a theory", predicted_backward_gain=pd.NA)
     (row,) = make_gain_table([pair], prose(""), number_gaps([pair])).rows
     assert row.cells[3].notes == ("note 1",)
     assert row.cells[7].notes[-1] == "note 1"

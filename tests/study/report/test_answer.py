@@ -81,7 +81,7 @@ def test_a_pair_with_anything_wrong_or_unknown_is_not_kept(
     assert _bullets(study)[0].startswith("0 of 1 pair keep the signal")
 
 
-def test_missing_figures_become_words_and_never_zeros(kept_study: StudyRecord):
+def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
     missing = {
         name: pd.NA
         for name in kept_study.summary.columns
@@ -97,7 +97,7 @@ def test_missing_figures_become_words_and_never_zeros(kept_study: StudyRecord):
     assert texts[6] == "symmetry not known, dead units not known"
 
 
-def test_the_textbook_pairs_are_told_only_if_they_were_measured(small_study: Callable[..., StudyRecord]):
+def test_the_textbook_pairs_are_reported_only_if_they_were_measured(small_study: Callable[..., StudyRecord]):
     tables = [block for block in _answer(small_study(("HeNormal",), ("gelu",))).blocks if isinstance(block, Table)]
     assert [table.columns[0] for table in tables] == ["Activation"]
     tables = [block for block in _answer(small_study(("HeNormal",), ("relu",))).blocks if isinstance(block, Table)]
@@ -112,7 +112,7 @@ def test_the_numbers_of_the_answer_follow_the_summary(kept_study: StudyRecord):
 
 
 @pytest.mark.parametrize(("rate", "words"), [(0.1, "× 1000 after 69"), (-0.1, "1/1000 after 69")])
-def test_which_way_the_signal_goes_is_told_from_the_deeper_half(kept_study: StudyRecord, rate: float, words: str):
+def test_which_way_the_signal_goes_is_reported_from_the_deeper_half(kept_study: StudyRecord, rate: float, words: str):
     halves = {"backward_log_gain_deep_half": rate, "backward_log_gain_shallow_half": -3.0 * rate}
     study = change_summary(
         kept_study, HE_RELU, **halves, backward_log_gain=-rate, backward_layers_until_thousandth=69.08
@@ -137,7 +137,7 @@ def test_the_margin_spoken_of_is_the_one_that_holds_at_that_depth(small_study: C
     assert "less than 5% a layer" in _bullets(small_study(("HeNormal",), ("relu",), depth=20))[0]
 
 
-def test_pairs_are_told_in_the_order_in_which_they_were_measured(small_study: Callable[..., StudyRecord]):
+def test_pairs_are_reported_in_the_order_in_which_they_were_measured(small_study: Callable[..., StudyRecord]):
     study = small_study(("Zeros", "HeNormal", "GlorotUniform"), ("tanh", "relu"))
     pairs = read_pairs(study.summary, study.table)
     assert [pair.initializer for pair in pairs[::2]] == ["Zeros", "HeNormal", "GlorotUniform"]

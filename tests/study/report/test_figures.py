@@ -76,7 +76,7 @@ def test_states_without_a_finite_level_are_marked(level: float):
     assert marked.count("<use ") == plain.count("<use ") + 2
 
 
-def test_the_description_tells_states_in_words():
+def test_the_description_says_states_in_words():
     levels = [
         _levels("HeNormal", [0.0, 1.0]),
         _levels("Zeros", [-np.inf, -np.inf]),

@@ -73,7 +73,7 @@ def test_the_place_of_an_initializer_follows_from_the_variance_of_its_weights(la
     assert (place.number, place.initializers, unplaced) == (1, (label,), {})
 
 
-def test_initializers_with_the_same_spread_share_a_place_whatever_the_rounding():
+def test_initializers_with_the_same_variance_share_a_place_whatever_the_rounding():
     for width in (49, 100, 256, 300, 1000):
         places, _ = place_initializers(
             ["LecunNormal", "RandomNormal", "GlorotUniform", "Orthogonal", "HeNormal"], width
@@ -137,8 +137,8 @@ def test_scale_free_functions_say_that_only_the_foot_of_the_border_is_critical(s
     figure = _block(_section(small_study(("HeNormal",), ("relu", "linear", "leaky_relu", "tanh"))), Figure)
     assert isinstance(figure, Figure)
     for panel in figure.panels:
-        told = any("only the point at σ_b = 0 is critical" in note for note in panel.notes)
-        assert told == is_scale_free(find_activation(panel.title)) == (panel.title != "tanh")
+        noted = any("only the point at σ_b = 0 is critical" in note for note in panel.notes)
+        assert noted == is_scale_free(find_activation(panel.title)) == (panel.title != "tanh")
 
 
 def _pixels(sigma_w: float, limits: tuple[float, float]) -> float:
@@ -210,10 +210,10 @@ def test_marks_stand_at_their_place_and_their_numbers_do_not_overlap(small_study
 
 
 def test_numbers_move_apart_as_little_as_that_takes():
-    spread = phases.spread_out(np.array([0.0, 1.0, 2.0, 50.0]), 15.0)
-    np.testing.assert_allclose(spread, [-14.0, 1.0, 16.0, 50.0])
-    np.testing.assert_allclose(phases.spread_out(np.array([0.0, 20.0]), 15.0), [0.0, 20.0])
-    assert phases.spread_out(np.array([]), 15.0).size == 0
+    moved = phases.move_apart(np.array([0.0, 1.0, 2.0, 50.0]), 15.0)
+    np.testing.assert_allclose(moved, [-14.0, 1.0, 16.0, 50.0])
+    np.testing.assert_allclose(phases.move_apart(np.array([0.0, 20.0]), 15.0), [0.0, 20.0])
+    assert phases.move_apart(np.array([]), 15.0).size == 0
 
 
 def test_only_plain_dense_networks_of_one_width_have_a_diagram(small_study: Callable[..., StudyRecord]):

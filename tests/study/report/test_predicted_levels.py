@@ -1,4 +1,4 @@
-"""Predicted levels are the quantiles of the law that mean and spread describe."""
+"""Predicted levels are the quantiles of the distribution that mean and standard deviation describe."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from initcheck.study.record import StudyRecord
 from initcheck.study.report.levels import PredictedLevels, predict_levels, quantile_levels
 
 
-def _laws(study: StudyRecord) -> dict[str, PredictedLevels]:
-    return {law.direction: law for law in predict_levels(study.table, study.signal_layers)}
+def _predictions(study: StudyRecord) -> dict[str, PredictedLevels]:
+    return {prediction.direction: prediction for prediction in predict_levels(study.table, study.signal_layers)}
 
 
 def _change(study: StudyRecord, **values: object) -> StudyRecord:
@@ -29,22 +29,22 @@ def predicted(small_study: Callable[..., StudyRecord]) -> StudyRecord:
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
-def test_median_and_band_are_those_of_draws_with_that_mean_and_spread(power: float):
-    mean, spread = np.array([0.2, 3.0, 40.0]), np.array([0.05, 3.0, 80.0])
-    # Powers of log-normal draws, fitted by bisection: nothing here knows the formulas of the law.
+def test_median_and_band_are_those_of_draws_with_that_mean_and_deviation(power: float):
+    mean, sd = np.array([0.2, 3.0, 40.0]), np.array([0.05, 3.0, 80.0])
+    # Powers of log-normal draws, fitted by bisection: nothing here knows the formulas of the prediction.
     draws = np.random.default_rng(7).lognormal(size=(400_000, 1), sigma=1.0)
-    found = quantile_levels(mean, spread, power)
+    found = quantile_levels(mean, sd, power)
     for place in range(3):
-        shape = _fit_shape(spread[place] / mean[place])
+        shape = _fit_shape(sd[place] / mean[place])
         sample = draws[:, 0] ** shape
         sample *= mean[place] / sample.mean()
-        assert sample.std() == pytest.approx(spread[place], rel=0.05)
+        assert sample.std() == pytest.approx(sd[place], rel=0.05)
         expected = np.quantile(power * np.log10(sample), [0.5, 0.1, 0.9])
         np.testing.assert_allclose([part[place] for part in found], expected, atol=0.02 * power)
 
 
 def _fit_shape(ratio: float) -> float:
-    """Find by bisection the power of a standard log-normal number with that ratio of spread and mean."""
+    """Find by bisection the power of a standard log-normal number with that ratio of standard deviation and mean."""
     grid = np.random.default_rng(3).lognormal(size=400_000)
     low, high = 0.01, 2.0
     for _ in range(40):
@@ -55,7 +55,7 @@ def _fit_shape(ratio: float) -> float:
 
 
 def test_the_levels_are_the_law_that_was_simulated(predicted: StudyRecord):
-    predictions = _laws(predicted)
+    predictions = _predictions(predicted)
     variance = 5.0 / 64.0
     layer = np.arange(1.0, 5.0)
     # ln q_l is normal with mean ln 2 - l variance / 2, and ln |g_l|^2 with mean ln 64 - k variance / 2, k = 5 - l.
@@ -69,40 +69,40 @@ def test_the_levels_are_the_law_that_was_simulated(predicted: StudyRecord):
 
 
 def test_a_layer_without_preactivation_takes_the_prediction_of_its_output(predicted: StudyRecord):
-    before = _laws(predicted)["forward"].middle.copy()
+    before = _predictions(predicted)["forward"].middle.copy()
     table = predicted.table
     third = (table["position"] == 3).to_numpy()
     table.loc[third, ["preactivation_second_moment", "predicted_preactivation_second_moment"]] = None
-    after = _laws(predicted)["forward"].middle
+    after = _predictions(predicted)["forward"].middle
     np.testing.assert_allclose(after - before, [0.0, 0.0, np.log10(0.5), 0.0], atol=1e-12)
 
 
 def test_an_overflowing_preactivation_is_not_replaced_by_the_output(predicted: StudyRecord):
-    before = _laws(predicted)["forward"].middle.copy()
+    before = _predictions(predicted)["forward"].middle.copy()
     third = (predicted.table["position"] == 3).to_numpy()
     predicted.table.loc[third, "preactivation_second_moment"] = None
     predicted.table.loc[third, "nonfinite_fraction"] = 0.5
-    np.testing.assert_array_equal(_laws(predicted)["forward"].middle, before)
+    np.testing.assert_array_equal(_predictions(predicted)["forward"].middle, before)
 
 
 def test_a_mean_field_prediction_is_a_line_without_a_band(small_study: Callable[..., StudyRecord]):
     study = predict_study(small_study(("HeNormal",), ("relu",)), bases={"relu": "mean field"})
-    for law in _laws(study).values():
-        assert law.is_known
-        assert not law.has_band
-        assert np.isfinite(law.middle).all()
-        assert np.isnan(law.high).all()
+    for prediction in _predictions(study).values():
+        assert prediction.is_known
+        assert not prediction.has_band
+        assert np.isfinite(prediction.middle).all()
+        assert np.isnan(prediction.high).all()
 
 
 def test_without_predictions_there_is_a_law_that_knows_nothing(small_study: Callable[..., StudyRecord]):
-    for law in _laws(small_study(("HeNormal",), ("relu",))).values():
-        assert not law.is_known
-        assert law.basis == ()
+    for prediction in _predictions(small_study(("HeNormal",), ("relu",))).values():
+        assert not prediction.is_known
+        assert prediction.basis == ()
 
 
 def test_reasons_lose_what_is_only_for_the_command_line(small_study: Callable[..., StudyRecord]):
     study = predict_study(small_study(("Zeros",), ("relu",)))
-    (reason,) = _laws(study)["forward"].basis
+    (reason,) = _predictions(study)["forward"].basis
     assert reason.startswith("Zeros leaves nothing to chance")
     assert "Received" not in reason
 
@@ -110,7 +110,7 @@ def test_reasons_lose_what_is_only_for_the_command_line(small_study: Callable[..
 @pytest.mark.parametrize(("mean", "level"), [(0.0, -np.inf), (np.inf, np.inf)])
 def test_predicted_zeros_and_infinities_are_levels(predicted: StudyRecord, mean: float, level: float):
     study = _change(predicted, predicted_gradient_norm=mean, predicted_gradient_norm_sd=None)
-    np.testing.assert_array_equal(_laws(study)["backward"].middle, [level] * 4)
+    np.testing.assert_array_equal(_predictions(study)["backward"].middle, [level] * 4)
 
 
 def test_predictions_that_begin_with_measured_values_are_averaged_over_the_seeds(predicted: StudyRecord):
@@ -118,4 +118,4 @@ def test_predictions_that_begin_with_measured_values_are_averaged_over_the_seeds
     table["predicted_gradient_norm"] = table["predicted_gradient_norm"] * (1.0 + 0.1 * table["seed"])
     table["predicted_gradient_norm_sd"] = pd.array([None] * len(table), dtype="Float64")
     expected = table.groupby("position")["predicted_gradient_norm"].mean().astype(float)
-    np.testing.assert_allclose(_laws(predicted)["backward"].middle, 2.0 * np.log10(expected), atol=1e-12)
+    np.testing.assert_allclose(_predictions(predicted)["backward"].middle, 2.0 * np.log10(expected), atol=1e-12)

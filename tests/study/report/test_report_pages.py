@@ -186,10 +186,10 @@ def test_the_gains_of_both_pages_are_those_of_the_summary(
                 pair = (html_row[0], activation)
                 if pair not in rows.index or rows.loc[pair, f"{direction}_verdict"] == "dead":
                     continue
-                figures = [rows.loc[pair, f"{direction}_gain{end}"] for end in ("", "_low", "_high")]
-                if any(pd.isna(figure) for figure in figures):
+                values = [rows.loc[pair, f"{direction}_gain{end}"] for end in ("", "_low", "_high")]
+                if any(pd.isna(value) for value in values):
                     continue
-                estimate = format_estimate(*figures)
+                estimate = format_estimate(*values)
                 assert cell.split(" ")[0] == estimate.value
                 assert plain_cell.replace("*", "").split("<br>")[0] == estimate.value
                 assert estimate.margin in cell

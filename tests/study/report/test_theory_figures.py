@@ -1,4 +1,4 @@
-"""Theory is drawn over measurement, at the right place and told from it without colour."""
+"""Theory is drawn over measurement, at the right place and distinguished from it without colour."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def _measured(name: str, middle: list[float], direction: Direction = "forward") 
     return LevelSummary("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
 
 
-def _law(name: str, middle: list[float], spread: float = 0.5, direction: Direction = "forward") -> PredictedLevels:
+def _prediction(name: str, middle: list[float], sd: float = 0.5, direction: Direction = "forward") -> PredictedLevels:
     values = np.array(middle)
-    return PredictedLevels("mlp", name, "relu", direction, values, values - spread, values + spread, ("finite width",))
+    return PredictedLevels("mlp", name, "relu", direction, values, values - sd, values + sd, ("finite width",))
 
 
 def _draw(levels: list[LevelSummary], predictions: list[PredictedLevels], limit: float = 4.5) -> Panel:
@@ -56,7 +56,7 @@ def _to_data(points: np.ndarray, depth: int, limit: float) -> np.ndarray:
 
 def test_the_dashed_line_and_the_dotted_edges_lie_where_the_law_says():
     middle = [0.0, -0.7, -1.4, -2.1, -3.0]
-    found = _dashed_lines(_draw([_measured("HeNormal", [1.0] * 5)], [_law("HeNormal", middle)]))
+    found = _dashed_lines(_draw([_measured("HeNormal", [1.0] * 5)], [_prediction("HeNormal", middle)]))
     assert sorted(len(lines) for lines in found.values()) == [1, 2]
     (line,) = next(lines for lines in found.values() if len(lines) == 1)
     edges = next(lines for lines in found.values() if len(lines) == 2)
@@ -66,16 +66,16 @@ def test_the_dashed_line_and_the_dotted_edges_lie_where_the_law_says():
         np.testing.assert_allclose(data[:, 1], np.array(middle) + shift, atol=0.02)
 
 
-def test_a_law_without_a_spread_has_no_edges():
-    law = _law("HeNormal", [0.0, 0.1, 0.2], spread=np.nan)
-    found = _dashed_lines(_draw([_measured("HeNormal", [0.0] * 3)], [law]))
+def test_a_prediction_without_a_standard_deviation_has_no_edges():
+    prediction = _prediction("HeNormal", [0.0, 0.1, 0.2], sd=np.nan)
+    found = _dashed_lines(_draw([_measured("HeNormal", [0.0] * 3)], [prediction]))
     assert [len(lines) for lines in found.values()] == [1]
 
 
 def test_a_law_that_knows_nothing_draws_nothing():
     levels = [_measured("HeNormal", [0.0] * 3)]
-    law = PredictedLevels("mlp", "HeNormal", "relu", "forward", *[np.full(3, np.nan)] * 3, ("no reason",))
-    assert _draw(levels, [law]).svg == _draw(levels, []).svg
+    prediction = PredictedLevels("mlp", "HeNormal", "relu", "forward", *[np.full(3, np.nan)] * 3, ("no reason",))
+    assert _draw(levels, [prediction]).svg == _draw(levels, []).svg
 
 
 def test_the_strokes_of_theory_differ_from_those_of_every_measured_line():
@@ -87,7 +87,7 @@ def test_the_strokes_of_theory_differ_from_those_of_every_measured_line():
 
 
 def test_the_legend_shows_the_lines_as_they_are_drawn():
-    found = _dashed_lines(_draw([_measured("HeNormal", [0.0] * 3)], [_law("HeNormal", [0.0, 0.1, 0.2])]))
+    found = _dashed_lines(_draw([_measured("HeNormal", [0.0] * 3)], [_prediction("HeNormal", [0.0, 0.1, 0.2])]))
     drawn = {tuple(float(part) for part in pattern.split(",")) for pattern in found}
     keys = {
         tuple(float(part) for part in re.findall(r'stroke-dasharray="([^"]+)"', key.svg)[0].split())
@@ -96,8 +96,10 @@ def test_the_legend_shows_the_lines_as_they_are_drawn():
     assert {tuple(np.round(pattern, 3)) for pattern in drawn} == {tuple(np.round(pattern, 3)) for pattern in keys}
 
 
-def test_the_description_tells_both_measurement_and_theory():
-    panel = _draw([_measured("HeNormal", [0.0, 1.0], "backward")], [_law("HeNormal", [0.2, 1.3], direction="backward")])
+def test_the_description_has_both_measurement_and_theory():
+    panel = _draw(
+        [_measured("HeNormal", [0.0, 1.0], "backward")], [_prediction("HeNormal", [0.2, 1.3], direction="backward")]
+    )
     assert "HeNormal from 10^1.0 to 10^0.0." in panel.description
     assert "Theory: HeNormal from 10^1.3 to 10^0.2." in panel.description
     assert f'aria-label="{panel.description}"' in panel.svg
@@ -105,7 +107,7 @@ def test_the_description_tells_both_measurement_and_theory():
 
 def test_a_picture_says_which_predictions_rest_on_less_and_which_are_missing():
     names = ("HeNormal", "Zeros", "LecunNormal")
-    known = _law("HeNormal", [0.0, 1.0])
+    known = _prediction("HeNormal", [0.0, 1.0])
     restarted = PredictedLevels(
         *("mlp", "LecunNormal", "relu", "forward"), *[np.zeros(2)] * 3, ("mean field, restarted at b", "finite width")
     )
@@ -127,7 +129,7 @@ def _hollow_marks(panel: Panel) -> list[float]:
 
 
 def test_hollow_marks_stand_at_the_predicted_median_in_a_dot_picture():
-    panel = _dots([_law("HeNormal", [1.0, -1.0], spread=0.2)])
+    panel = _dots([_prediction("HeNormal", [1.0, -1.0], sd=0.2)])
     marks = _hollow_marks(panel)
     left = 14 + int(5.9 * len("HeNormal"))
     pixels = (panel.width - left - 14.0) / 4.0
@@ -136,25 +138,25 @@ def test_hollow_marks_stand_at_the_predicted_median_in_a_dot_picture():
 
 
 def test_a_predicted_dot_outside_the_picture_is_marked_at_its_edge():
-    inside, outside = _dots([_law("HeNormal", [1.0, -1.0])]), _dots([_law("HeNormal", [9.0, -1.0])])
+    inside, outside = _dots([_prediction("HeNormal", [1.0, -1.0])]), _dots([_prediction("HeNormal", [9.0, -1.0])])
     assert len(_hollow_marks(outside)) == len(_hollow_marks(inside)) == 2
     assert max(_hollow_marks(outside)) > max(_hollow_marks(inside))
     assert max(_hollow_marks(outside)) <= outside.width
 
 
 def test_the_distance_from_theory_is_measured_from_its_median():
-    series, law = figures.subtract_median(_measured("HeNormal", [1.0, 2.0]), _law("HeNormal", [0.5, 2.5]))
+    series, prediction = figures.subtract_median(_measured("HeNormal", [1.0, 2.0]), _prediction("HeNormal", [0.5, 2.5]))
     np.testing.assert_allclose(series.middle, [0.5, -0.5])
     np.testing.assert_allclose(series.high, [0.6, -0.4])
-    np.testing.assert_allclose(law.middle, [0.0, 0.0])
-    np.testing.assert_allclose(law.low, [-0.5, -0.5])
+    np.testing.assert_allclose(prediction.middle, [0.0, 0.0])
+    np.testing.assert_allclose(prediction.low, [-0.5, -0.5])
 
 
 def test_the_range_of_a_close_up_holds_its_bands_within_bounds():
-    item = _law("HeNormal", [0.0, 0.0], spread=0.8)
+    item = _prediction("HeNormal", [0.0, 0.0], sd=0.8)
     assert 0.8 < figures.find_range([item], 0.3, 2.0) < 1.0
     assert figures.find_range([item], 0.3, 0.5) == 0.5
-    assert figures.find_range([_law("HeNormal", [0.0, np.inf], spread=0.0)], 0.3, 2.0) == 0.3
+    assert figures.find_range([_prediction("HeNormal", [0.0, np.inf], sd=0.0)], 0.3, 2.0) == 0.3
 
 
 @pytest.mark.parametrize(
@@ -166,5 +168,5 @@ def test_the_range_of_a_close_up_holds_its_bands_within_bounds():
 )
 def test_what_is_said_of_gradients_stands_under_the_gradients(direction: Direction, notes: tuple[str, ...]):
     basis = ("finite width; gradients restarted from the measured value at output",)
-    law = PredictedLevels("mlp", "HeNormal", "relu", direction, *[np.zeros(3)] * 3, basis)
-    assert _draw([_measured("HeNormal", [0.0] * 3, direction)], [law]).notes == notes
+    prediction = PredictedLevels("mlp", "HeNormal", "relu", direction, *[np.zeros(3)] * 3, basis)
+    assert _draw([_measured("HeNormal", [0.0] * 3, direction)], [prediction]).notes == notes

@@ -193,5 +193,6 @@ def test_wrong_predictions_show_in_the_sentence_and_in_the_map(small_study: Call
     assert tones <= {"fading-3", "fading-4", "fading-5"}
     figure = next(block for block in section.blocks if isinstance(block, Figure))
     ends = [float(match) for match in re.findall(r"to 10\^(-?[\d.]+)\. Theory", figure.panels[0].description)]
-    # 1.5 a layer too much: the last of 20 layers lies 19 factors below theory, and no more than the spread above that.
+    # 1.5 a layer too much: the last of 20 layers lies 19 factors below theory, and no more than the standard
+    # deviation above that.
     assert ends[0] == pytest.approx(-19.0 * 0.176, abs=1.5)
