@@ -23,7 +23,7 @@ def build(layers=2):
     keras.utils.set_random_seed(5)
     hidden = [keras.layers.Dense(6, activation="relu", name=f"hidden_{place}") for place in range(layers)]
     model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(1, name="last->out")])
-    model.compile("sgd", "mse", jit_compile=False)
+    model.compile("sgd", "mse")
     return model
 
 

@@ -24,8 +24,7 @@ def make_monitor(*args, **settings):
     return SignalMonitor(*args, **settings)
 
 
-def build(optimizer="sgd", *, activation="relu", jit_compile=False, **compiled):
-    """Without XLA, unless it is asked for: compiling takes longer than these trainings."""
+def build(optimizer="sgd", *, activation="relu", **compiled):
     keras = import_keras()
     keras.utils.set_random_seed(7)
     model = keras.Sequential(
@@ -37,7 +36,7 @@ def build(optimizer="sgd", *, activation="relu", jit_compile=False, **compiled):
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=jit_compile, **compiled)
+    model.compile(optimizer, loss, **compiled)
     return model
 
 
@@ -78,7 +77,7 @@ def kernels_of(model):
 def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
     keras = import_keras()
     x, y = data
-    model, expected, norms = build("adam", jit_compile="auto"), {}, {}
+    model, expected, norms = build("adam"), {}, {}
 
     class Slow(keras.callbacks.Callback):
         """Takes the same numbers step by step; it comes before the monitor and changes nothing."""
@@ -294,7 +293,7 @@ def test_several_fits_continue_one_table(data):
 def test_with_several_steps_an_execution_what_falls_due_is_measured_at_its_end(data):
     """6 steps an epoch in executions of 4 and 2; every third step falls due in each of the first two executions."""
     x, y = data
-    model = build(steps_per_execution=4)
+    model = build(steps_per_execution=4, jit_compile=False)
     monitor = make_monitor(x[:BATCH], every=3)
     model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [6, 2], [10, 4], [12, 2]]
@@ -311,7 +310,7 @@ def test_a_dataset_of_unknown_length_is_counted_too(data):
     assert [each[0] for each in steps_of(monitor)] == [0, 5, 10]
     model.fit(endless, epochs=1, verbose=0, callbacks=[monitor])
     assert [each[0] for each in steps_of(monitor)] == [0, 5, 10, 15]
-    model = build(steps_per_execution=4)
+    model = build(steps_per_execution=4, jit_compile=False)
     monitor = make_monitor(x[:BATCH], every=3)
     model.fit(endless, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [6, 2], [10, 4], [12, 2]]
@@ -323,7 +322,7 @@ def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data)
 
     x, y = data
     repeated = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
-    model = build(steps_per_execution=4)
+    model = build(steps_per_execution=4, jit_compile=False)
     monitor = make_monitor(x[:BATCH], every=1)
     model.fit(repeated, steps_per_epoch=6, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [8, 4], [12, 4], [16, 4]]

@@ -30,12 +30,7 @@ def build(seed, initializer="HeNormal"):
 
 def fit(model, data, order, descent=DESCENT, epochs=1):
     keras = import_keras()
-    model.compile(
-        keras.optimizers.SGD(descent.learning_rate),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    model.compile(keras.optimizers.SGD(descent.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(
         data.x[order],
         data.y[order],
@@ -114,7 +109,7 @@ def test_the_initialization_is_reported_before_the_first_epoch():
     curves = list(train(Trainer(model, data, DESCENT), RedrawPlan(model).sample(SEEDS), SEEDS, len(data.x), 3))
     assert len(curves) == 4
     assert np.isnan(curves[0][:, :2]).all()
-    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert curves[0][0, 2:] == pytest.approx(model.evaluate(data.x_valid, data.y_valid, verbose=0), rel=1e-5)
     assert curves[3][:, 2].mean() < curves[0][:, 2].mean()
 

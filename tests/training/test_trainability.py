@@ -62,7 +62,7 @@ def test_a_run_is_what_fit_makes_of_the_same_network(small, data):
         spec = MlpSpec(initializer=parse_initializer("HeNormal"), activation="relu", depth=3, width=16)
         model = spec.build(data.sample_shape, seed)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.05), loss, jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.05), loss)
         order = orders_of([seed], len(data.x), 1)[0][: 30 * 32]
         losses = []
         for batch in order.reshape(30, 32):
