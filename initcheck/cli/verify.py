@@ -67,8 +67,8 @@ def verify(
 
     # Imported only now: these bring SciPy, pandas and Keras along.
     from initcheck.core.loading import TookTooLongError
-    from initcheck.verify.declared import Expected
-    from initcheck.verify.report import format_verification, verification_json
+    from initcheck.verify.statistics import Expected
+    from initcheck.verify.verify import format_verification, verification_json
     from initcheck.verify.verify import verify as run_rules
 
     expected = Expected(expect_variance, expect_mean, expect_distribution)

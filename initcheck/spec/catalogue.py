@@ -10,21 +10,19 @@ from typing import Final
 from initcheck.core.errors import name_unknown
 from initcheck.spec.claim import Claim
 
-MODULE_OF_TOPIC: Final = {
-    "distribution": "distribution",
-    "fans": "fans.claims",
-    "layer_defaults": "layer_defaults.claims",
-    "determinism": "determinism.claims",
-    "dtype": "dtype",
-    "forward": "forward",
-    "backward": "backward",
-    "symmetry": "symmetry",
-    "training": "training",
-    "notebook": "notebook",
-}
-"""Where in ``initcheck.spec.topics`` the function ``claims`` of each topic is."""
-
-TOPICS: Final = tuple(MODULE_OF_TOPIC)
+TOPICS: Final = (
+    "distribution",
+    "fans",
+    "layer_defaults",
+    "determinism",
+    "dtype",
+    "forward",
+    "backward",
+    "symmetry",
+    "training",
+    "notebook",
+)
+"""Each is a module of ``initcheck.spec.topics`` with a function ``claims``."""
 
 
 @cache
@@ -33,7 +31,7 @@ def catalogue(topic: str | None = None) -> tuple[Claim, ...]:
     if topic is None:
         listed = tuple(claim for each in TOPICS for claim in catalogue(each))
     elif topic in TOPICS:
-        listed = tuple(importlib.import_module(f"initcheck.spec.topics.{MODULE_OF_TOPIC[topic]}").claims())
+        listed = tuple(importlib.import_module(f"initcheck.spec.topics.{topic}").claims())
     else:
         raise name_unknown("topic", topic, TOPICS)
     repeated = [name for name, count in Counter(claim.id for claim in listed).items() if count > 1]

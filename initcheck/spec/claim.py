@@ -14,12 +14,11 @@ import re
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
-from initcheck.spec.table import Row, make_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,6 +53,11 @@ class Experiment(Protocol):
 
 class Decision(Protocol):
     """A pure function from an experiment's table to the evidence: a frozen dataclass of limits and levels."""
+
+    @property
+    def false_alarm(self) -> float:
+        """The probability, at most, that a true sentence is judged false; 0 where chance has no part."""
+        ...
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge the claim's sentence by the table alone."""
@@ -114,7 +118,6 @@ class Claim:
     control_note: str
     expected: Expectation = "holds"
     slow: bool = False
-    false_alarm: float = 0.0
     rows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,6 +128,11 @@ class Claim:
     def topic(self) -> str:
         """The first part of the id."""
         return self.id.partition(".")[0]
+
+    @property
+    def false_alarm(self) -> float:
+        """The probability, at most, that a sentence that is true is judged false."""
+        return self.decide.false_alarm
 
     @property
     def statistical(self) -> bool:
@@ -233,3 +241,64 @@ class RunContext:
             return Outcome(claim, evidence, None, "broken", reason, time.perf_counter() - start)
         status, reason = settle(claim, evidence, control)
         return Outcome(claim, evidence, control, status, reason, time.perf_counter() - start)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRow:
+    """A member without chance, for :class:`~initcheck.spec.decisions.AllWithin`."""
+
+    member: str
+    deviation: float
+    limit: float = 0.0
+    """0 where equality is exact."""
+    count: int = 1
+    seen: str = ""
+    """What was seen, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateRow:
+    """An estimate and its standard error, for :class:`~initcheck.spec.decisions.EstimateWithin`."""
+
+    member: str
+    estimate: float
+    standard_error: float
+    count: int
+    freedom: float = math.inf
+    """Degrees of freedom of the standard error; infinite where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitRow:
+    """A test of fit, for :class:`~initcheck.spec.decisions.NoDifference`."""
+
+    member: str
+    p_value: float
+    effect: float
+    detectable: float
+    """The effect that the test sees with probability :data:`~initcheck.spec.decisions.POWER`."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeedRow:
+    """The value of one seed, for :class:`~initcheck.spec.decisions.SeedMeanWithin`."""
+
+    member: str
+    seed: int
+    value: float
+
+
+Row: TypeAlias = ExactRow | EstimateRow | FitRow | SeedRow
+
+
+def seed_rows(member: str, values: Iterable[float]) -> list[SeedRow]:
+    """Make the rows of a member's values, one a seed."""
+    return [SeedRow(member, seed, value) for seed, value in enumerate(values)]
+
+
+def make_table(rows: Iterable[Row] | DataFrame) -> DataFrame:
+    """Make the table of rows of one type; a table stays as it is."""
+    import pandas as pd
+
+    return rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))

@@ -1,18 +1,24 @@
-"""The initializers of Keras that claims are about, what is documented of each, and weights drawn from them."""
+"""The initializers that claims are about: what Keras documents of their entries, and weights drawn from them.
+
+For negative controls the weights get a defect, which must turn the claims red that it breaks.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import signal, special, stats
 
-from initcheck.core.errors import InitializerError
+from initcheck.core.errors import InitializerError, UsageError, name_unknown
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
-from initcheck.spec.defects import DEFECTS
-from initcheck.spec.distributions import EntryDistribution, entry_distribution
+from initcheck.theory.weights import weight_distribution
 
 if TYPE_CHECKING:
     from initcheck.spec.claim import RunContext
@@ -59,66 +65,6 @@ class Subject:
     def distribution(self, shape: tuple[int, ...]) -> EntryDistribution:
         """Give the documented distribution of an entry of a weight of this shape."""
         return entry_distribution(self.spec, shape) if self.declared is None else self.declared
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Weights of one shape, each from a seed of its own.
-
-    Attributes:
-        defect: name of a defect of :data:`initcheck.spec.defects.DEFECTS` that is applied to what was drawn, for
-            negative controls; empty for none.
-    """
-
-    subject: Subject
-    shape: tuple[int, ...]
-    count: int
-    dtype: str = "float32"
-    defect: str = ""
-
-    @property
-    def entries(self) -> int:
-        """Entries of all weights together."""
-        return self.count * int(np.prod(self.shape))
-
-    @property
-    def name(self) -> str:
-        """The shape and the dtype, as the name of a claim's member."""
-        return f"{self.shape}".replace(" ", "") + ("" if self.dtype == "float32" else f" {self.dtype}")
-
-    def draw(self, context: RunContext) -> NDArray[Any]:
-        """Draw, or recall what was drawn before.
-
-        Returns:
-            Shape [count, *shape], in the dtype that the initializer returned (bfloat16 as float32, which holds all its
-            values).
-        """
-        key = ("draws", self.subject, self.shape, self.count, self.dtype)
-        drawn = context.remember(key, lambda: self._draw(context))
-        if not self.defect:
-            return drawn
-        random = np.random.default_rng(context.seed(f"defect/{self}"))
-        return DEFECTS[self.defect].apply(drawn.astype(np.float64), self.subject.distribution(self.shape), random)
-
-    def _draw(self, context: RunContext) -> NDArray[Any]:
-        label = f"draws/{self.subject.slug}/{self.shape}/{self.dtype}"
-        drawn = []
-        for seed in context.seeds(label, self.count):
-            value = self.subject.target.create(seed)(self.shape, dtype=self.dtype)
-            array = to_numpy(value)
-            if array.shape != self.shape:
-                raise InitializerError(
-                    f"{self.subject.label} returned the shape {array.shape}. Asked for: {self.shape}. An initializer "
-                    "must return what it was asked for."
-                )
-            drawn.append(array)
-        return np.stack(drawn)
-
-
-def to_numpy(value: Any) -> NDArray[Any]:
-    """Bring a backend's tensor into NumPy; bfloat16, which NumPy lacks, as float32."""
-    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def _subject(slug: str, class_name: str, **arguments: Any) -> Subject:
@@ -195,3 +141,278 @@ def cite(subject: Subject) -> str:
     known = INITIALIZERS.get(name)
     paper = known.source if known is not None else ""
     return f"Keras, keras.initializers.{name}" + (f"; {paper}" if paper else "")
+
+
+# --- what is documented of an entry -----------------------------------------------------------------------------------
+
+Kind = Literal["normal", "truncated_normal", "uniform"]
+
+KINDS: Final[tuple[Kind, ...]] = ("normal", "truncated_normal", "uniform")
+CUT: Final = 2.0
+"""Keras redraws a truncated normal's values beyond two standard deviations of the normal."""
+
+
+_SCALE: Final = 1.0 / float(stats.truncnorm(-CUT, CUT).std())
+"""Standard deviation of the normal that is cut, over that of what is left."""
+
+
+@cache
+def _standard(kind: Kind) -> Any:
+    """Give the frozen distribution of (w - mean) / sd."""
+    if kind == "normal":
+        return stats.norm()
+    if kind == "uniform":
+        return stats.uniform(-math.sqrt(3.0), 2.0 * math.sqrt(3.0))
+    if kind == "truncated_normal":
+        return stats.truncnorm(-CUT, CUT, scale=_SCALE)
+    raise name_unknown("distribution", kind, KINDS)
+
+
+@dataclass(frozen=True)
+class EntryDistribution:
+    """The distribution of one entry."""
+
+    kind: Kind
+    mean: float
+    standard_deviation: float
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The smallest and the largest value possible; infinite for the normal."""
+        low, high = _standard(self.kind).support()
+        return self.mean + self.standard_deviation * float(low), self.mean + self.standard_deviation * float(high)
+
+    def moment(self, order: int) -> float:
+        """Give E((w - mean) / sd)^order."""
+        return _moment(self.kind, order)
+
+    def largest(self, probability: float, count: int) -> float:
+        """Give the value that the largest of so many entries stays below with a probability, in standard deviations."""
+        # F(x)^count = probability; the survival function keeps the digits that F close to 1 has not.
+        return float(_standard(self.kind).isf(-math.expm1(math.log(probability) / count)))
+
+    def standardize(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Give (w - mean) / sd in float64."""
+        return (np.asarray(values, dtype=np.float64) - self.mean) / self.standard_deviation
+
+    def cdf(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Give P(W <= w) for each value."""
+        x = self.standardize(values)
+        if self.kind == "uniform":
+            return np.clip(0.5 + x / (2.0 * math.sqrt(3.0)), 0.0, 1.0)
+        found: NDArray[np.float64]
+        if self.kind == "normal":
+            found = special.ndtr(x)
+            return found
+        # As scipy's truncnorm, and many times as fast.
+        below = float(special.ndtr(-CUT))
+        found = special.ndtr(np.clip(x / _SCALE, -CUT, CUT)) - below
+        return found / (1.0 - 2.0 * below)
+
+
+@cache
+def _moment(kind: Kind, order: int) -> float:
+    return float(_standard(kind).moment(order))
+
+
+def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDistribution:
+    """Look up what Keras documents of the entries of a weight.
+
+    Fans as in :func:`initcheck.theory.weights.weight_distribution`. A mean other than zero, which
+    mean-field theory refuses, is taken from the arguments.
+    """
+    arguments = dict(spec.arguments)
+    mean = 0.0
+    if spec.class_name == "RandomUniform":
+        low, high = float(arguments.get("minval", -0.05)), float(arguments.get("maxval", 0.05))
+        mean, half = (low + high) / 2.0, (high - low) / 2.0
+        arguments |= {"minval": -half, "maxval": half}
+    elif spec.class_name in ("RandomNormal", "TruncatedNormal"):
+        mean = float(arguments.pop("mean", 0.0))
+    weights = weight_distribution(InitializerSpec(spec.class_name, tuple(arguments.items())), shape)
+    if weights.distribution == "orthogonal":
+        raise UsageError(f"The entries of an orthogonal matrix have no distribution of their own: {spec.label}.")
+    return EntryDistribution(weights.distribution, mean, math.sqrt(weights.variance))
+
+
+def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Make the values that Keras documents, in float64 and without Keras.
+
+    Returns:
+        The values. For STFT, with frame length T and F = 2 (bins - 1) frequencies: window[t] / scaling times
+        cos(2 pi t f / F) on the real side, -sin on the imaginary one; scaling is the window's L2 norm ("density")
+        or its L1 norm ("spectrum").
+    """
+    arguments: dict[str, Any] = dict(spec.arguments)
+    if spec.class_name == "Zeros":
+        return np.zeros(shape)
+    if spec.class_name == "Ones":
+        return np.ones(shape)
+    if spec.class_name == "Constant":
+        return np.full(shape, float(arguments.get("value", 0.0)))
+    if spec.class_name == "Identity":
+        return float(arguments.get("gain", 1.0)) * np.eye(shape[0], shape[1])
+    frame, _, bins = shape
+    window, scaling = arguments.get("window", "hann"), arguments.get("scaling", "density")
+    weights = np.ones(frame)
+    norm = 1.0
+    if window is not None:
+        weights = signal.get_window(window, frame, fftbins=bool(arguments.get("periodic", False)))
+        norm = {"density": float(np.sqrt(np.sum(weights**2))), "spectrum": float(np.sum(np.abs(weights))), None: 1.0}[
+            scaling
+        ]
+    angle = 2.0 * np.pi * np.outer(np.arange(frame), np.arange(bins)) / (2 * (bins - 1))
+    wave = np.cos(angle) if arguments.get("side", "real") == "real" else -np.sin(angle)
+    found: NDArray[np.float64] = (weights[:, None] * wave / norm)[:, None, :]
+    return found
+
+
+# --- weights drawn ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Weights of one shape, each from a seed of its own.
+
+    Attributes:
+        defect: name of a defect of :data:`initcheck.spec.subjects.DEFECTS` that is applied to what was drawn, for
+            negative controls; empty for none.
+    """
+
+    subject: Subject
+    shape: tuple[int, ...]
+    count: int
+    dtype: str = "float32"
+    defect: str = ""
+
+    @property
+    def entries(self) -> int:
+        """Entries of all weights together."""
+        return self.count * int(np.prod(self.shape))
+
+    @property
+    def name(self) -> str:
+        """The shape and the dtype, as the name of a claim's member."""
+        return f"{self.shape}".replace(" ", "") + ("" if self.dtype == "float32" else f" {self.dtype}")
+
+    def draw(self, context: RunContext) -> NDArray[Any]:
+        """Draw, or recall what was drawn before.
+
+        Returns:
+            Shape [count, *shape], in the dtype that the initializer returned (bfloat16 as float32, which holds all its
+            values).
+        """
+        key = ("draws", self.subject, self.shape, self.count, self.dtype)
+        drawn = context.remember(key, lambda: self._draw(context))
+        if not self.defect:
+            return drawn
+        random = np.random.default_rng(context.seed(f"defect/{self}"))
+        return DEFECTS[self.defect].apply(drawn.astype(np.float64), self.subject.distribution(self.shape), random)
+
+    def _draw(self, context: RunContext) -> NDArray[Any]:
+        label = f"draws/{self.subject.slug}/{self.shape}/{self.dtype}"
+        drawn = []
+        for seed in context.seeds(label, self.count):
+            value = self.subject.target.create(seed)(self.shape, dtype=self.dtype)
+            array = to_numpy(value)
+            if array.shape != self.shape:
+                raise InitializerError(
+                    f"{self.subject.label} returned the shape {array.shape}. Asked for: {self.shape}. An initializer "
+                    "must return what it was asked for."
+                )
+            drawn.append(array)
+        return np.stack(drawn)
+
+
+def to_numpy(value: Any) -> NDArray[Any]:
+    """Bring a backend's tensor into NumPy; bfloat16, which NumPy lacks, as float32."""
+    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+# --- defects of drawn weights -----------------------------------------------------------------------------------------
+
+Weights = NDArray[Any]
+"""Shape [draws, *shape of the weight]."""
+
+
+Change = Callable[[Weights, EntryDistribution, np.random.Generator], Weights]
+"""From weights, the documented distribution of an entry, and a source of chance to defective weights."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A change of drawn weights, and what it does in words."""
+
+    note: str
+    apply: Change
+
+
+def _scale(factor: float) -> Change:
+    return lambda weights, entry, _: entry.mean + (weights - entry.mean) * factor
+
+
+def _shift(share: float) -> Change:
+    return lambda weights, entry, _: weights + share * entry.standard_deviation
+
+
+def _keep_half(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
+    kept = random.random(weights.shape) < 0.5
+    return entry.mean + (weights - entry.mean) * kept * math.sqrt(2.0)
+
+
+def _redraw(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
+    if entry.kind == "normal":
+        return entry.mean + entry.standard_deviation * random.uniform(-math.sqrt(3.0), math.sqrt(3.0), weights.shape)
+    return entry.mean + entry.standard_deviation * random.standard_normal(weights.shape)
+
+
+def _stretch(weights: Weights, entry: EntryDistribution, random: np.random.Generator) -> Weights:
+    """Put one entry in a thousand beyond the support, or for the normal, cut all at three standard deviations."""
+    if entry.kind == "normal":
+        reach = 3.0 * entry.standard_deviation
+        return np.clip(weights, entry.mean - reach, entry.mean + reach)
+    return np.where(random.random(weights.shape) < 1e-3, entry.mean + 1.5 * (entry.support[1] - entry.mean), weights)
+
+
+def _repeat_rows(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
+    flat = weights.reshape(len(weights), -1, weights.shape[-1]).copy()
+    flat[:, 1::7] = flat[:, :-1:7][:, : flat[:, 1::7].shape[1]]
+    return flat.reshape(weights.shape)
+
+
+def _repeat_columns(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
+    copy = weights.copy()
+    copy[..., 1::7] = copy[..., :-1:7][..., : copy[..., 1::7].shape[-1]]
+    return copy
+
+
+def _repeat_draws(weights: Weights, _: EntryDistribution, __: np.random.Generator) -> Weights:
+    copy = weights.copy()
+    copy[1] = copy[0]
+    return copy
+
+
+def _smooth(weights: Weights, entry: EntryDistribution, _: np.random.Generator) -> Weights:
+    """Give neighbours a correlation of .05."""
+    flat = (weights.reshape(len(weights), -1) - entry.mean).copy()
+    flat[:, 1:] = 0.05 * flat[:, :-1] + math.sqrt(1.0 - 0.05**2) * flat[:, 1:]
+    return entry.mean + flat.reshape(weights.shape)
+
+
+DEFECTS: Final = {
+    "variance": Defect("a variance 5% too large", _scale(math.sqrt(1.05))),
+    "mean": Defect("a mean off by .05 standard deviations", _shift(0.05)),
+    "positive": Defect(
+        "values below the mean mirrored above it", lambda w, entry, _: entry.mean + np.abs(w - entry.mean)
+    ),
+    "half": Defect("half the weights at the mean, with the variance kept", _keep_half),
+    "distribution": Defect("another distribution of the same mean and variance", _redraw),
+    "support": Defect("values beyond the support, or tails cut off", _stretch),
+    "rows": Defect("every seventh row a copy of the one before", _repeat_rows),
+    "columns": Defect("every seventh column a copy of the one before", _repeat_columns),
+    "draws": Defect("the second seed gives the values of the first", _repeat_draws),
+    "order": Defect("a correlation of .05 between neighbours", _smooth),
+    "float16": Defect("values rounded through float16", lambda w, _, __: w.astype(np.float16).astype(np.float64)),
+}
+"""The defects by name."""

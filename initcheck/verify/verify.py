@@ -1,8 +1,9 @@
-"""Verify an initializer: by what it declares, and by the rules that hold of every initializer."""
+"""Verify an initializer: by what it declares, and by the rules that hold of every initializer; and report it."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,11 +15,21 @@ from numpy.typing import NDArray
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
+from initcheck.core.formatting import LINE_WIDTH, count, to_json
 from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import size_of_equivalence
-from initcheck.verify.declared import Declaration, Expected, declare, default_shapes, describe_declaration
-from initcheck.verify.statistics import MARGIN, RuleResult, RuleStatus, judge_statistics
+from initcheck.verify.statistics import (
+    MARGIN,
+    Declaration,
+    Expected,
+    RuleResult,
+    RuleStatus,
+    declare,
+    default_shapes,
+    describe_declaration,
+    judge_statistics,
+)
 from initcheck.verify.target import Answer, Shape, VerifyTarget, call_initializer
 
 MOST_ENTRIES: Final = 2**26
@@ -325,3 +336,61 @@ def _draw(run: _Run, declared: dict[Shape, Declaration]) -> dict[Shape, NDArray[
             return {}
         drawn[shape] = np.stack(weights)
     return drawn
+
+
+def format_verification(found: Verification) -> str:
+    """Write the results for reading, a line a rule."""
+    declared = f"declared by {found.declared}" if found.declared else "its distribution is not declared"
+    shapes = " ".join(f"{shape}".replace(" ", "") for shape in found.shapes)
+    summary = f"{found.label}: {declared}. {found.dtype}, seed {found.seed}, shapes {shapes}."
+    lines = [*textwrap.wrap(summary, LINE_WIDTH), ""]
+    widest = max((len(result.rule) for result in found.results), default=0)
+    for result in found.results:
+        status = result.status.upper() if result.status == "fail" else result.status
+        lines.append(f"{status:<12}  {result.rule:<{widest}}  {' '.join(result.reason.split())}")
+    return "\n".join([*lines, "", _conclude(found)])
+
+
+def _conclude(found: Verification) -> str:
+    failed, unclear = (
+        [result.rule for result in found.results if result.status == status] for status in ("fail", "inconclusive")
+    )
+    if failed:
+        return f"{count(len(failed), 'finding')}: {', '.join(failed)}."
+    if unclear:
+        return f"Cannot judge: {', '.join(unclear)}."
+    return "All rules pass." + ("" if found.declared else " The distribution is not declared and not judged.")
+
+
+def verification_json(found: Verification) -> str:
+    """Write the results as one JSON object."""
+    return to_json(
+        {
+            "initializer": found.label,
+            "declared": found.declared or None,
+            "shapes": found.shapes,
+            "dtype": found.dtype,
+            "seed": found.seed,
+            "verdict": found.status,
+            "rules": [_rule(result) for result in found.results],
+        }
+    )
+
+
+def _rule(result: RuleResult) -> dict[str, Any]:
+    evidence = result.evidence
+    values: dict[str, Any] = {}
+    if evidence is not None:
+        values = {
+            "quantity": evidence.quantity,
+            "count": evidence.count,
+            "unit": evidence.unit,
+            "worst": evidence.worst,
+            "effect": evidence.effect,
+            "low": evidence.low,
+            "high": evidence.high,
+            "bound_low": evidence.bounds[0],
+            "bound_high": evidence.bounds[1],
+            "p_value": evidence.p_value,
+        }
+    return {"rule": result.rule, "verdict": result.status, "told": result.reason, "figures": values}

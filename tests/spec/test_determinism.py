@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import RunContext, Verdict
+from initcheck.spec.claim import RunContext, Verdict, make_table
 from initcheck.spec.decisions import AllWithin
-from initcheck.spec.table import make_table
-from initcheck.spec.topics.determinism.claims import claims
+from initcheck.spec.topics.determinism import claims
 from initcheck.spec.topics.determinism.measurement import (
     ALL,
     CLASSES,

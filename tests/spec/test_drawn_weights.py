@@ -14,11 +14,8 @@ from initcheck.core.errors import InitializerError, UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import EstimateWithin, NoDifference
-from initcheck.spec.defects import DEFECTS
-from initcheck.spec.distributions import KINDS, EntryDistribution, entry_distribution
-from initcheck.spec.subjects import Draws, Subject
-from initcheck.spec.topics.entries import Extremes, Fit, Moments
-from initcheck.spec.topics.independence import Independence
+from initcheck.spec.subjects import DEFECTS, KINDS, Draws, EntryDistribution, Subject, entry_distribution
+from initcheck.spec.topics.entries import Extremes, Fit, Independence, Moments
 from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 
 MEAN, SPREAD = 0.2, 0.3

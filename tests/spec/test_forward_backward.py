@@ -13,10 +13,9 @@ from scipy import stats
 from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext, Verdict
-from initcheck.spec.decisions import MISS_RATE
+from initcheck.spec.decisions import MISS_RATE, GainByLayer, LawByLayer
 from initcheck.spec.topics import backward, forward
-from initcheck.spec.topics.deep.claims import SMALL
-from initcheck.spec.topics.deep.decisions import GainByLayer, LawByLayer
+from initcheck.spec.topics.deep import SMALL
 from initcheck.spec.topics.deep.networks import DeepNetwork, NetworkMoments, plan_seeds, tabulate_layers
 from initcheck.theory.sampling import compute_relu_increment
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import RunContext, Verdict
+from initcheck.spec.claim import RunContext, Verdict, make_table
 from initcheck.spec.decisions import AllWithin, NoDifference
-from initcheck.spec.table import make_table
-from initcheck.spec.topics.layer_defaults.claims import claims
+from initcheck.spec.topics.layer_defaults import claims
 from initcheck.spec.topics.layer_defaults.measurement import Declared, declared_rows, exact_rows, fit_rows, limit_of
 from initcheck.spec.topics.layer_defaults.table import LAYERS, WITHOUT_ARGUMENT, Argument, layer_named
 

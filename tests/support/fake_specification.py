@@ -33,6 +33,8 @@ class FakeExperiment:
 class FakeDecision:
     """A value of 1 is true, 0 is false, NaN is neither."""
 
+    false_alarm: float = 0.0
+
     def __call__(self, table):
         value = table["value"].iloc[0]  # NumPy's float, which a worker of pytest-xdist cannot send
         verdict = {1.0: Verdict.PASS, 0.0: Verdict.FAIL}.get(float(value), Verdict.INCONCLUSIVE)
@@ -52,7 +54,7 @@ class FakeDecision:
         )
 
 
-def make_claim(name: str, value: float, control: float | None = None, **fields) -> Claim:
+def make_claim(name: str, value: float, control: float | None = None, false_alarm: float = 0.0, **fields) -> Claim:
     """Make a claim whose experiment gives this value; its control is right unless another value is given for it."""
     right = 1.0 if fields.get("expected") == "refuted" else 0.0
     return Claim(
@@ -61,7 +63,7 @@ def make_claim(name: str, value: float, control: float | None = None, **fields) 
         source="Nobody, 2001",
         condition="always",
         experiment=FakeExperiment(value),
-        decide=FakeDecision(),
+        decide=FakeDecision(false_alarm),
         control=FakeExperiment(right if control is None else control),
         control_note="the opposite",
         **fields,
@@ -90,7 +92,6 @@ def replace_specification(patch: pytest.MonkeyPatch) -> None:
         module = types.ModuleType(f"initcheck.spec.topics.{topic}")
         module.claims = lambda claims=claims: claims
         patch.setitem(sys.modules, module.__name__, module)
-    patch.setattr(catalogue, "MODULE_OF_TOPIC", {topic: topic for topic in CLAIMS})
     patch.setattr(catalogue, "TOPICS", tuple(CLAIMS))
     patch.setattr(runtime, "import_keras", lambda: None)
     patch.setattr(runtime, "versions", lambda: {"keras": "0.0"})

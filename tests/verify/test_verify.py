@@ -13,7 +13,7 @@ import pytest
 
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import parse_initializer
-from initcheck.verify.declared import Expected, evaluate_formula
+from initcheck.verify.statistics import Expected, evaluate_formula
 from initcheck.verify.target import keras_target, read_target
 from initcheck.verify.verify import Verification, verify
 

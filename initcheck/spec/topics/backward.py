@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, SeedMeanWithin
-from initcheck.spec.table import SeedRow, seed_rows
-from initcheck.spec.topics.deep.claims import SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
+from initcheck.spec.claim import Claim, SeedRow, seed_rows
+from initcheck.spec.decisions import SeedMeanWithin
+from initcheck.spec.topics.deep import SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
 from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients
 from initcheck.theory.sampling import compute_relu_increment
 
@@ -85,7 +84,6 @@ def claims() -> tuple[Claim, ...]:
             control=ForgetBias((False, False)),
             control_note="no forget bias in either",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("F6",),
         ),
     )
@@ -110,7 +108,6 @@ def _weight_gradient_claims() -> list[Claim]:
             control=WeightGradients(network, of_signal=True, seeds=seeds),
             control_note="dL/dz in place of dL/dW",
             expected="refuted",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("F3",),
         ),
         Claim(
@@ -122,7 +119,6 @@ def _weight_gradient_claims() -> list[Claim]:
             decide=SeedMeanWithin(quantity, -margin, margin),
             control=WeightGradients(network, of_signal=True, seeds=seeds),
             control_note="dL/dz in place of dL/dW",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("F3",),
         ),
     ]

@@ -12,11 +12,9 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec import subjects
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, size_of_equivalence
-from initcheck.spec.defects import DEFECTS
-from initcheck.spec.subjects import Draws, Subject, to_numpy
-from initcheck.spec.table import EstimateRow, ExactRow
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow
+from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
+from initcheck.spec.subjects import DEFECTS, Draws, Subject, to_numpy
 from initcheck.spec.topics.entries import Moments
 
 if TYPE_CHECKING:
@@ -120,7 +118,6 @@ def _calibrated(subject: Subject, dtype: str) -> Claim:
         decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
         control=BothMoments(Draws(subject, _SHAPE, count, dtype, "variance")),
         control_note=DEFECTS["variance"].note,
-        false_alarm=CLAIM_FALSE_ALARM,
         rows=("D1",) if dtype != "float64" and not coarse else (),
     )
 
@@ -175,11 +172,10 @@ def _resolution(subject: Subject) -> Claim:
         source=subjects.cite(subject),
         condition="3,072 values of each dtype; float16 has 3 bits more than bfloat16, float32 13 more than float16",
         experiment=Resolution(subject, tuple(dtypes)),
-        decide=AllWithin("share that the coarser dtype holds", "entries"),
+        # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit.
+        decide=AllWithin("share that the coarser dtype holds", "entries", false_alarm=1e-9),
         control=Resolution(subject, tuple(dtypes), through=True),
         control_note="the values rounded through the coarser dtype",
-        # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit.
-        false_alarm=1e-9,
     )
 
 
@@ -239,7 +235,6 @@ def _uniform_in_bfloat16() -> list[Claim]:
             control=Moments((Draws(subject, (1000, 1000), 5, "float32"),), "mean"),
             control_note="the same in float32, where they have",
             expected="refuted",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("D2", "S6"),
             condition=condition,
         ),

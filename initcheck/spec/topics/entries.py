@@ -1,25 +1,61 @@
-"""Experiments on the entries of drawn weights: their moments, their distribution function, and their extremes."""
+"""Experiments on the entries of drawn weights: moments, distribution function, extremes, and independence.
+
+For independence every entry is first brought, through its documented distribution function F, to a normal score
+g = Phi^-1(F(w)). By the claim the scores are independent standard normal numbers whatever the initializer, so that each
+statistic below has an exact distribution (or a proven bound), and one set of tests serves every initializer. With a
+weight as a matrix of p rows (all axes but the last) and q columns:
+
+- ``sums``: row sums over sqrt(q) are standard normal (Kolmogorov and Smirnov over all rows);
+- ``sizes``: row sums of squares are chi-square with q degrees of freedom (the same test);
+- ``variance of sums`` and ``variance of sizes``: the same numbers once more as normal scores; their sum of squares is
+  chi-square with as many degrees of freedom as there are rows, which sees rows of unequal variance (too large) and
+  rows that were made alike (too small);
+- ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
+- ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
+  squared cosines are pairwise independent; normal in the limit, so that its p-values are raised tenfold;
+- ``spectrum``: the largest singular value exceeds sqrt(p) + sqrt(q) + t with probability at most exp(-t^2/2)
+  (Davidson & Szarek, 2001, theorem II.13);
+- ``order``: correlation with the neighbour at several distances in memory, of the scores and of their squares.
+
+``rows`` tests take the columns as vectors of length p, and the other way round.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
 
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, detectable_distance
+from initcheck.spec.claim import EstimateRow, FitRow
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
 from initcheck.spec.subjects import Draws
-from initcheck.spec.table import EstimateRow, FitRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from initcheck.spec.claim import RunContext
 
+
 Moment = Literal["mean", "variance", "tails", "sign"]
 
+Scores = NDArray[np.float64]
+Between = Literal["columns", "rows", "draws", "order"]
+
+_SMALLEST: Final = 1e-12
+_TAIL_FACTOR: Final = 10.0
+_TESTS: Final = 128
+"""More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
+_STANDARD_ERRORS: Final = float(
+    stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS * _TAIL_FACTOR)) + stats.norm.ppf(POWER)
+)
+"""A deviation by so many standard errors is seen with probability :data:`POWER`."""
+
+_DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 _ROUNDING: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -112,3 +148,128 @@ class Extremes:
                     share = max(share, 1.0) if survival <= 4.0 * allowed / reach else share
                 p_value = 0.0 if beyond else min(share, 1.0)
                 yield FitRow(f"{side} of {draws.name}", p_value, outward / reach, detectable, weights.size)
+
+
+@dataclass(frozen=True)
+class Independence:
+    """Tests of independence on normal scores.
+
+    Attributes:
+        between: ``columns`` (do the entries of a row depend on each other?), ``rows`` (the entries of a column?),
+            ``draws`` (two weights from different seeds?) or ``order`` (neighbours in memory?).
+    """
+
+    members: tuple[Draws, ...]
+    between: Between
+
+    def measure(self, context: RunContext) -> Iterator[FitRow]:
+        """Measure."""
+        for draws in self.members:
+            scores = _score(draws, context)
+            if self.between == "order":
+                tests = _test_order(scores)
+            elif self.between == "draws":
+                tests = _test_vectors(scores.reshape(1, len(scores), -1))
+            else:
+                matrices = scores.reshape(len(scores), -1, scores.shape[-1])
+                tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices)
+            for test, p_value, effect, detectable in tests:
+                yield FitRow(f"{test} of {draws.name}", p_value, effect, detectable, draws.entries)
+
+
+Test = tuple[str, float, float, float]
+"""Name, p-value, effect and what it detects."""
+
+
+def _score(draws: Draws, context: RunContext) -> Scores:
+    def make() -> Scores:
+        cdf = draws.subject.distribution(draws.shape).cdf(draws.draw(context))
+        scores: Scores = special.ndtri(np.clip(cdf, _SMALLEST, 1.0 - _SMALLEST))
+        return scores
+
+    return context.remember(("scores", draws), make)
+
+
+def _test_vectors(stacks: Scores) -> list[Test]:
+    """Test whether vectors depend on each other.
+
+    Args:
+        stacks: shape [draws, vectors, length]; pairs are made within a draw.
+    """
+    draws, vectors, length = stacks.shape
+    sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
+    squares = np.einsum("dvl,dvl->dv", stacks, stacks)
+    sizes = stats.chi2.cdf(squares.ravel(), length)
+    tests = [_test_sample("sums", stats.norm.cdf(sums)), _test_sample("sizes", sizes)]
+    tests.append(_test_variance("variance of sums", sums))
+    tests.append(_test_variance("variance of sizes", special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))))
+    if vectors < 2 or length < 2:
+        return tests
+    gram = stacks @ stacks.swapaxes(1, 2)
+    cosines2 = gram**2 / (squares[:, :, None] * squares[:, None, :])
+    above = np.triu_indices(vectors, 1)
+    pairs2 = cosines2[:, above[0], above[1]].ravel()
+    distribution = stats.beta(0.5, (length - 1) / 2.0)
+    largest = float(pairs2.max())
+    tests.append(
+        (
+            "pairs",
+            min(float(distribution.sf(min(largest, 1.0))) * pairs2.size, 1.0),
+            math.sqrt(largest),
+            _detectable_cosine(length, pairs2.size),
+        )
+    )
+    expected = pairs2.size / length
+    deviation = math.sqrt(2.0 * pairs2.size * (length - 1) / (length**2 * (length + 2)))
+    z = (float(pairs2.sum()) - expected) / deviation
+    if pairs2.size >= 1000:
+        p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
+        tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + _STANDARD_ERRORS * deviation / expected))
+        top = float(np.sqrt(np.linalg.eigvalsh(gram)[:, -1].max()))
+        beyond = max(top - math.sqrt(vectors) - math.sqrt(length), 0.0)
+        edge = math.sqrt(vectors) + math.sqrt(length)
+        p_value = min(draws * math.exp(-(beyond**2) / 2.0), 1.0)
+        tests.append(("spectrum", p_value, top / edge, 1.0 + _STANDARD_ERRORS / edge))
+    return tests
+
+
+def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
+    """Test whether numbers that should be uniform are."""
+    count = cdf.size
+    if count < 2:
+        return name, min(1.0, 2.0 * float(min(cdf[0], 1.0 - cdf[0]))), float(cdf[0]), math.inf
+    found = stats.kstest(cdf, "uniform")
+    return name, float(found.pvalue), float(found.statistic), detectable_distance(count, _TESTS)
+
+
+def _test_variance(name: str, scores: NDArray[Any]) -> Test:
+    """Test whether numbers that should be standard normal have the variance 1, two-sided."""
+    total = float(np.sum(scores**2))
+    p_value = 2.0 * float(min(stats.chi2.sf(total, scores.size), stats.chi2.cdf(total, scores.size)))
+    return name, min(p_value, 1.0), total / scores.size, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / scores.size)
+
+
+def _test_order(scores: Scores) -> list[Test]:
+    """Test neighbours in memory: their correlation, and that of their squares."""
+    flat = scores.reshape(len(scores), -1)
+    tests: list[Test] = []
+    for distance, (name, values, variance) in itertools.product(
+        _DISTANCES, (("values", flat, 1.0), ("squares", flat**2 - 1.0, 4.0))
+    ):
+        if flat.shape[1] <= distance:
+            continue
+        products = values[:, :-distance] * values[:, distance:]
+        correlation = float(products.mean()) / math.sqrt(variance)
+        z = correlation * math.sqrt(products.size)
+        p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
+        tests.append((f"{name} {distance} apart", p_value, correlation, _STANDARD_ERRORS / math.sqrt(products.size)))
+    return tests
+
+
+def _detectable_cosine(length: int, pairs: int) -> float:
+    """Give the correlation of one pair among many that is seen with probability :data:`POWER`.
+
+    Fisher's z: artanh r has the standard error 1 / sqrt(length - 3).
+    """
+    critical = float(stats.norm.isf(CLAIM_FALSE_ALARM / (20.0 * pairs)))
+    return math.tanh((critical + float(stats.norm.ppf(POWER))) / math.sqrt(max(length - 3, 1)))

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import to_numpy
-from initcheck.spec.table import EstimateRow, ExactRow, SeedRow, seed_rows
-from initcheck.spec.topics.deep.claims import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
+from initcheck.spec.topics.deep import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
 from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels, pivot_by_layer
 from initcheck.theory.activations import TWINS
 
@@ -64,7 +63,6 @@ def _selu_claims() -> list[Claim]:
         control=Gains(he, "forward", 1.0, seeds),
         control_note="HeNormal in place of LecunNormal",
         slow=True,
-        false_alarm=CLAIM_FALSE_ALARM,
         rows=("E5",),
     )
     refuted = Claim(
@@ -78,7 +76,6 @@ def _selu_claims() -> list[Claim]:
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
         slow=True,
-        false_alarm=CLAIM_FALSE_ALARM,
         rows=("E5",),
     )
     attraction = theory_claim("forward", "lecun_normal", replace(lecun, scale=2.0), SELU, ("E5",), "selu_attraction")
@@ -118,7 +115,6 @@ def _rectifier_claims() -> list[Claim]:
                 control_note="ReLU",
                 expected="refuted",
                 slow=True,
-                false_alarm=CLAIM_FALSE_ALARM,
                 rows=("E6",),
             ),
             replace(
@@ -187,7 +183,6 @@ def _batch_claims() -> list[Claim]:
             control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E9",),
         ),
         Claim(
@@ -200,7 +195,6 @@ def _batch_claims() -> list[Claim]:
             control=relu,
             control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E9",),
         ),
     ]
@@ -246,7 +240,6 @@ def _dropout_claims() -> list[Claim]:
             control=DroppedSignal("Dropout"),
             control_note="Dropout in place of AlphaDropout",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E10",),
         )
     ]
@@ -293,7 +286,6 @@ def _convolution_claims() -> list[Claim]:
             control_note="HeUniform in place of GlorotUniform",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("S8",),
         ),
         Claim(
@@ -307,7 +299,6 @@ def _convolution_claims() -> list[Claim]:
             control=he,
             control_note="HeUniform in place of GlorotUniform",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("S8",),
         ),
     ]
@@ -398,7 +389,6 @@ def _loss_claims() -> list[Claim]:
             control=InitialLoss(tiny, "uniform"),
             control_note="a standard deviation of 1e-4 in the last layer",
             expected="refuted",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E11",),
         ),
         Claim(
@@ -411,7 +401,6 @@ def _loss_claims() -> list[Claim]:
             decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
             control=InitialLoss(specs, "theory", scale=1.3),
             control_note="inputs of root mean square 1.3",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E11",),
         ),
     ]
@@ -535,7 +524,6 @@ def _shift_claims() -> list[Claim]:
             decide=pooled,
             control=ShiftedInput("pooled", "batch"),
             control_note="compared with the input's variance",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("S9",),
         ),
         Claim(
@@ -547,7 +535,6 @@ def _shift_claims() -> list[Claim]:
             decide=batch,
             control=ShiftedInput("batch", "pooled"),
             control_note="compared with the input's second moment",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("S9",),
         ),
         Claim(
@@ -560,7 +547,6 @@ def _shift_claims() -> list[Claim]:
             control=ShiftedInput("pooled", "batch", mean=0.0),
             control_note="inputs of mean zero",
             expected="refuted",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("S9", "NB6"),
         ),
     ]
@@ -646,7 +632,6 @@ def _function_claims() -> list[Claim]:
             decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
             control=DropoutMoments(_RATES, scale=0.95),
             control_note="outputs 5% too small",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("E10",),
         )
     )

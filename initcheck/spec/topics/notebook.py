@@ -15,10 +15,9 @@ from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import Draws, Subject
-from initcheck.spec.table import EstimateRow, ExactRow, SeedRow, seed_rows
 from initcheck.spec.topics.deep.networks import pivot_by_layer
 from initcheck.spec.topics.training import HE, LECUN, ZEROS, Accuracy, Learner, make_task
 
@@ -130,7 +129,6 @@ def _output(name: str, statement: str, ratio: float, *, refuted: bool) -> Claim:
         control=OutputVariance(other),
         control_note=f"{other.label}, which {'does' if refuted else 'does not'}",
         expected="refuted" if refuted else "holds",
-        false_alarm=CLAIM_FALSE_ALARM,
         rows=("NB6",),
     )
 
@@ -155,7 +153,6 @@ def _formulas() -> list[Claim]:
             control=VarianceTimes(Draws(other, at, 1), factor),
             control_note=note,
             expected="refuted" if refuted else "holds",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB8",) if subject is he else ("NB5",),
         )
 
@@ -247,7 +244,6 @@ def _gradients() -> list[Claim]:
             control_note="square linear layers, where it is",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB7",),
         ),
         Claim(
@@ -261,7 +257,6 @@ def _gradients() -> list[Claim]:
             control=GradientRatio(notebook, 60),
             control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB8",),
         ),
     ]
@@ -369,7 +364,6 @@ def _zeros() -> list[Claim]:
             control_note="a linear model initialized with zeros, against one that is not",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB1",),
         ),
         Claim(
@@ -382,7 +376,6 @@ def _zeros() -> list[Claim]:
             control=Accuracy(deep_linear),
             control_note="two hidden linear layers",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB2",),
         ),
         Claim(
@@ -396,7 +389,6 @@ def _zeros() -> list[Claim]:
             control_note="no hidden layer",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB2",),
         ),
         Claim(
@@ -455,7 +447,6 @@ def _better() -> list[Claim]:
             control_note="zero kernels, which do not learn",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB4",),
         ),
         Claim(
@@ -468,7 +459,6 @@ def _better() -> list[Claim]:
             control=Accuracy(glorot, he),
             control_note="against HeNormal",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB9",),
         ),
         Claim(
@@ -483,7 +473,6 @@ def _better() -> list[Claim]:
             control_note="against zeros, where it does",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB9",),
         ),
         Claim(
@@ -497,7 +486,6 @@ def _better() -> list[Claim]:
             control=Accuracy(WILD, glorot, _PAIRS_AGAINST_ONE),
             control_note="the two exchanged",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB4", "NB9"),
         ),
         Claim(
@@ -512,7 +500,6 @@ def _better() -> list[Claim]:
             control=FirstLoss(glorot, (("HeNormal", he),)),
             control_note="against HeNormal, which is faster still",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("NB9",),
         ),
     ]

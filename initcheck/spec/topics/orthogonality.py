@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from initcheck.spec.claim import ExactRow, FitRow
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, detectable_distance
 from initcheck.spec.subjects import Draws
-from initcheck.spec.table import ExactRow, FitRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

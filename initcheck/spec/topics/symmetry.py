@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim
+from initcheck.spec.claim import Claim, ExactRow
 from initcheck.spec.decisions import AllWithin
-from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.training import BATCH, INPUTS, Learner
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, SeedMeanWithin
-from initcheck.spec.table import ExactRow, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, ExactRow, SeedRow, seed_rows
+from initcheck.spec.decisions import AllWithin, SeedMeanWithin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +208,6 @@ def claims() -> tuple[Claim, ...]:
             control=Accuracy(DEEP_GLOROT),
             control_note="GlorotUniform",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("H1",),
         ),
         Claim(
@@ -222,7 +220,6 @@ def claims() -> tuple[Claim, ...]:
             control=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
             control_note="HeNormal",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("H1",),
         ),
         Claim(
@@ -235,7 +232,6 @@ def claims() -> tuple[Claim, ...]:
             control=Accuracy(DEEP_GLOROT),
             control_note="ReLU with GlorotUniform",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("H2",),
         ),
         Claim(
@@ -261,7 +257,6 @@ def claims() -> tuple[Claim, ...]:
             control=Accuracy(zeros[0], drawn),
             control_note="zero kernels, too",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("G4", "NB3"),
         ),
     )

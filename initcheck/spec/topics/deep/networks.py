@@ -21,8 +21,8 @@ from initcheck.core import statistics
 from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
+from initcheck.spec.claim import SeedRow, seed_rows
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
-from initcheck.spec.table import SeedRow, seed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +151,7 @@ class Gains:
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.GainByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.decisions.GainByLayer` for the columns."""
         network = self.network
         seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
         ratios = network.measure(context, seeds).ratios(self.direction)
@@ -173,7 +173,7 @@ class LogIncrements:
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.LawByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.decisions.LawByLayer` for the columns."""
         from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
         from initcheck.theory.weights import weight_distribution
 
@@ -234,7 +234,7 @@ class RectangularGains:
     direction: Direction
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.topics.deep.decisions.GainByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.decisions.GainByLayer` for the columns."""
         before, gradient = context.remember(("pyramid", self.mode), lambda: self._run(context))
         # Ratios of neighbouring hidden layers: their kernels lead from `inputs` to `outputs` units.
         inputs, outputs = (

@@ -1,1 +1,576 @@
-"""Claims about seeds, state and configuration."""
+"""Claims on seeds, determinism and the configuration of initializers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from initcheck.spec.claim import Claim, Expectation
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
+from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
+from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, Constructor
+from initcheck.spec.topics.determinism.seeds import CLASSES_WITHOUT_SEED, INSTANCES, Coincidences, SeedTrial
+from initcheck.spec.topics.determinism.sharing import (
+    COMPILED,
+    DISTRIBUTIONS,
+    PINNED,
+    SHARERS,
+    BuildTwice,
+    CompiledDistribution,
+    CompiledEqual,
+    CustomInitializer,
+    OneSeedClasses,
+    Pinned,
+    SharedInitializer,
+)
+
+_EQUAL: Final = AllWithin("Entries that differ")
+_CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=CLAIM_FALSE_ALARM)
+_CASES: Final = AllWithin("Cases that differ")
+_CLOSE: Final = AllWithin("Largest difference")
+_SAME_DISTRIBUTION: Final = NoDifference("Distance of the distributions", largest_detectable=0.05)
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims of this topic."""
+    found: list[Claim] = []
+    for subject in RANDOM:
+        found.extend(_of_seeds(subject))
+    for subject in ALL:
+        found.extend(_of_configuration(subject))
+    return (*found, _unseeded(), *_general())
+
+
+def _of_seeds(subject: Constructor) -> Iterator[Claim]:
+    def claim(
+        trial: str,
+        statement: str,
+        defect: str,
+        rows: tuple[str, ...],
+        condition: str = "one process, TensorFlow backend",
+        decide: AllWithin = _EQUAL,
+    ) -> Claim:
+        return Claim(
+            id=f"determinism.{subject.slug}.{trial}",
+            statement=f"{_describe_subject(subject)}: {statement}",
+            source=f"{subject.source}, argument seed",
+            condition=condition,
+            experiment=SeedTrial(trial, subject),
+            decide=decide,
+            control=SeedTrial(trial, subject, defect),
+            control_note=f"the class with a defect: {defect}",
+            rows=rows,
+        )
+
+    yield claim(
+        "seed_repeats",
+        "an integer seed, 0 included, gives the same values on every call, by every instance and whatever the state of "
+        "the process.",
+        "seed 0 taken for none",
+        ("C1", "C5"),
+        "six seeds, of up to 41 bits or negative; shapes (24, 40) and (3, 3, 4, 6)",
+    )
+    yield claim(
+        "unseeded_repeats",
+        "without a seed, one instance gives the same values on every call.",
+        "values vary",
+        ("C1",),
+    )
+    yield claim(
+        "seed_sensitivity",
+        "different integer seeds give different, uncorrelated values.",
+        "seed cut to its lowest byte",
+        ("C8",),
+        "0 to 5, eight successive seeds, and a seed with any of its 30 bits flipped, all below 2147483646",
+        _CORRELATED,
+    )
+    yield claim(
+        "seed_generator_varies",
+        "a SeedGenerator gives other values on every call, and an equal one the same sequence.",
+        "seed generator frozen",
+        ("C2",),
+        "eight calls; two initializers that share a generator",
+        _CORRELATED,
+    )
+    yield claim(
+        "unseeded_instances_differ",
+        "instances without a seed, also those made from its names, give different, uncorrelated values.",
+        "seed by default",
+        ("C1", "C3"),
+        "six instances, and two for every alias",
+        _CORRELATED,
+    )
+    yield claim(
+        "seed_types",
+        "the seed is a Python integer or a SeedGenerator: a NumPy integer, a float and a string raise ValueError.",
+        "seed of any type",
+        ("S4",),
+    )
+    yield claim(
+        "seed_generator_start",
+        "a new SeedGenerator's first values are those of the integer seed that it was made with.",
+        "seed constant",
+        ("S1",),
+    )
+    yield from _coincidences(subject)
+
+
+def _coincidences(subject: Constructor) -> Iterator[Claim]:
+    def claim(
+        name: str,
+        statement: str,
+        trial: str,
+        variants: tuple[str, str],
+        control_note: str,
+        expected: Expectation,
+        condition: str,
+        rows: tuple[str, ...],
+    ) -> Claim:
+        return Claim(
+            id=f"determinism.{subject.slug}.{name}",
+            statement=f"{_describe_subject(subject)}: {statement}",
+            source=f"{subject.source}, argument seed",
+            condition=condition,
+            experiment=SeedTrial(trial, subject, variant=variants[0]),
+            # Of a refuted claim chance is in the control alone, whose two draws may correlate.
+            decide=_CORRELATED if expected == "refuted" else _EQUAL,
+            control=SeedTrial(trial, subject, variant=variants[1]),
+            control_note=control_note,
+            expected=expected,
+            rows=rows,
+        )
+
+    shapes = "(40, 4) and (60, 4)" if subject.class_name == "Orthogonal" else "(30, 20) and (40, 30)"
+    what = "the first columns" if subject.class_name == "Orthogonal" else "the first entries, in order,"
+    yield claim(
+        "one_seed_two_shapes_independent",
+        "one integer seed gives weights of different shapes independent values.",
+        "shapes",
+        ("", "other seed"),
+        "two seeds",
+        "refuted",
+        shapes,
+        ("C6", "S2"),
+    )
+    yield claim(
+        "one_seed_two_shapes_proportional",
+        f"with one integer seed, {what} of weights of different shapes are the same but for a factor.",
+        "shapes",
+        ("equal", "equal, other seed"),
+        "two seeds",
+        "holds",
+        shapes,
+        ("C6",),
+    )
+    yield claim(
+        "all_seeds_distinct",
+        "different integer seeds give different values, whatever the integers.",
+        "period",
+        ("period negative", "next"),
+        "successive seeds",
+        "refuted",
+        "seeds that are 2147483646 apart",
+        ("C8",),
+    )
+    yield claim(
+        "seed_period",
+        "seeds that are 2147483646 apart give the same values.",
+        "period",
+        ("equal period negative", "equal next"),
+        "successive seeds",
+        "holds",
+        "0, 42 and another seed; TensorFlow backend",
+        ("C8",),
+    )
+
+
+def _of_configuration(subject: Constructor) -> Iterator[Claim]:
+    def claim(
+        trial: str,
+        statement: str,
+        defect: str,
+        rows: tuple[str, ...],
+        decide: AllWithin = _CASES,
+        condition: str = "",
+        expected: Expectation = "holds",
+    ) -> Claim:
+        return Claim(
+            id=f"determinism.{subject.slug}.{trial}",
+            statement=f"{_describe_subject(subject)}: {statement}",
+            source=subject.source,
+            condition=condition or "one process, TensorFlow backend",
+            experiment=ConfigurationTrial(trial, subject),
+            decide=decide,
+            control=ConfigurationTrial(trial, subject, variant=defect)
+            if defect == ALIASES_OF_ANOTHER_CLASS
+            else ConfigurationTrial(trial, subject, defect),
+            control_note=f"the class with a defect: {defect}" if expected == "holds" else defect,
+            expected=expected,
+            rows=rows,
+        )
+
+    # Identity keeps the get_config of the base class, which is empty.
+    complete = subject.class_name != "Identity"
+    yield claim(
+        "config_round_trip",
+        "its configuration names every argument, and gives back an initializer of the same class, configuration and "
+        "values.",
+        "configuration drops an argument" if complete else "configuration made complete",
+        ("C3",),
+        condition="no argument with its default; the class and a registered subclass; integers and seed generators",
+        expected="holds" if complete else "refuted",
+    )
+    if not complete:
+        yield claim(
+            "config_lost",
+            "its configuration is empty: copies and clones have the default gain again.",
+            "configuration made complete",
+            (),
+        )
+    if subject in CLASSES:
+        # Constant's from_config reads the value, so that its names alone do not do.
+        named = subject.class_name != "Constant"
+        yield claim(
+            "aliases",
+            "its names, its class and a dictionary give it, with the documented defaults.",
+            ALIASES_OF_ANOTHER_CLASS if named else "configuration allowed to be empty",
+            (),
+            expected="holds" if named else "refuted",
+        )
+        if not named:
+            yield claim(
+                "alias_raises",
+                "its names alone raise KeyError, and give it together with a value.",
+                "configuration allowed to be empty",
+                (),
+            )
+        yield claim(
+            "defaults",
+            "its constructor has the documented arguments, in their order and with their defaults.",
+            "default changed",
+            (),
+        )
+    yield claim(
+        "clone",
+        "a clone, alone or in a cloned model, has the same values with an integer seed and others without one."
+        if subject.random
+        else "a clone, alone or in a cloned model, has the same values.",
+        "seed by default" if subject.random else "values vary",
+        ("C3",),
+        _CORRELATED if subject.random else _CASES,
+    )
+    yield claim(
+        "arguments",
+        "every argument of the constructor, and the dtype and shape of the call, change the values as documented.",
+        "argument ignored" if subject.others else "values vary",
+        ("A7",) if subject.random else (),
+        condition="the same seed, against the standard law scaled and shifted in double precision",
+    )
+    yield Claim(
+        id=f"determinism.{subject.slug}.python_random_state",
+        statement=f"{_describe_subject(subject)}: "
+        + (
+            "made without a seed it takes one number from Python's random state, else none."
+            if subject.random
+            else "it leaves Python's random state alone."
+        ),
+        source="Keras, keras.utils.set_random_seed and keras.random.SeedGenerator",
+        condition="made and called, with and without a seed; NumPy's state is left alone",
+        experiment=SeedTrial("python_random_state", subject),
+        decide=_CASES,
+        control=SeedTrial("python_random_state", subject, "random state used"),
+        control_note="the class with a defect: random state used",
+        rows=("S10",),
+    )
+    yield Claim(
+        id=f"determinism.{subject.slug}.traced",
+        statement=f"{_describe_subject(subject)}: inside a traced function it gives the values that it gives eagerly.",
+        source=subject.source,
+        condition="tensorflow.function without XLA",
+        experiment=SeedTrial("traced", subject),
+        decide=AllWithin(_CORRELATED.quantity),
+        control=SeedTrial("traced", subject, "values vary"),
+        control_note="the class with a defect: values vary",
+        rows=("C10",),
+    )
+
+
+def _describe_subject(subject: Constructor) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in subject.arguments)
+    return f"{subject.class_name}({given})" if given else subject.class_name
+
+
+def _unseeded() -> Claim:
+    return Claim(
+        id="determinism.unseeded.seldom_coincide",
+        statement="Initializers without a seed draw one from so many that hundreds of instances all differ.",
+        source="Keras, keras.random.SeedGenerator: without a seed, a random one",
+        condition=f"{INSTANCES} instances of {', '.join(CLASSES_WITHOUT_SEED)}; one coincidence of a class is allowed",
+        experiment=Coincidences(),
+        decide=AllWithin("instances that repeat an earlier one", "instances", false_alarm=5 * 2e-10),  # of five classes
+        control=Coincidences(seeds=1000),
+        control_note="a thousand seeds to choose from",
+        rows=("C1", "C3"),
+    )
+
+
+def _general() -> Iterator[Claim]:
+    """List the claims that are not of one initializer."""
+    yield from _of_builds()
+    for distribution in DISTRIBUTIONS:
+        yield from _of_classes(distribution)
+    for name in COMPILED:
+        yield from _of_compilation(name)
+    for sharer in SHARERS:
+        yield from _of_sharing(sharer)
+    yield from _of_custom_initializers()
+    for slug, class_name, arguments, values in PINNED:
+        yield Claim(
+            id=f"determinism.{slug}.pinned_values",
+            statement=f"{class_name}: seed 42 gives the values that it gave in earlier versions.",
+            source="TensorFlow, tf.random.stateless_normal and stateless_uniform",
+            condition="TensorFlow backend on a CPU, float32, shape (3, 4), up to the rounding of a few operations",
+            experiment=Pinned(class_name, arguments, values),
+            decide=_CLOSE,
+            control=Pinned(class_name, arguments, values, seed=43),
+            control_note="seed 43",
+            rows=("C9",),
+        )
+
+
+def _of_builds() -> Iterator[Claim]:
+    built = "Dense with every random initializer, Conv2D, LSTM and Embedding, none with a seed"
+    yield Claim(
+        id="determinism.set_random_seed.build_repeats",
+        statement="keras.utils.set_random_seed makes layers, and what keras.random draws without a seed, repeat.",
+        source="Keras, keras.utils.set_random_seed",
+        condition=built,
+        experiment=BuildTwice("keras", global_generator=True),
+        decide=_EQUAL,
+        control=BuildTwice("python", global_generator=True),
+        control_note="random.seed alone, which does not restart Keras' global generator",
+        rows=("C4",),
+    )
+    yield Claim(
+        id="determinism.set_random_seed.other_seed_differs",
+        statement="After another seed of keras.utils.set_random_seed the weights are others.",
+        source="Keras, keras.utils.set_random_seed",
+        condition=built,
+        experiment=BuildTwice("keras", other_seed=True, independent=True, global_generator=True),
+        decide=_CORRELATED,
+        control=BuildTwice("keras", independent=True, global_generator=True),
+        control_note="the same seed",
+        rows=("C4",),
+    )
+    yield Claim(
+        id="determinism.python_seed.build_repeats",
+        statement="random.seed alone makes layers repeat: initializers without a seed take it from Python's state.",
+        source="Keras, keras.random.SeedGenerator",
+        condition=built,
+        experiment=BuildTwice("python"),
+        decide=_EQUAL,
+        control=BuildTwice("nothing"),
+        control_note="no seed is set",
+        rows=("C4", "S10"),
+    )
+    for setter, call in (("tensorflow", "tf.random.set_seed"), ("numpy", "np.random.seed")):
+        yield Claim(
+            id=f"determinism.{setter}_seed.build_repeats",
+            statement=f"{call} alone makes the weights of layers repeat.",
+            source="Keras, keras.utils.set_random_seed; common advice on reproducibility",
+            condition=built,
+            experiment=BuildTwice(setter),
+            decide=_EQUAL,
+            control=BuildTwice("keras"),
+            control_note="keras.utils.set_random_seed",
+            expected="refuted",
+            rows=("C4",),
+        )
+        yield Claim(
+            id=f"determinism.{setter}_seed.no_effect",
+            statement=f"After {call} with the same seed the weights of layers are others, and uncorrelated.",
+            source="Keras, keras.random.SeedGenerator",
+            condition=built,
+            experiment=BuildTwice(setter, independent=True),
+            decide=_CORRELATED,
+            control=BuildTwice("keras", independent=True),
+            control_note="keras.utils.set_random_seed",
+            rows=("C4",),
+        )
+
+
+def _of_classes(distribution: str) -> Iterator[Claim]:
+    names = ", ".join(DISTRIBUTIONS[distribution])
+    condition = f"{names}; shape (300, 2), first column"
+    yield Claim(
+        id=f"determinism.one_seed_classes.{distribution}_independent",
+        statement=f"One integer seed gives independent values in different classes: {names}.",
+        source="Keras, keras.initializers, argument seed",
+        condition=condition,
+        experiment=OneSeedClasses(distribution),
+        decide=_CORRELATED,
+        control=OneSeedClasses(distribution, other_seeds=True),
+        control_note="a seed for each class",
+        expected="refuted",
+        rows=("C7",),
+    )
+    yield Claim(
+        id=f"determinism.one_seed_classes.{distribution}_proportional",
+        statement=f"With one integer seed the values of these classes are the same but for a factor: {names}.",
+        source="Keras, keras.initializers, argument seed",
+        condition=condition,
+        experiment=OneSeedClasses(distribution, proportional=True),
+        decide=_CLOSE,
+        control=OneSeedClasses(distribution, proportional=True, other_seeds=True),
+        control_note="a seed for each class",
+        rows=("C7",),
+    )
+
+
+def _of_compilation(name: str) -> Iterator[Claim]:
+    slug = {"RandomNormal": "random_normal", "RandomUniform": "random_uniform"}.get(name, "truncated_normal")
+    source = "Keras, keras.Model.compile, argument jit_compile; TensorFlow, tf.function"
+    condition = "one seed, a call inside tf.function(jit_compile=True), CPU"
+    yield Claim(
+        id=f"determinism.{slug}.compiled_equals_eager",
+        statement=f"{name}: compiled by XLA, a seed gives the values that it gives eagerly.",
+        source=source,
+        condition=condition,
+        experiment=CompiledEqual(name, "eager"),
+        decide=_CLOSE,
+        control=CompiledEqual(name, "itself"),
+        control_note="compiled values against themselves",
+        expected="refuted",
+        rows=("C10",),
+    )
+    yield Claim(
+        id=f"determinism.{slug}.compiled_repeats",
+        statement=f"{name}: compiled by XLA twice, a seed gives the same values.",
+        source=source,
+        condition=condition,
+        experiment=CompiledEqual(name, "compiled"),
+        decide=_EQUAL,
+        control=CompiledEqual(name, "changed"),
+        control_note="every value off by one rounding",
+        rows=("C10",),
+    )
+    yield Claim(
+        id=f"determinism.{slug}.compiled_law",
+        statement=f"{name}: compiled by XLA, the values have the distribution of the eager ones.",
+        source=source,
+        condition=condition,
+        experiment=CompiledDistribution(name),
+        decide=_SAME_DISTRIBUTION,
+        control=CompiledDistribution(name, scale=1.5),
+        control_note="a standard deviation 1.5 times as large",
+        rows=("C10",),
+    )
+
+
+_SHARED: Final = {
+    "dense_layers": "three Dense layers that share an initializer",
+    "multi_head_attention": "the query, key and value kernels of MultiHeadAttention",
+    "group_query_attention": "the query, key and value kernels of GroupQueryAttention",
+    "bidirectional_simple_rnn": "the forward and backward kernels of Bidirectional(SimpleRNN)",
+    "bidirectional_gru": "the forward and backward kernels of Bidirectional(GRU)",
+    "bidirectional_lstm": "the forward and backward kernels of Bidirectional(LSTM)",
+    "simple_rnn_kernels": "the kernel and the recurrent kernel of a SimpleRNN that share an initializer",
+    "gru_kernels": "the kernel and the recurrent kernel of a GRU that share an initializer",
+    "lstm_kernels": "the kernel and the recurrent kernel of an LSTM that share an initializer",
+}
+_COPIES: Final = ("multi_head_attention", "group_query_attention")
+"""Layers that copy the initializer for each of their weights, Bidirectional too: a seed generator starts again."""
+
+
+def _of_sharing(sharer: str) -> Iterator[Claim]:
+    what = _SHARED[sharer]
+    source = "Keras, keras.layers, argument kernel_initializer; keras.random.SeedGenerator"
+    condition = "GlorotUniform, HeNormal, Orthogonal; weights of one shape"
+    copies = sharer in _COPIES or sharer.startswith("bidirectional")
+    for kind, called in (("integer", "an integer seed"), ("generator", "a SeedGenerator")):
+        equal = kind == "integer" or copies
+        yield Claim(
+            id=f"determinism.{sharer}.{kind}_seed_independent",
+            statement=f"With {called}, the weights are independent of each other: {what}.",
+            source=source,
+            condition=condition,
+            experiment=SharedInitializer(sharer, kind),
+            decide=_CORRELATED,
+            control=SharedInitializer(sharer, "alias" if equal else "integer"),
+            control_note="the initializer's name instead of an instance" if equal else "an integer seed",
+            expected="refuted" if equal else "holds",
+            rows=("S1",),
+        )
+        if equal:
+            yield Claim(
+                id=f"determinism.{sharer}.{kind}_seed_identical",
+                statement=f"With {called}, the weights are equal bit for bit, without a warning: {what}.",
+                source=source,
+                condition=condition,
+                experiment=SharedInitializer(sharer, kind, equal=True),
+                decide=_EQUAL,
+                control=SharedInitializer(sharer, "alias", equal=True),
+                control_note="the initializer's name instead of an instance",
+                rows=("S1",),
+            )
+    yield Claim(
+        id=f"determinism.{sharer}.alias_independent",
+        statement=f"With an initializer's name, the weights are independent of each other: {what}.",
+        source=source,
+        condition=condition,
+        experiment=SharedInitializer(sharer, "alias"),
+        decide=_CORRELATED,
+        control=SharedInitializer(sharer, "integer"),
+        control_note="an instance with an integer seed",
+        rows=("S1", "C3"),
+    )
+    unseeded = SharedInitializer(sharer, "none", equal=not copies)
+    yield Claim(
+        id=f"determinism.{sharer}.unseeded_{'independent' if copies else 'identical'}",
+        statement=f"With one instance without a seed, the weights are independent of each other: {what}."
+        if copies
+        else f"With one instance without a seed, the weights are equal bit for bit, without a warning: {what}.",
+        source=source,
+        condition=condition,
+        experiment=unseeded,
+        decide=_CORRELATED if copies else _EQUAL,
+        control=SharedInitializer(sharer, "integer" if copies else "alias", equal=not copies),
+        control_note="an integer seed" if copies else "the initializer's name instead of an instance",
+        rows=("S1", "C1", "C3"),
+    )
+
+
+def _of_custom_initializers() -> Iterator[Claim]:
+    for kind, layer, error, what in (
+        ("function", "MultiHeadAttention", "AttributeError", "a function of shape and dtype"),
+        (
+            "subclass",
+            "EinsumDense",
+            "TypeError",
+            "a subclass of VarianceScaling whose constructor takes the seed alone",
+        ),
+    ):
+        slug = {"EinsumDense": "einsum_dense"}.get(layer, "multi_head_attention")
+        yield Claim(
+            id=f"determinism.custom_{kind}.{slug}_builds",
+            statement=f"{layer} takes {what} as its kernel_initializer.",
+            source="Keras, keras.initializers, creating custom initializers",
+            condition="built, not called",
+            experiment=CustomInitializer(kind, layer),
+            decide=_CASES,
+            control=CustomInitializer(kind, "Dense"),
+            control_note="Dense, which takes it",
+            expected="refuted",
+            rows=("S4",),
+        )
+        yield Claim(
+            id=f"determinism.custom_{kind}.{slug}_raises",
+            statement=f"{layer} raises {error} for {what} as its kernel_initializer, and Dense takes it.",
+            source="Keras, keras.initializers, creating custom initializers",
+            condition="built, not called",
+            experiment=CustomInitializer(kind, layer, error),
+            decide=_CASES,
+            control=CustomInitializer(kind, "Dense", error),
+            control_note="Dense, which takes it",
+            rows=("S4",),
+        )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.table import ExactRow
+from initcheck.spec.claim import ExactRow
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Factory,

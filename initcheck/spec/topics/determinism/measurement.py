@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
+from initcheck.spec.claim import ExactRow
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
-from initcheck.spec.table import ExactRow
 
 if TYPE_CHECKING:
     from initcheck.spec.claim import RunContext

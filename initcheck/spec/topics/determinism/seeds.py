@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.spec.claim import ExactRow
 from initcheck.spec.subjects import to_numpy
-from initcheck.spec.table import ExactRow
 from initcheck.spec.topics.determinism.measurement import (
     Factory,
     Trial,

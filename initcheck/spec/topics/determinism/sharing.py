@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras, import_tensorflow
-from initcheck.spec.table import ExactRow, FitRow
+from initcheck.spec.claim import ExactRow, FitRow
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Values,

@@ -1,1 +1,256 @@
-"""Claims about fan-in and fan-out."""
+"""Claims on fans: what an initializer assumes of a layer, against what the layer does.
+
+Where Keras counts other units than the layer has, the sentence is asserted as refuted, and a second claim says which
+units Keras counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import INITIALIZERS
+from initcheck.spec.claim import Claim, ExactRow
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
+from initcheck.spec.subjects import to_numpy
+from initcheck.spec.topics.fans import special
+from initcheck.spec.topics.fans.cases import LayerKind, layer_kinds
+from initcheck.spec.topics.fans.measurement import (
+    MARGIN,
+    SCALINGS,
+    Fans,
+    LayerVariance,
+    Mode,
+    Scaling,
+    documented_variance,
+    einsum_axes_counted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from initcheck.spec.claim import RunContext
+
+
+MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
+SCALES: Final = (0.7, 2.5)
+_ROUNDING: Final = 1e-5
+
+Axes = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A shape and the fans that are documented for it.
+
+    Attributes:
+        drawn: the shape that is drawn in its place: the defect of a control; None for none.
+    """
+
+    shape: tuple[int, ...]
+    fans: Fans
+    axes: Axes = (None, None)
+    drawn: tuple[int, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """The text that seeds derive from; another text would give other numbers."""
+        fans = f"Fans(into={self.fans.fan_in}, out={self.fans.fan_out})"
+        return f"Shaped(shape={self.shape}, fans={fans}, axes={self.axes}, drawn={self.drawn})"
+
+
+@dataclass(frozen=True)
+class UniformReach:
+    """How far the largest weight is from the limit that the fans say, in every mode and for several scales."""
+
+    shapes: tuple[Shaped, ...]
+
+    @property
+    def members(self) -> int:
+        """How many are judged together."""
+        return len(self.shapes) * len(MODES) * len(SCALES)
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        """Draw enough weights that the largest comes near the limit."""
+        needed = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / self.members) / math.log1p(-MARGIN))
+        for shaped, mode, scale in itertools.product(self.shapes, MODES, SCALES):
+            drawn = shaped.drawn or shaped.shape
+            count = math.ceil(needed / math.prod(drawn))
+            largest = 0.0
+            given = {
+                name: list(axes) for name, axes in zip(("input_axes", "output_axes"), shaped.axes, strict=True) if axes
+            }
+            for seed in context.seeds(f"fans/{shaped.label}/{mode}/{scale}", count):
+                initializer = import_keras().initializers.VarianceScaling(scale, mode, "uniform", seed=seed, **given)
+                largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
+            documented = math.sqrt(3.0 * documented_variance(scale, mode, shaped.fans))
+            # Beyond the limit nothing is tolerated but rounding; below it, what the largest of so many may lack.
+            deviation = 1.0 - largest / documented
+            deviation = math.inf if deviation < -_ROUNDING else deviation
+            name = f"{shaped.shape} {mode} scale {scale}"
+            yield ExactRow(name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn))
+
+
+def _shaped(shape: tuple[int, ...]) -> Shaped:
+    area = math.prod(shape[:-2])
+    return Shaped(shape, Fans(area * shape[-2], area * shape[-1]))
+
+
+_RANKS: Final = (
+    ((Shaped((), Fans(1, 1)),), (Shaped((), Fans(1, 1), drawn=(1, 2)),), "a scalar has one input and one output"),
+    (
+        (Shaped((5,), Fans(5, 5)), Shaped((64,), Fans(64, 64))),
+        (Shaped((5,), Fans(5, 5), drawn=(5, 1)), Shaped((64,), Fans(64, 64), drawn=(64, 1))),
+        "a vector's length is both its inputs and its outputs",
+    ),
+    *(
+        (
+            tuple(_shaped(shape) for shape in shapes),
+            tuple(replace(_shaped(shape), drawn=(*shape[:-2], shape[-1], shape[-2])) for shape in shapes),
+            words,
+        )
+        for shapes, words in (
+            (((3, 8), (96, 20)), "a matrix has its rows as inputs and its columns as outputs"),
+            (((3, 4, 9), (5, 24, 2)), "a kernel's inputs and outputs are its last two axes times its one spatial axis"),
+            (((3, 2, 4, 9), (5, 3, 12, 2)), "a kernel's inputs and outputs are its last two axes times its area"),
+            (
+                ((3, 2, 4, 2, 9), (2, 3, 2, 12, 2)),
+                "a kernel's inputs and outputs are its last two axes times its volume",
+            ),
+        )
+    ),
+)
+_AXES: Final = (
+    Shaped((3, 4, 5, 6), Fans(4, 18), ((1,), (0, 3))),
+    Shaped((8, 3, 16), Fans(48, 8), ((1, 2), (0,))),
+    Shaped((12, 40), Fans(40, 12), ((1,), (0,))),
+)
+_SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
+
+
+def _claims_on_counting() -> tuple[Claim, ...]:
+    """List the claims; those on axes only for a Keras that has them."""
+    decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)", false_alarm=CLAIM_FALSE_ALARM)
+    listed = [
+        Claim(
+            f"fans.computation.rank_{rank}",
+            f"VarianceScaling counts by shape: {words}.",
+            _SOURCE,
+            f"shapes {', '.join(str(each.shape) for each in shapes)}; all three modes; scales .7 and 2.5; uniform",
+            UniformReach(shapes),
+            decide,
+            UniformReach(defective),
+            "the weights of another shape, whose inputs or outputs are others",
+            slow=rank == 0,
+            rows=("A16",) if rank == 1 else ("A7",),
+        )
+        for rank, (shapes, defective, words) in enumerate(_RANKS)
+    ]
+    if einsum_axes_counted():
+        listed.extend(_claims_on_axes(decide))
+    return tuple(listed)
+
+
+def _claims_on_axes(decide: AllWithin) -> tuple[Claim, ...]:
+    # With input axes alone: fan_in by them is 12, by the shape 40.
+    by_axes = (Shaped((40, 12), Fans(12, 12), ((1,), None)),)
+    by_shape = (Shaped((40, 12), Fans(40, 12), ((1,), None)),)
+    outputs = (Shaped((40, 12), Fans(40, 12), (None, (0,))),)
+    condition = "all three modes; scales .7 and 2.5; uniform"
+    return (
+        Claim(
+            "fans.computation.axes",
+            "VarianceScaling with input_axes and output_axes counts the axes that it is given.",
+            _SOURCE,
+            f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
+            UniformReach(_AXES),
+            decide,
+            UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
+            "no axes given",
+            rows=("B7",),
+        ),
+        Claim(
+            "fans.computation.input_axes_alone",
+            "VarianceScaling with input_axes alone counts these as inputs.",
+            _SOURCE,
+            f"shape (40, 12), input_axes [1]; {condition}",
+            UniformReach(by_axes),
+            decide,
+            UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
+            "output_axes given too",
+            expected="refuted",
+            rows=("S5",),
+        ),
+        Claim(
+            "fans.computation.axes_alone_ignored",
+            "VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
+            "Keras, keras.initializers.VarianceScaling (its behaviour)",
+            f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
+            UniformReach((*by_shape, *outputs)),
+            decide,
+            UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
+            "both given",
+            rows=("S5",),
+        ),
+    )
+
+
+_DECIDE: Final = EstimateWithin("variance over what the fans say", 1.0 - MARGIN, 1.0 + MARGIN)
+_COUNTED: Final[dict[Mode, str]] = {
+    "fan_in": "its inputs",
+    "fan_out": "its outputs",
+    "fan_avg": "the mean of its inputs and outputs",
+}
+
+
+def claims() -> tuple[Claim, ...]:
+    """List the claims of this topic."""
+    layers = tuple(claim for kind in layer_kinds() for scaling in SCALINGS for claim in _claims(kind, scaling))
+    return (*layers, *_claims_on_counting(), *special.claims())
+
+
+def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
+    experiment = LayerVariance(kind.slug, scaling, kind.cases)
+    wrong = scaling.mode in kind.wrong
+    # A sentence that holds is false where other units are counted; one that is false holds with the right variance.
+    other: Mode = "fan_in" if scaling.mode == "fan_avg" else "fan_out"
+    defective = replace(experiment, mode=other)
+    name = scaling.spec.class_name
+    source = f"Keras, keras.initializers.{name} and keras.layers.{kind.source}; {INITIALIZERS[name].source}"
+    outputs = any(case.position is not None for case in kind.cases)
+    condition = "; ".join(case.name for case in kind.cases) + (
+        "; independent inputs of mean square one, outputs away from the borders" if outputs else ""
+    )
+    stated = f"{name} gives weights of variance {scaling.scale:g} over {_COUNTED[scaling.mode]}"
+    measured = ", and outputs of the variance that follows" if outputs else ""
+    claim = Claim(
+        f"fans.{kind.slug}.{scaling.slug}",
+        f"In {kind.words}, {stated}{measured}.",
+        source,
+        condition,
+        experiment,
+        _DECIDE,
+        replace(experiment, corrected=True) if wrong else defective,
+        "kernels rescaled to the units that the layer really has" if wrong else f"kernels scaled by {_COUNTED[other]}",
+        expected="refuted" if wrong else "holds",
+        # Two initializers show the fans of a layer; the others, and three dimensions, show that none is an exception.
+        slow=scaling.slug not in ("glorot_uniform", "he_normal") or "3d" in kind.slug,
+        rows=kind.rows,
+    )
+    if not wrong:
+        return (claim,)
+    so = replace(
+        claim,
+        id=f"{claim.id}_as_counted",
+        statement=f"In {kind.words}, {name} scales with the units that the shape of the kernel says, "
+        f"so that {kind.outcome}.",
+        experiment=replace(experiment, by="shape"),
+        control=replace(experiment, by="shape", corrected=True),
+        expected="holds",
+    )
+    return claim, so

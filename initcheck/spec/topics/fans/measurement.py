@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec import subjects
+from initcheck.spec.claim import EstimateRow
 from initcheck.spec.decisions import size_of_equivalence
-from initcheck.spec.distributions import EntryDistribution, Kind
-from initcheck.spec.subjects import Subject, to_numpy
-from initcheck.spec.table import EstimateRow
+from initcheck.spec.subjects import EntryDistribution, Kind, Subject, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

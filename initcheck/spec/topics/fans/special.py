@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin, size_of_equivalence
-from initcheck.spec.distributions import EntryDistribution
-from initcheck.spec.subjects import to_numpy
-from initcheck.spec.table import EstimateRow, ExactRow
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow
+from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
+from initcheck.spec.subjects import EntryDistribution, to_numpy
 from initcheck.spec.topics.fans.cases import RECURRENT
 from initcheck.spec.topics.fans.measurement import (
     BATCH,
@@ -295,7 +293,6 @@ def _gate_shares() -> tuple[Claim, ...]:
             GateShare(layer, gates, "glorot_uniform"),
             "glorot_uniform in place of orthogonal",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("B10",),
         )
         for layer, slug, gates in RECURRENT
@@ -444,7 +441,6 @@ def _sequences() -> tuple[Claim, ...]:
             "kernels rescaled to the units that the layer really has",
             expected="refuted",
             slow=True,
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("B5",),
         )
         so = replace(

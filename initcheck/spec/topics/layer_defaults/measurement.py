@@ -17,8 +17,8 @@ from scipy import stats
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
+from initcheck.spec.claim import ExactRow, FitRow
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
-from initcheck.spec.table import ExactRow, FitRow
 from initcheck.spec.topics.layer_defaults.table import Argument, DefaultName, Inner, Layer
 
 if TYPE_CHECKING:

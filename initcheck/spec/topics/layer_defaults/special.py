@@ -11,9 +11,8 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
-from initcheck.spec.table import ExactRow, FitRow
+from initcheck.spec.claim import Claim, ExactRow, FitRow
+from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.topics.layer_defaults.measurement import Given, built, constant_row, fit_rows, limit_of
 from initcheck.spec.topics.layer_defaults.table import LAYERS, Argument, Layer, layer_named, with_settings
 
@@ -271,7 +270,6 @@ def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
         decide=_FIT,
         control=NoneGiven(layer.name, argument.name, "glorot_uniform", InitializerSpec("HeUniform")),
         control_note="it is given he_uniform",
-        false_alarm=CLAIM_FALSE_ALARM,
     )
     if argument.default == "glorot_uniform":
         return [really]
@@ -301,7 +299,6 @@ def _embedding_claims() -> list[Claim]:
             decide=_FIT,
             control=EmbeddingSizes(layer.name, scaled=True),
             control_note="the variance is one over the dimension",
-            false_alarm=CLAIM_FALSE_ALARM,
             rows=("L2",),
         )
         for layer in map(layer_named, ("Embedding", "ReversibleEmbedding"))
