@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -229,31 +230,28 @@ def _orthogonal(subject: Subject) -> list[Claim]:
     haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
     controls = tuple(Draws(replace(wrong, slug=f"{subject.slug}_control"), shape, 4) for shape in _ORTHOGONAL_SHAPES)
     source = subjects.cite(subject)
+    claim = partial(Claim, source=source, condition=f"float32 weights of the shapes {shapes}, 4 seeds")
     return [
-        Claim(
+        claim(
             id=f"distribution.{subject.slug}.orthonormal",
             statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
             f"length {gain:g}, at any rank.",
-            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
             experiment=Orthonormality(exact, gain),
             decide=AllWithin("entry of Q'Q - I", "weights"),
             control=Orthonormality(controls, gain),
             control_note="independent normal entries of the same size",
             rows=("A11",),
-            source=source,
         ),
-        Claim(
+        claim(
             id=f"distribution.{subject.slug}.variance",
             statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
-            condition=f"float32 weights of the shapes {shapes}, 4 seeds",
             experiment=SquareSum(exact, gain),
             decide=AllWithin("relative difference", "weights"),
             control=SquareSum(exact, gain * math.sqrt(2.0)),
             control_note="a gain off by the square root of two",
             rows=("A13",),
-            source=source,
         ),
-        Claim(
+        claim(
             id=f"distribution.{subject.slug}.haar",
             statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
             condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
@@ -387,27 +385,24 @@ def _constant_precision() -> Claim:
 
 def _identity_ranks() -> list[Claim]:
     identity = InitializerSpec("Identity")
+    claim = partial(Claim, decide=AllWithin("accepted"), control_note="Zeros, which takes every rank")
     return [
-        Claim(
+        claim(
             id="distribution.identity.two_dimensions_only",
             statement="Identity makes matrices only, and refuses all other ranks.",
             source="Keras, keras.initializers.Identity",
             condition="shapes of 1, 3 and 4 dimensions",
             experiment=RefusesRanks(identity, ((4,), (3, 4, 4), (3, 3, 4, 4))),
-            decide=AllWithin("accepted"),
             control=RefusesRanks(InitializerSpec("Zeros"), ((4,), (3, 4, 4), (3, 3, 4, 4))),
-            control_note="Zeros, which takes every rank",
             rows=("A14",),
         ),
-        Claim(
+        claim(
             id="distribution.orthogonal.two_dimensions_or_more",
             statement="Orthogonal refuses shapes of fewer than two dimensions.",
             source="Keras, keras.initializers.Orthogonal",
             condition="shapes of 0 and 1 dimensions",
             experiment=RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,))),
-            decide=AllWithin("accepted"),
             control=RefusesRanks(InitializerSpec("Zeros"), ((), (4,))),
-            control_note="Zeros, which takes every rank",
         ),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -225,20 +226,19 @@ def _uniform_in_bfloat16() -> list[Claim]:
     # The mean is off by half a step of 2^-7 of the range, .0135 sd: 1,000,000 entries show 13 standard errors.
     biased = Draws(subject, (1000, 1000), 2, "bfloat16")
     condition = "RandomUniform's defaults, 2,000,000 entries in bfloat16"
+    claim = partial(Claim, source=subjects.cite(subject), condition=condition)
     return [
-        Claim(
+        claim(
             id="dtype.random_uniform.bfloat16_unbiased",
             statement="Uniform numbers have the mean zero in bfloat16, too.",
-            source=subjects.cite(subject),
             experiment=Moments((biased,), "mean"),
             decide=EstimateWithin("mean, in standard deviations", -0.004, 0.004),
             control=Moments((Draws(subject, (1000, 1000), 5, "float32"),), "mean"),
             control_note="the same in float32, where they have",
             expected="refuted",
             rows=("D2", "S6"),
-            condition=condition,
         ),
-        Claim(
+        claim(
             id="dtype.random_uniform.bfloat16_distinct_values",
             statement="Uniform numbers in bfloat16 take more than 256 different values.",
             source=f"{subjects.cite(subject)}; bfloat16 has 8 bits of precision at every magnitude",
@@ -248,18 +248,15 @@ def _uniform_in_bfloat16() -> list[Claim]:
             control_note="the same in float32",
             expected="refuted",
             rows=("D2",),
-            condition=condition,
         ),
-        Claim(
+        claim(
             id="dtype.random_uniform.bfloat16_support",
             statement="Uniform numbers in bfloat16 exceed their limits by no more than bfloat16's rounding.",
-            source=subjects.cite(subject),
             experiment=BeyondLimit(biased),
             decide=AllWithin("largest magnitude over the limit", "entries"),
             control=BeyondLimit(Draws(subject, (1000, 1000), 2, "bfloat16", "support")),
             control_note=DEFECTS["support"].note,
             rows=("D3",),
-            condition=condition,
         ),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -53,30 +54,23 @@ def _selu_claims() -> list[Claim]:
     he = DeepNetwork(InitializerSpec("HeNormal"), "selu")
     # Fluctuations of order 1 / 64 move the mean gain by one per cent: a good third of the margin is left to them.
     seeds = lecun.count_seeds(0.015)
-    fixed = Claim(
+    claim = partial(Claim, condition=SQUARE, decide=GAIN, slow=True, rows=("E5",))
+    fixed = claim(
         id="forward.lecun_normal.selu_gain",
         statement="LecunNormal and SELU keep a unit second moment from layer to layer.",
         source=SELU,
-        condition=SQUARE,
         experiment=Gains(lecun, "forward", 1.0, seeds),
-        decide=GAIN,
         control=Gains(he, "forward", 1.0, seeds),
         control_note="HeNormal in place of LecunNormal",
-        slow=True,
-        rows=("E5",),
     )
-    refuted = Claim(
+    refuted = claim(
         id="forward.he_normal.selu_gain",
         statement="HeNormal keeps the second moment in layers of SELU, a rectifier as others are.",
         source="Keras, keras.initializers.HeNormal",
-        condition=SQUARE,
         experiment=Gains(he, "forward", 1.0, he.count_seeds(LEFT_OUT)),
-        decide=GAIN,
         control=Gains(lecun, "forward", 1.0, seeds),
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
-        slow=True,
-        rows=("E5",),
     )
     attraction = theory_claim("forward", "lecun_normal", replace(lecun, scale=2.0), SELU, ("E5",), "selu_attraction")
     return [
@@ -171,31 +165,28 @@ def _batch_claims() -> list[Claim]:
     condition = "10 Dense layers of 64 units, a batch of 16 Gaussian samples; the last layer"
     source = "Poole et al., 2016, NeurIPS, section 3"
     healthy = "share of the second moment that varies over the batch"
+    claim = partial(
+        Claim,
+        condition=condition,
+        experiment=sigmoid,
+        control=relu,
+        control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
+        slow=True,
+        rows=("E9",),
+    )
     return [
-        Claim(
+        claim(
             id="forward.sigmoid.second_moment_tells_signal",
             statement="Where the pooled second moment of the activations is of order 1, samples can be distinguished.",
             source="Glorot & Bengio, 2010, AISTATS, section 4",
-            condition=condition,
-            experiment=sigmoid,
             decide=SeedMeanWithin(healthy, 0.01, 1.0),
-            control=relu,
-            control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
             expected="refuted",
-            slow=True,
-            rows=("E9",),
         ),
-        Claim(
+        claim(
             id="forward.sigmoid.batch_variance_collapses",
             statement="GlorotUniform and sigmoid leave less than 1e-4 of the second moment to differ over the batch.",
             source=source,
-            condition=condition,
-            experiment=sigmoid,
             decide=SeedMeanWithin(healthy, -1e-4, 1e-4),
-            control=relu,
-            control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
-            slow=True,
-            rows=("E9",),
         ),
     ]
 
@@ -274,32 +265,28 @@ def _convolution_claims() -> list[Claim]:
     quantity = "factor of the second moment by layer"
     condition = "8 convolutions of 3 x 3 and 32 channels with ReLU and zero padding, as in VGG, on one picture of 8 x 8"
     source = "Simonyan & Zisserman, 2015, ICLR; Keras, keras.applications.VGG16"
+    claim = partial(
+        Claim,
+        source=source,
+        condition=condition,
+        experiment=glorot,
+        control=he,
+        control_note="HeUniform in place of GlorotUniform",
+        slow=True,
+        rows=("S8",),
+    )
     return [
-        Claim(
+        claim(
             id="forward.vgg_block.default_keeps_signal",
             statement="The default initializer keeps the signal in a stack of convolutions such as VGG's.",
-            source=source,
-            condition=condition,
-            experiment=glorot,
             decide=SeedMeanWithin(quantity, 0.7, 1.1),
-            control=he,
-            control_note="HeUniform in place of GlorotUniform",
             expected="refuted",
-            slow=True,
-            rows=("S8",),
         ),
-        Claim(
+        claim(
             id="forward.vgg_block.default_halves_signal",
             statement="The default initializer halves the second moment in each convolution of VGG, or nearly so.",
-            source=source,
-            condition=condition,
-            experiment=glorot,
             # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16% of the terms: from .42 to .5.
             decide=SeedMeanWithin(quantity, 0.33, 0.59),
-            control=he,
-            control_note="HeUniform in place of GlorotUniform",
-            slow=True,
-            rows=("S8",),
         ),
     ]
 
@@ -367,8 +354,9 @@ def _loss_claims() -> list[Claim]:
     specs = tuple(InitializerSpec(name) for name in ("HeNormal", "GlorotUniform", "LecunNormal"))
     tiny = (InitializerSpec("RandomNormal", (("stddev", 1e-4),)),)
     condition = "one softmax layer of 10 classes on 128 inputs of unit second moment, labels drawn evenly"
+    claim = partial(Claim, condition=condition, rows=("E11",))
     return [
-        Claim(
+        claim(
             id="forward.zero_head.initial_cross_entropy",
             statement="A classifier whose last kernel is zero begins with the cross-entropy ln 10, whatever the label.",
             source="Keras, keras.losses.CategoricalCrossentropy",
@@ -377,31 +365,26 @@ def _loss_claims() -> list[Claim]:
             decide=AllWithin("relative deviation from ln 10", "labels"),
             control=EqualLogits(InitializerSpec("HeNormal")),
             control_note="HeNormal in the last layer",
-            rows=("E11",),
         ),
-        Claim(
+        claim(
             id="forward.random_head.initial_cross_entropy_is_uniform",
             statement="A freshly initialized classifier of 10 classes has the cross-entropy ln 10.",
             source="CS231n, Stanford, notes on neural networks 3, sanity checks",
-            condition=condition,
             experiment=InitialLoss(specs, "uniform"),
             decide=EstimateWithin("mean loss over ln 10", 0.95, 1.05, "seeds"),
             control=InitialLoss(tiny, "uniform"),
             control_note="a standard deviation of 1e-4 in the last layer",
             expected="refuted",
-            rows=("E11",),
         ),
-        Claim(
+        claim(
             id="forward.random_head.initial_cross_entropy",
             statement="The initial cross-entropy is E ln sum exp of normal logits of the variance that is documented.",
             source="E. J. Gumbel, 1958, Statistics of Extremes, for E ln; documented variances of Keras' initializers",
-            condition=condition,
             experiment=InitialLoss(specs, "theory"),
             # The loss deviates by 55% at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
             decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
             control=InitialLoss(specs, "theory", scale=1.3),
             control_note="inputs of root mean square 1.3",
-            rows=("E11",),
         ),
     ]
 
@@ -442,40 +425,36 @@ class Normalized:
 def _normalization_claims() -> list[Claim]:
     source = "Keras, keras.layers.BatchNormalization"
     inference, training = Normalized(False, "unit variance"), Normalized(True, "unit variance")
+    claim = partial(
+        Claim,
+        source=source,
+        condition="2-D and 4-D inputs of root mean square .1, training=False",
+        decide=AllWithin("relative deviation of the variance by channel", "channels"),
+        control_note="training=True",
+        rows=("S7",),
+    )
     return [
-        Claim(
+        claim(
             id="forward.batch_normalization.normalizes_at_inference",
             statement="A BatchNormalization layer that was not trained gives its input unit variance at inference.",
-            source=source,
-            condition="2-D and 4-D inputs of root mean square .1, training=False",
             experiment=inference,
-            decide=AllWithin("relative deviation of the variance by channel", "channels"),
             control=training,
-            control_note="training=True",
             expected="refuted",
-            rows=("S7",),
         ),
-        Claim(
+        claim(
             id="forward.batch_normalization.normalizes_in_training",
             statement="In training BatchNormalization gives each channel the variance v / (v + epsilon).",
-            source=source,
             condition="2-D and 4-D inputs of root mean square .1, training=True",
             experiment=training,
-            decide=AllWithin("relative deviation of the variance by channel", "channels"),
             control=inference,
             control_note="training=False",
-            rows=("S7",),
         ),
-        Claim(
+        claim(
             id="forward.batch_normalization.is_identity_at_inference",
             statement="At initialization and inference BatchNormalization only divides by sqrt(1 + epsilon).",
-            source=source,
-            condition="2-D and 4-D inputs of root mean square .1, training=False",
             experiment=Normalized(False, "identity"),
             decide=AllWithin("largest deviation over the largest value", "values"),
             control=Normalized(True, "identity"),
-            control_note="training=True",
-            rows=("S7",),
         ),
     ]
 
@@ -514,36 +493,27 @@ def _shift_claims() -> list[Claim]:
     # Over seeds the pooled ratio has the variance 2 / 64 nearly, as all samples are nearly alike: .18 / 16 = .011.
     pooled = SeedMeanWithin("output's second moment over the input's", 0.88, 1.12)
     batch = SeedMeanWithin("output's variance over the batch, over the input's", 0.95, 1.05)
+    claim = partial(Claim, source=source, condition=condition, decide=pooled, rows=("S9",))
     return [
-        Claim(
+        claim(
             id="forward.shifted_input.second_moment",
             statement="LecunNormal keeps the second moment of inputs whose mean is not zero: E z^2 = E x^2.",
-            source=source,
-            condition=condition,
             experiment=ShiftedInput("pooled", "pooled"),
-            decide=pooled,
             control=ShiftedInput("pooled", "batch"),
             control_note="compared with the input's variance",
-            rows=("S9",),
         ),
-        Claim(
+        claim(
             id="forward.shifted_input.batch_variance",
             statement="LecunNormal keeps the variance over the batch of inputs whose mean is not zero.",
-            source=source,
-            condition=condition,
             experiment=ShiftedInput("batch", "batch"),
             decide=batch,
             control=ShiftedInput("batch", "pooled"),
             control_note="compared with the input's second moment",
-            rows=("S9",),
         ),
-        Claim(
+        claim(
             id="forward.shifted_input.pooled_variance",
             statement="The pooled variance of a layer's outputs equals the variance of its inputs (LecunNormal).",
-            source=source,
-            condition=condition,
             experiment=ShiftedInput("pooled", "batch"),
-            decide=pooled,
             control=ShiftedInput("pooled", "batch", mean=0.0),
             control_note="inputs of mean zero",
             expected="refuted",

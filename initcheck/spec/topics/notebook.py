@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -340,11 +341,11 @@ def _zeros() -> list[Claim]:
     zeros = Learner(ZEROS, "relu", 2, 37, epochs=1, learning_rate=0.5)
     linear = Learner(ZEROS, "linear", 0, epochs=6)
     deep_linear = Learner(ZEROS, "linear", 2, epochs=6)
+    claim = partial(Claim, source=_SOURCE)
     return [
-        Claim(
+        claim(
             id="notebook.zeros.every_weight_has_the_same_gradient",
             statement="With zero initialization every weight gets the same gradient.",
-            source=_SOURCE,
             condition="2 hidden relu layers; kernels' gradients are all exactly zero, so nothing is learned from them",
             experiment=GradientsAlike(zeros),
             decide=AllWithin("range of the gradients, relative"),
@@ -353,10 +354,9 @@ def _zeros() -> list[Claim]:
             expected="refuted",
             rows=("NB1",),
         ),
-        Claim(
+        claim(
             id="notebook.zeros.as_good_as_a_linear_model",
             statement="With zero initialization a network is no worse than a linear model.",
-            source=_SOURCE,
             condition="2 × 64 relu after 300 steps against a linear model on the same task; 8 seeds",
             experiment=Accuracy(Learner(ZEROS), linear),
             decide=SeedMeanWithin("difference in accuracy", -0.1, 1.0),
@@ -366,10 +366,9 @@ def _zeros() -> list[Claim]:
             slow=True,
             rows=("NB1",),
         ),
-        Claim(
+        claim(
             id="notebook.zeros.linear_model_learns",
             statement="Without a hidden layer, zero initialization is fine.",
-            source=_SOURCE,
             condition="a linear model, 300 steps at .05; 8 seeds",
             experiment=Accuracy(linear),
             decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
@@ -378,10 +377,9 @@ def _zeros() -> list[Claim]:
             slow=True,
             rows=("NB2",),
         ),
-        Claim(
+        claim(
             id="notebook.zeros.deep_linear_network_learns",
             statement="With linear activations zero initialization is fine, hidden layers or not.",
-            source=_SOURCE,
             condition="2 × 64 linear, 300 steps at .05; 8 seeds",
             experiment=Accuracy(deep_linear),
             decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
@@ -391,10 +389,9 @@ def _zeros() -> list[Claim]:
             slow=True,
             rows=("NB2",),
         ),
-        Claim(
+        claim(
             id="notebook.zeros.local_minimum",
             statement="Zero weights are a local minimum of the loss: no small step from them lowers it.",
-            source=_SOURCE,
             condition="2 × 64 relu at the best output bias; steps to a small multiple of trained kernels; 3 seeds",
             experiment=Descent(),
             decide=AllWithin("decrease of the loss, relative"),
@@ -435,71 +432,62 @@ class FirstLoss:
 
 def _better() -> list[Claim]:
     glorot, zeros, he = Learner(GLOROT), Learner(ZEROS), Learner(HE)
+    claim = partial(Claim, source=_SOURCE, slow=True)
     return [
-        Claim(
+        claim(
             id="notebook.random_normal_of_one.cannot_learn",
             statement="With a standard deviation of 1 a network does not learn.",
-            source=_SOURCE,
             condition="2 × 64 relu, 300 steps at .05; 8 seeds. Its first losses are far above ln 10",
             experiment=Accuracy(WILD),
             decide=SeedMeanWithin("accuracy on test samples", 0.0, 0.2),
             control=Accuracy(Learner(ZEROS)),
             control_note="zero kernels, which do not learn",
             expected="refuted",
-            slow=True,
             rows=("NB4",),
         ),
-        Claim(
+        claim(
             id="notebook.xavier.more_accurate_than_zeros",
             statement="A network initialized by Xavier's rule learns more accurately than one of zeros.",
-            source=_SOURCE,
             condition="2 × 64 relu, 300 steps at .05, the same task; 8 seeds",
             experiment=Accuracy(glorot, zeros),
             decide=SeedMeanWithin("difference in accuracy", 0.3, 1.01),
             control=Accuracy(glorot, he),
             control_note="against HeNormal",
-            slow=True,
             rows=("NB9",),
         ),
-        Claim(
+        claim(
             id="notebook.xavier.more_accurate_than_small_random",
             statement="A network initialized by Xavier's rule learns more accurately, by a tenth or "
             "more, than one of random weights of a standard deviation of .05.",
-            source=_SOURCE,
             condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS} seeds. After training they are level",
             experiment=Accuracy(glorot, SMALL, _PAIRS),
             decide=SeedMeanWithin("difference in accuracy", 0.1, 1.01),
             control=Accuracy(glorot, zeros, _PAIRS),
             control_note="against zeros, where it does",
             expected="refuted",
-            slow=True,
             rows=("NB9",),
         ),
-        Claim(
+        claim(
             id="notebook.xavier.more_accurate_than_unit_random",
             statement="A network initialized by Xavier's rule learns more accurately than one of random "
             "weights of a standard deviation of 1.",
-            source=_SOURCE,
             condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS_AGAINST_ONE} seeds",
             experiment=Accuracy(glorot, WILD, _PAIRS_AGAINST_ONE),
             decide=SeedMeanWithin("difference in accuracy", 0.0, 1.01),
             control=Accuracy(WILD, glorot, _PAIRS_AGAINST_ONE),
             control_note="the two exchanged",
-            slow=True,
             rows=("NB4", "NB9"),
         ),
-        Claim(
+        claim(
             id="notebook.xavier.faster_than_random_and_zeros",
             statement="A network initialized by Xavier's rule learns faster than one of random weights of "
             "a fixed standard deviation, or of zeros: its loss in the first epoch is lower.",
-            source=_SOURCE,
             condition="2 × 64 relu, the first 50 steps at .05, against standard deviations of .05 and 1 and against "
             f"zeros, the same task; {_PAIRS} seeds",
             experiment=FirstLoss(glorot, (("sd .05", SMALL), ("sd 1", WILD), ("zeros", zeros))),
             decide=SeedMeanWithin("loss in the first epoch, other less Xavier's", 0.1, 1e6),
             control=FirstLoss(glorot, (("HeNormal", he),)),
             control_note="against HeNormal, which is faster still",
-            slow=True,
             rows=("NB9",),
         ),
     ]

@@ -11,6 +11,7 @@ moved by ten times that shows nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -119,42 +120,35 @@ def _zeros(activation: str) -> list[Claim]:
         _learners(ZEROS, "sigmoid", (2, 3), head=GLOROT, epochs=0),
     )
     note = "GlorotUniform's kernels"
+    claim = partial(Claim, source=_SOURCE, control_note=note, rows=("G1",))
     return [
-        Claim(
+        claim(
             id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
             statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",
-            source=_SOURCE,
             condition=condition,
             experiment=Symmetry(zeros, "kernel gradients"),
             decide=AllWithin("largest gradient"),
             control=Symmetry(glorot, "kernel gradients"),
-            control_note=note,
-            rows=("G1",),
         ),
-        Claim(
+        claim(
             id=f"symmetry.zeros_{activation}.kernels_stay_zero",
             statement=f"Zero kernels under {activation} units are still exactly zero after training.",
-            source=_SOURCE,
             condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
             experiment=Symmetry(zeros, "kernels"),
             decide=AllWithin("largest weight"),
             control=Symmetry(glorot, "kernels"),
-            control_note=note,
-            rows=("G1",),
         ),
-        Claim(
+        claim(
             id=f"symmetry.zeros_{activation}.constant_predictor",
             statement=f"A network of zero kernels and {activation} units predicts the same for every input, trained or "
             "not.",
-            source=_SOURCE,
             condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
             experiment=Symmetry(zeros, "range of predictions"),
             decide=AllWithin("largest difference between predictions"),
             control=Symmetry(glorot, "range of predictions"),
-            control_note=note,
             rows=("G1", "NB1"),
         ),
-        Claim(
+        claim(
             id=f"symmetry.zeros_{activation}.random_head_does_not_help",
             statement=f"From two hidden layers on, zero {activation} kernels have gradients of exactly zero under a "
             "random output layer, too.",
@@ -164,7 +158,6 @@ def _zeros(activation: str) -> list[Claim]:
             decide=AllWithin("largest gradient"),
             control=Symmetry(control, "kernel gradients", hidden_only=True),
             control_note="sigmoid units, which are not zero at zero",
-            rows=("G1",),
         ),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -109,35 +110,30 @@ def gain_claims(direction: Direction) -> list[Claim]:
             gain = variance * passes
             rows = each.rows.get((direction, activation), ())
             words = "keeps" if math.isclose(gain, 1.0) else f"multiplies by {gain:.4g}"
+            claim = partial(Claim, condition=SQUARE, slow=each.slow, rows=rows)
             listed.append(
-                Claim(
+                claim(
                     id=f"{direction}.{each.name}.{activation}_gain",
                     statement=f"{each.spec.label} {words} the {SIGNAL[direction]} in every {activation} layer.",
                     source=each.source,
-                    condition=SQUARE,
                     experiment=Gains(network, direction, gain, seeds),
                     decide=GAIN,
                     control=Gains(replace(network, variance_factor=1.1), direction, gain, seeds),
                     control_note="a variance of the kernels 10% too large",
-                    slow=each.slow,
-                    rows=rows,
                 )
             )
             listed.append(
-                Claim(
+                claim(
                     id=f"{direction}.{each.name}.{activation}_law",
                     statement=(
                         f"With {each.spec.label} the logarithm of the second moment changes in every {activation} "
                         f"layer by independent steps, with the mean and variance of this width ({direction})."
                     ),
                     source="Hanin & Nica, 2018, and Hanin & Rolnick, 2018, NeurIPS; exact for chi-square sums",
-                    condition=SQUARE,
                     experiment=LogIncrements(network, direction, seeds),
                     decide=LawByLayer(),
                     control=LogIncrements(replace(network, variance_factor=1.05), direction, seeds),
                     control_note="a variance of the kernels 5% too large",
-                    slow=each.slow,
-                    rows=rows,
                 )
             )
     return [*listed, *_orthogonal_claims(direction), *_shared_seed_claims(direction), *_glorot_claims(direction)]
@@ -183,23 +179,20 @@ def _orthogonal_claims(direction: Direction) -> list[Claim]:
     spec = InitializerSpec("Orthogonal")
     linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
     source = "Saxe, McClelland & Ganguli, 2014, ICLR; Keras, keras.initializers.Orthogonal"
+    claim = partial(Claim, source=source, condition=SQUARE)
     return [
-        Claim(
+        claim(
             id=f"{direction}.orthogonal.linear_isometry",
             statement=f"Orthogonal keeps the {SIGNAL[direction]} of linear layers in every draw, not on average alone.",
-            source=source,
-            condition=SQUARE,
             experiment=Isometry(linear, direction),
             decide=AllWithin("relative change of the second moment"),
             control=Isometry(replace(linear, variance_factor=1.001), direction),
             control_note="matrices .05% too large",
             rows=("A11",),
         ),
-        Claim(
+        claim(
             id=f"{direction}.orthogonal.relu_gain",
             statement=f"Orthogonal halves the {SIGNAL[direction]} in every ReLU layer.",
-            source=source,
-            condition=SQUARE,
             experiment=Gains(relu, direction, 0.5),
             decide=GAIN,
             control=Gains(replace(relu, variance_factor=1.1), direction, 0.5),
@@ -219,34 +212,32 @@ def _shared_seed_claims(direction: Direction) -> list[Claim]:
         f"{2 * DEPTH} square Dense layers of {WIDTH // 2} units; all layers of a network draw with one integer seed"
     )
     rows = ("S2",) if direction == "forward" else ()
+    claim = partial(
+        Claim,
+        source=source,
+        condition=condition,
+        control_note="a seed of its own for every layer",
+        slow=True,
+        rows=rows,
+    )
     return [
-        Claim(
+        claim(
             id=f"{direction}.shared_integer_seed.relu_law",
             statement="A deep network whose layers are all initialized with one integer seed behaves like another.",
-            source=source,
-            condition=condition,
             experiment=LogIncrements(shared, direction, seeds),
             decide=LawByLayer(),
             control=LogIncrements(apart, direction, seeds),
-            control_note="a seed of its own for every layer",
             expected="refuted",
-            slow=True,
-            rows=rows,
         ),
-        Claim(
+        claim(
             id=f"{direction}.shared_integer_seed.spread",
             statement=(
                 "One integer seed for all layers makes the logarithm of a deep ReLU network's gain vary over seeds by "
                 f"more than {WIDER} times the variance that independent kernels give it ({direction})."
             ),
-            source=source,
-            condition=condition,
             experiment=ExcessVariance(LogIncrements(shared, direction, seeds)),
             decide=SeedMeanWithin("ln of the variance over the law's", math.log(WIDER), math.log(100.0)),
             control=ExcessVariance(LogIncrements(apart, direction, seeds)),
-            control_note="a seed of its own for every layer",
-            slow=True,
-            rows=rows,
         ),
     ]
 
@@ -260,42 +251,34 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
     linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
     seeds = relu.count_seeds()
     forward = direction == "forward"
+    claim = partial(Claim, source=GLOROT, condition=SQUARE, decide=GAIN, rows=("E4",) if forward else ())
     claims = [
-        Claim(
+        claim(
             id=f"{direction}.glorot_uniform.relu_stability",
             statement=f"GlorotUniform, the default of Keras' layers, keeps the {SIGNAL[direction]} in ReLU layers.",
             source="Keras, keras.layers.Dense",
-            condition=SQUARE,
             experiment=Gains(relu, direction, 1.0, seeds),
-            decide=GAIN,
             control=Gains(linear, direction, 1.0, seeds),
             control_note="linear layers",
             expected="refuted",
             rows=("E3",) if forward else ("F2",),
         ),
-        Claim(
+        claim(
             id=f"{direction}.glorot_uniform.tanh_small_signal_gain",
             statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers, while the signal is small.",
-            source=GLOROT,
             # tanh(z)^2 = z^2 (1 - 2 z^2 / 3 ...): a layer loses 2 q = 2e-4 of the moment, a two-hundredth of the margin
             condition=f"{SQUARE}, of root mean square {SMALL}",
             experiment=Gains(small, direction, 1.0),
-            decide=GAIN,
             control=Gains(replace(small, variance_factor=1.1), direction, 1.0),
             control_note="a variance of the kernels 10% too large",
-            rows=("E4",) if forward else (),
         ),
-        Claim(
+        claim(
             id=f"{direction}.glorot_uniform.tanh_gain",
             statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers of inputs of unit second moment.",
-            source=GLOROT,
-            condition=SQUARE,
             experiment=Gains(tanh, direction, 1.0),
-            decide=GAIN,
             control=Gains(small, direction, 1.0),
             control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
             expected="refuted",
-            rows=("E4",) if forward else (),
         ),
     ]
     return [

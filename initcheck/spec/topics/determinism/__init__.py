@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from initcheck.spec.claim import Claim, Expectation
@@ -340,33 +341,29 @@ def _general() -> Iterator[Claim]:
 
 def _of_builds() -> Iterator[Claim]:
     built = "Dense with every random initializer, Conv2D, LSTM and Embedding, none with a seed"
-    yield Claim(
+    claim = partial(Claim, condition=built, rows=("C4",))
+    yield claim(
         id="determinism.set_random_seed.build_repeats",
         statement="keras.utils.set_random_seed makes layers, and what keras.random draws without a seed, repeat.",
         source="Keras, keras.utils.set_random_seed",
-        condition=built,
         experiment=BuildTwice("keras", global_generator=True),
         decide=_EQUAL,
         control=BuildTwice("python", global_generator=True),
         control_note="random.seed alone, which does not restart Keras' global generator",
-        rows=("C4",),
     )
-    yield Claim(
+    yield claim(
         id="determinism.set_random_seed.other_seed_differs",
         statement="After another seed of keras.utils.set_random_seed the weights are others.",
         source="Keras, keras.utils.set_random_seed",
-        condition=built,
         experiment=BuildTwice("keras", other_seed=True, independent=True, global_generator=True),
         decide=_CORRELATED,
         control=BuildTwice("keras", independent=True, global_generator=True),
         control_note="the same seed",
-        rows=("C4",),
     )
-    yield Claim(
+    yield claim(
         id="determinism.python_seed.build_repeats",
         statement="random.seed alone makes layers repeat: initializers without a seed take it from Python's state.",
         source="Keras, keras.random.SeedGenerator",
-        condition=built,
         experiment=BuildTwice("python"),
         decide=_EQUAL,
         control=BuildTwice("nothing"),
@@ -374,28 +371,24 @@ def _of_builds() -> Iterator[Claim]:
         rows=("C4", "S10"),
     )
     for setter, call in (("tensorflow", "tf.random.set_seed"), ("numpy", "np.random.seed")):
-        yield Claim(
+        yield claim(
             id=f"determinism.{setter}_seed.build_repeats",
             statement=f"{call} alone makes the weights of layers repeat.",
             source="Keras, keras.utils.set_random_seed; common advice on reproducibility",
-            condition=built,
             experiment=BuildTwice(setter),
             decide=_EQUAL,
             control=BuildTwice("keras"),
             control_note="keras.utils.set_random_seed",
             expected="refuted",
-            rows=("C4",),
         )
-        yield Claim(
+        yield claim(
             id=f"determinism.{setter}_seed.no_effect",
             statement=f"After {call} with the same seed the weights of layers are others, and uncorrelated.",
             source="Keras, keras.random.SeedGenerator",
-            condition=built,
             experiment=BuildTwice(setter, independent=True),
             decide=_CORRELATED,
             control=BuildTwice("keras", independent=True),
             control_note="keras.utils.set_random_seed",
-            rows=("C4",),
         )
 
 
@@ -431,39 +424,31 @@ def _of_compilation(name: str) -> Iterator[Claim]:
     slug = {"RandomNormal": "random_normal", "RandomUniform": "random_uniform"}.get(name, "truncated_normal")
     source = "Keras, keras.Model.compile, argument jit_compile; TensorFlow, tf.function"
     condition = "one seed, a call inside tf.function(jit_compile=True), CPU"
-    yield Claim(
+    claim = partial(Claim, source=source, condition=condition, rows=("C10",))
+    yield claim(
         id=f"determinism.{slug}.compiled_equals_eager",
         statement=f"{name}: compiled by XLA, a seed gives the values that it gives eagerly.",
-        source=source,
-        condition=condition,
         experiment=CompiledEqual(name, "eager"),
         decide=_CLOSE,
         control=CompiledEqual(name, "itself"),
         control_note="compiled values against themselves",
         expected="refuted",
-        rows=("C10",),
     )
-    yield Claim(
+    yield claim(
         id=f"determinism.{slug}.compiled_repeats",
         statement=f"{name}: compiled by XLA twice, a seed gives the same values.",
-        source=source,
-        condition=condition,
         experiment=CompiledEqual(name, "compiled"),
         decide=_EQUAL,
         control=CompiledEqual(name, "changed"),
         control_note="every value off by one rounding",
-        rows=("C10",),
     )
-    yield Claim(
+    yield claim(
         id=f"determinism.{slug}.compiled_law",
         statement=f"{name}: compiled by XLA, the values have the distribution of the eager ones.",
-        source=source,
-        condition=condition,
         experiment=CompiledDistribution(name),
         decide=_SAME_DISTRIBUTION,
         control=CompiledDistribution(name, scale=1.5),
         control_note="a standard deviation 1.5 times as large",
-        rows=("C10",),
     )
 
 
@@ -487,13 +472,12 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
     source = "Keras, keras.layers, argument kernel_initializer; keras.random.SeedGenerator"
     condition = "GlorotUniform, HeNormal, Orthogonal; weights of one shape"
     copies = sharer in _COPIES or sharer.startswith("bidirectional")
+    claim = partial(Claim, source=source, condition=condition)
     for kind, called in (("integer", "an integer seed"), ("generator", "a SeedGenerator")):
         equal = kind == "integer" or copies
-        yield Claim(
+        yield claim(
             id=f"determinism.{sharer}.{kind}_seed_independent",
             statement=f"With {called}, the weights are independent of each other: {what}.",
-            source=source,
-            condition=condition,
             experiment=SharedInitializer(sharer, kind),
             decide=_CORRELATED,
             control=SharedInitializer(sharer, "alias" if equal else "integer"),
@@ -502,22 +486,18 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
             rows=("S1",),
         )
         if equal:
-            yield Claim(
+            yield claim(
                 id=f"determinism.{sharer}.{kind}_seed_identical",
                 statement=f"With {called}, the weights are equal bit for bit, without a warning: {what}.",
-                source=source,
-                condition=condition,
                 experiment=SharedInitializer(sharer, kind, equal=True),
                 decide=_EQUAL,
                 control=SharedInitializer(sharer, "alias", equal=True),
                 control_note="the initializer's name instead of an instance",
                 rows=("S1",),
             )
-    yield Claim(
+    yield claim(
         id=f"determinism.{sharer}.alias_independent",
         statement=f"With an initializer's name, the weights are independent of each other: {what}.",
-        source=source,
-        condition=condition,
         experiment=SharedInitializer(sharer, "alias"),
         decide=_CORRELATED,
         control=SharedInitializer(sharer, "integer"),
@@ -525,13 +505,11 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
         rows=("S1", "C3"),
     )
     unseeded = SharedInitializer(sharer, "none", equal=not copies)
-    yield Claim(
+    yield claim(
         id=f"determinism.{sharer}.unseeded_{'independent' if copies else 'identical'}",
         statement=f"With one instance without a seed, the weights are independent of each other: {what}."
         if copies
         else f"With one instance without a seed, the weights are equal bit for bit, without a warning: {what}.",
-        source=source,
-        condition=condition,
         experiment=unseeded,
         decide=_CORRELATED if copies else _EQUAL,
         control=SharedInitializer(sharer, "integer" if copies else "alias", equal=not copies),
@@ -551,26 +529,24 @@ def _of_custom_initializers() -> Iterator[Claim]:
         ),
     ):
         slug = {"EinsumDense": "einsum_dense"}.get(layer, "multi_head_attention")
-        yield Claim(
-            id=f"determinism.custom_{kind}.{slug}_builds",
-            statement=f"{layer} takes {what} as its kernel_initializer.",
+        claim = partial(
+            Claim,
             source="Keras, keras.initializers, creating custom initializers",
             condition="built, not called",
-            experiment=CustomInitializer(kind, layer),
             decide=_CASES,
-            control=CustomInitializer(kind, "Dense"),
             control_note="Dense, which takes it",
-            expected="refuted",
             rows=("S4",),
         )
-        yield Claim(
+        yield claim(
+            id=f"determinism.custom_{kind}.{slug}_builds",
+            statement=f"{layer} takes {what} as its kernel_initializer.",
+            experiment=CustomInitializer(kind, layer),
+            control=CustomInitializer(kind, "Dense"),
+            expected="refuted",
+        )
+        yield claim(
             id=f"determinism.custom_{kind}.{slug}_raises",
             statement=f"{layer} raises {error} for {what} as its kernel_initializer, and Dense takes it.",
-            source="Keras, keras.initializers, creating custom initializers",
-            condition="built, not called",
             experiment=CustomInitializer(kind, layer, error),
-            decide=_CASES,
             control=CustomInitializer(kind, "Dense", error),
-            control_note="Dense, which takes it",
-            rows=("S4",),
         )

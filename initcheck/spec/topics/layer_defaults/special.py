@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -191,43 +192,41 @@ def _gate_claims(layer: Layer) -> list[Claim]:
     prefix = f"layer_defaults.{layer.subject}.unit_forget_bias"
     exact, undocumented = AllWithin("Deviation of a bias"), math.nan
     without = "unit_forget_bias is False"
+    claim = partial(Claim, decide=exact)
     listed = [
-        Claim(
+        claim(
             id=prefix,
             statement=f"By default, {name} starts the bias of its forget gate with 1 and its other biases with 0.",
             source=layer.source,
             condition="bias_initializer zeros",
             experiment=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=None),
-            decide=exact,
             control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=False),
             control_note=without,
             rows=("L4",),
         ),
-        Claim(
+        claim(
             id=f"{prefix}_adds_one",
             statement=f"unit_forget_bias adds 1 to what bias_initializer gives the forget gate of {name}.",
             source=layer.source,
             condition=f"bias_initializer a constant of {_OWN}",
             experiment=GateBiases(name, _OWN, (undocumented, 1.0 + _OWN, undocumented, undocumented)),
-            decide=exact,
             control=GateBiases(name, 0.0, (undocumented, 1.0, undocumented, undocumented)),
             control_note="bias_initializer is zeros, to which 1 is added",
             expected="refuted",
             rows=("L4",),
         ),
-        Claim(
+        claim(
             id=f"{prefix}_sets_one",
             statement=f"With unit_forget_bias, {name} starts the bias of its forget gate with 1 whatever "
             "bias_initializer is, and its other biases with bias_initializer.",
             source=f"{layer.source}, its build method; the documentation says otherwise",
             condition=f"bias_initializer a constant of {_OWN}",
             experiment=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN)),
-            decide=exact,
             control=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN), unit_forget_bias=False),
             control_note=without,
             rows=("L4", "L5"),
         ),
-        Claim(
+        claim(
             id=f"layer_defaults.{layer.subject}.gate_order",
             statement=f"The biases of {name} are those of its input gate, forget gate, cell and output gate, in this "
             "order.",
@@ -242,13 +241,12 @@ def _gate_claims(layer: Layer) -> list[Claim]:
     ]
     if forces:
         listed.append(
-            Claim(
+            claim(
                 id=f"{prefix}_forces_zeros",
                 statement=f"With unit_forget_bias, {name} starts its other biases with 0 whatever bias_initializer is.",
                 source=layer.source,
                 condition="bias_initializer ones",
                 experiment=GateBiases(name, 1.0, (0.0, 1.0, 0.0, 0.0)),
-                decide=exact,
                 control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
                 control_note="bias_initializer is zeros",
                 expected="refuted",
