@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,8 @@ from scipy import signal, special, stats
 
 from initcheck.core.errors import InitializerError, UsageError, name_unknown
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
+from initcheck.spec.claim import RunContext
 from initcheck.theory.weights import weight_distribution
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
 
 
 class InitializerSource(Protocol):

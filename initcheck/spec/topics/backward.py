@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import SeedMeanWithin
 from initcheck.spec.topics.deep import SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
 from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients
 from initcheck.theory.sampling import compute_relu_increment
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
 
 
 @dataclass(frozen=True)

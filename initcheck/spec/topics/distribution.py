@@ -8,26 +8,21 @@ its margin passes with probability 1e-3 at most (:func:`~initcheck.spec.decision
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec, installed_initializers
 from initcheck.spec import subjects
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
 from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moment, Moments
 from initcheck.spec.topics.orthogonality import Haar, Orthonormality, SquareSum
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
-
 
 SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
 """One to five dimensions; in all but the first fan_in and fan_out differ."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,15 +14,10 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec import subjects
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, to_numpy
 from initcheck.spec.topics.entries import Moments
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 _SHAPE: Final = (300, 500)

@@ -24,22 +24,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from initcheck.spec.claim import EstimateRow, FitRow
+from initcheck.spec.claim import EstimateRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
 from initcheck.spec.subjects import Draws
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
-
 
 Moment = Literal["mean", "variance", "tails", "sign"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.deep import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
@@ -22,8 +22,6 @@ from initcheck.theory.activations import TWINS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from initcheck.spec.claim import RunContext
 
 CLASSES: Final = 10
 ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)

@@ -6,9 +6,10 @@ It compares zero, random, Xavier's and He's initialization on MNIST, with a netw
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -16,16 +17,11 @@ from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import Draws, Subject
 from initcheck.spec.topics.deep.networks import pivot_by_layer
 from initcheck.spec.topics.training import HE, LECUN, ZEROS, Accuracy, Learner, make_task
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 _SOURCE: Final = "the notebook that initcheck began with"
 GLOROT: Final = InitializerSpec("GlorotNormal")

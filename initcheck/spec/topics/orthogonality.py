@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.spec.claim import ExactRow, FitRow
+from initcheck.spec.claim import ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, detectable_distance
 from initcheck.spec.subjects import Draws
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 _TESTS: Final = 40
 """More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""

@@ -10,22 +10,18 @@ moved by ten times that shows nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, ExactRow
+from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin
 from initcheck.spec.topics.training import BATCH, INPUTS, Learner
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 SEEDS: Final = 3
 _STEPS: Final = 50

@@ -6,8 +6,9 @@ the margins lie in the middle, several standard errors of the mean from either s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,8 @@ from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, ExactRow, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, SeedMeanWithin
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
-
 
 INPUTS: Final = 64
 CLASSES: Final = 10

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, ExactRow, SeedRow, seed_rows
+from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, GainByLayer, LawByLayer, SeedMeanWithin
 from initcheck.spec.topics.deep.networks import (
     AVERAGE_MARGIN,
@@ -26,9 +26,6 @@ from initcheck.spec.topics.deep.networks import (
     RectangularGains,
 )
 from initcheck.theory.weights import weight_distribution
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
 
 HE: Final = "He, Zhang, Ren & Sun, 2015, ICCV, eq. 10 and 14"
 GLOROT: Final = "Glorot & Bengio, 2010, AISTATS, eq. 10 to 12"

@@ -9,6 +9,7 @@ seeds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -21,15 +22,12 @@ from initcheck.core import statistics
 from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
-from initcheck.spec.claim import SeedRow, seed_rows
+from initcheck.spec.claim import RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pandas import DataFrame
 
-    from initcheck.spec.claim import RunContext
     from initcheck.theory.dense_network import DenseNetworkMoments, LayerMoments
 
 Array = NDArray[np.float64]

@@ -15,6 +15,7 @@ from initcheck.spec.topics.determinism.sharing import (
     COMPILED,
     DISTRIBUTIONS,
     PINNED,
+    PINNED_ARGUMENTS,
     SHARERS,
     BuildTwice,
     CompiledDistribution,
@@ -325,15 +326,18 @@ def _general() -> Iterator[Claim]:
     for sharer in SHARERS:
         yield from _of_sharing(sharer)
     yield from _of_custom_initializers()
-    for slug, class_name, arguments, values in PINNED:
+    constructors = {subject.slug: subject for subject in RANDOM}
+    for slug, values in PINNED.items():
+        subject = constructors[slug]
+        arguments = PINNED_ARGUMENTS.get(slug, subject.arguments)
         yield Claim(
             id=f"determinism.{slug}.pinned_values",
-            statement=f"{class_name}: seed 42 gives the values that it gave in earlier versions.",
+            statement=f"{subject.class_name}: seed 42 gives the values that it gave in earlier versions.",
             source="TensorFlow, tf.random.stateless_normal and stateless_uniform",
             condition="TensorFlow backend on a CPU, float32, shape (3, 4), up to the rounding of a few operations",
-            experiment=Pinned(class_name, arguments, values),
+            experiment=Pinned(subject.class_name, arguments, values),
             decide=_CLOSE,
-            control=Pinned(class_name, arguments, values, seed=43),
+            control=Pinned(subject.class_name, arguments, values, seed=43),
             control_note="seed 43",
             rows=("C9",),
         )

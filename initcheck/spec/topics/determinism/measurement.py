@@ -9,19 +9,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.claim import ExactRow
+from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
-
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
 
@@ -305,7 +301,7 @@ def planted(subject: Constructor, defect: str) -> Iterator[None]:
             setattr(cls, name, own)
 
 
-def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructor], tuple[str, Any]]:
+def _init(change: Callable[[dict[str, Any]], object]) -> Callable[[Any, Constructor], tuple[str, Any]]:
     """Make a defect of the constructor from a change of its arguments, all of which have their names and values."""
 
     def plant(cls: Any, _: Constructor) -> tuple[str, Any]:
@@ -324,41 +320,13 @@ def _init(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Constructo
     return plant
 
 
-def _without_seed(arguments: dict[str, Any]) -> None:
-    arguments.pop("seed", None)
+def _seed_becomes(change: Callable[[Any], Any]) -> Callable[[Any, Constructor], tuple[str, Any]]:
+    """Make a defect of the constructor that takes another seed than it is given; None is no seed."""
 
+    def change_seed(arguments: dict[str, Any]) -> None:
+        arguments["seed"] = change(arguments.get("seed"))
 
-def _zero_is_none(arguments: dict[str, Any]) -> None:
-    arguments["seed"] = arguments.get("seed") or None
-
-
-def _same_seed(arguments: dict[str, Any]) -> None:
-    if isinstance(arguments.get("seed"), int):
-        arguments["seed"] = 7
-
-
-def _byte_of_seed(arguments: dict[str, Any]) -> None:
-    if isinstance(arguments.get("seed"), int):
-        arguments["seed"] &= 0xFF
-
-
-def _default_seed(arguments: dict[str, Any]) -> None:
-    if arguments.get("seed") is None:
-        arguments["seed"] = 1337
-
-
-def _frozen_generator(arguments: dict[str, Any]) -> None:
-    if not isinstance(arguments.get("seed"), (int, dict, type(None))):
-        arguments["seed"] = arguments["seed"].get_config()["seed"]
-
-
-def _takes_any_seed(arguments: dict[str, Any]) -> None:
-    if isinstance(arguments.get("seed"), (float, str, np.integer)):
-        arguments["seed"] = int(arguments["seed"])
-
-
-def _uses_random_state(_: dict[str, Any]) -> None:
-    random.random()
+    return _init(change_seed)
 
 
 def _config_drops(cls: Any, subject: Constructor) -> tuple[str, Any]:
@@ -421,14 +389,16 @@ def _changes_values(cls: Any, _: Constructor) -> tuple[str, Any]:
 
 
 DEFECTS: Final = {
-    "seed ignored": _init(_without_seed),
-    "seed 0 taken for none": _init(_zero_is_none),
-    "seed constant": _init(_same_seed),
-    "seed cut to its lowest byte": _init(_byte_of_seed),
-    "seed by default": _init(_default_seed),
-    "seed generator frozen": _init(_frozen_generator),
-    "seed of any type": _init(_takes_any_seed),
-    "random state used": _init(_uses_random_state),
+    "seed ignored": _seed_becomes(lambda _: None),
+    "seed 0 taken for none": _seed_becomes(lambda seed: seed or None),
+    "seed constant": _seed_becomes(lambda seed: 7 if isinstance(seed, int) else seed),
+    "seed cut to its lowest byte": _seed_becomes(lambda seed: seed & 0xFF if isinstance(seed, int) else seed),
+    "seed by default": _seed_becomes(lambda seed: 1337 if seed is None else seed),
+    "seed generator frozen": _seed_becomes(
+        lambda seed: seed if isinstance(seed, (int, dict, type(None))) else seed.get_config()["seed"]
+    ),
+    "seed of any type": _seed_becomes(lambda seed: int(seed) if isinstance(seed, (float, str, np.integer)) else seed),
+    "random state used": _init(lambda _: random.random()),
     "configuration drops an argument": _config_drops,
     "configuration made complete": _config_repaired,
     "configuration allowed to be empty": _config_may_be_empty,

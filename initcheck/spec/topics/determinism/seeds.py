@@ -6,12 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from initcheck.backend.runtime import import_keras, import_tensorflow
-from initcheck.spec.claim import ExactRow
+from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.determinism.measurement import (
     Factory,
@@ -22,10 +22,6 @@ from initcheck.spec.topics.determinism.measurement import (
     generator,
     independence,
 )
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
-
 
 PERIOD: Final = 2**31 - 2
 """Keras' TensorFlow backend reduces seeds modulo ``int32.max - 1``."""

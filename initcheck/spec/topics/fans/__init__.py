@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
-from initcheck.spec.claim import Claim, ExactRow
+from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.fans import special
@@ -30,12 +31,6 @@ from initcheck.spec.topics.fans.measurement import (
     documented_variance,
     einsum_axes_counted,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
-
 
 MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
 SCALES: Final = (0.7, 2.5)

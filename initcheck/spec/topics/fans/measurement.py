@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,9 @@ from numpy.typing import NDArray
 from initcheck.backend.runtime import import_keras, versions
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec import subjects
-from initcheck.spec.claim import EstimateRow
+from initcheck.spec.claim import EstimateRow, RunContext
 from initcheck.spec.decisions import size_of_equivalence
 from initcheck.spec.subjects import EntryDistribution, Kind, Subject, to_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Shape = tuple[int | None, ...]

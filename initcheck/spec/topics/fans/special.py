@@ -6,15 +6,16 @@ And on the outputs of layers that apply two kernels in sequence.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow
+from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
 from initcheck.spec.subjects import EntryDistribution, to_numpy
 from initcheck.spec.topics.fans.cases import RECURRENT
@@ -29,11 +30,6 @@ from initcheck.spec.topics.fans.measurement import (
     output_variance,
     random_signs,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 _ROUNDING: Final = 1e-5
 """Of products of float32 matrices with orthonormal rows: some hundred roundings of 6e-8."""

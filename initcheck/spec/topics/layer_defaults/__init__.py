@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, ExactRow, FitRow
+from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
 from initcheck.spec.topics.layer_defaults.measurement import (
     Given,
@@ -39,11 +40,6 @@ from initcheck.spec.topics.layer_defaults.table import (
     Layer,
     layer_named,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 _NEAREST: Final[dict[DefaultName, InitializerSpec]] = {
     "glorot_uniform": InitializerSpec("GlorotNormal"),

@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,9 @@ from scipy import stats
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import ExactRow, FitRow
+from initcheck.spec.claim import ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
 from initcheck.spec.topics.layer_defaults.table import Argument, DefaultName, Inner, Layer
-
-if TYPE_CHECKING:
-    from initcheck.spec.claim import RunContext
-
 
 Given = tuple[tuple[str, InitializerSpec | None], ...]
 """The initializer arguments that a layer is given; those that are not named keep their defaults."""

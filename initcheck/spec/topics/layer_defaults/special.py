@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec.claim import Claim, ExactRow, FitRow
+from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.topics.layer_defaults.measurement import Given, built, constant_row, fit_rows, limit_of
 from initcheck.spec.topics.layer_defaults.table import LAYERS, Argument, Layer, layer_named, with_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from initcheck.spec.claim import RunContext
 
 _FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _GATES: Final = ("input gate", "forget gate", "cell", "output gate")
