@@ -37,7 +37,7 @@ AVERAGE: Final = "average"
 VARIANCE_FACTOR: Final = 2.5
 """Within this factor the variance of the whole logarithm has to be shown; kernels that are equal give ten."""
 
-LAW_LEVEL: Final = CLAIM_FALSE_ALARM / 4.0
+INCREMENTS_LEVEL: Final = CLAIM_FALSE_ALARM / 4.0
 """A quarter of what a claim may have: log chi-squares are skew, which raises the far tail of a mean by half or so."""
 
 _LARGEST_SHOWN: Final = 3
@@ -169,7 +169,7 @@ class NoDifference:
             reason = f"{int(np.isnan(adjusted).sum())} of {len(members)} have no value (NaN)."
         elif not (detectable <= self.largest_detectable).all():
             verdict = Verdict.INCONCLUSIVE
-            reason = f"Too few {self.unit} to tell: sees {_number(float(np.nanmax(detectable)))} and more. {reason}"
+            reason = f"Too few {self.unit} to decide: sees {_number(float(np.nanmax(detectable)))} and more. {reason}"
         return Evidence(
             verdict=verdict,
             reason=reason,
@@ -296,24 +296,24 @@ class GainByLayer:
 
 
 @dataclass(frozen=True)
-class LawByLayer:
-    """Fit of log increments to a law: independent by layer, with a given mean and variance.
+class IncrementsByLayer:
+    """Fit of log increments to their distribution: independent by layer, with a given mean and variance.
 
-    It reads ``member`` (the layer), ``seed``, ``value`` (the log increment), ``mean`` and ``variance`` (of the law; the
-    same for all seeds). Three tests share the level: z of each layer's mean, the largest after Sidak; z of the sum over
-    the layers, which sees a small deviation of all; and one chi-square for the sum around its mean. The sum has the
-    variance that independent layers give it: it is what notices kernels that depend on each other, which no layer shows
-    by itself.
+    It reads ``member`` (the layer), ``seed``, ``value`` (the log increment), and ``mean`` and ``variance``, which are
+    expected and the same for all seeds. Three tests share the level: z of each layer's mean, the largest after Sidak; z
+    of the sum over the layers, which sees a small deviation of all; and one chi-square for the sum around its mean. The
+    sum has the variance that independent layers give it: it is what notices kernels that depend on each other, which no
+    layer shows by itself.
 
-    Pass also needs the variance of the sum to be shown within :data:`VARIANCE_FACTOR` of the law's.
+    Pass also needs the variance of the sum to be shown within :data:`VARIANCE_FACTOR` of the expected one.
     """
 
-    level: float = LAW_LEVEL
+    level: float = INCREMENTS_LEVEL
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
         """Judge."""
-        quantity = "variance of the summed log increments over the law's"
+        quantity = "variance of the summed log increments over its expectation"
         if table.empty:
             return _nothing(quantity, "seeds")
         layers, values = read_values(table)
@@ -332,7 +332,7 @@ class LawByLayer:
         worst = layers[int(np.argmax(np.where(np.isnan(z), -1.0, np.abs(z))))]
         reason = (
             f"p {p_value:.2g}: largest z {float(np.abs(z).max()):.2f} ({worst}), of the sum {z_sum:.2f}; variance of "
-            f"the sum {squares / seeds:.3g} times the law's."
+            f"the sum {squares / seeds:.3g} times its expectation."
         )
         verdict = Verdict.INCONCLUSIVE
         if p_value <= self.level:

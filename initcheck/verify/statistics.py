@@ -81,7 +81,7 @@ class Declaration:
         gain: of an orthogonal matrix; infinite where it may have any.
     """
 
-    law: EntryDistribution | None = None
+    distribution: EntryDistribution | None = None
     mean: float | None = None
     variance: float | None = None
     gain: float | None = None
@@ -113,7 +113,7 @@ def declare(target: VerifyTarget, expected: Expected, shape: Shape) -> Declarati
         return Declaration(gain=1.0 if variance is None else math.sqrt(variance * longer))
     if expected.distribution is not None and variance is not None:
         kind: Kind = expected.distribution  # type: ignore[assignment]
-        return Declaration(law=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
+        return Declaration(distribution=EntryDistribution(kind, mean or 0.0, math.sqrt(variance)))
     return Declaration(mean=mean, variance=variance)
 
 
@@ -127,7 +127,7 @@ def _documented(spec: InitializerSpec, shape: Shape) -> Declaration:
     if spec.class_name in ("RandomNormal", "TruncatedNormal") and arguments.get("stddev", 1.0) == 0.0:
         return Declaration(constant=True, values=np.full(shape, float(arguments.get("mean", 0.0))))
     try:
-        return Declaration(law=entry_distribution(spec, shape))
+        return Declaration(distribution=entry_distribution(spec, shape))
     except TheoryError:
         return Declaration()
 
@@ -217,12 +217,12 @@ def judge_statistics(
     if first.gain is not None:
         yield _judge_orthogonal(target, drawn, declared, dtype, context)
         return
-    members = tuple(record_draws(target, shape, dtype, drawn[shape], declared[shape].law) for shape in drawn)
-    if all(each.law is not None for each in declared.values()):
-        results = _judge_law(members, context)
+    members = tuple(record_draws(target, shape, dtype, drawn[shape], declared[shape].distribution) for shape in drawn)
+    if all(each.distribution is not None for each in declared.values()):
+        results = _judge_distribution(members, context)
         yield from results
         if any(each.status == "fail" for each in results):
-            # Scores by a law that does not hold would not be normal: dependence is then judged by ranks.
+            # Scores by a distribution that does not hold would not be normal: dependence is then judged by ranks.
             members = tuple(record_draws(target, shape, dtype, drawn[shape], None) for shape in drawn)
     else:
         yield from _judge_moments(drawn, declared)
@@ -244,12 +244,12 @@ def _name(shape: Shape) -> str:
 
 
 def _margin(term: float, entries: int, members: int) -> float:
-    """Take the margin that a true law keeps to with these many entries: see ``size_of_equivalence``."""
+    """Take the margin that a true distribution keeps to with these many entries: see ``size_of_equivalence``."""
     reach = float(stats.norm.isf(MISS_RATE / members) + stats.norm.isf(CLAIM_FALSE_ALARM / (2 * members)))
     return min(max(MARGIN, reach * math.sqrt(term / entries)), LARGEST_MARGIN)
 
 
-def _judge_law(members: tuple[RecordedDraws, ...], context: RunContext) -> list[RuleResult]:
+def _judge_distribution(members: tuple[RecordedDraws, ...], context: RunContext) -> list[RuleResult]:
     fewest = min(each.entries for each in members)
     mean, variance = _margin(1.0, fewest, len(members)), _margin(2.0, fewest, len(members))
     centred = EstimateWithin("mean over the declared one, in standard deviations", -mean, mean)
@@ -265,7 +265,7 @@ def _judge_law(members: tuple[RecordedDraws, ...], context: RunContext) -> list[
 
 
 def _judge_moments(drawn: Drawn, declared: dict[Shape, Declaration]) -> Iterator[RuleResult]:
-    """Judge mean and variance by the entries' own variance, where no law is declared; else only report them."""
+    """Judge mean and variance by the entries' own variance where no distribution is declared; else only report them."""
     rows: dict[str, list[EstimateRow]] = {"mean": [], "variance": []}
     values: dict[str, list[str]] = {"mean": [], "variance": []}
     fewest, term = min(weights.size for weights in drawn.values()), 2.0
@@ -354,19 +354,19 @@ class RecordedDraws(Draws):
 
 
 def record_draws(
-    target: VerifyTarget, shape: Shape, dtype: str, weights: NDArray[Any], law: EntryDistribution | None
+    target: VerifyTarget, shape: Shape, dtype: str, weights: NDArray[Any], distribution: EntryDistribution | None
 ) -> RecordedDraws:
-    """Hold drawn weights; without a law, as normal scores of their ranks, whose law is known if they are independent.
+    """Hold drawn weights; without a distribution, as normal scores of their ranks, normal if they are independent.
 
-    Entries that are equal are put in order by chance, so that the scores of a discrete law are normal too.
+    Entries that are equal are put in order by chance, so that the scores of a discrete distribution are normal too.
     """
-    if law is None:
+    if distribution is None:
         random = np.random.default_rng(0)
         order = np.lexsort((random.random(weights.size), weights.ravel()))
         scores = np.empty(weights.size)
         scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
-        weights, law = scores.reshape(weights.shape), EntryDistribution("normal", 0.0, 1.0)
-    return RecordedDraws(Subject("verified", target, law), shape, len(weights), dtype, "", "all", weights)
+        weights, distribution = scores.reshape(weights.shape), EntryDistribution("normal", 0.0, 1.0)
+    return RecordedDraws(Subject("verified", target, distribution), shape, len(weights), dtype, "", "all", weights)
 
 
 def slice_draws(draws: RecordedDraws, between: Between) -> RecordedDraws:

@@ -13,7 +13,7 @@ from scipy import stats
 from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext, Verdict
-from initcheck.spec.decisions import MISS_RATE, GainByLayer, LawByLayer
+from initcheck.spec.decisions import MISS_RATE, GainByLayer, IncrementsByLayer
 from initcheck.spec.topics import backward, forward
 from initcheck.spec.topics.deep import SMALL
 from initcheck.spec.topics.deep.networks import DeepNetwork, NetworkMoments, plan_seeds, tabulate_layers
@@ -55,7 +55,7 @@ def test_one_layer_far_off_is_named():
     assert evidence.members == STEPS + 1
 
 
-@pytest.mark.parametrize("decide", [GAIN, LawByLayer()])
+@pytest.mark.parametrize("decide", [GAIN, IncrementsByLayer()])
 def test_a_missing_value_and_an_empty_table_do_not_pass(decide):
     increments = draw_increments()
     increments[0, 0] = math.nan
@@ -68,21 +68,21 @@ def test_a_missing_value_and_an_empty_table_do_not_pass(decide):
 
 def test_too_few_seeds_are_inconclusive():
     assert GAIN(tabulate_layers(np.exp(draw_increments(seeds=20)))).verdict == Verdict.INCONCLUSIVE
-    assert LawByLayer()(law_table(draw_increments(seeds=20))).verdict == Verdict.INCONCLUSIVE
+    assert IncrementsByLayer()(law_table(draw_increments(seeds=20))).verdict == Verdict.INCONCLUSIVE
 
 
 def test_the_law_is_judged():
     increments = draw_increments()
-    assert LawByLayer()(law_table(increments)).verdict == Verdict.PASS
-    assert LawByLayer()(law_table(increments + math.log(1.05))).verdict == Verdict.FAIL
+    assert IncrementsByLayer()(law_table(increments)).verdict == Verdict.PASS
+    assert IncrementsByLayer()(law_table(increments + math.log(1.05))).verdict == Verdict.FAIL
     one_layer = increments.copy()
     one_layer[:, 4] += math.log(1.25)
-    assert LawByLayer()(law_table(one_layer)).verdict == Verdict.FAIL
+    assert IncrementsByLayer()(law_table(one_layer)).verdict == Verdict.FAIL
 
 
 def test_equal_layers_are_seen_by_the_variance_of_the_sum_alone():
     tied = np.repeat(draw_increments()[:, :1], STEPS, axis=1)
-    evidence = LawByLayer()(law_table(tied))
+    evidence = IncrementsByLayer()(law_table(tied))
     assert evidence.verdict == Verdict.FAIL
     assert evidence.effect > 5.0
     assert evidence.low > 1.0
@@ -90,7 +90,7 @@ def test_equal_layers_are_seen_by_the_variance_of_the_sum_alone():
 
 def test_the_law_rejects_what_was_drawn_from_it_at_its_level():
     level, runs = 0.05, 400
-    judged = [LawByLayer(level)(law_table(draw_increments(seed, 32))) for seed in range(runs)]
+    judged = [IncrementsByLayer(level)(law_table(draw_increments(seed, 32))) for seed in range(runs)]
     # Three tests share the level by Bonferroni, which costs next to nothing where they are nearly independent.
     assert within(sum(each.verdict == Verdict.FAIL for each in judged) / runs, level, runs)
 

@@ -86,7 +86,7 @@ def _smooth(values: Any, _: np.random.Generator) -> Any:
 
 
 class HalfHe(keras.initializers.HeNormal):  # type: ignore[misc]
-    """He's law with half its variance."""
+    """He's distribution with half its variance."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         return super().__call__(shape, dtype) * math.sqrt(0.5)
@@ -168,7 +168,7 @@ DEFECTS: dict[str, tuple[Any, Expected, str]] = {
         "variance",
     ),
     "mean a twentieth off": (altered(lambda v, _: v + 0.005), NORMAL, "mean"),
-    "mean off, law unknown": (altered(lambda v, _: v + 0.005), Expected(mean="0"), "mean"),
+    "mean off, distribution unknown": (altered(lambda v, _: v + 0.005), Expected(mean="0"), "mean"),
     "uniform for normal": (
         altered(lambda v, r: 0.1 * r.uniform(-math.sqrt(3), math.sqrt(3), v.shape)),
         NORMAL,
@@ -179,7 +179,7 @@ DEFECTS: dict[str, tuple[Any, Expected, str]] = {
     "rows repeated": (altered(_first_rows_again), NORMAL, "independence_within_columns"),
     "rows share": (altered(_shared(0)), NORMAL, "independence_within_rows"),
     "columns share": (altered(_shared(-1)), NORMAL, "independence_within_columns"),
-    "columns share, law unknown": (altered(_shared(-1)), Expected(), "independence_within_columns"),
+    "columns share, distribution unknown": (altered(_shared(-1)), Expected(), "independence_within_columns"),
     "smooth": (altered(_smooth), NORMAL, "independence_of_neighbours"),
     "draws share": (
         planted(draw=lambda self, s: 0.8 * Sound.draw(self, s) + 0.06 * np.random.default_rng(5).standard_normal(s)),

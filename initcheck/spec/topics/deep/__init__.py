@@ -13,7 +13,7 @@ import numpy as np
 from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
-from initcheck.spec.decisions import AllWithin, GainByLayer, LawByLayer, SeedMeanWithin
+from initcheck.spec.decisions import AllWithin, GainByLayer, IncrementsByLayer, SeedMeanWithin
 from initcheck.spec.topics.deep.networks import (
     AVERAGE_MARGIN,
     DEPTH,
@@ -128,7 +128,7 @@ def gain_claims(direction: Direction) -> list[Claim]:
                     ),
                     source="Hanin & Nica, 2018, and Hanin & Rolnick, 2018, NeurIPS; exact for chi-square sums",
                     experiment=LogIncrements(network, direction, seeds),
-                    decide=LawByLayer(),
+                    decide=IncrementsByLayer(),
                     control=LogIncrements(replace(network, variance_factor=1.05), direction, seeds),
                     control_note="a variance of the kernels 5% too large",
                 )
@@ -222,7 +222,7 @@ def _shared_seed_claims(direction: Direction) -> list[Claim]:
             id=f"{direction}.shared_integer_seed.relu_law",
             statement="A deep network whose layers are all initialized with one integer seed behaves like another.",
             experiment=LogIncrements(shared, direction, seeds),
-            decide=LawByLayer(),
+            decide=IncrementsByLayer(),
             control=LogIncrements(apart, direction, seeds),
             expected="refuted",
         ),
@@ -233,7 +233,7 @@ def _shared_seed_claims(direction: Direction) -> list[Claim]:
                 f"more than {WIDER} times the variance that independent kernels give it ({direction})."
             ),
             experiment=ExcessVariance(LogIncrements(shared, direction, seeds)),
-            decide=SeedMeanWithin("ln of the variance over the law's", math.log(WIDER), math.log(100.0)),
+            decide=SeedMeanWithin("ln of the variance over its expectation", math.log(WIDER), math.log(100.0)),
             control=ExcessVariance(LogIncrements(apart, direction, seeds)),
         ),
     ]

@@ -63,10 +63,10 @@ class DeepNetwork:
 
     def count_seeds(self, left_out: float = 0.0) -> int:
         """Count the seeds that a true claim about its gains needs, in both directions; see :func:`plan_seeds`."""
-        law = self.predict()
+        predicted = self.predict()
         return max(
             plan_seeds(*_relative_deviations(moments, backward), self.depth - 1, left_out)
-            for moments, backward in ((law.preactivation, False), (law.gradient, True))
+            for moments, backward in ((predicted.preactivation, False), (predicted.gradient, True))
         )
 
     def measure(self, context: RunContext, seeds: int) -> NetworkMoments:
@@ -154,8 +154,8 @@ class Gains:
         seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
         ratios = network.measure(context, seeds).ratios(self.direction)
         if self.gain is None:
-            law = network.predict()
-            gains = _gains_by_layer(law.preactivation if self.direction == "forward" else law.gradient)
+            predicted = network.predict()
+            gains = _gains_by_layer(predicted.preactivation if self.direction == "forward" else predicted.gradient)
             expected: Array | float = gains if self.direction == "forward" else gains[::-1]
         else:
             expected = self.gain
@@ -171,7 +171,7 @@ class LogIncrements:
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
-        """Measure; see :class:`~initcheck.spec.decisions.LawByLayer` for the columns."""
+        """Measure; see :class:`~initcheck.spec.decisions.IncrementsByLayer` for the columns."""
         from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
         from initcheck.theory.weights import weight_distribution
 
@@ -188,13 +188,13 @@ class LogIncrements:
         rows = []
         for participation in participations:
             if rectified:
-                law = compute_relu_increment(width, gain / 2.0, weights.kurtosis, float(participation))
-                rows.append((law.mean, law.variance))
+                increment = compute_relu_increment(width, gain / 2.0, weights.kurtosis, float(participation))
+                rows.append((increment.mean, increment.variance))
             else:
                 # As for ReLU, but without the factor 2 that half of the units make of it.
-                law = compute_linear_increment(width, gain)
+                increment = compute_linear_increment(width, gain)
                 extra = (weights.kurtosis - 3.0) * float(participation) / width
-                rows.append((law.mean - extra / 2.0, law.variance + extra))
+                rows.append((increment.mean - extra / 2.0, increment.variance + extra))
         table = tabulate_layers(increments)
         table["mean"], table["variance"] = (np.tile([row[place] for row in rows], len(increments)) for place in (0, 1))
         return table

@@ -266,7 +266,7 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
         "every argument of the constructor, and the dtype and shape of the call, change the values as documented.",
         "argument ignored" if subject.others else "values vary",
         ("A7",) if subject.random else (),
-        condition="the same seed, against the standard law scaled and shifted in double precision",
+        condition="the same seed, against the standard distribution scaled and shifted in double precision",
     )
     yield Claim(
         id=f"determinism.{subject.slug}.python_random_state",
