@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from initcheck.spec.claim import Claim, Expectation
+from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
-from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, Constructor
+from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, Constructor, Trial
 from initcheck.spec.topics.determinism.seeds import CLASSES_WITHOUT_SEED, INSTANCES, Coincidences, SeedTrial
 from initcheck.spec.topics.determinism.sharing import (
     COMPILED,
@@ -43,263 +44,205 @@ def claims() -> tuple[Claim, ...]:
     return (*found, _unseeded(), *_general())
 
 
-def _of_seeds(subject: Constructor) -> Iterator[Claim]:
-    def claim(
-        trial: str,
-        statement: str,
-        defect: str,
-        rows: tuple[str, ...],
-        condition: str = "one process, TensorFlow backend",
-        decide: AllWithin = _EQUAL,
-    ) -> Claim:
-        return Claim(
-            id=f"determinism.{subject.slug}.{trial}",
-            statement=f"{_describe_subject(subject)}: {statement}",
-            source=f"{subject.source}, argument seed",
-            condition=condition,
-            experiment=SeedTrial(trial, subject),
-            decide=decide,
-            control=SeedTrial(trial, subject, defect),
-            control_note=f"the class with a defect: {defect}",
-            rows=rows,
-        )
+def _claim(experiment: Trial, statement: str, defect: str = "", *, name: str = "", **fields: Any) -> Claim:
+    """Claim something of one initializer; its control is the class with a defect, unless another is given."""
+    subject = experiment.subject
+    shared: dict[str, Any] = {
+        "source": subject.source,
+        "condition": "one process, TensorFlow backend",
+        "control": replace(experiment, defect=defect),
+        "control_note": defect if fields.get("expected") == "refuted" else f"the class with a defect: {defect}",
+    }
+    given = ", ".join(f"{argument}={value!r}" for argument, value in subject.arguments)
+    label = f"{subject.class_name}({given})" if given else subject.class_name
+    claim_id = f"determinism.{subject.slug}.{name or experiment.trial}"
+    return Claim(id=claim_id, statement=f"{label}: {statement}", experiment=experiment, **(shared | fields))
 
+
+def _of_seeds(subject: Constructor) -> Iterator[Claim]:
+    claim = partial(_claim, source=f"{subject.source}, argument seed")
     yield claim(
-        "seed_repeats",
+        SeedTrial("seed_repeats", subject),
         "an integer seed, 0 included, gives the same values on every call, by every instance and whatever the state of "
         "the process.",
         "seed 0 taken for none",
-        ("C1", "C5"),
-        "six seeds, of up to 41 bits or negative; shapes (24, 40) and (3, 3, 4, 6)",
+        condition="six seeds, of up to 41 bits or negative; shapes (24, 40) and (3, 3, 4, 6)",
+        decide=_EQUAL,
+        rows=("C1", "C5"),
     )
     yield claim(
-        "unseeded_repeats",
+        SeedTrial("unseeded_repeats", subject),
         "without a seed, one instance gives the same values on every call.",
         "values vary",
-        ("C1",),
+        decide=_EQUAL,
+        rows=("C1",),
     )
     yield claim(
-        "seed_sensitivity",
+        SeedTrial("seed_sensitivity", subject),
         "different integer seeds give different, uncorrelated values.",
         "seed cut to its lowest byte",
-        ("C8",),
-        "0 to 5, eight successive seeds, and a seed with any of its 30 bits flipped, all below 2147483646",
-        _CORRELATED,
+        condition="0 to 5, eight successive seeds, and a seed with any of its 30 bits flipped, all below 2147483646",
+        decide=_CORRELATED,
+        rows=("C8",),
     )
     yield claim(
-        "seed_generator_varies",
+        SeedTrial("seed_generator_varies", subject),
         "a SeedGenerator gives other values on every call, and an equal one the same sequence.",
         "seed generator frozen",
-        ("C2",),
-        "eight calls; two initializers that share a generator",
-        _CORRELATED,
+        condition="eight calls; two initializers that share a generator",
+        decide=_CORRELATED,
+        rows=("C2",),
     )
     yield claim(
-        "unseeded_instances_differ",
+        SeedTrial("unseeded_instances_differ", subject),
         "instances without a seed, also those made from its names, give different, uncorrelated values.",
         "seed by default",
-        ("C1", "C3"),
-        "six instances, and two for every alias",
-        _CORRELATED,
+        condition="six instances, and two for every alias",
+        decide=_CORRELATED,
+        rows=("C1", "C3"),
     )
     yield claim(
-        "seed_types",
+        SeedTrial("seed_types", subject),
         "the seed is a Python integer or a SeedGenerator: a NumPy integer, a float and a string raise ValueError.",
         "seed of any type",
-        ("S4",),
+        decide=_EQUAL,
+        rows=("S4",),
     )
     yield claim(
-        "seed_generator_start",
+        SeedTrial("seed_generator_start", subject),
         "a new SeedGenerator's first values are those of the integer seed that it was made with.",
         "seed constant",
-        ("S1",),
+        decide=_EQUAL,
+        rows=("S1",),
     )
-    yield from _coincidences(subject)
-
-
-def _coincidences(subject: Constructor) -> Iterator[Claim]:
-    def claim(
-        name: str,
-        statement: str,
-        trial: str,
-        variants: tuple[str, str],
-        control_note: str,
-        expected: Expectation,
-        condition: str,
-        rows: tuple[str, ...],
-    ) -> Claim:
-        return Claim(
-            id=f"determinism.{subject.slug}.{name}",
-            statement=f"{_describe_subject(subject)}: {statement}",
-            source=f"{subject.source}, argument seed",
-            condition=condition,
-            experiment=SeedTrial(trial, subject, variant=variants[0]),
-            # Of a refuted claim chance is in the control alone, whose two draws may correlate.
-            decide=_CORRELATED if expected == "refuted" else _EQUAL,
-            control=SeedTrial(trial, subject, variant=variants[1]),
-            control_note=control_note,
-            expected=expected,
-            rows=rows,
-        )
-
     shapes = "(40, 4) and (60, 4)" if subject.class_name == "Orthogonal" else "(30, 20) and (40, 30)"
     what = "the first columns" if subject.class_name == "Orthogonal" else "the first entries, in order,"
+    # Of the refuted claims chance is in the control alone, whose two draws may correlate.
     yield claim(
-        "one_seed_two_shapes_independent",
+        SeedTrial("shapes", subject),
         "one integer seed gives weights of different shapes independent values.",
-        "shapes",
-        ("", "other seed"),
-        "two seeds",
-        "refuted",
-        shapes,
-        ("C6", "S2"),
+        name="one_seed_two_shapes_independent",
+        condition=shapes,
+        decide=_CORRELATED,
+        control=SeedTrial("shapes", subject, variant="other seed"),
+        control_note="two seeds",
+        expected="refuted",
+        rows=("C6", "S2"),
     )
     yield claim(
-        "one_seed_two_shapes_proportional",
+        SeedTrial("shapes", subject, variant="equal"),
         f"with one integer seed, {what} of weights of different shapes are the same but for a factor.",
-        "shapes",
-        ("equal", "equal, other seed"),
-        "two seeds",
-        "holds",
-        shapes,
-        ("C6",),
+        name="one_seed_two_shapes_proportional",
+        condition=shapes,
+        decide=_EQUAL,
+        control=SeedTrial("shapes", subject, variant="equal, other seed"),
+        control_note="two seeds",
+        rows=("C6",),
     )
     yield claim(
-        "all_seeds_distinct",
+        SeedTrial("period", subject, variant="period negative"),
         "different integer seeds give different values, whatever the integers.",
-        "period",
-        ("period negative", "next"),
-        "successive seeds",
-        "refuted",
-        "seeds that are 2147483646 apart",
-        ("C8",),
+        name="all_seeds_distinct",
+        condition="seeds that are 2147483646 apart",
+        decide=_CORRELATED,
+        control=SeedTrial("period", subject, variant="next"),
+        control_note="successive seeds",
+        expected="refuted",
+        rows=("C8",),
     )
     yield claim(
-        "seed_period",
+        SeedTrial("period", subject, variant="equal period negative"),
         "seeds that are 2147483646 apart give the same values.",
-        "period",
-        ("equal period negative", "equal next"),
-        "successive seeds",
-        "holds",
-        "0, 42 and another seed; TensorFlow backend",
-        ("C8",),
+        name="seed_period",
+        condition="0, 42 and another seed; TensorFlow backend",
+        decide=_EQUAL,
+        control=SeedTrial("period", subject, variant="equal next"),
+        control_note="successive seeds",
+        rows=("C8",),
     )
 
 
 def _of_configuration(subject: Constructor) -> Iterator[Claim]:
-    def claim(
-        trial: str,
-        statement: str,
-        defect: str,
-        rows: tuple[str, ...],
-        decide: AllWithin = _CASES,
-        condition: str = "",
-        expected: Expectation = "holds",
-    ) -> Claim:
-        return Claim(
-            id=f"determinism.{subject.slug}.{trial}",
-            statement=f"{_describe_subject(subject)}: {statement}",
-            source=subject.source,
-            condition=condition or "one process, TensorFlow backend",
-            experiment=ConfigurationTrial(trial, subject),
-            decide=decide,
-            control=ConfigurationTrial(trial, subject, variant=defect)
-            if defect == ALIASES_OF_ANOTHER_CLASS
-            else ConfigurationTrial(trial, subject, defect),
-            control_note=f"the class with a defect: {defect}" if expected == "holds" else defect,
-            expected=expected,
-            rows=rows,
-        )
-
     # Identity keeps the get_config of the base class, which is empty.
     complete = subject.class_name != "Identity"
-    yield claim(
-        "config_round_trip",
+    yield _claim(
+        ConfigurationTrial("config_round_trip", subject),
         "its configuration names every argument, and gives back an initializer of the same class, configuration and "
         "values.",
         "configuration drops an argument" if complete else "configuration made complete",
-        ("C3",),
         condition="no argument with its default; the class and a registered subclass; integers and seed generators",
+        decide=_CASES,
         expected="holds" if complete else "refuted",
+        rows=("C3",),
     )
     if not complete:
-        yield claim(
-            "config_lost",
+        yield _claim(
+            ConfigurationTrial("config_lost", subject),
             "its configuration is empty: copies and clones have the default gain again.",
             "configuration made complete",
-            (),
+            decide=_CASES,
         )
     if subject in CLASSES:
-        # Constant's from_config reads the value, so that its names alone do not do.
-        named = subject.class_name != "Constant"
-        yield claim(
-            "aliases",
-            "its names, its class and a dictionary give it, with the documented defaults.",
-            ALIASES_OF_ANOTHER_CLASS if named else "configuration allowed to be empty",
-            (),
-            expected="holds" if named else "refuted",
-        )
-        if not named:
-            yield claim(
-                "alias_raises",
-                "its names alone raise KeyError, and give it together with a value.",
-                "configuration allowed to be empty",
-                (),
-            )
-        yield claim(
-            "defaults",
-            "its constructor has the documented arguments, in their order and with their defaults.",
-            "default changed",
-            (),
-        )
-    yield claim(
-        "clone",
+        yield from _of_names(subject)
+    yield _claim(
+        ConfigurationTrial("clone", subject),
         "a clone, alone or in a cloned model, has the same values with an integer seed and others without one."
         if subject.random
         else "a clone, alone or in a cloned model, has the same values.",
         "seed by default" if subject.random else "values vary",
-        ("C3",),
-        _CORRELATED if subject.random else _CASES,
+        decide=_CORRELATED if subject.random else _CASES,
+        rows=("C3",),
     )
-    yield claim(
-        "arguments",
+    yield _claim(
+        ConfigurationTrial("arguments", subject),
         "every argument of the constructor, and the dtype and shape of the call, change the values as documented.",
         "argument ignored" if subject.others else "values vary",
-        ("A7",) if subject.random else (),
         condition="the same seed, against the standard distribution scaled and shifted in double precision",
+        decide=_CASES,
+        rows=("A7",) if subject.random else (),
     )
-    yield Claim(
-        id=f"determinism.{subject.slug}.python_random_state",
-        statement=f"{_describe_subject(subject)}: "
-        + (
-            "made without a seed it takes one number from Python's random state, else none."
-            if subject.random
-            else "it leaves Python's random state alone."
-        ),
+    yield _claim(
+        SeedTrial("python_random_state", subject),
+        "made without a seed it takes one number from Python's random state, else none."
+        if subject.random
+        else "it leaves Python's random state alone.",
+        "random state used",
         source="Keras, keras.utils.set_random_seed and keras.random.SeedGenerator",
         condition="made and called, with and without a seed; NumPy's state is left alone",
-        experiment=SeedTrial("python_random_state", subject),
         decide=_CASES,
-        control=SeedTrial("python_random_state", subject, "random state used"),
-        control_note="the class with a defect: random state used",
         rows=("S10",),
     )
-    yield Claim(
-        id=f"determinism.{subject.slug}.traced",
-        statement=f"{_describe_subject(subject)}: inside a traced function it gives the values that it gives eagerly.",
-        source=subject.source,
+    yield _claim(
+        SeedTrial("traced", subject),
+        "inside a traced function it gives the values that it gives eagerly.",
+        "values vary",
         condition="tensorflow.function without XLA",
-        experiment=SeedTrial("traced", subject),
         decide=AllWithin(_CORRELATED.quantity),
-        control=SeedTrial("traced", subject, "values vary"),
-        control_note="the class with a defect: values vary",
         rows=("C10",),
     )
 
 
-def _describe_subject(subject: Constructor) -> str:
-    given = ", ".join(f"{name}={value!r}" for name, value in subject.arguments)
-    return f"{subject.class_name}({given})" if given else subject.class_name
+def _of_names(subject: Constructor) -> Iterator[Claim]:
+    aliases = ConfigurationTrial("aliases", subject)
+    claim = partial(_claim, aliases, "its names, its class and a dictionary give it, with the documented defaults.")
+    # Constant's from_config reads the value, so that its names alone do not do.
+    if subject.class_name != "Constant":
+        another = replace(aliases, variant=ALIASES_OF_ANOTHER_CLASS)
+        yield claim(ALIASES_OF_ANOTHER_CLASS, decide=_CASES, control=another)
+    else:
+        yield claim("configuration allowed to be empty", decide=_CASES, expected="refuted")
+        yield _claim(
+            ConfigurationTrial("alias_raises", subject),
+            "its names alone raise KeyError, and give it together with a value.",
+            "configuration allowed to be empty",
+            decide=_CASES,
+        )
+    yield _claim(
+        ConfigurationTrial("defaults", subject),
+        "its constructor has the documented arguments, in their order and with their defaults.",
+        "default changed",
+        decide=_CASES,
+    )
 
 
 def _unseeded() -> Claim:
