@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,11 @@ class ForgetBias:
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed: the difference of the mean log factors."""
-        rates = [self._recall(context, bias) for bias in self.biases]
+        rates = [
+            context.remember(("forget bias", bias, self.steps), partial(self._run, context, bias))
+            for bias in self.biases
+        ]
         return seed_rows("LSTM", rates[0] - rates[1])
-
-    def _recall(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
-        return context.remember(("forget bias", bias, self.steps), lambda: self._run(context, bias))
 
     def _run(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
         from initcheck.backend.gradients import Backpropagation

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.deep import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
 from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels, pivot_by_layer
 from initcheck.theory.activations import TWINS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 CLASSES: Final = 10
 ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
@@ -129,7 +126,7 @@ def draw_batch(context: RunContext, shape: tuple[int, ...]) -> NDArray[np.float3
 
 @dataclass(frozen=True)
 class BatchShare:
-    """The share of a signal's second moment that varies over the samples of a batch, after some layers."""
+    """The share of a signal's second moment that varies over the samples of a batch, after the last layer."""
 
     initializer: InitializerSpec
     activation: str
@@ -138,23 +135,21 @@ class BatchShare:
     batch: int = 16
     seeds: int = 48
 
-    def measure(self, context: RunContext) -> DataFrame:
-        """Measure; one value a layer and seed."""
-        table = self._run(context)
-        hidden = table[table["layer"].str.startswith("hidden_")]
-        share = (hidden["activation_batch_variance"] / hidden["activation_second_moment"]).to_numpy(
-            np.float64, na_value=np.nan
-        )
-        found = hidden[["seed", "layer"]].rename(columns={"layer": "member"}).assign(value=share)
-        return found[found["member"] == f"hidden_{self.depth:02d}"].reset_index(drop=True)
-
-    def _run(self, context: RunContext) -> DataFrame:
+    def measure(self, context: RunContext) -> list[SeedRow]:
+        """Measure; one value a seed."""
         from initcheck.models.networks import MlpSpec
         from initcheck.probe import Probe
 
         spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=self.depth, width=self.width)
         probe = Probe(spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width)))
-        return probe.measure(context.seeds(f"batch share {self.initializer.label} {self.activation}", self.seeds))
+        label = f"batch share {self.initializer.label} {self.activation}"
+        table = probe.measure(context.seeds(label, self.seeds))
+        last = f"hidden_{self.depth:02d}"
+        batch, pooled = (
+            pivot_by_layer(table, column, [last])[:, 0]
+            for column in ("activation_batch_variance", "activation_second_moment")
+        )
+        return seed_rows(last, batch / pooled)
 
 
 def _batch_claims() -> list[Claim]:

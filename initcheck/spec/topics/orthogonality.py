@@ -125,6 +125,12 @@ class Haar:
                 )
 
 
+def distance_from_orthonormal(matrix: NDArray[np.float64]) -> float:
+    """Give the largest entry of M M' - I, or of M' M - I for more rows than columns."""
+    short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return float(np.abs(short @ short.T - np.eye(len(short))).max())
+
+
 def _directions(longer: int, shorter: int) -> list[tuple[str, NDArray[Any], NDArray[Any]]]:
     """List pairs of unit vectors to look along."""
     first, last = np.eye(longer)[0], np.eye(longer)[-1]

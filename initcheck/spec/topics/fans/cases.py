@@ -32,6 +32,11 @@ class LayerKind:
     outcome: str = ""
 
 
+def _dense(inputs: int, units: int) -> Case:
+    fans, name = Fans(inputs, units), f"{inputs} to {units}"
+    return Case(name, "Dense", (("units", units),), ((None, inputs),), fans, fans, position=(), units=units)
+
+
 def _convolution(rank: int, name: str, channels: int, filters: int, side: int = SIDE, **settings: Any) -> Case:
     dilation = settings.get("dilation_rate", 1)
     groups = settings.get("groups", 1)
@@ -198,26 +203,7 @@ def layer_kinds() -> tuple[LayerKind, ...]:
         LayerKind(
             "dense",
             "Dense",
-            (
-                Case(
-                    "256 to 1024",
-                    "Dense",
-                    (("units", 1024),),
-                    ((None, 256),),
-                    *(Fans(256, 1024),) * 2,
-                    position=(),
-                    units=1024,
-                ),
-                Case(
-                    "768 to 128",
-                    "Dense",
-                    (("units", 128),),
-                    ((None, 768),),
-                    *(Fans(768, 128),) * 2,
-                    position=(),
-                    units=128,
-                ),
-            ),
+            (_dense(256, 1024), _dense(768, 128)),
             "Dense",
             ("B1",),
         ),

@@ -30,6 +30,7 @@ from initcheck.spec.topics.fans.measurement import (
     output_variance,
     random_signs,
 )
+from initcheck.spec.topics.orthogonality import distance_from_orthonormal
 
 _ROUNDING: Final = 1e-5
 """Of products of float32 matrices with orthonormal rows: some hundred roundings of 6e-8."""
@@ -51,12 +52,6 @@ def claims() -> tuple[Claim, ...]:
 # --- recurrent kernels and LoRA's adapters ----------------------------------------------------------------------------
 
 
-def _orthonormality(matrix: NDArray[np.float64]) -> float:
-    """Give the largest entry of M M' - I, or of M' M - I for more rows than columns."""
-    short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    return float(np.abs(short @ short.T - np.eye(len(short))).max())
-
-
 @dataclass(frozen=True)
 class RecurrentKernel:
     """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows."""
@@ -75,7 +70,7 @@ class RecurrentKernel:
             weights: list[Any] = layer.cell.get_weights()
             kernel = next(each for each in weights if each.shape == (_UNITS, _GATES[self.layer] * _UNITS))
             blocks = np.split(kernel.astype(np.float64), _GATES[self.layer] if self.by_gate else 1, axis=1)
-            deviation = max(map(_orthonormality, blocks))
+            deviation = max(map(distance_from_orthonormal, blocks))
             yield ExactRow(f"seed {place}", deviation, _LIMIT, kernel.size)
 
 
@@ -324,7 +319,9 @@ class AttentionOrthogonality:
             values = to_numpy(kernel).astype(np.float64)
             matrix = values.reshape(-1, key) if self.flattened == "before_last" else values.reshape(size, -1)
             matrix = np.linalg.qr(matrix)[0] if self.corrected else matrix
-            yield ExactRow(f"{size} inputs, {heads} heads of {key}", _orthonormality(matrix), _ROUNDING, matrix.size)
+            yield ExactRow(
+                f"{size} inputs, {heads} heads of {key}", distance_from_orthonormal(matrix), _ROUNDING, matrix.size
+            )
 
 
 def _attention() -> tuple[Claim, ...]:

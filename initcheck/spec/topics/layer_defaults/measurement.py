@@ -20,6 +20,7 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER
 from initcheck.spec.topics.layer_defaults.table import Argument, DefaultName, Inner, Layer
+from initcheck.spec.topics.orthogonality import distance_from_orthonormal
 
 Given = tuple[tuple[str, InitializerSpec | None], ...]
 """The initializer arguments that a layer is given; those that are not named keep their defaults."""
@@ -170,9 +171,8 @@ def exact_rows(weight: str, values: NDArray[np.float64], default: DefaultName) -
         wanted = {"zeros": 0.0, "ones": 1.0}[default]
         return [constant_row(weight, values, wanted)]
     matrix = values.reshape(-1, values.shape[-1])
-    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    size = matrix.shape[0]
-    error = float(np.abs(matrix @ matrix.T - np.eye(size)).max())
+    size = min(matrix.shape)
+    error = distance_from_orthonormal(matrix)
     # Householder's QR in single precision: a few roundings a reflection. The identity and its permutations are
     # orthogonal too, and nearly all zeros, which a matrix that is uniform on the orthogonal ones never is.
     return [
