@@ -45,7 +45,7 @@ class DefaultDeviation:
     argument: str
 
     def measure(self, context: RunContext) -> list[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         config = getattr(import_keras().initializers, self.class_name)().get_config()
         value = float(config[self.argument])
         return [ExactRow(self.class_name, abs(value - 1.0), seen=f"{self.argument}={value:g}")]
@@ -85,7 +85,7 @@ class VarianceTimes:
     factor: float
 
     def measure(self, context: RunContext) -> list[EstimateRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.EstimateWithin` for the columns."""
+        """Measure."""
         values = np.asarray(self.draws.draw(context), dtype=np.float64)
         estimate = float(np.mean(values**2)) * self.factor
         error = estimate * math.sqrt((self.draws.subject.distribution(self.draws.shape).moment(4) - 1.0) / values.size)
@@ -103,7 +103,7 @@ class OutputVariance:
     spec: InitializerSpec
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
+        """Measure."""
         keras = import_keras()
         values = []
         for seed in context.seeds("notebook output variance", 16):
@@ -213,7 +213,7 @@ class GradientRatio:
     count: int = 40
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
+        """Measure."""
         from initcheck.probe import Probe
 
         random = np.random.default_rng(context.seed("gradient course"))
@@ -419,7 +419,7 @@ class FirstLoss:
     count: int = _PAIRS
 
     def measure(self, context: RunContext) -> Iterator[SeedRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
+        """Measure."""
         own = self.learner.train(context, "training", self.count)
         for name, learner in self.others:
             others = learner.train(context, "training", self.count)

@@ -59,7 +59,7 @@ class Symmetry:
     limit: float = 0.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         for learner in self.learners:
             for place, trained in enumerate(learner.train(context, "symmetry", SEEDS)):
                 kernels = slice(0, -2 if self.hidden_only or self.what == "asymmetry" else None, 2)

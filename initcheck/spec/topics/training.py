@@ -160,7 +160,7 @@ class Accuracy:
     count: int = SEEDS
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.SeedMeanWithin` for the columns."""
+        """Measure."""
         values = [each.accuracy for each in self.learner.train(context, "training", self.count)]
         if self.against is not None:
             others = self.against.train(context, "training", self.count)

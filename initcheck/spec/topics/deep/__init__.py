@@ -145,7 +145,7 @@ class Isometry:
     seeds: int = 8
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         increments = self.network.measure(context, self.seeds).increments(self.direction)
         return [
             ExactRow(f"layer {number}", float(deviation), _ORTHOGONAL_ERROR, len(increments))

@@ -13,7 +13,9 @@ import numpy as np
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow
+from initcheck.spec.subjects import documented_values
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Factory,
@@ -139,50 +141,39 @@ def _orthogonal(factory: Factory) -> list[_Case]:
     return [({"gain": gain}, shape, gain * values, 16.0) for gain in (1.0, 1.5, 0.2)]
 
 
-def _constant(factory: Factory) -> list[_Case]:
-    shape = factory.subject.shape
-    return [({"value": value}, shape, np.full(shape, value), 1.0) for value in (0.37, -2.0, 0.0)]
-
-
-def _identity(_: Factory) -> list[_Case]:
+def _fixed(factory: Factory) -> list[_Case]:
+    """Expect the documented values; those of STFT are rounded with their angle, which is below 16 pi."""
+    name, shape = factory.subject.class_name, factory.subject.shape
+    shapes: tuple[tuple[int, ...], ...] = ((6, 6), (4, 7), (7, 4)) if name == "Identity" else (shape,)
+    ulps = 4.0 * 16.0 * math.pi if name == "STFT" else 1.0
     return [
-        ({"gain": gain}, shape, gain * np.eye(*shape), 1.0)
-        for gain in (1.0, 1.7, -0.5)
-        for shape in ((6, 6), (4, 7), (7, 4))
+        (arguments, each, documented_values(InitializerSpec(name, tuple(arguments.items())), each), ulps)
+        for arguments in _ARGUMENTS[name]
+        for each in shapes
     ]
 
 
-def _stft(_: Factory) -> list[_Case]:
-    """Expect cos or sin of -2 pi t k / n, by the window over its norm; rounding grows with the angle, below 16 pi."""
-    from scipy import signal
-
-    shape = (16, 1, 9)
-    cases: list[_Case] = []
-    angle = -2.0 * math.pi * np.arange(16.0)[:, None, None] * np.arange(9.0) / 16.0
-    for side, wave in (("real", np.cos(angle)), ("imag", np.sin(angle))):
+_ARGUMENTS: Final[dict[str, list[dict[str, Any]]]] = {
+    "Zeros": [{}],
+    "Ones": [{}],
+    "Constant": [{"value": value} for value in (0.37, -2.0, 0.0)],
+    "Identity": [{"gain": gain} for gain in (1.0, 1.7, -0.5)],
+    "STFT": [
+        {"side": side, "window": window, "scaling": scaling, "periodic": periodic}
+        for side in ("real", "imag")
         for window, scaling, periodic in (
             ("hann", "density", False),
             ("hann", "density", True),
             ("hamming", "spectrum", True),
             ("hann", None, False),
             (None, "density", False),
-        ):
-            values = wave
-            if window is not None:
-                weights = signal.get_window(window, 16, periodic)
-                norm = {"density": math.sqrt(np.square(weights).sum()), "spectrum": np.abs(weights).sum(), None: 1.0}
-                values = wave * weights[:, None, None] / norm[scaling]
-            arguments = {"side": side, "window": window, "scaling": scaling, "periodic": periodic}
-            cases.append((arguments, shape, values, 4.0 * 16.0 * math.pi))
-    return cases
-
+        )
+    ],
+}
+"""Those that initializers without chance are given."""
 
 _EXPECTED: Final[dict[str, Callable[[Factory], list[_Case]]]] = {
-    "Zeros": lambda factory: [({}, factory.subject.shape, np.zeros(factory.subject.shape), 1.0)],
-    "Ones": lambda factory: [({}, factory.subject.shape, np.ones(factory.subject.shape), 1.0)],
-    "Constant": _constant,
-    "Identity": _identity,
-    "STFT": _stft,
+    **dict.fromkeys(_ARGUMENTS, _fixed),
     "RandomNormal": _normal,
     "TruncatedNormal": _normal,
     "RandomUniform": _uniform,

@@ -206,7 +206,7 @@ class Trial:
     variant: str = ""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         seed = context.seed(f"determinism/{self.subject.slug}") % self.seeds
         # An initializer without a seed draws one from Python's state, which the run context restores afterwards.
         random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))

@@ -229,7 +229,7 @@ class Coincidences:
     seeds: int | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         initializers = import_keras().initializers
         # Keras draws from Python's state, which the run context restores afterwards.
         random.seed(context.seed("determinism/unseeded"))

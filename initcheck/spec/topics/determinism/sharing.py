@@ -35,7 +35,7 @@ class BuildTwice:
     global_generator: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         seed = context.seed("determinism/build") % (2**31)
         random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
         builds = []
@@ -105,7 +105,7 @@ class OneSeedClasses:
     other_seeds: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         seed = context.seed(f"determinism/classes/{self.distribution}") % (2**30)
         initializers = import_keras().initializers
         shape = (300, 2)
@@ -181,7 +181,7 @@ class SharedInitializer:
     equal: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         seed = context.seed(f"determinism/sharing/{self.sharer}") % (2**30)
         random.seed(seed)
         rows: list[ExactRow] = []
@@ -235,7 +235,7 @@ class CompiledEqual:
     compare: str
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         eager, first, second = _compiled(context, self.name)
         right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
         if self.compare == "eager" or self.compare == "itself":
@@ -251,7 +251,7 @@ class CompiledDistribution:
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> list[FitRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.NoDifference` for the columns."""
+        """Measure."""
         eager, compiled, _ = _compiled(context, self.name)
         found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.scale)
         # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
@@ -310,7 +310,7 @@ class Pinned:
     seed: int = 42
 
     def measure(self, _: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         made = getattr(import_keras().initializers, self.class_name)(**dict(self.arguments), seed=self.seed)
         found = draw(made, (3, 4)).ravel()[: len(self.values)].astype(np.float64)
         return [closeness(self.class_name, found, np.array(self.values), 16.0)]
@@ -331,7 +331,7 @@ class CustomInitializer:
     raises: str = ""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure; see :class:`~initcheck.spec.decisions.AllWithin` for the columns."""
+        """Measure."""
         keras = import_keras()
         seed = context.seed("determinism/custom") % (2**30)
 
