@@ -109,10 +109,7 @@ FIXED_SCALE: Final = (
 INDEPENDENT: Final = (*FAMILY, *VARIANCE_SCALING, *FIXED_SCALE)
 """All whose entries are independent draws from one distribution."""
 
-ORTHOGONAL: Final = (
-    _subject("orthogonal", "Orthogonal"),
-    _subject("orthogonal_with_gain", "Orthogonal", gain=1.5),
-)
+ORTHOGONAL: Final = (_subject("orthogonal", "Orthogonal"), _subject("orthogonal_with_gain", "Orthogonal", gain=1.5))
 
 FIXED_VALUES: Final = (
     _subject("zeros", "Zeros"),

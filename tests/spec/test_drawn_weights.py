@@ -1,4 +1,4 @@
-"""The experiments on drawn weights, fed with NumPy's own numbers: their laws are right, and their defects are seen."""
+"""The experiments on drawn weights, fed with NumPy's own numbers: distributions are right, and defects are seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from initcheck.spec.subjects import DEFECTS, KINDS, Draws, EntryDistribution, Su
 from initcheck.spec.topics.entries import Extremes, Fit, Independence, Moments
 from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 
-MEAN, SPREAD = 0.2, 0.3
+MEAN, DEVIATION = 0.2, 0.3
 STANDARD_ERRORS = 5
 
 
@@ -47,13 +47,13 @@ class NumpyTarget:
                 values = random.uniform(-math.sqrt(3), math.sqrt(3), shape)
             else:
                 values = random.standard_normal(shape)
-            return MEAN + SPREAD * values
+            return MEAN + DEVIATION * values
 
         return draw
 
 
 def subject(kind):
-    return Subject(f"numpy_{kind}", NumpyTarget(kind), EntryDistribution(kind, MEAN, SPREAD))
+    return Subject(f"numpy_{kind}", NumpyTarget(kind), EntryDistribution(kind, MEAN, DEVIATION))
 
 
 def draws(kind, shape=(60, 80), count=8, defect=""):
@@ -61,25 +61,25 @@ def draws(kind, shape=(60, 80), count=8, defect=""):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_laws_moments_and_distribution_function_are_those_of_drawn_numbers(kind):
-    law = EntryDistribution(kind, MEAN, SPREAD)
+def test_the_moments_and_the_distribution_function_are_those_of_drawn_numbers(kind):
+    entry = EntryDistribution(kind, MEAN, DEVIATION)
     drawn = np.asarray(NumpyTarget(kind).create(1)((200_000,)))
-    x = law.standardize(drawn)
+    x = entry.standardize(drawn)
     for order in (1, 2, 3, 4, 6):
         error = np.std(x**order) / math.sqrt(x.size)
-        assert abs(np.mean(x**order) - law.moment(order)) <= STANDARD_ERRORS * error
-    assert stats.kstest(law.cdf(drawn), "uniform").pvalue > 1e-5
-    low, high = law.support
+        assert abs(np.mean(x**order) - entry.moment(order)) <= STANDARD_ERRORS * error
+    assert stats.kstest(entry.cdf(drawn), "uniform").pvalue > 1e-5
+    low, high = entry.support
     assert low <= drawn.min() and drawn.max() <= high
 
 
-def test_the_documented_law_of_a_shifted_initializer_keeps_its_mean():
-    law = entry_distribution(InitializerSpec("RandomUniform", (("maxval", 0.3), ("minval", -0.1))), (3, 4))
-    assert law.support == pytest.approx((-0.1, 0.3))
+def test_the_documented_distribution_of_a_shifted_initializer_keeps_its_mean():
+    entry = entry_distribution(InitializerSpec("RandomUniform", (("maxval", 0.3), ("minval", -0.1))), (3, 4))
+    assert entry.support == pytest.approx((-0.1, 0.3))
     assert entry_distribution(InitializerSpec("TruncatedNormal", (("mean", -0.3), ("stddev", 0.2))), (3,)).mean == -0.3
 
 
-def test_orthogonal_matrices_have_no_law_of_entries():
+def test_orthogonal_matrices_have_no_distribution_of_entries():
     with pytest.raises(UsageError, match="no distribution of their own"):
         entry_distribution(InitializerSpec("Orthogonal"), (3, 4))
 
@@ -100,18 +100,18 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
 
 @pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
 @pytest.mark.parametrize("moment", first_only("montecarlo", ["variance", "mean", "tails", "sign"]))
-def test_the_standard_errors_of_moments_are_their_spread_over_seeds(kind, moment):
+def test_the_standard_errors_of_moments_are_their_standard_deviations_over_seeds(kind, moment):
     tables = [RunContext(seed).measure(Moments((draws(kind, (50, 40), 1),), moment)) for seed in range(300)]
     found = np.asarray([float(table["estimate"].iloc[0]) for table in tables])
     error = float(tables[0]["standard_error"].iloc[0])
-    # The spread of 300 numbers is known to 4% (a little worse for the skewed fourth moment).
+    # The standard deviation of 300 numbers is known to 4% (a little worse for the skewed fourth moment).
     assert abs(found.std() / error - 1.0) <= (0.35 if moment == "tails" else 0.22)
     centre = 0.0 if moment in ("mean", "sign") else 1.0
     assert abs(found.mean() - centre) <= STANDARD_ERRORS * error / math.sqrt(300)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_extremes_of_the_documented_law_pass(kind):
+def test_extremes_of_the_documented_distribution_pass(kind):
     decide = NoDifference("extreme", level=1e-3)
     passed = [decide(RunContext(seed).measure(Extremes((draws(kind),)))).verdict == "pass" for seed in range(40)]
     assert sum(passed) >= 39
@@ -169,11 +169,11 @@ def test_another_shape_than_the_one_asked_for_is_refused():
 
 @pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
 def test_the_largest_entry_has_the_stated_law(kind):
-    law = EntryDistribution(kind, 0.0, 1.0)
+    entry = EntryDistribution(kind, 0.0, 1.0)
     drawn = np.asarray([NumpyTarget(kind).create(seed)((2000,)).max() for seed in range(400)])
-    largest = (drawn - MEAN) / SPREAD
+    largest = (drawn - MEAN) / DEVIATION
     for probability in (0.1, 0.5, 0.9):
-        share = np.mean(largest <= law.largest(probability, 2000))
+        share = np.mean(largest <= entry.largest(probability, 2000))
         assert abs(share - probability) <= STANDARD_ERRORS * math.sqrt(probability * (1 - probability) / 400)
 
 
@@ -182,12 +182,12 @@ def test_tails_that_are_shorter_by_what_is_called_detectable_are_seen(kind):
     member = draws(kind, (200, 250), 4)
     table = RunContext(0).measure(Extremes((member,)))
     detectable = float(table["detectable"].iloc[0])
-    law = member.subject.distribution(member.shape)
-    reach = law.support[1] - law.mean if math.isfinite(law.support[1]) else law.standard_deviation
-    largest = law.largest(0.999, member.entries) * law.standard_deviation / reach
+    entry = member.subject.distribution(member.shape)
+    reach = entry.support[1] - entry.mean if math.isfinite(entry.support[1]) else entry.standard_deviation
+    largest = entry.largest(0.999, member.entries) * entry.standard_deviation / reach
     assert 0.0 < detectable < largest / 2.0
     shrunk = Draws(
-        Subject(f"shrunk_{kind}", Shrunk(NumpyTarget(kind), 1.0 - detectable / largest), law), member.shape, 4
+        Subject(f"shrunk_{kind}", Shrunk(NumpyTarget(kind), 1.0 - detectable / largest), entry), member.shape, 4
     )
     assert NoDifference("extreme")(RunContext(0).measure(Extremes((shrunk,)))).verdict == "fail"
 

@@ -37,11 +37,7 @@ _WORDS: Final[dict[str, tuple[str, str, float]]] = {
     # moment: (statement, quantity, margin)
     "mean": ("The mean of {0}'s entries is {1}.", "mean, in standard deviations", MARGIN),
     "variance": ("The variance of {0}'s entries is {2}.", "variance over its documented value", MARGIN),
-    "tails": (
-        "The tails of {0}'s entries are those of {3}.",
-        "fourth central moment over its documented value",
-        0.1,
-    ),
+    "tails": ("The tails of {0}'s entries are those of {3}.", "fourth central moment over its documented value", 0.1),
     "sign": ("{0} draws as many entries above its mean as below.", "share above the mean, minus 1/2", 0.015),
 }
 

@@ -64,7 +64,7 @@ def _usual_deviation() -> list[Claim]:
             control_note="VarianceScaling's default scale, which is 1",
             expected="refuted",
             rows=("NB4",),
-        ),
+        )
     ]
 
 

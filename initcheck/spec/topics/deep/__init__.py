@@ -68,11 +68,7 @@ def _fixed(name: str, spec: InitializerSpec, rows: Mapping[tuple[str, str], tupl
 
 
 _HE_ROWS: Final = {("forward", "relu"): ("E2",), ("backward", "relu"): ("F1",)}
-_GLOROT_ROWS: Final = {
-    ("forward", "linear"): ("E1",),
-    ("forward", "relu"): ("E3",),
-    ("backward", "relu"): ("F2",),
-}
+_GLOROT_ROWS: Final = {("forward", "linear"): ("E1",), ("forward", "relu"): ("E3",), ("backward", "relu"): ("F2",)}
 
 SCALED: Final = (
     Scaled("he_normal", InitializerSpec("HeNormal"), HE, _HE_ROWS, False),

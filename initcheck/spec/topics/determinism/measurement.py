@@ -81,11 +81,7 @@ FIXED: Final = (
     Constructor("ones", "Ones", (), ("Ones", "ones", "one"), ()),
     Constructor("constant", "Constant", (("value", 0.0),), ("Constant", "constant"), (("value", 0.37),)),
     Constructor(
-        "identity",
-        "Identity",
-        (("gain", 1.0),),
-        ("Identity", "identity", "IdentityInitializer"),
-        (("gain", 1.7),),
+        "identity", "Identity", (("gain", 1.0),), ("Identity", "identity", "IdentityInitializer"), (("gain", 1.7),)
     ),
     Constructor(
         "stft",

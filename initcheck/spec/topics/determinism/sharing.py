@@ -83,13 +83,7 @@ def _set_seed(setter: str, seed: int) -> None:
 
 
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "truncated_normal": (
-        "TruncatedNormal",
-        "VarianceScaling",
-        "GlorotNormal",
-        "HeNormal",
-        "LecunNormal",
-    ),
+    "truncated_normal": ("TruncatedNormal", "VarianceScaling", "GlorotNormal", "HeNormal", "LecunNormal"),
     "uniform": ("RandomUniform", "GlorotUniform", "HeUniform", "LecunUniform"),
     "normal": ("RandomNormal", "Orthogonal"),
 }

@@ -20,7 +20,7 @@ from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.fans import special
-from initcheck.spec.topics.fans.cases import LayerKind, layer_kinds
+from initcheck.spec.topics.fans.cases import LayerKind, fans_of_shape, layer_kinds
 from initcheck.spec.topics.fans.measurement import (
     MARGIN,
     SCALINGS,
@@ -91,11 +91,6 @@ class UniformReach:
             yield ExactRow(name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn))
 
 
-def _shaped(shape: tuple[int, ...]) -> Shaped:
-    area = math.prod(shape[:-2])
-    return Shaped(shape, Fans(area * shape[-2], area * shape[-1]))
-
-
 _RANKS: Final = (
     ((Shaped((), Fans(1, 1)),), (Shaped((), Fans(1, 1), drawn=(1, 2)),), "a scalar has one input and one output"),
     (
@@ -105,8 +100,11 @@ _RANKS: Final = (
     ),
     *(
         (
-            tuple(_shaped(shape) for shape in shapes),
-            tuple(replace(_shaped(shape), drawn=(*shape[:-2], shape[-1], shape[-2])) for shape in shapes),
+            tuple(Shaped(shape, fans_of_shape(shape)) for shape in shapes),
+            tuple(
+                replace(Shaped(shape, fans_of_shape(shape)), drawn=(*shape[:-2], shape[-1], shape[-2]))
+                for shape in shapes
+            ),
             words,
         )
         for shapes, words in (

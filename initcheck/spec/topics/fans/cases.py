@@ -129,11 +129,8 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
     def product(kept: Iterable[bool]) -> float:
         return float(math.prod(size for size, keep in zip(shape, kept, strict=True) if keep))
 
-    fans = Fans(
-        product(label not in result for label in weights),
-        product(label not in entering for label in weights),
-    )
-    assumed = _fans_of_shape(tuple(shape))
+    fans = Fans(product(label not in result for label in weights), product(label not in entering for label in weights))
+    assumed = fans_of_shape(tuple(shape))
     if einsum_axes_counted():
         assumed = Fans(fans.fan_in, product(label in result for label in weights))
     return Case(
@@ -148,7 +145,8 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
     )
 
 
-def _fans_of_shape(shape: tuple[int, ...]) -> Fans:
+def fans_of_shape(shape: tuple[int, ...]) -> Fans:
+    """Count fans as documented of a convolution kernel: the last two axes, each times the area of all others."""
     area = math.prod(shape[:-2])
     return Fans(area * shape[-2], area * shape[-1])
 
@@ -157,7 +155,7 @@ def _attention(layer: str, settings: tuple[tuple[str, Any], ...], weight: str, s
     merges = weight == "attention_output"
     fans = Fans(shape[0] * shape[1], shape[2]) if merges else Fans(shape[0], shape[1] * shape[2])
     sequence = (None, 4, shape[2] if merges else shape[0])
-    assumed = fans if einsum_axes_counted() else _fans_of_shape(shape)
+    assumed = fans if einsum_axes_counted() else fans_of_shape(shape)
     return Case(weight, layer, settings, (sequence, sequence), fans, assumed, weight=f"{weight}/kernel")
 
 
@@ -200,13 +198,7 @@ def layer_kinds() -> tuple[LayerKind, ...]:
     both = ("fan_in", "fan_avg")
     old = () if einsum_axes_counted() else both
     listed = [
-        LayerKind(
-            "dense",
-            "Dense",
-            (_dense(256, 1024), _dense(768, 128)),
-            "Dense",
-            ("B1",),
-        ),
+        LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), "Dense", ("B1",)),
         *(
             LayerKind(
                 f"conv{rank}d",
