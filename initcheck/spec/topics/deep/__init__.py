@@ -55,37 +55,37 @@ class Scaled(NamedTuple):
     spec: InitializerSpec
     source: str
     rows: Mapping[tuple[str, str], tuple[str, ...]]
-    slow: bool
+    slow: bool = True
 
 
-def _scaling(name: str, **arguments: float | str) -> Scaled:
-    spec = InitializerSpec("VarianceScaling", tuple(arguments.items()))
-    return Scaled(name, spec, "Keras, keras.initializers.VarianceScaling", {}, True)
-
-
-def _fixed(name: str, spec: InitializerSpec, rows: Mapping[tuple[str, str], tuple[str, ...]]) -> Scaled:
-    return Scaled(name, spec, f"Keras, keras.initializers.{spec.class_name}", rows, True)
+def _by_keras(name: str, class_name: str, row: str = "", **arguments: float | str) -> Scaled:
+    rows = {("forward", "relu"): (row,)} if row else {}
+    source = f"Keras, keras.initializers.{class_name}"
+    return Scaled(name, InitializerSpec(class_name, tuple(arguments.items())), source, rows)
 
 
 _HE_ROWS: Final = {("forward", "relu"): ("E2",), ("backward", "relu"): ("F1",)}
-_GLOROT_ROWS: Final = {("forward", "linear"): ("E1",), ("forward", "relu"): ("E3",), ("backward", "relu"): ("F2",)}
+_LECUN_ROWS: Final = {("forward", "linear"): ("E1",)}
+_GLOROT_ROWS: Final = {**_LECUN_ROWS, ("forward", "relu"): ("E3",), ("backward", "relu"): ("F2",)}
 
 SCALED: Final = (
     Scaled("he_normal", InitializerSpec("HeNormal"), HE, _HE_ROWS, False),
     Scaled("he_uniform", InitializerSpec("HeUniform"), HE, _HE_ROWS, False),
     Scaled("glorot_uniform", InitializerSpec("GlorotUniform"), GLOROT, _GLOROT_ROWS, False),
-    Scaled("glorot_normal", InitializerSpec("GlorotNormal"), GLOROT, _GLOROT_ROWS, True),
-    Scaled("lecun_normal", InitializerSpec("LecunNormal"), LECUN, {("forward", "linear"): ("E1",)}, True),
-    Scaled("lecun_uniform", InitializerSpec("LecunUniform"), LECUN, {("forward", "linear"): ("E1",)}, True),
-    _scaling("variance_scaling"),
-    _scaling("variance_scaling_fan_out_uniform", mode="fan_out", distribution="uniform"),
-    _scaling("variance_scaling_fan_avg_untruncated", mode="fan_avg", distribution="untruncated_normal", scale=2.0),
-    _fixed("random_normal", InitializerSpec("RandomNormal"), {("forward", "relu"): ("E8",)}),
-    _fixed(
-        "random_normal_of_unit_stddev",
-        InitializerSpec("RandomNormal", (("stddev", 1.0),)),
-        {("forward", "relu"): ("E7",)},
+    Scaled("glorot_normal", InitializerSpec("GlorotNormal"), GLOROT, _GLOROT_ROWS),
+    Scaled("lecun_normal", InitializerSpec("LecunNormal"), LECUN, _LECUN_ROWS),
+    Scaled("lecun_uniform", InitializerSpec("LecunUniform"), LECUN, _LECUN_ROWS),
+    _by_keras("variance_scaling", "VarianceScaling"),
+    _by_keras("variance_scaling_fan_out_uniform", "VarianceScaling", mode="fan_out", distribution="uniform"),
+    _by_keras(
+        "variance_scaling_fan_avg_untruncated",
+        "VarianceScaling",
+        mode="fan_avg",
+        distribution="untruncated_normal",
+        scale=2.0,
     ),
+    _by_keras("random_normal", "RandomNormal", "E8"),
+    _by_keras("random_normal_of_unit_stddev", "RandomNormal", "E7", stddev=1.0),
 )
 """The initializers that scale with the fans, each distribution and mode; and RandomNormal, which does not, for ReLU."""
 

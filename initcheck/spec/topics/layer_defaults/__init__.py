@@ -29,7 +29,7 @@ from initcheck.spec.topics.layer_defaults.measurement import (
     fit_rows,
     limit_of,
 )
-from initcheck.spec.topics.layer_defaults.special import special_claims
+from initcheck.spec.topics.layer_defaults.special import FIT, special_claims
 from initcheck.spec.topics.layer_defaults.table import (
     COMPOSED,
     LAYERS,
@@ -38,6 +38,7 @@ from initcheck.spec.topics.layer_defaults.table import (
     Argument,
     DefaultName,
     Layer,
+    argument_named,
     layer_named,
 )
 
@@ -58,7 +59,6 @@ _WORDS: Final[dict[DefaultName, str]] = {
     "ones": "ones",
 }
 
-_FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _EXACT: Final = AllWithin("Deviation from the documented default")
 _CORRELATION: Final = NoDifference("Correlation", largest_detectable=0.2)
 _TAIL: Final = 4.0
@@ -76,7 +76,7 @@ class Default:
 
     def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
         """Build the layer with its defaults."""
-        layer, argument = _find(self.layer, self.argument)
+        layer, argument = argument_named(self.layer, self.argument)
         plain = built(context, layer)
         given: Given = () if self.drawn_with is None else ((self.argument, self.drawn_with),)
         weights = built(context, layer, given).weights
@@ -104,7 +104,7 @@ class UsersOwn:
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Build the layer with constants."""
-        layer, argument = _find(self.layer, self.argument)
+        layer, argument = argument_named(self.layer, self.argument)
         # Multiples of a power of two are exact in single precision.
         constants = {each.name: 0.25 + 0.125 * index for index, each in enumerate(layer.arguments)}
         names, values = list(constants), list(constants.values())
@@ -164,11 +164,6 @@ def _correlation(name: str, first: NDArray[np.float64], second: NDArray[np.float
     return FitRow(name, p_value, found, detectable, count)
 
 
-def _find(layer: str, argument: str) -> tuple[Layer, Argument]:
-    row = layer_named(layer)
-    return row, next(each for each in row.arguments if each.name == argument)
-
-
 def _of_argument(values: NDArray[np.float64], argument: Argument) -> NDArray[np.float64]:
     """Leave out the forget gate, which ``unit_forget_bias`` sets and claims of its own are about."""
     return np.delete(values.reshape(4, -1), 1, axis=0) if argument.gates else values
@@ -192,7 +187,7 @@ def _default_claim(layer: Layer, argument: Argument) -> Claim:
         source=layer.source,
         condition="one layer with its default initializers, as it is built",
         experiment=Default(layer.name, argument.name),
-        decide=_FIT if fit else _EXACT,
+        decide=FIT if fit else _EXACT,
         control=control,
         control_note=note,
         rows=_rows(layer, argument),

@@ -16,9 +16,16 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.topics.layer_defaults.measurement import Given, built, constant_row, fit_rows, limit_of
-from initcheck.spec.topics.layer_defaults.table import LAYERS, Argument, Layer, layer_named, with_settings
+from initcheck.spec.topics.layer_defaults.table import (
+    LAYERS,
+    Argument,
+    Layer,
+    argument_named,
+    layer_named,
+    with_settings,
+)
 
-_FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
+FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _GATES: Final = ("input gate", "forget gate", "cell", "output gate")
 _OWN: Final = 0.375
 """A bias that is exact in single precision, and so is one more than it."""
@@ -97,8 +104,7 @@ class NoneGiven:
 
     def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
         """Build the layer."""
-        layer = layer_named(self.layer)
-        argument = next(each for each in layer.arguments if each.name == self.argument)
+        layer, argument = argument_named(self.layer, self.argument)
         values = built(context, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
         if self.expected == "zeros":
             yield constant_row(self.argument, values, 0.0)
@@ -261,7 +267,7 @@ def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
         source=layer.source if argument.default == "glorot_uniform" else "Keras, keras.layers.Layer.add_weight",
         condition=condition,
         experiment=NoneGiven(layer.name, argument.name, "glorot_uniform"),
-        decide=_FIT,
+        decide=FIT,
         control=NoneGiven(layer.name, argument.name, "glorot_uniform", InitializerSpec("HeUniform")),
         control_note="it is given he_uniform",
     )
@@ -290,7 +296,7 @@ def _embedding_claims() -> list[Claim]:
             source=layer.source,
             condition=f"dimensions {', '.join(map(str, _DIMENSIONS))}",
             experiment=EmbeddingSizes(layer.name),
-            decide=_FIT,
+            decide=FIT,
             control=EmbeddingSizes(layer.name, scaled=True),
             control_note="the variance is one over the dimension",
             rows=("L2",),

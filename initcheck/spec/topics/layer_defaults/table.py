@@ -247,6 +247,12 @@ def layer_named(name: str) -> Layer:
     return next(layer for layer in (*LAYERS, *WITHOUT_ARGUMENT, *COMPOSED) if layer.name == name)
 
 
+def argument_named(layer: str, argument: str) -> tuple[Layer, Argument]:
+    """Find a layer of the tables and one of its initializer arguments."""
+    found = layer_named(layer)
+    return found, next(each for each in found.arguments if each.name == argument)
+
+
 def with_settings(layer: Layer, **settings: Any) -> Layer:
     """Change some settings of a layer of the tables."""
     return replace(layer, settings=tuple({**dict(layer.settings), **settings}.items()))
