@@ -10,6 +10,7 @@ import pytest
 import unusual_models
 import zoo_models
 from marked import slow
+from traced_models import measured
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
@@ -19,8 +20,8 @@ from initcheck.probe.paths import PathNamer
 @cache
 def covered(build):
     """The model and its coverage, for all tests that only read them."""
-    model, inputs = build()
-    return model, cover(model, inputs)
+    probe, _ = measured(build)
+    return probe.model, probe.coverage()
 
 
 def cover(model, inputs, **options):

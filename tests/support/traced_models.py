@@ -22,5 +22,5 @@ def trace(build: Callable[[], tuple[Any, Any]], **options: Any) -> Probe:
 @cache
 def measured(build: Callable[[], tuple[Any, Any]]) -> tuple[Probe, pd.DataFrame]:
     """One probe of a model and its measurement of the seeds 0 and 1; whoever reads them changes nothing."""
-    probe = trace(build)
+    probe = trace(build, every_weight=True)
     return probe, probe.measure([0, 1])
