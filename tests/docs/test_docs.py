@@ -17,6 +17,7 @@ FOLLOWED = ("gate.md", "getting-started.md", "statistics.md", "sweeps.md")
 
 READ = (
     "README.md",
+    "architecture.md",
     "benchmarks.md",
     "check.md",
     "ci.md",
