@@ -11,8 +11,7 @@ from initcheck.core.formatting import format_names, format_number
 if TYPE_CHECKING:
     import pandas as pd
 
-    from initcheck.probe.symmetric_units import SymmetricUnits
-    from initcheck.probe.weight_copies import CopyGroup
+    from initcheck.probe.weight_copies import CopyGroup, SymmetricUnits
     from initcheck.probe.weights import WeightFacts
 
 _NAMED: Final = 6

@@ -9,8 +9,7 @@ from model_measurement import find_by
 from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
-from initcheck.probe.symmetric_units import SymmetricUnits
-from initcheck.probe.weight_copies import CopyGroup, WeightComparison, compare_weights
+from initcheck.probe.weight_copies import CopyGroup, SymmetricUnits, WeightComparison, compare_weights
 from initcheck.probe.weights import describe_weights
 
 
