@@ -153,7 +153,7 @@ BAD = {
     "unlabelled": (["--data", "gaussian"], "needs labels"),
     "missing file": (["--data", "none.npz"], "There is no file 'none.npz'"),
     "without labels": (["--data", "bare.npz"], "has no labels"),
-    "labels that are no classes": (["--data", "odd.npz"], "one class for each of 40 samples"),
+    "labels that are no classes": (["--data", "odd.npz"], "one class per sample (40 here)"),
     "eleven classes": (["--data", "eleven.npz"], "10 classes"),
     "all held out": (["--data", "clouds.npz", "--validation", "260"], "can be held out"),
     "out is a file": (["--out", "clouds.npz"], "clouds.npz"),

@@ -48,7 +48,8 @@ class Cluster:
             *("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self._file)),
             environment=setting,
         )
-        wait_until(self._file.exists)
+        # The scheduler writes the file while this looks at it: it is whole when it ends its object.
+        wait_until(lambda: self._file.exists() and self._file.read_text().rstrip().endswith("}"))
         self.address = json.loads(self._file.read_text())["address"]
 
     def start_worker(self, nanny: bool = False, **environment: str) -> subprocess.Popen[bytes]:

@@ -108,7 +108,7 @@ def _with_inner(value: Any, initializers: dict[str, Any]) -> Any:
 def _weights(made: Any) -> dict[str, NDArray[np.float64]]:
     convert = import_keras().ops.convert_to_numpy
     return {
-        weight.path.removeprefix(f"{made.name}/"): convert(weight.value).astype(np.float64) for weight in made.weights
+        weight.path.partition(f"{made.name}/")[2]: convert(weight.value).astype(np.float64) for weight in made.weights
     }
 
 
