@@ -7,9 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from initcheck.cli.predict import predict
+from initcheck.cli import main
 from initcheck.core.errors import InitializerError, UsageError
 from initcheck.models import initializers
 from initcheck.models.initializers import (
@@ -273,14 +272,15 @@ class TestRecipe:
         assert [spec.label for spec in study_initializers()][-2:] == ["Wide", "Wide(gain=1.0)"]
         assert "Wide" not in uncovered_initializers()
 
-    def test_its_weights_have_the_distribution_of_the_row_and_predict_follows_it(self) -> None:
+    def test_its_weights_have_the_distribution_of_the_row_and_predict_follows_it(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         weights = weight_distribution(InitializerSpec("Wide"), (200, 100))
         assert (weights.distribution, weights.kurtosis, weights.variance) == ("uniform", 1.8, pytest.approx(0.04))
         drawn = values_of(InitializerSpec("Wide"), 3, (200, 100))
         assert drawn.var() == pytest.approx(weights.variance, rel=5.0 * math.sqrt(0.8 / drawn.size))
-        answer = CliRunner().invoke(predict, ["--initializer", "wide(stddev=0.05)", "--width", "50", "--depth", "3"])
-        assert answer.exit_code == 0, answer.output
-        assert answer.output.startswith("Wide(stddev=0.05), relu: 3 layers of 50 units")
+        assert main(["predict", "--initializer", "wide(stddev=0.05)", "--width", "50", "--depth", "3"]) == 0
+        assert capsys.readouterr().out.startswith("Wide(stddev=0.05), relu: 3 layers of 50 units")
 
     def test_a_model_that_uses_it_is_described_and_predicted(self) -> None:
         dense = keras.layers.Dense(30, "relu", kernel_initializer=Wide(stddev=0.2), name="hidden")
