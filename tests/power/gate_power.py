@@ -10,15 +10,14 @@ step out of it by c and changes nothing else. That this is so is measured too, o
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
@@ -148,43 +147,37 @@ def measure(model: Any, count: int, first: int = 0) -> Baseline:
     return join(parts)
 
 
-def join(parts: Sequence[Baseline]) -> Baseline:
-    def joined(metrics: Sequence[Metric]) -> Metric:
-        return Metric(tuple(log for each in metrics for log in each.logs))
+def metric_of(baseline: Baseline, path: str, name: str) -> Metric:
+    return baseline.weights[path].scale if name == "scale" else baseline.sites[path].metrics[name]
 
-    first = parts[0]
+
+def with_metrics(baseline: Baseline, change: Callable[[str, str, Metric], Metric], **fields: Any) -> Baseline:
+    """Change each metric of a baseline, given with its path and its name (``scale`` for that of a weight)."""
     return replace(
-        first,
-        seeds=tuple(seed for part in parts for seed in part.seeds),
+        baseline,
         weights={
-            path: replace(weight, scale=joined([part.weights[path].scale for part in parts]))
-            for path, weight in first.weights.items()
+            path: replace(weight, scale=change(path, "scale", weight.scale))
+            for path, weight in baseline.weights.items()
         },
         sites={
-            path: SiteRecord(
-                site.kind,
-                {name: joined([part.sites[path].metrics[name] for part in parts]) for name in site.metrics},
-            )
-            for path, site in first.sites.items()
+            path: SiteRecord(site.kind, {name: change(path, name, metric) for name, metric in site.metrics.items()})
+            for path, site in baseline.sites.items()
         },
+        **fields,
     )
+
+
+def join(parts: Sequence[Baseline]) -> Baseline:
+    def joined(path: str, name: str, _: Metric) -> Metric:
+        return Metric(tuple(log for part in parts for log in metric_of(part, path, name).logs))
+
+    return with_metrics(parts[0], joined, seeds=tuple(seed for part in parts for seed in part.seeds))
 
 
 def block(whole: Baseline, place: int, size: int) -> Baseline:
     """Take one block of seeds."""
-
-    def part(metric: Metric) -> Metric:
-        return Metric(metric.logs[place * size : (place + 1) * size])
-
-    return replace(
-        whole,
-        seeds=whole.seeds[place * size : (place + 1) * size],
-        weights={path: replace(weight, scale=part(weight.scale)) for path, weight in whole.weights.items()},
-        sites={
-            path: SiteRecord(site.kind, {name: part(metric) for name, metric in site.metrics.items()})
-            for path, site in whole.sites.items()
-        },
-    )
+    seeds = slice(place * size, (place + 1) * size)
+    return with_metrics(whole, lambda path, name, metric: Metric(metric.logs[seeds]), seeds=whole.seeds[seeds])
 
 
 def off(baseline: Baseline, layer: int, factor: float) -> Baseline:
@@ -209,16 +202,7 @@ def move(baseline: Baseline, which: set[tuple[str, str]], by: float) -> Baseline
     def moved(path: str, name: str, metric: Metric) -> Metric:
         return Metric(tuple(log + by for log in metric.logs)) if (path, name) in which else metric
 
-    return replace(
-        baseline,
-        weights={
-            path: replace(weight, scale=moved(path, "scale", weight.scale)) for path, weight in baseline.weights.items()
-        },
-        sites={
-            path: SiteRecord(site.kind, {name: moved(path, name, metric) for name, metric in site.metrics.items()})
-            for path, site in baseline.sites.items()
-        },
-    )
+    return with_metrics(baseline, moved)
 
 
 def judge(
@@ -312,17 +296,16 @@ def assert_homogeneous(before: Baseline, after: Baseline, layer: int, factor: fl
 
 
 def write(rows: Sequence[Row]) -> dict[str, str]:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(asdict(rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
     head = _HEAD.format(margin=DEFAULT_MARGIN)
     lines = [
         f"| {row.model} | {row.change} | {row.seeds} | {row.pairing} | {row.gates} | {row.changed} | {row.same} | "
         f"{row.inconclusive} | {row.right} | [{row.low:.4f}, {row.high:.4f}] |"
         for row in rows
     ]
-    return {"gate.csv": table.getvalue(), "gate.md": head + "\n".join(lines) + "\n"}
+    return {
+        "gate.csv": pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"),
+        "gate.md": head + "\n".join(lines) + "\n",
+    }
 
 
 def main() -> None:

@@ -57,37 +57,25 @@ DEFECTS = (
         "fans_without_field",
         "a kernel's receptive field does not count",
         fans(_without_field),
-        (
-            "fans.computation.rank_4",
-            "fans.conv2d.he_normal",
-        ),
+        ("fans.computation.rank_4", "fans.conv2d.he_normal"),
     ),
     Planted(
         "fans_of_rank_3",
         "fans of rank 3 are swapped (Conv1D)",
         fans(_swapped_at(3)),
-        (
-            "fans.computation.rank_3",
-            "fans.conv1d.lecun_normal",
-        ),
+        ("fans.computation.rank_3", "fans.conv1d.lecun_normal"),
     ),
     Planted(
         "fans_of_rank_4",
         "fans of rank 4 are swapped (Conv2D)",
         fans(_swapped_at(4)),
-        (
-            "fans.computation.rank_4",
-            "fans.conv2d.lecun_uniform",
-        ),
+        ("fans.computation.rank_4", "fans.conv2d.lecun_uniform"),
     ),
     Planted(
         "fans_of_rank_5",
         "only two spatial axes count (Conv3D)",
         fans(_field_of_two),
-        (
-            "fans.computation.rank_5",
-            "fans.conv3d.he_uniform",
-        ),
+        ("fans.computation.rank_5", "fans.conv3d.he_uniform"),
     ),
     Planted(
         "fans_of_rank_1",
@@ -105,9 +93,6 @@ DEFECTS = (
         "fan_axes_ignored",
         "input_axes and output_axes are ignored",
         replaced(FANS, lambda compute: lambda shape, input_axes=None, output_axes=None: compute(shape)),
-        (
-            "fans.computation.axes",
-            "fans.multi_head_attention.query_kernel.glorot_uniform",
-        ),
+        ("fans.computation.axes", "fans.multi_head_attention.query_kernel.glorot_uniform"),
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from planting import Change, Planted, call_wrapped, class_default, method, replaced, source, values
+from planting import Change, Planted, call_wrapped, class_default, replaced, source, values
 
 
 def _unsigned() -> Any:
@@ -138,9 +138,8 @@ CONSTANTS = (
     Planted(
         "constant_takes_scalars_only",
         "a repair: Constant refuses arrays",
-        method(
-            "initializers.constant_initializers.Constant",
-            "__init__",
+        replaced(
+            "initializers.constant_initializers.Constant.__init__",
             lambda init: lambda self, value=0.0: init(self, float(value)),
         ),
         ("distribution.constant.scalars_only",),

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from planting import Planted, attribute, layer_class, replaced, source
+from planting import Plant, Planted, layer_class, replaced, source, stacked
 
 from initcheck.backend.runtime import import_keras
 
 
-def activation(name: str, make: Any) -> Any:
+def activation(name: str, make: Any) -> Plant:
     """Plant another activation wherever it is named or imported."""
 
-    @contextmanager
-    def planted() -> Iterator[None]:
+    def planted() -> AbstractContextManager[None]:
         activations = source("activations")
         original = activations.ALL_OBJECTS_DICT[name]
         other = functools.wraps(original)(make(original))
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.dict(activations.ALL_OBJECTS_DICT, {name: other}))
-            for owner in (activations, source("activations.activations"), import_keras().activations):
-                stack.enter_context(attribute(owner, name, other))
-            yield
+        owners = (activations, source("activations.activations"), import_keras().activations)
+        named = mock.patch.dict(activations.ALL_OBJECTS_DICT, {name: other})
+        return stacked([named, *(mock.patch.object(owner, name, other) for owner in owners)])
 
     return planted
 
 
-def _plain_dropout() -> AbstractContextManager[None]:
-    alpha = layer_class("AlphaDropout")
-    return attribute(alpha, "call", _dropped)
+def _plain_dropout() -> AbstractContextManager[Any]:
+    return mock.patch.object(layer_class("AlphaDropout"), "call", _dropped)
 
 
 def _dropped(self: Any, inputs: Any, training: bool = False) -> Any:

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-from planting import Planted, layer_default, method, source, weight
+from planting import Planted, after, layer_default, replaced, source, weight
 
 from initcheck.backend.runtime import import_keras
+from initcheck.spec.topics.layer_defaults.table import Layer
 
 
-def initializer(name: str, **arguments: Any) -> Any:
-    return getattr(import_keras().initializers, name)(**arguments)
+def _swapped(layer: Any) -> None:
+    layer.kernel_initializer, layer.recurrent_initializer = layer.recurrent_initializer, layer.kernel_initializer
 
 
-def _swapped(layer: str, module: str) -> Any:
-    """Let a recurrent layer use each of its two initializers for the other kernel."""
-
-    def make(init: Any) -> Any:
-        @functools.wraps(init)
-        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
-            init(self, *args, **kwargs)
-            self.kernel_initializer, self.recurrent_initializer = self.recurrent_initializer, self.kernel_initializer
-
-        return changed
-
-    return method(f"layers.rnn.{module}.{layer}Cell", "__init__", make)
+def _swaps(layer: str, module: str) -> Planted:
+    subject = f"layer_defaults.{module}"
+    return Planted(
+        f"{module}_swaps_initializers",
+        f"{layer} uses each of its two initializers for the other kernel",
+        after(f"layers.rnn.{module}.{layer}Cell", _swapped),
+        (f"{subject}.kernel_initializer", f"{subject}.recurrent_initializer"),
+    )
 
 
-def _ignored(path: str, name: str, given: str) -> Any:
-    """Let a layer ignore the initializer that it is given."""
-
-    def make(init: Any) -> Any:
-        @functools.wraps(init)
-        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
-            init(self, *args, **kwargs)
-            setattr(self, name, source("initializers").get(given))
-
-        return changed
-
-    return method(path, "__init__", make)
+def _ignores(layer: Any) -> None:
+    layer.kernel_initializer = source("initializers").get("glorot_uniform")
 
 
 def _of_shape(change: Any) -> Any:
@@ -99,121 +85,82 @@ def _gate(place: int) -> Any:
     return _of_shape(change)
 
 
-def _other_bias(layer: Any, original: Any) -> Any:
-    return initializer("Constant", value=0.01)
+def _default(name: str, note: str, layer: str, argument: str, value: str) -> Planted:
+    claim = f"layer_defaults.{Layer(layer, (), (), ()).subject}.{argument}"
+    return Planted(name, note, layer_default(layer, **{argument: value}), (claim,))
 
 
 DEFAULTS = (
-    Planted(
-        "dense_kernel",
-        "Dense's default is he_uniform",
-        layer_default("Dense", kernel_initializer="he_uniform"),
-        ("layer_defaults.dense.kernel_initializer",),
-    ),
+    _default("dense_kernel", "Dense's default is he_uniform", "Dense", "kernel_initializer", "he_uniform"),
     Planted(
         "dense_bias",
         "Dense's biases are .01",
-        weight("Dense", "bias", _other_bias),
-        (
-            "layer_defaults.dense.bias_initializer",
-            "layer_defaults.dense.bias_initializer_is_used",
-        ),
+        weight("Dense", "bias", lambda layer, original: import_keras().initializers.Constant(0.01)),
+        ("layer_defaults.dense.bias_initializer", "layer_defaults.dense.bias_initializer_is_used"),
     ),
-    Planted(
-        "conv_kernel",
-        "Conv2D's default is lecun_normal",
-        layer_default("Conv2D", kernel_initializer="lecun_normal"),
-        ("layer_defaults.conv2d.kernel_initializer",),
-    ),
-    Planted(
-        "conv3d_bias",
-        "Conv3D's bias is ones",
-        layer_default("Conv3D", bias_initializer="ones"),
-        ("layer_defaults.conv3d.bias_initializer",),
-    ),
-    Planted(
+    _default("conv_kernel", "Conv2D's default is lecun_normal", "Conv2D", "kernel_initializer", "lecun_normal"),
+    _default("conv3d_bias", "Conv3D's bias is ones", "Conv3D", "bias_initializer", "ones"),
+    _default(
         "depthwise_kernel",
         "DepthwiseConv2D's default is he_normal",
-        layer_default("DepthwiseConv2D", depthwise_initializer="he_normal"),
-        ("layer_defaults.depthwise_conv2d.depthwise_initializer",),
+        "DepthwiseConv2D",
+        "depthwise_initializer",
+        "he_normal",
     ),
-    Planted(
+    _default(
         "separable_pointwise",
         "SeparableConv2D's pointwise default is he_uniform",
-        layer_default("SeparableConv2D", pointwise_initializer="he_uniform"),
-        ("layer_defaults.separable_conv2d.pointwise_initializer",),
+        "SeparableConv2D",
+        "pointwise_initializer",
+        "he_uniform",
     ),
-    Planted(
+    _default(
         "transpose_kernel",
         "Conv2DTranspose's default is glorot_normal",
-        layer_default("Conv2DTranspose", kernel_initializer="glorot_normal"),
-        ("layer_defaults.conv2d_transpose.kernel_initializer",),
+        "Conv2DTranspose",
+        "kernel_initializer",
+        "glorot_normal",
     ),
-    Planted(
-        "embedding_normal",
-        "Embedding's default is RandomNormal",
-        layer_default("Embedding", embeddings_initializer="normal"),
-        ("layer_defaults.embedding.embeddings_initializer",),
+    _default(
+        "embedding_normal", "Embedding's default is RandomNormal", "Embedding", "embeddings_initializer", "normal"
     ),
-    Planted(
-        "batch_gamma_zeros",
-        "BatchNormalization's gamma is zeros",
-        layer_default("BatchNormalization", gamma_initializer="zeros"),
-        ("layer_defaults.batch_normalization.gamma_initializer",),
+    _default(
+        "batch_gamma_zeros", "BatchNormalization's gamma is zeros", "BatchNormalization", "gamma_initializer", "zeros"
     ),
-    Planted(
+    _default(
         "batch_variance_zeros",
         "BatchNormalization's moving variance is zeros",
-        layer_default("BatchNormalization", moving_variance_initializer="zeros"),
-        ("layer_defaults.batch_normalization.moving_variance_initializer",),
+        "BatchNormalization",
+        "moving_variance_initializer",
+        "zeros",
     ),
-    Planted(
-        "layer_beta_ones",
-        "LayerNormalization's beta is ones",
-        layer_default("LayerNormalization", beta_initializer="ones"),
-        ("layer_defaults.layer_normalization.beta_initializer",),
-    ),
-    Planted(
-        "group_gamma",
-        "GroupNormalization's gamma is zeros",
-        layer_default("GroupNormalization", gamma_initializer="zeros"),
-        ("layer_defaults.group_normalization.gamma_initializer",),
-    ),
-    Planted(
-        "prelu_ones",
-        "PReLU's slope is ones",
-        layer_default("PReLU", alpha_initializer="ones"),
-        ("layer_defaults.prelu.alpha_initializer",),
-    ),
-    Planted(
+    _default("layer_beta_ones", "LayerNormalization's beta is ones", "LayerNormalization", "beta_initializer", "ones"),
+    _default("group_gamma", "GroupNormalization's gamma is zeros", "GroupNormalization", "gamma_initializer", "zeros"),
+    _default("prelu_ones", "PReLU's slope is ones", "PReLU", "alpha_initializer", "ones"),
+    _default(
         "lstm_recurrent",
         "LSTM's recurrent default is glorot_uniform",
-        layer_default("LSTM", recurrent_initializer="glorot_uniform"),
-        ("layer_defaults.lstm.recurrent_initializer",),
+        "LSTM",
+        "recurrent_initializer",
+        "glorot_uniform",
     ),
-    Planted(
-        "gru_kernel",
-        "GRU's kernel default is orthogonal",
-        layer_default("GRU", kernel_initializer="orthogonal"),
-        ("layer_defaults.gru.kernel_initializer",),
-    ),
-    Planted(
+    _default("gru_kernel", "GRU's kernel default is orthogonal", "GRU", "kernel_initializer", "orthogonal"),
+    _default(
         "simple_rnn_recurrent",
         "SimpleRNN's recurrent default is the identity",
-        layer_default("SimpleRNN", recurrent_initializer="identity"),
-        ("layer_defaults.simple_rnn.recurrent_initializer",),
+        "SimpleRNN",
+        "recurrent_initializer",
+        "identity",
     ),
-    Planted(
+    _default(
         "attention_kernel",
         "MultiHeadAttention's default is he_uniform",
-        layer_default("MultiHeadAttention", kernel_initializer="he_uniform"),
-        ("layer_defaults.multi_head_attention.kernel_initializer",),
+        "MultiHeadAttention",
+        "kernel_initializer",
+        "he_uniform",
     ),
-    Planted(
-        "einsum_kernel",
-        "EinsumDense's default is glorot_normal",
-        layer_default("EinsumDense", kernel_initializer="glorot_normal"),
-        ("layer_defaults.einsum_dense.kernel_initializer",),
+    _default(
+        "einsum_kernel", "EinsumDense's default is glorot_normal", "EinsumDense", "kernel_initializer", "glorot_normal"
     ),
     Planted(
         "no_unit_forget_bias",
@@ -225,45 +172,18 @@ DEFAULTS = (
         "forget_bias_on_the_wrong_gate",
         "unit_forget_bias sets the cell's gate",
         weight("LSTMCell", "bias", _gate(2)),
-        (
-            "layer_defaults.lstm.unit_forget_bias",
-            "layer_defaults.lstm_cell.unit_forget_bias",
-        ),
+        ("layer_defaults.lstm.unit_forget_bias", "layer_defaults.lstm_cell.unit_forget_bias"),
     ),
 )
 
 WEIGHTS = (
-    Planted(
-        "lstm_swaps_initializers",
-        "LSTM uses each of its two initializers for the other kernel",
-        _swapped("LSTM", "lstm"),
-        (
-            "layer_defaults.lstm.kernel_initializer",
-            "layer_defaults.lstm.recurrent_initializer",
-        ),
-    ),
-    Planted(
-        "gru_swaps_initializers",
-        "GRU uses each of its two initializers for the other kernel",
-        _swapped("GRU", "gru"),
-        (
-            "layer_defaults.gru.kernel_initializer",
-            "layer_defaults.gru.recurrent_initializer",
-        ),
-    ),
-    Planted(
-        "simple_rnn_swaps_initializers",
-        "SimpleRNN uses each of its two initializers for the other kernel",
-        _swapped("SimpleRNN", "simple_rnn"),
-        (
-            "layer_defaults.simple_rnn.kernel_initializer",
-            "layer_defaults.simple_rnn.recurrent_initializer",
-        ),
-    ),
+    _swaps("LSTM", "lstm"),
+    _swaps("GRU", "gru"),
+    _swaps("SimpleRNN", "simple_rnn"),
     Planted(
         "conv_ignores_initializer",
         "Conv2D ignores the kernel initializer that it is given",
-        _ignored("layers.convolutional.conv2d.Conv2D", "kernel_initializer", "glorot_uniform"),
+        after("layers.convolutional.conv2d.Conv2D", _ignores),
         ("layer_defaults.conv2d.kernel_initializer_is_used",),
     ),
     Planted(
@@ -276,35 +196,25 @@ WEIGHTS = (
         "lstm_kernel_per_gate",
         "LSTM draws each gate's kernel by itself",
         weight("LSTMCell", "kernel", _per_gate(4)),
-        (
-            "fans.lstm.glorot_uniform",
-            "fans.lstm_gate.glorot_uniform",
-        ),
+        ("fans.lstm.glorot_uniform", "fans.lstm_gate.glorot_uniform"),
     ),
     Planted(
         "recurrent_kernel_per_gate",
         "LSTM draws each gate's recurrent kernel by itself",
         weight("LSTMCell", "recurrent_kernel", _per_gate(4)),
-        (
-            "fans.lstm.recurrent_kernel_orthogonal",
-            "fans.lstm.recurrent_gates_orthogonal",
-        ),
+        ("fans.lstm.recurrent_kernel_orthogonal", "fans.lstm.recurrent_gates_orthogonal"),
     ),
     Planted(
         "gru_kernel_per_gate",
         "GRU draws each gate's kernel by itself",
         weight("GRUCell", "kernel", _per_gate(3)),
-        (
-            "fans.gru.glorot_uniform",
-            "fans.gru_gate.glorot_uniform",
-        ),
+        ("fans.gru.glorot_uniform", "fans.gru_gate.glorot_uniform"),
     ),
     Planted(
         "lora_not_zero",
         "LoRA's second matrix does not start at zero",
-        method(
-            "layers.core.dense.Dense",
-            "enable_lora",
+        replaced(
+            "layers.core.dense.Dense.enable_lora",
             lambda enable: (
                 lambda self, rank, lora_alpha=None, a_initializer="he_uniform", b_initializer="zeros": enable(
                     self, rank, lora_alpha, a_initializer, "glorot_uniform"

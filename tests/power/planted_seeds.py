@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
-from planting import Planted, call_wrapped, method, replaced, source, together
+from planting import Plant, Planted, call_wrapped, replaced, together
 
 from initcheck.backend.runtime import import_keras
 
@@ -16,10 +16,9 @@ RANDOM = (
     "RandomNormal RandomUniform TruncatedNormal VarianceScaling GlorotNormal GlorotUniform HeNormal HeUniform "
     "LecunNormal LecunUniform Orthogonal"
 )
-BASE = "initializers.random_initializers.RandomInitializer"
 
 
-def seeds(change: Any) -> Any:
+def seeds(change: Any) -> Plant:
     """Plant a change of the seed that an initializer is made with; what it tells of itself stays as it was."""
 
     def make(init: Any) -> Any:
@@ -30,7 +29,7 @@ def seeds(change: Any) -> Any:
 
         return changed
 
-    return method(BASE, "__init__", make)
+    return replaced("initializers.random_initializers.RandomInitializer.__init__", make)
 
 
 def only_integers(change: Any) -> Any:
@@ -85,14 +84,12 @@ def _without_python() -> AbstractContextManager[None]:
 
 
 def _keeps_global_generator() -> AbstractContextManager[None]:
-    rng_utils = source("utils.rng_utils")
-    silent = SimpleNamespace(
-        set_global_attribute=lambda name, value: (
-            None if value is None else rng_utils_state.set_global_attribute(name, value)
+    def make(state: Any) -> Any:
+        return SimpleNamespace(
+            set_global_attribute=lambda name, value: None if value is None else state.set_global_attribute(name, value)
         )
-    )
-    rng_utils_state = rng_utils.global_state
-    return replaced("utils.rng_utils.global_state", lambda _: silent)()
+
+    return replaced("utils.rng_utils.global_state", make)()
 
 
 SEEDS = (
@@ -106,10 +103,7 @@ SEEDS = (
         "seed_constant",
         "every initializer has the seed 1337",
         seeds(lambda _: 1337),
-        (
-            "determinism.he_normal.seed_sensitivity",
-            "determinism.he_normal.unseeded_instances_differ",
-        ),
+        ("determinism.he_normal.seed_sensitivity", "determinism.he_normal.unseeded_instances_differ"),
     ),
     Planted(
         "seed_zero_is_none",
@@ -137,10 +131,7 @@ SEEDS = (
             replaced("backend.tensorflow.random.make_default_seed", lambda _: lambda: 7),
             replaced("initializers.random_initializers.random.make_default_seed", lambda _: lambda: 7),
         ),
-        (
-            "determinism.he_normal.unseeded_instances_differ",
-            "layer_defaults.dense.independent_weights",
-        ),
+        ("determinism.he_normal.unseeded_instances_differ", "layer_defaults.dense.independent_weights"),
     ),
     Planted(
         "unseeded_from_the_system",
@@ -154,26 +145,20 @@ SEEDS = (
     Planted(
         "generator_repeats",
         "every second call of a seed generator repeats the one before",
-        method("random.seed_generator.SeedGenerator", "next", _next_repeated),
+        replaced("random.seed_generator.SeedGenerator.next", _next_repeated),
         ("determinism.he_normal.seed_generator_varies",),
     ),
     Planted(
         "integer_seed_advances",
         "an initializer with an integer seed gives other values on its second call",
         call_wrapped(RANDOM, _advancing),
-        (
-            "determinism.he_normal.seed_repeats",
-            "determinism.he_normal.unseeded_repeats",
-        ),
+        ("determinism.he_normal.seed_repeats", "determinism.he_normal.unseeded_repeats"),
     ),
     Planted(
         "shared_instances",
         "layers that name their initializer by a string share one instance",
         replaced("initializers.get", _shared),
-        (
-            "determinism.dense_layers.alias_independent",
-            "layer_defaults.dense.independent_weights",
-        ),
+        ("determinism.dense_layers.alias_independent", "layer_defaults.dense.independent_weights"),
     ),
     Planted(
         "clone_keeps_state",
@@ -184,7 +169,7 @@ SEEDS = (
     Planted(
         "clone_is_the_original",
         "clone returns the initializer itself",
-        method("initializers.initializer.Initializer", "clone", lambda _: lambda self: self),
+        replaced("initializers.initializer.Initializer.clone", lambda _: lambda self: self),
         ("determinism.he_normal.clone",),
     ),
     Planted(
@@ -223,19 +208,13 @@ DTYPES = (
         "float64_from_float32",
         "float64 values were computed in float32",
         call_wrapped(RANDOM, _in_dtype(lambda wanted: ("float32" if wanted == "float64" else wanted, wanted))),
-        (
-            "dtype.he_normal.resolution",
-            "dtype.glorot_uniform.resolution",
-        ),
+        ("dtype.he_normal.resolution", "dtype.glorot_uniform.resolution"),
     ),
     Planted(
         "dtype_ignored",
         "values are float32 whatever dtype is asked for",
         call_wrapped(f"{RANDOM} Zeros Ones Constant Identity", _in_dtype(lambda _: ("float32", "float32"))),
-        (
-            "dtype.he_normal.returned",
-            "dtype.zeros.returned",
-        ),
+        ("dtype.he_normal.returned", "dtype.zeros.returned"),
     ),
     Planted(
         "floatx_ignored",
@@ -283,10 +262,7 @@ DTYPES = (
                 )
             ),
         ),
-        (
-            "distribution.orthogonal.orthonormal",
-            "dtype.orthogonal.resolution",
-        ),
+        ("distribution.orthogonal.orthonormal", "dtype.orthogonal.resolution"),
     ),
 )
 

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from unittest import mock
 
 from planted_fans import FANS
-from planting import (
-    Planted,
-    attribute,
-    call_wrapped,
-    class_default,
-    entry,
-    initializer_class,
-    method,
-    source,
-)
+from planting import Plant, Planted, call_wrapped, class_default, initializer_class, replaced, slug, source
 
 from initcheck.backend.runtime import import_keras
 
@@ -28,18 +20,13 @@ def _call_with(**changed: Any) -> Any:
     def make(call: Any) -> Any:
         @functools.wraps(call)
         def wrapped(self: Any, shape: Any, dtype: Any = None) -> Any:
-            before = {name: getattr(self, name) for name in changed}
-            for name, value in changed.items():
-                setattr(self, name, value(before[name]) if callable(value) else value)
-            try:
+            others = {name: new(getattr(self, name)) if callable(new) else new for name, new in changed.items()}
+            with mock.patch.multiple(self, **others):
                 return call(self, shape, dtype=dtype)
-            finally:
-                for name, value in before.items():
-                    setattr(self, name, value)
 
         return wrapped
 
-    return method(SCALING, "__call__", make)
+    return replaced(f"{SCALING}.__call__", make)
 
 
 def _average(function: Any) -> Any:
@@ -56,7 +43,7 @@ def _average(function: Any) -> Any:
 
         return wrapped
 
-    return method(SCALING, "__call__", make)
+    return replaced(f"{SCALING}.__call__", make)
 
 
 def initializer_fans(shape: Any, initializer: Any) -> tuple[int, int]:
@@ -64,15 +51,18 @@ def initializer_fans(shape: Any, initializer: Any) -> tuple[int, int]:
     return found
 
 
+def _default(name: str, note: str, class_name: str, quantity: str, **changed: Any) -> Planted:
+    """A default of another value, and the property of the weights that shows it."""
+    claims = (f"determinism.{slug(class_name)}.defaults", f"distribution.{slug(class_name)}.{quantity}")
+    return Planted(name, note, class_default(class_name, **changed), claims)
+
+
 ARGUMENTS = (
     Planted(
         "mode_ignored",
         "VarianceScaling always scales by fan_in",
         _call_with(mode="fan_in"),
-        (
-            "distribution.variance_scaling_fan_out_uniform.variance",
-            "distribution.glorot_uniform.variance",
-        ),
+        ("distribution.variance_scaling_fan_out_uniform.variance", "distribution.glorot_uniform.variance"),
     ),
     Planted(
         "scale_ignored",
@@ -90,10 +80,7 @@ ARGUMENTS = (
         "distribution_ignored",
         "VarianceScaling always truncates",
         _call_with(distribution="truncated_normal"),
-        (
-            "distribution.variance_scaling_fan_in_uniform.distribution",
-            "distribution.he_uniform.distribution",
-        ),
+        ("distribution.variance_scaling_fan_in_uniform.distribution", "distribution.he_uniform.distribution"),
     ),
     Planted(
         "untruncated_is_truncated",
@@ -114,10 +101,7 @@ ARGUMENTS = (
         "fan_avg_is_geometric",
         "fan_avg is the root of their product",
         _average(lambda i, o: (i * o) ** 0.5),
-        (
-            "distribution.glorot_uniform.variance",
-            "distribution.glorot_normal.variance",
-        ),
+        ("distribution.glorot_uniform.variance", "distribution.glorot_normal.variance"),
     ),
     Planted(
         "stddev_ignored",
@@ -142,64 +126,16 @@ ARGUMENTS = (
         ),
         ("distribution.random_uniform_with_arguments.mean",),
     ),
-    Planted(
-        "default_stddev",
-        "RandomNormal's default is .01",
-        class_default("RandomNormal", stddev=0.01),
-        (
-            "determinism.random_normal.defaults",
-            "distribution.random_normal.variance",
-        ),
-    ),
-    Planted(
-        "default_stddev_truncated",
-        "TruncatedNormal's is .02",
-        class_default("TruncatedNormal", stddev=0.02),
-        (
-            "determinism.truncated_normal.defaults",
-            "distribution.truncated_normal.variance",
-        ),
-    ),
-    Planted(
-        "default_minval",
-        "RandomUniform's default is U(0, .05)",
-        class_default("RandomUniform", minval=0.0),
-        (
-            "determinism.random_uniform.defaults",
-            "distribution.random_uniform.mean",
-        ),
-    ),
-    Planted(
-        "default_mode",
-        "VarianceScaling's is fan_avg",
-        class_default("VarianceScaling", mode="fan_avg"),
-        (
-            "determinism.variance_scaling.defaults",
-            "distribution.variance_scaling.variance",
-        ),
-    ),
-    Planted(
-        "default_gain",
-        "Orthogonal's default gain is sqrt(2)",
-        class_default("Orthogonal", gain=2.0**0.5),
-        (
-            "determinism.orthogonal.defaults",
-            "distribution.orthogonal.orthonormal",
-        ),
-    ),
-    Planted(
-        "default_value",
-        "Constant's default is .1",
-        class_default("Constant", value=0.1),
-        (
-            "determinism.constant.defaults",
-            "distribution.constant.values",
-        ),
-    ),
+    _default("default_stddev", "RandomNormal's default is .01", "RandomNormal", "variance", stddev=0.01),
+    _default("default_stddev_truncated", "TruncatedNormal's is .02", "TruncatedNormal", "variance", stddev=0.02),
+    _default("default_minval", "RandomUniform's default is U(0, .05)", "RandomUniform", "mean", minval=0.0),
+    _default("default_mode", "VarianceScaling's is fan_avg", "VarianceScaling", "variance", mode="fan_avg"),
+    _default("default_gain", "Orthogonal's default gain is sqrt(2)", "Orthogonal", "orthonormal", gain=2.0**0.5),
+    _default("default_value", "Constant's default is .1", "Constant", "values", value=0.1),
 )
 
 
-def without(class_name: str, *arguments: str) -> Any:
+def _without(class_name: str, *arguments: str) -> Plant:
     """Leave arguments out of the configuration."""
 
     def wrap(get_config: Any) -> Any:
@@ -208,102 +144,77 @@ def without(class_name: str, *arguments: str) -> Any:
     return call_wrapped(class_name, wrap, "get_config")
 
 
-def _from_config_without(class_name: str, argument: str) -> Any:
-    def planted() -> Any:
-        def from_config(cls: Any, config: Any) -> Any:
-            return cls(**{key: value for key, value in config.items() if key != argument})
+def _from_config_without(class_name: str, argument: str) -> Plant:
+    def from_config(cls: Any, config: Any) -> Any:
+        return cls(**{key: value for key, value in config.items() if key != argument})
 
-        return attribute(initializer_class(class_name), "from_config", classmethod(from_config))
+    return lambda: mock.patch.object(initializer_class(class_name), "from_config", classmethod(from_config))
 
-    return planted
+
+def _config(name: str, note: str, subject: str, plant: Plant) -> Planted:
+    return Planted(name, note, plant, (f"determinism.{subject}.config_round_trip",))
 
 
 CONFIGURATIONS = (
-    Planted(
+    _config(
         "config_without_seed",
         "GlorotUniform's configuration lacks the seed",
-        without("GlorotUniform", "seed"),
-        ("determinism.glorot_uniform.config_round_trip",),
+        "glorot_uniform",
+        _without("GlorotUniform", "seed"),
     ),
-    Planted(
+    _config(
         "config_without_scale",
         "VarianceScaling's lacks the scale",
-        without("VarianceScaling", "scale"),
-        ("determinism.variance_scaling_fan_in_uniform.config_round_trip",),
+        "variance_scaling_fan_in_uniform",
+        _without("VarianceScaling", "scale"),
     ),
-    Planted(
+    _config(
         "config_without_mode",
         "VarianceScaling's lacks the mode",
-        without("VarianceScaling", "mode"),
-        ("determinism.variance_scaling_fan_out_uniform.config_round_trip",),
+        "variance_scaling_fan_out_uniform",
+        _without("VarianceScaling", "mode"),
     ),
-    Planted(
-        "config_without_gain",
-        "Orthogonal's lacks the gain",
-        without("Orthogonal", "gain"),
-        ("determinism.orthogonal.config_round_trip",),
+    _config("config_without_gain", "Orthogonal's lacks the gain", "orthogonal", _without("Orthogonal", "gain")),
+    _config(
+        "config_without_stddev", "RandomNormal's lacks stddev", "random_normal", _without("RandomNormal", "stddev")
     ),
-    Planted(
-        "config_without_stddev",
-        "RandomNormal's lacks stddev",
-        without("RandomNormal", "stddev"),
-        ("determinism.random_normal.config_round_trip",),
-    ),
-    Planted(
+    _config(
         "config_without_axes",
         "HeNormal's lacks the axes",
-        without("HeNormal", "input_axes", "output_axes"),
-        ("determinism.he_normal.config_round_trip",),
+        "he_normal",
+        _without("HeNormal", "input_axes", "output_axes"),
     ),
-    Planted(
+    _config(
         "from_config_without_minval",
         "RandomUniform ignores minval",
+        "random_uniform",
         _from_config_without("RandomUniform", "minval"),
-        ("determinism.random_uniform.config_round_trip",),
     ),
-    Planted(
+    _config(
         "from_config_without_seed",
         "HeNormal.from_config ignores seed",
+        "he_normal",
         _from_config_without("HeNormal", "seed"),
-        ("determinism.he_normal.config_round_trip",),
     ),
 )
 
 
-def _named(**classes: str) -> Any:
-    return lambda: entry(
-        "initializers.ALL_OBJECTS_DICT", **{name: initializer_class(other) for name, other in classes.items()}
-    )()
+def _named(name: str, subject: str, other: str) -> Planted:
+    def plant() -> Any:
+        return mock.patch.dict(source("initializers.ALL_OBJECTS_DICT"), {name: initializer_class(other)})
 
-
-def _exported(name: str, other: str) -> Any:
-    return lambda: attribute(import_keras().initializers, name, initializer_class(other))
+    return Planted(f"name_{name}", f"the name '{name}' gives {other}", plant, (f"determinism.{subject}.aliases",))
 
 
 NAMES = (
-    Planted(
-        "name_he_normal",
-        "the name 'he_normal' gives HeUniform",
-        _named(he_normal="HeUniform"),
-        ("determinism.he_normal.aliases",),
-    ),
-    Planted(
-        "name_lecun_normal",
-        "the name 'lecun_normal' gives GlorotNormal",
-        _named(lecun_normal="GlorotNormal"),
-        ("determinism.lecun_normal.aliases",),
-    ),
-    Planted(
-        "name_uniform",
-        "the name 'uniform' gives GlorotUniform",
-        _named(uniform="GlorotUniform"),
-        ("determinism.random_uniform.aliases",),
-    ),
-    Planted("name_zeros", "the name 'zeros' gives Ones", _named(zeros="Ones"), ("determinism.zeros.aliases",)),
+    _named("he_normal", "he_normal", "HeUniform"),
+    _named("lecun_normal", "lecun_normal", "GlorotNormal"),
+    _named("uniform", "random_uniform", "GlorotUniform"),
+    _named("zeros", "zeros", "Ones"),
     Planted(
         "exported_he_uniform",
         "keras.initializers.he_uniform is HeNormal",
-        _exported("he_uniform", "HeNormal"),
+        lambda: mock.patch.object(import_keras().initializers, "he_uniform", initializer_class("HeNormal")),
         ("determinism.he_uniform.aliases",),
     ),
 )

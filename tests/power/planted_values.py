@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from planting import Change, Planted, replaced, rewritten, values
+from planting import Change, Planted, replaced, rewritten, slug, values
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
@@ -15,11 +15,6 @@ from initcheck.backend.runtime import import_keras
 CUT = 2.0
 TRUNCATED_SD = 0.87962566103423978
 """Standard deviation of a normal that is cut at two of its own: what VarianceScaling divides by."""
-
-
-def slug(class_name: str) -> str:
-    """Spell a class's name as the claims' ids do."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in class_name).lstrip("_")
 
 
 def scaled(factor: float) -> Change:
@@ -266,10 +261,7 @@ SHAPES = (
         "absolute",
         "LecunNormal's weights have lost their signs",
         values("LecunNormal", lambda w, _: np.abs(w)),
-        (
-            "distribution.lecun_normal.mean",
-            "distribution.lecun_normal.sign_balance",
-        ),
+        ("distribution.lecun_normal.mean", "distribution.lecun_normal.sign_balance"),
         ("distribution.lecun_normal.variance",),
     ),
     Planted(
@@ -309,10 +301,7 @@ DEPENDENCE = (
         "tiled",
         "HeUniform's kernels are four copies of one block",
         values("HeUniform", matrix(tiled)),
-        (
-            "distribution.he_uniform.independence_within_rows",
-            "distribution.he_uniform.independence_within_columns",
-        ),
+        ("distribution.he_uniform.independence_within_rows", "distribution.he_uniform.independence_within_columns"),
     ),
     Planted(
         "antithetic",

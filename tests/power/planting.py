@@ -10,7 +10,7 @@ import functools
 import importlib
 import inspect
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 
-ABSENT = object()
+Plant = Callable[[], AbstractContextManager[Any]]
+"""Makes the context in which the installed Keras has a defect."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Planted:
     Attributes:
         name: one word, in lower case.
         note: what is planted, in words.
-        plant: makes the context in which the installed Keras has the defect.
+        plant: see :data:`Plant`.
         caught_by: patterns of claims' ids (as in ``fnmatch``): each names claims that hold without the defect, and all
             of them have to turn red with it.
         spared: patterns of claims that have to stay green: the defect is not theirs.
@@ -38,9 +39,14 @@ class Planted:
 
     name: str
     note: str
-    plant: Callable[[], AbstractContextManager[None]]
+    plant: Plant
     caught_by: tuple[str, ...]
     spared: tuple[str, ...] = ()
+
+
+def slug(class_name: str) -> str:
+    """Spell a class's name as the claims' ids do."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in class_name).lstrip("_")
 
 
 def source(path: str) -> Any:
@@ -62,70 +68,49 @@ def layer_class(name: str) -> Any:
 
 
 @contextmanager
-def attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute on the owner itself; afterwards what was inherited is inherited again."""
-    before = vars(owner).get(name, ABSENT)
-    setattr(owner, name, value)
-    try:
+def stacked(contexts: Iterable[AbstractContextManager[Any]]) -> Iterator[None]:
+    """Enter several contexts."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
         yield
-    finally:
-        if before is ABSENT:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
 
 
-@contextmanager
-def default(function: Callable[..., Any], **changed: Any) -> Iterator[None]:
+def together(*plants: Plant) -> Plant:
+    """Plant several things at once."""
+    return lambda: stacked(plant() for plant in plants)
+
+
+def default(function: Callable[..., Any], **changed: Any) -> AbstractContextManager[Any]:
     """Change the defaults of a function's arguments, its signature included."""
-    parameters = inspect.signature(function).parameters.values()
-    defaults = [parameter for parameter in parameters if parameter.default is not inspect.Parameter.empty]
-    positional = [each for each in defaults if each.kind is not inspect.Parameter.KEYWORD_ONLY]
-    missing = set(changed) - {parameter.name for parameter in defaults}
+    parameters = [each for each in inspect.signature(function).parameters.values() if each.default is not each.empty]
+    missing = set(changed) - {parameter.name for parameter in parameters}
     if missing:
         raise LookupError(f"{function.__qualname__} has no default for {missing}")
-    values = tuple(changed.get(parameter.name, parameter.default) for parameter in positional)
-    keywords = {
-        each.name: changed.get(each.name, each.default)
-        for each in defaults
-        if each.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    before = function.__defaults__, function.__kwdefaults__
-    function.__defaults__, function.__kwdefaults__ = values, keywords or None
-    try:
-        yield
-    finally:
-        function.__defaults__, function.__kwdefaults__ = before
+    keywords = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    positional = {each.name: each.default for each in parameters if each.name not in keywords}
+    return mock.patch.multiple(
+        function,
+        __defaults__=tuple(changed.get(name, value) for name, value in positional.items()),
+        __kwdefaults__={name: changed.get(name, value) for name, value in keywords.items()} or None,
+    )
 
 
-def class_default(class_name: str, **changed: Any) -> Callable[[], AbstractContextManager[None]]:
+def class_default(class_name: str, **changed: Any) -> Plant:
     """Plant other defaults of an initializer's arguments."""
     return lambda: default(initializer_class(class_name).__init__, **changed)
 
 
-def layer_default(*names: str, **changed: Any) -> Callable[[], AbstractContextManager[None]]:
+def layer_default(*names: str, **changed: Any) -> Plant:
     """Plant other defaults of layers' arguments."""
-
-    @contextmanager
-    def planted() -> Iterator[None]:
-        with ExitStack() as stack:
-            for name in names:
-                stack.enter_context(default(layer_class(name).__init__, **changed))
-            yield
-
-    return planted
-
-
-def entry(path: str, **changed: Any) -> Callable[[], AbstractContextManager[None]]:
-    """Plant other entries of a dictionary of ``keras.src``, such as the one that initializers' names are found in."""
-    return lambda: mock.patch.dict(source(path), changed)
+    return lambda: stacked(default(layer_class(name).__init__, **changed) for name in names)
 
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """From drawn weights in float64 and a source of chance that depends on them alone to other weights."""
 
 
-def values(classes: str | Sequence[str], change: Change) -> Callable[[], AbstractContextManager[None]]:
+def values(classes: str, change: Change) -> Plant:
     """Plant a change of what initializers return.
 
     The source of chance is seeded by the weights themselves: what was reproducible stays so.
@@ -138,8 +123,7 @@ def values(classes: str | Sequence[str], change: Change) -> Callable[[], Abstrac
     def wrap(call: Any) -> Any:
         @functools.wraps(call)
         def changed(self: Any, shape: Any, dtype: Any = None, **arguments: Any) -> Any:
-            drawn = call(self, shape, dtype=dtype, **arguments)
-            return rewritten(drawn, change)
+            return rewritten(call(self, shape, dtype=dtype, **arguments), change)
 
         return changed
 
@@ -156,24 +140,18 @@ def rewritten(drawn: Any, change: Change) -> Any:
     return ops.cast(ops.convert_to_tensor(change(array.astype(np.float64), random)), drawn.dtype)
 
 
-def call_wrapped(
-    classes: str | Sequence[str], wrap: Callable[[Any], Any], method: str = "__call__"
-) -> Callable[[], AbstractContextManager[None]]:
+def call_wrapped(classes: str, wrap: Callable[[Any], Any], method: str = "__call__") -> Plant:
     """Plant a wrapper around a method of initializers' classes, each by itself: relatives do not notice."""
-    names = classes.split() if isinstance(classes, str) else list(classes)
 
-    @contextmanager
-    def planted() -> Iterator[None]:
-        with ExitStack() as stack:
-            found = [(owner, getattr(owner, method)) for owner in map(initializer_class, names)]
-            for owner, call in found:
-                stack.enter_context(attribute(owner, method, wrap(call)))
-            yield
+    def planted() -> AbstractContextManager[None]:
+        owners = [initializer_class(name) for name in classes.split()]
+        # All methods are read before the first is replaced: one class may inherit that of another.
+        return stacked([mock.patch.object(owner, method, wrap(getattr(owner, method))) for owner in owners])
 
     return planted
 
 
-def replaced(path: str, make: Callable[[Any], Any]) -> Callable[[], AbstractContextManager[None]]:
+def replaced(path: str, make: Callable[[Any], Any]) -> Plant:
     """Plant another function in place of one of ``keras.src``: ``make`` gets the original.
 
     Args:
@@ -181,23 +159,29 @@ def replaced(path: str, make: Callable[[Any], Any]) -> Callable[[], AbstractCont
         make: from the original to its replacement.
     """
 
-    @contextmanager
-    def planted() -> Iterator[None]:
+    def planted() -> AbstractContextManager[Any]:
         owner_path, _, name = path.rpartition(".")
         owner = source(owner_path)
-        original = getattr(owner, name)
-        with attribute(owner, name, make(original)):
-            yield
+        return mock.patch.object(owner, name, make(getattr(owner, name)))
 
     return planted
 
 
-def method(class_path: str, name: str, make: Callable[[Any], Any]) -> Callable[[], AbstractContextManager[None]]:
-    """Plant another method of a class: ``make`` gets the original function."""
-    return replaced(f"{class_path}.{name}", make)
+def after(path: str, change: Callable[[Any], None]) -> Plant:
+    """Plant a constructor in place of a class's own that changes the instance in the end."""
+
+    def make(init: Any) -> Any:
+        @functools.wraps(init)
+        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
+            init(self, *args, **kwargs)
+            change(self)
+
+        return changed
+
+    return replaced(f"{path}.__init__", make)
 
 
-def weight(layer: str, name: str, make: Callable[[Any, Any], Any]) -> Callable[[], AbstractContextManager[None]]:
+def weight(layer: str, name: str, make: Callable[[Any, Any], Any]) -> Plant:
     """Plant another initializer for one weight of a layer's class.
 
     Args:
@@ -216,16 +200,3 @@ def weight(layer: str, name: str, make: Callable[[Any, Any], Any]) -> Callable[[
         return changed
 
     return replaced("layers.layer.Layer.add_weight", wrap)
-
-
-def together(*plants: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
-    """Plant several things at once."""
-
-    @contextmanager
-    def planted() -> Iterator[None]:
-        with ExitStack() as stack:
-            for plant in plants:
-                stack.enter_context(plant())
-            yield
-
-    return planted

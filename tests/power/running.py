@@ -1,15 +1,33 @@
-"""Claims, picked by patterns and judged with or without a defect."""
+"""All planted defects, and claims, picked by patterns and judged with or without one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
+import planted_fans
+import planted_fixed
+import planted_forward
+import planted_layers
+import planted_seeds
+import planted_settings
+import planted_values
 from planting import Planted
 
 from initcheck.spec.catalogue import catalogue
 from initcheck.spec.claim import Claim, Outcome, RunContext
+
+DEFECTS: Final[tuple[Planted, ...]] = (
+    *planted_values.DEFECTS,
+    *planted_seeds.DEFECTS,
+    *planted_fans.DEFECTS,
+    *planted_settings.DEFECTS,
+    *planted_fixed.DEFECTS,
+    *planted_layers.DEFECTS,
+    *planted_forward.DEFECTS,
+)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ went through unnoticed.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from defects import DEFECTS
+import pandas as pd
 from planting import Planted
-from running import Baseline, judge_planted, wider
+from running import DEFECTS, Baseline, judge_planted, wider
 
 from initcheck.core.files import check_writable, publish_files
 
@@ -65,14 +63,11 @@ def rows_of(name: str, seed: int) -> tuple[str, list[Row], int, float]:
 
 
 def as_csv(found: dict[str, list[Row]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for planted in _ordered(found):
         uncaught = Row(planted.name, planted.note, "", "", math.nan, "no claim caught it", False)
-        for row in found[planted.name] or [uncaught]:
-            writer.writerow(asdict(row))
-    return text.getvalue()
+        rows += found[planted.name] or [uncaught]
+    return pd.DataFrame(rows).to_csv(index=False, na_rep="nan", lineterminator="\n")
 
 
 def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from defects import DEFECTS
-from running import Baseline, judge_planted, pick
+from running import DEFECTS, Baseline, judge_planted, pick
 
 QUICK = (
     "variance_of_he_normal",
