@@ -13,15 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import integrate
-from scipy.special import erf, erfcx, ndtr
+from scipy.special import erf
 
 from initcheck.theory.gaussian import Activation, find_activation
 
 Moment = Callable[[float], float]
 Kernel = Callable[[float, float, float], float]
-
-SELU_SCALE = 1.0507009873554804934193349852946
-SELU_ALPHA = 1.6732632423543772848170429916717
 
 
 def integrate_normal(function: Moment, q: float, kinks: tuple[float, ...]) -> float:
@@ -70,32 +67,6 @@ def _leaky_relu(slope: float) -> ClosedForm:
         },
         kernel,
         slope_kernel,
-    )
-
-
-def _elu(scale: float, alpha: float, name: str) -> ClosedForm:
-    def below(k: int, q: float) -> float:
-        """E exp(k x) over x < 0."""
-        return 0.5 * float(erfcx(k * math.sqrt(q / 2.0)))
-
-    def power(k: int, q: float) -> float:
-        """E (exp(x) - 1)^k over x < 0."""
-        return math.fsum(math.comb(k, j) * (-1.0) ** (k - j) * below(j, q) for j in range(k + 1))
-
-    return ClosedForm(
-        find_activation(name),
-        {
-            "mean": lambda q: scale * (math.sqrt(q / (2.0 * math.pi)) + alpha * power(1, q)),
-            "second": lambda q: scale**2 * (q / 2.0 + alpha**2 * power(2, q)),
-            "fourth": lambda q: scale**4 * (1.5 * q * q + alpha**4 * power(4, q)),
-            "slope_mean": lambda q: scale * (0.5 + alpha * below(1, q)),
-            "slope_second": lambda q: scale**2 * (0.5 + alpha**2 * below(2, q)),
-            "slope_fourth": lambda q: scale**4 * (0.5 + alpha**4 * below(4, q)),
-            "second_slope": lambda q: scale**2 * (0.5 + alpha**2 * (2.0 * below(2, q) - below(1, q))),
-            "second_curvature": lambda q: (
-                (scale * alpha) ** 2 * (4.0 * below(2, q) - 0.5 * below(1, q) - 1.5 / math.sqrt(2.0 * math.pi * q))
-            ),
-        },
     )
 
 
@@ -167,73 +138,6 @@ def _exponential() -> ClosedForm:
     )
 
 
-def _gelu() -> ClosedForm:
-    def second(q: float) -> float:
-        bracket = math.asin(q / (1.0 + q)) + 2.0 * q / ((1.0 + q) * math.sqrt(1.0 + 2.0 * q))
-        return q / 4.0 + q / (2.0 * math.pi) * bracket
-
-    return ClosedForm(
-        find_activation("gelu"),
-        {
-            "mean": lambda q: q / math.sqrt(2.0 * math.pi * (1.0 + q)),
-            "second": second,
-            "slope_mean": lambda q: 0.5,
-        },
-    )
-
-
-def _partial_moment(k: int, low: float, high: float) -> float:
-    """E z^k over low < z < high, for k even: by parts, from z^k p = -z^(k-1) p'."""
-    if k == 0:
-        return float(ndtr(high) - ndtr(low))
-
-    def edge(z: float) -> float:
-        return z ** (k - 1) * math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-
-    return edge(low) - edge(high) + (k - 1) * _partial_moment(k - 2, low, high)
-
-
-def _relu6() -> ClosedForm:
-    def inside(k: int, q: float) -> float:
-        return q ** (k / 2) * _partial_moment(k, 0.0, 6.0 / math.sqrt(q))
-
-    def above(q: float) -> float:
-        return float(ndtr(-6.0 / math.sqrt(q)))
-
-    return ClosedForm(
-        find_activation("relu6"),
-        {
-            "second": lambda q: inside(2, q) + 36.0 * above(q),
-            "fourth": lambda q: inside(4, q) + 1296.0 * above(q),
-            "slope_mean": lambda q: inside(0, q),
-            "slope_second": lambda q: inside(0, q),
-            "slope_fourth": lambda q: inside(0, q),
-            # phi phi' = x inside, and d/dq E phi^2 = E (phi^2)'' / 2 with a jump of -12 at 6.
-            "second_slope": lambda q: inside(0, q) - 6.0 * math.exp(-18.0 / q) / math.sqrt(2.0 * math.pi * q),
-        },
-    )
-
-
-def _hard_shrink() -> ClosedForm:
-    def outside(k: int, q: float) -> float:
-        full = {0: 1.0, 2: 1.0, 4: 3.0}[k]
-        edge = 0.5 / math.sqrt(q)
-        return q ** (k / 2) * (full - _partial_moment(k, -edge, edge))
-
-    return ClosedForm(
-        find_activation("hard_shrink"),
-        {
-            "mean": lambda q: 0.0,
-            "second": lambda q: outside(2, q),
-            "fourth": lambda q: outside(4, q),
-            # The slope beside the jumps.
-            "slope_mean": lambda q: outside(0, q),
-            "slope_second": lambda q: outside(0, q),
-            "slope_fourth": lambda q: outside(0, q),
-        },
-    )
-
-
 def _sign() -> ClosedForm:
     return ClosedForm(
         Activation("sign", np.sign),
@@ -255,14 +159,8 @@ CLOSED_FORMS = {
     "leaky_0.2": _leaky_relu(0.2),
     "absolute": _leaky_relu(-1.0),
     "linear": _leaky_relu(1.0),
-    "elu": _elu(1.0, 1.0, "elu"),
-    "celu": _elu(1.0, 1.0, "celu"),
-    "selu": _elu(SELU_SCALE, SELU_ALPHA, "selu"),
     "erf": _erf(),
     "sin": _sine(),
     "exponential": _exponential(),
-    "gelu": _gelu(),
-    "relu6": _relu6(),
-    "hard_shrink": _hard_shrink(),
     "sign": _sign(),
 }

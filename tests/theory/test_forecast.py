@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from dense_simulation import Kernel, simulate
 from monte_carlo import STANDARD_ERRORS, holds
 from refusals import assert_refused
-from relu_law import log_moments
 from scipy import stats
 
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.theory.forecast import DEEPEST_WITH_WIDTH, Forecast, forecast
+from initcheck.theory.sampling import compute_relu_increment
 
 Array = np.ndarray
 
@@ -105,7 +105,7 @@ def test_one_layer_is_a_linear_map_and_a_function():
 def test_seeds_needed_are_those_of_the_z_test_on_the_exact_law_of_relu():
     """He, 10 layers of 128 units, a factor of 2: 17.5, so 18 (Hanin and Rolnick 2018 for the law)."""
     found = forecast("relu", sigma_w=math.sqrt(2.0), depth=10, width=128, effect=2.0)
-    _, variance = log_moments(128)
+    variance = compute_relu_increment(128).variance
     assert found.log_variance == pytest.approx(10 * variance)
     quantiles = stats.norm.ppf(1 - 0.001 / 2) + stats.norm.ppf(0.9)
     needed = (quantiles / math.log(2.0)) ** 2 * 10 * variance
@@ -147,56 +147,32 @@ def test_a_dead_input_is_as_likely_as_a_layer_of_negative_numbers():
     assert math.isnan(other.dead_input_probability) and "relu6" in other.reasons["dead_input_probability"]
 
 
-def _simulate(phi: Callable[[Array], Array], slope: Callable[[Array], Array], sigma_w2: float, seeds: int) -> Array:
-    """Draw networks of 6 layers of 64 units: mean z^2 and phi^2, and the gradient's squared norm, shape [3, S, L]."""
-    rng, units, depth = np.random.default_rng(3), 64, 6
-    x = np.sqrt(units) * stats.uniform_direction.rvs(units, seeds, random_state=1)
-    kernels, signals, outputs = [], [], []
-    h = x
-    for _ in range(depth):
-        kernels.append(rng.normal(size=(seeds, units, units)).astype(np.float32) * math.sqrt(sigma_w2 / units))
-        signals.append(np.einsum("sij,sj->si", kernels[-1], h))
-        h = phi(signals[-1])
-        outputs.append(h)
-    gradients = [rng.normal(size=(seeds, units)) * slope(signals[-1])]
-    for layer in range(depth - 1, 0, -1):
-        below = np.einsum("sij,si->sj", kernels[layer], gradients[0])
-        gradients.insert(0, below * slope(signals[layer - 1]))
-    return np.stack(
-        [
-            np.stack([np.mean(np.square(layer), axis=1) for layer in signals], axis=1),
-            np.stack([np.mean(np.square(layer), axis=1) for layer in outputs], axis=1),
-            np.stack([np.sum(np.square(layer), axis=1) for layer in gradients], axis=1),
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "phi", "slope", "sigma_w2"),
-    [
-        ("tanh", np.tanh, lambda z: 1.0 - np.tanh(z) ** 2, 1.0),
-        ("relu", lambda z: np.maximum(z, 0.0), lambda z: z > 0.0, 2.0),
-    ],
-)
-def test_means_and_spreads_are_those_of_drawn_networks(name, phi, slope, sigma_w2):
-    seeds = 1500
-    signal, output, gradient = _simulate(phi, slope, sigma_w2, seeds)
-    ratio = gradient / gradient[:, -1:]
-    found = forecast(name, sigma_w=math.sqrt(sigma_w2), depth=6, width=64)
-    for name, drawn in (("second_moment", signal), ("activation_second_moment", output), ("gradient_norm2", ratio)):
-        for place in range(6):
-            value, spread = (getattr(found.layers[place], f"{name}{end}") for end in ("", "_sd"))
+@pytest.mark.parametrize(("name", "sigma_w2"), [("tanh", 1.0), ("relu", 2.0)])
+def test_means_and_spreads_are_those_of_drawn_networks(name, sigma_w2):
+    seeds, units, depth = 1500, 64, 6
+    x = math.sqrt(units) * stats.uniform_direction.rvs(units, 1, random_state=1)
+    drawn = simulate(name, Kernel("normal", sigma_w2), (units,) * depth, x, seeds, seed=3)
+    last = drawn.gradient[:, [depth - 1]]
+    found = forecast(name, sigma_w=math.sqrt(sigma_w2), depth=depth, width=units)
+    measured = {
+        "second_moment": drawn.preactivation,
+        "activation_second_moment": drawn.activation,
+        "gradient_norm2": drawn.gradient / last,
+    }
+    for quantity, values in measured.items():
+        for layer, numbers in zip(found.layers, values.T[:depth], strict=True):
+            value, spread = getattr(layer, quantity), getattr(layer, f"{quantity}_sd")
             if spread == 0.0:
                 continue
             # One per cent for what the law leaves out, of order 1/n^2.
-            assert abs(drawn[:, place].mean() - value) < STANDARD_ERRORS * spread / math.sqrt(seeds) + 0.01 * value
-            relative = np.std(np.log(drawn[:, place])) / math.sqrt(math.log1p((spread / value) ** 2))
+            assert abs(numbers.mean() - value) < STANDARD_ERRORS * spread / math.sqrt(seeds) + 0.01 * value
+            relative = np.std(np.log(numbers)) / math.sqrt(math.log1p((spread / value) ** 2))
             assert relative == pytest.approx(1.0, abs=STANDARD_ERRORS / math.sqrt(2 * seeds) + 0.03)
-    entering = np.concatenate([np.ones((seeds, 1)), output[:, :-1]], axis=1)
-    for layer, drawn in zip(found.layers, (ratio * 64 * entering).T, strict=True):
-        error = drawn.std() / math.sqrt(seeds)
-        assert abs(drawn.mean() - layer.weight_gradient_norm2) < STANDARD_ERRORS * error + 0.01 * drawn.mean()
-    assert holds(np.log(output[:, -1]), math.log(found.layers[-1].activation_second_moment) - 0.5 * found.log_variance)
+    for layer, numbers in zip(found.layers, (drawn.weight_gradient / last).T[:depth], strict=True):
+        error = numbers.std() / math.sqrt(seeds)
+        assert abs(numbers.mean() - layer.weight_gradient_norm2) < STANDARD_ERRORS * error + 0.01 * numbers.mean()
+    output = found.layers[-1].activation_second_moment
+    assert holds(np.log(drawn.activation[:, depth - 1]), math.log(output) - 0.5 * found.log_variance)
 
 
 # --- what cannot be predicted -----------------------------------------------------------------------------------------
