@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from interleaved import estimate_ratio, time_in_turns
-from straightforward import measure_straightforwardly
+from numpy_twin import reduce_activation, reduce_gradient, reduce_preactivation, reduce_weights
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.models.initializers import InitializerSpec
-from initcheck.models.networks import MlpSpec, NotebookSpec
+from initcheck.models.networks import MlpSpec, NetworkSpec, NotebookSpec
 from initcheck.probe import Probe
 from initcheck.probe.measure import random_loss
 
@@ -31,6 +32,46 @@ def small(initializer):
 
 def notebook(initializer):
     return NotebookSpec(initializer=initializer)
+
+
+def measure_straightforwardly(spec: NetworkSpec, inputs, seed: int) -> pd.DataFrame:
+    """Measure a fully connected network as most people would: rebuild, differentiate eagerly, reduce in NumPy.
+
+    It is the loop that the probe replaces, with the same rows and columns, for one seed.
+    """
+    keras = import_keras()
+    import tensorflow as tf
+
+    model = spec.build(inputs.shape[1:], seed)
+    layers = [layer for layer in model.layers if layer.weights]
+    inputs = tf.reshape(inputs, (len(inputs), -1))
+    kernels, preactivations, activations = [], [], []
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        signal = inputs
+        for layer in layers:
+            activation, layer.activation = layer.activation, keras.activations.linear
+            kernels.append(layer.kernel.value)
+            preactivations.append(layer(signal))
+            tape.watch(preactivations[-1])
+            signal = activation(preactivations[-1])
+            activations.append(signal)
+        loss = tf.reduce_sum(signal * tf.random.stateless_normal(signal.shape, seed=(1, 2)))
+    input_gradient, gradients, kernel_gradients = tape.gradient(loss, [inputs, preactivations, kernels])
+    rows = [{"layer": "input", **reduce_activation(inputs.numpy(), ""), **reduce_gradient(input_gradient.numpy())}]
+    for layer, z, h, gradient, kernel, kernel_gradient in zip(
+        layers, preactivations, activations, gradients, kernels, kernel_gradients, strict=True
+    ):
+        rows.append(
+            {
+                "layer": layer.name,
+                **reduce_preactivation(z.numpy()),
+                **reduce_activation(h.numpy(), ""),
+                **reduce_gradient(gradient.numpy()),
+                **reduce_weights(kernel.numpy(), kernel_gradient.numpy()),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 class Candidates:

@@ -283,35 +283,51 @@ def test_random_damage_never_gets_past_as_another_error(tmp_path: Path):
     assert not any("\n" in message for message in messages)
 
 
-def test_wrong_keys_are_listed_with_the_expected_ones(tmp_path: Path):
-    message = _refusal(_save(tmp_path, images=_images(), labels=np.arange(40)))
-    assert "Found keys: 'images', 'labels'; expected 'x_train' (and 'y_train'), or 'x' (and 'y')." in message
+PAIR = np.ones((2, 2))
+NOT_FINITE = "NaN or infinite in the samples, the first at index (3, 0, 1)"
 
 
-def test_an_archive_without_arrays_is_refused(tmp_path: Path):
-    assert "Found keys: none" in _refusal(_save(tmp_path))
+def _with_values(shape: tuple[int, ...], values: dict[tuple[int, ...], float]) -> np.ndarray:
+    samples = np.ones(shape)
+    for index, value in values.items():
+        samples[index] = value
+    return samples
 
 
-@pytest.mark.parametrize("shape", [(), (7,)])
-def test_samples_without_axes_of_their_own_are_refused(tmp_path: Path, shape: tuple[int, ...]):
-    assert f"Received: shape {shape}" in _refusal(_save(tmp_path, x=np.ones(shape)))
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "wrong keys": (
+        {"images": PAIR, "labels": PAIR},
+        "Found keys: 'images', 'labels'; expected 'x_train' (and 'y_train'), or 'x' (and 'y').",
+    ),
+    "no arrays": ({}, "Found keys: none"),
+    "a single number": ({"x": np.ones(())}, "Received: shape ()"),
+    "samples without axes of their own": ({"x": np.ones(7)}, "Received: shape (7,)"),
+    "no samples": ({"x": np.ones((0, 3))}, "empty. Received: shape (0, 3)"),
+    "samples without numbers": ({"x": np.ones((5, 0))}, "empty. Received: shape (5, 0)"),
+    "too few labels": ({"x": np.ones((5, 2)), "y": np.arange(4)}, "Received: 5 samples, 4 labels"),
+    "a label without an axis": ({"x": np.ones((5, 2)), "y": np.int64(4)}, "Received: 5 samples, a single label"),
+    "labels that are words": ({"x": PAIR, "y": np.array(["cat", "dog"])}, "labels must be numbers"),
+    "labels that are NaN": ({"x": PAIR, "y": np.array([0, np.nan])}, "in the labels, the first at index (1,)"),
+    **{
+        f"samples of {dtype}": ({"x": np.zeros((3, 3), dtype=dtype)}, "must be real numbers. Received: dtype")
+        for dtype in ("complex64", "U3", "datetime64[s]", "i4,f4")
+    },
+    **{
+        f"two values of {value}": (
+            {"x": _with_values((5, 2, 2), {(3, 0, 1): value, (4, 1, 1): value})},
+            f"2 values are {NOT_FINITE}",
+        )
+        for value in (np.nan, np.inf, -np.inf)
+    },
+    "values beyond float32": ({"x": np.full((2, 2), 1e300)}, "too large for float32"),
+    "a batch of zeros": ({"x": np.zeros((3, 3))}, "no signal enters the network"),
+}
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (5, 0)])
-def test_empty_samples_are_refused(tmp_path: Path, shape: tuple[int, ...]):
-    assert f"empty. Received: shape {shape}" in _refusal(_save(tmp_path, x=np.ones(shape)))
-
-
-def test_samples_and_labels_of_different_number_are_refused(tmp_path: Path):
-    assert "Received: 5 samples, 4 labels" in _refusal(_save(tmp_path, x=np.ones((5, 2)), y=np.arange(4)))
-
-
-def test_a_label_without_axis_is_refused(tmp_path: Path):
-    assert "Received: 5 samples, a single label" in _refusal(_save(tmp_path, x=np.ones((5, 2)), y=np.int64(4)))
-
-
-def test_labels_that_are_words_are_refused(tmp_path: Path):
-    assert "labels must be numbers" in _refusal(_save(tmp_path, x=np.ones((2, 2)), y=np.array(["cat", "dog"])))
+@pytest.mark.parametrize("name", REFUSED)
+def test_arrays_that_are_no_samples_with_labels_are_refused(tmp_path: Path, name: str):
+    arrays, message = REFUSED[name]
+    assert message in _refusal(_save(tmp_path, **arrays))
 
 
 @pytest.mark.parametrize("key", ["x", "y"])
@@ -326,37 +342,9 @@ class _Explosive:
         return (pytest.fail, ("unpickled",))
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "U3", "datetime64[s]", "i4,f4"])
-def test_samples_that_are_not_real_numbers_are_refused(tmp_path: Path, dtype: str):
-    assert "must be real numbers. Received: dtype" in _refusal(_save(tmp_path, x=np.zeros((3, 3), dtype=dtype)))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_counted_and_located(tmp_path: Path, value: float):
-    samples = np.ones((5, 2, 2))
-    samples[3, 0, 1] = samples[4, 1, 1] = value
-    message = _refusal(_save(tmp_path, x=samples))
-    assert "2 values are NaN or infinite in the samples, the first at index (3, 0, 1)" in message
-
-
 def test_a_single_nan_outside_the_batch_is_found_too(tmp_path: Path):
-    samples = np.ones((1000, 2))
-    samples[500, 1] = np.nan
+    samples = _with_values((1000, 2), {(500, 1): np.nan})
     assert "1 value is NaN or infinite in the samples" in _refusal(_save(tmp_path, x=samples), batch_size=1)
-
-
-def test_labels_that_are_nan_are_refused(tmp_path: Path):
-    assert "in the labels, the first at index (1,)" in _refusal(
-        _save(tmp_path, x=np.ones((2, 2)), y=np.array([0, np.nan]))
-    )
-
-
-def test_values_beyond_float32_are_refused(tmp_path: Path):
-    assert "too large for float32" in _refusal(_save(tmp_path, x=np.full((2, 2), 1e300)))
-
-
-def test_a_batch_of_zeros_is_refused(tmp_path: Path):
-    assert "no signal enters the network" in _refusal(_save(tmp_path, x=np.zeros((3, 3))))
 
 
 def test_a_batch_larger_than_the_data_is_refused(keras_layout: Path):

@@ -193,15 +193,8 @@ def _table(stack: Stack, nodes: Sequence[SiteNode]) -> pd.DataFrame:
                     "gradient_norm": float(np.exp((backward[seed, position] + branch[position]) / 2.0)),
                 }
             )
-    frame = pd.DataFrame(rows)
-    return pd.DataFrame(
-        {
-            column.name: frame[column.name].astype(column.dtype)
-            if column.name in frame
-            else pd.Series(pd.NA, index=frame.index).astype(column.dtype)
-            for column in MEASUREMENT_COLUMNS
-        }
-    )
+    dtypes = {column.name: column.dtype for column in MEASUREMENT_COLUMNS}
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
 def _in_branch(position: int, nodes: Sequence[SiteNode]) -> bool:

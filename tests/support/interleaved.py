@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +60,5 @@ def estimate_ratio(
     ratios = np.sort(np.log(numerator / denominator))
     cut = len(ratios) // 10
     estimate = estimate_mean(ratios[cut : len(ratios) - cut], confidence)
-    return Estimate(
-        value=float(np.exp(estimate.value)),
-        low=float(np.exp(estimate.low)),
-        high=float(np.exp(estimate.high)),
-        confidence=estimate.confidence,
-        count=estimate.count,
-        standard_error=estimate.standard_error,
-    )
+    factors = {name: float(np.exp(getattr(estimate, name))) for name in ("value", "low", "high")}
+    return replace(estimate, **factors)

@@ -67,17 +67,17 @@ def measure(layers: list[Layer], inputs: Array, output_gradient: Array) -> list[
         delta = gradient * ACTIVATIONS[layer.activation][1](preactivations[index])
         kernel_gradient = activations[index].T @ delta
         rows.append(
-            _preactivation(preactivations[index])
-            | _activation(activations[index + 1], layer.activation)
-            | _gradient(delta)
-            | _weights(layer.kernel, kernel_gradient)
+            reduce_preactivation(preactivations[index])
+            | reduce_activation(activations[index + 1], layer.activation)
+            | reduce_gradient(delta)
+            | reduce_weights(layer.kernel, kernel_gradient)
         )
         gradient = delta @ layer.kernel.T
-    rows.append(_activation(inputs, "") | _gradient(gradient))
+    rows.append(reduce_activation(inputs, "") | reduce_gradient(gradient))
     return rows[::-1]
 
 
-def _preactivation(z: Array) -> dict[str, float]:
+def reduce_preactivation(z: Array) -> dict[str, float]:
     return {
         "preactivation_mean": float(z.mean()),
         "preactivation_variance": float(z.var()),
@@ -85,7 +85,7 @@ def _preactivation(z: Array) -> dict[str, float]:
     }
 
 
-def _activation(h: Array, activation: str) -> dict[str, float]:
+def reduce_activation(h: Array, activation: str) -> dict[str, float]:
     values = {
         "activation_mean": float(h.mean()),
         "activation_variance": float(h.var()),
@@ -103,7 +103,7 @@ def _activation(h: Array, activation: str) -> dict[str, float]:
     return values
 
 
-def _gradient(delta: Array) -> dict[str, float]:
+def reduce_gradient(delta: Array) -> dict[str, float]:
     per_sample = np.linalg.norm(delta, axis=1)
     return {
         "gradient_second_moment": float((delta**2).mean()),
@@ -111,7 +111,7 @@ def _gradient(delta: Array) -> dict[str, float]:
     }
 
 
-def _weights(kernel: Array, kernel_gradient: Array) -> dict[str, float]:
+def reduce_weights(kernel: Array, kernel_gradient: Array) -> dict[str, float]:
     norm, gradient_norm = float(np.linalg.norm(kernel)), float(np.linalg.norm(kernel_gradient))
     return {
         "weight_mean": float(kernel.mean()),

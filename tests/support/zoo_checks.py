@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,13 +120,18 @@ def find_discrepancies(table: pd.DataFrame, slow: SlowMeasurement, tolerance: fl
             allowed = tolerance * np.sqrt(expected[MEANS[quantity]].to_numpy(float))
         if quantity == "zero_fraction":
             allowed = SIGN_FLIPS[0] / expected["elements"].to_numpy(float) + SIGN_FLIPS[1]
-        given = table[quantity].to_numpy(float, na_value=np.nan)
-        agrees = (np.abs(given - right) <= allowed) | (np.isnan(given) & np.isnan(right))
-        found += [
-            f"{names[row][0]} (call {names[row][1]}): {quantity} is {given[row]:.9g} instead of {right[row]:.9g}"
-            for row in np.flatnonzero(~agrees)
-        ]
+        found += describe_far([f"{layer} (call {call})" for layer, call in names], table[quantity], right, allowed)
     return found
+
+
+def describe_far(names: Sequence[str], values: pd.Series, right: np.ndarray, allowed: np.ndarray) -> list[str]:
+    """List the values that are farther from the right ones than allowed, in words."""
+    given = values.to_numpy(float, na_value=np.nan)
+    agrees = (np.abs(given - right) <= allowed) | (np.isnan(given) & np.isnan(right))
+    return [
+        f"{names[row]}: {values.name} is {given[row]:.9g} instead of {right[row]:.9g}"
+        for row in np.flatnonzero(~agrees)
+    ]
 
 
 def find_weight_discrepancies(
@@ -143,17 +148,13 @@ def find_weight_discrepancies(
         return [f"{path}: in one of both" for path in {*weights.index} ^ {*expected.index}] or ["another order"]
     found = []
     for quantity in ("weight_norm", "gradient_norm"):
-        right, given = expected[quantity].to_numpy(float), weights[quantity].to_numpy(float, na_value=np.nan)
+        right = expected[quantity].to_numpy(float)
         allowed = tolerance * right
         if quantity == "gradient_norm":
             allowed = allowed + ZERO_GRADIENT * expected["largest_in_layer"].to_numpy(float)
             if rounded is not None:
                 allowed = allowed + 3 * np.abs(rounded.weights[quantity].to_numpy(float) - right)
-        agrees = (np.abs(given - right) <= allowed) | (np.isnan(given) & np.isnan(right))
-        found += [
-            f"{expected.index[row]}: {quantity} is {given[row]:.9g} instead of {right[row]:.9g}"
-            for row in np.flatnonzero(~agrees)
-        ]
+        found += describe_far(expected.index, weights[quantity], right, allowed)
     return found
 
 
