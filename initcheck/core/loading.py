@@ -65,14 +65,20 @@ def search_first(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
-def run_user_code(call: Callable[[], Result], seconds: float | None = None) -> Result:
-    """Run the user's code, within a time, with its prints on standard error and without its warnings."""
+def run_user_code(call: Callable[[], Result], seconds: float | None = None, *, judged: bool = False) -> Result:
+    """Run the user's code, within a time, with its prints on standard error and without its warnings.
+
+    Args:
+        judged: whether initcheck's own errors are the code's too, and not the answer to the user.
+    """
     try:
         with contextlib.nullcontext() if seconds is None else _time_limit(seconds), user_output_on_stderr():
             return call()
-    except (KeyboardInterrupt, InitcheckError, TookTooLongError):
+    except (KeyboardInterrupt, TookTooLongError):
         raise
     except BaseException as error:  # code of any kind: sys.exit and worse included
+        if isinstance(error, InitcheckError) and not judged:
+            raise
         raise RaisedError(_describe(error)) from error
 
 

@@ -141,7 +141,7 @@ def _function(
 def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
     """Seed an instance anew through its config."""
     try:
-        config = run_user_code(found.get_config, seconds)
+        config = run_user_code(found.get_config, seconds, judged=True)
         takes_seed = isinstance(config, dict) and "seed" in config
     except RaisedError:
         takes_seed = False
@@ -157,7 +157,7 @@ def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
 
 def _make(target: VerifyTarget, seconds: float) -> Any:
     try:
-        return run_user_code(lambda: target.create(1), seconds)
+        return run_user_code(lambda: target.create(1), seconds, judged=True)
     except RaisedError as error:
         raise UsageError(
             f"{target.label!r} cannot be made: {error}. Give constructor arguments as --arg name=value."
@@ -187,7 +187,7 @@ def call_initializer(make: Callable[[], Any], shape: Shape, dtype: str, seconds:
     keras = import_keras()
     start = time.perf_counter()
     try:
-        returned = run_user_code(lambda: make()(shape, dtype=dtype), seconds)
+        returned = run_user_code(lambda: make()(shape, dtype=dtype), seconds, judged=True)
     except TookTooLongError:
         raise TookTooLongError(f"shape {shape}") from None
     taken = time.perf_counter() - start

@@ -299,7 +299,7 @@ def _judge_config(run: _Run, deterministic: bool) -> None:
 
 def _describe_missing(run: _Run, make: Callable[[], Any]) -> str:
     """Name the arguments that the config lacks."""
-    config = run_user_code(lambda: make().get_config(), run.seconds)
+    config = run_user_code(lambda: make().get_config(), run.seconds, judged=True)
     names = [*(name for name, _ in run.target.numbers), *(("seed",) if run.target.takes_seed else ())]
     missing = [name for name in names if name not in config]
     return f"; get_config leaves out {', '.join(missing)}" if missing else ""

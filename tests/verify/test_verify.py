@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from initcheck.core.errors import UsageError
+from initcheck.core.errors import InitcheckError, TheoryError, UsageError
 from initcheck.models.initializers import parse_initializer
 from initcheck.verify.statistics import Expected, evaluate_formula
 from initcheck.verify.target import keras_target, read_target
@@ -132,6 +132,12 @@ def _changes_with_calls(values: Any, _: np.random.Generator) -> Any:
 DEFECTS: dict[str, tuple[Any, Expected, str]] = {
     "raises": (planted(draw=lambda *_: _raise(RuntimeError("two\nlines"))), NORMAL, "call"),
     "refuses everything": (planted(draw=lambda *_: _raise(ValueError("no"))), NORMAL, "call"),
+    "raises an error of initcheck": (planted(draw=lambda *_: _raise(TheoryError("no variance"))), NORMAL, "call"),
+    "its config raises an error of initcheck": (
+        planted(get_config=lambda _: _raise(InitcheckError("no config"))),
+        NORMAL,
+        "config_round_trip",
+    ),
     "exits": (planted(draw=lambda *_: _raise(SystemExit(3))), NORMAL, "call"),
     "takes no dtype": (planted(__call__=lambda self, shape: self.draw(shape)), NORMAL, "call"),
     "crashes on kernels": (altered(lambda v, _: v if v.ndim < 4 else _raise(KeyError("rank"))), NORMAL, "call"),
