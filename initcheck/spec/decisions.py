@@ -59,7 +59,6 @@ class EstimateWithin:
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         if table.empty:
             return _nothing(self.quantity, self.unit)
         members = [str(member) for member in table["member"]]
@@ -121,7 +120,6 @@ class SeedMeanWithin:
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         if table.empty:
             return _nothing(self.quantity, "seeds")
         rows = []
@@ -150,7 +148,6 @@ class NoDifference:
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         if table.empty:
             return _nothing(self.quantity, self.unit)
         members = [str(member) for member in table["member"]]
@@ -200,7 +197,6 @@ class AllWithin:
     false_alarm: float = 0.0
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         if table.empty:
             return _nothing(self.quantity, self.unit)
         members = [str(member) for member in table["member"]]
@@ -250,7 +246,6 @@ class GainByLayer:
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         if table.empty:
             return _nothing(self.quantity, "seeds")
         layers, values = read_values(table)
@@ -312,7 +307,6 @@ class IncrementsByLayer:
     false_alarm: ClassVar = CLAIM_FALSE_ALARM
 
     def __call__(self, table: DataFrame) -> Evidence:
-        """Judge."""
         quantity = "variance of the summed log increments over its expectation"
         if table.empty:
             return _nothing(quantity, "seeds")

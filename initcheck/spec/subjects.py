@@ -79,6 +79,11 @@ FAMILY: Final = (
 )
 """The named initializers that scale with the fans."""
 
+MODES_AND_DISTRIBUTIONS: Final = tuple(
+    itertools.product(("fan_in", "fan_out", "fan_avg"), ("truncated_normal", "untruncated_normal", "uniform"))
+)
+"""All of VarianceScaling's."""
+
 VARIANCE_SCALING: Final = (
     _subject("variance_scaling", "VarianceScaling"),
     *(
@@ -89,9 +94,7 @@ VARIANCE_SCALING: Final = (
             mode=mode,
             distribution=distribution,
         )
-        for mode, distribution in itertools.product(
-            ("fan_in", "fan_out", "fan_avg"), ("truncated_normal", "untruncated_normal", "uniform")
-        )
+        for mode, distribution in MODES_AND_DISTRIBUTIONS
     ),
 )
 """VarianceScaling by default, and in all of its modes and distributions."""

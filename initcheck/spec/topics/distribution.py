@@ -280,7 +280,6 @@ class FixedValues:
     documented: InitializerSpec | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure."""
         for shape in self.shapes:
             for dtype in self.dtypes:
                 got = to_numpy(self.target.create(None)(shape, dtype=dtype)).astype(np.float64)
@@ -412,7 +411,6 @@ class DeviationOverArgument:
     argument: float
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure."""
         for draws in self.draws:
             entry = draws.subject.distribution(draws.shape)
             deviation = float(np.std(np.asarray(draws.draw(context), dtype=np.float64)))

@@ -93,7 +93,6 @@ class BothMoments:
     draws: Draws
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure both."""
         for mean in Moments((self.draws,), "mean").measure(context):
             yield replace(mean, member="1 + mean", estimate=1.0 + mean.estimate)
         for variance in Moments((self.draws,), "variance").measure(context):
@@ -264,7 +263,6 @@ class FewValues:
     draws: Draws
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         distinct = np.unique(self.draws.draw(context)).size
         yield ExactRow(self.draws.name, 256.0 / distinct, 1.0, self.draws.entries, f"{distinct} different values")
 
@@ -276,7 +274,6 @@ class BeyondLimit:
     draws: Draws
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         limit = self.draws.subject.distribution(self.draws.shape).support[1]
         largest = float(np.abs(np.asarray(self.draws.draw(context), dtype=np.float64)).max())
         yield ExactRow(self.draws.name, largest / limit, 1.0 + 2.0**-8, self.draws.entries)

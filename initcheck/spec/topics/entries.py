@@ -70,7 +70,6 @@ class Moments:
     moment: Moment
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure."""
         for draws in self.members:
             entry = draws.subject.distribution(draws.shape)
             x = entry.standardize(draws.draw(context))
@@ -96,7 +95,6 @@ class Fit:
     members: tuple[Draws, ...]
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure."""
         for draws in self.members:
             entry = draws.subject.distribution(draws.shape)
             found = stats.kstest(entry.cdf(draws.draw(context).ravel()), "uniform", method="asymp")
@@ -117,7 +115,6 @@ class Extremes:
     members: tuple[Draws, ...]
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure."""
         for draws in self.members:
             entry = draws.subject.distribution(draws.shape)
             weights = draws.draw(context)
@@ -158,7 +155,6 @@ class Independence:
     between: Between
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure."""
         for draws in self.members:
             scores = _score(draws, context)
             if self.between == "order":

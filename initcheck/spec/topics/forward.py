@@ -537,7 +537,6 @@ class ActivationValues:
     stretch: float = 1.0
 
     def measure(self, context: RunContext) -> list[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure."""
         # Both sides see numbers that float32 holds; the last of them lie on the kinks at whole numbers.
         x = np.linspace(-_REACH, _REACH, _POINTS).astype(np.float32)
         got = to_numpy(import_keras().activations.get(self.name)(x)).astype(np.float64)
@@ -559,7 +558,6 @@ class DropoutMoments:
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure."""
         keras = import_keras()
         for rate in self.rates:
             variance = rate / (1.0 - rate)

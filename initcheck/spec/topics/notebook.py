@@ -45,7 +45,6 @@ class DefaultDeviation:
     argument: str
 
     def measure(self, context: RunContext) -> list[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure."""
         config = getattr(import_keras().initializers, self.class_name)().get_config()
         value = float(config[self.argument])
         return [ExactRow(self.class_name, abs(value - 1.0), seen=f"{self.argument}={value:g}")]
@@ -85,7 +84,6 @@ class VarianceTimes:
     factor: float
 
     def measure(self, context: RunContext) -> list[EstimateRow]:
-        """Measure."""
         values = np.asarray(self.draws.draw(context), dtype=np.float64)
         estimate = float(np.mean(values**2)) * self.factor
         error = estimate * math.sqrt((self.draws.subject.distribution(self.draws.shape).moment(4) - 1.0) / values.size)
@@ -103,7 +101,6 @@ class OutputVariance:
     spec: InitializerSpec
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure."""
         keras = import_keras()
         values = []
         for seed in context.seeds("notebook output variance", 16):
@@ -213,7 +210,6 @@ class GradientRatio:
     count: int = 40
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure."""
         from initcheck.probe import Probe
 
         random = np.random.default_rng(context.seed("gradient course"))
@@ -419,7 +415,6 @@ class FirstLoss:
     count: int = _PAIRS
 
     def measure(self, context: RunContext) -> Iterator[SeedRow]:
-        """Measure."""
         own = self.learner.train(context, "training", self.count)
         for name, learner in self.others:
             others = learner.train(context, "training", self.count)

@@ -41,7 +41,6 @@ class Orthonormality:
     gain: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             gram = matrices.swapaxes(1, 2) @ matrices
@@ -61,7 +60,6 @@ class SquareSum:
     gain: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
@@ -84,7 +82,6 @@ class Haar:
     unsigned: bool = False
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Measure."""
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             if self.unsigned:

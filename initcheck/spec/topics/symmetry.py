@@ -59,7 +59,6 @@ class Symmetry:
     limit: float = 0.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         for learner in self.learners:
             for place, trained in enumerate(learner.train(context, "symmetry", SEEDS)):
                 kernels = slice(0, -2 if self.hidden_only or self.what == "asymmetry" else None, 2)

@@ -160,7 +160,6 @@ class Accuracy:
     count: int = SEEDS
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure."""
         values = [each.accuracy for each in self.learner.train(context, "training", self.count)]
         if self.against is not None:
             others = self.against.train(context, "training", self.count)

@@ -141,7 +141,6 @@ class Isometry:
     seeds: int = 8
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         increments = self.network.measure(context, self.seeds).increments(self.direction)
         return [
             ExactRow(f"layer {number}", float(deviation), _ORTHOGONAL_ERROR, len(increments))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
+from initcheck.spec.subjects import FAMILY, MODES_AND_DISTRIBUTIONS
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
 
 Arguments = tuple[tuple[str, Any], ...]
 """Names and values; a list of axes is a tuple here, because experiments are hashable."""
-
-_AXES: Final[Arguments] = (("input_axes", (0,)), ("output_axes", (1, 2)))
 
 
 @dataclass(frozen=True)
@@ -51,44 +51,37 @@ class Constructor:
         return f"Keras, keras.initializers.{self.class_name}"
 
 
-def _scaled(class_name: str, slug: str) -> Constructor:
-    defaults = (("seed", None), ("input_axes", None), ("output_axes", None))
-    return Constructor(slug, class_name, defaults, (class_name, slug), _AXES, changed_shape=(6, 4, 5))
-
-
-def _scaling(slug: str, **arguments: Any) -> Constructor:
-    fixed = tuple(arguments.items())
+def _constructor(
+    class_name: str, others: Mapping[str, Any], *aliases: str, fixed: tuple[str, ...] = (), **shapes: tuple[int, ...]
+) -> Constructor:
+    """Describe a class by arguments unlike its defaults, in their documented order, and those that a subject fixes."""
+    known = INITIALIZERS[class_name]
+    slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()
+    defaults = {name: known.arguments[name] for name in others} | ({} if known.draw is None else {"seed": None})
+    if known.scales:
+        defaults |= {"input_axes": None, "output_axes": None}
+        others = {**others, "input_axes": (0,), "output_axes": (1, 2)}
+        shapes = {"changed_shape": (6, 4, 5)}
     return Constructor(
-        slug,
-        "VarianceScaling",
-        (
-            ("scale", 1.0),
-            ("mode", "fan_in"),
-            ("distribution", "truncated_normal"),
-            ("seed", None),
-            ("input_axes", None),
-            ("output_axes", None),
-        ),
-        ("VarianceScaling", "variance_scaling"),
-        (("scale", 1.7), *(fixed or (("mode", "fan_avg"), ("distribution", "uniform"))), *_AXES),
-        fixed,
-        changed_shape=(6, 4, 5),
+        "_".join((slug, *(others[name] for name in fixed))),
+        class_name,
+        tuple(defaults.items()),
+        (class_name, slug, *aliases),
+        tuple(others.items()),
+        tuple((name, others[name]) for name in fixed),
+        **shapes,
     )
 
 
 FIXED: Final = (
-    Constructor("zeros", "Zeros", (), ("Zeros", "zeros", "zero"), ()),
-    Constructor("ones", "Ones", (), ("Ones", "ones", "one"), ()),
-    Constructor("constant", "Constant", (("value", 0.0),), ("Constant", "constant"), (("value", 0.37),)),
-    Constructor(
-        "identity", "Identity", (("gain", 1.0),), ("Identity", "identity", "IdentityInitializer"), (("gain", 1.7),)
-    ),
-    Constructor(
-        "stft",
+    _constructor("Zeros", {}, "zero"),
+    _constructor("Ones", {}, "one"),
+    _constructor("Constant", {"value": 0.37}),
+    _constructor("Identity", {"gain": 1.7}, "IdentityInitializer"),
+    _constructor(
         "STFT",
-        (("side", "real"), ("window", "hann"), ("scaling", "density"), ("periodic", False)),
-        ("STFT", "stft", "STFTInitializer"),
-        (("side", "imag"), ("window", "hamming"), ("scaling", "spectrum"), ("periodic", True)),
+        {"side": "imag", "window": "hamming", "scaling": "spectrum", "periodic": True},
+        "STFTInitializer",
         shape=(16, 1, 9),
         changed_shape=(16, 1, 9),
     ),
@@ -97,49 +90,20 @@ FIXED: Final = (
 
 CLASSES: Final = (
     *FIXED,
-    Constructor(
-        "random_normal",
-        "RandomNormal",
-        (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
-        ("RandomNormal", "random_normal", "normal"),
-        (("mean", 0.3), ("stddev", 0.2)),
-    ),
-    Constructor(
-        "random_uniform",
-        "RandomUniform",
-        (("minval", -0.05), ("maxval", 0.05), ("seed", None)),
-        ("RandomUniform", "random_uniform", "uniform"),
-        (("minval", -0.1), ("maxval", 0.3)),
-    ),
-    Constructor(
-        "truncated_normal",
-        "TruncatedNormal",
-        (("mean", 0.0), ("stddev", 0.05), ("seed", None)),
-        ("TruncatedNormal", "truncated_normal"),
-        (("mean", -0.3), ("stddev", 0.2)),
-    ),
-    _scaling("variance_scaling"),
-    _scaled("GlorotNormal", "glorot_normal"),
-    _scaled("GlorotUniform", "glorot_uniform"),
-    _scaled("HeNormal", "he_normal"),
-    _scaled("HeUniform", "he_uniform"),
-    _scaled("LecunNormal", "lecun_normal"),
-    _scaled("LecunUniform", "lecun_uniform"),
-    Constructor(
-        "orthogonal",
-        "Orthogonal",
-        (("gain", 1.0), ("seed", None)),
-        ("Orthogonal", "orthogonal", "OrthogonalInitializer"),
-        (("gain", 1.5),),
-    ),
+    _constructor("RandomNormal", {"mean": 0.3, "stddev": 0.2}, "normal"),
+    _constructor("RandomUniform", {"minval": -0.1, "maxval": 0.3}, "uniform"),
+    _constructor("TruncatedNormal", {"mean": -0.3, "stddev": 0.2}),
+    _constructor("VarianceScaling", {"scale": 1.7, "mode": "fan_avg", "distribution": "uniform"}),
+    *(_constructor(subject.spec.class_name, {}) for subject in FAMILY),
+    _constructor("Orthogonal", {"gain": 1.5}, "OrthogonalInitializer"),
 )
 """One subject a class, with its default arguments."""
 
 MODES: Final = tuple(
-    _scaling(f"variance_scaling_{mode}_{distribution}", mode=mode, distribution=distribution)
-    for mode, distribution in itertools.product(
-        ("fan_in", "fan_out", "fan_avg"), ("truncated_normal", "untruncated_normal", "uniform")
+    _constructor(
+        "VarianceScaling", {"scale": 1.7, "mode": mode, "distribution": distribution}, fixed=("mode", "distribution")
     )
+    for mode, distribution in MODES_AND_DISTRIBUTIONS
 )
 """VarianceScaling in all of its modes and distributions."""
 
@@ -202,7 +166,6 @@ class Trial:
     variant: str = ""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         seed = context.seed(f"determinism/{self.subject.slug}") % self.seeds
         # An initializer without a seed draws one from Python's state, which the run context restores afterwards.
         random.seed(context.seed(f"determinism/{self.subject.slug}/{self.trial}"))

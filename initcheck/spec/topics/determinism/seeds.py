@@ -229,7 +229,6 @@ class Coincidences:
     seeds: int | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         initializers = import_keras().initializers
         # Keras draws from Python's state, which the run context restores afterwards.
         random.seed(context.seed("determinism/unseeded"))

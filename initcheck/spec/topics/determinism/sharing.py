@@ -35,7 +35,6 @@ class BuildTwice:
     global_generator: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         seed = context.seed("determinism/build") % (2**31)
         random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
         builds = []
@@ -99,7 +98,6 @@ class OneSeedClasses:
     other_seeds: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         seed = context.seed(f"determinism/classes/{self.distribution}") % (2**30)
         initializers = import_keras().initializers
         shape = (300, 2)
@@ -175,7 +173,6 @@ class SharedInitializer:
     equal: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         seed = context.seed(f"determinism/sharing/{self.sharer}") % (2**30)
         random.seed(seed)
         rows: list[ExactRow] = []
@@ -229,7 +226,6 @@ class CompiledEqual:
     compare: str
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         eager, first, second = _compiled(context, self.name)
         right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
         if self.compare == "eager" or self.compare == "itself":
@@ -245,7 +241,6 @@ class CompiledDistribution:
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> list[FitRow]:
-        """Measure."""
         eager, compiled, _ = _compiled(context, self.name)
         found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.scale)
         # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
@@ -304,7 +299,6 @@ class Pinned:
     seed: int = 42
 
     def measure(self, _: RunContext) -> list[ExactRow]:
-        """Measure."""
         made = getattr(import_keras().initializers, self.class_name)(**dict(self.arguments), seed=self.seed)
         found = draw(made, (3, 4)).ravel()[: len(self.values)].astype(np.float64)
         return [closeness(self.class_name, found, np.array(self.values), 16.0)]
@@ -325,7 +319,6 @@ class CustomInitializer:
     raises: str = ""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure."""
         keras = import_keras()
         seed = context.seed("determinism/custom") % (2**30)
 

@@ -82,7 +82,6 @@ class LowRankAdapter:
     change: float = 0.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure."""
         keras = import_keras()
         seed = context.seed(f"adapter/{self.layer}")
         random = np.random.default_rng(seed)
@@ -179,7 +178,6 @@ class OrthogonalOutputs:
     initializer: str = "Orthogonal"
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Convolve."""
         keras = import_keras()
         for shape in self.shapes:
             side, _, channels, filters = shape

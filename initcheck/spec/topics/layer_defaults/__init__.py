@@ -75,7 +75,6 @@ class Default:
     stretched: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
-        """Build the layer with its defaults."""
         layer, argument = argument_named(self.layer, self.argument)
         plain = built(context, layer)
         given: Given = () if self.drawn_with is None else ((self.argument, self.drawn_with),)
@@ -103,7 +102,6 @@ class UsersOwn:
     exchanged: bool = False
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Build the layer with constants."""
         layer, argument = argument_named(self.layer, self.argument)
         # Multiples of a power of two are exact in single precision.
         constants = {each.name: 0.25 + 0.125 * index for index, each in enumerate(layer.arguments)}
@@ -134,7 +132,6 @@ class Correlations:
     seeded: bool = False
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Build two layers."""
         layer = layer_named(self.layer)
         random = [argument for argument in layer.arguments if argument.default in RANDOM]
         classes = {"glorot_uniform": "GlorotUniform", "uniform": "RandomUniform", "orthogonal": "Orthogonal"}

@@ -48,7 +48,6 @@ class GateBiases:
     unit_forget_bias: bool | None = True
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Build the layer."""
         layer = layer_named(self.layer)
         if self.unit_forget_bias is not None:
             layer = with_settings(layer, unit_forget_bias=self.unit_forget_bias)
@@ -103,7 +102,6 @@ class NoneGiven:
     given: InitializerSpec | None = None
 
     def measure(self, context: RunContext) -> Iterator[ExactRow | FitRow]:
-        """Build the layer."""
         layer, argument = argument_named(self.layer, self.argument)
         values = built(context, layer, ((self.argument, self.given),)).weights[argument.weights[0]]
         if self.expected == "zeros":
@@ -136,7 +134,6 @@ class SharedDraw:
     other: bool = False
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Build the layer."""
         pair = built(context, layer_named("ReversibleEmbedding"))
         second = (pair.other_weights if self.other else pair.weights)["reverse_embeddings"]
         error = float(np.abs(pair.weights["embeddings"].ravel() - second.ravel()).max())
@@ -175,7 +172,6 @@ class WeightCount:
     layer: str
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Build the layer."""
         weights = built(context, Layer(self.layer, (), ((None, 32),), ())).weights
         yield ExactRow("number of weights", float(len(weights)), seen=", ".join(weights))
 
