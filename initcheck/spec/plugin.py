@@ -32,8 +32,14 @@ _LETTERS: Final = {"holds": ".", "refuted": "r", "broken": "F", "now holds": "N"
 
 def claim_test(topic: str | None = None) -> Callable[..., None]:
     """Make the test of a topic's claims (None: of all), one case a claim, named by its id; it needs this plugin."""
+    cases = [
+        pytest.param(
+            claim, id=claim.id, marks=[pytest.mark.claim(claim.id), *([pytest.mark.slow] if claim.slow else [])]
+        )
+        for claim in catalogue(topic)
+    ]
 
-    @pytest.mark.parametrize("claim", [_case(claim) for claim in catalogue(topic)])
+    @pytest.mark.parametrize("claim", cases)
     def test_claim(claim: Claim, judge_claim: Callable[[Claim], Outcome]) -> None:
         """Measure and judge the claim."""
         outcome = judge_claim(claim)
@@ -43,21 +49,11 @@ def claim_test(topic: str | None = None) -> Callable[..., None]:
     return test_claim
 
 
-def _case(claim: Claim) -> object:
-    marks = [pytest.mark.claim(claim.id), *([pytest.mark.slow] if claim.slow else [])]
-    return pytest.param(claim, id=claim.id, marks=marks)
-
-
 def run_context_of(config: pytest.Config) -> RunContext:
     """Give the one run context of the session: what a claim has measured, others of its topic need not."""
     if _RUN_CONTEXT not in config.stash:
         config.stash[_RUN_CONTEXT] = RunContext(base_seed_of(config))
     return config.stash[_RUN_CONTEXT]
-
-
-def is_seed(text: str) -> bool:
-    """Whether a text is a seed that the specification takes."""
-    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def base_seed_of(config: pytest.Config) -> int:
@@ -108,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if text == "random":
         text = str(int.from_bytes(os.urandom(4), "little"))
     config.option.initcheck_seed = text
-    if not is_seed(text):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise pytest.UsageError(f"{OPTION} takes an integer from 0 to 9999999999, or 'random'. Received: {text!r}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import math
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +97,9 @@ def read_power_table(path: Path) -> PowerTable:
 
 def build_specification(record: SpecificationRecord, power: PowerTable | None = None) -> Document:
     """Build the page of a run as plain data; without a table of planted defects it has no section about them."""
-    by_topic = {topic: [claim for claim in record.claims if claim.topic == topic] for topic in _topics(record)}
+    by_topic: dict[str, list[ClaimRecord]] = {}
+    for claim in record.claims:
+        by_topic.setdefault(claim.topic, []).append(claim)
     keras = record.versions.get("keras")
     subtitle = prose(
         "What the documentation of Keras and the papers behind it claim about weight initialization, tested",
@@ -116,10 +117,6 @@ def build_specification(record: SpecificationRecord, power: PowerTable | None = 
     )
     sections += [_write_guide(), method_section(facts, record.versions, command_line=record.command_line)]
     return Document("Weight initialization, specified", subtitle, tuple(sections))
-
-
-def _topics(record: SpecificationRecord) -> list[str]:
-    return list(dict.fromkeys(claim.topic for claim in record.claims))
 
 
 def _anchor(topic: str) -> str:
@@ -177,9 +174,10 @@ def _count_row(name: str, claims: list[ClaimRecord] | tuple[ClaimRecord, ...], l
 
 def _write_topic(topic: str, claims: list[ClaimRecord]) -> Section:
     blocks: list[Block] = [Paragraph(prose(f"{describe_counts(claims)}."))]
-    ordered = sorted(claims, key=lambda claim: [each.subject for each in claims].index(claim.subject))
-    for subject, group in groupby(ordered, key=lambda claim: claim.subject):
-        own = list(group)
+    by_subject: dict[str, list[ClaimRecord]] = {}
+    for claim in claims:
+        by_subject.setdefault(claim.subject, []).append(claim)
+    for subject, own in by_subject.items():
         wrong = sum(not claim.green for claim in own)
         title = prose(
             strong(subject.replace("_", " ")),
@@ -290,7 +288,8 @@ def _format_confidence(share: float) -> str:
 
 def _evidence_cell(claim: ClaimRecord) -> Cell:
     evidence = claim.evidence
-    notes = ["exact" if math.isnan(evidence.p_value) else f"p = {_format_p(evidence.p_value)}"]
+    p_value = format_number(evidence.p_value, 2) if evidence.p_value else "0 (below what a float can hold)"
+    notes = ["exact" if math.isnan(evidence.p_value) else f"p = {p_value}"]
     if math.isfinite(evidence.detectable):
         power = f", power {format_short(evidence.power)}" if math.isfinite(evidence.power) else ""
         notes.append(f"detects {format_short(evidence.detectable)}{power}")
@@ -302,10 +301,6 @@ def _evidence_cell(claim: ClaimRecord) -> Cell:
     if math.isfinite(claim.seconds):
         notes.append(f"took {claim.seconds:.2f} s")
     return Cell(f"{evidence.count:,} {evidence.unit}", tuple(notes))
-
-
-def _format_p(p_value: float) -> str:
-    return "0 (below what a float can hold)" if p_value == 0.0 else format_number(p_value, 2)
 
 
 def _write_power(power: PowerTable) -> Section:

@@ -146,6 +146,8 @@ def cite(subject: Subject) -> str:
 Kind = Literal["normal", "truncated_normal", "uniform"]
 
 KINDS: Final[tuple[Kind, ...]] = ("normal", "truncated_normal", "uniform")
+EPSILON: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The distance from one to the next number, by dtype."""
 CUT: Final = 2.0
 """Keras redraws a truncated normal's values beyond two standard deviations of the normal."""
 

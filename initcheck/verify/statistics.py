@@ -21,7 +21,16 @@ from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.claim import EstimateRow, Evidence, ExactRow, RunContext, Verdict, make_table
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE, AllWithin, EstimateWithin, NoDifference
-from initcheck.spec.subjects import Draws, EntryDistribution, Kind, Subject, documented_values, entry_distribution
+from initcheck.spec.subjects import (
+    EPSILON,
+    Draws,
+    EntryDistribution,
+    Kind,
+    Subject,
+    documented_values,
+    entry_distribution,
+)
+from initcheck.spec.topics.distribution import SHAPES
 from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moments
 from initcheck.spec.topics.orthogonality import Orthonormality
 from initcheck.theory.weights import count_fans
@@ -43,7 +52,6 @@ _STATUS: Final[dict[Verdict, RuleStatus]] = {
     Verdict.FAIL: "fail",
     Verdict.INCONCLUSIVE: "inconclusive",
 }
-_EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _RULES: Final[tuple[tuple[str, Between], ...]] = (
     ("independence_within_rows", "columns"),
     ("independence_within_columns", "rows"),
@@ -139,8 +147,7 @@ def default_shapes(target: VerifyTarget) -> tuple[Shape, ...]:
         return ((20, 20), (30, 45), (45, 30))
     if name == "STFT":
         return ((64, 1, 33), (32, 1, 33))
-    every = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
-    return every[1:] if name == "Orthogonal" else every
+    return SHAPES[1:] if name == "Orthogonal" else SHAPES
 
 
 def describe_declaration(target: VerifyTarget, expected: Expected) -> str:
@@ -307,7 +314,7 @@ def _judge_values(drawn: Drawn, declared: dict[Shape, Declaration], dtype: str) 
         deviation = float(np.abs(got - aim).max()) / scale
         # The phase of a spectrogram's kernels is as large as 2 pi times their length; it is rounded before the cosine.
         terms = 2.0 * math.pi * (shape[0] + 1) if len(shape) == 3 and not declared[shape].constant else 2.0
-        rows.append(ExactRow(_name(shape), deviation, terms * _EPSILON.get(dtype, 2.0**-23), weights.size))
+        rows.append(ExactRow(_name(shape), deviation, terms * EPSILON[dtype], weights.size))
     return _result("values", AllWithin("difference from the declared values", "weights")(make_table(rows)))
 
 

@@ -63,7 +63,12 @@ def read_target(found: Any, label: str, arguments: Mapping[str, Any], seconds: f
     if inspect.isclass(found) or (inspect.isroutine(found) and _is_factory(parameters, arguments)):
         form: Form = "class" if inspect.isclass(found) else "factory"
         target = _constructed(found, label, form, parameters, arguments)
-        made = _make(target, seconds)
+        try:
+            made = run_user_code(lambda: target.create(1), seconds, judged=True)
+        except RaisedError as error:
+            raise UsageError(
+                f"{label!r} cannot be made: {error}. Give constructor arguments as --arg name=value."
+            ) from error
         if not callable(made):
             raise UsageError(
                 f"{label!r} makes an object of type {type(made).__name__}, which is not callable. An initializer is "
@@ -93,10 +98,6 @@ def _parameters(found: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def _takes(parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
-    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-
-
 def _is_factory(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> bool:
     """Distinguish a function that makes an initializer from one that is an initializer: the latter needs a shape."""
     needed = [
@@ -112,7 +113,8 @@ def _is_factory(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[
 def _constructed(
     found: Any, label: str, form: Form, parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]
 ) -> VerifyTarget:
-    takes_seed = "seed" in parameters or (form == "class" and _takes(parameters, "seed"))
+    by_keyword = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    takes_seed = "seed" in parameters or (form == "class" and by_keyword)
 
     def rebuild(changed: Mapping[str, Any], seed: int | None) -> Any:
         seeded = {"seed": seed} if takes_seed and seed is not None else {}
@@ -153,15 +155,6 @@ def _instance(found: Any, label: str, seconds: float) -> VerifyTarget:
         lambda seed: found if seed is None else type(found).from_config({**config, "seed": seed}),
         takes_seed=True,
     )
-
-
-def _make(target: VerifyTarget, seconds: float) -> Any:
-    try:
-        return run_user_code(lambda: target.create(1), seconds, judged=True)
-    except RaisedError as error:
-        raise UsageError(
-            f"{target.label!r} cannot be made: {error}. Give constructor arguments as --arg name=value."
-        ) from error
 
 
 # --- calls of the user's code -----------------------------------------------------------------------------------------

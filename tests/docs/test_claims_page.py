@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from fake_specification import CLAIMS
-from generate.claims import write_page
+from generate.claims import GROUPS, ROWS, write_page
 
 from initcheck.core.errors import UsageError
-from initcheck.spec.catalogue import GROUPS, ROWS, catalogue
+from initcheck.spec.catalogue import catalogue
 
 
 def test_every_row_has_a_claim():

@@ -9,12 +9,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import SeedMeanWithin
+from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.deep import SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
-from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients
+from initcheck.spec.topics.deep.networks import WIDTH, DeepNetwork, WeightGradients, draw_normal
 from initcheck.theory.sampling import compute_relu_increment
 
 
@@ -39,11 +41,8 @@ class ForgetBias:
         return seed_rows("LSTM", rates[0] - rates[1])
 
     def _run(self, context: RunContext, bias: bool) -> NDArray[np.float64]:
-        from initcheck.backend.gradients import Backpropagation
-
         keras = import_keras()
-        random = np.random.default_rng(context.seed("forget bias"))
-        x = keras.ops.convert_to_tensor(random.standard_normal((1, self.steps, 8)).astype(np.float32))
+        x = keras.ops.convert_to_tensor(draw_normal(context, "forget bias", (1, self.steps, 8)))
         rates: list[float] = []
         for seed in context.seeds("forget bias", self.seeds):
             layer = keras.layers.LSTM(
@@ -56,7 +55,7 @@ class ForgetBias:
             tape = Backpropagation([x])
             with tape.record():
                 loss = keras.ops.sum(layer(x))
-            gradient = np.asarray(keras.ops.convert_to_numpy(tape.derivatives(loss, [x])[0]), dtype=np.float64)[0]
+            gradient = to_numpy(tape.derivatives(loss, [x])[0]).astype(np.float64)[0]
             first, last = np.linalg.norm(gradient[0]), np.linalg.norm(gradient[-1])
             rates.append(math.log(first / last) / (self.steps - 1))
         return np.asarray(rates)

@@ -8,17 +8,17 @@ its margin passes with probability 1e-3 at most (:func:`~initcheck.spec.decision
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
-from initcheck.models.initializers import InitializerSpec, installed_initializers
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec, installed_initializers
 from initcheck.spec import subjects
-from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
+from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experiment, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
 from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moment, Moments
@@ -33,7 +33,7 @@ MARGIN: Final = 0.03
 ENTRIES: Final = size_of_equivalence(2.0, MARGIN, len(SHAPES))
 """Entries of each shape: what the variance of a normal distribution needs, the widest of the distributions (K = 2)."""
 
-_WORDS: Final[dict[str, tuple[str, str, float]]] = {
+_MOMENTS: Final[dict[Moment, tuple[str, str, float]]] = {
     # moment: (statement, quantity, margin)
     "mean": ("The mean of {0}'s entries is {1}.", "mean, in standard deviations", MARGIN),
     "variance": ("The variance of {0}'s entries is {2}.", "variance over its documented value", MARGIN),
@@ -42,26 +42,29 @@ _WORDS: Final[dict[str, tuple[str, str, float]]] = {
 }
 
 _VARIANCES: Final = {
-    "fan_in": "{scale} / fan_in",
-    "fan_out": "{scale} / fan_out",
-    "fan_avg": "2 · {scale} / (fan_in + fan_out)",
+    "RandomNormal": "stddev squared",
+    "RandomUniform": "(maxval - minval) squared over 12",
+    "TruncatedNormal": ".774 stddev squared, since what lies beyond two stddev is redrawn",
+    "GlorotNormal": "2 / (fan_in + fan_out)",
+    "GlorotUniform": "2 / (fan_in + fan_out)",
+    "fan_in": "{scale:g} / fan_in",
+    "fan_out": "{scale:g} / fan_out",
+    "fan_avg": "2 · {scale:g} / (fan_in + fan_out)",
 }
+"""In words, by class, or by mode of those that scale with the fans."""
 
 
-def members(subject: Subject, defect: str = "", dtype: str = "float32") -> tuple[Draws, ...]:
+def members(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
     """List the weights that claims about one initializer look at."""
-    return tuple(
-        Draws(subject, shape, max(4, math.ceil(ENTRIES / math.prod(shape))), dtype, defect) for shape in SHAPES
-    )
+    counts = (max(4, math.ceil(ENTRIES / math.prod(shape))) for shape in SHAPES)
+    return tuple(Draws(subject, shape, count, defect=defect) for shape, count in zip(SHAPES, counts, strict=True))
 
 
 def claims() -> tuple[Claim, ...]:
     """List the claims."""
     listed: list[Claim] = []
     for subject in subjects.INDEPENDENT:
-        listed += [_moment(subject, moment) for moment in ("mean", "variance", "tails", "sign")]
-        listed += [_support(subject), _fit(subject)]
-        listed += [_independence(subject, between) for between in ("columns", "rows", "draws", "order")]
+        listed += _independent(subject)
     for subject in subjects.ORTHOGONAL:
         listed += _orthogonal(subject)
     listed += [*_claims_on_values(), _complete()]
@@ -77,107 +80,92 @@ def _describe(subject: Subject) -> tuple[str, str, str, str]:
         "uniform": "a uniform distribution",
         "truncated_normal": "a normal distribution truncated at two standard deviations",
     }
-    arguments = dict(target.arguments)
-    name = target.class_name
-    if name in ("RandomNormal", "RandomUniform", "TruncatedNormal"):
-        variance = {
-            "RandomNormal": "stddev squared",
-            "RandomUniform": "(maxval - minval) squared over 12",
-            "TruncatedNormal": ".774 stddev squared, since what lies beyond two stddev is redrawn",
-        }[name]
-    else:
-        mode = arguments.get("mode", "fan_avg" if name.startswith("Glorot") else "fan_in")
-        scale = arguments.get("scale", 2 if name.startswith("He") else 1)
-        variance = "2 / (fan_in + fan_out)" if name.startswith("Glorot") else _VARIANCES[str(mode)].format(scale=scale)
+    known = INITIALIZERS[target.class_name]
+    settings = {**known.arguments, **known.fixed, **dict(target.arguments)}
+    words = _VARIANCES[target.class_name if target.class_name in _VARIANCES else settings["mode"]]
+    variance = words.format(scale=settings.get("scale"))
     return target.label, f"{entry.mean:g}", variance, kinds[entry.kind]
 
 
 _CONDITION: Final = f"float32 weights of the shapes {', '.join(map(str, SHAPES))}, {ENTRIES:,} entries of each or more"
 
 
-def _moment(subject: Subject, moment: Moment) -> Claim:
-    statement, quantity, margin = _WORDS[moment]
-    centre = 0.0 if moment in ("mean", "sign") else 1.0
-    control = {"mean": "mean", "variance": "variance", "tails": "distribution", "sign": "positive"}[moment]
-    names = {"mean": "mean", "variance": "variance", "tails": "tails", "sign": "sign_balance"}
-    return Claim(
-        id=f"distribution.{subject.slug}.{names[moment]}",
-        statement=statement.format(*_describe(subject)),
-        source=subjects.cite(subject),
-        condition=_CONDITION,
-        experiment=Moments(members(subject), moment),
-        decide=EstimateWithin(quantity, centre - margin, centre + margin),
-        control=Moments(members(subject, control), moment),
-        control_note=DEFECTS[control].note,
-        rows=_rows(subject, moment),
-    )
-
-
-def _support(subject: Subject) -> Claim:
-    bounded = math.isfinite(subject.distribution(SHAPES[1]).support[1])
-    label, *_, kind = _describe(subject)
-    text = f"{label}'s entries lie within the support of {kind}" if bounded else f"{label}'s entries have no bound"
-    return Claim(
-        id=f"distribution.{subject.slug}.support",
-        statement=f"{text}, and its smallest and largest entries are as extreme as they should be.",
-        source=subjects.cite(subject),
-        condition=_CONDITION,
-        experiment=Extremes(members(subject)),
-        decide=NoDifference("extreme entry, over the end of the support" if bounded else "extreme entry, in sd"),
-        control=Extremes(members(subject, "support")),
-        control_note=DEFECTS["support"].note,
-        rows=_rows(subject, "support"),
-    )
-
-
-def _fit(subject: Subject) -> Claim:
-    label, *_, kind = _describe(subject)
-    return Claim(
-        id=f"distribution.{subject.slug}.distribution",
-        statement=f"{label}'s entries follow {kind}.",
-        source=subjects.cite(subject),
-        condition=_CONDITION,
-        experiment=Fit(members(subject)),
-        decide=NoDifference("largest distance between distribution functions", largest_detectable=0.02),
-        control=Fit(members(subject, "half")),
-        control_note=DEFECTS["half"].note,
-        rows=_rows(subject, "distribution"),
-    )
-
-
 _MATRICES: Final = (((200, 350), 1), ((3, 30, 50), 4), ((3, 3, 10, 40), 4), ((2, 2, 3, 8, 20), 4))
 """Shapes and draws for what is tested pair by pair: one matrix is large, for what repeats at a distance."""
+_MATRICES_CONDITION: Final = (
+    f"float32 weights of the shapes {', '.join(str(shape) for shape, _ in _MATRICES)} as matrices of all axes but "
+    "the last by the last"
+)
 
-_BETWEEN: Final[dict[Between, tuple[str, str, str]]] = {
-    "columns": ("independence_within_rows", "The entries of a row of {0}'s weights are independent.", "columns"),
-    "rows": ("independence_within_columns", "The entries of a column of {0}'s weights are independent.", "rows"),
-    "draws": ("independence_across_layers", "Weights that {0} draws from different seeds are independent.", "draws"),
-    "order": ("independence_of_neighbours", "Entries of {0}'s weights near each other are independent.", "order"),
-}
+_BETWEEN: Final[tuple[tuple[Between, str, str], ...]] = (
+    # between, which is the control's defect too; name; statement
+    ("columns", "independence_within_rows", "The entries of a row of {0}'s weights are independent."),
+    ("rows", "independence_within_columns", "The entries of a column of {0}'s weights are independent."),
+    ("draws", "independence_across_layers", "Weights that {0} draws from different seeds are independent."),
+    ("order", "independence_of_neighbours", "Entries of {0}'s weights near each other are independent."),
+)
 
 
-def _independence(subject: Subject, between: Between) -> Claim:
-    name, statement, control = _BETWEEN[between]
+def _independent(subject: Subject) -> Iterator[Claim]:
+    """Claim all that holds of independent entries of one distribution."""
+    words = _describe(subject)
+    label, *_, kind = words
+    source = subjects.cite(subject)
 
-    def weights(defect: str) -> tuple[Draws, ...]:
-        if between in ("draws", "order"):
-            return members(subject, defect)
-        return tuple(Draws(subject, shape, count, defect=defect) for shape, count in _MATRICES)
+    def claim(
+        name: str,
+        statement: str,
+        test: Callable[[tuple[Draws, ...]], Experiment],
+        decide: Decision,
+        defect: str,
+        weights: Callable[..., tuple[Draws, ...]] = members,
+        **fields: Any,
+    ) -> Claim:
+        shared = {"source": source, "condition": _CONDITION, "rows": _rows(subject, name)}
+        return Claim(
+            id=f"distribution.{subject.slug}.{name}",
+            statement=statement,
+            experiment=test(weights(subject)),
+            decide=decide,
+            control=test(weights(subject, defect)),
+            control_note=DEFECTS[defect].note,
+            **(shared | fields),
+        )
 
-    return Claim(
-        id=f"distribution.{subject.slug}.{name}",
-        statement=statement.format(subject.label),
-        source=f"{subjects.cite(subject)}; independent and identically distributed entries",
-        condition=_CONDITION
-        if between in ("draws", "order")
-        else f"float32 weights of the shapes {', '.join(str(shape) for shape, _ in _MATRICES)} as matrices of all axes "
-        "but the last by the last",
-        experiment=Independence(weights(""), between),
-        decide=NoDifference("statistic"),
-        control=Independence(weights(control), between),
-        control_note=DEFECTS[control].note,
-        rows=("A10",),
+    for moment, (statement, quantity, margin) in _MOMENTS.items():
+        centre = 0.0 if moment in ("mean", "sign") else 1.0
+        decide = EstimateWithin(quantity, centre - margin, centre + margin)
+        name: str = "sign_balance" if moment == "sign" else moment
+        defect = {"tails": "distribution", "sign": "positive"}.get(moment, moment)
+        yield claim(name, statement.format(*words), partial(Moments, moment=moment), decide, defect)
+    bounded = math.isfinite(subject.distribution(SHAPES[1]).support[1])
+    ends = f"lie within the support of {kind}" if bounded else "have no bound"
+    yield claim(
+        "support",
+        f"{label}'s entries {ends}, and its smallest and largest entries are as extreme as they should be.",
+        Extremes,
+        NoDifference("extreme entry, over the end of the support" if bounded else "extreme entry, in sd"),
+        "support",
     )
+    fit = NoDifference("largest distance between distribution functions", largest_detectable=0.02)
+    yield claim("distribution", f"{label}'s entries follow {kind}.", Fit, fit, "half")
+    for between, name, statement in _BETWEEN:
+        pairwise = between in ("columns", "rows")
+        yield claim(
+            name,
+            statement.format(label),
+            partial(Independence, between=between),
+            NoDifference("statistic"),
+            between,
+            _matrices if pairwise else members,
+            source=f"{source}; independent and identically distributed entries",
+            condition=_MATRICES_CONDITION if pairwise else _CONDITION,
+            rows=("A10",),
+        )
+
+
+def _matrices(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
+    return tuple(Draws(subject, shape, count, defect=defect) for shape, count in _MATRICES)
 
 
 def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
@@ -185,24 +173,18 @@ def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
     target = subject.spec
     name, entry = target.class_name, subject.distribution((3, 5))
     scaled = name not in ("RandomNormal", "RandomUniform", "TruncatedNormal")
-    found = []
-    if name == "RandomNormal" and not target.arguments and quantity in ("mean", "variance", "distribution"):
-        found.append("A1")
-    if name == "TruncatedNormal" and quantity == "support":
-        found.append("A3")
-    if scaled and entry.kind == "truncated_normal" and quantity in ("variance", "support"):
-        found.append("A5")
-    if scaled and entry.kind == "uniform" and quantity in ("variance", "support"):
-        found.append("A6")
-    if subject in subjects.FAMILY and quantity == "variance":
-        found.append("A7")
-    if subject in subjects.FAMILY and entry.kind == "truncated_normal" and quantity in ("distribution", "support"):
-        found.append("A8")
-    if entry.kind == "normal" and quantity == "tails":
-        found.append("A9")
-    if scaled and quantity == "variance":
-        found.append("A16")
-    return tuple(found)
+    family = subject in subjects.FAMILY
+    covered = {
+        "A1": name == "RandomNormal" and not target.arguments and quantity in ("mean", "variance", "distribution"),
+        "A3": name == "TruncatedNormal" and quantity == "support",
+        "A5": scaled and entry.kind == "truncated_normal" and quantity in ("variance", "support"),
+        "A6": scaled and entry.kind == "uniform" and quantity in ("variance", "support"),
+        "A7": family and quantity == "variance",
+        "A8": family and entry.kind == "truncated_normal" and quantity in ("distribution", "support"),
+        "A9": entry.kind == "normal" and quantity == "tails",
+        "A16": scaled and quantity == "variance",
+    }
+    return tuple(row for row, whether in covered.items() if whether)
 
 
 # --- orthogonal matrices ----------------------------------------------------------------------------------------------
@@ -320,8 +302,8 @@ def _claims_on_values() -> list[Claim]:
         _constant_precision(),
         *_identity_ranks(),
         *_truncated_deviation(),
-        *_uniform_end(),
-        *_constant_arrays(),
+        _uniform_end(),
+        _constant_array(),
     ]
 
 
@@ -463,24 +445,22 @@ class ReachesEnd:
         yield ExactRow(f"({self.minval:g}, {self.maxval:g})", float(reached), 0.0, values.size)
 
 
-def _uniform_end() -> list[Claim]:
+def _uniform_end() -> Claim:
     # At 100 numbers are 2^-17 apart: u in [0, 1) is rounded up to the end with probability 2^-18, of 6 million numbers
     # 23 on average, none with probability 1e-10.
     count = 6_000_000
-    return [
-        Claim(
-            id="distribution.random_uniform.excludes_maxval",
-            statement="RandomUniform never returns its upper bound maxval.",
-            source="Keras, keras.initializers.RandomUniform",
-            condition=f"float32, {count:,} numbers from 100 to 101, where float32 is coarse",
-            experiment=ReachesEnd(100.0, 101.0, count),
-            decide=AllWithin("entries equal to maxval", "entries", false_alarm=2e-10),
-            control=ReachesEnd(0.0, 1.0, 1_000_000),
-            control_note="numbers from 0 to 1, of which the end cannot be reached by rounding",
-            expected="refuted",
-            rows=("A4",),
-        )
-    ]
+    return Claim(
+        id="distribution.random_uniform.excludes_maxval",
+        statement="RandomUniform never returns its upper bound maxval.",
+        source="Keras, keras.initializers.RandomUniform",
+        condition=f"float32, {count:,} numbers from 100 to 101, where float32 is coarse",
+        experiment=ReachesEnd(100.0, 101.0, count),
+        decide=AllWithin("entries equal to maxval", "entries", false_alarm=2e-10),
+        control=ReachesEnd(0.0, 1.0, 1_000_000),
+        control_note="numbers from 0 to 1, of which the end cannot be reached by rounding",
+        expected="refuted",
+        rows=("A4",),
+    )
 
 
 @dataclass(frozen=True)
@@ -500,21 +480,19 @@ class TakesArrays:
             yield ExactRow(self.class_name, 0.0, seen=type(error).__name__)
 
 
-def _constant_arrays() -> list[Claim]:
-    return [
-        Claim(
-            id="distribution.constant.scalars_only",
-            statement="Constant takes a scalar only.",
-            source="Keras, keras.initializers.Constant",
-            condition="an array of 3 numbers for the shape (2, 3)",
-            experiment=TakesArrays("Constant", "value"),
-            decide=AllWithin("accepted"),
-            control=TakesArrays("VarianceScaling", "scale"),
-            control_note="VarianceScaling, which refuses an array for its scale",
-            expected="refuted",
-            rows=("A15",),
-        )
-    ]
+def _constant_array() -> Claim:
+    return Claim(
+        id="distribution.constant.scalars_only",
+        statement="Constant takes a scalar only.",
+        source="Keras, keras.initializers.Constant",
+        condition="an array of 3 numbers for the shape (2, 3)",
+        experiment=TakesArrays("Constant", "value"),
+        decide=AllWithin("accepted"),
+        control=TakesArrays("VarianceScaling", "scale"),
+        control_note="VarianceScaling, which refuses an array for its scale",
+        expected="refuted",
+        rows=("A15",),
+    )
 
 
 # --- completeness -----------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from scipy import special, stats
 
 from initcheck.spec.claim import EstimateRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
-from initcheck.spec.subjects import Draws
+from initcheck.spec.subjects import EPSILON, Draws
 
 Moment = Literal["mean", "variance", "tails", "sign"]
 
@@ -51,7 +51,6 @@ _STANDARD_ERRORS: Final = float(
 """A deviation by so many standard errors is seen with probability :data:`POWER`."""
 
 _DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
-_ROUNDING: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Extremes:
             weights = draws.draw(context)
             low, high = entry.support
             reach = (high - entry.mean) if math.isfinite(high) else entry.standard_deviation
-            allowed = _ROUNDING.get(draws.dtype, 2.0**-23) * max(abs(low), abs(high), abs(entry.mean))
+            allowed = EPSILON[draws.dtype] * max(abs(low), abs(high), abs(entry.mean))
             # Tails that are cut or shrunk by this much are seen: the largest entry, which stays below the first value
             # with the stated power, is then below the second, which is too small at the family's strictest level.
             strictest = CLAIM_FALSE_ALARM / (4.0 * len(self.members))

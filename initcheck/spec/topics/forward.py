@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import ConvSpec, MlpSpec
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.deep import GAIN, HE, SELU, SQUARE, gain_claims, rectangular_claims, theory_claim
-from initcheck.spec.topics.deep.networks import LEFT_OUT, DeepNetwork, Gains, draw_kernels, pivot_by_layer
+from initcheck.spec.topics.deep.networks import (
+    LEFT_OUT,
+    DeepNetwork,
+    Gains,
+    draw_kernels,
+    draw_normal,
+    measure_model,
+    pivot_by_layer,
+)
 from initcheck.theory.activations import TWINS
+from initcheck.theory.layers import compute_expected_cross_entropy
+from initcheck.theory.weights import weight_distribution
 
 CLASSES: Final = 10
 ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
@@ -32,7 +43,7 @@ def claims() -> tuple[Claim, ...]:
         *_rectifier_claims(),
         *rectangular_claims("forward"),
         *_batch_claims(),
-        *_dropout_claims(),
+        _dropout_claim(),
         *_convolution_claims(),
         *_loss_claims(),
         *_normalization_claims(),
@@ -119,9 +130,8 @@ def _rectifier_claims() -> list[Claim]:
 
 
 def draw_batch(context: RunContext, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Draw standard normal numbers of the given shape, a batch of samples."""
-    values = np.random.default_rng(context.seed(f"forward.batch.{shape}")).standard_normal(shape)
-    return np.asarray(values, dtype=np.float32)
+    """Draw a batch of samples of standard normal numbers, the same for all of one shape."""
+    return draw_normal(context, f"forward.batch.{shape}", shape)
 
 
 @dataclass(frozen=True)
@@ -137,13 +147,10 @@ class BatchShare:
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed."""
-        from initcheck.models.networks import MlpSpec
-        from initcheck.probe import Probe
-
         spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=self.depth, width=self.width)
-        probe = Probe(spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width)))
+        model, x = spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width))
         label = f"batch share {self.initializer.label} {self.activation}"
-        table = probe.measure(context.seeds(label, self.seeds))
+        table = measure_model(model, x, context.seeds(label, self.seeds))
         last = f"hidden_{self.depth:02d}"
         batch, pooled = (
             pivot_by_layer(table, column, [last])[:, 0]
@@ -196,37 +203,33 @@ class DroppedSignal:
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed and quantity: the mean + 1, and the variance, of which both should be 1."""
-        from initcheck.probe import Probe
-
         keras = import_keras()
         inputs = x = keras.Input((self.width,))
         for number in range(self.depth):
             x = keras.layers.Dense(self.width, "selu", kernel_initializer="lecun_normal")(x)
             layer = getattr(keras.layers, self.dropout)
             x = layer(self.rate, seed=number, name=f"dropped_{number}")(x)
-        probe = Probe(keras.Model(inputs, x), draw_batch(context, (4, self.width)))
-        table = probe.measure(context.seeds("alpha dropout", self.seeds))
+        batch = draw_batch(context, (4, self.width))
+        table = measure_model(keras.Model(inputs, x), batch, context.seeds("alpha dropout", self.seeds))
         last = table[table["layer"] == f"dropped_{self.depth - 1}"]
         mean = last["activation_mean"].to_numpy(np.float64)
         variance = last["activation_second_moment"].to_numpy(np.float64) - np.square(mean)
         return [*seed_rows("1 + mean", 1.0 + mean), *seed_rows("variance", variance)]
 
 
-def _dropout_claims() -> list[Claim]:
-    return [
-        Claim(
-            id="forward.alpha_dropout.selu_moments",
-            statement="AlphaDropout keeps mean 0 and variance 1 in a deep network of SELU and LecunNormal.",
-            source="Keras, keras.layers.AlphaDropout",
-            condition="20 Dense layers of 256 units, rate .1, a batch of 4 Gaussian samples",
-            experiment=DroppedSignal("AlphaDropout"),
-            decide=SeedMeanWithin("1 + mean, and variance", 0.85, 1.15),
-            control=DroppedSignal("Dropout"),
-            control_note="Dropout in place of AlphaDropout",
-            slow=True,
-            rows=("E10",),
-        )
-    ]
+def _dropout_claim() -> Claim:
+    return Claim(
+        id="forward.alpha_dropout.selu_moments",
+        statement="AlphaDropout keeps mean 0 and variance 1 in a deep network of SELU and LecunNormal.",
+        source="Keras, keras.layers.AlphaDropout",
+        condition="20 Dense layers of 256 units, rate .1, a batch of 4 Gaussian samples",
+        experiment=DroppedSignal("AlphaDropout"),
+        decide=SeedMeanWithin("1 + mean, and variance", 0.85, 1.15),
+        control=DroppedSignal("Dropout"),
+        control_note="Dropout in place of AlphaDropout",
+        slow=True,
+        rows=("E10",),
+    )
 
 
 @dataclass(frozen=True)
@@ -241,13 +244,10 @@ class Convolutions:
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed."""
-        from initcheck.models.networks import ConvSpec
-        from initcheck.probe import Probe
-
         spec = ConvSpec(initializer=self.initializer, activation="relu", depth=self.depth, width=self.channels)
         shape = (self.side, self.side, self.channels)
-        probe = Probe(spec.build(shape, seed=0), draw_batch(context, (1, *shape)))
-        table = probe.measure(context.seeds(f"convolutions {self.initializer.label}", self.seeds))
+        seeds = context.seeds(f"convolutions {self.initializer.label}", self.seeds)
+        table = measure_model(spec.build(shape, seed=0), draw_batch(context, (1, *shape)), seeds)
         z = pivot_by_layer(table, "preactivation_second_moment", spec.signal_layers())
         values = (z[:, 1:] / z[:, :-1]).mean(axis=1)
         return seed_rows("average over layers", values)
@@ -299,9 +299,6 @@ class InitialLoss:
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         """Measure; the estimate is the mean loss over what is expected of it."""
-        from initcheck.theory.layers import compute_expected_cross_entropy
-        from initcheck.theory.weights import weight_distribution
-
         keras = import_keras()
         random = np.random.default_rng(context.seed("initial loss"))
         x = random.standard_normal((1, self.inputs))
@@ -312,7 +309,7 @@ class InitialLoss:
             kernels = draw_kernels(spec, (self.inputs, CLASSES), seeds)
             logits = np.einsum("i,sic->sc", x[0].astype(np.float32), kernels)
             losses = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
+            values = to_numpy(losses).astype(np.float64)
             expected = math.log(CLASSES)
             if self.expected == "theory":
                 gain = weight_distribution(spec, (self.inputs, CLASSES)).forward_gain
@@ -338,7 +335,7 @@ class EqualLogits:
         )
         predicted = model(draw_batch(context, (CLASSES, 16)))
         losses = keras.ops.sparse_categorical_crossentropy(np.arange(CLASSES), predicted)
-        values = np.asarray(keras.ops.convert_to_numpy(losses), dtype=np.float64)
+        values = to_numpy(losses).astype(np.float64)
         deviations = np.abs(values / math.log(CLASSES) - 1.0)
         return [ExactRow(f"label {label}", float(deviation), ROUNDING) for label, deviation in enumerate(deviations)]
 
@@ -399,11 +396,10 @@ class Normalized:
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Measure the largest relative deviation."""
-        keras = import_keras()
         for shape in ((64, 8), (16, 4, 4, 8)):
-            layer = keras.layers.BatchNormalization()
+            layer = import_keras().layers.BatchNormalization()
             x = self.scale * draw_batch(context, shape)
-            y = np.asarray(keras.ops.convert_to_numpy(layer(x, training=self.training)), dtype=np.float64)
+            y = to_numpy(layer(x, training=self.training)).astype(np.float64)
             if self.of == "identity":
                 expected = x / math.sqrt(1.0 + layer.epsilon)
                 deviation, limit = float(np.abs(y - expected).max() / np.abs(expected).max()), ROUNDING
@@ -558,11 +554,10 @@ class DropoutMoments:
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        keras = import_keras()
         for rate in self.rates:
             variance = rate / (1.0 - rate)
             count = size_of_equivalence(variance, _MARGIN, 2 * len(self.rates))
-            layer = keras.layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))
+            layer = import_keras().layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))
             y = self.scale * to_numpy(layer(np.ones((count,), dtype=np.float32), training=True)).astype(np.float64)
             error = math.sqrt(variance / count)
             yield EstimateRow(f"mean, rate {rate}", float(y.mean()), error, count)

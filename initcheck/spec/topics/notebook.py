@@ -20,7 +20,7 @@ from initcheck.models.networks import MlpSpec, NotebookSpec
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import Draws, Subject
-from initcheck.spec.topics.deep.networks import pivot_by_layer
+from initcheck.spec.topics.deep.networks import draw_normal, measure_model, pivot_by_layer
 from initcheck.spec.topics.training import HE, LECUN, ZEROS, Accuracy, Learner, make_task
 
 _SOURCE: Final = "the notebook that initcheck began with"
@@ -31,7 +31,7 @@ SMALL: Final = Learner(InitializerSpec("RandomNormal"))
 
 def claims() -> tuple[Claim, ...]:
     """List the claims."""
-    return (*_usual_deviation(), *_formulas(), *_gradients(), *_zeros(), *_better())
+    return (_usual_deviation(), *_formulas(), *_gradients(), *_zeros(), *_better())
 
 
 # --- the usual standard deviation -------------------------------------------------------------------------------------
@@ -50,21 +50,19 @@ class DefaultDeviation:
         return [ExactRow(self.class_name, abs(value - 1.0), seen=f"{self.argument}={value:g}")]
 
 
-def _usual_deviation() -> list[Claim]:
-    return [
-        Claim(
-            id="notebook.random_normal.default_is_one",
-            statement="The usual standard deviation of random weights is 1.",
-            source=_SOURCE,
-            condition="the default of Keras' RandomNormal",
-            experiment=DefaultDeviation("RandomNormal", "stddev"),
-            decide=AllWithin("difference from 1"),
-            control=DefaultDeviation("VarianceScaling", "scale"),
-            control_note="VarianceScaling's default scale, which is 1",
-            expected="refuted",
-            rows=("NB4",),
-        )
-    ]
+def _usual_deviation() -> Claim:
+    return Claim(
+        id="notebook.random_normal.default_is_one",
+        statement="The usual standard deviation of random weights is 1.",
+        source=_SOURCE,
+        condition="the default of Keras' RandomNormal",
+        experiment=DefaultDeviation("RandomNormal", "stddev"),
+        decide=AllWithin("difference from 1"),
+        control=DefaultDeviation("VarianceScaling", "scale"),
+        control_note="VarianceScaling's default scale, which is 1",
+        expected="refuted",
+        rows=("NB4",),
+    )
 
 
 # --- formulas ---------------------------------------------------------------------------------------------------------
@@ -210,12 +208,9 @@ class GradientRatio:
     count: int = 40
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        from initcheck.probe import Probe
-
-        random = np.random.default_rng(context.seed("gradient course"))
-        x = random.standard_normal((1, *self.spec.sample_shape)).astype(np.float32)
+        x = draw_normal(context, "gradient course", (1, *self.spec.sample_shape))
         model = self.spec.build(self.spec.sample_shape, seed=0)
-        table = Probe(model, x).measure(context.seeds("gradient course", self.count))
+        table = measure_model(model, x, context.seeds("gradient course", self.count))
         gradient = pivot_by_layer(table, "gradient_second_moment", self.spec.signal_layers())
         return seed_rows("first over second layer", gradient[:, 0] / gradient[:, 1])
 

@@ -13,14 +13,12 @@ from scipy import stats
 
 from initcheck.spec.claim import ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, detectable_distance
-from initcheck.spec.subjects import Draws
+from initcheck.spec.subjects import EPSILON, Draws
 
 _TESTS: Final = 40
 """More than the members of any claim, for what a test sees at the strictest level that Holm's correction asks for."""
 _STANDARD_ERRORS: Final = float(stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS)) + stats.norm.ppf(POWER))
 """A deviation by so many standard errors is seen with probability :data:`POWER`."""
-
-_EPSILON: Final = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 def _matrices(draws: Draws, gain: float, context: RunContext) -> NDArray[np.float64]:
@@ -45,7 +43,7 @@ class Orthonormality:
             matrices = _matrices(draws, self.gain, context)
             gram = matrices.swapaxes(1, 2) @ matrices
             deviation = float(np.abs(gram - np.eye(gram.shape[1])).max())
-            limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
+            limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
             yield ExactRow(draws.name, deviation, limit, draws.count)
 
 
@@ -63,7 +61,7 @@ class SquareSum:
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
             sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
-            limit = 8.0 * math.sqrt(matrices.shape[1]) * _EPSILON[draws.dtype]
+            limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
             yield ExactRow(draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count)
 
 

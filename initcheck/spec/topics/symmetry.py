@@ -21,17 +21,15 @@ from numpy.typing import NDArray
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin
-from initcheck.spec.topics.training import BATCH, INPUTS, Learner
+from initcheck.spec.topics.training import BATCH, GLOROT, INPUTS, ZEROS, Learner
 
 SEEDS: Final = 3
 _STEPS: Final = 50
 _GROWTH: Final = 1e7
 ROUNDING: Final = _GROWTH * _STEPS * (INPUTS + BATCH) * float(np.finfo(np.float64).eps)
 
-ZEROS: Final = InitializerSpec("Zeros")
 ONES: Final = InitializerSpec("Ones")
 CONSTANT: Final = InitializerSpec("Constant", (("value", 0.05),))
-GLOROT: Final = InitializerSpec("GlorotUniform")
 
 _SOURCE: Final = (
     "Goodfellow, Bengio & Courville, 2016, Deep Learning, section 8.4; the notebook that initcheck began with"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -191,8 +192,9 @@ def claims() -> tuple[Claim, ...]:
     shallow = Learner(HE)
     drawn = replace(shallow, random_biases=True)
     zeros = tuple(Learner(ZEROS, activation, epochs=6) for activation in ("relu", "tanh", "linear"))
+    claim = partial(Claim, slow=True)
     return (
-        Claim(
+        claim(
             id="training.he_normal.deep_relu_trains",
             statement="A ReLU network of 30 layers initialized with HeNormal learns.",
             source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
@@ -201,10 +203,9 @@ def claims() -> tuple[Claim, ...]:
             decide=SeedMeanWithin(_ACCURACY, 3.0 / CLASSES, 1.01),
             control=Accuracy(DEEP_GLOROT),
             control_note="GlorotUniform",
-            slow=True,
             rows=("H1",),
         ),
-        Claim(
+        claim(
             id="training.glorot_uniform.deep_relu_fails",
             statement="A ReLU network of 30 layers initialized with GlorotUniform does not learn: it stays at chance.",
             source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
@@ -213,10 +214,9 @@ def claims() -> tuple[Claim, ...]:
             decide=SeedMeanWithin(_ACCURACY, 0.0, 3.0 / CLASSES),
             control=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
             control_note="HeNormal",
-            slow=True,
             rows=("H1",),
         ),
-        Claim(
+        claim(
             id="training.lecun_normal.deep_selu_trains",
             statement="A SELU network of 30 layers initialized with LecunNormal learns, without normalization layers.",
             source="Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 2",
@@ -225,10 +225,9 @@ def claims() -> tuple[Claim, ...]:
             decide=SeedMeanWithin(_ACCURACY, 0.75, 1.01),
             control=Accuracy(DEEP_GLOROT),
             control_note="ReLU with GlorotUniform",
-            slow=True,
             rows=("H2",),
         ),
-        Claim(
+        claim(
             id="training.zeros.never_trains",
             statement="A network initialized with zero kernels never learns to distinguish inputs.",
             source="the notebook that initcheck began with; Goodfellow, Bengio & Courville, 2016, section 8.4",
@@ -237,10 +236,9 @@ def claims() -> tuple[Claim, ...]:
             decide=AllWithin("classes predicted, less one", "samples"),
             control=NeverLearns((Learner(GLOROT),)),
             control_note="GlorotUniform",
-            slow=True,
             rows=("G1", "NB1"),
         ),
-        Claim(
+        claim(
             id="training.zero_biases.harmless",
             statement="Zero biases do no harm where kernels are random: networks learn as well as with random biases.",
             source="the notebook that initcheck began with",
@@ -250,7 +248,6 @@ def claims() -> tuple[Claim, ...]:
             decide=SeedMeanWithin("difference in accuracy", -0.05, 0.05),
             control=Accuracy(zeros[0], drawn),
             control_note="zero kernels, too",
-            slow=True,
             rows=("G4", "NB3"),
         ),
     )

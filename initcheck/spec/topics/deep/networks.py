@@ -24,11 +24,19 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
 from initcheck.spec.claim import RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, MISS_RATE
+from initcheck.theory.dense_network import (
+    DenseLayer,
+    DenseNetworkMoments,
+    LayerMoments,
+    predict_dense_network,
+    single_input,
+)
+from initcheck.theory.gaussian import find_activation
+from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
+from initcheck.theory.weights import weight_distribution
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from initcheck.theory.dense_network import DenseNetworkMoments, LayerMoments
 
 Array = NDArray[np.float64]
 
@@ -112,6 +120,18 @@ def draw_sample(context: RunContext, size: int, scale: float = 1.0) -> NDArray[n
     return np.asarray(scale * values / np.sqrt(np.mean(np.square(values))), dtype=np.float32)
 
 
+def draw_normal(context: RunContext, label: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw standard normal numbers in float32, with the seed that the label gives."""
+    return np.random.default_rng(context.seed(label)).standard_normal(shape).astype(np.float32)
+
+
+def measure_model(model: Any, x: NDArray[np.float32], seeds: Sequence[int]) -> DataFrame:
+    """Measure a model on one batch, with weights drawn for each seed: the measurement table."""
+    from initcheck.probe import Probe
+
+    return Probe(model, x).measure(seeds)
+
+
 def draw_kernels(initializer: InitializerSpec, shape: tuple[int, int], seeds: tuple[int, ...]) -> NDArray[np.float32]:
     """Draw kernels by Keras in one compiled loop, each with its own seed; shape [seeds, *shape]."""
     from initcheck.probe.draw import RedrawPlan
@@ -155,7 +175,8 @@ class Gains:
         ratios = network.measure(context, seeds).ratios(self.direction)
         if self.gain is None:
             predicted = network.predict()
-            gains = _gains_by_layer(predicted.preactivation if self.direction == "forward" else predicted.gradient)
+            gains = (predicted.preactivation if self.direction == "forward" else predicted.gradient).steps
+            assert gains is not None  # in a network with one activation throughout both directions are followed
             expected: Array | float = gains if self.direction == "forward" else gains[::-1]
         else:
             expected = self.gain
@@ -172,9 +193,6 @@ class LogIncrements:
 
     def measure(self, context: RunContext) -> DataFrame:
         """Measure; see :class:`~initcheck.spec.decisions.IncrementsByLayer` for the columns."""
-        from initcheck.theory.sampling import compute_linear_increment, compute_participation, compute_relu_increment
-        from initcheck.theory.weights import weight_distribution
-
         network, width = self.network, self.network.width
         moments = network.measure(context, self.seeds or network.count_seeds())
         increments = moments.increments(self.direction)
@@ -246,8 +264,6 @@ class RectangularGains:
         return tabulate_layers(ratios / expected)
 
     def _run(self, context: RunContext) -> tuple[Array, Array]:
-        from initcheck.probe import Probe
-
         keras = import_keras()
         inputs = x = keras.Input((RECTANGULAR_WIDTHS[0],))
         arguments = (("scale", 2.0), ("mode", self.mode), ("distribution", "uniform"))
@@ -256,16 +272,11 @@ class RectangularGains:
         for number, (name, units) in enumerate(zip(names, RECTANGULAR_WIDTHS[1:], strict=True)):
             x = keras.layers.Dense(units, "relu", kernel_initializer=spec.create(number + 1), name=name)(x)
         x = keras.layers.Dense(10, kernel_initializer=InitializerSpec("LecunNormal").create(99), name="output")(x)
-        sample = (
-            np.random.default_rng(context.seed("pyramid"))
-            .standard_normal((1, RECTANGULAR_WIDTHS[0]))
-            .astype(np.float32)
-        )
-        probe = Probe(keras.Model(inputs, x), sample)
         # Relative variance of a layer's ratio: 5 / n of the narrower one, at most; they are independent.
         deviation = math.sqrt(5.0 / RECTANGULAR_WIDTHS[-1])
         seeds = plan_seeds(deviation, deviation / math.sqrt(len(RECTANGULAR_WIDTHS) - 2), len(RECTANGULAR_WIDTHS) - 2)
-        table = probe.measure(context.seeds(f"pyramid {self.mode}", seeds))
+        sample = draw_normal(context, "pyramid", (1, RECTANGULAR_WIDTHS[0]))
+        table = measure_model(keras.Model(inputs, x), sample, context.seeds(f"pyramid {self.mode}", seeds))
         return (
             pivot_by_layer(table, "preactivation_second_moment", names),
             pivot_by_layer(table, "gradient_second_moment", names),
@@ -295,18 +306,9 @@ def tabulate_layers(values: Array) -> DataFrame:
 
 @cache
 def _predict(network: DeepNetwork) -> DenseNetworkMoments:
-    from initcheck.theory.dense_network import DenseLayer, predict_dense_network, single_input
-    from initcheck.theory.gaussian import find_activation
-    from initcheck.theory.weights import weight_distribution
-
     weights = weight_distribution(network.initializer, (network.width, network.width))
     layer = DenseLayer(network.width, weights, find_activation(network.activation))
     return predict_dense_network([layer] * network.depth, single_input(network.width, network.scale**2))
-
-
-def _gains_by_layer(moments: LayerMoments) -> Array:
-    assert moments.steps is not None  # in a network with one activation throughout both directions are followed
-    return moments.steps
 
 
 def _relative_deviations(moments: LayerMoments, backward: bool) -> tuple[float, float]:

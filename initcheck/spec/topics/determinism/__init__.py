@@ -17,7 +17,6 @@ from initcheck.spec.topics.determinism.sharing import (
     DISTRIBUTIONS,
     PINNED,
     PINNED_ARGUMENTS,
-    SHARERS,
     BuildTwice,
     CompiledDistribution,
     CompiledEqual,
@@ -266,7 +265,7 @@ def _general() -> Iterator[Claim]:
         yield from _of_classes(distribution)
     for name in COMPILED:
         yield from _of_compilation(name)
-    for sharer in SHARERS:
+    for sharer in _SHARED:
         yield from _of_sharing(sharer)
     yield from _of_custom_initializers()
     constructors = {subject.slug: subject for subject in RANDOM}

@@ -53,7 +53,7 @@ def argument_effects(factory: Factory) -> list[ExactRow]:
     return rows
 
 
-def _standard(factory: Factory, kind: str, shape: tuple[int, ...]) -> Values:
+def _standard(factory: Factory, kind: str, shape: tuple[int, ...] | None = None) -> Values:
     """Draw the standard normal, the standard normal within two, or the uniform from 0 to 1, of the same seed."""
     initializers = import_keras().initializers
     made = {
@@ -61,28 +61,28 @@ def _standard(factory: Factory, kind: str, shape: tuple[int, ...]) -> Values:
         "truncated_normal": lambda: initializers.TruncatedNormal(0.0, 1.0, seed=factory.seed),
         "uniform": lambda: initializers.RandomUniform(0.0, 1.0, seed=factory.seed),
     }[kind]()
-    return draw(made, shape).astype(np.float64)
+    return factory.draw(made, shape).astype(np.float64)
 
 
 def _normal(factory: Factory) -> list[_Case]:
     kind = "untruncated_normal" if factory.subject.class_name == "RandomNormal" else "truncated_normal"
-    shape = factory.subject.shape
-    pairs = ((0.3, 0.2), (-2.0, 1.0), (0.0, 3.0))
-    standard = _standard(factory, kind, shape)
-    cases = [({"mean": mean, "stddev": stddev}, shape, mean + stddev * standard, 16.0) for mean, stddev in pairs]
-    return [*cases, ({"stddev": 0.5}, shape, 0.5 * standard, 16.0), ({"mean": 0.5}, shape, 0.5 + 0.05 * standard, 16.0)]
+    standard = _standard(factory, kind)
+    cases: list[_Case] = []
+    pairs = ({"mean": 0.3, "stddev": 0.2}, {"mean": -2.0, "stddev": 1.0}, {"mean": 0.0, "stddev": 3.0})
+    for given in (*pairs, {"stddev": 0.5}, {"mean": 0.5}):
+        full = plain(factory.subject.defaults) | given
+        cases.append((given, factory.subject.shape, full["mean"] + full["stddev"] * standard, 16.0))
+    return cases
 
 
 def _uniform(factory: Factory) -> list[_Case]:
-    shape = factory.subject.shape
-    standard = _standard(factory, "uniform", shape)
-    pairs = ((-0.1, 0.3), (2.0, 5.0))
-    cases = [({"minval": low, "maxval": high}, shape, low + (high - low) * standard, 16.0) for low, high in pairs]
-    return [
-        *cases,
-        ({"minval": -1.0}, shape, -1.0 + 1.05 * standard, 16.0),
-        ({"maxval": 1.0}, shape, -0.05 + 1.05 * standard, 16.0),
-    ]
+    standard = _standard(factory, "uniform")
+    cases: list[_Case] = []
+    for given in ({"minval": -0.1, "maxval": 0.3}, {"minval": 2.0, "maxval": 5.0}, {"minval": -1.0}, {"maxval": 1.0}):
+        full = plain(factory.subject.defaults) | given
+        values = full["minval"] + (full["maxval"] - full["minval"]) * standard
+        cases.append((given, factory.subject.shape, values, 16.0))
+    return cases
 
 
 _NAMED: Final = {"Glorot": (1.0, "fan_avg"), "He": (2.0, "fan_in"), "Lecun": (1.0, "fan_in")}
@@ -202,13 +202,13 @@ def _same(member: str, found: Any, cls: Any, config: dict[str, Any], *, attribut
     return ExactRow(member, float(len(wrong)), seen=f"arguments that differ: {', '.join(wrong) or 'none'}")
 
 
-def _tried(member: str, make: Callable[[], Any], judge: Callable[[Any], list[ExactRow]]) -> list[ExactRow]:
-    """Judge what can be made; that Keras refuses its own configuration is a finding, not an accident."""
+def _make(member: str, rows: list[ExactRow], make: Callable[[], Any]) -> Any:
+    """Make what can be made; that Keras refuses its own configuration is no accident but a row, and gives nothing."""
     try:
-        made = make()
+        return make()
     except (TypeError, ValueError, KeyError) as error:
-        return [ExactRow(member, math.inf, seen=f"it raises {type(error).__name__}")]
-    return judge(made)
+        rows.append(ExactRow(member, math.inf, seen=f"it raises {type(error).__name__}"))
+        return _NOTHING
 
 
 @functools.cache
@@ -235,33 +235,22 @@ def _config_round_trip(factory: Factory) -> list[ExactRow]:
         values = factory.draw(original, factory.subject.changed_shape)
         rows.append(_same(f"{name}get_config", original, cls, expected))
         for way, make_copy in copies.items():
-            rows += _tried(
-                f"{name}{way}",
-                functools.partial(make_copy, cls, original),
-                functools.partial(_judge_copy, factory, f"{name}{way}", cls, expected, values),
-            )
+            copy = _make(f"{name}{way}", rows, functools.partial(make_copy, cls, original))
+            if copy is not _NOTHING:
+                drawn = factory.draw(copy, factory.subject.changed_shape)
+                rows.append(_same(f"{name}{way}", copy, cls, expected))
+                rows.append(equality(f"{name}{way}, values", drawn, values))
     if factory.subject.random:
         unseeded = factory.make_unlike_default().get_config()
         rows.append(ExactRow("no seed", float(unseeded.get("seed", _NOTHING) is not None), seen="a seed in get_config"))
         for way, make_copy in copies.items():
             original = factory.make(seed=generator(factory.seed))
-            rows += _tried(
-                f"seed generator, {way}",
-                functools.partial(make_copy, factory.type, original),
-                functools.partial(_judge_sequence, factory, f"seed generator, {way}", original),
-            )
+            copy = _make(f"seed generator, {way}", rows, functools.partial(make_copy, factory.type, original))
+            if copy is not _NOTHING:
+                for call in (1, 2):
+                    drawn = factory.draw(copy)
+                    rows.append(equality(f"seed generator, {way}, call {call}", drawn, factory.draw(original)))
     return rows
-
-
-def _judge_copy(
-    factory: Factory, way: str, cls: Any, config: dict[str, Any], values: Values, copy: Any
-) -> list[ExactRow]:
-    drawn = factory.draw(copy, factory.subject.changed_shape)
-    return [_same(way, copy, cls, config), equality(f"{way}, values", drawn, values)]
-
-
-def _judge_sequence(factory: Factory, way: str, original: Any, copy: Any) -> list[ExactRow]:
-    return [equality(f"{way}, call {call}", factory.draw(copy), factory.draw(original)) for call in (1, 2)]
 
 
 def _config_lost(factory: Factory) -> list[ExactRow]:
@@ -286,17 +275,14 @@ def _aliases(factory: Factory) -> list[ExactRow]:
         index = [each.class_name for each in CLASSES].index(subject.class_name)
         aliases = CLASSES[index - 1].aliases
     defaults = plain(subject.defaults)
-    rows = []
+    rows: list[ExactRow] = []
     for alias in aliases:
         for given in ({}, plain(subject.others)):
             name = f"get({alias!r}{', others' if given else ''})"
             identifier = {"class_name": alias, "config": given} if given else alias
-            expected = defaults | given
-            rows += _tried(
-                name,
-                functools.partial(initializers.get, identifier),
-                functools.partial(_judge_named, name, factory.type, expected),
-            )
+            found = _make(name, rows, functools.partial(initializers.get, identifier))
+            if found is not _NOTHING:
+                rows.append(_same(name, found, factory.type, defaults | given, attributes=True))
         if hasattr(initializers, alias):
             right = getattr(initializers, alias) is factory.type
             rows.append(ExactRow(f"keras.initializers.{alias}", float(not right), seen="another class"))
@@ -307,10 +293,6 @@ def _aliases(factory: Factory) -> list[ExactRow]:
     other = initializers.get(instance) is not instance
     rows.append(ExactRow("get(instance)", float(other), seen="another instance"))
     return rows
-
-
-def _judge_named(name: str, cls: Any, config: dict[str, Any], found: Any) -> list[ExactRow]:
-    return [_same(name, found, cls, config, attributes=True)]
 
 
 def _alias_raises(factory: Factory) -> list[ExactRow]:

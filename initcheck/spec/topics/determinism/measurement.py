@@ -19,7 +19,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
-from initcheck.spec.subjects import FAMILY, MODES_AND_DISTRIBUTIONS
+from initcheck.spec.subjects import EPSILON, FAMILY, MODES_AND_DISTRIBUTIONS
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
 
@@ -117,8 +117,6 @@ Values = NDArray[Any]
 
 SHARE: Final = CLAIM_FALSE_ALARM / 20.0
 """False alarms of one limit on correlations: a claim has few, and their distributions are approximate."""
-
-EPSILON: Final = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def closeness(member: str, found: Values, expected: Values, rounding: float = 16
     """Judge whether float32 weights are those expected, up to some roundings of the largest."""
     if found.shape != expected.shape:
         return ExactRow(member, float("inf"), 0.0, found.size, f"shape {found.shape}")
-    limit = rounding * EPSILON * float(np.abs(expected).max(initial=0.0))
+    limit = rounding * EPSILON["float32"] * float(np.abs(expected).max(initial=0.0))
     return ExactRow(member, float(np.abs(found - expected).max()), limit, found.size, "largest difference of an entry")
 
 

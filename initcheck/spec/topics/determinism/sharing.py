@@ -119,6 +119,7 @@ class OneSeedClasses:
 
 
 _SHARING: Final = ("GlorotUniform", "HeNormal", "Orthogonal")
+_CELLS: Final = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 
 
 def _layer_kernels(layer_name: str, make: Callable[[], Any]) -> list[Values]:
@@ -132,13 +133,13 @@ def _layer_kernels(layer_name: str, make: Callable[[], Any]) -> list[Values]:
             layer = layers.GroupQueryAttention(8, 4, 4, kernel_initializer=make())
             layer.build((None, 5, 32), (None, 5, 32))
         case "bidirectional_lstm" | "bidirectional_gru" | "bidirectional_simple_rnn":
-            cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[layer_name.removeprefix("bidirectional_")]
-            layer = layers.Bidirectional(getattr(layers, cell)(24, kernel_initializer=make()))
+            cell = getattr(layers, _CELLS[layer_name.removeprefix("bidirectional_")])
+            layer = layers.Bidirectional(cell(24, kernel_initializer=make()))
             layer.build((None, 5, 32))
         case "lstm_kernels" | "gru_kernels" | "simple_rnn_kernels":
-            cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[layer_name.removesuffix("_kernels")]
+            cell = getattr(layers, _CELLS[layer_name.removesuffix("_kernels")])
             shared = make()
-            layer = getattr(layers, cell)(24, kernel_initializer=shared, recurrent_initializer=shared)
+            layer = cell(24, kernel_initializer=shared, recurrent_initializer=shared)
             layer.build((None, 5, 24))
         case _:
             shared = make()
@@ -148,20 +149,6 @@ def _layer_kernels(layer_name: str, make: Callable[[], Any]) -> list[Values]:
             return [np.asarray(layer.kernel.numpy()) for layer in several]
     kernels = [np.asarray(weight.numpy()) for weight in layer.weights if weight.path.endswith("kernel")]
     return [kernel for kernel in kernels if kernel.shape == kernels[0].shape]
-
-
-SHARERS: Final = (
-    "dense_layers",
-    "multi_head_attention",
-    "group_query_attention",
-    "bidirectional_simple_rnn",
-    "bidirectional_gru",
-    "bidirectional_lstm",
-    "simple_rnn_kernels",
-    "gru_kernels",
-    "lstm_kernels",
-)
-"""Layers that use one initializer for several weights of one shape."""
 
 
 @dataclass(frozen=True)

@@ -91,33 +91,15 @@ class UniformReach:
             yield ExactRow(name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn))
 
 
-_RANKS: Final = (
-    ((Shaped((), Fans(1, 1)),), (Shaped((), Fans(1, 1), drawn=(1, 2)),), "a scalar has one input and one output"),
-    (
-        (Shaped((5,), Fans(5, 5)), Shaped((64,), Fans(64, 64))),
-        (Shaped((5,), Fans(5, 5), drawn=(5, 1)), Shaped((64,), Fans(64, 64), drawn=(64, 1))),
-        "a vector's length is both its inputs and its outputs",
-    ),
-    *(
-        (
-            tuple(Shaped(shape, fans_of_shape(shape)) for shape in shapes),
-            tuple(
-                replace(Shaped(shape, fans_of_shape(shape)), drawn=(*shape[:-2], shape[-1], shape[-2]))
-                for shape in shapes
-            ),
-            words,
-        )
-        for shapes, words in (
-            (((3, 8), (96, 20)), "a matrix has its rows as inputs and its columns as outputs"),
-            (((3, 4, 9), (5, 24, 2)), "a kernel's inputs and outputs are its last two axes times its one spatial axis"),
-            (((3, 2, 4, 9), (5, 3, 12, 2)), "a kernel's inputs and outputs are its last two axes times its area"),
-            (
-                ((3, 2, 4, 2, 9), (2, 3, 2, 12, 2)),
-                "a kernel's inputs and outputs are its last two axes times its volume",
-            ),
-        )
-    ),
+_RANKS: Final[tuple[tuple[tuple[tuple[int, ...], ...], str], ...]] = (
+    (((),), "a scalar has one input and one output"),
+    (((5,), (64,)), "a vector's length is both its inputs and its outputs"),
+    (((3, 8), (96, 20)), "a matrix has its rows as inputs and its columns as outputs"),
+    (((3, 4, 9), (5, 24, 2)), "a kernel's inputs and outputs are its last two axes times its one spatial axis"),
+    (((3, 2, 4, 9), (5, 3, 12, 2)), "a kernel's inputs and outputs are its last two axes times its area"),
+    (((3, 2, 4, 2, 9), (2, 3, 2, 12, 2)), "a kernel's inputs and outputs are its last two axes times its volume"),
 )
+"""By rank: shapes, and what is documented of them."""
 _AXES: Final = (
     Shaped((3, 4, 5, 6), Fans(4, 18), ((1,), (0, 3))),
     Shaped((8, 3, 16), Fans(48, 8), ((1, 2), (0,))),
@@ -129,24 +111,31 @@ _SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
 def _claims_on_counting() -> tuple[Claim, ...]:
     """List the claims; those on axes only for a Keras that has them."""
     decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)", false_alarm=CLAIM_FALSE_ALARM)
-    listed = [
-        Claim(
+    listed = []
+    for rank, (sizes, words) in enumerate(_RANKS):
+        shapes = tuple(Shaped(shape, fans_of_shape(shape)) for shape in sizes)
+        claim = Claim(
             f"fans.computation.rank_{rank}",
             f"VarianceScaling counts by shape: {words}.",
             _SOURCE,
-            f"shapes {', '.join(str(each.shape) for each in shapes)}; all three modes; scales .7 and 2.5; uniform",
+            f"shapes {', '.join(map(str, sizes))}; all three modes; scales .7 and 2.5; uniform",
             UniformReach(shapes),
             decide,
-            UniformReach(defective),
+            UniformReach(tuple(replace(each, drawn=_of_other_fans(each.shape)) for each in shapes)),
             "the weights of another shape, whose inputs or outputs are others",
             slow=rank == 0,
             rows=("A16",) if rank == 1 else ("A7",),
         )
-        for rank, (shapes, defective, words) in enumerate(_RANKS)
-    ]
+        listed.append(claim)
     if einsum_axes_counted():
         listed.extend(_claims_on_axes(decide))
     return tuple(listed)
+
+
+def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) < 2:
+        return (*(shape or (1,)), 1 if shape else 2)
+    return (*shape[:-2], shape[-1], shape[-2])
 
 
 def _claims_on_axes(decide: AllWithin) -> tuple[Claim, ...]:
@@ -214,7 +203,7 @@ def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
     other: Mode = "fan_in" if scaling.mode == "fan_avg" else "fan_out"
     defective = replace(experiment, mode=other)
     name = scaling.spec.class_name
-    source = f"Keras, keras.initializers.{name} and keras.layers.{kind.source}; {INITIALIZERS[name].source}"
+    source = f"Keras, keras.initializers.{name} and keras.layers.{kind.cases[0].layer}; {INITIALIZERS[name].source}"
     outputs = any(case.position is not None for case in kind.cases)
     condition = "; ".join(case.name for case in kind.cases) + (
         "; independent inputs of mean square one, outputs away from the borders" if outputs else ""

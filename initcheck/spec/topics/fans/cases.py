@@ -26,7 +26,6 @@ class LayerKind:
     slug: str
     words: str
     cases: tuple[Case, ...]
-    source: str
     rows: tuple[str, ...]
     wrong: tuple[str, ...] = ()
     outcome: str = ""
@@ -146,7 +145,9 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
 
 
 def fans_of_shape(shape: tuple[int, ...]) -> Fans:
-    """Count fans as documented of a convolution kernel: the last two axes, each times the area of all others."""
+    """Count fans as documented: a vector's length; a kernel's last two axes, each times the area of all others."""
+    if len(shape) < 2:
+        return Fans(math.prod(shape), math.prod(shape))
     area = math.prod(shape[:-2])
     return Fans(area * shape[-2], area * shape[-1])
 
@@ -198,13 +199,12 @@ def layer_kinds() -> tuple[LayerKind, ...]:
     both = ("fan_in", "fan_avg")
     old = () if einsum_axes_counted() else both
     listed = [
-        LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), "Dense", ("B1",)),
+        LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), ("B1",)),
         *(
             LayerKind(
                 f"conv{rank}d",
                 f"Conv{rank}D away from the borders, whatever its strides, dilation and padding",
                 _convolutions(rank, channels, filters),
-                f"Conv{rank}D",
                 ("B2",),
             )
             for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256))
@@ -213,7 +213,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
             "conv2d_border",
             "Conv2D with padding, at the borders",
             (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
-            "Conv2D",
             ("B2",),
             both,
             "inputs are counted that the padding has replaced by zeros",
@@ -223,7 +222,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"grouped_conv{rank}d",
                 f"Conv{rank}D with groups, whose inputs feed the outputs of their own group",
                 tuple(_convolution(rank, f"{groups} groups", 64, 256, groups=groups) for groups in (4, 16)),
-                f"Conv{rank}D",
                 ("B3",),
                 ("fan_avg",),
                 "the outputs of all groups are counted",
@@ -235,7 +233,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"depthwise_conv{rank}d",
                 f"DepthwiseConv{rank}D, each of whose outputs sums one channel",
                 (_depthwise(rank, 1024, 1), _depthwise(rank, 256, 4)),
-                f"DepthwiseConv{rank}D",
                 ("B4",),
                 both,
                 "all channels are counted as inputs of each output",
@@ -247,7 +244,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"separable_conv{rank}d_depthwise",
                 f"the depthwise kernel of SeparableConv{rank}D",
                 (_separable(rank, "depthwise", 4096),),
-                f"SeparableConv{rank}D",
                 ("B5",),
                 both,
                 "all channels are counted as inputs of each output",
@@ -259,7 +255,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"separable_conv{rank}d_pointwise",
                 f"the pointwise kernel of SeparableConv{rank}D",
                 (_separable(rank, "pointwise"),),
-                f"SeparableConv{rank}D",
                 ("B5",),
             )
             for rank in (1, 2)
@@ -269,7 +264,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"conv{rank}d_transpose",
                 f"Conv{rank}DTranspose without strides",
                 (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
-                f"Conv{rank}DTranspose",
                 ("B6",),
                 ("fan_in",),
                 "channels in and channels out are exchanged",
@@ -281,7 +275,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 f"conv{rank}d_transpose_with_strides",
                 f"Conv{rank}DTranspose with strides of two",
                 (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
-                f"Conv{rank}DTranspose",
                 ("B6",),
                 both,
                 "channels in and out are exchanged, and the strides left out",
@@ -296,7 +289,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 _einsum("merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
                 _einsum("output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
             ),
-            "EinsumDense",
             ("B7",),
             old,
             "the fans are those of a convolution kernel",
@@ -308,7 +300,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                 _einsum("8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
                 _einsum("32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
             ),
-            "EinsumDense",
             ("B8",),
             old or ("fan_avg",),
             "the experts are counted as outputs that each input feeds",
@@ -328,7 +319,6 @@ def layer_kinds() -> tuple[LayerKind, ...]:
                     argument="embeddings_initializer",
                 ),
             ),
-            "Embedding",
             ("L2",),
             both,
             "all rows are counted as inputs of each output",
@@ -336,16 +326,16 @@ def layer_kinds() -> tuple[LayerKind, ...]:
     ]
     for layer, slug, gates in RECURRENT:
         words = f"{layer}, with the units of all gates as outputs"
-        listed.append(LayerKind(slug, words, (_recurrent(layer, gates, by_gate=False),), layer, ("B9",)))
+        listed.append(LayerKind(slug, words, (_recurrent(layer, gates, by_gate=False),), ("B9",)))
         if gates > 1:
             words = f"each gate of {layer}"
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
-            listed.append(LayerKind(f"{slug}_gate", words, (case,), layer, ("B9",), ("fan_avg",), outcome))
+            listed.append(LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome))
     for slug, case in attention():
         kernel = "output" if case.weight.startswith("attention_output") else case.weight.split("/")[0]
         words = f"the {kernel} kernel of {case.layer}"
         outcome = "the fans are those of a convolution kernel"
         rows = ("B7", "S3")
-        listed.append(LayerKind(f"{slug}.{kernel}_kernel", words, (case,), case.layer, rows, old, outcome))
+        listed.append(LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome))
     return tuple(listed)

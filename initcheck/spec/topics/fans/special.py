@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -108,41 +109,32 @@ class LowRankAdapter:
         yield ExactRow(self.layer, deviation, 8.0 * 16.0 * 2.0**-23, before.size)
 
 
-def _recurrent_kernels() -> list[Claim]:
-    listed: list[Claim] = []
+def _recurrent_kernels() -> Iterator[Claim]:
     for layer, slug, gates in sorted(RECURRENT, key=lambda row: row[2]):
-        source = f"Keras, keras.layers.{layer}, argument recurrent_initializer"
-        condition = f"{_UNITS} units, {_SEEDS} seeds"
-        listed.append(
-            Claim(
-                id=f"fans.{slug}.recurrent_kernel_orthogonal",
-                statement=f"{layer}'s recurrent kernel has orthonormal rows, over all of its gates together.",
-                experiment=RecurrentKernel(layer, by_gate=False),
-                decide=AllWithin("entry of K K' - I", "entries"),
-                control=RecurrentKernel(layer, by_gate=False, initializer="GlorotUniform"),
-                control_note="GlorotUniform in its place",
-                source=source,
-                condition=condition,
-                rows=("B10",),
-            )
+        together, by_gate = RecurrentKernel(layer, by_gate=False), RecurrentKernel(layer, by_gate=True)
+        claim = partial(
+            Claim,
+            decide=AllWithin("entry of K K' - I", "entries"),
+            source=f"Keras, keras.layers.{layer}, argument recurrent_initializer",
+            condition=f"{_UNITS} units, {_SEEDS} seeds",
+            rows=("B10",),
         )
-        if gates == 1:
-            continue
-        listed.append(
-            Claim(
+        yield claim(
+            id=f"fans.{slug}.recurrent_kernel_orthogonal",
+            statement=f"{layer}'s recurrent kernel has orthonormal rows, over all of its gates together.",
+            experiment=together,
+            control=replace(together, initializer="GlorotUniform"),
+            control_note="GlorotUniform in its place",
+        )
+        if gates > 1:
+            yield claim(
                 id=f"fans.{slug}.recurrent_gates_orthogonal",
                 statement=f"The recurrent matrix of each gate of {layer} is orthogonal.",
-                experiment=RecurrentKernel(layer, by_gate=True),
-                decide=AllWithin("entry of K K' - I", "entries"),
-                control=RecurrentKernel("SimpleRNN", by_gate=True),
+                experiment=by_gate,
+                control=replace(by_gate, layer="SimpleRNN"),
                 control_note="SimpleRNN, whose only matrix is orthogonal",
                 expected="refuted",
-                source=source,
-                condition=condition,
-                rows=("B10",),
             )
-        )
-    return listed
 
 
 def _adapters() -> list[Claim]:

@@ -76,29 +76,19 @@ def _build(context: RunContext, layer: Layer, given: Given, seed: int | None, co
 
 
 def _make(layer: Layer, given: Given, seed: int | None) -> Any:
-    # Without a name of its own a layer takes the next free one, which other measurements would see.
-    settings = dict(layer.settings)
-    inner = [value for value in settings.values() if isinstance(value, (Inner, tuple)) and _is_inner(value)]
     initializers = {name: None if spec is None else spec.create(seed) for name, spec in given}
-    kind = getattr(import_keras().layers, layer.name)
-    if not inner:
-        made = kind(name=layer.subject, **settings, **initializers)
-    else:
-        made = kind(name=layer.subject, **{name: _with_inner(value, initializers) for name, value in settings.items()})
-    made.build(*(list(shape) if _is_list_of_shapes(shape) else shape for shape in layer.shapes))
+    settings = {name: _with_inner(value, initializers) for name, value in layer.settings}
+    if settings == dict(layer.settings):  # there is no inner layer to take them
+        settings |= initializers
+    # Without a name of its own a layer takes the next free one, which other measurements would see.
+    made = getattr(import_keras().layers, layer.name)(name=layer.subject, **settings)
+    made.build(*(list(shape) if shape and isinstance(shape[0], tuple) else shape for shape in layer.shapes))
     return made
 
 
-def _is_inner(value: Any) -> bool:
-    return isinstance(value, Inner) or (isinstance(value, tuple) and all(isinstance(each, Inner) for each in value))
-
-
-def _is_list_of_shapes(shape: Any) -> bool:
-    return bool(shape) and all(isinstance(each, tuple) for each in shape)
-
-
 def _with_inner(value: Any, initializers: dict[str, Any]) -> Any:
-    if isinstance(value, tuple):
+    """Make the inner layers among a layer's settings, alone or several."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Inner):
         return [_with_inner(each, initializers) for each in value]
     if isinstance(value, Inner):
         return getattr(import_keras().layers, value.layer)(name=value.name, **dict(value.settings), **initializers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -185,102 +185,91 @@ def _initializer_arguments(kind: type[Any] | None) -> set[str]:
     return names
 
 
-def _gate_claims(layer: Layer) -> list[Claim]:
-    name, forces = layer.name, not layer.name.startswith("Conv")
+def _gate_claims(layer: Layer) -> Iterator[Claim]:
+    name, undocumented = layer.name, math.nan
     prefix = f"layer_defaults.{layer.subject}.unit_forget_bias"
-    exact, undocumented = AllWithin("Deviation of a bias"), math.nan
+    own = f"bias_initializer a constant of {_OWN}"
     without = "unit_forget_bias is False"
-    claim = partial(Claim, decide=exact)
-    listed = [
-        claim(
-            id=prefix,
-            statement=f"By default, {name} starts the bias of its forget gate with 1 and its other biases with 0.",
-            source=layer.source,
-            condition="bias_initializer zeros",
-            experiment=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=None),
-            control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=False),
-            control_note=without,
-            rows=("L4",),
-        ),
-        claim(
-            id=f"{prefix}_adds_one",
-            statement=f"unit_forget_bias adds 1 to what bias_initializer gives the forget gate of {name}.",
-            source=layer.source,
-            condition=f"bias_initializer a constant of {_OWN}",
-            experiment=GateBiases(name, _OWN, (undocumented, 1.0 + _OWN, undocumented, undocumented)),
-            control=GateBiases(name, 0.0, (undocumented, 1.0, undocumented, undocumented)),
-            control_note="bias_initializer is zeros, to which 1 is added",
-            expected="refuted",
-            rows=("L4",),
-        ),
-        claim(
-            id=f"{prefix}_sets_one",
-            statement=f"With unit_forget_bias, {name} starts the bias of its forget gate with 1 whatever "
-            "bias_initializer is, and its other biases with bias_initializer.",
-            source=f"{layer.source}, its build method; the documentation says otherwise",
-            condition=f"bias_initializer a constant of {_OWN}",
-            experiment=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN)),
-            control=GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN), unit_forget_bias=False),
-            control_note=without,
-            rows=("L4", "L5"),
-        ),
-        claim(
-            id=f"layer_defaults.{layer.subject}.gate_order",
-            statement=f"The biases of {name} are those of its input gate, forget gate, cell and output gate, in this "
-            "order.",
-            source=f"{layer.source}; Jozefowicz, Zaremba & Sutskever, 2015, ICML (the step of an LSTM)",
-            condition="one step, kernels 0, biases set by hand, state of the cell 1",
-            experiment=GateOrder(name),
-            decide=AllWithin("Error of the state"),
-            control=GateOrder(name, (1, 0, 2, 3)),
-            control_note="the biases of input gate and forget gate are exchanged",
-            rows=("L4",),
-        ),
-    ]
-    if forces:
-        listed.append(
-            claim(
-                id=f"{prefix}_forces_zeros",
-                statement=f"With unit_forget_bias, {name} starts its other biases with 0 whatever bias_initializer is.",
-                source=layer.source,
-                condition="bias_initializer ones",
-                experiment=GateBiases(name, 1.0, (0.0, 1.0, 0.0, 0.0)),
-                control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
-                control_note="bias_initializer is zeros",
-                expected="refuted",
-                rows=("L5",),
-            )
-        )
-    return listed
-
-
-def _none_claims(layer: Layer, argument: Argument) -> list[Claim]:
-    prefix = f"layer_defaults.{layer.subject}.{argument.name}_none"
-    condition = f"{argument.name}=None"
-    really = Claim(
-        id=f"{prefix}_is_glorot_uniform",
-        statement=f"{layer.name} takes None for {argument.name} as glorot_uniform.",
-        source=layer.source if argument.default == "glorot_uniform" else "Keras, keras.layers.Layer.add_weight",
-        condition=condition,
-        experiment=NoneGiven(layer.name, argument.name, "glorot_uniform"),
-        decide=FIT,
-        control=NoneGiven(layer.name, argument.name, "glorot_uniform", InitializerSpec("HeUniform")),
-        control_note="it is given he_uniform",
+    claim = partial(Claim, source=layer.source, decide=AllWithin("Deviation of a bias"), rows=("L4",))
+    default = GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0), unit_forget_bias=None)
+    yield claim(
+        id=prefix,
+        statement=f"By default, {name} starts the bias of its forget gate with 1 and its other biases with 0.",
+        condition="bias_initializer zeros",
+        experiment=default,
+        control=replace(default, unit_forget_bias=False),
+        control_note=without,
     )
-    if argument.default == "glorot_uniform":
-        return [really]
-    documented = Claim(
-        id=f"{prefix}_is_zeros",
-        statement=f"{layer.name} takes None for {argument.name} as zeros.",
-        source=layer.source,
-        condition=condition,
-        experiment=NoneGiven(layer.name, argument.name, "zeros"),
-        decide=AllWithin("Deviation of a bias"),
-        control=NoneGiven(layer.name, argument.name, "zeros", InitializerSpec("Zeros")),
-        control_note="it is given zeros",
+    yield claim(
+        id=f"{prefix}_adds_one",
+        statement=f"unit_forget_bias adds 1 to what bias_initializer gives the forget gate of {name}.",
+        condition=own,
+        experiment=GateBiases(name, _OWN, (undocumented, 1.0 + _OWN, undocumented, undocumented)),
+        control=GateBiases(name, 0.0, (undocumented, 1.0, undocumented, undocumented)),
+        control_note="bias_initializer is zeros, to which 1 is added",
         expected="refuted",
     )
-    return [documented, really]
+    sets_one = GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN))
+    yield claim(
+        id=f"{prefix}_sets_one",
+        statement=f"With unit_forget_bias, {name} starts the bias of its forget gate with 1 whatever "
+        "bias_initializer is, and its other biases with bias_initializer.",
+        source=f"{layer.source}, its build method; the documentation says otherwise",
+        condition=own,
+        experiment=sets_one,
+        control=replace(sets_one, unit_forget_bias=False),
+        control_note=without,
+        rows=("L4", "L5"),
+    )
+    yield claim(
+        id=f"layer_defaults.{layer.subject}.gate_order",
+        statement=f"The biases of {name} are those of its input gate, forget gate, cell and output gate, in this "
+        "order.",
+        source=f"{layer.source}; Jozefowicz, Zaremba & Sutskever, 2015, ICML (the step of an LSTM)",
+        condition="one step, kernels 0, biases set by hand, state of the cell 1",
+        experiment=GateOrder(name),
+        decide=AllWithin("Error of the state"),
+        control=GateOrder(name, (1, 0, 2, 3)),
+        control_note="the biases of input gate and forget gate are exchanged",
+    )
+    if not name.startswith("Conv"):
+        yield claim(
+            id=f"{prefix}_forces_zeros",
+            statement=f"With unit_forget_bias, {name} starts its other biases with 0 whatever bias_initializer is.",
+            condition="bias_initializer ones",
+            experiment=GateBiases(name, 1.0, (0.0, 1.0, 0.0, 0.0)),
+            control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
+            control_note="bias_initializer is zeros",
+            expected="refuted",
+            rows=("L5",),
+        )
+
+
+def _none_claims(layer: Layer, argument: Argument) -> Iterator[Claim]:
+    prefix = f"layer_defaults.{layer.subject}.{argument.name}_none"
+    claim = partial(Claim, source=layer.source, condition=f"{argument.name}=None")
+    random = argument.default == "glorot_uniform"
+    if not random:
+        zeros = NoneGiven(layer.name, argument.name, "zeros")
+        yield claim(
+            id=f"{prefix}_is_zeros",
+            statement=f"{layer.name} takes None for {argument.name} as zeros.",
+            experiment=zeros,
+            decide=AllWithin("Deviation of a bias"),
+            control=replace(zeros, given=InitializerSpec("Zeros")),
+            control_note="it is given zeros",
+            expected="refuted",
+        )
+    glorot = NoneGiven(layer.name, argument.name, "glorot_uniform")
+    yield claim(
+        id=f"{prefix}_is_glorot_uniform",
+        statement=f"{layer.name} takes None for {argument.name} as glorot_uniform.",
+        source=layer.source if random else "Keras, keras.layers.Layer.add_weight",
+        experiment=glorot,
+        decide=FIT,
+        control=replace(glorot, given=InitializerSpec("HeUniform")),
+        control_note="it is given he_uniform",
+    )
 
 
 def _embedding_claims() -> list[Claim]:
@@ -319,8 +308,10 @@ def special_claims() -> tuple[Claim, ...]:
     listed = _embedding_claims()
     for layer in LAYERS:
         for argument in layer.arguments:
-            listed += _none_claims(layer, argument) if argument.none_is_default else []
-            listed += _gate_claims(layer) if argument.gates else []
+            if argument.none_is_default:
+                listed += _none_claims(layer, argument)
+            if argument.gates:
+                listed += _gate_claims(layer)
     complete = Claim(
         id="layer_defaults.catalogue.complete",
         statement="Every exported layer with an initializer argument, and no other, is in the table of defaults.",
