@@ -123,6 +123,7 @@ def test_every_claim_can_be_sent_to_another_process():
         # By their texts: some experiments hold NaN for what is not looked at, and NaN equals nothing.
         assert repr(pickle.loads(pickle.dumps(claim))) == repr(claim)
         assert isinstance(hash(claim.experiment), int)
+        assert claim.experiment != claim.control
 
 
 def test_an_unknown_claim_is_refused_with_its_near_matches():

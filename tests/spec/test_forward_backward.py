@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 
 import numpy as np
 import pytest
@@ -13,14 +12,12 @@ from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import MISS_RATE, GainByLayer, IncrementsByLayer
-from initcheck.spec.topics import backward, forward
 from initcheck.spec.topics.deep import SMALL
 from initcheck.spec.topics.deep.networks import DeepNetwork, NetworkMoments, plan_seeds, tabulate_layers
 from initcheck.theory.sampling import compute_relu_increment
 
 WIDTH, STEPS, SEEDS = 64, 9, 489
 GAIN = GainByLayer("gain", 0.20, 0.04)
-CLAIMS = (*forward.claims(), *backward.claims())
 
 
 def draw_increments(seed=0, seeds=SEEDS):
@@ -167,16 +164,3 @@ def test_a_dead_signal_is_not_a_gain():
 def test_theory_asks_for_more_seeds_of_relu_than_of_linear_layers():
     he = InitializerSpec("HeNormal")
     assert DeepNetwork(he, "relu").count_seeds() > 2 * DeepNetwork(he, "linear").count_seeds()
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_claims_are_plain_values_in_their_topic(claim):
-    assert claim.topic in ("forward", "backward")
-    assert pickle.loads(pickle.dumps(claim.experiment)) == claim.experiment
-    assert claim.experiment != claim.control
-
-
-def test_the_rows_of_the_catalogue_are_covered():
-    rows = {row for claim in CLAIMS for row in claim.rows}
-    assert {f"E{number}" for number in range(1, 12)} | {f"F{number}" for number in range(1, 7)} <= rows
-    assert {"S2", "S7", "S8", "S9"} <= rows

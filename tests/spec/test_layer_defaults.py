@@ -1,7 +1,6 @@
 """The claims of layers' defaults notice what they are there to notice."""
 
 import dataclasses
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -23,8 +22,7 @@ def outcome(claim_id):
     return RunContext(0).judge(CLAIMS[claim_id], with_control=False)
 
 
-def test_every_argument_has_its_claims_and_no_id_is_given_twice():
-    assert not [each for each, count in Counter(claim.id for claim in claims()).items() if count > 1]
+def test_every_argument_has_its_claims():
     for layer in LAYERS:
         for argument in layer.arguments:
             stem = f"layer_defaults.{layer.subject}.{argument.name}"

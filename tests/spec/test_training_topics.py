@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 
@@ -149,18 +147,6 @@ def test_an_epoch_trains_in_the_type_that_is_asked_for():
     assert network.losses[0] < np.log(CLASSES) + 0.5
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_claims_are_plain_values_in_their_topic(claim):
-    assert claim.topic in ("symmetry", "training", "notebook")
-    assert pickle.loads(pickle.dumps(claim.experiment)) == claim.experiment
-    assert claim.experiment != claim.control
-
-
 def test_no_two_sentences_rest_on_one_experiment_and_one_decision():
     evidence = [(claim.experiment, claim.decide) for claim in CLAIMS]
     assert len(set(evidence)) == len(evidence)
-
-
-def test_the_rows_of_the_catalogue_are_covered():
-    rows = {row for claim in CLAIMS for row in claim.rows}
-    assert {"G1", "G2", "G3", "G4", "H1", "H2"} | {f"NB{number}" for number in range(1, 11)} <= rows

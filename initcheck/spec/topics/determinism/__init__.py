@@ -340,29 +340,28 @@ def _of_builds() -> Iterator[Claim]:
 
 def _of_classes(distribution: str) -> Iterator[Claim]:
     names = ", ".join(DISTRIBUTIONS[distribution])
-    condition = f"{names}; shape (300, 2), first column"
-    yield Claim(
-        id=f"determinism.one_seed_classes.{distribution}_independent",
-        statement=f"One integer seed gives independent values in different classes: {names}.",
+    independent, proportional = OneSeedClasses(distribution), OneSeedClasses(distribution, proportional=True)
+    claim = partial(
+        Claim,
         source="Keras, keras.initializers, argument seed",
-        condition=condition,
-        experiment=OneSeedClasses(distribution),
-        decide=_CORRELATED,
-        control=OneSeedClasses(distribution, other_seeds=True),
+        condition=f"{names}; shape (300, 2), first column",
         control_note="a seed for each class",
-        expected="refuted",
         rows=("C7",),
     )
-    yield Claim(
+    yield claim(
+        id=f"determinism.one_seed_classes.{distribution}_independent",
+        statement=f"One integer seed gives independent values in different classes: {names}.",
+        experiment=independent,
+        decide=_CORRELATED,
+        control=replace(independent, other_seeds=True),
+        expected="refuted",
+    )
+    yield claim(
         id=f"determinism.one_seed_classes.{distribution}_proportional",
         statement=f"With one integer seed the values of these classes are the same but for a factor: {names}.",
-        source="Keras, keras.initializers, argument seed",
-        condition=condition,
-        experiment=OneSeedClasses(distribution, proportional=True),
+        experiment=proportional,
         decide=_CLOSE,
-        control=OneSeedClasses(distribution, proportional=True, other_seeds=True),
-        control_note="a seed for each class",
-        rows=("C7",),
+        control=replace(proportional, other_seeds=True),
     )
 
 
@@ -465,24 +464,19 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
 
 
 def _of_custom_initializers() -> Iterator[Claim]:
-    for kind, layer, error, what in (
-        ("function", "MultiHeadAttention", "AttributeError", "a function of shape and dtype"),
-        (
-            "subclass",
-            "EinsumDense",
-            "TypeError",
-            "a subclass of VarianceScaling whose constructor takes the seed alone",
-        ),
+    seed_alone = "a subclass of VarianceScaling whose constructor takes the seed alone"
+    claim = partial(
+        Claim,
+        source="Keras, keras.initializers, creating custom initializers",
+        condition="built, not called",
+        decide=_CASES,
+        control_note="Dense, which takes it",
+        rows=("S4",),
+    )
+    for kind, layer, slug, error, what in (
+        ("function", "MultiHeadAttention", "multi_head_attention", "AttributeError", "a function of shape and dtype"),
+        ("subclass", "EinsumDense", "einsum_dense", "TypeError", seed_alone),
     ):
-        slug = {"EinsumDense": "einsum_dense"}.get(layer, "multi_head_attention")
-        claim = partial(
-            Claim,
-            source="Keras, keras.initializers, creating custom initializers",
-            condition="built, not called",
-            decide=_CASES,
-            control_note="Dense, which takes it",
-            rows=("S4",),
-        )
         yield claim(
             id=f"determinism.custom_{kind}.{slug}_builds",
             statement=f"{layer} takes {what} as its kernel_initializer.",

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -144,40 +145,34 @@ def _claims_on_axes(decide: AllWithin) -> tuple[Claim, ...]:
     by_shape = (Shaped((40, 12), Fans(40, 12), ((1,), None)),)
     outputs = (Shaped((40, 12), Fans(40, 12), (None, (0,))),)
     condition = "all three modes; scales .7 and 2.5; uniform"
+    claim = partial(Claim, source=_SOURCE, decide=decide, rows=("S5",))
     return (
-        Claim(
-            "fans.computation.axes",
-            "VarianceScaling with input_axes and output_axes counts the axes that it is given.",
-            _SOURCE,
-            f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
-            UniformReach(_AXES),
-            decide,
-            UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
-            "no axes given",
+        claim(
+            id="fans.computation.axes",
+            statement="VarianceScaling with input_axes and output_axes counts the axes that it is given.",
+            condition=f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
+            experiment=UniformReach(_AXES),
+            control=UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
+            control_note="no axes given",
             rows=("B7",),
         ),
-        Claim(
-            "fans.computation.input_axes_alone",
-            "VarianceScaling with input_axes alone counts these as inputs.",
-            _SOURCE,
-            f"shape (40, 12), input_axes [1]; {condition}",
-            UniformReach(by_axes),
-            decide,
-            UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
-            "output_axes given too",
+        claim(
+            id="fans.computation.input_axes_alone",
+            statement="VarianceScaling with input_axes alone counts these as inputs.",
+            condition=f"shape (40, 12), input_axes [1]; {condition}",
+            experiment=UniformReach(by_axes),
+            control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
+            control_note="output_axes given too",
             expected="refuted",
-            rows=("S5",),
         ),
-        Claim(
-            "fans.computation.axes_alone_ignored",
-            "VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
-            "Keras, keras.initializers.VarianceScaling (its behaviour)",
-            f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
-            UniformReach((*by_shape, *outputs)),
-            decide,
-            UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
-            "both given",
-            rows=("S5",),
+        claim(
+            id="fans.computation.axes_alone_ignored",
+            statement="VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
+            source=f"{_SOURCE} (its behaviour)",
+            condition=f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
+            experiment=UniformReach((*by_shape, *outputs)),
+            control=UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
+            control_note="both given",
         ),
     )
 
