@@ -194,7 +194,7 @@ _HAAR_SHAPES: Final = ((12, 12), (6, 18), (3, 2, 5))
 _HAAR_DRAWS: Final = 300
 
 
-def _orthogonal(subject: Subject) -> list[Claim]:
+def _orthogonal(subject: Subject) -> Iterator[Claim]:
     target = subject.spec
     gain = float(dict(target.arguments).get("gain", 1.0))
     wrong = replace(subject, target=InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),)))
@@ -204,38 +204,36 @@ def _orthogonal(subject: Subject) -> list[Claim]:
     controls = tuple(Draws(replace(wrong, slug=f"{subject.slug}_control"), shape, 4) for shape in _ORTHOGONAL_SHAPES)
     source = subjects.cite(subject)
     claim = partial(Claim, source=source, condition=f"float32 weights of the shapes {shapes}, 4 seeds")
-    return [
-        claim(
-            id=f"distribution.{subject.slug}.orthonormal",
-            statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
-            f"length {gain:g}, at any rank.",
-            experiment=Orthonormality(exact, gain),
-            decide=AllWithin("entry of Q'Q - I", "weights"),
-            control=Orthonormality(controls, gain),
-            control_note="independent normal entries of the same size",
-            rows=("A11",),
-        ),
-        claim(
-            id=f"distribution.{subject.slug}.variance",
-            statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
-            experiment=SquareSum(exact, gain),
-            decide=AllWithin("relative difference", "weights"),
-            control=SquareSum(exact, gain * math.sqrt(2.0)),
-            control_note="a gain off by the square root of two",
-            rows=("A13",),
-        ),
-        claim(
-            id=f"distribution.{subject.slug}.haar",
-            statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
-            condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
-            experiment=Haar(haar, gain),
-            decide=NoDifference("distance from the distribution on the sphere", "weights"),
-            control=Haar(haar, gain, unsigned=True),
-            control_note="a QR factorization whose signs are not corrected",
-            rows=("A12",),
-            source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
-        ),
-    ]
+    yield claim(
+        id=f"distribution.{subject.slug}.orthonormal",
+        statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
+        f"length {gain:g}, at any rank.",
+        experiment=Orthonormality(exact, gain),
+        decide=AllWithin("entry of Q'Q - I", "weights"),
+        control=Orthonormality(controls, gain),
+        control_note="independent normal entries of the same size",
+        rows=("A11",),
+    )
+    yield claim(
+        id=f"distribution.{subject.slug}.variance",
+        statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
+        experiment=SquareSum(exact, gain),
+        decide=AllWithin("relative difference", "weights"),
+        control=SquareSum(exact, gain * math.sqrt(2.0)),
+        control_note="a gain off by the square root of two",
+        rows=("A13",),
+    )
+    yield claim(
+        id=f"distribution.{subject.slug}.haar",
+        statement=f"{subject.label} draws uniformly among all orthogonal matrices (Haar measure).",
+        condition=f"{_HAAR_DRAWS} seeds of the shapes {', '.join(map(str, _HAAR_SHAPES))}",
+        experiment=Haar(haar, gain),
+        decide=NoDifference("distance from the distribution on the sphere", "weights"),
+        control=Haar(haar, gain, unsigned=True),
+        control_note="a QR factorization whose signs are not corrected",
+        rows=("A12",),
+        source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
+    )
 
 
 # --- initializers that leave nothing to chance, and ranks that are refused --------------------------------------------
@@ -355,28 +353,26 @@ def _constant_precision() -> Claim:
     )
 
 
-def _identity_ranks() -> list[Claim]:
+def _identity_ranks() -> Iterator[Claim]:
     identity = InitializerSpec("Identity")
     claim = partial(Claim, decide=AllWithin("accepted"), control_note="Zeros, which takes every rank")
-    return [
-        claim(
-            id="distribution.identity.two_dimensions_only",
-            statement="Identity makes matrices only, and refuses all other ranks.",
-            source="Keras, keras.initializers.Identity",
-            condition="shapes of 1, 3 and 4 dimensions",
-            experiment=RefusesRanks(identity, ((4,), (3, 4, 4), (3, 3, 4, 4))),
-            control=RefusesRanks(InitializerSpec("Zeros"), ((4,), (3, 4, 4), (3, 3, 4, 4))),
-            rows=("A14",),
-        ),
-        claim(
-            id="distribution.orthogonal.two_dimensions_or_more",
-            statement="Orthogonal refuses shapes of fewer than two dimensions.",
-            source="Keras, keras.initializers.Orthogonal",
-            condition="shapes of 0 and 1 dimensions",
-            experiment=RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,))),
-            control=RefusesRanks(InitializerSpec("Zeros"), ((), (4,))),
-        ),
-    ]
+    yield claim(
+        id="distribution.identity.two_dimensions_only",
+        statement="Identity makes matrices only, and refuses all other ranks.",
+        source="Keras, keras.initializers.Identity",
+        condition="shapes of 1, 3 and 4 dimensions",
+        experiment=RefusesRanks(identity, ((4,), (3, 4, 4), (3, 3, 4, 4))),
+        control=RefusesRanks(InitializerSpec("Zeros"), ((4,), (3, 4, 4), (3, 3, 4, 4))),
+        rows=("A14",),
+    )
+    yield claim(
+        id="distribution.orthogonal.two_dimensions_or_more",
+        statement="Orthogonal refuses shapes of fewer than two dimensions.",
+        source="Keras, keras.initializers.Orthogonal",
+        condition="shapes of 0 and 1 dimensions",
+        experiment=RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,))),
+        control=RefusesRanks(InitializerSpec("Zeros"), ((), (4,))),
+    )
 
 
 # --- single arguments -------------------------------------------------------------------------------------------------

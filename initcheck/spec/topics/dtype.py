@@ -216,44 +216,42 @@ def _refuses_half(subject: Subject) -> Claim:
     )
 
 
-def _uniform_in_bfloat16() -> list[Claim]:
+def _uniform_in_bfloat16() -> Iterator[Claim]:
     subject = next(each for each in subjects.INDEPENDENT if each.slug == "random_uniform")
     # The mean is off by half a step of 2^-7 of the range, .0135 sd: 1,000,000 entries show 13 standard errors.
     biased = Draws(subject, (1000, 1000), 2, "bfloat16")
     condition = "RandomUniform's defaults, 2,000,000 entries in bfloat16"
     claim = partial(Claim, source=subjects.cite(subject), condition=condition)
-    return [
-        claim(
-            id="dtype.random_uniform.bfloat16_unbiased",
-            statement="Uniform numbers have the mean zero in bfloat16, too.",
-            experiment=Moments((biased,), "mean"),
-            decide=EstimateWithin("mean, in standard deviations", -0.004, 0.004),
-            control=Moments((Draws(subject, (1000, 1000), 5, "float32"),), "mean"),
-            control_note="the same in float32, where they have",
-            expected="refuted",
-            rows=("D2", "S6"),
-        ),
-        claim(
-            id="dtype.random_uniform.bfloat16_distinct_values",
-            statement="Uniform numbers in bfloat16 take more than 256 different values.",
-            source=f"{subjects.cite(subject)}; bfloat16 has 8 bits of precision at every magnitude",
-            experiment=FewValues(biased),
-            decide=AllWithin("256 over the number of different values", "entries"),
-            control=FewValues(Draws(subject, (1000, 1000), 2, "float32")),
-            control_note="the same in float32",
-            expected="refuted",
-            rows=("D2",),
-        ),
-        claim(
-            id="dtype.random_uniform.bfloat16_support",
-            statement="Uniform numbers in bfloat16 exceed their limits by no more than bfloat16's rounding.",
-            experiment=BeyondLimit(biased),
-            decide=AllWithin("largest magnitude over the limit", "entries"),
-            control=BeyondLimit(Draws(subject, (1000, 1000), 2, "bfloat16", "support")),
-            control_note=DEFECTS["support"].note,
-            rows=("D3",),
-        ),
-    ]
+    yield claim(
+        id="dtype.random_uniform.bfloat16_unbiased",
+        statement="Uniform numbers have the mean zero in bfloat16, too.",
+        experiment=Moments((biased,), "mean"),
+        decide=EstimateWithin("mean, in standard deviations", -0.004, 0.004),
+        control=Moments((Draws(subject, (1000, 1000), 5, "float32"),), "mean"),
+        control_note="the same in float32, where they have",
+        expected="refuted",
+        rows=("D2", "S6"),
+    )
+    yield claim(
+        id="dtype.random_uniform.bfloat16_distinct_values",
+        statement="Uniform numbers in bfloat16 take more than 256 different values.",
+        source=f"{subjects.cite(subject)}; bfloat16 has 8 bits of precision at every magnitude",
+        experiment=FewValues(biased),
+        decide=AllWithin("256 over the number of different values", "entries"),
+        control=FewValues(Draws(subject, (1000, 1000), 2, "float32")),
+        control_note="the same in float32",
+        expected="refuted",
+        rows=("D2",),
+    )
+    yield claim(
+        id="dtype.random_uniform.bfloat16_support",
+        statement="Uniform numbers in bfloat16 exceed their limits by no more than bfloat16's rounding.",
+        experiment=BeyondLimit(biased),
+        decide=AllWithin("largest magnitude over the limit", "entries"),
+        control=BeyondLimit(Draws(subject, (1000, 1000), 2, "bfloat16", "support")),
+        control_note=DEFECTS["support"].note,
+        rows=("D3",),
+    )
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class BatchShare:
         return seed_rows(last, batch / pooled)
 
 
-def _batch_claims() -> list[Claim]:
+def _batch_claims() -> Iterator[Claim]:
     sigmoid = BatchShare(InitializerSpec("GlorotUniform"), "sigmoid")
     relu = BatchShare(InitializerSpec("HeNormal"), "relu")
     condition = "10 Dense layers of 64 units, a batch of 16 Gaussian samples; the last layer"
@@ -174,21 +174,19 @@ def _batch_claims() -> list[Claim]:
         slow=True,
         rows=("E9",),
     )
-    return [
-        claim(
-            id="forward.sigmoid.second_moment_tells_signal",
-            statement="Where the pooled second moment of the activations is of order 1, samples can be distinguished.",
-            source="Glorot & Bengio, 2010, AISTATS, section 4",
-            decide=SeedMeanWithin(healthy, 0.01, 1.0),
-            expected="refuted",
-        ),
-        claim(
-            id="forward.sigmoid.batch_variance_collapses",
-            statement="GlorotUniform and sigmoid leave less than 1e-4 of the second moment to differ over the batch.",
-            source=source,
-            decide=SeedMeanWithin(healthy, -1e-4, 1e-4),
-        ),
-    ]
+    yield claim(
+        id="forward.sigmoid.second_moment_tells_signal",
+        statement="Where the pooled second moment of the activations is of order 1, samples can be distinguished.",
+        source="Glorot & Bengio, 2010, AISTATS, section 4",
+        decide=SeedMeanWithin(healthy, 0.01, 1.0),
+        expected="refuted",
+    )
+    yield claim(
+        id="forward.sigmoid.batch_variance_collapses",
+        statement="GlorotUniform and sigmoid leave less than 1e-4 of the second moment to differ over the batch.",
+        source=source,
+        decide=SeedMeanWithin(healthy, -1e-4, 1e-4),
+    )
 
 
 @dataclass(frozen=True)
@@ -253,7 +251,7 @@ class Convolutions:
         return seed_rows("average over layers", values)
 
 
-def _convolution_claims() -> list[Claim]:
+def _convolution_claims() -> Iterator[Claim]:
     glorot, he = Convolutions(InitializerSpec("GlorotUniform")), Convolutions(InitializerSpec("HeUniform"))
     quantity = "factor of the second moment by layer"
     condition = "8 convolutions of 3 x 3 and 32 channels with ReLU and zero padding, as in VGG, on one picture of 8 x 8"
@@ -268,20 +266,18 @@ def _convolution_claims() -> list[Claim]:
         slow=True,
         rows=("S8",),
     )
-    return [
-        claim(
-            id="forward.vgg_block.default_keeps_signal",
-            statement="The default initializer keeps the signal in a stack of convolutions such as VGG's.",
-            decide=SeedMeanWithin(quantity, 0.7, 1.1),
-            expected="refuted",
-        ),
-        claim(
-            id="forward.vgg_block.default_halves_signal",
-            statement="The default initializer halves the second moment in each convolution of VGG, or nearly so.",
-            # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16% of the terms: from .42 to .5.
-            decide=SeedMeanWithin(quantity, 0.33, 0.59),
-        ),
-    ]
+    yield claim(
+        id="forward.vgg_block.default_keeps_signal",
+        statement="The default initializer keeps the signal in a stack of convolutions such as VGG's.",
+        decide=SeedMeanWithin(quantity, 0.7, 1.1),
+        expected="refuted",
+    )
+    yield claim(
+        id="forward.vgg_block.default_halves_signal",
+        statement="The default initializer halves the second moment in each convolution of VGG, or nearly so.",
+        # Zero padding leaves out up to 1 - (1 - 2 / (3 x 8))^2 = 16% of the terms: from .42 to .5.
+        decide=SeedMeanWithin(quantity, 0.33, 0.59),
+    )
 
 
 # --- the first loss ---------------------------------------------------------------------------------------------------
@@ -340,43 +336,41 @@ class EqualLogits:
         return [ExactRow(f"label {label}", float(deviation), ROUNDING) for label, deviation in enumerate(deviations)]
 
 
-def _loss_claims() -> list[Claim]:
+def _loss_claims() -> Iterator[Claim]:
     specs = tuple(InitializerSpec(name) for name in ("HeNormal", "GlorotUniform", "LecunNormal"))
     tiny = (InitializerSpec("RandomNormal", (("stddev", 1e-4),)),)
     condition = "one softmax layer of 10 classes on 128 inputs of unit second moment, labels drawn evenly"
     claim = partial(Claim, condition=condition, rows=("E11",))
-    return [
-        claim(
-            id="forward.zero_head.initial_cross_entropy",
-            statement="A classifier whose last kernel is zero begins with the cross-entropy ln 10, whatever the label.",
-            source="Keras, keras.losses.CategoricalCrossentropy",
-            condition="10 classes, one hidden layer",
-            experiment=EqualLogits(InitializerSpec("Zeros")),
-            decide=AllWithin("relative deviation from ln 10", "labels"),
-            control=EqualLogits(InitializerSpec("HeNormal")),
-            control_note="HeNormal in the last layer",
-        ),
-        claim(
-            id="forward.random_head.initial_cross_entropy_is_uniform",
-            statement="A freshly initialized classifier of 10 classes has the cross-entropy ln 10.",
-            source="CS231n, Stanford, notes on neural networks 3, sanity checks",
-            experiment=InitialLoss(specs, "uniform"),
-            decide=EstimateWithin("mean loss over ln 10", 0.95, 1.05, "seeds"),
-            control=InitialLoss(tiny, "uniform"),
-            control_note="a standard deviation of 1e-4 in the last layer",
-            expected="refuted",
-        ),
-        claim(
-            id="forward.random_head.initial_cross_entropy",
-            statement="The initial cross-entropy is E ln sum exp of normal logits of the variance that is documented.",
-            source="E. J. Gumbel, 1958, Statistics of Extremes, for E ln; documented variances of Keras' initializers",
-            experiment=InitialLoss(specs, "theory"),
-            # The loss deviates by 55% at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
-            decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
-            control=InitialLoss(specs, "theory", scale=1.3),
-            control_note="inputs of root mean square 1.3",
-        ),
-    ]
+    yield claim(
+        id="forward.zero_head.initial_cross_entropy",
+        statement="A classifier whose last kernel is zero begins with the cross-entropy ln 10, whatever the label.",
+        source="Keras, keras.losses.CategoricalCrossentropy",
+        condition="10 classes, one hidden layer",
+        experiment=EqualLogits(InitializerSpec("Zeros")),
+        decide=AllWithin("relative deviation from ln 10", "labels"),
+        control=EqualLogits(InitializerSpec("HeNormal")),
+        control_note="HeNormal in the last layer",
+    )
+    yield claim(
+        id="forward.random_head.initial_cross_entropy_is_uniform",
+        statement="A freshly initialized classifier of 10 classes has the cross-entropy ln 10.",
+        source="CS231n, Stanford, notes on neural networks 3, sanity checks",
+        experiment=InitialLoss(specs, "uniform"),
+        decide=EstimateWithin("mean loss over ln 10", 0.95, 1.05, "seeds"),
+        control=InitialLoss(tiny, "uniform"),
+        control_note="a standard deviation of 1e-4 in the last layer",
+        expected="refuted",
+    )
+    yield claim(
+        id="forward.random_head.initial_cross_entropy",
+        statement="The initial cross-entropy is E ln sum exp of normal logits of the variance that is documented.",
+        source="E. J. Gumbel, 1958, Statistics of Extremes, for E ln; documented variances of Keras' initializers",
+        experiment=InitialLoss(specs, "theory"),
+        # The loss deviates by 55% at most over seeds and labels, its mean by .0086: .08 is 9.3 times as much.
+        decide=EstimateWithin("mean loss over its expectation", 0.92, 1.08, "seeds"),
+        control=InitialLoss(specs, "theory", scale=1.3),
+        control_note="inputs of root mean square 1.3",
+    )
 
 
 # --- normalization, and inputs with a mean ----------------------------------------------------------------------------
@@ -411,7 +405,7 @@ class Normalized:
             yield ExactRow(f"input of {len(shape)} axes", deviation, limit, y.size)
 
 
-def _normalization_claims() -> list[Claim]:
+def _normalization_claims() -> Iterator[Claim]:
     source = "Keras, keras.layers.BatchNormalization"
     inference, training = Normalized(False, "unit variance"), Normalized(True, "unit variance")
     claim = partial(
@@ -422,30 +416,28 @@ def _normalization_claims() -> list[Claim]:
         control_note="training=True",
         rows=("S7",),
     )
-    return [
-        claim(
-            id="forward.batch_normalization.normalizes_at_inference",
-            statement="A BatchNormalization layer that was not trained gives its input unit variance at inference.",
-            experiment=inference,
-            control=training,
-            expected="refuted",
-        ),
-        claim(
-            id="forward.batch_normalization.normalizes_in_training",
-            statement="In training BatchNormalization gives each channel the variance v / (v + epsilon).",
-            condition="2-D and 4-D inputs of root mean square .1, training=True",
-            experiment=training,
-            control=inference,
-            control_note="training=False",
-        ),
-        claim(
-            id="forward.batch_normalization.is_identity_at_inference",
-            statement="At initialization and inference BatchNormalization only divides by sqrt(1 + epsilon).",
-            experiment=Normalized(False, "identity"),
-            decide=AllWithin("largest deviation over the largest value", "values"),
-            control=Normalized(True, "identity"),
-        ),
-    ]
+    yield claim(
+        id="forward.batch_normalization.normalizes_at_inference",
+        statement="A BatchNormalization layer that was not trained gives its input unit variance at inference.",
+        experiment=inference,
+        control=training,
+        expected="refuted",
+    )
+    yield claim(
+        id="forward.batch_normalization.normalizes_in_training",
+        statement="In training BatchNormalization gives each channel the variance v / (v + epsilon).",
+        condition="2-D and 4-D inputs of root mean square .1, training=True",
+        experiment=training,
+        control=inference,
+        control_note="training=False",
+    )
+    yield claim(
+        id="forward.batch_normalization.is_identity_at_inference",
+        statement="At initialization and inference BatchNormalization only divides by sqrt(1 + epsilon).",
+        experiment=Normalized(False, "identity"),
+        decide=AllWithin("largest deviation over the largest value", "values"),
+        control=Normalized(True, "identity"),
+    )
 
 
 @dataclass(frozen=True)
@@ -476,39 +468,37 @@ class ShiftedInput:
         return seed_rows(self.numerator, over / under)
 
 
-def _shift_claims() -> list[Claim]:
+def _shift_claims() -> Iterator[Claim]:
     condition = "one Dense layer of 64 units on 32 samples of 128 inputs with mean .5 and standard deviation .3"
     source = "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6"
     # Over seeds the pooled ratio has the variance 2 / 64 nearly, as all samples are nearly alike: .18 / 16 = .011.
     pooled = SeedMeanWithin("output's second moment over the input's", 0.88, 1.12)
     batch = SeedMeanWithin("output's variance over the batch, over the input's", 0.95, 1.05)
     claim = partial(Claim, source=source, condition=condition, decide=pooled, rows=("S9",))
-    return [
-        claim(
-            id="forward.shifted_input.second_moment",
-            statement="LecunNormal keeps the second moment of inputs whose mean is not zero: E z^2 = E x^2.",
-            experiment=ShiftedInput("pooled", "pooled"),
-            control=ShiftedInput("pooled", "batch"),
-            control_note="compared with the input's variance",
-        ),
-        claim(
-            id="forward.shifted_input.batch_variance",
-            statement="LecunNormal keeps the variance over the batch of inputs whose mean is not zero.",
-            experiment=ShiftedInput("batch", "batch"),
-            decide=batch,
-            control=ShiftedInput("batch", "pooled"),
-            control_note="compared with the input's second moment",
-        ),
-        claim(
-            id="forward.shifted_input.pooled_variance",
-            statement="The pooled variance of a layer's outputs equals the variance of its inputs (LecunNormal).",
-            experiment=ShiftedInput("pooled", "batch"),
-            control=ShiftedInput("pooled", "batch", mean=0.0),
-            control_note="inputs of mean zero",
-            expected="refuted",
-            rows=("S9", "NB6"),
-        ),
-    ]
+    yield claim(
+        id="forward.shifted_input.second_moment",
+        statement="LecunNormal keeps the second moment of inputs whose mean is not zero: E z^2 = E x^2.",
+        experiment=ShiftedInput("pooled", "pooled"),
+        control=ShiftedInput("pooled", "batch"),
+        control_note="compared with the input's variance",
+    )
+    yield claim(
+        id="forward.shifted_input.batch_variance",
+        statement="LecunNormal keeps the variance over the batch of inputs whose mean is not zero.",
+        experiment=ShiftedInput("batch", "batch"),
+        decide=batch,
+        control=ShiftedInput("batch", "pooled"),
+        control_note="compared with the input's second moment",
+    )
+    yield claim(
+        id="forward.shifted_input.pooled_variance",
+        statement="The pooled variance of a layer's outputs equals the variance of its inputs (LecunNormal).",
+        experiment=ShiftedInput("pooled", "batch"),
+        control=ShiftedInput("pooled", "batch", mean=0.0),
+        control_note="inputs of mean zero",
+        expected="refuted",
+        rows=("S9", "NB6"),
+    )
 
 
 # --- activation functions and dropout by themselves -------------------------------------------------------------------

@@ -125,7 +125,7 @@ def _output(name: str, statement: str, ratio: float, *, refuted: bool) -> Claim:
     )
 
 
-def _formulas() -> list[Claim]:
+def _formulas() -> Iterator[Claim]:
     shape, square = (_INPUTS, _UNITS), (700, 700)
     assert math.prod(square) >= size_of_equivalence(2.0, 0.03)
     glorot, lecun, he = (Subject(f"notebook_{spec.class_name.lower()}", spec) for spec in (GLOROT, LECUN, HE))
@@ -148,53 +148,51 @@ def _formulas() -> list[Claim]:
             rows=("NB8",) if subject is he else ("NB5",),
         )
 
-    return [
-        formula(
-            "xavier.one_over_fan_in",
-            "Xavier's initialization is a standard normal number times the square root of 1 / n, n the inputs.",
-            glorot,
-            shape,
-            1000.0,
-            True,
-        ),
-        formula(
-            "xavier.two_over_both_fans",
-            "Xavier's initialization has the variance 2 / (inputs + units).",
-            glorot,
-            shape,
-            750.0,
-            False,
-        ),
-        formula(
-            "xavier.one_over_fan_in_in_square_layers",
-            "In a layer of as many units as inputs, Xavier's variance is 1 / n.",
-            glorot,
-            square,
-            700.0,
-            False,
-        ),
-        _output(
-            "xavier.output_variance_equals_input_variance",
-            "With Xavier's initialization the variance of a linear layer's output equals that of its input.",
-            1.0,
-            refuted=True,
-        ),
-        _output(
-            "xavier.output_variance_is_that_of_the_fans",
-            "With Xavier's initialization a linear layer's output has 2 inputs / (inputs + units) times its input's "
-            "variance: 1.33 for 1000 inputs and 500 units.",
-            2.0 * _INPUTS / (_INPUTS + _UNITS),
-            refuted=False,
-        ),
-        formula(
-            "he.two_over_fan_in",
-            "He's initialization has the standard deviation sqrt(2 / n), n the inputs.",
-            he,
-            shape,
-            500.0,
-            False,
-        ),
-    ]
+    yield formula(
+        "xavier.one_over_fan_in",
+        "Xavier's initialization is a standard normal number times the square root of 1 / n, n the inputs.",
+        glorot,
+        shape,
+        1000.0,
+        True,
+    )
+    yield formula(
+        "xavier.two_over_both_fans",
+        "Xavier's initialization has the variance 2 / (inputs + units).",
+        glorot,
+        shape,
+        750.0,
+        False,
+    )
+    yield formula(
+        "xavier.one_over_fan_in_in_square_layers",
+        "In a layer of as many units as inputs, Xavier's variance is 1 / n.",
+        glorot,
+        square,
+        700.0,
+        False,
+    )
+    yield _output(
+        "xavier.output_variance_equals_input_variance",
+        "With Xavier's initialization the variance of a linear layer's output equals that of its input.",
+        1.0,
+        refuted=True,
+    )
+    yield _output(
+        "xavier.output_variance_is_that_of_the_fans",
+        "With Xavier's initialization a linear layer's output has 2 inputs / (inputs + units) times its input's "
+        "variance: 1.33 for 1000 inputs and 500 units.",
+        2.0 * _INPUTS / (_INPUTS + _UNITS),
+        refuted=False,
+    )
+    yield formula(
+        "he.two_over_fan_in",
+        "He's initialization has the standard deviation sqrt(2 / n), n the inputs.",
+        he,
+        shape,
+        500.0,
+        False,
+    )
 
 
 # --- gradients from layer to layer ------------------------------------------------------------------------------------
@@ -215,39 +213,37 @@ class GradientRatio:
         return seed_rows("first over second layer", gradient[:, 0] / gradient[:, 1])
 
 
-def _gradients() -> list[Claim]:
+def _gradients() -> Iterator[Claim]:
     notebook = NotebookSpec(initializer=GLOROT)
     square = MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)
     relu = MlpSpec(initializer=HE, activation="relu", depth=2, width=128)
     # By seed the ratio varies by sqrt(2 / 128 + 2 / 128) = .18 at most in the square network: 60 seeds, .023.
-    return [
-        Claim(
-            id="notebook.xavier.gradients_keep_their_variance",
-            statement="With Xavier's initialization the variance of the gradients is about the same in each layer.",
-            source=_SOURCE,
-            condition="the notebook's network of 784, 300, 100 and 10, relu; 60 seeds",
-            experiment=GradientRatio(notebook, 60),
-            decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-            control=GradientRatio(square, 60),
-            control_note="square linear layers, where it is",
-            expected="refuted",
-            slow=True,
-            rows=("NB7",),
-        ),
-        Claim(
-            id="notebook.he.gradients_keep_their_variance",
-            statement="With He's initialization the variance of the gradients is about the same in each layer, where "
-            "layers are square.",
-            source=_SOURCE,
-            condition="two hidden relu layers of 128 units, 128 inputs; 60 seeds",
-            experiment=GradientRatio(relu, 60),
-            decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-            control=GradientRatio(notebook, 60),
-            control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
-            slow=True,
-            rows=("NB8",),
-        ),
-    ]
+    yield Claim(
+        id="notebook.xavier.gradients_keep_their_variance",
+        statement="With Xavier's initialization the variance of the gradients is about the same in each layer.",
+        source=_SOURCE,
+        condition="the notebook's network of 784, 300, 100 and 10, relu; 60 seeds",
+        experiment=GradientRatio(notebook, 60),
+        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
+        control=GradientRatio(square, 60),
+        control_note="square linear layers, where it is",
+        expected="refuted",
+        slow=True,
+        rows=("NB7",),
+    )
+    yield Claim(
+        id="notebook.he.gradients_keep_their_variance",
+        statement="With He's initialization the variance of the gradients is about the same in each layer, where "
+        "layers are square.",
+        source=_SOURCE,
+        condition="two hidden relu layers of 128 units, 128 inputs; 60 seeds",
+        experiment=GradientRatio(relu, 60),
+        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
+        control=GradientRatio(notebook, 60),
+        control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
+        slow=True,
+        rows=("NB8",),
+    )
 
 
 # --- zero initialization ----------------------------------------------------------------------------------------------
@@ -324,71 +320,69 @@ class Descent:
             yield ExactRow(f"seed {place}", (losses[0] - losses[1]) / losses[0], count=y.size)
 
 
-def _zeros() -> list[Claim]:
+def _zeros() -> Iterator[Claim]:
     zeros = Learner(ZEROS, "relu", 2, 37, epochs=1, learning_rate=0.5)
     linear = Learner(ZEROS, "linear", 0, epochs=6)
     deep_linear = Learner(ZEROS, "linear", 2, epochs=6)
     claim = partial(Claim, source=_SOURCE)
-    return [
-        claim(
-            id="notebook.zeros.every_weight_has_the_same_gradient",
-            statement="With zero initialization every weight gets the same gradient.",
-            condition="2 hidden relu layers; kernels' gradients are all exactly zero, so nothing is learned from them",
-            experiment=GradientsAlike(zeros),
-            decide=AllWithin("range of the gradients, relative"),
-            control=OneUnit(),
-            control_note="a single linear unit of equal inputs, where they are equal",
-            expected="refuted",
-            rows=("NB1",),
-        ),
-        claim(
-            id="notebook.zeros.as_good_as_a_linear_model",
-            statement="With zero initialization a network is no worse than a linear model.",
-            condition="2 × 64 relu after 300 steps against a linear model on the same task; 8 seeds",
-            experiment=Accuracy(Learner(ZEROS), linear),
-            decide=SeedMeanWithin("difference in accuracy", -0.1, 1.0),
-            control=Accuracy(linear, Learner(GLOROT, "linear", 0, epochs=6)),
-            control_note="a linear model initialized with zeros, against one that is not",
-            expected="refuted",
-            slow=True,
-            rows=("NB1",),
-        ),
-        claim(
-            id="notebook.zeros.linear_model_learns",
-            statement="Without a hidden layer, zero initialization is fine.",
-            condition="a linear model, 300 steps at .05; 8 seeds",
-            experiment=Accuracy(linear),
-            decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
-            control=Accuracy(deep_linear),
-            control_note="two hidden linear layers",
-            slow=True,
-            rows=("NB2",),
-        ),
-        claim(
-            id="notebook.zeros.deep_linear_network_learns",
-            statement="With linear activations zero initialization is fine, hidden layers or not.",
-            condition="2 × 64 linear, 300 steps at .05; 8 seeds",
-            experiment=Accuracy(deep_linear),
-            decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
-            control=Accuracy(linear),
-            control_note="no hidden layer",
-            expected="refuted",
-            slow=True,
-            rows=("NB2",),
-        ),
-        claim(
-            id="notebook.zeros.local_minimum",
-            statement="Zero weights are a local minimum of the loss: no small step from them lowers it.",
-            condition="2 × 64 relu at the best output bias; steps to a small multiple of trained kernels; 3 seeds",
-            experiment=Descent(),
-            decide=AllWithin("decrease of the loss, relative"),
-            control=Descent(sign=-1.0),
-            control_note="the opposite step, which raises it",
-            expected="refuted",
-            slow=True,
-            rows=("NB10",),
-        ),
-    ]
+    yield claim(
+        id="notebook.zeros.every_weight_has_the_same_gradient",
+        statement="With zero initialization every weight gets the same gradient.",
+        condition="2 hidden relu layers; kernels' gradients are all exactly zero, so nothing is learned from them",
+        experiment=GradientsAlike(zeros),
+        decide=AllWithin("range of the gradients, relative"),
+        control=OneUnit(),
+        control_note="a single linear unit of equal inputs, where they are equal",
+        expected="refuted",
+        rows=("NB1",),
+    )
+    yield claim(
+        id="notebook.zeros.as_good_as_a_linear_model",
+        statement="With zero initialization a network is no worse than a linear model.",
+        condition="2 × 64 relu after 300 steps against a linear model on the same task; 8 seeds",
+        experiment=Accuracy(Learner(ZEROS), linear),
+        decide=SeedMeanWithin("difference in accuracy", -0.1, 1.0),
+        control=Accuracy(linear, Learner(GLOROT, "linear", 0, epochs=6)),
+        control_note="a linear model initialized with zeros, against one that is not",
+        expected="refuted",
+        slow=True,
+        rows=("NB1",),
+    )
+    yield claim(
+        id="notebook.zeros.linear_model_learns",
+        statement="Without a hidden layer, zero initialization is fine.",
+        condition="a linear model, 300 steps at .05; 8 seeds",
+        experiment=Accuracy(linear),
+        decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
+        control=Accuracy(deep_linear),
+        control_note="two hidden linear layers",
+        slow=True,
+        rows=("NB2",),
+    )
+    yield claim(
+        id="notebook.zeros.deep_linear_network_learns",
+        statement="With linear activations zero initialization is fine, hidden layers or not.",
+        condition="2 × 64 linear, 300 steps at .05; 8 seeds",
+        experiment=Accuracy(deep_linear),
+        decide=SeedMeanWithin("accuracy on test samples", 0.7, 1.01),
+        control=Accuracy(linear),
+        control_note="no hidden layer",
+        expected="refuted",
+        slow=True,
+        rows=("NB2",),
+    )
+    yield claim(
+        id="notebook.zeros.local_minimum",
+        statement="Zero weights are a local minimum of the loss: no small step from them lowers it.",
+        condition="2 × 64 relu at the best output bias; steps to a small multiple of trained kernels; 3 seeds",
+        experiment=Descent(),
+        decide=AllWithin("decrease of the loss, relative"),
+        control=Descent(sign=-1.0),
+        control_note="the opposite step, which raises it",
+        expected="refuted",
+        slow=True,
+        rows=("NB10",),
+    )
 
 
 # --- which learns better ----------------------------------------------------------------------------------------------
@@ -416,64 +410,62 @@ class FirstLoss:
             yield from seed_rows(name, (each.losses[0] - one.losses[0] for each, one in zip(others, own, strict=True)))
 
 
-def _better() -> list[Claim]:
+def _better() -> Iterator[Claim]:
     glorot, zeros, he = Learner(GLOROT), Learner(ZEROS), Learner(HE)
     claim = partial(Claim, source=_SOURCE, slow=True)
-    return [
-        claim(
-            id="notebook.random_normal_of_one.cannot_learn",
-            statement="With a standard deviation of 1 a network does not learn.",
-            condition="2 × 64 relu, 300 steps at .05; 8 seeds. Its first losses are far above ln 10",
-            experiment=Accuracy(WILD),
-            decide=SeedMeanWithin("accuracy on test samples", 0.0, 0.2),
-            control=Accuracy(Learner(ZEROS)),
-            control_note="zero kernels, which do not learn",
-            expected="refuted",
-            rows=("NB4",),
-        ),
-        claim(
-            id="notebook.xavier.more_accurate_than_zeros",
-            statement="A network initialized by Xavier's rule learns more accurately than one of zeros.",
-            condition="2 × 64 relu, 300 steps at .05, the same task; 8 seeds",
-            experiment=Accuracy(glorot, zeros),
-            decide=SeedMeanWithin("difference in accuracy", 0.3, 1.01),
-            control=Accuracy(glorot, he),
-            control_note="against HeNormal",
-            rows=("NB9",),
-        ),
-        claim(
-            id="notebook.xavier.more_accurate_than_small_random",
-            statement="A network initialized by Xavier's rule learns more accurately, by a tenth or "
-            "more, than one of random weights of a standard deviation of .05.",
-            condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS} seeds. After training they are level",
-            experiment=Accuracy(glorot, SMALL, _PAIRS),
-            decide=SeedMeanWithin("difference in accuracy", 0.1, 1.01),
-            control=Accuracy(glorot, zeros, _PAIRS),
-            control_note="against zeros, where it does",
-            expected="refuted",
-            rows=("NB9",),
-        ),
-        claim(
-            id="notebook.xavier.more_accurate_than_unit_random",
-            statement="A network initialized by Xavier's rule learns more accurately than one of random "
-            "weights of a standard deviation of 1.",
-            condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS_AGAINST_ONE} seeds",
-            experiment=Accuracy(glorot, WILD, _PAIRS_AGAINST_ONE),
-            decide=SeedMeanWithin("difference in accuracy", 0.0, 1.01),
-            control=Accuracy(WILD, glorot, _PAIRS_AGAINST_ONE),
-            control_note="the two exchanged",
-            rows=("NB4", "NB9"),
-        ),
-        claim(
-            id="notebook.xavier.faster_than_random_and_zeros",
-            statement="A network initialized by Xavier's rule learns faster than one of random weights of "
-            "a fixed standard deviation, or of zeros: its loss in the first epoch is lower.",
-            condition="2 × 64 relu, the first 50 steps at .05, against standard deviations of .05 and 1 and against "
-            f"zeros, the same task; {_PAIRS} seeds",
-            experiment=FirstLoss(glorot, (("sd .05", SMALL), ("sd 1", WILD), ("zeros", zeros))),
-            decide=SeedMeanWithin("loss in the first epoch, other less Xavier's", 0.1, 1e6),
-            control=FirstLoss(glorot, (("HeNormal", he),)),
-            control_note="against HeNormal, which is faster still",
-            rows=("NB9",),
-        ),
-    ]
+    yield claim(
+        id="notebook.random_normal_of_one.cannot_learn",
+        statement="With a standard deviation of 1 a network does not learn.",
+        condition="2 × 64 relu, 300 steps at .05; 8 seeds. Its first losses are far above ln 10",
+        experiment=Accuracy(WILD),
+        decide=SeedMeanWithin("accuracy on test samples", 0.0, 0.2),
+        control=Accuracy(Learner(ZEROS)),
+        control_note="zero kernels, which do not learn",
+        expected="refuted",
+        rows=("NB4",),
+    )
+    yield claim(
+        id="notebook.xavier.more_accurate_than_zeros",
+        statement="A network initialized by Xavier's rule learns more accurately than one of zeros.",
+        condition="2 × 64 relu, 300 steps at .05, the same task; 8 seeds",
+        experiment=Accuracy(glorot, zeros),
+        decide=SeedMeanWithin("difference in accuracy", 0.3, 1.01),
+        control=Accuracy(glorot, he),
+        control_note="against HeNormal",
+        rows=("NB9",),
+    )
+    yield claim(
+        id="notebook.xavier.more_accurate_than_small_random",
+        statement="A network initialized by Xavier's rule learns more accurately, by a tenth or "
+        "more, than one of random weights of a standard deviation of .05.",
+        condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS} seeds. After training they are level",
+        experiment=Accuracy(glorot, SMALL, _PAIRS),
+        decide=SeedMeanWithin("difference in accuracy", 0.1, 1.01),
+        control=Accuracy(glorot, zeros, _PAIRS),
+        control_note="against zeros, where it does",
+        expected="refuted",
+        rows=("NB9",),
+    )
+    yield claim(
+        id="notebook.xavier.more_accurate_than_unit_random",
+        statement="A network initialized by Xavier's rule learns more accurately than one of random "
+        "weights of a standard deviation of 1.",
+        condition=f"2 × 64 relu, 300 steps at .05, the same task; {_PAIRS_AGAINST_ONE} seeds",
+        experiment=Accuracy(glorot, WILD, _PAIRS_AGAINST_ONE),
+        decide=SeedMeanWithin("difference in accuracy", 0.0, 1.01),
+        control=Accuracy(WILD, glorot, _PAIRS_AGAINST_ONE),
+        control_note="the two exchanged",
+        rows=("NB4", "NB9"),
+    )
+    yield claim(
+        id="notebook.xavier.faster_than_random_and_zeros",
+        statement="A network initialized by Xavier's rule learns faster than one of random weights of "
+        "a fixed standard deviation, or of zeros: its loss in the first epoch is lower.",
+        condition="2 × 64 relu, the first 50 steps at .05, against standard deviations of .05 and 1 and against "
+        f"zeros, the same task; {_PAIRS} seeds",
+        experiment=FirstLoss(glorot, (("sd .05", SMALL), ("sd 1", WILD), ("zeros", zeros))),
+        decide=SeedMeanWithin("loss in the first epoch, other less Xavier's", 0.1, 1e6),
+        control=FirstLoss(glorot, (("HeNormal", he),)),
+        control_note="against HeNormal, which is faster still",
+        rows=("NB9",),
+    )

@@ -105,7 +105,7 @@ def claims() -> tuple[Claim, ...]:
     return tuple(listed)
 
 
-def _zeros(activation: str) -> list[Claim]:
+def _zeros(activation: str) -> Iterator[Claim]:
     zeros, glorot = (_learners(spec, activation, (1, 2, 3)) for spec in (ZEROS, GLOROT))
     condition = f"1 to 3 hidden {activation} layers of 37 units, zero biases, cross-entropy; {SEEDS} seeds of the data"
     head, control = (
@@ -114,45 +114,43 @@ def _zeros(activation: str) -> list[Claim]:
     )
     note = "GlorotUniform's kernels"
     claim = partial(Claim, source=_SOURCE, control_note=note, rows=("G1",))
-    return [
-        claim(
-            id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
-            statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",
-            condition=condition,
-            experiment=Symmetry(zeros, "kernel gradients"),
-            decide=AllWithin("largest gradient"),
-            control=Symmetry(glorot, "kernel gradients"),
-        ),
-        claim(
-            id=f"symmetry.zeros_{activation}.kernels_stay_zero",
-            statement=f"Zero kernels under {activation} units are still exactly zero after training.",
-            condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
-            experiment=Symmetry(zeros, "kernels"),
-            decide=AllWithin("largest weight"),
-            control=Symmetry(glorot, "kernels"),
-        ),
-        claim(
-            id=f"symmetry.zeros_{activation}.constant_predictor",
-            statement=f"A network of zero kernels and {activation} units predicts the same for every input, trained or "
-            "not.",
-            condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
-            experiment=Symmetry(zeros, "range of predictions"),
-            decide=AllWithin("largest difference between predictions"),
-            control=Symmetry(glorot, "range of predictions"),
-            rows=("G1", "NB1"),
-        ),
-        claim(
-            id=f"symmetry.zeros_{activation}.random_head_does_not_help",
-            statement=f"From two hidden layers on, zero {activation} kernels have gradients of exactly zero under a "
-            "random output layer, too.",
-            source="the notebook that initcheck began with: its output layer is Glorot's in every variant",
-            condition=f"2 and 3 hidden {activation} layers of 37 units; {SEEDS} seeds",
-            experiment=Symmetry(head, "kernel gradients", hidden_only=True),
-            decide=AllWithin("largest gradient"),
-            control=Symmetry(control, "kernel gradients", hidden_only=True),
-            control_note="sigmoid units, which are not zero at zero",
-        ),
-    ]
+    yield claim(
+        id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
+        statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",
+        condition=condition,
+        experiment=Symmetry(zeros, "kernel gradients"),
+        decide=AllWithin("largest gradient"),
+        control=Symmetry(glorot, "kernel gradients"),
+    )
+    yield claim(
+        id=f"symmetry.zeros_{activation}.kernels_stay_zero",
+        statement=f"Zero kernels under {activation} units are still exactly zero after training.",
+        condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
+        experiment=Symmetry(zeros, "kernels"),
+        decide=AllWithin("largest weight"),
+        control=Symmetry(glorot, "kernels"),
+    )
+    yield claim(
+        id=f"symmetry.zeros_{activation}.constant_predictor",
+        statement=f"A network of zero kernels and {activation} units predicts the same for every input, trained or "
+        "not.",
+        condition=f"{condition}; {_STEPS} steps at a learning rate of .5",
+        experiment=Symmetry(zeros, "range of predictions"),
+        decide=AllWithin("largest difference between predictions"),
+        control=Symmetry(glorot, "range of predictions"),
+        rows=("G1", "NB1"),
+    )
+    yield claim(
+        id=f"symmetry.zeros_{activation}.random_head_does_not_help",
+        statement=f"From two hidden layers on, zero {activation} kernels have gradients of exactly zero under a "
+        "random output layer, too.",
+        source="the notebook that initcheck began with: its output layer is Glorot's in every variant",
+        condition=f"2 and 3 hidden {activation} layers of 37 units; {SEEDS} seeds",
+        experiment=Symmetry(head, "kernel gradients", hidden_only=True),
+        decide=AllWithin("largest gradient"),
+        control=Symmetry(control, "kernel gradients", hidden_only=True),
+        control_note="sigmoid units, which are not zero at zero",
+    )
 
 
 _RATES_OF_ONES: Final = (0.1, 1e-3, 1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -167,34 +167,32 @@ class ExcessVariance:
         return seed_rows("whole network", values)
 
 
-def _orthogonal_claims(direction: Direction) -> list[Claim]:
+def _orthogonal_claims(direction: Direction) -> Iterator[Claim]:
     spec = InitializerSpec("Orthogonal")
     linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
     source = "Saxe, McClelland & Ganguli, 2014, ICLR; Keras, keras.initializers.Orthogonal"
     claim = partial(Claim, source=source, condition=SQUARE)
-    return [
-        claim(
-            id=f"{direction}.orthogonal.linear_isometry",
-            statement=f"Orthogonal keeps the {SIGNAL[direction]} of linear layers in every draw, not on average alone.",
-            experiment=Isometry(linear, direction),
-            decide=AllWithin("relative change of the second moment"),
-            control=Isometry(replace(linear, variance_factor=1.001), direction),
-            control_note="matrices .05% too large",
-            rows=("A11",),
-        ),
-        claim(
-            id=f"{direction}.orthogonal.relu_gain",
-            statement=f"Orthogonal halves the {SIGNAL[direction]} in every ReLU layer.",
-            experiment=Gains(relu, direction, 0.5),
-            decide=GAIN,
-            control=Gains(replace(relu, variance_factor=1.1), direction, 0.5),
-            control_note="a variance of the kernels 10% too large",
-            slow=True,
-        ),
-    ]
+    yield claim(
+        id=f"{direction}.orthogonal.linear_isometry",
+        statement=f"Orthogonal keeps the {SIGNAL[direction]} of linear layers in every draw, not on average alone.",
+        experiment=Isometry(linear, direction),
+        decide=AllWithin("relative change of the second moment"),
+        control=Isometry(replace(linear, variance_factor=1.001), direction),
+        control_note="matrices .05% too large",
+        rows=("A11",),
+    )
+    yield claim(
+        id=f"{direction}.orthogonal.relu_gain",
+        statement=f"Orthogonal halves the {SIGNAL[direction]} in every ReLU layer.",
+        experiment=Gains(relu, direction, 0.5),
+        decide=GAIN,
+        control=Gains(replace(relu, variance_factor=1.1), direction, 0.5),
+        control_note="a variance of the kernels 10% too large",
+        slow=True,
+    )
 
 
-def _shared_seed_claims(direction: Direction) -> list[Claim]:
+def _shared_seed_claims(direction: Direction) -> Iterator[Claim]:
     # The deeper the network, the more equal kernels matter: the variance grows faster than with the number of layers.
     apart = DeepNetwork(InitializerSpec("HeNormal"), "relu", depth=2 * DEPTH, width=WIDTH // 2)
     shared = replace(apart, shared_seed=True)
@@ -212,26 +210,24 @@ def _shared_seed_claims(direction: Direction) -> list[Claim]:
         slow=True,
         rows=rows,
     )
-    return [
-        claim(
-            id=f"{direction}.shared_integer_seed.relu_law",
-            statement="A deep network whose layers are all initialized with one integer seed behaves like another.",
-            experiment=LogIncrements(shared, direction, seeds),
-            decide=IncrementsByLayer(),
-            control=LogIncrements(apart, direction, seeds),
-            expected="refuted",
+    yield claim(
+        id=f"{direction}.shared_integer_seed.relu_law",
+        statement="A deep network whose layers are all initialized with one integer seed behaves like another.",
+        experiment=LogIncrements(shared, direction, seeds),
+        decide=IncrementsByLayer(),
+        control=LogIncrements(apart, direction, seeds),
+        expected="refuted",
+    )
+    yield claim(
+        id=f"{direction}.shared_integer_seed.spread",
+        statement=(
+            "One integer seed for all layers makes the logarithm of a deep ReLU network's gain vary over seeds by "
+            f"more than {WIDER} times the variance that independent kernels give it ({direction})."
         ),
-        claim(
-            id=f"{direction}.shared_integer_seed.spread",
-            statement=(
-                "One integer seed for all layers makes the logarithm of a deep ReLU network's gain vary over seeds by "
-                f"more than {WIDER} times the variance that independent kernels give it ({direction})."
-            ),
-            experiment=ExcessVariance(LogIncrements(shared, direction, seeds)),
-            decide=SeedMeanWithin("ln of the variance over its expectation", math.log(WIDER), math.log(100.0)),
-            control=ExcessVariance(LogIncrements(apart, direction, seeds)),
-        ),
-    ]
+        experiment=ExcessVariance(LogIncrements(shared, direction, seeds)),
+        decide=SeedMeanWithin("ln of the variance over its expectation", math.log(WIDER), math.log(100.0)),
+        control=ExcessVariance(LogIncrements(apart, direction, seeds)),
+    )
 
 
 def _glorot_claims(direction: Direction) -> list[Claim]:

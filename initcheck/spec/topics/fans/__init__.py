@@ -139,41 +139,39 @@ def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-2], shape[-1], shape[-2])
 
 
-def _claims_on_axes(decide: AllWithin) -> tuple[Claim, ...]:
+def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
     # With input axes alone: fan_in by them is 12, by the shape 40.
     by_axes = (Shaped((40, 12), Fans(12, 12), ((1,), None)),)
     by_shape = (Shaped((40, 12), Fans(40, 12), ((1,), None)),)
     outputs = (Shaped((40, 12), Fans(40, 12), (None, (0,))),)
     condition = "all three modes; scales .7 and 2.5; uniform"
     claim = partial(Claim, source=_SOURCE, decide=decide, rows=("S5",))
-    return (
-        claim(
-            id="fans.computation.axes",
-            statement="VarianceScaling with input_axes and output_axes counts the axes that it is given.",
-            condition=f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
-            experiment=UniformReach(_AXES),
-            control=UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
-            control_note="no axes given",
-            rows=("B7",),
-        ),
-        claim(
-            id="fans.computation.input_axes_alone",
-            statement="VarianceScaling with input_axes alone counts these as inputs.",
-            condition=f"shape (40, 12), input_axes [1]; {condition}",
-            experiment=UniformReach(by_axes),
-            control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
-            control_note="output_axes given too",
-            expected="refuted",
-        ),
-        claim(
-            id="fans.computation.axes_alone_ignored",
-            statement="VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
-            source=f"{_SOURCE} (its behaviour)",
-            condition=f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
-            experiment=UniformReach((*by_shape, *outputs)),
-            control=UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
-            control_note="both given",
-        ),
+    yield claim(
+        id="fans.computation.axes",
+        statement="VarianceScaling with input_axes and output_axes counts the axes that it is given.",
+        condition=f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
+        experiment=UniformReach(_AXES),
+        control=UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
+        control_note="no axes given",
+        rows=("B7",),
+    )
+    yield claim(
+        id="fans.computation.input_axes_alone",
+        statement="VarianceScaling with input_axes alone counts these as inputs.",
+        condition=f"shape (40, 12), input_axes [1]; {condition}",
+        experiment=UniformReach(by_axes),
+        control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
+        control_note="output_axes given too",
+        expected="refuted",
+    )
+    yield claim(
+        id="fans.computation.axes_alone_ignored",
+        statement="VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
+        source=f"{_SOURCE} (its behaviour)",
+        condition=f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
+        experiment=UniformReach((*by_shape, *outputs)),
+        control=UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
+        control_note="both given",
     )
 
 
