@@ -93,27 +93,25 @@ def _weight_gradient_claims() -> Iterator[Claim]:
     margin = 0.06
     quantity = "ln of the factor by layer"
     expected = compute_relu_increment(WIDTH, 0.5).mean
-    halves = SeedMeanWithin(quantity, expected - margin, expected + margin)
-    yield Claim(
+    claim = partial(
+        Claim,
+        experiment=WeightGradients(network, seeds=seeds),
+        control=WeightGradients(network, of_signal=True, seeds=seeds),
+        control_note="dL/dz in place of dL/dW",
+        rows=("F3",),
+    )
+    yield claim(
         id="backward.weight_gradient.reveals_vanishing",
         statement="The norm of a layer's weight gradient shows that the gradient vanishes.",
         source="Glorot & Bengio, 2010, AISTATS, section 4.2",
         condition=f"{SQUARE}; GlorotUniform and ReLU, where dL/dz halves in every layer",
-        experiment=WeightGradients(network, seeds=seeds),
-        decide=halves,
-        control=WeightGradients(network, of_signal=True, seeds=seeds),
-        control_note="dL/dz in place of dL/dW",
+        decide=SeedMeanWithin(quantity, expected - margin, expected + margin),
         expected="refuted",
-        rows=("F3",),
     )
-    yield Claim(
+    yield claim(
         id="backward.weight_gradient.is_level",
         statement="In square ReLU layers the norm of the weight gradient is the same everywhere, vanishing or not.",
         source="Glorot & Bengio, 2010, AISTATS, eq. 14",
         condition=f"{SQUARE}; GlorotUniform and ReLU",
-        experiment=WeightGradients(network, seeds=seeds),
         decide=SeedMeanWithin(quantity, -margin, margin),
-        control=WeightGradients(network, of_signal=True, seeds=seeds),
-        control_note="dL/dz in place of dL/dW",
-        rows=("F3",),
     )

@@ -55,13 +55,13 @@ def claims() -> tuple[Claim, ...]:
 # --- deep networks ----------------------------------------------------------------------------------------------------
 
 
-def _selu_claims() -> list[Claim]:
+def _selu_claims() -> Iterator[Claim]:
     lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
     he = DeepNetwork(InitializerSpec("HeNormal"), "selu")
     # Fluctuations of order 1 / 64 move the mean gain by one per cent: a good third of the margin is left to them.
     seeds = lecun.count_seeds(0.015)
     claim = partial(Claim, condition=SQUARE, decide=GAIN, slow=True, rows=("E5",))
-    fixed = claim(
+    yield claim(
         id="forward.lecun_normal.selu_gain",
         statement="LecunNormal and SELU keep a unit second moment from layer to layer.",
         source=SELU,
@@ -69,7 +69,7 @@ def _selu_claims() -> list[Claim]:
         control=Gains(he, "forward", 1.0, seeds),
         control_note="HeNormal in place of LecunNormal",
     )
-    refuted = claim(
+    yield claim(
         id="forward.he_normal.selu_gain",
         statement="HeNormal keeps the second moment in layers of SELU, a rectifier as others are.",
         source="Keras, keras.initializers.HeNormal",
@@ -78,52 +78,39 @@ def _selu_claims() -> list[Claim]:
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
     )
-    attraction = theory_claim("forward", "lecun_normal", replace(lecun, scale=2.0), SELU, ("E5",), "selu_attraction")
-    return [
-        fixed,
-        refuted,
-        replace(
-            attraction,
-            slow=True,
-            statement=(
-                "LecunNormal and SELU draw a second moment of 4 back towards 1, layer by layer as mean-field theory "
-                "with its first correction in 1 / width says."
-            ),
-        ),
-        theory_claim("forward", "he_normal", he, SELU, ("E5",), "selu_course", slow=True),
-    ]
+    theory = partial(theory_claim, "forward", source=SELU, rows=("E5",), slow=True)
+    yield replace(
+        theory("lecun_normal", replace(lecun, scale=2.0), subject="selu_attraction"),
+        statement="LecunNormal and SELU draw a second moment of 4 back towards 1, layer by layer as mean-field theory "
+        "with its first correction in 1 / width says.",
+    )
+    yield theory("he_normal", he, subject="selu_course")
 
 
-def _rectifier_claims() -> list[Claim]:
-    listed = []
-    relu = DeepNetwork(InitializerSpec("HeNormal"), "relu")
+def _rectifier_claims() -> Iterator[Claim]:
+    relu = DeepNetwork(InitializerSpec("HeNormal"), "relu", depth=4)
     for activation in ("gelu", "silu", "elu"):
-        network = replace(relu, activation=activation, depth=4)
+        network = replace(relu, activation=activation)
         # So near the input theory leaves out less than it may elsewhere.
         seeds = network.count_seeds(LEFT_OUT / 5.0)
-        by_theory = theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course", slow=True)
-        defect = replace(network, variance_factor=1.25)
-        listed += [
-            Claim(
-                id=f"forward.he_normal.{activation}_gain",
-                statement=f"HeNormal keeps the second moment in {activation} layers, as in those of other rectifiers.",
-                source="Keras, keras.initializers.HeNormal",
-                condition="4 square Dense layers of 64 units, zero biases, one sample of unit second moment",
-                experiment=Gains(network, "forward", 1.0, seeds),
-                decide=GAIN,
-                control=Gains(replace(relu, depth=4), "forward", 1.0, seeds),
-                control_note="ReLU",
-                expected="refuted",
-                slow=True,
-                rows=("E6",),
-            ),
-            replace(
-                by_theory,
-                experiment=Gains(network, "forward", seeds=seeds),
-                control=Gains(defect, "forward", seeds=seeds),
-            ),
-        ]
-    return listed
+        yield Claim(
+            id=f"forward.he_normal.{activation}_gain",
+            statement=f"HeNormal keeps the second moment in {activation} layers, as in those of other rectifiers.",
+            source="Keras, keras.initializers.HeNormal",
+            condition="4 square Dense layers of 64 units, zero biases, one sample of unit second moment",
+            experiment=Gains(network, "forward", 1.0, seeds),
+            decide=GAIN,
+            control=Gains(relu, "forward", 1.0, seeds),
+            control_note="ReLU",
+            expected="refuted",
+            slow=True,
+            rows=("E6",),
+        )
+        yield replace(
+            theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course", slow=True),
+            experiment=Gains(network, "forward", seeds=seeds),
+            control=Gains(replace(network, variance_factor=1.25), "forward", seeds=seeds),
+        )
 
 
 # --- networks that are not plain: batches, dropout, convolutions ------------------------------------------------------
@@ -554,9 +541,9 @@ class DropoutMoments:
             yield EstimateRow(f"second moment, rate {rate}", float(np.mean(y**2)) * (1.0 - rate), error, count)
 
 
-def _function_claims() -> list[Claim]:
-    listed = [
-        Claim(
+def _function_claims() -> Iterator[Claim]:
+    for name in TWINS:
+        yield Claim(
             id=f"forward.{name}.values",
             statement=f"The activation function {name} has the values of its definition.",
             source=f"Keras, keras.activations.{name}",
@@ -566,19 +553,14 @@ def _function_claims() -> list[Claim]:
             control=ActivationValues(name, stretch=1.001),
             control_note="arguments one in a thousand too large",
         )
-        for name in TWINS
-    ]
-    listed.append(
-        Claim(
-            id="forward.dropout.moments",
-            statement="Dropout keeps the mean of its input and multiplies its second moment by 1 / (1 - rate).",
-            source="Keras, keras.layers.Dropout; Srivastava and others, 2014, JMLR, section 10",
-            condition=f"ones in training mode, rates {', '.join(map(str, _RATES))}",
-            experiment=DropoutMoments(_RATES),
-            decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
-            control=DropoutMoments(_RATES, scale=0.95),
-            control_note="outputs 5% too small",
-            rows=("E10",),
-        )
+    yield Claim(
+        id="forward.dropout.moments",
+        statement="Dropout keeps the mean of its input and multiplies its second moment by 1 / (1 - rate).",
+        source="Keras, keras.layers.Dropout; Srivastava and others, 2014, JMLR, section 10",
+        condition=f"ones in training mode, rates {', '.join(map(str, _RATES))}",
+        experiment=DropoutMoments(_RATES),
+        decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
+        control=DropoutMoments(_RATES, scale=0.95),
+        control_note="outputs 5% too small",
+        rows=("E10",),
     )
-    return listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -90,46 +91,39 @@ SCALED: Final = (
 """The initializers that scale with the fans, each distribution and mode; and RandomNormal, which does not, for ReLU."""
 
 
-def gain_claims(direction: Direction) -> list[Claim]:
+def gain_claims(direction: Direction) -> Iterator[Claim]:
     """List what is claimed of every scaled initializer, for linear and ReLU layers."""
-    listed = []
     seeds = DeepNetwork(SCALED[0].spec, "relu").count_seeds()
-    for each in SCALED:
-        variance = weight_distribution(each.spec, (WIDTH, WIDTH)).forward_gain
-        for activation, passes in (("linear", 1.0), ("relu", 0.5)):
-            if activation == "linear" and each.spec.class_name == "RandomNormal":
-                continue
-            network = DeepNetwork(each.spec, activation)
-            gain = variance * passes
-            rows = each.rows.get((direction, activation), ())
-            words = "keeps" if math.isclose(gain, 1.0) else f"multiplies by {gain:.4g}"
-            claim = partial(Claim, condition=SQUARE, slow=each.slow, rows=rows)
-            listed.append(
-                claim(
-                    id=f"{direction}.{each.name}.{activation}_gain",
-                    statement=f"{each.spec.label} {words} the {SIGNAL[direction]} in every {activation} layer.",
-                    source=each.source,
-                    experiment=Gains(network, direction, gain, seeds),
-                    decide=GAIN,
-                    control=Gains(replace(network, variance_factor=1.1), direction, gain, seeds),
-                    control_note="a variance of the kernels 10% too large",
-                )
-            )
-            listed.append(
-                claim(
-                    id=f"{direction}.{each.name}.{activation}_law",
-                    statement=(
-                        f"With {each.spec.label} the logarithm of the second moment changes in every {activation} "
-                        f"layer by independent steps, with the mean and variance of this width ({direction})."
-                    ),
-                    source="Hanin & Nica, 2018, and Hanin & Rolnick, 2018, NeurIPS; exact for chi-square sums",
-                    experiment=LogIncrements(network, direction, seeds),
-                    decide=IncrementsByLayer(),
-                    control=LogIncrements(replace(network, variance_factor=1.05), direction, seeds),
-                    control_note="a variance of the kernels 5% too large",
-                )
-            )
-    return [*listed, *_orthogonal_claims(direction), *_shared_seed_claims(direction), *_glorot_claims(direction)]
+    for each, (activation, passes) in itertools.product(SCALED, (("linear", 1.0), ("relu", 0.5))):
+        if activation == "linear" and each.spec.class_name == "RandomNormal":
+            continue
+        network = DeepNetwork(each.spec, activation)
+        gain = weight_distribution(each.spec, (WIDTH, WIDTH)).forward_gain * passes
+        words = "keeps" if math.isclose(gain, 1.0) else f"multiplies by {gain:.4g}"
+        claim = partial(Claim, condition=SQUARE, slow=each.slow, rows=each.rows.get((direction, activation), ()))
+        gains, increments = Gains(network, direction, gain, seeds), LogIncrements(network, direction, seeds)
+        yield claim(
+            id=f"{direction}.{each.name}.{activation}_gain",
+            statement=f"{each.spec.label} {words} the {SIGNAL[direction]} in every {activation} layer.",
+            source=each.source,
+            experiment=gains,
+            decide=GAIN,
+            control=replace(gains, network=replace(network, variance_factor=1.1)),
+            control_note="a variance of the kernels 10% too large",
+        )
+        yield claim(
+            id=f"{direction}.{each.name}.{activation}_law",
+            statement=f"With {each.spec.label} the logarithm of the second moment changes in every {activation} "
+            f"layer by independent steps, with the mean and variance of this width ({direction}).",
+            source="Hanin & Nica, 2018, and Hanin & Rolnick, 2018, NeurIPS; exact for chi-square sums",
+            experiment=increments,
+            decide=IncrementsByLayer(),
+            control=replace(increments, network=replace(network, variance_factor=1.05)),
+            control_note="a variance of the kernels 5% too large",
+        )
+    yield from _orthogonal_claims(direction)
+    yield from _shared_seed_claims(direction)
+    yield from _glorot_claims(direction)
 
 
 @dataclass(frozen=True)
@@ -230,7 +224,7 @@ def _shared_seed_claims(direction: Direction) -> Iterator[Claim]:
     )
 
 
-def _glorot_claims(direction: Direction) -> list[Claim]:
+def _glorot_claims(direction: Direction) -> Iterator[Claim]:
     """Say where Glorot's initialization keeps a signal, and where it is said to and does not."""
     spec = InitializerSpec("GlorotUniform")
     five_thirds = InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),))
@@ -240,52 +234,47 @@ def _glorot_claims(direction: Direction) -> list[Claim]:
     seeds = relu.count_seeds()
     forward = direction == "forward"
     claim = partial(Claim, source=GLOROT, condition=SQUARE, decide=GAIN, rows=("E4",) if forward else ())
-    claims = [
-        claim(
-            id=f"{direction}.glorot_uniform.relu_stability",
-            statement=f"GlorotUniform, the default of Keras' layers, keeps the {SIGNAL[direction]} in ReLU layers.",
-            source="Keras, keras.layers.Dense",
-            experiment=Gains(relu, direction, 1.0, seeds),
-            control=Gains(linear, direction, 1.0, seeds),
-            control_note="linear layers",
-            expected="refuted",
-            rows=("E3",) if forward else ("F2",),
+    yield claim(
+        id=f"{direction}.glorot_uniform.relu_stability",
+        statement=f"GlorotUniform, the default of Keras' layers, keeps the {SIGNAL[direction]} in ReLU layers.",
+        source="Keras, keras.layers.Dense",
+        experiment=Gains(relu, direction, 1.0, seeds),
+        control=Gains(linear, direction, 1.0, seeds),
+        control_note="linear layers",
+        expected="refuted",
+        rows=("E3",) if forward else ("F2",),
+    )
+    yield claim(
+        id=f"{direction}.glorot_uniform.tanh_small_signal_gain",
+        statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers, while the signal is small.",
+        # tanh(z)^2 = z^2 (1 - 2 z^2 / 3 ...): a layer loses 2 q = 2e-4 of the moment, a two-hundredth of the margin
+        condition=f"{SQUARE}, of root mean square {SMALL}",
+        experiment=Gains(small, direction, 1.0),
+        control=Gains(replace(small, variance_factor=1.1), direction, 1.0),
+        control_note="a variance of the kernels 10% too large",
+    )
+    yield claim(
+        id=f"{direction}.glorot_uniform.tanh_gain",
+        statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers of inputs of unit second moment.",
+        experiment=Gains(tanh, direction, 1.0),
+        control=Gains(small, direction, 1.0),
+        control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
+        expected="refuted",
+    )
+    yield theory_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True)
+    yield replace(
+        theory_claim(
+            direction,
+            "variance_scaling_five_thirds",
+            DeepNetwork(five_thirds, "tanh", scale=FIVE_THIRDS_SCALE),
+            TANH,
+            ("E4",) if forward else (),
+            "tanh_course",
+            slow=True,
+            defect=0.36,
         ),
-        claim(
-            id=f"{direction}.glorot_uniform.tanh_small_signal_gain",
-            statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers, while the signal is small.",
-            # tanh(z)^2 = z^2 (1 - 2 z^2 / 3 ...): a layer loses 2 q = 2e-4 of the moment, a two-hundredth of the margin
-            condition=f"{SQUARE}, of root mean square {SMALL}",
-            experiment=Gains(small, direction, 1.0),
-            control=Gains(replace(small, variance_factor=1.1), direction, 1.0),
-            control_note="a variance of the kernels 10% too large",
-        ),
-        claim(
-            id=f"{direction}.glorot_uniform.tanh_gain",
-            statement=f"GlorotUniform keeps the {SIGNAL[direction]} in tanh layers of inputs of unit second moment.",
-            experiment=Gains(tanh, direction, 1.0),
-            control=Gains(small, direction, 1.0),
-            control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
-            expected="refuted",
-        ),
-    ]
-    return [
-        *claims,
-        theory_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True),
-        replace(
-            theory_claim(
-                direction,
-                "variance_scaling_five_thirds",
-                DeepNetwork(five_thirds, "tanh", scale=FIVE_THIRDS_SCALE),
-                TANH,
-                ("E4",) if forward else (),
-                "tanh_course",
-                slow=True,
-                defect=0.36,
-            ),
-            control_note="GlorotUniform's variance, without the gain 5 / 3",
-        ),
-    ]
+        control_note="GlorotUniform's variance, without the gain 5 / 3",
+    )
 
 
 def theory_claim(
@@ -319,33 +308,27 @@ def theory_claim(
     )
 
 
-def rectangular_claims(direction: Direction) -> list[Claim]:
+def rectangular_claims(direction: Direction) -> Iterator[Claim]:
     """List what is claimed of a narrowing network, in one direction."""
-    condition = (
-        f"ReLU, widths {', '.join(map(str, RECTANGULAR_WIDTHS))}, one sample; uniform weights of variance 2 / fan"
+    widths = ", ".join(map(str, RECTANGULAR_WIDTHS))
+    signal, ratio = (
+        ("second moment of the pre-activations", "fan_in / fan_out")
+        if direction == "forward"
+        else ("mean square of dL/dz", "fan_out / fan_in")
     )
-    listed = []
     for mode, other in (("fan_in", "fan_out"), ("fan_out", "fan_in")):
-        signal, ratio = (
-            ("second moment of the pre-activations", "fan_in / fan_out")
-            if direction == "forward"
-            else ("mean square of dL/dz", "fan_out / fan_in")
-        )
         keeps = (direction == "forward") == (mode == "fan_in")
         words = "stays as it is" if keeps else f"changes by {ratio} in a layer, whose product over layers is bounded"
         experiment = RectangularGains(mode, mode, direction)
-        listed.append(
-            Claim(
-                id=f"{direction}.pyramid.he_{mode}_gain",
-                statement=f"With a variance of 2 / {mode} the {signal} {words}.",
-                source=HE,
-                condition=condition,
-                experiment=experiment,
-                decide=GAIN,
-                control=replace(experiment, assumed=other),
-                control_note=f"compared with what {other} would give",
-                slow=True,
-                rows=("F5",),
-            )
+        yield Claim(
+            id=f"{direction}.pyramid.he_{mode}_gain",
+            statement=f"With a variance of 2 / {mode} the {signal} {words}.",
+            source=HE,
+            condition=f"ReLU, widths {widths}, one sample; uniform weights of variance 2 / fan",
+            experiment=experiment,
+            decide=GAIN,
+            control=replace(experiment, assumed=other),
+            control_note=f"compared with what {other} would give",
+            slow=True,
+            rows=("F5",),
         )
-    return listed
