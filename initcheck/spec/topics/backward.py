@@ -62,27 +62,25 @@ class ForgetBias:
         return np.asarray(rates)
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
     lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
-    return (
-        *gain_claims("backward"),
-        theory_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True),
-        *_weight_gradient_claims(),
-        *rectangular_claims("backward"),
-        Claim(
-            id="backward.lstm.forget_bias",
-            statement="The unit forget bias of an LSTM makes its gradient shrink a fifth less at each step in time.",
-            source="Jozefowicz, Zaremba & Sutskever, 2015, ICML; Keras, keras.layers.LSTM",
-            condition="32 units, 25 steps of Gaussian inputs, the same weights with and without the bias",
-            experiment=ForgetBias(),
-            # Were the cell's path all there is, a step would win ln(sigmoid(1) / sigmoid(0)) = .38.
-            decide=SeedMeanWithin("nats a step won by the bias", math.log(1.2), 0.5),
-            control=ForgetBias((False, False)),
-            control_note="no forget bias in either",
-            slow=True,
-            rows=("F6",),
-        ),
+    yield from gain_claims("backward")
+    yield theory_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True)
+    yield from _weight_gradient_claims()
+    yield from rectangular_claims("backward")
+    yield Claim(
+        id="backward.lstm.forget_bias",
+        statement="The unit forget bias of an LSTM makes its gradient shrink a fifth less at each step in time.",
+        source="Jozefowicz, Zaremba & Sutskever, 2015, ICML; Keras, keras.layers.LSTM",
+        condition="32 units, 25 steps of Gaussian inputs, the same weights with and without the bias",
+        experiment=ForgetBias(),
+        # Were the cell's path all there is, a step would win ln(sigmoid(1) / sigmoid(0)) = .38.
+        decide=SeedMeanWithin("nats a step won by the bias", math.log(1.2), 0.5),
+        control=ForgetBias((False, False)),
+        control_note="no forget bias in either",
+        slow=True,
+        rows=("F6",),
     )
 
 

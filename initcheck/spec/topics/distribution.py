@@ -60,15 +60,20 @@ def members(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
     return tuple(Draws(subject, shape, count, defect=defect) for shape, count in zip(SHAPES, counts, strict=True))
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
-    listed: list[Claim] = []
     for subject in subjects.INDEPENDENT:
-        listed += _independent(subject)
+        yield from _independent(subject)
     for subject in subjects.ORTHOGONAL:
-        listed += _orthogonal(subject)
-    listed += [*_claims_on_values(), _complete()]
-    return tuple(listed)
+        yield from _orthogonal(subject)
+    for subject in subjects.FIXED_VALUES:
+        yield _fixed(subject)
+    yield _constant_precision()
+    yield from _identity_ranks()
+    yield from _truncated_deviation()
+    yield _uniform_end()
+    yield _constant_array()
+    yield _complete()
 
 
 def _describe(subject: Subject) -> tuple[str, str, str, str]:
@@ -291,18 +296,6 @@ class RefusesRanks:
             except ValueError:
                 deviation, seen = 0.0, "ValueError"
             yield ExactRow(str(shape), deviation, seen=seen)
-
-
-def _claims_on_values() -> list[Claim]:
-    fixed = [_fixed(subject) for subject in subjects.FIXED_VALUES]
-    return [
-        *fixed,
-        _constant_precision(),
-        *_identity_ranks(),
-        *_truncated_deviation(),
-        _uniform_end(),
-        _constant_array(),
-    ]
 
 
 def _fixed(subject: Subject) -> Claim:

@@ -25,16 +25,19 @@ _MARGIN: Final = 0.03
 _DRAWS: Final = math.ceil(size_of_equivalence(2.0, _MARGIN) / math.prod(_SHAPE))
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
-    listed: list[Claim] = [_returned(subject) for subject in subjects.ALL]
+    for subject in subjects.ALL:
+        yield _returned(subject)
     for subject in subjects.INDEPENDENT:
         # float32 is the subject of the topic "distribution".
-        listed += [_calibrated(subject, dtype) for dtype in ("float64", "float16", "bfloat16")]
-        listed.append(_resolution(subject))
+        for dtype in ("float64", "float16", "bfloat16"):
+            yield _calibrated(subject, dtype)
+        yield _resolution(subject)
     for subject in subjects.ORTHOGONAL:
-        listed += [_resolution(subject), _refuses_half(subject)]
-    return (*listed, *_uniform_in_bfloat16())
+        yield _resolution(subject)
+        yield _refuses_half(subject)
+    yield from _uniform_in_bfloat16()
 
 
 # --- the dtype returned -----------------------------------------------------------------------------------------------

@@ -35,21 +35,19 @@ CLASSES: Final = 10
 ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
-    return (
-        *gain_claims("forward"),
-        *_selu_claims(),
-        *_rectifier_claims(),
-        *rectangular_claims("forward"),
-        *_batch_claims(),
-        _dropout_claim(),
-        *_convolution_claims(),
-        *_loss_claims(),
-        *_normalization_claims(),
-        *_shift_claims(),
-        *_function_claims(),
-    )
+    yield from gain_claims("forward")
+    yield from _selu_claims()
+    yield from _rectifier_claims()
+    yield from rectangular_claims("forward")
+    yield from _batch_claims()
+    yield _dropout_claim()
+    yield from _convolution_claims()
+    yield from _loss_claims()
+    yield from _normalization_claims()
+    yield from _shift_claims()
+    yield from _function_claims()
 
 
 # --- deep networks ----------------------------------------------------------------------------------------------------

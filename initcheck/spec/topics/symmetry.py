@@ -91,18 +91,16 @@ def _learners(spec: InitializerSpec, activation: str, depths: tuple[int, ...], *
     return tuple(Learner(spec, activation, depth, 37, **settings) for depth in depths)
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
-    listed: list[Claim] = []
     for activation in ("relu", "tanh", "linear"):
         # What holds of one function that is zero at zero holds of the others; linear layers are the least of news.
-        listed += [replace(claim, slow=activation == "linear") for claim in _zeros(activation)]
-    listed.append(_alike("zeros", ZEROS, "sigmoid", (1, 2, 3)))
+        yield from (replace(claim, slow=activation == "linear") for claim in _zeros(activation))
+    yield _alike("zeros", ZEROS, "sigmoid", (1, 2, 3))
     for activation in ("relu", "tanh", "linear", "sigmoid"):
-        listed.append(_alike("constant", CONSTANT, activation, (1, 2, 3)))
+        yield _alike("constant", CONSTANT, activation, (1, 2, 3))
         # Behind a layer of ones, tanh and sigmoid units are saturated, and nothing moves.
-        listed.append(_alike("ones", ONES, activation, (1, 2, 3) if activation in ("relu", "linear") else (1,)))
-    return tuple(listed)
+        yield _alike("ones", ONES, activation, (1, 2, 3) if activation in ("relu", "linear") else (1,))
 
 
 def _zeros(activation: str) -> Iterator[Claim]:

@@ -187,67 +187,65 @@ _TASK: Final = "ten normal clouds in 64 dimensions, plain gradient descent, batc
 _ACCURACY: Final = "accuracy on test samples"
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims."""
     shallow = Learner(HE)
     drawn = replace(shallow, random_biases=True)
     zeros = tuple(Learner(ZEROS, activation, epochs=6) for activation in ("relu", "tanh", "linear"))
     claim = partial(Claim, slow=True)
-    return (
-        claim(
-            id="training.he_normal.deep_relu_trains",
-            statement="A ReLU network of 30 layers initialized with HeNormal learns.",
-            source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
-            condition=f"30 × 64, 1000 steps at .005; {_TASK}; {_DEEP_SEEDS} seeds",
-            experiment=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
-            decide=SeedMeanWithin(_ACCURACY, 3.0 / CLASSES, 1.01),
-            control=Accuracy(DEEP_GLOROT),
-            control_note="GlorotUniform",
-            rows=("H1",),
-        ),
-        claim(
-            id="training.glorot_uniform.deep_relu_fails",
-            statement="A ReLU network of 30 layers initialized with GlorotUniform does not learn: it stays at chance.",
-            source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
-            condition=f"30 × 64, 1000 steps at .005; {_TASK}; {SEEDS} seeds",
-            experiment=Accuracy(DEEP_GLOROT),
-            decide=SeedMeanWithin(_ACCURACY, 0.0, 3.0 / CLASSES),
-            control=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
-            control_note="HeNormal",
-            rows=("H1",),
-        ),
-        claim(
-            id="training.lecun_normal.deep_selu_trains",
-            statement="A SELU network of 30 layers initialized with LecunNormal learns, without normalization layers.",
-            source="Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 2",
-            condition=f"30 × 64, 300 steps at .01; {_TASK}; {SEEDS} seeds",
-            experiment=Accuracy(DEEP_SELU),
-            decide=SeedMeanWithin(_ACCURACY, 0.75, 1.01),
-            control=Accuracy(DEEP_GLOROT),
-            control_note="ReLU with GlorotUniform",
-            rows=("H2",),
-        ),
-        claim(
-            id="training.zeros.never_trains",
-            statement="A network initialized with zero kernels never learns to distinguish inputs.",
-            source="the notebook that initcheck began with; Goodfellow, Bengio & Courville, 2016, section 8.4",
-            condition="2 × 64, relu, tanh and linear, 300 steps at .05; 3 seeds",
-            experiment=NeverLearns(zeros),
-            decide=AllWithin("classes predicted, less one", "samples"),
-            control=NeverLearns((Learner(GLOROT),)),
-            control_note="GlorotUniform",
-            rows=("G1", "NB1"),
-        ),
-        claim(
-            id="training.zero_biases.harmless",
-            statement="Zero biases do no harm where kernels are random: networks learn as well as with random biases.",
-            source="the notebook that initcheck began with",
-            condition="2 × 64, HeNormal, relu, 300 steps at .05; biases of standard deviation .05 beside; "
-            f"{_TASK}; {SEEDS} seeds",
-            experiment=Accuracy(shallow, drawn),
-            decide=SeedMeanWithin("difference in accuracy", -0.05, 0.05),
-            control=Accuracy(zeros[0], drawn),
-            control_note="zero kernels, too",
-            rows=("G4", "NB3"),
-        ),
+    yield claim(
+        id="training.he_normal.deep_relu_trains",
+        statement="A ReLU network of 30 layers initialized with HeNormal learns.",
+        source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
+        condition=f"30 × 64, 1000 steps at .005; {_TASK}; {_DEEP_SEEDS} seeds",
+        experiment=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
+        decide=SeedMeanWithin(_ACCURACY, 3.0 / CLASSES, 1.01),
+        control=Accuracy(DEEP_GLOROT),
+        control_note="GlorotUniform",
+        rows=("H1",),
+    )
+    yield claim(
+        id="training.glorot_uniform.deep_relu_fails",
+        statement="A ReLU network of 30 layers initialized with GlorotUniform does not learn: it stays at chance.",
+        source="He, Zhang, Ren & Sun, 2015, ICCV, section 2.2 and figure 3",
+        condition=f"30 × 64, 1000 steps at .005; {_TASK}; {SEEDS} seeds",
+        experiment=Accuracy(DEEP_GLOROT),
+        decide=SeedMeanWithin(_ACCURACY, 0.0, 3.0 / CLASSES),
+        control=Accuracy(DEEP_HE, count=_DEEP_SEEDS),
+        control_note="HeNormal",
+        rows=("H1",),
+    )
+    yield claim(
+        id="training.lecun_normal.deep_selu_trains",
+        statement="A SELU network of 30 layers initialized with LecunNormal learns, without normalization layers.",
+        source="Klambauer, Unterthiner, Mayr & Hochreiter, 2017, NeurIPS, section 2",
+        condition=f"30 × 64, 300 steps at .01; {_TASK}; {SEEDS} seeds",
+        experiment=Accuracy(DEEP_SELU),
+        decide=SeedMeanWithin(_ACCURACY, 0.75, 1.01),
+        control=Accuracy(DEEP_GLOROT),
+        control_note="ReLU with GlorotUniform",
+        rows=("H2",),
+    )
+    yield claim(
+        id="training.zeros.never_trains",
+        statement="A network initialized with zero kernels never learns to distinguish inputs.",
+        source="the notebook that initcheck began with; Goodfellow, Bengio & Courville, 2016, section 8.4",
+        condition="2 × 64, relu, tanh and linear, 300 steps at .05; 3 seeds",
+        experiment=NeverLearns(zeros),
+        decide=AllWithin("classes predicted, less one", "samples"),
+        control=NeverLearns((Learner(GLOROT),)),
+        control_note="GlorotUniform",
+        rows=("G1", "NB1"),
+    )
+    yield claim(
+        id="training.zero_biases.harmless",
+        statement="Zero biases do no harm where kernels are random: networks learn as well as with random biases.",
+        source="the notebook that initcheck began with",
+        condition="2 × 64, HeNormal, relu, 300 steps at .05; biases of standard deviation .05 beside; "
+        f"{_TASK}; {SEEDS} seeds",
+        experiment=Accuracy(shallow, drawn),
+        decide=SeedMeanWithin("difference in accuracy", -0.05, 0.05),
+        control=Accuracy(zeros[0], drawn),
+        control_note="zero kernels, too",
+        rows=("G4", "NB3"),
     )

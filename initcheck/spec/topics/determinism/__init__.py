@@ -33,14 +33,14 @@ _CLOSE: Final = AllWithin("Largest difference")
 _SAME_DISTRIBUTION: Final = NoDifference("Distance of the distributions", largest_detectable=0.05)
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims of this topic."""
-    found: list[Claim] = []
     for subject in RANDOM:
-        found.extend(_of_seeds(subject))
+        yield from _of_seeds(subject)
     for subject in ALL:
-        found.extend(_of_configuration(subject))
-    return (*found, _unseeded(), *_general())
+        yield from _of_configuration(subject)
+    yield _unseeded()
+    yield from _general()
 
 
 def _claim(experiment: Trial, statement: str, defect: str = "", *, name: str = "", **fields: Any) -> Claim:

@@ -109,13 +109,12 @@ _AXES: Final = (
 _SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
 
 
-def _claims_on_counting() -> tuple[Claim, ...]:
+def _claims_on_counting() -> Iterator[Claim]:
     """List the claims; those on axes only for a Keras that has them."""
     decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)", false_alarm=CLAIM_FALSE_ALARM)
-    listed = []
     for rank, (sizes, words) in enumerate(_RANKS):
         shapes = tuple(Shaped(shape, fans_of_shape(shape)) for shape in sizes)
-        claim = Claim(
+        yield Claim(
             f"fans.computation.rank_{rank}",
             f"VarianceScaling counts by shape: {words}.",
             _SOURCE,
@@ -127,10 +126,8 @@ def _claims_on_counting() -> tuple[Claim, ...]:
             slow=rank == 0,
             rows=("A16",) if rank == 1 else ("A7",),
         )
-        listed.append(claim)
     if einsum_axes_counted():
-        listed.extend(_claims_on_axes(decide))
-    return tuple(listed)
+        yield from _claims_on_axes(decide)
 
 
 def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -183,13 +180,15 @@ _COUNTED: Final[dict[Mode, str]] = {
 }
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims of this topic."""
-    layers = tuple(claim for kind in layer_kinds() for scaling in SCALINGS for claim in _claims(kind, scaling))
-    return (*layers, *_claims_on_counting(), *special.claims())
+    for kind, scaling in itertools.product(layer_kinds(), SCALINGS):
+        yield from _claims(kind, scaling)
+    yield from _claims_on_counting()
+    yield from special.claims()
 
 
-def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
+def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
     experiment = LayerVariance(kind.slug, scaling, kind.cases)
     wrong = scaling.mode in kind.wrong
     # A sentence that holds is false where other units are counted; one that is false holds with the right variance.
@@ -217,9 +216,10 @@ def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
         slow=scaling.slug not in ("glorot_uniform", "he_normal") or "3d" in kind.slug,
         rows=kind.rows,
     )
+    yield claim
     if not wrong:
-        return (claim,)
-    so = replace(
+        return
+    yield replace(
         claim,
         id=f"{claim.id}_as_counted",
         statement=f"In {kind.words}, {name} scales with the units that the shape of the kernel says, "
@@ -228,4 +228,3 @@ def _claims(kind: LayerKind, scaling: Scaling) -> tuple[Claim, ...]:
         control=replace(experiment, by="shape", corrected=True),
         expected="holds",
     )
-    return claim, so

@@ -184,40 +184,33 @@ class OrthogonalOutputs:
             yield ExactRow(f"{shape}", abs(square / (share * self.gain**2) - 1.0), _ROUNDING, count * filters)
 
 
-def _orthogonal() -> tuple[Claim, ...]:
+def _orthogonal() -> Iterator[Claim]:
     decide = AllWithin("output variance over its documented value, minus one")
     wide = ((3, 3, 4, 256), (1, 1, 16, 64), (5, 5, 2, 60))
     tall = ((3, 3, 32, 64), (1, 1, 48, 48), (5, 5, 4, 20))
     source = "Keras, keras.initializers.Orthogonal; Saxe, McClelland & Ganguli, 2014, ICLR"
-    so = Claim(
-        "fans.orthogonal.wide_convolution",
-        "Orthogonal gives a convolution of n inputs and more filters the output variance gain^2 n / filters.",
-        source,
-        f"kernels {wide}, gain 1.3, exact over a basis of inputs",
-        OrthogonalOutputs(wide, 1.3, "wide"),
-        decide,
-        OrthogonalOutputs(wide, 1.3, "wide", "LecunNormal"),
-        "LeCun's initializer, whose output variance is one",
-        rows=("A13",),
-    )
-    kept = replace(
-        so,
-        id="fans.orthogonal.tall_convolution",
-        statement="Orthogonal gives a convolution of n inputs and at most n filters the output variance gain^2.",
-        condition=so.condition.replace(str(wide), str(tall)),
-        experiment=OrthogonalOutputs(tall, 1.3, "preserved"),
-        control=OrthogonalOutputs(tall, 1.3, "preserved", "LecunNormal"),
-    )
-    wrong = replace(
-        so,
+    claim = partial(Claim, source=source, decide=decide, rows=("A13",))
+    for name, filters, variance, experiment in (
+        ("wide", "more filters", "gain^2 n / filters", OrthogonalOutputs(wide, 1.3, "wide")),
+        ("tall", "at most n filters", "gain^2", OrthogonalOutputs(tall, 1.3, "preserved")),
+    ):
+        yield claim(
+            id=f"fans.orthogonal.{name}_convolution",
+            statement=f"Orthogonal gives a convolution of n inputs and {filters} the output variance {variance}.",
+            condition=f"kernels {experiment.shapes}, gain 1.3, exact over a basis of inputs",
+            experiment=experiment,
+            control=replace(experiment, initializer="LecunNormal"),
+            control_note="LeCun's initializer, whose output variance is one",
+        )
+    yield claim(
         id="fans.orthogonal.preserves_whatever_the_shape",
         statement="Orthogonal gives a convolution the output variance gain^2, whatever its shape.",
+        condition=f"kernels {wide}, gain 1.3, exact over a basis of inputs",
         experiment=OrthogonalOutputs(wide, 1.3, "preserved"),
         control=OrthogonalOutputs(tall, 1.3, "preserved"),
         control_note="no more filters than inputs",
         expected="refuted",
     )
-    return so, kept, wrong
 
 
 # --- shares of gates --------------------------------------------------------------------------------------------------
@@ -261,24 +254,22 @@ def _recurrent_kernel(context: RunContext, layer: str, index: int, initializer: 
     return context.remember(("fans", layer, index, initializer), make)
 
 
-def _gate_shares() -> tuple[Claim, ...]:
-    return tuple(
-        Claim(
-            f"fans.{slug}.recurrent_kernel_share_by_gate",
-            f"The weights of each gate of {layer}'s recurrent kernel have the variance "
-            f"1 / ({gates} units), so that a gate keeps 1/{gates} of the variance of its state.",
-            f"Keras, keras.layers.{layer} and keras.initializers.Orthogonal",
-            f"{_SHARE_UNITS} units, default initializers",
-            GateShare(layer, gates),
-            EstimateWithin("variance of a gate's weights times units and gates", 1 - MARGIN, 1 + MARGIN, "seeds"),
-            GateShare(layer, gates, "glorot_uniform"),
-            "glorot_uniform in place of orthogonal",
-            slow=True,
-            rows=("B10",),
-        )
-        for layer, slug, gates in RECURRENT
-        if gates > 1
-    )
+def _gate_shares() -> Iterator[Claim]:
+    for layer, slug, gates in RECURRENT:
+        if gates > 1:
+            yield Claim(
+                f"fans.{slug}.recurrent_kernel_share_by_gate",
+                f"The weights of each gate of {layer}'s recurrent kernel have the variance "
+                f"1 / ({gates} units), so that a gate keeps 1/{gates} of the variance of its state.",
+                f"Keras, keras.layers.{layer} and keras.initializers.Orthogonal",
+                f"{_SHARE_UNITS} units, default initializers",
+                GateShare(layer, gates),
+                EstimateWithin("variance of a gate's weights times units and gates", 1 - MARGIN, 1 + MARGIN, "seeds"),
+                GateShare(layer, gates, "glorot_uniform"),
+                "glorot_uniform in place of orthogonal",
+                slow=True,
+                rows=("B10",),
+            )
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -314,29 +305,29 @@ class AttentionOrthogonality:
             )
 
 
-def _attention() -> tuple[Claim, ...]:
-    wrong = Claim(
-        "fans.multi_head_attention.orthogonal_query",
-        "Orthogonal gives MultiHeadAttention a query kernel that is orthogonal from inputs to all heads.",
-        "Keras, keras.layers.MultiHeadAttention and keras.initializers.Orthogonal",
-        "64 inputs and 4 heads of 16; 48 inputs and 2 heads of 8",
-        AttentionOrthogonality("after_first"),
-        AllWithin("largest entry of the kernel's product with its transpose, minus the identity"),
-        AttentionOrthogonality("after_first", corrected=True),
-        "a kernel that is orthogonal as the layer multiplies",
-        expected="refuted",
+def _attention() -> Iterator[Claim]:
+    claim = partial(
+        Claim,
+        source="Keras, keras.layers.MultiHeadAttention and keras.initializers.Orthogonal",
+        condition="64 inputs and 4 heads of 16; 48 inputs and 2 heads of 8",
+        decide=AllWithin("largest entry of the kernel's product with its transpose, minus the identity"),
         rows=("S5",),
     )
-    so = replace(
-        wrong,
+    yield claim(
+        id="fans.multi_head_attention.orthogonal_query",
+        statement="Orthogonal gives MultiHeadAttention a query kernel that is orthogonal from inputs to all heads.",
+        experiment=AttentionOrthogonality("after_first"),
+        control=AttentionOrthogonality("after_first", corrected=True),
+        control_note="a kernel that is orthogonal as the layer multiplies",
+        expected="refuted",
+    )
+    yield claim(
         id="fans.multi_head_attention.orthogonal_query_as_flattened",
         statement="Orthogonal makes the query kernel orthonormal with inputs and heads together as its rows.",
         experiment=AttentionOrthogonality("before_last"),
         control=AttentionOrthogonality("before_last", initializer="GlorotUniform"),
         control_note="glorot_uniform in place of orthogonal",
-        expected="holds",
     )
-    return wrong, so
 
 
 # --- two kernels in sequence ------------------------------------------------------------------------------------------
@@ -406,52 +397,51 @@ class OutputInSequence:
         return layer, signs, (first, second)
 
 
-def _sequences() -> tuple[Claim, ...]:
-    decide = EstimateWithin("output variance over what the fans say", 1 - MARGIN, 1 + MARGIN, "seeds")
-    listed: list[Claim] = []
+def _sequences() -> Iterator[Claim]:
+    claim = partial(
+        Claim,
+        decide=EstimateWithin("output variance over what the fans say", 1 - MARGIN, 1 + MARGIN, "seeds"),
+        control_note="kernels rescaled to the units that the layer really has",
+        slow=True,
+    )
     for scaling in SCALINGS:
         if not scaling.slug.endswith("normal") and scaling.slug != "glorot_uniform":
             continue
-        wrong = Claim(
-            f"fans.separable_conv2d.{scaling.slug}_output",
-            f"SeparableConv2D with {scaling.slug} has the output variance that its fans say: "
-            f"that of its inputs, times {scaling.scale:g} for each of its two kernels.",
-            "Keras, keras.layers.SeparableConv2D",
-            f"{_CHANNELS} channels in and out, kernels 3 x 3, independent inputs of mean square one",
-            OutputInSequence("separable", scaling, "layer"),
-            decide,
-            OutputInSequence("separable", scaling, "layer", corrected=True),
-            "kernels rescaled to the units that the layer really has",
-            expected="refuted",
-            slow=True,
+        by_layer = OutputInSequence("separable", scaling, "layer")
+        separable = partial(
+            claim,
+            source="Keras, keras.layers.SeparableConv2D",
+            condition=f"{_CHANNELS} channels in and out, kernels 3 x 3, independent inputs of mean square one",
             rows=("B5",),
         )
-        so = replace(
-            wrong,
-            id=f"{wrong.id}_as_counted",
+        yield separable(
+            id=f"fans.separable_conv2d.{scaling.slug}_output",
+            statement=f"SeparableConv2D with {scaling.slug} has the output variance that its fans say: "
+            f"that of its inputs, times {scaling.scale:g} for each of its two kernels.",
+            experiment=by_layer,
+            control=replace(by_layer, corrected=True),
+            expected="refuted",
+        )
+        yield separable(
+            id=f"fans.separable_conv2d.{scaling.slug}_output_as_counted",
             statement=f"SeparableConv2D with {scaling.slug} counts the shape of the depthwise kernel, "
             "so that the output variance falls by the number of channels.",
-            experiment=OutputInSequence("separable", scaling, "shape"),
-            control=OutputInSequence("separable", scaling, "shape", corrected=True),
-            expected="holds",
+            experiment=replace(by_layer, by="shape"),
+            control=replace(by_layer, by="shape", corrected=True),
         )
-        listed.extend((wrong, so))
-        holds = einsum_axes_counted()
         other: Literal["fan_in", "fan_out"] = "fan_in" if scaling.mode == "fan_avg" else "fan_out"
         experiment = OutputInSequence("attention", scaling, "layer")
-        listed.append(
-            replace(
-                wrong,
-                id=f"fans.multi_head_attention.{scaling.slug}_output",
-                statement=f"MultiHeadAttention with {scaling.slug} that attends to one key has the output variance of "
-                "two layers of their own fans, value and output.",
-                source="Keras, keras.layers.MultiHeadAttention",
-                condition="160 inputs, 4 heads of 24, 320 outputs, one query and one key",
-                experiment=experiment,
-                control=replace(experiment, mode=other) if holds else replace(experiment, corrected=True),
-                control_note="kernels scaled by other units" if holds else wrong.control_note,
-                expected="holds" if holds else "refuted",
-                rows=("B7", "S3"),
-            )
+        attention = partial(
+            claim,
+            id=f"fans.multi_head_attention.{scaling.slug}_output",
+            statement=f"MultiHeadAttention with {scaling.slug} that attends to one key has the output variance of "
+            "two layers of their own fans, value and output.",
+            source="Keras, keras.layers.MultiHeadAttention",
+            condition="160 inputs, 4 heads of 24, 320 outputs, one query and one key",
+            experiment=experiment,
+            rows=("B7", "S3"),
         )
-    return tuple(listed)
+        if einsum_axes_counted():
+            yield attention(control=replace(experiment, mode=other), control_note="kernels scaled by other units")
+        else:
+            yield attention(control=replace(experiment, corrected=True), expected="refuted")

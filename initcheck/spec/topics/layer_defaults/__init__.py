@@ -235,13 +235,13 @@ def _independence_claim(layer: Layer) -> Claim:
     )
 
 
-def claims() -> tuple[Claim, ...]:
+def claims() -> Iterator[Claim]:
     """List the claims of this topic."""
-    listed = [_default_claim(layer, each) for layer in (*LAYERS, *WITHOUT_ARGUMENT) for each in layer.arguments]
-    listed += [_own_claim(layer, argument) for layer in LAYERS for argument in layer.arguments]
-    listed += [
-        _independence_claim(layer)
-        for layer in (*LAYERS, *COMPOSED)
-        if any(argument.default in RANDOM for argument in layer.arguments)
-    ]
-    return (*listed, *special_claims())
+    for layer in (*LAYERS, *WITHOUT_ARGUMENT):
+        yield from (_default_claim(layer, argument) for argument in layer.arguments)
+    for layer in LAYERS:
+        yield from (_own_claim(layer, argument) for argument in layer.arguments)
+    for layer in (*LAYERS, *COMPOSED):
+        if any(argument.default in RANDOM for argument in layer.arguments):
+            yield _independence_claim(layer)
+    yield from special_claims()

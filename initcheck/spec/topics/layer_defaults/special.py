@@ -272,9 +272,9 @@ def _none_claims(layer: Layer, argument: Argument) -> Iterator[Claim]:
     )
 
 
-def _embedding_claims() -> list[Claim]:
-    listed = [
-        Claim(
+def _embedding_claims() -> Iterator[Claim]:
+    for layer in map(layer_named, ("Embedding", "ReversibleEmbedding")):
+        yield Claim(
             id=f"layer_defaults.{layer.subject}.same_for_every_dimension",
             statement=f"The distribution of {layer.name}'s weights, uniform from -.05 to .05, does not depend on its "
             "dimension.",
@@ -286,9 +286,7 @@ def _embedding_claims() -> list[Claim]:
             control_note="the variance is one over the dimension",
             rows=("L2",),
         )
-        for layer in map(layer_named, ("Embedding", "ReversibleEmbedding"))
-    ]
-    shared = Claim(
+    yield Claim(
         id="layer_defaults.reversible_embedding.weights_share_one_draw",
         statement="The two tables of a ReversibleEmbedding without tied weights start with the same numbers, each in "
         "the order of its own shape: one initializer draws both.",
@@ -300,19 +298,28 @@ def _embedding_claims() -> list[Claim]:
         control_note="the second table is another layer's",
         rows=("L2",),
     )
-    return [*listed, shared]
 
 
-def special_claims() -> tuple[Claim, ...]:
+def special_claims() -> Iterator[Claim]:
     """List the claims of this part."""
-    listed = _embedding_claims()
+    yield from _embedding_claims()
     for layer in LAYERS:
         for argument in layer.arguments:
             if argument.none_is_default:
-                listed += _none_claims(layer, argument)
+                yield from _none_claims(layer, argument)
             if argument.gates:
-                listed += _gate_claims(layer)
-    complete = Claim(
+                yield from _gate_claims(layer)
+    yield Claim(
+        id="layer_defaults.unit_normalization.no_weights",
+        statement="UnitNormalization has no weights, so nothing to initialize.",
+        source="Keras, keras.layers.UnitNormalization",
+        condition="default arguments",
+        experiment=WeightCount("UnitNormalization"),
+        decide=AllWithin("Number of weights"),
+        control=WeightCount("RMSNormalization"),
+        control_note="RMSNormalization, which has a scale",
+    )
+    yield Claim(
         id="layer_defaults.catalogue.complete",
         statement="Every exported layer with an initializer argument, and no other, is in the table of defaults.",
         source="Keras, keras.layers",
@@ -323,14 +330,3 @@ def special_claims() -> tuple[Claim, ...]:
         control_note="EinsumDense is taken out of the table",
         rows=("L1",),
     )
-    none = Claim(
-        id="layer_defaults.unit_normalization.no_weights",
-        statement="UnitNormalization has no weights, so nothing to initialize.",
-        source="Keras, keras.layers.UnitNormalization",
-        condition="default arguments",
-        experiment=WeightCount("UnitNormalization"),
-        decide=AllWithin("Number of weights"),
-        control=WeightCount("RMSNormalization"),
-        control_note="RMSNormalization, which has a scale",
-    )
-    return (*listed, none, complete)
