@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -110,8 +111,13 @@ def find_phase(activation: ActivationLike, sigma_w2: float, sigma_b2: float = 0.
     Source: Schoenholz et al. 2017 for depth scales and trainable depth; the thousandfold change by following V and
         chi_1 layer by layer.
     """
-    phi = find_activation(activation)
     begin = sigma_w2 + sigma_b2 if start is None else start
+    return _find_phase(find_activation(activation), sigma_w2, sigma_b2, begin)
+
+
+@lru_cache(maxsize=256)
+def _find_phase(phi: Activation, sigma_w2: float, sigma_b2: float, begin: float) -> Phase:
+    """Find it once for all initializers whose variances agree."""
     reasons: dict[str, str] = {}
     point = _find_point(phi, sigma_w2, sigma_b2, begin, reasons)
     correlation, xi_c = _find_correlation(phi, sigma_w2, sigma_b2, point, reasons)
