@@ -174,12 +174,8 @@ def _describe_symmetry(found: SymmetricUnits) -> str:
 ZERO_GRADIENTS = Rule(
     code="IC203",
     name="zero-gradients",
-    what=(
-        "The initializer scales with a number of inputs or outputs that it derives from the weight's shape, while "
-        "the layer really sums another number: the variance of the layer's sums is off by that ratio. Reported "
-        "from a factor of 2."
-    ),
-    why="The layer does not have the gain that the initializer promises.",
+    what="The gradient of a trainable weight is exactly zero for every seed, though the weight affects the outputs.",
+    why="The weight cannot learn from this batch: all its units are dead, or the layers after it multiply by zero.",
     example=example(
         """
 model = keras.Sequential([keras.Input((16,))])
@@ -187,7 +183,10 @@ model.add(keras.layers.Dense(32, activation="relu"))
 model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
 """
     ),
-    fix="Give the layer VarianceScaling with the scale that cancels the ratio.",
+    fix=(
+        "Draw the weights of the layers after it at random. Where a branch starts at zero on purpose (the last scale of "
+        "a residual branch), its inner weights begin to learn after the first step: waive them."
+    ),
     source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
     find=_find_zero_gradients,
     directions=("backward",),
