@@ -47,8 +47,9 @@ def write_chunks_csv(chunks: Iterator[DataFrame], path: Path) -> None:
     """Write the pieces of a table as one CSV file, nulls empty, floats in full."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, chunk in enumerate(chunks):
-            # No float format: the shortest text that reads back to the same float is written.
-            chunk.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            # No float format: the shortest text that reads back to the same float is written. Of plain objects pandas
+            # makes text three times as fast as of nullable numbers.
+            chunk.astype(object).to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def summary_json(summary: DataFrame) -> str:

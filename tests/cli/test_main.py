@@ -75,6 +75,7 @@ def test_nothing_heavy_is_imported_by(code: str):
     assert result.stderr.splitlines()[-1] == ""
 
 
+@pytest.mark.thorough
 def test_every_public_name_can_be_had_and_keras_is_imported_by_those_that_need_it():
     code = (
         "import sys, initcheck\n"

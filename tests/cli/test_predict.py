@@ -13,9 +13,11 @@ from typing import Any
 
 import keras
 import pytest
+from marked import slow
 
 from initcheck.cli import main
 from initcheck.models.initializers import installed_initializers
+from initcheck.models.networks import STUDY_ACTIVATIONS
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 from initcheck.theory.forecast import forecast
 
@@ -74,11 +76,14 @@ def assert_every_null_has_a_reason(found: dict[str, Any]) -> None:
     assert all(isinstance(reason, str) and reason and "\n" not in reason for reason in reasons.values())
 
 
+STUDIED = (*STUDY_ACTIVATIONS, "softmax", "exponential")
+
+
 # --- every pair -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("initializer", installed_initializers())
-@pytest.mark.parametrize("activation", sorted({*TWINS, *NOT_ELEMENTWISE}))
+@pytest.mark.parametrize("activation", [*STUDIED, *slow("thorough", *sorted({*TWINS, *NOT_ELEMENTWISE} - {*STUDIED}))])
 def test_every_pair_is_answered_or_refused_in_one_line(activation, initializer, capsys):
     arguments = ["--initializer", initializer, "--activation", activation, "--depth", "3", "--width", "64"]
     exit_code = main(["predict", "--json", *arguments])

@@ -122,6 +122,7 @@ def test_a_full_disk_leaves_the_earlier_report_as_it_was(tmp_path, monkeypatch, 
     assert (out / "report.html").read_text() == "earlier"
 
 
+@pytest.mark.cluster
 def test_an_interrupted_run_exits_130_and_leaves_no_report(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main())"]

@@ -22,8 +22,13 @@ def run(*arguments):
     ("factory", "options", "code"),
     [
         ("make_standard", ["--widths", "64,128,256,512", "--steps", "0"], 0),
-        ("make_maximal_update", ["--widths", "64,128,256,512", "--learning-rate", "0.05"], 0),
-        ("make_standard", ["--widths", "64,128,256"], 1),
+        pytest.param(
+            "make_maximal_update",
+            ["--widths", "64,128,256,512", "--learning-rate", "0.05"],
+            0,
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param("make_standard", ["--widths", "64,128,256"], 1, marks=pytest.mark.thorough),
         ("make_fixed_deviation", ["--widths", "64,128,256", "--steps", "0"], 1),
         ("make_standard", ["--widths", "2,3,4", "--steps", "0", "--seeds", "2"], 2),
     ],

@@ -213,8 +213,8 @@ def state_of(model):
     "compiled",
     [
         {},
-        {"jit_compile": True},
-        {"jit_compile": False, "run_eagerly": True},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.thorough),
+        pytest.param({"jit_compile": False, "run_eagerly": True}, marks=pytest.mark.thorough),
         {"jit_compile": False, "steps_per_execution": 4},
     ],
     ids=["graph", "jit_compile", "run_eagerly", "steps_per_execution"],

@@ -119,6 +119,7 @@ def test_signals_whose_squares_underflow_float32_are_measured():
     assert_equal_to_twin(measured, twin, 3e-6, skip={"activation_max_abs"})
 
 
+@pytest.mark.thorough
 def test_a_vanishing_relu_network_keeps_its_slope_over_150_layers():
     measured, twin = measure_both(build_dense(150, 64, "relu", "glorot_uniform"), "relu")
     got = np.log(measured["activation_second_moment"].to_numpy(dtype=float)[1:151])

@@ -48,7 +48,7 @@ def gaps_of(coverage):
 
 
 OWN = slow("zoo", *zoo_models.OWN)  # of the small ones, tests/zoo says it in the default run
-KINDS = (*models.BUILDERS, *unusual_models.BUILDERS, *OWN)
+KINDS = (*models.BUILDERS, *unusual_models.CASES, *OWN)
 
 
 @pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)

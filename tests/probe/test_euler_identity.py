@@ -64,10 +64,14 @@ HE = InitializerSpec("HeNormal")
     ("spec", "shape"),
     [
         (MlpSpec(initializer=HE, activation="relu", depth=12, width=48), (32,)),
-        (MlpSpec(initializer=InitializerSpec("GlorotUniform"), activation="leaky_relu", depth=6, width=32), (32,)),
         (ConvSpec(initializer=HE, activation="relu", depth=4, width=8), (8, 8, 3)),
+        pytest.param(
+            MlpSpec(initializer=InitializerSpec("GlorotUniform"), activation="leaky_relu", depth=6, width=32),
+            (32,),
+            marks=pytest.mark.thorough,
+        ),
     ],
-    ids=["relu", "leaky_relu", "conv"],
+    ids=["relu", "conv", "leaky_relu"],
 )
 def test_every_kernel_has_the_same_inner_product_with_its_gradient(spec, shape, monkeypatch):
     products, sizes = measure_inner_products(spec, monkeypatch, shape)

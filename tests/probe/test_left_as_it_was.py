@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import textwrap
@@ -10,45 +9,16 @@ import textwrap
 import example_models as models
 import numpy as np
 import pytest
+import unusual_models
+from traced_models import traced
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 
 
-def snapshot(model):
-    keras = import_keras()
-    from keras.src.backend.common import global_state
-
-    shared = global_state.get_global_attribute("global_seed_generator")
-    return {
-        "variables": [np.asarray(variable).tobytes() for variable in model.variables],
-        "trainable": [variable.trainable for variable in model.variables],
-        "optimizer": [np.asarray(v).tobytes() for v in model.optimizer.variables] if model.optimizer else None,
-        "attributes": [
-            # Recurrent cells make private slots for their dropout masks on any call.
-            {name: value for name, value in layer.__dict__.items() if not name.startswith("_")}
-            for layer in model._flatten_layers()
-        ],
-        "losses": len(model.losses),
-        "python": random.getstate(),
-        "numpy": [np.asarray(part).tobytes() for part in np.random.get_state()[1:]],
-        "keras": None if shared is None else np.asarray(shared.state).tobytes(),
-        "floatx": keras.config.floatx(),
-    }
-
-
-@pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", [*models.BUILDERS, *unusual_models.CASES], ids=lambda build: build.__name__)
 def test_a_measured_model_is_bit_identical(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    before = snapshot(model)
-    probe = Probe(model, inputs)
-    probe.measure([0, 1])
-    probe.measure_current()
-    assert snapshot(model) == before
+    assert traced(build).before == traced(build).after
 
 
 def test_batch_statistics_are_used_and_moving_statistics_kept():
@@ -79,6 +49,7 @@ def test_the_model_is_traced_once_whatever_the_number_of_seeds():
     assert len(calls) == 1
 
 
+@pytest.mark.thorough
 def test_peak_memory_does_not_grow_with_the_number_of_seeds():
     """In a process of its own, since a peak cannot be taken back: 64 seeds after 8 must add next to nothing."""
     program = """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import unusual_models
-import zoo_checks
+from marked import first_only
+from traced_models import traced
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
@@ -13,23 +14,16 @@ from initcheck.probe import Probe
 UNIT_ROUNDOFF = {"mixed_float16": 2.0**-11, "float16": 2.0**-11, "mixed_bfloat16": 2.0**-8}
 
 
-@pytest.mark.parametrize("build", unusual_models.BUILDERS, ids=lambda build: build.__name__)
-def test_unusual_models_are_measured_and_left_bit_identical(build):
-    model, inputs = build()
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    before = zoo_checks.snapshot(model)
-    probe = Probe(model, inputs, every_weight=True, precision_range=True)
-    measured = probe.measure_all([0, 1])
-    probe.measure_current_all()
-    assert zoo_checks.snapshot(model) == before
-    assert measured.table["activation_second_moment"].notna().all()
-    trainable = measured.weights[measured.weights["trainable"]]
+@pytest.mark.parametrize("build", unusual_models.CASES, ids=lambda build: build.__name__)
+def test_unusual_models_are_measured_at_every_weight(build):
+    table, weights = traced(build).table, traced(build).weights
+    assert table["activation_second_moment"].notna().all()
+    trainable = weights[weights["trainable"]]
     allowed = {"cut/kernel", "cut/bias", "beside/kernel", "beside/bias"}
     assert set(trainable[~trainable["has_gradient"]]["weight"]) <= allowed
 
 
-@pytest.mark.parametrize("policy", UNIT_ROUNDOFF)
+@pytest.mark.parametrize("policy", first_only("thorough", UNIT_ROUNDOFF))
 def test_low_precision_equals_a_float32_twin_with_the_same_weights(policy):
     """Each of the 7 layers rounds its input, its weights and its output, forward and once more backward."""
     model, inputs = unusual_models.build_in_precision(policy)

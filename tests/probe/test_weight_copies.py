@@ -7,6 +7,7 @@ import random
 import example_models as models
 import numpy as np
 import pytest
+from marked import slow
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
@@ -42,7 +43,7 @@ def test_healthy_models_hold_no_copies_and_no_symmetric_units(build):
     assert found.compared >= 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", *slow("thorough", "float16", "bfloat16")])
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -73,6 +73,7 @@ def test_the_tests_of_a_model_are_a_group_for_workers(project):
     assert groups == [("initcheck models:build",)] * 6
 
 
+@pytest.mark.thorough
 def test_beside_other_plugins_that_write_files_and_measure(project):
     project.write("test_many.py", MANY)
     done = project.run_apart("-k", "speed or regression", "-W", "ignore", "--force-regen", *SPECIFICATION)

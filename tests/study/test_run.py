@@ -119,6 +119,7 @@ def test_residual_networks_are_followed_along_their_sums():
     assert pd.notna(rows.loc[("residual_normalized", "relu"), "forward_gain"])
 
 
+@pytest.mark.thorough
 def test_dense_layers_of_width_256_have_the_textbooks_gains():
     """Equivalence within 3%, which 16 seeds show: the gain of one seed has a standard deviation near 3%."""
     options = StudyOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from marked import slow
 
 from initcheck.backend.runtime import import_keras
 
@@ -161,18 +162,16 @@ def build_float16():
     return build_in_precision("float16")
 
 
-BUILDERS = (
+_QUICK = (
     build_stopped,
     build_frozen,
     build_tied,
     build_lambda,
     build_custom,
     build_stacked_cells,
-    build_recurrent_dropout,
     build_time_distributed,
     build_grouped_attention,
     build_derived_from_functional,
     build_mixed_float16,
-    build_mixed_bfloat16,
-    build_float16,
 )
+CASES = [*_QUICK, *slow("thorough", build_recurrent_dropout, build_mixed_bfloat16, build_float16)]

@@ -332,6 +332,7 @@ def test_a_worker_that_sees_no_data_file_or_another_ends_the_sweep(cluster, path
     check_message(error, wanted[change], "data.npz")
 
 
+@pytest.mark.cluster
 def test_a_killed_process_of_this_machine_is_replaced(path, tmp_path):
     spec = make_stub_spec(tmp_path, depths=6)
     before = {name: os.environ.get(name) for name in SINGLE_THREADED}

@@ -141,7 +141,7 @@ NON_FINITE = Rule(
     name="non-finite",
     what="A layer's output, or what its activation function receives, is inf or NaN.",
     why="Nothing after it can be measured, and nothing can be learned.",
-    example=stack_example(60, "linear", "keras.initializers.RandomNormal(stddev=100.0)"),
+    example=stack_example(20, "linear", "keras.initializers.RandomNormal(stddev=100.0)"),
     fix="Find the first layer named here: reduce the variance of its weights, or compute it in float32.",
     source="IEEE 754",
     find=_find_nonfinite,

@@ -30,7 +30,10 @@ def exponent_of(report, layer, quantity):
 # --- what theory knows ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("activation", "initializer"), [("tanh", "lecun_normal"), ("relu", "he_normal")])
+@pytest.mark.parametrize(
+    ("activation", "initializer"),
+    [("tanh", "lecun_normal"), pytest.param("relu", "he_normal", marks=pytest.mark.thorough)],
+)
 def test_the_standard_parametrization_is_stable_at_the_start(activation, initializer):
     def factory(width):
         return models.make_standard(width, activation, initializer)
@@ -69,7 +72,7 @@ def test_enough_steps_let_the_outputs_of_wider_standard_networks_grow():
     assert trained.verdict == "grows" and trained.wanted is False
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [5, pytest.param(1, marks=pytest.mark.thorough)])
 def test_the_maximal_update_parametrization_changes_alike_at_all_widths(steps):
     report = check(models.make_maximal_update, steps=steps, learning_rate=0.05, seeds=16)
     for each in report.exponents:
@@ -92,6 +95,7 @@ def test_a_deviation_that_does_not_know_the_width_grows_as_its_root():
     assert report.exit_code == 1
 
 
+@pytest.mark.thorough
 def test_adam_moves_wider_standard_networks_further():
     """Each weight moves by the learning rate, so a hidden unit by a sum of width of them (Yang et al. 2022)."""
     report = check(models.make_standard, steps=1, optimizer="adam")

@@ -10,13 +10,14 @@ from simulated_study import ACTIVATIONS, INITIALIZERS, WrittenReport, make_study
 from simulated_theory import predict_study
 
 from initcheck.pages.document import Document
+from initcheck.study import report
 from initcheck.study.record import NotMeasured, StudyRecord
 from initcheck.study.report import build_document, write_report
 
 
 @pytest.fixture(scope="session")
 def full_study() -> StudyRecord:
-    """A study of the size of the default one."""
+    """A study of the size of the default one, with predictions: of two activations less is known, or nothing."""
     mlp = simulate_table("mlp", INITIALIZERS, ACTIVATIONS, depth=20, width=256, seeds=16)
     relu = {"relu": ACTIVATIONS["relu"]}
     notebook = simulate_table("notebook", INITIALIZERS, relu, depth=2, width=300, seeds=16, data="digits")
@@ -24,7 +25,9 @@ def full_study() -> StudyRecord:
         NotMeasured("mlp", "Identity", activation, "Keras refuses Identity: the kernel has 4 axes.")
         for activation in ("relu", "tanh")
     )
-    return make_study(pd.concat([mlp, notebook], ignore_index=True), {"mlp": 20, "notebook": 2}, refused)
+    measured = make_study(pd.concat([mlp, notebook], ignore_index=True), {"mlp": 20, "notebook": 2}, refused)
+    bases = {"gelu": "mean field, restarted from the measured value at hidden_03", "mish": "it bends <twice> | oddly"}
+    return predict_study(measured, bases=bases)
 
 
 @pytest.fixture
@@ -52,27 +55,17 @@ def small_study() -> Callable[..., StudyRecord]:
 
 
 @pytest.fixture(scope="session")
-def full_report(full_study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> WrittenReport:
+def full_document(full_study: StudyRecord) -> Document:
+    """The report of the full study, as plain data."""
+    return build_document(full_study)
+
+
+@pytest.fixture(scope="session")
+def full_report(
+    full_study: StudyRecord, full_document: Document, tmp_path_factory: pytest.TempPathFactory
+) -> WrittenReport:
     """The report of the full study, written once."""
     folder = tmp_path_factory.mktemp("full") / "report"
-    return WrittenReport(folder, write_report(full_study, folder))
-
-
-@pytest.fixture(scope="session")
-def predicted_study(full_study: StudyRecord) -> StudyRecord:
-    """The full study with predictions: right ones, but for two activations of which less is known, or nothing."""
-    bases = {"gelu": "mean field, restarted from the measured value at hidden_03", "mish": "it bends <twice> | oddly"}
-    return predict_study(full_study, bases=bases)
-
-
-@pytest.fixture(scope="session")
-def predicted_report(predicted_study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> WrittenReport:
-    """The report of the full study with predictions, written once."""
-    folder = tmp_path_factory.mktemp("predicted") / "report"
-    return WrittenReport(folder, write_report(predicted_study, folder))
-
-
-@pytest.fixture(scope="session")
-def predicted_document(predicted_study: StudyRecord) -> Document:
-    """The report of the full study with predictions, as plain data."""
-    return build_document(predicted_study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "build_document", lambda _: full_document)  # to draw its pictures once
+        return WrittenReport(folder, write_report(full_study, folder))

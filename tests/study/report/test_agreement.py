@@ -123,10 +123,10 @@ def test_the_shares_of_chance_are_those_of_the_normal_distribution():
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_sentence_counts_what_the_summary_holds(predicted_study: StudyRecord, direction: Direction):
-    rows = predicted_study.summary[predicted_study.summary["network"] == "mlp"]
+def test_the_sentence_counts_what_the_summary_holds(full_study: StudyRecord, direction: Direction):
+    rows = full_study.summary[full_study.summary["network"] == "mlp"]
     z = rows[f"{direction}_gain_z"].dropna().astype(float)
-    pairs = [pair for pair in read_pairs(rows, predicted_study.table) if pair.network == "mlp"]
+    pairs = [pair for pair in read_pairs(rows, full_study.table) if pair.network == "mlp"]
     text = _words(describe_scores(count_scores(pairs, direction), len(pairs)))
     assert f"{len(z)} of {len(rows)} pairs have a score" in text
     assert f": {(z.abs() > 2).sum()} of them beyond ±2, {(z.abs() > 3).sum()} beyond ±3." in text
@@ -197,8 +197,8 @@ def test_the_scale_of_the_scores_names_every_tone_with_its_range():
     assert {tone for tone, _ in steps} <= set(palette.TONES)
 
 
-def test_reasons_are_listed_once_with_all_that_they_concern(predicted_study: StudyRecord):
-    pairs = [pair for pair in read_pairs(predicted_study.summary, predicted_study.table) if pair.network == "mlp"]
+def test_reasons_are_listed_once_with_all_that_they_concern(full_study: StudyRecord):
+    pairs = [pair for pair in read_pairs(full_study.summary, full_study.table) if pair.network == "mlp"]
     gaps = explain_gaps(pairs)
     assert sum(len(members) for members in gaps.values()) == sum(pair.prediction != "finite width" for pair in pairs)
     texts = [_words(item) for item in list_gaps(pairs).items]

@@ -169,15 +169,20 @@ def test_every_row_of_the_summary_is_in_the_verdict_tables_of_both_pages(
         assert found == expected
 
 
+def _gain_maps(tables: list[list[list[str]]]) -> list[list[list[str]]]:
+    """The measured gains, forward and backward; two maps of scores against theory follow them."""
+    maps = [table for table in tables if table[0][:3] == ["Initializer", "linear", "relu"]]
+    assert len(maps) == 4
+    return maps[:2]
+
+
 def test_the_gains_of_both_pages_are_those_of_the_summary(
     full_study: StudyRecord, page: _Page, full_report: WrittenReport
 ):
     summary = full_study.summary[full_study.summary["network"] == "mlp"]
     rows = summary.set_index(["initializer", "activation"])
     markdown = _markdown_tables(full_report.read("report.md"))
-    html_maps = [table for table in page.tables if table[0][:3] == ["Initializer", "linear", "relu"]]
-    markdown_maps = [table for table in markdown if table[0][:3] == ["Initializer", "linear", "relu"]]
-    assert len(html_maps) == len(markdown_maps) == 2
+    html_maps, markdown_maps = _gain_maps(page.tables), _gain_maps(markdown)
     checked = 0
     for direction, html_map, markdown_map in zip(("forward", "backward"), html_maps, markdown_maps, strict=True):
         activations = html_map[0][1:]
@@ -198,7 +203,7 @@ def test_the_gains_of_both_pages_are_those_of_the_summary(
 
 
 def test_dead_non_finite_and_unmeasured_pairs_say_so_instead_of_a_gain(page: _Page):
-    forward, backward = (table for table in page.tables if table[0][:3] == ["Initializer", "linear", "relu"])
+    forward, backward = _gain_maps(page.tables)
     by_name = {row[0]: dict(zip(forward[0][1:], row[1:], strict=True)) for row in forward[1:]}
     assert by_name["Zeros"]["relu"] == "dead symmetric"
     assert by_name["Identity"]["relu"] == "not measured"

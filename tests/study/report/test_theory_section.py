@@ -43,11 +43,9 @@ def _words(section: Section) -> str:
     return "\n".join("".join(span.text for span in text) for text in texts)
 
 
-def test_every_cell_of_the_score_maps_is_the_score_of_the_summary(
-    predicted_study: StudyRecord, predicted_document: Document
-):
-    maps = [table for table in _tables(_part(predicted_document, "theory")) if table.form == "heat map"]
-    rows = predicted_study.summary[predicted_study.summary["network"] == "mlp"]
+def test_every_cell_of_the_score_maps_is_the_score_of_the_summary(full_study: StudyRecord, full_document: Document):
+    maps = [table for table in _tables(_part(full_document, "theory")) if table.form == "heat map"]
+    rows = full_study.summary[full_study.summary["network"] == "mlp"]
     rows = rows.set_index(["initializer", "activation"])
     checked = 0
     for direction, table in zip(("forward", "backward"), maps, strict=True):
@@ -67,8 +65,8 @@ def test_every_cell_of_the_score_maps_is_the_score_of_the_summary(
     assert checked == 280
 
 
-def test_the_headline_pairs_have_a_table_that_is_not_folded(predicted_document: Document):
-    section = _part(predicted_document, "theory")
+def test_the_headline_pairs_have_a_table_that_is_not_folded(full_document: Document):
+    section = _part(full_document, "theory")
     table = next(block for block in section.blocks if isinstance(block, Table))
     assert [row.header for row in table.rows][:2] == ["HeNormal with relu", "GlorotUniform with relu"]
     assert table.columns[1:5] == ("Forward: textbook", "Forward: predicted", "Forward: measured", "Forward: difference")
@@ -77,11 +75,11 @@ def test_the_headline_pairs_have_a_table_that_is_not_folded(predicted_document: 
     assert [cell.text for cell in zeros.cells][:4] == ["none", "none", "dead", "no theory"]
 
 
-def test_every_pair_is_in_a_folded_table_of_gains(predicted_study: StudyRecord, predicted_document: Document):
-    section = _part(predicted_document, "theory")
+def test_every_pair_is_in_a_folded_table_of_gains(full_study: StudyRecord, full_document: Document):
+    section = _part(full_document, "theory")
     folded = [table for block in section.blocks if isinstance(block, Details) for table in _all(block.blocks)]
     found = sorted(row.header for table in folded if isinstance(table, Table) for row in table.rows)
-    mlp = predicted_study.summary[predicted_study.summary["network"] == "mlp"]
+    mlp = full_study.summary[full_study.summary["network"] == "mlp"]
     assert found == sorted(mlp["initializer"].astype(str))
 
 
@@ -97,9 +95,9 @@ def test_the_counts_are_in_the_answer_too_and_follow_the_summary(small_study: Ca
     assert "The largest is −3.5 (HeNormal with relu)." in text
 
 
-def test_both_editions_have_all_of_it(predicted_report: WrittenReport):
-    markdown = predicted_report.read("report.md")
-    page = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", predicted_report.read("report.html"))))
+def test_both_editions_have_all_of_it(full_report: WrittenReport):
+    markdown = full_report.read("report.md")
+    page = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", full_report.read("report.html"))))
     for text in (
         "Theory against measurement",
         "Textbook against measured: the pairs that textbooks discuss.",
@@ -119,18 +117,18 @@ def test_both_editions_have_all_of_it(predicted_report: WrittenReport):
         assert f"`{column}`" in markdown
     assert "theory: the median of the seeds" in page
     for name in ("distance", "phases", "forward", "backward"):
-        assert (predicted_report.folder / f"figure-network-1-{name}.svg").is_file()
+        assert (full_report.folder / f"figure-network-1-{name}.svg").is_file()
 
 
-def test_the_legend_of_theory_is_in_the_picture_files(predicted_report: WrittenReport):
+def test_the_legend_of_theory_is_in_the_picture_files(full_report: WrittenReport):
     for name in ("forward", "backward", "distance"):
-        assert "theory: the median of the seeds" in predicted_report.read(f"figure-network-1-{name}.svg")
-    assert "theory, in the shape of the layer" in predicted_report.read("figure-network-2-levels.svg")
+        assert "theory: the median of the seeds" in full_report.read(f"figure-network-1-{name}.svg")
+    assert "theory, in the shape of the layer" in full_report.read("figure-network-2-levels.svg")
 
 
-def test_predicted_pages_stay_small(predicted_report: WrittenReport):
-    assert (predicted_report.folder / "report.html").stat().st_size < 1.5e6
-    pictures = [path.stat().st_size for path in predicted_report.folder.glob("*.svg")]
+def test_predicted_pages_stay_small(full_report: WrittenReport):
+    assert (full_report.folder / "report.html").stat().st_size < 1.5e6
+    pictures = [path.stat().st_size for path in full_report.folder.glob("*.svg")]
     assert max(pictures) < 4e5
 
 
@@ -139,8 +137,8 @@ def test_predicted_pages_are_the_same_to_the_byte(small_study: Callable[..., Stu
     assert render_html(build_document(study)) == render_html(build_document(study))
 
 
-def test_the_close_up_shows_the_headline_pairs_against_their_law(predicted_document: Document):
-    figure = next(block for block in _part(predicted_document, "theory").blocks if isinstance(block, Figure))
+def test_the_close_up_shows_the_headline_pairs_against_their_law(full_document: Document):
+    figure = next(block for block in _part(full_document, "theory").blocks if isinstance(block, Figure))
     titles = [panel.title for panel in figure.panels]
     assert titles[:2] == ["HeNormal with relu, forward", "HeNormal with relu, backward"]
     assert not [title for title in titles if title.startswith("Zeros")]
@@ -148,8 +146,8 @@ def test_the_close_up_shows_the_headline_pairs_against_their_law(predicted_docum
     assert "Theory: HeNormal from 10^0.0 to 10^0.0." in figure.panels[0].description
 
 
-def test_a_shallow_network_has_no_close_up(predicted_document: Document):
-    assert not [block for block in _part(predicted_document, "theory", network=2).blocks if isinstance(block, Figure)]
+def test_a_shallow_network_has_no_close_up(full_document: Document):
+    assert not [block for block in _part(full_document, "theory", network=2).blocks if isinstance(block, Figure)]
 
 
 def test_without_predictions_the_report_says_that_there_are_none_and_why(small_study: Callable[..., StudyRecord]):
