@@ -184,8 +184,8 @@ model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
 """
     ),
     fix=(
-        "Draw the weights of the layers after it at random. Where a branch starts at zero on purpose (the last scale of "
-        "a residual branch), its inner weights begin to learn after the first step: waive them."
+        "Draw the weights of the layers after it at random. Where a branch starts at zero on purpose (the last scale "
+        "of a residual branch), its inner weights begin to learn after the first step: waive them."
     ),
     source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
     find=_find_zero_gradients,
