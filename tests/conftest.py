@@ -11,6 +11,9 @@ import pytest
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
+FROZEN = pytest.StashKey[bool]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--plain-graphs",
@@ -30,9 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if "tensorflow" not in sys.modules:
         return
-    if not gc.get_freeze_count():
+    if not item.config.stash.get(FROZEN, False):
         # statsmodels and Keras collect garbage in ordinary calls, and would search all that the libraries hold.
         gc.freeze()
+        item.config.stash[FROZEN] = True
     if item.config.getoption("plain_graphs"):
         plain = item.get_closest_marker("optimized") is None
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": plain})
