@@ -64,6 +64,7 @@ def measure_relu_network(
 
 
 class TestErrorRates:
+    @pytest.mark.montecarlo
     def test_interval_of_the_gain_covers_one_at_its_nominal_rate_for_he_and_relu(self) -> None:
         runs = 1500
         moments = simulate_he_relu((runs, 16, 20), 64, np.random.default_rng(11))

@@ -144,6 +144,7 @@ class TestTheFrame:
         summarize(table, 11)
         pd.testing.assert_frame_equal(table, before, check_exact=True)
 
+    @pytest.mark.thorough
     def test_summarizing_takes_time_in_proportion_to_the_number_of_pairs(self) -> None:
         rng = np.random.default_rng(3)
         one = make_table(simulate_he_relu(16, 20, 64, rng))

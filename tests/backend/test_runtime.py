@@ -196,6 +196,7 @@ def test_versions_import_nothing_and_tell_what_is_missing():
     assert _run(code).stdout == "not installed\n"
 
 
+@pytest.mark.thorough
 def test_the_real_keras_is_imported_without_noise():
     pytest.importorskip("tensorflow")
     result = _run(IMPORT + "import keras; keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2))")

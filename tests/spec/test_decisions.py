@@ -82,6 +82,7 @@ def test_a_claim_on_its_margin_passes_no_more_often_than_the_level():
     assert passed / runs <= level + 5.0 * math.sqrt(level / runs)
 
 
+@pytest.mark.montecarlo
 def test_fits_fail_at_the_level_of_their_family():
     decide = NoDifference("distance", level=0.05)
     drawn = np.random.default_rng(3).uniform(size=(4000, 5))
