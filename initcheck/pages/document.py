@@ -65,6 +65,11 @@ class Paragraph:
     text: Text
 
 
+def paragraph(*parts: str | Span | Text) -> Paragraph:
+    """Make a paragraph of strings, spans and texts; see :func:`prose`."""
+    return Paragraph(prose(*parts))
+
+
 @dataclass(frozen=True)
 class Bullets:
     """A list without order."""
@@ -117,6 +122,11 @@ class Row:
     cells: tuple[Cell, ...]
     anchor: str = ""
     link: str = ""
+
+
+def table_row(header: str, *cells: str | Cell, link: str = "") -> Row:
+    """Make a row of a table; a string stands for a cell with nothing but that text."""
+    return Row(header, tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), link=link)
 
 
 @dataclass(frozen=True)
@@ -218,12 +228,12 @@ def method_section(
     more: Iterable[Block] = (),
 ) -> Section:
     """Write the section "How it was measured": the command, the circumstances with the versions, and more blocks."""
-    command: tuple[Block, ...] = (Paragraph(prose("The command:")), CodeBlock(command_line)) if command_line else ()
+    command: tuple[Block, ...] = (paragraph("The command:"), CodeBlock(command_line)) if command_line else ()
     return Section("method", "How it was measured", (*command, method_table(rows, versions), *more))
 
 
 def method_table(rows: Iterable[tuple[str, str]], versions: Mapping[str, str]) -> Table:
     """Tabulate the circumstances of a measurement, then the version of each package."""
-    facts = tuple(Row(name, (Cell(value),)) for name, value in (*rows, *versions.items()))
+    facts = tuple(table_row(name, value) for name, value in (*rows, *versions.items()))
     caption = prose("The circumstances, and the versions of the packages: with others the numbers may differ.")
     return Table(caption, ("What", "Value"), facts, code_headers=False)

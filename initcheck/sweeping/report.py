@@ -27,14 +27,15 @@ from initcheck.pages.document import (
     Document,
     Figure,
     Panel,
-    Paragraph,
     Row,
     Scale,
     Section,
     Table,
     code,
     method_section,
+    paragraph,
     prose,
+    table_row,
 )
 from initcheck.pages.export import write_chunks_csv
 from initcheck.pages.html import render_pages
@@ -251,9 +252,9 @@ def _write_parquet(tables: Iterator[pd.DataFrame], path: Path) -> None:
 
 
 def _write_answer(result: SweepResult) -> Section:
-    blocks: list[Block] = [Paragraph(prose(_describe_cells(result)))]
+    blocks: list[Block] = [paragraph(_describe_cells(result))]
     if result.stale:
-        blocks.append(Paragraph(prose(_describe_stale(result))))
+        blocks.append(paragraph(_describe_stale(result)))
     summary = result.summary
     if len(summary):
         axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
@@ -288,16 +289,14 @@ def _write_method(result: SweepResult, command_line: str) -> Section:
             ),
         ),
     )
-    files = Paragraph(
-        prose(
-            "The summary, one row per cell, is in ",
-            code("summary.csv"),
-            " and ",
-            code("summary.parquet"),
-            "; the table of all layers and seeds is written by ",
-            code("--export"),
-            ".",
-        )
+    files = paragraph(
+        "The summary, one row per cell, is in ",
+        code("summary.csv"),
+        " and ",
+        code("summary.parquet"),
+        "; the table of all layers and seeds is written by ",
+        code("--export"),
+        ".",
     )
     return method_section(rows, result.versions, command_line=command_line, more=(files,))
 
@@ -309,9 +308,9 @@ def _write_maps(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         "ones blow it up; a gain of 1/4 is as blue as a gain of 4 is orange."
     )
     fixed = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in chosen.fixed.items())
-    blocks: list[Block] = [Paragraph(prose(introduction)), Scale(palette.scale_steps(_MARGIN))]
+    blocks: list[Block] = [paragraph(introduction), Scale(palette.scale_steps(_MARGIN))]
     if fixed:
-        blocks.append(Paragraph(prose(f"In all maps: {fixed}.")))
+        blocks.append(paragraph(f"In all maps: {fixed}."))
     blocks += [
         draw_maps(summary, chosen, "forward_gain", _MARGIN),
         draw_maps(summary, chosen, "backward_gain", _MARGIN),
@@ -343,26 +342,22 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
             rows.append(Row(where, cells))
         maps.append(draw_maps(summary, chosen, name, _MARGIN))
     blocks: list[Block] = [
-        Paragraph(
-            prose(
-                "A score is the measured gain less the predicted one, in standard errors over the seeds, as a normal "
-                "score: of the same probability under Student's distribution, which takes the number of seeds into "
-                "account. The prediction is theory's for this depth, width and batch, to order 1/width; the summary's "
-                "files hold it for each cell, with what it rests on. Cells of one seed and width share weights, so "
-                "their scores are not independent.",
-            )
+        paragraph(
+            "A score is the measured gain less the predicted one, in standard errors over the seeds, as a normal "
+            "score: of the same probability under Student's distribution, which takes the number of seeds into "
+            "account. The prediction is theory's for this depth, width and batch, to order 1/width; the summary's "
+            "files hold it for each cell, with what it rests on. Cells of one seed and width share weights, so "
+            "their scores are not independent.",
         ),
         Bullets(tuple(counts)),
-        Paragraph(
-            prose(
-                "Why the two may differ besides by chance: the next order in 1/width, in deep and narrow networks; and "
-                "float32. A signal below 1e-38 is flushed to zero, and TensorFlow's ",
-                code("elu"),
-                " and ",
-                code("selu"),
-                " give exactly 0 for negative inputs smaller than 3e-8, where they become half dead: a small signal "
-                "then loses half of what theory expects.",
-            )
+        paragraph(
+            "Why the two may differ besides by chance: the next order in 1/width, in deep and narrow networks; and "
+            "float32. A signal below 1e-38 is flushed to zero, and TensorFlow's ",
+            code("elu"),
+            " and ",
+            code("selu"),
+            " give exactly 0 for negative inputs smaller than 3e-8, where they become half dead: a small signal "
+            "then loses half of what theory expects.",
         ),
     ]
     if maps:
@@ -383,10 +378,10 @@ def _write_missing(result: SweepResult) -> Section:
     blocks: list[Block] = []
     for title, listed in (("Cannot be measured", result.refused), ("Failed", result.failed)):
         if listed:
-            rows = tuple(Row(cell.label, (Cell(reason),)) for cell, reason in listed[:_MOST_REASONS])
+            rows = tuple(table_row(cell.label, reason) for cell, reason in listed[:_MOST_REASONS])
             blocks.append(Table(prose(f"{title}: {count(len(listed), 'cell')}."), ("Cell", "Reason"), rows))
             if len(listed) > _MOST_REASONS:
-                blocks.append(Paragraph(prose(f"{len(listed) - _MOST_REASONS} more are in the store.")))
+                blocks.append(paragraph(f"{len(listed) - _MOST_REASONS} more are in the store."))
     return Section("missing", "Not measured", tuple(blocks))
 
 

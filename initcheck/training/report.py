@@ -21,13 +21,14 @@ from initcheck.pages.document import (
     Figure,
     Key,
     Panel,
-    Paragraph,
     Row,
     Section,
     Table,
     method_section,
+    paragraph,
     prose,
     strong,
+    table_row,
 )
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
@@ -215,11 +216,9 @@ def _difference(difference: PairedDifference) -> dict[str, Any]:
 
 def _write_answer(record: TrainingRecord, statements: list[Statement]) -> Section:
     summary = summarize(record.history, record.initializers)
-    blocks: list[Block] = [
-        Paragraph(prose(f"{record.data}. {count(len(record.seeds), 'network')} for each initializer."))
-    ]
+    blocks: list[Block] = [paragraph(f"{record.data}. {count(len(record.seeds), 'network')} for each initializer.")]
     if statements:
-        blocks.append(Paragraph(prose(strong("“Xavier trains faster and more accurately than random or zero”"))))
+        blocks.append(paragraph(strong("“Xavier trains faster and more accurately than random or zero”")))
         blocks.append(Bullets(tuple(prose(each) for each in _describe_statements(statements)[1:])))
         blocks.append(_statement_table(statements))
     rows = tuple(_summary_row(row, record) for row in summary.to_dict("records"))
@@ -233,13 +232,11 @@ def _write_answer(record: TrainingRecord, statements: list[Statement]) -> Sectio
 
 def _statement_table(statements: list[Statement]) -> Table:
     rows = tuple(
-        Row(
+        table_row(
             f"{each.xavier} against {each.other}",
-            (
-                Cell(_WORDS[each.quantity]),
-                Cell(each.verdict, tone=_TONES[each.verdict]),
-                Cell(_format_lead(each.difference, each)),
-            ),
+            _WORDS[each.quantity],
+            Cell(each.verdict, tone=_TONES[each.verdict]),
+            _format_lead(each.difference, each),
         )
         for each in statements
     )
@@ -267,16 +264,14 @@ def _write_differences(record: TrainingRecord) -> Section:
     for quantity, words in QUANTITIES.items():
         pairs = compare_pairs(record.history, record.initializers, quantity)
         rows = tuple(
-            Row(
+            table_row(
                 f"{each.first} less {each.second}",
-                (
-                    Cell(
-                        _signed(each.estimate.value),
-                        (format_interval(each.estimate.low, each.estimate.high, _signed),),
-                    ),
-                    Cell(_number(each.p_value, 2)),
-                    Cell(each.better or "not shown", tone="" if each.better else "unknown"),
+                Cell(
+                    _signed(each.estimate.value),
+                    (format_interval(each.estimate.low, each.estimate.high, _signed),),
                 ),
+                _number(each.p_value, 2),
+                Cell(each.better or "not shown", tone="" if each.better else "unknown"),
             )
             for each in pairs
         )
@@ -284,9 +279,9 @@ def _write_differences(record: TrainingRecord) -> Section:
             table = Table(prose(f"{words.capitalize()}."), ("Pair", "Difference", "p", "Better"), rows)
             blocks.append(Details(prose(f"Differences in {words}"), (table,), unfolded=quantity == "accuracy"))
     if not blocks:
-        blocks.append(Paragraph(prose("One initializer alone has nothing to be compared with.")))
-    introduction = Paragraph(
-        prose("Differences of networks of one seed, which see the same batches; p-values after Holm over all pairs.")
+        blocks.append(paragraph("One initializer alone has nothing to be compared with."))
+    introduction = paragraph(
+        "Differences of networks of one seed, which see the same batches; p-values after Holm over all pairs."
     )
     return Section("differences", "In pairs", (introduction, *blocks))
 

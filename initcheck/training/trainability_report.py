@@ -32,13 +32,14 @@ from initcheck.pages.document import (
     Figure,
     Key,
     Panel,
-    Paragraph,
     Row,
     Section,
     Table,
     method_section,
+    paragraph,
     prose,
     strong,
+    table_row,
 )
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import (
@@ -278,7 +279,7 @@ def _write_answer(relations: Relations) -> Section:
             f"theory without a measurement {_format_correlation(by_name['depth_ratio'])}.",
         )
     )
-    blocks: list[Block] = [Paragraph(prose(f"{record.data}. {_describe_descent(record)}.")), Bullets(tuple(answer))]
+    blocks: list[Block] = [paragraph(f"{record.data}. {_describe_descent(record)}."), Bullets(tuple(answer))]
     blocks.append(_agreement_table(summary))
     return Section("answer", "The answer", tuple(blocks))
 
@@ -289,7 +290,7 @@ def _agreement_table(summary: pd.DataFrame) -> Table:
         each = count_agreement(summary, threshold)
         counts = (each.both, each.neither, each.only_predicted, each.only_trained)
         shares = (Cell(format_share(each.share)), Cell(format_share(each.share_by_one_answer)))
-        rows.append(Row(f"{threshold:g} of chance", (*(Cell(str(number)) for number in counts), *shares)))
+        rows.append(table_row(f"{threshold:g} of chance", *(str(number) for number in counts), *shares))
     columns = (
         "Trained is a loss of at most",
         "Expected, and trained",
@@ -307,7 +308,7 @@ def _write_correlations(relations: Relations) -> Section:
     for each in relations.correlations:
         interval = format_interval(each.low, each.high, format_signed)
         correlation = Cell(format_signed(each.value), (interval,) if interval else ())
-        rows.append(Row(PREDICTORS[each.predictor], (correlation, Cell(str(each.configurations)))))
+        rows.append(table_row(PREDICTORS[each.predictor], correlation, str(each.configurations)))
     caption = prose(
         "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
         f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
@@ -327,31 +328,29 @@ def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Sectio
         f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And "
         "a network can fail for its gradient before it fails for its correlations."
     )
-    blocks: list[Block] = [Paragraph(prose(limits))]
+    blocks: list[Block] = [paragraph(limits)]
     for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):
         failures = find_failures(summary, predicted=predicted)
-        blocks.append(Paragraph(prose(strong(f"{title}: {count(len(failures), 'configuration')}."))))
+        blocks.append(paragraph(strong(f"{title}: {count(len(failures), 'configuration')}.")))
         if len(failures):
             blocks.append(_failure_table(failures, title))
     unpredicted = summary[summary["predicted_trainable"].isna()]
     if len(unpredicted):
         names = ", ".join(dict.fromkeys(unpredicted["initializer"]))
         note = f"Theory says nothing of {count(len(unpredicted), 'configuration')} ({names}); they are not counted."
-        blocks.append(Paragraph(prose(note)))
+        blocks.append(paragraph(note))
     return Section("failures", "Where theory fails", tuple(blocks))
 
 
 def _failure_table(failures: pd.DataFrame, title: str) -> Table:
     rows = tuple(
-        Row(
+        table_row(
             f"{row['activation']}, {row['initializer']}, {row['depth']} layers",
-            (
-                Cell(format_loss(row["relative_loss"])),
-                Cell(_number(row["predicted_depth"]), (_SCALES[str(row["scale"])],)),
-                Cell(format_signed(row["forward_change"])),
-                Cell(format_signed(row["backward_change"])),
-                Cell(format_signed(row["distinct_log_share"])),
-            ),
+            format_loss(row["relative_loss"]),
+            Cell(_number(row["predicted_depth"]), (_SCALES[str(row["scale"])],)),
+            format_signed(row["forward_change"]),
+            format_signed(row["backward_change"]),
+            format_signed(row["distinct_log_share"]),
         )
         for row in failures.to_dict("records")
     )

@@ -29,6 +29,7 @@ from initcheck.pages.document import (
     Table,
     Text,
     code,
+    paragraph,
     prose,
     strong,
 )
@@ -63,7 +64,7 @@ def format_gate(comparison: Comparison, *, full: bool = False) -> str:
 
 def build_gate_section(comparison: Comparison) -> Section:
     """Build the section of the page."""
-    blocks: list[Block] = [Paragraph(prose(strong(f"{format_verdict(comparison)}.")))]
+    blocks: list[Block] = [paragraph(strong(f"{format_verdict(comparison)}."))]
     moved = [(each.name, prose(f"{each.before} → {each.after}")) for each in find_version_changes(comparison)]
     moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
     if moved:
@@ -80,7 +81,7 @@ def build_gate_section(comparison: Comparison) -> Section:
         if found:
             blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}."))
     if comparison.of_verdict("inconclusive"):
-        blocks.append(Paragraph(prose(advise_seeds(comparison))))
+        blocks.append(paragraph(advise_seeds(comparison)))
     blocks.append(Paragraph(_describe_method(comparison)))
     same = comparison.of_verdict("same")
     if same:

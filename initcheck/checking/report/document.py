@@ -33,14 +33,15 @@ from initcheck.pages.document import (
     Definitions,
     Details,
     Document,
-    Paragraph,
     Row,
     Section,
     Table,
     code,
     method_section,
+    paragraph,
     prose,
     strong,
+    table_row,
 )
 from initcheck.probe.coverage import Coverage, Gap
 
@@ -82,7 +83,7 @@ def build_check_document(result: CheckResult, comparison: Comparison | None = No
     sections.append(_answer_section(result))
     if titled:
         parts = tuple(_finding_section(finding, title, place) for place, (title, finding) in enumerate(titled))
-        introduction = Paragraph(prose("The worst first. Sizes of the signal are in squares, with 95% intervals."))
+        introduction = paragraph("The worst first. Sizes of the signal are in squares, with 95% intervals.")
         sections.append(Section("findings", "Findings", (introduction,), parts))
     sections += [
         _figure_section(result),
@@ -109,8 +110,8 @@ def _titles(findings: Sequence[Finding]) -> list[str]:
 
 def _answer_section(result: CheckResult) -> Section:
     blocks: list[Block] = [
-        Paragraph(prose(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}")),
-        Paragraph(prose(describe_coverage(result))),
+        paragraph(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}"),
+        paragraph(describe_coverage(result)),
     ]
     if result.findings:
         rows = tuple(_finding_row(finding, place) for place, finding in enumerate(result.findings))
@@ -119,7 +120,7 @@ def _answer_section(result: CheckResult) -> Section:
         blocks.append(Table(caption, columns, rows, form="plain", code_headers=False))
     if result.waived:
         left_out = sorted({f"{each.code} {each.name}" for each in result.waived})
-        blocks.append(Paragraph(prose(f"Left out on request: {', '.join(left_out)}.")))
+        blocks.append(paragraph(f"Left out on request: {', '.join(left_out)}."))
     return Section("answer", "The verdict", tuple(blocks))
 
 
@@ -164,9 +165,9 @@ def _finding_section(finding: Finding, title: str, place: int) -> Section:
         facts.append(("What usually helps", prose(f"{rule.fix} No change was tried here that helped.")))
     else:
         facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
-    blocks: list[Block] = [Paragraph(prose(strong(_sentence(finding.message)))), Definitions(tuple(facts))]
+    blocks: list[Block] = [paragraph(strong(_sentence(finding.message))), Definitions(tuple(facts))]
     if fix is not None:
-        blocks += [Paragraph(prose("The code to write:")), CodeBlock(fix.code)]
+        blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
     if len(finding.layers) > _NAMED:
         names = Bullets(tuple(prose(code(layer)) for layer in finding.layers))
         blocks.append(Details(prose(f"All {len(finding.layers)} layers or weights that it is about"), (names,)))
@@ -197,21 +198,19 @@ def _describe_seeds(measured: Measured) -> str:
 
 def _figure_section(result: CheckResult) -> Section:
     figure = draw_check_figure(result)
-    block = Paragraph(prose("No layer has a level to draw.")) if figure is None else figure
+    block = paragraph("No layer has a level to draw.") if figure is None else figure
     return Section("levels", "The signal, layer by layer", (block,))
 
 
 def _paths_section(result: CheckResult) -> Section:
     if not result.paths:
         text = "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
-        return Section("paths", "The paths of the signal", (Paragraph(prose(text)),))
+        return Section("paths", "The paths of the signal", (paragraph(text),))
     rows = tuple(_path_row(judged) for judged in result.paths)
-    introduction = Paragraph(
-        prose(
-            "The main path has the layers that every path from the inputs to the outputs passes; long chains within a "
-            "branch are followed on their own. Changes are factors of the second moment and of the squared gradient "
-            "norm, in the direction of propagation."
-        )
+    introduction = paragraph(
+        "The main path has the layers that every path from the inputs to the outputs passes; long chains within a "
+        "branch are followed on their own. Changes are factors of the second moment and of the squared gradient "
+        "norm, in the direction of propagation."
     )
     table = Table(prose("How the signal changes along each path."), _PATH_COLUMNS, rows, code_headers=False)
     return Section("paths", "The paths of the signal", (introduction, table))
@@ -222,12 +221,12 @@ def _path_row(judged: JudgedPath) -> Row:
     where = f"branch between {inside[0]} and {inside[1]}" if inside else "main path"
     header = f"{judged.levels.direction}, {where}"
     if judged.steps == 0:
-        return Row(header, (Cell("too few layers to follow"), *(Cell("none") for _ in _PATH_COLUMNS[2:])))
+        return table_row(header, "too few layers to follow", *("none" for _ in _PATH_COLUMNS[2:]))
     words, tone = _OUTCOMES[judged.outcome]
     needed = (f"about {judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
     judgement = Cell(words, needed, tone=tone)
     if not math.isfinite(judged.total.value):
-        return Row(header, (judgement, Cell(_MISSING), Cell(_MISSING), _limit_cell(judged), _beyond_cell(judged)))
+        return table_row(header, judgement, _MISSING, _MISSING, _limit_cell(judged), _beyond_cell(judged))
     layers, last = judged.levels.layers, judged.levels.last_counted
     steps = f"{count(judged.steps, 'layer')}, {layers[0]} to {layers[last]}"
     rate = format_rate(judged)
@@ -253,11 +252,9 @@ def _beyond_cell(judged: JudgedPath) -> Cell:
 
 
 def _layers_section(rows: Sequence[LayerRow]) -> Section:
-    introduction = Paragraph(
-        prose(
-            "All measured layer calls, in the order of execution: geometric means over seeds. z is what the layer’s "
-            "activation function receives, h the output; where there is no z, the output stands for it."
-        )
+    introduction = paragraph(
+        "All measured layer calls, in the order of execution: geometric means over seeds. z is what the layer’s "
+        "activation function receives, h the output; where there is no z, the output stands for it."
     )
     table = Table(prose(f"{count(len(rows), 'layer call')}."), _LAYER_COLUMNS, tuple(map(_layer_row, rows)))
     if len(rows) <= _UNFOLDED_LAYERS:
@@ -286,11 +283,11 @@ def _layer_row(row: LayerRow) -> Row:
 def _coverage_section(coverage: Coverage) -> Section:
     covered = [gap for gap in coverage.gaps if gap.covered_by]
     measured = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
-    blocks: list[Block] = [Paragraph(prose(measured))]
+    blocks: list[Block] = [paragraph(measured)]
     if coverage.open_gaps:
         blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
     else:
-        blocks.append(Paragraph(prose("Nothing was left out.")))
+        blocks.append(paragraph("Nothing was left out."))
     if covered:
         caption = "Parts without numbers of their own, and where they are measured."
         table = _gap_table(caption, covered)
@@ -300,7 +297,7 @@ def _coverage_section(coverage: Coverage) -> Section:
 
 
 def _gap_table(caption: str, gaps: list[Gap] | tuple[Gap, ...]) -> Table:
-    rows = tuple(Row(gap.path, (Cell(gap.kind), Cell(gap.reason), Cell(gap.covered_by or "nothing"))) for gap in gaps)
+    rows = tuple(table_row(gap.path, gap.kind, gap.reason, gap.covered_by or "nothing") for gap in gaps)
     return Table(prose(caption), ("Layer or weight", "Kind", "Reason", "Measured through"), rows)
 
 
@@ -326,6 +323,6 @@ def _limit_table(limits: Limits) -> Table:
         value, default = getattr(limits, field.name), getattr(defaults, field.name)
         notes = () if value == default else (f"default: {default:g}",)
         described = (Cell(field.metadata["what"]), Cell(field.metadata["source"]))
-        rows.append(Row(field.name, (Cell(f"{value:g}", notes), *described)))
+        rows.append(table_row(field.name, Cell(f"{value:g}", notes), *described))
     caption = prose("The limits, all of them in squares; [tool.initcheck.limits] in pyproject.toml changes them.")
     return Table(caption, ("Limit", "Value", "Of what", "Where it comes from"), tuple(rows), form="claims")

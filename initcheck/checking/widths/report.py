@@ -21,10 +21,10 @@ from initcheck.pages.document import (
     Document,
     Figure,
     Panel,
-    Paragraph,
     Row,
     Section,
     Table,
+    paragraph,
     prose,
     strong,
 )
@@ -220,7 +220,7 @@ def _write_answer(scaling: WidthScaling) -> Section:
     caption = prose("Exponents of the root mean square in the width, with 95% intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
     lines = highlights(scaling)
-    blocks: list[Block] = [Paragraph(prose(strong(verdict_words(scaling))))]
+    blocks: list[Block] = [paragraph(strong(verdict_words(scaling)))]
     if lines:
         blocks.append(Bullets(tuple(prose(line) for line in lines)))
     blocks.append(Table(caption, columns, rows))

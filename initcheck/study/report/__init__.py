@@ -10,7 +10,7 @@ from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.files import publish_files
 from initcheck.pages import palette
-from initcheck.pages.document import Block, Document, Paragraph, Scale, Section, code, listed, prose
+from initcheck.pages.document import Block, Document, Scale, Section, code, listed, paragraph, prose
 from initcheck.pages.export import summary_json, write_measurements_csv, write_measurements_parquet, write_summary_csv
 from initcheck.pages.html import render_html, render_markdown, render_pictures
 from initcheck.study.record import NotMeasured, StudyRecord
@@ -116,18 +116,16 @@ def _write_network(
     ]
     if len(names_in_order(own, "activation")) > 1:
         parts.insert(0, _write_heat_maps(own, refused, network, anchor))
-    introduction = Paragraph(
-        prose(description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples.")
+    introduction = paragraph(
+        description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples."
     )
     return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
 
 
 def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
-    introduction = Paragraph(
-        prose(
-            "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
-            "under “How to read this report”.",
-        )
+    introduction = paragraph(
+        "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
+        "under “How to read this report”.",
     )
     groups = group_by_activation(pairs, make_verdict_table, "Verdicts", format_outcomes)
     return Section(f"{anchor}-verdicts", "The verdicts, pair by pair", (introduction, *groups))
@@ -135,14 +133,12 @@ def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
 
 def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
     blocks: list[Block] = [
-        Paragraph(
-            prose(
-                "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
-                "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
-                "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
-                "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
-                "the signal is shown to be kept is what the verdict says, by the deeper half of the network.",
-            )
+        paragraph(
+            "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
+            "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
+            "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
+            "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
+            "the signal is shown to be kept is what the verdict says, by the deeper half of the network.",
         ),
         Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
     ]
@@ -150,12 +146,10 @@ def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured]
         caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_PATHS[direction]}.")
         blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
     blocks += [
-        Paragraph(
-            prose(
-                listed(twins),
-                " have the same gains to the last bit: on this network they draw the same weights from the same "
-                "seeds. Their rows are one measurement, not several that agree.",
-            )
+        paragraph(
+            listed(twins),
+            " have the same gains to the last bit: on this network they draw the same weights from the same "
+            "seeds. Their rows are one measurement, not several that agree.",
         )
         for twins in find_twins(pairs)
     ]

@@ -12,15 +12,14 @@ from initcheck.core.formatting import count
 from initcheck.pages.document import (
     Block,
     Bullets,
-    Cell,
     Paragraph,
-    Row,
     Section,
     Table,
     Text,
     code,
     prose,
     strong,
+    table_row,
 )
 from initcheck.study.record import StudyRecord
 from initcheck.study.report.levels import SummaryRow
@@ -70,13 +69,11 @@ def _introduce(pairs: Sequence[SummaryRow], network: str) -> Text:
 
 def _headline_table(pairs: Sequence[SummaryRow]) -> Table:
     rows = tuple(
-        Row(
+        table_row(
             f"{pair.initializer} with {pair.activation}",
-            (
-                *(gain_cell(pair.by_direction[way]) for way in DIRECTIONS),
-                *(Cell(format_layers_until(pair.by_direction[way])) for way in DIRECTIONS),
-                verdict_cell(pair),
-            ),
+            *(gain_cell(pair.by_direction[way]) for way in DIRECTIONS),
+            *(format_layers_until(pair.by_direction[way]) for way in DIRECTIONS),
+            verdict_cell(pair),
         )
         for pair in pairs
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_level, power_of_ten
 from initcheck.pages import svg
-from initcheck.pages.document import Block, Figure, Key, Panel, Paragraph, Section, prose
+from initcheck.pages.document import Block, Figure, Key, Panel, Paragraph, Section, paragraph, prose
 from initcheck.pages.svg import (
     FONT_SIZE,
     LONGEST_NAME,
@@ -106,7 +106,7 @@ def write_layers(
     for direction in DIRECTIONS:
         found = [by_pair[pair.initializer, pair.activation, direction] for pair in pairs]
         if all(not series.is_known for series in found):
-            blocks.append(Paragraph(prose(f"No {direction} signal was measured on this network.")))
+            blocks.append(paragraph(f"No {direction} signal was measured on this network."))
         else:
             own[direction] = found
     if len(layers) > MOST_DOTS:
@@ -116,9 +116,7 @@ def write_layers(
     if not predicted:
         blocks.append(_explain_gap(predictions))
     elif not all(prediction.is_known for prediction in predicted):
-        blocks.append(
-            Paragraph(prose("Why there is no theory of some pairs is said under “Theory against measurement”."))
-        )
+        blocks.append(paragraph("Why there is no theory of some pairs is said under “Theory against measurement”."))
     return Section(f"{anchor}-layers", "The signal, layer by layer", tuple(blocks))
 
 
@@ -357,7 +355,7 @@ def _describe_ends(levels: Sequence[LevelSummary]) -> str:
 def _explain_gap(predictions: Sequence[PredictedLevels]) -> Paragraph:
     """Say why there is no predicted line in any picture."""
     reasons = dict.fromkeys(words for prediction in predictions for words in prediction.basis) or {UNEXPLAINED: None}
-    return Paragraph(prose(f"There is no predicted signal to compare with: {'; '.join(reasons)}."))
+    return paragraph(f"There is no predicted signal to compare with: {'; '.join(reasons)}.")
 
 
 def _dot_figure(

@@ -12,17 +12,17 @@ from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
 from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.pages.document import (
     Block,
-    Cell,
     Definitions,
     Details,
     Paragraph,
-    Row,
     Section,
     Table,
     Text,
     code,
     method_section,
+    paragraph,
     prose,
+    table_row,
 )
 from initcheck.study.record import NotMeasured, Provenance, StudyRecord
 
@@ -33,158 +33,111 @@ _FACTOR: Final = format_number(math.exp(THOUSANDFOLD), 4)
 
 def write_guide() -> Section:
     """Write the section that explains the words and the pictures to a student."""
-    introduction = prose(
+    introduction = paragraph(
         "Before a network has learned anything, its weights are random numbers. A signal that enters it is multiplied "
         "by one random matrix after another, and so is the gradient on its way back. If each layer makes the signal a "
         "little smaller, nothing is left after many layers; if each makes it a little larger, it overflows. The "
         "initializer chooses the size of the random numbers, and this report measures what comes of that choice."
     )
-    vocabulary: tuple[tuple[str, Text], ...] = (
-        (
-            "Size of a signal",
-            prose(
-                "The second moment: the mean of the squares of all values in a layer. Why not the variance? The "
-                "variance measures distance from the mean, but the next layer adds up everything it receives, mean "
-                "included. ReLU's outputs are never negative, so their mean is far from zero, and their variance alone "
-                "would miss much of what is passed on."
-            ),
+    vocabulary = {
+        "Size of a signal": prose(
+            "The second moment: the mean of the squares of all values in a layer. Why not the variance? The "
+            "variance measures distance from the mean, but the next layer adds up everything it receives, mean "
+            "included. ReLU's outputs are never negative, so their mean is far from zero, and their variance alone "
+            "would miss much of what is passed on."
         ),
-        (
-            "Pre-activation",
-            prose(
-                "Each layer first computes a weighted sum, called ", code("z"), ", then bends it with its activation "
-                "function. Forward sizes are taken of ", code("z"), ", before the bend: this is the quantity that the "
-                "theory of He and of Glorot speaks about, and it can be compared between activation functions.",
-            ),
+        "Pre-activation": prose(
+            "Each layer first computes a weighted sum, called ", code("z"), ", then bends it with its activation "
+            "function. Forward sizes are taken of ", code("z"), ", before the bend: this is the quantity that the "
+            "theory of He and of Glorot speaks about, and it can be compared between activation functions.",
         ),
-        (
-            "Gain",
-            prose(
-                "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
-                "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is "
-                "the mean factor over all layers, then over all seeds.",
-            ),
+        "Gain": prose(
+            "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
+            "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is "
+            "the mean factor over all layers, then over all seeds.",
         ),
-        (
-            "Forward and backward",
-            prose(
-                "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
-                "the input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how "
-                "strongly the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean "
-                "over units, because it can be kept through layers of different widths. Weights learn only where a "
-                "gradient arrives, so both directions must survive.",
-            ),
+        "Forward and backward": prose(
+            "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
+            "the input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how "
+            "strongly the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean "
+            "over units, because it can be kept through layers of different widths. Weights learn only where a "
+            "gradient arrives, so both directions must survive.",
         ),
-        (
-            "Interval",
-            prose(
-                "Another draw of the weights would give other numbers. Each pair is therefore measured on several "
-                "networks with different seeds, and the 95% t interval over seeds says where the mean of many such "
-                "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
-                "the weights and are not independent evidence. No more digits are printed than the interval supports. "
-                "“No variation”: every seed gave the same, as an initializer without chance does.",
-            ),
+        "Interval": prose(
+            "Another draw of the weights would give other numbers. Each pair is therefore measured on several "
+            "networks with different seeds, and the 95% t interval over seeds says where the mean of many such "
+            "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
+            "the weights and are not independent evidence. No more digits are printed than the interval supports. "
+            "“No variation”: every seed gave the same, as an initializer without chance does.",
         ),
-        (
-            "Preserves",
-            prose(
-                f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two "
-                f"one-sided tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the "
-                f"signal by a factor {_FACTOR}. In a network of few layers it is enough that the signal changes by "
-                f"less than a factor {PRESERVED_FACTOR:g} in all. The rate judged is the typical one, the mean "
-                "logarithm of the factors, over the deeper half of the network: the half nearer to the output, in both "
-                "directions. There the forward signal has settled, and the factors of the gradient depend on it too, "
-                "so a deeper network has more layers like these. The rate can differ from the gain, which is a mean of "
-                "the factors themselves, over all layers.",
-            ),
+        "Preserves": prose(
+            f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two "
+            f"one-sided tests over seeds). At {_MARGIN} a layer it takes {_CRITICAL_DEPTH} layers to change the "
+            f"signal by a factor {_FACTOR}. In a network of few layers it is enough that the signal changes by "
+            f"less than a factor {PRESERVED_FACTOR:g} in all. The rate judged is the typical one, the mean "
+            "logarithm of the factors, over the deeper half of the network: the half nearer to the output, in both "
+            "directions. There the forward signal has settled, and the factors of the gradient depend on it too, "
+            "so a deeper network has more layers like these. The rate can differ from the gain, which is a mean of "
+            "the factors themselves, over all layers.",
         ),
-        (
-            "Vanishes, explodes",
-            prose(
-                "That rate is shown to lie below, or above, that margin; or the signal faded until it was "
-                "exactly zero, or grew beyond the largest number.",
-            ),
+        "Vanishes, explodes": prose(
+            "That rate is shown to lie below, or above, that margin; or the signal faded until it was "
+            "exactly zero, or grew beyond the largest number.",
         ),
-        (
-            "Inconclusive",
-            prose("The interval allows both; more seeds would decide. It is not a pass."),
+        "Inconclusive": prose("The interval allows both; more seeds would decide. It is not a pass."),
+        "Dead": prose("The signal, or the gradient, is exactly zero without having faded. There is no rate."),
+        "Symmetric": prose(
+            "All weights of a kernel are equal, so all units of a layer compute the same and learn the same. A "
+            "symmetric layer of 300 units is one unit, 300 times. A gain near 1 does not help it.",
         ),
-        ("Dead", prose("The signal, or the gradient, is exactly zero without having faded. There is no rate.")),
-        (
-            "Symmetric",
-            prose(
-                "All weights of a kernel are equal, so all units of a layer compute the same and learn the same. A "
-                "symmetric layer of 300 units is one unit, 300 times. A gain near 1 does not help it.",
-            ),
+        "Differs between inputs": prose(
+            "The share of the last hidden layer's second moment that changes from one input to another. A signal "
+            f"can keep its size and forget what it was about; below {100 * INDISTINGUISHABLE_SHARE:g}% the "
+            "report says that inputs become indistinguishable.",
         ),
-        (
-            "Differs between inputs",
-            prose(
-                "The share of the last hidden layer's second moment that changes from one input to another. A signal "
-                f"can keep its size and forget what it was about; below {100 * INDISTINGUISHABLE_SHARE:g}% the "
-                "report says that inputs become indistinguishable.",
-            ),
+        "Layers until 1/1000 or × 1000": prose(
+            f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the deeper half "
+            "of the network, where the first layers' transient has passed. “No significant trend”: that "
+            "rate's interval includes no change at all.",
         ),
-        (
-            "Layers until 1/1000 or × 1000",
-            prose(
-                f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the deeper half "
-                "of the network, where the first layers' transient has passed. “No significant trend”: that "
-                "rate's interval includes no change at all.",
-            ),
+        "Textbook": prose(
+            "The gain that theory gives for an infinitely wide network, where chance averages out: for ReLU and "
+            "He's weights it is 1. Theory follows the sizes of the signal layer by layer, from the initializer, "
+            "the activation function and the data; it measures nothing.",
         ),
-        (
-            "Textbook",
-            prose(
-                "The gain that theory gives for an infinitely wide network, where chance averages out: for ReLU and "
-                "He's weights it is 1. Theory follows the sizes of the signal layer by layer, from the initializer, "
-                "the activation function and the data; it measures nothing.",
-            ),
+        "Predicted": prose(
+            "The gain that theory expects of a network of this width on a batch of this size, with its standard "
+            "deviation (sd) from seed to seed. The narrower the layers, the farther networks lie apart, and the "
+            "farther their mean may lie from the textbook. “Mean field only”: the textbook's gain is known, and "
+            "what the width does to it is not.",
         ),
-        (
-            "Predicted",
-            prose(
-                "The gain that theory expects of a network of this width on a batch of this size, with its standard "
-                "deviation (sd) from seed to seed. The narrower the layers, the farther networks lie apart, and the "
-                "farther their mean may lie from the textbook. “Mean field only”: the textbook's gain is known, and "
-                "what the width does to it is not.",
-            ),
+        "Score": prose(
+            "How far the measured gain lies from the predicted one, in standard errors over the seeds, made "
+            "comparable with a standard normal number (a z-score; Student's t on few seeds has longer tails, "
+            "which are taken out). Near 0 the two agree. Chance alone takes about one score in 22 beyond "
+            "±2 and one in 370 beyond ±3. A large score is a finding: about the network, the measurement, or the "
+            "theory.",
         ),
-        (
-            "Score",
-            prose(
-                "How far the measured gain lies from the predicted one, in standard errors over the seeds, made "
-                "comparable with a standard normal number (a z-score; Student's t on few seeds has longer tails, "
-                "which are taken out). Near 0 the two agree. Chance alone takes about one score in 22 beyond "
-                "±2 and one in 370 beyond ±3. A large score is a finding: about the network, the measurement, or the "
-                "theory.",
-            ),
+        "Ordered, critical, chaotic": prose(
+            "What an infinitely deep network does, by the factor ", code("χ"), " with which each layer multiplies "
+            "the squared gradient once the signal has settled: below 1, ordered, gradients vanish; above 1, "
+            "chaotic, they explode; at 1, critical, they are kept. ", code("σ_w"), " is the standard deviation of "
+            "a weight times the square root of the number of inputs that a unit sums, ", code("σ_b"), " the "
+            "standard deviation of the biases, which Keras initializes to zero.",
         ),
-        (
-            "Ordered, critical, chaotic",
-            prose(
-                "What an infinitely deep network does, by the factor ", code("χ"), " with which each layer multiplies "
-                "the squared gradient once the signal has settled: below 1, ordered, gradients vanish; above 1, "
-                "chaotic, they explode; at 1, critical, they are kept. ", code("σ_w"), " is the standard deviation of "
-                "a weight times the square root of the number of inputs that a unit sums, ", code("σ_b"), " the "
-                "standard deviation of the biases, which Keras initializes to zero.",
-            ),
-        ),
-    )  # fmt: skip
-    return Section("reading", "How to read this report", (Paragraph(introduction), Definitions(vocabulary)))
+    }  # fmt: skip
+    return Section("reading", "How to read this report", (introduction, Definitions(tuple(vocabulary.items()))))
 
 
 def write_not_measured(items: Sequence[NotMeasured]) -> Section:
     """Write the section that lists what could not be measured, and why."""
     block: Block
     if items:
-        rows = tuple(
-            Row(item.initializer, (Cell(item.activation), Cell(item.network), Cell(item.reason))) for item in items
-        )
+        rows = tuple(table_row(item.initializer, item.activation, item.network, item.reason) for item in items)
         caption = prose("Not measured, and why. Nothing is claimed about these.")
         block = Table(caption, ("Initializer", "Activation", "Network", "Reason"), rows)
     else:
-        block = Paragraph(prose("Everything that was asked for was measured."))
+        block = paragraph("Everything that was asked for was measured.")
     return Section("not-measured", "What was not measured", (block,))
 
 
@@ -213,13 +166,11 @@ def write_column_definitions() -> Section:
             ": one row per seed and measured site.",
         ),
     )  # fmt: skip
-    introduction = Paragraph(
-        prose(
+    introduction = paragraph(
             "The numbers in this report are rounded; the files beside it hold them in full. ", code("z"),
             " is a layer's pre-activation, ", code("h"), " its output, ", code("W"), " its kernel and ", code("L"),
             " the loss. An empty cell means: not measured, not predicted, or not defined there.",
-        )
-    )  # fmt: skip
+        )  # fmt: skip
     return Section(
         "columns",
         "What the columns mean",
@@ -233,16 +184,14 @@ def write_column_definitions() -> Section:
 
 def _networks_table(provenance: Provenance) -> Table:
     rows = tuple(
-        Row(
+        table_row(
             network.name,
-            (
-                Cell(network.description),
-                Cell(f"{network.layers:,}"),
-                Cell(f"{network.parameters:,}"),
-                Cell(network.data),
-                Cell(f"{network.batch_size:,}"),
-                Cell(format_number(network.input_second_moment, 3)),
-            ),
+            network.description,
+            f"{network.layers:,}",
+            f"{network.parameters:,}",
+            network.data,
+            f"{network.batch_size:,}",
+            format_number(network.input_second_moment, 3),
         )
         for network in provenance.networks
     )
@@ -284,7 +233,7 @@ def _format_seeds(seeds: Sequence[int]) -> str:
 
 
 def _define(columns: Sequence[Column], caption: Text) -> Table:
-    rows = tuple(Row(column.name, (Cell(column.meaning), Cell(column.unit), Cell(column.dtype))) for column in columns)
+    rows = tuple(table_row(column.name, column.meaning, column.unit, column.dtype) for column in columns)
     return Table(caption, ("Column", "Meaning", "Unit", "Type"), rows)
 
 

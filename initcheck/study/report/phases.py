@@ -33,6 +33,7 @@ from initcheck.pages.document import (
     Table,
     code,
     listed,
+    paragraph,
     prose,
 )
 from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing
@@ -261,17 +262,15 @@ def move_apart(wished: NDArray[np.float64], distance: float) -> NDArray[np.float
 
 
 def _introduce(width: int) -> Paragraph:
-    return Paragraph(
-        prose(
-            "This is theory without a measurement. Two numbers decide what an infinitely wide and deep network does: "
-            f"σ_w², the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of "
-            "the biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
-            "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
-            "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
-            "at χ = 1 (critical), do they reach far. Keras initializes biases to zero, so all initializers lie "
-            "at σ_b = 0, and those with the same σ_w at one point. The diagram is about the limit of many layers, "
-            "which a network of a few layers does not reach."
-        )
+    return paragraph(
+        "This is theory without a measurement. Two numbers decide what an infinitely wide and deep network does: "
+        f"σ_w², the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of "
+        "the biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
+        "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
+        "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
+        "at χ = 1 (critical), do they reach far. Keras initializes biases to zero, so all initializers lie "
+        "at σ_b = 0, and those with the same σ_w at one point. The diagram is about the limit of many layers, "
+        "which a network of a few layers does not reach."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count, format_estimate, format_number, format_share
 from initcheck.pages import palette
-from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose
+from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose, table_row
 from initcheck.study.record import NotMeasured
 from initcheck.study.report.levels import DirectionSummary, LevelSummary, Outcome, SummaryRow
 
@@ -198,7 +198,7 @@ def make_kept_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
                 if not pair.keeps_size and pair.by_direction[direction].verdict == "preserves"
             ]
             cells.append(Cell(", ".join(one_way) or "none"))
-        rows.append(Row(activation, (*cells, Cell(", ".join(lost) or "none"))))
+        rows.append(table_row(activation, *cells, ", ".join(lost) or "none"))
     return Table(caption, KEPT_COLUMNS, tuple(rows))
 
 

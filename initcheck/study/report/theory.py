@@ -29,6 +29,7 @@ from initcheck.pages.document import (
     Text,
     code,
     listed,
+    paragraph,
     prose,
     strong,
 )
@@ -119,7 +120,7 @@ def write_theory(
     """Write the section that sets theory against measurement on one network."""
     title = "Theory against measurement"
     if not is_predicted(pairs):
-        nothing = Paragraph(prose("No gain was predicted on the network ", code(network), "; the notes say why."))
+        nothing = paragraph("No gain was predicted on the network ", code(network), "; the notes say why.")
         return Section(f"{anchor}-theory", title, (nothing, list_gaps(pairs)))
     blocks: list[Block] = [_introduce()]
     headlines = pick_headlines(pairs)
@@ -138,18 +139,16 @@ def write_theory(
         blocks.append(Scale(palette.score_steps(), "Colours of the scores"))
         blocks += [_make_score_map(pairs, not_measured, network, direction) for direction in DIRECTIONS]
     if explain_gaps(pairs):
-        blocks.append(Paragraph(prose("What the predictions rest on where it is not the theory of finite width:")))
+        blocks.append(paragraph("What the predictions rest on where it is not the theory of finite width:"))
         blocks.append(list_gaps(pairs))
     close_up = _draw_close_up(headlines, levels, predictions, f"{anchor}-distance")
     if close_up is not None:
         blocks.append(close_up)
     blocks.append(
-        Paragraph(
-            prose(
-                "All pairs: the gain in the textbook’s infinitely wide network, the gain that theory expects at this "
-                "width and batch with its standard deviation from seed to seed, the measured gain with its interval, "
-                "and their difference as a score. Where no note is named, the prediction is for this finite width."
-            )
+        paragraph(
+            "All pairs: the gain in the textbook’s infinitely wide network, the gain that theory expects at this "
+            "width and batch with its standard deviation from seed to seed, the measured gain with its interval, "
+            "and their difference as a score. Where no note is named, the prediction is for this finite width."
         )
     )
     numbers = number_gaps(pairs)
@@ -323,27 +322,23 @@ def _draw_close_up(
 
 
 def _introduce() -> Paragraph:
-    return Paragraph(
-        prose(
-            "Before anything is measured, theory says what to expect: the gain of an infinitely wide network, which is "
-            "what textbooks give, and the gain of a network of this width on a batch of this size, with its standard "
-            "deviation from seed to seed. The score is the distance between the measured and the predicted gain in "
-            "standard errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far "
-            "outside says that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain "
-            f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
-            "difference is given below it. In the Markdown edition, scores beyond ±2 are bold."
-        )
+    return paragraph(
+        "Before anything is measured, theory says what to expect: the gain of an infinitely wide network, which is "
+        "what textbooks give, and the gain of a network of this width on a batch of this size, with its standard "
+        "deviation from seed to seed. The score is the distance between the measured and the predicted gain in "
+        "standard errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far "
+        "outside says that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain "
+        f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
+        "difference is given below it. In the Markdown edition, scores beyond ±2 are bold."
     )
 
 
 def _warn() -> Paragraph:
-    return Paragraph(
-        prose(
-            "The scores are not independent of each other: the cells of one initializer share their weights over all "
-            "activation functions, and initializers of one distribution draw proportional numbers from one seed. So "
-            "they vary together, and a few unlucky draws can colour many cells: the counts can differ much from "
-            "those of independent scores, either way."
-        )
+    return paragraph(
+        "The scores are not independent of each other: the cells of one initializer share their weights over all "
+        "activation functions, and initializers of one distribution draw proportional numbers from one seed. So "
+        "they vary together, and a few unlucky draws can colour many cells: the counts can differ much from "
+        "those of independent scores, either way."
     )
 
 
