@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.measuring import Measuring, measuring_options, show_progress
+from initcheck.cli.measuring import Measuring, echo_written, gathered_options, measuring_options, show_progress
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.core.files import check_writable, publish_files
 
@@ -19,54 +17,31 @@ if TYPE_CHECKING:
     from initcheck.checking.settings import CheckSettings
     from initcheck.checking.widths.run import WidthReport
 
-_WIDTH_OPTIONS: Final = (
-    click.option(
+_WIDTH_OPTIONS: Final = {
+    "widths": click.option(
         "--widths", metavar="N,N,N...", help="Check instead how sizes scale with the width; see docs/widths.md."
     ),
-    click.option("--width-arg", metavar="NAME", help="Argument of the factory that is the width.  [default: width]"),
-    click.option("--steps", type=int, help="Steps of training between the measurements.  [default: 5]"),
-    click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="What trains.  [default: sgd]"),
-    click.option("--learning-rate", type=float, help="At all widths.  [default: Keras', 0.01 and 0.001]"),
-)
+    "width_arg": click.option(
+        "--width-arg", metavar="NAME", help="Argument of the factory that is the width.  [default: width]"
+    ),
+    "steps": click.option("--steps", type=int, help="Steps of training between the measurements.  [default: 5]"),
+    "optimizer": click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="What trains.  [default: sgd]"),
+    "learning_rate": click.option(
+        "--learning-rate", type=float, help="At all widths.  [default: Keras', 0.01 and 0.001]"
+    ),
+}
 
 
-@dataclass(frozen=True)
-class _WidthRequest:
-    """What ``--widths`` asks for: the widths, and the arguments of ``check_widths`` that were given."""
-
-    widths: tuple[int, ...]
-    settings: dict[str, Any]
-
-
-def _width_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options; it takes one argument ``request`` for all of them, None without ``--widths``."""
-
-    @functools.wraps(command)
-    def gathered(
-        *positional: Any,
-        widths: str | None,
-        width_arg: str | None,
-        steps: int | None,
-        optimizer: str | None,
-        learning_rate: float | None,
-        **others: Any,
-    ) -> None:
-        settings = {
-            "width_arg": width_arg,
-            "steps": steps,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
-        if widths is None and given:
-            names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"{names} go with --widths. Give --widths 64,128,256 too, or leave them out.")
-        request = None if widths is None else _WidthRequest(_read_widths(widths), given)
-        command(*positional, request=request, **others)
-
-    for option in reversed(_WIDTH_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
+    """Gather the arguments of ``check_widths`` that were given; None without ``--widths``."""
+    widths = given.pop("widths")
+    settings = {name: value for name, value in given.items() if value is not None}
+    if widths is not None:
+        return {"widths": _read_widths(widths), **settings}
+    if settings:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise UsageError(f"{names} go with --widths. Give --widths 64,128,256 too, or leave them out.")
+    return None
 
 
 @click.command()
@@ -86,7 +61,7 @@ def _width_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--margin", type=float, help="Share by which an amplitude may differ from the baseline.  [default: 0.05]")
 @click.option("--auto-seeds", type=int, metavar="MAX", help="Draw up to MAX seeds where the first do not decide.")
-@_width_options
+@gathered_options("request", _WIDTH_OPTIONS, _gather_widths)
 @click.option("--full", is_flag=True, help="All layers in the table, not only those that matter.")
 @click.option(
     "--out",
@@ -122,7 +97,7 @@ def check(
     baseline: Path | None,
     margin: float | None,
     auto_seeds: int | None,
-    request: _WidthRequest | None,
+    request: dict[str, Any] | None,
     full: bool,
     out: Path | None,
     form: str,
@@ -196,9 +171,7 @@ def check(
     )
     report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
     if out is not None:
-        for path in _publish(report, out):
-            if not quiet:
-                click.echo(f"wrote {path}", err=True)
+        _publish(report, out, "check", "measurements", quiet=quiet)
     if summary is not None:
         _append(f"{report.to_summary()}\n", summary)
     if emit_patch:
@@ -256,15 +229,17 @@ def _measure(
         ).named(str(baseline))
 
 
-def _publish(report: Report, folder: Path) -> list[Path]:
+def _publish(report: Report | WidthReport, folder: Path, name: str, table: str, *, quiet: bool) -> None:
     files = {
-        "check.html": report.to_html(),
-        "check.md": report.to_markdown(),
+        f"{name}.html": report.to_html(),
+        f"{name}.md": report.to_markdown(),
         **report.pictures(),
-        "check.json": report.to_json() + "\n",
-        "measurements.csv": report.table.to_csv(index=False, lineterminator="\n"),
+        f"{name}.json": report.to_json() + "\n",
+        f"{table}.csv": report.table.to_csv(index=False, lineterminator="\n"),
     }
-    return publish_files(folder, files)
+    paths = publish_files(folder, files)
+    if not quiet:
+        echo_written(paths)
 
 
 def _append(text: str, path: Path) -> None:
@@ -293,18 +268,14 @@ def _patch(report: Report) -> str:
 def _check_widths(
     model: str,
     measuring: Measuring,
-    request: _WidthRequest,
+    request: dict[str, Any],
     refused: Sequence[str],
     *,
     out: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Check how a model scales with its width, and print or write the result.
-
-    Args:
-        refused: options that were given and have no meaning here.
-    """
+    """Check how a model scales with its width, and print or write the result; ``refused`` have no meaning here."""
     if "weights" in measuring.settings:
         refused = [*refused, "--weights"]
     if refused:
@@ -316,35 +287,16 @@ def _check_widths(
     x, y = measuring.read_batch()
     with show_progress(quiet=quiet) as progress:
         report = run.check_widths(
-            model,
-            request.widths,
-            x=x,
-            y=y,
-            arguments=measuring.arguments,
-            progress=progress,
-            **request.settings,
-            **measuring.settings,
+            model, x=x, y=y, arguments=measuring.arguments, progress=progress, **request, **measuring.settings
         )
     if out is not None:
-        for path in publish_files(out, _width_files(report)):
-            if not quiet:
-                click.echo(f"wrote {path}", err=True)
+        _publish(report, out, "widths", "widths", quiet=quiet)
     if as_json:
         click.echo(report.to_json())
     elif not quiet:
         click.echo(report.to_text())
     if report.exit_code:
         raise click.exceptions.Exit(report.exit_code)
-
-
-def _width_files(report: WidthReport) -> dict[str, str]:
-    return {
-        "widths.html": report.to_html(),
-        "widths.md": report.to_markdown(),
-        **report.pictures(),
-        "widths.json": report.to_json() + "\n",
-        "widths.csv": report.table.to_csv(index=False, lineterminator="\n"),
-    }
 
 
 def _read_widths(text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +18,13 @@ from initcheck.core.formatting import Progress, no_progress
 if TYPE_CHECKING:
     from initcheck.checking.gate.baseline import Recipe
 
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+"""What ``click.option`` makes: it gives a command an option."""
+
 
 def read_arguments(texts: Sequence[str], option: str, forbidden: Collection[str] = ()) -> dict[str, Any]:
-    """Read keyword arguments.
-
-    Args:
-        texts: such as ``gain=2.0`` or ``mode=fan_in``; a value is a Python literal or a bare word.
-        option: name of the option, for messages.
-        forbidden: names that may not be given.
-
-    Returns:
-        The values by name.
-
-    Raises:
-        UsageError: a text is not of this form, or a name comes twice or is forbidden.
-    """
+    """Read keyword arguments such as ``gain=2.0`` or ``mode=fan_in``: values are Python literals or bare words."""
     found: dict[str, Any] = {}
     without = f", and no {' or '.join(forbidden)}" if forbidden else ""
     for text in texts:
@@ -50,32 +42,32 @@ def read_arguments(texts: Sequence[str], option: str, forbidden: Collection[str]
     return found
 
 
-_OPTIONS: Final = (
-    click.option(
+_OPTIONS: Final = {
+    "arguments": click.option(
         "--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the factory; repeatable."
     ),
-    click.option(
+    "weights": click.option(
         "--weights",
         type=click.Choice(["redraw", "keep"]),
         help="Draw from the model's own initializers for each seed, or measure the weights as they are.  "
         "[default: redraw]",
     ),
-    click.option("--seeds", type=int, help="Draws.  [default: 16; 8 or 5 for large models]"),
-    click.option("--first-seed", type=click.IntRange(0), help="The first of their seeds.  [default: 0]"),
-    click.option(
+    "seeds": click.option("--seeds", type=int, help="Draws.  [default: 16; 8 or 5 for large models]"),
+    "first_seed": click.option("--first-seed", type=click.IntRange(0), help="The first of their seeds.  [default: 0]"),
+    "batch_size": click.option(
         "--batch-size", type=int, help="Samples of the batch that is made.  [default: 32; 8 for large samples]"
     ),
-    click.option(
+    "input_shapes": click.option(
         "--input-shape",
         "input_shapes",
         multiple=True,
         metavar="[NAME=]N,N...",
         help="Shape of one sample, where the model leaves it open; repeatable.",
     ),
-    click.option(
+    "data": click.option(
         "--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Batch: arrays x (or by input) and y."
     ),
-)
+}
 
 
 @dataclass(frozen=True)
@@ -111,75 +103,67 @@ class Measuring:
         return (arrays["x"] if set(arrays) == {"x"} else arrays), y
 
 
-def measuring_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options; it takes one argument ``measuring`` for all of them."""
+def gathered_options(
+    argument: str, options: Mapping[str, Option], gather: Callable[[dict[str, Any]], Any]
+) -> Callable[[Command], Command]:
+    """Give a command options, and one argument for all of them: what ``gather`` makes of their values by name."""
 
-    @functools.wraps(command)
-    def gathered(
-        *positional: Any,
-        arguments: tuple[str, ...],
-        weights: str | None,
-        seeds: int | None,
-        first_seed: int | None,
-        batch_size: int | None,
-        input_shapes: tuple[str, ...],
-        data: Path | None,
-        **others: Any,
-    ) -> None:
-        settings = {
-            "weights": weights,
-            "seeds": seeds,
-            "first_seed": first_seed,
-            "batch_size": batch_size,
-            "input_shapes": input_shapes,
-        }
-        given = {name: value for name, value in settings.items() if value not in (None, ())}
-        measuring = Measuring(read_arguments(arguments, "--arg"), data, given)
-        command(*positional, measuring=measuring, **others)
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*positional: Any, **given: Any) -> None:
+            own = {name: given.pop(name) for name in options}
+            command(*positional, **{argument: gather(own)}, **given)
 
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+        gathered: Command = call
+        for option in reversed(list(options.values())):
+            gathered = option(gathered)
+        return gathered
+
+    return decorate
+
+
+def _gather_measuring(given: dict[str, Any]) -> Measuring:
+    arguments, data = read_arguments(given.pop("arguments"), "--arg"), given.pop("data")
+    return Measuring(arguments, data, {name: value for name, value in given.items() if value not in (None, ())})
+
+
+measuring_options: Final = gathered_options("measuring", _OPTIONS, _gather_measuring)
+"""Gives a command the options of a model; it takes one argument ``measuring`` for all of them."""
+
+
+def names_option(option: str, variable: str, text: str, **settings: Any) -> Option:
+    """Make an option that takes a name and may be repeated."""
+    return click.option(option, variable, multiple=True, metavar="NAME", help=text, **settings)
+
+
+def out_option(folder: str, text: str) -> Option:
+    """Make the option ``--out`` with its default."""
+    kind = click.Path(path_type=Path)
+    return click.option("--out", type=kind, default=Path(folder), show_default=True, metavar="DIR", help=text)
+
+
+def echo_written(paths: Iterable[Path]) -> None:
+    """Name the files that were written, on standard error."""
+    for path in paths:
+        click.echo(f"wrote {path}", err=True)
 
 
 @contextmanager
 def show_progress(*, quiet: bool) -> Iterator[Progress]:
-    """Show progress on standard error for the length of a block.
-
-    Args:
-        quiet: show nothing.
-
-    Yields:
-        The function to call at each step.
-    """
+    """Show progress on standard error for the length of a block; yield the function to call at each step."""
     if quiet:
         yield no_progress
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Display,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
     from rich.table import Column
 
     # Names of layers and networks may hold square brackets, which rich would take for markup.
     name = TextColumn(
         "{task.description}", markup=False, table_column=Column(min_width=24, no_wrap=True, overflow="ellipsis")
     )
-    columns = (
-        name,
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     # Standard output is for results: rich must not pass it through the display.
     progress = Display(*columns, console=Console(stderr=True), redirect_stdout=False)
     task = progress.add_task("starting", total=None)

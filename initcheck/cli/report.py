@@ -6,43 +6,26 @@ from pathlib import Path
 
 import click
 
-from initcheck.cli.measuring import show_progress
+from initcheck.cli.measuring import echo_written, names_option, out_option, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
 from initcheck.core.seeds import FEWEST_SEEDS
 
 
 @click.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("report"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the report.",
-)
-@click.option(
+@out_option("report", "Folder for the report.")
+@names_option(
     "--network",
     "networks",
-    multiple=True,
+    "Reference network to measure; may be repeated.",
     default=("mlp", "notebook"),
     show_default=True,
-    metavar="NAME",
-    help="Reference network to measure; may be repeated.",
 )
-@click.option(
-    "--initializer",
-    "initializers",
-    multiple=True,
-    metavar="NAME",
-    help="Initializer to measure; may be repeated.  [default: all of Keras']",
-)
-@click.option(
+@names_option("--initializer", "initializers", "Initializer to measure; may be repeated.  [default: all of Keras']")
+@names_option(
     "--activation",
     "activations",
-    multiple=True,
-    metavar="NAME",
-    help="Activation function of the hidden layers; may be repeated.  [default: the main twelve]",
+    "Activation function of the hidden layers; may be repeated.  [default: the main twelve]",
 )
 @click.option("--depth", type=int, help="Hidden layers of the networks that take a depth.  [default: 20 for mlp]")
 @click.option("--width", type=int, help="Units of their hidden layers.  [default: 256 for mlp]")
@@ -105,8 +88,7 @@ def report(
     if as_json:
         click.echo(summary_json(study.summary))
     elif not quiet:
-        for path in paths:
-            click.echo(f"wrote {path}", err=True)
+        echo_written(paths)
 
 
 def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from initcheck.cli.measuring import show_progress
+from initcheck.cli.measuring import echo_written, show_progress
 from initcheck.core.errors import UsageError
 
 _EXIT_BROKEN: Final = 1
@@ -88,9 +88,9 @@ def spec(
             click.echo(line)
         click.echo(f"initcheck seed: {record.seed} (repeat this run with --seed {record.seed})")
     if report is not None:
-        for path in write_specification(record, report, power_table):
-            if not quiet:
-                click.echo(f"wrote {path}", err=True)
+        paths = write_specification(record, report, power_table)
+        if not quiet:
+            echo_written(paths)
     counts = count_statuses(record.claims)
     if counts["broken"] or counts["now holds"]:
         raise click.exceptions.Exit(_EXIT_BROKEN)

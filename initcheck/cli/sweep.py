@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initcheck.cli.measuring import show_progress
+from initcheck.cli.measuring import echo_written, out_option, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
 from initcheck.core.formatting import to_json
@@ -22,14 +22,7 @@ _FAILED = 2
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC.toml")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("sweep"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the pages, the summary and the store.",
-)
+@out_option("sweep", "Folder for the pages, the summary and the store.")
 @click.option(
     "--store",
     type=click.Path(path_type=Path),
@@ -115,8 +108,7 @@ def sweep(
     if as_json:
         click.echo(sweep_json(result))
     elif not quiet:
-        for written in paths:
-            click.echo(f"wrote {written}", err=True)
+        echo_written(paths)
         click.echo(sweep_text(result))
     if result.failed:
         click.echo(

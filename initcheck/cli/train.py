@@ -6,26 +6,17 @@ from pathlib import Path
 
 import click
 
-from initcheck.cli.measuring import show_progress
+from initcheck.cli.measuring import echo_written, names_option, out_option, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
 
 
 @click.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("training"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the pages and the learning curves; a second run goes on with what is there.",
-)
-@click.option(
+@out_option("training", "Folder for the pages and the learning curves; a second run goes on with what is there.")
+@names_option(
     "--initializer",
     "initializers",
-    multiple=True,
-    metavar="NAME",
-    help="Initializer to compare; may be repeated.  [default: the notebook's three and four controls]",
+    "Initializer to compare; may be repeated.  [default: the notebook's three and four controls]",
 )
 @click.option("--seeds", type=int, default=5, show_default=True, help="Networks for each initializer.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The first of their seeds.")
@@ -87,33 +78,19 @@ def train(
     if as_json:
         click.echo(training_json(record))
     elif not quiet:
-        for path in paths:
-            click.echo(f"wrote {path}", err=True)
+        echo_written(paths)
         click.echo(training_text(record))
 
 
 @click.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("trainability"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the pages and the tables.",
-)
-@click.option(
+@out_option("trainability", "Folder for the pages and the tables.")
+@names_option(
     "--initializer",
     "initializers",
-    multiple=True,
-    metavar="NAME",
-    help="Initializer to try; may be repeated.  [default: nine, from far below criticality to far above]",
+    "Initializer to try; may be repeated.  [default: nine, from far below criticality to far above]",
 )
-@click.option(
-    "--activation",
-    "activations",
-    multiple=True,
-    metavar="NAME",
-    help="Activation function to try; may be repeated.  [default: relu, tanh, selu, gelu]",
+@names_option(
+    "--activation", "activations", "Activation function to try; may be repeated.  [default: relu, tanh, selu, gelu]"
 )
 @click.option(
     "--depths", default="4,8,16,32,64", show_default=True, metavar="N,N", help="Hidden layers, separated by commas."
@@ -189,8 +166,7 @@ def trainability(
     if as_json:
         click.echo(trainability_json(relations))
     elif not quiet:
-        for path in paths:
-            click.echo(f"wrote {path}", err=True)
+        echo_written(paths)
         click.echo(trainability_text(relations))
 
 
