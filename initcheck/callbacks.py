@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
-from initcheck.core.errors import ModelError, UsageError
+from initcheck.core.errors import ModelError, UsageError, whole_number
 from initcheck.core.files import check_writable
 from initcheck.monitor.record import Moment, MonitorRecord
 from initcheck.probe.steps import StepProbe
@@ -186,11 +185,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
 
 
 def _check_every(every: Any) -> int:
-    try:
-        number = 0 if isinstance(every, bool) else operator.index(every)
-    except TypeError:
-        number = 0
-    if number < 1:
+    number = whole_number(every, 1)
+    if number is None:
         raise UsageError(
             f"every must be a whole number of steps, at least 1. Received: every={every!r}. Try every=100."
         )

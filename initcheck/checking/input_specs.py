@@ -56,6 +56,15 @@ class InputSpec:
         """The shape of one sample, once no axis is open."""
         return tuple(size for size in self.shape if size is not None)
 
+    def fits(self, lengths: tuple[int, ...]) -> bool:
+        """Find whether samples of this shape can be given."""
+        return len(lengths) == len(self.shape) and (not self.binding or matches(lengths, self.shape))
+
+
+def matches(lengths: tuple[int, ...], shape: Shape) -> bool:
+    """Find whether lengths are those of a shape, whatever stands at its open axes."""
+    return len(lengths) == len(shape) and all(size in (None, own) for size, own in zip(shape, lengths, strict=True))
+
 
 def find_specs(model: Any) -> Any:
     """Find out what inputs a model takes.
@@ -160,10 +169,7 @@ def _settle(spec: InputSpec, given: tuple[int, ...] | None) -> InputSpec:
     if given is None:
         chosen = tuple(axis for axis, size in enumerate(spec.shape) if size is None)
         return replace(spec, shape=_fill(spec.shape), chosen=chosen)
-    fits = len(given) == len(spec.shape) and (
-        not spec.binding or all(mine in (None, size) for mine, size in zip(spec.shape, given, strict=True))
-    )
-    if not fits:
+    if not spec.fits(given):
         more = " Leave out the batch axis." if len(given) == len(spec.shape) + 1 else " Give a shape that fits."
         raise UsageError(
             f"Input {spec.name!r} takes samples of shape {show_shape(spec.shape)}. "
@@ -383,6 +389,23 @@ def to_arrays(data: Any, name: str) -> Any:
         parts = [to_arrays(part, f"{name}[{position}]") for position, part in enumerate(data)]
         return parts if isinstance(data, list) else tuple(parts)
     return _to_array(data, name)
+
+
+def read_labels(data: Any, name: str, part: str, samples: int | None = None) -> Any:
+    """Turn labels or their weights into NumPy arrays, and check them; ``part`` names one of several arrays."""
+    arrays = to_arrays(data, name)
+    leaves = flatten(arrays)
+    for position, leaf in enumerate(leaves):
+        title = name if len(leaves) == 1 else f"{name}, {part} {position},"
+        if leaf.dtype.kind in "US":
+            raise DataError(f"{title} must hold numbers. Received: dtype {leaf.dtype}. Encode the labels as numbers.")
+        check_values(leaf, title)
+        if samples is not None and len(leaf) != samples:
+            raise DataError(
+                f"{title} must have one label for each sample of x. "
+                f"Received: {samples} samples, {len(leaf)} labels. Cut both to one length."
+            )
+    return arrays
 
 
 def flatten(structure: Any) -> list[Any]:

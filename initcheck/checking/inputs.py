@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -22,6 +21,7 @@ from initcheck.checking.input_specs import (
     flatten,
     looks_up,
     map_leaves,
+    read_labels,
     record_lookups,
     settle_shapes,
     show_shape,
@@ -29,10 +29,13 @@ from initcheck.checking.input_specs import (
     to_arrays,
 )
 from initcheck.checking.load_model import initializers_by_path
-from initcheck.core.errors import DataError, ModelError, UsageError
+from initcheck.core.errors import DataError, ModelError, UsageError, whole_number
 from initcheck.core.loading import RaisedError, run_user_code
 from initcheck.core.seeds import check_seed
 from initcheck.probe.draw import recorded_initializers
+
+LARGEST_BATCH: Final = 2**31
+"""The largest number of values in one input that is made: 8 GiB of float32."""
 
 
 def check_inputs(x: Any, specs: Any) -> Any:
@@ -57,7 +60,7 @@ def check_inputs(x: Any, specs: Any) -> Any:
     arranged = _arrange(arrays, specs, "x")
     leaves, wanted = flatten(arranged), flatten(specs)
     _check_leaves(leaves, [f"Input {spec.name!r}" for spec in wanted])
-    return map_leaves(_fit, arranged, specs)
+    return map_leaves(lambda array, spec: _fit_dtype(_fit_shape(array, spec), spec), arranged, specs)
 
 
 def _check_leaves(leaves: list[NDArray[Any]], names: list[str]) -> None:
@@ -117,10 +120,6 @@ def _by_key(arrays: Mapping[str, Any], specs: Mapping[str, Any], where: str) -> 
     return {key: _arrange(arrays[key], specs[key], f"{where}[{key!r}]") for key in specs}
 
 
-def _fit(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
-    return _fit_dtype(_fit_shape(array, spec), spec)
-
-
 def _fit_shape(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     sample, wanted = array.shape[1:], spec.shape
     # As functional models of Keras do: a last axis of one entry may be left out or be too many.
@@ -129,10 +128,7 @@ def _fit_shape(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     elif len(sample) == len(wanted) + 1 and sample[-1] == 1:
         array = array[..., 0]
     sample = array.shape[1:]
-    fits = len(sample) == len(wanted) and (
-        not spec.binding or all(size in (None, mine) for size, mine in zip(wanted, sample, strict=True))
-    )
-    if not fits:
+    if not spec.fits(sample):
         single = len(array.shape) == len(wanted)
         advice = "Is the batch axis missing? array[None] adds it." if single else "Reshape the data."
         wanted = wanted if spec.binding else (None,) * len(wanted)
@@ -160,15 +156,8 @@ def _fit_dtype(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
         return array
     if keras.backend.is_float_dtype(spec.dtype):
         # bfloat16 is no dtype of NumPy's own: Keras casts to it.
-        dtype = np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
-        with np.errstate(over="ignore"):
-            converted = array.astype(dtype)
-        if not np.isfinite(converted).all():
-            raise DataError(
-                f"Input {spec.name!r} has values that are too large for {spec.dtype}. "
-                f"Received: values up to {float(np.max(np.abs(array))):.3g}. Scale the data."
-            )
-        return converted
+        own = "float32" if spec.dtype == "bfloat16" else spec.dtype
+        return _to_float(array, own, f"Input {spec.name!r}", spec.dtype)
     dtype = np.dtype(spec.dtype)
     converted = array.astype(dtype)
     if not np.array_equal(converted, array):
@@ -182,11 +171,16 @@ def _fit_dtype(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
 def _default_float(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind != "f":
         return array
+    dtype = import_keras().config.floatx()
+    return _to_float(array, dtype, "x", dtype)
+
+
+def _to_float(array: NDArray[Any], dtype: str, subject: str, called: str) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        converted: NDArray[Any] = array.astype(import_keras().config.floatx())
+        converted = array.astype(dtype)
     if not np.isfinite(converted).all():
         raise DataError(
-            f"x has values that are too large for {converted.dtype}. "
+            f"{subject} has values that are too large for {called}. "
             f"Received: values up to {float(np.max(np.abs(array))):.3g}. Scale the data."
         )
     return converted
@@ -252,12 +246,6 @@ def _read_affine(layer: Any) -> tuple[Any, Any]:
     return 1.0 / deviation, -mean / deviation
 
 
-LARGEST_BATCH: Final = 2**31
-"""The largest number of values in one input that is made: 8 GiB of float32."""
-
-_TEXT: Final = "string"
-
-
 @dataclass(frozen=True, eq=False)
 class ModelBatch:
     """One batch for a model, and what is to be known of it.
@@ -310,7 +298,9 @@ def make_batch(
         return _take_given(model, x, y)
     if y is not None:
         raise UsageError("Labels y without x: nothing says what belongs to them. Give x too, or leave out y.")
-    size = _check_batch_size(batch_size)
+    size = whole_number(batch_size, 1)
+    if size is None:
+        raise UsageError(f"The batch size must be a whole number of at least 1. Received: batch_size={batch_size!r}.")
     specs = find_specs(model)
     if specs is None and not input_shapes:
         raise ModelError(
@@ -333,28 +323,13 @@ def _take_given(model: Any, x: Any, y: Any) -> ModelBatch:
     specs = find_specs(model)
     inputs = check_inputs(x, specs)
     leaves = flatten(inputs)
-    labels = None if y is None else _check_labels(y, len(leaves[0]))
+    labels = None if y is None else read_labels(y, "y", "labels", len(leaves[0]))
     initializers = _build(model, inputs) if _is_unbuilt(model) else {}
     if looks_up(model):
         _check_indices(model, inputs)
     names = [spec.name for spec in flatten(specs)] if specs is not None else [f"input_{i}" for i in range(len(leaves))]
     parts = [(name, "", leaf.shape[1:], "") for name, leaf in zip(names, leaves, strict=True)]
     return ModelBatch(inputs, labels, _describe("given", len(leaves[0]), parts), False, initializers)
-
-
-def _check_labels(y: Any, samples: int) -> Any:
-    labels = to_arrays(y, "y")
-    for position, leaf in enumerate(leaves := flatten(labels)):
-        name = "y" if len(leaves) == 1 else f"y, labels {position},"
-        if leaf.dtype.kind in "US":
-            raise DataError(f"{name} must hold numbers. Received: dtype {leaf.dtype}. Encode the labels as numbers.")
-        check_values(leaf, name)
-        if len(leaf) != samples:
-            raise DataError(
-                f"{name} must have one label for each sample of x. "
-                f"Received: {samples} samples, {len(leaf)} labels. Cut both to one length."
-            )
-    return labels
 
 
 def _check_indices(model: Any, inputs: Any) -> None:
@@ -372,23 +347,13 @@ def _check_indices(model: Any, inputs: Any) -> None:
 # --- a batch that is made ---------------------------------------------------------------------------------------------
 
 
-def _check_batch_size(batch_size: Any) -> int:
-    try:
-        size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
-    except TypeError:
-        size = 0
-    if size < 1:
-        raise UsageError(f"The batch size must be a whole number of at least 1. Received: batch_size={batch_size!r}.")
-    return size
-
-
 def _fixed_batch(specs: Any) -> int | None:
     return next((spec.batch for spec in flatten(specs) if spec.batch is not None), None)
 
 
 def _check_makeable(specs: Any, size: int) -> None:
     for spec in flatten(specs):
-        if spec.dtype == _TEXT:
+        if spec.dtype == "string":
             raise ModelError(
                 f"Input {spec.name!r} of the model takes text, which initcheck does not make. Give a batch of your own."
             )

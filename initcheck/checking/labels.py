@@ -13,7 +13,7 @@ from initcheck.backend.graphs import outside_trace
 from initcheck.backend.keras_private import compile_loss_class, outside_stateless_scope
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.checking.input_specs import check_values, flatten, to_arrays
+from initcheck.checking.input_specs import Shape, flatten, matches, read_labels, show_shape
 from initcheck.core.errors import DataError, ModelError
 from initcheck.core.loading import RaisedError, run_user_code
 
@@ -23,7 +23,10 @@ _SPARSE: Final = ("sparse_categorical_crossentropy", "categorical_generalized_cr
 _FREE: Final = ("ctc", "circle")
 """Losses whose labels have shapes of their own."""
 
-Shape = tuple[int | None, ...]
+LABEL_SEED: Final = 1
+"""Seed of labels that are made, another one than that of the inputs."""
+
+_SUM_TOLERANCE: Final = 1e-3
 
 
 def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) -> None:
@@ -47,7 +50,7 @@ def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) 
         if name.startswith("categorical") and _fits(labels.shape, outputs[:-1]):
             advice = "Give one-hot labels (keras.utils.to_categorical), or compile with a sparse loss."
         raise DataError(
-            f"{subject} has the shape {_show(outputs)}, which {name} compares with labels of the same shape. "
+            f"{subject} has the shape {show_shape(outputs)}, which {name} compares with labels of the same shape. "
             f"Received: labels of shape {labels.shape}. {advice}"
         )
 
@@ -57,12 +60,12 @@ def _check_sparse(loss: Any, name: str, labels: NDArray[Any], outputs: Shape, su
     axis = settings.get("axis", -1) % len(outputs)
     classes = outputs[axis]
     expected = outputs[:axis] + outputs[axis + 1 :]
-    if not _matches(labels.shape, expected) and not _matches(labels.shape, (*expected, 1)):
-        one_hot = _matches(labels.shape, outputs)
+    if not matches(labels.shape, expected) and not matches(labels.shape, (*expected, 1)):
+        one_hot = matches(labels.shape, outputs)
         advice = "Give the class index (labels.argmax(-1))" + (", or compile without sparse." if one_hot else ".")
         raise DataError(
-            f"{subject} has the shape {_show(outputs)}, for which {name} takes labels of shape {_show(expected)}. "
-            f"Received: labels of shape {labels.shape}. {advice}"
+            f"{subject} has the shape {show_shape(outputs)}, for which {name} takes labels of shape "
+            f"{show_shape(expected)}. Received: labels of shape {labels.shape}. {advice}"
         )
     indices = labels[labels != settings["ignore_class"]] if settings.get("ignore_class") is not None else labels
     if not np.array_equal(indices, np.floor(indices)):
@@ -91,15 +94,7 @@ def _fits(labels: tuple[int, ...], outputs: Shape) -> bool:
         labels = labels[:-1]
     elif len(outputs) == len(labels) + 1 and outputs[-1] == 1:
         outputs = outputs[:-1]
-    return _matches(labels, outputs)
-
-
-def _matches(labels: tuple[int, ...], shape: Shape) -> bool:
-    return len(labels) == len(shape) and all(size in (None, mine) for size, mine in zip(shape, labels, strict=True))
-
-
-def _show(shape: Shape) -> str:
-    return str(shape).replace("None", "any")
+    return matches(labels, outputs)
 
 
 def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callable[[Any], Any]:
@@ -128,8 +123,8 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
             f"The model {model.name!r} is {how}, so its loss is unknown. Call model.compile(loss=...), "
             "or leave out the labels to measure with the default functional."
         )
-    targets = _read(labels, "y")
-    weights = None if sample_weight is None else _read(sample_weight, "sample_weight")
+    targets = read_labels(labels, "y", "output")
+    weights = None if sample_weight is None else read_labels(sample_weight, "sample_weight", "output")
     counts = {len(leaf) for leaf in [*flatten(targets), *flatten(weights if weights is not None else [])]}
     if len(counts) > 1:
         raise DataError(
@@ -140,49 +135,33 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
     if weights is not None:
         weights = keras.tree.map_structure(keras.ops.convert_to_tensor, weights)
     if overridden:
-        return lambda outputs: _ask_model(model, targets, outputs, weights)
+        return lambda outputs: _evaluate(
+            model,
+            lambda: model._compute_loss(None, targets, outputs, weights, training=True),
+            lambda error: ModelError(
+                f"compute_loss of the model {model.name!r} raised {error}. It is called with x=None; "
+                "leave out the labels to measure with the default functional."
+            ),
+        )
     own = model._compile_loss
     fresh = _untracked_loss_class()(own._user_loss, own._user_loss_weights, own.reduction, own.output_names)
-    return lambda outputs: _evaluate(model, fresh, targets, outputs, weights)
+    return lambda outputs: _evaluate(
+        model,
+        lambda: fresh(targets, outputs, weights),
+        lambda error: DataError(
+            f"The compiled loss of the model {model.name!r} cannot be computed on these labels: {error}. "
+            "Give labels in the structure and shape of the outputs."
+        ),
+    )
 
 
-def _read(data: Any, name: str) -> Any:
-    arrays = to_arrays(data, name)
-    leaves = flatten(arrays)
-    for position, leaf in enumerate(leaves):
-        title = name if len(leaves) == 1 else f"{name}, output {position},"
-        if leaf.dtype.kind in "US":
-            raise DataError(f"{title} must hold numbers. Received: dtype {leaf.dtype}. Encode the labels as numbers.")
-        check_values(leaf, title)
-    return arrays
-
-
-def _evaluate(model: Any, fresh: Any, targets: Any, outputs: Any, weights: Any) -> Any:
+def _evaluate(model: Any, compute: Callable[[], Any], refuse: Callable[[RaisedError], Exception]) -> Any:
     try:
         # A loss may hold variables of its own: what it assigns to them is dropped with the scope.
         with import_keras().StatelessScope(initialize_variables=False):
-            value = run_user_code(lambda: fresh(targets, outputs, weights))
+            value = run_user_code(compute)
     except RaisedError as error:
-        raise DataError(
-            f"The compiled loss of the model {model.name!r} cannot be computed on these labels: {error}. "
-            "Give labels in the structure and shape of the outputs."
-        ) from error
-    return _check_scalar(model, value)
-
-
-def _ask_model(model: Any, targets: Any, outputs: Any, weights: Any) -> Any:
-    try:
-        with import_keras().StatelessScope(initialize_variables=False):
-            value = run_user_code(lambda: model._compute_loss(None, targets, outputs, weights, training=True))
-    except RaisedError as error:
-        raise ModelError(
-            f"compute_loss of the model {model.name!r} raised {error}. It is called with x=None; "
-            "leave out the labels to measure with the default functional."
-        ) from error
-    return _check_scalar(model, value)
-
-
-def _check_scalar(model: Any, value: Any) -> Any:
+        raise refuse(error) from error
     shape = getattr(value, "shape", None)
     if shape is None or len(shape):
         received = "none" if value is None else f"shape {tuple(shape)}" if shape is not None else type(value).__name__
@@ -226,12 +205,6 @@ def _check_first(loss: Any, subject: str) -> Callable[..., Any]:
         return loss(y_true, y_pred, sample_weight)
 
     return checked
-
-
-LABEL_SEED: Final = 1
-"""Seed of the labels, another one than that of the inputs."""
-
-_SUM_TOLERANCE: Final = 1e-3
 
 
 def make_labelled_loss(model: Any, inputs: Any) -> tuple[Callable[[Any], Any], str]:

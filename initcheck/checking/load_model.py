@@ -20,6 +20,13 @@ from initcheck.core.loading import RaisedError, folder_of, import_place, run_use
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
 
+APPLICATIONS: Final = "applications"
+
+_FORMS: Final = "package.module:factory, path/file.py:factory, a .keras file, or applications:NAME"
+_HDF5: Final = b"\x89HDF\r\n\x1a\n"
+_ZIP: Final = b"PK"
+_FACTORY: Final = "a factory that builds the model: package.module:factory or path/file.py:factory"
+
 
 def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, Any]:
     """Name the initializers that were recorded while a model's variables were made.
@@ -36,11 +43,6 @@ def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, A
     with contextlib.suppress(RaisedError):  # the model may be rebuilt for this, by constructors of the user's own
         return {**run_user_code(lambda: find_initializers(model, namer)), **known}
     return known
-
-
-_HDF5: Final = b"\x89HDF\r\n\x1a\n"
-_ZIP: Final = b"PK"
-_FACTORY: Final = "a factory that builds the model: package.module:factory or path/file.py:factory"
 
 
 def read_model_file(path: Path) -> Any:
@@ -102,11 +104,6 @@ def _explain(error: RaisedError) -> str:
         what = "a Lambda layer" if "ambda" in text else "a part"
         return f"it carries {what} with code inside, and code in a file is never executed. Give {_FACTORY}."
     return f"{error}. If the file is damaged, save the model again; otherwise give {_FACTORY}."
-
-
-APPLICATIONS: Final = "applications"
-
-_FORMS: Final = "package.module:factory, path/file.py:factory, a .keras file, or applications:NAME"
 
 
 @dataclass(frozen=True, eq=False)

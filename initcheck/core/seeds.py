@@ -9,11 +9,10 @@ the weight's path: it is the same on every platform, in every process and in eve
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Iterable
 from typing import Final
 
-from initcheck.core.errors import UsageError
+from initcheck.core.errors import UsageError, whole_number
 
 FEWEST_SEEDS: Final = 2
 """Networks are the replicates: an interval needs two of them."""
@@ -72,11 +71,8 @@ def derive_seeds(seed: int, paths: Iterable[str]) -> tuple[int, ...]:
 
 def check_seed(seed: int) -> int:
     """Return the seed of a network as Python's own int, the only one that Keras takes; refuse all but whole numbers."""
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(seed, bool):
+    number = whole_number(seed, 0)
+    if number is None:
         raise UsageError(f"A seed must be a whole number of at least 0. Received: seed={seed!r}.")
     return number
 

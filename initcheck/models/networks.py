@@ -21,7 +21,7 @@ import numpy as np
 
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.core.errors import InitializerError, ModelError, UsageError, name_unknown
+from initcheck.core.errors import InitializerError, ModelError, UsageError, name_unknown, whole_number
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec, in_one_line
 
@@ -440,11 +440,8 @@ def _numbered(pattern: str, count: int) -> tuple[str, ...]:
 
 
 def _at_least_one(setting: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
+    number = whole_number(value, 1)
+    if number is None:
         raise UsageError(f"--{setting} must be at least 1. Received: {value!r}. Give a whole number such as 10.")
     return number
 

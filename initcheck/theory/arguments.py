@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import operator
 import reprlib
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from initcheck.core.errors import TheoryError
+from initcheck.core.errors import TheoryError, whole_number
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
     """Take a whole number."""
-    try:
-        count = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        count = least - 1
-    if isinstance(value, bool) or count < least:
+    count = whole_number(value, least)
+    if count is None:
         raise TheoryError(
             f"{name} has to be a whole number >= {least}. Received: {name}={_show(value)}. Give an integer >= {least}."
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
 import numpy as np
@@ -188,7 +188,7 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
     setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)
     tests = [_test(*each, setting) for each in _match_metrics(before, after)]
-    adjusted = adjust_pvalues([each.p_changed for each in tests])
+    adjusted = adjust_pvalues([each.p_changed for each, _ in tests])
     sizes = (len(before.seeds), len(after.seeds))
     return Comparison(
         before=before,
@@ -196,7 +196,8 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         margin=margin,
         paired=paired,
         differences=tuple(
-            _decide(test, float(p), setting.margin, looks, sizes) for test, p in zip(tests, adjusted, strict=True)
+            _decide(replace(test, p_changed=float(p)), p_same, setting.margin, looks, sizes)
+            for (test, p_same), p in zip(tests, adjusted, strict=True)
         ),
         facts=tuple(_compare_facts(before.weights, after.weights)),
         structure=(
@@ -209,28 +210,12 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
 
 @dataclass(frozen=True)
 class _Setting:
-    """How two baselines are compared.
-
-    Attributes:
-        margin: of a logarithm.
-    """
+    """How two baselines are compared; the margin is that of a logarithm."""
 
     margin: float
     paired: bool
     alike: bool
     known: bool
-
-
-@dataclass(frozen=True)
-class _Test:
-    path: str
-    kind: str
-    quantity: str
-    states: tuple[str, str]
-    means: tuple[float, float]
-    shift: Shift | None
-    p_changed: float
-    p_same: float
 
 
 def _match_metrics(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Metric, Metric]]:
@@ -247,7 +232,10 @@ def _match_metrics(before: Baseline, after: Baseline) -> Iterator[tuple[str, str
             yield path, site.kind, quantity, then, now
 
 
-def _test(path: str, kind: str, quantity: str, first: Metric, second: Metric, setting: _Setting) -> _Test:
+def _test(
+    path: str, kind: str, quantity: str, first: Metric, second: Metric, setting: _Setting
+) -> tuple[Difference, float]:
+    """Test one metric; return it undecided, with a p-value that is not adjusted, and the p-value of no change."""
     states = (first.state, second.state)
     shift = None
     if states == ("finite", "finite"):
@@ -255,7 +243,8 @@ def _test(path: str, kind: str, quantity: str, first: Metric, second: Metric, se
         p_changed, p_same = shift.p_beyond, shift.p_within
     else:
         p_changed, p_same = _test_without_logs(first, second, setting)
-    return _Test(path, kind, quantity, states, (first.mean, second.mean), shift, p_changed, p_same)
+    means = (first.mean, second.mean)
+    return Difference(path, kind, quantity, "inconclusive", shift, states, means, p_changed), p_same
 
 
 def _test_logs(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
@@ -281,18 +270,15 @@ def _test_without_logs(first: Metric, second: Metric, setting: _Setting) -> tupl
     return float(stats.fisher_exact(counts).pvalue), float(not same)
 
 
-def _decide(test: _Test, adjusted: float, margin: float, looks: int, sizes: tuple[int, int]) -> Difference:
-    needed: tuple[int | None, int | None] = (None, None)
-    verdict: Verdict = "inconclusive"
-    if adjusted <= LEVEL_CHANGED / looks:
-        verdict = "changed"
-    elif test.p_same <= LEVEL_SAME / looks:
-        verdict = "same"
-    elif test.shift is not None:
-        needed = _count_seeds(test.shift, margin, *sizes)
-    return Difference(
-        test.path, test.kind, test.quantity, verdict, test.shift, test.states, test.means, adjusted, *needed
-    )
+def _decide(test: Difference, p_same: float, margin: float, looks: int, sizes: tuple[int, int]) -> Difference:
+    if test.p_changed <= LEVEL_CHANGED / looks:
+        return replace(test, verdict="changed")
+    if p_same <= LEVEL_SAME / looks:
+        return replace(test, verdict="same")
+    if test.shift is None:
+        return test
+    needed, needed_baseline = _count_seeds(test.shift, margin, *sizes)
+    return replace(test, needed=needed, needed_baseline=needed_baseline)
 
 
 def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:

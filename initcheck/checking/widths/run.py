@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +28,7 @@ from initcheck.checking.inputs import ModelBatch, make_batch
 from initcheck.checking.labels import compiled_loss, make_labelled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.widths.report import write_width_json, write_width_text
-from initcheck.core.errors import ModelError, UsageError, name_unknown
+from initcheck.core.errors import ModelError, UsageError, name_unknown, whole_number
 from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, check_seed
 from initcheck.probe.draw import find_initializers
@@ -327,10 +326,10 @@ def _shapes_of(inputs: Any) -> list[tuple[int, ...]]:
 
 
 def _check_widths(widths: Any) -> tuple[int, ...]:
-    found = [_whole(width) for width in widths] if isinstance(widths, Sequence) and not isinstance(widths, str) else []
-    sizes = tuple(width for width in found if width is not None)
+    given = widths if isinstance(widths, Sequence) and not isinstance(widths, str) else []
+    sizes = tuple(width for each in given if (width := whole_number(each, 1)) is not None)
     rising = all(low < high for low, high in pairwise(sizes))
-    if len(sizes) != len(found) or len(sizes) < FEWEST_WIDTHS or not rising or sizes[0] < 1:
+    if len(sizes) != len(given) or len(sizes) < FEWEST_WIDTHS or not rising:
         raise UsageError(
             f"The widths must be at least {FEWEST_WIDTHS} whole numbers from 1, increasing. Received: {widths!r}. "
             "Try 64, 128, 256, 512."
@@ -339,17 +338,10 @@ def _check_widths(widths: Any) -> tuple[int, ...]:
 
 
 def _check_count(value: Any, name: str, least: int) -> int:
-    number = _whole(value)
-    if number is None or number < least:
+    number = whole_number(value, least)
+    if number is None:
         raise UsageError(f"{name} must be a whole number of at least {least}. Received: {name}={value!r}.")
     return number
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return None
 
 
 def _check_descent(optimizer: Any, learning_rate: Any) -> float:
