@@ -149,12 +149,7 @@ class FixPlan:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule.
-
-    Attributes:
-        direction_of: picks one panel by the value of a finding; None shows each in all of them.
-        fix_plan: which changes are tried; None for none.
-    """
+    """One rule; ``direction_of`` picks one panel by the value of a finding, and None shows each in all of them."""
 
     code: str
     name: str
@@ -205,11 +200,7 @@ for _ in range({depth}):
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of a measurement, apart from the libraries.
-
-    Attributes:
-        batch_digest: SHA-256 over dtypes, shapes and values of the batch and its labels.
-    """
+    """The conditions of a measurement, apart from the libraries; the digest is that of the batch and its labels."""
 
     batch: str
     batch_digest: str

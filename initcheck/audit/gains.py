@@ -92,16 +92,9 @@ def summarize_propagation(
     margin: float = PRESERVING_MARGIN,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Summarize how the signal changes, forward and backward, with an interval over seeds.
+    """Summarize how the signal changes, forward and backward, with intervals over seeds: a row per combination of keys.
 
-    Followed are q, the second moment of the pre-activation (of the output, in layers without one), along the hidden
-    layers from the input to the output, and g, the squared norm of one sample's dL/dz, the other way. The change
-    from the input to the first hidden layer does not count: no activation function stands before it. Both directions
-    are judged by the deep half of the network, the half nearer to the output; see the module docstring for why.
-
-    Returns:
-        One row per combination of all keys but the seed, sorted by key; the columns, their order and dtypes are
-        ``columns.SUMMARY_COLUMNS``. Undefined values are null.
+    The change from the input to the first hidden layer does not count: no activation function stands before it.
     """
     rows = [_summarize(network, margin, alpha) for network in trace_networks(table, signal_layers)]
     summary = pd.DataFrame(rows, columns=[column.name for column in columns.SUMMARY_COLUMNS])
@@ -269,12 +262,8 @@ def describe_propagation(
     """Put the verdicts of both directions and the flags into one phrase.
 
     Symmetric comes before dead, and dead before the rates: a signal among identical units, or none at all, has no rate
-    worth reading. Where the forward pass preserves the second moment, a flag is added if the second moment is nearly
-    the same for all inputs, or if nobody knows: a healthy pooled second moment does not mean a healthy signal.
-
-    Args:
-        symmetric: whether every hidden kernel is constant; None where it is not known.
-        batch_variance_share: variance across the samples / second moment at the last hidden layer; NaN if undefined.
+    worth reading. A healthy pooled second moment does not mean a healthy signal, so that a flag is added where the
+    second moment is nearly the same for all inputs, or where that is not known (a share of NaN).
     """
     dead = _name_dead(forward, backward)
     if symmetric:
@@ -338,12 +327,7 @@ _Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class NetworkLevels:
-    """One network x initializer x activation, along its hidden layers.
-
-    Attributes:
-        forward: q; ``inf`` marks overflow, NaN no measurement.
-        symmetric: whether all hidden kernels are constant; None without kernels, or where one was not measured.
-    """
+    """One network x initializer x activation, along its hidden layers; ``inf`` marks overflow, NaN no measurement."""
 
     keys: Mapping[str, object]
     seeds: int
@@ -464,9 +448,8 @@ class _Sites:
     def _find_symmetry(self, rows: _Rows, path: _Rows) -> bool | None:
         """Find whether all hidden kernels are constant.
 
-        The hidden kernels are those of the signal layers. Where no signal layer has one, as with the Add layers of
-        a residual network, they are all kernels of the network but those at the last position that has one: the
-        head's initializer is not under test.
+        Where no signal layer has a kernel, as with the Add layers of a residual network, all kernels of the network
+        count but those at the last position that has one: the head's initializer is not under test.
         """
         variances = self._quantity["weight_variance"][path]
         variances = variances[:, ~np.isnan(variances).all(axis=0)].ravel()
@@ -507,9 +490,5 @@ def _place_on_path(table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str
 
 
 def _mark_overflow(moments: NDArray[np.float64], overflowed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mark a null moment that is an overflow as inf; one that was not measured stays NaN.
-
-    The probe leaves the moments of a tensor with inf or NaN null, forward and then backward. Of a seed that shows a
-    non-finite value anywhere, a null moment is taken to be one too; else nothing is known of it.
-    """
+    """Mark a null moment of a seed that shows a non-finite value as inf; others were not measured and stay NaN."""
     return np.where(np.isnan(moments) & overflowed[:, np.newaxis], np.inf, moments)

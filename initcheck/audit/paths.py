@@ -42,11 +42,7 @@ SHORTEST_CHAIN: Final = 4
 
 @dataclass(frozen=True)
 class SiteNode:
-    """One site in the graph of measured sites.
-
-    Attributes:
-        weighted: the layer has a trainable weight of two or more axes.
-    """
+    """One site in the graph of measured sites; ``weighted``: with a trainable weight of two or more axes."""
 
     layer: str
     kind: str
@@ -57,11 +53,7 @@ class SiteNode:
 
 @dataclass(frozen=True)
 class SignalPath:
-    """A run of sites that a signal passes one after the other.
-
-    Attributes:
-        inside: the layers between which a chain's branch lies; empty for the main path.
-    """
+    """Sites that a signal passes one after the other; ``inside`` names the layers around the branch of a chain."""
 
     positions: tuple[int, ...]
     averaged: tuple[bool, ...]
@@ -74,11 +66,7 @@ class SignalPath:
 
 
 def find_paths(nodes: Sequence[SiteNode]) -> tuple[SignalPath, ...]:
-    """Find the main path, and the chains of at least SHORTEST_CHAIN layers beside it.
-
-    The degenerate cases: no site reaches the outputs: no path; a model without a weighted layer: the main path of its
-    merging sites, which may be empty.
-    """
+    """Find the main path, and the chains of at least SHORTEST_CHAIN layers beside it."""
     useful = _reaching(nodes)
     chain = _longest_chain(nodes, useful)
     if not chain:
@@ -111,10 +99,7 @@ def _make_path(
 
 
 def _after_normalization(nodes: Sequence[SiteNode], position: int) -> int:
-    """Follow the output of a normalization where a layer's output goes there and nowhere else.
-
-    The scale before it means nothing: whatever it is, it is divided out.
-    """
+    """Follow a layer's output into a normalization, where it goes nowhere else: the scale before it is divided out."""
     children = [child for child, node in enumerate(nodes) if position in node.parents]
     alone = len(children) == 1 and not nodes[position].feeds_output
     return children[0] if alone and nodes[children[0]].kind in NORMALIZING_KINDS else position

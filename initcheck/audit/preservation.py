@@ -44,12 +44,7 @@ def check_request(direction: str, within: float) -> None:
 
 
 def judge_preservation(paths: Sequence[JudgedPath], direction: str, within: float) -> list[Preservation]:
-    """Judge the factor a layer along the main path.
-
-    Args:
-        within: the share by which it may differ from 1, on the scale of logarithms: the factor may be between
-            1 / (1 + within) and 1 + within.
-    """
+    """Judge whether the factor a layer along the main path is between 1 / (1 + within) and 1 + within."""
     judged = []
     for each in DIRECTIONS if direction == "both" else (direction,):
         main = [judged for judged in paths if judged.levels.direction == each and judged.path.is_main]

@@ -77,11 +77,7 @@ _SHARES: Final[Mapping[str, Callable[[SiteTable], NDArray[np.float64]]]] = {
 
 
 def estimate_share(share: str, table: pd.DataFrame, nodes: Sequence[SiteNode], layer: str) -> Estimate | None:
-    """Estimate a share at one layer, whatever its limit: to compare before and after a change.
-
-    Returns:
-        The estimate; None for a layer that has no such share.
-    """
+    """Estimate a share at one layer, whatever its limit: to compare before and after a change."""
     positions = [position for position, node in enumerate(nodes) if node.layer == layer]
     if not positions:
         return None
@@ -90,14 +86,7 @@ def estimate_share(share: str, table: pd.DataFrame, nodes: Sequence[SiteNode], l
 
 
 def find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Estimate]]:
-    """Find the sites whose share is shown to exceed a limit.
-
-    Shown means that the 95% interval over seeds lies wholly above it (from one draw: the share itself); a share below
-    the limit needs no proof of health.
-
-    Args:
-        shares: shape [seeds, sites]; a site with a NaN is passed over.
-    """
+    """Find the sites whose share, shape [seeds, sites], has its 95% interval over seeds wholly above a limit."""
     found = []
     for position in range(shares.shape[1]):
         values = shares[:, position]
@@ -110,11 +99,9 @@ def find_above(shares: NDArray[np.float64], limit: float) -> list[tuple[int, Est
 
 
 def find_collapse(sites: SiteTable, positions: Sequence[int], limit: float) -> tuple[int, Estimate] | None:
-    """Find from where on, to the end of a path, the varying share is shown to lie below a limit.
+    """Find from where to the end of a path the varying share is shown to lie below a limit, and the share at the end.
 
-    Returns:
-        Index of the first such site on the path, and the share at the last one; None if there is none, or if it is
-        the first of all: then it is the batch that does not vary.
+    Nothing is found where that is so from the first site on: then it is the batch that does not vary.
     """
     along = _varying_shares(sites)[:, list(positions)]
     estimates = [_estimate_geometric(along[:, place]) for place in range(along.shape[1])]

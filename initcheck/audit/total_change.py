@@ -159,9 +159,7 @@ def judge_paths(
 def judge_path(path: SignalPath, levels: SignalLevels, nodes: Sequence[SiteNode], limits: Limits) -> JudgedPath:
     """Judge one path in one direction; see the module docstring for the method.
 
-    The degenerate cases: fewer than two sites: ``within`` with no step; a level of exactly 0 in any seed: ``dead``; a
-    level that is not finite: ``nonfinite``, unless it was not measured at all (NaN in all seeds), which is
-    ``undecided``.
+    A level that is not finite is ``nonfinite``, but ``undecided`` where it is NaN in all seeds: it was not measured.
     """
     if len(levels.layers) < 2:
         return JudgedPath(path, levels, "within", estimate_mean([]), 0, math.nan)

@@ -156,11 +156,7 @@ def fit_exponents(table: pd.DataFrame, quantities: Sequence[Quantity], margin: f
 
 
 def fit_slopes(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Fit d ln(size) / d ln(width) by least squares, for each seed by itself.
-
-    Returns:
-        One slope for each seed; NaN where a size is zero or not finite.
-    """
+    """Fit d ln(size) / d ln(width) by least squares, for each seed alone; NaN where a size is zero or not finite."""
     widths, logs = _take_logarithms(rows, column)
     widths -= widths.mean()
     slopes: NDArray[np.float64] = widths @ logs / float(widths @ widths)

@@ -33,17 +33,10 @@ class TookTooLongError(BaseException):
 
 
 def import_place(place: str) -> ModuleType:
-    """Import a module by its dotted name, or a Python file by its path.
+    """Import ``package.module`` or ``path/file.py``; whatever the user's code raises passes through.
 
-    Whatever the user's code raises passes through.
-
-    Args:
-        place: ``package.module``, searched in the working directory first, or ``path/file.py``, whose folder is
-            searched first for what it imports.
-
-    Returns:
-        The module. A file is run each time anew and listed in ``sys.modules`` under its name, or under
-        ``file_<name>`` where another module bears that name.
+    A file is run each time anew and listed in ``sys.modules`` under its name, or under ``file_<name>`` where another
+    module bears that name. The working directory, or the file's folder, is searched first.
     """
     with search_first(folder_of(place)):
         return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)

@@ -31,15 +31,9 @@ _DOMAIN = b"initcheck seed"  # keeps these digests apart from any other use of b
 
 
 def derive_seed(seed: int, path: str) -> int:
-    """Derive the seed of one weight.
+    """Derive the seed of a weight: a 64-bit BLAKE2b digest of ``"<seed>/<path>"``, from 1 to :data:`LARGEST_SEED`.
 
-    Args:
-        seed: seed of the network, an integer of at least 0 (NumPy's integers are accepted).
-        path: path of the weight in the model, for example ``"hidden_01/kernel"``.
-
-    Returns:
-        An integer from 1 to :data:`LARGEST_SEED`: a 64-bit BLAKE2b digest of ``"<seed>/<path>"``, reduced
-        to that range. The reduction favours no value by more than one part in 2**33.
+    The reduction favours no value by more than one part in 2**33.
     """
     return _reduce(_digest(f"{check_seed(seed)}/{path}", 0))
 
@@ -47,15 +41,9 @@ def derive_seed(seed: int, path: str) -> int:
 def derive_seeds(seed: int, paths: Iterable[str]) -> tuple[int, ...]:
     """Derive the seeds of all weights of one network, no two of them equal.
 
-    Each is what :func:`derive_seed` gives, unless an earlier path of the list has that seed already (the
-    chance is about 4e-7 for a network of 40 weights): then the later path is derived again with a salt,
-    until its seed is free. The result depends on nothing but the arguments.
-
-    Args:
-        seed: seed of the network, an integer of at least 0.
-
-    Returns:
-        One integer from 1 to :data:`LARGEST_SEED` for each path, in their order, pairwise distinct.
+    Each is what :func:`derive_seed` gives, unless an earlier path of the list has that seed already (the chance is
+    about 4e-7 for a network of 40 weights): then the later path is derived again with a salt, until its seed is free.
+    The result depends on nothing but the arguments.
     """
     seed = check_seed(seed)
     derived: dict[int, None] = {}  # in order of insertion; a membership test costs the same for any length

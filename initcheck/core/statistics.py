@@ -54,11 +54,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """The outcome of an equivalence test.
-
-    Attributes:
-        p_value: the larger of the two one-sided p-values; NaN where the test is undefined.
-    """
+    """The outcome of an equivalence test; its p-value is the larger of the two one-sided ones, or NaN."""
 
     p_value: float
     verdict: Decision

@@ -50,12 +50,7 @@ _DAMAGE: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples that go through a network together.
-
-    Attributes:
-        x: the samples, float32, one along the first axis each; read-only.
-        y: their labels, or None where the source has none; read-only.
-    """
+    """Samples that go through a network together, and their labels where the source has them; read-only."""
 
     name: str
     x: NDArray[np.float32]

@@ -40,11 +40,7 @@ KURTOSIS: Final[Mapping[Distribution, float]] = {
 
 
 class KernelCall(NamedTuple):
-    """What an initializer is asked for.
-
-    Attributes:
-        fans: (fan_in, fan_out) as Keras computes them from the shape.
-    """
+    """What an initializer is asked for; the fans are those that Keras computes from the shape."""
 
     label: str
     settings: Mapping[str, Any]
@@ -313,16 +309,9 @@ def uncovered_initializers() -> dict[str, str]:
 
 
 def parse_initializer(text: str) -> InitializerSpec:
-    """Read an initializer as a person writes it, and let Keras check it.
+    """Read an initializer as a person writes it, in any case, and let Keras check it; nothing in the text is evaluated.
 
-    Args:
-        text: the name of a class in ``keras.initializers`` or its alias, in any case (``HeNormal``,
-            ``he_normal``), optionally with keyword arguments (``RandomNormal(stddev=1.0)``). Values are
-            literals; nothing is evaluated.
-
-    Returns:
-        The spec, under the name of the class. Whole numbers become floats where the default is a float,
-        so that ``stddev=1`` and ``stddev=1.0`` have one label.
+    Whole numbers become floats where the default is a float, so that ``stddev=1`` and ``stddev=1.0`` have one label.
     """
     name, arguments = split_call(text)
     class_name = _class_names().get(_fold(name))
@@ -417,11 +406,7 @@ def is_of_keras(initializer: Any) -> bool:
 
 
 def read(initializer: Any) -> InitializerSpec:
-    """Read an initializer or function, Keras' or the user's own, as plain data.
-
-    The spec has the name of the class (or of the function) and those of its arguments, without the seed, that do not
-    have their default values. Where :func:`is_of_keras` holds, :meth:`InitializerSpec.create` makes it again.
-    """
+    """Read an initializer or function, Keras' or the user's own, as plain data: its class, and what is no default."""
     kind = type(initializer)
     if not isinstance(initializer, import_keras().initializers.Initializer):
         return InitializerSpec(str(getattr(initializer, "__name__", kind.__name__)))

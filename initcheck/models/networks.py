@@ -113,22 +113,14 @@ class NetworkSpec(ABC):
     def variable_paths(self) -> tuple[str, ...]:
         """List the paths of all weights, ``"layer/weight"``, in the order of the model's ``weights``.
 
-        They are known before the model is, because every kernel's seed derives from them. No weight's
-        path depends on the data.
+        They are known before the model is, because every kernel's seed derives from them.
         """
         return tuple(f"{layer}/{weight}" for layer, weights in self._weighted_layers() for weight in weights)
 
     def build(self, sample_shape: tuple[int, ...], seed: int) -> Any:
-        """Build the Keras model.
+        """Build the Keras model, whose kernels are drawn with seeds derived from that of the network and their paths.
 
-        Args:
-            sample_shape: shape of one sample, without the batch axis.
-            seed: seed of the network, an integer of at least 0.
-
-        Returns:
-            A functional ``keras.Model``. The kernel at position i of :meth:`variable_paths` holds what its
-            initializer draws with the seed ``derive_seeds(seed, paths)[i]``. No global random state is
-            disturbed.
+        No global random state is disturbed.
         """
         shape = self._check_shape(sample_shape)
         check_activation(self.activation)
@@ -141,11 +133,7 @@ class NetworkSpec(ABC):
             return keras.Model(inputs, outputs, name=self.name)
 
     def weight_initializers(self, model: Any) -> dict[str, Any]:
-        """Make the initializers of all weights, for a model that was built with another initializer under test.
-
-        To build a network takes longer than to draw its weights: networks that differ in nothing but the initializer
-        under test can share one.
-        """
+        """Make the initializers of all weights, for a model that was built with another one."""
         paths = self.variable_paths()
         layers = SeededLayers(self.name, self.initializer, self.head_initializer, dict.fromkeys(paths, 0))
         initializers, tried = {}, set()
@@ -212,10 +200,7 @@ class MlpSpec(NetworkSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookSpec(NetworkSpec):
-    """The network of the notebook that the project started from: Flatten, 300, 100, and 10 outputs with softmax.
-
-    Its sizes are fixed. The head keeps Keras' default initializer whatever is under test, as it did there.
-    """
+    """The network of the notebook that the project started from: Flatten, 300, 100, and 10 outputs with softmax."""
 
     NAME: ClassVar[str] = "notebook"
     DATA: ClassVar[str] = "digits"
@@ -395,12 +380,7 @@ def find_network(name: str) -> type[NetworkSpec]:
 def make_network(
     name: str, *, initializer: InitializerSpec, activation: str, depth: int | None = None, width: int | None = None
 ) -> NetworkSpec:
-    """Make the spec of a reference network, with every name and setting checked.
-
-    Args:
-        depth: number of hidden layers or blocks; None for the network's default.
-        width: units or channels of a hidden layer; None for the network's default.
-    """
+    """Make the spec of a reference network, with every name and setting checked; None is the network's default."""
     adjustable = find_network(name).ADJUSTABLE
     activation = check_activation(activation)
     settings = {key: value for key, value in (("depth", depth), ("width", width)) if value is not None}
@@ -414,11 +394,7 @@ def make_network(
 
 
 def check_activation(name: str) -> str:
-    """Check the name of an activation function.
-
-    Args:
-        name: a function of ``keras.activations`` that takes a tensor and returns one of the same shape.
-    """
+    """Check the name of an activation function that returns a tensor of the same shape."""
     activations = import_keras().activations
     helpers = {"get", "serialize", "deserialize"}
     known = [key for key in dir(activations) if key not in helpers and inspect.isfunction(getattr(activations, key))]
@@ -447,11 +423,7 @@ def _at_least_one(setting: str, value: int) -> int:
 
 
 class SeededLayers:
-    """Makes the layers of one network, whose kernels have an initializer and a seed of their own.
-
-    Args:
-        seeds: the seed of each weight by its path, ``"layer/weight"``.
-    """
+    """Makes the layers of one network, whose kernels have an initializer and a seed of their own."""
 
     def __init__(
         self,
@@ -466,36 +438,15 @@ class SeededLayers:
         self._seeds = seeds
 
     def flatten(self, x: Any) -> Any:
-        """Make samples of several axes one-dimensional.
-
-        Args:
-            x: symbolic tensor of shape [batch, ...].
-
-        Returns:
-            Symbolic tensor of shape [batch, numbers of a sample]; ``x`` itself where it has that shape.
-        """
+        """Make samples of several axes one-dimensional."""
         return x if len(x.shape) == 2 else import_keras().layers.Flatten(name="flatten")(x)
 
     def dense(self, x: Any, name: str, units: int, activation: str = "linear") -> Any:
-        """Append a Dense layer with a fused activation, so that pre-activation and output can be distinguished.
-
-        Args:
-            x: symbolic tensor of shape [batch, inputs].
-
-        Returns:
-            Symbolic tensor of shape [batch, units].
-        """
+        """Append a Dense layer with a fused activation, so that pre-activation and output can be distinguished."""
         return self._append(import_keras().layers.Dense, x, name, units=units, activation=activation)
 
     def convolution(self, x: Any, name: str, channels: int, activation: str) -> Any:
-        """Append a 3 x 3 convolution with stride 1 and a fused activation.
-
-        Args:
-            x: symbolic tensor of shape [batch, height, width, inputs].
-
-        Returns:
-            Symbolic tensor of shape [batch, height, width, channels].
-        """
+        """Append a 3 x 3 convolution with stride 1 and a fused activation."""
         convolution = import_keras().layers.Conv2D
         return self._append(
             convolution, x, name, filters=channels, kernel_size=3, padding="same", activation=activation
@@ -506,11 +457,7 @@ class SeededLayers:
         return self._spec(name).create(self._seeds[f"{name}/kernel"])
 
     def draw_kernel(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-        """Draw a kernel, to see whether it can be had.
-
-        Args:
-            shape: shape of the kernel.
-        """
+        """Draw a kernel, to see whether it can be had."""
         with self._refusals(name):
             return self.kernel_initializer(name)(shape, dtype=dtype)
 

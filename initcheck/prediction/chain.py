@@ -38,12 +38,7 @@ from initcheck.theory.gaussian import Activation, find_activation
 
 @dataclass(frozen=True)
 class Link:
-    """One Dense layer of a chain, and the layer that applies its activation function, if that is another.
-
-    Attributes:
-        activation: the node of that layer; None where the function is fused.
-        function: phi; None where it mixes its units (softmax).
-    """
+    """One Dense layer of a chain, the layer that applies its activation function if it is another, and the function."""
 
     dense: int
     activation: int | None
@@ -51,11 +46,7 @@ class Link:
 
 
 def find_chain(graph: Graph) -> tuple[Link, ...] | None:
-    """Find out whether a graph is one input, layers that only change its shape, and Dense layers one after another.
-
-    Returns:
-        The Dense layers, each with its activation function; None for any other graph.
-    """
+    """Find the Dense layers of a graph that has nothing else but changes of the input's shape; None for others."""
     layers = import_keras().layers
     nodes = graph.nodes
     if not nodes or nodes[0].input is None or graph.outputs != (len(nodes) - 1,):
@@ -92,11 +83,7 @@ def _read_function(function: Any) -> Activation | None:
 
 
 def describe_chain_batch(chain: Sequence[Link], data: Array, output_gradients: Array) -> InputStatistics:
-    """Describe the batch as the first Dense layer of a chain receives it.
-
-    Args:
-        output_gradients: dL/dy, shape [B, outputs].
-    """
+    """Describe the batch as the first Dense layer of a chain receives it."""
     samples = np.asarray(data, dtype=np.float64).reshape(data.shape[0], -1)
     gradients = np.asarray(output_gradients, dtype=np.float64).reshape(data.shape[0], -1)
     if chain[-1].function is None:

@@ -69,11 +69,7 @@ def _activate(operation: Any, before: Signal, backward: Backward) -> LayerEffect
 
 
 class Windows:
-    """The windows of one convolution.
-
-    Args:
-        shape: the spatial axes of its input.
-    """
+    """The windows of one convolution over the spatial axes of its input."""
 
     def __init__(self, operation: Any, shape: tuple[int, ...]) -> None:
         self._shape = shape
@@ -171,15 +167,7 @@ def _pass_function(inputs: Sequence[Signal], phi: Activation) -> LayerEffect:
 
 
 def find_function(function: Any) -> Activation | None:
-    """Find the theory's view of a layer's activation function.
-
-    Args:
-        function: the attribute ``activation`` of a layer: a function of Keras or of the user, or a layer; None for
-            none.
-
-    Returns:
-        It; None for the identity.
-    """
+    """Find the theory's view of a layer's activation function, a function or a layer; None for the identity."""
     if function is None:
         return None
     keras = import_keras()

@@ -97,12 +97,7 @@ def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:
 def _find_layer_weights(
     model: Any, namer: PathNamer, kernels: Callable[[Any], InitializerSpec] | None = None
 ) -> Callable[[Any], LayerWeights]:
-    """Find how the weights of every layer of a model are distributed.
-
-    Returns:
-        A function from a layer to the distribution of its weights. It raises TheoryError where an initializer is not
-        Keras' own, is not known, or leaves nothing to chance.
-    """
+    """Find how the weights of each layer are distributed; where that is not known, the function raises TheoryError."""
     initializers: Mapping[str, Any] = find_initializers(model, namer)
     paths = namer.variable_paths()
 
@@ -148,11 +143,7 @@ _RESTART_QUANTITIES = (
 
 
 def _average_sites(table: pd.DataFrame) -> Measured:
-    """Average what predictions may restart from over the seeds.
-
-    Returns:
-        By site the means; NaN where a seed has no value.
-    """
+    """Average what predictions may restart from over the seeds, by site; NaN where a seed has no value."""
     columns = {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _RESTART_QUANTITIES}
     rows: dict[SiteKey, list[int]] = {}
     for row, (layer, call) in enumerate(zip(table["layer"].astype(str), table["call"].astype(int), strict=True)):
@@ -254,9 +245,8 @@ Orthogonal weights keep the signal of a linear network exactly; in float32 it va
 def score_difference(measured: Sequence[float], seeds: int, predicted: GainPrediction) -> float:
     """Turn the difference between a mean over seeds and its prediction into a standard normal score.
 
-    Returns:
-        The normal score of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing varies
-        from seed to seed, or nothing is predicted.
+    It has the probability of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing
+    varies from seed to seed, or nothing is predicted.
     """
     value, low, high = measured
     expected, deviation = predicted.mean, predicted.standard_deviation

@@ -53,11 +53,7 @@ class Signal:
 
 
 def make_input(data: Array, place: int) -> Signal:
-    """Describe an input of the model by its values.
-
-    Args:
-        data: shape [B, ..., units].
-    """
+    """Describe an input of the model by its values, shape [B, ..., units]."""
     flat = data.ndim == 2
     return Signal(
         second=np.square(data).mean(axis=-1),
@@ -107,12 +103,7 @@ def _compose(outer: Activation, inner: Activation) -> Activation:
 def moments_over(phi: Activation, variance: Array, excess: float = 0.0) -> tuple[Array, Array, Array]:
     """Compute E phi, E phi^2 and E phi'^2 at many variances: exactly at a few, from a spline over ln q at more.
 
-    Args:
-        variance: of any shape.
-        excess: kurtosis of the distribution, less 3; it shifts E f by excess E[f He_4] / 24.
-
-    Returns:
-        The moments, each of the shape of the variance.
+    A kurtosis of 3 + excess shifts E f by excess E[f He_4] / 24.
     """
     flat = variance.ravel()
     unique, index = np.unique(flat, return_inverse=True)
@@ -165,11 +156,7 @@ def _cross_moments(phi: Activation, variance: Array, covariance: Array, second: 
 
 @dataclass(frozen=True, eq=False)
 class LayerWeights:
-    """How one layer's weights are distributed.
-
-    Attributes:
-        kernel: of its kernel; None for a layer without one.
-    """
+    """How one layer's weights are distributed; the kernel is None for a layer without one."""
 
     kernel: WeightDistribution | None
     bias_variance: float
@@ -192,11 +179,7 @@ Backward = Callable[[Array], Sequence[Array]]
 
 @dataclass(frozen=True, eq=False)
 class LayerEffect:
-    """What a layer does to the signal.
-
-    Attributes:
-        preactivation: the signal before the fused activation function; None without one.
-    """
+    """What a layer does to the signal; the pre-activation is None without a fused activation function."""
 
     output: Signal
     backward: Backward

@@ -219,12 +219,7 @@ def _output_shape(node: Node) -> tuple[Any, ...] | None:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One call of one layer or operation.
-
-    Attributes:
-        operation: the layer or operation; None for an input of the model, and for a second output of a layer.
-        input: which input of the model it is; None for all others.
-    """
+    """One call of one layer or operation (None for a second output of a layer), or an input of the model."""
 
     layer: str
     call: int

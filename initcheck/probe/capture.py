@@ -323,9 +323,8 @@ _ELEMENTWISE_LAYERS: Final = (
 def is_weighted(operation: Any, captured: Container[int], read: Container[int]) -> bool:
     """Return whether a site's layer multiplies by a weight of two or more axes.
 
-    The weight may belong to a layer inside that is not captured by itself: the cell of a recurrent layer, the layer
-    in TimeDistributed. A frozen weight counts: the signal passes it like any other. State that the layer declares as
-    not trainable does not count.
+    The weight may belong to a layer inside that is not captured by itself, such as the cell of a recurrent layer. A
+    frozen weight counts: the signal passes it like any other. State that is declared as not trainable does not count.
     """
     for variable in getattr(operation, "_trainable_variables", ()):
         if len(variable.shape) >= 2 and id(variable) in read and not _is_elementwise(operation, variable):

@@ -33,11 +33,7 @@ class CapturedCalls:
 
 @dataclass(frozen=True)
 class Gap:
-    """A layer, a layer call or a weight without a measurement of its own.
-
-    Attributes:
-        covered_by: what was measured in its place: the path of the layer around it, or words; empty for nothing.
-    """
+    """A layer, a call or a weight that was not measured; ``covered_by`` says what was in its place, if anything."""
 
     path: str
     kind: str

@@ -37,11 +37,7 @@ Likeness = tuple[type, str, tuple[int, ...], str]
 
 
 class RedrawPlan:
-    """How to draw the weights of one built model anew for any seed; the model is not changed.
-
-    Args:
-        loops: what :meth:`sample` shares with other plans; None for nothing.
-    """
+    """How to draw the weights of one built model anew for any seed; plans may share loops."""
 
     def __init__(
         self, model: Any, initializers: Mapping[str, Any] | None = None, loops: DrawingLoops | None = None
@@ -72,12 +68,9 @@ class RedrawPlan:
         return (len(self.variables) + len(self.generators), 2), "int32"
 
     def derive(self, seeds: Sequence[int]) -> NDArray[np.int32]:
-        """Derive the seed state of every variable and random layer for each seed.
+        """Derive the seed state of each variable and random layer by seed, shape [seeds, variables + generators, 2].
 
-        Returns:
-            Array of shape [len(seeds), len(variables) + len(generators), 2]: first the variables, in the
-            order of ``model.weights``, then the model's own seed generators (Dropout). A state is
-            [derived seed, 0], which is what Keras makes of that integer seed.
+        A state is [derived seed, 0], which is what Keras makes of that integer seed.
         """
         # The generators are derived apart from the weights, so that a model with Dropout draws the same
         # weights as one without.
@@ -102,13 +95,10 @@ class RedrawPlan:
         return {self.paths[index]: value for index, value in zip(wanted, drawn, strict=True)}
 
     def sample(self, seeds: Sequence[int]) -> list[Any]:
-        """Draw all variables for several seeds, in compiled loops that are traced once.
+        """Draw all variables for several seeds, each of shape [len(seeds), ...], in loops that are traced once.
 
         Variables of one shape whose initializers are alike are drawn in one loop: tracing does not take longer for a
         network that has more of them.
-
-        Returns:
-            One tensor for each of ``model.weights``, of shape [len(seeds), ...].
         """
         ops, states = import_keras().ops, self.derive(seeds)
         values: dict[int, Any] = {}
@@ -211,13 +201,7 @@ class DrawingLoops:
 
 @dataclass(frozen=True)
 class PlannedVariable:
-    """One weight of the model, and how a new value for it is drawn or why it is kept.
-
-    Attributes:
-        variable: the Keras variable; it is read for shape, dtype and, if it is kept, its value.
-        initializer: the variable's initializer, made to take the seed it is given; None where the value
-            is kept.
-    """
+    """One weight of the model, with the initializer that draws a new value, or the reason why it is kept."""
 
     path: str
     variable: Any
@@ -231,11 +215,7 @@ class PlannedVariable:
 
     @cached_property
     def likeness(self) -> Likeness | None:
-        """What it shares with all variables that would draw the same from the same state.
-
-        None where that is not known: for an initializer that Keras does not ship, of one with an attribute that is no
-        plain value, and where the value is kept.
-        """
+        """What it shares with all variables that would draw the same from one state; None where that is not known."""
         if self.initializer is None or not _is_shipped(self.initializer):
             return None
         attributes = {name: value for name, value in vars(self.initializer).items() if name not in _SEEDS}
@@ -286,12 +266,7 @@ def recorded_initializers() -> Iterator[dict[int, Any]]:
 
 
 def _rebuild(model: Any) -> dict[str, Any]:
-    """Build the model a second time from its configuration and watch with what it fills its weights.
-
-    Returns:
-        Initializers by variable path; empty where the model cannot be rebuilt from its configuration
-        or comes out with other weights.
-    """
+    """Build the model a second time from its configuration and record its initializers, as far as that can be done."""
     with preserved_random_state(), recorded_initializers() as recorded:
         try:
             twin = type(model).from_config(model.get_config())

@@ -97,10 +97,7 @@ def find_kind(layer: Any) -> LayerKind:
 
 
 def main_kernel(operation: Any) -> Any | None:
-    """Return the weight whose statistics stand for the layer: its kernel, or its largest matrix.
-
-    None where the layer itself holds no weight with two or more axes.
-    """
+    """Return the weight whose statistics stand for the layer: its kernel, or its largest matrix, if any."""
     matrices = [variable for variable in own_variables(operation) if len(variable.shape) >= 2]
     for variable in matrices:
         if variable.name in ("kernel", "embeddings"):
@@ -109,10 +106,7 @@ def main_kernel(operation: Any) -> Any | None:
 
 
 def count_fans(operation: Any, kernel: Any | None) -> Fans:
-    """Count the true (fan_in, fan_out) of a layer's :func:`main_kernel`.
-
-    NaN where the layer is of a kind whose sums are not known, or sums through several kernels.
-    """
+    """Count the true (fan_in, fan_out) of a layer's :func:`main_kernel`; NaN where that is not known."""
     kind = find_kind(operation)
     if kernel is None or kind.kernel is None or kernel.name != kind.kernel:
         return UNKNOWN
@@ -120,11 +114,9 @@ def count_fans(operation: Any, kernel: Any | None) -> Fans:
 
 
 def count_weight_fans(layer: Any, variable: Any) -> Fans:
-    """Count the true (fan_in, fan_out) of any weight that a layer holds itself.
+    """Count the true (fan_in, fan_out) of any weight that a layer holds itself; NaN where its sums are not known.
 
-    NaN for weights that nothing is summed through; and for layers of unknown kinds and those whose ``call`` is not that
-    of the class that is registered: their sums are not guessed. Strides of plain convolutions are left out, as
-    everywhere else in the literature on fans.
+    Strides of plain convolutions are left out, as everywhere else in the literature on fans.
     """
     count = find_kind(layer).fans.get(str(variable.name))
     if count is None or not _computes_as_registered(layer):
@@ -133,11 +125,7 @@ def count_weight_fans(layer: Any, variable: Any) -> Fans:
 
 
 def list_unit_weights(layer: Any, variables: Sequence[Any]) -> tuple[UnitWeights, ...]:
-    """List the kinds of units of one layer, with those of the given weights that lead into them.
-
-    One entry for most layers; two for Embedding (rows, and columns); none where it is not known what the axes of its
-    weights mean, and none for layers without sums.
-    """
+    """List the kinds of units of one layer, two for Embedding, with those of the given weights that lead into them."""
     list_units = find_kind(layer).list_units
     if list_units is None or not _computes_as_registered(layer):
         return ()

@@ -372,22 +372,14 @@ def random_loss(outputs: Any) -> Any:
 
 
 def random_loss_gradient(shape: Any, dtype: str = "float32", number: int = 0) -> Any:
-    """Draw the fixed directions r of the default loss, which are also dL/dy.
-
-    Returns:
-        Tensor of this shape, normal and scaled to mean r^2 = 1; the same for the same arguments.
-    """
+    """Draw the fixed directions r of the default loss, which are also dL/dy: normal, and scaled to mean r^2 = 1."""
     keras = import_keras()
     direction = keras.random.normal(shape, dtype=dtype, seed=RANDOM_LOSS_SEED + number)
     return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))
 
 
 def _find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | None:
-    """Find the (low, high) ends of the range of a bounded activation, by calling it far out on both sides.
-
-    None for a function that is unbounded, has one limit on both sides, mixes its inputs (softmax), or cannot be called
-    on a small matrix.
-    """
+    """Find the (low, high) ends of the range of a bounded activation, by calling it far out on both sides."""
     if activation is None:
         return None
     probes = np.asarray([[-_FAR, _FAR, 0.0], [-_FAR, _FAR, 2.0 * _FAR]], dtype=np.float32)
@@ -427,11 +419,7 @@ class WeightInfo:
 
 
 def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
-    """Make a measurement table of arrays.
-
-    Returns:
-        All of the columns, in order, with their dtypes; null where a column is not given, or NaN.
-    """
+    """Make a measurement table of arrays: all columns in order, with their dtypes, null where not given or NaN."""
     arrays = {}
     for column in MEASUREMENT_COLUMNS:
         values = columns.get(column.name)
@@ -462,11 +450,7 @@ def tabulate_weights(
     weight_norms: NDArray[np.float64],
     gradient_norms: NDArray[np.float64],
 ) -> pd.DataFrame:
-    """Make the table of all weights.
-
-    Args:
-        weight_norms: shape [len(seeds), len(weights)]; NaN where undefined.
-    """
+    """Make the table of all weights from norms of shape [len(seeds), len(weights)], NaN where undefined."""
     columns: dict[str, Any] = {
         each.name: np.tile(np.asarray([getattr(weight, each.name) for weight in weights], dtype=object), len(seeds))
         for each in fields(WeightInfo)
@@ -520,13 +504,9 @@ class WeightReduction:
     def collect(
         self, measured: NDArray[np.float64], table: pd.DataFrame
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Bring the norms of all weights together.
+        """Bring the norms of all weights and gradients together: shape [seeds, weights], NaN where there is none.
 
-        Args:
-            measured: shape [seeds, ...]; the last entries of the second axis are what :meth:`reduce` made.
-
-        Returns:
-            The norms of the weights and of their gradients, shape [seeds, weights]; NaN where there is none.
+        The last entries of the second axis of ``measured`` are what :meth:`reduce` made.
         """
         seeds = len(measured)
         start = measured.shape[1] - len(self.values) - len(self.gradients)

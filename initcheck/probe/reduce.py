@@ -221,14 +221,7 @@ def reduce_range(output: Any, gradient: Any | None) -> Any:
 
 
 def reduce_norms(tensors: Sequence[Any]) -> Any:
-    """Compute the Frobenius norm of each tensor, in a graph that is being traced.
-
-    Args:
-        tensors: floating-point, of known shapes.
-
-    Returns:
-        float64 tensor of shape [len(tensors)]. A norm is 0 only where every entry is 0.
-    """
+    """Compute the Frobenius norm of each tensor in float64, while a graph is traced; 0 only where every entry is 0."""
     ops = import_keras().ops
     norms: list[Any] = [None] * len(tensors)
     together = [
@@ -310,12 +303,7 @@ def _compile_reduction(
 def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
     """Take the sums of ``output`` h and, where the site has its own, ``preactivation`` z in float32.
 
-    Args:
-        given: the tensors by name; h has the shape [samples, positions, units] or [samples, units], z any.
-
-    Returns:
-        float64 tensor of shape [len(_FORWARD_PARTS)], NaN for a part that has no tensor; and what
-        :func:`_is_accurate` judges it by.
+    With the parts comes what :func:`_is_accurate` judges them by.
     """
     ops = import_keras().ops
     output = ops.cast(given["output"], "float32")
@@ -434,12 +422,7 @@ def _stack_forward(parts: dict[str, Any], with_preactivation: bool) -> Any:
 
 
 def _reduce_backward_float32(given: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any | None]]]:
-    """Take the sums of ``gradient`` (dL/dz, or dL/dh without a z), ``weight`` and ``weight_gradient`` in float32.
-
-    Returns:
-        float64 tensor of shape [len(_BACKWARD_PARTS)], NaN for a part that has no tensor; and what
-        :func:`_is_accurate` judges it by.
-    """
+    """Take the sums of ``gradient``, ``weight`` and ``weight_gradient`` in float32, and what judges them."""
     ops = import_keras().ops
     parts: dict[str, Any] = {}
     squares: list[tuple[Any, Any | None]] = []

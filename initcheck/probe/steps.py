@@ -23,11 +23,7 @@ from initcheck.probe.reduce import PARTS, reduce_norms
 
 
 class StepProbe(Probe):
-    """Measures one model on one batch again and again while its weights change.
-
-    The graph is traced when the first measurement is made. The model is never changed: neither weights, statistics of
-    normalization layers and seed generators, nor the random state of Python, NumPy and Keras.
-    """
+    """Measures one model on one batch again and again while its weights change; the model itself is never changed."""
 
     def __init__(self, model: Any, inputs: Any, *, loss: Loss | None = None, seed: int = 0) -> None:
         super().__init__(model, inputs, loss=loss)
@@ -64,14 +60,9 @@ class StepProbe(Probe):
         return self._measure_now(*before)
 
     def unpack(self, vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Turn what :meth:`measure_change` returned into quantities.
+        """Turn what :meth:`measure_change` returned into quantities, and the norm of each kernel's change.
 
-        Args:
-            vectors: shape [steps, ...].
-
-        Returns:
-            The quantities of ``schema.QUANTITIES``, shape [steps, sites, quantities]; and the norm of the change of
-            each site's kernel, shape [steps, sites]. NaN where a quantity is undefined.
+        Their shapes are [steps, sites, quantities] and [steps, sites]; NaN where a quantity is undefined.
         """
         sites = self.sites
         end = len(sites) * len(PARTS)

@@ -78,13 +78,9 @@ def compare_weights(
 ) -> WeightComparison:
     """Compare all weights of a model with each other, and the units of each layer. The model is not changed.
 
-    Not compared with others are weights with fewer than 16 entries or fewer than 8 different values among the first
-    16, and those whose initializer is not random (Identity among them): they are alike on purpose.
-
-    Args:
-        inputs: one batch, for the gradients of units with equal incoming weights: one pass is run, and only where
-            there are such units. None judges units by their incoming weights alone.
-        values: the weights to compare, in the order of ``model.weights``; None takes the model's own, as they are.
+    Not compared with others are weights with fewer than 16 entries or fewer than 8 different values among the first 16,
+    and those whose initializer is not random (Identity among them): they are alike on purpose. Without inputs units are
+    judged by their incoming weights alone, without values the model's own weights are compared.
     """
     read = _Reader(model, values)
     copies, compared = _find_copies(weights, read)
@@ -103,15 +99,7 @@ def weight_gradients(
     values: Sequence[Any] | None = None,
     positions: Sequence[int] | None = None,
 ) -> list[Array | None]:
-    """Differentiate a loss with respect to weights, in one pass. Nothing of the model or the random state is changed.
-
-    Args:
-        positions: places in ``model.weights`` of the weights that are asked for; None asks for all.
-
-    Returns:
-        For each position the gradient in the shape of the weight; None where no path leads from it to the loss, or it
-        is not floating-point.
-    """
+    """Differentiate a loss with respect to weights, all or some; None where no path leads to the loss."""
     keras = import_keras()
     wanted = range(len(model.weights)) if positions is None else positions
     with preserved_random_state():
@@ -178,15 +166,9 @@ def _rounding(weights: Sequence[WeightFacts], places: Sequence[int]) -> float:
 
 
 def _match_heads(a: Array, b: Array, rounding: Array) -> Iterator[tuple[int, Array]]:
-    """Compare the first entries of all weights with those of all others, by blocks of one matrix product.
+    """Compare the first entries of weights, shape [n, 16], with those of others, by blocks of one matrix product.
 
-    Args:
-        a: first entries of weights, shape [n, 16].
-        b: those that they are compared with, shape [n, 16].
-        rounding: of each weight, shape [n]; see :func:`_rounding`.
-
-    Yields:
-        The first row of a block, and for each row of it and each row of b whether one is a multiple of the other.
+    Yields the first row of a block, and for each row of it and each row of b whether one is a multiple of the other.
     """
     # Without their means: draws around a common mean are nearly parallel, and not copies.
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
@@ -259,12 +241,7 @@ def _resolve(weights: Sequence[WeightFacts], read: _Reader, cluster: list[int]) 
 
 
 def _common_beginning(a: Array, b: Array, rounding: float) -> tuple[int, float]:
-    """Measure the longest common beginning of two flat weights.
-
-    Returns:
-        How many of the first entries of b are those of a times a factor, and the factor: exactly 1 where they are
-        equal bit for bit.
-    """
+    """Measure how many first entries of b are those of a times a factor, and the factor: 1 where they are equal."""
     length = min(len(a), len(b))
     a, b = a[:length], b[:length]
     if np.array_equal(a, b):
@@ -399,11 +376,7 @@ class UnitClass:
 
 @dataclass(frozen=True)
 class SymmetricUnits:
-    """One layer with units that are alike.
-
-    Attributes:
-        initializer: initializer of the first of them, in words; empty where not known.
-    """
+    """One layer with units that are alike; the initializer is that of the first weight, in words."""
 
     layer: str
     kind: str
@@ -422,10 +395,7 @@ def find_symmetric_units(
     values: Callable[[int], Array],
     gradients: GradientSource | None = None,
 ) -> tuple[SymmetricUnits, ...]:
-    """Find the layers with units whose incoming weights are equal, and their gradients as well.
-
-    Layers whose weights are all frozen are left out: training is not meant to make their units differ.
-    """
+    """Find the layers, unless they are frozen, with units whose incoming weights and gradients are equal."""
     places = {id(variable): place for place, variable in enumerate(model.weights)}
     pending = []
     for path, layer in PathNamer(model).members():
@@ -493,15 +463,11 @@ def _find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple
 def _keep_equal_gradients(
     candidate: UnitWeights, classes: Sequence[tuple[int, tuple[int, ...]]], gradients: Sequence[Array | None]
 ) -> list[UnitClass]:
-    """Keep the classes of units with equal incoming weights whose gradients are equal too.
+    """Keep the classes of units with equal incoming weights whose gradients are equal too, within rounding.
 
-    A class is kept as a whole or not at all: where the gradients of some of its units differ, all can differ, and
-    the rest is a matter of the batch (the units of a head of zeros whose classes the batch does not hold).
-
-    Returns:
-        The classes whose gradients agree within rounding. No class where a weight has no path to the loss: it is
-        unused, which is another finding; no class where a gradient is not finite. Rows of a table that the batch does
-        not name have no gradients of their own: they are left out of their class, unless the whole table has none.
+    A class is kept as a whole or not at all: where the gradients of some of its units differ, all can differ, and the
+    rest is a matter of the batch (the units of a head of zeros whose classes the batch does not hold). Rows of a table
+    that the batch does not name are left out of their class, unless the whole table has no gradients.
     """
     known = [each for each in gradients if each is not None]
     if len(known) < len(gradients):

@@ -36,11 +36,7 @@ class MeasuredSite:
 
 
 class WidthProbe(Probe):
-    """Draws and trains networks of one architecture, and measures their signals before and after.
-
-    Args:
-        optimizer: ``sgd``, plain gradient descent, or ``adam`` (Kingma and Ba 2015) with Keras' constants.
-    """
+    """Draws and trains networks of one architecture, and measures their signals before and after."""
 
     def __init__(
         self,

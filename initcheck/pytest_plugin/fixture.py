@@ -354,11 +354,7 @@ _FEWEST_VALUES: Final = 8
 
 
 def _find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[str] = ()) -> list[str]:
-    """List the weights that may be copies of others, and could not be compared with them.
-
-    Weights whose initializer leaves nothing to chance, constants, vectors (the bias of an LSTM holds ones and zeros)
-    and weights of fewer than 16 entries are alike on purpose, and not among them.
-    """
+    """List the weights that may be copies of others, and could not be compared with them; some are alike on purpose."""
     return [
         reason
         for each, variable in zip(facts, model.weights, strict=True)

@@ -62,11 +62,7 @@ def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def select_findings(
     findings: Iterable[Finding], select: Sequence[str] = (), ignore: Sequence[str] = ()
 ) -> tuple[Finding, ...]:
-    """Keep the findings that are asked for, as ruff does: the longest prefix of a code or name that fits decides.
-
-    Args:
-        select: prefixes of codes (``IC1``), or names; empty selects all.
-    """
+    """Keep the findings that are asked for, as ruff does: the longest prefix of a code or name that fits decides."""
 
     def longest(prefixes: Sequence[str], finding: Finding) -> int:
         fitting = [each for each in prefixes if matches_rule(each, finding.code)]

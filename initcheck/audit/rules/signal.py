@@ -22,10 +22,7 @@ _SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
 def _find_changes(
     measurement: ModelMeasurement, *, code: str, direction: Direction, outcomes: tuple[str, ...]
 ) -> Iterator[Finding]:
-    """Make a finding of each path whose change in one direction is wrong.
-
-    A level that is not finite is a finding of its own and not repeated here.
-    """
+    """Make a finding of each path whose change in one direction is wrong, unless its levels are not finite."""
     for judged in measurement.paths:
         if judged.levels.direction != direction or judged.outcome not in outcomes:
             continue
