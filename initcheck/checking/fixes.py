@@ -255,10 +255,7 @@ def _draw_at_random(session: CheckSession, finding: Finding, facts: Sequence[Wei
 
 
 def _correct_fan(session: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Fix | None:
-    """Scale each initializer so that its variance is the one that the true fan asks for, and measure the variances.
-
-    The values are those of the first weight of the finding, the worst; it counts as solved if all are.
-    """
+    """Scale each initializer to the variance that the true fan asks for; solved if all variances are right."""
     planned = {each.path: each.initializer for each in session.plan.variables}
     by_path = {each.path: each for each in facts if each.ideal_variance > 0 and each.variance > 0 and not each.kept}
     weights = [by_path[path] for path in finding.layers if path in by_path]

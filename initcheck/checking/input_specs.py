@@ -67,11 +67,7 @@ def matches(lengths: tuple[int, ...], shape: Shape) -> bool:
 
 
 def find_specs(model: Any) -> Any:
-    """Find out what inputs a model takes.
-
-    Returns:
-        :class:`InputSpec` leaves in the structure that the model takes; None where the model does not say.
-    """
+    """Find what inputs a model takes: :class:`InputSpec` leaves in its structure; None where it does not say."""
     keras = import_keras()
     if isinstance(model, keras.Sequential):
         if not model.built or not model.inputs:
@@ -90,14 +86,7 @@ def find_specs(model: Any) -> Any:
 
 
 def read_shapes(texts: Sequence[str]) -> list[tuple[str | None, tuple[int, ...]]]:
-    """Read shapes from the command line.
-
-    Args:
-        texts: ``SHAPE`` or ``NAME=SHAPE``, where SHAPE is one sample's, ``224,224,3``.
-
-    Returns:
-        Name (or None) and shape of each.
-    """
+    """Read the name (or None) and the shape of each text of the command line, ``NAME=224,224,3`` or the shape alone."""
     found: list[tuple[str | None, tuple[int, ...]]] = []
     for text in texts:
         name, equals, sizes = text.rpartition("=")
@@ -121,11 +110,7 @@ def read_shapes(texts: Sequence[str]) -> list[tuple[str | None, tuple[int, ...]]
 
 
 def specs_from_shapes(texts: Sequence[str]) -> Any:
-    """Make specs for a model that does not say what it takes.
-
-    Args:
-        texts: as for :func:`read_shapes`. Named shapes make a dict, several unnamed ones a list.
-    """
+    """Make specs for a model that does not say what it takes; named shapes make a dict, several unnamed ones a list."""
     shapes = read_shapes(texts)
     if shapes[0][0] is not None:
         return {name: InputSpec(str(name), shape, binding=False) for name, shape in shapes}
@@ -135,11 +120,7 @@ def specs_from_shapes(texts: Sequence[str]) -> Any:
 
 
 def settle_shapes(specs: Any, texts: Sequence[str] | None) -> Any:
-    """Give every axis a length: the user's, the model's own, or a default.
-
-    Returns:
-        The same structure without open axes.
-    """
+    """Give every axis a length: the user's, the model's own, or a default."""
     leaves = flatten(specs)
     names = [leaf.name for leaf in leaves]
     given: dict[str, tuple[int, ...]] = {}
@@ -249,11 +230,7 @@ def _is_structure_of_shapes(structure: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """One call of a layer that looks up rows.
-
-    Attributes:
-        indices: what was looked up; None where it cannot be read.
-    """
+    """One call of a layer that looks up rows; its indices are None where they cannot be read."""
 
     path: str
     rows: int
@@ -292,12 +269,9 @@ def record_lookups(model: Any, inputs: Any) -> list[Lookup]:
 
 
 def find_ranges(model: Any, count: int, build: Callable[[int | None], Any]) -> dict[int, IndexRange]:
-    """Find the inputs that are indices.
+    """Find the inputs that change what is looked up, and the numbers for which every look-up of them is in range.
 
-    Returns:
-        For the position of each input that changes what is looked up: the numbers for which every look-up is in range,
-        by all the tables that it reaches. An offset between input and index, as one table for several features needs
-        it, is allowed for.
+    An offset between input and index, as one table for several features needs it, is allowed for.
     """
     if not looks_up(model):
         return {}

@@ -41,15 +41,8 @@ LARGEST_BATCH: Final = 2**31
 def check_inputs(x: Any, specs: Any) -> Any:
     """Check a batch, and bring it into the structure and dtypes that the model takes.
 
-    Args:
-        x: arrays of shape [samples, ...], alone or in dicts, lists or tuples.
-        specs: :class:`initcheck.checking.input_specs.InputSpec` leaves; None where the model does not say what it
-            takes.
-
-    Returns:
-        NumPy arrays in the structure of ``specs`` (of ``x`` without specs). Whole numbers become floats where the
-        model takes floats and the other way round, where no digit is lost; floats of other dtypes, which Keras would
-        cast in a training step too, become Keras' default float.
+    Whole numbers become floats where the model takes floats and the other way round, where no digit is lost; floats of
+    other dtypes, which Keras would cast in a training step too, become Keras' default float.
     """
     arrays = to_arrays(x, "x")
     if specs is None:
@@ -199,11 +192,7 @@ def _keys(keys: Any) -> str:
 
 
 def undo_preprocessing(model: Any, number: int, values: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """Undo the preprocessing layers that stand at one input of a functional or sequential model.
-
-    Args:
-        values: what should come out of the preprocessing, shape [B, ...].
-    """
+    """Undo the preprocessing at one input of a functional or sequential model, from what should come out of it."""
     chain = _leading_layers(model, number)
     for layer in reversed(chain):
         scale, offset = _read_affine(layer)

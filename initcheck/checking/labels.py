@@ -30,12 +30,7 @@ _SUM_TOLERANCE: Final = 1e-3
 
 
 def check_labels(loss: Any, labels: NDArray[Any], outputs: Shape, subject: str) -> None:
-    """Check the labels of one output.
-
-    Args:
-        labels: shape [samples, ...].
-        outputs: shape of the output, [samples, ...]; None for an axis whose length is unknown.
-    """
+    """Check the labels, shape [samples, ...], of one output of a shape, in which None is an axis of unknown length."""
     if outputs and outputs[0] is not None and labels.shape[0] != outputs[0]:
         raise DataError(
             f"{subject} has {outputs[0]} samples. Received: {labels.shape[0]} labels. Give one label for each sample."
@@ -98,22 +93,12 @@ def _fits(labels: tuple[int, ...], outputs: Shape) -> bool:
 
 
 def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callable[[Any], Any]:
-    """Make the loss of a compiled model a function of its outputs.
+    """Make the loss of a compiled model a function of its outputs, called eagerly or while a graph is traced.
 
     It is the loss given to ``compile``, for all outputs, with their loss weights and the reduction that Keras applies.
     Left out is what does not depend on the labels: regularization losses and ``add_loss``. A model with a
-    ``compute_loss`` of its own is asked through that method, with ``x=None``, and decides for itself.
-
-    Neither the model nor its metrics and optimizer are changed. The function can be called eagerly, and while a graph
-    is traced inside a gradient tape.
-
-    Args:
-        labels: arrays of shape [samples, ...], in the structure that ``fit`` takes.
-
-    Returns:
-        A function from the outputs for the same samples to a scalar tensor. It raises DataError where outputs and
-        labels do not match, as far as the shapes and, for Keras' sparse losses, the class indices show it; and
-        ModelError where the loss is no scalar or a ``compute_loss`` of the user's own raises.
+    ``compute_loss`` of its own is asked through that method, with ``x=None``, and decides for itself. Neither the model
+    nor its metrics and optimizer are changed.
     """
     keras = import_keras()
     overridden = type(model).compute_loss is not keras.Model.compute_loss

@@ -29,11 +29,9 @@ _FACTORY: Final = "a factory that builds the model: package.module:factory or pa
 
 
 def initializers_by_path(model: Any, recorded: Mapping[int, Any]) -> dict[str, Any]:
-    """Name the initializers that were recorded while a model's variables were made.
+    """Name the initializers that were recorded while a model's variables were made, by the paths of these.
 
-    Returns:
-        Initializers by structural path of the variable. Variables that were not recorded have the initializer that
-        their layer names; those where it names none are missing.
+    Variables that were not recorded have the initializer that their layer names; those where it names none are missing.
     """
     namer = PathNamer(model)
     paths = namer.variable_paths()
@@ -122,14 +120,9 @@ class LoadedModel:
 
 
 def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> LoadedModel:
-    """Load the model that a reference names.
+    """Load the model that a reference names: a factory, a model itself, a ``.keras`` file, or ``applications:NAME``.
 
     What the user's code prints goes to standard error. The global random states are left as they were.
-
-    Args:
-        reference: ``package.module:factory`` or ``path/file.py:factory``, where the factory is a function or class
-            that makes a ``keras.Model``, or is itself one; the path of a ``.keras`` file; or ``applications:NAME``,
-            a model of ``keras.applications``, made with ``weights=None``.
     """
     settings = dict(arguments or {})
     place, colon, name = reference.strip().rpartition(":")

@@ -40,11 +40,7 @@ def explain(codes: tuple[str, ...], as_json: bool) -> None:
 
 
 def _choose(words: Sequence[str], rules: Mapping[str, Rule], families: Mapping[str, str]) -> list[Rule]:
-    """Find the rules that are asked for, each once, in the order asked; all by code where nothing is.
-
-    Raises:
-        UsageError: a word is no code, name or family.
-    """
+    """Find the rules that are asked for, each once, in the order asked; all by code where nothing is."""
     by_code = [rules[code] for code in sorted(rules)]
     if not words:
         return by_code

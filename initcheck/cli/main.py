@@ -71,14 +71,7 @@ def command_line() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: what stands after the program's name; None takes it from the process.
-
-    Returns:
-        The exit code. Errors that are not foreseen are bugs and keep their traceback.
-    """
+    """Run the command line and return the exit code; errors that are not foreseen are bugs and keep their traceback."""
     try:
         # Not click's own main: it turns a broken pipe into exit code 1, which means a finding here.
         words = list(sys.argv[1:] if arguments is None else arguments)

@@ -89,12 +89,7 @@ def _read_widths(texts: tuple[str, ...]) -> list[int]:
 
 
 def _load_function(text: str) -> Callable[..., Any]:
-    """Load an activation function and see whether it can be evaluated.
-
-    Raises:
-        UsageError: it cannot be loaded or evaluated.
-        TheoryError: it does not work element by element, or is not smooth enough.
-    """
+    """Load an activation function and see whether it can be evaluated."""
     from initcheck.backend.runtime import import_keras
     from initcheck.theory.gaussian import find_activation
 

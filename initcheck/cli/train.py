@@ -171,11 +171,7 @@ def trainability(
 
 
 def _read_numbers(text: str, option: str, *, whole: bool) -> tuple[float, ...]:
-    """Read numbers that are separated by commas.
-
-    Raises:
-        UsageError: there is none, or one of them is no number.
-    """
+    """Read numbers that are separated by commas."""
     read = int if whole else float
     try:
         numbers = tuple(dict.fromkeys(read(part) for part in text.split(",")))

@@ -18,10 +18,7 @@ Content = bytes | str | Callable[[Path], object]
 
 
 def check_writable(directory: Path) -> None:
-    """Find out whether files can be written to a folder, before the work whose result goes there.
-
-    Nothing is left behind: a folder that does not exist yet is not made; its nearest parent is tried instead.
-    """
+    """Find whether files can be written to a folder or, if it does not exist, its nearest parent; nothing is left."""
     try:
         existing = _nearest_existing(directory)
         with tempfile.TemporaryFile(dir=existing) as probe:

@@ -27,11 +27,7 @@ Specify = Callable[[InitializerSpec, str], NetworkSpec]
 
 
 class NetworkMeasurement:
-    """Measures one reference network on one batch.
-
-    Args:
-        dtype: name of the dtype policy of its layers; None for the process's own.
-    """
+    """Measures one reference network on one batch, under a dtype policy or the process's own."""
 
     def __init__(
         self,

@@ -165,11 +165,7 @@ _MEMORY: Final = 0.5  # weight of the newest task in the running mean
 
 @dataclass
 class Batching:
-    """Cuts a sequence of cells into batches, by what cells took so far.
-
-    Attributes:
-        seconds_per_cell: running mean; None before the first task is back.
-    """
+    """Cuts a sequence of cells into batches, by what cells took so far."""
 
     seconds_per_cell: float | None = None
 

@@ -31,14 +31,9 @@ State = Literal["measured", "refused", "failed"]
 
 @dataclass(frozen=True, eq=False)
 class CellResult:
-    """What became of one cell.
+    """What became of one cell, with the reason why it was not measured.
 
-    Attributes:
-        reason: why it was not measured; empty where it was.
-        table: the measurement table of all seeds, with predictions, or what
-            :func:`initcheck.sweeping.store.pack_table` makes of it; None where there is none.
-        summary: its one row of the summary, by ``schema.SUMMARY_COLUMNS``; empty where there is none.
-        data_digest: of the data file that it was measured on; empty where it has none, None where that is not known.
+    The table of all seeds, with predictions, may be packed; the digest of the data file is None where it is not known.
     """
 
     cell: Cell

@@ -58,14 +58,7 @@ _MOST_REASONS: Final = 50
 
 @dataclass(frozen=True)
 class MapAxes:
-    """What is drawn against what.
-
-    Attributes:
-        x: the axis from left to right.
-        y: the axis from top to bottom.
-        facets: the other axes with more than one value: one map for each of their combinations.
-        fixed: the axes with one value, and that value.
-    """
+    """What is drawn against what: one map for each combination of the facets, and the axes with one value beside it."""
 
     x: str
     y: str
@@ -159,12 +152,7 @@ def check_axes(x: str | None, y: str | None) -> None:
 
 
 def choose_axes(summary: pd.DataFrame, x: str | None, y: str | None) -> MapAxes:
-    """Choose the axes of the maps.
-
-    Args:
-        x: the axis from left to right; None for the depth where it varies, else the axis with the most values left.
-        y: the axis from top to bottom; None for the initializer where it varies, else likewise.
-    """
+    """Choose the axes of the maps: depth and initializer by default if they vary, else those with the most values."""
     check_axes(x, y)
     counts = {axis: summary[axis].nunique() for axis in AXES}
     free = sorted((axis for axis in AXES if axis not in (x, y)), key=lambda axis: -counts[axis])

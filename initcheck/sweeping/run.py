@@ -148,11 +148,7 @@ def run_sweep(spec: SweepSpec, path: Path, engine: Engine, progress: Progress | 
 def plan_sweep(
     spec: SweepSpec, store: SweepStore | None, installed: Mapping[str, str], digests: Mapping[str, str]
 ) -> SweepPlan:
-    """Find out what is left of a sweep.
-
-    Args:
-        store: the finished cells; None where there are none.
-    """
+    """Find out what is left of a sweep; all of it where there is no store."""
     if store is None:
         return SweepPlan(spec.cells, 0, 0, "")
     keys = {cell.identity: cell.key(installed, digests.get(cell.data, "")) for cell in spec.cells}

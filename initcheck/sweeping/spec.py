@@ -133,11 +133,7 @@ def read_spec(path: Path) -> SweepSpec:
 
 
 def make_spec(document: Mapping[str, Any], data_folder: Path | None = None) -> SweepSpec:
-    """Make a sweep of plain data, as TOML would give them.
-
-    Args:
-        data_folder: paths of data files are relative to it; None for the working folder.
-    """
+    """Make a sweep of plain data, as TOML would give them; paths of data files begin at the folder."""
     return _read_document(document, _Source("", ""), data_folder or Path.cwd())
 
 

@@ -23,11 +23,7 @@ def check_count(name: str, value: object, least: int = 1) -> int:
 
 
 def check_counts(name: str, values: Iterable[object], least: int = 1) -> NDArray[np.int64]:
-    """Take a sequence of whole numbers, one for each layer or axis.
-
-    Returns:
-        The numbers, of shape (length,).
-    """
+    """Take a sequence of whole numbers, one for each layer or axis."""
     try:
         received = list(values)
     except TypeError:
@@ -65,14 +61,7 @@ def check_number(
 
 
 def check_array(name: str, values: ArrayLike, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float64]:
-    """Take an array of finite numbers within bounds.
-
-    Args:
-        values: what was received, of any shape; at least one number.
-
-    Returns:
-        The numbers in float64, in the shape received.
-    """
+    """Take an array of finite numbers within bounds, at least one."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -61,15 +61,7 @@ class Breakpoints:
 
 
 def find_breakpoints(function: Function) -> Breakpoints:
-    """Find the pieces of a function of one variable.
-
-    Args:
-        function: takes and returns a float64 array of one axis, element by element.
-
-    Returns:
-        Its pieces on [-FARTHEST, FARTHEST], or on the part of it where the function is finite; on a shorter range for
-        a function that oscillates without end.
-    """
+    """Find the pieces of a function on [-FARTHEST, FARTHEST], or where it is finite and does not oscillate."""
     with np.errstate(all="ignore"):
         return _find_breakpoints(function)
 
@@ -148,10 +140,7 @@ def _measure_noise(function: Function) -> float:
 
 
 def _measure_rounding(function: Function) -> float:
-    """Estimate the rounding of far values that are differences of numbers of the size of x, in units of x.
-
-    Where values are large or exact, their relative tolerance is the larger.
-    """
+    """Estimate the rounding of far values that are differences of numbers of the size of x, in units of x."""
     centers = np.asarray([-6e5, -3e4, -1e3, -30.0, 30.0, 1e3, 3e4, 6e5])
     noise, size = _difference(function, centers, 1e-4 * np.abs(centers))
     relative = noise / np.abs(centers)

@@ -54,12 +54,7 @@ class InputStatistics:
 
 
 def describe_batch(x: ArrayLike, output_gradients: ArrayLike | None = None) -> InputStatistics:
-    """Describe a batch.
-
-    Args:
-        x: shape [B, ...]; a sample's numbers are the inputs of the first layer.
-        output_gradients: dL/dy of each sample, shape [B, ...]; by default without correlation between samples.
-    """
+    """Describe a batch, shape [B, ...], and the gradients dL/dy of its samples, by default without correlation."""
     samples = np.asarray(x, dtype=np.float64)
     samples = samples.reshape(samples.shape[0], -1)
     square = np.square(samples)
@@ -96,11 +91,7 @@ def single_input(size: int, second_moment: float = 1.0) -> InputStatistics:
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A Dense layer: the distribution of its weights, and its activation function.
-
-    Attributes:
-        activation: phi; None for a layer whose activation mixes its units (softmax), which must be the last.
-    """
+    """A Dense layer: the distribution of its weights, and phi; None where it mixes units (softmax at the end)."""
 
     units: int
     weights: WeightDistribution

@@ -73,11 +73,7 @@ _RESOLVED: Final = 1e-8  # smaller shares of E phi^2 are lost in the difference 
 
 @dataclass(frozen=True)
 class Gain:
-    """The factor of one layer, averaged over layers.
-
-    Attributes:
-        textbook: the same in an infinitely wide network.
-    """
+    """The factor of one layer, averaged over layers, and the same in an infinitely wide network (textbook)."""
 
     mean: float
     standard_deviation: float
@@ -112,11 +108,7 @@ class LayerMoments:
         return np.log(self.mean) - 0.5 * np.diag(self.covariance)
 
     def gain(self, places: Sequence[int]) -> Gain:
-        """Predict the mean over steps of the factor from one layer to the next.
-
-        Returns:
-            The prediction; NaN with fewer than two layers, or for a quantity that is not followed.
-        """
+        """Predict the mean over steps of the factor from one layer to the next; NaN with fewer than two layers."""
         if len(places) < 2 or self.steps is None or self.textbook_steps is None:
             return Gain(math.nan, math.nan, math.nan)
         index = np.asarray(places)
@@ -173,11 +165,7 @@ def predict_dense_network(layers: Sequence[DenseLayer], inputs: InputStatistics)
 
 @dataclass(frozen=True, eq=False)
 class _Deviations:
-    """The covariances of all deviations e, and what they do to an average over the batch.
-
-    Attributes:
-        same: of one sample, shape [3 L, 3 L].
-    """
+    """The covariances of all deviations e, shape [3 L, 3 L], and what they do to an average over the batch."""
 
     same: Array
     pair: Array
@@ -287,10 +275,7 @@ def _add_pairs(inputs: InputStatistics, states: Sequence[LayerState]) -> Array:
 def _step(
     layers: Sequence[DenseLayer], states: Sequence[LayerState], deviations: _Deviations, backward: GradientMoments
 ) -> tuple[Array, Array]:
-    """Give the expected factors from layer to layer, forward and backward.
-
-    They are factors of averages over the batch, so each sample counts by its size where the step begins.
-    """
+    """Give the expected factors from layer to layer, of averages over the batch, forward and backward."""
     unit = np.eye(3 * len(states))
     reuse = backward.level[:-1] / backward.level[1:]
     forward_steps, backward_steps = np.empty(len(states) - 1), np.empty(len(states) - 1)

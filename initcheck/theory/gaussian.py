@@ -45,11 +45,7 @@ OVERFLOWS: Final = "the integrand overflows, or does not decay, where the Gaussi
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """An activation function as theory sees it: its values, and where it is not smooth.
-
-    Attributes:
-        function: takes and returns a float64 array of one axis, element by element.
-    """
+    """An activation function as theory sees it: its values, element by element, and where it is not smooth."""
 
     name: str
     function: Function
@@ -87,12 +83,7 @@ class Activation:
 
 
 def find_activation(activation: str | Callable[..., Any] | Activation) -> Activation:
-    """Find the activation function that a name or a callable stands for.
-
-    Args:
-        activation: the name of a function of ``keras.activations`` (its NumPy twin is used, and Keras is not imported),
-            a callable of Keras tensors that works element by element, or an :class:`Activation`.
-    """
+    """Find the activation function that a name or a callable stands for; Keras is not imported for a name."""
     if isinstance(activation, Activation):
         return activation
     return _find(activation)
@@ -158,15 +149,7 @@ class Grid:
     is_tame: bool
 
     def expect(self, integrand: Array) -> Array:
-        """Integrate over z.
-
-        Args:
-            integrand: its values at the nodes, shape [Q, N].
-
-        Returns:
-            Expectations, shape [Q]; NaN where the integrand has not died away at the ends of the nodes' range, so that
-            the integral diverges or is not captured.
-        """
+        """Integrate over z what is given at the nodes; NaN where it has not died away at the ends of their range."""
         terms = integrand * self.weight
         total = terms.sum(axis=-1)
         if self.is_tame:
@@ -183,11 +166,7 @@ class Grid:
 
 
 def evaluate_on_grid(activation: str | Callable[..., Any] | Activation, q: ArrayLike) -> Grid:
-    """Evaluate an activation function and its slope where they are needed to integrate against N(0, q).
-
-    Args:
-        q: variances, at least 0; one, or an array of one axis.
-    """
+    """Evaluate an activation function and its slope where they are needed to integrate against N(0, q)."""
     phi = find_activation(activation)
     variances = check_variance(np.atleast_1d(np.asarray(q, dtype=np.float64)))
     root = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))[:, np.newaxis]
@@ -402,11 +381,7 @@ class HermiteExpansion:
     products: Array
 
     def expect_products(self, correlations: Array) -> Array:
-        """Compute E f_i(u) f_j(v) for all pairs of functions.
-
-        Args:
-            correlations: shape [C], each between -1 and 1.
-        """
+        """Compute E f_i(u) f_j(v) for all pairs of functions and each correlation, shape [C, F, F]."""
         powers = correlations[:, np.newaxis] ** np.arange(ORDER + 2)
         series = np.einsum("ck,ik,jk->cij", powers[:, :-1], self.coefficients, self.coefficients)
         rest = self.products - self.coefficients @ self.coefficients.T
@@ -414,13 +389,7 @@ class HermiteExpansion:
 
 
 def expand(z: Array, weight: Array, functions: Array) -> HermiteExpansion:
-    """Expand functions that are given by their values on quadrature nodes.
-
-    Args:
-        z: nodes, shape [N].
-        weight: quadrature weights times the normal density, shape [N].
-        functions: values at the nodes, shape [F, N].
-    """
+    """Expand functions that are given by their values on quadrature nodes, shape [F, N]."""
     basis = np.empty((ORDER + 1, z.size))
     basis[0], basis[1] = 1.0, z
     for k in range(1, ORDER):

@@ -58,14 +58,7 @@ NEUTRAL: Final = 1e-11
 
 
 def map_variance(activation: ActivationLike, q: ArrayLike, sigma_w2: float, sigma_b2: float = 0.0) -> Array:
-    """Take the variance of a layer's pre-activations to that of the next: V(q) = sigma_w^2 E phi^2 + sigma_b^2.
-
-    Args:
-        q: variances, of any shape.
-
-    Returns:
-        V(q), of the shape of q; NaN where E phi^2 diverges.
-    """
+    """Take the variance of a layer's pre-activations to that of the next: V(q) = sigma_w^2 E phi^2 + sigma_b^2."""
     check_sigmas(sigma_w2, sigma_b2)
     return np.asarray(sigma_w2 * compute_moments(activation, q).second + sigma_b2)
 
@@ -92,13 +85,7 @@ def trace_profile(
     sigma_b2: float = 0.0,
     input_second_moment: float = 1.0,
 ) -> Profile:
-    """Follow variance and gradient factor through the layers.
-
-    The degenerate case depth = 1 is a linear map of the input: one q, no chi.
-
-    Args:
-        depth: number of layers L, at least 1.
-    """
+    """Follow variance and gradient factor through the layers; one layer is a linear map of the input, without chi."""
     if depth < 1:
         raise TheoryError(f"A network has at least one layer. Received: depth={depth!r}. Give 1 or more.")
     gains = [float(sigma_w2)] * depth if isinstance(sigma_w2, int | float) else [float(gain) for gain in sigma_w2]
@@ -303,12 +290,7 @@ def _bends_without_scale(phi: Activation) -> bool:
 
 
 def depth_scale(slope: float) -> float:
-    """Turn the factor of a deviation per layer into layers per factor e: xi = -1 / ln(slope).
-
-    Returns:
-        The depth scale in layers: positive for a decay, negative for growth (an exploding gradient), infinite at 1, and
-        0 where the slope is 0.
-    """
+    """Turn the factor of a deviation per layer into layers per factor e: xi = -1 / ln(slope), negative for growth."""
     if slope < 0.0:
         raise TheoryError(f"A depth scale needs a slope of at least 0. Received: slope={slope!r}. Take its magnitude.")
     if slope == 0.0:
@@ -352,11 +334,7 @@ class CriticalPoint:
 
 
 def critical_point_at(activation: ActivationLike, q: float) -> CriticalPoint:
-    """Give the critical point whose fixed point is q: sigma_w^2 = 1 / E phi'^2, sigma_b^2 = q - sigma_w^2 E phi^2.
-
-    Args:
-        q: the fixed point, above 0.
-    """
+    """Give the critical point whose fixed point is q: sigma_w^2 = 1 / E phi'^2, sigma_b^2 = q - sigma_w^2 E phi^2."""
     moments = compute_moments(activation, q)
     sigma_w2 = 1.0 / float(moments.slope_second)
     return CriticalPoint(sigma_w2, q - sigma_w2 * float(moments.second), q)
@@ -456,10 +434,6 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     """Compute q* and chi_1 over a grid, by interpolation on a table over ln q that is made once.
 
     Good to about 1e-5 relative, which is finer than a picture; use :func:`find_fixed_point` for single points.
-
-    Args:
-        sigma_w: standard deviations of the weights times sqrt(fan_in), above 0.
-        sigma_b: standard deviations of the biases, at least 0.
     """
     phi = find_activation(activation)
     phi.require_moments()

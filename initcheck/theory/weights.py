@@ -69,14 +69,7 @@ class WeightDistribution:
 def weight_distribution(
     spec: InitializerSpec, shape: tuple[int, ...], fans: tuple[float, float] | None = None
 ) -> WeightDistribution:
-    """Work out how the entries that an initializer draws for one kernel are distributed.
-
-    The formulas are those of :data:`initcheck.models.initializers.INITIALIZERS`.
-
-    Args:
-        fans: the true (fan_in, fan_out) of the layer; by default those that Keras computes from the shape, or
-            from the axes where the initializer names them.
-    """
+    """Work out how the entries of a kernel are distributed; its true fans are by default those that Keras computes."""
     sizes = _check_shape(shape)
     settings = _read_settings(spec)
     assumed = _compute_fans(spec, sizes, settings)

@@ -40,11 +40,7 @@ BLIND: Final = tuple(name for name, row in INITIALIZERS.items() if row.ignores_s
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The difference of two initializers in one quantity, over the seeds that both have.
-
-    Attributes:
-        p_value: of no difference, two-sided, after Holm's adjustment; NaN with fewer than two pairs.
-    """
+    """The difference of two initializers in one quantity, over the seeds that both have; p is adjusted by Holm."""
 
     first: str
     second: str
@@ -75,11 +71,9 @@ class Statement:
 
 
 def summarize(history: pd.DataFrame, initializers: Sequence[str]) -> pd.DataFrame:
-    """Summarize learning curves.
+    """Summarize learning curves in the columns of ``COMPARISON_COLUMNS``.
 
-    Returns:
-        The columns of ``COMPARISON_COLUMNS``. A network whose loss is not finite has no loss; its accuracy is
-        that of its answers. Means of losses are over the networks that have one.
+    A network whose loss is not finite has no loss; its accuracy is that of its answers.
     """
     rows = []
     for name in initializers:
@@ -124,12 +118,7 @@ def compare_pairs(history: pd.DataFrame, initializers: Sequence[str], quantity: 
 
 
 def judge_notebook(history: pd.DataFrame, initializers: Sequence[str]) -> list[Statement]:
-    """Judge "Xavier trains faster and more accurately than random or zero", part by part.
-
-    Returns:
-        A statement for each of Glorot's initializers, each one that does not depend on the size of the layer, and both
-        quantities; empty where the comparison holds none of either.
-    """
+    """Judge "Xavier trains faster and more accurately than random or zero", part by part."""
     found = []
     for quantity in QUANTITIES:
         for each in compare_pairs(history, initializers, quantity):

@@ -25,12 +25,7 @@ SMALL_SHARE: Final = 5
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
-    """Samples with their classes, divided in two.
-
-    Attributes:
-        x: samples to train on, float32, shape [samples, ...].
-        y: their classes, int32, shape [samples].
-    """
+    """Samples, float32, with their classes, int32, divided in two."""
 
     name: str
     x: NDArray[np.float32] = field(repr=False)
@@ -57,13 +52,7 @@ class LabelledData:
 
 
 def load_labelled(source: str | None = None, validation: int | None = None) -> LabelledData:
-    """Load labelled samples and hold out the first ones for validation.
-
-    Args:
-        source: ``digits``, ``mnist``, or the path of a ``.npz`` file. None takes Keras' MNIST if it has been
-            downloaded, else the digits: nothing is downloaded.
-        validation: samples to hold out. None holds out 5,000 of sets of at least 20,000, a fifth of smaller ones.
-    """
+    """Load labelled samples and hold out the first ones for validation; nothing is downloaded by default."""
     chosen = source or default_source()
     if chosen == "gaussian":
         raise UsageError("Training needs labels, and 'gaussian' has none. Give digits, mnist, or PATH.npz.")

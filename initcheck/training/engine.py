@@ -55,32 +55,20 @@ class Trainer:
         self._evaluation = self._compile(lambda weights, _: (weights, self._evaluate(weights)), 0)
 
     def evaluate(self, weights: Weights) -> NDArray[np.float64]:
-        """Evaluate the networks without training them.
-
-        Returns:
-            Loss and accuracy on the samples to validate on, shape [replicates, 2].
-        """
+        """Evaluate the networks: loss and accuracy on the samples to validate on, shape [replicates, 2]."""
         order = np.zeros((weights[0].shape[0], 0), dtype=np.int32)
         return self._run(self._evaluation, weights, order)[1]
 
     def train_epoch(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
-        """Train all networks for one epoch.
+        """Train all networks for one epoch, each with an order of the samples; return weights and :data:`METRICS`.
 
-        Args:
-            orders: for each network the order of the samples, shape [replicates, samples].
-
-        Returns:
-            The weights afterwards, and :data:`METRICS` of shape [replicates, 4]. Loss and accuracy of the training run
-            are means over the epoch, as ``model.fit`` reports them; the others are of its end.
+        Loss and accuracy of the training run are means over the epoch, as ``model.fit`` reports them; the others are of
+        its end.
         """
         return self._run(self._epoch, weights, orders)
 
     def train_steps(self, weights: Weights, orders: NDArray[np.int32]) -> tuple[Weights, NDArray[np.float64]]:
-        """Train for as many whole batches as the orders hold, without evaluation.
-
-        Returns:
-            The weights afterwards, and the mean loss of each step, shape [replicates, steps].
-        """
+        """Train for as many whole batches as the orders hold; return weights and losses, [replicates, steps]."""
         steps = orders.shape[1] // self._descent.batch_size
         if steps not in self._steps:
             self._steps[steps] = self._compile(lambda one, order: self._run_steps(one, order, steps), None)
@@ -174,12 +162,7 @@ def orders_of(seeds: Sequence[int], samples: int, epoch: int) -> NDArray[np.int3
 def train(
     trainer: Trainer, weights: Weights, seeds: Sequence[int], samples: int, epochs: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Train networks for some epochs.
-
-    Yields:
-        :data:`METRICS` of shape [replicates, 4]: first those of the initialization, where the first two are NaN, then
-        those of each epoch.
-    """
+    """Train networks for some epochs; yield :data:`METRICS` of the initialization, then of each epoch."""
     initial = trainer.evaluate(weights)
     yield np.concatenate([np.full_like(initial, np.nan), initial], axis=1)
     for epoch in range(1, epochs + 1):

@@ -114,9 +114,6 @@ def run_training(
 
     All initializers see the same batches in the same order for one seed, so that they can be compared in pairs. What is
     finished is kept in the store as soon as it is; a second run with the same settings trains what is missing.
-
-    Args:
-        store: where finished networks are kept; None keeps none.
     """
     started = time.perf_counter()
     specs = {spec.label: spec for spec in map(parse_initializer, options.initializers)}

@@ -86,11 +86,7 @@ PREDICTORS: Final = {
 
 @dataclass(frozen=True)
 class TrainabilityOptions:
-    """What to measure and train.
-
-    Attributes:
-        depths: numbers of hidden layers, at least 2: a change from layer to layer needs two.
-    """
+    """What to measure and train; a change from layer to layer needs two hidden layers or more."""
 
     initializers: tuple[str, ...] = DEFAULT_INITIALIZERS
     activations: tuple[str, ...] = DEFAULT_ACTIVATIONS
@@ -122,11 +118,7 @@ class TrainabilityOptions:
 
 @dataclass(frozen=True, eq=False)
 class TrainabilityRecord:
-    """What was measured before and after training, and how.
-
-    Attributes:
-        chance: the loss of an answer that knows only how frequent the classes are, in nats.
-    """
+    """What was measured before and after training, and how; chance knows the classes' frequencies alone."""
 
     runs: pd.DataFrame = field(repr=False)
     predictions: pd.DataFrame = field(repr=False)
@@ -145,11 +137,7 @@ class TrainabilityRecord:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation of one predictor with the loss after training.
-
-    Attributes:
-        value: the correlation over all configurations that have the value; NaN where one side does not vary.
-    """
+    """Spearman's rank correlation of one predictor with the loss after training; NaN where one side does not vary."""
 
     predictor: str
     value: float
@@ -366,17 +354,11 @@ def chance_loss(labels: NDArray[np.int32], classes: int) -> float:
 
 
 def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:
-    """Predict up to which depth a network trains.
+    """Predict up to which depth a network trains, and name the scale that it follows from, if any.
 
     Six times xi_c (Schoenholz et al. 2017, section 5). Where the signal vanishes or grows without limit the correlation
-    has no fixed point; there xi_gradient takes its place, of either sign: in the ordered phase c* = 1 and
-    C'(1) = chi_1, so that the two are one.
-
-    Args:
-        xi_c: depth scale of the correlation; NaN where there is none.
-
-    Returns:
-        The depth, and the scale that it follows from: ``xi_c``, ``xi_gradient``, or empty where there is neither.
+    has no fixed point; there xi_gradient takes its place, of either sign: in the ordered phase c* = 1 and C'(1) =
+    chi_1, so that the two are one.
     """
     if not math.isnan(xi_c):
         return TRAINABLE_DEPTHS * xi_c, "xi_c"

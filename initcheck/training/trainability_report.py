@@ -206,11 +206,7 @@ def draw_scatter(summary: DataFrame) -> Figure:
 
 
 def find_border(depths: Sequence[int], predicted: float) -> float:
-    """Place theory's depth between the columns of a map: the depths left of it are predicted to train.
-
-    Args:
-        predicted: the depth; NaN for NaN.
-    """
+    """Place theory's depth between the columns of a map: the depths left of it are predicted to train."""
     if math.isnan(predicted):
         return math.nan
     return sum(depth <= predicted for depth in depths) - 0.5

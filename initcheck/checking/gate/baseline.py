@@ -57,11 +57,7 @@ _WORDS: Final = get_args(Word)
 
 @dataclass(frozen=True)
 class Metric:
-    """One amplitude of one layer call or weight.
-
-    Attributes:
-        logs: natural logarithms, one for each seed, or a word in place of one that is none.
-    """
+    """One amplitude of a layer call or weight: its logarithm for each seed, or a word in place of one that is none."""
 
     logs: tuple[float | Word, ...]
 

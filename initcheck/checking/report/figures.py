@@ -55,12 +55,9 @@ Bound = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class SiteLevels:
-    """The levels of all sites in one direction.
+    """The mean level of all sites over seeds in one direction, with its 95% interval.
 
-    Attributes:
-        middle: mean over seeds of the level; -inf where a seed's is exactly zero, inf where one is not finite, NaN
-            where it was not measured.
-        low: lower end of its 95% interval over seeds; NaN where there is none.
+    The mean is -inf where a seed's level is exactly zero, inf where one is not finite, NaN where it was not measured.
     """
 
     direction: Direction

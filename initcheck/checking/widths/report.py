@@ -114,10 +114,7 @@ def verdict_words(scaling: WidthScaling) -> str:
 
 
 def highlights(scaling: WidthScaling) -> list[str]:
-    """Say where something first grows and where most, and likewise what shrinks.
-
-    First: at the start before after training, then in the order of execution, so that it is nearest to the cause.
-    """
+    """Say where something first grows, which is nearest to the cause, and where most; likewise what shrinks."""
     order = list(QUANTITIES)
     lines = []
     for verdict, word in (("grows", "Grows"), ("shrinks", "Shrinks")):

@@ -45,12 +45,7 @@ __all__ = ["summary_json", "write_report"]
 
 
 def write_report(study: StudyRecord, out: Path) -> list[Path]:
-    """Write a study's report and its tables to a folder: all files, or none.
-
-    Returns:
-        The files written: ``measurements.csv``, ``measurements.parquet``, ``summary.csv``, ``report.md`` with its
-        ``figure-*.svg``, and ``report.html``, which needs none of the others.
-    """
+    """Write a study's report and its tables to a folder: all files, or none."""
     document = build_document(study)
     return publish_files(
         out,

@@ -251,11 +251,7 @@ def find_range(items: Sequence[LevelSummary], least: float, greatest: float) -> 
 
 
 def subtract_median(series: LevelSummary, prediction: PredictedLevels) -> tuple[LevelSummary, PredictedLevels]:
-    """Measure levels from the predicted median, so that what remains is the distance from theory.
-
-    Returns:
-        Both, less the prediction's median; a layer without a finite median is NaN.
-    """
+    """Measure levels from the predicted median, so that what remains is the distance from theory."""
     origin = np.where(np.isfinite(prediction.middle), prediction.middle, np.nan)
 
     def shift(levels: _Levels) -> _Levels:

@@ -67,11 +67,7 @@ class LevelSummary:
 
 @dataclass(frozen=True)
 class DirectionSummary:
-    """What happens to the signal in one direction. Numbers are NaN where the summary has none.
-
-    Attributes:
-        textbook: the gain as theory gives it for an infinitely wide network.
-    """
+    """What happens to the signal in one direction. Numbers are NaN where the summary has none."""
 
     gain: float
     low: float
@@ -153,11 +149,7 @@ class PredictedLevels(LevelSummary):
 
 
 def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[SummaryRow, ...]:
-    """Read the summary's rows, in the order in which they were measured.
-
-    The summary is sorted by name. The order of the measurements is the one that the study's author chose: it puts
-    initializers of one family side by side.
-    """
+    """Read the summary's rows in the order of the measurements: initializers of one family are side by side."""
     pairs = [_read_row(row) for row in summary.to_dict("records")]
     ranks = {
         field: {str(name): rank for rank, name in enumerate(table[field].unique())}
@@ -187,9 +179,7 @@ def summarize_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]
 def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[PredictedLevels, ...]:
     """Read the predicted levels of every network, initializer, activation and direction of a measurement table.
 
-    Args:
-        table: a measurement table. A prediction is the same for all seeds; where it is not, because it begins with a
-            measured value, the mean over the seeds is taken.
+    A prediction is the same for all seeds; where it begins with a measured value, the mean over the seeds is taken.
     """
     layers = {(network, layer): place for network, path in signal_layers.items() for place, layer in enumerate(path)}
     place = [layers.get(key, -1) for key in zip(table["network"], table["layer"], strict=True)]
@@ -222,11 +212,7 @@ def quantile_levels(
 ) -> tuple[NDArray[np.float64], ...]:
     """Give the levels of a power of something log-normal: median, 10% and 90% quantile.
 
-    Args:
-        sd: its standard deviation; NaN where it is not known, and then the mean is taken for the median.
-
-    Returns:
-        The levels; the band is NaN where the standard deviation is not known.
+    Where the standard deviation is NaN the mean is taken for the median, and there are no quantiles.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(mean > 0.0, sd / mean, 0.0 * sd)

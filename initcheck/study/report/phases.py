@@ -171,11 +171,7 @@ def is_scale_free(phi: Activation) -> bool:
 
 
 def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | None:
-    """Find the one width of a plain network of Dense layers.
-
-    Returns:
-        The width; None where the layers are of another kind or of several widths.
-    """
+    """Find the one width of a plain network of Dense layers; None for other kinds of layers or several widths."""
     rows = table[(table["network"] == network) & table["layer"].isin(list(layers))]
     later = rows[rows["layer"] != layers[0]] if len(layers) > 1 else rows
     if set(rows["kind"].dropna()) != {"Dense"} or bool(rows["kind"].isna().any()):

@@ -122,10 +122,10 @@ def make_map(
 
 
 def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
-    """Find initializers that were measured on the same weights.
+    """Find initializers that were measured on the same weights: equal rows are no independent confirmations.
 
     Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
-    same variance. Equal rows would then pass for independent confirmations.
+    same variance.
     """
     rows: dict[str, list[object]] = {}
     for pair in pairs:
