@@ -36,6 +36,11 @@ def _column(group: Group, name: str, dtype: str, unit: str, meaning: str) -> Col
     return Column(name=name, dtype=dtype, unit=unit, meaning=meaning, group=group)
 
 
+def _numbers(group: Group, *rows: tuple[str, str, str]) -> tuple[Column, ...]:
+    """Make the columns of a group that hold floating-point numbers, of name, unit and meaning."""
+    return tuple(Column(name, "Float64", unit, meaning, group) for name, unit, meaning in rows)
+
+
 KEY_COLUMNS: Final = (
     _column("key", "network", "string", "name", "reference network, or the user's model"),
     _column("key", "initializer", "string", "name", "initializer under test"),
@@ -60,93 +65,79 @@ SITE_COLUMNS: Final = (
     _column("site", "fan_out", "Float64", "1", "outputs that one input unit feeds"),
 )
 
-FORWARD_COLUMNS: Final = (
-    _column("forward", "preactivation_mean", "Float64", "1", "mean of z; null without an activation function"),
-    _column("forward", "preactivation_variance", "Float64", "1", "mean of (z - mean z)^2"),
-    _column("forward", "preactivation_second_moment", "Float64", "1", "mean of z^2"),
-    _column("forward", "activation_mean", "Float64", "1", "mean of h"),
-    _column("forward", "activation_variance", "Float64", "1", "mean of (h - mean h)^2"),
-    _column("forward", "activation_second_moment", "Float64", "1", "mean of h^2"),
-    _column(
-        "forward",
+FORWARD_COLUMNS: Final = _numbers(
+    "forward",
+    ("preactivation_mean", "1", "mean of z; null without an activation function"),
+    ("preactivation_variance", "1", "mean of (z - mean z)^2"),
+    ("preactivation_second_moment", "1", "mean of z^2"),
+    ("activation_mean", "1", "mean of h"),
+    ("activation_variance", "1", "mean of (h - mean h)^2"),
+    ("activation_second_moment", "1", "mean of h^2"),
+    (
         "activation_batch_variance",
-        "Float64",
         "1",
         "variance of h across the samples, by element, averaged over elements; null for one sample",
     ),
-    _column("forward", "zero_fraction", "Float64", "share", "share of elements of h that are exactly 0"),
-    _column("forward", "dead_fraction", "Float64", "share", "share of units whose h is exactly 0 on the whole batch"),
-    _column(
-        "forward",
+    ("zero_fraction", "share", "share of elements of h that are exactly 0"),
+    ("dead_fraction", "share", "share of units whose h is exactly 0 on the whole batch"),
+    (
         "saturated_fraction",
-        "Float64",
         "share",
         "share of elements of h within 2.5% of the range of a bounded activation from one of its ends; else null",
     ),
-    _column(
-        "forward",
-        "nonfinite_fraction",
-        "Float64",
-        "share",
-        "share of elements that are inf or NaN, in z or in h, whichever has more",
-    ),
-    _column("forward", "activation_max_abs", "Float64", "1", "largest |h|"),
+    ("nonfinite_fraction", "share", "share of elements that are inf or NaN, in z or in h, whichever has more"),
+    ("activation_max_abs", "1", "largest |h|"),
 )
 
-BACKWARD_COLUMNS: Final = (
-    _column(
-        "backward",
-        "gradient_second_moment",
-        "Float64",
-        "1",
-        "mean of (dL/dz)^2, or of (dL/dh)^2 where there is no z",
-    ),
-    _column(
-        "backward",
+BACKWARD_COLUMNS: Final = _numbers(
+    "backward",
+    ("gradient_second_moment", "1", "mean of (dL/dz)^2, or of (dL/dh)^2 where there is no z"),
+    (
         "gradient_norm",
-        "Float64",
         "1",
         "root mean square over the samples of the norm of one sample's dL/dz: sqrt(U * gradient_second_moment)",
     ),
-    _column("backward", "weight_gradient_norm", "Float64", "1", "Frobenius norm of dL/dW, summed over the batch"),
-    _column("backward", "gradient_to_weight_ratio", "Float64", "1", "weight_gradient_norm / weight_norm"),
+    ("weight_gradient_norm", "1", "Frobenius norm of dL/dW, summed over the batch"),
+    ("gradient_to_weight_ratio", "1", "weight_gradient_norm / weight_norm"),
 )
 
 RANGE_COLUMNS: Final = (
-    _column(
+    *_numbers(
         "forward",
-        "activation_overflow_fraction",
-        "Float64",
-        "share",
-        "share of the finite elements of h with |h| > 65504, float16's largest number; null unless asked for",
+        (
+            "activation_overflow_fraction",
+            "share",
+            "share of the finite elements of h with |h| > 65504, float16's largest number; null unless asked for",
+        ),
+        (
+            "activation_underflow_fraction",
+            "share",
+            "share of elements with 0 < |h| < 2^-25, which float16 rounds to zero; null unless asked for",
+        ),
     ),
-    _column(
-        "forward",
-        "activation_underflow_fraction",
-        "Float64",
-        "share",
-        "share of elements with 0 < |h| < 2^-25, which float16 rounds to zero; null unless asked for",
-    ),
-    _column(
+    *_numbers(
         "backward",
-        "gradient_overflow_fraction",
-        "Float64",
-        "share",
-        "the same of dL/dz, or of dL/dh where there is no z: share above 65504; null unless asked for",
-    ),
-    _column(
-        "backward",
-        "gradient_underflow_fraction",
-        "Float64",
-        "share",
-        "share of these gradients between 0 and 2^-40, which is 2^-25 at a loss scale of 2^15; null unless asked for",
+        (
+            "gradient_overflow_fraction",
+            "share",
+            "the same of dL/dz, or of dL/dh where there is no z: share above 65504; null unless asked for",
+        ),
+        (
+            "gradient_underflow_fraction",
+            "share",
+            (
+                "share of these gradients between 0 and 2^-40, "
+                "which is 2^-25 at a loss scale of 2^15; null unless asked for"
+            ),
+        ),
     ),
 )
 
-WEIGHT_COLUMNS: Final = (
-    _column("weight", "weight_mean", "Float64", "1", "mean of the entries of W"),
-    _column("weight", "weight_variance", "Float64", "1", "mean of (W - mean W)^2"),
-    _column("weight", "weight_norm", "Float64", "1", "Frobenius norm of W"),
+WEIGHT_COLUMNS: Final = _numbers(
+    "weight",
+    ("weight_mean", "1", "mean of the entries of W"),
+    ("weight_variance", "1", "mean of (W - mean W)^2"),
+    ("weight_norm", "1", "Frobenius norm of W"),
 )
 
 QUANTITIES: Final = tuple(column.name for column in FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS)
@@ -168,12 +159,11 @@ PREDICTED_COLUMNS: Final = (
     *(
         column
         for name in PREDICTED_QUANTITIES
-        for column in (
-            _column("theory", f"predicted_{name}", "Float64", "1", f"{name} as theory expects it, mean over seeds"),
-            _column(
-                "theory",
+        for column in _numbers(
+            "theory",
+            (f"predicted_{name}", "1", f"{name} as theory expects it, mean over seeds"),
+            (
                 f"predicted_{name}_sd",
-                "Float64",
                 "1",
                 f"standard deviation of {name} from seed to seed as theory expects it; null where none is known",
             ),
@@ -217,40 +207,43 @@ WEIGHTS_COLUMNS: Final = (
 def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
     group: Group = "forward" if direction == "forward" else "backward"
     return (
-        _column(
+        *_numbers(
             group,
-            f"{direction}_gain",
-            "Float64",
-            "1",
-            f"factor by which the {moment} changes from one layer to the next, {order}: mean over layers, then seeds",
-        ),
-        _column(group, f"{direction}_gain_low", "Float64", "1", "lower end of its 95% interval over seeds"),
-        _column(group, f"{direction}_gain_high", "Float64", "1", "upper end of its 95% interval over seeds"),
-        _column(group, f"{direction}_log_gain", "Float64", "nats", "mean over layers and seeds of ln(that factor)"),
-        _column(group, f"{direction}_log_gain_low", "Float64", "nats", "lower end of its 95% interval over seeds"),
-        _column(group, f"{direction}_log_gain_high", "Float64", "nats", "upper end of its 95% interval over seeds"),
-        _column(
-            group,
-            f"{direction}_log_gain_shallow_half",
-            "Float64",
-            "nats",
-            f"{direction}_log_gain over the half of the steps nearer to the input",
-        ),
-        _column(
-            group,
-            f"{direction}_log_gain_deep_half",
-            "Float64",
-            "nats",
-            f"{direction}_log_gain over the half of the steps nearer to the output; the verdict is about this rate",
+            (
+                f"{direction}_gain",
+                "1",
+                (
+                    f"factor by which the {moment} changes from one layer to the next, {order}: "
+                    "mean over layers, then seeds"
+                ),
+            ),
+            (f"{direction}_gain_low", "1", "lower end of its 95% interval over seeds"),
+            (f"{direction}_gain_high", "1", "upper end of its 95% interval over seeds"),
+            (f"{direction}_log_gain", "nats", "mean over layers and seeds of ln(that factor)"),
+            (f"{direction}_log_gain_low", "nats", "lower end of its 95% interval over seeds"),
+            (f"{direction}_log_gain_high", "nats", "upper end of its 95% interval over seeds"),
+            (
+                f"{direction}_log_gain_shallow_half",
+                "nats",
+                f"{direction}_log_gain over the half of the steps nearer to the input",
+            ),
+            (
+                f"{direction}_log_gain_deep_half",
+                "nats",
+                f"{direction}_log_gain over the half of the steps nearer to the output; the verdict is about this rate",
+            ),
         ),
         _column(group, f"{direction}_steps", "Int64", "layers", "steps between layers that could be measured"),
-        _column(
+        *_numbers(
             group,
-            f"{direction}_layers_until_thousandth",
-            "Float64",
-            "layers",
-            "layers after which the signal has changed by a factor 1000 at the rate of the deep half; "
-            "inf where that rate is not distinguished from 0",
+            (
+                f"{direction}_layers_until_thousandth",
+                "layers",
+                (
+                    "layers after which the signal has changed by a factor 1000 at the rate of the deep half; "
+                    "inf where that rate is not distinguished from 0"
+                ),
+            ),
         ),
         _column(
             group,
@@ -263,35 +256,26 @@ def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
 
 
 def _direction_prediction(direction: str) -> tuple[Column, ...]:
-    return (
-        _column(
-            "theory",
+    return _numbers(
+        "theory",
+        (
             f"textbook_{direction}_gain",
-            "Float64",
             "1",
             f"{direction}_gain in an infinitely wide network; null where theory does not apply",
         ),
-        _column(
-            "theory",
+        (
             f"predicted_{direction}_gain",
-            "Float64",
             "1",
             f"{direction}_gain as theory expects it at this width, on this batch; null where only the limit is known",
         ),
-        _column(
-            "theory",
-            f"predicted_{direction}_gain_sd",
-            "Float64",
-            "1",
-            "its standard deviation from seed to seed as theory expects it",
-        ),
-        _column(
-            "theory",
+        (f"predicted_{direction}_gain_sd", "1", "its standard deviation from seed to seed as theory expects it"),
+        (
             f"{direction}_gain_z",
-            "Float64",
             "standard errors",
-            f"({direction}_gain - predicted_{direction}_gain) / standard error over the seeds, as a normal score: "
-            "Student's t made standard normal; null where nothing varies from seed to seed",
+            (
+                f"({direction}_gain - predicted_{direction}_gain) / standard error over the seeds, as a normal score: "
+                "Student's t made standard normal; null where nothing varies from seed to seed"
+            ),
         ),
     )
 
