@@ -124,11 +124,6 @@ def format_share(share: float, missing: str = "no value") -> str:
     return f"{percent:.1f}%"
 
 
-def format_probability(p_value: float) -> str:
-    """Write a p-value to two digits, ``0.012``; ``none`` for NaN."""
-    return format_number(p_value, 2, missing="none")
-
-
 def exponential(log: float) -> float:
     """Raise e to a power; infinite where no float holds it."""
     return math.inf if log > _LARGEST_LOG else math.exp(log)

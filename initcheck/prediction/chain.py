@@ -15,7 +15,6 @@ from initcheck.core.errors import TheoryError
 from initcheck.prediction.layer_rules import find_function
 from initcheck.prediction.signal import (
     FINITE_WIDTH,
-    GainPrediction,
     Measured,
     ModelPrediction,
     SitePrediction,
@@ -28,6 +27,7 @@ from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
     DenseLayer,
     DenseNetworkMoments,
+    Gain,
     InputStatistics,
     LayerMoments,
     describe_batch,
@@ -185,14 +185,10 @@ def _describe_data(
 
 def _find_gains(
     graph: Graph, chain: Sequence[Link], moments: DenseNetworkMoments, signal_layers: Sequence[str]
-) -> dict[str, GainPrediction]:
+) -> dict[str, Gain]:
     layers = [graph.nodes[link.dense].layer for link in chain]
     places = [layers.index(layer) for layer in signal_layers if layer in layers]
     consecutive = places == list(range(min(places, default=0), min(places, default=0) + len(places)))
     if len(places) < max(2, len(signal_layers)) or not consecutive:
-        return {"forward": GainPrediction(), "backward": GainPrediction()}
-    forward, backward = moments.preactivation.gain(places), moments.gradient.gain(places[::-1])
-    return {
-        "forward": GainPrediction(forward.mean, forward.standard_deviation, forward.textbook),
-        "backward": GainPrediction(backward.mean, backward.standard_deviation, backward.textbook),
-    }
+        return {"forward": Gain(), "backward": Gain()}
+    return {"forward": moments.preactivation.gain(places), "backward": moments.gradient.gain(places[::-1])}

@@ -19,13 +19,14 @@ from initcheck.core.columns import PREDICTED_COLUMNS
 from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import InitializerSpec, is_of_keras, read
 from initcheck.prediction.chain import describe_chain_batch, find_chain, predict_chain
-from initcheck.prediction.signal import GainPrediction, LayerWeights, Measured, ModelPrediction, SiteKey, SitePrediction
+from initcheck.prediction.signal import LayerWeights, Measured, ModelPrediction, SiteKey, SitePrediction
 from initcheck.prediction.walk import Graph, Walk, read_graph
 from initcheck.probe import random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.layer_kinds import count_fans, main_kernel
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.breakpoints import Array
+from initcheck.theory.dense_network import Gain
 from initcheck.theory.weights import weight_distribution
 
 
@@ -88,7 +89,7 @@ class ModelPredictor:
 
 def _refuse(layers: Sequence[str], reason: str) -> ModelPrediction:
     sites = {(layer, 0): SitePrediction(basis=reason) for layer in layers}
-    return ModelPrediction(sites, {"forward": GainPrediction(), "backward": GainPrediction()}, reason, {})
+    return ModelPrediction(sites, {"forward": Gain(), "backward": Gain()}, reason, {})
 
 
 # --- how the weights of a model are distributed -----------------------------------------------------------------------
@@ -215,7 +216,7 @@ def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, Model
         prediction = predictions.get((str(row["network"]), str(row["initializer"]), str(row["activation"])))
         columns.setdefault("prediction", []).append("no prediction" if prediction is None else prediction.basis)
         for direction in ("forward", "backward"):
-            gain = GainPrediction() if prediction is None else prediction.gains[direction]
+            gain = Gain() if prediction is None else prediction.gains[direction]
             measured = [math.nan if pd.isna(row[name]) else float(row[name]) for name in _gain_columns(direction)]
             of_row = {
                 f"textbook_{direction}_gain": gain.textbook,
@@ -242,7 +243,7 @@ Orthogonal weights keep the signal of a linear network exactly; in float32 it va
 """
 
 
-def score_difference(measured: Sequence[float], seeds: int, predicted: GainPrediction) -> float:
+def score_difference(measured: Sequence[float], seeds: int, predicted: Gain) -> float:
     """Turn the difference between a mean over seeds and its prediction into a standard normal score.
 
     It has the probability of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing

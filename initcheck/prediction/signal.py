@@ -13,6 +13,7 @@ from scipy import interpolate
 from initcheck.core.errors import TheoryError
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.theory.breakpoints import Array
+from initcheck.theory.dense_network import Gain
 from initcheck.theory.gaussian import Activation, evaluate_on_grid, expand
 from initcheck.theory.weights import WeightDistribution
 
@@ -233,21 +234,12 @@ class SitePrediction:
     basis: str = MEAN_FIELD
 
 
-@dataclass(frozen=True)
-class GainPrediction:
-    """What is predicted of the factor from layer to layer in one direction; NaN where nothing is known."""
-
-    mean: float = math.nan
-    standard_deviation: float = math.nan
-    textbook: float = math.nan
-
-
 @dataclass(frozen=True, eq=False)
 class ModelPrediction:
     """What is predicted of a model."""
 
     sites: Mapping[SiteKey, SitePrediction]
-    gains: Mapping[str, GainPrediction]
+    gains: Mapping[str, Gain]
     basis: str
     unknown: Mapping[str, str]
 

@@ -19,7 +19,6 @@ from initcheck.core.errors import TheoryError
 from initcheck.prediction.layer_rules import find_rule
 from initcheck.prediction.signal import (
     MEAN_FIELD,
-    GainPrediction,
     LayerCall,
     LayerEffect,
     LayerWeights,
@@ -34,6 +33,7 @@ from initcheck.prediction.signal import (
 )
 from initcheck.probe.paths import PathNamer
 from initcheck.theory.breakpoints import Array
+from initcheck.theory.dense_network import Gain
 
 
 class Walk:
@@ -176,14 +176,14 @@ class Walk:
         if origin:
             site.basis = f"{site.basis}; gradients restarted from the measured value at {origin}"
 
-    def _follow_forward(self, layers: Sequence[str]) -> GainPrediction:
+    def _follow_forward(self, layers: Sequence[str]) -> Gain:
         sites = [self._sites.get((layer, 0), SitePrediction()).values for layer in layers]
         after = [values.get("activation_second_moment", math.nan) for values in sites]
         return _take_gain(
             [values.get("preactivation_second_moment", h) for values, h in zip(sites, after, strict=True)]
         )
 
-    def _follow_backward(self, layers: Sequence[str]) -> GainPrediction:
+    def _follow_backward(self, layers: Sequence[str]) -> Gain:
         norms = [self._gradient_norms.get((layer, 0), math.nan) for layer in reversed(layers)]
         return _take_gain([norm**2 for norm in norms])
 
@@ -195,13 +195,13 @@ class Walk:
         return f"{MEAN_FIELD}, restarted from measured values at {shown}"
 
 
-def _take_gain(values: Sequence[float]) -> GainPrediction:
+def _take_gain(values: Sequence[float]) -> Gain:
     """Average the factors from one value to the next."""
     if len(values) < 2:
-        return GainPrediction()
+        return Gain()
     with np.errstate(all="ignore"):
         ratios = np.asarray(values[1:]) / np.asarray(values[:-1])
-    return GainPrediction(textbook=float(ratios.mean()))
+    return Gain(textbook=float(ratios.mean()))
 
 
 def _output_shape(node: Node) -> tuple[Any, ...] | None:

@@ -41,9 +41,9 @@ from initcheck.pages.export import write_chunks_csv
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import GRID, GROUNDS, TEXTS, begin_map, break_name, draw_map_cell, drawing_settings, export_svg
 from initcheck.sweeping.run import SweepResult
+from initcheck.sweeping.spec import AXES
 from initcheck.sweeping.store import SweepStore, make_schema
 
-AXES: Final = ("network", "initializer", "activation", "depth", "width", "data", "batch_size", "dtype")
 MOST_PANELS: Final = 60
 _ROW: Final = 22
 _TWO_LINES: Final = 7.5  # font size of two lines in one row

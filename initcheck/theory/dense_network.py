@@ -73,11 +73,14 @@ _RESOLVED: Final = 1e-8  # smaller shares of E phi^2 are lost in the difference 
 
 @dataclass(frozen=True)
 class Gain:
-    """The factor of one layer, averaged over layers, and the same in an infinitely wide network (textbook)."""
+    """The factor of one layer, averaged over layers, and the same in an infinitely wide network (textbook).
 
-    mean: float
-    standard_deviation: float
-    textbook: float
+    NaN where nothing is known.
+    """
+
+    mean: float = math.nan
+    standard_deviation: float = math.nan
+    textbook: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ class LayerMoments:
     def gain(self, places: Sequence[int]) -> Gain:
         """Predict the mean over steps of the factor from one layer to the next; NaN with fewer than two layers."""
         if len(places) < 2 or self.steps is None or self.textbook_steps is None:
-            return Gain(math.nan, math.nan, math.nan)
+            return Gain()
         index = np.asarray(places)
         taken = np.minimum(index[:-1], index[1:])
         ratios = self.steps[taken]

@@ -20,8 +20,8 @@ from initcheck.models.initializers import InitializerSpec, study_initializers
 from initcheck.models.networks import HEAD, STUDY_ACTIVATIONS, make_network
 from initcheck.prediction import ModelPredictor, add_gain_predictions
 from initcheck.prediction.model import score_difference
-from initcheck.prediction.signal import GainPrediction
 from initcheck.probe import Probe, RedrawPlan
+from initcheck.theory.dense_network import Gain
 from initcheck.theory.weights import weight_distribution
 
 DEPTH, WIDTH, BATCH, SEEDS = 8, 128, 16, 16
@@ -89,7 +89,7 @@ def scores(summary: pd.DataFrame, direction: str, error: float = 1.0) -> np.ndar
         measured = [getattr(row, f"{direction}_gain{end}") for end in ("", "_low", "_high")]
         expected = getattr(row, f"predicted_{direction}_gain") * error
         spread = getattr(row, f"predicted_{direction}_gain_sd")
-        found.append(score_difference(measured, row.seeds, GainPrediction(expected, spread)))
+        found.append(score_difference(measured, row.seeds, Gain(expected, spread)))
     values = np.asarray(found)
     return values[np.isfinite(values)]
 

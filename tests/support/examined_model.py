@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from initcheck.audit.findings import CheckResult, Conditions, Finding, Fix, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
-from initcheck.audit.rules import RULES, rank_findings
+from initcheck.audit.rules import RULES
 from initcheck.audit.total_change import judge_paths
 from initcheck.core.columns import MEASUREMENT_COLUMNS
 from initcheck.probe.coverage import Coverage, Gap
@@ -89,7 +89,7 @@ def make_result(
     paths = judge_paths(table, nodes, find_paths(nodes), limits)
     measurement = make_measurement(table=table, nodes=nodes, paths=paths, limits=limits)
     found = [finding for code in JUDGED for finding in RULES[code].find(measurement)]
-    findings = list(rank_findings([*found, *extra]))
+    findings = sorted([*found, *extra], key=lambda each: list(RULES).index(each.code))
     if fix is not None:
         findings[0] = findings[0].with_fix(fix)
     return CheckResult(

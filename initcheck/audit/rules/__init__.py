@@ -53,12 +53,6 @@ def find_findings(measurement: ModelMeasurement) -> tuple[Finding, ...]:
     return tuple(finding for rule in RULES.values() for finding in rule.find(measurement))
 
 
-def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Put the worst first, in the order of the rules."""
-    ranks = {code: rank for rank, code in enumerate(RULES)}
-    return tuple(sorted(findings, key=lambda each: ranks[each.code]))
-
-
 def select_findings(
     findings: Iterable[Finding], select: Sequence[str] = (), ignore: Sequence[str] = ()
 ) -> tuple[Finding, ...]:
