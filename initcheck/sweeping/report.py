@@ -264,19 +264,16 @@ def _write_answer(result: SweepResult) -> Section:
 def _write_method(result: SweepResult, command_line: str) -> Section:
     cells = result.spec.cells
     seeds = sorted({len(cell.seeds) for cell in cells})
-    rows = (
-        ("Seeds", f"{' or '.join(map(str, seeds))} networks for each cell; intervals are over them."),
-        ("Loss", "A fixed random linear functional of the outputs, scaled to mean r² = 1."),
-        ("Mode", "training=True: normalization by the statistics of the batch."),
-        (
-            "This run",
-            (
-                f"{format_duration(result.seconds)} for {count(len(cells) - result.skipped, 'cell')}; "
-                f"{result.skipped:,} were finished before. "
-                f"All cells together took {format_duration(result.cell_seconds)}."
-            ),
+    rows = {
+        "Seeds": f"{' or '.join(map(str, seeds))} networks for each cell; intervals are over them.",
+        "Loss": "A fixed random linear functional of the outputs, scaled to mean r² = 1.",
+        "Mode": "training=True: normalization by the statistics of the batch.",
+        "This run": (
+            f"{format_duration(result.seconds)} for {count(len(cells) - result.skipped, 'cell')}; "
+            f"{result.skipped:,} were finished before. "
+            f"All cells together took {format_duration(result.cell_seconds)}."
         ),
-    )
+    }
     files = paragraph(
         "The summary, one row per cell, is in ",
         code("summary.csv"),
@@ -286,7 +283,7 @@ def _write_method(result: SweepResult, command_line: str) -> Section:
         code("--export"),
         ".",
     )
-    return method_section(rows, result.versions, command_line=command_line, more=(files,))
+    return method_section(rows.items(), result.versions, command_line=command_line, more=(files,))
 
 
 def _write_maps(summary: pd.DataFrame, chosen: MapAxes) -> Section:

@@ -366,45 +366,30 @@ def _number(value: Any) -> str:
 
 
 def _write_method(record: TrainabilityRecord) -> Section:
-    rows = (
-        ("Network", f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal"),
-        (
-            "Data",
-            f"{record.data}; chance level, by the classes' frequencies, is {record.chance:.3f} nats.",
+    rows = {
+        "Network": f"hidden layers of {record.width} units, zero biases, a softmax head from LecunNormal",
+        "Data": f"{record.data}; chance level, by the classes' frequencies, is {record.chance:.3f} nats.",
+        "Training": _describe_descent(record),
+        "Loss": (
+            f"mean training loss of the last {LAST_STEPS} steps, each before its step; the learning rate with the "
+            "lowest mean over the seeds counts, and a loss that is not finite counts as infinite"
         ),
-        ("Training", _describe_descent(record)),
-        (
-            "Loss",
-            (
-                f"mean training loss of the last {LAST_STEPS} steps, each before its step; the learning rate with the "
-                "lowest mean over the seeds counts, and a loss that is not finite counts as infinite"
-            ),
+        "Initialization": (
+            f"on the first {MEASURED_ON} samples before any step; gradients are those of a random linear function "
+            "of the logits. q is the second moment of a layer's pre-activations, g the squared norm of a sample's "
+            "gradient with respect to them"
         ),
-        (
-            "Initialization",
-            (
-                f"on the first {MEASURED_ON} samples before any step; gradients are those of a random linear function "
-                "of the logits. q is the second moment of a layer's pre-activations, g the squared norm of a sample's "
-                "gradient with respect to them"
-            ),
+        "Theory": (
+            "depth scales of an infinitely wide network for an input of mean square 1; networks train up to about "
+            "six of them (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, 2017, section 5, for tanh)"
         ),
-        (
-            "Theory",
-            (
-                "depth scales of an infinitely wide network for an input of mean square 1; networks train up to about "
-                "six of them (Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, 2017, section 5, for tanh)"
-            ),
+        "Seeds": f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them.",
+        "Time": (
+            f"{format_duration(record.seconds)}; CPU time {format_duration(record.processor_seconds)}, all cores "
+            "together"
         ),
-        ("Seeds", f"{', '.join(map(str, record.seeds))}; weights and the order of batches derive from them."),
-        (
-            "Time",
-            (
-                f"{format_duration(record.seconds)}; CPU time {format_duration(record.processor_seconds)}, all cores "
-                "together"
-            ),
-        ),
-    )
-    return method_section(rows, record.versions, command_line=record.command_line)
+    }
+    return method_section(rows.items(), record.versions, command_line=record.command_line)
 
 
 def _pair_table(summary: pd.DataFrame) -> Table:

@@ -27,7 +27,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -302,7 +302,7 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
         "conditions": asdict(baseline.conditions),
         "findings": [list(each) for each in sorted(baseline.findings)],
         "weights": {
-            path: {**_fields(weight), "shape": list(weight.shape), "scale": _metric_to_plain(weight.scale)}
+            path: {**vars(weight), "shape": list(weight.shape), "scale": _metric_to_plain(weight.scale)}
             for path, weight in baseline.weights.items()
         },
         "sites": {
@@ -338,10 +338,6 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
             for path, site in document["sites"].items()
         },
     )
-
-
-def _fields(weight: WeightRecord) -> dict[str, Any]:
-    return {each.name: getattr(weight, each.name) for each in fields(weight)}
 
 
 def _metric_to_plain(metric: Metric) -> dict[str, Any]:

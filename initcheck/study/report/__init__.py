@@ -30,7 +30,8 @@ from initcheck.study.report.tables import (
     find_twins,
     format_outcomes,
     group_by_activation,
-    make_heat_map,
+    heat_cell,
+    make_map,
     make_verdict_table,
     names_in_order,
 )
@@ -139,7 +140,9 @@ def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured]
     ]
     for direction in DIRECTIONS:
         caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_PATHS[direction]}.")
-        blocks.append(make_heat_map(pairs, refused, direction, _NEUTRAL_FACTOR, caption))
+        blocks.append(
+            make_map(pairs, refused, partial(heat_cell, direction=direction, margin=_NEUTRAL_FACTOR), caption)
+        )
     blocks += [
         paragraph(
             listed(twins),

@@ -89,13 +89,6 @@ def group_by_activation(
     return tuple(groups)
 
 
-def make_heat_map(
-    pairs: Sequence[SummaryRow], not_measured: Sequence[NotMeasured], direction: Direction, margin: float, caption: Text
-) -> Table:
-    """Lay the per-layer gains out by initializer and activation."""
-    return make_map(pairs, not_measured, lambda pair: _heat_cell(pair, direction, margin), caption)
-
-
 def make_map(
     pairs: Sequence[SummaryRow],
     not_measured: Sequence[NotMeasured],
@@ -217,7 +210,8 @@ def describe_verdicts(pairs: Sequence[SummaryRow], direction: Direction) -> str:
     return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"
 
 
-def _heat_cell(pair: SummaryRow, direction: Direction, margin: float) -> Cell:
+def heat_cell(pair: SummaryRow, direction: Direction, margin: float) -> Cell:
+    """Give the gain of one direction with the margin of its interval, or say what there is instead."""
     summary = pair.by_direction[direction]
     notes = []
     if pair.symmetric:
