@@ -132,7 +132,6 @@ class Shift:
     Attributes:
         low: lower end of the 95% interval; NaN where the difference has no standard error.
         standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
-        degrees: degrees of freedom of the t distribution; NaN without a standard error above 0.
         p_within: p-value against the hypothesis that the difference is at least the margin in size (two one-sided
             tests): small where the two are shown to be the same.
     """
@@ -141,7 +140,6 @@ class Shift:
     low: float
     high: float
     standard_error: float
-    degrees: float
     p_within: float
     p_beyond: float
 
@@ -168,14 +166,14 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
         raise UsageError(f"paired samples must be of one size. Received: {first.size} and {second.size}")
     value, error, degrees = _paired(second - first) if paired else _welch(first, second)
     if math.isnan(error):
-        return Shift(value, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
+        return Shift(value, math.nan, math.nan, math.nan, math.nan, math.nan)
     size = abs(value)
     if error == 0.0:
-        return Shift(value, value, value, 0.0, math.nan, float(size >= margin), float(size <= margin))
+        return Shift(value, value, value, 0.0, float(size >= margin), float(size <= margin))
     half_width = float(stats.t.ppf(0.975, degrees)) * error
     within = float(stats.t.sf((margin - size) / error, degrees))
     beyond = float(stats.t.sf((size - margin) / error, degrees) + stats.t.sf((size + margin) / error, degrees))
-    return Shift(value, value - half_width, value + half_width, error, degrees, within, min(beyond, 1.0))
+    return Shift(value, value - half_width, value + half_width, error, within, min(beyond, 1.0))
 
 
 def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float64]:

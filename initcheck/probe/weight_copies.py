@@ -369,7 +369,6 @@ _SINGLE_TOLERANCE: Final = 1e-4
 class UnitClass:
     """Units that are alike."""
 
-    block: int
     units: tuple[int, ...]
     gradients: Literal["equal", "zero", "unknown"]
 
@@ -409,7 +408,7 @@ def find_symmetric_units(
     found = []
     for path, layer, units, positions, classes in pending:
         if gradients is None:
-            alike = [UnitClass(block, members, "unknown") for block, members in classes]
+            alike = [UnitClass(members, "unknown") for _, members in classes]
         else:
             alike = _keep_equal_gradients(units, classes, [given[place] for place in positions])
         if alike:
@@ -482,7 +481,7 @@ def _keep_equal_gradients(
             members = members[np.any([np.any(each[block][:, members], axis=0) for each in arranged], axis=0)]
         largest = max((float(np.max(np.abs(each[block][:, members]), initial=0.0)) for each in arranged), default=0.0)
         if len(members) > 1 and _are_equal([each[block] for each in arranged], members, rounding * largest):
-            found.append(UnitClass(block, tuple(map(int, members)), "equal" if largest > 0.0 else "zero"))
+            found.append(UnitClass(tuple(map(int, members)), "equal" if largest > 0.0 else "zero"))
     return found
 
 

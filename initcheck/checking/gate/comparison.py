@@ -251,7 +251,7 @@ def _test_logs(first: Sequence[float], second: Sequence[float], setting: _Settin
     shift = shift_test(first, second, setting.margin, paired=setting.paired)
     if setting.known and len(first) == len(second) == 1:
         beyond = float(abs(shift.value) > setting.margin)
-        return Shift(shift.value, math.nan, math.nan, 0.0, math.nan, beyond, 1.0 - beyond)
+        return Shift(shift.value, math.nan, math.nan, 0.0, beyond, 1.0 - beyond)
     return shift
 
 

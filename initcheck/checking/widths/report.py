@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from initcheck.audit.width_exponents import QUANTITIES, Exponent, Quantity, WidthScaling, measured_at, name_size
-from initcheck.core.formatting import count
+from initcheck.core.formatting import count, format_interval, format_signed
 from initcheck.core.statistics import Estimate
 from initcheck.pages.document import (
     Block,
@@ -157,11 +157,8 @@ def write_figure(exponent: Exponent) -> str:
 
 def write_interval(estimate: Estimate) -> str:
     """Write an exponent with its interval."""
-    if estimate.value != estimate.value:  # NaN
-        return "undefined"
-    if estimate.low != estimate.low:
-        return _signed(estimate.value)
-    return f"{_signed(estimate.value)} [{_signed(estimate.low)}, {_signed(estimate.high)}]"
+    interval = format_interval(estimate.low, estimate.high, format_signed)
+    return f"{format_signed(estimate.value, missing='undefined')} {interval}".rstrip()
 
 
 def verdict_of(exponent: Exponent) -> str:
@@ -181,10 +178,6 @@ def verdict_of(exponent: Exponent) -> str:
 
 def _place(exponent: Exponent) -> str:
     return f"{name_site(exponent)}, {QUANTITIES[exponent.quantity]}: {write_interval(exponent.estimate)}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
 
 
 _WIDTH: Final = 330
