@@ -26,6 +26,7 @@ from initcheck.probe.paths import PathNamer, own_variables
 
 UNKNOWN_INITIALIZER: Final = "its initializer is not known, so its value was kept"
 NOT_FLOATING: Final = "not a floating-point variable, so its value was kept"
+QUANTIZED: Final = "its layer is quantized, so its value was kept: check the model before it is quantized"
 
 _SEEDS: Final = ("seed", "_init_seed")
 _STATE: Final = ((2,), "int32")
@@ -45,10 +46,14 @@ class RedrawPlan:
         namer = PathNamer(model)
         paths = namer.variable_paths()
         found = find_initializers(model, namer) if initializers is None else dict(initializers)
+        quantized = {id(variable) for _, member in namer.members() for variable in _quantized_variables(member)}
         with preserved_random_state():
             self._seed = _given_seed_class()()
         self.variables: tuple[PlannedVariable, ...] = tuple(
-            self._plan(paths[id(variable)], variable, found.get(paths[id(variable)])) for variable in model.weights
+            PlannedVariable(paths[id(variable)], variable, None, QUANTIZED)
+            if id(variable) in quantized
+            else self._plan(paths[id(variable)], variable, found.get(paths[id(variable)]))
+            for variable in model.weights
         )
         self.paths: tuple[str, ...] = tuple(planned.path for planned in self.variables)
         self.generators: tuple[Any, ...] = tuple(
@@ -334,6 +339,14 @@ def _given_seed_class() -> Any:
 
 def _is_shipped(initializer: Any) -> bool:
     return type(initializer).__module__.startswith("keras.") and not _is_function(initializer)
+
+
+def _quantized_variables(layer: Any) -> list[Any]:
+    """List the whole numbers of a quantized layer, and what they are scaled by: one without the other means nothing."""
+    variables = own_variables(layer)
+    integers = any(not is_float_dtype(variable.dtype) for variable in variables)
+    quantized = bool(getattr(layer, "quantization_mode", None)) and integers
+    return [variable for variable in variables if not variable.trainable] if quantized else []
 
 
 def _is_function(initializer: Any) -> bool:

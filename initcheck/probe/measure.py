@@ -263,7 +263,10 @@ class Probe:
             operation_name(loss),
         )
         kernels = [main_kernel(site.operation) for site in capture.sites]
-        positions = [None if kernel is None else index.get(id(kernel)) for kernel in kernels]
+        # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
+        positions = [
+            index.get(id(kernel)) if kernel is not None and is_float_dtype(kernel.dtype) else None for kernel in kernels
+        ]
         targets = [site.output if site.preactivation is None else site.preactivation for site in capture.sites]
         used = sorted({position for position in positions if position is not None})
         reached: tuple[bool, ...] = ()

@@ -96,6 +96,19 @@ def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them
     assert "only the last" in gaps["last/gru_cell"].reason
 
 
+@pytest.mark.parametrize("mode", ["int8", slow("thorough", "int4")[0]])
+def test_the_kernel_of_a_quantized_layer_is_kept_with_its_scale_and_listed(mode):
+    keras = import_keras()
+    layers = [keras.layers.Dense(8, name="first"), keras.layers.EinsumDense("ab,bc->ac", 6, name="second")]
+    model = keras.Sequential([keras.Input((16,)), *layers])
+    assert cover(model, np.ones((3, 16), np.float32)).open_gaps == ()
+    model.quantize(mode)
+    gaps = {path: gap.reason for path, gap in gaps_of(cover(model, np.ones((3, 16), np.float32))).items()}
+    assert {"first/kernel", "first/kernel_scale", "second/kernel", "second/kernel_scale"} <= {*gaps}
+    assert "first/bias" not in gaps
+    assert "check the model before it is quantized" in gaps["first/kernel_scale"]
+
+
 def test_the_lower_cells_of_a_stack_are_open_gaps_and_the_last_one_is_covered():
     gaps = gaps_of(covered(unusual_models.build_stacked_cells)[1])
     by_name = {path.rpartition("/")[2]: gap.covered_by for path, gap in gaps.items()}
