@@ -228,6 +228,13 @@ def _check_arguments(factory: Any, settings: Mapping[str, Any], reference: str) 
 def _check_model(found: Any, reference: str | None) -> Any:
     keras = import_keras()
     if isinstance(found, keras.Model):
+        if type(found).call is keras.Model.call:
+            parts = [layer.name for layer in found._flatten_layers(include_self=False, recursive=False)]
+            listed = f" (Here: {', '.join(parts)}.)" if parts else ""
+            raise ModelError(
+                f"The model {found.name!r} has no call(), so that nothing says what its outputs are. Check its parts, "
+                f"each from a function that returns it.{listed} Received: {_name_type(found)}."
+            )
         return found
     subject = "A Keras model is needed" if reference is None else f"{reference!r} gives no Keras model"
     if found is None and reference is not None:

@@ -299,6 +299,24 @@ def test_a_factory_that_is_given_as_an_object_is_called():
     assert set(loaded.initializers) == {"first/kernel", "first/bias"}
 
 
+def test_a_model_without_a_call_is_refused_and_its_parts_are_named():
+    keras = import_keras()
+
+    class Adversarial(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)], name="generator")
+            self.critic = keras.layers.Dense(1, name="critic")
+
+    class Whole(Adversarial):
+        def call(self, inputs):
+            return self.critic(self.generator(inputs))
+
+    with pytest.raises(ModelError, match=r"has no call\(\).* \(Here: generator, critic\.\)"):
+        adopt_model(Adversarial())
+    assert adopt_model(Whole()).label == "whole"
+
+
 @pytest.mark.parametrize("thing", [None, 3, "VGG16", [1, 2], object(), lambda units: None])
 def test_an_object_that_is_no_model_is_refused(thing):
     with pytest.raises(InitcheckError, match=r"^[^\n]*$"):
