@@ -100,6 +100,19 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half_width, mean + half_width, confidence, count, error)
 
 
+def estimate_proportion(hits: int, count: int, confidence: float = 0.95) -> Estimate:
+    """Estimate a probability from hits among independent draws, with the interval of Wilson (1927).
+
+    One draw says nothing of the next: its interval is NaN.
+    """
+    share = hits / count
+    if count < 2:
+        return Estimate(share, math.nan, math.nan, confidence, count, math.nan)
+    interval = stats.binomtest(hits, count).proportion_ci(confidence, method="wilson")
+    error = math.sqrt(share * (1.0 - share) / count)
+    return Estimate(share, float(interval.low), float(interval.high), confidence, count, error)
+
+
 def equivalence_test(values: ArrayLike, low: float, high: float, alpha: float = 0.05) -> Equivalence:
     """Test whether a mean over seeds lies within bounds, by two one-sided t tests (TOST; Schuirmann 1987).
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import initcheck
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.check import check
+from initcheck.checking.report.text import layer_rows
 from initcheck.core.errors import DataError, FindingsError, ModelError
 from initcheck.probe import Probe
 
@@ -273,3 +276,30 @@ def test_weights_of_different_fans_get_a_scale_each():
     assert "scale=32.0" in lines[1] and lines[1].endswith("# for depthwise_16/kernel")
     assert finding.fix.before.value == pytest.approx(1 / 64, rel=0.3)
     assert finding.fix.after.value == pytest.approx(1.0, rel=0.3)
+
+
+def narrow(activation, units=2):
+    keras = import_keras()
+    layers = [keras.layers.Dense(units, activation, kernel_initializer="he_normal", name=name) for name in ("a", "b")]
+    model = keras.Sequential([keras.Input((1,)), *layers, keras.layers.Dense(1, activation, name="out")])
+    return initcheck.check(model, np.arange(1.0, 9.0, dtype=np.float32)[:, None], fixes=False)
+
+
+def test_draws_without_a_signal_are_counted_and_leave_the_means_of_the_others():
+    """Where a unit of the only input is dead with probability 1/2, some draws are dead and others are not."""
+    report = narrow("relu")
+    (finding,) = [each for each in report.findings if each.code == "IC101"]
+    (dead,) = re.findall(r"exactly zero in (\d+) of 16 draws \[\d+%, \d+%\], first at", finding.message)
+    signals = report.table.pivot(index="seed", columns="layer", values="preactivation_second_moment")
+    outputs = report.table[report.table["layer"] == "out"]
+    assert 0 < int(dead) < 16
+    assert int(dead) == int((signals == 0.0).any(axis=1).sum())
+    assert finding.measured.value == int(dead) / 16
+    assert finding.measured.low < finding.measured.value < finding.measured.high
+    (row,) = [each for each in layer_rows(report.result) if each.layer == "out"]
+    alive = outputs["preactivation_second_moment"].to_numpy(float)
+    assert row.second_moment == pytest.approx(np.exp(np.log(alive[alive > 0.0]).mean()))
+
+
+def test_a_signal_that_every_draw_has_is_not_called_dead():
+    assert not any("exactly zero" in each.message for each in narrow("tanh").findings)

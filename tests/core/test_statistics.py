@@ -245,3 +245,13 @@ class TestShift:
     def test_paired_seeds_that_are_equal_to_the_last_digit_are_the_same(self) -> None:
         shift = statistics.shift_test([1.5], [1.5], 0.05, paired=True)
         assert (shift.value, shift.standard_error, shift.p_within, shift.p_beyond) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_the_interval_of_a_proportion_is_wilsons():
+    estimate = statistics.estimate_proportion(12, 16)
+    # Wilson 1927: (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+    n, p, z = 16, 0.75, 1.959963984540054
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    ends = [(p + z**2 / (2 * n) + sign * half) / (1 + z**2 / n) for sign in (-1, 1)]
+    assert [estimate.value, estimate.low, estimate.high] == pytest.approx([0.75, *ends])
+    assert math.isnan(statistics.estimate_proportion(1, 1).low)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, stack_example
 from initcheck.core.columns import Direction
-from initcheck.core.formatting import count, exponential, format_change, format_factor, format_interval, format_number
+from initcheck.core.formatting import (
+    count,
+    exponential,
+    format_change,
+    format_factor,
+    format_interval,
+    format_number,
+    format_share,
+)
 
 if TYPE_CHECKING:
     from initcheck.audit.limits import Limits
@@ -87,9 +95,19 @@ def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
 
 
 def _dead(code: str, judged: JudgedPath) -> Finding:
+    from initcheck.core.statistics import estimate_proportion  # SciPy, which whoever reads the rules does without
+
     levels = judged.levels
-    message = f"{_SUBJECT[levels.direction]} is exactly zero at {judged.beyond[0]} in at least one seed"
-    measured = Measured("share of seeds without a signal", levels.share_of_dead_seeds, seeds=len(levels.squares))
+    draws = len(levels.squares)
+    dead = round(levels.share_of_dead_seeds * draws)
+    share = estimate_proportion(dead, draws)
+    where = f"{_SUBJECT[levels.direction]} is exactly zero"
+    if dead == draws:
+        message = f"{where} at {judged.beyond[0]}" + (f" in all {draws} draws" if draws > 1 else "")
+    else:
+        of_all = format_interval(share.low, share.high, format_share)
+        message = f"{where} in {dead} of {draws} draws {of_all}, first at {judged.beyond[0]}"
+    measured = Measured("share of draws without a signal", share.value, share.low, share.high, seeds=draws)
     return Finding(code, judged.beyond[0], _add_branch(judged, message), measured, judged.beyond)
 
 

@@ -253,8 +253,8 @@ def _beyond_cell(judged: JudgedPath) -> Cell:
 
 def _layers_section(rows: Sequence[LayerRow]) -> Section:
     introduction = paragraph(
-        "All measured layer calls, in the order of execution: geometric means over seeds. z is what the layer’s "
-        "activation function receives, h the output; where there is no z, the output stands for it."
+        "All measured layer calls, in the order of execution: geometric means over the draws that are not 0. z is "
+        "what the layer’s activation function receives, h the output; where there is no z, the output stands for it."
     )
     table = Table(prose(f"{count(len(rows), 'layer call')}."), _LAYER_COLUMNS, tuple(map(_layer_row, rows)))
     if len(rows) <= _UNFOLDED_LAYERS:

@@ -326,7 +326,7 @@ def names_layer(paths: Sequence[str], layer: str) -> bool:
 
 
 def _geometric(table: pd.DataFrame, values: pd.Series) -> pd.Series:
-    """Take the geometric mean over seeds by position: 0 where one is 0, NaN where one is undefined."""
+    """Take the geometric mean by position of the draws that are not 0: 0 where all are, NaN where one is undefined."""
     numbers: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(divide="ignore"):
         logs = np.log(numbers)
@@ -335,5 +335,8 @@ def _geometric(table: pd.DataFrame, values: pd.Series) -> pd.Series:
 
 
 def _mean(values: pd.Series) -> float:
-    numbers = values.to_numpy(dtype=np.float64)
-    return float(numbers.mean()) if not np.isnan(numbers).any() else float("nan")
+    logs = values.to_numpy(dtype=np.float64)
+    if np.isnan(logs).any():
+        return float("nan")
+    above_zero = logs[~np.isneginf(logs)]
+    return float(above_zero.mean()) if above_zero.size else -np.inf

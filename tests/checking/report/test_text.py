@@ -105,13 +105,16 @@ def test_rows_hold_geometric_means_over_seeds():
     assert (row.order, row.kind, row.on_main_path, row.name) == (3, "Dense", True, "layer_2")
 
 
-def test_zero_in_one_seed_is_zero_and_a_missing_figure_is_missing():
+def test_zero_in_one_draw_leaves_the_mean_of_the_others_and_a_missing_value_is_missing():
     checked = make_result(layers=4)
     table = checked.table
     one = (table["seed"] == 2) & (table["layer"] == "layer_1")
     zero = replace(checked, table=table.assign(activation_variance=table["activation_variance"].mask(one, 0.0)))
     missing = replace(checked, table=table.assign(activation_variance=table["activation_variance"].mask(one)))
-    assert layer_rows(zero)[2].variance == 0.0
+    others = table[~one & (table["position"] == 2)]["activation_variance"].astype(float)
+    assert layer_rows(zero)[2].variance == pytest.approx(float(np.exp(np.log(others).mean())))
+    nothing = replace(checked, table=table.assign(activation_variance=0.0))
+    assert layer_rows(nothing)[2].variance == 0.0
     assert math.isnan(layer_rows(missing)[2].variance)
     assert layer_rows(missing)[1].variance > 0.0
 
