@@ -4,7 +4,7 @@ Followed along a path (:mod:`initcheck.audit.paths`) are q, the second moment of
 a site has none), from the input to the output, and g, the squared norm of one sample's gradient there, from the output
 to the input. With v_0, ..., v_n the levels of one seed in that direction, the total change is T = ln v_n - ln v_0 over
 the layers that count (:func:`levels_along`), a number per seed. A change at a single
-layer counts forward even at the head.
+layer counts forward even at the head, where it grows; a small last layer is a choice (a head drawn near zero).
 
 T is *wrong* where its 95% interval over seeds lies wholly beyond the limit, *right* where the 90% interval lies within
 (two one-sided tests at 5%), else undecided. From one draw there is no interval, and the value itself decides.
@@ -172,7 +172,8 @@ def judge_path(path: SignalPath, levels: SignalLevels, nodes: Sequence[SiteNode]
         where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(levels.logs).all(axis=0)))
         return JudgedPath(path, levels, undefined, total, steps, limit, allowance, where)
     outcome, needed = _judge_total(levels.total_logs, total, limit)
-    step, change = _worst_step(path, levels, math.log(limits.step_factor))
+    into_output = levels.direction == "forward" and nodes[levels.positions[-1]].feeds_output
+    step, change = _worst_step(path, levels, math.log(limits.step_factor), into_output)
     if outcome in ("within", "undecided") and step is not None and change is not None:
         outcome = "falls" if change.value < 0 else "grows"
     beyond = _find_beyond(levels, limit) if outcome in ("falls", "grows") else ()
@@ -218,7 +219,9 @@ def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[in
     return bool(behind) and len(nodes[min(behind)].parents) > 1
 
 
-def _worst_step(path: SignalPath, levels: SignalLevels, limit: float) -> tuple[tuple[str, str] | None, Estimate | None]:
+def _worst_step(
+    path: SignalPath, levels: SignalLevels, limit: float, into_output: bool
+) -> tuple[tuple[str, str] | None, Estimate | None]:
     """Find the largest change at one layer that parts all earlier from all later levels by more than the limit."""
     logs = levels.logs
     averaged = path.averaged[: len(levels.layers) - 1]
@@ -232,7 +235,8 @@ def _worst_step(path: SignalPath, levels: SignalLevels, limit: float) -> tuple[t
         fall = later.max(axis=1) - earlier.min(axis=1)
         growth = later.min(axis=1) - earlier.max(axis=1)
         for values, sign in ((fall, -1.0), (growth, 1.0)):
-            if not (sign * values.mean() > limit):
+            small_head = into_output and sign < 0 and index == logs.shape[1] - 2
+            if small_head or not (sign * values.mean() > limit):
                 continue
             direct = estimate_mean(logs[:, index + 1] - logs[:, index])
             lasting = estimate_mean(values)

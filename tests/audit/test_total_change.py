@@ -119,10 +119,13 @@ def test_a_step_that_a_later_layer_makes_up_for_is_no_finding():
     assert codes(judge(forward)[1]) == []
 
 
-def test_a_single_step_into_the_head_counts_forward():
+@pytest.mark.parametrize(("factor", "found"), [(1e4, ["IC102"]), (1e-4, [])])
+def test_a_large_head_is_a_finding_and_a_small_one_is_a_choice(factor, found):
     forward = np.ones(8)
-    forward[-1] = 1e4
-    assert codes(judge(forward)[1]) == ["IC102"]
+    forward[-1] = factor
+    assert codes(judge(forward)[1]) == found
+    forward[-2:] = factor  # one layer before the outputs it is no choice of the head
+    assert codes(judge(forward)[1]) == (found or ["IC101"])
 
 
 def test_a_signal_of_exactly_zero_in_one_seed_is_found():

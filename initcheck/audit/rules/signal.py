@@ -164,7 +164,7 @@ VANISHING_ACTIVATIONS = Rule(
         "deviation), or 5% a layer where that is more. Where a layer's output goes into a normalization and "
         "nowhere else, the output of the normalization is followed. The 95% interval over seeds lies wholly "
         "beyond the limit. A drop by more than the factor at a single layer, which no later layer makes up for, "
-        "is reported too."
+        "is reported too, but for one into the outputs: a small last layer is a choice."
     ),
     why=(
         "The output hardly depends on the input, the gradients of the last layers shrink with it, and in float16 "
