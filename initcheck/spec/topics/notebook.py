@@ -73,10 +73,7 @@ _UNITS: Final = 500
 
 @dataclass(frozen=True)
 class VarianceTimes:
-    """The variance of the entries times a number.
-
-    With N entries of kurtosis k its relative standard error is sqrt((k - 1) / N).
-    """
+    """The variance of the entries times a number; for N of kurtosis k its relative error is sqrt((k - 1) / N)."""
 
     draws: Draws
     factor: float
@@ -203,12 +200,11 @@ class GradientRatio:
     """The mean square of the gradient in the first hidden layer over that in the second, by seed, one sample."""
 
     spec: MlpSpec | NotebookSpec
-    count: int = 40
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         x = draw_normal(context, "gradient course", (1, *self.spec.sample_shape))
         model = self.spec.build(self.spec.sample_shape, seed=0)
-        table = measure_model(model, x, context.seeds("gradient course", self.count))
+        table = measure_model(model, x, context.seeds("gradient course", 60))
         gradient = pivot_by_layer(table, "gradient_second_moment", self.spec.signal_layers())
         return seed_rows("first over second layer", gradient[:, 0] / gradient[:, 1])
 
@@ -223,9 +219,9 @@ def _gradients() -> Iterator[Claim]:
         statement="With Xavier's initialization the variance of the gradients is about the same in each layer.",
         source=_SOURCE,
         condition="the notebook's network of 784, 300, 100 and 10, relu; 60 seeds",
-        experiment=GradientRatio(notebook, 60),
+        experiment=GradientRatio(notebook),
         decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(square, 60),
+        control=GradientRatio(square),
         control_note="square linear layers, where it is",
         expected="refuted",
         slow=True,
@@ -237,9 +233,9 @@ def _gradients() -> Iterator[Claim]:
         "layers are square.",
         source=_SOURCE,
         condition="two hidden relu layers of 128 units, 128 inputs; 60 seeds",
-        experiment=GradientRatio(relu, 60),
+        experiment=GradientRatio(relu),
         decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(notebook, 60),
+        control=GradientRatio(notebook),
         control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
         slow=True,
         rows=("NB8",),
@@ -268,13 +264,9 @@ class GradientsAlike:
 
 @dataclass(frozen=True)
 class OneUnit:
-    """A network whose weights have all the same gradient: linear, one input repeated, one output; for a control.
-
-    Its inputs are all equal, so that each kernel's entry sees the same.
-    """
+    """A network whose weights have all the same gradient: linear, equal inputs, one output; for a control."""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure, as :class:`GradientsAlike`."""
         keras = import_keras()
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         x = np.repeat(np.random.default_rng(context.seed("one unit")).normal(size=(16, 1)), 8, axis=1)
@@ -289,13 +281,9 @@ class OneUnit:
 
 @dataclass(frozen=True)
 class Descent:
-    """How much a small step from the zero weights lowers the loss, at the best output bias.
+    """How much a small step from the zero weights, to a multiple of trained ones, lowers the loss at the best bias."""
 
-    The step goes to a small multiple of trained weights; their network is homogeneous, so that its outputs are those of
-    the trained network, scaled down. A step whose outputs have the opposite sign raises the loss.
-    """
-
-    step: float = 0.3
+    # The network is homogeneous, so that its outputs are the trained network's, scaled down, or of the opposite sign.
     sign: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
@@ -309,7 +297,7 @@ class Descent:
             weights = [np.zeros_like(each) for each in trained.final]
             weights[-1] = np.log(np.maximum(frequencies, 1e-9)).astype(np.float32)
             losses = []
-            for scale in (0.0, self.step):
+            for scale in (0.0, 0.3):
                 moved = [each.copy() for each in weights]
                 for index in range(0, len(moved), 2):
                     last = index == len(moved) - 2

@@ -106,12 +106,8 @@ def claims() -> Iterator[Claim]:
 def _zeros(activation: str) -> Iterator[Claim]:
     zeros, glorot = (_learners(spec, activation, (1, 2, 3)) for spec in (ZEROS, GLOROT))
     condition = f"1 to 3 hidden {activation} layers of 37 units, zero biases, cross-entropy; {SEEDS} seeds of the data"
-    head, control = (
-        _learners(ZEROS, activation, (2, 3), head=GLOROT, epochs=0),
-        _learners(ZEROS, "sigmoid", (2, 3), head=GLOROT, epochs=0),
-    )
-    note = "GlorotUniform's kernels"
-    claim = partial(Claim, source=_SOURCE, control_note=note, rows=("G1",))
+    head, control = (_learners(ZEROS, each, (2, 3), head=GLOROT, epochs=0) for each in (activation, "sigmoid"))
+    claim = partial(Claim, source=_SOURCE, control_note="GlorotUniform's kernels", rows=("G1",))
     yield claim(
         id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
         statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",
