@@ -56,7 +56,7 @@ def claims() -> Iterator[Claim]:
     """List the claims."""
     lecun = DeepNetwork(InitializerSpec("LecunNormal"), "selu")
     yield from gain_claims("backward")
-    yield theory_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course", slow=True)
+    yield theory_claim("backward", "lecun_normal", lecun, SELU, ("F4",), "selu_course")
     yield from _weight_gradient_claims()
     yield from rectangular_claims("backward")
     yield Claim(

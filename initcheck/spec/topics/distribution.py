@@ -22,7 +22,7 @@ from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experim
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
 from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moment, Moments
-from initcheck.spec.topics.orthogonality import Haar, Orthonormality, SquareSum
+from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 
 SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
 """One to five dimensions; in all but the first fan_in and fan_out differ."""
@@ -219,9 +219,9 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
     yield claim(
         id=f"distribution.{subject.slug}.variance",
         statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
-        experiment=SquareSum(exact, gain),
+        experiment=Orthonormality(exact, gain, squares=True),
         decide=AllWithin("relative difference", "weights"),
-        control=SquareSum(exact, gain * math.sqrt(2.0)),
+        control=Orthonormality(exact, gain * math.sqrt(2.0), squares=True),
         control_note="a gain off by the square root of two",
         rows=("A13",),
     )

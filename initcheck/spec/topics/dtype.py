@@ -158,18 +158,17 @@ def _round(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _resolution(subject: Subject) -> Claim:
-    dtypes = [("float32", "float16"), ("float64", "float32")]
-    if subject not in subjects.ORTHOGONAL:
-        dtypes.append(("float16", "bfloat16"))
+    pairs = (("float32", "float16"), ("float64", "float32"), ("float16", "bfloat16"))
+    resolution = Resolution(subject, pairs[: 2 if subject in subjects.ORTHOGONAL else 3])
     return Claim(
         id=f"dtype.{subject.slug}.resolution",
         statement=f"{subject.label}'s values are as fine as their dtype: few of them fit into a coarser one.",
         source=subjects.cite(subject),
         condition="3,072 values of each dtype; float16 has 3 bits more than bfloat16, float32 13 more than float16",
-        experiment=Resolution(subject, tuple(dtypes)),
+        experiment=resolution,
         # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit.
         decide=AllWithin("share that the coarser dtype holds", "entries", false_alarm=1e-9),
-        control=Resolution(subject, tuple(dtypes), through=True),
+        control=replace(resolution, through=True),
         control_note="the values rounded through the coarser dtype",
     )
 

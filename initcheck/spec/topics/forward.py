@@ -76,7 +76,7 @@ def _selu_claims() -> Iterator[Claim]:
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
     )
-    theory = partial(theory_claim, "forward", source=SELU, rows=("E5",), slow=True)
+    theory = partial(theory_claim, "forward", source=SELU, rows=("E5",))
     yield replace(
         theory("lecun_normal", replace(lecun, scale=2.0), subject="selu_attraction"),
         statement="LecunNormal and SELU draw a second moment of 4 back towards 1, layer by layer as mean-field theory "
@@ -105,7 +105,7 @@ def _rectifier_claims() -> Iterator[Claim]:
             rows=("E6",),
         )
         yield replace(
-            theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course", slow=True),
+            theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course"),
             experiment=Gains(network, "forward", seeds=seeds),
             control=Gains(replace(network, variance_factor=1.25), "forward", seeds=seeds),
         )
@@ -470,16 +470,13 @@ class ActivationValues:
 
 @dataclass(frozen=True)
 class DropoutMoments:
-    """Mean, and second moment times (1 - rate), of what Dropout makes of ones; both should be 1.
-
-    An output is 1 / (1 - rate) with probability 1 - rate, else 0. Of N outputs the mean has the standard error
-    sqrt(rate / (1 - rate) / N), and so has the second moment times (1 - rate).
-    """
+    """Mean, and second moment times (1 - rate), of what Dropout makes of ones; both should be 1."""
 
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
         for rate in _RATES:
+            # An output is 1 / (1 - rate) with probability 1 - rate, else 0: both have the same standard error.
             variance = rate / (1.0 - rate)
             count = size_of_equivalence(variance, _MARGIN, 2 * len(_RATES))
             layer = import_keras().layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))

@@ -87,12 +87,10 @@ class VarianceTimes:
 
 @dataclass(frozen=True)
 class OutputVariance:
-    """Mean square of a linear Dense layer's output over that of its input, by seed of the kernel.
+    """Mean square of a linear Dense layer's output over that of its input, by seed of the kernel."""
 
-    With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
-    seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
-    """
-
+    # With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
+    # seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
     spec: InitializerSpec
 
     def measure(self, context: RunContext) -> list[SeedRow]:
@@ -106,7 +104,7 @@ class OutputVariance:
         return seed_rows(self.spec.label, values)
 
 
-def _output(name: str, statement: str, ratio: float, *, refuted: bool) -> Claim:
+def _output(name: str, statement: str, ratio: float, *, refuted: bool = False) -> Claim:
     other = LECUN if refuted else HE
     return Claim(
         id=f"notebook.{name}",
@@ -128,10 +126,9 @@ def _formulas() -> Iterator[Claim]:
     glorot, lecun, he = (Subject(f"notebook_{spec.class_name.lower()}", spec) for spec in (GLOROT, LECUN, HE))
 
     def formula(
-        name: str, statement: str, subject: Subject, at: tuple[int, int], factor: float, refuted: bool
+        name: str, statement: str, subject: Subject, factor: float, at: tuple[int, int] = shape, refuted: bool = False
     ) -> Claim:
         other = lecun if refuted or subject is he else he
-        note = f"{other.label}, which {'has' if refuted else 'has not'} that variance"
         return Claim(
             id=f"notebook.{name}",
             statement=statement,
@@ -140,7 +137,7 @@ def _formulas() -> Iterator[Claim]:
             experiment=VarianceTimes(Draws(subject, at, 1), factor),
             decide=EstimateWithin("variance over the formula's", 0.97, 1.03),
             control=VarianceTimes(Draws(other, at, 1), factor),
-            control_note=note,
+            control_note=f"{other.label}, which {'has' if refuted else 'has not'} that variance",
             expected="refuted" if refuted else "holds",
             rows=("NB8",) if subject is he else ("NB5",),
         )
@@ -149,25 +146,18 @@ def _formulas() -> Iterator[Claim]:
         "xavier.one_over_fan_in",
         "Xavier's initialization is a standard normal number times the square root of 1 / n, n the inputs.",
         glorot,
-        shape,
         1000.0,
-        True,
+        refuted=True,
     )
     yield formula(
-        "xavier.two_over_both_fans",
-        "Xavier's initialization has the variance 2 / (inputs + units).",
-        glorot,
-        shape,
-        750.0,
-        False,
+        "xavier.two_over_both_fans", "Xavier's initialization has the variance 2 / (inputs + units).", glorot, 750.0
     )
     yield formula(
         "xavier.one_over_fan_in_in_square_layers",
         "In a layer of as many units as inputs, Xavier's variance is 1 / n.",
         glorot,
-        square,
         700.0,
-        False,
+        square,
     )
     yield _output(
         "xavier.output_variance_equals_input_variance",
@@ -180,15 +170,9 @@ def _formulas() -> Iterator[Claim]:
         "With Xavier's initialization a linear layer's output has 2 inputs / (inputs + units) times its input's "
         "variance: 1.33 for 1000 inputs and 500 units.",
         2.0 * _INPUTS / (_INPUTS + _UNITS),
-        refuted=False,
     )
     yield formula(
-        "he.two_over_fan_in",
-        "He's initialization has the standard deviation sqrt(2 / n), n the inputs.",
-        he,
-        shape,
-        500.0,
-        False,
+        "he.two_over_fan_in", "He's initialization has the standard deviation sqrt(2 / n), n the inputs.", he, 500.0
     )
 
 
@@ -210,34 +194,32 @@ class GradientRatio:
 
 
 def _gradients() -> Iterator[Claim]:
-    notebook = NotebookSpec(initializer=GLOROT)
-    square = MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)
-    relu = MlpSpec(initializer=HE, activation="relu", depth=2, width=128)
-    # By seed the ratio varies by sqrt(2 / 128 + 2 / 128) = .18 at most in the square network: 60 seeds, .023.
-    yield Claim(
+    notebook = GradientRatio(NotebookSpec(initializer=GLOROT))
+    claim = partial(
+        Claim,
+        source=_SOURCE,
+        # By seed the ratio varies by sqrt(2 / 128 + 2 / 128) = .18 at most in the square network: 60 seeds, .023.
+        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
+        slow=True,
+    )
+    yield claim(
         id="notebook.xavier.gradients_keep_their_variance",
         statement="With Xavier's initialization the variance of the gradients is about the same in each layer.",
-        source=_SOURCE,
         condition="the notebook's network of 784, 300, 100 and 10, relu; 60 seeds",
-        experiment=GradientRatio(notebook),
-        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(square),
+        experiment=notebook,
+        control=GradientRatio(MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)),
         control_note="square linear layers, where it is",
         expected="refuted",
-        slow=True,
         rows=("NB7",),
     )
-    yield Claim(
+    yield claim(
         id="notebook.he.gradients_keep_their_variance",
         statement="With He's initialization the variance of the gradients is about the same in each layer, where "
         "layers are square.",
-        source=_SOURCE,
         condition="two hidden relu layers of 128 units, 128 inputs; 60 seeds",
-        experiment=GradientRatio(relu),
-        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(notebook),
+        experiment=GradientRatio(MlpSpec(initializer=HE, activation="relu", depth=2, width=128)),
+        control=notebook,
         control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
-        slow=True,
         rows=("NB8",),
     )
 

@@ -37,32 +37,18 @@ class Orthonormality:
 
     members: tuple[Draws, ...]
     gain: float = 1.0
+    squares: bool = False
+    """Only their sum is asked for: an entry's mean square is gain^2 over the longer side."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
-            gram = matrices.swapaxes(1, 2) @ matrices
-            deviation = float(np.abs(gram - np.eye(gram.shape[1])).max())
+            if self.squares:
+                errors = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2] - 1.0
+            else:
+                errors = matrices.swapaxes(1, 2) @ matrices - np.eye(matrices.shape[2])
             limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
-            yield ExactRow(draws.name, deviation, limit, draws.count)
-
-
-@dataclass(frozen=True)
-class SquareSum:
-    """The sum of the squared entries over gain^2 times the shorter side, minus one: exactly zero but for rounding.
-
-    So the mean square of an entry is gain^2 / max(rows, columns).
-    """
-
-    members: tuple[Draws, ...]
-    gain: float = 1.0
-
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        for draws in self.members:
-            matrices = _matrices(draws, self.gain, context)
-            sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
-            limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
-            yield ExactRow(draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count)
+            yield ExactRow(draws.name, float(np.abs(errors).max()), limit, draws.count)
 
 
 @dataclass(frozen=True)

@@ -40,21 +40,14 @@ What = Literal["kernel gradients", "kernels", "asymmetry", "range of predictions
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Something that should be zero in every seed of every network.
-
-    Attributes:
-        what: ``kernel gradients`` at initialization, largest magnitude; ``kernels`` after training, largest magnitude;
-            ``asymmetry`` after training: the largest difference between two units' incoming weights in a hidden layer,
-            over the largest weight there; ``range of predictions``: the largest difference between the outputs for two
-            samples.
-        limit: what rounding may amount to; of a kernel that has moved by less than ten times as much, relative to its
-            largest weight, the asymmetry is unknown.
-    """
+    """Something that should be zero in every seed of every network."""
 
     learners: tuple[Learner, ...]
     what: What
+    """``asymmetry``: the difference of two units' incoming weights in a hidden layer, over the largest weight there."""
     hidden_only: bool = False
     limit: float = 0.0
+    """What rounding may amount to."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         for learner in self.learners:

@@ -251,24 +251,17 @@ def _glorot_claims(direction: Direction) -> Iterator[Claim]:
         control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
         expected="refuted",
     )
-    yield theory_claim(direction, "glorot_uniform", tanh, TANH, rows, "tanh_course", slow=True)
+    yield theory_claim(direction, "glorot_uniform", tanh, TANH, rows, "tanh_course")
     larger = DeepNetwork(InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),)), "tanh", scale=FIVE_THIRDS_SCALE)
     yield replace(
-        theory_claim(direction, "variance_scaling_five_thirds", larger, TANH, rows, "tanh_course", slow=True),
+        theory_claim(direction, "variance_scaling_five_thirds", larger, TANH, rows, "tanh_course"),
         control=Gains(replace(larger, variance_factor=0.36), direction),
         control_note="GlorotUniform's variance, without the gain 5 / 3",
     )
 
 
 def theory_claim(
-    direction: Direction,
-    name: str,
-    network: DeepNetwork,
-    source: str,
-    rows: tuple[str, ...],
-    subject: str,
-    *,
-    slow: bool = False,
+    direction: Direction, name: str, network: DeepNetwork, source: str, rows: tuple[str, ...], subject: str
 ) -> Claim:
     """Claim that the gain of every layer is what theory predicts at this width, whatever it is."""
     # The control's 25%: where an activation saturates, gains depend less on the variance than one to one.
@@ -285,7 +278,7 @@ def theory_claim(
         decide=GAIN,
         control=Gains(replace(network, variance_factor=1.25), direction),
         control_note="a variance of the kernels 25% too large",
-        slow=slow,
+        slow=True,
         rows=rows,
     )
 

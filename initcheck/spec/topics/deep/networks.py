@@ -224,10 +224,7 @@ RECTANGULAR_WIDTHS: Final = (256, 192, 128, 96, 64)
 
 @dataclass(frozen=True)
 class RectangularGains:
-    """The ratios of second moments between layers that narrow, over what He et al. derive for one fan.
-
-    With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
-    """
+    """The ratios of second moments between layers that narrow, over what He et al. derive for one fan."""
 
     mode: str
     assumed: str
@@ -241,6 +238,7 @@ class RectangularGains:
             np.asarray(RECTANGULAR_WIDTHS[1:-1], np.float64),
             np.asarray(RECTANGULAR_WIDTHS[2:], np.float64),
         )
+        # With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
         fan = inputs if self.assumed == "fan_in" else outputs
         if self.direction == "forward":
             ratios, expected = before[:, 1:] / before[:, :-1], inputs / fan
