@@ -99,25 +99,21 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """One documented sentence, and how it is tested.
-
-    Attributes:
-        condition: under which it is claimed, in words: shapes, networks, data.
-        control: the same experiment where the sentence is false: its table must be judged ``fail``. For an expectation
-            of ``refuted``, one where the sentence is true, whose table must be judged ``pass``.
-        slow: whether it takes more than about two seconds (training); left out by ``-m "not slow"``.
-    """
+    """One documented sentence, and how it is tested."""
 
     id: str
     statement: str
     source: str
     condition: str
+    """Under which it is claimed, in words: shapes, networks, data."""
     experiment: Experiment
     decide: Decision
     control: Experiment
+    """The experiment where the sentence is false, or for ``refuted`` true; its table must be judged so."""
     control_note: str
     expected: Expectation = "holds"
     slow: bool = False
+    """Whether it takes more than about two seconds (training); left out by ``-m "not slow"``."""
     rows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -142,17 +138,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of judging one claim.
-
-    Attributes:
-        control: evidence of the negative control; None where it was not run.
-        status: ``holds`` or ``refuted`` as expected; ``broken`` (expected to hold and does not, or the experiment or
-            its control failed); ``now holds`` (documented as false, and has become true); ``inconclusive``.
-    """
+    """The result of judging one claim; see :func:`settle` for the status."""
 
     claim: Claim
     evidence: Evidence
     control: Evidence | None
+    """Of the negative control; None where it was not run."""
     status: Status
     reason: str
     seconds: float = field(default=math.nan, compare=False)

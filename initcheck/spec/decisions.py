@@ -125,11 +125,8 @@ class SeedMeanWithin:
         rows = []
         for member, values in table.groupby("member", sort=False)["value"]:
             found = statistics.estimate_mean(values.to_numpy(dtype=np.float64))
-            rows.append(
-                EstimateRow(
-                    str(member), found.value, found.standard_error, found.count, freedom=max(found.count - 1, 1)
-                )
-            )
+            freedom = max(found.count - 1, 1)
+            rows.append(EstimateRow(str(member), found.value, found.standard_error, found.count, freedom))
         return EstimateWithin(self.quantity, self.low, self.high, "seeds", self.level)(make_table(rows))
 
 
@@ -187,14 +184,12 @@ class AllWithin:
     """Exact statements, without chance: every member's deviation is at most its limit.
 
     It reads the columns of :class:`~initcheck.spec.claim.ExactRow`, of which ``seen`` may be missing.
-
-    Attributes:
-        false_alarm: other than 0 where what is measured is drawn, and the limit leaves next to nothing to chance.
     """
 
     quantity: str
     unit: str = "cases"
     false_alarm: float = 0.0
+    """Other than 0 where what is measured is drawn, and the limit leaves next to nothing to chance."""
 
     def __call__(self, table: DataFrame) -> Evidence:
         if table.empty:
@@ -361,21 +356,16 @@ def read_values(table: DataFrame) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def size_of_equivalence(kurtosis_term: float, margin: float, members: int = 1) -> int:
-    """Count the replicates that an equivalence test with a known standard error needs.
-
-    N = K ((z(1 - miss / m) + z(1 - alarm / 2m)) / margin)^2, with K = N times the squared standard error. With these, a
-    true claim of m members does not pass with probability at most ``CLAIM_FALSE_ALARM``.
-    """
+    """Count the replicates that an equivalence test with a known standard error needs for ``CLAIM_FALSE_ALARM``."""
+    # N = K ((z(1 - miss / m) + z(1 - alarm / 2m)) / margin)^2, with K = N times the squared standard error.
     reach = stats.norm.isf(MISS_RATE / members) + stats.norm.isf(CLAIM_FALSE_ALARM / (2 * members))
     return math.ceil(kurtosis_term * (reach / margin) ** 2)
 
 
 def detectable_distance(entries: int, members: int) -> float:
-    """Give the distance between distribution functions that Kolmogorov and Smirnov's test surely sees.
-
-    With (D) the critical value sqrt(ln(2 / level) / 2N) of the family's strictest test, and a distance d at some place,
-    the empirical distance falls short of d by more than z / (2 sqrt(N)) with probability 1 - power at most.
-    """
+    """Give the distance between distribution functions that Kolmogorov and Smirnov's test surely sees."""
+    # At a place where the distance is d, the empirical one falls short of d by more than z / (2 sqrt(N)) with
+    # probability 1 - power at most. The critical value is sqrt(ln(2 / level) / 2N), of the family's strictest test.
     critical = math.sqrt(math.log(2.0 * members / CLAIM_FALSE_ALARM) / 2.0)
     return float(critical + stats.norm.ppf(POWER) / 2.0) / math.sqrt(entries)
 

@@ -19,12 +19,7 @@ GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """A claim that was judged, without what it takes to judge it again; see ``Claim`` and ``Outcome`` for the fields.
-
-    Attributes:
-        control_verdict: how the control was judged; empty where it was not run.
-        control_reason: why, in one sentence; empty where it was not run.
-    """
+    """A claim that was judged, without what it takes to judge it again: fields of ``Claim`` and ``Outcome``."""
 
     id: str
     statement: str
@@ -36,6 +31,7 @@ class ClaimRecord:
     evidence: Evidence
     control_note: str
     control_verdict: str
+    """Empty where the control was not run, as is the reason."""
     control_reason: str
     status: Status
     reason: str

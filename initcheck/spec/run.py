@@ -25,20 +25,17 @@ from initcheck.spec.claim import Claim
 from initcheck.spec.records import ClaimRecord, SpecificationRecord
 
 _HERE: Final = Path(__file__).parent
-_FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+_FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which claims are run, and with what seed.
-
-    Attributes:
-        expression: of names, as pytest's ``-k`` takes it; empty for all.
-        marks: an expression of marks, as pytest's ``-m`` takes it; empty for all.
-    """
+    """Which claims are run, and with what seed."""
 
     expression: str = ""
+    """Of names, as pytest's ``-k`` takes it; empty for all."""
     marks: str = ""
+    """An expression of marks, as pytest's ``-m`` takes it; empty for all."""
     seed: str = "0"
 
     def arguments(self) -> list[str]:
@@ -81,8 +78,7 @@ class _Collector:
             self.progress(len(self.records), len(self.collected), name)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        name = nodeid.partition("[")[2].removesuffix("]")
-        self._report(name)
+        self._report(nodeid.partition("[")[2].removesuffix("]"))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = plugin.record_of(report)
@@ -150,13 +146,9 @@ def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> N
 def _own_environment() -> Iterator[None]:
     """Keep the user's settings of pytest, and the plugins that happen to be installed, out of the run."""
     before = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
-    autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     try:
         yield
     finally:
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
         os.environ.update(before)
-        if autoload is None:
-            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        else:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = autoload

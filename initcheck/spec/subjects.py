@@ -37,16 +37,12 @@ class InitializerSource(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """An initializer that claims are about.
-
-    Attributes:
-        declared: the distribution of its entries whatever the shape; None takes it from the target, which is then an
-            ``InitializerSpec``.
-    """
+    """An initializer that claims are about."""
 
     slug: str
     target: InitializerSource
     declared: EntryDistribution | None = None
+    """Of its entries whatever the shape; None takes it from the target, which is then an ``InitializerSpec``."""
 
     @property
     def label(self) -> str:
@@ -216,11 +212,8 @@ def _moment(kind: Kind, order: int) -> float:
 
 
 def entry_distribution(spec: InitializerSpec, shape: tuple[int, ...]) -> EntryDistribution:
-    """Look up what Keras documents of the entries of a weight.
-
-    Fans as in :func:`initcheck.theory.weights.weight_distribution`. A mean other than zero, which
-    mean-field theory refuses, is taken from the arguments.
-    """
+    """Look up what Keras documents of the entries of a weight; fans as in ``weight_distribution``."""
+    # A mean other than zero, which mean-field theory refuses, is taken from the arguments.
     arguments = dict(spec.arguments)
     mean = 0.0
     if spec.class_name == "RandomUniform":
@@ -258,9 +251,8 @@ def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[
     norm = 1.0
     if window is not None:
         weights = signal.get_window(window, frame, fftbins=bool(arguments.get("periodic", False)))
-        norm = {"density": float(np.sqrt(np.sum(weights**2))), "spectrum": float(np.sum(np.abs(weights))), None: 1.0}[
-            scaling
-        ]
+        norms = {"density": np.sqrt(np.sum(weights**2)), "spectrum": np.sum(np.abs(weights)), None: 1.0}
+        norm = float(norms[scaling])
     angle = 2.0 * np.pi * np.outer(np.arange(frame), np.arange(bins)) / (2 * (bins - 1))
     wave = np.cos(angle) if arguments.get("side", "real") == "real" else -np.sin(angle)
     found: NDArray[np.float64] = (weights[:, None] * wave / norm)[:, None, :]
@@ -272,12 +264,7 @@ def documented_values(spec: InitializerSpec, shape: tuple[int, ...]) -> NDArray[
 
 @dataclass(frozen=True)
 class Draws:
-    """Weights of one shape, each from a seed of its own.
-
-    Attributes:
-        defect: name of a defect of :data:`initcheck.spec.subjects.DEFECTS` that is applied to what was drawn, for
-            negative controls; empty for none.
-    """
+    """Weights of one shape, each from a seed of its own, with one of :data:`DEFECTS` for negative controls."""
 
     subject: Subject
     shape: tuple[int, ...]
@@ -296,12 +283,7 @@ class Draws:
         return f"{self.shape}".replace(" ", "") + ("" if self.dtype == "float32" else f" {self.dtype}")
 
     def draw(self, context: RunContext) -> NDArray[Any]:
-        """Draw, or recall what was drawn before.
-
-        Returns:
-            Shape [count, *shape], in the dtype that the initializer returned (bfloat16 as float32, which holds all its
-            values).
-        """
+        """Draw, or recall what was drawn before; shape [count, *shape], in the dtype returned (:func:`to_numpy`)."""
         key = ("draws", self.subject, self.shape, self.count, self.dtype)
         drawn = context.remember(key, lambda: self._draw(context))
         if not self.defect:

@@ -22,7 +22,7 @@ from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experim
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
 from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moment, Moments
-from initcheck.spec.topics.orthogonality import Haar, Orthonormality, SquareSum
+from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 
 SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
 """One to five dimensions; in all but the first fan_in and fan_out differ."""
@@ -78,8 +78,7 @@ def claims() -> Iterator[Claim]:
 
 def _describe(subject: Subject) -> tuple[str, str, str, str]:
     """Name the initializer, and say its mean, its variance and its distribution in words."""
-    target = subject.spec
-    entry = subject.distribution((3, 5))
+    target, entry = subject.spec, subject.distribution((3, 5))
     kinds = {
         "normal": "a normal distribution",
         "uniform": "a uniform distribution",
@@ -200,14 +199,12 @@ _HAAR_DRAWS: Final = 300
 
 
 def _orthogonal(subject: Subject) -> Iterator[Claim]:
-    target = subject.spec
-    gain = float(dict(target.arguments).get("gain", 1.0))
-    wrong = replace(subject, target=InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),)))
-    exact = tuple(Draws(subject, shape, 4) for shape in _ORTHOGONAL_SHAPES)
-    shapes = ", ".join(map(str, _ORTHOGONAL_SHAPES))
+    gain = float(dict(subject.spec.arguments).get("gain", 1.0))
+    normal = InitializerSpec("RandomNormal", (("stddev", gain / math.sqrt(96)),))
+    wrong = replace(subject, target=normal, slug=f"{subject.slug}_control")
+    exact, controls = (tuple(Draws(each, shape, 4) for shape in _ORTHOGONAL_SHAPES) for each in (subject, wrong))
     haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
-    controls = tuple(Draws(replace(wrong, slug=f"{subject.slug}_control"), shape, 4) for shape in _ORTHOGONAL_SHAPES)
-    source = subjects.cite(subject)
+    source, shapes = subjects.cite(subject), ", ".join(map(str, _ORTHOGONAL_SHAPES))
     claim = partial(Claim, source=source, condition=f"float32 weights of the shapes {shapes}, 4 seeds")
     yield claim(
         id=f"distribution.{subject.slug}.orthonormal",
@@ -222,9 +219,9 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
     yield claim(
         id=f"distribution.{subject.slug}.variance",
         statement=f"The mean square of {subject.label}'s entries is gain squared over the longer side.",
-        experiment=SquareSum(exact, gain),
+        experiment=Orthonormality(exact, gain, squares=True),
         decide=AllWithin("relative difference", "weights"),
-        control=SquareSum(exact, gain * math.sqrt(2.0)),
+        control=Orthonormality(exact, gain * math.sqrt(2.0), squares=True),
         control_note="a gain off by the square root of two",
         rows=("A13",),
     )
@@ -251,18 +248,14 @@ _DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class FixedValues:
-    """The largest difference from the documented values, for each shape, over the largest documented value.
-
-    Attributes:
-        documented: the initializer whose documented values are expected; None for the target's own. Another one is the
-            negative control.
-    """
+    """The largest difference from the documented values, for each shape, over the largest documented value."""
 
     target: InitializerSpec
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...] = ("float32",)
     limit: float = 0.0
     documented: InitializerSpec | None = None
+    """The initializer whose values are expected; None for the target itself."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         for shape in self.shapes:
@@ -282,13 +275,12 @@ class FixedValues:
 
 @dataclass(frozen=True)
 class RefusesRanks:
-    """Whether an initializer refuses the ranks that it documents to refuse, with ValueError."""
+    """Whether an initializer refuses the ranks that it documents to refuse, with ValueError; 1: it does not."""
 
     target: InitializerSpec
     shapes: tuple[tuple[int, ...], ...]
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure; the deviation is 1 where the shape was accepted."""
         for shape in self.shapes:
             try:
                 self.target.create(None)(shape)
@@ -306,9 +298,7 @@ def _fixed(subject: Subject) -> Claim:
     if target.class_name == "STFT":
         # cos and the window are computed in float32: angles up to 2 pi T are off by their last digit.
         shapes, dtypes, limit = _SPECTROGRAMS, ("float32",), 2.0 * math.pi * 65 * 2.0**-23
-        wrong = InitializerSpec(
-            "STFT", (*((k, v) for k, v in target.arguments if k != "window"), ("window", "blackman"))
-        )
+        wrong = InitializerSpec("STFT", tuple((arguments | {"window": "blackman"}).items()))
         values = "the windowed Fourier kernel that it documents"
     elif target.class_name == "Identity":
         shapes, dtypes, limit = _EXACT_MATRICES, _DTYPES, 0.0
@@ -333,29 +323,32 @@ def _fixed(subject: Subject) -> Claim:
 
 
 def _constant_precision() -> Claim:
+    constant = FixedValues(InitializerSpec("Constant", (("value", 0.37),)), _EXACT_MATRICES, ("float64",))
     return Claim(
         id="distribution.constant_with_value.float64_precision",
         statement="Constant's value has the precision of the dtype asked for, float64 too.",
         source="Keras, keras.initializers.Constant, argument dtype of the call",
         condition="the value 0.37, which no binary number equals, in float64",
-        experiment=FixedValues(InitializerSpec("Constant", (("value", 0.37),)), _EXACT_MATRICES, ("float64",)),
+        experiment=constant,
         decide=AllWithin("largest relative difference", "entries"),
-        control=FixedValues(InitializerSpec("Identity", (("gain", 0.37),)), _EXACT_MATRICES, ("float64",)),
+        control=replace(constant, target=InitializerSpec("Identity", (("gain", 0.37),))),
         control_note="Identity with the gain 0.37, which has it",
         expected="refuted",
     )
 
 
 def _identity_ranks() -> Iterator[Claim]:
-    identity = InitializerSpec("Identity")
+    zeros = InitializerSpec("Zeros")
+    identity = RefusesRanks(InitializerSpec("Identity"), ((4,), (3, 4, 4), (3, 3, 4, 4)))
+    orthogonal = RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,)))
     claim = partial(Claim, decide=AllWithin("accepted"), control_note="Zeros, which takes every rank")
     yield claim(
         id="distribution.identity.two_dimensions_only",
         statement="Identity makes matrices only, and refuses all other ranks.",
         source="Keras, keras.initializers.Identity",
         condition="shapes of 1, 3 and 4 dimensions",
-        experiment=RefusesRanks(identity, ((4,), (3, 4, 4), (3, 3, 4, 4))),
-        control=RefusesRanks(InitializerSpec("Zeros"), ((4,), (3, 4, 4), (3, 3, 4, 4))),
+        experiment=identity,
+        control=replace(identity, target=zeros),
         rows=("A14",),
     )
     yield claim(
@@ -363,70 +356,58 @@ def _identity_ranks() -> Iterator[Claim]:
         statement="Orthogonal refuses shapes of fewer than two dimensions.",
         source="Keras, keras.initializers.Orthogonal",
         condition="shapes of 0 and 1 dimensions",
-        experiment=RefusesRanks(InitializerSpec("Orthogonal"), ((), (4,))),
-        control=RefusesRanks(InitializerSpec("Zeros"), ((), (4,))),
+        experiment=orthogonal,
+        control=replace(orthogonal, target=zeros),
     )
 
 
 # --- single arguments -------------------------------------------------------------------------------------------------
 
+_DEVIATION_ROWS: Final = math.ceil(size_of_equivalence(0.5, 0.02) / (4 * 300))
+
 
 @dataclass(frozen=True)
 class DeviationOverArgument:
-    """The standard deviation of the entries over the argument ``stddev``.
+    """The standard deviation of the entries over the argument ``stddev``."""
 
-    With N entries of kurtosis k its standard error is sqrt((k - 1) / 4N) of itself.
-    """
+    class_name: str
+    stddev: float
 
-    draws: tuple[Draws, ...]
-    argument: float
+    def measure(self, context: RunContext) -> list[EstimateRow]:
+        slug = f"{self.class_name.lower()}_deviation_{self.stddev:g}".replace(".", "_")
+        subject = Subject(slug, InitializerSpec(self.class_name, (("stddev", self.stddev),)))
+        draws = Draws(subject, (_DEVIATION_ROWS, 300), 4)
+        estimate = float(np.std(np.asarray(draws.draw(context), dtype=np.float64)))
+        # With N entries of kurtosis k the standard error is sqrt((k - 1) / 4N) of the deviation.
+        error = estimate * math.sqrt((subject.distribution(draws.shape).moment(4) - 1.0) / (4.0 * draws.entries))
+        return [EstimateRow(draws.name, estimate / self.stddev, error / self.stddev, draws.entries)]
 
-    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        for draws in self.draws:
-            entry = draws.subject.distribution(draws.shape)
-            deviation = float(np.std(np.asarray(draws.draw(context), dtype=np.float64)))
-            error = deviation * math.sqrt((entry.moment(4) - 1.0) / (4.0 * draws.entries))
-            yield EstimateRow(draws.name, deviation / self.argument, error / self.argument, draws.entries)
 
-
-def _truncated_deviation() -> list[Claim]:
-    draws = 4
-    rows = math.ceil(size_of_equivalence(0.5, 0.02) / (draws * 300))
-
-    def of(class_name: str, stddev: float) -> DeviationOverArgument:
-        subject = Subject(
-            f"{class_name.lower()}_deviation_{stddev:g}".replace(".", "_"),
-            InitializerSpec(class_name, (("stddev", stddev),)),
-        )
-        return DeviationOverArgument((Draws(subject, (rows, 300), draws),), stddev)
-
-    return [
-        Claim(
+def _truncated_deviation() -> Iterator[Claim]:
+    for name, stddev in (("0_05", 0.05), ("1", 1.0)):
+        yield Claim(
             id=f"distribution.truncated_normal.stddev_{name}_is_the_standard_deviation",
             statement=f"The standard deviation of TruncatedNormal's values is its argument stddev ({stddev:g}).",
             source="Keras, keras.initializers.TruncatedNormal",
-            condition=f"float32 weights of shape ({rows}, 300), 4 seeds",
-            experiment=of("TruncatedNormal", stddev),
+            condition=f"float32 weights of shape ({_DEVIATION_ROWS}, 300), 4 seeds",
+            experiment=DeviationOverArgument("TruncatedNormal", stddev),
             decide=EstimateWithin("standard deviation over stddev", 0.98, 1.02),
-            control=of("RandomNormal", stddev),
+            control=DeviationOverArgument("RandomNormal", stddev),
             control_note="RandomNormal, whose stddev is one",
             expected="refuted",
             rows=("A2",),
         )
-        for name, stddev in (("0_05", 0.05), ("1", 1.0))
-    ]
 
 
 @dataclass(frozen=True)
 class ReachesEnd:
-    """How often a uniform initializer returns its upper bound itself, of ``count`` entries."""
+    """How often a uniform initializer returns its upper bound itself or more, of ``count`` entries."""
 
     minval: float
     maxval: float
     count: int
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; the deviation counts entries at the bound or beyond."""
         target = InitializerSpec("RandomUniform", (("maxval", self.maxval), ("minval", self.minval)))
         seed = context.seed(f"reaches end/{self.minval}/{self.maxval}")
         values = to_numpy(target.create(seed)((self.count // 1000, 1000), dtype="float32"))
@@ -454,13 +435,12 @@ def _uniform_end() -> Claim:
 
 @dataclass(frozen=True)
 class TakesArrays:
-    """Whether an initializer refuses an array in place of a scalar argument."""
+    """Whether an initializer refuses an array in place of a scalar argument; 1: it was accepted and used."""
 
     class_name: str
     argument: str
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure; the deviation is 1 where the array was accepted and used."""
         initializer_class = getattr(import_keras().initializers, self.class_name)
         try:
             values = to_numpy(initializer_class(**{self.argument: np.asarray([1.0, 2.0, 3.0])})((2, 3)))
@@ -494,7 +474,6 @@ class ClassesKnown:
     known: tuple[str, ...]
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
-        """Measure; the deviation is 1 for a class that only one side has."""
         installed = set(installed_initializers())
         for name in sorted(installed | set(self.known)):
             deviation = float(name not in installed or name not in self.known)

@@ -52,7 +52,6 @@ class ReturnedDtypes:
     ignore: bool = False
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; the deviation is 1 where another dtype was returned."""
         keras = import_keras()
         shape = (8, 1, 5) if self.subject.spec.class_name == "STFT" else (4, 6)
         seed = context.seed(f"dtype/{self.subject.slug}")
@@ -133,14 +132,11 @@ class Resolution:
     through: bool = False
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure.
-
-        Rounding leaves all values to the coarser dtype. Of finer ones it holds 1 in 2^b, b the bits that it lacks: 13
-        or more, or 3 of float16's. But arithmetic in float16 rounds at each step: a normal number that is multiplied by
-        a standard deviation and added to a mean is in bfloat16 in .12 to .23 of all cases (measured, standard deviation
-        over seeds .007), so the limit is .5. A uniform number in float16 starts as one of 1,024 steps, of which
-        bfloat16 holds three quarters before they are scaled: there the limit is 0.9.
-        """
+        # Rounding leaves all values to the coarser dtype. Of finer ones it holds 1 in 2^b, b the bits that it lacks: 13
+        # or more, or 3 of float16's. But arithmetic in float16 rounds at each step: a normal number that is multiplied
+        # by a standard deviation and added to a mean is in bfloat16 in .12 to .23 of all cases (standard deviation over
+        # seeds .007), so the limit is .5. A uniform number in float16 starts as one of 1,024 steps, of which bfloat16
+        # holds three quarters before they are scaled: there the limit is 0.9.
         seed = context.seed(f"resolution/{self.subject.slug}")
         for dtype, coarser in self.dtypes:
             values = to_numpy(self.subject.target.create(seed)((64, 48), dtype=dtype))
@@ -162,18 +158,17 @@ def _round(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _resolution(subject: Subject) -> Claim:
-    dtypes = [("float32", "float16"), ("float64", "float32")]
-    if subject not in subjects.ORTHOGONAL:
-        dtypes.append(("float16", "bfloat16"))
+    pairs = (("float32", "float16"), ("float64", "float32"), ("float16", "bfloat16"))
+    resolution = Resolution(subject, pairs[: 2 if subject in subjects.ORTHOGONAL else 3])
     return Claim(
         id=f"dtype.{subject.slug}.resolution",
         statement=f"{subject.label}'s values are as fine as their dtype: few of them fit into a coarser one.",
         source=subjects.cite(subject),
         condition="3,072 values of each dtype; float16 has 3 bits more than bfloat16, float32 13 more than float16",
-        experiment=Resolution(subject, tuple(dtypes)),
+        experiment=resolution,
         # The largest expected share, .23 of 3,072 values, is 30 binomial standard errors from its limit.
         decide=AllWithin("share that the coarser dtype holds", "entries", false_alarm=1e-9),
-        control=Resolution(subject, tuple(dtypes), through=True),
+        control=replace(resolution, through=True),
         control_note="the values rounded through the coarser dtype",
     )
 
@@ -183,16 +178,14 @@ def _resolution(subject: Subject) -> Claim:
 
 @dataclass(frozen=True)
 class AcceptsDtype:
-    """Whether an initializer makes weights of a dtype at all."""
+    """Whether an initializer makes weights of a dtype at all; 1: the backend refuses."""
 
     subject: Subject
-    dtypes: tuple[str, ...]
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; the deviation is 1 where the backend refuses."""
         keras = import_keras()
         seed = context.seed(f"accepts/{self.subject.slug}")
-        for dtype in self.dtypes:
+        for dtype in DTYPES:
             seen, deviation = "made", 0.0
             try:
                 value = self.subject.target.create(seed)((4, 4), dtype=dtype)
@@ -210,9 +203,9 @@ def _refuses_half(subject: Subject) -> Claim:
         statement=f"{subject.label} works in any float dtype.",
         source=f"{subjects.cite(subject)}, argument dtype of the call",
         condition=", ".join(DTYPES),
-        experiment=AcceptsDtype(subject, DTYPES),
+        experiment=AcceptsDtype(subject),
         decide=AllWithin("refused"),
-        control=AcceptsDtype(Subject("he_normal", InitializerSpec("HeNormal")), DTYPES),
+        control=AcceptsDtype(Subject("he_normal", InitializerSpec("HeNormal"))),
         control_note="HeNormal, which works in all of them",
         expected="refuted",
         rows=("D4", "S6"),

@@ -86,10 +86,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Fit:
-    """Kolmogorov and Smirnov's test of the entries against the exact distribution function.
-
-    The effect is the largest distance between the empirical and the documented distribution function.
-    """
+    """Kolmogorov and Smirnov's test of the entries against the exact distribution function."""
 
     members: tuple[Draws, ...]
 
@@ -129,26 +126,19 @@ class Extremes:
                 outward = (entry.mean - value) if side == "smallest" else (value - entry.mean)
                 # By symmetry the distribution of the smallest is that of the largest.
                 survival = float(1.0 - entry.cdf(np.asarray([entry.mean + outward]))[0])
-                share = 2.0 * min(
-                    math.exp(weights.size * math.log1p(-min(survival, 1.0 - 1e-16))),
-                    -math.expm1(weights.size * math.log1p(-min(survival, 1.0 - 1e-16))),
-                )
+                log_below = weights.size * math.log1p(-min(survival, 1.0 - 1e-16))
+                share = 2.0 * min(math.exp(log_below), -math.expm1(log_below))
                 beyond = math.isfinite(high) and outward > reach + allowed
-                if math.isfinite(high) and not beyond:
+                if math.isfinite(high) and not beyond and survival <= 4.0 * allowed / reach:
                     # A value that rounding brought to the very end of the support is no evidence of long tails.
-                    share = max(share, 1.0) if survival <= 4.0 * allowed / reach else share
+                    share = 1.0
                 p_value = 0.0 if beyond else min(share, 1.0)
                 yield FitRow(f"{side} of {draws.name}", p_value, outward / reach, detectable, weights.size)
 
 
 @dataclass(frozen=True)
 class Independence:
-    """Tests of independence on normal scores.
-
-    Attributes:
-        between: ``columns`` (do the entries of a row depend on each other?), ``rows`` (the entries of a column?),
-            ``draws`` (two weights from different seeds?) or ``order`` (neighbours in memory?).
-    """
+    """Tests of independence on normal scores: of columns (the entries of a row), rows, draws, neighbours in memory."""
 
     members: tuple[Draws, ...]
     between: Between
@@ -181,11 +171,7 @@ def _score(draws: Draws, context: RunContext) -> Scores:
 
 
 def _test_vectors(stacks: Scores) -> list[Test]:
-    """Test whether vectors depend on each other.
-
-    Args:
-        stacks: shape [draws, vectors, length]; pairs are made within a draw.
-    """
+    """Test whether vectors of shape [draws, vectors, length] depend on each other, pair by pair within a draw."""
     draws, vectors, length = stacks.shape
     sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
@@ -201,14 +187,8 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     pairs2 = cosines2[:, above[0], above[1]].ravel()
     distribution = stats.beta(0.5, (length - 1) / 2.0)
     largest = float(pairs2.max())
-    tests.append(
-        (
-            "pairs",
-            min(float(distribution.sf(min(largest, 1.0))) * pairs2.size, 1.0),
-            math.sqrt(largest),
-            _detectable_cosine(length, pairs2.size),
-        )
-    )
+    p_value = min(float(distribution.sf(min(largest, 1.0))) * pairs2.size, 1.0)
+    tests.append(("pairs", p_value, math.sqrt(largest), _detectable_cosine(length, pairs2.size)))
     expected = pairs2.size / length
     deviation = math.sqrt(2.0 * pairs2.size * (length - 1) / (length**2 * (length + 2)))
     z = (float(pairs2.sum()) - expected) / deviation
@@ -257,9 +237,6 @@ def _test_order(scores: Scores) -> list[Test]:
 
 
 def _detectable_cosine(length: int, pairs: int) -> float:
-    """Give the correlation of one pair among many that is seen with probability :data:`POWER`.
-
-    Fisher's z: artanh r has the standard error 1 / sqrt(length - 3).
-    """
+    """Give the correlation of one pair among many that is seen with probability :data:`POWER`, by Fisher's z."""
     critical = float(stats.norm.isf(CLAIM_FALSE_ALARM / (20.0 * pairs)))
     return math.tanh((critical + float(stats.norm.ppf(POWER))) / math.sqrt(max(length - 3, 1)))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def _selu_claims() -> Iterator[Claim]:
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
     )
-    theory = partial(theory_claim, "forward", source=SELU, rows=("E5",), slow=True)
+    theory = partial(theory_claim, "forward", source=SELU, rows=("E5",))
     yield replace(
         theory("lecun_normal", replace(lecun, scale=2.0), subject="selu_attraction"),
         statement="LecunNormal and SELU draw a second moment of 4 back towards 1, layer by layer as mean-field theory "
@@ -105,7 +105,7 @@ def _rectifier_claims() -> Iterator[Claim]:
             rows=("E6",),
         )
         yield replace(
-            theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course", slow=True),
+            theory_claim("forward", "he_normal", network, HE, ("E6",), f"{activation}_course"),
             experiment=Gains(network, "forward", seeds=seeds),
             control=Gains(replace(network, variance_factor=1.25), "forward", seeds=seeds),
         )
@@ -125,36 +125,22 @@ class BatchShare:
 
     initializer: InitializerSpec
     activation: str
-    depth: int = 10
-    width: int = 64
-    batch: int = 16
-    seeds: int = 48
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; one value a seed."""
-        spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=self.depth, width=self.width)
-        model, x = spec.build(spec.sample_shape, seed=0), draw_batch(context, (self.batch, self.width))
-        label = f"batch share {self.initializer.label} {self.activation}"
-        table = measure_model(model, x, context.seeds(label, self.seeds))
-        last = f"hidden_{self.depth:02d}"
-        batch, pooled = (
-            pivot_by_layer(table, column, [last])[:, 0]
-            for column in ("activation_batch_variance", "activation_second_moment")
-        )
-        return seed_rows(last, batch / pooled)
+        spec = MlpSpec(initializer=self.initializer, activation=self.activation, depth=10, width=64)
+        seeds = context.seeds(f"batch share {self.initializer.label} {self.activation}", 48)
+        table = measure_model(spec.build(spec.sample_shape, seed=0), draw_batch(context, (16, 64)), seeds)
+        last = table[table["layer"] == "hidden_10"]
+        return seed_rows("hidden_10", last["activation_batch_variance"] / last["activation_second_moment"])
 
 
 def _batch_claims() -> Iterator[Claim]:
-    sigmoid = BatchShare(InitializerSpec("GlorotUniform"), "sigmoid")
-    relu = BatchShare(InitializerSpec("HeNormal"), "relu")
-    condition = "10 Dense layers of 64 units, a batch of 16 Gaussian samples; the last layer"
-    source = "Poole et al., 2016, NeurIPS, section 3"
     healthy = "share of the second moment that varies over the batch"
     claim = partial(
         Claim,
-        condition=condition,
-        experiment=sigmoid,
-        control=relu,
+        condition="10 Dense layers of 64 units, a batch of 16 Gaussian samples; the last layer",
+        experiment=BatchShare(InitializerSpec("GlorotUniform"), "sigmoid"),
+        control=BatchShare(InitializerSpec("HeNormal"), "relu"),
         control_note="HeNormal and ReLU in place of GlorotUniform and sigmoid",
         slow=True,
         rows=("E9",),
@@ -169,7 +155,7 @@ def _batch_claims() -> Iterator[Claim]:
     yield claim(
         id="forward.sigmoid.batch_variance_collapses",
         statement="GlorotUniform and sigmoid leave less than 1e-4 of the second moment to differ over the batch.",
-        source=source,
+        source="Poole et al., 2016, NeurIPS, section 3",
         decide=SeedMeanWithin(healthy, -1e-4, 1e-4),
     )
 
@@ -179,22 +165,17 @@ class DroppedSignal:
     """Mean and second moment of a deep SELU network with a dropout layer behind every Dense layer."""
 
     dropout: str
-    rate: float = 0.1
-    depth: int = 20
-    width: int = 256
-    seeds: int = 24
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         """Measure; one value a seed and quantity: the mean + 1, and the variance, of which both should be 1."""
         keras = import_keras()
-        inputs = x = keras.Input((self.width,))
-        for number in range(self.depth):
-            x = keras.layers.Dense(self.width, "selu", kernel_initializer="lecun_normal")(x)
-            layer = getattr(keras.layers, self.dropout)
-            x = layer(self.rate, seed=number, name=f"dropped_{number}")(x)
-        batch = draw_batch(context, (4, self.width))
-        table = measure_model(keras.Model(inputs, x), batch, context.seeds("alpha dropout", self.seeds))
-        last = table[table["layer"] == f"dropped_{self.depth - 1}"]
+        inputs = x = keras.Input((256,))
+        for number in range(20):
+            x = keras.layers.Dense(256, "selu", kernel_initializer="lecun_normal")(x)
+            x = getattr(keras.layers, self.dropout)(0.1, seed=number, name=f"dropped_{number}")(x)
+        seeds = context.seeds("alpha dropout", 24)
+        table = measure_model(keras.Model(inputs, x), draw_batch(context, (4, 256)), seeds)
+        last = table[table["layer"] == "dropped_19"]
         mean = last["activation_mean"].to_numpy(np.float64)
         variance = last["activation_second_moment"].to_numpy(np.float64) - np.square(mean)
         return [*seed_rows("1 + mean", 1.0 + mean), *seed_rows("variance", variance)]
@@ -220,33 +201,24 @@ class Convolutions:
     """The factor by which the second moment changes from one convolution to the next, averaged over layers."""
 
     initializer: InitializerSpec
-    depth: int = 8
-    channels: int = 32
-    side: int = 8
-    seeds: int = 64
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; one value a seed."""
-        spec = ConvSpec(initializer=self.initializer, activation="relu", depth=self.depth, width=self.channels)
-        shape = (self.side, self.side, self.channels)
-        seeds = context.seeds(f"convolutions {self.initializer.label}", self.seeds)
-        table = measure_model(spec.build(shape, seed=0), draw_batch(context, (1, *shape)), seeds)
+        spec = ConvSpec(initializer=self.initializer, activation="relu", depth=8, width=32)
+        seeds = context.seeds(f"convolutions {self.initializer.label}", 64)
+        table = measure_model(spec.build((8, 8, 32), seed=0), draw_batch(context, (1, 8, 8, 32)), seeds)
         z = pivot_by_layer(table, "preactivation_second_moment", spec.signal_layers())
-        values = (z[:, 1:] / z[:, :-1]).mean(axis=1)
-        return seed_rows("average over layers", values)
+        return seed_rows("average over layers", (z[:, 1:] / z[:, :-1]).mean(axis=1))
 
 
 def _convolution_claims() -> Iterator[Claim]:
-    glorot, he = Convolutions(InitializerSpec("GlorotUniform")), Convolutions(InitializerSpec("HeUniform"))
     quantity = "factor of the second moment by layer"
-    condition = "8 convolutions of 3 x 3 and 32 channels with ReLU and zero padding, as in VGG, on one picture of 8 x 8"
-    source = "Simonyan & Zisserman, 2015, ICLR; Keras, keras.applications.VGG16"
     claim = partial(
         Claim,
-        source=source,
-        condition=condition,
-        experiment=glorot,
-        control=he,
+        source="Simonyan & Zisserman, 2015, ICLR; Keras, keras.applications.VGG16",
+        condition="8 convolutions of 3 x 3 and 32 channels with ReLU and zero padding, as in VGG, on one picture of "
+        "8 x 8",
+        experiment=Convolutions(InitializerSpec("GlorotUniform")),
+        control=Convolutions(InitializerSpec("HeUniform")),
         control_note="HeUniform in place of GlorotUniform",
         slow=True,
         rows=("S8",),
@@ -363,21 +335,15 @@ def _loss_claims() -> Iterator[Claim]:
 
 @dataclass(frozen=True)
 class Normalized:
-    """What BatchNormalization makes of a signal at initialization.
-
-    Attributes:
-        of: ``identity`` (is the output the input over sqrt(1 + epsilon)?) or ``unit variance``.
-    """
+    """How far BatchNormalization's output is from x / sqrt(1 + epsilon), or its variance from v / (v + epsilon)."""
 
     training: bool
-    of: str
-    scale: float = 0.1
+    of: Literal["identity", "unit variance"]
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure the largest relative deviation."""
         for shape in ((64, 8), (16, 4, 4, 8)):
             layer = import_keras().layers.BatchNormalization()
-            x = self.scale * draw_batch(context, shape)
+            x = 0.1 * draw_batch(context, shape)
             y = to_numpy(layer(x, training=self.training)).astype(np.float64)
             if self.of == "identity":
                 expected = x / math.sqrt(1.0 + layer.epsilon)
@@ -391,11 +357,10 @@ class Normalized:
 
 
 def _normalization_claims() -> Iterator[Claim]:
-    source = "Keras, keras.layers.BatchNormalization"
     inference, training = Normalized(False, "unit variance"), Normalized(True, "unit variance")
     claim = partial(
         Claim,
-        source=source,
+        source="Keras, keras.layers.BatchNormalization",
         condition="2-D and 4-D inputs of root mean square .1, training=False",
         decide=AllWithin("relative deviation of the variance by channel", "channels"),
         control_note="training=True",
@@ -427,25 +392,15 @@ def _normalization_claims() -> Iterator[Claim]:
 
 @dataclass(frozen=True)
 class ShiftedInput:
-    """A linear layer on inputs whose mean is not zero: the outputs' pooled second moment and their batch variance.
-
-    Attributes:
-        numerator: ``pooled`` (mean of z^2) or ``batch`` (variance over the samples by unit).
-    """
+    """What a linear layer's output has of the pooled second moment, or of the variance over the batch, of its input."""
 
     numerator: str
     denominator: str
     mean: float = 0.5
-    inputs: int = 128
-    units: int = 64
-    batch: int = 32
-    seeds: int = 256
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure; one value a seed."""
-        x = self.mean + 0.3 * draw_batch(context, (self.batch, self.inputs))
-        spec = InitializerSpec("LecunNormal")
-        kernels = draw_kernels(spec, (self.inputs, self.units), context.seeds("shifted input", self.seeds))
+        x = self.mean + 0.3 * draw_batch(context, (32, 128))
+        kernels = draw_kernels(InitializerSpec("LecunNormal"), (128, 64), context.seeds("shifted input", 256))
         z = np.einsum("bi,siu->sbu", x.astype(np.float64), kernels.astype(np.float64))
         over = {"pooled": np.square(z).mean(axis=(1, 2)), "batch": z.var(axis=1).mean(axis=1)}[self.numerator]
         x64 = x.astype(np.float64)
@@ -458,7 +413,6 @@ def _shift_claims() -> Iterator[Claim]:
     source = "LeCun, Bottou, Orr & Müller, 1998, Efficient BackProp, section 4.6"
     # Over seeds the pooled ratio has the variance 2 / 64 nearly, as all samples are nearly alike: .18 / 16 = .011.
     pooled = SeedMeanWithin("output's second moment over the input's", 0.88, 1.12)
-    batch = SeedMeanWithin("output's variance over the batch, over the input's", 0.95, 1.05)
     claim = partial(Claim, source=source, condition=condition, decide=pooled, rows=("S9",))
     yield claim(
         id="forward.shifted_input.second_moment",
@@ -471,7 +425,7 @@ def _shift_claims() -> Iterator[Claim]:
         id="forward.shifted_input.batch_variance",
         statement="LecunNormal keeps the variance over the batch of inputs whose mean is not zero.",
         experiment=ShiftedInput("batch", "batch"),
-        decide=batch,
+        decide=SeedMeanWithin("output's variance over the batch, over the input's", 0.95, 1.05),
         control=ShiftedInput("batch", "pooled"),
         control_note="compared with the input's second moment",
     )
@@ -499,10 +453,7 @@ _MARGIN: Final = 0.02
 
 @dataclass(frozen=True)
 class ActivationValues:
-    """The largest difference between Keras' activation function f and its definition, over 1 + |x| + |f(x)|.
-
-    The definition is the NumPy twin in :mod:`initcheck.theory.activations`, in float64.
-    """
+    """The largest difference of Keras' activation function f from its float64 twin in NumPy, over 1 + |x| + |f(x)|."""
 
     name: str
     stretch: float = 1.0
@@ -519,19 +470,15 @@ class ActivationValues:
 
 @dataclass(frozen=True)
 class DropoutMoments:
-    """Mean, and second moment times (1 - rate), of what Dropout makes of ones; both should be 1.
+    """Mean, and second moment times (1 - rate), of what Dropout makes of ones; both should be 1."""
 
-    An output is 1 / (1 - rate) with probability 1 - rate, else 0. Of N outputs the mean has the standard error
-    sqrt(rate / (1 - rate) / N), and so has the second moment times (1 - rate).
-    """
-
-    rates: tuple[float, ...]
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        for rate in self.rates:
+        for rate in _RATES:
+            # An output is 1 / (1 - rate) with probability 1 - rate, else 0: both have the same standard error.
             variance = rate / (1.0 - rate)
-            count = size_of_equivalence(variance, _MARGIN, 2 * len(self.rates))
+            count = size_of_equivalence(variance, _MARGIN, 2 * len(_RATES))
             layer = import_keras().layers.Dropout(rate, seed=context.seed(f"dropout/{rate}"))
             y = self.scale * to_numpy(layer(np.ones((count,), dtype=np.float32), training=True)).astype(np.float64)
             error = math.sqrt(variance / count)
@@ -556,9 +503,9 @@ def _function_claims() -> Iterator[Claim]:
         statement="Dropout keeps the mean of its input and multiplies its second moment by 1 / (1 - rate).",
         source="Keras, keras.layers.Dropout; Srivastava and others, 2014, JMLR, section 10",
         condition=f"ones in training mode, rates {', '.join(map(str, _RATES))}",
-        experiment=DropoutMoments(_RATES),
+        experiment=DropoutMoments(),
         decide=EstimateWithin("moment over its documented value", 1.0 - _MARGIN, 1.0 + _MARGIN),
-        control=DropoutMoments(_RATES, scale=0.95),
+        control=DropoutMoments(scale=0.95),
         control_note="outputs 5% too small",
         rows=("E10",),
     )

@@ -73,10 +73,7 @@ _UNITS: Final = 500
 
 @dataclass(frozen=True)
 class VarianceTimes:
-    """The variance of the entries times a number.
-
-    With N entries of kurtosis k its relative standard error is sqrt((k - 1) / N).
-    """
+    """The variance of the entries times a number; for N of kurtosis k its relative error is sqrt((k - 1) / N)."""
 
     draws: Draws
     factor: float
@@ -90,12 +87,10 @@ class VarianceTimes:
 
 @dataclass(frozen=True)
 class OutputVariance:
-    """Mean square of a linear Dense layer's output over that of its input, by seed of the kernel.
+    """Mean square of a linear Dense layer's output over that of its input, by seed of the kernel."""
 
-    With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
-    seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
-    """
-
+    # With 64 normal inputs and 500 units its standard deviation is about sqrt(2 / 32,000), .8%, of its mean. Over 16
+    # seeds the noncentral t gives 1e-18 for a true claim that a margin of 3% does not pass.
     spec: InitializerSpec
 
     def measure(self, context: RunContext) -> list[SeedRow]:
@@ -109,7 +104,7 @@ class OutputVariance:
         return seed_rows(self.spec.label, values)
 
 
-def _output(name: str, statement: str, ratio: float, *, refuted: bool) -> Claim:
+def _output(name: str, statement: str, ratio: float, *, refuted: bool = False) -> Claim:
     other = LECUN if refuted else HE
     return Claim(
         id=f"notebook.{name}",
@@ -131,10 +126,9 @@ def _formulas() -> Iterator[Claim]:
     glorot, lecun, he = (Subject(f"notebook_{spec.class_name.lower()}", spec) for spec in (GLOROT, LECUN, HE))
 
     def formula(
-        name: str, statement: str, subject: Subject, at: tuple[int, int], factor: float, refuted: bool
+        name: str, statement: str, subject: Subject, factor: float, at: tuple[int, int] = shape, refuted: bool = False
     ) -> Claim:
         other = lecun if refuted or subject is he else he
-        note = f"{other.label}, which {'has' if refuted else 'has not'} that variance"
         return Claim(
             id=f"notebook.{name}",
             statement=statement,
@@ -143,7 +137,7 @@ def _formulas() -> Iterator[Claim]:
             experiment=VarianceTimes(Draws(subject, at, 1), factor),
             decide=EstimateWithin("variance over the formula's", 0.97, 1.03),
             control=VarianceTimes(Draws(other, at, 1), factor),
-            control_note=note,
+            control_note=f"{other.label}, which {'has' if refuted else 'has not'} that variance",
             expected="refuted" if refuted else "holds",
             rows=("NB8",) if subject is he else ("NB5",),
         )
@@ -152,25 +146,18 @@ def _formulas() -> Iterator[Claim]:
         "xavier.one_over_fan_in",
         "Xavier's initialization is a standard normal number times the square root of 1 / n, n the inputs.",
         glorot,
-        shape,
         1000.0,
-        True,
+        refuted=True,
     )
     yield formula(
-        "xavier.two_over_both_fans",
-        "Xavier's initialization has the variance 2 / (inputs + units).",
-        glorot,
-        shape,
-        750.0,
-        False,
+        "xavier.two_over_both_fans", "Xavier's initialization has the variance 2 / (inputs + units).", glorot, 750.0
     )
     yield formula(
         "xavier.one_over_fan_in_in_square_layers",
         "In a layer of as many units as inputs, Xavier's variance is 1 / n.",
         glorot,
-        square,
         700.0,
-        False,
+        square,
     )
     yield _output(
         "xavier.output_variance_equals_input_variance",
@@ -183,15 +170,9 @@ def _formulas() -> Iterator[Claim]:
         "With Xavier's initialization a linear layer's output has 2 inputs / (inputs + units) times its input's "
         "variance: 1.33 for 1000 inputs and 500 units.",
         2.0 * _INPUTS / (_INPUTS + _UNITS),
-        refuted=False,
     )
     yield formula(
-        "he.two_over_fan_in",
-        "He's initialization has the standard deviation sqrt(2 / n), n the inputs.",
-        he,
-        shape,
-        500.0,
-        False,
+        "he.two_over_fan_in", "He's initialization has the standard deviation sqrt(2 / n), n the inputs.", he, 500.0
     )
 
 
@@ -203,45 +184,42 @@ class GradientRatio:
     """The mean square of the gradient in the first hidden layer over that in the second, by seed, one sample."""
 
     spec: MlpSpec | NotebookSpec
-    count: int = 40
 
     def measure(self, context: RunContext) -> list[SeedRow]:
         x = draw_normal(context, "gradient course", (1, *self.spec.sample_shape))
         model = self.spec.build(self.spec.sample_shape, seed=0)
-        table = measure_model(model, x, context.seeds("gradient course", self.count))
+        table = measure_model(model, x, context.seeds("gradient course", 60))
         gradient = pivot_by_layer(table, "gradient_second_moment", self.spec.signal_layers())
         return seed_rows("first over second layer", gradient[:, 0] / gradient[:, 1])
 
 
 def _gradients() -> Iterator[Claim]:
-    notebook = NotebookSpec(initializer=GLOROT)
-    square = MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)
-    relu = MlpSpec(initializer=HE, activation="relu", depth=2, width=128)
-    # By seed the ratio varies by sqrt(2 / 128 + 2 / 128) = .18 at most in the square network: 60 seeds, .023.
-    yield Claim(
+    notebook = GradientRatio(NotebookSpec(initializer=GLOROT))
+    claim = partial(
+        Claim,
+        source=_SOURCE,
+        # By seed the ratio varies by sqrt(2 / 128 + 2 / 128) = .18 at most in the square network: 60 seeds, .023.
+        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
+        slow=True,
+    )
+    yield claim(
         id="notebook.xavier.gradients_keep_their_variance",
         statement="With Xavier's initialization the variance of the gradients is about the same in each layer.",
-        source=_SOURCE,
         condition="the notebook's network of 784, 300, 100 and 10, relu; 60 seeds",
-        experiment=GradientRatio(notebook, 60),
-        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(square, 60),
+        experiment=notebook,
+        control=GradientRatio(MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)),
         control_note="square linear layers, where it is",
         expected="refuted",
-        slow=True,
         rows=("NB7",),
     )
-    yield Claim(
+    yield claim(
         id="notebook.he.gradients_keep_their_variance",
         statement="With He's initialization the variance of the gradients is about the same in each layer, where "
         "layers are square.",
-        source=_SOURCE,
         condition="two hidden relu layers of 128 units, 128 inputs; 60 seeds",
-        experiment=GradientRatio(relu, 60),
-        decide=SeedMeanWithin("mean square of the gradient, first over second layer", 0.75, 1.25),
-        control=GradientRatio(notebook, 60),
+        experiment=GradientRatio(MlpSpec(initializer=HE, activation="relu", depth=2, width=128)),
+        control=notebook,
         control_note="the notebook's network of 784, 300 and 100 with GlorotNormal",
-        slow=True,
         rows=("NB8",),
     )
 
@@ -268,13 +246,9 @@ class GradientsAlike:
 
 @dataclass(frozen=True)
 class OneUnit:
-    """A network whose weights have all the same gradient: linear, one input repeated, one output; for a control.
-
-    Its inputs are all equal, so that each kernel's entry sees the same.
-    """
+    """A network whose weights have all the same gradient: linear, equal inputs, one output; for a control."""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        """Measure, as :class:`GradientsAlike`."""
         keras = import_keras()
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         x = np.repeat(np.random.default_rng(context.seed("one unit")).normal(size=(16, 1)), 8, axis=1)
@@ -289,13 +263,9 @@ class OneUnit:
 
 @dataclass(frozen=True)
 class Descent:
-    """How much a small step from the zero weights lowers the loss, at the best output bias.
+    """How much a small step from the zero weights, to a multiple of trained ones, lowers the loss at the best bias."""
 
-    The step goes to a small multiple of trained weights; their network is homogeneous, so that its outputs are those of
-    the trained network, scaled down. A step whose outputs have the opposite sign raises the loss.
-    """
-
-    step: float = 0.3
+    # The network is homogeneous, so that its outputs are the trained network's, scaled down, or of the opposite sign.
     sign: float = 1.0
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
@@ -309,7 +279,7 @@ class Descent:
             weights = [np.zeros_like(each) for each in trained.final]
             weights[-1] = np.log(np.maximum(frequencies, 1e-9)).astype(np.float32)
             losses = []
-            for scale in (0.0, self.step):
+            for scale in (0.0, 0.3):
                 moved = [each.copy() for each in weights]
                 for index in range(0, len(moved), 2):
                     last = index == len(moved) - 2

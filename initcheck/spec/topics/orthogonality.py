@@ -37,32 +37,18 @@ class Orthonormality:
 
     members: tuple[Draws, ...]
     gain: float = 1.0
+    squares: bool = False
+    """Only their sum is asked for: an entry's mean square is gain^2 over the longer side."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         for draws in self.members:
             matrices = _matrices(draws, self.gain, context)
-            gram = matrices.swapaxes(1, 2) @ matrices
-            deviation = float(np.abs(gram - np.eye(gram.shape[1])).max())
+            if self.squares:
+                errors = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2] - 1.0
+            else:
+                errors = matrices.swapaxes(1, 2) @ matrices - np.eye(matrices.shape[2])
             limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
-            yield ExactRow(draws.name, deviation, limit, draws.count)
-
-
-@dataclass(frozen=True)
-class SquareSum:
-    """The sum of the squared entries over gain^2 times the shorter side, minus one: exactly zero but for rounding.
-
-    So the mean square of an entry is gain^2 / max(rows, columns).
-    """
-
-    members: tuple[Draws, ...]
-    gain: float = 1.0
-
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        for draws in self.members:
-            matrices = _matrices(draws, self.gain, context)
-            sums = np.square(matrices).sum(axis=(1, 2)) / matrices.shape[2]
-            limit = 8.0 * math.sqrt(matrices.shape[1]) * EPSILON[draws.dtype]
-            yield ExactRow(draws.name, float(np.abs(sums - 1.0).max()), limit, draws.count)
+            yield ExactRow(draws.name, float(np.abs(errors).max()), limit, draws.count)
 
 
 @dataclass(frozen=True)
@@ -89,35 +75,21 @@ class Haar:
             for name, left, right in _directions(*matrices.shape[1:]):
                 values = np.einsum("i,dij,j->d", left, matrices, right)
                 found = stats.kstest(distribution.cdf((1.0 + values) / 2.0), "uniform")
+                distance = detectable_distance(len(values), _TESTS)
                 yield FitRow(
-                    f"{name} of {draws.name}",
-                    float(found.pvalue),
-                    float(found.statistic),
-                    detectable_distance(len(values), _TESTS),
-                    len(values),
+                    f"{name} of {draws.name}", float(found.pvalue), float(found.statistic), distance, len(values)
                 )
             pairs = np.einsum("dij,dij->d", matrices[:-1:2], matrices[1::2])
             # <Q, Q'> has the mean 0 and the variance (shorter side) / (longer side); the sum is nearly normal.
             z = pairs / math.sqrt(matrices.shape[2] / matrices.shape[1])
             p_value = 2.0 * float(stats.norm.sf(abs(z.sum()) / math.sqrt(z.size)))
-            yield FitRow(
-                f"successive draws of {draws.name}",
-                p_value,
-                float(z.mean()),
-                _STANDARD_ERRORS / math.sqrt(z.size),
-                z.size,
-            )
+            detectable = _STANDARD_ERRORS / math.sqrt(z.size)
+            yield FitRow(f"successive draws of {draws.name}", p_value, float(z.mean()), detectable, z.size)
             if matrices.shape[1] == matrices.shape[2]:
                 positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
                 p_value = stats.binomtest(positive, len(matrices)).pvalue
-                share = positive / len(matrices)
-                yield FitRow(
-                    f"determinant of {draws.name}",
-                    p_value,
-                    share,
-                    0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices)),
-                    len(matrices),
-                )
+                share, detectable = positive / len(matrices), 0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices))
+                yield FitRow(f"determinant of {draws.name}", p_value, share, detectable, len(matrices))
 
 
 def distance_from_orthonormal(matrix: NDArray[np.float64]) -> float:

@@ -40,21 +40,14 @@ What = Literal["kernel gradients", "kernels", "asymmetry", "range of predictions
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Something that should be zero in every seed of every network.
-
-    Attributes:
-        what: ``kernel gradients`` at initialization, largest magnitude; ``kernels`` after training, largest magnitude;
-            ``asymmetry`` after training: the largest difference between two units' incoming weights in a hidden layer,
-            over the largest weight there; ``range of predictions``: the largest difference between the outputs for two
-            samples.
-        limit: what rounding may amount to; of a kernel that has moved by less than ten times as much, relative to its
-            largest weight, the asymmetry is unknown.
-    """
+    """Something that should be zero in every seed of every network."""
 
     learners: tuple[Learner, ...]
     what: What
+    """``asymmetry``: the difference of two units' incoming weights in a hidden layer, over the largest weight there."""
     hidden_only: bool = False
     limit: float = 0.0
+    """What rounding may amount to."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         for learner in self.learners:
@@ -106,12 +99,8 @@ def claims() -> Iterator[Claim]:
 def _zeros(activation: str) -> Iterator[Claim]:
     zeros, glorot = (_learners(spec, activation, (1, 2, 3)) for spec in (ZEROS, GLOROT))
     condition = f"1 to 3 hidden {activation} layers of 37 units, zero biases, cross-entropy; {SEEDS} seeds of the data"
-    head, control = (
-        _learners(ZEROS, activation, (2, 3), head=GLOROT, epochs=0),
-        _learners(ZEROS, "sigmoid", (2, 3), head=GLOROT, epochs=0),
-    )
-    note = "GlorotUniform's kernels"
-    claim = partial(Claim, source=_SOURCE, control_note=note, rows=("G1",))
+    head, control = (_learners(ZEROS, each, (2, 3), head=GLOROT, epochs=0) for each in (activation, "sigmoid"))
+    claim = partial(Claim, source=_SOURCE, control_note="GlorotUniform's kernels", rows=("G1",))
     yield claim(
         id=f"symmetry.zeros_{activation}.kernel_gradients_are_zero",
         statement=f"With all kernels zero and {activation} units, the gradient of every kernel is exactly zero.",

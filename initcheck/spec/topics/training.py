@@ -30,17 +30,14 @@ BATCH: Final = 32
 
 @dataclass(frozen=True)
 class Learner:
-    """A plain network of Dense layers and plain stochastic gradient descent.
-
-    Attributes:
-        head: initializer of the output's kernel; None for that of the hidden ones.
-    """
+    """A plain network of Dense layers and plain stochastic gradient descent."""
 
     initializer: InitializerSpec
     activation: str = "relu"
     depth: int = 2
     width: int = 64
     head: InitializerSpec | None = None
+    """Of the output's kernel; None for that of the hidden ones."""
     learning_rate: float = 0.05
     epochs: int = 6
     random_biases: bool = False

@@ -132,10 +132,9 @@ class Isometry:
 
     network: DeepNetwork
     direction: Direction
-    seeds: int = 8
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        increments = self.network.measure(context, self.seeds).increments(self.direction)
+        increments = self.network.measure(context, 8).increments(self.direction)
         return [
             ExactRow(f"layer {number}", float(deviation), _ORTHOGONAL_ERROR, len(increments))
             for number, deviation in enumerate(np.abs(np.expm1(increments)).max(axis=0), start=1)
@@ -144,20 +143,16 @@ class Isometry:
 
 @dataclass(frozen=True)
 class ExcessVariance:
-    """How much more the logarithm of the whole gain varies over seeds than independent layers make it vary.
-
-    Seeds are taken in groups, so that the ratio has replicates.
-    """
+    """How much more the logarithm of the whole gain varies over seeds than independent layers make it vary."""
 
     increments: LogIncrements
-    groups: int = 32
 
     def measure(self, context: RunContext) -> list[SeedRow]:
-        """Measure: one value a group, of ln(variance of the summed log increments over that of independent layers)."""
+        """Measure: one value for each of 32 groups of seeds, which are the replicates."""
         table = context.measure(self.increments)
         sums = table.groupby("seed")[["value", "mean", "variance"]].sum()
         squares = np.square((sums["value"] - sums["mean"]).to_numpy()) / sums["variance"].to_numpy()
-        values = [math.log(float(part.mean())) for part in np.array_split(squares, self.groups)]
+        values = [math.log(float(part.mean())) for part in np.array_split(squares, 32)]
         return seed_rows("whole network", values)
 
 
@@ -191,18 +186,14 @@ def _shared_seed_claims(direction: Direction) -> Iterator[Claim]:
     apart = DeepNetwork(InitializerSpec("HeNormal"), "relu", depth=2 * DEPTH, width=WIDTH // 2)
     shared = replace(apart, shared_seed=True)
     seeds = DeepNetwork(InitializerSpec("HeNormal"), "relu").count_seeds()
-    source = "Keras, keras.initializers.HeNormal"
-    condition = (
-        f"{2 * DEPTH} square Dense layers of {WIDTH // 2} units; all layers of a network draw with one integer seed"
-    )
-    rows = ("S2",) if direction == "forward" else ()
     claim = partial(
         Claim,
-        source=source,
-        condition=condition,
+        source="Keras, keras.initializers.HeNormal",
+        condition=f"{2 * DEPTH} square Dense layers of {WIDTH // 2} units; all layers of a network draw with one "
+        "integer seed",
         control_note="a seed of its own for every layer",
         slow=True,
-        rows=rows,
+        rows=("S2",) if direction == "forward" else (),
     )
     yield claim(
         id=f"{direction}.shared_integer_seed.relu_law",
@@ -227,13 +218,12 @@ def _shared_seed_claims(direction: Direction) -> Iterator[Claim]:
 def _glorot_claims(direction: Direction) -> Iterator[Claim]:
     """Say where Glorot's initialization keeps a signal, and where it is said to and does not."""
     spec = InitializerSpec("GlorotUniform")
-    five_thirds = InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),))
     tanh = DeepNetwork(spec, "tanh")
     small = replace(tanh, scale=SMALL)
     linear, relu = DeepNetwork(spec, "linear"), DeepNetwork(spec, "relu")
     seeds = relu.count_seeds()
-    forward = direction == "forward"
-    claim = partial(Claim, source=GLOROT, condition=SQUARE, decide=GAIN, rows=("E4",) if forward else ())
+    rows = ("E4",) if direction == "forward" else ()
+    claim = partial(Claim, source=GLOROT, condition=SQUARE, decide=GAIN, rows=rows)
     yield claim(
         id=f"{direction}.glorot_uniform.relu_stability",
         statement=f"GlorotUniform, the default of Keras' layers, keeps the {SIGNAL[direction]} in ReLU layers.",
@@ -242,7 +232,7 @@ def _glorot_claims(direction: Direction) -> Iterator[Claim]:
         control=Gains(linear, direction, 1.0, seeds),
         control_note="linear layers",
         expected="refuted",
-        rows=("E3",) if forward else ("F2",),
+        rows=("E3",) if direction == "forward" else ("F2",),
     )
     yield claim(
         id=f"{direction}.glorot_uniform.tanh_small_signal_gain",
@@ -261,35 +251,20 @@ def _glorot_claims(direction: Direction) -> Iterator[Claim]:
         control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
         expected="refuted",
     )
-    yield theory_claim(direction, "glorot_uniform", tanh, TANH, ("E4",) if forward else (), "tanh_course", slow=True)
+    yield theory_claim(direction, "glorot_uniform", tanh, TANH, rows, "tanh_course")
+    larger = DeepNetwork(InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),)), "tanh", scale=FIVE_THIRDS_SCALE)
     yield replace(
-        theory_claim(
-            direction,
-            "variance_scaling_five_thirds",
-            DeepNetwork(five_thirds, "tanh", scale=FIVE_THIRDS_SCALE),
-            TANH,
-            ("E4",) if forward else (),
-            "tanh_course",
-            slow=True,
-            defect=0.36,
-        ),
+        theory_claim(direction, "variance_scaling_five_thirds", larger, TANH, rows, "tanh_course"),
+        control=Gains(replace(larger, variance_factor=0.36), direction),
         control_note="GlorotUniform's variance, without the gain 5 / 3",
     )
 
 
 def theory_claim(
-    direction: Direction,
-    name: str,
-    network: DeepNetwork,
-    source: str,
-    rows: tuple[str, ...],
-    subject: str,
-    *,
-    slow: bool = False,
-    defect: float = 1.25,
+    direction: Direction, name: str, network: DeepNetwork, source: str, rows: tuple[str, ...], subject: str
 ) -> Claim:
     """Claim that the gain of every layer is what theory predicts at this width, whatever it is."""
-    # By default 25%: where an activation saturates, gains depend less on the variance than one to one.
+    # The control's 25%: where an activation saturates, gains depend less on the variance than one to one.
     size = f"{network.depth} square Dense layers of {network.width} units, zero biases, one sample"
     return Claim(
         id=f"{direction}.{name}.{subject}",
@@ -301,9 +276,9 @@ def theory_claim(
         condition=f"{size}, of root mean square {network.scale:.4g}; seeds are the replicates",
         experiment=Gains(network, direction),
         decide=GAIN,
-        control=Gains(replace(network, variance_factor=defect), direction),
+        control=Gains(replace(network, variance_factor=1.25), direction),
         control_note="a variance of the kernels 25% too large",
-        slow=slow,
+        slow=True,
         rows=rows,
     )
 

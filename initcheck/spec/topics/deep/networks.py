@@ -84,33 +84,25 @@ class DeepNetwork:
 
 @dataclass(frozen=True, eq=False)
 class NetworkMoments:
-    """Second moments of a deep network; shape [seeds, layers] each.
-
-    Attributes:
-        after: of the outputs, the input's first: shape [seeds, layers + 1].
-    """
+    """Second moments of a deep network; shape [seeds, layers] each."""
 
     before: Array
     after: Array
+    """Of the outputs, the input's first: shape [seeds, layers + 1]."""
     gradient: Array
     weight_gradient: Array
 
     def ratios(self, direction: Direction) -> Array:
         """Give the ratios from one hidden layer to the next in the given direction, shape [seeds, layers - 1]."""
+        signal = self.before if direction == "forward" else self.gradient[:, ::-1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            if direction == "forward":
-                found: Array = self.before[:, 1:] / self.before[:, :-1]
-            else:
-                found = (self.gradient[:, :-1] / self.gradient[:, 1:])[:, ::-1]
+            found: Array = signal[:, 1:] / signal[:, :-1]
         return found
 
     def increments(self, direction: Direction) -> Array:
         """Give the log increments: of the outputs, from the input on; or of dL/dz, down from the last layer."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            if direction == "forward":
-                found: Array = np.diff(np.log(self.after), axis=1)
-            else:
-                found = np.log(self.ratios("backward"))
+            found: Array = np.diff(np.log(self.after)) if direction == "forward" else np.log(self.ratios("backward"))
         return found
 
 
@@ -144,11 +136,8 @@ def draw_kernels(initializer: InitializerSpec, shape: tuple[int, int], seeds: tu
 
 
 def plan_seeds(layer_sd: float, average_sd: float, layers: int, left_out: float = 0.0) -> int:
-    """Count the seeds of a claim, so that a true one fails to pass at most once in a million runs.
-
-    Every member of the family (each layer, and their average) is an equivalence test at the level that Bonferroni
-    leaves it. A third of the rate of false alarms is planned with, since ratios are skew.
-    """
+    """Count the seeds of a claim, so that a true one fails to pass at most once in a million runs."""
+    # Each layer, and their average, is an equivalence test at the level that Bonferroni leaves it.
     members = layers + 1
     level, miss = MISS_RATE / members, CLAIM_FALSE_ALARM / _SKEWNESS / members
     parts = ((layer_sd, LAYER_MARGIN - left_out), (average_sd, AVERAGE_MARGIN - left_out))
@@ -157,15 +146,12 @@ def plan_seeds(layer_sd: float, average_sd: float, layers: int, left_out: float 
 
 @dataclass(frozen=True)
 class Gains:
-    """The ratios of second moments from layer to layer, over what is expected of them.
-
-    Attributes:
-        gain: the factor claimed; None for what theory predicts, layer by layer, at this width.
-    """
+    """The ratios of second moments from layer to layer, over what is expected of them."""
 
     network: DeepNetwork
     direction: Direction
     gain: float | None = None
+    """The factor claimed; None for what theory predicts, layer by layer, at this width."""
     seeds: int = 0
 
     def measure(self, context: RunContext) -> DataFrame:
@@ -173,14 +159,12 @@ class Gains:
         network = self.network
         seeds = self.seeds or network.count_seeds(0.0 if self.gain else LEFT_OUT)
         ratios = network.measure(context, seeds).ratios(self.direction)
-        if self.gain is None:
-            predicted = network.predict()
-            gains = (predicted.preactivation if self.direction == "forward" else predicted.gradient).steps
-            assert gains is not None  # in a network with one activation throughout both directions are followed
-            expected: Array | float = gains if self.direction == "forward" else gains[::-1]
-        else:
-            expected = self.gain
-        return tabulate_layers(ratios / expected)
+        if self.gain is not None:
+            return tabulate_layers(ratios / self.gain)
+        predicted = network.predict()
+        gains = predicted.preactivation.steps if self.direction == "forward" else predicted.gradient.steps
+        assert gains is not None  # in a network with one activation throughout both directions are followed
+        return tabulate_layers(ratios / (gains if self.direction == "forward" else gains[::-1]))
 
 
 @dataclass(frozen=True)
@@ -214,7 +198,7 @@ class LogIncrements:
                 extra = (weights.kurtosis - 3.0) * float(participation) / width
                 rows.append((increment.mean - extra / 2.0, increment.variance + extra))
         table = tabulate_layers(increments)
-        table["mean"], table["variance"] = (np.tile([row[place] for row in rows], len(increments)) for place in (0, 1))
+        table[["mean", "variance"]] = np.tile(rows, (len(increments), 1))
         return table
 
 
@@ -240,10 +224,7 @@ RECTANGULAR_WIDTHS: Final = (256, 192, 128, 96, 64)
 
 @dataclass(frozen=True)
 class RectangularGains:
-    """The ratios of second moments between layers that narrow, over what He et al. derive for one fan.
-
-    With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
-    """
+    """The ratios of second moments between layers that narrow, over what He et al. derive for one fan."""
 
     mode: str
     assumed: str
@@ -254,8 +235,10 @@ class RectangularGains:
         before, gradient = context.remember(("pyramid", self.mode), lambda: self._run(context))
         # Ratios of neighbouring hidden layers: their kernels lead from `inputs` to `outputs` units.
         inputs, outputs = (
-            np.asarray(RECTANGULAR_WIDTHS[place:][: len(RECTANGULAR_WIDTHS) - 2], dtype=np.float64) for place in (1, 2)
+            np.asarray(RECTANGULAR_WIDTHS[1:-1], np.float64),
+            np.asarray(RECTANGULAR_WIDTHS[2:], np.float64),
         )
+        # With Var W = 2 / fan the pre-activations change by fan_in / fan, and single entries of dL/dz by fan_out / fan.
         fan = inputs if self.assumed == "fan_in" else outputs
         if self.direction == "forward":
             ratios, expected = before[:, 1:] / before[:, :-1], inputs / fan
@@ -273,14 +256,12 @@ class RectangularGains:
             x = keras.layers.Dense(units, "relu", kernel_initializer=spec.create(number + 1), name=name)(x)
         x = keras.layers.Dense(10, kernel_initializer=InitializerSpec("LecunNormal").create(99), name="output")(x)
         # Relative variance of a layer's ratio: 5 / n of the narrower one, at most; they are independent.
-        deviation = math.sqrt(5.0 / RECTANGULAR_WIDTHS[-1])
-        seeds = plan_seeds(deviation, deviation / math.sqrt(len(RECTANGULAR_WIDTHS) - 2), len(RECTANGULAR_WIDTHS) - 2)
+        deviation, ratios = math.sqrt(5.0 / RECTANGULAR_WIDTHS[-1]), len(names) - 1
+        seeds = plan_seeds(deviation, deviation / math.sqrt(ratios), ratios)
         sample = draw_normal(context, "pyramid", (1, RECTANGULAR_WIDTHS[0]))
         table = measure_model(keras.Model(inputs, x), sample, context.seeds(f"pyramid {self.mode}", seeds))
-        return (
-            pivot_by_layer(table, "preactivation_second_moment", names),
-            pivot_by_layer(table, "gradient_second_moment", names),
-        )
+        before = pivot_by_layer(table, "preactivation_second_moment", names)
+        return before, pivot_by_layer(table, "gradient_second_moment", names)
 
 
 def pivot_by_layer(table: DataFrame, column: str, layers: Sequence[str]) -> Array:

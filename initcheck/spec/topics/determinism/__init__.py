@@ -366,7 +366,7 @@ def _of_classes(distribution: str) -> Iterator[Claim]:
 
 
 def _of_compilation(name: str) -> Iterator[Claim]:
-    slug = {"RandomNormal": "random_normal", "RandomUniform": "random_uniform"}.get(name, "truncated_normal")
+    slug = {each.class_name: each.slug for each in CLASSES}[name]
     source = "Keras, keras.Model.compile, argument jit_compile; TensorFlow, tf.function"
     condition = "one seed, a call inside tf.function(jit_compile=True), CPU"
     claim = partial(Claim, source=source, condition=condition, rows=("C10",))
@@ -452,9 +452,8 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
     unseeded = SharedInitializer(sharer, "none", equal=not copies)
     yield claim(
         id=f"determinism.{sharer}.unseeded_{'independent' if copies else 'identical'}",
-        statement=f"With one instance without a seed, the weights are independent of each other: {what}."
-        if copies
-        else f"With one instance without a seed, the weights are equal bit for bit, without a warning: {what}.",
+        statement=f"With one instance without a seed, the weights are "
+        f"{'independent of each other' if copies else 'equal bit for bit, without a warning'}: {what}.",
         experiment=unseeded,
         decide=_CORRELATED if copies else _EQUAL,
         control=SharedInitializer(sharer, "integer" if copies else "alias", equal=not copies),

@@ -55,12 +55,8 @@ def argument_effects(factory: Factory) -> list[ExactRow]:
 
 def _standard(factory: Factory, kind: str, shape: tuple[int, ...] | None = None) -> Values:
     """Draw the standard normal, the standard normal within two, or the uniform from 0 to 1, of the same seed."""
-    initializers = import_keras().initializers
-    made = {
-        "untruncated_normal": lambda: initializers.RandomNormal(0.0, 1.0, seed=factory.seed),
-        "truncated_normal": lambda: initializers.TruncatedNormal(0.0, 1.0, seed=factory.seed),
-        "uniform": lambda: initializers.RandomUniform(0.0, 1.0, seed=factory.seed),
-    }[kind]()
+    names = {"untruncated_normal": "RandomNormal", "truncated_normal": "TruncatedNormal", "uniform": "RandomUniform"}
+    made = getattr(import_keras().initializers, names[kind])(0.0, 1.0, seed=factory.seed)
     return factory.draw(made, shape).astype(np.float64)
 
 

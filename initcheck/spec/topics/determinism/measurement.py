@@ -194,14 +194,10 @@ def differing(left: Values, right: Values) -> float:
 
 
 def correlations(values: list[Values]) -> tuple[float, float, float, float]:
-    """Correlate draws, each with each.
-
-    Returns:
-        The largest absolute correlation of two and its limit, and the absolute mean of all correlations and its limit.
-        Of N independent entries, Fisher's transform of a correlation is nearly normal with variance 1 / (N - 3), and
-        the squared length of the sum of K unit vectors, over K / N, is nearly chi-squared with N degrees of freedom.
-        For orthogonal weights a correlation has the variance 1 / N too. A draw without variance correlates with all.
-    """
+    """Correlate draws, each with each: the largest absolute correlation, its limit, the absolute mean, its limit."""
+    # Of N independent entries, Fisher's transform of a correlation is nearly normal with variance 1 / (N - 3), and the
+    # squared length of the sum of K unit vectors, over K / N, is nearly chi-squared with N degrees of freedom. For
+    # orthogonal weights a correlation has the variance 1 / N too. A draw without variance correlates with all.
     flat = np.stack([value.ravel().astype(np.float64) for value in values])
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -258,10 +254,14 @@ def planted(subject: Constructor, defect: str) -> Iterator[None]:
             setattr(cls, name, own)
 
 
-def _init(change: Callable[[dict[str, Any]], object]) -> Callable[[Any, Constructor], tuple[str, Any]]:
+MethodDefect = Callable[[Any, Constructor], tuple[str, Any]]
+"""From a class and its subject to the name of a method, and the method's defective version."""
+
+
+def _init(change: Callable[[dict[str, Any], Constructor], object]) -> MethodDefect:
     """Make a defect of the constructor from a change of its arguments, all of which have their names and values."""
 
-    def plant(cls: Any, _: Constructor) -> tuple[str, Any]:
+    def plant(cls: Any, subject: Constructor) -> tuple[str, Any]:
         original = cls.__init__
         signature = inspect.signature(original)
 
@@ -269,7 +269,7 @@ def _init(change: Callable[[dict[str, Any]], object]) -> Callable[[Any, Construc
         def constructor(self: Any, *given: Any, **named: Any) -> None:
             bound = signature.bind(self, *given, **named)
             arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
-            change(arguments)
+            change(arguments, subject)
             original(self, **arguments)
 
         return "__init__", constructor
@@ -277,13 +277,9 @@ def _init(change: Callable[[dict[str, Any]], object]) -> Callable[[Any, Construc
     return plant
 
 
-def _seed_becomes(change: Callable[[Any], Any]) -> Callable[[Any, Constructor], tuple[str, Any]]:
+def _seed_becomes(change: Callable[[Any], Any]) -> MethodDefect:
     """Make a defect of the constructor that takes another seed than it is given; None is no seed."""
-
-    def change_seed(arguments: dict[str, Any]) -> None:
-        arguments["seed"] = change(arguments.get("seed"))
-
-    return _init(change_seed)
+    return _init(lambda arguments, _: arguments.update(seed=change(arguments.get("seed"))))
 
 
 def _config_drops(cls: Any, subject: Constructor) -> tuple[str, Any]:
@@ -307,17 +303,6 @@ def _config_repaired(cls: Any, subject: Constructor) -> tuple[str, Any]:
         return {name: getattr(self, name) for name, _ in subject.defaults} | dict(original(self))
 
     return "get_config", get_config
-
-
-def _config_may_be_empty(_: Any, __: Constructor) -> tuple[str, Any]:
-    return "from_config", classmethod(lambda made, config: made(**config))
-
-
-def _argument_ignored(cls: Any, subject: Constructor) -> tuple[str, Any]:
-    def change(arguments: dict[str, Any]) -> None:
-        arguments.pop(subject.others[0][0], None)
-
-    return _init(change)(cls, subject)
 
 
 def _default_changed(cls: Any, subject: Constructor) -> tuple[str, Any]:
@@ -345,7 +330,7 @@ def _changes_values(cls: Any, _: Constructor) -> tuple[str, Any]:
     return "__call__", call
 
 
-DEFECTS: Final = {
+DEFECTS: Final[dict[str, MethodDefect]] = {
     "seed ignored": _seed_becomes(lambda _: None),
     "seed 0 taken for none": _seed_becomes(lambda seed: seed or None),
     "seed constant": _seed_becomes(lambda seed: 7 if isinstance(seed, int) else seed),
@@ -355,12 +340,12 @@ DEFECTS: Final = {
         lambda seed: seed if isinstance(seed, (int, dict, type(None))) else seed.get_config()["seed"]
     ),
     "seed of any type": _seed_becomes(lambda seed: int(seed) if isinstance(seed, (float, str, np.integer)) else seed),
-    "random state used": _init(lambda _: random.random()),
+    "random state used": _init(lambda *_: random.random()),
     "configuration drops an argument": _config_drops,
     "configuration made complete": _config_repaired,
-    "configuration allowed to be empty": _config_may_be_empty,
-    "argument ignored": _argument_ignored,
+    "configuration allowed to be empty": lambda *_: ("from_config", classmethod(lambda made, config: made(**config))),
+    "argument ignored": _init(lambda arguments, subject: arguments.pop(subject.others[0][0], None)),
     "default changed": _default_changed,
     "values vary": _changes_values,
 }
-"""The defects by name: each names a method of the class and gives its defective version."""
+"""The defects by name."""

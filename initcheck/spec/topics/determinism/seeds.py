@@ -80,15 +80,9 @@ def _seed_generator_varies(factory: Factory) -> list[ExactRow]:
 def _unseeded_differ(factory: Factory) -> list[ExactRow]:
     keras = import_keras()
     instances = [factory.draw(factory.make()) for _ in range(6)]
-    made = [
-        instance
-        for alias in factory.subject.aliases
-        for instance in (keras.initializers.get(alias), keras.initializers.get(alias))
-    ]
-    return [
-        *independence("six instances", instances),
-        *independence("by their aliases", [factory.draw(instance) for instance in made]),
-    ]
+    made = [keras.initializers.get(alias) for alias in factory.subject.aliases for _ in range(2)]
+    rows = independence("six instances", instances)
+    return rows + independence("by their aliases", [factory.draw(instance) for instance in made])
 
 
 def _python_state(factory: Factory) -> list[ExactRow]:
@@ -112,9 +106,7 @@ def _python_state(factory: Factory) -> list[ExactRow]:
     }
     if factory.subject.random:
         found["made with a seed"] = (after(lambda: factory.make(seed=factory.seed)), start)
-    return [
-        ExactRow(member, float(state != expected), seen="other state") for member, (state, expected) in found.items()
-    ]
+    return [ExactRow(name, float(state != wanted), seen="other state") for name, (state, wanted) in found.items()]
 
 
 def _numpy_state() -> tuple[bytes, int]:
@@ -171,20 +163,17 @@ def _periodic(factory: Factory) -> list[ExactRow]:
 
 
 def _generator_start(factory: Factory) -> list[ExactRow]:
-    return [
-        equality(
-            f"seed {seed}", factory.draw(factory.make(seed=generator(seed))), factory.draw(factory.make(seed=seed))
-        )
-        for seed in (0, 42, factory.seed)
-    ]
+    rows = []
+    for seed in (0, 42, factory.seed):
+        first = factory.draw(factory.make(seed=generator(seed)))
+        rows.append(equality(f"seed {seed}", first, factory.draw(factory.make(seed=seed))))
+    return rows
 
 
 def _traced(factory: Factory) -> list[ExactRow]:
-    tensorflow = import_tensorflow()
-
     initializer = factory.make(**factory.seeded)
     shape = factory.subject.shape
-    function = tensorflow.function(lambda: initializer(shape, dtype="float32"), autograph=False)
+    function = import_tensorflow().function(lambda: initializer(shape, dtype="float32"), autograph=False)
     traced = function.get_concrete_function()
     first, second = np.asarray(traced()), np.asarray(traced())
     eager = draw(initializer, shape)
@@ -216,17 +205,13 @@ INSTANCES: Final = 200
 
 @dataclass(frozen=True)
 class Coincidences:
-    """How many of several instances without a seed give the values of an earlier one.
+    """How many of several instances without a seed give the values of an earlier one."""
 
-    Keras draws a seed from a thousand million. Of 200 instances two share one with probability 2e-5, and twice that
-    happens with probability 2e-10 in a class; one coincidence is allowed. Among a thousand seeds there would be
-    twenty, and one or none with probability 5e-8.
-
-    Attributes:
-        seeds: for a control, the number of seeds that instances are given at random; None for Keras' own choice.
-    """
-
+    # Keras draws a seed from a thousand million. Of 200 instances two share one with probability 2e-5, and twice that
+    # happens with probability 2e-10 in a class; one coincidence is allowed. Among a thousand seeds there would be
+    # twenty, and one or none with probability 5e-8.
     seeds: int | None = None
+    """For a control, the number of seeds that instances are given at random; None for Keras' own choice."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         initializers = import_keras().initializers

@@ -69,16 +69,15 @@ class BuildTwice:
 
 
 def _set_seed(setter: str, seed: int) -> None:
-    if setter == "keras":
-        import_keras().utils.set_random_seed(seed)
-    elif setter == "python":
-        random.seed(seed)
-    elif setter == "numpy":
-        np.random.seed(seed)
-    elif setter == "tensorflow":
-        tensorflow = import_tensorflow()
-
-        tensorflow.random.set_seed(seed)
+    match setter:
+        case "keras":
+            import_keras().utils.set_random_seed(seed)
+        case "python":
+            random.seed(seed)
+        case "numpy":
+            np.random.seed(seed)
+        case "tensorflow":
+            import_tensorflow().random.set_seed(seed)
 
 
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -100,16 +99,15 @@ class OneSeedClasses:
     def measure(self, context: RunContext) -> list[ExactRow]:
         seed = context.seed(f"determinism/classes/{self.distribution}") % (2**30)
         initializers = import_keras().initializers
-        shape = (300, 2)
         values = []
         for index, name in enumerate(DISTRIBUTIONS[self.distribution]):
             made = getattr(initializers, name)(seed=seed + index * self.other_seeds)
-            column = draw(made, shape)[:, 0].astype(np.float64)
+            column = draw(made, (300, 2))[:, 0].astype(np.float64)
             values.append(column / np.linalg.norm(column))
-        first, *others = values
+        (leader, *names), (first, *others) = DISTRIBUTIONS[self.distribution], values
         rows: list[ExactRow] = []
-        for name, other in zip(DISTRIBUTIONS[self.distribution][1:], others, strict=True):
-            member = f"{DISTRIBUTIONS[self.distribution][0]} and {name}"
+        for name, other in zip(names, others, strict=True):
+            member = f"{leader} and {name}"
             if self.proportional:
                 # A factor leaves one rounding; the QR factorization of two columns a few more.
                 rows.append(closeness(member, other, first, 64.0))
@@ -193,7 +191,6 @@ def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
 
     def make() -> tuple[Values, Values, Values]:
         tensorflow = import_tensorflow()
-
         seed = context.seed(f"determinism/compiled/{name}") % (2**30)
         initializer = getattr(import_keras().initializers, name)(seed=seed)
         drawn = [draw(initializer, (200, 100))]
@@ -215,7 +212,7 @@ class CompiledEqual:
     def measure(self, context: RunContext) -> list[ExactRow]:
         eager, first, second = _compiled(context, self.name)
         right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
-        if self.compare == "eager" or self.compare == "itself":
+        if self.compare in ("eager", "itself"):
             return [closeness(self.name, first, right)]
         return [equality(self.name, first, right)]
 
@@ -274,11 +271,7 @@ PINNED_ARGUMENTS: Final[dict[str, Arguments]] = {
 
 @dataclass(frozen=True)
 class Pinned:
-    """Compare the first values of seed 42 with those that this TensorFlow kernel has always given.
-
-    Attributes:
-        values: the first entries of a weight of shape (3, 4).
-    """
+    """Compare the first values of seed 42 with those that this TensorFlow kernel has always given."""
 
     class_name: str
     arguments: Arguments
@@ -293,17 +286,13 @@ class Pinned:
 
 @dataclass(frozen=True)
 class CustomInitializer:
-    """Give a layer a user's own initializer, and see whether it builds.
-
-    Attributes:
-        kind: "function", a plain function of shape and dtype; or "subclass", of VarianceScaling with a constructor
-            that takes the seed alone.
-        raises: the error that is expected; empty where it has to build.
-    """
+    """Give a layer a user's own initializer, and see whether it builds."""
 
     kind: str
+    """A ``function`` of shape and dtype, or a ``subclass`` of VarianceScaling that takes the seed alone."""
     layer: str
     raises: str = ""
+    """The error that is expected; empty where it has to build."""
 
     def measure(self, context: RunContext) -> list[ExactRow]:
         keras = import_keras()

@@ -42,16 +42,13 @@ Axes = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
 @dataclass(frozen=True)
 class Shaped:
-    """A shape and the fans that are documented for it.
-
-    Attributes:
-        drawn: the shape that is drawn in its place: the defect of a control; None for none.
-    """
+    """A shape and the fans that are documented for it."""
 
     shape: tuple[int, ...]
     fans: Fans
     axes: Axes = (None, None)
     drawn: tuple[int, ...] | None = None
+    """The shape that is drawn in its place, the defect of a control; None for none."""
 
     @property
     def label(self) -> str:
@@ -66,15 +63,11 @@ class UniformReach:
 
     shapes: tuple[Shaped, ...]
 
-    @property
-    def members(self) -> int:
-        """How many are judged together."""
-        return len(self.shapes) * len(MODES) * len(SCALES)
-
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         """Draw enough weights that the largest comes near the limit."""
-        needed = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / self.members) / math.log1p(-MARGIN))
-        for shaped, mode, scale in itertools.product(self.shapes, MODES, SCALES):
+        members = list(itertools.product(self.shapes, MODES, SCALES))
+        needed = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / len(members)) / math.log1p(-MARGIN))
+        for shaped, mode, scale in members:
             drawn = shaped.drawn or shaped.shape
             count = math.ceil(needed / math.prod(drawn))
             largest = 0.0
@@ -138,9 +131,7 @@ def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
     # With input axes alone: fan_in by them is 12, by the shape 40.
-    by_axes = (Shaped((40, 12), Fans(12, 12), ((1,), None)),)
-    by_shape = (Shaped((40, 12), Fans(40, 12), ((1,), None)),)
-    outputs = (Shaped((40, 12), Fans(40, 12), (None, (0,))),)
+    by_shape, outputs = (Shaped((40, 12), Fans(40, 12), axes) for axes in (((1,), None), (None, (0,))))
     condition = "all three modes; scales .7 and 2.5; uniform"
     claim = partial(Claim, source=_SOURCE, decide=decide, rows=("S5",))
     yield claim(
@@ -156,7 +147,7 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
         id="fans.computation.input_axes_alone",
         statement="VarianceScaling with input_axes alone counts these as inputs.",
         condition=f"shape (40, 12), input_axes [1]; {condition}",
-        experiment=UniformReach(by_axes),
+        experiment=UniformReach((replace(by_shape, fans=Fans(12, 12)),)),
         control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
         control_note="output_axes given too",
         expected="refuted",
@@ -166,7 +157,7 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
         statement="VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
         source=f"{_SOURCE} (its behaviour)",
         condition=f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
-        experiment=UniformReach((*by_shape, *outputs)),
+        experiment=UniformReach((by_shape, outputs)),
         control=UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
         control_note="both given",
     )
@@ -193,7 +184,6 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
     wrong = scaling.mode in kind.wrong
     # A sentence that holds is false where other units are counted; one that is false holds with the right variance.
     other: Mode = "fan_in" if scaling.mode == "fan_avg" else "fan_out"
-    defective = replace(experiment, mode=other)
     name = scaling.spec.class_name
     source = f"Keras, keras.initializers.{name} and keras.layers.{kind.cases[0].layer}; {INITIALIZERS[name].source}"
     outputs = any(case.position is not None for case in kind.cases)
@@ -209,7 +199,7 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         condition,
         experiment,
         _DECIDE,
-        replace(experiment, corrected=True) if wrong else defective,
+        replace(experiment, corrected=True) if wrong else replace(experiment, mode=other),
         "kernels rescaled to the units that the layer really has" if wrong else f"kernels scaled by {_COUNTED[other]}",
         expected="refuted" if wrong else "holds",
         # Two initializers show the fans of a layer; the others, and three dimensions, show that none is an exception.
@@ -217,14 +207,13 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         rows=kind.rows,
     )
     yield claim
-    if not wrong:
-        return
-    yield replace(
-        claim,
-        id=f"{claim.id}_as_counted",
-        statement=f"In {kind.words}, {name} scales with the units that the shape of the kernel says, "
-        f"so that {kind.outcome}.",
-        experiment=replace(experiment, by="shape"),
-        control=replace(experiment, by="shape", corrected=True),
-        expected="holds",
-    )
+    if wrong:
+        yield replace(
+            claim,
+            id=f"{claim.id}_as_counted",
+            statement=f"In {kind.words}, {name} scales with the units that the shape of the kernel says, "
+            f"so that {kind.outcome}.",
+            experiment=replace(experiment, by="shape"),
+            control=replace(experiment, by="shape", corrected=True),
+            expected="holds",
+        )

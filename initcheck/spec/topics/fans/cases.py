@@ -6,7 +6,7 @@ In all of them the channels in differ from the channels out, so that no fan can 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -174,13 +174,6 @@ _ATTENTION: Final = (
 )
 
 
-def attention() -> tuple[tuple[str, Case], ...]:
-    """List the kernels of the attention layers, each with the slug of its layer."""
-    return tuple(
-        (slug, _attention(layer, settings, weight, shape)) for layer, slug, settings, weight, shape in _ATTENTION
-    )
-
-
 def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: int = 64) -> Case:
     assumed = Fans(inputs, gates * units)
     return Case(
@@ -194,148 +187,132 @@ def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: i
     )
 
 
-def layer_kinds() -> tuple[LayerKind, ...]:
+def layer_kinds() -> Iterator[LayerKind]:
     """List the layers whose kernels take the initializers that scale with the fans."""
     both = ("fan_in", "fan_avg")
     old = () if einsum_axes_counted() else both
-    listed = [
-        LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), ("B1",)),
-        *(
-            LayerKind(
-                f"conv{rank}d",
-                f"Conv{rank}D away from the borders, whatever its strides, dilation and padding",
-                _convolutions(rank, channels, filters),
-                ("B2",),
-            )
-            for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256))
-        ),
-        LayerKind(
-            "conv2d_border",
-            "Conv2D with padding, at the borders",
-            (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
+    yield LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), ("B1",))
+    for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256)):
+        yield LayerKind(
+            f"conv{rank}d",
+            f"Conv{rank}D away from the borders, whatever its strides, dilation and padding",
+            _convolutions(rank, channels, filters),
             ("B2",),
+        )
+    yield LayerKind(
+        "conv2d_border",
+        "Conv2D with padding, at the borders",
+        (_border("edge", 6, (0, 1)), _border("corner", 4, (0, 0))),
+        ("B2",),
+        both,
+        "inputs are counted that the padding has replaced by zeros",
+    )
+    for rank in (1, 2):
+        yield LayerKind(
+            f"grouped_conv{rank}d",
+            f"Conv{rank}D with groups, whose inputs feed the outputs of their own group",
+            tuple(_convolution(rank, f"{groups} groups", 64, 256, groups=groups) for groups in (4, 16)),
+            ("B3",),
+            ("fan_avg",),
+            "the outputs of all groups are counted",
+        )
+    for rank in (1, 2):
+        yield LayerKind(
+            f"depthwise_conv{rank}d",
+            f"DepthwiseConv{rank}D, each of whose outputs sums one channel",
+            (_depthwise(rank, 1024, 1), _depthwise(rank, 256, 4)),
+            ("B4",),
             both,
-            "inputs are counted that the padding has replaced by zeros",
-        ),
-        *(
-            LayerKind(
-                f"grouped_conv{rank}d",
-                f"Conv{rank}D with groups, whose inputs feed the outputs of their own group",
-                tuple(_convolution(rank, f"{groups} groups", 64, 256, groups=groups) for groups in (4, 16)),
-                ("B3",),
-                ("fan_avg",),
-                "the outputs of all groups are counted",
-            )
-            for rank in (1, 2)
-        ),
-        *(
-            LayerKind(
-                f"depthwise_conv{rank}d",
-                f"DepthwiseConv{rank}D, each of whose outputs sums one channel",
-                (_depthwise(rank, 1024, 1), _depthwise(rank, 256, 4)),
-                ("B4",),
-                both,
-                "all channels are counted as inputs of each output",
-            )
-            for rank in (1, 2)
-        ),
-        *(
-            LayerKind(
-                f"separable_conv{rank}d_depthwise",
-                f"the depthwise kernel of SeparableConv{rank}D",
-                (_separable(rank, "depthwise", 4096),),
-                ("B5",),
-                both,
-                "all channels are counted as inputs of each output",
-            )
-            for rank in (1, 2)
-        ),
-        *(
-            LayerKind(
-                f"separable_conv{rank}d_pointwise",
-                f"the pointwise kernel of SeparableConv{rank}D",
-                (_separable(rank, "pointwise"),),
-                ("B5",),
-            )
-            for rank in (1, 2)
-        ),
-        *(
-            LayerKind(
-                f"conv{rank}d_transpose",
-                f"Conv{rank}DTranspose without strides",
-                (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
-                ("B6",),
-                ("fan_in",),
-                "channels in and channels out are exchanged",
-            )
-            for rank in (1, 2, 3)
-        ),
-        *(
-            LayerKind(
-                f"conv{rank}d_transpose_with_strides",
-                f"Conv{rank}DTranspose with strides of two",
-                (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
-                ("B6",),
-                both,
-                "channels in and out are exchanged, and the strides left out",
-            )
-            for rank in (1, 2)
-        ),
-        LayerKind(
-            "einsum_dense",
-            "EinsumDense",
-            (
-                _einsum("splits into heads", "abc,cde->abde", (1, 256), (1, 4, 128), c=256, d=4, e=128),
-                _einsum("merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
-                _einsum("output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
-            ),
-            ("B7",),
-            old,
-            "the fans are those of a convolution kernel",
-        ),
-        LayerKind(
-            "einsum_dense_with_shared_axis",
-            "EinsumDense with an axis of experts in input, kernel and output",
-            (
-                _einsum("8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
-                _einsum("32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
-            ),
-            ("B8",),
-            old or ("fan_avg",),
-            "the experts are counted as outputs that each input feeds",
-        ),
-        LayerKind(
-            "embedding",
-            "Embedding, which takes one row of its matrix",
-            (
-                Case(
-                    "512 rows of 192",
-                    "Embedding",
-                    (("input_dim", 512), ("output_dim", 192)),
-                    ((None, 1),),
-                    Fans(1, 192),
-                    Fans(512, 192),
-                    weight="embeddings",
-                    argument="embeddings_initializer",
-                ),
-            ),
-            ("L2",),
+            "all channels are counted as inputs of each output",
+        )
+    for rank in (1, 2):
+        yield LayerKind(
+            f"separable_conv{rank}d_depthwise",
+            f"the depthwise kernel of SeparableConv{rank}D",
+            (_separable(rank, "depthwise", 4096),),
+            ("B5",),
             both,
-            "all rows are counted as inputs of each output",
+            "all channels are counted as inputs of each output",
+        )
+    for rank in (1, 2):
+        yield LayerKind(
+            f"separable_conv{rank}d_pointwise",
+            f"the pointwise kernel of SeparableConv{rank}D",
+            (_separable(rank, "pointwise"),),
+            ("B5",),
+        )
+    for rank in (1, 2, 3):
+        yield LayerKind(
+            f"conv{rank}d_transpose",
+            f"Conv{rank}DTranspose without strides",
+            (_transposed(rank, 32, 256, 1, SIDE), _transposed(rank, 256, 128, 1, SIDE)),
+            ("B6",),
+            ("fan_in",),
+            "channels in and channels out are exchanged",
+        )
+    for rank in (1, 2):
+        yield LayerKind(
+            f"conv{rank}d_transpose_with_strides",
+            f"Conv{rank}DTranspose with strides of two",
+            (_transposed(rank, 32, 256, 2, 4), _transposed(rank, 128, 128, 2, 4)),
+            ("B6",),
+            both,
+            "channels in and out are exchanged, and the strides left out",
+        )
+    yield LayerKind(
+        "einsum_dense",
+        "EinsumDense",
+        (
+            _einsum("splits into heads", "abc,cde->abde", (1, 256), (1, 4, 128), c=256, d=4, e=128),
+            _einsum("merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
+            _einsum("output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
         ),
-    ]
+        ("B7",),
+        old,
+        "the fans are those of a convolution kernel",
+    )
+    yield LayerKind(
+        "einsum_dense_with_shared_axis",
+        "EinsumDense with an axis of experts in input, kernel and output",
+        (
+            _einsum("8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
+            _einsum("32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
+        ),
+        ("B8",),
+        old or ("fan_avg",),
+        "the experts are counted as outputs that each input feeds",
+    )
+    yield LayerKind(
+        "embedding",
+        "Embedding, which takes one row of its matrix",
+        (
+            Case(
+                "512 rows of 192",
+                "Embedding",
+                (("input_dim", 512), ("output_dim", 192)),
+                ((None, 1),),
+                Fans(1, 192),
+                Fans(512, 192),
+                weight="embeddings",
+                argument="embeddings_initializer",
+            ),
+        ),
+        ("L2",),
+        both,
+        "all rows are counted as inputs of each output",
+    )
     for layer, slug, gates in RECURRENT:
         words = f"{layer}, with the units of all gates as outputs"
-        listed.append(LayerKind(slug, words, (_recurrent(layer, gates, by_gate=False),), ("B9",)))
+        yield LayerKind(slug, words, (_recurrent(layer, gates, by_gate=False),), ("B9",))
         if gates > 1:
             words = f"each gate of {layer}"
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
-            listed.append(LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome))
-    for slug, case in attention():
-        kernel = "output" if case.weight.startswith("attention_output") else case.weight.split("/")[0]
-        words = f"the {kernel} kernel of {case.layer}"
+            yield LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome)
+    for layer, slug, settings, weight, shape in _ATTENTION:
+        case = _attention(layer, settings, weight, shape)
+        kernel = weight.removeprefix("attention_")
+        words = f"the {kernel} kernel of {layer}"
         outcome = "the fans are those of a convolution kernel"
         rows = ("B7", "S3")
-        listed.append(LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome))
-    return tuple(listed)
+        yield LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome)

@@ -86,25 +86,21 @@ SCALINGS: Final = tuple(map(_scaling, subjects.FAMILY))
 
 @dataclass(frozen=True)
 class Case:
-    """A layer, and what it really does with its kernel.
-
-    Attributes:
-        shapes: input shapes that it is built on, the batch first.
-        fans: what the layer really does, away from the borders: inputs that an output sums, outputs that an input
-            feeds (a stride of a convolution left out, as documented).
-        assumed: the fans that Keras documents for the shape of the kernel.
-        position: the output unit along each spatial axis, away from the borders; None measures the kernel alone.
-    """
+    """A layer, and what it really does with its kernel."""
 
     name: str
     layer: str
     settings: tuple[tuple[str, Any], ...]
     shapes: tuple[Shape, ...]
+    """Of the inputs, the batch first."""
     fans: Fans
+    """What the layer really does, away from the borders (a stride of a convolution left out, as documented)."""
     assumed: Fans
+    """Those that Keras documents for the shape of the kernel."""
     weight: str = "kernel"
     argument: str = "kernel_initializer"
     position: tuple[int, ...] | None = None
+    """The output unit along each spatial axis; None measures the kernel alone."""
     units: int = 0
 
     def build(self, initializer: Any) -> Any:
@@ -131,7 +127,6 @@ class LayerVariance:
     corrected: bool = False
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure the mean square of weights and outputs; its standard error is known."""
         members = len(self.cases) + sum(case.position is not None for case in self.cases)
         for case in self.cases:
             yield from self._measure(context, case, members)

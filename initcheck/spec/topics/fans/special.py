@@ -55,14 +55,13 @@ def claims() -> tuple[Claim, ...]:
 
 @dataclass(frozen=True)
 class RecurrentKernel:
-    """How far a recurrent kernel, or each of its gates' blocks, is from having orthonormal rows."""
+    """The largest entry of K K' - I of a recurrent kernel, or of its gates' blocks."""
 
     layer: str
     by_gate: bool
     initializer: str = "Orthogonal"
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Measure; the deviation is the largest entry of K K' - I."""
         keras = import_keras()
         for place, seed in enumerate(context.seeds(f"recurrent/{self.layer}", _SEEDS)):
             initializer = getattr(keras.initializers, self.initializer)(seed=seed)
@@ -137,9 +136,9 @@ def _recurrent_kernels() -> Iterator[Claim]:
             )
 
 
-def _adapters() -> list[Claim]:
-    return [
-        Claim(
+def _adapters() -> Iterator[Claim]:
+    for slug, layer in (("dense", "Dense"), ("einsum_dense", "EinsumDense"), ("embedding", "Embedding")):
+        yield Claim(
             id=f"fans.{slug}.lora_changes_nothing",
             statement=f"Enabling LoRA leaves the output of {layer} as it was.",
             source=f"Keras, keras.layers.{layer}.enable_lora; Hu and others, 2022, ICLR, section 4.1",
@@ -150,8 +149,6 @@ def _adapters() -> list[Claim]:
             control_note="a second factor of .01 instead of zero",
             rows=("B11",),
         )
-        for slug, layer in (("dense", "Dense"), ("einsum_dense", "EinsumDense"), ("embedding", "Embedding"))
-    ]
 
 
 # --- orthogonal convolutions ------------------------------------------------------------------------------------------
@@ -159,13 +156,9 @@ def _adapters() -> list[Claim]:
 
 @dataclass(frozen=True)
 class OrthogonalOutputs:
-    """The mean square of a convolution's outputs over all unit inputs of its patch, in exact arithmetic.
-
-    The inputs are sqrt(n) times the n unit vectors, whose squares have the mean one.
-    """
+    """The mean square of a convolution's outputs over sqrt(n) times all n unit inputs, in exact arithmetic."""
 
     shapes: tuple[tuple[int, int, int, int], ...]
-    gain: float
     documented: Literal["wide", "preserved"]
     initializer: str = "Orthogonal"
 
@@ -173,7 +166,7 @@ class OrthogonalOutputs:
         keras = import_keras()
         for shape in self.shapes:
             side, _, channels, filters = shape
-            settings = {"gain": self.gain} if self.initializer == "Orthogonal" else {}
+            settings = {"gain": 1.3} if self.initializer == "Orthogonal" else {}
             kind = getattr(keras.initializers, self.initializer)
             initializer = kind(seed=context.seed(f"fans/orthogonal/{shape}"), **settings)
             layer = keras.layers.Conv2D(filters, side, kernel_initializer=initializer)
@@ -181,18 +174,21 @@ class OrthogonalOutputs:
             patches = np.eye(count, dtype=np.float32).reshape(count, side, side, channels) * math.sqrt(count)
             square = float((to_numpy(layer(patches)).astype(np.float64) ** 2).mean())
             share = min(count, filters) / filters if self.documented == "wide" else 1.0
-            yield ExactRow(f"{shape}", abs(square / (share * self.gain**2) - 1.0), _ROUNDING, count * filters)
+            yield ExactRow(f"{shape}", abs(square / (share * 1.3**2) - 1.0), _ROUNDING, count * filters)
 
 
 def _orthogonal() -> Iterator[Claim]:
-    decide = AllWithin("output variance over its documented value, minus one")
     wide = ((3, 3, 4, 256), (1, 1, 16, 64), (5, 5, 2, 60))
     tall = ((3, 3, 32, 64), (1, 1, 48, 48), (5, 5, 4, 20))
-    source = "Keras, keras.initializers.Orthogonal; Saxe, McClelland & Ganguli, 2014, ICLR"
-    claim = partial(Claim, source=source, decide=decide, rows=("A13",))
+    claim = partial(
+        Claim,
+        source="Keras, keras.initializers.Orthogonal; Saxe, McClelland & Ganguli, 2014, ICLR",
+        decide=AllWithin("output variance over its documented value, minus one"),
+        rows=("A13",),
+    )
     for name, filters, variance, experiment in (
-        ("wide", "more filters", "gain^2 n / filters", OrthogonalOutputs(wide, 1.3, "wide")),
-        ("tall", "at most n filters", "gain^2", OrthogonalOutputs(tall, 1.3, "preserved")),
+        ("wide", "more filters", "gain^2 n / filters", OrthogonalOutputs(wide, "wide")),
+        ("tall", "at most n filters", "gain^2", OrthogonalOutputs(tall, "preserved")),
     ):
         yield claim(
             id=f"fans.orthogonal.{name}_convolution",
@@ -206,8 +202,8 @@ def _orthogonal() -> Iterator[Claim]:
         id="fans.orthogonal.preserves_whatever_the_shape",
         statement="Orthogonal gives a convolution the output variance gain^2, whatever its shape.",
         condition=f"kernels {wide}, gain 1.3, exact over a basis of inputs",
-        experiment=OrthogonalOutputs(wide, 1.3, "preserved"),
-        control=OrthogonalOutputs(tall, 1.3, "preserved"),
+        experiment=OrthogonalOutputs(wide, "preserved"),
+        control=OrthogonalOutputs(tall, "preserved"),
         control_note="no more filters than inputs",
         expected="refuted",
     )
@@ -218,40 +214,31 @@ def _orthogonal() -> Iterator[Claim]:
 
 @dataclass(frozen=True)
 class GateShare:
-    """The variance of the entries of each gate's recurrent kernel times units and gates.
-
-    With P the projection on the n rows of an orthogonal n x N matrix, the trace of its block of n columns has the
-    variance 2 n^2 (N - n)^2 / (N^2 (N - 1)(N + 2)), and the mean n^2 / N.
-    """
+    """The variance of the entries of each gate's recurrent kernel times units and gates."""
 
     layer: str
     gates: int
     initializer: str = ""
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure over as many seeds as the known variance asks for."""
+        # With P the projection on the n rows of an orthogonal n x N matrix, the trace of its block of n columns has the
+        # variance 2 n^2 (N - n)^2 / (N^2 (N - 1)(N + 2)), and the mean n^2 / N.
         n, total = _SHARE_UNITS, _SHARE_UNITS * self.gates
         variance = 2.0 * (n * (total - n)) ** 2 / (total**2 * (total - 1) * (total + 2)) / (n**2 / total) ** 2
         count = size_of_equivalence(variance, PLANNED_MARGIN, self.gates)
-        kernels = [_recurrent_kernel(context, self.layer, index, self.initializer) for index in range(count)]
+        keras = import_keras()
+        given = {"recurrent_initializer": self.initializer} if self.initializer else {}
+        kernels = []
+        for seed in context.seeds(f"fans/{self.layer}/recurrent", count):
+            keras.utils.set_random_seed(seed)
+            built = getattr(keras.layers, self.layer)(_SHARE_UNITS, **given)
+            built.build((None, 4, _SHARE_INPUTS))
+            kernels.append(to_numpy(built.cell.recurrent_kernel).astype(np.float64))
         blocks = np.stack(kernels).reshape(count, n, self.gates, n)
         shares = (blocks**2).sum(axis=(1, 3)).mean(axis=0) * self.gates / n
         error = math.sqrt(variance / count)
         for index, share in enumerate(shares):
             yield EstimateRow(f"gate {index}", share, error, count)
-
-
-def _recurrent_kernel(context: RunContext, layer: str, index: int, initializer: str) -> NDArray[np.float64]:
-    def make() -> NDArray[np.float64]:
-        keras = import_keras()
-        seed = context.seeds(f"fans/{layer}/recurrent", index + 1)[-1]
-        keras.utils.set_random_seed(seed)
-        given = {"recurrent_initializer": initializer} if initializer else {}
-        built = getattr(keras.layers, layer)(_SHARE_UNITS, **given)
-        built.build((None, 4, _SHARE_INPUTS))
-        return to_numpy(built.cell.recurrent_kernel).astype(np.float64)
-
-    return context.remember(("fans", layer, index, initializer), make)
 
 
 def _gate_shares() -> Iterator[Claim]:
@@ -277,18 +264,14 @@ def _gate_shares() -> Iterator[Claim]:
 
 @dataclass(frozen=True)
 class AttentionOrthogonality:
-    """How far the query kernel of MultiHeadAttention, drawn as orthogonal, is from orthogonal.
-
-    Attributes:
-        flattened: the axes before the last as rows, or the first axis as rows, as the layer multiplies.
-    """
+    """How far the query kernel of MultiHeadAttention, drawn as orthogonal, is from orthogonal."""
 
     flattened: Literal["before_last", "after_first"]
+    """The axes before the last as rows, or the first axis as rows, as the layer multiplies."""
     corrected: bool = False
     initializer: str = "Orthogonal"
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Build the layer and multiply the kernel by its transpose."""
         keras = import_keras()
         for size, heads, key in ((64, 4, 16), (48, 2, 8)):
             seed = context.seed(f"fans/attention/{size}")
@@ -335,20 +318,16 @@ def _attention() -> Iterator[Claim]:
 
 @dataclass(frozen=True)
 class OutputInSequence:
-    """The output variance of a layer of two kernels in sequence, over what their fans say; seeds are the replicates.
-
-    Attributes:
-        layer: ``separable`` (3 x 3, as many channels out as in) or ``attention`` (a single key, attended alone).
-    """
+    """The output variance of a layer of two kernels in sequence, over what their fans say; seeds are the replicates."""
 
     layer: Literal["separable", "attention"]
+    """3 x 3 and as many channels out as in, or a single key, attended alone."""
     scaling: Scaling
     by: Literal["layer", "shape"]
     corrected: bool = False
     mode: Literal["fan_in", "fan_out"] | None = None
 
     def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        """Measure, for as many seeds as give the mean of about the planned error."""
         real, assumed = self._fans()
         inputs = math.prod(fans.fan_in for fans in real)
         expected = inputs * math.prod(self.scaling.variance(fans) for fans in (real if self.by == "layer" else assumed))

@@ -59,6 +59,12 @@ _WORDS: Final[dict[DefaultName, str]] = {
     "ones": "ones",
 }
 
+_ROWS: Final = {
+    **dict.fromkeys(("Embedding", "ReversibleEmbedding"), ("L2",)),
+    **dict.fromkeys(("BatchNormalization", "PReLU"), ("L3",)),
+    "AdditiveAttention": ("L6",),
+}
+
 _EXACT: Final = AllWithin("Deviation from the documented default")
 _CORRELATION: Final = NoDifference("Correlation", largest_detectable=0.2)
 _TAIL: Final = 4.0
@@ -121,12 +127,7 @@ class UsersOwn:
 
 @dataclass(frozen=True)
 class Correlations:
-    """Correlations between the random weights of a layer, and with those of another layer of the same settings.
-
-    Weights of different shapes are compared entry by entry in their order, as far as the shorter goes: two draws from
-    the same stream of numbers begin alike. Of independent weights, one of which has independent entries or is Haar
-    distributed, the correlation has mean 0 and variance 1/n.
-    """
+    """Correlations between the random weights of a layer, and with those of another layer of the same settings."""
 
     layer: str
     seeded: bool = False
@@ -152,6 +153,8 @@ class Correlations:
 
 
 def _correlation(name: str, first: NDArray[np.float64], second: NDArray[np.float64], level: float) -> FitRow:
+    # Two draws from the same stream of numbers begin alike. Of independent weights, one of which has independent
+    # entries or is Haar distributed, the correlation has mean 0 and variance 1/n.
     count = min(first.size, second.size)
     left, right = first.ravel()[:count], second.ravel()[:count]
     # Not centred: the documented mean is 0.
@@ -187,18 +190,8 @@ def _default_claim(layer: Layer, argument: Argument) -> Claim:
         decide=FIT if fit else _EXACT,
         control=control,
         control_note=note,
-        rows=_rows(layer, argument),
+        rows=_ROWS.get(layer.name, ("L1",) if argument.is_argument else ()),
     )
-
-
-def _rows(layer: Layer, argument: Argument) -> tuple[str, ...]:
-    if layer.name in ("Embedding", "ReversibleEmbedding"):
-        return ("L2",)
-    if layer.name in ("BatchNormalization", "PReLU"):
-        return ("L3",)
-    if layer.name == "AdditiveAttention":
-        return ("L6",)
-    return ("L1",) if argument.is_argument else ()
 
 
 def _own_claim(layer: Layer, argument: Argument) -> Claim:

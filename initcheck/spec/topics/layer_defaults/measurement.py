@@ -28,15 +28,12 @@ Given = tuple[tuple[str, InitializerSpec | None], ...]
 
 @dataclass(frozen=True)
 class Declared:
-    """What a layer says of one of its initializer arguments in one place.
-
-    Attributes:
-        settings: of the initializer; None for a signature, which has only the name.
-    """
+    """What a layer says of one of its initializer arguments in one place."""
 
     where: str
     name: str
     settings: dict[str, Any] | None
+    """Of the initializer; None for a signature, which has only the name."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +125,8 @@ _DECLARED: Final[dict[DefaultName, tuple[str, dict[str, object]]]] = {
 
 
 def limit_of(default: DefaultName, shape: Sequence[int], input_axes: int = 0) -> float:
-    """Give the limit of a uniform default for a weight of that shape.
-
-    Glorot and Bengio's is sqrt(6 / (fan_in + fan_out)). The fans of a kernel whose axes are inputs and outputs are the
-    products of their sizes; Keras takes those of other kernels from the last two axes, and multiplies both by the sizes
-    of all others. A single axis is both. Whether these are the fans of the layer is another claim's matter.
-    """
+    """Give the limit of a uniform default for a weight of that shape: Glorot's is sqrt(6 / (fan_in + fan_out))."""
+    # Keras takes the fans of a kernel without input axes from its last two, each times the sizes of all others.
     if default == "uniform":
         return _EMBEDDING_LIMIT
     if input_axes:
@@ -145,7 +138,7 @@ def limit_of(default: DefaultName, shape: Sequence[int], input_axes: int = 0) ->
 def declared_rows(argument: Argument, declared: Sequence[Declared]) -> list[ExactRow]:
     """Compare what a layer says of an argument with its documented default: one row a place, 1 where it differs."""
     name, settings = _DECLARED[argument.default]
-    rows: list[ExactRow] = []
+    rows = []
     for found in declared:
         if found.settings is None:
             equal = _letters(found.name) == _letters(argument.default)

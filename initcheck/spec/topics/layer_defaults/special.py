@@ -35,17 +35,14 @@ _DIMENSIONS: Final = (8, 32, 128)
 
 @dataclass(frozen=True)
 class GateBiases:
-    """The biases of an LSTM's four gates as it is built.
-
-    Attributes:
-        wanted: the documented biases of the input gate, the forget gate, the cell and the output gate; NaN: unsaid.
-        unit_forget_bias: the argument of this name, None to leave it out; False is the defect of claims about it.
-    """
+    """The biases of an LSTM's four gates as it is built."""
 
     layer: str
     biases: float
     wanted: tuple[float, float, float, float]
+    """As documented, in the order of ``_GATES``; NaN: unsaid."""
     unit_forget_bias: bool | None = True
+    """None leaves the argument out; False is the defect of claims about it."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         layer = layer_named(self.layer)
@@ -67,7 +64,6 @@ class GateOrder:
     order: tuple[int, int, int, int] = (0, 1, 2, 3)
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - without chance
-        """Take the step."""
         keras = import_keras()
         layer = layer_named(self.layer)
         if self.layer.startswith("Conv"):
@@ -118,7 +114,6 @@ class EmbeddingSizes:
     scaled: bool = False
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
-        """Build a layer of each dimension."""
         scaling = (("scale", 1.0), ("mode", "fan_out"), ("distribution", "uniform"))
         given: Given = (("embeddings_initializer", InitializerSpec("VarianceScaling", scaling)),) if self.scaled else ()
         for dimension in _DIMENSIONS:
@@ -147,7 +142,6 @@ class Completeness:
     left_out: str = ""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - without chance
-        """Look through ``keras.layers``."""
         layers = import_keras().layers
         table = {
             layer.name: {argument.name for argument in layer.arguments}

@@ -33,12 +33,7 @@ class Inner:
 
 @dataclass(frozen=True)
 class Argument:
-    """One initializer argument and the weights that it is documented to start.
-
-    Attributes:
-        input_axes: how many leading axes of each weight are inputs, all others being outputs; empty: a kernel as that
-            of a convolution, whose last two axes are input and output channels.
-    """
+    """One initializer argument and the weights that it is documented to start."""
 
     name: str
     default: DefaultName
@@ -47,6 +42,7 @@ class Argument:
     none_is_default: bool = False
     is_argument: bool = True
     input_axes: tuple[int, ...] = ()
+    """How many leading axes of each weight are inputs, all others being outputs; empty: a convolution's kernel."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +72,15 @@ def _kernel_and_bias(weights: str = "", none: bool = False) -> tuple[Argument, .
     )
 
 
-def _recurrent(cell: str = "", gates: bool = False) -> tuple[Argument, ...]:
+def _kernels(*cells: str) -> tuple[Argument, ...]:
     return (
-        Argument("kernel_initializer", "glorot_uniform", (f"{cell}kernel",)),
-        Argument("recurrent_initializer", "orthogonal", (f"{cell}recurrent_kernel",)),
-        Argument("bias_initializer", "zeros", (f"{cell}bias",), gates=gates),
+        Argument("kernel_initializer", "glorot_uniform", tuple(f"{cell}kernel" for cell in cells)),
+        Argument("recurrent_initializer", "orthogonal", tuple(f"{cell}recurrent_kernel" for cell in cells)),
     )
+
+
+def _recurrent(cell: str = "", gates: bool = False) -> tuple[Argument, ...]:
+    return (*_kernels(cell), Argument("bias_initializer", "zeros", (f"{cell}bias",), gates=gates))
 
 
 def _attention() -> tuple[Argument, ...]:
@@ -216,27 +215,13 @@ COMPOSED: Final[tuple[Layer, ...]] = (
         "Bidirectional",
         (("layer", Inner("LSTM", _CELL, "inner")),),
         ((None, 3, 40),),
-        (
-            Argument(
-                "kernel_initializer",
-                "glorot_uniform",
-                tuple(f"{way}_inner/lstm_cell/kernel" for way in ("forward", "backward")),
-            ),
-            Argument(
-                "recurrent_initializer",
-                "orthogonal",
-                tuple(f"{way}_inner/lstm_cell/recurrent_kernel" for way in ("forward", "backward")),
-            ),
-        ),
+        _kernels("forward_inner/lstm_cell/", "backward_inner/lstm_cell/"),
     ),
     Layer(
         "StackedRNNCells",
         (("cells", (Inner("GRUCell", _CELL, "lower"), Inner("GRUCell", _CELL, "upper"))),),
         ((None, 30),),
-        (
-            Argument("kernel_initializer", "glorot_uniform", ("lower/kernel", "upper/kernel")),
-            Argument("recurrent_initializer", "orthogonal", ("lower/recurrent_kernel", "upper/recurrent_kernel")),
-        ),
+        _kernels("lower/", "upper/"),
     ),
 )
 """Layers made of layers, for whether their weights are different ones; the arguments are those of the inner layers."""
