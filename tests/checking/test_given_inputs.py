@@ -1,4 +1,4 @@
-"""Batches of the user's own, held against what the model takes."""
+"""Batches of the user's own, compared with what the model takes."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_batch_that_does_not_fit_is_told_in_one_line(name):
-    build, x, told = BAD[name]
-    assert told in expect_message(DataError, lambda: make_batch(build(), x))
+def test_a_batch_that_does_not_fit_is_refused_in_one_line(name):
+    build, x, words = BAD[name]
+    assert words in expect_message(DataError, lambda: make_batch(build(), x))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_unbuilt_model_gets_no_bad_data_either(name):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "told"),
+    ("x", "y", "words"),
     [
         (np.ones((3, 4)), np.ones(2), "Received: 3 samples, 2 labels"),
         (np.ones((3, 4)), [0, 1, np.nan], "NaN"),
@@ -109,8 +109,8 @@ def test_an_unbuilt_model_gets_no_bad_data_either(name):
         (None, np.ones(3), "without x"),
     ],
 )
-def test_labels_that_do_not_belong_to_the_inputs_are_refused(x, y, told):
-    assert told in expect_message(InitcheckError, lambda: make_batch(build_dense(), x, y))
+def test_labels_that_do_not_belong_to_the_inputs_are_refused(x, y, words):
+    assert words in expect_message(InitcheckError, lambda: make_batch(build_dense(), x, y))
 
 
 def test_shapes_beside_a_batch_are_refused():

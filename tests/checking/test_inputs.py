@@ -58,39 +58,58 @@ def test_floats_come_in_the_dtype_of_the_input(dtype, expected):
     assert make_batch(build_dense(dtype=dtype)).inputs.dtype == expected
 
 
-def test_integers_cover_the_range_of_the_embedding_and_no_more():
-    batch = make_batch(build_tokens(), batch_size=64)
-    assert batch.inputs.dtype == np.int32
-    assert sorted(np.unique(batch.inputs)) == list(range(11))
-    assert "whole numbers from 0 to 10, the range of table" in batch.description
-
-
-def test_an_input_declared_as_floats_that_reaches_an_embedding_is_whole_numbers():
-    batch = make_batch(build_tokens(dtype="float32"), batch_size=64)
-    assert sorted(np.unique(batch.inputs)) == list(range(11))
-
-
-def test_padding_is_left_out():
-    batch = make_batch(build_tokens(mask_zero=True), batch_size=64)
-    assert sorted(np.unique(batch.inputs)) == list(range(1, 11))
-    assert "padding" in batch.description
-
-
-def test_the_smallest_of_several_tables_counts():
+def index_model(call, length=7):
     keras = import_keras()
-    inputs = keras.Input((7,), dtype="int32")
-    tables = [keras.layers.Embedding(rows, 4)(inputs) for rows in (30, 6, 20)]
-    batch = make_batch(keras.Model(inputs, keras.layers.Add()(tables)), batch_size=64)
-    assert sorted(np.unique(batch.inputs)) == list(range(6))
+    inputs = keras.Input((length,), dtype="int32")
+    return keras.Model(inputs, call(keras.layers, inputs))
 
 
-def test_an_offset_between_input_and_index_is_allowed_for():
-    keras = import_keras()
-    inputs = keras.Input((7,), dtype="int32")
-    shifted = keras.Model(inputs, keras.layers.Embedding(10, 4)(inputs + 2))
-    assert sorted(np.unique(make_batch(shifted, batch_size=64).inputs)) == list(range(8))
-    lowered = keras.Model(inputs, keras.layers.Embedding(10, 4)(inputs - 1))
-    assert sorted(np.unique(make_batch(lowered, batch_size=64).inputs)) == list(range(1, 10))
+def look_up_tokens_and_positions(layers, inputs):
+    class TokensAndPositions(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.tokens = layers.Embedding(9, 4, name="words")
+            self.positions = layers.Embedding(6, 4)
+
+        def call(self, inputs):
+            return self.tokens(inputs) + self.positions(import_keras().ops.arange(6))
+
+    return TokensAndPositions()(inputs)
+
+
+RANGES = {
+    "the rows of a table": (build_tokens, range(11), "whole numbers from 0 to 10, the range of table"),
+    "declared as floats": (lambda: build_tokens(dtype="float32"), range(11), ""),
+    "without padding": (lambda: build_tokens(mask_zero=True), range(1, 11), "padding"),
+    "the smallest of several tables": (
+        lambda: index_model(lambda layers, x: layers.Add()([layers.Embedding(rows, 4)(x) for rows in (30, 6, 20)])),
+        range(6),
+        "",
+    ),
+    "an offset above": (lambda: index_model(lambda layers, x: layers.Embedding(10, 4)(x + 2)), range(8), ""),
+    "an offset below": (lambda: index_model(lambda layers, x: layers.Embedding(10, 4)(x - 1)), range(1, 10), ""),
+    "tokens beside positions": (
+        lambda: index_model(look_up_tokens_and_positions, 6),
+        range(9),
+        "the range of tokens_and_positions/words, 64",
+    ),
+    "a category encoding": (
+        lambda: index_model(lambda layers, x: layers.CategoryEncoding(5, output_mode="multi_hot")(x), 3),
+        range(5),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "values", "words"), RANGES.values(), ids=RANGES)
+def test_whole_numbers_cover_what_the_model_can_look_up_and_no_more(build, values, words):
+    batch = make_batch(build(), batch_size=64)
+    assert sorted(np.unique(batch.inputs)) == list(values)
+    assert words in batch.description
+
+
+def test_whole_numbers_have_the_dtype_of_the_input():
+    assert make_batch(build_tokens()).inputs.dtype == np.int32
 
 
 def test_each_input_has_the_range_of_its_own_table():
@@ -128,31 +147,6 @@ def test_a_layer_that_looks_up_positions_beside_floats_leaves_the_floats_alone()
     batch = make_batch(keras.Model(inputs, Patches()(inputs)))
     assert "normal with variance 1" in batch.description
     assert len(np.unique(batch.inputs)) > 100
-
-
-def test_a_layer_that_looks_up_tokens_and_positions_takes_the_range_of_the_tokens():
-    keras = import_keras()
-
-    class TokensAndPositions(keras.layers.Layer):
-        def __init__(self):
-            super().__init__()
-            self.tokens = keras.layers.Embedding(9, 4, name="words")
-            self.positions = keras.layers.Embedding(6, 4)
-
-        def call(self, inputs):
-            return self.tokens(inputs) + self.positions(keras.ops.arange(6))
-
-    inputs = keras.Input((6,), dtype="int32")
-    batch = make_batch(keras.Model(inputs, TokensAndPositions()(inputs)), batch_size=64)
-    assert sorted(np.unique(batch.inputs)) == list(range(9))
-    assert "the range of tokens_and_positions/words, 64" in batch.description
-
-
-def test_category_encoding_tells_the_range_too():
-    keras = import_keras()
-    inputs = keras.Input((3,), dtype="int32")
-    model = keras.Model(inputs, keras.layers.CategoryEncoding(5, output_mode="multi_hot")(inputs))
-    assert sorted(np.unique(make_batch(model, batch_size=64).inputs)) == list(range(5))
 
 
 def test_booleans_have_equal_chance():
@@ -207,7 +201,7 @@ def test_input_shapes_take_precedence_by_name_and_by_order():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "told"),
+    ("shapes", "words"),
     [
         (["4,x"], "'4,x'"),
         (["0"], "at least 1"),
@@ -224,9 +218,9 @@ def test_input_shapes_take_precedence_by_name_and_by_order():
         (["tokens=99999999999"], "are made"),
     ],
 )
-def test_shapes_that_do_not_fit_are_told_in_one_line(shapes, told):
+def test_shapes_that_do_not_fit_are_refused_in_one_line(shapes, words):
     model = build_towers()
-    assert told in expect_message(UsageError, lambda: make_batch(model, input_shapes=shapes))
+    assert words in expect_message(UsageError, lambda: make_batch(model, input_shapes=shapes))
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5, None])

@@ -1,11 +1,10 @@
-"""The compiled loss: Keras' own figure, under a tape and a trace, with nothing changed and mismatches told."""
+"""The compiled loss: Keras' own figure, under a tape and a trace, with nothing changed and mismatches reported."""
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
+from input_models import expect_message, own_model
 
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.labels import compiled_loss
@@ -32,15 +31,6 @@ def build_two_outputs(loss, **options):
     model = keras.Model(inputs, outputs)
     model.compile("sgd", loss=loss, **options)
     return model
-
-
-def expect_message(error_class, call):
-    with pytest.raises(error_class) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert re.search(r"[.)]$", message), message
-    return message
 
 
 CASES = {
@@ -173,23 +163,11 @@ def test_a_loss_that_was_never_called_stays_unbuilt():
 
 
 def test_a_subclassed_model_needs_no_known_outputs():
-    keras = import_keras()
-
-    class Own(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.head = keras.layers.Dense(2)
-
-        def call(self, inputs):
-            return self.head(inputs)
-
-    model = Own()
+    model = own_model(lambda parts, x: parts[0](x), import_keras().layers.Dense(2))
     model.compile("sgd", "mse")
-    labels = np.ones((6, 2))
     outputs = model(X)
-    assert float(compiled_loss(model, labels)(outputs)) == pytest.approx(
-        float(np.mean((np.asarray(outputs) - 1) ** 2)), rel=1e-5
-    )
+    expected = float(np.mean((np.asarray(outputs) - 1) ** 2))
+    assert float(compiled_loss(model, np.ones((6, 2)))(outputs)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_compute_loss_of_the_models_own_is_asked():
@@ -238,14 +216,14 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize("name", BAD_LABELS)
-def test_labels_that_do_not_match_are_told_in_one_line(name):
-    options, labels, told = BAD_LABELS[name]
+def test_labels_that_do_not_match_are_refused_in_one_line(name):
+    options, labels, words = BAD_LABELS[name]
     model = build(**options)
     loss = compiled_loss(model, np.asarray(labels))
-    assert told in expect_message(DataError, lambda: loss(model(X)))
+    assert words in expect_message(DataError, lambda: loss(model(X)))
     # While a graph is traced, the same.
     probe = Probe(model, X, loss=compiled_loss(model, np.asarray(labels)))
-    assert told in expect_message(DataError, lambda: probe.measure([0]))
+    assert words in expect_message(DataError, lambda: probe.measure([0]))
 
 
 def test_an_ignored_class_may_lie_outside_the_range():
@@ -267,7 +245,7 @@ def test_the_structure_of_the_labels_must_be_that_of_the_outputs():
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "words"),
     [
         (np.zeros((0, 3)), "empty"),
         ([0.0, np.nan, 1, 0, 0, 0], "index (1,)"),
@@ -277,9 +255,9 @@ def test_the_structure_of_the_labels_must_be_that_of_the_outputs():
         ({"a": np.zeros(6), "b": np.zeros(5)}, "5, 6"),
     ],
 )
-def test_labels_that_are_none_are_refused_at_once(labels, told):
+def test_labels_that_are_none_are_refused_at_once(labels, words):
     model = build()
-    assert told in expect_message(DataError, lambda: compiled_loss(model, labels))
+    assert words in expect_message(DataError, lambda: compiled_loss(model, labels))
 
 
 def test_sample_weights_must_be_as_many_as_labels():

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gate_baselines import make_baseline
 
+from initcheck.backend.runtime import import_keras
 from initcheck.checking.gate.baseline import format_baseline, read_baseline, write_baseline
 from initcheck.cli import main
 
@@ -33,7 +35,7 @@ def plain(gain=1.0, depth=3, name="hidden", initializer=None):
 
 
 def secret():
-    # What no configuration tells: the gain comes from outside.
+    # What no configuration says: the gain comes from outside.
     class Own(keras.initializers.Initializer):
         def __init__(self, seed=None):
             self.seed = seed
@@ -65,20 +67,6 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-def run(capsys, *words):
-    code = main([*words])
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def one_line(capsys, *words):
-    code, out, err = run(capsys, *words)
-    lines = [line for line in err.splitlines() if "━" not in line and line.strip()]
-    assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
-    assert lines[0].startswith("initcheck: error: ")
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
     """The baseline of the plain model, recorded once."""
@@ -98,65 +86,76 @@ def recorded(here, baseline):
     return path
 
 
-def test_an_unchanged_model_is_the_same_and_exits_with_0(capsys, recorded):
-    code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--quiet", "--format", "markdown")
+def test_an_unchanged_model_is_the_same_and_exits_with_0(run, recorded):
+    code, out, _ = run("check", "models.py:plain", "--baseline", "b.json", "--quiet", "--format", "markdown")
     assert code == 0
     assert "Gate: same: all 20 metrics within 0.05" in out
     assert read_baseline(recorded).seeds == tuple(range(6))
 
 
-def test_a_changed_gain_is_found_named_and_laid_on_the_model(capsys, recorded):
-    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json")
+def test_a_changed_gain_is_found_and_named_in_all_forms_with_the_model_as_its_cause(run, recorded):
+    code, out, _ = run("check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--out", "out")
     assert code == 1
     assert out.startswith("Gate: changed (3 of 20 metrics, 1 in what draws the weights): the model changed")
     assert "hidden_1/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0) ->" in out
     assert "changed: hidden_1/kernel (Dense), scale of the weight x 1.10 [1.10, 1.10]" in out
+    for name in ("check.html", "check.md"):
+        page = Path("out", name).read_text(encoding="utf-8")
+        assert "Against the baseline" in page
+        assert "hidden_1/kernel" in page
+    assert json.loads(Path("out/check.json").read_text())["gate"]["verdict"] == "changed"
 
 
-def test_a_gain_that_no_configuration_tells_is_found_by_the_figures(capsys, monkeypatch):
+def test_a_gain_that_no_configuration_tells_is_found_by_the_figures(run, monkeypatch):
     assert main(["baseline", "models.py:secret", "-o", "s.json", "--seeds", "6", "--quiet"]) == 0
     assert main(["check", "models.py:secret", "--baseline", "s.json", "--quiet"]) == 0
     monkeypatch.setenv("GAIN", "1.3")
-    code, out, _ = run(capsys, "check", "models.py:secret", "--baseline", "s.json", "--json", "--quiet")
+    code, out, _ = run("check", "models.py:secret", "--baseline", "s.json", "--json", "--quiet")
     gate = json.loads(out)["gate"]
     assert (code, gate["verdict"], gate["culprit"], gate["weights"]) == (1, "changed", "model", [])
     changed = {(each["path"], each["quantity"]) for each in gate["figures"] if each["verdict"] == "changed"}
     assert ("dense_1/kernel", "scale") in changed
 
 
-def test_another_name_or_another_layer_fails(capsys, recorded):
-    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "name=gate", "--baseline", "b.json")
+def test_another_name_or_another_layer_fails(run, recorded):
+    code, out, _ = run("check", "models.py:plain", "--arg", "name=gate", "--baseline", "b.json")
     assert code == 1
     assert "renamed: hidden_1/kernel -> gate_1/kernel (Dense)" in out
-    code, out, _ = run(capsys, "check", "models.py:plain", "--arg", "depth=4", "--baseline", "b.json")
+    code, out, _ = run("check", "models.py:plain", "--arg", "depth=4", "--baseline", "b.json")
     assert code == 1
     assert "added: hidden_3 (Dense)" in out
 
 
-def test_arguments_of_the_baseline_are_used_unless_others_are_given(capsys):
+def test_arguments_of_the_baseline_are_used_unless_others_are_given():
     assert main(["baseline", "models.py:plain", "--arg", "depth=2", "-o", "d.json", "--seeds", "4", "--quiet"]) == 0
     assert read_baseline(Path("d.json")).recipe.arguments == {"depth": 2}
     assert main(["check", "models.py:plain", "--baseline", "d.json", "--quiet"]) == 0
     assert main(["check", "models.py:plain", "--arg", "depth=3", "--baseline", "d.json", "--quiet"]) == 1
 
 
-def test_the_batch_of_the_baseline_is_found_again_from_any_folder(capsys, here, monkeypatch):
+WITH_BATCH = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
+
+
+@pytest.fixture
+def batch():
     np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
-    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
-    assert main(words) == 0
+
+
+@pytest.mark.usefixtures("batch")
+def test_the_batch_of_the_baseline_is_found_again_from_any_folder(run, here, monkeypatch):
+    assert main(WITH_BATCH) == 0
     assert read_baseline(Path("kept/b.json")).recipe.data == "../batch.npz"
     monkeypatch.chdir(here / "kept")
     assert main(["check", "../models.py:plain", "--baseline", "b.json", "--quiet"]) == 0
     np.savez("../batch.npz", x=np.zeros((8, 16), "float32"))
-    code, out, _ = run(capsys, "check", "../models.py:plain", "--baseline", "b.json")
+    code, out, _ = run("check", "../models.py:plain", "--baseline", "b.json")
     assert code == 1
     assert "values of the batch (SHA-256)" in out or "batch:" in out
 
 
-def test_the_batch_of_a_baseline_is_found_whichever_platform_wrote_its_path(here, monkeypatch):
-    np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
-    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
-    assert main(words) == 0
+@pytest.mark.usefixtures("batch")
+def test_the_batch_of_a_baseline_is_found_whichever_platform_wrote_its_path():
+    assert main(WITH_BATCH) == 0
     text = Path("kept/b.json").read_text()
     assert '"../batch.npz"' in text
     Path("kept/b.json").write_text(text.replace("../batch.npz", r"..\\batch.npz"))
@@ -165,65 +164,64 @@ def test_the_batch_of_a_baseline_is_found_whichever_platform_wrote_its_path(here
     assert main(["baseline", "update", "kept/b.json", "--quiet"]) == 0
 
 
+@pytest.mark.usefixtures("batch")
 def test_a_batch_on_another_drive_is_kept_with_its_whole_path(here, monkeypatch):
     def refuse(*_):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
-    np.savez("batch.npz", x=np.random.default_rng(0).normal(size=(8, 16)).astype("float32"))
     monkeypatch.setattr(os.path, "relpath", refuse)
-    words = ["baseline", "models.py:plain", "--data", "batch.npz", "-o", "kept/b.json", "--seeds", "4", "--quiet"]
-    assert main(words) == 0
+    assert main(WITH_BATCH) == 0
     assert read_baseline(Path("kept/b.json")).recipe.data == (here / "batch.npz").as_posix()
     assert main(["check", "models.py:plain", "--baseline", "kept/b.json", "--quiet"]) == 0
 
 
-def test_a_first_seed_of_0_is_not_taken_for_none(capsys):
+def test_a_first_seed_of_0_is_not_taken_for_none(run):
     words = ["baseline", "models.py:plain", "-o", "f.json", "--seeds", "4", "--first-seed", "50", "--quiet"]
     assert main(words) == 0
     for words, first in ((["--first-seed", "0"], 0), (["--first-seed", "7"], 7), ([], 50)):
-        _, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "f.json", *words, "--json", "--quiet")
+        _, out, _ = run("check", "models.py:plain", "--baseline", "f.json", *words, "--json", "--quiet")
         assert json.loads(out)["seeds"] == list(range(first, first + 4)), words
 
 
-def test_findings_of_the_baseline_are_known_and_do_not_fail(capsys):
+def test_findings_of_the_baseline_are_known_and_do_not_fail(run):
     assert main(["check", "models.py:vanishing", "--quiet", "--no-fixes", "--seeds", "8"]) == 1
     assert main(["baseline", "models.py:vanishing", "-o", "v.json", "--seeds", "8", "--quiet"]) == 0
-    code, out, _ = run(capsys, "check", "models.py:vanishing", "--baseline", "v.json", "--no-fixes")
+    code, out, _ = run("check", "models.py:vanishing", "--baseline", "v.json", "--no-fixes")
     assert code == 0
     assert "IC101 vanishing-activations (known):" in out
     document = json.loads(Path("v.json").read_text())
     document["findings"] = []
     Path("v.json").write_text(json.dumps(document))
-    code, out, _ = run(capsys, "check", "models.py:vanishing", "--baseline", "v.json", "--no-fixes")
+    code, out, _ = run("check", "models.py:vanishing", "--baseline", "v.json", "--no-fixes")
     assert code == 1
     assert "new finding: IC101 at" in out
 
 
-def test_undecided_says_how_many_seeds_would_decide_and_auto_seeds_draws_them(capsys, recorded):
+def test_undecided_says_how_many_seeds_would_decide_and_auto_seeds_draws_them(run, recorded):
     words = ["check", "models.py:plain", "--baseline", "b.json", "--first-seed", "50", "--margin", "0.2"]
-    code, out, _ = run(capsys, *words)
+    code, out, _ = run(*words)
     assert code == 2
     assert "seeds would decide" in out
     assert main([*words, "--allow-inconclusive", "--quiet"]) == 0
-    code, out, _ = run(capsys, *words, "--auto-seeds", "40", "--json", "--quiet")
+    code, out, _ = run(*words, "--auto-seeds", "40", "--json", "--quiet")
     assert len(json.loads(out)["seeds"]) > 6
     assert code in (0, 2)
 
 
-def test_update_renews_the_file_and_tells_what_it_accepts(capsys, recorded, here):
+def test_update_renews_the_file_and_tells_what_it_accepts(run, recorded, here):
     # Of another length: within one second, Python takes a source of the same size for the one it has compiled.
     source = (here / "models.py").read_text().replace("scale = 2.0", "scale = 3.25")
     (here / "models.py").write_text(source)
     sys.modules.pop("models", None)
     assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 1
-    code, out, _ = run(capsys, "baseline", "update", "b.json")
+    code, out, _ = run("baseline", "update", "b.json")
     assert code == 0
     assert "against the old one changed" in out
     assert main(["check", "models.py:plain", "--baseline", "b.json", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("failure", ["the third model", "the third file"])
-def test_where_the_third_of_three_fails_none_is_renewed(capsys, recorded, here, monkeypatch, failure):
+def test_where_the_third_of_three_fails_none_is_renewed(refused, recorded, here, monkeypatch, failure):
     for name in ("c.json", "d.json"):
         Path(name).write_text(recorded.read_text().replace("b.json", name))
     if failure == "the third model":
@@ -240,51 +238,32 @@ def test_where_the_third_of_three_fails_none_is_renewed(capsys, recorded, here, 
     before = {name: Path(name).read_text() for name in ("b.json", "c.json", "d.json")}
     (here / "models.py").write_text(MODELS.replace("scale = 2.0", "scale = 3.25"))
     sys.modules.pop("models", None)
-    message = one_line(capsys, "baseline", "update", *before)
+    message = refused("baseline", "update", *before)
     assert ("plain" if failure == "the third model" else "No space left on device") in message
     assert {name: Path(name).read_text() for name in before} == before
     assert sorted(path.name for path in here.iterdir() if path.name.startswith(".initcheck")) == []
 
 
-def test_verify_reads_all_files_and_fails_for_a_damaged_one(capsys, recorded):
-    code, out, _ = run(capsys, "baseline", "verify", "b.json")
-    assert (code, out.strip()) == (0, f"b.json: models.py:plain, 6 seeds, Keras {_keras_version()}")
+def test_verify_reads_all_files_and_fails_for_a_damaged_one(run, recorded):
+    code, out, _ = run("baseline", "verify", "b.json")
+    assert (code, out.strip()) == (0, f"b.json: models.py:plain, 6 seeds, Keras {import_keras().__version__}")
     Path("bad.json").write_text(recorded.read_text()[:-100])
-    code, out, err = run(capsys, "baseline", "verify", "b.json", "bad.json", "--quiet")
+    code, out, err = run("baseline", "verify", "b.json", "bad.json", "--quiet")
     assert code == 2
     assert "'bad.json' is damaged" in err
     assert len(err.strip().splitlines()) == 1
 
 
-def _keras_version():
-    from initcheck.backend.runtime import import_keras
-
-    return import_keras().__version__
-
-
-def test_the_pages_tell_of_the_gate(recorded):
-    assert (
-        main(["check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--out", "out", "--quiet"]) == 1
-    )
-    for name in ("check.html", "check.md"):
-        page = Path("out", name).read_text(encoding="utf-8")
-        assert "Against the baseline" in page
-        assert "hidden_1/kernel" in page
-    assert json.loads(Path("out/check.json").read_text())["gate"]["verdict"] == "changed"
-
-
-def test_annotations_are_lines_that_github_reads(capsys, recorded):
+def test_annotations_are_lines_that_github_reads(run, recorded):
     words = ["check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--format", "github", "--quiet"]
-    code, out, _ = run(capsys, *words)
+    code, out, _ = run(*words)
     (line,) = out.splitlines()
     assert code == 1
     assert line.startswith("::error file=b.json,title=initcheck%3A changed::changed (3 of 20 metrics")
     assert "%0Achanged: hidden_1/kernel" in line
-    code, out, _ = run(capsys, "check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
+    code, out, _ = run("check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
     assert (code, out.startswith("::notice file=b.json,title=initcheck::models.py:plain: same")) == (0, True)
-    code, out, _ = run(
-        capsys, "check", "models.py:vanishing", "--format", "github", "--quiet", "--seeds", "5", "--no-fixes"
-    )
+    code, out, _ = run("check", "models.py:vanishing", "--format", "github", "--quiet", "--seeds", "5", "--no-fixes")
     assert code == 1
     assert out.startswith("::error file=models.py,title=initcheck%3A IC101 vanishing-activations::")
 
@@ -312,16 +291,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_used_is_told_in_one_line(capsys, recorded, name):
-    from dataclasses import replace
-
+def test_what_cannot_be_used_is_refused_in_one_line(refused, recorded, name):
     made = make_baseline()
-    write_baseline(
-        replace(made, recipe=replace(made.recipe, model=None, test="tests/test_a.py::test_b")), Path("t.json")
-    )
-    words, told = BAD[name]
+    of_a_test = replace(made.recipe, model=None, test="tests/test_a.py::test_b")
+    write_baseline(replace(made, recipe=of_a_test), Path("t.json"))
+    words, message = BAD[name]
     before = recorded.read_text()
-    assert told in one_line(capsys, *words)
+    assert message in refused(*words)
     assert not Path("c.json").exists()
     assert recorded.read_text() == before
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import zipfile
 
 import numpy as np
 import pytest
-
-from initcheck.cli import main
 
 MODELS = """
 import keras
@@ -38,10 +35,6 @@ def hostile():
 
 def raising():
     raise RuntimeError("no such weights\\nsecond line")
-
-
-def nothing():
-    return {"a": "dictionary"}
 """
 
 
@@ -54,95 +47,67 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-def run(capsys, *words):
-    code = main(["check", *words, "--quiet"] if "--json" in words else ["check", *words])
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def one_line(capsys, *words):
-    code, out, err = run(capsys, *words)
-    lines = [line for line in err.splitlines() if "━" not in line and line.strip()]
-    assert (code, out, len(lines)) == (2, "", 1), err
-    assert lines[0].startswith("initcheck: error: ")
-    return lines[0]
-
-
-def test_a_healthy_model_exits_with_0_and_says_so_on_standard_output(capsys):
-    code, out, _ = run(capsys, "my models.py:plain", "--seeds", "16")
+def test_a_healthy_model_exits_with_0_and_says_so_on_standard_output(run):
+    code, out, _ = run("check", "my models.py:plain", "--seeds", "16")
     assert code == 0
     assert out.startswith("my models.py:plain: healthy: nothing found\n")
 
 
-def test_a_finding_exits_with_1_and_names_layer_figure_and_remedy(capsys):
-    code, out, _ = run(
-        capsys, "my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5"
-    )
+def test_a_finding_exits_with_1_and_names_layer_value_and_fix_and_a_patch_is_code(run):
+    words = ["check", "my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5"]
+    code, out, _ = run(*words)
     text = " ".join(out.split())
     assert code == 1
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
     assert "tried: HeNormal in 12 layers" in text and "(the finding is gone)" in text
-
-
-def test_no_fixes_means_none_and_a_patch_is_code(capsys):
-    words = ("my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "4")
-    assert "tried:" not in run(capsys, *words, "--no-fixes")[1]
-    code, out, _ = run(capsys, *words, "--emit-patch")
+    assert "tried:" not in run(*words, "--no-fixes")[1]
+    code, out, _ = run(*words, "--emit-patch")
     assert code == 1 and "kernel_initializer=keras.initializers.HeNormal()" in out
     compile(out, "patch", "exec")
 
 
-def test_json_alone_is_on_standard_output(capsys):
-    code, out, _ = run(capsys, "my models.py:plain", "--seeds", "16", "--json")
+def test_json_alone_is_on_standard_output(run):
+    code, out, _ = run("check", "my models.py:plain", "--seeds", "16", "--json", "--quiet")
     found = json.loads(out)
     assert (code, found["schema_version"], found["verdict"], found["findings"]) == (0, 1, "healthy", [])
 
 
-def test_the_files_are_written_with_the_picture_that_the_markdown_shows(capsys, here):
-    err = run(capsys, "my models.py:plain", "--seeds", "3", "--out", "out")[2]
+def test_the_files_are_written_with_the_picture_that_the_markdown_shows(run, here):
+    err = run("check", "my models.py:plain", "--seeds", "3", "--out", "out")[2]
     names = {path.name for path in (here / "out").iterdir()}
     assert names == {"check.html", "check.md", "check.json", "measurements.csv", "figure-check-levels.svg"}
     assert "figure-check-levels.svg" in (here / "out" / "check.md").read_text(encoding="utf-8")
     assert err.count("wrote ") == 5
 
 
-def test_settings_of_the_project_count(capsys, here):
+def test_settings_of_the_project_count(run, here):
     (here / "pyproject.toml").write_text("[tool.initcheck]\nseeds = 3\n", encoding="utf-8")
-    assert "3 draws" in run(capsys, "my models.py:plain")[1]
-    assert "4 draws" in run(capsys, "my models.py:plain", "--seeds", "4")[1]
+    assert "3 draws" in run("check", "my models.py:plain")[1]
+    assert "4 draws" in run("check", "my models.py:plain", "--seeds", "4")[1]
 
 
-def test_whole_numbers_are_made_within_the_range_of_the_embedding(capsys):
-    out = " ".join(run(capsys, "my models.py:tokens", "--seeds", "3", "--input-shape", "12")[1].split())
+def test_whole_numbers_are_made_within_the_range_of_the_embedding(run):
+    out = " ".join(run("check", "my models.py:tokens", "--seeds", "3", "--input-shape", "12")[1].split())
     assert "whole numbers from 0 to 49" in out
 
 
-def test_a_saved_model_is_checked_and_a_batch_is_taken(capsys, here):
+def test_a_saved_model_is_checked_and_a_batch_is_taken(run, here):
     names: dict = {}
     exec(MODELS, names)
     names["plain"]().save(here / "model.keras")
     np.savez(here / "batch.npz", x=np.random.default_rng(0).standard_normal((16, 24)).astype("float32"))
-    code, out, _ = run(capsys, "model.keras", "--data", "batch.npz", "--seeds", "16")
+    code, out, _ = run("check", "model.keras", "--data", "batch.npz", "--seeds", "16")
     assert code == 0 and "16 samples" in out
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["my models.py:raising"], "no such weights"),
         (["my models.py:hostile", "--quiet"], "scope name"),  # TensorFlow takes no such name
-        (["my models.py:nothing"], "dict"),
-        (["my models.py:absent"], "absent"),
-        (["nowhere.py:plain"], "nowhere.py"),
-        (["no.such.module:plain"], "no.such.module"),
         (["my models.py:open_shape"], "--input-shape"),
-        (["applications:VGG61"], "Did you mean"),
-        (["absent.keras"], "absent.keras"),
-        (["broken.keras"], "broken.keras"),
         (["text.keras"], "text.keras"),
         (["my models.py:plain", "--seeds", "0"], "seeds must be at least 2"),
-        (["my models.py:plain", "--arg", "depths=3"], "depths"),
-        (["my models.py:plain", "--batch-size", "0"], "batch_size must be at least 1"),
         (["my models.py:plain", "--data", "absent.npz"], "absent.npz"),
         (["my models.py:plain", "--data", "text.keras"], "text.keras"),
         (["my models.py:plain", "--data", "narrow.npz"], "(16, 23)"),
@@ -152,18 +117,16 @@ def test_a_saved_model_is_checked_and_a_batch_is_taken(capsys, here):
     ],
     ids=lambda value: " ".join(value[-3:]) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_used_is_one_line_and_exit_code_2(words, told, capsys, here):
+def test_what_cannot_be_used_is_one_line_and_exit_code_2(words, message, refused, here):
     (here / "text.keras").write_text("no archive", encoding="utf-8")
-    with zipfile.ZipFile(here / "broken.keras", "w") as archive:
-        archive.writestr("config.json", "{")
     np.savez(here / "narrow.npz", x=np.ones((16, 23), np.float32))
     np.savez(here / "labelled.npz", x=np.ones((16, 24), np.float32), y=np.zeros(16))
-    assert told in one_line(capsys, *words)
+    assert message in refused("check", *words)
 
 
-def test_what_the_users_code_prints_is_not_in_the_json(capsys, here):
+def test_what_the_users_code_prints_is_not_in_the_json(run, here):
     (here / "loud.py").write_text(
         MODELS.replace("    model = keras", "    print('loud')\n    model = keras", 1), encoding="utf-8"
     )
-    _, out, _ = run(capsys, "loud.py:plain", "--seeds", "3", "--json")
+    _, out, _ = run("check", "loud.py:plain", "--seeds", "3", "--json", "--quiet")
     assert json.loads(out)["model"] == "loud.py:plain"

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from initcheck.audit.rules import RULES
-from initcheck.cli import main
-
-HEAVY = {"keras", "tensorflow", "pandas", "matplotlib", "numpy", "scipy", "statsmodels", "jinja2", "rich"}
 
 
-def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    exit_code = main(["explain", *words])
-    captured = capsys.readouterr()
-    return exit_code, captured.out, captured.err
-
-
-def test_without_a_code_each_finding_has_one_line(capsys):
-    exit_code, out, err = _run(capsys)
+def test_without_a_code_each_finding_has_one_line(run):
+    exit_code, out, err = run("explain")
     assert (exit_code, err) == (0, "")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(RULES)
@@ -29,32 +18,32 @@ def test_without_a_code_each_finding_has_one_line(capsys):
 
 
 @pytest.mark.parametrize("code", sorted(RULES))
-def test_a_code_and_its_name_tell_the_same_whatever_the_case(code, capsys):
-    told = {_run(capsys, word)[1] for word in (code, code.lower(), RULES[code].name, RULES[code].name.upper())}
-    assert len(told) == 1
-    words = " ".join(told.pop().split())
+def test_a_code_and_its_name_give_the_same_whatever_the_case(code, run):
+    found = {run("explain", word)[1] for word in (code, code.lower(), RULES[code].name, RULES[code].name.upper())}
+    assert len(found) == 1
+    words = " ".join(found.pop().split())
     rule = RULES[code]
     for part in (rule.what, rule.why, rule.example, rule.fix, rule.source):
         assert " ".join(part.split()) in words
 
 
-def test_several_are_told_in_the_order_asked_each_once(capsys):
-    _, out, _ = _run(capsys, "IC401", "zero-gradients", "IC401")
+def test_several_come_in_the_order_asked_each_once(run):
+    _, out, _ = run("explain", "IC401", "zero-gradients", "IC401")
     heads = [line for line in out.splitlines() if line.startswith("IC")]
     assert heads == ["IC401 fan-mismatch (fans)", "IC203 zero-gradients (gradients)"]
 
 
-def test_json_has_the_whole_rules_of_a_family(capsys):
-    exit_code, out, _ = _run(capsys, "IC1", "--json")
-    told = json.loads(out)
+def test_json_has_the_whole_rules_of_a_family(run):
+    exit_code, out, _ = run("explain", "IC1", "--json")
+    found = json.loads(out)
     assert exit_code == 0
-    assert [each["code"] for each in told] == ["IC101", "IC102", "IC103"]
-    assert set(told[0]) == {"code", "name", "family", "what", "why", "example", "fix", "source"}
-    assert told[0]["why"] == RULES["IC101"].why and told[0]["family"] == "forward signal"
+    assert [each["code"] for each in found] == ["IC101", "IC102", "IC103"]
+    assert set(found[0]) == {"code", "name", "family", "what", "why", "example", "fix", "source"}
+    assert found[0]["why"] == RULES["IC101"].why and found[0]["family"] == "forward signal"
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("vanishing-gradient", "Did you mean vanishing-gradients"),
         ("IC111", "Did you mean IC"),
@@ -63,18 +52,6 @@ def test_json_has_the_whole_rules_of_a_family(capsys):
         ("", "Known: "),
     ],
 )
-def test_an_unknown_one_is_one_line_with_near_matches_and_exits_2(word, told, capsys):
-    exit_code, out, err = _run(capsys, "IC101", word)
-    assert (exit_code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(f"initcheck: error: Unknown finding {word!r}. ") and told in err
-
-
-def _python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout.splitlines()[-1]
-
-
-@pytest.mark.parametrize("words", [["explain"], ["explain", "IC101"], ["explain", "--help"], ["explain", "nonsense"]])
-def test_nothing_heavy_is_imported(words):
-    code = f"from initcheck.cli import main; main({words!r}); import sys; print('|', *{HEAVY!r} & set(sys.modules))"
-    assert _python(code) == "|"
+def test_an_unknown_one_is_one_line_with_near_matches_and_exits_2(word, message, refused):
+    line = refused("explain", "IC101", word)
+    assert line.startswith(f"initcheck: error: Unknown finding {word!r}. ") and message in line

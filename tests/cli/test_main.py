@@ -18,26 +18,12 @@ from initcheck.cli.measuring import show_progress
 from initcheck.core.errors import DataError
 
 HEAVY = {"keras", "tensorflow", "pandas", "matplotlib", "numpy", "scipy", "rich"}
+HEAVY |= {"statsmodels", "jinja2", "pyarrow", "pytest"}
+WITH_NUMPY = {"keras", "tensorflow", "pandas", "pyarrow", "statsmodels", "scipy.stats", "matplotlib"}
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-
-
-def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    exit_code = main(arguments)
-    captured = capsys.readouterr()
-    return exit_code, captured.out, captured.err
-
-
-def _one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run what must be refused; give back the one line on standard error."""
-    exit_code, out, err = _run(arguments, capsys)
-    assert exit_code == 2
-    assert out == ""
-    assert err.startswith("initcheck: error: ")
-    assert err.count("\n") == 1
-    return err
 
 
 @pytest.fixture
@@ -58,19 +44,33 @@ def failing_command(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "heavy"),
     [
-        "import initcheck",
-        "import initcheck; initcheck.DataError",
-        "from initcheck.cli import main; main(['--help'])",
-        "from initcheck.cli import main; main(['--version'])",
-        "from initcheck.cli import main; main(['predict', '--help'])",
-        "from initcheck.cli import main; main(['report', '--help'])",
-        "from initcheck.cli import main; main(['report', '--depth', '0'])",
+        ("import initcheck", HEAVY),
+        ("import initcheck; initcheck.DataError", HEAVY),
+        *(
+            (f"from initcheck.cli import main; main({words.split()})", heavy)
+            for words, heavy in (
+                ("--help", HEAVY),
+                ("--version", HEAVY),
+                ("report --help", HEAVY),
+                ("report --depth 0", HEAVY),
+                ("spec --help", HEAVY),
+                ("verify --help", HEAVY),
+                ("explain", HEAVY),
+                ("explain IC101", HEAVY),
+                ("explain --help", HEAVY),
+                ("explain nonsense", HEAVY),
+                ("predict --help", HEAVY),
+                ("predict", WITH_NUMPY),
+                ("predict --json --activation tanh --initializer glorot_uniform --depth 400", WITH_NUMPY),
+                ("predict --initializer Zeros", WITH_NUMPY),
+            )
+        ),
     ],
 )
-def test_nothing_heavy_is_imported_by(code: str):
-    result = _python(f"{code}\nimport sys; print(*{HEAVY!r} & set(sys.modules), file=sys.stderr)")
+def test_nothing_heavy_is_imported_by(code: str, heavy: set[str]):
+    result = _python(f"{code}\nimport sys; print(*{heavy!r} & set(sys.modules), file=sys.stderr)")
     assert result.returncode == 0
     assert result.stderr.splitlines()[-1] == ""
 
@@ -95,36 +95,45 @@ def test_an_unknown_attribute_is_an_ordinary_error():
 # --- help and usage ---------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
-    exit_code, out, err = _run(["--help"], capsys)
+def test_help_lists_the_commands(run):
+    exit_code, out, err = run("--help")
     assert (exit_code, err) == (0, "")
-    told = dict(line.strip().split(maxsplit=1) for line in out.partition("Commands:")[2].strip().splitlines())
-    assert told["predict"].startswith("Predict what becomes of signal and gradient")
-    assert told["report"].startswith("Measure initializers")
-    assert {"baseline", "check", "explain", "spec", "train", "verify"} <= set(told)
+    listed = dict(line.strip().split(maxsplit=1) for line in out.partition("Commands:")[2].strip().splitlines())
+    assert listed["predict"].startswith("Predict what becomes of signal and gradient")
+    assert listed["report"].startswith("Measure initializers")
+    assert {"baseline", "check", "explain", "spec", "train", "verify"} <= set(listed)
 
 
-def test_version_is_printed(capsys: pytest.CaptureFixture[str]):
-    assert _run(["--version"], capsys) == (0, f"initcheck {__version__}\n", "")
+@pytest.mark.parametrize(
+    ("command", "words"), [("predict", 'the string "inf"'), ("spec", "--junit-xml"), ("verify", "100,000")]
+)
+def test_the_help_of_a_command_gives_the_forms_and_limits_of_its_output(command: str, words: str, run):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert words in " ".join(out.split())
 
 
-def test_no_command_shows_the_help_and_exits_2(capsys: pytest.CaptureFixture[str]):
-    exit_code, out, err = _run([], capsys)
+def test_version_is_printed(run):
+    assert run("--version") == (0, f"initcheck {__version__}\n", "")
+
+
+def test_no_command_shows_the_help_and_exits_2(run):
+    exit_code, out, err = run()
     assert (exit_code, out) == (2, "")
     assert "Usage: initcheck" in err
 
 
-def test_an_unknown_command_gets_near_matches(capsys: pytest.CaptureFixture[str]):
-    assert "Unknown command 'reprot'. Did you mean report?" in _one_line(["reprot"], capsys)
+def test_an_unknown_command_gets_near_matches(refused):
+    assert "Unknown command 'reprot'. Did you mean report?" in refused("reprot")
 
 
-def test_an_unknown_option_says_where_the_help_is(capsys: pytest.CaptureFixture[str]):
-    assert _one_line(["report", "--nonsense"], capsys).endswith("Try: initcheck report --help\n")
-    assert _one_line(["--nonsense"], capsys).endswith("Try: initcheck --help\n")
+def test_an_unknown_option_says_where_the_help_is(refused):
+    assert refused("report", "--nonsense").endswith("Try: initcheck report --help")
+    assert refused("--nonsense").endswith("Try: initcheck --help")
 
 
-def test_a_number_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]):
-    assert "'--depth': 'deep' is not a valid integer" in _one_line(["report", "--depth", "deep"], capsys)
+def test_a_number_that_is_none_is_refused(refused):
+    assert "'--depth': 'deep' is not a valid integer" in refused("report", "--depth", "deep")
 
 
 @pytest.mark.parametrize(
@@ -139,45 +148,43 @@ def test_a_number_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]):
         ("--first-seed", "-1", "0"),
     ],
 )
-def test_a_number_out_of_range_is_refused(
-    option: str, value: str, smallest: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-):
-    message = _one_line(["report", option, value, "--out", str(tmp_path / "out")], capsys)
+def test_a_number_out_of_range_is_refused(option: str, value: str, smallest: str, refused, tmp_path: Path):
+    message = refused("report", option, value, "--out", str(tmp_path / "out"))
     assert f"{option} must be at least {smallest}. Received: {value}." in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_an_output_folder_that_cannot_be_made_is_refused(refused, tmp_path: Path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "folder"):
-        assert f"Cannot write to {str(out)!r}: Not a directory" in _one_line(["report", "--out", str(out)], capsys)
+        assert f"Cannot write to {str(out)!r}: Not a directory" in refused("report", "--out", str(out))
 
 
 # --- what ends a command ----------------------------------------------------------------------------------------------
 
 
-def test_an_error_of_ours_is_one_line_with_its_exit_code(failing_command, capsys: pytest.CaptureFixture[str]):
+def test_an_error_of_ours_is_one_line_with_its_exit_code(failing_command, run):
     error = DataError("two\nlines")
     error.exit_code = 7
     failing_command(error)
-    assert _run(["report"], capsys) == (7, "", "initcheck: error: two lines\n")
+    assert run("report") == (7, "", "initcheck: error: two lines\n")
 
 
-def test_an_interruption_exits_130(failing_command, capsys: pytest.CaptureFixture[str]):
+def test_an_interruption_exits_130(failing_command, run):
     failing_command(KeyboardInterrupt())
-    exit_code, out, err = _run(["report"], capsys)
+    exit_code, out, err = run("report")
     assert (exit_code, out) == (130, "")
     assert err.strip() == "initcheck: error: Interrupted."
 
 
-def test_a_full_disk_is_one_line(failing_command, capsys: pytest.CaptureFixture[str]):
+def test_a_full_disk_is_one_line(failing_command, refused):
     failing_command(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert "The disk is full." in _one_line(["report"], capsys)
+    assert "The disk is full." in refused("report")
 
 
-def test_a_broken_pipe_is_silent(failing_command, capsys: pytest.CaptureFixture[str]):
+def test_a_broken_pipe_is_silent(failing_command, run):
     failing_command(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
-    assert _run(["report"], capsys) == (141, "", "")
+    assert run("report") == (141, "", "")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.EIO, "input/output error")])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,11 @@ import keras
 import pytest
 from marked import slow
 
-from initcheck.cli import main
 from initcheck.models.initializers import installed_initializers
 from initcheck.models.networks import STUDY_ACTIVATIONS
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 from initcheck.theory.forecast import forecast
 
-HEAVY = ["keras", "tensorflow", "pandas", "pyarrow", "statsmodels", "scipy.stats", "matplotlib"]
 FIELDS = {
     *("initializer", "activation", "depth", "widths", "inputs", "input_second_moment", "sigma_w2", "sigma_b2"),
     *("forward_gain", "backward_gain", "effect", "alpha", "power", "q", "regime", "fixed_point", "chi_forward"),
@@ -30,21 +26,21 @@ FIELDS = {
 }
 
 
-def predict(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["predict", *arguments]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return captured.out
+@pytest.fixture
+def predict(run):
+    """Predict, and give back what is printed."""
+
+    def predict_here(*arguments):
+        code, out, err = run("predict", *arguments)
+        assert (code, err) == (0, "")
+        return out
+
+    return predict_here
 
 
-def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run what must be refused; give back the one line on standard error."""
-    assert main(["predict", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("initcheck: error: ")
-    return line
+@pytest.fixture
+def predict_json(predict):
+    return lambda *arguments: read(predict("--json", *arguments))
 
 
 def read(text: str) -> dict[str, Any]:
@@ -56,10 +52,6 @@ def read(text: str) -> dict[str, Any]:
     found = json.loads(text, parse_constant=refuse_constant)
     assert isinstance(found, dict)
     return found
-
-
-def predict_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    return read(predict(capsys, "--json", *arguments))
 
 
 def assert_every_null_has_a_reason(found: dict[str, Any]) -> None:
@@ -84,24 +76,20 @@ STUDIED = (*STUDY_ACTIVATIONS, "softmax", "exponential")
 
 @pytest.mark.parametrize("initializer", installed_initializers())
 @pytest.mark.parametrize("activation", [*STUDIED, *slow("thorough", *sorted({*TWINS, *NOT_ELEMENTWISE} - {*STUDIED}))])
-def test_every_pair_is_answered_or_refused_in_one_line(activation, initializer, capsys):
-    arguments = ["--initializer", initializer, "--activation", activation, "--depth", "3", "--width", "64"]
-    exit_code = main(["predict", "--json", *arguments])
-    captured = capsys.readouterr()
-    if exit_code == 0:
-        assert captured.err == ""
-        found = read(captured.out)
-        assert set(found) == FIELDS
-        assert_every_null_has_a_reason(found)
-        assert predict(capsys, *arguments)
-    else:
-        assert (exit_code, captured.out) == (2, "")
-        (line,) = captured.err.splitlines()
-        assert line.startswith("initcheck: error: ")
-        without_chance = initializer in ("Constant", "Identity", "Ones", "STFT", "Zeros")
-        without_theory = activation in NOT_ELEMENTWISE or activation == "exponential"
-        assert without_chance or without_theory
+def test_every_pair_is_answered_or_refused_in_one_line(activation, initializer, run, refused):
+    words = ["predict", "--initializer", initializer, "--activation", activation, "--depth", "3", "--width", "64"]
+    without_chance = initializer in ("Constant", "Identity", "Ones", "STFT", "Zeros")
+    without_theory = activation in NOT_ELEMENTWISE or activation == "exponential"
+    if without_chance or without_theory:
+        line = refused(*words)
         assert initializer in line or activation in line
+        return
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (0, "")
+    found = read(out)
+    assert set(found) == FIELDS
+    assert_every_null_has_a_reason(found)
+    assert run(*words)[0] == 0
 
 
 def test_every_activation_of_keras_is_among_them():
@@ -112,10 +100,8 @@ def test_every_activation_of_keras_is_among_them():
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def test_json_has_the_forecast_under_its_own_names(capsys):
-    found = predict_json(
-        capsys, "--initializer", "LecunNormal", "--activation", "selu", "--depth", "4", "--width", "50"
-    )
+def test_json_has_the_forecast_under_its_own_names(predict_json):
+    found = predict_json("--initializer", "LecunNormal", "--activation", "selu", "--depth", "4", "--width", "50")
     expected = forecast("selu", initializer="LecunNormal", depth=4, width=50)
     assert found["fixed_point"] == expected.phase.fixed_point == pytest.approx(1.0)
     assert found["xi_c"] == expected.phase.xi_c
@@ -127,16 +113,16 @@ def test_json_has_the_forecast_under_its_own_names(capsys):
             assert layer[name] == value or (layer[name] is None and math.isnan(value))
 
 
-def test_infinity_in_json_is_a_string(capsys):
-    found = predict_json(capsys, "--depth", "2")
+def test_infinity_in_json_is_a_string(predict_json):
+    found = predict_json("--depth", "2")
     assert found["xi_c"] == found["xi_gradient"] == found["trainable_depth"] == "inf"
     assert float(found["xi_c"]) == math.inf
-    assert predict_json(capsys, "--sigma-w", "2", "--depth", "2")["fixed_point"] == "inf"
-    assert predict_json(capsys, "--sigma-w", "1", "--depth", "2")["fixed_point"] == 0.0
+    assert predict_json("--sigma-w", "2", "--depth", "2")["fixed_point"] == "inf"
+    assert predict_json("--sigma-w", "1", "--depth", "2")["fixed_point"] == 0.0
 
 
-def test_what_has_no_value_is_null_with_a_reason(capsys):
-    found = predict_json(capsys, "--activation", "hard_shrink", "--sigma-w", "0.9", "--sigma-b", "0.5", "--depth", "3")
+def test_what_has_no_value_is_null_with_a_reason(predict_json):
+    found = predict_json("--activation", "hard_shrink", "--sigma-w", "0.9", "--sigma-b", "0.5", "--depth", "3")
     assert found["xi_c"] is found["trainable_depth"] is found["correlation_fixed_point"] is None
     assert "jumps" in found["reasons"]["xi_c"]
     assert found["initializer"] is None
@@ -144,14 +130,14 @@ def test_what_has_no_value_is_null_with_a_reason(capsys):
     assert_every_null_has_a_reason(found)
 
 
-def test_a_critical_network_that_fades_has_its_power_law(capsys):
-    found = predict_json(capsys, "--activation", "tanh", "--initializer", "GlorotNormal", "--depth", "3")
+def test_a_critical_network_that_fades_has_its_power_law(predict_json):
+    found = predict_json("--activation", "tanh", "--initializer", "GlorotNormal", "--depth", "3")
     assert found["power_law"]["decay"] == pytest.approx(2.0, rel=1e-3)
     assert found["power_law"]["gradient_exponent"] == pytest.approx(1.0, rel=1e-3)
 
 
-def test_the_answer_comes_first_in_words(capsys):
-    lines = predict(capsys, "--initializer", "GlorotNormal", "--activation", "relu").splitlines()
+def test_the_answer_comes_first_in_words(predict):
+    lines = predict("--initializer", "GlorotNormal", "--activation", "relu").splitlines()
     assert lines[0] == "GlorotNormal, relu: 20 layers of 256 units, 256 inputs."
     assert lines[1].startswith("Regime:   ordered (chi_1 = 0.5 at q* = 0)")
     assert lines[2] == "Forward:  the signal vanishes: 1/1000 of its mean square is left after 10 layers."
@@ -159,22 +145,41 @@ def test_the_answer_comes_first_in_words(capsys):
     assert lines[4].startswith("Here:     q goes from 1 to 1.907e-06")
 
 
-def test_an_exploding_network_is_told_in_words(capsys):
-    out = predict(capsys, "--initializer", "RandomNormal(stddev=1.0)", "--depth", "2", "--width", "2000")
-    assert "the signal explodes: its mean square is 1,000 times as large after 1 layer." in out
-    assert "explode exponentially" in out
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            "--initializer RandomNormal(stddev=1.0) --depth 2 --width 2000",
+            [
+                "the signal explodes: its mean square is 1,000 times as large after 1 layer.",
+                "explode exponentially",
+            ],
+        ),
+        (
+            "",
+            [
+                "Regime:   critical (chi_1 = 1 at q* = 2)",
+                "the signal keeps its size",
+                "the gradient keeps its size",
+                "varies by 69% from seed to",
+            ],
+        ),
+        ("--width 1 --depth 2", ["2 layers of 1 unit, 1 input."]),
+        ("--width 2 --depth 1", ["1 layer of"]),
+    ],
+    ids=["exploding", "healthy", "one unit", "one layer"],
+)
+def test_a_network_is_described_in_words(arguments, words, predict):
+    out = predict(*arguments.split())
+    assert [each for each in words if each not in out] == []
 
 
-def test_a_healthy_network_is_told_in_words(capsys):
-    out = predict(capsys)
-    assert "Regime:   critical (chi_1 = 1 at q* = 2)" in out
-    assert "the signal keeps its size" in out and "the gradient keeps its size" in out
-    assert "varies by 69% from seed to" in out
-    assert "907" in next(line for line in out.splitlines() if line.startswith("seeds_needed"))
+def test_the_number_of_seeds_is_in_the_table(predict):
+    assert "907" in next(line for line in predict().splitlines() if line.startswith("seeds_needed"))
 
 
-def test_layers_that_differ_are_told_without_a_regime(capsys):
-    out = predict(capsys, "--width", "300,100,10", "--inputs", "784", "--initializer", "GlorotNormal")
+def test_layers_that_differ_have_no_regime(predict):
+    out = predict("--width", "300,100,10", "--inputs", "784", "--initializer", "GlorotNormal")
     assert out.startswith(
         "GlorotNormal, relu: 3 layers of 300-100-10 units, 784 inputs.\nRegime:   none: the layers differ"
     )
@@ -182,52 +187,43 @@ def test_layers_that_differ_are_told_without_a_regime(capsys):
     assert "grad^2/unit" in out
 
 
-def test_deep_networks_are_shown_in_part_and_say_so(capsys):
-    out = predict(capsys, "--depth", "100", "--width", "50")
+def test_deep_networks_are_shown_in_part_and_say_so(predict, predict_json):
+    out = predict("--depth", "100", "--width", "50")
     shown = [int(line.split()[0]) for line in out.splitlines() if line.split() and line.split()[0].isdigit()]
     assert (shown[0], shown[-1], len(shown)) == (1, 100, 17)
     assert "(17 of 100 layers; --json gives all)" in out
-    assert "of 20 layers" not in predict(capsys, "--depth", "20", "--width", "50")
-    assert len(predict_json(capsys, "--depth", "100", "--width", "50")["layers"]) == 100
+    assert "of 20 layers" not in predict("--depth", "20", "--width", "50")
+    assert len(predict_json("--depth", "100", "--width", "50")["layers"]) == 100
 
 
-def test_a_table_without_spreads_says_why(capsys):
-    out = predict(capsys, "--depth", "250", "--width", "50", "--activation", "tanh")
+def test_a_table_without_spreads_says_why(predict):
+    out = predict("--depth", "250", "--width", "50", "--activation", "tanh")
     assert "(no sd: standard deviations are computed for up to 200 layers; the means beside are" in out
     (headings,) = (line for line in out.splitlines() if line.startswith("layer"))
     assert headings.split() == ["layer", "q", "z^2", "phi^2", "chi", "grad^2", "dW^2"]
 
 
-def test_the_answer_is_plain_text_of_lines_that_fit(capsys):
-    out = predict(
-        capsys, "--activation", "hard_shrink", "--width", "300,100,10", "--sigma-w", "0.9", "--sigma-b", "0.5"
-    )
+def test_the_answer_is_plain_text_of_lines_that_fit(predict):
+    out = predict("--activation", "hard_shrink", "--width", "300,100,10", "--sigma-w", "0.9", "--sigma-b", "0.5")
     assert out.isascii()
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 120
 
 
-def test_the_example_in_readme_is_what_is_printed(capsys):
+def test_the_example_in_readme_is_what_is_printed(predict):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (found,) = re.finditer(r"```shell\ninitcheck (predict .*)\n```\n.*?```text\n(.*?)```", readme, re.DOTALL)
     arguments, shown = found.group(1).split()[1:], found.group(2).splitlines()
-    printed = predict(capsys, *arguments).splitlines()
+    printed = predict(*arguments).splitlines()
     assert [line for line in shown if line not in ("...", *printed)] == []
 
 
-@pytest.mark.parametrize(
-    ("width", "depth", "words"), [("1", "2", "2 layers of 1 unit, 1 input."), ("2", "1", "1 layer of")]
-)
-def test_one_is_singular(width, depth, words, capsys):
-    assert words in predict(capsys, "--width", width, "--depth", depth)
+def test_quiet_changes_nothing(predict):
+    assert predict("--quiet", "--depth", "2") == predict("--depth", "2")
 
 
-def test_quiet_changes_nothing(capsys):
-    assert predict(capsys, "--quiet", "--depth", "2") == predict(capsys, "--depth", "2")
-
-
-def test_widths_come_by_comma_or_one_by_one(capsys):
-    both = predict_json(capsys, "--width", "300,100"), predict_json(capsys, "--width", "300", "--width", "100")
+def test_widths_come_by_comma_or_one_by_one(predict_json):
+    both = predict_json("--width", "300,100"), predict_json("--width", "300", "--width", "100")
     assert both[0] == both[1]
     assert (both[0]["widths"], both[0]["depth"], both[0]["inputs"]) == ([300, 100], 2, 300)
 
@@ -258,8 +254,8 @@ def test_widths_come_by_comma_or_one_by_one(capsys):
         (["--nonsense"], "Try: initcheck predict --help"),
     ],
 )
-def test_bad_input_gives_one_line_and_exit_code_2(arguments, message, capsys):
-    assert message in refuse(capsys, *arguments)
+def test_bad_input_gives_one_line_and_exit_code_2(arguments, message, refused):
+    assert message in refused("predict", *arguments)
 
 
 # --- activation functions of the user's own ---------------------------------------------------------------------------
@@ -295,12 +291,12 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("place", ["own_activations.py:leaky", "own_activations:leaky", "own_activations:Group.leaky"])
-def test_a_function_of_the_users_own_is_predicted(place, own_module, capsys):
+def test_a_function_of_the_users_own_is_predicted(place, own_module, run):
     before = list(sys.path)
-    assert main(["predict", "--json", "--activation", place, "--sigma-w", "1", "--depth", "3", "--width", "40"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == "imported\n"  # not among the results
-    found = read(captured.out)
+    words = ["--json", "--activation", place, "--sigma-w", "1", "--depth", "3", "--width", "40"]
+    code, out, err = run("predict", *words)
+    assert (code, err) == (0, "imported\n")  # not among the results
+    found = read(out)
     assert found["activation"] == "leaky"
     assert found["chi_backward"] == pytest.approx((1 + 0.1**2) / 2)
     assert sys.path == before
@@ -321,47 +317,9 @@ def test_a_function_of_the_users_own_is_predicted(place, own_module, capsys):
         (":f", "ValueError: "),
     ],
 )
-def test_a_function_that_cannot_be_used_is_one_line(place, message, own_module, capsys):
-    assert main(["predict", "--activation", place]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    *printed, line = captured.err.splitlines()
+def test_a_function_that_cannot_be_used_is_one_line(place, message, own_module, run):
+    code, out, err = run("predict", "--activation", place)
+    assert (code, out) == (2, "")
+    *printed, line = err.splitlines()
     assert printed in ([], ["imported"])
     assert line.startswith("initcheck: error: ") and message in line
-
-
-# --- what is imported -------------------------------------------------------------------------------------------------
-
-
-def _python(code: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["predict"],
-        ["predict", "--json", "--activation", "tanh", "--initializer", "glorot_uniform", "--depth", "400"],
-        ["predict", "--initializer", "Zeros"],
-    ],
-)
-def test_neither_keras_nor_pandas_is_imported(arguments):
-    result = _python(
-        f"import sys\nfrom initcheck.cli import main\nmain({arguments!r})\n"
-        f"print(*set({HEAVY!r}) & set(sys.modules), file=sys.stderr)"
-    )
-    assert result.returncode == 0
-    assert result.stderr.splitlines()[-1] == ""
-
-
-def test_help_imports_not_even_numpy():
-    result = _python(
-        "import sys\nfrom initcheck.cli import main\nmain(['predict', '--help'])\n"
-        f"print(*{{'numpy', 'scipy', 'rich', *{HEAVY!r}}} & set(sys.modules), file=sys.stderr)"
-    )
-    assert result.returncode == 0
-    assert result.stderr == "\n"
-    assert 'the string "inf"' in " ".join(result.stdout.split())

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +11,8 @@ import pandas as pd
 import pytest
 
 from initcheck.cli import main
-from initcheck.core import columns, files
+from initcheck.core import files
+from initcheck.study.measurement import NetworkMeasurement
 
 FILES = {"measurements.csv", "measurements.parquet", "summary.csv", "report.md", "report.html"}
 TINY = ["--network", "mlp", "--initializer", "HeNormal", "--activation", "relu", "--depth", "3", "--width", "8"]
@@ -35,15 +30,6 @@ def test_all_files_are_written_and_nothing_else_but_pictures(written):
     names = {path.name for path in written.iterdir()}
     assert names >= FILES
     assert all(name.endswith(".svg") for name in names - FILES)
-
-
-def test_csv_and_parquet_hold_the_same_table_under_the_schemas_names(written):
-    names = [column.name for column in columns.MEASUREMENT_COLUMNS]
-    dtypes = {column.name: column.dtype for column in columns.MEASUREMENT_COLUMNS}
-    csv = pd.read_csv(written / "measurements.csv", dtype=dtypes)
-    parquet = pd.read_parquet(written / "measurements.parquet")
-    assert list(csv.columns) == list(parquet.columns) == names
-    pd.testing.assert_frame_equal(csv, parquet.astype(dtypes), check_exact=True)
 
 
 def test_the_report_says_how_it_was_made(written):
@@ -81,33 +67,19 @@ def test_the_users_own_data_is_measured(tmp_path):
         (["--initializer", "HeNormall"], "Unknown initializer 'HeNormall'. Did you mean HeNormal"),
         (["--activation", "rel"], "Unknown activation 'rel'. Did you mean"),
         (["--network", "nlp"], "Unknown network 'nlp'. Did you mean mlp?"),
-        (["--depth", "0"], "--depth must be at least 1. Received: 0"),
-        (["--width", "-3"], "--width must be at least 1. Received: -3"),
-        (["--seeds", "1"], "--seeds must be at least 2. Received: 1"),
         (["--data", "missing.npz"], "There is no file 'missing.npz'"),
         (["--data", "corrupt.npz"], "is not a valid .npz file, or is damaged"),
         (["--initializer", "Constant(value='x')"], "value"),
     ],
 )
-def test_bad_input_gives_one_line_and_exit_code_2_and_no_folder(tmp_path, monkeypatch, capfd, arguments, message):
+def test_bad_input_gives_one_line_and_exit_code_2_and_no_folder(tmp_path, monkeypatch, refused, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("corrupt.npz").write_bytes(b"PK\x03\x04 not an archive")
-    assert main(["report", "--out", "report", *TINY, *arguments]) == 2
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.strip().splitlines()
-    assert line.startswith("initcheck: error: ")
-    assert message in line
+    assert message in refused("report", "--out", "report", *TINY, *arguments)
     assert not Path("report").exists()
 
 
-def test_an_output_folder_below_a_file_is_refused_before_anything_is_measured(tmp_path, capfd):
-    (tmp_path / "file").write_text("")
-    assert main(["report", "--quiet", "--out", str(tmp_path / "file" / "report"), *TINY]) == 2
-    assert len(capfd.readouterr().err.strip().splitlines()) == 1
-
-
-def test_a_full_disk_leaves_the_earlier_report_as_it_was(tmp_path, monkeypatch, capfd):
+def test_a_full_disk_leaves_the_earlier_report_as_it_was(tmp_path, monkeypatch, refused):
     out = tmp_path / "report"
     out.mkdir()
     (out / "report.html").write_text("earlier")
@@ -116,48 +88,15 @@ def test_a_full_disk_leaves_the_earlier_report_as_it_was(tmp_path, monkeypatch, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "_write", fail)
-    assert main(["report", "--quiet", "--out", str(out), *TINY]) == 2
-    assert len(capfd.readouterr().err.strip().splitlines()) == 1
+    refused("report", "--quiet", "--out", out, *TINY)
     assert [path.name for path in out.iterdir()] == ["report.html"]
     assert (out / "report.html").read_text() == "earlier"
 
 
-@pytest.mark.cluster
-def test_an_interrupted_run_exits_130_and_leaves_no_report(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main())"]
-    terminal, theirs = os.openpty()  # progress is shown on terminals only
-    process = subprocess.Popen(
-        [*command, "report", "--out", str(tmp_path / "report"), "--network", "mlp", "--seeds", "400"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env=environment | {"TERM": "xterm"},
-        # A job in the background of a script ignores interrupts, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    os.close(theirs)
-    try:
-        seen = read_until(terminal, b"mlp", seconds=120)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        seen += read_until(terminal, b"Interrupted.", seconds=120)
-        stdout, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        os.close(terminal)
-    assert process.returncode == 130
-    assert stdout == b""
-    assert b"Traceback" not in seen
-    assert b"initcheck: error: Interrupted." in seen
+def test_an_interrupted_run_exits_with_130_and_leaves_no_report(tmp_path, interrupt_after, run):
+    interrupt_after(NetworkMeasurement, "measure", 1)
+    code, out, err = run("report", "--out", tmp_path / "report", *TINY)
+    assert (code, out) == (130, "")
+    assert err.endswith("initcheck: error: Interrupted.\n")
+    assert "Traceback" not in err
     assert not (tmp_path / "report").exists()
-
-
-def read_until(terminal, text, seconds):
-    seen = b""
-    deadline = time.monotonic() + seconds
-    while text not in seen:
-        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"{text!r} did not appear in {seconds} s: {seen[-500:]!r}"
-        seen += os.read(terminal, 4096)
-    return seen

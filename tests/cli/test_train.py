@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -57,21 +56,11 @@ def trained(here, finished, tmp_path):
     return json.loads((finished / "printed.json").read_text())
 
 
-def one_line(capsys, *words):
-    code = main(["train", *words])
-    out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if line.strip() and "━" not in line]
-    assert (code, out, len(lines)) == (2, "", 1), err
-    assert lines[0].startswith("initcheck: error: ")
-    return lines[0]
-
-
 def test_pages_tables_and_json_tell_one_story(trained):
-    told = trained
     history = pd.read_csv("training/history.csv")
     assert len(history) == 2 * 3 * 3
     last = history[(history["initializer"] == "HeNormal") & (history["epoch"] == 2)]
-    comparison = {each["initializer"]: each for each in told["comparison"]}
+    comparison = {each["initializer"]: each for each in trained["comparison"]}
     assert comparison["HeNormal"]["accuracy"] == pytest.approx(last["validation_accuracy"].mean())
     assert pd.read_csv("training/comparison.csv")["accuracy"].tolist() == pytest.approx(
         [comparison[name]["accuracy"] for name in ("HeNormal", "Zeros")]
@@ -108,36 +97,23 @@ def test_networks_that_are_added_later_are_those_of_one_run(tmp_path):
     pd.testing.assert_frame_equal(one, other, rtol=1e-5)
 
 
-def test_other_settings_do_not_mix(trained, capsys):
+def test_other_settings_do_not_mix(trained, refused):
     before = Path("training/history.parquet").read_bytes()
-    message = one_line(capsys, "--data", "clouds.npz", "--epochs", "3", "--seeds", "3", *TWO)
+    message = refused("train", "--data", "clouds.npz", "--epochs", "3", "--seeds", "3", *TWO)
     assert "epochs 2 -> 3" in message
     assert "--out" in message
     assert Path("training/history.parquet").read_bytes() == before
 
 
-def test_a_damaged_store_is_refused(trained, capsys):
+def test_a_damaged_store_is_refused(trained, refused):
     path = Path("training/history.parquet")
     path.write_bytes(path.read_bytes()[:100])
-    assert "cannot be read" in one_line(capsys, "--data", "clouds.npz", "--epochs", "2", "--seeds", "3", *TWO)
+    assert "cannot be read" in refused("train", "--data", "clouds.npz", "--epochs", "2", "--seeds", "3", *TWO)
 
 
-def test_an_interruption_keeps_what_is_finished_and_a_rerun_goes_on(monkeypatch, capsys):
-    """The signal that Ctrl-C sends comes when the first initializer is finished."""
-    save, saved = HistoryStore.save, []
-
-    def save_and_interrupt(self, table):
-        save(self, table)
-        saved.append(table)
-        signal.raise_signal(signal.SIGINT)
-
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of xdist ignores it
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(HistoryStore, "save", save_and_interrupt)
-            assert train(*TWO, "--seeds", "2") == 130
-    finally:
-        signal.signal(signal.SIGINT, former)
+def test_an_interruption_keeps_what_is_finished_and_a_rerun_goes_on(interrupt_after, capsys):
+    saved = interrupt_after(HistoryStore, "save", 1)
+    assert train(*TWO, "--seeds", "2") == 130
     assert capsys.readouterr().err.strip() == "initcheck: error: Interrupted."
     assert len(saved) == 1
     assert set(pd.read_parquet("training/history.parquet")["initializer"]) == {"HeNormal"}
@@ -161,12 +137,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_used_is_told_in_one_line(capsys, name):
+def test_what_cannot_be_used_is_refused_in_one_line(refused, name):
     x = np.zeros((40, 4, 4), "float32")
     np.savez("bare.npz", x=x)
     np.savez("odd.npz", x=x, y=np.full((40, 3), 0.5))
     np.savez("eleven.npz", x=x, y=np.arange(40) % 11)
-    words, told = BAD[name]
+    words, message = BAD[name]
     data = [] if "--data" in words else ["--data", "clouds.npz"]
-    assert told in one_line(capsys, *data, *words)
+    assert message in refused("train", *data, *words)
     assert not Path("training").exists()

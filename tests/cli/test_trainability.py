@@ -8,8 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from initcheck.cli import main
-
 FEW = ["--initializer", "HeNormal", "--initializer", "Orthogonal", "--activation", "swish"]
 TINY = ["--depths", "2,3", "--width", "8", "--seeds", "2", "--steps", "20", "--learning-rates", "0.1"]
 
@@ -19,15 +17,14 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_files_and_json_hold_every_configuration(capsys):
-    assert main(["trainability", *FEW, *TINY, "--json", "--quiet", "--out", "page"]) == 0
-    out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert err == ""
+def test_files_and_json_hold_every_configuration(run):
+    code, out, err = run("trainability", *FEW, *TINY, "--json", "--quiet", "--out", "page")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
     wanted = {("silu", i, d) for i in ("HeNormal", "Orthogonal") for d in (2, 3)}
-    assert {(e["activation"], e["initializer"], e["depth"]) for e in told["configurations"]} == wanted
+    assert {(e["activation"], e["initializer"], e["depth"]) for e in found["configurations"]} == wanted
     table = pd.read_csv("page/trainability.csv")
-    assert table["loss"].tolist() == pytest.approx([e["loss"] for e in told["configurations"]], rel=1e-5)
+    assert table["loss"].tolist() == pytest.approx([e["loss"] for e in found["configurations"]], rel=1e-5)
     assert (table["seeds"] == 2).all()
     assert "initcheck trainability --initializer HeNormal" in Path("page/trainability.md").read_text()
 
@@ -51,13 +48,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_used_is_told_in_one_line(capsys, name):
-    words, told = BAD[name]
+def test_what_cannot_be_used_is_refused_in_one_line(refused, name):
+    words, message = BAD[name]
     Path("taken").write_text("")
-    code = main(["trainability", *words])
-    out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert (code, out, len(lines)) == (2, "", 1), err
-    assert lines[0].startswith("initcheck: error: ")
-    assert told in lines[0]
+    assert message in refused("trainability", *words)
     assert not Path("trainability").exists()

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-from initcheck.cli import main
 
 MATRIX = ("--shape", "60,90")
 
@@ -62,7 +58,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "words"),
     [
         (("HeNormal", *MATRIX), 0, "All rules pass."),
         (("random_normal", "--arg", "stddev=0.2", *MATRIX), 0, "RandomNormal(stddev=0.2)"),
@@ -77,16 +73,17 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("Orthogonal", "--shape", "30"), 1, "ValueError"),
     ],
 )
-def test_the_answer(arguments: tuple[str, ...], code: int, told: str, mine: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["verify", *arguments]) == code
-    out = capsys.readouterr().out
-    assert told in out
+@pytest.mark.usefixtures("mine")
+def test_the_answer(arguments: tuple[str, ...], code: int, words: str, run):
+    exit_code, out, _ = run("verify", *arguments)
+    assert exit_code == code
+    assert words in out
     assert "loaded" not in out  # what the user's code prints goes to standard error
     assert "called" not in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (("HeNorml",), "Did you mean HeNormal"),
         (("RandomNormal(stddev=",), "Cannot read"),
@@ -113,36 +110,23 @@ def test_the_answer(arguments: tuple[str, ...], code: int, told: str, mine: Path
         ((), "INITIALIZER"),
     ],
 )
-def test_one_line_for_what_cannot_be_judged(
-    arguments: tuple[str, ...], told: str, mine: Path, capsys: pytest.CaptureFixture[str]
-):
-    assert main(["verify", *arguments]) == 2
-    captured = capsys.readouterr()
-    (line,) = [each for each in captured.err.splitlines() if each != "loaded"]
-    assert line.startswith("initcheck: error: ")
-    assert told in line
-    assert captured.out == ""
+@pytest.mark.usefixtures("mine")
+def test_one_line_for_what_cannot_be_judged(arguments: tuple[str, ...], words: str, run):
+    code, out, err = run("verify", *arguments)
+    (line,) = [each for each in err.splitlines() if each != "loaded"]
+    assert (code, out) == (2, "")
+    assert line.startswith("initcheck: error: ") and words in line
 
 
-def test_json_holds_every_rule_with_its_figures(capsys: pytest.CaptureFixture[str]):
-    assert main(["verify", "HeNormal", *MATRIX, "--json", "--quiet", "--seed", "3"]) == 0
-    found = json.loads(capsys.readouterr().out)
+def test_json_holds_every_rule_with_its_figures(run):
+    code, out, _ = run("verify", "HeNormal", *MATRIX, "--json", "--quiet", "--seed", "3")
+    found = json.loads(out)
+    assert code == 0
     assert (found["verdict"], found["shapes"], found["seed"]) == ("pass", [[60, 90]], 3)
     rules = {rule["rule"]: rule for rule in found["rules"]}
     assert rules["variance"]["figures"]["bound_low"] < rules["variance"]["figures"]["effect"]
     assert {"shape", "dtype", "finite", "determinism", "independence_across_draws"} <= set(rules)
 
 
-def test_quiet_prints_nothing(mine: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["verify", "Zeros", *MATRIX, "--quiet"]) == 0
-    assert capsys.readouterr().out == ""
-
-
-def test_help_does_not_load_keras():
-    code = (
-        "import sys; from initcheck.cli import main; main(['verify', '--help']);"
-        "print([name for name in ('keras', 'tensorflow', 'numpy', 'pandas', 'scipy') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "100,000" in done.stdout
+def test_quiet_prints_nothing(run):
+    assert run("verify", "Zeros", *MATRIX, "--quiet")[:2] == (0, "")

@@ -1,4 +1,4 @@
-"""``tests/benchmarks/page.py``: the committed page is that of the committed results, and bad input is told."""
+"""``tests/benchmarks/page.py``: the committed page is that of the committed results, and bad input is refused."""
 
 from __future__ import annotations
 
@@ -32,22 +32,18 @@ def test_there_are_committed_results():
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
-def test_the_committed_page_is_that_of_the_committed_results(page, path):
+def test_the_committed_page_is_that_of_the_committed_results_which_hold_no_name_of_a_machine(page, path):
     results = json.loads(path.read_text(encoding="utf-8"))
     written = path.with_suffix(".md").read_text(encoding="utf-8")
     assert written == page.write_page(results, path.relative_to(ROOT).as_posix())
-
-
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
-def test_the_committed_results_hold_no_name_of_a_machine(path):
-    assert "node" not in json.loads(path.read_text(encoding="utf-8"))["machine_info"]
+    assert "node" not in results["machine_info"]
 
 
 def test_ratios_stand_by_file_with_interval_and_limit(page):
     ratio = {"ratio": 6.18, "low": 5.0, "high": 123.4, "limit": "at least 2"}
     free = {"ratio": 1.0, "low": 0.9, "high": 1.1, "limit": ""}
     bare = {"ratio": 0.0321, "low": 0.03, "high": 0.034}
-    told = page.write_page(
+    text = page.write_page(
         {
             "datetime": "2026-01-02T03:04:05",
             "machine_info": {"cpu": {"brand_raw": "Some CPU", "count": 2}, "python_version": "3.11"},
@@ -59,18 +55,18 @@ def test_ratios_stand_by_file_with_interval_and_limit(page):
         },
         "some.json",
     )
-    assert "page.py some.json -->" in told
-    assert "Run on 2026-01-02: Some CPU, 2 cores, 3.11." in told
-    assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2 |\n" in told
-    assert "| c | 0.0321 | 0.03 to 0.034 | not recorded |\n" in told
-    assert "| d | 1.00 | 0.90 to 1.10 |  |\n" in told
-    assert told.index("## Real models") < told.index("## Theory")
-    assert "seconds" not in told
-    assert "## Empty" not in told
+    assert "page.py some.json -->" in text
+    assert "Run on 2026-01-02: Some CPU, 2 cores, 3.11." in text
+    assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2 |\n" in text
+    assert "| c | 0.0321 | 0.03 to 0.034 | not recorded |\n" in text
+    assert "| d | 1.00 | 0.90 to 1.10 |  |\n" in text
+    assert text.index("## Real models") < text.index("## Theory")
+    assert "seconds" not in text
+    assert "## Empty" not in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"benchmarks": [{}]}', "{}"])
-def test_results_that_cannot_be_read_are_told_in_one_line(tmp_path, content):
+def test_results_that_cannot_be_read_are_refused_in_one_line(tmp_path, content):
     path = tmp_path / "benchmarks.json"
     path.write_text(content)
     done = run(path)
@@ -80,7 +76,7 @@ def test_results_that_cannot_be_read_are_told_in_one_line(tmp_path, content):
     assert not (tmp_path / "benchmarks.md").exists()
 
 
-def test_a_missing_file_and_a_missing_argument_are_told(tmp_path):
+def test_a_missing_file_and_a_missing_argument_are_refused(tmp_path):
     assert "cannot be read" in run(tmp_path / "none.json").stderr
     done = run()
     assert done.returncode == 2

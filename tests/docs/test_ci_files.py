@@ -69,7 +69,7 @@ def test_no_input_is_pasted_into_a_script():
 @pytest.mark.parametrize(
     ("package", "installed"), [("", "/the action/v1[tensorflow]"), ("initcheck[tensorflow-cpu]>=0.1", None)]
 )
-def test_the_action_installs_its_own_checkout_unless_told_otherwise(tmp_path, package, installed):
+def test_the_action_installs_its_own_checkout_unless_another_package_is_given(tmp_path, package, installed):
     fake = tmp_path / "bin" / "python"
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
@@ -90,7 +90,7 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.followed
-def test_the_action_measures_once_and_tells_it_twice(project):
+def test_the_action_measures_once_and_reports_it_twice(project):
     assert main(["baseline", "models.py:build", "--seeds", "4", "-o", "b c.json", "--quiet"]) == 0
     summary = project / "summary.md"
     summary.write_text("### from another step\n")
@@ -133,7 +133,7 @@ def test_nothing_in_an_input_is_executed(project, field):
     assert sorted(path.name for path in project.iterdir() if path.suffix != ".pyc") == ["models.py", "script.sh"]
 
 
-def test_a_summary_that_cannot_be_written_is_told_in_one_line(project, capsys):
+def test_a_summary_that_cannot_be_written_is_refused_in_one_line(project, capsys):
     (project / "file").write_text("")
     code = main(["check", "models.py:build", "--quiet", "--summary", "file/s.md"])
     out, err = capsys.readouterr()
@@ -165,33 +165,26 @@ sys.exit(code if not slow else f"loaded: {slow}")
 """
 
 
-def test_the_hook_passes_whole_baselines_and_loads_nothing_slow(tmp_path):
-    write_baseline(make_baseline(), tmp_path / "a.json")
+def run_hook(folder, *files):
     _, *words = shlex.split(HOOK["entry"])
-    done = subprocess.run(
-        [sys.executable, "-c", HOOKED, *words, "a.json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    return subprocess.run(
+        [sys.executable, "-c", HOOKED, *words, *files], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_hook_refuses_a_baseline_that_was_merged_by_hand(tmp_path):
+def test_the_hook_passes_whole_baselines_and_refuses_one_merged_by_hand_and_loads_nothing_slow(tmp_path):
     write_baseline(make_baseline(), tmp_path / "a.json")
+    done = run_hook(tmp_path, "a.json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     text = (tmp_path / "a.json").read_text()
     (tmp_path / "b.json").write_text(text.replace("{", "<<<<<<< ours\n{", 1))
-    _, *words = shlex.split(HOOK["entry"])
-    done = subprocess.run(
-        [sys.executable, "-c", HOOKED, *words, "a.json", "b.json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_hook(tmp_path, "a.json", "b.json")
     assert done.returncode == 2
     assert "'b.json' is damaged" in done.stderr
     assert "a.json" not in done.stderr
 
 
-def test_the_page_tells_every_input_of_the_action():
+def test_the_page_lists_every_input_of_the_action():
     page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([\w-]+)` \|", page, flags=re.MULTILINE)) == set(ACTION["inputs"])
 

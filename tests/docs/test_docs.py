@@ -1,4 +1,4 @@
-"""What stands in ``docs/`` is true: the code runs, the commands are accepted, the links lead somewhere."""
+"""What stands in ``docs/``, README and CONTRIBUTING is true: code runs, commands are accepted, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from documentation import ROOT, SYBIL, apply_change, check_printed, follow, read_blocks, read_commands
+from documentation import ROOT, SYBIL, apply_change, check_accepted, check_printed, follow, read_blocks, read_commands
 from sybil import Example
 
 DOCS = ROOT / "docs"
@@ -54,8 +54,11 @@ def test_the_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest
 
 
 def _examples() -> list[object]:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(DOCS / name for name in READ)]
     return [
-        pytest.param(example, id=f"{name}-line-{example.line}") for name in READ for example in SYBIL.parse(DOCS / name)
+        pytest.param(example, id=f"{page.relative_to(ROOT).as_posix()}-line-{example.line}")
+        for page in pages
+        for example in SYBIL.parse(page)
     ]
 
 
@@ -99,6 +102,11 @@ def _headings(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
+@pytest.mark.parametrize("environment", ["report", "py"])
+def test_readme_gives_the_main_job_and_the_tests_as_one_command_each(environment: str):
+    assert f"\npip install tox && tox run -e {environment}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_index_names_every_page():
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in DOCS.glob("*.md") if f"]({path.name})" not in index] == ["README.md"]
@@ -108,7 +116,7 @@ def test_the_index_names_every_page():
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "message"),
     [
         ("```shell\ninitcheck explain IC999\n```\n", "IC999 ended with 2"),
         ("```shell\ninitcheck explain IC101  # exit code 1\n```\n", "IC101 ended with 0"),
@@ -118,9 +126,9 @@ def test_the_index_names_every_page():
         ("```shell\ninitcheck explain IC101\n```\n```text\n...\nWhy it matters\nWhat\n```\n", "'What' not in"),
     ],
 )
-def test_a_page_that_is_not_true_is_found(page: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_page_that_is_not_true_is_found(page: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AssertionError, match=re.escape(told)):
+    with pytest.raises(AssertionError, match=re.escape(message)):
         follow(page, tmp_path)
 
 
@@ -140,3 +148,24 @@ def test_commands_are_read_as_a_shell_reads_them():
         (["pip", "install", "x"], 0),
         (["pytest", "-k", "a b"], 0),
     ]
+
+
+@pytest.mark.parametrize("words", ["--help", "baseline --help", "baseline verify --help", "baseline m.py:f -o b.json"])
+def test_what_the_program_accepts_is_accepted(words: str):
+    check_accepted(words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("report --nonsense", "No such option"),
+        ("baseline model.py:build -o b.json --nonsense", "No such option"),
+        ("baseline record model.py:build -o b.json --nonsense", "No such option"),
+        ("baseline verify b.json --nonsense", "No such option"),
+        ("baseline model.py:build", "Missing parameter: output"),
+        ("bassline model.py:build", "Unknown command"),
+    ],
+)
+def test_a_command_that_the_program_refuses_would_be_found(words: str, error: str):
+    with pytest.raises(Exception, match=error):
+        check_accepted(words.split())

@@ -16,7 +16,8 @@ EXAMPLE = ROOT / "examples" / "gated-model"
 BASELINE = Path("tests", "initcheck-baselines", "test_models", "test_the_classifier_starts_as_recorded.json")
 
 
-def copy_example(tmp_path: Path) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "a copy"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
     return folder
@@ -29,41 +30,39 @@ def replace_once(path: Path, before: str, after: str) -> None:
 
 
 @pytest.mark.followed
-def test_the_example_is_green_then_red_for_a_sabotaged_initializer_then_green_once_it_is_recorded(tmp_path):
-    folder = copy_example(tmp_path)
-    code, told = run_pytest([], folder)
-    assert code == 0, told
-    assert "2 passed" in told
+def test_the_example_is_green_then_red_for_a_sabotaged_initializer_then_green_once_it_is_recorded(folder):
+    code, printed = run_pytest([], folder)
+    assert code == 0, printed
+    assert "2 passed" in printed
 
     replace_once(folder / "models.py", "RandomNormal(stddev=0.2)", "RandomNormal(stddev=0.26)")
-    code, told = run_pytest([], folder)
-    assert code == 1, told
-    assert "1 failed, 1 passed" in told
+    code, printed = run_pytest([], folder)
+    assert code == 1, printed
+    assert "1 failed, 1 passed" in printed
     (promised,) = [each for each in read_blocks((EXAMPLE / "README.md").read_text("utf-8")) if each.language == "text"]
-    check_printed(promised, told)
+    check_printed(promised, printed)
     assert "second/kernel" in promised.text
     assert "the model changed, not the library" in promised.text
 
     before = (folder / BASELINE).read_text(encoding="utf-8")
-    code, told = run_pytest(["--initcheck-update"], folder)
-    assert code == 0, told
+    code, printed = run_pytest(["--initcheck-update"], folder)
+    assert code == 0, printed
     after = (folder / BASELINE).read_text(encoding="utf-8")
     assert "RandomNormal(stddev=0.2)" in before
     assert "RandomNormal(stddev=0.26)" in after
     assert "RandomNormal(stddev=0.2)" not in after
 
-    code, told = run_pytest([], folder)
-    assert code == 0, told
+    code, printed = run_pytest([], folder)
+    assert code == 0, printed
 
 
 @pytest.mark.followed
-def test_the_example_without_its_baseline_fails_and_says_how_to_record_it(tmp_path):
-    folder = copy_example(tmp_path)
+def test_the_example_without_its_baseline_fails_and_says_how_to_record_it(folder):
     (folder / BASELINE).unlink()
-    code, told = run_pytest(["-k", "recorded"], folder)
-    assert code == 1, told
-    assert f"There is no baseline '{BASELINE.as_posix()}'" in told
-    assert "pytest 'tests/test_models.py::test_the_classifier_starts_as_recorded' --initcheck-update" in told
+    code, printed = run_pytest(["-k", "recorded"], folder)
+    assert code == 1, printed
+    assert f"There is no baseline '{BASELINE.as_posix()}'" in printed
+    assert "pytest 'tests/test_models.py::test_the_classifier_starts_as_recorded' --initcheck-update" in printed
     assert not (folder / BASELINE).exists()
 
 
@@ -86,9 +85,8 @@ def test_the_gate_is_three_lines_in_the_example_as_in_the_documentation():
     assert "    model = build_classifier()\n    initcheck.gate(model)\n" in test
 
 
-@pytest.mark.parametrize("place", [".github/workflows/tests.yml"])
-def test_the_workflow_of_the_example_can_be_read(place):
-    workflow = yaml.safe_load((EXAMPLE / place).read_text(encoding="utf-8"))
+def test_the_workflow_of_the_example_can_be_read():
+    workflow = yaml.safe_load((EXAMPLE / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
     scripts = [step["run"] for step in workflow["jobs"]["tests"]["steps"] if "run" in step]
     assert scripts[-1] == "pytest"
     assert "initcheck[tensorflow]" in scripts[0]

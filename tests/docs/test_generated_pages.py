@@ -65,7 +65,7 @@ def unseen():
     """Be not seen."""
 
 
-def test_a_command_is_told_with_its_options_and_a_row_for_each_exit_code():
+def test_a_command_stands_with_its_options_and_a_row_for_each_exit_code():
     page = command_line.write_page(root)
     assert "Usage: `initcheck split [OPTIONS] WORDS`" in page
     assert "Split WORDS. As `initcheck split a_b` does.\n" in page
@@ -116,7 +116,7 @@ class Plain:
         """Grow."""
         return Plain(self.size + by)
 
-    def untold(self) -> None:
+    def undescribed(self) -> None:
         pass
 
 
@@ -124,7 +124,7 @@ class WrongError(ValueError):
     """It is wrong."""
 
 
-def test_a_function_is_told_with_its_signature_and_its_docstring():
+def test_a_function_stands_with_its_signature_and_its_docstring():
     page = api.write_page({"make": make})
     signature = (
         "make(\n    first: int,\n    *,\n    second: str = \"a 'b'\",\n"
@@ -136,12 +136,12 @@ def test_a_function_is_told_with_its_signature_and_its_docstring():
     assert page.endswith("**Returns**\n\nWhat was made: of &lt;it&gt;.\n")
 
 
-def test_a_class_of_data_is_told_as_a_table_and_its_methods_and_properties_after_it():
+def test_a_class_of_data_stands_as_a_table_and_its_methods_and_properties_after_it():
     page = api.write_page({"Plain": Plain})
     assert "| `size` | `int` | required | how large. |\n| `words` | `tuple[str, ...]` | `()` | which. |\n" in page
     assert "### Plain.half\n\n`float`: Half of it.\n" in page
     assert "### Plain.grow\n\n```text\ngrow(by: int) -> Plain\n```\n\nGrow.\n" in page
-    assert "untold" not in page
+    assert "undescribed" not in page
 
 
 def test_exceptions_stand_in_one_table_at_the_end():

@@ -1,4 +1,4 @@
-"""The page about scale is what the simulation makes of the measured tasks, and one can tell that it is right."""
+"""The page about scale is what the simulation makes of the measured tasks, and it can be seen to be right."""
 
 from __future__ import annotations
 

@@ -96,13 +96,23 @@ class Project:
         return self.pytester.runpytest_inprocess(*PLAIN, *arguments)
 
     def failure(self, *arguments):
-        """Run what must fail, and give back what is told of it."""
+        """Run what must fail, and give back what is printed of it."""
         result = self.run(*arguments)
         assert result.ret == pytest.ExitCode.TESTS_FAILED, result.stdout.str()
         text = result.stdout.str()
         assert "Traceback" not in text and "During handling" not in text
         assert "initcheck/pytest_plugin" not in text
         return text
+
+    def passes(self, *lines, marker=""):
+        """Run one test of these lines, which must pass."""
+        self.test(*lines, marker=marker)
+        self.run().assert_outcomes(passed=1)
+
+    def fails(self, *lines):
+        """Run one test of these lines, which must fail, and give back what is printed of it."""
+        self.test(*lines)
+        return self.failure()
 
     def run_apart(self, *arguments, **environment):
         """Run pytest in a process of its own, with all plugins that are installed."""
@@ -125,7 +135,7 @@ PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark", "--st
 
 @pytest.fixture
 def project(pytester, monkeypatch):
-    # In CI pytest tells each failure twice as long as elsewhere: its short summary has the whole message.
+    # In CI pytest prints each failure twice as long as elsewhere: its short summary has the whole message.
     for name in ("CI", "BUILD_NUMBER", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

@@ -8,28 +8,24 @@ import pytest
 
 
 def test_a_healthy_model_passes_and_the_report_is_returned(project):
-    project.test("report = initcheck.check(build(3), seeds=6)", "assert report.verdict == 'healthy'", "print(report)")
-    project.run().assert_outcomes(passed=1)
+    project.passes("report = initcheck.check(build(3), seeds=6)", "assert report.verdict == 'healthy'", "print(report)")
 
 
 def test_a_model_that_is_made_too_small_fails_with_the_report_and_what_reproduces_it(project, monkeypatch):
     monkeypatch.setenv("GAIN", "0.01")
-    project.test("initcheck.check(build, ignore='IC2')")
-    text = project.failure()
+    text = project.fails("initcheck.check(build, ignore='IC2')")
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
     assert "4 draws of the model's own initializers" in text
     assert "tried:" not in text
     assert "IC201" not in text.partition("Left out on request:")[0]
     assert "\nReproduce: pytest 'test_models.py::test_it'\n" in text
-    project.test("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, fixes=True)")
-    text = project.failure()
+    text = project.fails("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, fixes=True)")
     assert "tried:" in text
     assert "\nReproduce: initcheck check models.py:build --seeds 3 --ignore IC2\n" in text
 
 
 def test_findings_may_be_ignored_or_waived(project):
-    project.test("initcheck.check(twins, waive=['hidden_*'])", "initcheck.check(twins, select='IC4')")
-    project.run().assert_outcomes(passed=1)
+    project.passes("initcheck.check(twins, waive=['hidden_*'])", "initcheck.check(twins, select='IC4')")
 
 
 def test_the_call_wins_over_the_marker_the_marker_over_pytest_and_that_over_the_project(project):
@@ -38,73 +34,62 @@ def test_the_call_wins_over_the_marker_the_marker_over_pytest_and_that_over_the_
         "assert len(initcheck.check(twins, seeds=2).result.seeds) == 2",
         "assert len(initcheck.check(twins).result.seeds) == SEEDS",
     ]
-    project.test(*lines, marker="SEEDS = 3\n\n@pytest.mark.initcheck(seeds=3)")
-    project.run().assert_outcomes(passed=1)
-    project.test(lines[1], marker="SEEDS = 4")
-    project.run().assert_outcomes(passed=1)
+    project.passes(*lines, marker="SEEDS = 3\n\n@pytest.mark.initcheck(seeds=3)")
+    project.passes(lines[1], marker="SEEDS = 4")
     project.write("pytest.ini", "[pytest]\npythonpath = .\n")
-    project.test(lines[1], marker="SEEDS = 5")
-    project.run().assert_outcomes(passed=1)
+    project.passes(lines[1], marker="SEEDS = 5")
 
 
 def test_an_orthogonal_stack_preserves_and_a_gain_does_not(project):
-    project.test("initcheck.assert_preserves(orthogonal())")
-    project.run().assert_outcomes(passed=1)
-    project.test("initcheck.assert_preserves(orthogonal(1.2), 'forward')")
-    text = project.failure()
-    told = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a layer in squares, over 2 layers"
-    assert f"{told} between hidden_0 and hidden_2 (90% interval, 4 seeds)" in text
+    project.passes("initcheck.assert_preserves(orthogonal())")
+    text = project.fails("initcheck.assert_preserves(orthogonal(1.2), 'forward')")
+    printed = "does not preserve the signal forward: a factor of 1.44 [1.44, 1.44] a layer in squares, over 2 layers"
+    assert f"{printed} between hidden_0 and hidden_2 (90% interval, 4 seeds)" in text
     assert "backward" not in text
-    project.test("initcheck.assert_preserves(build(4), 'forward', 0.01)")
-    text = project.failure()
+    text = project.fails("initcheck.assert_preserves(build(4), 'forward', 0.01)")
     assert "undecided whether the signal is preserved forward" in text
     assert " seeds would decide" in text
-    project.test("initcheck.assert_preserves(build, 'sideways')")
-    assert "Unknown direction 'sideways'. Known: backward, both, forward." in project.failure()
+    assert "Unknown direction 'sideways'. Known: backward, both, forward." in project.fails(
+        "initcheck.assert_preserves(build, 'sideways')"
+    )
 
 
 def test_one_initializer_in_two_layers_is_not_independent(project):
-    project.test("initcheck.assert_independent_weights(build())")
-    project.run().assert_outcomes(passed=1)
-    project.test("initcheck.assert_independent_weights(twins())")
-    assert "IC301 identical-weights: hidden_0/kernel and hidden_1/kernel hold the same numbers" in project.failure()
+    project.passes("initcheck.assert_independent_weights(build())")
+    assert "IC301 identical-weights: hidden_0/kernel and hidden_1/kernel hold the same numbers" in project.fails(
+        "initcheck.assert_independent_weights(twins())"
+    )
 
 
 def test_equal_units_are_not_independent(project):
-    project.test(
+    text = project.fails(
         "hidden = keras.layers.Dense(16, 'tanh', kernel_initializer='ones')",
         "head = keras.layers.Dense(3, kernel_initializer='ones')",
         "model = keras.Sequential([keras.Input((16,)), hidden, head])",
         "initcheck.assert_independent_weights(model)",
     )
-    assert "IC302 symmetric-units" in project.failure()
+    assert "IC302 symmetric-units" in text
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "words"),
     [
         ("np.full((16, 16), np.nan)", "hidden_0/kernel: it holds values that are not finite."),
-        (
-            "np.sign(np.random.default_rng(0).normal(size=(16, 16)))",
-            "entries have 2 different values, too few to show",
-        ),
+        ("np.sign(np.random.default_rng(0).normal(size=(16, 16)))", "have 2 different values, too few to show"),
     ],
     ids=["not finite", "signs"],
 )
-def test_weights_that_cannot_be_compared_are_no_pass(project, value, told):
+def test_weights_that_cannot_be_compared_are_no_pass(project, value, words):
     lines = ["import numpy as np", "model = build()", f"model.layers[0].kernel.assign({value})"]
-    project.test(*lines, "initcheck.assert_independent_weights(model)")
-    assert told in project.failure()
-    project.test(*lines, "initcheck.assert_independent_weights(model, waive='hidden_0')")
-    project.run().assert_outcomes(passed=1)
+    assert words in project.fails(*lines, "initcheck.assert_independent_weights(model)")
+    project.passes(*lines, "initcheck.assert_independent_weights(model, waive='hidden_0')")
 
 
 def test_the_bias_of_an_lstm_is_no_obstacle(project):
-    project.test(
+    project.passes(
         "model = keras.Sequential([keras.Input((3, 8)), keras.layers.LSTM(8)])",
         "initcheck.assert_independent_weights(model)",
     )
-    project.run().assert_outcomes(passed=1)
 
 
 def test_a_claim_holds_and_one_run_context_serves_the_session(project):
@@ -120,9 +105,9 @@ def test_a_claim_holds_and_one_run_context_serves_the_session(project):
         f"    initcheck.assert_claim({claim!r})\n"
         "    assert len(OPENED) == 1\n",
     )
-    told = project.run().stdout.str()
-    assert "2 passed" in told, told
-    assert re.search(rf"test_claims.py::test_it\[0\] \({re.escape(claim)}\) +holds", told)
+    printed = project.run().stdout.str()
+    assert "2 passed" in printed, printed
+    assert re.search(rf"test_claims.py::test_it\[0\] \({re.escape(claim)}\) +holds", printed)
 
 
 def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
@@ -143,28 +128,28 @@ def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
 
 
 @pytest.mark.parametrize(
-    ("marker", "told"),
+    ("marker", "words"),
     [
         ("sees=3", "Unknown keyword of @pytest.mark.initcheck 'sees'. Did you mean seeds or select?"),
         ("3", "@pytest.mark.initcheck takes keywords only, such as seeds=8. Received: 3."),
         ("seeds='many'", "seeds must be a whole number. Received: 'many'."),
     ],
 )
-def test_a_marker_that_nobody_understands_is_refused_even_where_nothing_is_measured(project, marker, told):
+def test_a_marker_that_nobody_understands_is_refused_even_where_nothing_is_measured(project, marker, words):
     project.test("pass", marker=f"@pytest.mark.initcheck({marker})")
     result = project.run()
     result.assert_outcomes(errors=1)
-    assert told in result.stdout.str()
+    assert words in result.stdout.str()
     assert "Traceback" not in result.stdout.str()
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "words"),
     [("initcheck_seeds = many", "initcheck_seeds"), ("initcheck_margin = 5%", "initcheck_margin")],
 )
-def test_a_setting_that_is_no_number_is_refused_before_anything_runs(project, line, told):
+def test_a_setting_that_is_no_number_is_refused_before_anything_runs(project, line, words):
     project.write("pytest.ini", f"[pytest]\n{line}\n")
     project.test("pass")
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert told in result.stderr.str()
+    assert words in result.stderr.str()

@@ -19,7 +19,7 @@ def test_plain_names_stay_readable(name):
     assert sanitize(name, "small") == f"{READABLE[name]}@small"
 
 
-def test_names_that_lose_letters_are_told_apart():
+def test_names_that_lose_letters_are_distinguished():
     names = ["test_it[a/b]", "test_it[a b]", "test_it[a:b]", "test_it[a_b]", "test_it[]", "test_it", "test_it[../x]"]
     names += [f"test_it[{letter}]" for letter in "αβ*?<>|"] + ["test_it[" + "x" * n + "]" for n in (300, 301)]
     files = [sanitize(name) for name in names]

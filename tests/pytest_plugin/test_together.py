@@ -80,7 +80,7 @@ def test_beside_other_plugins_that_write_files_and_measure(project):
     # The data file of pytest-regressions is new, which fails that test once; initcheck has no part in it.
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert (project.path / "test_many/test_regression.yml").read_text() == "layers: 4\n"
-    told = done.stdout.partition("= initcheck =")[2]
-    assert "independent" in told and "healthy" in told
+    section = done.stdout.partition("= initcheck =")[2]
+    assert "independent" in section and "healthy" in section
     assert "benchmark: 1 tests" in done.stdout
     assert "initcheck seed: 7" in done.stdout

@@ -45,35 +45,30 @@ def judge(**changes):
     return RunContext(0).judge(replace(CLAIM, **changes))
 
 
-def test_a_true_claim_holds_and_a_false_one_is_broken():
-    assert judge().status == "holds"
-    assert judge(experiment=Fixed(1.0)).status == "broken"
+@pytest.mark.parametrize(
+    ("expected", "experiment", "control", "status"),
+    [
+        ("holds", 0.0, 1.0, "holds"),
+        ("holds", 1.0, 1.0, "broken"),
+        ("holds", 0.0, 0.0, "broken"),  # a control that passes
+        ("refuted", 1.0, 0.0, "refuted"),
+        ("refuted", 0.0, 0.0, "now holds"),
+    ],
+)
+def test_a_claim_has_the_status_of_its_evidence(expected, experiment, control, status):
+    outcome = judge(expected=expected, experiment=Fixed(experiment), control=Fixed(control))
+    assert outcome.status == status
+    assert outcome.green == (status in ("holds", "refuted"))
+    assert ("control" in outcome.reason) == (experiment == control == 0.0 and expected == "holds")
 
 
-def test_a_documented_falsehood_is_refuted_until_it_becomes_true():
-    assert judge(expected="refuted", experiment=Fixed(1.0), control=Fixed(0.0)).status == "refuted"
-    became_true = judge(expected="refuted", experiment=Fixed(0.0), control=Fixed(0.0))
-    assert became_true.status == "now holds"
-    assert not became_true.green
-
-
-def test_a_control_that_passes_breaks_its_claim():
-    outcome = judge(control=Fixed(0.0))
-    assert outcome.status == "broken"
-    assert "control" in outcome.reason
-
-
-def test_what_was_not_measured_is_inconclusive_whatever_is_expected():
+@pytest.mark.parametrize("expected", ["holds", "refuted"])
+def test_what_was_not_measured_is_inconclusive_and_an_error_of_keras_broken_whatever_is_expected(expected):
     evidence = Evidence(Verdict.INCONCLUSIVE, "Not measured.", "difference", float("nan"))
-    for expected in ("holds", "refuted"):
-        assert settle(replace(CLAIM, expected=expected), evidence, None)[0] == "inconclusive"
-
-
-def test_an_error_of_keras_breaks_the_claim_in_one_line_and_never_refutes_it():
-    for expected in ("holds", "refuted"):
-        outcome = judge(expected=expected, experiment=Fixed(0.0, RuntimeError))
-        assert outcome.status == "broken"
-        assert outcome.reason == "It could not be measured: RuntimeError: no such thing"
+    assert settle(replace(CLAIM, expected=expected), evidence, None)[0] == "inconclusive"
+    outcome = judge(expected=expected, experiment=Fixed(0.0, RuntimeError))
+    assert outcome.status == "broken"
+    assert outcome.reason == "It could not be measured: RuntimeError: no such thing"
 
 
 def test_a_missing_backend_is_not_the_claims_fault():

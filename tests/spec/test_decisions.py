@@ -13,27 +13,52 @@ from initcheck.spec.claim import Verdict
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, SeedMeanWithin, size_of_equivalence
 
 WITHIN = EstimateWithin("variance over its documented value", 0.97, 1.03, level=0.01)
+DIFFERENCE = AllWithin("difference")
+
+
+def tabulate(values, columns, *others):
+    """Make a table of one row a member: its value, and the same others for all."""
+    rows = [(f"member {place}", value, *others) for place, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["member", *columns])
 
 
 def estimates(*values, error=0.004):
-    rows = [(f"member {place}", value, error, math.inf, 1000) for place, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["member", "estimate", "standard_error", "freedom", "count"])
+    return tabulate(values, ["estimate", "standard_error", "freedom", "count"], error, math.inf, 1000)
 
 
 def fits(*p_values, detectable=0.01):
-    rows = [(f"member {place}", p_value, 0.005, detectable, 1000) for place, p_value in enumerate(p_values)]
-    return pd.DataFrame(rows, columns=["member", "p_value", "effect", "detectable", "count"])
+    return tabulate(p_values, ["p_value", "effect", "detectable", "count"], 0.005, detectable, 1000)
 
 
 def deviations(*values):
-    rows = [(f"member {place}", value, 0.1, 1) for place, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["member", "deviation", "limit", "count"])
+    return tabulate(values, ["deviation", "limit", "count"], 0.1, 1)
 
 
-def test_equivalence_passes_inside_fails_outside_and_is_inconclusive_on_the_border():
-    assert WITHIN(estimates(1.0, 1.001)).verdict == Verdict.PASS
-    assert WITHIN(estimates(1.0, 1.06)).verdict == Verdict.FAIL
-    assert WITHIN(estimates(1.0, 1.029)).verdict == Verdict.INCONCLUSIVE
+@pytest.mark.parametrize(
+    ("decide", "table", "verdict"),
+    [
+        (WITHIN, estimates(1.0, 1.001), Verdict.PASS),
+        (WITHIN, estimates(1.0, 1.06), Verdict.FAIL),
+        (WITHIN, estimates(1.0, 1.029), Verdict.INCONCLUSIVE),  # on the border
+        (WITHIN, estimates(1.0, math.inf), Verdict.FAIL),
+        (DIFFERENCE, deviations(0.0, math.inf), Verdict.FAIL),
+        # Exact statements allow for their limit and no more.
+        (DIFFERENCE, deviations(0.1, 0.0), Verdict.PASS),
+        (DIFFERENCE, deviations(0.1, np.nextafter(0.1, 1.0)), Verdict.FAIL),
+        # What was not measured never passes.
+        (WITHIN, estimates(1.0, math.nan), Verdict.INCONCLUSIVE),
+        (WITHIN, estimates(), Verdict.INCONCLUSIVE),
+        (NoDifference("distance"), fits(0.5, math.nan), Verdict.INCONCLUSIVE),
+        (NoDifference("distance"), fits(), Verdict.INCONCLUSIVE),
+        (DIFFERENCE, deviations(0.0, math.nan), Verdict.INCONCLUSIVE),
+        (DIFFERENCE, deviations(), Verdict.INCONCLUSIVE),
+        # A test that is too coarse is no evidence.
+        (NoDifference("distance", largest_detectable=0.02), fits(0.5), Verdict.PASS),
+        (NoDifference("distance", largest_detectable=0.005), fits(0.5), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_table_has_its_verdict(decide, table, verdict):
+    assert decide(table).verdict == verdict
 
 
 def test_the_figures_are_those_of_the_member_nearest_to_breaking_the_claim():
@@ -42,20 +67,6 @@ def test_the_figures_are_those_of_the_member_nearest_to_breaking_the_claim():
     assert evidence.effect == 0.985
     assert evidence.low < 0.985 < evidence.high
     assert evidence.count == 3000
-
-
-def test_what_was_not_measured_never_passes():
-    assert WITHIN(estimates(1.0, math.nan)).verdict == Verdict.INCONCLUSIVE
-    assert WITHIN(estimates()).verdict == Verdict.INCONCLUSIVE
-    assert NoDifference("distance")(fits(0.5, math.nan)).verdict == Verdict.INCONCLUSIVE
-    assert NoDifference("distance")(fits()).verdict == Verdict.INCONCLUSIVE
-    assert AllWithin("difference")(deviations(0.0, math.nan)).verdict == Verdict.INCONCLUSIVE
-    assert AllWithin("difference")(deviations()).verdict == Verdict.INCONCLUSIVE
-
-
-def test_an_infinite_estimate_fails():
-    assert WITHIN(estimates(1.0, math.inf)).verdict == Verdict.FAIL
-    assert AllWithin("difference")(deviations(0.0, math.inf)).verdict == Verdict.FAIL
 
 
 @pytest.mark.montecarlo
@@ -88,16 +99,6 @@ def test_fits_fail_at_the_level_of_their_family():
     drawn = np.random.default_rng(3).uniform(size=(4000, 5))
     failed = sum(decide(fits(*row)).verdict == Verdict.FAIL for row in drawn)
     assert abs(failed / 4000 - 0.05) <= 5.0 * math.sqrt(0.05 * 0.95 / 4000)
-
-
-def test_a_test_that_is_too_coarse_is_no_evidence():
-    assert NoDifference("distance", largest_detectable=0.02)(fits(0.5)).verdict == Verdict.PASS
-    assert NoDifference("distance", largest_detectable=0.005)(fits(0.5)).verdict == Verdict.INCONCLUSIVE
-
-
-def test_exact_statements_allow_for_their_limit_and_no_more():
-    assert AllWithin("difference")(deviations(0.1, 0.0)).verdict == Verdict.PASS
-    assert AllWithin("difference")(deviations(0.1, np.nextafter(0.1, 1.0))).verdict == Verdict.FAIL
 
 
 def test_means_over_seeds_have_the_interval_of_student():

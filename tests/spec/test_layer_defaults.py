@@ -80,17 +80,23 @@ def test_another_shape_on_the_same_support_is_noticed():
     assert (found.verdict, found.worst) == (Verdict.FAIL, "w: shape")
 
 
-def test_orthogonal_weights():
-    matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 30)))[0].astype(np.float32).astype(np.float64)
-    assert EXACT(make_table(exact_rows("w", matrix, "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(make_table(exact_rows("w", matrix[:10], "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(make_table(exact_rows("w", matrix[:, :10], "orthogonal"))).verdict is Verdict.PASS
-    assert EXACT(make_table(exact_rows("w", 1.001 * matrix, "orthogonal"))).verdict is Verdict.FAIL
-    assert EXACT(make_table(exact_rows("w", np.eye(30), "orthogonal"))).verdict is Verdict.FAIL
+ORTHOGONAL = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 30)))[0].astype(np.float32).astype(np.float64)
 
 
-def test_a_weight_without_entries_passes_nothing():
-    assert EXACT(make_table(exact_rows("w", np.zeros(0), "zeros"))).verdict is Verdict.INCONCLUSIVE
+@pytest.mark.parametrize(
+    ("values", "distribution", "verdict"),
+    [
+        (ORTHOGONAL, "orthogonal", Verdict.PASS),
+        (ORTHOGONAL[:10], "orthogonal", Verdict.PASS),
+        (ORTHOGONAL[:, :10], "orthogonal", Verdict.PASS),
+        (1.001 * ORTHOGONAL, "orthogonal", Verdict.FAIL),
+        (np.eye(30), "orthogonal", Verdict.FAIL),
+        (np.zeros(0), "zeros", Verdict.INCONCLUSIVE),
+    ],
+    ids=["square", "fewer rows", "fewer columns", "stretched", "identity", "no entries"],
+)
+def test_exact_values_are_judged(values, distribution, verdict):
+    assert EXACT(make_table(exact_rows("w", values, distribution))).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -161,22 +167,20 @@ def test_forced_zeros_would_turn_the_refuted_claims(monkeypatch):
     assert outcome("layer_defaults.lstm_cell.unit_forget_bias_sets_one").status == "broken"
 
 
-def test_a_new_layer_with_an_initializer_is_named(monkeypatch):
+def test_a_layer_that_is_new_or_that_keras_no_longer_has_is_named(monkeypatch):
     layers = import_keras().layers
 
     class Novel(layers.Layer):
         def __init__(self, gain_initializer="ones", **others):
             super().__init__(**others)
 
-    monkeypatch.setattr(layers, "Novel", Novel, raising=False)
-    found = outcome("layer_defaults.catalogue.complete")
+    with monkeypatch.context() as patch:
+        patch.setattr(layers, "Novel", Novel, raising=False)
+        found = outcome("layer_defaults.catalogue.complete")
     assert found.status == "broken"
     assert "Novel" in found.reason
     assert "gain_initializer" in found.reason
-
-
-def test_a_layer_that_keras_no_longer_has_is_named(monkeypatch):
-    monkeypatch.delattr(import_keras().layers, "ReversibleEmbedding")
+    monkeypatch.delattr(layers, "ReversibleEmbedding")
     found = outcome("layer_defaults.catalogue.complete")
     assert found.status == "broken"
     assert "ReversibleEmbedding" in found.reason

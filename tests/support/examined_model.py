@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -127,6 +128,21 @@ def make_fix(layer: str = "layer_1") -> Fix:
         Measured(quantity, 1.0, 0.97, 1.03, 1.0, 8),
         solved=True,
     )
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "healthy": {},
+    "vanishing": {"forward": 0.2, "backward": 0.2},
+    "branches": {"blocks": True, "layers": 12},
+    "one draw": {"seeds": 1, "forward": 0.2},
+    "no route": {"routed": False},
+    "dead": {"dead_from": 3},
+    "not finite": {"nonfinite_from": 3},
+    "deep": {"layers": 400, "forward": 0.9},
+    "one layer": {"layers": 1},
+    "undecided": {"layers": 6, "forward": 0.3162, "spread": 0.3},
+}
+"""Every kind of result, as the changes that make it."""
 
 
 def _nodes(stack: Stack) -> list[SiteNode]:

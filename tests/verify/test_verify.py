@@ -265,9 +265,9 @@ def test_a_wrong_variance_is_not_taken_for_dependence():
 
 def test_what_is_not_declared_is_reported_and_not_judged():
     result = run(Sound, Expected())
-    told = {each.rule: each.reason for each in result.results if each.status == "not declared"}
+    reasons = {each.rule: each.reason for each in result.results if each.status == "not declared"}
     assert result.declared == ""
-    assert set(told) == {"mean", "variance", "distribution"}
+    assert set(reasons) == {"mean", "variance", "distribution"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from gate_baselines import change_weight, make_baseline
+from gate_baselines import change_weight, make_baseline, shift
 
 from initcheck.checking.gate.baseline import (
     SCHEMA_VERSION,
@@ -40,15 +40,26 @@ def refusal(path):
     return str(caught.value)
 
 
-def test_a_baseline_comes_back_as_it_was(path):
-    assert read_baseline(path) == BASELINE
+def with_logarithms(*logs):
+    return change_weight(BASELINE, "dense_1/kernel", scale=Metric(logs))
 
 
-@pytest.mark.parametrize("layers", [0, 1])
-def test_so_does_a_small_one(tmp_path, layers):
-    baseline = make_baseline(layers=layers, seeds=[3])
-    write_baseline(baseline, tmp_path / "small.json")
-    assert read_baseline(tmp_path / "small.json") == baseline
+BASELINES = {
+    "of four layers": BASELINE,
+    "without layers": make_baseline(layers=0, seeds=[3]),
+    "of one layer": make_baseline(layers=1, seeds=[3]),
+    "with names like lists": make_baseline(label="[ 1,\n 2 ]", recipe=Recipe(arguments={"a": ["[  x  ]", "b,  c"]})),
+    "of a weight that is zero": with_logarithms(*("zero",) * 16),
+    "of a weight that is undefined": with_logarithms(*("undefined",) * 16),
+    "zero but for the last seed": with_logarithms(*("zero",) * 15, 0.25),
+    "zero but for the first seed": with_logarithms(0.5, *("zero",) * 15),
+}
+
+
+@pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)
+def test_a_baseline_comes_back_as_it_was(baseline, tmp_path):
+    write_baseline(baseline, tmp_path / "a baseline.json")
+    assert read_baseline(tmp_path / "a baseline.json") == baseline
 
 
 def test_the_text_is_sorted_and_a_figure_takes_a_line_a_key(path):
@@ -62,15 +73,7 @@ def test_the_text_is_sorted_and_a_figure_takes_a_line_a_key(path):
     assert json.loads(text) == json.loads(format_baseline(BASELINE))
 
 
-def test_names_that_look_like_lists_are_left_alone(tmp_path):
-    odd = make_baseline(label="[ 1,\n 2 ]", recipe=Recipe(arguments={"a": ["[  x  ]", "b,  c"]}))
-    write_baseline(odd, tmp_path / "odd.json")
-    assert read_baseline(tmp_path / "odd.json") == odd
-
-
 def test_one_changed_weight_changes_the_lines_of_that_weight_only():
-    from gate_baselines import shift
-
     before, after = format_baseline(BASELINE), format_baseline(shift(BASELINE, "dense_2/kernel", 0.1))
     changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(changed) == 2  # the logarithms and their mean: the spread has not moved
@@ -103,31 +106,21 @@ def test_a_newer_schema_is_refused_with_both_versions(path):
     assert "newer initcheck" in message
 
 
-def _drop(document):
-    del document["weights"]["dense_1/kernel"]["variance"]
+def forward_of(document):
+    return document["sites"]["dense_1"]["figures"]["forward"]
 
 
-def _text(document):
-    document["sites"]["dense_1"]["figures"]["forward"]["logs"][3] = "0.1"
+DAMAGE = {
+    "no variance": lambda document: document["weights"]["dense_1/kernel"].pop("variance"),
+    "text for a number": lambda document: forward_of(document)["logs"].__setitem__(3, "0.1"),
+    "a logarithm too few": lambda document: forward_of(document)["logs"].pop(),
+    "another mean": lambda document: forward_of(document).update(mean=forward_of(document)["mean"] + 0.01),
+    "an unknown metric": lambda document: document["sites"]["dense_1"]["figures"].update(sideward={"state": "zero"}),
+    "a seed twice": lambda document: document["seeds"].__setitem__(1, document["seeds"][0]),
+}
 
 
-def _short(document):
-    document["sites"]["dense_1"]["figures"]["forward"]["logs"].pop()
-
-
-def _edit(document):
-    document["sites"]["dense_1"]["figures"]["forward"]["mean"] += 0.01
-
-
-def _extra(document):
-    document["sites"]["dense_1"]["figures"]["sideward"] = {"state": "zero"}
-
-
-def _seeds(document):
-    document["seeds"][1] = document["seeds"][0]
-
-
-@pytest.mark.parametrize("damage", [_drop, _text, _short, _edit, _extra, _seeds])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_document_is_refused(path, damage):
     document = json.loads(path.read_text())
     damage(document)
@@ -166,15 +159,6 @@ def test_random_damage_is_refused_or_leaves_a_baseline(path):
             continue
         refused += 1
     assert refused > 1000
-
-
-@pytest.mark.parametrize(
-    "logs", [("zero",) * 16, ("undefined",) * 16, ("zero",) * 15 + (0.25,), (0.5, *("zero",) * 15)]
-)
-def test_seeds_without_a_logarithm_keep_their_word(tmp_path, logs):
-    odd = change_weight(BASELINE, "dense_1/kernel", scale=Metric(logs))
-    write_baseline(odd, tmp_path / "odd.json")
-    assert read_baseline(tmp_path / "odd.json") == odd
 
 
 def test_reading_loads_neither_keras_nor_pandas(path):

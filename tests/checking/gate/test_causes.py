@@ -24,45 +24,64 @@ NEW = make_baseline()
 OTHER_BATCH = replace(CONDITIONS, batch_digest="b" * 64)
 
 
-def test_nothing_is_blamed_where_nothing_changed_but_the_versions_are_told():
+MORE_FANS = change_weight(NEW, KERNEL, fan_in=512.0, variance=2 / 512)
+DEFAULT = {"initializer": "GlorotUniform", "default_initializer": "GlorotUniform"}
+OTHER_DEFAULT = change_weight(NEW, KERNEL, initializer="HeNormal", default_initializer="HeNormal")
+OF_KERAS = Recipe(model="applications:VGG16")
+MOVED = shift(NEW, "dense_2", 0.2, "forward")
+MOVED_WITH_BATCH = shift(replace(NEW, conditions=OTHER_BATCH), "dense_2", 0.2, "forward")
+
+ORIGINS = {
+    "nothing changed": (OLD, NEW, "nothing"),
+    "other fans for the same initializer, another version": (OLD, shift(MORE_FANS, KERNEL, -1.04), "library"),
+    "other fans, the same version": (NEW, MORE_FANS, "model"),
+    "another initializer, another version": (OLD, change_weight(NEW, KERNEL, initializer="RandomNormal"), "model"),
+    "another default, another version": (change_weight(OLD, KERNEL, **DEFAULT), OTHER_DEFAULT, "library"),
+    # No default moves: then the user has written it out.
+    "another default, the same version": (change_weight(NEW, KERNEL, **DEFAULT), OTHER_DEFAULT, "model"),
+    "a signal that no weight explains": (NEW, MOVED, "model"),
+    "a signal, another version": (OLD, MOVED, "library"),
+    "a signal, another batch": (NEW, MOVED_WITH_BATCH, "data or model"),
+    "a signal, another version and batch": (OLD, MOVED_WITH_BATCH, "library or model"),
+    # Weights do not know the batch.
+    "a weight, another batch": (NEW, shift(replace(NEW, conditions=OTHER_BATCH), KERNEL, 0.2), "model"),
+    "a layer more": (OLD, make_baseline(layers=5), "model"),
+    "a layer renamed": (OLD, rename(NEW, "dense_1", "gate"), "model"),
+    "a layer more in a model of Keras": (
+        replace(OLD, recipe=OF_KERAS),
+        make_baseline(layers=5, recipe=OF_KERAS),
+        "library",
+    ),
+    "a layer more in a model of Keras, the same version": (
+        replace(NEW, recipe=OF_KERAS),
+        make_baseline(layers=5, recipe=OF_KERAS),
+        "model",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "origin"), ORIGINS.values(), ids=ORIGINS)
+def test_a_change_has_its_origin(before, after, origin):
+    assert find_origin(compare(before, after)) == origin
+
+
+def test_versions_that_changed_nothing_are_named():
     comparison = compare(OLD, NEW)
-    assert find_origin(comparison) == "nothing"
     assert [(each.name, each.before, each.after) for each in find_version_changes(comparison)] == [
         ("keras", "3.14.1", "3.15.1")
     ]
     assert "keras 3.14.1 -> 3.15.1" in format_gate(comparison)
 
 
-def test_other_fans_for_the_same_initializer_are_the_librarys_doing_under_another_version():
-    now = shift(change_weight(NEW, KERNEL, fan_in=512.0, variance=2 / 512), KERNEL, -1.04)
-    comparison = compare(OLD, now)
-    assert find_origin(comparison) == "library"
-    text = format_gate(comparison)
+def test_the_text_names_the_origin_and_the_fans():
+    text = format_gate(compare(OLD, shift(MORE_FANS, KERNEL, -1.04)))
     assert "the library changed, not the model" in text
     assert "dense_2/kernel (kernel of Dense): fan_in 64 -> 512, expected variance 0.0312 -> 0.00391" in text
-
-
-def test_other_fans_under_the_same_version_are_the_models_doing():
-    comparison = compare(NEW, change_weight(NEW, KERNEL, fan_in=512.0, variance=2 / 512))
-    assert find_origin(comparison) == "model"
-
-
-def test_another_initializer_is_the_models_doing_even_under_another_version():
     comparison = compare(OLD, change_weight(NEW, KERNEL, initializer="RandomNormal"))
-    assert find_origin(comparison) == "model"
     assert "the model changed, not the library" in format_verdict(comparison)
 
 
-def test_another_default_is_the_librarys_doing():
-    default = {"initializer": "GlorotUniform", "default_initializer": "GlorotUniform"}
-    then = change_weight(OLD, KERNEL, **default)
-    now = change_weight(NEW, KERNEL, initializer="HeNormal", default_initializer="HeNormal")
-    assert find_origin(compare(then, now)) == "library"
-    # Under the same version no default moves: then the user has written it out.
-    assert find_origin(compare(change_weight(NEW, KERNEL, **default), now)) == "model"
-
-
-def test_each_weight_is_told_by_whom():
+def test_each_weight_has_an_origin_of_its_own():
     now = change_weight(change_weight(NEW, KERNEL, fan_in=512.0), "dense_1/kernel", initializer="Zeros")
     comparison = compare(OLD, now)
     assert {each.path: each.origin for each in group_weight_changes(comparison)} == {
@@ -72,35 +91,7 @@ def test_each_weight_is_told_by_whom():
     assert find_origin(comparison) == "library or model"
 
 
-@pytest.mark.parametrize(
-    ("before", "conditions", "origin"),
-    [
-        (NEW, CONDITIONS, "model"),
-        (OLD, CONDITIONS, "library"),
-        (NEW, OTHER_BATCH, "data or model"),
-        (OLD, OTHER_BATCH, "library or model"),
-    ],
-)
-def test_a_signal_that_no_weight_explains_is_laid_on_what_else_has_moved(before, conditions, origin):
-    after = shift(replace(NEW, conditions=conditions), "dense_2", 0.2, "forward")
-    assert find_origin(compare(before, after)) == origin
-
-
-def test_weights_do_not_know_the_batch():
-    after = shift(replace(NEW, conditions=OTHER_BATCH), KERNEL, 0.2)
-    assert find_origin(compare(NEW, after)) == "model"
-
-
-def test_layers_that_come_and_go_are_the_models_doing_but_in_models_of_the_library():
-    assert find_origin(compare(OLD, make_baseline(layers=5))) == "model"
-    assert find_origin(compare(OLD, rename(NEW, "dense_1", "gate"))) == "model"
-    recipe = Recipe(model="applications:VGG16")
-    then, now = replace(OLD, recipe=recipe), make_baseline(layers=5, recipe=recipe)
-    assert find_origin(compare(then, now)) == "library"
-    assert find_origin(compare(replace(then, versions=VERSIONS), now)) == "model"
-
-
-def test_what_differs_in_the_conditions_is_told():
+def test_what_differs_in_the_conditions_is_named():
     other = replace(CONDITIONS, batch="64 samples", loss="the compiled one", dtype_policy="mixed_float16")
     changes = find_condition_changes(compare(NEW, replace(NEW, conditions=other)))
     assert {each.what for each in changes} == {"batch", "loss", "dtype policy"}

@@ -10,7 +10,7 @@ from gate_baselines import change_weight, make_baseline, rename, shift
 from scipy import stats
 
 from initcheck.checking.gate.baseline import Metric, Recipe, SiteRecord
-from initcheck.checking.gate.comparison import FACTS, LEVEL_CHANGED, compare
+from initcheck.checking.gate.comparison import DEFAULT_MARGIN, FACTS, LEVEL_CHANGED, compare
 
 KERNEL = "dense_2/kernel"
 
@@ -29,23 +29,19 @@ def test_the_same_draws_are_the_same_however_much_the_seeds_vary():
 
 
 @pytest.mark.parametrize("by", [0.08, -0.08])
-def test_a_figure_beyond_the_margin_is_changed_and_alone_is_named(by):
+def test_a_metric_beyond_the_margin_is_changed_and_alone_is_named(by):
     comparison = compare(make_baseline(), shift(make_baseline(), KERNEL, by))
     assert comparison.verdict == "changed"
     assert [each.path for each in comparison.of_verdict("changed")] == [KERNEL]
     assert comparison.exit_code() == comparison.exit_code(allow_inconclusive=True) == 1
 
 
-@pytest.mark.parametrize("by", [0.03, -0.03])
-def test_a_figure_within_the_margin_is_the_same(by):
-    comparison = compare(make_baseline(), shift(make_baseline(), KERNEL, by))
-    assert comparison.verdict == "same"
-
-
-def test_the_margin_is_the_users():
-    before, after = make_baseline(), shift(make_baseline(), KERNEL, 0.08)
-    assert compare(before, after, margin=0.2).verdict == "same"
-    assert compare(before, after, margin=0.01).verdict == "changed"
+@pytest.mark.parametrize(
+    ("by", "margin", "verdict"),
+    [(0.03, DEFAULT_MARGIN, "same"), (-0.03, DEFAULT_MARGIN, "same"), (0.08, 0.2, "same"), (0.08, 0.01, "changed")],
+)
+def test_a_metric_within_the_margin_of_the_user_is_the_same(by, margin, verdict):
+    assert compare(make_baseline(), shift(make_baseline(), KERNEL, by), margin=margin).verdict == verdict
 
 
 def test_other_seeds_are_compared_as_independent_draws():
@@ -99,7 +95,7 @@ def test_a_variance_of_another_rounding_is_no_change():
     assert compare(baseline, change_weight(baseline, KERNEL, variance=variance * (1 + 1e-12))).verdict == "same"
 
 
-def test_layers_that_come_and_go_are_told_and_fail():
+def test_layers_that_come_and_go_are_named_and_fail():
     comparison = compare(make_baseline(layers=4), make_baseline(layers=5))
     assert comparison.verdict == "changed"
     assert {(each.action, each.after) for each in comparison.structure} == {
@@ -112,7 +108,7 @@ def test_layers_that_come_and_go_are_told_and_fail():
     assert gone.exit_code() == 1
 
 
-def test_a_layer_with_another_name_is_told_as_renamed_and_fails():
+def test_a_layer_with_another_name_is_renamed_and_fails():
     comparison = compare(make_baseline(), rename(make_baseline(), "dense_1", "gate"))
     assert {(each.action, each.before, each.after) for each in comparison.structure} == {
         ("renamed", "dense_1/kernel", "gate/kernel"),

@@ -1,4 +1,4 @@
-"""The gate in words: what is told first, what is left out, and names that are not to be trusted."""
+"""The gate in words: what comes first, what is left out, and names that are not to be trusted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_all_forms_tell_the_same_verdict(name):
     assert format_annotations(checked, comparison, "b.json").startswith(f"::{level} file=b.json,")
 
 
-def test_the_versions_are_told_before_what_changed():
+def test_the_versions_stand_before_what_changed():
     lines = format_gate(CHANGED).splitlines()
     assert lines[1] == "  keras 3.14.1 -> 3.15.1"
     assert "dense_2/kernel" in lines[2]
@@ -75,7 +75,7 @@ def test_what_would_decide_is_advised():
     assert "No number of seeds" in advise_seeds(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
 
 
-def test_another_batch_is_told_first():
+def test_another_batch_comes_first():
     other = replace(PLAIN, conditions=replace(CONDITIONS, batch_digest="b" * 64))
     assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in format_gate(compare(PLAIN, other))
 
@@ -83,12 +83,10 @@ def test_another_batch_is_told_first():
 def test_names_of_layers_are_data_in_every_form():
     comparison = compare(PLAIN, rename(change_weight(PLAIN, "dense_2/kernel", initializer=HOSTILE), "dense_1", HOSTILE))
     checked = make_result(model=HOSTILE)
-    assert "<script>" not in render_html(build_check_document(checked, comparison))
+    document = build_check_document(checked, comparison)
+    assert "<script>" not in render_html(document)
     read = MarkdownIt("gfm-like", {"html": True, "linkify": False})
-    for text in (
-        render_markdown(build_check_document(checked, comparison)),
-        format_summary(checked, comparison),
-    ):
+    for text in (render_markdown(document), format_summary(checked, comparison)):
         assert "<script" not in read.render(text)
     annotations = format_annotations(checked, comparison, "b.json").splitlines()
     assert all(line.startswith("::") for line in annotations)

@@ -30,11 +30,6 @@ def _texts(panel: Panel) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(panel.svg).iter("text")]
 
 
-def _dots(panel: Panel, colour: str = _WRONG) -> int:
-    """Count the markers of a colour."""
-    return len(_places(panel, colour))
-
-
 def _places(panel: Panel, colour: str = _WRONG) -> list[tuple[float, float]]:
     """Find the places of the markers of a colour: each refers to the marker's shape, and so does a band."""
     return [
@@ -42,6 +37,10 @@ def _places(panel: Panel, colour: str = _WRONG) -> list[tuple[float, float]]:
         for each in ElementTree.fromstring(panel.svg).iter("use")
         if colour in each.get("style", "") and _BAND not in each.get("style", "")
     ]
+
+
+def _dots(panel: Panel, colour: str = _WRONG) -> int:
+    return len(_places(panel, colour))
 
 
 def test_levels_are_the_logarithms_of_the_tables_geometric_means():
@@ -91,6 +90,11 @@ def test_one_draw_has_no_band_and_says_so():
     for with_band, without in zip(several.panels, single.panels, strict=True):
         assert _bands(with_band) == 1
         assert _bands(without) == 0
+
+
+def _dashed(panel: Panel) -> list[float]:
+    """Find the heights of the dashed lines, the limits."""
+    return [float(y) for y in re.findall(r'd="M [\d.]+ ([\d.]+)[^"]*"[^>]*stroke-dasharray: 4,3', panel.svg)]
 
 
 def _bands(panel: Panel) -> int:
@@ -197,18 +201,17 @@ def test_a_table_without_rows_has_no_picture():
 @pytest.mark.parametrize(("forward", "below"), [(0.8, True), (1.25, False)])
 def test_the_marked_layers_are_those_on_the_other_side_of_the_limits_line(forward, below):
     panel = _draw(layers=30, forward=forward).panels[0]
-    dashed = re.findall(r'd="M [\d.]+ ([\d.]+)[^"]*"[^>]*stroke-dasharray: 4,3', panel.svg)
-    assert len(dashed) == 1  # the limit in the direction that the signal takes
+    (limit,) = _dashed(panel)  # the one in the direction that the signal takes
     wrong, trunk = _places(panel), _places(panel, "var(--series-0)")
     assert 0 < len(wrong) < len(trunk) == 30
     # In a picture the vertical axis points down.
-    beyond = [place for place in trunk if (place[1] > float(dashed[0])) == below]
+    beyond = [place for place in trunk if (place[1] > limit) == below]
     assert wrong == beyond
 
 
 def test_a_healthy_model_keeps_between_both_limits():
     panel = _draw().panels[0]
-    ends = sorted(float(y) for y in re.findall(r'd="M [\d.]+ ([\d.]+)[^"]*"[^>]*stroke-dasharray: 4,3', panel.svg))
+    ends = sorted(_dashed(panel))
     assert len(ends) == 2
     assert all(ends[0] < y < ends[1] for _, y in _places(panel, "var(--series-0)"))
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from examined_model import HOSTILE, make_fix, make_result
+from examined_model import HOSTILE, KINDS, make_fix, make_result
 from json_schema import find_violations
 
 from initcheck.audit.findings import Finding, Measured
@@ -30,16 +30,8 @@ def _write(**changes):
 
 
 RESULTS = {
-    "healthy": {},
+    **KINDS,
     "findings": {"forward": 0.2, "backward": 5.0, "fix": make_fix(HOSTILE), "names": (HOSTILE,)},
-    "branches": {"blocks": True, "layers": 12},
-    "one draw": {"seeds": 1, "forward": 0.2},
-    "no route": {"routed": False},
-    "dead": {"dead_from": 3},
-    "not finite": {"nonfinite_from": 3},
-    "deep": {"layers": 400, "forward": 0.9},
-    "one layer": {"layers": 1},
-    "undecided": {"forward": 0.3162, "spread": 0.3},
     "gaps": {"gaps": (Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"))},
     "waived": {"waived": (Finding("IC601", "", "nothing"),)},
 }

@@ -24,7 +24,7 @@ from initcheck.probe.coverage import Gap
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({}, "healthy: nothing found"),
         ({"forward": 0.2}, "1 finding"),
@@ -33,26 +33,20 @@ from initcheck.probe.coverage import Gap
         ({"nonfinite_from": 3}, "1 finding and 1 point not judged"),
     ],
 )
-def test_the_verdict_counts_findings_and_what_was_not_judged(changes, told):
+def test_the_verdict_counts_findings_and_what_was_not_judged(changes, words):
     checked = make_result(**changes)
-    assert describe_verdict(checked) == f"package.module:factory: {told}"
+    assert describe_verdict(checked) == f"package.module:factory: {words}"
     assert format_text(checked).splitlines()[0] == describe_verdict(checked)
 
 
-def test_the_coverage_tells_what_is_open_and_what_is_covered():
+def test_the_coverage_says_what_is_open_and_what_is_covered():
     gaps = [Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"), Gap("c", "LSTMCell", "loop", "lstm")]
-    told = describe_coverage(make_result(gaps=gaps))
-    assert "6 layer calls, 12 weights; 1 not (2 inner parts measured through others" in told
+    words = "6 layer calls, 12 weights; 1 not (2 inner parts measured through others"
+    assert words in describe_coverage(make_result(gaps=gaps))
     assert "nothing left out" in describe_coverage(make_result())
 
 
-def test_one_draw_says_that_there_are_no_intervals():
-    text = format_text(make_result(seeds=1, forward=0.2))
-    assert "no intervals over seeds" in " ".join(text.split())
-    assert "[" not in text
-
-
-def test_a_finding_is_told_with_its_fix_before_and_after():
+def test_a_finding_stands_with_its_fix_before_and_after():
     text = " ".join(format_text(make_result(forward=0.2, fix=make_fix())).split())
     assert "IC101 vanishing-activations: the signal falls to 1/" in text
     assert (
@@ -61,14 +55,9 @@ def test_a_finding_is_told_with_its_fix_before_and_after():
     )
 
 
-def test_without_a_route_the_text_says_so():
-    assert "propagation has nothing to follow" in format_text(make_result(routed=False))
-
-
-def test_what_was_left_out_on_request_is_told():
-    assert format_text(make_result(waived=[Finding("IC303", "a", "b")])).endswith(
-        "Left out on request: IC303 dead-units."
-    )
+def test_what_was_left_out_on_request_ends_the_text():
+    text = format_text(make_result(waived=[Finding("IC303", "a", "b")]))
+    assert text.endswith("Left out on request: IC303 dead-units.")
 
 
 def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
@@ -84,7 +73,7 @@ def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
     assert any(line.startswith("! ") for line in shown)
 
 
-def test_a_share_is_told_in_per_cent():
+def test_a_share_is_in_per_cent():
     assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50% [40%, 60%], limit 25%"
     assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
 

@@ -147,17 +147,9 @@ def test_sizes_are_those_of_a_training_by_keras(name, factory):
     assert [each.output for each in probe.captured_sites] == [False, False, True]
     assert all(each.trained for each in probe.captured_sites)
     for row, old, new in zip(measured, before, after, strict=True):
-        expected = [
-            figure(tensor)
-            for tensor in (old, new, new - old)
-            for figure in (lambda x: np.sqrt(np.mean(x**2)), mean_abs)
-        ]
+        expected = [size for x in (old, new, new - old) for size in (np.sqrt(np.mean(x**2)), np.mean(np.abs(x)))]
         np.testing.assert_allclose(row, expected, rtol=2e-4, err_msg=str(SIZES))
     assert measured[-1, SIZES.index("change_rms")] > 1e-3
-
-
-def mean_abs(x):
-    return np.mean(np.abs(x))
 
 
 def look_inside(model, inputs):
@@ -230,7 +222,7 @@ def test_random_state_of_the_process_is_left():
     np.testing.assert_array_equal(np.random.random(3), expected)
 
 
-# --- how it is told ---------------------------------------------------------------------------------------------------
+# --- how it is reported -----------------------------------------------------------------------------------------------
 
 
 def test_text_json_and_page_tell_the_same():
@@ -261,7 +253,7 @@ def test_widths_that_are_too_few_or_do_not_increase_are_refused(widths):
 
 
 @pytest.mark.parametrize(
-    ("factory", "settings", "kind", "told"),
+    ("factory", "settings", "kind", "words"),
     [
         (models.make_without_width, {}, UsageError, "'make_without_width' has no argument 'width'. It takes none."),
         (models.make_standard, {"width_arg": "units"}, UsageError, "no argument 'units'. It takes width, activation"),
@@ -279,21 +271,16 @@ def test_widths_that_are_too_few_or_do_not_increase_are_refused(widths):
         (models.make_standard, {"arguments": {"width": 3}}, UsageError, "given by widths alone"),
         (models.make_standard, {"arguments": {"depth": 3}}, UsageError, "no argument 'depth'"),
         (models.make_standard, {"x": np.zeros((4, 5), np.float32)}, DataError, "samples of shape (16,)"),
-        (
-            models.make_standard,
-            {"x": np.zeros((4, 16), np.float32), "y": np.zeros(4)},
-            ModelError,
-            "not compiled, so its loss is unknown",
-        ),
+        (models.make_standard, {"x": np.zeros((4, 16)), "y": np.zeros(4)}, ModelError, "not compiled, so its loss is"),
         (lambda width: 1 / 0, {}, ModelError, "ZeroDivisionError"),
         (lambda width: "model", {}, ModelError, "gives no Keras model"),
         ("initcheck:nothing", {}, InitcheckError, "nothing"),
     ],
 )
-def test_bad_input_is_told_in_one_line(factory, settings, kind, told):
+def test_bad_input_is_refused_in_one_line(factory, settings, kind, words):
     with pytest.raises(kind) as caught:
         check(factory, (8, 16, 128), **settings)
-    assert told in str(caught.value)
+    assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 

@@ -1,4 +1,4 @@
-"""What is told at the end: the table, the properties of the JUnit file, the page of the job."""
+"""What is reported at the end: the table, the properties of the JUnit file, the page of the job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_missing(initcheck):
 
 
 @pytest.fixture
-def told(project, monkeypatch):
+def finished(project, monkeypatch):
     """One run with a test of each kind."""
     project.write("test_many.py", MANY)
     project.run("--initcheck-update", "-k", "gate").assert_outcomes(passed=1, deselected=3)
@@ -42,8 +42,8 @@ def told(project, monkeypatch):
     return project, result
 
 
-def test_one_run_is_told_in_the_terminal_in_junit_and_on_the_page_of_the_job(told):
-    project, result = told
+def test_one_run_is_reported_in_the_terminal_in_junit_and_on_the_page_of_the_job(finished):
+    project, result = finished
     result.stdout.re_match_lines(
         [
             r"=+ initcheck =+",
@@ -82,13 +82,12 @@ def test_one_run_is_told_in_the_terminal_in_junit_and_on_the_page_of_the_job(tol
 
 def test_a_page_that_cannot_be_written_is_a_warning(project, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "no such folder" / "summary.md"))
-    project.test("initcheck.gate(build())")
-    text = project.failure()
+    text = project.fails("initcheck.gate(build())")
     assert "initcheck: the summary was not written to " in text
     assert "Check GITHUB_STEP_SUMMARY." in text
 
 
-def test_where_nothing_was_measured_nothing_is_told(project, monkeypatch):
+def test_where_nothing_was_measured_nothing_is_reported(project, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "summary.md"))
     project.test("pass")
     result = project.run()
