@@ -24,15 +24,7 @@ record their limits. How to run and to compare them: [docs/benchmarks.md](../../
 
 
 def write_page(results: Mapping[str, Any], source: str) -> str:
-    """Write the page.
-
-    Args:
-        results: what pytest-benchmark wrote.
-        source: the path of the results, for the record.
-
-    Returns:
-        Its text, in Markdown: a table for each file, in the order of the run.
-    """
+    """Write what pytest-benchmark measured as Markdown: a table for each file, in the order of the run."""
     parts = [HEAD.format(source=source), _describe(results)]
     by_file: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in results["benchmarks"]:

@@ -129,21 +129,18 @@ def candidates(spec, batch_size):
 
 
 @pytest.mark.parametrize("initializer", [DEFAULT, HE], ids=lambda spec: spec.label)
-def test_one_more_seed_costs_little_more_than_a_draw_and_a_plain_step(benchmark, report_ratio, initializer):
+def test_one_more_seed_costs_little_more_than_a_draw_and_a_plain_step(benchmark, compare, initializer):
     network = candidates(deep(initializer), 256)
-    timed = time_in_turns({"measured": network.measured, "draw + plain step": network.draw_and_plain}, rounds=15)
-    ratio = estimate_ratio(timed["measured"], timed["draw + plain step"])
     name = f"20 x 256, {initializer.label}: measured seed / (draw + plain step)"
-    report_ratio(name, ratio, "at most 1.15")
+    ratio = compare(name, network.measured, network.draw_and_plain, rounds=15, limit="at most 1.15")
     benchmark.pedantic(network.measured, rounds=3)
     assert ratio.value <= 1.15
 
 
-def test_fixed_weights_cost_little_more_than_a_plain_step(benchmark, report_ratio):
+def test_fixed_weights_cost_little_more_than_a_plain_step(benchmark, compare):
     network = candidates(deep(DEFAULT), 256)
-    timed = time_in_turns({"measured": network.measured_with_fixed_weights, "plain step": network.plain}, rounds=15)
-    ratio = estimate_ratio(timed["measured"], timed["plain step"])
-    report_ratio("20 x 256: measured, fixed weights / plain step", ratio, "at most 1.25")
+    name = "20 x 256: measured, fixed weights / plain step"
+    ratio = compare(name, network.measured_with_fixed_weights, network.plain, rounds=15, limit="at most 1.25")
     benchmark.pedantic(network.measured_with_fixed_weights, rounds=3)
     assert ratio.value <= 1.25
 

@@ -1,7 +1,7 @@
 """What the initializer, the network and the way of running it do to the time of a step, and of an initialization.
 
 Asserted is what an initializer may not do (change the step) and what training several seeds together must bring; how
-much slower or faster the rest is depends on the machine, and is only told.
+much slower or faster the rest is depends on the machine, and is only reported.
 """
 
 from __future__ import annotations
@@ -99,14 +99,14 @@ def test_the_training_step_takes_as_long_whatever_the_initializer(benchmark, rep
     for name, ratio in ratios.items():
         report_ratio(f"{network}, training step: {name} / {REFERENCE}", ratio, "within 0.9 to 1.1")
     benchmark.pedantic(trainings["HeNormal"], rounds=3)
-    # Equivalence, not absence of a difference: the whole interval lies within 10 %.
+    # Equivalence, not absence of a difference: the whole interval lies within 10%.
     for name, ratio in ratios.items():
         assert WITHIN[0] <= ratio.low and ratio.high <= WITHIN[1], name
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_compiled_step_is_faster_than_an_eager_one(benchmark, report_ratio, network):
-    """What XLA brings on top depends on the network and the machine; it is told and not asserted."""
+    """What XLA brings on top depends on the network and the machine; it is reported and not asserted."""
     modes = {mode: make_training(network, REFERENCE, mode) for mode in ("eager", "compiled", "compiled by XLA")}
     timed = time_in_turns(modes, rounds=40)
     eager = estimate_ratio(timed["eager"], timed["compiled"])
@@ -179,24 +179,21 @@ class Seeds:
         return np.asarray(losses)
 
 
-def test_seeds_trained_together_have_twice_the_throughput_of_a_loop_over_fit(benchmark, report_ratio):
+def test_seeds_trained_together_have_twice_the_throughput_of_a_loop_over_fit(benchmark, compare):
     seeds = Seeds()
-    timed = time_in_turns({"loop": seeds.one_by_one, "together": seeds.together}, rounds=10)
-    ratio = estimate_ratio(timed["loop"], timed["together"])
-    report_ratio(f"notebook, {len(SEEDS)} seeds: fit one by one / together", ratio, "at least 2")
+    name = f"notebook, {len(SEEDS)} seeds: fit one by one / together"
+    ratio = compare(name, seeds.one_by_one, seeds.together, rounds=10, limit="at least 2")
     benchmark.pedantic(seeds.together, rounds=3)
     # A fair opponent: it trains the same networks on the same batches.
     np.testing.assert_allclose(seeds.together(), seeds.one_by_one(), rtol=1e-4)
     assert ratio.value >= 2.0
 
 
-def test_an_epoch_in_one_execution_of_fit_is_told_beside_it(benchmark, report_ratio):
+def test_an_epoch_in_one_execution_of_fit_is_reported_beside_it(benchmark, compare):
     """The quickest way of ``fit``, which is seldom used: all steps of an epoch in one call of the compiled function."""
     seeds = Seeds(steps_per_execution=SAMPLES // BATCH)
-    timed = time_in_turns({"loop": seeds.one_by_one, "together": seeds.together}, rounds=10)
     name = f"notebook, {len(SEEDS)} seeds: fit, an epoch per execution / together"
-    ratio = estimate_ratio(timed["loop"], timed["together"])
-    report_ratio(name, ratio)
+    ratio = compare(name, seeds.one_by_one, seeds.together, rounds=10)
     benchmark.pedantic(seeds.one_by_one, rounds=1)
     assert ratio.value > 0.0
 
@@ -221,8 +218,10 @@ def make_pass(size):
     return lambda: [step(*kernels) for _ in range(4)][-1][0].numpy()
 
 
-def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flushes_them(benchmark, report_ratio):
-    """NumPy keeps them: how much slower it becomes is a matter of the processor, and told beside it."""
+def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flushes_them(
+    benchmark, report_ratio, compare
+):
+    """NumPy keeps them: how much slower it becomes is a matter of the processor, and reported beside it."""
     import_keras()
     import tensorflow as tf
 
@@ -233,10 +232,8 @@ def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flus
         report_ratio(f"step of two 512 x 512 layers: weights of {size:g} / of 0.001", ratio, "at most 1.1")
     ordinary, tiny = (np.full((512, 512), size, np.float32) for size in (1e-3, 1e-40))
     identity = np.eye(512, dtype=np.float32)
-    by_numpy = time_in_turns({"tiny": lambda: tiny @ identity, "ordinary": lambda: ordinary @ identity}, rounds=20)
-    report_ratio(
-        "the same in NumPy, one product: 1e-40 / 0.001", estimate_ratio(by_numpy["tiny"], by_numpy["ordinary"])
-    )
+    name = "the same in NumPy, one product: 1e-40 / 0.001"
+    compare(name, lambda: tiny @ identity, lambda: ordinary @ identity, rounds=20)
     benchmark.pedantic(passes[1e-3], rounds=3)
     assert tiny.any() and not tf.multiply(tf.constant(tiny), 1.0).numpy().any()
     assert all(ratio.high <= WITHIN[1] for ratio in ratios.values())

@@ -55,12 +55,10 @@ def test_the_files_hold_the_table(tmp_path):
     train(model, monitor, epochs=2)
     table = monitor.table
     assert list(table.columns) == [column.name for column in MONITOR_COLUMNS]
-    assert {column.name: str(table[column.name].dtype) for column in MONITOR_COLUMNS} == {
-        column.name: column.dtype for column in MONITOR_COLUMNS
-    }
+    types = {column.name: column.dtype for column in MONITOR_COLUMNS}
+    assert table.dtypes.astype(str).to_dict() == types
     folder = tmp_path / "a" / "b"
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "monitor.parquet"), table)
-    types = {column.name: column.dtype for column in MONITOR_COLUMNS}
     pd.testing.assert_frame_equal(pd.read_csv(folder / "monitor.csv", dtype=types), table)
     assert len(table) == 7 * 3  # steps 0, 2, ... 12; three layers
 
@@ -125,13 +123,13 @@ def test_tensorboard_has_one_tag_for_each_quantity_and_layer(tmp_path):
             quantity, _, layer = value.tag.partition("/")
             assert value.simple_value == pytest.approx(table.loc[(event.step, layer), quantity], rel=1e-6)
             seen.add((event.step, quantity, layer))
-    told = {
+    defined = {
         (step, quantity, layer)
         for (step, layer), row in table.iterrows()
         for quantity in SCALARS
         if pd.notna(row[quantity])
     }
-    assert seen == told and len(told) > 60
+    assert seen == defined and len(defined) > 60
     assert all(earlier.wall_time <= later.wall_time for earlier, later in pairwise(events))
 
 
@@ -170,7 +168,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_taken_away_is_told_in_one_line(tmp_path):
+def test_a_folder_that_is_taken_away_is_reported_in_one_line(tmp_path):
     monitor = make_monitor(every=1, log_dir=tmp_path / "logs")
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(OutputError, match=r"Cannot write to .*logs'.*choose another log_dir") as caught:
@@ -186,8 +184,8 @@ def test_the_picture_has_a_line_for_each_layer_with_weights():
     train(model, monitor)
     picture = ElementTree.fromstring(monitor.plot())
     words = " ".join(picture.itertext())
-    for told in ("hidden_0", "hidden_1", "last->out", "Gradient norm, dL/dW", "Update-to-weight ratio", "Dead units"):
-        assert told in words
+    for word in ("hidden_0", "hidden_1", "last->out", "Gradient norm, dL/dW", "Update-to-weight ratio", "Dead units"):
+        assert word in words
     assert "inf or NaN" not in words  # there were none
     page = monitor.to_html()
     assert page.lower().startswith("<!doctype html>")

@@ -1,4 +1,4 @@
-"""The gradients of all weights: against an eager tape, without underflow, and told from missing paths."""
+"""The gradients of all weights: against an eager tape, without underflow, and distinguished from missing paths."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import example_models as models
 import numpy as np
 import pytest
 from model_measurement import find_by
+from traced_models import trace
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
 from initcheck.probe.measure import random_loss
 from initcheck.probe.reduce import LARGEST_JOINED, reduce_norms
-
-
-def built(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    return model, inputs
 
 
 def differentiate_eagerly(model, inputs):
@@ -37,8 +31,8 @@ def differentiate_eagerly(model, inputs):
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_the_gradient_of_every_weight_equals_an_eager_tape(build):
-    model, inputs = built(build)
-    probe = Probe(model, inputs, training=False)
+    probe = trace(build, training=False)
+    model, inputs = probe.model, build()[1]
     rows = probe.measure_current_all().weights
     assert list(rows.columns) == [column.name for column in WEIGHTS_COLUMNS]
     assert list(rows["weight"]) == list(probe.plan.paths)
@@ -56,10 +50,8 @@ def test_the_gradient_of_every_weight_equals_an_eager_tape(build):
 
 
 def test_the_tables_of_one_measurement_agree_with_each_other_and_with_the_shorter_one():
-    model, inputs = built(models.build_convolutional)
-    probe = Probe(model, inputs)
-    both = probe.measure_all([3, 4])
-    short = Probe(model, inputs).measure([3, 4])
+    both = trace(models.build_convolutional).measure_all([3, 4])
+    short = trace(models.build_convolutional).measure([3, 4])
     for column in ("activation_second_moment", "gradient_second_moment", "weight_gradient_norm"):
         np.testing.assert_allclose(both.table[column].to_numpy(float), short[column].to_numpy(float), rtol=1e-6)
     assert list(both.weights["seed"].unique()) == [3, 4]
@@ -68,25 +60,6 @@ def test_the_tables_of_one_measurement_agree_with_each_other_and_with_the_shorte
         kernels.to_numpy(float), both.table[both.table["layer"] == "head"]["weight_gradient_norm"].to_numpy(float)
     )
     assert kernels.nunique() == 2
-
-
-def test_given_weights_are_measured_like_drawn_ones():
-    model, inputs = built(models.build_attention)
-    probe = Probe(model, inputs, every_weight=True)
-    drawn = probe.measure_all([2, 7]).weights
-    given = probe.measure_weights_all([2, 7], probe.plan.sample([2, 7])).weights
-    for column in ("gradient_norm", "weight_norm"):
-        np.testing.assert_allclose(drawn[column].to_numpy(float), given[column].to_numpy(float), rtol=1e-6)
-
-
-def test_a_look_up_table_has_the_gradient_of_its_rows_added_up():
-    keras = import_keras()
-    model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2, name="table")])
-    inputs = np.asarray([[0, 0, 1], [0, 4, 4]], np.int32)
-    row = Probe(model, inputs).measure_current_all().weights.iloc[0]
-    gradient = differentiate_eagerly(model, inputs)[0]
-    assert row["has_gradient"]
-    assert row["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
 
 
 def build_loop_with_idle_weights():
@@ -119,7 +92,7 @@ def test_weights_inside_a_recurrent_loop_have_gradients_and_those_without_effect
     assert rows["gradient_norm"].isna().to_dict()["loop/cell/aside"]
 
 
-def test_the_tape_alone_would_tell_zeros_for_weights_without_effect(monkeypatch):
+def test_the_tape_alone_would_report_zeros_for_weights_without_effect(monkeypatch):
     """Negative control: without the walk through the loop's body they seem to be connected."""
     monkeypatch.setattr(measure, "find_differentiable", lambda end, starts: (True,) * len(starts))
     rows = Probe(*build_loop_with_idle_weights()).measure_all([0]).weights.set_index("weight")

@@ -10,10 +10,9 @@ import pytest
 import unusual_models
 import zoo_models
 from marked import slow
-from traced_models import measured
+from traced_models import measured, trace
 
 from initcheck.backend.runtime import import_keras
-from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer
 
 
@@ -25,9 +24,7 @@ def covered(build):
 
 
 def cover(model, inputs, **options):
-    if not model.built:
-        model(inputs)
-    probe = Probe(model, inputs)
+    probe = trace(lambda: (model, inputs))
     probe.measure_all([0])
     return probe.coverage(**options)
 
@@ -35,12 +32,12 @@ def cover(model, inputs, **options):
 def missing_from(model, coverage):
     """Layers and weights that are in neither list, looked up apart from the coverage."""
     namer = PathNamer(model)
-    told = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
+    stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
     layers = [layer for layer in model._flatten_layers() if not isinstance(layer, import_keras().layers.InputLayer)]
-    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in told]
+    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in stated]
     paths = namer.variable_paths()
     weights = [paths.get(id(weight), weight.path) for weight in model.weights]
-    return missing + [path for path in weights if path not in told and path not in coverage.drawn]
+    return missing + [path for path in weights if path not in stated and path not in coverage.drawn]
 
 
 def gaps_of(coverage):
@@ -162,21 +159,8 @@ def test_layers_that_are_not_called_are_listed_by_what_becomes_of_their_weights(
 
 
 def test_a_weight_of_unknown_initializer_is_a_gap_only_where_weights_are_drawn():
-    keras = import_keras()
-
-    class Unknown(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__(name="unknown")
-            self.scale = self.add_weight(shape=(3,), initializer="random_normal", name="scale")
-            self.factor = factor
-
-        def call(self, inputs):
-            return inputs * self.scale * self.factor
-
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, Unknown(2.0)(inputs))
-    batch = np.ones((2, 3), np.float32)
-    assert [gap.path for gap in cover(model, batch).open_gaps] == ["unknown/scale"]
+    model, batch = unusual_models.build_unknown_initializer()
+    assert [gap.path for gap in cover(model, batch).open_gaps] == ["odd/kernel"]
     assert cover(model, batch, redrawn=False).gaps == ()
 
 

@@ -8,6 +8,8 @@ import weakref
 import example_models as models
 import numpy as np
 import pytest
+from traced_models import traced
+from unusual_models import build_unknown_initializer
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
@@ -104,21 +106,9 @@ def test_weights_of_a_custom_layer_are_drawn_by_the_initializer_it_was_given():
 
 
 def test_a_weight_whose_initializer_is_unknown_is_kept_and_named():
-    keras = import_keras()
-
-    class Odd(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__()
-            self.weight = self.add_weight(shape=(3,), initializer="random_normal", name="odd")
-            self.factor = factor
-
-        def call(self, inputs):
-            return inputs * self.weight * self.factor
-
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, Odd(2.0)(inputs))
+    model, _ = build_unknown_initializer()
     plan = RedrawPlan(model)
-    assert list(plan.kept) == ["odd/odd"]
+    assert list(plan.kept) == ["odd/kernel"]
     np.testing.assert_array_equal(np.asarray(plan.sample([4])[0])[0], np.asarray(model.weights[0]))
 
 
@@ -129,16 +119,8 @@ def test_paths_do_not_depend_on_how_many_layers_keras_has_named_before():
     sequential = [models.build_sequential() for _ in range(2)]
     for model, inputs in sequential:
         model(inputs)
-    assert (
-        RedrawPlan(sequential[0][0]).paths
-        == RedrawPlan(sequential[1][0]).paths
-        == (
-            "dense/kernel",
-            "dense/bias",
-            "dense_1/kernel",
-            "dense_1/bias",
-        )
-    )
+    expected = ("dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias")
+    assert [RedrawPlan(model).paths for model, _ in sequential] == [expected] * 2
 
 
 def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
@@ -150,15 +132,16 @@ def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
     assert zeros[0] != zeros[1]
 
 
-def test_measured_weights_and_drawn_weights_agree():
-    """Drawing inside the measuring graph and drawing first are the same measurement, bit for bit."""
-    model, inputs = models.build_attention()
-    probe = Probe(model, inputs)
-    fused = probe.measure([2, 7])
-    given = probe.measure_weights([2, 7], probe.plan.sample([2, 7]))
-    np.testing.assert_allclose(
-        fused["gradient_second_moment"].to_numpy(float), given["gradient_second_moment"].to_numpy(float), rtol=1e-6
-    )
+def test_given_weights_are_measured_like_drawn_ones():
+    """Drawing inside the measuring graph and drawing first are the same measurement."""
+    probe, table, weights, *_ = traced(models.build_attention)
+    given = probe.measure_weights_all([0, 1], probe.plan.sample([0, 1]))
+    for drawn, other, column in (
+        (table, given.table, "gradient_second_moment"),
+        (weights, given.weights, "gradient_norm"),
+        (weights, given.weights, "weight_norm"),
+    ):
+        np.testing.assert_allclose(drawn[column].to_numpy(float), other[column].to_numpy(float), rtol=1e-6)
 
 
 def test_the_current_weights_are_measured_as_they_are():

@@ -8,6 +8,8 @@ from dataclasses import fields
 import example_models as models
 import numpy as np
 import pytest
+from traced_models import measured
+from unusual_models import build_unknown_initializer
 
 from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
@@ -89,30 +91,16 @@ def test_roles_name_the_projections_of_attention_layers():
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_every_weight_of_every_kind_of_model_is_described(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    plan = RedrawPlan(model)
-    facts = describe_weights(model, plan)
-    assert [each.path for each in facts] == list(plan.paths)
-    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in model.weights]
+    probe, _ = measured(build)
+    facts = describe_weights(probe.model, probe.plan)
+    assert [each.path for each in facts] == list(probe.plan.paths)
+    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in probe.model.weights]
     for each in facts:
         assert all(not hasattr(getattr(each, field.name), "numpy") for field in fields(each))  # plain data
 
 
 def test_an_unknown_initializer_and_a_custom_layer_leave_gaps_and_no_guesses():
-    keras = import_keras()
-
-    class Odd(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__()
-            self.kernel = self.add_weight(shape=(3, 4), initializer="he_normal", name="kernel")
-            self.factor = factor
-
-        def call(self, inputs):
-            return keras.ops.matmul(inputs, self.kernel) * self.factor
-
-    facts = describe(build_one(Odd(2.0), (3,)))["odd/kernel"]
+    facts = describe(build_unknown_initializer()[0])["odd/kernel"]
     assert facts.initializer == ""
     assert facts.kept is not None
     assert math.isnan(facts.true_fan_in) and math.isnan(facts.variance) and math.isnan(facts.ideal_variance)
@@ -157,7 +145,7 @@ def test_an_initializer_is_named_by_what_is_not_its_default(make, text):
     assert named == (text if text is not None else "VarianceScaling(scale=2.0, mode='fan_out', distribution='uniform')")
 
 
-def test_seeds_tell_what_was_given_from_what_keras_made():
+def test_seeds_say_whether_they_were_given_or_made_by_keras():
     keras = import_keras()
     initializers = keras.initializers
     layers = [

@@ -41,14 +41,8 @@ UNFUSED = (
 class SlowMeasurement:
     """One forward and one backward pass of one model with its present weights, in training mode.
 
-    Args:
-        model: a built model; it is not changed.
-        inputs: one batch.
-        dtype: what is computed in.
-        forward: for a model that is no graph, its forward pass in terms of :meth:`apply` and :meth:`record`, as a
-            function of this object, the model and the inputs.
-        spoiled: paths of layers whose output is made larger by 1 in 1,000: a measurement that has to be told from this.
-        seed: of the model's random layers.
+    A model that is no graph needs ``forward``, in terms of :meth:`apply` and :meth:`record`. The output of ``spoiled``
+    layers is made larger by 1 in 1,000.
 
     Attributes:
         table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
@@ -64,7 +58,6 @@ class SlowMeasurement:
         dtype: str = "float64",
         forward: Forward | None = None,
         spoiled: Collection[str] = (),
-        seed: int = 0,
     ) -> None:
         import_keras()
         import tensorflow as tf
@@ -72,7 +65,7 @@ class SlowMeasurement:
         self.tf, self.dtype = tf, dtype
         self._namer, self._spoiled = PathNamer(model), spoiled
         plan = RedrawPlan(model)
-        self._random = plan.generator_states(plan.derive([seed])[0])
+        self._random = plan.generator_states(plan.derive([0])[0])
         self._twins: dict[int, Any] = {}
         self._calls: Counter[str] = Counter()
         self._rows: list[dict[str, Any]] = []

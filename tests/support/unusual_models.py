@@ -87,6 +87,23 @@ def build_custom():
     return keras.Sequential([keras.Input((4,)), Noisy(name="noisy"), keras.layers.Dense(2, name="head")]), _normal(6, 4)
 
 
+def build_unknown_initializer():
+    """A layer that cannot be rebuilt, as it has no configuration: what draws its kernel is unknown."""
+    keras = import_keras()
+
+    class Odd(keras.layers.Layer):
+        def __init__(self, factor):
+            super().__init__(name="odd")
+            self.kernel = self.add_weight(shape=(3, 4), initializer="he_normal", name="kernel")
+            self.factor = factor
+
+        def call(self, inputs):
+            return keras.ops.matmul(inputs, self.kernel) * self.factor
+
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, Odd(2.0)(inputs)), np.ones((2, 3), np.float32)
+
+
 def build_stacked_cells():
     keras = import_keras()
     cells = keras.layers.StackedRNNCells(
