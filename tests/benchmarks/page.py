@@ -47,12 +47,12 @@ def _describe(results: Mapping[str, Any]) -> str:
 
 
 def _list_ratios(benchmark: Mapping[str, Any]) -> Iterator[str]:
-    for name, told in benchmark.get("extra_info", {}).items():
-        if not isinstance(told, Mapping) or not {"ratio", "low", "high"} <= set(told):
+    for name, found in benchmark.get("extra_info", {}).items():
+        if not isinstance(found, Mapping) or not {"ratio", "low", "high"} <= set(found):
             continue  # seconds and bytes that a benchmark keeps beside its ratios
-        figures = [format_ratio(told[key]) for key in ("ratio", "low", "high")]
+        figures = [format_ratio(found[key]) for key in ("ratio", "low", "high")]
         label = name.replace("|", "\\|")
-        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {told.get('limit', 'not recorded')} |"
+        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {found.get('limit', 'not recorded')} |"
 
 
 def format_ratio(value: float) -> str:

@@ -129,7 +129,7 @@ def test_a_vanishing_relu_network_keeps_its_slope_over_150_layers():
 
 
 def test_the_twin_notices_a_wrong_derivative(monkeypatch):
-    """Negative control: a backward pass that forgets the activation's derivative is told apart."""
+    """Negative control: a backward pass that forgets the activation's derivative is noticed."""
     model = build_dense(3, 32, "relu", "he_normal")
     monkeypatch.setitem(numpy_twin.ACTIVATIONS, "relu", (numpy_twin.ACTIVATIONS["relu"][0], np.ones_like))
     measured, twin = measure_both(model, "relu")

@@ -13,24 +13,10 @@ from unusual_models import build_unknown_initializer
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
+from initcheck.models.initializers import study_initializers
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 
-INITIALIZERS = (
-    "zeros",
-    "ones",
-    "identity",
-    "random_normal",
-    "random_uniform",
-    "truncated_normal",
-    "variance_scaling",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "orthogonal",
-)
+INITIALIZERS = list(dict.fromkeys(spec.class_name for spec in study_initializers()))
 
 
 def build_two_layers(initializer):
@@ -157,10 +143,10 @@ def test_the_current_weights_are_measured_as_they_are():
 def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
     keras = import_keras()
 
-    def spread(shape, dtype=None):
+    def draw_wide(shape, dtype=None):
         return keras.random.normal(shape, stddev=3.0, dtype=dtype)
 
-    plan = RedrawPlan(keras.Sequential([keras.Input((30,)), keras.layers.Dense(30, kernel_initializer=spread)]))
+    plan = RedrawPlan(keras.Sequential([keras.Input((30,)), keras.layers.Dense(30, kernel_initializer=draw_wide)]))
     drawn = np.asarray(plan.sample([0, 1])[0])
     assert 2.5 < drawn.std() < 3.5
     assert not np.array_equal(drawn[0], drawn[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy_twin
 import pytest
 
 from initcheck.backend.runtime import import_keras
@@ -26,19 +27,10 @@ def expect(values, feature_axis=-1):
     exact = values.astype(np.float64)
     by_unit = np.moveaxis(exact, feature_axis, -1).reshape(-1, exact.shape[feature_axis])
     return {
-        "activation_mean": exact.mean(),
-        "activation_variance": exact.var(),
-        "activation_second_moment": np.mean(exact**2),
-        "activation_batch_variance": exact.var(axis=0).mean(),
-        "preactivation_mean": exact.mean(),
-        "preactivation_variance": exact.var(),
-        "preactivation_second_moment": np.mean(exact**2),
-        "zero_fraction": np.mean(exact == 0),
+        **numpy_twin.reduce_preactivation(exact),
+        **numpy_twin.reduce_activation(exact, ""),
+        **numpy_twin.reduce_gradient(exact.reshape(len(exact), -1)),
         "dead_fraction": np.mean(np.all(by_unit == 0, axis=0)),
-        "activation_max_abs": np.max(np.abs(exact)),
-        "nonfinite_fraction": 0.0,
-        "gradient_second_moment": np.mean(exact**2),
-        "gradient_norm": np.sqrt(np.mean(np.sum(exact.reshape(len(exact), -1) ** 2, axis=1))),
     }
 
 

@@ -121,10 +121,6 @@ def _keys(
     )
 
 
-def layer_names(depth: int) -> tuple[str, ...]:
-    return tuple(f"hidden_{number:02d}" for number in range(1, depth + 1))
-
-
 def describe_network(name: str, depth: int) -> NetworkDescription:
     return NetworkDescription(
         name=name,
@@ -138,7 +134,9 @@ def describe_network(name: str, depth: int) -> NetworkDescription:
 
 
 def make_study(table: pd.DataFrame, depths: dict[str, int], not_measured: tuple[NotMeasured, ...] = ()) -> StudyRecord:
-    layers = {network: layer_names(depth) for network, depth in depths.items()}
+    layers = {
+        network: tuple(f"hidden_{number:02d}" for number in range(1, depth + 1)) for network, depth in depths.items()
+    }
     return StudyRecord(
         table=table,
         summary=summarize_propagation(table, layers),

@@ -25,7 +25,6 @@ Law = dict[str, tuple[float, bool]]
 def predict_study(
     study: StudyRecord,
     *,
-    initializers: Law | None = None,
     error: float = 1.0,
     bases: Mapping[str, str] | None = None,
 ) -> StudyRecord:
@@ -34,7 +33,7 @@ def predict_study(
     With a basis other than finite width there are no standard deviations; one that does not begin with "mean field"
     is a reason why there are no predictions.
     """
-    laws = dict.fromkeys(study.summary["initializer"], (2.0, False)) | INITIALIZERS | (initializers or {})
+    laws = dict.fromkeys(study.summary["initializer"], (2.0, False)) | INITIALIZERS
     bases = bases or {}
     table, summary = study.table.copy(), study.summary.copy()
     rows = [_predict_pair(row, laws, error, bases) for row in summary.to_dict("records")]
