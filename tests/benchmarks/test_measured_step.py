@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from interleaved import estimate_ratio, time_in_turns
 from numpy_twin import reduce_activation, reduce_gradient, reduce_preactivation, reduce_weights
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NetworkSpec, NotebookSpec
@@ -39,9 +40,6 @@ def measure_straightforwardly(spec: NetworkSpec, inputs, seed: int) -> pd.DataFr
 
     It is the loop that the probe replaces, with the same rows and columns, for one seed.
     """
-    keras = import_keras()
-    import tensorflow as tf
-
     model = spec.build(inputs.shape[1:], seed)
     layers = [layer for layer in model.layers if layer.weights]
     inputs = tf.reshape(inputs, (len(inputs), -1))
@@ -78,9 +76,6 @@ class Candidates:
     """The measured step of one network, and what it is compared with; each runs SEEDS replicates."""
 
     def __init__(self, spec, batch_size):
-        import_keras()
-        import tensorflow as tf
-
         shape = (batch_size, *spec.sample_shape)
         self.spec = spec
         self.inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
 from interleaved import estimate_ratio
 
-from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
 
@@ -37,7 +37,6 @@ class Training:
 
     def __init__(self, name, steps):
         spec, batch_size = NETWORKS[name]
-        keras = import_keras()
         random = np.random.default_rng(0)
         self._x = random.random((steps * batch_size, *spec.sample_shape)).astype(np.float32)
         self._y = random.integers(0, 10, len(self._x))

@@ -9,12 +9,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import zoo_models as zoo
 from interleaved import estimate_ratio
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.measure import random_loss
 
@@ -24,8 +25,6 @@ LAYERS = 500
 
 def make_plain_step(model, inputs):
     """The gradient step that anybody would write: forward in training mode, loss, gradients of the weights."""
-    import tensorflow as tf
-
     batch = tf.constant(inputs)
 
     @tf.function
@@ -101,7 +100,6 @@ def test_a_measured_pass_needs_little_more_memory_than_a_plain_step(benchmark, n
 
 
 def build_deep():
-    keras = import_keras()
     layers = [keras.layers.Dense(32, activation="relu", kernel_initializer="he_normal") for _ in range(LAYERS)]
     inputs = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     return keras.Sequential([keras.Input((32,)), *layers]), inputs

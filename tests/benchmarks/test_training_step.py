@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers
 from initcheck.models.networks import ConvSpec, MlpSpec, NotebookSpec
@@ -36,7 +37,6 @@ TINY = (1e-39, 1e-40, 1e-41)
 
 def build_transformer(initializer):
     """A transformer block on 16 tokens of 32 numbers: attention and a dense part, both with a normalized sum."""
-    keras = import_keras()
     layers = keras.layers
     seeds = iter(derive_seeds(0, [f"layer {place}" for place in range(5)]))
     inputs = x = keras.Input((16, 32))
@@ -69,9 +69,6 @@ NETWORKS = {
 @cache
 def make_training(network, initializer, mode="compiled"):
     """Some steps of ``fit``'s own training function on one batch, after the initialization."""
-    keras = import_keras()
-    import tensorflow as tf
-
     shape, steps, build = NETWORKS[network]
     random = np.random.default_rng(0)
     batch = tf.constant(random.random((BATCH, *shape)).astype(np.float32))
@@ -132,8 +129,6 @@ def test_networks_differ_in_the_time_of_a_step(benchmark, report_ratio):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_orthogonal_pays_for_its_decomposition(benchmark, report_ratio, name):
-    import_keras()
-
     def make(spec):
         initializer = spec.create(seed=1)
         return lambda: [initializer(SHAPES[name]) for _ in range(4)][-1].numpy()
@@ -152,7 +147,6 @@ class Seeds:
     """One epoch of the notebook's network for several seeds: together, and by ``fit`` one by one."""
 
     def __init__(self, steps_per_execution=1):
-        keras = import_keras()
         random = np.random.default_rng(0)
         x = random.random((SAMPLES, 28, 28)).astype(np.float32)
         y = random.integers(0, 10, SAMPLES).astype(np.int32)
@@ -200,9 +194,6 @@ def test_an_epoch_in_one_execution_of_fit_is_reported_beside_it(benchmark, compa
 
 def make_pass(size):
     """A compiled gradient step of two dense layers whose weights, or signals, are of one size; nothing is updated."""
-    import_keras()
-    import tensorflow as tf
-
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(256, 512)).astype(np.float32))
     start = [(size * random.choice([-1.0, 1.0], (512, 512))).astype(np.float32) for _ in range(2)]
@@ -222,9 +213,6 @@ def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flus
     benchmark, report_ratio, compare
 ):
     """NumPy keeps them: how much slower it becomes is a matter of the processor, and reported beside it."""
-    import_keras()
-    import tensorflow as tf
-
     passes = {size: make_pass(size) for size in (1e-3, *TINY)}
     timed = time_in_turns(passes, rounds=60)
     ratios = {size: estimate_ratio(timed[size], timed[1e-3]) for size in TINY}

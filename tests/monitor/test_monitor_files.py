@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
-from initcheck.backend.runtime import import_keras
+from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.monitor import record
 from initcheck.monitor.record import MONITOR_COLUMNS, SCALARS
@@ -19,7 +21,6 @@ STEPS, BATCH = 6, 16
 
 
 def build(layers=2):
-    keras = import_keras()
     keras.utils.set_random_seed(5)
     hidden = [keras.layers.Dense(6, activation="relu", name=f"hidden_{place}") for place in range(layers)]
     model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(1, name="last->out")])
@@ -28,8 +29,6 @@ def build(layers=2):
 
 
 def make_monitor(**settings):
-    from initcheck.callbacks import SignalMonitor
-
     return SignalMonitor(np.random.default_rng(1).normal(size=(8, 4)), np.zeros(8), **settings)
 
 
@@ -41,8 +40,6 @@ def train(model, monitor, epochs=1, callbacks=()):
 
 def read_events(folder):
     """Read event files as TensorBoard does, with nothing but TensorFlow."""
-    import tensorflow as tf
-
     found = []
     for path in sorted(folder.glob("*tfevents*")):
         records = tf.data.TFRecordDataset(str(path))
@@ -65,7 +62,6 @@ def test_the_files_hold_the_table(tmp_path):
 
 def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "SECONDS_BETWEEN", 0.0)
-    keras = import_keras()
     lengths = []
 
     class Look(keras.callbacks.Callback):
@@ -95,8 +91,6 @@ def test_a_new_monitor_replaces_the_table_of_an_earlier_one(tmp_path):
 
 
 def test_an_interrupted_training_can_be_written(tmp_path):
-    keras = import_keras()
-
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 4:
@@ -134,8 +128,6 @@ def test_tensorboard_has_one_tag_for_each_quantity_and_layer(tmp_path):
 
 
 def test_tensorflows_own_writer_makes_the_same_event_of_the_same_scalars(tmp_path):
-    import tensorflow as tf
-
     model, monitor = build(), make_monitor(every=6, log_dir=tmp_path / "ours")
     train(model, monitor)
     ours = read_events(tmp_path / "ours")

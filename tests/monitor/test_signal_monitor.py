@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
-from initcheck.backend.runtime import import_keras
+from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import DataError, InitcheckError, ModelError, OutputError, UsageError
 
 SAMPLES, BATCH, CLASSES = 96, 16, 4
@@ -21,22 +23,15 @@ def data():
     return x, random.integers(0, CLASSES, SAMPLES)
 
 
-def make_monitor(*args, **settings):
-    from initcheck.callbacks import SignalMonitor
-
-    return SignalMonitor(*args, **settings)
-
-
 def watch(model, data, every, *, labelled=True, callbacks=(), **settings):
     """Train a model, and give the monitor that watched it."""
     x, y = data
-    monitor = make_monitor(x[:BATCH], y[:BATCH] if labelled else None, every=every)
+    monitor = SignalMonitor(x[:BATCH], y[:BATCH] if labelled else None, every=every)
     model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[*callbacks, monitor], **settings)
     return monitor
 
 
 def build(optimizer="sgd", *, activation="relu", **compiled):
-    keras = import_keras()
     keras.utils.set_random_seed(7)
     model = keras.Sequential(
         [
@@ -53,9 +48,6 @@ def build(optimizer="sgd", *, activation="relu", **compiled):
 
 def take_gradients(model, x, y):
     """Activations and gradients of each Dense layer by an eager tape, layer by layer."""
-    import tensorflow as tf
-
-    keras = import_keras()
     inputs = tf.constant(x)
     kernels = [layer.kernel.value for layer in model.layers]
     with tf.GradientTape() as tape:
@@ -86,7 +78,6 @@ def kernels_of(model):
 
 
 def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
-    keras = import_keras()
     x, y = data
     model, expected, norms = build("adam"), {}, {}
 
@@ -124,11 +115,10 @@ def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
 
 def test_the_update_of_plain_descent_is_rate_times_gradient(data):
     """Trained on the monitor's own batch, the step's gradient is the one that was measured just before it."""
-    keras = import_keras()
     x, y = data[0][:BATCH], data[1][:BATCH]
     rate = 0.05
     model = build(keras.optimizers.SGD(rate))
-    monitor = make_monitor(x, y, every=1)
+    monitor = SignalMonitor(x, y, every=1)
     model.fit(x, y, batch_size=BATCH, epochs=4, shuffle=False, verbose=0, callbacks=[monitor])
     table = monitor.table.set_index(["layer", "step"])
     for layer in ("first", "second", "last"):
@@ -158,7 +148,6 @@ def test_a_frozen_layer_is_not_updated_and_zero_weights_have_no_ratio(data):
 
 def test_units_that_die_are_seen_dying(data):
     """A step that throws the biases of all hidden units far below zero kills them, and the next rows say so."""
-    keras = import_keras()
 
     class Kill(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -191,7 +180,6 @@ def test_saturated_and_nonfinite_activations_are_shares_of_all(data):
 
 def build_unsettled():
     """A model whose training moves everything that a training can move."""
-    keras = import_keras()
     keras.utils.set_random_seed(3)
     inputs = keras.Input((12,))
     signal = keras.layers.Dense(16, activation="relu")(inputs)
@@ -223,7 +211,7 @@ def test_a_monitored_training_ends_bit_for_bit_as_one_that_is_not(data, compiled
     for watched in (False, True):
         model = build_unsettled()
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **compiled)
-        monitor = make_monitor(x[:BATCH], y[:BATCH], every=1)
+        monitor = SignalMonitor(x[:BATCH], y[:BATCH], every=1)
         callbacks = [monitor] if watched else []
         history = model.fit(
             x, y, batch_size=BATCH, epochs=2, validation_split=0.25, verbose=0, callbacks=callbacks
@@ -239,7 +227,6 @@ def test_a_monitored_training_ends_bit_for_bit_as_one_that_is_not(data, compiled
 
 def test_a_training_that_is_meddled_with_ends_otherwise(data):
     """Negative control: the comparison above notices a single extra draw of the model's own noise."""
-    keras = import_keras()
     x, y = data
 
     class Meddling(keras.callbacks.Callback):
@@ -257,7 +244,6 @@ def test_a_training_that_is_meddled_with_ends_otherwise(data):
 
 def test_dropout_is_measured_with_the_same_units_each_time(data):
     """With a learning rate of zero nothing changes, so all rows have to agree exactly."""
-    keras = import_keras()
     model = build_unsettled()
     model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     monitor = watch(model, data, every=2)
@@ -278,7 +264,7 @@ def steps_of(monitor):
 def test_several_fits_continue_one_table(data):
     x, y = data
     model = build()
-    monitor = make_monitor(x[:BATCH], every=4)
+    monitor = SignalMonitor(x[:BATCH], every=4)
     for _ in range(2):
         model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])  # 6 steps
     model.fit(x, y, batch_size=BATCH, initial_epoch=2, epochs=3, verbose=0, callbacks=[monitor])
@@ -290,22 +276,20 @@ def test_with_several_steps_an_execution_what_falls_due_is_measured_at_its_end(d
     """6 steps an epoch in executions of 4 and 2; every third step falls due in each of the first two executions."""
     x, y = data
     model = build(steps_per_execution=4, jit_compile=False)
-    monitor = make_monitor(x[:BATCH], every=3)
+    monitor = SignalMonitor(x[:BATCH], every=3)
     given = {"x": x, "y": y, "batch_size": BATCH} if form == "arrays" else {"x": make_dataset_of_unknown_length(data)}
     model.fit(**given, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [6, 2], [10, 4], [12, 2]]
 
 
 def make_dataset_of_unknown_length(data):
-    import tensorflow as tf
-
     return tf.data.Dataset.from_tensor_slices(data).batch(BATCH).filter(lambda *_: True)
 
 
 def test_a_dataset_of_unknown_length_is_counted_too(data):
     dataset = make_dataset_of_unknown_length(data)
     model = build()
-    monitor = make_monitor(data[0][:BATCH], every=5)
+    monitor = SignalMonitor(data[0][:BATCH], every=5)
     for epochs, steps in ((2, [0, 5, 10]), (1, [0, 5, 10, 15])):
         model.fit(dataset, epochs=epochs, verbose=0, callbacks=[monitor])
         assert [each[0] for each in steps_of(monitor)] == steps
@@ -313,12 +297,10 @@ def test_a_dataset_of_unknown_length_is_counted_too(data):
 
 def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data):
     """Of data without an end Keras makes whole executions: 8 steps where 6 were asked for."""
-    import tensorflow as tf
-
     x, y = data
     repeated = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
     model = build(steps_per_execution=4, jit_compile=False)
-    monitor = make_monitor(x[:BATCH], every=1)
+    monitor = SignalMonitor(x[:BATCH], every=1)
     model.fit(repeated, steps_per_epoch=6, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [8, 4], [12, 4], [16, 4]]
     assert int(model.optimizer.iterations) == 16
@@ -328,8 +310,6 @@ def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data)
 
 
 def test_a_subclassed_model_that_fit_builds_is_measured(data):
-    keras = import_keras()
-
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -348,7 +328,6 @@ def test_a_subclassed_model_that_fit_builds_is_measured(data):
 
 
 def test_mixed_precision_is_measured_in_its_own_precision(data):
-    keras = import_keras()
     x = data[0]
     inputs = keras.Input((12,))
     signal = keras.layers.Dense(16, activation="relu", dtype="mixed_float16")(inputs)
@@ -362,14 +341,13 @@ def test_mixed_precision_is_measured_in_its_own_precision(data):
 
 
 def test_inputs_by_name_and_a_shared_layer_have_a_row_for_each_call(data):
-    keras = import_keras()
     x, y = data
     left, right = keras.Input((12,), name="left"), keras.Input((12,), name="right")
     shared = keras.layers.Dense(6, activation="relu", name="shared")
     joined = keras.layers.Concatenate()([shared(left), shared(right)])
     model = keras.Model({"left": left, "right": right}, keras.layers.Dense(CLASSES, activation="softmax")(joined))
     model.compile("sgd", "sparse_categorical_crossentropy")
-    monitor = make_monitor({"left": x[:8], "right": x[8:16]}, y[:8], every=6)
+    monitor = SignalMonitor({"left": x[:8], "right": x[8:16]}, y[:8], every=6)
     model.fit({"left": x, "right": x}, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
     rows = monitor.table.query("step == 6 and layer == 'shared'")
     assert rows["call"].tolist() == [0, 1]
@@ -389,12 +367,12 @@ def refused(error, message=""):
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, None, "2"])
 def test_an_interval_that_is_no_whole_number_of_steps_is_refused(data, every):
     with refused(UsageError, "every must be a whole number of steps"):
-        make_monitor(data[0], every=every)
+        SignalMonitor(data[0], every=every)
 
 
 def test_a_monitor_without_a_batch_is_refused():
     with refused(UsageError, r"needs a batch to measure on\. Received: x=None"):
-        make_monitor(None)
+        SignalMonitor(None)
 
 
 def test_a_batch_of_the_wrong_shape_is_refused_before_the_first_step(data):
@@ -402,15 +380,13 @@ def test_a_batch_of_the_wrong_shape_is_refused_before_the_first_step(data):
     model = build()
     start = state_of(model)
     with refused(DataError, r"samples of shape \(12,\).*Received: an array of shape \(16, 5\)"):
-        model.fit(x, y, verbose=0, callbacks=[make_monitor(x[:BATCH, :5])])
+        model.fit(x, y, verbose=0, callbacks=[SignalMonitor(x[:BATCH, :5])])
     assert state_of(model)[: len(start)] == start
 
 
 def test_a_dataset_in_place_of_a_batch_is_refused(data):
-    import tensorflow as tf
-
     x, y = data
-    monitor = make_monitor(tf.data.Dataset.from_tensor_slices(x))
+    monitor = SignalMonitor(tf.data.Dataset.from_tensor_slices(x))
     with refused(DataError, r"x must be an array\. Received: .*Dataset\. Give one batch"):
         build().fit(x, y, verbose=0, callbacks=[monitor])
 
@@ -419,11 +395,10 @@ def test_a_dataset_in_place_of_a_batch_is_refused(data):
 def test_labels_that_do_not_fit_the_loss_are_refused_before_the_first_step(data, wrong):
     x, y = data
     with refused(DataError):
-        build().fit(x, y, verbose=0, callbacks=[make_monitor(x[:BATCH], wrong)])
+        build().fit(x, y, verbose=0, callbacks=[SignalMonitor(x[:BATCH], wrong)])
 
 
 def test_labels_for_a_model_without_a_loss_are_refused(data):
-    keras = import_keras()
     x, y = data
 
     class Own(keras.Model):
@@ -439,8 +414,8 @@ def test_labels_for_a_model_without_a_loss_are_refused(data):
     model = Own()
     model.compile("sgd")
     with refused(ModelError, "compiled without a loss"):
-        model.fit(x, verbose=0, callbacks=[make_monitor(x[:BATCH], y[:BATCH])])
-    monitor = make_monitor(x[:BATCH], every=3)
+        model.fit(x, verbose=0, callbacks=[SignalMonitor(x[:BATCH], y[:BATCH])])
+    monitor = SignalMonitor(x[:BATCH], every=3)
     model.fit(x, verbose=0, callbacks=[monitor])
     assert monitor.table.query("step == 3 and layer == 'dense'")["gradient_norm"].notna().all()
 
@@ -449,12 +424,12 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(data, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with refused(OutputError, "Cannot write to"):
-        make_monitor(data[0], log_dir=blocked / "logs")
+        SignalMonitor(data[0], log_dir=blocked / "logs")
 
 
 def test_a_second_model_is_refused(data):
     x, y = data
-    monitor = make_monitor(x[:BATCH])
+    monitor = SignalMonitor(x[:BATCH])
     build().fit(x, y, verbose=0, callbacks=[monitor])
     with refused(ModelError, "Make a monitor for each model"):
         build().fit(x, y, verbose=0, callbacks=[monitor])

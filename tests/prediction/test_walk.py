@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from initcheck.models.initializers import InitializerSpec
 from initcheck.prediction import ModelPredictor, add_site_predictions
 from initcheck.probe import Probe
 
@@ -319,8 +320,6 @@ def test_wrong_initializers_are_seen():
     model = keras.Model(inputs, keras.layers.Dropout(0.2)(dense(64, "relu")(inputs)))
     x = normal(8, 64)
     table = Probe(model, x).measure(SEEDS)
-    from initcheck.models.initializers import InitializerSpec
-
     prediction = ModelPredictor(model, x).predict(table, kernels=lambda _: InitializerSpec("GlorotUniform"))
     wrong = add_site_predictions(table, prediction)
     assert min(abs(distance) for distance in distances(wrong, FORWARD).values()) > ERRORS

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from model_measurement import find_by
 from traced_models import trace
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
 from initcheck.probe.measure import random_loss
@@ -17,9 +18,6 @@ from initcheck.probe.reduce import LARGEST_JOINED, reduce_norms
 
 def differentiate_eagerly(model, inputs):
     """The gradients of the default loss as anybody would take them; None without a path."""
-    import_keras()
-    import tensorflow as tf
-
     weights = model.weights
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for weight in weights:
@@ -64,7 +62,6 @@ def test_the_tables_of_one_measurement_agree_with_each_other_and_with_the_shorte
 
 def build_loop_with_idle_weights():
     """One matrix drives the state; one is read for a state that reaches no output; one is cut off."""
-    keras = import_keras()
 
     class Cell(keras.layers.Layer):
         state_size = (3, 3)
@@ -101,9 +98,6 @@ def test_the_tape_alone_would_report_zeros_for_weights_without_effect(monkeypatc
 
 
 def test_a_weight_that_a_compiled_function_leaves_out_has_no_gradient():
-    keras = import_keras()
-    import tensorflow as tf
-
     class Compiled(keras.layers.Layer):
         def build(self, shape):
             self.used = self.add_weight(shape=(shape[-1], 3), name="used")
@@ -119,8 +113,6 @@ def test_a_weight_that_a_compiled_function_leaves_out_has_no_gradient():
 
 
 def test_a_branch_that_is_chosen_at_run_time_connects_both_its_sides():
-    keras = import_keras()
-
     class Choice(keras.layers.Layer):
         def build(self, shape):
             names = ("left", "right", "condition")
@@ -138,7 +130,6 @@ def test_a_branch_that_is_chosen_at_run_time_connects_both_its_sides():
 
 
 def test_frozen_weights_are_reported_with_their_gradients_and_as_not_trainable():
-    keras = import_keras()
     model = keras.Sequential(
         [
             keras.Input((4,)),
@@ -157,7 +148,6 @@ def test_frozen_weights_are_reported_with_their_gradients_and_as_not_trainable()
 
 
 def test_missing_paths_and_exact_zeros_become_their_findings():
-    keras = import_keras()
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(4, name="cut")(inputs)
     stopped = keras.layers.Lambda(keras.ops.stop_gradient, name="stop")(hidden)
@@ -171,7 +161,6 @@ def test_missing_paths_and_exact_zeros_become_their_findings():
 
 @pytest.mark.parametrize("gain", [0.3, 1e-3])
 def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
-    keras = import_keras()
     depth = {0.3: 40, 1e-3: 11}[gain]
     initializer = keras.initializers.Orthogonal(gain=gain)
     layers = [
@@ -191,7 +180,7 @@ def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-200, 1e30, 0.0])
 def test_norms_are_right_at_any_size_and_zero_only_for_zeros(size, dtype, scale):
-    ops = import_keras().ops
+    ops = keras.ops
     values = np.random.default_rng(1).normal(size=size) * scale
     tensor = ops.cast(ops.convert_to_tensor(values, dtype="float64"), dtype)
     exact = np.asarray(ops.cast(tensor, "float64"))

@@ -7,14 +7,15 @@ import sys
 import textwrap
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
 import unusual_models
 from traced_models import measured, trace, traced
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import ModelError
 from initcheck.probe import Probe
+from initcheck.probe.measure import RANDOM_LOSS_SEED
 
 
 def sites_of(table):
@@ -102,12 +103,9 @@ def test_recurrent_steps_are_named_as_not_measured():
 
 
 def test_the_gradient_of_an_embedding_adds_up_the_look_ups():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2, name="table")])
     inputs = np.asarray([[0, 0, 1], [0, 4, 4]], np.int32)
     found = Probe(model, inputs).measure_all([0])
-    from initcheck.probe.measure import RANDOM_LOSS_SEED
-
     direction = np.asarray(keras.random.normal((2, 3, 2), seed=RANDOM_LOSS_SEED), np.float64)
     direction = direction / np.sqrt(np.mean(direction**2))
     gradient = np.zeros((5, 2))
@@ -127,7 +125,6 @@ def test_attention_is_measured_inside():
 
 def test_gradients_of_a_layer_that_returns_its_input_are_not_added_up():
     """Dropout at inference returns its very input, which is used beside it: x + dropout(x) has gradients 2 and 1."""
-    keras = import_keras()
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="dense")(inputs)
     dropped = keras.layers.Dropout(0.5, name="drop")(dense)
@@ -138,7 +135,6 @@ def test_gradients_of_a_layer_that_returns_its_input_are_not_added_up():
 
 
 def test_a_layer_without_a_path_to_the_loss_has_no_gradient():
-    keras = import_keras()
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(4, name="cut")(inputs)
     cut = keras.layers.Lambda(keras.ops.stop_gradient, name="stop")(hidden)
@@ -150,7 +146,6 @@ def test_a_layer_without_a_path_to_the_loss_has_no_gradient():
 
 
 def test_constant_samples_have_exactly_no_variance_across_the_batch():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(64, activation="sigmoid", name="a")])
     rows = Probe(model, np.full((7, 4), 0.3, np.float32)).measure([0, 1]).set_index("layer")
     assert (rows.loc["a", "activation_batch_variance"] == 0.0).all()
@@ -158,13 +153,11 @@ def test_constant_samples_have_exactly_no_variance_across_the_batch():
 
 
 def test_the_variance_across_one_sample_is_undefined():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="a")])
     assert Probe(model, np.ones((1, 4), np.float32)).measure([0])["activation_batch_variance"].isna().all()
 
 
 def test_layers_are_called_as_before_when_the_measurement_is_over():
-    keras = import_keras()
     before = keras.Operation.__call__
     trace(models.build_shared).measure([0, 1])
     assert keras.Operation.__call__ is before
@@ -175,7 +168,6 @@ def test_layers_are_called_as_before_when_the_measurement_is_over():
 
 
 def test_a_model_that_is_not_built_is_refused():
-    keras = import_keras()
     with pytest.raises(ModelError, match="must be built"):
         Probe(keras.Sequential([keras.layers.Dense(3)]), np.ones((2, 4), np.float32))
 
@@ -192,7 +184,6 @@ def test_batch_statistics_are_used_and_moving_statistics_kept():
 
 
 def test_the_model_is_traced_once_whatever_the_number_of_seeds():
-    keras = import_keras()
     calls = []
 
     class Counting(keras.layers.Layer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
 import unusual_models
@@ -12,7 +13,7 @@ import zoo_models
 from marked import slow
 from traced_models import measured, trace
 
-from initcheck.backend.runtime import import_keras
+from initcheck.probe import coverage as coverage_module
 from initcheck.probe.paths import PathNamer
 
 
@@ -33,7 +34,7 @@ def missing_from(model, coverage):
     """Layers and weights that are in neither list, looked up apart from the coverage."""
     namer = PathNamer(model)
     stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
-    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, import_keras().layers.InputLayer)]
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
     missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in stated]
     paths = namer.variable_paths()
     weights = [paths.get(id(weight), weight.path) for weight in model.weights]
@@ -58,9 +59,7 @@ def test_every_layer_and_every_weight_is_measured_or_listed(build):
 
 def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
     """Negative control: a layer left out of both lists is found by the test above."""
-    from initcheck.probe import coverage as module
-
-    monkeypatch.setattr(module, "_explain_layers", lambda *_: ())
+    monkeypatch.setattr(coverage_module, "_explain_layers", lambda *_: ())
     model, inputs = unusual_models.build_derived_from_functional()
     assert missing_from(model, cover(model, inputs)) == ["beside"]
 
@@ -84,7 +83,6 @@ def test_healthy_models_have_no_open_gap(build):
 
 
 def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them():
-    keras = import_keras()
     layers = [keras.layers.LSTM(4, return_sequences=True, name="all"), keras.layers.GRU(3, name="last")]
     gaps = gaps_of(cover(keras.Sequential([keras.Input((5, 2)), *layers]), np.ones((3, 5, 2), np.float32)))
     assert gaps["all/lstm_cell"].covered_by == "all"
@@ -108,8 +106,6 @@ def test_a_layer_inside_time_distributed_is_covered_by_it():
 
 
 def test_a_layer_inside_a_users_own_loop_is_an_open_gap():
-    keras = import_keras()
-
     class Loop(keras.layers.Layer):
         def __init__(self, **options):
             super().__init__(**options)
@@ -130,8 +126,6 @@ def test_a_layer_inside_a_users_own_loop_is_an_open_gap():
 
 
 def test_layers_that_are_not_called_are_listed_by_what_becomes_of_their_weights():
-    keras = import_keras()
-
     class Odd(keras.Model):
         def __init__(self):
             super().__init__()
@@ -165,7 +159,6 @@ def test_a_weight_of_unknown_initializer_is_a_gap_only_where_weights_are_drawn()
 
 
 def test_integers_are_listed_and_are_no_open_gap():
-    keras = import_keras()
     inputs = keras.Input((3,), dtype="int32", name="tokens")
     doubled = keras.layers.Lambda(lambda x: 2 * x, name="doubled")(inputs)
     model = keras.Model(inputs, keras.layers.Embedding(9, 2, name="table")(doubled))

@@ -6,12 +6,12 @@ import gc
 import weakref
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
 from traced_models import traced
 from unusual_models import build_unknown_initializer
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import study_initializers
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
@@ -20,14 +20,12 @@ INITIALIZERS = list(dict.fromkeys(spec.class_name for spec in study_initializers
 
 
 def build_two_layers(initializer):
-    keras = import_keras()
     layers = [keras.layers.Dense(9, kernel_initializer=initializer, name=name) for name in ("first", "second")]
     return keras.Sequential([keras.Input((6,)), *layers])
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_a_draw_is_bit_equal_to_the_initializer_with_the_derived_integer_seed(name):
-    keras = import_keras()
     plan = RedrawPlan(build_two_layers(name))
     assert plan.paths == ("first/kernel", "first/bias", "second/kernel", "second/bias")
     seeds = [0, 3]
@@ -53,7 +51,6 @@ def test_the_weights_of_one_network_are_drawn_independently():
 
 
 def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
-    keras = import_keras()
     shared = keras.initializers.HeNormal(seed=1)
     model = keras.Sequential(
         [keras.Input((6,)), *(keras.layers.Dense(6, kernel_initializer=shared, name=name) for name in ("a", "b"))]
@@ -64,7 +61,6 @@ def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
 
 
 def test_the_forget_gate_keeps_its_bias_of_one():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4)])
     plan = RedrawPlan(model)
     bias = np.asarray(plan.sample([0])[2])[0]
@@ -72,8 +68,6 @@ def test_the_forget_gate_keeps_its_bias_of_one():
 
 
 def test_weights_of_a_custom_layer_are_drawn_by_the_initializer_it_was_given():
-    keras = import_keras()
-
     @keras.saving.register_keras_serializable("initcheck-tests")
     class Scale(keras.layers.Layer):
         def build(self, shape):
@@ -110,7 +104,6 @@ def test_paths_do_not_depend_on_how_many_layers_keras_has_named_before():
 
 
 def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((400,)), keras.layers.Dropout(0.5, name="drop")])
     rows = Probe(model, np.ones((2, 400), np.float32)).measure([0, 1, 0])
     zeros = rows[rows["layer"] == "drop"]["zero_fraction"].to_numpy(float)
@@ -141,8 +134,6 @@ def test_the_current_weights_are_measured_as_they_are():
 
 
 def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
-    keras = import_keras()
-
     def draw_wide(shape, dtype=None):
         return keras.random.normal(shape, stddev=3.0, dtype=dtype)
 
@@ -155,7 +146,6 @@ def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
 
 def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_draws():
     """EinsumDense hands its axes to a copy of the initializer; without them the query's variance is off by 36."""
-    keras = import_keras()
     inputs = keras.Input((10, 512))
     model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 64)(inputs, inputs))
     plan = RedrawPlan(model)
@@ -166,7 +156,6 @@ def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_dra
 
 
 def build_equal_layers(initializers):
-    keras = import_keras()
     layers = [
         keras.layers.Dense(5, kernel_initializer=each, name=f"n{place}") for place, each in enumerate(initializers)
     ]
@@ -176,7 +165,7 @@ def build_equal_layers(initializers):
 def assert_sample_is_draw(plan, seeds):
     drawn = plan.sample(seeds)
     for row, states in enumerate(plan.derive(seeds)):
-        for value, together in zip(plan.draw(import_keras().ops.convert_to_tensor(states)), drawn, strict=True):
+        for value, together in zip(plan.draw(keras.ops.convert_to_tensor(states)), drawn, strict=True):
             np.testing.assert_array_equal(np.asarray(together)[row], np.asarray(value))
 
 
@@ -186,7 +175,7 @@ def test_variables_drawn_in_one_loop_get_what_each_gets_by_itself(name):
 
 
 def test_initializers_that_differ_in_any_argument_are_drawn_apart():
-    initializers = import_keras().initializers
+    initializers = keras.initializers
     made = [
         *(initializers.RandomNormal(stddev=stddev) for stddev in (1.0, 2.0, 1.0)),
         *(initializers.VarianceScaling(mode=mode) for mode in ("fan_in", "fan_out")),
@@ -200,8 +189,6 @@ def test_initializers_that_differ_in_any_argument_are_drawn_apart():
 
 
 def test_initializers_that_keras_does_not_ship_are_each_drawn_by_themselves():
-    keras = import_keras()
-
     class Numbered(keras.initializers.Initializer):
         """Equal in all that can be seen, and different in what it draws."""
 
@@ -220,7 +207,7 @@ def test_initializers_that_keras_does_not_ship_are_each_drawn_by_themselves():
 
 
 def test_plans_that_share_loops_trace_once_and_keep_no_model(monkeypatch):
-    kind, calls = import_keras().initializers.HeNormal, []
+    kind, calls = keras.initializers.HeNormal, []
     draw = kind.__call__
     monkeypatch.setattr(kind, "__call__", lambda self, *args, **kwargs: calls.append(1) or draw(self, *args, **kwargs))
     loops = DrawingLoops()

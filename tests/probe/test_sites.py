@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import example_models as models
+import keras
 import numpy as np
 import zoo_models
 from traced_models import measured, trace
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe.capture import find_parents
 
 
@@ -30,7 +30,6 @@ def weighted_layers_of(build):
 
 
 def test_all_dense_layers_of_a_plain_network_are_weighted():
-    keras = import_keras()
     layers = [keras.layers.Dense(6, activation="relu", name=f"hidden_{index}") for index in range(20)]
     model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(2, name="out")])
     assert weighted_layers(model, np.ones((4, 6), np.float32)) == [*(f"hidden_{index}" for index in range(20)), "out"]
@@ -58,7 +57,6 @@ def test_recurrent_layers_count_by_the_weights_of_their_cells():
 
 
 def test_a_layer_inside_time_distributed_counts_for_it():
-    keras = import_keras()
     inner = keras.layers.TimeDistributed(keras.layers.Dense(5), name="each_step")
     model = keras.Sequential([keras.Input((4, 6)), inner, keras.layers.Dense(2, name="head")])
     assert weighted_layers(model, np.ones((3, 4, 6), np.float32)) == ["each_step", "head"]
@@ -72,7 +70,6 @@ def test_attention_counts_by_its_projections():
 
 
 def test_normalization_scales_and_slopes_do_not_count():
-    keras = import_keras()
     layers = [
         keras.layers.LayerNormalization(axis=[1, 2], name="normal"),
         keras.layers.PReLU(name="slope"),
@@ -84,7 +81,6 @@ def test_normalization_scales_and_slopes_do_not_count():
 
 
 def test_a_frozen_layer_counts_and_a_layer_beside_the_loss_feeds_no_output():
-    keras = import_keras()
     inputs = keras.Input((6,))
     frozen = keras.layers.Dense(6, name="frozen", trainable=False)(inputs)
     kept = keras.layers.Dense(2, name="kept")(frozen)
@@ -98,8 +94,6 @@ def test_a_frozen_layer_counts_and_a_layer_beside_the_loss_feeds_no_output():
 
 
 def test_a_chain_that_starts_at_a_learned_table_has_no_parents():
-    keras = import_keras()
-
     class Prompted(keras.Model):
         def __init__(self):
             super().__init__()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
 from marked import slow
 from traced_models import traced
 from zoo_checks import snapshot
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weight_copies import compare_weights, weight_gradients
 from initcheck.probe.weights import describe_weights
@@ -20,7 +20,6 @@ def compare(model, *arguments, **named):
 
 
 def build_stack(*layers, inputs=16):
-    keras = import_keras()
     return keras.Sequential([keras.Input((inputs,)), *layers])
 
 
@@ -51,7 +50,6 @@ def test_healthy_models_hold_no_copies_and_no_symmetric_units_and_are_left_as_th
     ],
 )
 def test_independent_weights_are_never_copies_whatever_their_precision(dtype, name, settings):
-    keras = import_keras()
     keras.utils.set_random_seed(11)
     make = getattr(keras.initializers, name)
     layers = [keras.layers.Dense(16, kernel_initializer=make(**settings), dtype=dtype) for _ in range(60)]
@@ -63,7 +61,6 @@ def test_independent_weights_are_never_copies_whatever_their_precision(dtype, na
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_equal_seeds_draw_identical_weights_of_one_shape(dtype):
-    keras = import_keras()
     layers = [
         keras.layers.Dense(16, kernel_initializer=keras.initializers.HeNormal(seed=3), dtype=dtype, name=name)
         for name in ("a", "b")
@@ -75,7 +72,6 @@ def test_equal_seeds_draw_identical_weights_of_one_shape(dtype):
 
 
 def test_equal_seeds_of_different_classes_draw_multiples():
-    keras = import_keras()
     initializers = keras.initializers
     layers = [
         keras.layers.Dense(16, kernel_initializer=initializers.HeNormal(seed=3), name="a"),
@@ -94,7 +90,6 @@ def test_equal_seeds_of_different_classes_draw_multiples():
 
 
 def test_equal_seeds_of_different_shapes_draw_a_common_beginning():
-    keras = import_keras()
     make = keras.initializers.RandomNormal
     layers = [keras.layers.Dense(width, kernel_initializer=make(seed=3)) for width in (24, 5)]
     model = build_stack(*layers)
@@ -106,7 +101,7 @@ def test_equal_seeds_of_different_shapes_draw_a_common_beginning():
 
 
 def test_a_common_beginning_ends_where_the_values_differ():
-    model = build_stack(*(import_keras().layers.Dense(16) for _ in range(2)))
+    model = build_stack(*(keras.layers.Dense(16) for _ in range(2)))
     values = [np.asarray(weight).copy() for weight in model.weights]
     values[2].ravel()[:100] = -0.5 * values[0].ravel()[:100]
     (group,) = compare(model, values=values).copies
@@ -117,7 +112,6 @@ def test_a_common_beginning_ends_where_the_values_differ():
 
 
 def test_one_instance_without_a_seed_repeats_itself():
-    keras = import_keras()
     shared = keras.initializers.GlorotNormal()
     layers = [keras.layers.Dense(16, kernel_initializer=shared) for _ in range(12)]
     (group,) = compare(build_stack(*layers)).copies
@@ -126,7 +120,6 @@ def test_one_instance_without_a_seed_repeats_itself():
 
 
 def test_a_generator_that_a_layer_clones_gives_query_key_and_value_alike():
-    keras = import_keras()
     inputs = keras.Input((6, 16))
     for seed, given in ((1, "1"), (keras.random.SeedGenerator(1), "SeedGenerator(1)")):
         initializer = keras.initializers.GlorotUniform(seed=seed)
@@ -140,13 +133,11 @@ def test_a_generator_that_a_layer_clones_gives_query_key_and_value_alike():
 
 
 def test_a_generator_that_layers_share_draws_anew_each_time():
-    keras = import_keras()
     shared = keras.initializers.HeNormal(seed=keras.random.SeedGenerator(1))
     assert compare(build_stack(*(keras.layers.Dense(16, kernel_initializer=shared) for _ in range(4)))).copies == ()
 
 
 def test_seeds_that_the_backend_takes_for_one_are_explained():
-    keras = import_keras()
     make = keras.initializers.HeNormal
     layers = [keras.layers.Dense(16, kernel_initializer=make(seed=seed)) for seed in (5, 5 + 2147483646)]
     (group,) = compare(build_stack(*layers)).copies
@@ -155,7 +146,6 @@ def test_seeds_that_the_backend_takes_for_one_are_explained():
 
 
 def test_both_directions_of_a_seeded_bidirectional_layer_are_copies():
-    keras = import_keras()
     cell = keras.layers.LSTM(8, kernel_initializer=keras.initializers.HeNormal(seed=1), name="cell")
     model = keras.Sequential([keras.Input((4, 6)), keras.layers.Bidirectional(cell, name="both")])
     kernels = ("both/forward_cell/lstm_cell/kernel", "both/backward_cell/lstm_cell/kernel")
@@ -164,7 +154,6 @@ def test_both_directions_of_a_seeded_bidirectional_layer_are_copies():
 
 
 def test_the_two_tables_of_a_reversible_embedding_hold_the_same_numbers():
-    keras = import_keras()
     layer = keras.layers.ReversibleEmbedding(20, 8, tie_weights=False)
     (group,) = compare(keras.Sequential([keras.Input((3,)), layer])).copies
     assert (group.relation, group.same_shape) == ("identical", (True, False))
@@ -172,7 +161,7 @@ def test_the_two_tables_of_a_reversible_embedding_hold_the_same_numbers():
 
 
 def test_a_transpose_is_a_copy_and_a_symmetric_matrix_is_not_its_own():
-    model = build_stack(*(import_keras().layers.Dense(width, use_bias=False) for width in (24, 16, 16)))
+    model = build_stack(*(keras.layers.Dense(width, use_bias=False) for width in (24, 16, 16)))
     values = [np.asarray(weight).copy() for weight in model.weights]
     values[1] = 2.0 * values[0].T
     values[2] = values[2] + values[2].T
@@ -182,7 +171,6 @@ def test_a_transpose_is_a_copy_and_a_symmetric_matrix_is_not_its_own():
 
 
 def test_constants_identities_and_shared_weights_are_no_copies():
-    keras = import_keras()
     layers = keras.layers
     shared = layers.Dense(32, name="shared")
     stack = [
@@ -203,7 +191,6 @@ def test_constants_identities_and_shared_weights_are_no_copies():
 
 def test_all_pairs_of_a_large_model_are_found_that_a_slow_search_finds():
     """The slow twin: the correlation of all pairs of kernels, whole and in order."""
-    keras = import_keras()
     generator = np.random.default_rng(4)
     seeds = [int(seed) for seed in generator.integers(0, 30, size=40)]
     make = keras.initializers.RandomNormal
@@ -227,7 +214,6 @@ def test_all_pairs_of_a_large_model_are_found_that_a_slow_search_finds():
 
 
 def test_gradients_are_those_of_a_network_differentiated_by_hand():
-    keras = import_keras()
     model = build_stack(keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(3))
     x = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     first, bias, second, last = (np.asarray(weight, dtype=np.float64) for weight in model.weights)
@@ -285,7 +271,6 @@ LAYERS = {
 @pytest.mark.parametrize("constant", ["zeros", "ones"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_units_of_constant_kernels_are_alike_where_what_follows_treats_them_alike(name, constant):
-    keras = import_keras()
     make, shape, word, largest = LAYERS[name]
     inputs = keras.Input(shape)
     hidden = keras.layers.Flatten()(make(keras, constant)(inputs))
@@ -302,14 +287,12 @@ def test_units_of_constant_kernels_are_alike_where_what_follows_treats_them_alik
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_units_of_random_kernels_are_not_alike(name):
-    keras = import_keras()
     make, shape, _, _ = LAYERS[name]
     inputs = keras.Input(shape)
     assert compare(keras.Model(inputs, make(keras, "glorot_uniform")(inputs))).symmetric == ()
 
 
 def test_layers_whose_units_see_different_inputs_or_are_alone_cannot_be_symmetric():
-    keras = import_keras()
     inputs = keras.Input((6, 6, 8))
     x = keras.layers.DepthwiseConv2D(3, depthwise_initializer="ones")(inputs)
     x = keras.layers.Conv2D(8, 3, groups=8, kernel_initializer="ones")(x)
@@ -318,7 +301,6 @@ def test_layers_whose_units_see_different_inputs_or_are_alone_cannot_be_symmetri
 
 
 def test_one_pair_of_twins_among_random_units_is_counted_exactly():
-    keras = import_keras()
     model = build_stack(keras.layers.Dense(32, use_bias=False), keras.layers.Dense(4, use_bias=False))
     first, second = (np.asarray(weight).copy() for weight in model.weights)
     first[:, 20] = first[:, 3]
@@ -332,13 +314,11 @@ def test_one_pair_of_twins_among_random_units_is_counted_exactly():
 
 
 def test_units_with_different_biases_are_not_alike():
-    keras = import_keras()
     layer = keras.layers.Dense(8, kernel_initializer="ones", bias_initializer="random_normal")
     assert compare(build_stack(layer)).symmetric == ()
 
 
 def test_the_units_of_a_head_of_zeros_differ_by_their_gradients():
-    keras = import_keras()
     model = build_stack(keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(50, kernel_initializer="zeros"))
     x = np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
     assert compare(model, x).symmetric == ()
@@ -351,7 +331,6 @@ def test_the_units_of_a_head_of_zeros_differ_by_their_gradients():
 
 
 def test_rows_of_a_constant_table_are_alike_only_among_tokens_that_appear():
-    keras = import_keras()
     inputs = keras.Input((4,), dtype="int32")
     table = keras.layers.Embedding(30, 6, embeddings_initializer="ones")(inputs)
     tokens = np.arange(8, dtype=np.int32).reshape(2, 4)
@@ -365,8 +344,6 @@ def test_rows_of_a_constant_table_are_alike_only_among_tokens_that_appear():
 
 
 def test_frozen_and_unused_layers_and_layers_of_unknown_kinds_are_left_out():
-    keras = import_keras()
-
     class Custom(keras.layers.Dense):
         def call(self, inputs):
             return super().call(inputs)

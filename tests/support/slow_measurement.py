@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.paths import PathNamer
 
@@ -59,9 +60,6 @@ class SlowMeasurement:
         forward: Forward | None = None,
         spoiled: Collection[str] = (),
     ) -> None:
-        import_keras()
-        import tensorflow as tf
-
         self.tf, self.dtype = tf, dtype
         self._namer, self._spoiled = PathNamer(model), spoiled
         plan = RedrawPlan(model)
@@ -75,7 +73,7 @@ class SlowMeasurement:
         self.table, self.weights = self._measure(model, inputs, forward or SlowMeasurement.walk)
 
     def _measure(self, model: Any, inputs: Any, forward: Forward) -> tuple[pd.DataFrame, pd.DataFrame]:
-        keras, tf = import_keras(), self.tf
+        tf = self.tf
         flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
         flat = [tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor for tensor in flat]
         with tf.GradientTape() as tape:
@@ -121,7 +119,6 @@ class SlowMeasurement:
 
     def walk(self, model: Any, inputs: Any) -> Any:
         """Run the graph of a functional or sequential model, models inside it included."""
-        keras = import_keras()
         if isinstance(model, keras.Sequential):
             for layer in model.layers:
                 inputs = self.apply(layer, inputs)
@@ -138,7 +135,7 @@ class SlowMeasurement:
 
     def apply(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Make one call of a layer or an operation and keep what it returned."""
-        keras, layers = import_keras(), import_keras().layers
+        layers = keras.layers
         path = self._namer.path_of(operation)
         if isinstance(operation, keras.Model):
             return self.walk(operation, *args)
@@ -205,7 +202,7 @@ class SlowMeasurement:
         """Draw what Dropout multiplies its input with, in float32 whatever the dtype: the draw depends on it."""
         if not layer.rate:
             return self.tf.ones(shape, self.dtype)
-        with import_keras().StatelessScope(state_mapping=self._random):
+        with keras.StatelessScope(state_mapping=self._random):
             mask = layer(self.tf.ones(shape, "float32"), training=True)
         return self.tf.cast(mask, self.dtype)
 
@@ -228,8 +225,6 @@ class SlowMeasurement:
 
 def _float64(tensor: Any) -> Array:
     if hasattr(tensor, "indices"):  # the gradient of a table that was looked up, by row
-        import tensorflow as tf
-
         tensor = tf.convert_to_tensor(tensor)
     return np.asarray(tensor, dtype=np.float64)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
-from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import parse_initializer
 from initcheck.models.networks import NotebookSpec
 from initcheck.probe import RedrawPlan
@@ -40,7 +40,6 @@ def model():
 
 
 def fit(model, data, order):
-    keras = import_keras()
     model.compile(keras.optimizers.SGD(DESCENT.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(
         data.x[order],
@@ -76,8 +75,6 @@ def test_another_learning_rate_is_noticed(data, model):
 
 
 def test_statistics_of_normalization_are_carried_on(data):
-    keras = import_keras()
-
     def normalized():
         keras.utils.set_random_seed(7)
         layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(10, "softmax")]

@@ -6,13 +6,13 @@ import logging
 import math
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_trainability import make_record
 from scipy import stats
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
@@ -60,7 +60,6 @@ def data():
 
 
 def test_a_run_is_what_fit_makes_of_the_same_network(small, data):
-    keras = import_keras()
     for seed in SMALL.seeds:
         model = HE_RELU.build(data.sample_shape, seed)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import zoo_checks as checks
 import zoo_models as zoo
 from marked import slow
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 
 LARGE = [each for each in zoo.ALL if each not in zoo.SMALL]
@@ -137,13 +137,12 @@ def test_a_training_step_and_a_draw_are_seen_in_the_snapshot():
     assert calling == {"weights", "all variables"}  # moving statistics
     model.train_on_batch(inputs, np.zeros((16, 3), np.float32))
     np.random.random()
-    import_keras().random.normal((1,))
+    keras.random.normal((1,))
     changed = {name for name, value in checks.snapshot(model).items() if value != before[name]}
     assert {"weights", "optimizer", "numpy", "keras"} <= changed
 
 
 def test_a_padding_layer_is_a_site_under_its_own_name():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.ZeroPadding2D(1, name="frame")])
     probe = Probe(model, np.ones((2, 4, 4, 1), np.float32))
     probe.measure_current()
