@@ -25,7 +25,10 @@ def allow(rate: float, runs: int) -> float:
 
 
 REFUSED = [
-    *((partial(statistics.estimate_mean, [1.0, 2.0], each), "confidence=") for each in (0.0, 1.0, 95.0, math.nan)),
+    *(
+        (partial(statistics.estimate_mean, [1.0, 2.0], each), "Received: confidence=")
+        for each in (0.0, 1.0, 95.0, math.nan)
+    ),
     (partial(statistics.estimate_mean, np.ones((3, 2))), "one number per seed"),  # layers are no replicates
     *(
         (partial(statistics.equivalence_test, [1.0, 2.0], *bounds), "low < high")

@@ -26,7 +26,7 @@ def sites_of(table):
 @pytest.mark.parametrize("build", [*models.BUILDERS, *unusual_models.CASES], ids=lambda build: build.__name__)
 def test_every_kind_of_model_is_measured_at_every_weight_and_left_bit_identical(build):
     probe, table, weights, before, after = traced(build)
-    assert not probe.plan.kept
+    assert set(probe.plan.kept) <= {"noisy/count"}  # an integer
     assert table["activation_second_moment"].notna().all()
     assert (table["gradient_second_moment"].dropna() >= 0).all()
     assert table.groupby("seed").size().nunique() == 1
