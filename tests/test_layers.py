@@ -45,23 +45,23 @@ def contracts(copy):
 
 
 def test_an_import_up_a_floor_or_to_the_right_breaks_the_contract(contracts):
-    code, told = contracts
+    code, text = contracts
     assert code == 1
-    assert "An import goes down a floor, or to the left on its own BROKEN" in told
-    assert "initcheck.core.upwards -> initcheck.study.run" in told
-    assert "initcheck.training.to_the_right -> initcheck.checking.check" in told
+    assert "An import goes down a floor, or to the left on its own BROKEN" in text
+    assert "initcheck.core.upwards -> initcheck.study.run" in text
+    assert "initcheck.training.to_the_right -> initcheck.checking.check" in text
 
 
 def test_an_import_of_tensorflow_outside_the_backend_breaks_the_contract(contracts):
-    code, told = contracts
+    code, text = contracts
     assert code == 1
-    assert "Only backend imports TensorFlow BROKEN" in told
-    assert "initcheck.models.of_its_own -> tensorflow" in told
-    assert told.count("-> tensorflow") == 1
+    assert "Only backend imports TensorFlow BROKEN" in text
+    assert "initcheck.models.of_its_own -> tensorflow" in text
+    assert text.count("-> tensorflow") == 1
 
 
 def test_an_import_of_keras_private_modules_outside_the_backend_is_refused_by_ruff(copy):
-    code, told = run(copy, "-m", "ruff", "check", "--no-cache", "--select", "TID251", "--output-format", "concise", ".")
+    code, text = run(copy, "-m", "ruff", "check", "--no-cache", "--select", "TID251", "--output-format", "concise", ".")
     assert code == 1
-    found = sorted(line.split(":")[0].replace("\\", "/") for line in told.splitlines() if "TID251" in line)
+    found = sorted(line.split(":")[0].replace("\\", "/") for line in text.splitlines() if "TID251" in line)
     assert found == ["initcheck/models/of_its_own.py", "initcheck/theory/private.py"]

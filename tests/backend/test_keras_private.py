@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import keras
+
 from initcheck.backend.keras_private import MethodWatch, variable_class
-from initcheck.backend.runtime import import_keras
 from initcheck.probe.draw import recorded_initializers
 
 
 def make_variable():
-    keras = import_keras()
     return keras.Variable(keras.initializers.Zeros(), shape=(2,), dtype="float32")
 
 

@@ -24,15 +24,7 @@ record their limits. How to run and to compare them: [docs/benchmarks.md](../../
 
 
 def write_page(results: Mapping[str, Any], source: str) -> str:
-    """Write the page.
-
-    Args:
-        results: what pytest-benchmark wrote.
-        source: the path of the results, for the record.
-
-    Returns:
-        Its text, in Markdown: a table for each file, in the order of the run.
-    """
+    """Write what pytest-benchmark measured as Markdown: a table for each file, in the order of the run."""
     parts = [HEAD.format(source=source), _describe(results)]
     by_file: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in results["benchmarks"]:
@@ -55,12 +47,12 @@ def _describe(results: Mapping[str, Any]) -> str:
 
 
 def _list_ratios(benchmark: Mapping[str, Any]) -> Iterator[str]:
-    for name, told in benchmark.get("extra_info", {}).items():
-        if not isinstance(told, Mapping) or not {"ratio", "low", "high"} <= set(told):
+    for name, found in benchmark.get("extra_info", {}).items():
+        if not isinstance(found, Mapping) or not {"ratio", "low", "high"} <= set(found):
             continue  # seconds and bytes that a benchmark keeps beside its ratios
-        figures = [format_ratio(told[key]) for key in ("ratio", "low", "high")]
+        figures = [format_ratio(found[key]) for key in ("ratio", "low", "high")]
         label = name.replace("|", "\\|")
-        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {told.get('limit', 'not recorded')} |"
+        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {found.get('limit', 'not recorded')} |"
 
 
 def format_ratio(value: float) -> str:

@@ -31,14 +31,7 @@ REPEATS = 100
 
 
 def simulate(seconds, workers, overhead, recording=()):
-    """Tell how long it takes until workers have done tasks in the order given, and all are recorded.
-
-    Args:
-        seconds: of each task.
-        workers: how many.
-        overhead: the scheduler's time for each task, one after the other.
-        recording: the time in which each task's cells are recorded, one after the other; nothing where it is empty.
-    """
+    """Compute how long it takes until workers have done tasks in the order given, and all are recorded."""
     free = [0.0] * workers
     heapq.heapify(free)
     handed_out, ends = 0.0, []

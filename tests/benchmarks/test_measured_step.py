@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from interleaved import estimate_ratio, time_in_turns
 from numpy_twin import reduce_activation, reduce_gradient, reduce_preactivation, reduce_weights
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import QUANTITIES
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NetworkSpec, NotebookSpec
@@ -39,9 +40,6 @@ def measure_straightforwardly(spec: NetworkSpec, inputs, seed: int) -> pd.DataFr
 
     It is the loop that the probe replaces, with the same rows and columns, for one seed.
     """
-    keras = import_keras()
-    import tensorflow as tf
-
     model = spec.build(inputs.shape[1:], seed)
     layers = [layer for layer in model.layers if layer.weights]
     inputs = tf.reshape(inputs, (len(inputs), -1))
@@ -78,9 +76,6 @@ class Candidates:
     """The measured step of one network, and what it is compared with; each runs SEEDS replicates."""
 
     def __init__(self, spec, batch_size):
-        import_keras()
-        import tensorflow as tf
-
         shape = (batch_size, *spec.sample_shape)
         self.spec = spec
         self.inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -129,21 +124,18 @@ def candidates(spec, batch_size):
 
 
 @pytest.mark.parametrize("initializer", [DEFAULT, HE], ids=lambda spec: spec.label)
-def test_one_more_seed_costs_little_more_than_a_draw_and_a_plain_step(benchmark, report_ratio, initializer):
+def test_one_more_seed_costs_little_more_than_a_draw_and_a_plain_step(benchmark, compare, initializer):
     network = candidates(deep(initializer), 256)
-    timed = time_in_turns({"measured": network.measured, "draw + plain step": network.draw_and_plain}, rounds=15)
-    ratio = estimate_ratio(timed["measured"], timed["draw + plain step"])
     name = f"20 x 256, {initializer.label}: measured seed / (draw + plain step)"
-    report_ratio(name, ratio, "at most 1.15")
+    ratio = compare(name, network.measured, network.draw_and_plain, rounds=15, limit="at most 1.15")
     benchmark.pedantic(network.measured, rounds=3)
     assert ratio.value <= 1.15
 
 
-def test_fixed_weights_cost_little_more_than_a_plain_step(benchmark, report_ratio):
+def test_fixed_weights_cost_little_more_than_a_plain_step(benchmark, compare):
     network = candidates(deep(DEFAULT), 256)
-    timed = time_in_turns({"measured": network.measured_with_fixed_weights, "plain step": network.plain}, rounds=15)
-    ratio = estimate_ratio(timed["measured"], timed["plain step"])
-    report_ratio("20 x 256: measured, fixed weights / plain step", ratio, "at most 1.25")
+    name = "20 x 256: measured, fixed weights / plain step"
+    ratio = compare(name, network.measured_with_fixed_weights, network.plain, rounds=15, limit="at most 1.25")
     benchmark.pedantic(network.measured_with_fixed_weights, rounds=3)
     assert ratio.value <= 1.25
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
-from interleaved import estimate_ratio, time_in_turns
+from interleaved import estimate_ratio
 
-from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
 
@@ -37,7 +37,6 @@ class Training:
 
     def __init__(self, name, steps):
         spec, batch_size = NETWORKS[name]
-        keras = import_keras()
         random = np.random.default_rng(0)
         self._x = random.random((steps * batch_size, *spec.sample_shape)).astype(np.float32)
         self._y = random.integers(0, 10, len(self._x))
@@ -108,11 +107,10 @@ def test_every_hundredth_step_costs_next_to_nothing(benchmark, report_ratio, tmp
 @pytest.mark.parametrize(
     "name", [pytest.param(each, marks=TOO_DEAR if "notebook" in each else ()) for each in NETWORKS]
 )
-def test_every_step_costs_little_more_than_half_a_step(benchmark, report_ratio, tmp_path, name):
+def test_every_step_costs_little_more_than_half_a_step(benchmark, compare, tmp_path, name):
     run = Training(name, EPOCH[name] // 3)
     monitor = run.make_monitor(1, tmp_path)
-    times = time_in_turns({"watched": lambda: run.run(monitor), "plain": run.run}, rounds=10)
-    ratio = estimate_ratio(times["watched"], times["plain"])
-    report_ratio(f"{name}: fit with a monitor, every=1 / without", ratio, "at most 1.6")
+    name = f"{name}: fit with a monitor, every=1 / without"
+    ratio = compare(name, lambda: run.run(monitor), run.run, rounds=10, limit="at most 1.6")
     benchmark.pedantic(lambda: run.run(monitor), rounds=1)
     assert ratio.value <= 1.6

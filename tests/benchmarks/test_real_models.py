@@ -9,12 +9,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import zoo_models as zoo
-from interleaved import estimate_ratio, time_in_turns
+from interleaved import estimate_ratio
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.measure import random_loss
 
@@ -24,8 +25,6 @@ LAYERS = 500
 
 def make_plain_step(model, inputs):
     """The gradient step that anybody would write: forward in training mode, loss, gradients of the weights."""
-    import tensorflow as tf
-
     batch = tf.constant(inputs)
 
     @tf.function
@@ -45,13 +44,12 @@ def build(name):
 
 
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV3Small"])
-def test_a_measured_pass_takes_little_longer_than_a_plain_step(benchmark, report_ratio, name):
+def test_a_measured_pass_takes_little_longer_than_a_plain_step(benchmark, compare, name):
     model, inputs = build(name)
     probe = Probe(model, inputs)
     measured = probe.measure_current
-    timed = time_in_turns({"measured": measured, "plain step": make_plain_step(model, inputs)}, rounds=12)
-    ratio = estimate_ratio(timed["measured"], timed["plain step"])
-    report_ratio(f"{name}, {BATCH} x {SIDE} x {SIDE}: measured pass / plain step", ratio, "at most 1.35")
+    name = f"{name}, {BATCH} x {SIDE} x {SIDE}: measured pass / plain step"
+    ratio = compare(name, measured, make_plain_step(model, inputs), rounds=12, limit="at most 1.35")
     benchmark.pedantic(measured, rounds=2)
     assert ratio.value <= 1.35
 
@@ -70,7 +68,7 @@ MEMORY_PROGRAM = """
     run = benchmark.{maker}(model, inputs)
     for _ in range(3):
         run()
-    # Not getrusage: what it tells begins with the peak of the process that started this one.
+    # Not getrusage: what it reports begins with the peak of the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
     peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024
     print(json.dumps({{"peak": peak / 2**20, "above the built model": (peak - start) / 2**20}}))
@@ -102,7 +100,6 @@ def test_a_measured_pass_needs_little_more_memory_than_a_plain_step(benchmark, n
 
 
 def build_deep():
-    keras = import_keras()
     layers = [keras.layers.Dense(32, activation="relu", kernel_initializer="he_normal") for _ in range(LAYERS)]
     inputs = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     return keras.Sequential([keras.Input((32,)), *layers]), inputs

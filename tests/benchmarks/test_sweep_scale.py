@@ -56,7 +56,7 @@ class Engine:
         )
 
 def read_peak():
-    # Not getrusage: what it tells begins with the peak of the process that started this one.
+    # Not getrusage: what it reports begins with the peak of the process that started this one.
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 
 def progress(done, total, label):
@@ -70,37 +70,28 @@ print(json.dumps([*peaks, read_peak()]))
 """
 
 
-def compare_workers(rounds, grid, few_seconds):
-    """Measure the same cells by one worker and by two, in turns.
-
-    Args:
-        rounds: how often.
-        grid: what to measure.
-        few_seconds: what one worker has to take at least, so that the comparison says something.
-
-    Returns:
-        Seconds by number of workers, shape [rounds].
-    """
-    spec, installed, seconds = make_spec({"grid": grid}), versions(), {1: [], 2: []}
-    warm_up = make_spec({"grid": {**grid, "initializer": "Zeros", "activation": list(STUDY_ACTIVATIONS), "depth": 1}})
+def compare_workers():
+    """Measure the same cells by one worker and by two, in turns: seconds by number of workers, shape [rounds]."""
+    spec, installed, seconds = make_spec({"grid": GRID}), versions(), {1: [], 2: []}
+    warm_up = make_spec({"grid": {**GRID, "initializer": "Zeros", "activation": list(STUDY_ACTIVATIONS), "depth": 1}})
     with ExitStack() as stack:
         engines = {each: stack.enter_context(LocalEngine(each).open(spec.data_folder, installed)) for each in seconds}
         for measure in engines.values():
             list(measure(warm_up.cells))  # imports TensorFlow
-        for turn in range(rounds):
+        for turn in range(ROUNDS):
             for workers in (1, 2) if turn % 2 == 0 else (2, 1):
                 start = time.perf_counter()
                 results = list(engines[workers](spec.cells))
                 seconds[workers].append(time.perf_counter() - start)
                 assert {result.state for result in results} == {"measured"}
                 assert len(results) == len(spec.cells)
-    assert min(seconds[1]) >= few_seconds
+    assert min(seconds[1]) >= FEWEST_SECONDS
     return {workers: np.asarray(each) for workers, each in seconds.items()}
 
 
 def test_two_workers_take_little_more_than_half_the_time_of_one(benchmark, report_ratio):
     """Start-up excluded. It needs two processors that nobody else uses: the scheduler runs on them, too."""
-    seconds = compare_workers(ROUNDS, GRID, FEWEST_SECONDS)
+    seconds = compare_workers()
     ratio = estimate_ratio(seconds[1], 2.0 * seconds[2])
     report_ratio("sweep: efficiency of two local workers against one", ratio, "at least 0.85")
     benchmark.pedantic(lambda: None, rounds=1)
@@ -122,8 +113,8 @@ def read_peaks(count, path):
 def test_the_memory_of_a_sweep_grows_by_little_more_than_its_list_of_cells(benchmark, tmp_path):
     few, many = (read_peaks(count, tmp_path / f"{count}.sqlite") for count in (FEW, MANY))
     before, measuring, whole = (many - few) / (MANY - FEW)
-    told = {"before the first": before, "until the last": measuring, "with the summary": whole}
-    benchmark.extra_info["sweep: bytes a cell in the sweep's own process"] = told
+    by_moment = {"before the first": before, "until the last": measuring, "with the summary": whole}
+    benchmark.extra_info["sweep: bytes a cell in the sweep's own process"] = by_moment
     benchmark.extra_info["sweep: MiB with 100,000 cells"] = float(many[-1]) / 2**20
     benchmark.pedantic(lambda: None, rounds=1)
     assert measuring <= BYTES_MEASURING

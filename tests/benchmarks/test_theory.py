@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import numpy as np
-from interleaved import estimate_ratio, time_in_turns
 
 from initcheck.theory.gaussian import compute_moments, find_activation
 from initcheck.theory.mean_field import map_phases
@@ -17,59 +16,57 @@ from initcheck.theory.mean_field import map_phases
 MANY = 100
 
 
-def test_moments_at_many_variances_cost_less_than_one_by_one(benchmark, report_ratio):
+def test_moments_at_many_variances_cost_less_than_one_by_one(benchmark, compare):
     """A moment of tanh at one q takes .3 ms on a slow core; the target is 1 ms."""
     variances = np.geomspace(1e-3, 1e3, MANY)
-    timed = time_in_turns(
-        {
-            "one by one": lambda: [compute_moments("tanh", q) for q in variances],
-            "together": lambda: compute_moments("tanh", variances),
-        },
+    ratio = compare(
+        f"moments at {MANY} variances: together / one by one",
+        lambda: compute_moments("tanh", variances),
+        lambda: [compute_moments("tanh", q) for q in variances],
         rounds=15,
+        limit="<= 1",
     )
-    ratio = estimate_ratio(timed["together"], timed["one by one"])
-    report_ratio(f"moments at {MANY} variances: together / one by one", ratio, "<= 1")
     benchmark(compute_moments, "tanh", 1.3)
     assert ratio.value <= 1.0
 
 
-def test_quadrature_costs_no_more_than_a_few_evaluations_of_the_function(benchmark, report_ratio):
+def test_quadrature_costs_no_more_than_a_few_evaluations_of_the_function(benchmark, compare):
     """All eight moments together, in units of evaluating tanh at as many points as there are nodes."""
     points = np.linspace(-10.0, 10.0, 2000)
     function = find_activation("tanh").function
-    timed = time_in_turns(
-        {"moments": lambda: compute_moments("tanh", 1.3), "tanh": lambda: [function(points) for _ in range(10)]},
+    ratio = compare(
+        "eight moments of tanh / ten times tanh at 2,000 points",
+        lambda: compute_moments("tanh", 1.3),
+        lambda: [function(points) for _ in range(10)],
         rounds=40,
+        limit="<= 5",
     )
-    ratio = estimate_ratio(timed["moments"], timed["tanh"])
-    report_ratio("eight moments of tanh / ten times tanh at 2,000 points", ratio, "<= 5")
     benchmark(lambda: function(points))
     assert ratio.value <= 5.0
 
 
-def test_a_phase_diagram_costs_less_than_its_points_one_by_one(benchmark, report_ratio):
+def test_a_phase_diagram_costs_less_than_its_points_one_by_one(benchmark, compare):
     """100 x 100 points; 50 to 100 ms on a slow core, the target is 1 s."""
     weights, biases = np.linspace(0.1, 4.0, 100), np.linspace(0.0, 2.0, 100)
     map_phases("tanh", weights, biases)  # the table over q is made once
-    timed = time_in_turns(
-        {"diagram": lambda: map_phases("tanh", weights, biases), "moments": lambda: compute_moments("tanh", 1.3)},
+    ratio = compare(
+        "phase diagram of 10,000 points / moments at one point",
+        lambda: map_phases("tanh", weights, biases),
+        lambda: compute_moments("tanh", 1.3),
         rounds=10,
+        limit="<= 2000",
     )
-    ratio = estimate_ratio(timed["diagram"], timed["moments"])
-    report_ratio("phase diagram of 10,000 points / moments at one point", ratio, "<= 2000")
     benchmark(map_phases, "tanh", weights, biases)
     assert ratio.value <= 2000.0
 
 
-def test_predict_answers_in_a_small_part_of_the_time_that_importing_keras_takes(benchmark, report_ratio):
+def test_predict_answers_in_a_small_part_of_the_time_that_importing_keras_takes(benchmark, compare):
     """The target is 1.5 s, where importing Keras with TensorFlow takes 4 to 5."""
 
     def run(*command):
         return lambda: subprocess.run([sys.executable, *command], check=True, capture_output=True)
 
     predict = run("-c", "import sys; from initcheck.cli import main; sys.exit(main(['predict', '--json']))")
-    timed = time_in_turns({"predict": predict, "keras": run("-c", "import keras")}, rounds=5)
-    ratio = estimate_ratio(timed["predict"], timed["keras"])
-    report_ratio("initcheck predict / import keras", ratio, "<= 0.4")
+    ratio = compare("initcheck predict / import keras", predict, run("-c", "import keras"), rounds=5, limit="<= 0.4")
     benchmark.pedantic(predict, rounds=3)
     assert ratio.value <= 0.4

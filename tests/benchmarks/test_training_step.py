@@ -1,18 +1,19 @@
 """What the initializer, the network and the way of running it do to the time of a step, and of an initialization.
 
 Asserted is what an initializer may not do (change the step) and what training several seeds together must bring; how
-much slower or faster the rest is depends on the machine, and is only told.
+much slower or faster the rest is depends on the machine, and is only reported.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from interleaved import estimate_ratio, time_in_turns
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers
 from initcheck.models.networks import ConvSpec, MlpSpec, NotebookSpec
@@ -36,7 +37,6 @@ TINY = (1e-39, 1e-40, 1e-41)
 
 def build_transformer(initializer):
     """A transformer block on 16 tokens of 32 numbers: attention and a dense part, both with a normalized sum."""
-    keras = import_keras()
     layers = keras.layers
     seeds = iter(derive_seeds(0, [f"layer {place}" for place in range(5)]))
     inputs = x = keras.Input((16, 32))
@@ -69,9 +69,6 @@ NETWORKS = {
 @cache
 def make_training(network, initializer, mode="compiled"):
     """Some steps of ``fit``'s own training function on one batch, after the initialization."""
-    keras = import_keras()
-    import tensorflow as tf
-
     shape, steps, build = NETWORKS[network]
     random = np.random.default_rng(0)
     batch = tf.constant(random.random((BATCH, *shape)).astype(np.float32))
@@ -99,14 +96,14 @@ def test_the_training_step_takes_as_long_whatever_the_initializer(benchmark, rep
     for name, ratio in ratios.items():
         report_ratio(f"{network}, training step: {name} / {REFERENCE}", ratio, "within 0.9 to 1.1")
     benchmark.pedantic(trainings["HeNormal"], rounds=3)
-    # Equivalence, not absence of a difference: the whole interval lies within 10 %.
+    # Equivalence, not absence of a difference: the whole interval lies within 10%.
     for name, ratio in ratios.items():
         assert WITHIN[0] <= ratio.low and ratio.high <= WITHIN[1], name
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_compiled_step_is_faster_than_an_eager_one(benchmark, report_ratio, network):
-    """What XLA brings on top depends on the network and the machine; it is told and not asserted."""
+    """What XLA brings on top depends on the network and the machine; it is reported and not asserted."""
     modes = {mode: make_training(network, REFERENCE, mode) for mode in ("eager", "compiled", "compiled by XLA")}
     timed = time_in_turns(modes, rounds=40)
     eager = estimate_ratio(timed["eager"], timed["compiled"])
@@ -132,8 +129,6 @@ def test_networks_differ_in_the_time_of_a_step(benchmark, report_ratio):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_orthogonal_pays_for_its_decomposition(benchmark, report_ratio, name):
-    import_keras()
-
     def make(spec):
         initializer = spec.create(seed=1)
         return lambda: [initializer(SHAPES[name]) for _ in range(4)][-1].numpy()
@@ -152,7 +147,6 @@ class Seeds:
     """One epoch of the notebook's network for several seeds: together, and by ``fit`` one by one."""
 
     def __init__(self, steps_per_execution=1):
-        keras = import_keras()
         random = np.random.default_rng(0)
         x = random.random((SAMPLES, 28, 28)).astype(np.float32)
         y = random.integers(0, 10, SAMPLES).astype(np.int32)
@@ -179,33 +173,27 @@ class Seeds:
         return np.asarray(losses)
 
 
-def test_seeds_trained_together_have_twice_the_throughput_of_a_loop_over_fit(benchmark, report_ratio):
+def test_seeds_trained_together_have_twice_the_throughput_of_a_loop_over_fit(benchmark, compare):
     seeds = Seeds()
-    timed = time_in_turns({"loop": seeds.one_by_one, "together": seeds.together}, rounds=10)
-    ratio = estimate_ratio(timed["loop"], timed["together"])
-    report_ratio(f"notebook, {len(SEEDS)} seeds: fit one by one / together", ratio, "at least 2")
+    name = f"notebook, {len(SEEDS)} seeds: fit one by one / together"
+    ratio = compare(name, seeds.one_by_one, seeds.together, rounds=10, limit="at least 2")
     benchmark.pedantic(seeds.together, rounds=3)
     # A fair opponent: it trains the same networks on the same batches.
     np.testing.assert_allclose(seeds.together(), seeds.one_by_one(), rtol=1e-4)
     assert ratio.value >= 2.0
 
 
-def test_an_epoch_in_one_execution_of_fit_is_told_beside_it(benchmark, report_ratio):
+def test_an_epoch_in_one_execution_of_fit_is_reported_beside_it(benchmark, compare):
     """The quickest way of ``fit``, which is seldom used: all steps of an epoch in one call of the compiled function."""
     seeds = Seeds(steps_per_execution=SAMPLES // BATCH)
-    timed = time_in_turns({"loop": seeds.one_by_one, "together": seeds.together}, rounds=10)
     name = f"notebook, {len(SEEDS)} seeds: fit, an epoch per execution / together"
-    ratio = estimate_ratio(timed["loop"], timed["together"])
-    report_ratio(name, ratio)
+    ratio = compare(name, seeds.one_by_one, seeds.together, rounds=10)
     benchmark.pedantic(seeds.one_by_one, rounds=1)
     assert ratio.value > 0.0
 
 
 def make_pass(size):
     """A compiled gradient step of two dense layers whose weights, or signals, are of one size; nothing is updated."""
-    import_keras()
-    import tensorflow as tf
-
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(256, 512)).astype(np.float32))
     start = [(size * random.choice([-1.0, 1.0], (512, 512))).astype(np.float32) for _ in range(2)]
@@ -221,11 +209,10 @@ def make_pass(size):
     return lambda: [step(*kernels) for _ in range(4)][-1][0].numpy()
 
 
-def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flushes_them(benchmark, report_ratio):
-    """NumPy keeps them: how much slower it becomes is a matter of the processor, and told beside it."""
-    import_keras()
-    import tensorflow as tf
-
+def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flushes_them(
+    benchmark, report_ratio, compare
+):
+    """NumPy keeps them: how much slower it becomes is a matter of the processor, and reported beside it."""
     passes = {size: make_pass(size) for size in (1e-3, *TINY)}
     timed = time_in_turns(passes, rounds=60)
     ratios = {size: estimate_ratio(timed[size], timed[1e-3]) for size in TINY}
@@ -233,10 +220,8 @@ def test_numbers_below_the_normal_range_do_not_slow_a_step_since_tensorflow_flus
         report_ratio(f"step of two 512 x 512 layers: weights of {size:g} / of 0.001", ratio, "at most 1.1")
     ordinary, tiny = (np.full((512, 512), size, np.float32) for size in (1e-3, 1e-40))
     identity = np.eye(512, dtype=np.float32)
-    by_numpy = time_in_turns({"tiny": lambda: tiny @ identity, "ordinary": lambda: ordinary @ identity}, rounds=20)
-    report_ratio(
-        "the same in NumPy, one product: 1e-40 / 0.001", estimate_ratio(by_numpy["tiny"], by_numpy["ordinary"])
-    )
+    name = "the same in NumPy, one product: 1e-40 / 0.001"
+    compare(name, lambda: tiny @ identity, lambda: ordinary @ identity, rounds=20)
     benchmark.pedantic(passes[1e-3], rounds=3)
     assert tiny.any() and not tf.multiply(tf.constant(tiny), 1.0).numpy().any()
     assert all(ratio.high <= WITHIN[1] for ratio in ratios.values())

@@ -155,13 +155,9 @@ def test_list_arguments_are_kept_as_tuples_and_given_to_keras_as_lists() -> None
     assert spec.create(1).output_axes == [1, 2]
 
 
-def test_without_a_seed_keras_draws_one_of_its_own() -> None:
+def test_without_a_seed_keras_draws_one_of_its_own_and_zero_is_a_seed_like_any_other() -> None:
     spec = parse_initializer("he_normal")
     assert not np.array_equal(spec.create(None)((4, 4)), spec.create(None)((4, 4)))
-
-
-def test_seed_zero_is_a_seed_like_any_other() -> None:
-    spec = parse_initializer("he_normal")
     assert np.array_equal(values_of(spec, 0), values_of(spec, 0))
 
 

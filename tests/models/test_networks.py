@@ -1,7 +1,9 @@
 import itertools
 import pickle
 import random
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -210,12 +212,6 @@ def test_the_convolutions_keep_height_and_width(sample_shape: tuple[int, ...], c
     assert all(layer.activation is keras.activations.relu for layer in layers)
 
 
-@pytest.mark.parametrize("sample_shape", [(64,), (2, 2, 2, 2)])
-def test_the_convolutions_refuse_what_is_no_picture(sample_shape: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError, match=r"needs pictures.*Received: shape \("):
-        small("conv").build(sample_shape, 0)
-
-
 @every_network
 @pytest.mark.parametrize("sample_shape", [(), (4, 0)])
 def test_samples_without_numbers_are_refused(name: str, sample_shape: tuple[int, ...]) -> None:
@@ -295,12 +291,6 @@ def test_a_shared_model_refuses_what_building_refuses_in_the_same_words() -> Non
     assert str(shared_error.value) == str(own_error.value)
 
 
-def test_a_head_that_cannot_be_made_is_blamed_on_the_heads_initializer() -> None:
-    spec = replace(small("mlp"), head_initializer=InitializerSpec("STFT"))
-    with pytest.raises(InitializerError, match="STFT cannot make the kernel of layer 'output' of the mlp network"):
-        spec.build((8,), 0)
-
-
 def test_a_network_that_does_not_fit_into_the_memory_is_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhaust(_self: Any, shape: Any, dtype: Any = None) -> Any:
         # What TensorFlow raises, after ten seconds, for a kernel of this size.
@@ -323,12 +313,6 @@ def test_the_registry_makes_every_network_with_its_settings(name: str) -> None:
     assert default.head_initializer == NETWORKS[name](initializer=HE, activation="relu").head_initializer
 
 
-@pytest.mark.parametrize("setting", ["depth", "width"])
-def test_a_setting_that_a_network_does_not_have_is_refused(setting: str) -> None:
-    with pytest.raises(UsageError, match=f"notebook network has a fixed {setting}. Leave --{setting} out.*: 5"):
-        make_network("notebook", initializer=HE, activation="relu", **{setting: 5})
-
-
 @pytest.mark.parametrize("value", [0, -3, 1.5, True, "4"])
 @pytest.mark.parametrize("setting", ["depth", "width"])
 @pytest.mark.parametrize("name", ["mlp", "conv", "residual", "residual_normalized"])
@@ -337,44 +321,55 @@ def test_a_depth_or_width_below_one_is_refused(name: str, setting: str, value: A
         make_network(name, initializer=HE, activation="relu", **{setting: value})
 
 
-def test_a_spec_made_without_the_registry_checks_its_depth_as_well() -> None:
-    with pytest.raises(UsageError, match="--depth must be at least 1"):
-        ConvSpec(initializer=HE, activation="relu", depth=0)
+def make(name: str, activation: str = "relu", **settings: Any) -> NetworkSpec:
+    return make_network(name, initializer=HE, activation=activation, **settings)
 
 
-def test_unknown_names_are_usage_errors_with_near_matches() -> None:
-    with pytest.raises(UsageError, match=r"Unknown network 'residul'\. Did you mean residual"):
-        make_network("residul", initializer=HE, activation="relu")
-    with pytest.raises(UsageError, match=r"Unknown activation 'rellu'\. Did you mean relu"):
-        make_network("mlp", initializer=HE, activation="rellu")
-    with pytest.raises(UsageError, match="Unknown activation 'rellu'"):
-        MlpSpec(initializer=HE, activation="rellu").build((8,), 0)
-    with pytest.raises(UsageError, match="Unknown initializer 'HeNormall'"):
-        small("mlp", initializer=InitializerSpec("HeNormall")).build((8,), 0)
+PICTURES = r"needs pictures.*Received: shape \("
+REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (lambda: small("conv").build((64,), 0), ModelError, PICTURES),
+    (lambda: small("conv").build((2, 2, 2, 2), 0), ModelError, PICTURES),
+    (lambda: make("notebook", depth=5), UsageError, "network has a fixed depth. Leave --depth out.*: 5"),
+    (lambda: make("notebook", width=5), UsageError, "network has a fixed width. Leave --width out.*: 5"),
+    (lambda: ConvSpec(initializer=HE, activation="relu", depth=0), UsageError, "--depth must be at least 1"),
+    (lambda: make("residul"), UsageError, r"Unknown network 'residul'\. Did you mean residual"),
+    (lambda: make("mlp", "rellu"), UsageError, r"Unknown activation 'rellu'\. Did you mean relu"),
+    (
+        lambda: MlpSpec(initializer=HE, activation="rellu").build((8,), 0),
+        UsageError,
+        "Unknown activation 'rellu'",
+    ),
+    (
+        lambda: small("mlp", initializer=InitializerSpec("HeNormall")).build((8,), 0),
+        UsageError,
+        "Unknown initializer 'HeNormall'",
+    ),
+    (
+        lambda: replace(small("mlp"), head_initializer=InitializerSpec("STFT")).build((8,), 0),
+        InitializerError,
+        "STFT cannot make the kernel of layer 'output' of the mlp network",
+    ),
+    *((partial(small("mlp").build, (8,), seed), UsageError, "seed must be a whole number") for seed in (-1, 1.5, None)),
+    *(
+        (partial(check_activation, name), UsageError, "Unknown activation")
+        for name in ("get", "serialize", "deserialize", "ReLU", "", "keras")
+    ),
+    (lambda: check_activation("glu"), UsageError, "'glu' changes the shape"),
+    (lambda: check_activation("threshold"), UsageError, "'threshold' needs arguments of its own"),
+]
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, None])
-def test_a_network_refuses_a_seed_that_is_no_whole_number_from_zero(seed: Any) -> None:
-    with pytest.raises(UsageError, match="seed must be a whole number"):
-        small("mlp").build((8,), seed)
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED)
+def test_what_no_network_can_be_made_of_is_refused(
+    call: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_aliases_of_an_activation_are_one_activation() -> None:
     assert check_activation("swish") == check_activation("silu") == "silu"
     assert small("mlp", activation="swish") == small("mlp", activation="silu")
-
-
-@pytest.mark.parametrize("name", ["get", "serialize", "deserialize", "ReLU", "", "keras"])
-def test_what_is_no_activation_function_is_unknown(name: str) -> None:
-    with pytest.raises(UsageError, match="Unknown activation"):
-        check_activation(name)
-
-
-def test_activations_that_cannot_follow_a_layer_by_name_are_refused() -> None:
-    with pytest.raises(UsageError, match="'glu' changes the shape"):
-        check_activation("glu")
-    with pytest.raises(UsageError, match="'threshold' needs arguments of its own"):
-        check_activation("threshold")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

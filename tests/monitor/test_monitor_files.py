@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
-from initcheck.backend.runtime import import_keras
+from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.monitor import record
 from initcheck.monitor.record import MONITOR_COLUMNS, SCALARS
@@ -19,7 +21,6 @@ STEPS, BATCH = 6, 16
 
 
 def build(layers=2):
-    keras = import_keras()
     keras.utils.set_random_seed(5)
     hidden = [keras.layers.Dense(6, activation="relu", name=f"hidden_{place}") for place in range(layers)]
     model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(1, name="last->out")])
@@ -28,8 +29,6 @@ def build(layers=2):
 
 
 def make_monitor(**settings):
-    from initcheck.callbacks import SignalMonitor
-
     return SignalMonitor(np.random.default_rng(1).normal(size=(8, 4)), np.zeros(8), **settings)
 
 
@@ -41,8 +40,6 @@ def train(model, monitor, epochs=1, callbacks=()):
 
 def read_events(folder):
     """Read event files as TensorBoard does, with nothing but TensorFlow."""
-    import tensorflow as tf
-
     found = []
     for path in sorted(folder.glob("*tfevents*")):
         records = tf.data.TFRecordDataset(str(path))
@@ -55,19 +52,16 @@ def test_the_files_hold_the_table(tmp_path):
     train(model, monitor, epochs=2)
     table = monitor.table
     assert list(table.columns) == [column.name for column in MONITOR_COLUMNS]
-    assert {column.name: str(table[column.name].dtype) for column in MONITOR_COLUMNS} == {
-        column.name: column.dtype for column in MONITOR_COLUMNS
-    }
+    types = {column.name: column.dtype for column in MONITOR_COLUMNS}
+    assert table.dtypes.astype(str).to_dict() == types
     folder = tmp_path / "a" / "b"
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "monitor.parquet"), table)
-    types = {column.name: column.dtype for column in MONITOR_COLUMNS}
     pd.testing.assert_frame_equal(pd.read_csv(folder / "monitor.csv", dtype=types), table)
     assert len(table) == 7 * 3  # steps 0, 2, ... 12; three layers
 
 
 def test_the_csv_grows_epoch_by_epoch_and_over_several_fits(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "SECONDS_BETWEEN", 0.0)
-    keras = import_keras()
     lengths = []
 
     class Look(keras.callbacks.Callback):
@@ -97,8 +91,6 @@ def test_a_new_monitor_replaces_the_table_of_an_earlier_one(tmp_path):
 
 
 def test_an_interrupted_training_can_be_written(tmp_path):
-    keras = import_keras()
-
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 4:
@@ -125,19 +117,17 @@ def test_tensorboard_has_one_tag_for_each_quantity_and_layer(tmp_path):
             quantity, _, layer = value.tag.partition("/")
             assert value.simple_value == pytest.approx(table.loc[(event.step, layer), quantity], rel=1e-6)
             seen.add((event.step, quantity, layer))
-    told = {
+    defined = {
         (step, quantity, layer)
         for (step, layer), row in table.iterrows()
         for quantity in SCALARS
         if pd.notna(row[quantity])
     }
-    assert seen == told and len(told) > 60
+    assert seen == defined and len(defined) > 60
     assert all(earlier.wall_time <= later.wall_time for earlier, later in pairwise(events))
 
 
 def test_tensorflows_own_writer_makes_the_same_event_of_the_same_scalars(tmp_path):
-    import tensorflow as tf
-
     model, monitor = build(), make_monitor(every=6, log_dir=tmp_path / "ours")
     train(model, monitor)
     ours = read_events(tmp_path / "ours")
@@ -170,7 +160,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_taken_away_is_told_in_one_line(tmp_path):
+def test_a_folder_that_is_taken_away_is_reported_in_one_line(tmp_path):
     monitor = make_monitor(every=1, log_dir=tmp_path / "logs")
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(OutputError, match=r"Cannot write to .*logs'.*choose another log_dir") as caught:
@@ -186,8 +176,8 @@ def test_the_picture_has_a_line_for_each_layer_with_weights():
     train(model, monitor)
     picture = ElementTree.fromstring(monitor.plot())
     words = " ".join(picture.itertext())
-    for told in ("hidden_0", "hidden_1", "last->out", "Gradient norm, dL/dW", "Update-to-weight ratio", "Dead units"):
-        assert told in words
+    for word in ("hidden_0", "hidden_1", "last->out", "Gradient norm, dL/dW", "Update-to-weight ratio", "Dead units"):
+        assert word in words
     assert "inf or NaN" not in words  # there were none
     page = monitor.to_html()
     assert page.lower().startswith("<!doctype html>")

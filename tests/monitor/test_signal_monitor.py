@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from contextlib import contextmanager
 
-from initcheck.backend.runtime import import_keras
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import DataError, InitcheckError, ModelError, OutputError, UsageError
 
 SAMPLES, BATCH, CLASSES = 96, 16, 4
@@ -18,14 +23,15 @@ def data():
     return x, random.integers(0, CLASSES, SAMPLES)
 
 
-def make_monitor(*args, **settings):
-    from initcheck.callbacks import SignalMonitor
-
-    return SignalMonitor(*args, **settings)
+def watch(model, data, every, *, labelled=True, callbacks=(), **settings):
+    """Train a model, and give the monitor that watched it."""
+    x, y = data
+    monitor = SignalMonitor(x[:BATCH], y[:BATCH] if labelled else None, every=every)
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[*callbacks, monitor], **settings)
+    return monitor
 
 
 def build(optimizer="sgd", *, activation="relu", **compiled):
-    keras = import_keras()
     keras.utils.set_random_seed(7)
     model = keras.Sequential(
         [
@@ -42,9 +48,6 @@ def build(optimizer="sgd", *, activation="relu", **compiled):
 
 def take_gradients(model, x, y):
     """Activations and gradients of each Dense layer by an eager tape, layer by layer."""
-    import tensorflow as tf
-
-    keras = import_keras()
     inputs = tf.constant(x)
     kernels = [layer.kernel.value for layer in model.layers]
     with tf.GradientTape() as tape:
@@ -75,7 +78,6 @@ def kernels_of(model):
 
 
 def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
-    keras = import_keras()
     x, y = data
     model, expected, norms = build("adam"), {}, {}
 
@@ -99,8 +101,7 @@ def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
             pairs = zip(self.model.layers, after, self.before, strict=True)
             norms[self.steps] = {layer.name: np.linalg.norm(new - old) for layer, new, old in pairs}
 
-    monitor = make_monitor(x[:BATCH], y[:BATCH], every=2)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[Slow(), monitor])
+    monitor = watch(model, data, every=2, callbacks=[Slow()], epochs=2)
     table = monitor.table.set_index(["step", "layer"])
     assert sorted(table.index.get_level_values("step").unique()) == [0, 2, 4, 6, 8, 10, 12]
     for (step, layer), row in table.iterrows():
@@ -114,11 +115,10 @@ def test_every_number_is_that_of_an_eager_tape_at_the_same_moment(data):
 
 def test_the_update_of_plain_descent_is_rate_times_gradient(data):
     """Trained on the monitor's own batch, the step's gradient is the one that was measured just before it."""
-    keras = import_keras()
     x, y = data[0][:BATCH], data[1][:BATCH]
     rate = 0.05
     model = build(keras.optimizers.SGD(rate))
-    monitor = make_monitor(x, y, every=1)
+    monitor = SignalMonitor(x, y, every=1)
     model.fit(x, y, batch_size=BATCH, epochs=4, shuffle=False, verbose=0, callbacks=[monitor])
     table = monitor.table.set_index(["layer", "step"])
     for layer in ("first", "second", "last"):
@@ -132,32 +132,22 @@ def test_the_update_of_plain_descent_is_rate_times_gradient(data):
 
 
 def test_a_frozen_layer_is_not_updated_and_zero_weights_have_no_ratio(data):
-    x, y = data
     model = build()
     model.layers[0].trainable = False
     model.layers[1].trainable = False
     model.layers[1].kernel.assign(np.zeros((10, 8)))
     model.layers[1].bias.assign(np.full(8, 0.5))
     model.compile("sgd", model.loss)
-    monitor = make_monitor(x[:BATCH], every=3)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
+    monitor = watch(model, data, every=3, labelled=False)
     rows = monitor.table.query("step == 6").set_index("layer")
     assert rows.loc["first", "update_norm"] == 0.0 and rows.loc["first", "update_to_weight_ratio"] == 0.0
     assert rows.loc["second", "update_norm"] == 0.0
-    assert rows.loc["second", "update_to_weight_ratio"] is import_pandas().NA
+    assert rows.loc["second", "update_to_weight_ratio"] is pd.NA
     assert rows.loc["last", "update_norm"] > 0.0
-
-
-def import_pandas():
-    import pandas as pd
-
-    return pd
 
 
 def test_units_that_die_are_seen_dying(data):
     """A step that throws the biases of all hidden units far below zero kills them, and the next rows say so."""
-    keras = import_keras()
-    x, y = data
 
     class Kill(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -167,20 +157,17 @@ def test_units_that_die_are_seen_dying(data):
                 self.model.layers[0].bias.assign(bias)
 
     model = build()
-    monitor = make_monitor(x[:BATCH], y[:BATCH], every=1)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[Kill(), monitor])
+    monitor = watch(model, data, every=1, callbacks=[Kill()])
     dead = monitor.table.query("layer == 'first'").set_index("step")["dead_fraction"].to_numpy(float)
     assert (dead[:4] < 0.4).all()
     assert (dead[4:] >= 0.4).all()
 
 
 def test_saturated_and_nonfinite_activations_are_shares_of_all(data):
-    x, y = data
     model = build()
     model.layers[1].bias.assign(np.asarray([50.0] * 2 + [0.0] * 6, np.float32))
     model.layers[2].bias.assign(np.asarray([np.inf] + [0.0] * 3, np.float32))
-    monitor = make_monitor(x[:BATCH], every=1000)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
+    monitor = watch(model, data, every=1000, labelled=False)
     rows = monitor.table.set_index("layer")
     assert rows["step"].unique().tolist() == [0]
     assert 0.25 <= rows.loc["second", "saturated_fraction"] < 0.6
@@ -193,7 +180,6 @@ def test_saturated_and_nonfinite_activations_are_shares_of_all(data):
 
 def build_unsettled():
     """A model whose training moves everything that a training can move."""
-    keras = import_keras()
     keras.utils.set_random_seed(3)
     inputs = keras.Input((12,))
     signal = keras.layers.Dense(16, activation="relu")(inputs)
@@ -225,7 +211,7 @@ def test_a_monitored_training_ends_bit_for_bit_as_one_that_is_not(data, compiled
     for watched in (False, True):
         model = build_unsettled()
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **compiled)
-        monitor = make_monitor(x[:BATCH], y[:BATCH], every=1)
+        monitor = SignalMonitor(x[:BATCH], y[:BATCH], every=1)
         callbacks = [monitor] if watched else []
         history = model.fit(
             x, y, batch_size=BATCH, epochs=2, validation_split=0.25, verbose=0, callbacks=callbacks
@@ -241,7 +227,6 @@ def test_a_monitored_training_ends_bit_for_bit_as_one_that_is_not(data, compiled
 
 def test_a_training_that_is_meddled_with_ends_otherwise(data):
     """Negative control: the comparison above notices a single extra draw of the model's own noise."""
-    keras = import_keras()
     x, y = data
 
     class Meddling(keras.callbacks.Callback):
@@ -259,12 +244,9 @@ def test_a_training_that_is_meddled_with_ends_otherwise(data):
 
 def test_dropout_is_measured_with_the_same_units_each_time(data):
     """With a learning rate of zero nothing changes, so all rows have to agree exactly."""
-    keras = import_keras()
-    x, y = data
     model = build_unsettled()
     model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
-    monitor = make_monitor(x[:BATCH], y[:BATCH], every=2)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
+    monitor = watch(model, data, every=2)
     columns = ["activation_variance", "gradient_norm", "zero_fraction"]
     for _, rows in monitor.table.groupby("layer"):
         assert len(rows) == 4
@@ -282,48 +264,43 @@ def steps_of(monitor):
 def test_several_fits_continue_one_table(data):
     x, y = data
     model = build()
-    monitor = make_monitor(x[:BATCH], every=4)
+    monitor = SignalMonitor(x[:BATCH], every=4)
     for _ in range(2):
         model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])  # 6 steps
     model.fit(x, y, batch_size=BATCH, initial_epoch=2, epochs=3, verbose=0, callbacks=[monitor])
-    missing = import_pandas().NA
-    assert steps_of(monitor) == [[0, 0, missing], [4, 0, 1], [8, 0, 1], [12, 0, 1], [16, 2, 1]]
+    assert steps_of(monitor) == [[0, 0, pd.NA], [4, 0, 1], [8, 0, 1], [12, 0, 1], [16, 2, 1]]
 
 
-def test_with_several_steps_an_execution_what_falls_due_is_measured_at_its_end(data):
+@pytest.mark.parametrize("form", ["arrays", "a dataset of unknown length"])
+def test_with_several_steps_an_execution_what_falls_due_is_measured_at_its_end(data, form):
     """6 steps an epoch in executions of 4 and 2; every third step falls due in each of the first two executions."""
     x, y = data
     model = build(steps_per_execution=4, jit_compile=False)
-    monitor = make_monitor(x[:BATCH], every=3)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[monitor])
+    monitor = SignalMonitor(x[:BATCH], every=3)
+    given = {"x": x, "y": y, "batch_size": BATCH} if form == "arrays" else {"x": make_dataset_of_unknown_length(data)}
+    model.fit(**given, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [6, 2], [10, 4], [12, 2]]
+
+
+def make_dataset_of_unknown_length(data):
+    return tf.data.Dataset.from_tensor_slices(data).batch(BATCH).filter(lambda *_: True)
 
 
 def test_a_dataset_of_unknown_length_is_counted_too(data):
-    import tensorflow as tf
-
-    x, y = data
-    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).filter(lambda *_: True)
+    dataset = make_dataset_of_unknown_length(data)
     model = build()
-    monitor = make_monitor(x[:BATCH], every=5)
-    model.fit(endless, epochs=2, verbose=0, callbacks=[monitor])
-    assert [each[0] for each in steps_of(monitor)] == [0, 5, 10]
-    model.fit(endless, epochs=1, verbose=0, callbacks=[monitor])
-    assert [each[0] for each in steps_of(monitor)] == [0, 5, 10, 15]
-    model = build(steps_per_execution=4, jit_compile=False)
-    monitor = make_monitor(x[:BATCH], every=3)
-    model.fit(endless, epochs=2, verbose=0, callbacks=[monitor])
-    assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [6, 2], [10, 4], [12, 2]]
+    monitor = SignalMonitor(data[0][:BATCH], every=5)
+    for epochs, steps in ((2, [0, 5, 10]), (1, [0, 5, 10, 15])):
+        model.fit(dataset, epochs=epochs, verbose=0, callbacks=[monitor])
+        assert [each[0] for each in steps_of(monitor)] == steps
 
 
 def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data):
     """Of data without an end Keras makes whole executions: 8 steps where 6 were asked for."""
-    import tensorflow as tf
-
     x, y = data
     repeated = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
     model = build(steps_per_execution=4, jit_compile=False)
-    monitor = make_monitor(x[:BATCH], every=1)
+    monitor = SignalMonitor(x[:BATCH], every=1)
     model.fit(repeated, steps_per_epoch=6, epochs=2, verbose=0, callbacks=[monitor])
     assert [each[::2] for each in steps_of(monitor)][1:] == [[4, 4], [8, 4], [12, 4], [16, 4]]
     assert int(model.optimizer.iterations) == 16
@@ -333,9 +310,6 @@ def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data)
 
 
 def test_a_subclassed_model_that_fit_builds_is_measured(data):
-    keras = import_keras()
-    x, y = data
-
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -347,22 +321,19 @@ def test_a_subclassed_model_that_fit_builds_is_measured(data):
 
     model = Own()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    monitor = make_monitor(x[:BATCH], y[:BATCH], every=2)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
+    monitor = watch(model, data, every=2)
     rows = monitor.table.query("step == 6").set_index("layer")
     assert {"dense", "dense_1"} <= set(rows.index)
     assert (rows.loc[["dense", "dense_1"], "update_to_weight_ratio"] > 0.0).all()
 
 
 def test_mixed_precision_is_measured_in_its_own_precision(data):
-    keras = import_keras()
-    x, y = data
+    x = data[0]
     inputs = keras.Input((12,))
     signal = keras.layers.Dense(16, activation="relu", dtype="mixed_float16")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(CLASSES, dtype="float32")(signal))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    monitor = make_monitor(x[:BATCH], y[:BATCH], every=3)
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
+    monitor = watch(model, data, every=3)
     row = monitor.table.query("step == 3 and layer == 'dense'").iloc[0]
     hidden = np.maximum(x[:BATCH] @ np.asarray(model.layers[1].kernel), 0.0)
     assert row["activation_second_moment"] == pytest.approx(float(np.mean(hidden**2)), rel=0.05)
@@ -370,14 +341,13 @@ def test_mixed_precision_is_measured_in_its_own_precision(data):
 
 
 def test_inputs_by_name_and_a_shared_layer_have_a_row_for_each_call(data):
-    keras = import_keras()
     x, y = data
     left, right = keras.Input((12,), name="left"), keras.Input((12,), name="right")
     shared = keras.layers.Dense(6, activation="relu", name="shared")
     joined = keras.layers.Concatenate()([shared(left), shared(right)])
     model = keras.Model({"left": left, "right": right}, keras.layers.Dense(CLASSES, activation="softmax")(joined))
     model.compile("sgd", "sparse_categorical_crossentropy")
-    monitor = make_monitor({"left": x[:8], "right": x[8:16]}, y[:8], every=6)
+    monitor = SignalMonitor({"left": x[:8], "right": x[8:16]}, y[:8], every=6)
     model.fit({"left": x, "right": x}, y, batch_size=BATCH, verbose=0, callbacks=[monitor])
     rows = monitor.table.query("step == 6 and layer == 'shared'")
     assert rows["call"].tolist() == [0, 1]
@@ -387,53 +357,48 @@ def test_inputs_by_name_and_a_shared_layer_have_a_row_for_each_call(data):
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-def assert_one_line(error):
-    assert isinstance(error, InitcheckError)
-    assert "\n" not in str(error)
+@contextmanager
+def refused(error, message=""):
+    with pytest.raises(error, match=message) as caught:
+        yield
+    assert isinstance(caught.value, InitcheckError) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, None, "2"])
 def test_an_interval_that_is_no_whole_number_of_steps_is_refused(data, every):
-    with pytest.raises(UsageError, match="every must be a whole number of steps") as caught:
-        make_monitor(data[0], every=every)
-    assert_one_line(caught.value)
+    with refused(UsageError, "every must be a whole number of steps"):
+        SignalMonitor(data[0], every=every)
 
 
 def test_a_monitor_without_a_batch_is_refused():
-    with pytest.raises(UsageError, match=r"needs a batch to measure on\. Received: x=None") as caught:
-        make_monitor(None)
-    assert_one_line(caught.value)
+    with refused(UsageError, r"needs a batch to measure on\. Received: x=None"):
+        SignalMonitor(None)
 
 
 def test_a_batch_of_the_wrong_shape_is_refused_before_the_first_step(data):
     x, y = data
     model = build()
     start = state_of(model)
-    with pytest.raises(DataError, match=r"samples of shape \(12,\).*Received: an array of shape \(16, 5\)") as caught:
-        model.fit(x, y, verbose=0, callbacks=[make_monitor(x[:BATCH, :5])])
-    assert_one_line(caught.value)
+    with refused(DataError, r"samples of shape \(12,\).*Received: an array of shape \(16, 5\)"):
+        model.fit(x, y, verbose=0, callbacks=[SignalMonitor(x[:BATCH, :5])])
     assert state_of(model)[: len(start)] == start
 
 
 def test_a_dataset_in_place_of_a_batch_is_refused(data):
-    import tensorflow as tf
-
     x, y = data
-    monitor = make_monitor(tf.data.Dataset.from_tensor_slices(x))
-    with pytest.raises(DataError, match=r"x must be an array\. Received: .*Dataset\. Give one batch"):
+    monitor = SignalMonitor(tf.data.Dataset.from_tensor_slices(x))
+    with refused(DataError, r"x must be an array\. Received: .*Dataset\. Give one batch"):
         build().fit(x, y, verbose=0, callbacks=[monitor])
 
 
 @pytest.mark.parametrize("wrong", [np.full(BATCH, CLASSES), np.zeros(BATCH - 1, int), np.zeros((BATCH, 7))])
 def test_labels_that_do_not_fit_the_loss_are_refused_before_the_first_step(data, wrong):
     x, y = data
-    with pytest.raises(DataError) as caught:
-        build().fit(x, y, verbose=0, callbacks=[make_monitor(x[:BATCH], wrong)])
-    assert_one_line(caught.value)
+    with refused(DataError):
+        build().fit(x, y, verbose=0, callbacks=[SignalMonitor(x[:BATCH], wrong)])
 
 
 def test_labels_for_a_model_without_a_loss_are_refused(data):
-    keras = import_keras()
     x, y = data
 
     class Own(keras.Model):
@@ -448,10 +413,9 @@ def test_labels_for_a_model_without_a_loss_are_refused(data):
 
     model = Own()
     model.compile("sgd")
-    with pytest.raises(ModelError, match="compiled without a loss") as caught:
-        model.fit(x, verbose=0, callbacks=[make_monitor(x[:BATCH], y[:BATCH])])
-    assert_one_line(caught.value)
-    monitor = make_monitor(x[:BATCH], every=3)
+    with refused(ModelError, "compiled without a loss"):
+        model.fit(x, verbose=0, callbacks=[SignalMonitor(x[:BATCH], y[:BATCH])])
+    monitor = SignalMonitor(x[:BATCH], every=3)
     model.fit(x, verbose=0, callbacks=[monitor])
     assert monitor.table.query("step == 3 and layer == 'dense'")["gradient_norm"].notna().all()
 
@@ -459,15 +423,13 @@ def test_labels_for_a_model_without_a_loss_are_refused(data):
 def test_a_folder_that_cannot_be_written_is_refused_at_once(data, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    with pytest.raises(OutputError, match="Cannot write to") as caught:
-        make_monitor(data[0], log_dir=blocked / "logs")
-    assert_one_line(caught.value)
+    with refused(OutputError, "Cannot write to"):
+        SignalMonitor(data[0], log_dir=blocked / "logs")
 
 
 def test_a_second_model_is_refused(data):
     x, y = data
-    monitor = make_monitor(x[:BATCH])
+    monitor = SignalMonitor(x[:BATCH])
     build().fit(x, y, verbose=0, callbacks=[monitor])
-    with pytest.raises(ModelError, match="Make a monitor for each model") as caught:
+    with refused(ModelError, "Make a monitor for each model"):
         build().fit(x, y, verbose=0, callbacks=[monitor])
-    assert_one_line(caught.value)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from initcheck.models.initializers import InitializerSpec
 from initcheck.prediction import ModelPredictor, add_site_predictions
 from initcheck.probe import Probe
 
@@ -91,7 +92,7 @@ def test_one_dimensional_convolutions_are_followed():
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_the_trunk_of_a_residual_network_grows_as_predicted(activation):
+def test_the_main_path_of_a_residual_network_grows_as_predicted(activation):
     inputs = keras.Input((256,))
     x = dense(256, kernel_initializer="lecun_normal")(inputs)
     for _ in range(3):
@@ -141,20 +142,6 @@ def test_batch_normalization_at_inference_does_nothing_but_for_its_epsilon():
     # The same model with the batch's statistics is another matter.
     wrong = add_site_predictions(table, ModelPredictor(model, x, training=True).predict(table))
     assert max(abs(distance) for distance in distances(wrong, FORWARD).values()) > 5.0 * ERRORS
-
-
-def test_batch_normalization_of_too_few_samples_is_not_predicted():
-    inputs = keras.Input((32,))
-    model = keras.Model(inputs, keras.layers.BatchNormalization(name="normalization")(dense(16)(inputs)))
-    _, prediction = predict(model, normal(3, 32), range(3))
-    assert "fewer than four samples" in prediction.unknown["normalization"]
-
-
-def test_dropout_of_everything_is_not_predicted():
-    inputs = keras.Input((32,))
-    model = keras.Model(inputs, keras.layers.Dropout(1.0, name="dropout")(dense(16)(inputs)))
-    _, prediction = predict(model, normal(4, 32), range(3))
-    assert "keep=0" in prediction.unknown["dropout"]
 
 
 def test_layer_normalization_is_predicted_both_ways():
@@ -264,11 +251,26 @@ def test_a_sum_of_signals_that_share_weights_is_not_predicted():
     assert table["prediction"].str.contains("restarted from the measured value at add").any()
 
 
-def test_weights_that_are_used_twice_are_not_taken_for_fresh_ones():
+UNKNOWN = {
+    "normalization": (
+        lambda x: keras.layers.BatchNormalization(name="normalization")(dense(16)(x)),
+        "fewer than four samples",
+    ),
+    "dropout": (lambda x: keras.layers.Dropout(1.0, name="dropout")(dense(16)(x)), "keep=0"),
+    "shared": (lambda x: dense(4)(apply_twice(dense(32, "relu", name="shared"), x)), "used before"),
+}
+
+
+def apply_twice(layer, x):
+    return layer(layer(x))
+
+
+@pytest.mark.parametrize("layer", UNKNOWN)
+def test_normalization_of_few_samples_dropout_of_everything_and_weights_used_twice_are_not_predicted(layer):
+    build, reason = UNKNOWN[layer]
     inputs = keras.Input((32,))
-    shared = dense(32, "relu", name="shared")
-    _, prediction = predict(keras.Model(inputs, dense(4)(shared(shared(inputs)))), normal(4, 32), range(4))
-    assert "used before" in prediction.unknown["shared"]
+    _, prediction = predict(keras.Model(inputs, build(inputs)), normal(3, 32), range(3))
+    assert reason in prediction.unknown[layer]
 
 
 def test_a_layer_of_the_users_own_is_not_predicted_even_if_it_derives_from_dense():
@@ -282,7 +284,7 @@ def test_a_layer_of_the_users_own_is_not_predicted_even_if_it_derives_from_dense
     assert prediction.unknown["doubled"] == "there is no theory of Doubled"
 
 
-def test_an_initializer_of_the_users_own_has_no_law():
+def test_an_initializer_of_the_users_own_has_no_known_distribution():
     @keras.saving.register_keras_serializable("test_walk")
     class Tiny(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None, **_):
@@ -318,8 +320,6 @@ def test_wrong_initializers_are_seen():
     model = keras.Model(inputs, keras.layers.Dropout(0.2)(dense(64, "relu")(inputs)))
     x = normal(8, 64)
     table = Probe(model, x).measure(SEEDS)
-    from initcheck.models.initializers import InitializerSpec
-
     prediction = ModelPredictor(model, x).predict(table, kernels=lambda _: InitializerSpec("GlorotUniform"))
     wrong = add_site_predictions(table, prediction)
     assert min(abs(distance) for distance in distances(wrong, FORWARD).values()) > ERRORS

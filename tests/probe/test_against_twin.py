@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import numpy_twin
 import pandas as pd
 import pytest
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.measure import RANDOM_LOSS_SEED
 
@@ -25,7 +25,6 @@ MEANS = {  # a mean of signed numbers is judged on the scale of the numbers, not
 
 
 def build_dense(depth, width, activation, initializer, dtype="float32", bias="zeros"):
-    keras = import_keras()
     inputs = keras.Input((width,), dtype=dtype)
     signal = inputs
     for index in range(depth):
@@ -42,7 +41,6 @@ def build_dense(depth, width, activation, initializer, dtype="float32", bias="ze
 
 def measure_both(model, activation, dtype="float32", scale=1.0, seed=5):
     """The probe's rows and the twin's for one seed."""
-    keras = import_keras()
     width = model.inputs[0].shape[-1]
     inputs = (scale * np.random.default_rng(0).normal(size=(BATCH, width))).astype(dtype)
     probe = Probe(model, keras.ops.convert_to_tensor(inputs, dtype=dtype))
@@ -111,7 +109,7 @@ def test_a_float64_model_equals_the_twin_to_rounding(activation, initializer):
 
 def test_signals_whose_squares_underflow_float32_are_measured():
     """45 orthogonal layers of gain .3: the squares end at 1e-47, below the smallest float32."""
-    initializer = import_keras().initializers.Orthogonal(gain=0.3)
+    initializer = keras.initializers.Orthogonal(gain=0.3)
     measured, twin = measure_both(build_dense(45, 32, "linear", initializer), "linear")
     assert np.float32(twin[45]["activation_second_moment"]) == 0.0
     assert np.float32(twin[0]["gradient_second_moment"]) == 0.0
@@ -129,7 +127,7 @@ def test_a_vanishing_relu_network_keeps_its_slope_over_150_layers():
 
 
 def test_the_twin_notices_a_wrong_derivative(monkeypatch):
-    """Negative control: a backward pass that forgets the activation's derivative is told apart."""
+    """Negative control: a backward pass that forgets the activation's derivative is noticed."""
     model = build_dense(3, 32, "relu", "he_normal")
     monkeypatch.setitem(numpy_twin.ACTIVATIONS, "relu", (numpy_twin.ACTIVATIONS["relu"][0], np.ones_like))
     measured, twin = measure_both(model, "relu")

@@ -1,31 +1,23 @@
-"""The gradients of all weights: against an eager tape, without underflow, and told from missing paths."""
+"""The gradients of all weights: against an eager tape, without underflow, and distinguished from missing paths."""
 
 from __future__ import annotations
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from model_measurement import find_by
+from traced_models import trace
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.columns import WEIGHTS_COLUMNS
 from initcheck.probe import Probe, measure
 from initcheck.probe.measure import random_loss
 from initcheck.probe.reduce import LARGEST_JOINED, reduce_norms
 
 
-def built(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    return model, inputs
-
-
 def differentiate_eagerly(model, inputs):
     """The gradients of the default loss as anybody would take them; None without a path."""
-    import_keras()
-    import tensorflow as tf
-
     weights = model.weights
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for weight in weights:
@@ -37,8 +29,8 @@ def differentiate_eagerly(model, inputs):
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_the_gradient_of_every_weight_equals_an_eager_tape(build):
-    model, inputs = built(build)
-    probe = Probe(model, inputs, training=False)
+    probe = trace(build, training=False)
+    model, inputs = probe.model, build()[1]
     rows = probe.measure_current_all().weights
     assert list(rows.columns) == [column.name for column in WEIGHTS_COLUMNS]
     assert list(rows["weight"]) == list(probe.plan.paths)
@@ -56,10 +48,8 @@ def test_the_gradient_of_every_weight_equals_an_eager_tape(build):
 
 
 def test_the_tables_of_one_measurement_agree_with_each_other_and_with_the_shorter_one():
-    model, inputs = built(models.build_convolutional)
-    probe = Probe(model, inputs)
-    both = probe.measure_all([3, 4])
-    short = Probe(model, inputs).measure([3, 4])
+    both = trace(models.build_convolutional).measure_all([3, 4])
+    short = trace(models.build_convolutional).measure([3, 4])
     for column in ("activation_second_moment", "gradient_second_moment", "weight_gradient_norm"):
         np.testing.assert_allclose(both.table[column].to_numpy(float), short[column].to_numpy(float), rtol=1e-6)
     assert list(both.weights["seed"].unique()) == [3, 4]
@@ -70,28 +60,8 @@ def test_the_tables_of_one_measurement_agree_with_each_other_and_with_the_shorte
     assert kernels.nunique() == 2
 
 
-def test_given_weights_are_measured_like_drawn_ones():
-    model, inputs = built(models.build_attention)
-    probe = Probe(model, inputs, every_weight=True)
-    drawn = probe.measure_all([2, 7]).weights
-    given = probe.measure_weights_all([2, 7], probe.plan.sample([2, 7])).weights
-    for column in ("gradient_norm", "weight_norm"):
-        np.testing.assert_allclose(drawn[column].to_numpy(float), given[column].to_numpy(float), rtol=1e-6)
-
-
-def test_a_look_up_table_has_the_gradient_of_its_rows_added_up():
-    keras = import_keras()
-    model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2, name="table")])
-    inputs = np.asarray([[0, 0, 1], [0, 4, 4]], np.int32)
-    row = Probe(model, inputs).measure_current_all().weights.iloc[0]
-    gradient = differentiate_eagerly(model, inputs)[0]
-    assert row["has_gradient"]
-    assert row["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
-
-
 def build_loop_with_idle_weights():
     """One matrix drives the state; one is read for a state that reaches no output; one is cut off."""
-    keras = import_keras()
 
     class Cell(keras.layers.Layer):
         state_size = (3, 3)
@@ -119,7 +89,7 @@ def test_weights_inside_a_recurrent_loop_have_gradients_and_those_without_effect
     assert rows["gradient_norm"].isna().to_dict()["loop/cell/aside"]
 
 
-def test_the_tape_alone_would_tell_zeros_for_weights_without_effect(monkeypatch):
+def test_the_tape_alone_would_report_zeros_for_weights_without_effect(monkeypatch):
     """Negative control: without the walk through the loop's body they seem to be connected."""
     monkeypatch.setattr(measure, "find_differentiable", lambda end, starts: (True,) * len(starts))
     rows = Probe(*build_loop_with_idle_weights()).measure_all([0]).weights.set_index("weight")
@@ -128,9 +98,6 @@ def test_the_tape_alone_would_tell_zeros_for_weights_without_effect(monkeypatch)
 
 
 def test_a_weight_that_a_compiled_function_leaves_out_has_no_gradient():
-    keras = import_keras()
-    import tensorflow as tf
-
     class Compiled(keras.layers.Layer):
         def build(self, shape):
             self.used = self.add_weight(shape=(shape[-1], 3), name="used")
@@ -146,8 +113,6 @@ def test_a_weight_that_a_compiled_function_leaves_out_has_no_gradient():
 
 
 def test_a_branch_that_is_chosen_at_run_time_connects_both_its_sides():
-    keras = import_keras()
-
     class Choice(keras.layers.Layer):
         def build(self, shape):
             names = ("left", "right", "condition")
@@ -165,7 +130,6 @@ def test_a_branch_that_is_chosen_at_run_time_connects_both_its_sides():
 
 
 def test_frozen_weights_are_reported_with_their_gradients_and_as_not_trainable():
-    keras = import_keras()
     model = keras.Sequential(
         [
             keras.Input((4,)),
@@ -184,7 +148,6 @@ def test_frozen_weights_are_reported_with_their_gradients_and_as_not_trainable()
 
 
 def test_missing_paths_and_exact_zeros_become_their_findings():
-    keras = import_keras()
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(4, name="cut")(inputs)
     stopped = keras.layers.Lambda(keras.ops.stop_gradient, name="stop")(hidden)
@@ -198,7 +161,6 @@ def test_missing_paths_and_exact_zeros_become_their_findings():
 
 @pytest.mark.parametrize("gain", [0.3, 1e-3])
 def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
-    keras = import_keras()
     depth = {0.3: 40, 1e-3: 11}[gain]
     initializer = keras.initializers.Orthogonal(gain=gain)
     layers = [
@@ -218,7 +180,7 @@ def test_gradients_whose_squares_underflow_are_small_and_not_zero(gain):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-200, 1e30, 0.0])
 def test_norms_are_right_at_any_size_and_zero_only_for_zeros(size, dtype, scale):
-    ops = import_keras().ops
+    ops = keras.ops
     values = np.random.default_rng(1).normal(size=size) * scale
     tensor = ops.cast(ops.convert_to_tensor(values, dtype="float64"), dtype)
     exact = np.asarray(ops.cast(tensor, "float64"))

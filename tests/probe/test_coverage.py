@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
 import unusual_models
 import zoo_models
 from marked import slow
-from traced_models import measured
+from traced_models import measured, trace
 
-from initcheck.backend.runtime import import_keras
-from initcheck.probe import Probe
+from initcheck.probe import coverage as coverage_module
 from initcheck.probe.paths import PathNamer
 
 
@@ -25,9 +25,7 @@ def covered(build):
 
 
 def cover(model, inputs, **options):
-    if not model.built:
-        model(inputs)
-    probe = Probe(model, inputs)
+    probe = trace(lambda: (model, inputs))
     probe.measure_all([0])
     return probe.coverage(**options)
 
@@ -35,12 +33,12 @@ def cover(model, inputs, **options):
 def missing_from(model, coverage):
     """Layers and weights that are in neither list, looked up apart from the coverage."""
     namer = PathNamer(model)
-    told = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
-    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, import_keras().layers.InputLayer)]
-    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in told]
+    stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
+    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in stated]
     paths = namer.variable_paths()
     weights = [paths.get(id(weight), weight.path) for weight in model.weights]
-    return missing + [path for path in weights if path not in told and path not in coverage.drawn]
+    return missing + [path for path in weights if path not in stated and path not in coverage.drawn]
 
 
 def gaps_of(coverage):
@@ -61,9 +59,7 @@ def test_every_layer_and_every_weight_is_measured_or_listed(build):
 
 def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
     """Negative control: a layer left out of both lists is found by the test above."""
-    from initcheck.probe import coverage as module
-
-    monkeypatch.setattr(module, "_explain_layers", lambda *_: ())
+    monkeypatch.setattr(coverage_module, "_explain_layers", lambda *_: ())
     model, inputs = unusual_models.build_derived_from_functional()
     assert missing_from(model, cover(model, inputs)) == ["beside"]
 
@@ -87,7 +83,6 @@ def test_healthy_models_have_no_open_gap(build):
 
 
 def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them():
-    keras = import_keras()
     layers = [keras.layers.LSTM(4, return_sequences=True, name="all"), keras.layers.GRU(3, name="last")]
     gaps = gaps_of(cover(keras.Sequential([keras.Input((5, 2)), *layers]), np.ones((3, 5, 2), np.float32)))
     assert gaps["all/lstm_cell"].covered_by == "all"
@@ -124,8 +119,6 @@ def test_a_layer_inside_time_distributed_is_covered_by_it():
 
 
 def test_a_layer_inside_a_users_own_loop_is_an_open_gap():
-    keras = import_keras()
-
     class Loop(keras.layers.Layer):
         def __init__(self, **options):
             super().__init__(**options)
@@ -146,8 +139,6 @@ def test_a_layer_inside_a_users_own_loop_is_an_open_gap():
 
 
 def test_layers_that_are_not_called_are_listed_by_what_becomes_of_their_weights():
-    keras = import_keras()
-
     class Odd(keras.Model):
         def __init__(self):
             super().__init__()
@@ -175,26 +166,12 @@ def test_layers_that_are_not_called_are_listed_by_what_becomes_of_their_weights(
 
 
 def test_a_weight_of_unknown_initializer_is_a_gap_only_where_weights_are_drawn():
-    keras = import_keras()
-
-    class Unknown(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__(name="unknown")
-            self.scale = self.add_weight(shape=(3,), initializer="random_normal", name="scale")
-            self.factor = factor
-
-        def call(self, inputs):
-            return inputs * self.scale * self.factor
-
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, Unknown(2.0)(inputs))
-    batch = np.ones((2, 3), np.float32)
-    assert [gap.path for gap in cover(model, batch).open_gaps] == ["unknown/scale"]
+    model, batch = unusual_models.build_unknown_initializer()
+    assert [gap.path for gap in cover(model, batch).open_gaps] == ["odd/kernel"]
     assert cover(model, batch, redrawn=False).gaps == ()
 
 
 def test_integers_are_listed_and_are_no_open_gap():
-    keras = import_keras()
     inputs = keras.Input((3,), dtype="int32", name="tokens")
     doubled = keras.layers.Lambda(lambda x: 2 * x, name="doubled")(inputs)
     model = keras.Model(inputs, keras.layers.Embedding(9, 2, name="table")(doubled))

@@ -8,6 +8,7 @@ at the wrong tensor, or a lost sample breaks it.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -23,8 +24,6 @@ ROUNDING = 1e-6
 
 def measure_inner_products(spec, monkeypatch, sample_shape) -> tuple[np.ndarray, np.ndarray]:
     """<W, dL/dW> and |W| |dL/dW| by seed and kernel, from the very tensors that the probe reduces."""
-    import keras
-
     original = measure.reduce_site
 
     def reduce_with_product(site):
@@ -76,9 +75,8 @@ HE = InitializerSpec("HeNormal")
 def test_every_kernel_has_the_same_inner_product_with_its_gradient(spec, shape, monkeypatch):
     products, sizes = measure_inner_products(spec, monkeypatch, shape)
     assert products.shape == (len(SEEDS), spec.depth + 1)
-    assert (
-        np.ptp(products[:, 0]) > 0.01 * np.abs(products).max()
-    )  # seeds differ, so the layers' agreement says something
+    # Seeds differ, so the layers' agreement says something.
+    assert np.ptp(products[:, 0]) > 0.01 * np.abs(products).max()
     assert spread_over_layers(products, sizes) < ROUNDING
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe.layer_kinds import count_fans, count_weight_fans, main_kernel
 from initcheck.probe.paths import own_variables
 
@@ -34,9 +35,6 @@ LAYERS = {
 
 def count_by_running(layer, shape):
     """Run the layer on ones; differentiate the sum of its outputs. Away from the borders, both are counts."""
-    keras = import_keras()
-    import tensorflow as tf
-
     x = tf.ones((1, *shape))
     layer.build(x.shape)
     layer.set_weights([np.zeros_like(w) if w.ndim == 1 else np.ones_like(w) for w in layer.get_weights()])
@@ -50,7 +48,7 @@ def count_by_running(layer, shape):
 @pytest.mark.parametrize("name", LAYERS)
 def test_fans_are_what_a_layer_of_ones_counts(name):
     make, shape = LAYERS[name]
-    layer = make(import_keras().layers)
+    layer = make(keras.layers)
     counted = count_by_running(layer, shape)
     kernel = main_kernel(layer)
     assert count_weight_fans(layer, kernel) == counted
@@ -58,11 +56,11 @@ def test_fans_are_what_a_layer_of_ones_counts(name):
 
 
 def test_both_kernels_of_a_separable_convolution_have_fans_of_their_own():
-    layer = import_keras().layers.SeparableConv2D(7, 3, depth_multiplier=2)
+    layer = keras.layers.SeparableConv2D(7, 3, depth_multiplier=2)
     layer.build((None, 9, 9, 5))
     fans = {str(each.name): count_weight_fans(layer, each) for each in own_variables(layer)}
-    depthwise = import_keras().layers.DepthwiseConv2D(3, depth_multiplier=2)
-    pointwise = import_keras().layers.Conv2D(7, 1)
+    depthwise = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)
+    pointwise = keras.layers.Conv2D(7, 1)
     assert fans["depthwise_kernel"] == count_by_running(depthwise, (9, 9, 5))
     assert fans["pointwise_kernel"] == count_by_running(pointwise, (9, 9, 10))
     assert all(math.isnan(fan) for fan in fans["bias"])
@@ -70,7 +68,7 @@ def test_both_kernels_of_a_separable_convolution_have_fans_of_their_own():
 
 @pytest.mark.parametrize(("name", "gates"), [("SimpleRNN", 1), ("GRU", 3), ("LSTM", 4)])
 def test_an_input_of_a_recurrent_layer_feeds_the_units_of_all_gates(name, gates):
-    layer = getattr(import_keras().layers, name)(6)
+    layer = getattr(keras.layers, name)(6)
     layer.build((None, 3, 5))
     fans = {str(each.name): count_weight_fans(layer.cell, each) for each in own_variables(layer.cell)}
     assert fans["kernel"] == (5.0, 6.0 * gates)
@@ -78,15 +76,13 @@ def test_an_input_of_a_recurrent_layer_feeds_the_units_of_all_gates(name, gates)
 
 
 def test_a_look_up_has_one_input_and_a_reverse_table_is_a_dense_layer():
-    layer = import_keras().layers.ReversibleEmbedding(11, 4, tie_weights=False)
+    layer = keras.layers.ReversibleEmbedding(11, 4, tie_weights=False)
     layer.build()
     fans = {str(each.name): count_weight_fans(layer, each) for each in own_variables(layer)}
     assert fans == {"embeddings": (1.0, 4.0), "reverse_embeddings": (4.0, 11.0)}
 
 
 def test_the_sums_of_a_layer_that_keras_does_not_ship_are_not_guessed():
-    keras = import_keras()
-
     class Twice(keras.layers.Dense):
         def call(self, inputs):
             return super().call(keras.ops.concatenate([inputs, inputs], axis=0))

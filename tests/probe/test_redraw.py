@@ -6,40 +6,26 @@ import gc
 import weakref
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
+from traced_models import traced
+from unusual_models import build_unknown_initializer
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
+from initcheck.models.initializers import study_initializers
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 
-INITIALIZERS = (
-    "zeros",
-    "ones",
-    "identity",
-    "random_normal",
-    "random_uniform",
-    "truncated_normal",
-    "variance_scaling",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "orthogonal",
-)
+INITIALIZERS = list(dict.fromkeys(spec.class_name for spec in study_initializers()))
 
 
 def build_two_layers(initializer):
-    keras = import_keras()
     layers = [keras.layers.Dense(9, kernel_initializer=initializer, name=name) for name in ("first", "second")]
     return keras.Sequential([keras.Input((6,)), *layers])
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_a_draw_is_bit_equal_to_the_initializer_with_the_derived_integer_seed(name):
-    keras = import_keras()
     plan = RedrawPlan(build_two_layers(name))
     assert plan.paths == ("first/kernel", "first/bias", "second/kernel", "second/bias")
     seeds = [0, 3]
@@ -65,7 +51,6 @@ def test_the_weights_of_one_network_are_drawn_independently():
 
 
 def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
-    keras = import_keras()
     shared = keras.initializers.HeNormal(seed=1)
     model = keras.Sequential(
         [keras.Input((6,)), *(keras.layers.Dense(6, kernel_initializer=shared, name=name) for name in ("a", "b"))]
@@ -76,7 +61,6 @@ def test_layers_that_share_one_int_seeded_initializer_are_drawn_apart():
 
 
 def test_the_forget_gate_keeps_its_bias_of_one():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4)])
     plan = RedrawPlan(model)
     bias = np.asarray(plan.sample([0])[2])[0]
@@ -84,8 +68,6 @@ def test_the_forget_gate_keeps_its_bias_of_one():
 
 
 def test_weights_of_a_custom_layer_are_drawn_by_the_initializer_it_was_given():
-    keras = import_keras()
-
     @keras.saving.register_keras_serializable("initcheck-tests")
     class Scale(keras.layers.Layer):
         def build(self, shape):
@@ -104,21 +86,9 @@ def test_weights_of_a_custom_layer_are_drawn_by_the_initializer_it_was_given():
 
 
 def test_a_weight_whose_initializer_is_unknown_is_kept_and_named():
-    keras = import_keras()
-
-    class Odd(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__()
-            self.weight = self.add_weight(shape=(3,), initializer="random_normal", name="odd")
-            self.factor = factor
-
-        def call(self, inputs):
-            return inputs * self.weight * self.factor
-
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, Odd(2.0)(inputs))
+    model, _ = build_unknown_initializer()
     plan = RedrawPlan(model)
-    assert list(plan.kept) == ["odd/odd"]
+    assert list(plan.kept) == ["odd/kernel"]
     np.testing.assert_array_equal(np.asarray(plan.sample([4])[0])[0], np.asarray(model.weights[0]))
 
 
@@ -129,20 +99,11 @@ def test_paths_do_not_depend_on_how_many_layers_keras_has_named_before():
     sequential = [models.build_sequential() for _ in range(2)]
     for model, inputs in sequential:
         model(inputs)
-    assert (
-        RedrawPlan(sequential[0][0]).paths
-        == RedrawPlan(sequential[1][0]).paths
-        == (
-            "dense/kernel",
-            "dense/bias",
-            "dense_1/kernel",
-            "dense_1/bias",
-        )
-    )
+    expected = ("dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias")
+    assert [RedrawPlan(model).paths for model, _ in sequential] == [expected] * 2
 
 
 def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
-    keras = import_keras()
     model = keras.Sequential([keras.Input((400,)), keras.layers.Dropout(0.5, name="drop")])
     rows = Probe(model, np.ones((2, 400), np.float32)).measure([0, 1, 0])
     zeros = rows[rows["layer"] == "drop"]["zero_fraction"].to_numpy(float)
@@ -150,15 +111,16 @@ def test_dropout_masks_differ_by_seed_and_repeat_by_seed():
     assert zeros[0] != zeros[1]
 
 
-def test_measured_weights_and_drawn_weights_agree():
-    """Drawing inside the measuring graph and drawing first are the same measurement, bit for bit."""
-    model, inputs = models.build_attention()
-    probe = Probe(model, inputs)
-    fused = probe.measure([2, 7])
-    given = probe.measure_weights([2, 7], probe.plan.sample([2, 7]))
-    np.testing.assert_allclose(
-        fused["gradient_second_moment"].to_numpy(float), given["gradient_second_moment"].to_numpy(float), rtol=1e-6
-    )
+def test_given_weights_are_measured_like_drawn_ones():
+    """Drawing inside the measuring graph and drawing first are the same measurement."""
+    probe, table, weights, *_ = traced(models.build_attention)
+    given = probe.measure_weights_all([0, 1], probe.plan.sample([0, 1]))
+    for drawn, other, column in (
+        (table, given.table, "gradient_second_moment"),
+        (weights, given.weights, "gradient_norm"),
+        (weights, given.weights, "weight_norm"),
+    ):
+        np.testing.assert_allclose(drawn[column].to_numpy(float), other[column].to_numpy(float), rtol=1e-6)
 
 
 def test_the_current_weights_are_measured_as_they_are():
@@ -172,12 +134,10 @@ def test_the_current_weights_are_measured_as_they_are():
 
 
 def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
-    keras = import_keras()
-
-    def spread(shape, dtype=None):
+    def draw_wide(shape, dtype=None):
         return keras.random.normal(shape, stddev=3.0, dtype=dtype)
 
-    plan = RedrawPlan(keras.Sequential([keras.Input((30,)), keras.layers.Dense(30, kernel_initializer=spread)]))
+    plan = RedrawPlan(keras.Sequential([keras.Input((30,)), keras.layers.Dense(30, kernel_initializer=draw_wide)]))
     drawn = np.asarray(plan.sample([0, 1])[0])
     assert 2.5 < drawn.std() < 3.5
     assert not np.array_equal(drawn[0], drawn[1])
@@ -186,7 +146,6 @@ def test_an_initializer_that_is_a_plain_function_is_drawn_by_seed_as_well():
 
 def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_draws():
     """EinsumDense hands its axes to a copy of the initializer; without them the query's variance is off by 36."""
-    keras = import_keras()
     inputs = keras.Input((10, 512))
     model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 64)(inputs, inputs))
     plan = RedrawPlan(model)
@@ -197,7 +156,6 @@ def test_a_projection_of_attention_is_drawn_with_the_variance_that_its_layer_dra
 
 
 def build_equal_layers(initializers):
-    keras = import_keras()
     layers = [
         keras.layers.Dense(5, kernel_initializer=each, name=f"n{place}") for place, each in enumerate(initializers)
     ]
@@ -207,7 +165,7 @@ def build_equal_layers(initializers):
 def assert_sample_is_draw(plan, seeds):
     drawn = plan.sample(seeds)
     for row, states in enumerate(plan.derive(seeds)):
-        for value, together in zip(plan.draw(import_keras().ops.convert_to_tensor(states)), drawn, strict=True):
+        for value, together in zip(plan.draw(keras.ops.convert_to_tensor(states)), drawn, strict=True):
             np.testing.assert_array_equal(np.asarray(together)[row], np.asarray(value))
 
 
@@ -217,7 +175,7 @@ def test_variables_drawn_in_one_loop_get_what_each_gets_by_itself(name):
 
 
 def test_initializers_that_differ_in_any_argument_are_drawn_apart():
-    initializers = import_keras().initializers
+    initializers = keras.initializers
     made = [
         *(initializers.RandomNormal(stddev=stddev) for stddev in (1.0, 2.0, 1.0)),
         *(initializers.VarianceScaling(mode=mode) for mode in ("fan_in", "fan_out")),
@@ -231,8 +189,6 @@ def test_initializers_that_differ_in_any_argument_are_drawn_apart():
 
 
 def test_initializers_that_keras_does_not_ship_are_each_drawn_by_themselves():
-    keras = import_keras()
-
     class Numbered(keras.initializers.Initializer):
         """Equal in all that can be seen, and different in what it draws."""
 
@@ -251,7 +207,7 @@ def test_initializers_that_keras_does_not_ship_are_each_drawn_by_themselves():
 
 
 def test_plans_that_share_loops_trace_once_and_keep_no_model(monkeypatch):
-    kind, calls = import_keras().initializers.HeNormal, []
+    kind, calls = keras.initializers.HeNormal, []
     draw = kind.__call__
     monkeypatch.setattr(kind, "__call__", lambda self, *args, **kwargs: calls.append(1) or draw(self, *args, **kwargs))
     loops = DrawingLoops()

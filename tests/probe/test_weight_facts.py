@@ -6,10 +6,12 @@ import math
 from dataclasses import fields
 
 import example_models as models
+import keras
 import numpy as np
 import pytest
+from traced_models import measured
+from unusual_models import build_unknown_initializer
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weights import describe_weights, name_initializer
 
@@ -19,7 +21,6 @@ def describe(model):
 
 
 def build_one(layer, shape, dtype="float32"):
-    keras = import_keras()
     inputs = keras.Input(shape, dtype=dtype)
     return keras.Model(inputs, layer(inputs))
 
@@ -41,7 +42,6 @@ CASES = {
 
 
 def build_case(name, initializer):
-    keras = import_keras()
     make, shape = CASES[name]
     layer = make(keras, initializer)
     if name == "attention":
@@ -75,7 +75,6 @@ def test_the_ideal_variance_is_what_the_true_fans_give():
 
 
 def test_roles_name_the_projections_of_attention_layers():
-    keras = import_keras()
     inputs = keras.Input((6, 16))
     x = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
     x = keras.layers.GroupQueryAttention(4, 4, 2)(x, x)
@@ -89,38 +88,22 @@ def test_roles_name_the_projections_of_attention_layers():
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_every_weight_of_every_kind_of_model_is_described(build):
-    model, inputs = build()
-    if not model.built:
-        model(inputs)
-    plan = RedrawPlan(model)
-    facts = describe_weights(model, plan)
-    assert [each.path for each in facts] == list(plan.paths)
-    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in model.weights]
+    probe, _ = measured(build)
+    facts = describe_weights(probe.model, probe.plan)
+    assert [each.path for each in facts] == list(probe.plan.paths)
+    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in probe.model.weights]
     for each in facts:
         assert all(not hasattr(getattr(each, field.name), "numpy") for field in fields(each))  # plain data
 
 
 def test_an_unknown_initializer_and_a_custom_layer_leave_gaps_and_no_guesses():
-    keras = import_keras()
-
-    class Odd(keras.layers.Layer):  # no configuration: it cannot be rebuilt
-        def __init__(self, factor):
-            super().__init__()
-            self.kernel = self.add_weight(shape=(3, 4), initializer="he_normal", name="kernel")
-            self.factor = factor
-
-        def call(self, inputs):
-            return keras.ops.matmul(inputs, self.kernel) * self.factor
-
-    facts = describe(build_one(Odd(2.0), (3,)))["odd/kernel"]
+    facts = describe(build_unknown_initializer()[0])["odd/kernel"]
     assert facts.initializer == ""
     assert facts.kept is not None
     assert math.isnan(facts.true_fan_in) and math.isnan(facts.variance) and math.isnan(facts.ideal_variance)
 
 
 def test_a_class_derived_from_variance_scaling_is_known_unless_it_draws_for_itself():
-    keras = import_keras()
-
     class Halved(keras.initializers.VarianceScaling):
         def __init__(self, seed=None):
             super().__init__(0.5, "fan_in", "uniform", seed=seed)
@@ -153,12 +136,11 @@ def test_a_class_derived_from_variance_scaling_is_known_unless_it_draws_for_itse
     ],
 )
 def test_an_initializer_is_named_by_what_is_not_its_default(make, text):
-    named = name_initializer(make(import_keras().initializers))
+    named = name_initializer(make(keras.initializers))
     assert named == (text if text is not None else "VarianceScaling(scale=2.0, mode='fan_out', distribution='uniform')")
 
 
-def test_seeds_tell_what_was_given_from_what_keras_made():
-    keras = import_keras()
+def test_seeds_say_whether_they_were_given_or_made_by_keras():
     initializers = keras.initializers
     layers = [
         keras.layers.Dense(4, kernel_initializer=initializers.HeNormal(seed=7), name="integer"),

@@ -8,6 +8,7 @@ import pytest
 
 from initcheck.core.errors import InitializerError, UsageError
 from initcheck.core.seeds import BATCH_SEED
+from initcheck.models.data import load_data
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
 from initcheck.probe import Probe, session
@@ -45,8 +46,6 @@ def test_every_pair_seed_and_site_has_one_row(record):
 
 def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(record):
     """One initializer and activation, built and measured with nothing shared: the same numbers."""
-    from initcheck.models.data import load_data
-
     spec = MlpSpec(initializer=InitializerSpec("GlorotUniform"), activation="tanh", depth=3, width=16)
     batch = load_data("gaussian", batch_size=8, seed=BATCH_SEED, sample_shape=(16,))
     for seed in SMALL.seeds:

@@ -64,13 +64,7 @@ def draw_weights(random: np.random.Generator, kind: str, shape: tuple[int, int, 
 
 @dataclass(frozen=True)
 class Kernel:
-    """How the kernels of the hidden layers are drawn.
-
-    Attributes:
-        kind: see :func:`draw_weights`.
-        scale: of the variance.
-        mode: what the scale is divided by: "fan_in", or "fan_max" (the longer side, as orthogonal ones have it).
-    """
+    """How the kernels of hidden layers are drawn; "fan_max" is the longer side, which orthogonal ones divide by."""
 
     kind: str
     scale: float
@@ -116,19 +110,6 @@ def simulate(
     """Draw networks with hidden layers of these widths and a linear head, with Gaussian weights of variance 1 / n.
 
     The gradients at the outputs are drawn for each network and sample, in all directions alike, of mean square 1.
-
-    Args:
-        activation: a key of FUNCTIONS.
-        kernel: of the hidden layers.
-        widths: of the hidden layers.
-        x: shape [B, features].
-        seeds: number of networks.
-        seed: of the random generator.
-        bias_variance: of the biases of the hidden layers, which are Gaussian.
-        outputs: units of the head.
-
-    Returns:
-        What was measured.
     """
     random = np.random.default_rng(seed)
     units = [x.shape[1], *widths, outputs]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
-
-from initcheck.backend.runtime import import_keras
 
 
 def build_sequential():
-    keras = import_keras()
     return keras.Sequential(
         [keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.5), keras.layers.Dense(3)]
     ), np.ones((4, 6), np.float32)
@@ -16,7 +14,6 @@ def build_sequential():
 
 def build_shared():
     """One layer called twice."""
-    keras = import_keras()
     inputs = keras.Input((6,))
     shared = keras.layers.Dense(6, activation="tanh", name="shared")
     return keras.Model(inputs, shared(shared(inputs))), np.ones((4, 6), np.float32)
@@ -24,7 +21,6 @@ def build_shared():
 
 def build_nested():
     """A functional model in a functional model, used twice."""
-    keras = import_keras()
     inner_inputs = keras.Input((6,))
     inner = keras.Model(
         inner_inputs, keras.layers.Dense(6, activation="relu", name="inside")(inner_inputs), name="block"
@@ -35,7 +31,6 @@ def build_nested():
 
 def build_subclassed():
     """Declaration order is not call order; layers live in a list and a dict."""
-    keras = import_keras()
 
     class Subclassed(keras.Model):
         def __init__(self):
@@ -58,7 +53,6 @@ def build_subclassed():
 
 def build_operations():
     """keras.ops nodes in a functional graph, two inputs, two outputs."""
-    keras = import_keras()
     left, right = keras.Input((6,), name="left"), keras.Input((6,), name="right")
     joined = keras.ops.concatenate([keras.ops.sin(left), right], axis=-1)
     hidden = keras.layers.Dense(4, name="hidden")(joined)
@@ -67,7 +61,6 @@ def build_operations():
 
 
 def build_convolutional():
-    keras = import_keras()
     model = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
@@ -85,7 +78,6 @@ def build_convolutional():
 
 
 def build_recurrent():
-    keras = import_keras()
     model = keras.Sequential(
         [
             keras.Input((7,)),
@@ -99,7 +91,6 @@ def build_recurrent():
 
 
 def build_attention():
-    keras = import_keras()
     inputs = keras.Input((5, 8))
     attended = keras.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
     normal = keras.layers.LayerNormalization(name="normal")(keras.layers.Add(name="sum")([attended, inputs]))

@@ -14,15 +14,7 @@ from initcheck.core.statistics import Estimate, estimate_mean
 
 
 def time_in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, NDArray[np.float64]]:
-    """Time each candidate once a round, in an order that turns from round to round.
-
-    Args:
-        candidates: what is timed, by name. Each is called once before, untimed.
-        rounds: number of rounds.
-
-    Returns:
-        Seconds by name, shape [rounds].
-    """
+    """Time candidates, after one call each, in an order that turns: seconds by name, shape [rounds]."""
     for candidate in candidates.values():
         candidate()
     names = list(candidates)
@@ -42,23 +34,13 @@ def time_in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -
     return {name: np.asarray(values) for name, values in seconds.items()}
 
 
-def estimate_ratio(
-    numerator: NDArray[np.float64], denominator: NDArray[np.float64], confidence: float = 0.95
-) -> Estimate:
-    """Estimate how many times longer one candidate takes than another.
+def estimate_ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> Estimate:
+    """Estimate the geometric mean over rounds of the ratio within a round: rounds are the replicates.
 
-    Args:
-        numerator: its seconds, one a round.
-        denominator: the other's, of the same rounds.
-        confidence: of the interval.
-
-    Returns:
-        The geometric mean over rounds of the ratio within a round, with its t interval; rounds are the
-        replicates. A tenth of the rounds is cut at either end: interruptions by other processes are no
-        property of the code.
+    A tenth of the rounds is cut at either end: interruptions by other processes are no property of the code.
     """
     ratios = np.sort(np.log(numerator / denominator))
     cut = len(ratios) // 10
-    estimate = estimate_mean(ratios[cut : len(ratios) - cut], confidence)
+    estimate = estimate_mean(ratios[cut : len(ratios) - cut])
     factors = {name: float(np.exp(getattr(estimate, name))) for name in ("value", "low", "high")}
     return replace(estimate, **factors)

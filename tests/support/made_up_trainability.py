@@ -31,20 +31,11 @@ def make_record() -> TrainabilityRecord:
             predictions.append(("relu", name, depth, 1.5, math.nan, 2.0, scale, predicted, ""))
     columns = ["activation", "initializer", "depth", "learning_rate", "seed"]
     columns += ["forward_change", "backward_change", "distinct_log_share", "start_loss", "loss"]
-    told = [
-        "activation",
-        "initializer",
-        "depth",
-        "sigma_w2",
-        "xi_c",
-        "xi_gradient",
-        "scale",
-        "predicted_depth",
-        "reason",
-    ]
+    predicted = ["activation", "initializer", "depth", "sigma_w2", "xi_c", "xi_gradient", "scale"]
+    predicted += ["predicted_depth", "reason"]
     return TrainabilityRecord(
         runs=pd.DataFrame(runs, columns=columns),
-        predictions=pd.DataFrame(predictions, columns=told),
+        predictions=pd.DataFrame(predictions, columns=predicted),
         width=64,
         steps=200,
         seeds=(0, 1),

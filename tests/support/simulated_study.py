@@ -10,6 +10,7 @@ import pandas as pd
 
 from initcheck.audit.gains import summarize_propagation
 from initcheck.core import columns
+from initcheck.pages.document import Bullets, Paragraph, Section
 from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 
 # Variance of a weight times the width of 256, and whether all weights are alike.
@@ -120,10 +121,6 @@ def _keys(
     )
 
 
-def layer_names(depth: int) -> tuple[str, ...]:
-    return tuple(f"hidden_{number:02d}" for number in range(1, depth + 1))
-
-
 def describe_network(name: str, depth: int) -> NetworkDescription:
     return NetworkDescription(
         name=name,
@@ -137,7 +134,9 @@ def describe_network(name: str, depth: int) -> NetworkDescription:
 
 
 def make_study(table: pd.DataFrame, depths: dict[str, int], not_measured: tuple[NotMeasured, ...] = ()) -> StudyRecord:
-    layers = {network: layer_names(depth) for network, depth in depths.items()}
+    layers = {
+        network: tuple(f"hidden_{number:02d}" for number in range(1, depth + 1)) for network, depth in depths.items()
+    }
     return StudyRecord(
         table=table,
         summary=summarize_propagation(table, layers),
@@ -167,14 +166,16 @@ def change_summary(study: StudyRecord, pair: tuple[str, str], **values: object) 
     return replace(study, summary=summary)
 
 
+def words_of(section: Section) -> str:
+    """Give the paragraphs and bullets of a section, one a line."""
+    texts = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    texts += [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
+    return "\n".join("".join(span.text for span in text) for text in texts)
+
+
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report on disk.
-
-    Attributes:
-        folder: where its files are.
-        paths: what ``write_report`` returned.
-    """
+    """A report on disk, with the paths that ``write_report`` returned."""
 
     folder: Path
     paths: list[Path]

@@ -25,23 +25,15 @@ Law = dict[str, tuple[float, bool]]
 def predict_study(
     study: StudyRecord,
     *,
-    initializers: Law | None = None,
     error: float = 1.0,
     bases: Mapping[str, str] | None = None,
 ) -> StudyRecord:
-    """Fill the predicted columns of a simulated study.
+    """Fill the predicted columns of a simulated study, each gain times ``error``.
 
-    Args:
-        study: a study whose tables come from ``simulate_table``.
-        initializers: the laws that were simulated; those of the package's names by default.
-        error: a factor on every predicted gain: at 1 the predictions are right.
-        bases: by activation, what its predictions rest on; finite width by default. With any other basis there are
-            no spreads; a basis that does not begin with "mean field" is a reason why there are no predictions.
-
-    Returns:
-        The study with predictions.
+    With a basis other than finite width there are no standard deviations; one that does not begin with "mean field"
+    is a reason why there are no predictions.
     """
-    laws = dict.fromkeys(study.summary["initializer"], (2.0, False)) | INITIALIZERS | (initializers or {})
+    laws = dict.fromkeys(study.summary["initializer"], (2.0, False)) | INITIALIZERS
     bases = bases or {}
     table, summary = study.table.copy(), study.summary.copy()
     rows = [_predict_pair(row, laws, error, bases) for row in summary.to_dict("records")]

@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.paths import PathNamer
 
@@ -41,14 +42,8 @@ UNFUSED = (
 class SlowMeasurement:
     """One forward and one backward pass of one model with its present weights, in training mode.
 
-    Args:
-        model: a built model; it is not changed.
-        inputs: one batch.
-        dtype: what is computed in.
-        forward: for a model that is no graph, its forward pass in terms of :meth:`apply` and :meth:`record`, as a
-            function of this object, the model and the inputs.
-        spoiled: paths of layers whose output is made larger by 1 in 1,000: a measurement that has to be told from this.
-        seed: of the model's random layers.
+    A model that is no graph needs ``forward``, in terms of :meth:`apply` and :meth:`record`. The output of ``spoiled``
+    layers is made larger by 1 in 1,000.
 
     Attributes:
         table: one row per layer and call, in the order of execution; the quantities have the names and the definitions
@@ -64,15 +59,11 @@ class SlowMeasurement:
         dtype: str = "float64",
         forward: Forward | None = None,
         spoiled: Collection[str] = (),
-        seed: int = 0,
     ) -> None:
-        import_keras()
-        import tensorflow as tf
-
         self.tf, self.dtype = tf, dtype
         self._namer, self._spoiled = PathNamer(model), spoiled
         plan = RedrawPlan(model)
-        self._random = plan.generator_states(plan.derive([seed])[0])
+        self._random = plan.generator_states(plan.derive([0])[0])
         self._twins: dict[int, Any] = {}
         self._calls: Counter[str] = Counter()
         self._rows: list[dict[str, Any]] = []
@@ -82,7 +73,7 @@ class SlowMeasurement:
         self.table, self.weights = self._measure(model, inputs, forward or SlowMeasurement.walk)
 
     def _measure(self, model: Any, inputs: Any, forward: Forward) -> tuple[pd.DataFrame, pd.DataFrame]:
-        keras, tf = import_keras(), self.tf
+        tf = self.tf
         flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
         flat = [tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor for tensor in flat]
         with tf.GradientTape() as tape:
@@ -128,7 +119,6 @@ class SlowMeasurement:
 
     def walk(self, model: Any, inputs: Any) -> Any:
         """Run the graph of a functional or sequential model, models inside it included."""
-        keras = import_keras()
         if isinstance(model, keras.Sequential):
             for layer in model.layers:
                 inputs = self.apply(layer, inputs)
@@ -145,7 +135,7 @@ class SlowMeasurement:
 
     def apply(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Make one call of a layer or an operation and keep what it returned."""
-        keras, layers = import_keras(), import_keras().layers
+        layers = keras.layers
         path = self._namer.path_of(operation)
         if isinstance(operation, keras.Model):
             return self.walk(operation, *args)
@@ -212,7 +202,7 @@ class SlowMeasurement:
         """Draw what Dropout multiplies its input with, in float32 whatever the dtype: the draw depends on it."""
         if not layer.rate:
             return self.tf.ones(shape, self.dtype)
-        with import_keras().StatelessScope(state_mapping=self._random):
+        with keras.StatelessScope(state_mapping=self._random):
             mask = layer(self.tf.ones(shape, "float32"), training=True)
         return self.tf.cast(mask, self.dtype)
 
@@ -235,8 +225,6 @@ class SlowMeasurement:
 
 def _float64(tensor: Any) -> Array:
     if hasattr(tensor, "indices"):  # the gradient of a table that was looked up, by row
-        import tensorflow as tf
-
         tensor = tf.convert_to_tensor(tensor)
     return np.asarray(tensor, dtype=np.float64)
 

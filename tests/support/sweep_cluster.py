@@ -29,12 +29,9 @@ SUPPORT = Path(__file__).parent
 
 
 class Cluster:
-    """A scheduler and workers on the loopback interface.
+    """A scheduler and workers on the loopback interface, their logs in a folder.
 
-    Args:
-        folder: for their logs, and for what the work leaves there.
-        deaths_allowed: how many workers may die of a task before the scheduler gives it up.
-        path: where the scheduler finds modules besides those installed: it unpacks the tasks.
+    Of a task ``deaths_allowed`` workers may die before the scheduler gives it up; it finds modules on ``path``.
     """
 
     def __init__(self, folder: Path, deaths_allowed: int = 1, path: Path = SUPPORT) -> None:

@@ -55,14 +55,7 @@ def measure(cell, state="measured", reason=""):
 
 
 class StubEngine:
-    """Measures cells without Keras.
-
-    Args:
-        seconds: how long a cell takes.
-        log: a file that gets a line before each cell is measured.
-        ends: by depth the state and reason of cells that are not measured.
-        fail_after: an exception to raise behind so many cells.
-    """
+    """Measures cells without Keras; ``ends`` has by depth the state and reason of those that are not measured."""
 
     def __init__(self, seconds=0.0, log=None, ends=None, fail_after=None):
         self.seconds, self.log, self.ends, self.fail_after = seconds, log, ends or {}, fail_after

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from marked import slow
-
-from initcheck.backend.runtime import import_keras
 
 
 def _normal(*shape):
@@ -18,7 +17,6 @@ def _tokens(*shape):
 
 def build_stopped():
     """Half of the network is cut off from the loss."""
-    keras = import_keras()
     inputs = keras.Input((4,))
     cut = keras.ops.stop_gradient(keras.layers.Dense(5, name="cut")(inputs))
     kept = keras.layers.Dense(5, name="kept")(inputs)
@@ -27,7 +25,6 @@ def build_stopped():
 
 def build_frozen():
     """A frozen part with normalization, as in transfer learning."""
-    keras = import_keras()
     inputs = keras.Input((8, 8, 3))
     signal = keras.layers.Conv2D(4, 3, name="convolution")(inputs)
     signal = keras.layers.ReLU(name="rectifier")(keras.layers.BatchNormalization(name="normalization")(signal))
@@ -39,7 +36,6 @@ def build_frozen():
 
 def build_tied():
     """The table of the embedding is the matrix of the output layer as well."""
-    keras = import_keras()
 
     class Tied(keras.Model):
         def __init__(self):
@@ -57,7 +53,6 @@ def build_tied():
 
 
 def build_lambda():
-    keras = import_keras()
     inputs = keras.Input((6,))
     signal = keras.layers.Lambda(lambda x: 2.0 * x + 1.0, name="shift")(keras.layers.Dense(6, name="dense")(inputs))
     return keras.Model(inputs, keras.layers.Dense(2, name="head")(keras.ops.sin(signal) * inputs)), _normal(5, 6)
@@ -65,7 +60,6 @@ def build_lambda():
 
 def build_custom():
     """A layer of the user's own with a matrix, a state that it counts on, and random numbers."""
-    keras = import_keras()
 
     @keras.saving.register_keras_serializable("initcheck-tests")
     class Noisy(keras.layers.Layer):
@@ -87,8 +81,23 @@ def build_custom():
     return keras.Sequential([keras.Input((4,)), Noisy(name="noisy"), keras.layers.Dense(2, name="head")]), _normal(6, 4)
 
 
+def build_unknown_initializer():
+    """A layer that cannot be rebuilt, as it has no configuration: what draws its kernel is unknown."""
+
+    class Odd(keras.layers.Layer):
+        def __init__(self, factor):
+            super().__init__(name="odd")
+            self.kernel = self.add_weight(shape=(3, 4), initializer="he_normal", name="kernel")
+            self.factor = factor
+
+        def call(self, inputs):
+            return keras.ops.matmul(inputs, self.kernel) * self.factor
+
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, Odd(2.0)(inputs)), np.ones((2, 3), np.float32)
+
+
 def build_stacked_cells():
-    keras = import_keras()
     cells = keras.layers.StackedRNNCells(
         [keras.layers.GRUCell(3, name="lower"), keras.layers.LSTMCell(2, name="upper")]
     )
@@ -97,7 +106,6 @@ def build_stacked_cells():
 
 
 def build_recurrent_dropout():
-    keras = import_keras()
     layers = [
         keras.layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2, return_sequences=True, name="dropped"),
         keras.layers.Bidirectional(keras.layers.GRU(3, reset_after=False), merge_mode="sum", name="both"),
@@ -107,7 +115,6 @@ def build_recurrent_dropout():
 
 
 def build_time_distributed():
-    keras = import_keras()
     block = keras.Sequential([keras.layers.Dense(3, name="one"), keras.layers.Dense(3, name="two")], name="block")
     layers = [
         keras.layers.TimeDistributed(keras.layers.Dense(5, name="inner"), name="steps"),
@@ -117,7 +124,6 @@ def build_time_distributed():
 
 
 def build_grouped_attention():
-    keras = import_keras()
     inputs = keras.Input((5, 8))
     outputs = keras.layers.GroupQueryAttention(4, 4, 2, name="attention", dropout=0.1)(inputs, inputs)
     return keras.Model(inputs, keras.layers.Dense(2, name="head")(outputs)), _normal(3, 5, 8)
@@ -125,7 +131,6 @@ def build_grouped_attention():
 
 def build_derived_from_functional():
     """A functional model with a layer beside its graph."""
-    keras = import_keras()
 
     class Derived(keras.Model):
         def __init__(self):
@@ -139,7 +144,6 @@ def build_derived_from_functional():
 
 def build_in_precision(policy):
     """Convolution, normalization, dropout, attention and Dense layers under one dtype policy."""
-    keras = import_keras()
     inputs = keras.Input((6, 6, 2), dtype="float32")
     signal = keras.layers.Conv2D(8, 3, activation="gelu", name="convolution", dtype=policy)(inputs)
     signal = keras.layers.BatchNormalization(name="normalization", dtype=policy)(signal)

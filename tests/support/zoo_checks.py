@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 import zoo_models as zoo
+from keras.src.backend.common import global_state
 from slow_measurement import SlowMeasurement
+from tensorflow.python.eager import context
 
-from initcheck.backend.runtime import import_keras
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer, own_variables
 
@@ -53,7 +56,7 @@ MEANS = {"preactivation_mean": "preactivation_second_moment", "activation_mean":
 
 def build(builder: zoo.Builder) -> zoo.Built:
     """Build a model of the zoo, the same each time."""
-    import_keras().utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     return builder()
 
 
@@ -140,7 +143,7 @@ def find_weight_discrepancies(
     """List the weights whose norm or whose gradient's norm differs from the slow measurement, in words.
 
     Gradients of gains and biases are sums of few or of cancelling terms (a gain before a normalization has next to no
-    effect), on which one ReLU of another sign tells by up to 1 in 100. So with ``rounded``, the slow measurement
+    effect), which one ReLU of another sign changes by up to 1 in 100. So with ``rounded``, the slow measurement
     in float32, they may be three times as far from its float64 version as that is.
     """
     expected = slow.weights
@@ -167,7 +170,7 @@ def find_gaps(examined: Examined) -> list[str]:
     The layers are those that Keras itself tracks. A layer counts as measured if a call of it is a site, or if it has no
     weights of its own and all layers inside it count.
     """
-    keras, namer = import_keras(), PathNamer(examined.model)
+    namer = PathNamer(examined.model)
     sites = {site.layer for site in examined.probe.sites}
     named = {entry.layer for entry in examined.probe.unmeasured if entry.reason}
     measured = examined.table.groupby("layer")[["weight_norm", "weight_gradient_norm"]].first()
@@ -198,7 +201,7 @@ def find_gaps(examined: Examined) -> list[str]:
 
 def find_gaps_in_statement(examined: Examined) -> list[str]:
     """List the layers and weights that the probe's own statement of its coverage does not name, or leaves open."""
-    keras, namer = import_keras(), PathNamer(examined.model)
+    namer = PathNamer(examined.model)
     coverage = examined.probe.coverage(redrawn=False)
     stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
     gaps = [f"{gap.path}: {gap.reason}" for gap in coverage.open_gaps]
@@ -223,7 +226,7 @@ def not_called(layer: Any) -> Iterator[Any]:
 
     MultiHeadAttention has a Softmax and a Dropout of rate 0, and uses the backend's own attention instead of both.
     """
-    if isinstance(layer, import_keras().layers.MultiHeadAttention):
+    if isinstance(layer, keras.layers.MultiHeadAttention):
         yield from (layer._softmax, layer._dropout_layer)
 
 
@@ -232,11 +235,6 @@ def not_called(layer: Any) -> Iterator[Any]:
 
 def snapshot(model: Any) -> dict[str, Any]:
     """Take down everything about a model and the process that a measurement could change."""
-    keras = import_keras()
-    import tensorflow as tf
-    from keras.src.backend.common import global_state
-    from tensorflow.python.eager import context
-
     optimizer = getattr(model, "optimizer", None)  # there is no attribute before the model is compiled
     shared = global_state.get_global_attribute("global_seed_generator")
     operation_seeds = getattr(context.context(), "_rng", None)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
-
-from initcheck.backend.runtime import import_keras
 
 Built = tuple[Any, Any]
 Builder = Callable[[], Built]
@@ -36,7 +35,7 @@ def _tokens(vocabulary: int, *shape: int) -> np.ndarray:
 
 def build_application(name: str, side: int = SIDE, classes: int = CLASSES) -> Any:
     """Build a model of keras.applications with weights of its own initializers."""
-    return getattr(import_keras().applications, name)(weights=None, input_shape=(side, side, 3), classes=classes)
+    return getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=classes)
 
 
 def build_vgg16() -> Built:
@@ -66,7 +65,6 @@ def build_convnexttiny() -> Built:
 
 
 def build_lstm_classifier() -> Built:
-    keras = import_keras()
     model = keras.Sequential(
         [
             keras.Input((12,), dtype="int32"),
@@ -80,7 +78,6 @@ def build_lstm_classifier() -> Built:
 
 
 def _build_transformer(pre_normalized: bool) -> Any:
-    keras = import_keras()
     layers, width = keras.layers, 32
     inputs = keras.Input((12, width))
     signal = inputs
@@ -107,7 +104,6 @@ def build_postln_transformer() -> Built:
 
 
 def build_unet() -> Built:
-    keras = import_keras()
     layers = keras.layers
 
     def convolve(signal: Any, channels: int) -> Any:
@@ -131,7 +127,6 @@ def build_unet() -> Built:
 
 def build_wavenet() -> Built:
     """Dilated causal grouped convolutions, gated by nodes of keras.ops, with residual and skipping paths."""
-    keras = import_keras()
     layers, ops = keras.layers, keras.ops
     inputs = keras.Input((64, 1))
     signal = layers.Conv1D(16, 2, padding="causal")(inputs)
@@ -148,7 +143,6 @@ def build_wavenet() -> Built:
 
 def build_autoencoder() -> Built:
     """A functional encoder and a functional decoder, joined."""
-    keras = import_keras()
     layers = keras.layers
     images = keras.Input((16, 16, 1))
     signal = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(images)
@@ -165,7 +159,6 @@ def build_autoencoder() -> Built:
 
 def build_two_tower() -> Built:
     """Inputs by name, one of them integer; two outputs by name."""
-    keras = import_keras()
     layers = keras.layers
     item = keras.Input((5,), dtype="int32", name="item")
     user = keras.Input((7,), name="user")
@@ -180,7 +173,6 @@ def build_two_tower() -> Built:
 
 def build_subclassed_residual() -> Built:
     """Blocks that are layers of the user's own, kept in a list, called in a loop; the first one is used twice."""
-    keras = import_keras()
 
     class Block(keras.layers.Layer):
         def __init__(self, width: int, **options: Any) -> None:

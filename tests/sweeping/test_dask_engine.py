@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,10 @@ from sweep_cluster import SINGLE_THREADED, SUPPORT, kill_group, open_cluster
 from initcheck.backend.runtime import versions
 from initcheck.core.errors import EngineError
 from initcheck.models.initializers import study_initializers
-from initcheck.sweeping.dask_engine import DaskEngine, LocalEngine
+from initcheck.sweeping.dask_engine import LONGEST_SECONDS, SHORTEST_SECONDS, Batching, DaskEngine, LocalEngine
+from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.run import run_sweep
-from initcheck.sweeping.spec import make_spec
+from initcheck.sweeping.spec import Cell, make_spec
 from initcheck.sweeping.store import SweepStore
 
 INITIALIZERS = [initializer.label for initializer in study_initializers()]
@@ -74,12 +76,14 @@ def once(at, act):
     return progress
 
 
-def check_message(error, *parts):
-    message = str(error.value)
-    assert "\n" not in message
+@contextlib.contextmanager
+def refused(*parts):
+    """The sweep ends with an error in one line that has these parts."""
+    with pytest.raises(EngineError) as error:
+        yield
+    assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
-    for part in parts:
-        assert part in message
+    assert [part for part in parts if part not in str(error.value)] == []
 
 
 @pytest.mark.cluster
@@ -158,9 +162,8 @@ def test_a_worker_that_cannot_work_at_all_ends_the_sweep_and_what_is_finished_is
     run_sweep(make_stub_spec(tmp_path), path, Directly())
     cluster.start_worker()
     spec = make_stub_spec(tmp_path, cluster_support.REFUSED)
-    with pytest.raises(EngineError) as error:
+    with refused("This work refuses altogether. Fix it."):
         run_sweep(spec, path, DaskEngine(cluster.address, cluster_support.measure_stub))
-    check_message(error, "This work refuses altogether. Fix it.")
     with SweepStore(path, readonly=True) as store:
         assert store.count()["measured"] == len(spec.cells) - 1
 
@@ -184,21 +187,18 @@ def test_without_a_scheduler_one_line_says_so(address, tmp_path):
 
 @pytest.mark.cluster
 def test_without_a_worker_one_line_says_so(cluster, tmp_path):
-    with (
-        pytest.raises(EngineError) as error,
-        DaskEngine(cluster.address, workers_seconds=0.5).open(tmp_path, versions()),
-    ):
+    engine = DaskEngine(cluster.address, workers_seconds=0.5)
+    with refused("No worker has come", "within 0.5 s", "dask worker"), engine.open(tmp_path, versions()):
         pass
-    check_message(error, "No worker has come", "within 0.5 s", "dask worker")
 
 
 @pytest.mark.cluster
 def test_other_versions_are_reported_with_the_worker(cluster, tmp_path):
     cluster.start_worker()
     wanted = {**versions(), "keras": "0.1", "numpy": "0.2"}
-    with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, wanted):
+    parts = ("The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
+    with refused(*parts), DaskEngine(cluster.address).open(tmp_path, wanted):
         pass
-    check_message(error, "The worker at tcp://127.0.0.1:", "keras ", " instead of 0.1, numpy ", " instead of 0.2")
 
 
 @pytest.mark.cluster
@@ -212,11 +212,9 @@ def test_a_worker_with_other_versions_that_comes_late_measures_nothing(cluster, 
         cluster.start_worker(PYTHONPATH=f"{SUPPORT}{os.pathsep}{other.parent}")
         kill_group(first)
 
-    with pytest.raises(EngineError) as error:
-        run_sweep(
-            make_stub_spec(tmp_path), path, DaskEngine(cluster.address, cluster_support.measure_stub), once(1, replace)
-        )
-    check_message(error, "A worker has keras 0.1 instead of ", "Install the same versions everywhere.")
+    engine = DaskEngine(cluster.address, cluster_support.measure_stub)
+    with refused("A worker has keras 0.1 instead of ", "Install the same versions everywhere."):
+        run_sweep(make_stub_spec(tmp_path), path, engine, once(1, replace))
     with SweepStore(path, readonly=True) as store:
         assert store.count()["failed"] == 0 < store.count()["measured"]
 
@@ -240,24 +238,23 @@ def without_initcheck(tmp_path):
 @pytest.mark.cluster
 def test_a_worker_without_initcheck_is_reported(cluster, tmp_path, without_initcheck):
     cluster.start_worker(PYTHONPATH=str(without_initcheck))
-    with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
-        pass
-    check_message(
-        error,
+    parts = (
         "The worker at tcp://",
         " cannot run initcheck: ",
         "No module named 'initcheck'",
         "Install initcheck on each worker.",
     )
+    with refused(*parts), DaskEngine(cluster.address).open(tmp_path, versions()):
+        pass
 
 
 @pytest.mark.cluster
 def test_a_scheduler_without_initcheck_is_reported(tmp_path, without_initcheck):
+    parts = ("The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
     with open_cluster(tmp_path, path=without_initcheck) as cluster:
         cluster.start_worker()
-        with pytest.raises(EngineError) as error, DaskEngine(cluster.address).open(tmp_path, versions()):
+        with refused(*parts), DaskEngine(cluster.address).open(tmp_path, versions()):
             pass
-    check_message(error, "The cluster cannot run a task: ", "No module named 'initcheck", "on the scheduler")
 
 
 @pytest.mark.cluster
@@ -275,13 +272,9 @@ def test_what_is_finished_outlives_the_cluster_and_another_finishes_the_rest(tmp
             for process in workers if gone == "workers" else [cluster.scheduler]:
                 kill_group(process)
 
-        with pytest.raises(EngineError) as error:
+        lost = "All workers are gone." if gone == "workers" else "The connection to the scheduler was lost."
+        with refused(lost, "The finished cells are kept"):
             run_sweep(spec, path, engine, once(10, kill))
-    check_message(
-        error,
-        "All workers are gone." if gone == "workers" else "The connection to the scheduler was lost.",
-        "The finished cells are kept",
-    )
     with SweepStore(path, readonly=True) as store:
         finished = store.count()
     assert 10 <= finished["measured"] < len(spec.cells) and finished["failed"] == 0
@@ -326,10 +319,9 @@ def test_a_worker_that_sees_no_data_file_or_another_ends_the_sweep(cluster, path
             patch.setattr("initcheck.sweeping.dask_engine.digest_files", lambda cells, folder: {"data.npz": "before"})
             if change == "missing":
                 (tmp_path / "data.npz").unlink()
-            with pytest.raises(EngineError) as error:
+            wanted = {"missing": "A worker cannot read the data: ", "other": "A worker has another file "}
+            with refused(wanted[change], "data.npz"):
                 list(results)
-    wanted = {"missing": "A worker cannot read the data: ", "other": "A worker has another file "}
-    check_message(error, wanted[change], "data.npz")
 
 
 @pytest.mark.cluster
@@ -367,3 +359,88 @@ def test_a_script_without_a_guard_says_how_to_start_worker_processes(tmp_path, g
         assert "the sweep must stand under: if __name__ == '__main__'" in done.stderr.splitlines()[-1]
     else:
         assert (done.returncode, done.stdout) == (0, "1 measured\n"), done.stderr
+
+
+# --- batches: by time, by traced graph, and shorter towards the end
+
+
+def make_cells(count, activation="relu", depth=2):
+    return [
+        Cell(network="mlp", initializer=f"Constant(value={number}.0)", activation=activation, depth=depth, width=8)
+        for number in range(count)
+    ]
+
+
+def cut(batching, cells, threads):
+    left, batches = deque(cells), []
+    while left:
+        batches.append(batching.take(left, threads))
+    return batches
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, 0.001, 0.3, 7.0, 1e4])
+@pytest.mark.parametrize("threads", [1, 3, 1000])
+def test_every_cell_is_in_one_batch_in_order(seconds, threads):
+    cells = [*make_cells(50), *make_cells(30, "tanh"), *make_cells(1, depth=3)]
+    batches = cut(Batching(seconds), cells, threads)
+    assert [cell for batch in batches for cell in batch] == cells
+    assert all(batches)
+
+
+def test_a_batch_goes_over_activation_functions_but_not_over_networks():
+    cells = [*make_cells(5), *make_cells(5, "tanh"), *make_cells(5, "tanh", depth=3)]
+    assert [len(batch) for batch in cut(Batching(0.01), cells, 1)] == [10, 5]
+
+
+def test_a_batch_ends_between_two_graphs_if_it_can():
+    cells = [cell for name in ("elu", "relu", "selu", "silu") for cell in make_cells(19, name)]
+
+    def take(seconds, threads):
+        return len(Batching(seconds).take(deque(cells), threads))
+
+    assert take(1.0, 1) == 38  # 30 s, the longest: one graph and more than a half of another, which goes along
+    assert take(1.2, 1) == 19  # 30 s: one graph and less than a half, which is left
+    assert take(1.0, 3) == 19  # 12 s, a share: more than a half of one
+    assert take(1.0, 8) == 4  # 4 s: less than a half, and too much to go along
+    assert take(0.1, 8) == 19  # 2 s, the shortest: 20 cells, one of them of another graph
+    assert take(4.0, 1) == 7  # a graph takes more than twice as long as a task should
+
+
+def test_before_anything_is_known_a_batch_is_small_and_leaves_some_for_the_other_workers():
+    assert len(Batching().take(deque(make_cells(1000)), 4)) == 16
+    assert [len(batch) for batch in cut(Batching(), make_cells(8), 4)] == [2, 2, 1, 1, 2]
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 11.0])
+def test_where_much_is_left_a_batch_takes_as_long_as_a_task_may(seconds):
+    batch = Batching(seconds).take(deque(make_cells(2000)), 2)
+    assert len(batch) * seconds <= LONGEST_SECONDS < (len(batch) + 1) * seconds
+
+
+def test_a_cell_that_takes_longer_than_a_task_may_goes_alone():
+    assert len(Batching(10 * LONGEST_SECONDS).take(deque(make_cells(20)), 1)) == 1
+
+
+def test_cells_that_take_no_time_make_no_endless_batch():
+    assert len(Batching(0.0).take(deque(make_cells(5000)), 1)) == 200
+
+
+def test_towards_the_end_batches_get_shorter_but_not_too_short():
+    lengths = [len(batch) for batch in cut(Batching(0.1), make_cells(1000), 2)]
+    assert lengths[:-1] == sorted(lengths[:-1], reverse=True)
+    assert lengths[0] == 200  # the largest; of the seconds that are left, a quarter would be 250
+    assert lengths[1] == 800 // 4
+    assert lengths[2] == 600 // 4
+    shortest = round(SHORTEST_SECONDS / 0.1)
+    assert lengths[-2] == shortest
+    # The last two would have been of one graph, and short.
+    assert shortest <= lengths[-1] <= 2 * shortest
+
+
+def test_what_cells_took_is_learnt_and_recent_ones_count_more():
+    batching = Batching()
+    batching.learn([])
+    assert batching.seconds_per_cell is None
+    for seconds, mean in ((1.0, 1.0), (3.0, 2.0), (4.0, 3.0)):
+        batching.learn([CellResult(cell, "measured", "", seconds) for cell in make_cells(3)])
+        assert batching.seconds_per_cell == pytest.approx(mean)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,9 +171,8 @@ def test_real_cells_that_cannot_be_measured_are_refused_with_a_reason(path):
 
 @pytest.mark.parametrize("dtype", ["float64", *slow("thorough", "float16", "mixed_bfloat16")])
 def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dtype):
-    from initcheck.backend.runtime import import_keras
 
-    config = import_keras().config
+    config = keras.config
     before = config.dtype_policy()
     grid = {**REAL, "initializer": "HeNormal", "activation": "relu"}
     result = sweep({"grid": {**grid, "dtype": [dtype, "float32"]}}, path)

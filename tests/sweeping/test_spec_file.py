@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
+import tomllib
 
 import pytest
 
@@ -62,15 +63,7 @@ def test_single_cells_come_beside_a_grid_and_aliases_get_their_own_names(read):
 
 
 def test_a_mapping_says_the_same_as_a_file(read):
-    grid = {
-        "network": "mlp",
-        "initializer": ["HeNormal", "GlorotUniform"],
-        "activation": ["relu", "tanh"],
-        "depth": [3, 5],
-        "width": 8,
-        "seeds": 4,
-    }
-    assert make_spec({"grid": grid}).cells == read(GRID).cells
+    assert make_spec(tomllib.loads(GRID)).cells == read(GRID).cells
 
 
 REFUSED = {

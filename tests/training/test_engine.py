@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
-from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import parse_initializer
 from initcheck.models.networks import NotebookSpec
 from initcheck.probe import RedrawPlan
@@ -16,7 +16,8 @@ SEEDS = (3, 4, 9)
 DESCENT = Descent(learning_rate=0.05, batch_size=16)
 
 
-def make_data(samples=100, kept=30, classes=10, size=12):
+def make_data(samples=100):
+    kept, classes, size = 30, 10, 12
     random = np.random.default_rng(0)
     centres = random.normal(size=(classes, size))
     y = random.integers(0, classes, samples + kept).astype(np.int32)
@@ -28,14 +29,22 @@ def build(seed, initializer="HeNormal"):
     return NotebookSpec(initializer=parse_initializer(initializer)).build((12,), seed)
 
 
-def fit(model, data, order, descent=DESCENT, epochs=1):
-    keras = import_keras()
-    model.compile(keras.optimizers.SGD(descent.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+@pytest.fixture
+def data():
+    return make_data()
+
+
+@pytest.fixture
+def model():
+    return build(SEEDS[0])
+
+
+def fit(model, data, order):
+    model.compile(keras.optimizers.SGD(DESCENT.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(
         data.x[order],
         data.y[order],
-        batch_size=descent.batch_size,
-        epochs=epochs,
+        batch_size=DESCENT.batch_size,
         shuffle=False,
         verbose=0,
         validation_data=(data.x_valid, data.y_valid),
@@ -43,10 +52,8 @@ def fit(model, data, order, descent=DESCENT, epochs=1):
     return [history.history[name][-1] for name in ("loss", "accuracy", "val_loss", "val_accuracy")]
 
 
-def test_an_epoch_is_that_of_fit_the_small_last_batch_included():
-    data = make_data()
+def test_an_epoch_is_that_of_fit_the_small_last_batch_included(data, model):
     assert len(data.x) % DESCENT.batch_size
-    model = build(SEEDS[0])
     orders = orders_of(SEEDS, len(data.x), epoch=1)
     weights, metrics = Trainer(model, data, DESCENT).train_epoch(RedrawPlan(model).sample(SEEDS), orders)
     for place, seed in enumerate(SEEDS):
@@ -57,10 +64,8 @@ def test_an_epoch_is_that_of_fit_the_small_last_batch_included():
             np.testing.assert_allclose(np.asarray(together[place]), single, atol=1e-6)
 
 
-def test_another_learning_rate_is_noticed():
+def test_another_learning_rate_is_noticed(data, model):
     """The negative control: 2% more is far beyond the tolerance above."""
-    data = make_data()
-    model = build(SEEDS[0])
     orders = orders_of(SEEDS[:1], len(data.x), epoch=1)
     trainer = Trainer(model, data, Descent(0.051, 16))
     weights, _ = trainer.train_epoch(RedrawPlan(model).sample(SEEDS[:1]), orders)
@@ -69,15 +74,13 @@ def test_another_learning_rate_is_noticed():
     assert np.abs(np.asarray(weights[0][0]) - alone.get_weights()[0]).max() > 1e-5
 
 
-def test_statistics_of_normalization_are_carried_on():
-    keras = import_keras()
-
+def test_statistics_of_normalization_are_carried_on(data):
     def normalized():
         keras.utils.set_random_seed(7)
         layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(10, "softmax")]
         return keras.Sequential([keras.Input((12,)), *layers])
 
-    data, order = make_data(), np.arange(100, dtype=np.int32)
+    order = np.arange(100, dtype=np.int32)
     model = normalized()
     before = [np.asarray(weight.value) for weight in model.weights]
     weights = [np.stack([each, each]) for each in before]
@@ -90,9 +93,8 @@ def test_statistics_of_normalization_are_carried_on():
         np.testing.assert_allclose(np.asarray(together[1]), np.asarray(weight.value), atol=1e-6)
 
 
-def test_single_steps_are_those_of_the_epoch():
+def test_single_steps_are_those_of_the_epoch(model):
     data = make_data(samples=64)
-    model = build(SEEDS[0])
     plan, orders = RedrawPlan(model), orders_of(SEEDS, 64, epoch=1)
     trainer = Trainer(model, data, DESCENT)
     whole, metrics = trainer.train_epoch(plan.sample(SEEDS), orders)
@@ -103,9 +105,7 @@ def test_single_steps_are_those_of_the_epoch():
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-6)
 
 
-def test_the_initialization_is_reported_before_the_first_epoch():
-    data = make_data()
-    model = build(SEEDS[0])
+def test_the_initialization_is_reported_before_the_first_epoch(data, model):
     curves = list(train(Trainer(model, data, DESCENT), RedrawPlan(model).sample(SEEDS), SEEDS, len(data.x), 3))
     assert len(curves) == 4
     assert np.isnan(curves[0][:, :2]).all()
@@ -114,8 +114,7 @@ def test_the_initialization_is_reported_before_the_first_epoch():
     assert curves[3][:, 2].mean() < curves[0][:, 2].mean()
 
 
-def test_a_loss_that_leaves_the_numbers_is_no_error():
-    data = make_data()
+def test_a_loss_that_leaves_the_numbers_is_no_error(data):
     model = build(SEEDS[0], "RandomNormal(stddev=1000.0)")
     trainer = Trainer(model, data, Descent(learning_rate=1e30, batch_size=16))
     curves = list(train(trainer, RedrawPlan(model).sample(SEEDS), SEEDS, len(data.x), 1))

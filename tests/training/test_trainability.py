@@ -6,15 +6,15 @@ import logging
 import math
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_trainability import make_record
 from scipy import stats
 
-from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
-from initcheck.models.initializers import parse_initializer
+from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
 from initcheck.training.data import load_labelled
 from initcheck.training.engine import orders_of
@@ -46,6 +46,9 @@ SMALL = TrainabilityOptions(
 )
 
 
+HE_RELU = MlpSpec(initializer=InitializerSpec("HeNormal"), activation="relu", depth=3, width=16)
+
+
 @pytest.fixture(scope="module")
 def small():
     return run_trainability(SMALL)
@@ -57,10 +60,8 @@ def data():
 
 
 def test_a_run_is_what_fit_makes_of_the_same_network(small, data):
-    keras = import_keras()
     for seed in SMALL.seeds:
-        spec = MlpSpec(initializer=parse_initializer("HeNormal"), activation="relu", depth=3, width=16)
-        model = spec.build(data.sample_shape, seed)
+        model = HE_RELU.build(data.sample_shape, seed)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.05), loss)
         order = orders_of([seed], len(data.x), 1)[0][: 30 * 32]
@@ -76,8 +77,7 @@ def test_a_run_is_what_fit_makes_of_the_same_network(small, data):
 def test_the_start_is_what_a_pass_by_hand_finds(small, data):
     x = data.x[:MEASURED_ON].reshape(MEASURED_ON, -1).astype(np.float64)
     for seed in SMALL.seeds:
-        spec = MlpSpec(initializer=parse_initializer("HeNormal"), activation="relu", depth=3, width=16)
-        kernels = [np.asarray(w, dtype=np.float64) for w in spec.build(data.sample_shape, seed).get_weights()[::2]]
+        kernels = [np.asarray(w, dtype=np.float64) for w in HE_RELU.build(data.sample_shape, seed).get_weights()[::2]]
         z, h = [], x
         for kernel in kernels[:3]:
             z.append(h @ kernel)
@@ -173,7 +173,7 @@ def test_the_best_rate_is_the_one_of_the_lowest_mean_and_chance_divides_it():
     assert not summary.loc[("bad", 8), "trained"]
 
 
-def test_agreement_counts_each_configuration_once_and_leaves_out_what_theory_does_not_tell():
+def test_agreement_counts_each_configuration_once_and_leaves_out_what_theory_does_not_say():
     summary = summarize_runs(make_record())
     found = count_agreement(summary)
     # good trains at all depths and is expected to; bad trains at 4 alone, and theory expects 4 and 8 of it; odd trains

@@ -1,9 +1,9 @@
-"""Pictures: fit to be inlined side by side, themed, and honest about what leaves the frame."""
+"""Pictures: fit to be inlined side by side, themed, and honest about what leaves the frame or is theory."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from xml.etree import ElementTree
 
 import matplotlib
@@ -16,7 +16,10 @@ from initcheck.pages.document import Panel
 from initcheck.pages.html import render_pictures
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, figures
-from initcheck.study.report.levels import LevelSummary
+from initcheck.study.report.levels import LevelSummary, PredictedLevels
+
+# The frame of a line panel, in its own pixels: see figures.draw_lines.
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300.0, 212.0, 52.0, 10.0, 8.0, 36.0
 
 
 def _levels(name: str, middle: list[float], direction: Direction = "forward") -> LevelSummary:
@@ -25,8 +28,14 @@ def _levels(name: str, middle: list[float], direction: Direction = "forward") ->
         return LevelSummary("mlp", name, "relu", direction, values, values - 0.1, values + 0.1)
 
 
-def _draw(levels: list[LevelSummary], limit: float = 10.0) -> Panel:
-    return figures.draw_lines("relu", "prefix", levels, [series.initializer for series in levels], limit)
+def _prediction(name: str, middle: list[float], sd: float = 0.5, direction: Direction = "forward") -> PredictedLevels:
+    values = np.array(middle)
+    return PredictedLevels("mlp", name, "relu", direction, values, values - sd, values + sd, ("finite width",))
+
+
+def _draw(levels: list[LevelSummary], predictions: Sequence[PredictedLevels] = (), limit: float = 10.0) -> Panel:
+    names = [series.initializer for series in levels]
+    return figures.draw_lines("relu", "prefix", levels, names, limit, predictions)
 
 
 def _texts(panel: Panel) -> list[str]:
@@ -126,3 +135,146 @@ def test_a_picture_file_stands_alone_in_light_and_dark(small_study: Callable[...
         assert all(f"--{name}:" in text for name in used)
         words = {element.text for element in root.iter(f"{{{svg.SVG}}}text")}
         assert {"relu", "tanh", "chaotic" if "phases" in name else "HeNormal"} <= words
+
+
+# --- theory over measurement
+
+
+def _points(path: ElementTree.Element) -> np.ndarray:
+    return np.array([float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d", ""))]).reshape(-1, 2)
+
+
+def _dashed_lines(panel: Panel) -> dict[str, list[np.ndarray]]:
+    """Find the broken lines in the colour of the text, by their pattern."""
+    found: dict[str, list[np.ndarray]] = {}
+    for path in ElementTree.fromstring(panel.svg).iter("path"):
+        style = path.get("style", "")
+        pattern = re.search(r"stroke-dasharray: ([^;]+)", style)
+        if pattern and "stroke: var(--ink)" in style:
+            found.setdefault(pattern[1], []).append(_points(path))
+    return found
+
+
+def _to_data(points: np.ndarray, depth: int, limit: float) -> np.ndarray:
+    first, last = 1.0 - 0.02 * depth, depth + 0.02 * depth
+    x = first + (points[:, 0] - _LEFT) / (_WIDTH - _LEFT - _RIGHT) * (last - first)
+    y = limit - (points[:, 1] - _TOP) / (_HEIGHT - _TOP - _BOTTOM) * 2.0 * limit
+    return np.column_stack([x, y])
+
+
+def test_the_dashed_line_and_the_dotted_edges_lie_where_the_law_says():
+    middle = [0.0, -0.7, -1.4, -2.1, -3.0]
+    found = _dashed_lines(_draw([_levels("HeNormal", [1.0] * 5)], [_prediction("HeNormal", middle)], 4.5))
+    assert sorted(len(lines) for lines in found.values()) == [1, 2]
+    (line,) = next(lines for lines in found.values() if len(lines) == 1)
+    edges = next(lines for lines in found.values() if len(lines) == 2)
+    for points, shift in ((line, 0.0), (edges[0], -0.5), (edges[1], 0.5)):
+        data = _to_data(points, 5, 4.5)
+        np.testing.assert_allclose(data[:, 0], [1, 2, 3, 4, 5], atol=0.01)
+        np.testing.assert_allclose(data[:, 1], np.array(middle) + shift, atol=0.02)
+
+
+def test_a_prediction_without_a_standard_deviation_has_no_edges():
+    prediction = _prediction("HeNormal", [0.0, 0.1, 0.2], sd=np.nan)
+    found = _dashed_lines(_draw([_levels("HeNormal", [0.0] * 3)], [prediction]))
+    assert [len(lines) for lines in found.values()] == [1]
+
+
+def test_a_law_that_knows_nothing_draws_nothing():
+    levels = [_levels("HeNormal", [0.0] * 3)]
+    prediction = PredictedLevels("mlp", "HeNormal", "relu", "forward", *[np.full(3, np.nan)] * 3, ("no reason",))
+    assert _draw(levels, [prediction]).svg == _draw(levels, []).svg
+
+
+def test_the_strokes_of_theory_differ_from_those_of_every_measured_line():
+    theory = {re.search(r'stroke-dasharray="([^"]+)"', key.svg)[1] for key in figures.theory_line_keys()}  # type: ignore[index]
+    measured = "".join(key.svg for key in figures.line_keys(figures.REPRESENTATIVES))
+    assert len(theory) == 2
+    assert not [pattern for pattern in theory if f'"{pattern}"' in measured]
+    assert 'stroke-width="1.1"' not in measured
+
+
+def test_the_legend_shows_the_lines_as_they_are_drawn():
+    found = _dashed_lines(_draw([_levels("HeNormal", [0.0] * 3)], [_prediction("HeNormal", [0.0, 0.1, 0.2])]))
+    drawn = {tuple(float(part) for part in pattern.split(",")) for pattern in found}
+    keys = {
+        tuple(float(part) for part in re.findall(r'stroke-dasharray="([^"]+)"', key.svg)[0].split())
+        for key in figures.theory_line_keys()
+    }
+    assert {tuple(np.round(pattern, 3)) for pattern in drawn} == {tuple(np.round(pattern, 3)) for pattern in keys}
+
+
+def test_the_description_has_both_measurement_and_theory():
+    panel = _draw(
+        [_levels("HeNormal", [0.0, 1.0], "backward")], [_prediction("HeNormal", [0.2, 1.3], direction="backward")]
+    )
+    assert "HeNormal from 10^1.0 to 10^0.0." in panel.description
+    assert "Theory: HeNormal from 10^1.3 to 10^0.2." in panel.description
+    assert f'aria-label="{panel.description}"' in panel.svg
+
+
+def test_a_picture_says_which_predictions_rest_on_less_and_which_are_missing():
+    names = ("HeNormal", "Zeros", "LecunNormal")
+    known = _prediction("HeNormal", [0.0, 1.0])
+    restarted = PredictedLevels(
+        *("mlp", "LecunNormal", "relu", "forward"), *[np.zeros(2)] * 3, ("mean field, restarted at b", "finite width")
+    )
+    nothing = PredictedLevels("mlp", "Zeros", "relu", "forward", *[np.full(2, np.nan)] * 3, ("no chance",))
+    panel = _draw([_levels(name, [0.0, 1.0]) for name in names], [known, restarted, nothing])
+    assert panel.notes == ("theory of LecunNormal: mean field, restarted at b", "without theory: Zeros")
+
+
+def _dots(predictions: list[PredictedLevels], limits: tuple[float, float] = (-2.0, 2.0)) -> Panel:
+    series = _levels("HeNormal", [0.5, -0.5])
+    return figures.draw_dots("relu", "prefix", [series], ["a", "b"], limits, predictions)
+
+
+def _hollow_marks(panel: Panel) -> list[float]:
+    """Find where the marks without a filling stand, across."""
+    hollow = ("stroke: var(--ink)", "fill-opacity: 0")
+    marks = ElementTree.fromstring(panel.svg).iter("use")
+    return [float(use.get("x", "nan")) for use in marks if all(part in use.get("style", "") for part in hollow)]
+
+
+def test_hollow_marks_stand_at_the_predicted_median_in_a_dot_picture():
+    panel = _dots([_prediction("HeNormal", [1.0, -1.0], sd=0.2)])
+    marks = _hollow_marks(panel)
+    left = 14 + int(5.9 * len("HeNormal"))
+    pixels = (panel.width - left - 14.0) / 4.0
+    assert sorted(marks) == pytest.approx([left + pixels, left + 3.0 * pixels], abs=0.1)
+    assert "Theory: HeNormal from 10^1.0 to 10^-1.0." in panel.description
+
+
+def test_a_predicted_dot_outside_the_picture_is_marked_at_its_edge():
+    inside, outside = _dots([_prediction("HeNormal", [1.0, -1.0])]), _dots([_prediction("HeNormal", [9.0, -1.0])])
+    assert len(_hollow_marks(outside)) == len(_hollow_marks(inside)) == 2
+    assert max(_hollow_marks(outside)) > max(_hollow_marks(inside))
+    assert max(_hollow_marks(outside)) <= outside.width
+
+
+def test_the_distance_from_theory_is_measured_from_its_median():
+    series, prediction = figures.subtract_median(_levels("HeNormal", [1.0, 2.0]), _prediction("HeNormal", [0.5, 2.5]))
+    np.testing.assert_allclose(series.middle, [0.5, -0.5])
+    np.testing.assert_allclose(series.high, [0.6, -0.4])
+    np.testing.assert_allclose(prediction.middle, [0.0, 0.0])
+    np.testing.assert_allclose(prediction.low, [-0.5, -0.5])
+
+
+def test_the_range_of_a_close_up_holds_its_bands_within_bounds():
+    item = _prediction("HeNormal", [0.0, 0.0], sd=0.8)
+    assert 0.8 < figures.find_range([item], 0.3, 2.0) < 1.0
+    assert figures.find_range([item], 0.3, 0.5) == 0.5
+    assert figures.find_range([_prediction("HeNormal", [0.0, np.inf], sd=0.0)], 0.3, 2.0) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("direction", "notes"),
+    [
+        ("forward", ()),
+        ("backward", ("theory of HeNormal: finite width; gradients restarted from the measured value at output",)),
+    ],
+)
+def test_what_is_said_of_gradients_stands_under_the_gradients(direction: Direction, notes: tuple[str, ...]):
+    basis = ("finite width; gradients restarted from the measured value at output",)
+    prediction = PredictedLevels("mlp", "HeNormal", "relu", direction, *[np.zeros(3)] * 3, basis)
+    assert _draw([_levels("HeNormal", [0.0] * 3, direction)], [prediction]).notes == notes

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from contrast import contrast
-from simulated_study import make_study
+from scipy.optimize import brentq
+from simulated_study import make_study, words_of
 
 from initcheck.pages import palette
-from initcheck.pages.document import Bullets, Figure, Paragraph, Section, Table
+from initcheck.pages.document import Figure, Paragraph, Section, Table
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, phases
 from initcheck.study.report.phases import find_phase_activation, is_scale_free, place_initializers, read_width
@@ -23,31 +24,23 @@ from initcheck.theory.gaussian import find_activation
 from initcheck.theory.mean_field import find_fixed_point
 
 
-def _section(study: StudyRecord) -> Section:
-    network = next(section for section in build_document(study).sections if section.anchor == "network-1")
-    return next(part for part in network.sections if part.anchor == "network-1-phases")
+def _section(study: StudyRecord, anchor: str = "network-1") -> Section:
+    network = next(section for section in build_document(study).sections if section.anchor == anchor)
+    return next(part for part in network.sections if part.anchor == f"{anchor}-phases")
 
 
-def _block(section: Section, kind: type) -> object:
-    return next(block for block in section.blocks if isinstance(block, kind))
-
-
-def _words(section: Section) -> list[str]:
-    texts = [block.text for block in section.blocks if isinstance(block, Paragraph)]
-    texts += [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
-    return ["".join(span.text for span in text) for text in texts]
+def _figure(section: Section) -> Figure:
+    return next(block for block in section.blocks if isinstance(block, Figure))
 
 
 def test_he_stands_at_the_square_root_of_two_and_is_critical_for_relu(small_study: Callable[..., StudyRecord]):
     section = _section(small_study(("GlorotUniform", "HeNormal", "HeUniform"), ("relu", "tanh")))
-    figure = _block(section, Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(section)
     assert figure.marks == (("1", "σ_w = 1.000: GlorotUniform"), ("2", "σ_w = 1.414: HeNormal, HeUniform"))
     assert "HeNormal, HeUniform at σ_w 1.41: critical" in figure.panels[0].description
     assert "GlorotUniform at σ_w 1: ordered" in figure.panels[0].description
     assert "HeNormal, HeUniform at σ_w 1.41: chaotic" in figure.panels[1].description
-    table = _block(section, Table)
-    assert isinstance(table, Table)
+    table = next(block for block in section.blocks if isinstance(block, Table))
     cells = {row.header: dict(zip(table.columns[1:], row.cells, strict=True)) for row in table.rows}
     he = cells["2: σ_w = 1.414"]["relu"]
     assert (he.text, he.notes, he.emphasis) == ("critical", ("χ = 1.0000", "any q"), True)
@@ -101,16 +94,15 @@ def test_activations_without_phases_get_a_sentence_instead_of_a_picture(
     phi, reason = find_phase_activation(name)
     assert phi is None
     section = _section(small_study(("HeNormal",), (name, "relu")))
-    figure = _block(section, Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(section)
     assert [panel.title for panel in figure.panels] == ["relu"]
-    assert f"{name} has no phase diagram: {reason}." in _words(section)
+    assert f"{name} has no phase diagram: {reason}." in words_of(section).splitlines()
 
 
 def test_of_an_unknown_activation_alone_there_is_no_picture(small_study: Callable[..., StudyRecord]):
     section = _section(small_study(("HeNormal",), ("mine",)))
     assert not [block for block in section.blocks if isinstance(block, Figure | Table)]
-    assert "mine has no phase diagram: theory does not know this function." in _words(section)
+    assert "mine has no phase diagram: theory does not know this function." in words_of(section).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -134,8 +126,7 @@ def test_the_phases_are_those_of_the_closed_forms(name: str, sigma_w2: float, re
 
 
 def test_scale_free_functions_say_that_only_the_foot_of_the_border_is_critical(small_study: Callable[..., StudyRecord]):
-    figure = _block(_section(small_study(("HeNormal",), ("relu", "linear", "leaky_relu", "tanh"))), Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(_section(small_study(("HeNormal",), ("relu", "linear", "leaky_relu", "tanh"))))
     for panel in figure.panels:
         noted = any("only the point at σ_b = 0 is critical" in note for note in panel.notes)
         assert noted == is_scale_free(find_activation(panel.title)) == (panel.title != "tanh")
@@ -159,46 +150,42 @@ def _border(svg: str) -> np.ndarray:
 
 
 def test_the_border_of_relu_stands_upright_at_the_square_root_of_two(small_study: Callable[..., StudyRecord]):
-    figure = _block(_section(small_study(("HeNormal",), ("relu",))), Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(_section(small_study(("HeNormal",), ("relu",))))
     points = _border(figure.panels[0].svg)
     np.testing.assert_allclose(points[:, 0], _pixels(math.sqrt(2.0), (0.3, 4.0)), atol=0.2)
     assert np.ptp(points[:, 1]) > 150.0
 
 
 def test_the_border_of_tanh_goes_where_an_independent_solution_says(small_study: Callable[..., StudyRecord]):
-    figure = _block(_section(small_study(("HeNormal",), ("tanh",))), Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(_section(small_study(("HeNormal",), ("tanh",))))
     points = _border(figure.panels[0].svg)
     # By plain iteration and Monte Carlo nodes: the sigma_w at which chi is 1 for sigma_b = 1.
     z, weight = np.polynomial.hermite_e.hermegauss(101)
     weight = weight / weight.sum()
-    low, high = 1.0, 4.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
+
+    def chi(sigma_w: float) -> float:
         q = 1.0
         for _ in range(400):
-            q = middle**2 * float(weight @ np.tanh(np.sqrt(q) * z) ** 2) + 1.0
-        chi = middle**2 * float(weight @ (1.0 - np.tanh(np.sqrt(q) * z) ** 2) ** 2)
-        low, high = (middle, high) if chi < 1.0 else (low, middle)
+            q = sigma_w**2 * float(weight @ np.tanh(np.sqrt(q) * z) ** 2) + 1.0
+        return sigma_w**2 * float(weight @ (1.0 - np.tanh(np.sqrt(q) * z) ** 2) ** 2)
+
+    critical = brentq(lambda sigma_w: chi(sigma_w) - 1.0, 1.0, 4.0)
     top, bottom, height = 8.0, 38.0, 226.0
     at = top + (2.0 - 1.0) / (2.0 + 0.13) * (height - top - bottom)
     order = np.argsort(points[:, 1])
     found = float(np.interp(at, points[order, 1], points[order, 0]))
-    assert found == pytest.approx(_pixels(low, (0.3, 4.0)), abs=0.5)
+    assert found == pytest.approx(_pixels(critical, (0.3, 4.0)), abs=0.5)
 
 
 def test_functions_that_are_flat_at_zero_have_a_diagram_as_well(small_study: Callable[..., StudyRecord]):
-    figure = _block(_section(small_study(("HeNormal", "RandomNormal(stddev=1.0)"), ("tanh_shrink",))), Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(_section(small_study(("HeNormal", "RandomNormal(stddev=1.0)"), ("tanh_shrink",))))
     assert "HeNormal at σ_w 1.41: ordered" in figure.panels[0].description
     assert _border(figure.panels[0].svg).size > 0
 
 
 def test_marks_stand_at_their_place_and_their_numbers_do_not_overlap(small_study: Callable[..., StudyRecord]):
     names = ("RandomUniform", "RandomNormal", "TruncatedNormal", "LecunNormal", "HeNormal", "RandomNormal(stddev=1.0)")
-    figure = _block(_section(small_study(names, ("relu",))), Figure)
-    assert isinstance(figure, Figure)
+    figure = _figure(_section(small_study(names, ("relu",))))
     places, _ = place_initializers(names, 64)
     limits = phases.choose_range(places)
     root = ElementTree.fromstring(figure.panels[0].svg)
@@ -227,7 +214,7 @@ def test_only_plain_dense_networks_of_one_width_have_a_diagram(small_study: Call
         assert read_width(table, "mlp", layers) is None
         section = _section(replace(study, table=table))
         assert [type(block) for block in section.blocks] == [Paragraph]
-        assert _words(section)[0].startswith("No phase diagram:")
+        assert words_of(section).startswith("No phase diagram:")
     # The first layer's inputs are the data's, whose number is no matter.
     first = study.table.copy()
     first.loc[first["layer"] == layers[0], "fan_in"] = 784.0
@@ -241,14 +228,7 @@ def test_each_network_stands_at_its_own_width(small_study: Callable[..., StudyRe
         pd.concat([study.table, wide.assign(network=pd.array(["wide"] * len(wide), dtype="string"))]),
         {"mlp": 6, "wide": 6},
     )
-    document = build_document(both)
-    marks = []
-    for anchor in ("network-1", "network-2"):
-        network = next(section for section in document.sections if section.anchor == anchor)
-        section = next(part for part in network.sections if part.anchor == f"{anchor}-phases")
-        figure = _block(section, Figure)
-        assert isinstance(figure, Figure)
-        marks.append(figure.marks[0][1])
+    marks = [_figure(_section(both, anchor)).marks[0][1] for anchor in ("network-1", "network-2")]
     assert marks == ["σ_w = 0.4000: RandomNormal", "σ_w = 1.000: RandomNormal"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from simulated_study import WrittenReport
+from simulated_theory import predict_study
 
 from initcheck.core.formatting import format_estimate
 from initcheck.pages.html import render_html, render_markdown
@@ -113,12 +114,13 @@ def test_all_files_are_written_and_named(full_report: WrittenReport):
 
 
 def test_a_study_of_the_default_size_makes_a_small_page(full_report: WrittenReport):
-    assert (full_report.folder / "report.html").stat().st_size < 3e6
+    assert (full_report.folder / "report.html").stat().st_size < 1.5e6
+    assert max(path.stat().st_size for path in full_report.folder.glob("*.svg")) < 4e5
 
 
 def test_the_same_study_gives_the_same_bytes(small_study: Callable[..., StudyRecord], tmp_path: Path):
     for folder in ("one", "two"):
-        write_report(small_study(), tmp_path / folder)
+        write_report(predict_study(small_study()), tmp_path / folder)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
@@ -235,10 +237,13 @@ def test_hostile_names_are_shown_and_never_obeyed(small_study: Callable[..., Stu
     study = small_study((_EVIL, "HeNormal"), ("relu", _EVIL), network=_EVIL, not_measured=refused)
     versions = {"keras": _EVIL, _EVIL: "1"}
     study = replace(study, provenance=replace(study.provenance, versions=versions, command_line=f"run {_EVIL}"))
+    study = predict_study(study, bases={_EVIL: f"mean field, restarted from the measured value at {_EVIL}"})
     html, markdown = _pages(study)
     page = _Page(html)
     assert page.tags["script"] == 0
     assert page.text.count("<script>") > 20
+    assert html.count("&lt;script&gt;") > 30
+    assert "restarted from the measured value" in markdown
     # In Markdown, markup inside code spans and fences is literal; nothing else may hold it.
     outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$|(`+)(?!`).*?(?<!`)\2(?!`)", "", markdown)
     assert "<script" not in outside

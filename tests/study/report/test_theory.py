@@ -1,20 +1,23 @@
-"""Pairs are sorted by how theory and measurement compare, counted and described; gaps never read as agreement."""
+"""Pairs are sorted by how theory and measurement compare, counted and shown; gaps never read as agreement."""
 
 from __future__ import annotations
 
+import html
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import pytest
-from simulated_study import change_summary
+from simulated_study import WrittenReport, change_summary, words_of
 from simulated_theory import predict_study
 
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.pages import palette
-from initcheck.pages.document import Text, prose
+from initcheck.pages.document import Block, Details, Document, Figure, Section, Table, prose
+from initcheck.pages.html import render_markdown
 from initcheck.study.record import StudyRecord
+from initcheck.study.report import build_document
 from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
 from initcheck.study.report.theory import (
     compare,
@@ -40,10 +43,6 @@ def study(small_study: Callable[..., StudyRecord]) -> StudyRecord:
 
 def _pair(study: StudyRecord, **changes: object) -> SummaryRow:
     return read_pairs(change_summary(study, HE_RELU, **changes).summary, study.table)[0]
-
-
-def _words(text: Text) -> str:
-    return "".join(span.text for span in text)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ def test_the_sentence_counts_what_the_summary_holds(full_study: StudyRecord, dir
     rows = full_study.summary[full_study.summary["network"] == "mlp"]
     z = rows[f"{direction}_gain_z"].dropna().astype(float)
     pairs = [pair for pair in read_pairs(rows, full_study.table) if pair.network == "mlp"]
-    text = _words(describe_scores(count_scores(pairs, direction), len(pairs)))
+    text = "".join(span.text for span in describe_scores(count_scores(pairs, direction), len(pairs)))
     assert f"{len(z)} of {len(rows)} pairs have a score" in text
     assert f": {(z.abs() > 2).sum()} of them beyond ±2, {(z.abs() > 3).sum()} beyond ±3." in text
     chance = re.search(r"chance would put ([\d.]+) \(4\.6%\) beyond ±2 and ([\d.]+) \(0\.27%\) beyond ±3", text)
@@ -201,7 +200,7 @@ def test_reasons_are_listed_once_with_all_that_they_concern(full_study: StudyRec
     pairs = [pair for pair in read_pairs(full_study.summary, full_study.table) if pair.network == "mlp"]
     gaps = explain_gaps(pairs)
     assert sum(len(members) for members in gaps.values()) == sum(pair.prediction != "finite width" for pair in pairs)
-    texts = [_words(item) for item in list_gaps(pairs).items]
+    texts = ["".join(span.text for span in item) for item in list_gaps(pairs).items]
     assert [text.partition(",")[0] for text in texts] == [f"Note {number}" for number in number_gaps(pairs).values()]
     zeros = next(text for text in texts if "Zeros" in text)
     assert "Zeros with every activation function: Zeros leaves nothing to chance" in zeros
@@ -265,3 +264,153 @@ def test_a_study_without_predictions_is_not_predicted(small_study: Callable[...,
     assert not is_predicted(pairs)
     assert list(explain_gaps(pairs)) == ["no prediction was made"]
     assert is_predicted(read_pairs(predict_study(study).summary, study.table))
+
+
+# --- the section of the report
+
+
+def _part(study: StudyRecord | Document, name: str, network: int = 1) -> Section:
+    document = study if isinstance(study, Document) else build_document(study)
+    section = next(item for item in document.sections if item.anchor == f"network-{network}")
+    return next(part for part in section.sections if part.anchor == f"network-{network}-{name}")
+
+
+def _all(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if isinstance(block, Details):
+            yield from _all(block.blocks)
+
+
+def _tables(section: Section) -> list[Table]:
+    return [block for block in _all(section.blocks) if isinstance(block, Table)]
+
+
+def test_every_cell_of_the_score_maps_is_the_score_of_the_summary(full_study: StudyRecord, full_document: Document):
+    maps = [table for table in _tables(_part(full_document, "theory")) if table.form == "heat map"]
+    rows = full_study.summary[full_study.summary["network"] == "mlp"]
+    rows = rows.set_index(["initializer", "activation"])
+    checked = 0
+    for direction, table in zip(("forward", "backward"), maps, strict=True):
+        for row in table.rows:
+            for activation, cell in zip(table.columns[1:], row.cells, strict=True):
+                if (row.header, activation) not in rows.index:
+                    assert cell.text in ("not measured", "not asked for")
+                    continue
+                z = rows.loc[(row.header, activation), f"{direction}_gain_z"]
+                if pd.isna(z):
+                    assert cell.text in ("mean field only", "no theory")
+                    assert re.fullmatch(r"note \d", cell.notes[-1])
+                else:
+                    assert cell.text == format_score(float(z))
+                    assert cell.emphasis == (abs(float(z)) > 2.0)
+                    checked += 1
+    assert checked == 280
+
+
+def test_the_headline_pairs_have_a_table_that_is_not_folded(full_document: Document):
+    section = _part(full_document, "theory")
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    assert [row.header for row in table.rows][:2] == ["HeNormal with relu", "GlorotUniform with relu"]
+    assert table.columns[1:5] == ("Forward: textbook", "Forward: predicted", "Forward: measured", "Forward: difference")
+    assert [cell.text for cell in table.rows[0].cells][:2] == ["1.000", "1.000"]
+    zeros = next(row for row in table.rows if row.header == "Zeros with relu")
+    assert [cell.text for cell in zeros.cells][:4] == ["none", "none", "dead", "no theory"]
+
+
+def test_every_pair_is_in_a_folded_table_of_gains(full_study: StudyRecord, full_document: Document):
+    section = _part(full_document, "theory")
+    folded = [table for block in section.blocks if isinstance(block, Details) for table in _all(block.blocks)]
+    found = sorted(row.header for table in folded if isinstance(table, Table) for row in table.rows)
+    mlp = full_study.summary[full_study.summary["network"] == "mlp"]
+    assert found == sorted(mlp["initializer"].astype(str))
+
+
+def test_the_counts_are_in_the_answer_too_and_follow_the_summary(small_study: Callable[..., StudyRecord]):
+    study = predict_study(small_study(("HeNormal", "LecunNormal"), ("relu",)))
+    study = change_summary(study, ("HeNormal", "relu"), forward_gain_z=-3.5, backward_gain_z=2.5)
+    study = change_summary(study, ("LecunNormal", "relu"), forward_gain_z=2.2, backward_gain_z=0.1)
+    answer = words_of(build_document(study).sections[0])
+    assert "the gain, with its standard deviation, of 2 pairs forward and 2 backward" in answer
+    assert "beyond ±2 in 2 and 1 of them, and beyond ±3 in 1 and 0" in answer
+    text = words_of(_part(study, "theory"))
+    assert "2 of 2 pairs have a score: 2 of them beyond ±2, 1 beyond ±3." in text
+    assert "The largest is −3.5 (HeNormal with relu)." in text
+
+
+def test_both_editions_have_all_of_it(full_report: WrittenReport):
+    markdown = full_report.read("report.md")
+    page = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", full_report.read("report.html"))))
+    for text in (
+        "Theory against measurement",
+        "Textbook against measured: the pairs that textbooks discuss.",
+        "The scores are not independent of each other",
+        "restarted from the measured value at hidden_03",
+        "Order and chaos: where the initializers lie",
+        "The same in words: the phase at each of these points",
+        "Thin dashed lines: the median that theory expects",
+        "Hollow marks: the median that theory expects",
+        "leading order in 1/width",
+    ):
+        assert text in page
+        assert text in markdown
+    for term in ("Textbook", "Predicted", "Score", "Ordered, critical, chaotic"):
+        assert f"**{term}.**" in markdown
+    for column in ("predicted_gradient_norm_sd", "textbook_forward_gain", "forward_gain_z", "prediction"):
+        assert f"`{column}`" in markdown
+    assert "theory: the median of the seeds" in page
+    for name in ("distance", "phases", "forward", "backward"):
+        assert (full_report.folder / f"figure-network-1-{name}.svg").is_file()
+
+
+def test_the_legend_of_theory_is_in_the_picture_files(full_report: WrittenReport):
+    for name in ("forward", "backward", "distance"):
+        assert "theory: the median of the seeds" in full_report.read(f"figure-network-1-{name}.svg")
+    assert "theory, in the shape of the layer" in full_report.read("figure-network-2-levels.svg")
+
+
+def test_the_close_up_shows_the_headline_pairs_against_their_law(full_document: Document):
+    figure = next(block for block in _part(full_document, "theory").blocks if isinstance(block, Figure))
+    titles = [panel.title for panel in figure.panels]
+    assert titles[:2] == ["HeNormal with relu, forward", "HeNormal with relu, backward"]
+    assert not [title for title in titles if title.startswith("Zeros")]
+    assert all("measured / theory" in panel.description for panel in figure.panels)
+    assert "Theory: HeNormal from 10^0.0 to 10^0.0." in figure.panels[0].description
+
+
+def test_a_shallow_network_has_no_close_up(full_document: Document):
+    assert not [block for block in _part(full_document, "theory", network=2).blocks if isinstance(block, Figure)]
+
+
+def test_without_predictions_the_report_says_that_there_are_none_and_why(small_study: Callable[..., StudyRecord]):
+    study = small_study(("HeNormal",), ("relu", "tanh"))
+    text = words_of(_part(study, "theory"))
+    assert "No gain was predicted on the network mlp" in text
+    assert "HeNormal with every activation function: no prediction was made." in text
+    assert "no predicted signal to compare with: no prediction was made." in words_of(_part(study, "layers"))
+    assert not _tables(_part(study, "theory"))
+    assert "Theory’s gains could not be compared" in words_of(build_document(study).sections[0])
+    assert "no gain was predicted in this study" in render_markdown(build_document(study))
+
+
+def test_reasons_given_for_missing_predictions_are_shown(small_study: Callable[..., StudyRecord]):
+    study = predict_study(small_study(("HeNormal",), ("relu",)), bases={"relu": "the moon was full"})
+    text = words_of(_part(study, "theory"))
+    assert "HeNormal with relu: the moon was full." in text
+    assert "the moon was full" in words_of(_part(study, "layers"))
+
+
+def test_wrong_predictions_show_in_the_sentence_and_in_the_map(small_study: Callable[..., StudyRecord]):
+    names = ("HeNormal", "LecunNormal", "GlorotUniform")
+    wrong = predict_study(small_study(names, ("relu", "tanh"), depth=20), error=1.5)
+    section = _part(wrong, "theory")
+    found = re.findall(r"6 of 6 pairs have a score: (\d) of them beyond ±2, (\d) beyond ±3", words_of(section))
+    assert found == [("6", "6")] * 2
+    maps = [table for table in _tables(section) if table.form == "heat map"]
+    tones = {cell.tone for table in maps for row in table.rows for cell in row.cells}
+    assert tones <= {"fading-3", "fading-4", "fading-5"}
+    figure = next(block for block in section.blocks if isinstance(block, Figure))
+    ends = [float(match) for match in re.findall(r"to 10\^(-?[\d.]+)\. Theory", figure.panels[0].description)]
+    # 1.5 a layer too much: the last of 20 layers lies 19 factors below theory, and no more than the standard
+    # deviation above that.
+    assert ends[0] == pytest.approx(-19.0 * 0.176, abs=1.5)
