@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +106,44 @@ def test_an_interrupted_run_exits_with_130_and_leaves_no_report(tmp_path, interr
     assert err.endswith("initcheck: error: Interrupted.\n")
     assert "Traceback" not in err
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.cluster
+def test_an_interrupt_from_the_terminal_ends_the_process_with_130_and_leaves_no_report(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", "import sys; from initcheck.cli import main; sys.exit(main())"]
+    terminal, theirs = os.openpty()  # progress is shown on terminals only
+    process = subprocess.Popen(
+        [*command, "report", "--out", str(tmp_path / "report"), "--network", "mlp", "--seeds", "400"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm"},
+        # A job in the background of a script ignores interrupts, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(theirs)
+    try:
+        seen = read_until(terminal, b"mlp", seconds=120)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        seen += read_until(terminal, b"Interrupted.", seconds=120)
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert process.returncode == 130
+    assert stdout == b""
+    assert b"Traceback" not in seen
+    assert b"initcheck: error: Interrupted." in seen
+    assert not (tmp_path / "report").exists()
+
+
+def read_until(terminal, text, seconds):
+    seen = b""
+    deadline = time.monotonic() + seconds
+    while text not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{text!r} did not appear in {seconds} s: {seen[-500:]!r}"
+        seen += os.read(terminal, 4096)
+    return seen

@@ -93,7 +93,6 @@ def test_a_cell_is_covered_by_the_sequence_of_its_outputs_or_by_the_last_of_them
 
 @pytest.mark.parametrize("mode", ["int8", slow("thorough", "int4")[0]])
 def test_the_kernel_of_a_quantized_layer_is_kept_with_its_scale_and_listed(mode):
-    keras = import_keras()
     layers = [keras.layers.Dense(8, name="first"), keras.layers.EinsumDense("ab,bc->ac", 6, name="second")]
     model = keras.Sequential([keras.Input((16,)), *layers])
     assert cover(model, np.ones((3, 16), np.float32)).open_gaps == ()
