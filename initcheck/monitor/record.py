@@ -87,7 +87,7 @@ def tabulate_moments(
     """Make the rows of some measurements.
 
     Args:
-        quantities: shape [moments, sites, len(schema.QUANTITIES)].
+        quantities: shape [moments, sites, len(columns.QUANTITIES)].
         changes: norm of the change of each site's kernel, shape [moments, sites]; NaN without a kernel.
 
     Returns:

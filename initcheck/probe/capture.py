@@ -240,7 +240,7 @@ def _returns_output_of(recurrent: Any, operation: Any) -> bool:
 
 @dataclass(frozen=True)
 class SiteInfo:
-    """What is known of a site before anything runs: the columns of schema.SITE_COLUMNS, and sizes.
+    """What is known of a site before anything runs: the columns of columns.SITE_COLUMNS, and sizes.
 
     Attributes:
         weights: entries of the kernel; NaN without one.

@@ -74,7 +74,7 @@ class Probe:
         initializers: initializers by variable path, where the caller knows better than the model.
         every_weight: reduce the gradients of all weights in every measurement, so that ``measure`` and ``measure_all``
             share one traced graph; without it each of them traces its own, and ``measure`` costs less.
-        precision_range: fill the columns about float16's range (``schema.RANGE_COLUMNS``).
+        precision_range: fill the columns about float16's range (``columns.RANGE_COLUMNS``).
 
     Raises:
         ModelError: the model is not built; or, when it is first measured, it cannot be run on these inputs.
@@ -412,7 +412,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class WeightInfo:
-    """What is known of one weight before any number is: columns of ``schema.WEIGHTS_COLUMNS``."""
+    """What is known of one weight before any number is: columns of ``columns.WEIGHTS_COLUMNS``."""
 
     weight: str
     layer: str

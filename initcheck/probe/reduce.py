@@ -166,7 +166,7 @@ def finish(
             for a site without a pre-activation, or with one of its own.
 
     Returns:
-        Array of shape [seeds, sites, len(QUANTITIES)], in the order of ``schema.QUANTITIES``; NaN where
+        Array of shape [seeds, sites, len(QUANTITIES)], in the order of ``columns.QUANTITIES``; NaN where
         a quantity is undefined. All moments of a tensor with inf or NaN are undefined:
         ``nonfinite_fraction`` says why.
     """

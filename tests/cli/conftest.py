@@ -26,9 +26,7 @@ def refused(run):
 
     def refused_here(*words):
         code, out, err = run(*words)
-        lines = err.splitlines()
-        if "━" in err:  # a bar that was shown before
-            lines = [line for line in lines if line.strip() and "━" not in line]
+        lines = [line for line in err.splitlines() if line.strip() and "━" not in line]  # after a bar that was shown
         assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
         assert lines[0].startswith("initcheck: error: ")
         return lines[0]

@@ -54,7 +54,7 @@ def secret():
 
 
 def vanishing():
-    return plain(depth=9, initializer="glorot_uniform")
+    return plain(depth=12, initializer="glorot_uniform")
 """
 
 

@@ -16,7 +16,8 @@ from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import study_initializers
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 
-INITIALIZERS = list(dict.fromkeys(spec.class_name for spec in study_initializers()))
+# All that are made from their name alone: Constant is nothing without a value.
+INITIALIZERS = sorted({spec.class_name for spec in study_initializers()} - {"Constant"})
 
 
 def build_two_layers(initializer):
