@@ -34,16 +34,16 @@ of the 32 x 256 outputs of a layer move a logarithm."""
 
 _HEAD = """# How often the gate is right
 
-Margin {margin:g}, levels as in `initcheck/checking/gate/comparison.py`: *same* at 5 %, *changed* at 1 in 10,000 for all
-figures of a model together.
+Margin {margin:g}, levels as in `initcheck/checking/gate/comparison.py`: *same* at 5%, *changed* at 1 in 10,000 for all
+metrics of a model together.
 
-Rows without a change count false alarms under `changed`. Gate i holds block i of the seeds against block i + 1: each
-block serves twice. Planted gains are put into measured figures, as `tests/power/gate_power.py` explains and checks;
-rows that say *measured* are models with the wrong gain in one layer, each layer once. What the initializer says of
-itself is left out: the figures alone decide. *Right ones* counts gates in which figures that the gain moves were called
+Rows without a change count false alarms under `changed`. Gate i compares block i of the seeds with block i + 1: each
+block serves twice. Gains are planted into measured metrics, as `tests/power/gate_power.py` explains and checks; rows
+that say *measured* are models with the wrong gain in one layer, each layer once. What the initializer's configuration
+says is left out: the metrics alone decide. *Right ones* counts gates in which metrics that the gain moves were called
 changed, and no other.
 
-| model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95 % interval of changed |
+| model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95% interval of changed |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
