@@ -86,6 +86,7 @@ def test_a_second_run_trains_nothing_and_a_wider_one_what_is_missing(trained, ca
     assert len(table) == 3 * 4 * 3
 
 
+@pytest.mark.thorough
 def test_networks_that_are_added_later_are_those_of_one_run(tmp_path):
     assert train(*TWO, "--seeds", "2", "--out", "a") == 0
     assert train(*TWO, "--seeds", "3", "--out", "a") == 0

@@ -201,7 +201,7 @@ def state_of(model):
         {},
         pytest.param({"jit_compile": True}, marks=pytest.mark.thorough),
         pytest.param({"jit_compile": False, "run_eagerly": True}, marks=pytest.mark.thorough),
-        {"jit_compile": False, "steps_per_execution": 4},
+        pytest.param({"jit_compile": False, "steps_per_execution": 4}, marks=pytest.mark.thorough),
     ],
     ids=["graph", "jit_compile", "run_eagerly", "steps_per_execution"],
 )

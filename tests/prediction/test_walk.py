@@ -10,6 +10,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from marked import slow
 
 from initcheck.models.initializers import InitializerSpec
 from initcheck.prediction import ModelPredictor, add_site_predictions
@@ -66,10 +67,9 @@ def convolution(filters, size, **settings):
     "settings",
     [
         {"padding": "same"},
-        {"padding": "valid"},
+        *slow("thorough", {"padding": "valid"}),
         {"padding": "same", "strides": 2},
-        {"padding": "same", "dilation_rate": 2},
-        {"padding": "same", "groups": 4},
+        *slow("thorough", {"padding": "same", "dilation_rate": 2}, {"padding": "same", "groups": 4}),
     ],
     ids=["same", "valid", "strides", "dilation", "groups"],
 )

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from marked import slow
 from model_measurement import find_by
 from traced_models import trace
 
@@ -27,7 +28,11 @@ def differentiate_eagerly(model, inputs):
     return [None if each is None else np.asarray(tf.convert_to_tensor(each), np.float64) for each in gradients]
 
 
-@pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
+KINDS = (models.build_subclassed, models.build_operations, models.build_attention)
+OTHERS = [each for each in models.BUILDERS if each not in KINDS]
+
+
+@pytest.mark.parametrize("build", [*KINDS, *slow("thorough", *OTHERS)], ids=lambda build: build.__name__)
 def test_the_gradient_of_every_weight_equals_an_eager_tape(build):
     probe = trace(build, training=False)
     model, inputs = probe.model, build()[1]

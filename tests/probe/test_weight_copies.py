@@ -44,7 +44,7 @@ def test_healthy_models_hold_no_copies_and_no_symmetric_units_and_are_left_as_th
     ("name", "settings"),
     [
         ("GlorotUniform", {}),
-        ("HeNormal", {}),
+        pytest.param("HeNormal", {}, marks=pytest.mark.thorough),
         ("RandomNormal", {"mean": 1.0, "stddev": 0.002}),  # nearly parallel, but for their means
         ("RandomUniform", {"minval": 0.0, "maxval": 1.0}),
     ],

@@ -9,7 +9,6 @@ import example_models as models
 import keras
 import numpy as np
 import pytest
-from traced_models import measured
 from unusual_models import build_unknown_initializer
 
 from initcheck.probe import RedrawPlan
@@ -88,10 +87,13 @@ def test_roles_name_the_projections_of_attention_layers():
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=lambda build: build.__name__)
 def test_every_weight_of_every_kind_of_model_is_described(build):
-    probe, _ = measured(build)
-    facts = describe_weights(probe.model, probe.plan)
-    assert [each.path for each in facts] == list(probe.plan.paths)
-    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in probe.model.weights]
+    model, inputs = build()
+    if not model.built:
+        model(inputs)
+    plan = RedrawPlan(model)
+    facts = describe_weights(model, plan)
+    assert [each.path for each in facts] == list(plan.paths)
+    assert [each.shape for each in facts] == [tuple(weight.shape) for weight in model.weights]
     for each in facts:
         assert all(not hasattr(getattr(each, field.name), "numpy") for field in fields(each))  # plain data
 

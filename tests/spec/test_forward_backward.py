@@ -88,6 +88,7 @@ def test_equal_layers_are_seen_by_the_variance_of_the_sum_alone():
     assert evidence.low > 1.0
 
 
+@pytest.mark.montecarlo
 def test_the_law_rejects_what_was_drawn_from_it_at_its_level():
     level, runs = 0.05, 400
     judged = [IncrementsByLayer(level)(law_table(draw_increments(seed, 32))) for seed in range(runs)]

@@ -31,7 +31,9 @@ def run(folder, *arguments):
     )
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [[], pytest.param(["-n", "2", "--dist", "loadfile"], marks=pytest.mark.cluster)], ids=["alone", "xdist"]
+)
 def test_the_closing_section(tmp_path, workers):
     done = run(tmp_path, "--initcheck-seed", "11", *workers)
     assert done.returncode == 1

@@ -89,6 +89,7 @@ def test_a_study_of_nothing_that_works_is_an_error():
         run_study(changed(networks=("conv",), initializers=("Identity",), depth=2, width=4))
 
 
+@pytest.mark.thorough
 def test_installed_initializers_outside_the_study_are_named():
     record = run_study(changed(initializers=(), activations=("relu",), depth=1, width=4, seeds=(0, 1)))
     assert "STFT" in {entry.initializer for entry in record.not_measured}

@@ -174,8 +174,13 @@ _QUICK = (
     build_custom,
     build_stacked_cells,
     build_time_distributed,
-    build_grouped_attention,
     build_derived_from_functional,
-    build_mixed_float16,
 )
-CASES = [*_QUICK, *slow("thorough", build_recurrent_dropout, build_mixed_bfloat16, build_float16)]
+_OTHERS = (
+    build_grouped_attention,
+    build_recurrent_dropout,
+    build_mixed_float16,
+    build_mixed_bfloat16,
+    build_float16,
+)
+CASES = [*_QUICK, *slow("thorough", *_OTHERS)]

@@ -124,6 +124,7 @@ def test_a_signal_that_underflows_is_lost_and_not_left_out(small):
     assert lost["predicted_trainable"] is not pd.NA and not lost["predicted_trainable"]
 
 
+@pytest.mark.thorough
 def test_nothing_is_said_about_tracing(caplog):
     logger = logging.getLogger("tensorflow")
     before = list(logger.filters)

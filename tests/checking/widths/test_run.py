@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import width_models as models
+from marked import slow
 
 import initcheck
 from initcheck.backend.runtime import import_keras
@@ -66,6 +67,7 @@ def test_the_slopes_of_wide_networks_are_those_of_the_limit():
     assert exponent_of(report, "second", "change").estimate.value == pytest.approx(0.5, abs=0.07)
 
 
+@pytest.mark.thorough
 def test_enough_steps_let_the_outputs_of_wider_standard_networks_grow():
     report = check(models.make_standard, steps=10, learning_rate=0.05)
     trained = exponent_of(report, "last", "trained")
@@ -128,7 +130,9 @@ def train_slowly(model, inputs, loss, optimizer, steps):
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-@pytest.mark.parametrize("factory", [models.make_standard, models.make_maximal_update, models.make_compiled])
+@pytest.mark.parametrize(
+    "factory", [models.make_maximal_update, *slow("thorough", models.make_standard, models.make_compiled)]
+)
 def test_sizes_are_those_of_a_training_by_keras(name, factory):
     keras = import_keras()
     model = factory(12)
@@ -208,6 +212,7 @@ def test_labels_that_are_given_are_used_with_the_compiled_loss():
     assert (other.table["start_rms"] == report.table["start_rms"]).all()
 
 
+@pytest.mark.thorough
 def test_the_same_arguments_give_the_same_table_and_other_seeds_another():
     first, again = (check(models.make_standard, (8, 16, 32), steps=2) for _ in range(2))
     assert first.table.equals(again.table)
