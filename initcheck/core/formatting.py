@@ -67,8 +67,11 @@ def format_short(value: Any, digits: int = 4, missing: str = "no value") -> str:
 
 
 def format_signed(value: Any, form: str = ".2f", missing: str = "none") -> str:
-    """Write a difference with its sign, in a format of Python's: ``+0.12``, ``−0.50``, ``+∞``."""
-    return missing if is_missing(value) else f"{value:+{form}}".replace("-", "−").replace("inf", "∞")
+    """Write a difference with its sign, in a format of Python's: ``+0.12``, ``−0.50``, ``−6.42×10⁻⁵``, ``+∞``."""
+    if is_missing(value):
+        return missing
+    text = f"{value:+{form}}".replace("-", "−").replace("inf", "∞")
+    return text[0] + format_number(abs(value)) if "e" in text else text
 
 
 def format_interval(low: Any, high: Any, write: Callable[[Any], str] = format_number) -> str:

@@ -143,6 +143,7 @@ def test_what_is_missing_is_a_word_of_the_callers_and_null_in_json(missing: obje
 def test_differences_have_their_sign_and_exact_values_no_trailing_zeros():
     assert [format_signed(value) for value in (0.123, -0.5, INF, -INF)] == ["+0.12", "−0.50", "+∞", "−∞"]
     assert format_signed(-1.2345e-4, ".3g") == "−0.000123"
+    assert format_signed(-6.4211e-5, ".3g") == "−6.42×10⁻⁵"
     assert [format_short(value) for value in (0.5, -2.0, 1.2e-6, INF)] == ["0.5", "−2", "1.200×10⁻⁶", "infinite"]
     assert format_interval(-0.5, 0.25, format_signed) == "[−0.50, +0.25]"
 
