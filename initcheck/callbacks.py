@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
-from initcheck.core.errors import ModelError, UsageError, whole_number
+from initcheck.core.errors import ModelError, UsageError
 from initcheck.core.files import check_writable
+from initcheck.core.seeds import whole_number
 from initcheck.monitor.record import Moment, MonitorRecord
 from initcheck.probe.steps import StepProbe
 

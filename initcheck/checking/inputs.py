@@ -29,9 +29,9 @@ from initcheck.checking.input_specs import (
     to_arrays,
 )
 from initcheck.checking.load_model import initializers_by_path
-from initcheck.core.errors import DataError, ModelError, UsageError, whole_number
+from initcheck.core.errors import DataError, ModelError, UsageError
 from initcheck.core.loading import RaisedError, run_user_code
-from initcheck.core.seeds import check_seed
+from initcheck.core.seeds import check_seed, whole_number
 from initcheck.probe.draw import recorded_initializers
 
 LARGEST_BATCH: Final = 2**31

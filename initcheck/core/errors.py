@@ -7,7 +7,6 @@ prints it as it is and leaves with the exception's exit code.
 from __future__ import annotations
 
 import difflib
-import operator
 from collections.abc import Iterable
 
 
@@ -87,12 +86,3 @@ def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     else:
         hint = "Known: " + ", ".join(choices) + "."
     return UsageError(f"Unknown {kind} {name!r}. {hint}")
-
-
-def whole_number(value: object, least: int) -> int | None:
-    """Take a whole number of at least ``least`` as Python's own; None for all else, True and False among it."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-    return None if isinstance(value, bool) or number < least else number

@@ -9,10 +9,11 @@ the weight's path: it is the same on every platform, in every process and in eve
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable
 from typing import Final
 
-from initcheck.core.errors import UsageError, whole_number
+from initcheck.core.errors import UsageError
 
 FEWEST_SEEDS: Final = 2
 """Networks are the replicates: an interval needs two of them."""
@@ -77,3 +78,12 @@ def _digest(text: str, salt: int) -> int:
 
 def _reduce(digest: int) -> int:
     return digest % LARGEST_SEED + 1
+
+
+def whole_number(value: object, least: int) -> int | None:
+    """Take a whole number of at least ``least`` as Python's own; None for all else, True and False among it."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return None if isinstance(value, bool) or number < least else number

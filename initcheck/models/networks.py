@@ -21,8 +21,8 @@ import numpy as np
 
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.core.errors import InitializerError, ModelError, UsageError, name_unknown, whole_number
-from initcheck.core.seeds import derive_seeds
+from initcheck.core.errors import InitializerError, ModelError, UsageError, name_unknown
+from initcheck.core.seeds import derive_seeds, whole_number
 from initcheck.models.initializers import InitializerSpec, in_one_line
 
 STUDY_ACTIVATIONS: Final = (

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from initcheck.core.errors import TheoryError, whole_number
+from initcheck.core.errors import TheoryError
+from initcheck.core.seeds import whole_number
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:

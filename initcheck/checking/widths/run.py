@@ -28,9 +28,9 @@ from initcheck.checking.inputs import ModelBatch, make_batch
 from initcheck.checking.labels import compiled_loss, make_labelled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.widths.report import write_width_json, write_width_text
-from initcheck.core.errors import ModelError, UsageError, name_unknown, whole_number
+from initcheck.core.errors import ModelError, UsageError, name_unknown
 from initcheck.core.formatting import Progress, no_progress
-from initcheck.core.seeds import BATCH_SEED, check_seed
+from initcheck.core.seeds import BATCH_SEED, check_seed, whole_number
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.widths import LEARNING_RATES, SIZES, WidthProbe
