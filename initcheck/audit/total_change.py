@@ -172,8 +172,8 @@ def judge_path(path: SignalPath, levels: SignalLevels, nodes: Sequence[SiteNode]
         where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(levels.logs).all(axis=0)))
         return JudgedPath(path, levels, undefined, total, steps, limit, allowance, where)
     outcome, needed = _judge_total(levels.total_logs, total, limit)
-    into_output = levels.direction == "forward" and nodes[levels.positions[-1]].feeds_output
-    step, change = _worst_step(path, levels, math.log(limits.step_factor), into_output)
+    into_head = levels.direction == "forward" and _is_head(nodes, levels.positions[-1])
+    step, change = _worst_step(path, levels, math.log(limits.step_factor), into_head)
     if outcome in ("within", "undecided") and step is not None and change is not None:
         outcome = "falls" if change.value < 0 else "grows"
     beyond = _find_beyond(levels, limit) if outcome in ("falls", "grows") else ()
@@ -219,8 +219,19 @@ def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[in
     return bool(behind) and len(nodes[min(behind)].parents) > 1
 
 
+def _is_head(nodes: Sequence[SiteNode], position: int) -> bool:
+    """Find whether the outputs follow without another layer with weights: an activation may, or a reshaping."""
+    reached = {position}
+    for place, node in enumerate(nodes):
+        if not reached.isdisjoint(node.parents):
+            if node.weighted:
+                return False
+            reached.add(place)
+    return any(nodes[place].feeds_output for place in reached)
+
+
 def _worst_step(
-    path: SignalPath, levels: SignalLevels, limit: float, into_output: bool
+    path: SignalPath, levels: SignalLevels, limit: float, into_head: bool
 ) -> tuple[tuple[str, str] | None, Estimate | None]:
     """Find the largest change at one layer that parts all earlier from all later levels by more than the limit."""
     logs = levels.logs
@@ -235,7 +246,7 @@ def _worst_step(
         fall = later.max(axis=1) - earlier.min(axis=1)
         growth = later.min(axis=1) - earlier.max(axis=1)
         for values, sign in ((fall, -1.0), (growth, 1.0)):
-            small_head = into_output and sign < 0 and index == logs.shape[1] - 2
+            small_head = into_head and sign < 0 and index == logs.shape[1] - 2
             if small_head or not (sign * values.mean() > limit):
                 continue
             direct = estimate_mean(logs[:, index + 1] - logs[:, index])

@@ -124,8 +124,18 @@ def test_a_large_head_is_a_finding_and_a_small_one_is_a_choice(factor, found):
     forward = np.ones(8)
     forward[-1] = factor
     assert codes(judge(forward)[1]) == found
-    forward[-2:] = factor  # one layer before the outputs it is no choice of the head
+    forward[-2:] = factor  # one layer before the head it is no choice
     assert codes(judge(forward)[1]) == (found or ["IC101"])
+
+
+def test_a_head_may_be_followed_by_its_activation_and_not_by_layers_with_weights():
+    """Of two outputs behind a common stack, the last common layer is none of the heads."""
+    forward = np.ones(9)
+    forward[-2:] = 1e-4
+    assert codes(judge(forward, kinds=["Dense"] * 8 + ["Activation"])[1]) == []
+    table, nodes = make_case(np.array([1, 1, 1, 1, 1, 1e-4, 1e-4, 1e-4]))
+    nodes[-2:] = [SiteNode(name, "Dense", True, True, (5,)) for name in ("one", "other")]
+    assert codes(find(judge_paths(table, nodes, find_paths(nodes), Limits()), Limits())) == ["IC101"]
 
 
 def test_a_signal_of_exactly_zero_in_one_seed_is_found():

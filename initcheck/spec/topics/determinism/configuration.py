@@ -297,7 +297,7 @@ def _alias_raises(factory: Factory) -> list[ExactRow]:
     rows = []
     for alias in subject.aliases:
         try:
-            seen = f"get gives {initializers.get(alias)}"
+            seen = f"get gives an instance of {type(initializers.get(alias)).__name__}"
         except KeyError:
             seen = ""
         rows.append(ExactRow(f"get({alias!r})", float(bool(seen)), seen=seen))
