@@ -37,6 +37,8 @@ def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def test_the_measurements_read_back_from_csv_to_the_last_bit(full_study: StudyRecord, full_report: WrittenReport):
     back = _read_csv(full_report.folder / "measurements.csv", schema.MEASUREMENT_COLUMNS)
+    assert full_study.table.isna().to_numpy().any()
+    assert "NA" not in full_report.read("measurements.csv")  # a null is an empty cell
     keys = ["network", "initializer", "activation", "seed", "position"]
     pd.testing.assert_frame_equal(_sorted(back, keys), _sorted(full_study.table, keys), check_exact=True)
 
