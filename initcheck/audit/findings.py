@@ -1,9 +1,9 @@
 """Findings: what is wrong with a model, where, by how much, and which change would fix it.
 
 A rule judges what was measured of one model and makes findings, which bear its code (:mod:`initcheck.audit.rules` has
-all rules). A finding is either *wrong*, which makes ``initcheck check`` exit with 1, or *unjudged*: something that
-could not be measured or decided, which makes it exit with 2. Neither is ever silently green. The findings of one model
-and what they were found in are the result of a check.
+all rules). A finding is *wrong*, which makes ``initcheck check`` exit with 1, or *unjudged*: something that could not be
+measured or decided, which makes it exit with 2. Neither is ever silently green. What is worth knowing and no fault is a
+*note*, which changes no exit code. The findings of one model and what they were found in are the result of a check.
 
 Rules are read without a measurement by ``initcheck explain`` and by Pytest's plugin, and a baseline is read and checked
 without pandas and SciPy: nothing heavy is imported here.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from initcheck.probe.weight_copies import WeightComparison
     from initcheck.probe.weights import WeightFacts
 
-Severity = Literal["wrong", "unjudged"]
+Severity = Literal["wrong", "unjudged", "note"]
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,31 @@ class Fix:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why something is wrong, with the figures that show it.
+
+    Attributes:
+        kind: the kind of cause, such as ``spread`` or ``inputs``; findings whose causes agree in it and in ``layers``
+            are one problem.
+        layers: paths of the layers or weights that did it.
+        message: one sentence with the figures, which begins with a name or a small letter and has no stop.
+    """
+
+    kind: str
+    layers: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or that could not be judged.
+    """One thing that is wrong, that could not be judged, or that is worth a note.
 
     Attributes:
         layer: path of the first offending layer in order of execution, or of the offending weight; empty for the whole.
         measured: the value with its interval and limit; None where there is none.
         fix: a change that was tried and helped; None where none was tried or none helped.
+        note: whether it is no fault, but worth knowing.
+        cause: why; None where it is not known.
     """
 
     code: str
@@ -76,6 +94,8 @@ class Finding:
     measured: Measured | None = None
     layers: tuple[str, ...] = ()
     fix: Fix | None = None
+    note: bool = False
+    cause: Cause | None = None
 
     @property
     def rule(self) -> Rule:
@@ -91,8 +111,8 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """Whether something is wrong, or could not be judged."""
-        return self.rule.severity
+        """Whether something is wrong, could not be judged, or is worth a note."""
+        return "note" if self.note else self.rule.severity
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -239,7 +259,8 @@ class CheckResult:
         """``findings`` if something is wrong; else ``cannot judge`` if something was not judged; else ``healthy``."""
         if any(finding.severity == "wrong" for finding in self.findings):
             return "findings"
-        if any(not (self.allow_inconclusive and finding.rule.inconclusive) for finding in self.findings):
+        open_points = (each for each in self.findings if each.severity == "unjudged")
+        if any(not (self.allow_inconclusive and each.rule.inconclusive) for each in open_points):
             return "cannot judge"
         return "healthy"
 

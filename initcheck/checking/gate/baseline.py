@@ -197,7 +197,7 @@ class Baseline:
             seeds=result.seeds,
             versions={name: result.versions[name] for name in _KEPT_VERSIONS},
             conditions=result.conditions,
-            findings=tuple(sorted({(each.code, each.layer) for each in result.findings})),
+            findings=tuple(sorted({(each.code, each.layer) for each in result.findings if not each.note})),
             weights=read_weights(result.facts, result.weights),
             sites=read_sites(result.table, result.nodes),
         )

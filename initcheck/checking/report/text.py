@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import CheckResult, Finding, Fix, Measured
+from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Severity
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
@@ -25,6 +25,7 @@ _INDENT: Final = "      "
 _SHOWN: Final = 30
 _AROUND: Final = 2
 _MOST_CHANGES: Final = 20
+_LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
@@ -53,12 +54,15 @@ def exit_code_of(result: CheckResult, comparison: Comparison | None) -> int:
 def describe_verdict(result: CheckResult) -> str:
     """Write the verdict in one line."""
     wrong = sum(1 for each in result.findings if each.severity == "wrong")
-    unjudged = len(result.findings) - wrong
+    unjudged = sum(1 for each in result.findings if each.severity == "unjudged")
+    notes = len(result.findings) - wrong - unjudged
     verdict = count(wrong, "finding") if wrong else str(result.verdict)
     if result.verdict == "healthy":
         verdict += ": nothing found" + (" but what was waived or let pass" if result.waived or unjudged else "")
     elif unjudged:
         verdict += f"{' and ' if wrong else ': '}{count(unjudged, 'point')} not judged"
+    if notes:
+        verdict += f", {count(notes, 'note')}"
     return f"{result.model}: {verdict}"
 
 
@@ -114,11 +118,13 @@ def describe_fix(fix: Fix) -> str:
 
 def _format_findings(findings: Sequence[Finding], known: Collection[tuple[str, str]]) -> Iterator[str]:
     for finding in findings:
-        mark = " (known)" if (finding.code, finding.layer) in known else ""
+        mark = " (note)" if finding.note else " (known)" if (finding.code, finding.layer) in known else ""
         message = f"{finding.code} {finding.name}{mark}: {finding.message}."
         lines = wrap(message, hanging=_INDENT)
         if finding.fix is not None:
             lines += wrap(f"tried: {describe_fix(finding.fix)}", _INDENT)
+        if finding.cause is not None:
+            lines += wrap(f"cause: {finding.cause.message}.", _INDENT)
         yield "\n".join(lines)
 
 
@@ -205,7 +211,7 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
         message = "\n".join([format_verdict(comparison), *_changes(comparison)])
         lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
     for finding in _failed(result, comparison):
-        level = "error" if finding.severity == "wrong" else "warning"
+        level = _LEVELS[finding.severity]
         fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
         title = f"initcheck: {finding.code} {finding.name}"
         lines.append(_annotation(level, place, title, f"{finding.message}{fix}"))
