@@ -60,6 +60,29 @@ def test_two_threads_that_record_initializers_leave_keras_variables_as_they_were
         assert list(recorded) == [id(variable)]
 
 
+def test_a_thread_that_comes_while_another_replaces_the_method_waits_for_it():
+    """Else it would run on while the method is still the class's own, and its calls would not be handled."""
+    found = []
+
+    def work():
+        with watch.watch(lambda *_: "handled"):
+            found.append(Counter().count())
+
+    second = threading.Thread(target=work)
+
+    def find_class():
+        if second.ident is None:
+            second.start()
+            second.join(0.2)
+        return Counter
+
+    watch = MethodWatch(find_class, "count")
+    work()
+    second.join()
+    assert found == ["handled", "handled"]
+    assert Counter().count() == 1
+
+
 def test_a_thread_that_does_not_record_is_not_recorded():
     with recorded_initializers() as recorded:
         thread = threading.Thread(target=make_variable)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import ntpath
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -136,6 +137,10 @@ def test_where_the_third_move_fails_the_first_two_are_undone(
 
 def test_a_path_is_written_with_slashes_on_every_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert relative_path(tmp_path / "a" / "b.npz", tmp_path / "c") == "../a/b.npz"
+    with monkeypatch.context() as windows:
+        windows.setattr(files.os.path, "relpath", ntpath.relpath)
+        windows.setattr(files, "Path", PureWindowsPath)
+        assert relative_path(PureWindowsPath("D:/x/a/b.npz"), PureWindowsPath("D:/x/c")) == "../a/b.npz"
 
     def refuse(*_: object) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
