@@ -42,13 +42,19 @@ SHORTEST_CHAIN: Final = 4
 
 @dataclass(frozen=True)
 class SiteNode:
-    """One site in the graph of measured sites; ``weighted``: with a trainable weight of two or more axes."""
+    """One site in the graph of measured sites.
+
+    Attributes:
+        weighted: whether it has a trainable weight of two or more axes.
+        clips_at_zero: whether its fused activation function is exactly 0 on a whole interval, as ReLU is.
+    """
 
     layer: str
     kind: str
     weighted: bool
     feeds_output: bool
     parents: tuple[int, ...]
+    clips_at_zero: bool = True
 
 
 @dataclass(frozen=True)

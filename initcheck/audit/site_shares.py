@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from initcheck.audit.paths import SiteNode
 from initcheck.core.statistics import Estimate, estimate_mean
 
-_ACTIVATION_KINDS: Final = frozenset(
-    {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu"}
+_CLIPPING_KINDS: Final = frozenset(
+    {"ReLU", "Relu", "Relu6", "HardSigmoid", "HardSilu", "HardShrink", "SoftShrink", "SparsePlus", "SparseSigmoid"}
 )
-"""Kinds of layers and operations that are activation functions."""
+"""Layers and operations that are activation functions themselves, and exactly 0 on a whole interval."""
 
 
 class SiteTable:
@@ -53,13 +53,13 @@ def _varying_shares(sites: SiteTable) -> NDArray[np.float64]:
 
 
 def dead_shares(sites: SiteTable) -> NDArray[np.float64]:
-    """Share of units that are zero on the whole batch; NaN without an activation function."""
+    """Share of units that are zero on the whole batch; NaN where no activation function clips at zero."""
     # Zeros behind a weight of zero are no dead units: what the activation function received must not be all zero.
     alive = sites["preactivation_second_moment"]
     shares = np.where(np.isnan(alive) | (alive > 0.0), sites["dead_fraction"], np.nan)
-    kinds = [node.kind for node in sites.nodes]
-    activated = ~np.isnan(alive).all(axis=0) | np.asarray([kind in _ACTIVATION_KINDS for kind in kinds], dtype=bool)
-    return np.where(activated, shares, np.nan)
+    fused = ~np.isnan(alive).all(axis=0) & np.asarray([node.clips_at_zero for node in sites.nodes], dtype=bool)
+    clipping = fused | np.asarray([node.kind in _CLIPPING_KINDS for node in sites.nodes], dtype=bool)
+    return np.where(clipping, shares, np.nan)
 
 
 def saturated_shares(sites: SiteTable) -> NDArray[np.float64]:

@@ -24,6 +24,8 @@ LARGEST_BYTE_COUNT: Final = 127
 WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 """Operations whose results depend on the shape of what goes in and not on its values."""
 
+_LOGITS: Final = "logits_of_copy"
+
 
 @contextmanager
 def outside_trace() -> Iterator[None]:
@@ -165,6 +167,19 @@ def copy_tensor(tensor: Any) -> Any:
     return import_tensorflow().identity(tensor)
 
 
+def keep_logits(tensor: Any, copy: Any) -> None:
+    """Let a copy of probabilities remember the logits that they were made of, as the tensor itself does.
+
+    Keras' cross-entropies take these logits where they find them, so that a softmax that has run into 0 and 1 keeps
+    its gradient.
+    """
+    logits = getattr(tensor, "_keras_logits", None)
+    if logits is not None:
+        tf = import_tensorflow()
+        # What is added is zero and has no gradient; in read_connections the sum stands for the copy alone.
+        copy._keras_logits = tf.add(logits, tf.stop_gradient(0.0 * copy), name=_LOGITS)
+
+
 def current_graph() -> Any:
     """Return the graph that is being traced at this moment."""
     return import_tensorflow().compat.v1.get_default_graph()
@@ -204,15 +219,20 @@ def find_reached(sources: Sequence[Any]) -> set[str]:
 def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
     """Read off a graph that is being traced which operations take what other operations made.
 
-    A loop, a branch and a call of another function are one operation each.
+    Logits that a copy remembers (:func:`keep_logits`) are taken to be made of the copy. A loop, a branch and a call of
+    another function are one operation each.
 
     Returns:
         For each operation so far, by name and in the order in which they were made, the operations whose values it
         takes, in the order of its arguments. Every operation comes after those.
     """
-    return {
-        str(operation.name): ()
-        if operation.type in WITHOUT_VALUES
-        else tuple(str(tensor.op.name) for tensor in operation.inputs)
-        for operation in graph.get_operations()
-    }
+
+    def sources(operation: Any) -> tuple[str, ...]:
+        if operation.type in WITHOUT_VALUES:
+            return ()
+        inputs = list(operation.inputs)
+        if str(operation.name).rpartition("/")[2].startswith(_LOGITS):
+            inputs = inputs[1:]
+        return tuple(str(tensor.op.name) for tensor in inputs)
+
+    return {str(operation.name): sources(operation) for operation in graph.get_operations()}

@@ -302,7 +302,14 @@ class CheckSession:
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
         return [
-            SiteNode(site.layer, site.kind, site.weighted, position in self.probe.output_sites, parents)
+            SiteNode(
+                site.layer,
+                site.kind,
+                site.weighted,
+                position in self.probe.output_sites,
+                parents,
+                clips_at_zero=site.clips_at_zero,
+            )
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
 

@@ -225,7 +225,10 @@ def _is_structure_of_shapes(structure: Any) -> bool:
 
 # Neither the dtype of an input (`keras.Input((7,))` is a float even before an Embedding) nor the graph says which are
 # indices: a subclassed model has none, and a layer may hold an Embedding of tokens beside one of positions. So the
-# model is run, on two batches that differ in one input alone: an input that changes what an Embedding looks up is one.
+# model is run, on batches that differ in one input alone. An input is one of indices if a number beyond all tables
+# leads beyond the end of a table. What is picked by argmax, or put into bins, stays within: the input in front of it
+# holds real numbers. If it is declared as whole numbers, which a hash or a remainder may bring into the range, it is
+# enough that it changes what is looked up.
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,21 +271,33 @@ def record_lookups(model: Any, inputs: Any) -> list[Lookup]:
     return lookups
 
 
-def find_ranges(model: Any, count: int, build: Callable[[int | None], Any]) -> dict[int, IndexRange]:
-    """Find the inputs that change what is looked up, and the numbers for which every look-up of them is in range.
+def find_ranges(model: Any, whole: Sequence[bool], build: Callable[[int, int], Any]) -> dict[int, IndexRange]:
+    """Find the inputs that are indices, and the numbers for which every look-up of them is in range.
 
     An offset between input and index, as one table for several features needs it, is allowed for.
+
+    Args:
+        whole: of each input, whether it takes whole numbers alone.
+        build: makes a batch of zeros, but for one input (the first argument) that is a number (the second).
     """
     if not looks_up(model):
         return {}
-    plain = _by_layer(record_lookups(model, build(None)))
+    beyond = 2 * max(rows for _, _, rows in _tables(model))
+    plain = _by_layer(record_lookups(model, build(0, 0)))
     ranges: dict[int, IndexRange] = {}
-    for position in range(count):
-        changed = _by_layer(record_lookups(model, build(position)))
-        reached = {path: calls for path, calls in changed.items() if not _are_equal(calls, plain.get(path, []))}
+    for position, takes_whole in enumerate(whole):
+        changed = _by_layer(record_lookups(model, build(position, beyond)))
+        reached = [path for path, calls in changed.items() if any(map(_leaves_table, calls))]
+        if not reached and takes_whole:
+            changed = _by_layer(record_lookups(model, build(position, 1)))
+            reached = [path for path, calls in changed.items() if not _are_equal(calls, plain.get(path, []))]
         if reached:
-            ranges[position] = _range_of([call for path in reached for call in plain.get(path) or reached[path]])
+            ranges[position] = _range_of([call for path in reached for call in plain.get(path) or changed[path]])
     return ranges
+
+
+def _leaves_table(call: Lookup) -> bool:
+    return call.indices is not None and call.indices.size > 0 and int(call.indices.max()) >= call.rows
 
 
 def _range_of(calls: list[Lookup]) -> IndexRange:
@@ -339,7 +354,10 @@ def _recording(layer: Any, path: str, rows: int, lookups: list[Lookup]) -> Calla
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # ReversibleEmbedding(reverse=True) multiplies by the table and looks nothing up.
         if not (kwargs.get("reverse") or (args and args[0] is True)):
-            lookups.append(Lookup(path, rows, padding, _read_indices(inputs)))
+            indices = _read_indices(inputs)
+            lookups.append(Lookup(path, rows, padding, indices))
+            if indices is not None and indices.size and (indices.min() < 0 or indices.max() >= rows):
+                inputs = import_keras().ops.clip(inputs, 0, rows - 1)  # so that later look-ups are seen too
         return original(inputs, *args, **kwargs)
 
     return call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -356,7 +356,9 @@ def _check_makeable(specs: Any, size: int) -> None:
 
 def _draw(model: Any, specs: Any, size: int, seed: int, initializers: Mapping[str, Any]) -> ModelBatch:
     leaves = flatten(specs)
-    ranges = find_ranges(model, len(leaves), lambda position: _plain_batch(specs, _fixed_batch(specs) or 1, position))
+    is_float_dtype = import_keras().backend.is_float_dtype
+    whole = [spec.dtype is not None and not is_float_dtype(spec.dtype) for spec in leaves]
+    ranges = find_ranges(model, whole, lambda *filled: _plain_batch(specs, _fixed_batch(specs) or 1, filled))
     numbers = {id(leaf): position for position, leaf in enumerate(leaves)}
     words: dict[int, str] = {}
 
@@ -460,12 +462,14 @@ def _build(model: Any, inputs: Any) -> Mapping[str, Any]:
         return initializers_by_path(model, recorded)
 
 
-def _plain_batch(specs: Any, size: int, ones: int | None = None) -> Any:
-    """Make a batch of zeros, with ones for the input of one position."""
+def _plain_batch(specs: Any, size: int, filled: tuple[int, int] = (0, 0)) -> Any:
+    """Make a batch of zeros; the input of one position is filled with a number, or the largest one of its dtype."""
     numbers = {id(leaf): position for position, leaf in enumerate(flatten(specs))}
-    fill: Callable[[InputSpec], NDArray[Any]] = lambda spec: np.full(  # noqa: E731
-        (size, *spec.lengths),
-        int(numbers[id(spec)] == ones),
-        "float32" if spec.dtype in (None, "bfloat16") else spec.dtype,
-    )
+
+    def fill(spec: InputSpec) -> NDArray[Any]:
+        dtype = np.dtype("float32" if spec.dtype in (None, "bfloat16") else spec.dtype)
+        value = filled[1] if numbers[id(spec)] == filled[0] else 0
+        most = 1 if dtype.kind == "b" else np.iinfo(dtype).max if dtype.kind in "iu" else np.finfo(dtype).max
+        return np.full((size, *spec.lengths), min(value, most), dtype)
+
     return map_leaves(fill, specs)

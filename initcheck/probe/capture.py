@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from initcheck.backend.graphs import copy_tensor, current_graph, in_graph
+from initcheck.backend.graphs import copy_tensor, current_graph, in_graph, keep_logits
 from initcheck.backend.keras_private import MethodWatch
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.layer_kinds import count_fans
@@ -158,6 +158,7 @@ class Capture:
             mask = getattr(tensor, "_keras_mask", None)
             if mask is not None:
                 output._keras_mask = mask
+            keep_logits(tensor, output)
             # The tensor is kept as well as its id: ids of collected objects are used again.
             self._captured[id(output)] = output
             site = Site(
@@ -247,6 +248,7 @@ class SiteInfo:
         batched: whether the first axis of the output is the batch, of two or more samples.
         weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
             is not captured by itself.
+        clips_at_zero: whether the fused activation function is exactly 0 on a whole interval.
     """
 
     layer: str
@@ -260,6 +262,7 @@ class SiteInfo:
     weights: float
     batched: bool
     weighted: bool
+    clips_at_zero: bool
 
 
 def feature_axis(operation: Any) -> int:
@@ -267,7 +270,9 @@ def feature_axis(operation: Any) -> int:
     return 1 if getattr(operation, "data_format", None) == "channels_first" else -1
 
 
-def describe_site(site: Site, position: int, kernel: Any, batch_size: int, weighted: bool) -> SiteInfo:
+def describe_site(
+    site: Site, position: int, kernel: Any, batch_size: int, weighted: bool, clips_at_zero: bool
+) -> SiteInfo:
     """Describe a site by its traced tensors."""
     shape = tuple(site.output.shape)
     target = site.output if site.preactivation is None else site.preactivation
@@ -285,6 +290,7 @@ def describe_site(site: Site, position: int, kernel: Any, batch_size: int, weigh
         weights=math.nan if kernel is None else float(math.prod(kernel.shape)),
         batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
         weighted=weighted,
+        clips_at_zero=clips_at_zero,
     )
 
 

@@ -293,7 +293,7 @@ class Probe:
             )
         ]
         self._sites = tuple(
-            describe_site(site, position, kernel, self._batch_size, carries)
+            describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
             for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
         )
         self._unmeasured = tuple(capture.unmeasured)
@@ -385,18 +385,37 @@ def _find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] |
     """Find the (low, high) ends of the range of a bounded activation, by calling it far out on both sides."""
     if activation is None:
         return None
-    probes = np.asarray([[-_FAR, _FAR, 0.0], [-_FAR, _FAR, 2.0 * _FAR]], dtype=np.float32)
-    with outside_trace():
-        try:
-            values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
-        except Exception:  # noqa: BLE001 - any function a user wrote: one that needs other inputs has no known range
-            return None
-    if values.shape != probes.shape or not np.array_equal(values[0, :2], values[1, :2]):
+    values = _apply(activation, [[-_FAR, _FAR, 0.0], [-_FAR, _FAR, 2.0 * _FAR]])
+    if values is None or not np.array_equal(values[0, :2], values[1, :2]):
         return None
     low, high = sorted(values[0, :2].tolist())
     if not (math.isfinite(low) and math.isfinite(high)) or max(abs(low), abs(high)) > math.sqrt(_FAR) or low == high:
         return None
     return round(low, 5), round(high, 5)
+
+
+def _clips_at_zero(activation: Callable[..., Any] | None) -> bool:
+    """Find whether an activation is exactly 0 on an interval, as ReLU is; one that cannot be called alone may be."""
+    if activation is None:
+        return False
+    # So near 0 no sigmoid or GELU is rounded to 0. A softmax changes with the last column, which differs.
+    inputs = np.linspace(-4.0, 4.0, 33)
+    values = _apply(activation, [[*inputs, 0.0], [*inputs, 4.0]])
+    if values is None:
+        return True
+    zero = values[0, :-1] == 0.0
+    return bool(np.array_equal(values[0, :-1], values[1, :-1]) and (zero[1:] & zero[:-1]).any())
+
+
+def _apply(activation: Callable[..., Any], inputs: list[list[float]]) -> NDArray[np.float64] | None:
+    """Compute an activation outside the graph; None for one that needs other inputs, or changes their shape."""
+    probes = np.asarray(inputs, dtype=np.float32)
+    with outside_trace():
+        try:
+            values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
+        except Exception:  # noqa: BLE001 - any function a user wrote
+            return None
+    return values if values.shape == probes.shape else None
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
