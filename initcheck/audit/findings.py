@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from initcheck.audit.paths import SiteNode
     from initcheck.audit.total_change import JudgedPath
     from initcheck.probe.coverage import Coverage
+    from initcheck.probe.recurrence import OverTime
     from initcheck.probe.weight_copies import WeightComparison
     from initcheck.probe.weights import WeightFacts
 
@@ -155,6 +156,7 @@ class ModelMeasurement:
     comparison: WeightComparison
     gaps: Sequence[tuple[str, str]]
     limits: Limits
+    over_time: Sequence[OverTime] = ()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,16 @@ class Backpropagation:
         return [None if gradient is None else import_tensorflow().convert_to_tensor(gradient) for gradient in gradients]
 
 
+def derivative_between(end: Any, start: Any) -> Any:
+    """Return dend/dstart of two tensors of the graph that is being traced; zero where no path leads between them.
+
+    Nothing need have been recorded: it follows the graph, and no further than from the one to the other.
+    """
+    tf = import_tensorflow()
+    (gradient,) = tf.gradients(end, start, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tf.convert_to_tensor(gradient)
+
+
 Optimizer = Literal["sgd", "adam"]
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # those of keras.optimizers.Adam

@@ -207,6 +207,17 @@ def read_variable(variable: Any) -> Any:
     return import_tensorflow().convert_to_tensor(variable.value)
 
 
+def count_operations(graph: Any) -> int:
+    """Count the operations of a graph so far."""
+    return len(graph.get_operations())
+
+
+def find_loops(graph: Any, start: int) -> set[str]:
+    """Name the loops among the operations of a graph, from one number of them on."""
+    kinds = ("While", "StatelessWhile")
+    return {str(operation.name) for operation in graph.get_operations()[start:] if operation.type in kinds}
+
+
 def find_reached(sources: Sequence[Any]) -> set[str]:
     """Name the operations of the graph being traced that depend on one of these tensors."""
     reached = {operation_name(source) for source in sources}

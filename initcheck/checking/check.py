@@ -28,7 +28,7 @@ from initcheck.core.errors import FindingsError, ModelError
 from initcheck.core.files import digest_arrays
 from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED
-from initcheck.probe import Probe, RedrawPlan
+from initcheck.probe import Measurement, Probe, RedrawPlan
 from initcheck.probe.coverage import Coverage
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
@@ -211,7 +211,8 @@ def check(
 
 def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
-    table, gradients = session.measure(progress)
+    measured = session.measure(progress)
+    table, gradients = measured.table, measured.weights
     nodes = session.nodes()
     facts = describe_weights(session.model, session.plan)
     coverage = session.probe.coverage(redrawn=session.redrawn)
@@ -225,6 +226,7 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         comparison=compare_weights(session.model, facts, session.inputs, session.loss_function),
         gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
         limits=settings.limits,
+        over_time=measured.over_time,
     )
     found = find_findings(measurement)
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
@@ -287,17 +289,17 @@ class CheckSession:
         """How many steps the progress display counts: one a draw."""
         return len(self.seeds)
 
-    def measure(self, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def measure(self, progress: Progress) -> Measurement:
         """Measure the model for all seeds."""
         progress(0, self.steps, "tracing the model")
         if not self.redrawn:
-            measured = self.probe.measure_current_all(self.seeds[0])
-            return measured.table, measured.weights
+            return self.probe.measure_current_all(self.seeds[0])
         return self._measure_plan(self.plan, self.seeds, progress)
 
     def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure with other initializers: same graph, same batch, the same random numbers behind the weights."""
-        return self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
+        measured = self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
+        return measured.table, measured.weights
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
@@ -313,16 +315,14 @@ class CheckSession:
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
 
-    def _measure_plan(
-        self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _measure_plan(self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress) -> Measurement:
         def report(done: float, _: int) -> None:
             if done:
                 progress(int(done), len(seeds), "measuring")
 
         (measured,) = Session([self.probe]).measure_all(plan.sample, seeds, report)
         progress(len(seeds), len(seeds), "measuring")
-        return measured.table, measured.weights
+        return measured
 
 
 def default_batch_size(model: Any) -> int:
@@ -373,7 +373,15 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         ),
         loss_function=loss,
         initializers=initializers,
-        probe=Probe(built, batch.inputs, loss=loss, initializers=initializers, every_weight=True, precision_range=True),
+        probe=Probe(
+            built,
+            batch.inputs,
+            loss=loss,
+            initializers=initializers,
+            every_weight=True,
+            precision_range=True,
+            over_time=True,
+        ),
         seeds=seeds,
         redrawn=redrawn,
     )

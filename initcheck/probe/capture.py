@@ -16,11 +16,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from initcheck.backend.graphs import copy_tensor, current_graph, in_graph, keep_logits
+from initcheck.backend.graphs import (
+    copy_tensor,
+    count_operations,
+    current_graph,
+    find_loops,
+    find_reached,
+    in_graph,
+    keep_logits,
+)
 from initcheck.backend.keras_private import MethodWatch
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.probe.layer_kinds import count_fans
+from initcheck.probe.layer_kinds import count_fans, find_state_activation
 from initcheck.probe.paths import PathNamer, child_operations, own_variables
+from initcheck.probe.recurrence import RecurrentCall
 
 INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
 STEPS_IN_SEQUENCE = (
@@ -29,6 +38,7 @@ STEPS_IN_SEQUENCE = (
 LAST_STEP = (
     "its single steps run inside a loop of the graph; only the last is measured, as the output of the layer around it"
 )
+OWN_LOOP = "its weights take part in a loop of the graph, whose single steps are not captured"
 NOT_FLOATING = "its output is not floating-point"
 RAGGED_OUTPUT = "its output is not a dense tensor"
 NO_OUTPUT = "it returns nothing"
@@ -88,6 +98,8 @@ class Capture:
         self.sites: list[Site] = []
         self.unmeasured: list[Unmeasured] = []
         self.captured: set[int] = set()
+        self.recurrent: list[RecurrentCall] = []
+        self._loops: dict[str, tuple[str, int, Any]] = {}
         self._namer = namer
         self._calls: Counter[str] = Counter()
         self._stack: list[_Call] = []
@@ -124,6 +136,11 @@ class Capture:
         call = _Call(operation)
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
+        sequence = self._copy_sequence(args[0]) if loops and args else None
+        if sequence is not None:
+            args = (sequence, *args[1:])
+        may_loop = loops or bool(own_variables(operation))
+        start = count_operations(self._graph) if may_loop else 0
         self._muted += loops
         try:
             with self._watched_activation(operation, call):
@@ -133,7 +150,34 @@ class Capture:
             self._stack.pop()
         if self._stack:
             self._stack[-1].children += 1
+        if may_loop:
+            for loop in find_loops(self._graph, start):
+                self._loops.setdefault(loop, (path, number, operation))  # the innermost layer's
+        if sequence is not None:
+            output = keras.tree.flatten(outputs)[0]
+            mask = kwargs.get("mask")
+            mask = getattr(sequence, "_keras_mask", None) if mask is None else mask
+            self.recurrent.append(RecurrentCall(path, number, operation, sequence, output, mask))
         return self._record(operation, path, number, call, outputs)
+
+    def note_loops(self, find_weights: Callable[[Any], Sequence[Any]]) -> None:
+        """Note the layers that run a loop with their own weights; those that Keras knows as layers over time do not.
+
+        Args:
+            find_weights: from a layer to the tensors of its own weights that were read.
+        """
+        for loop, (path, number, operation) in self._loops.items():
+            weights = [] if isinstance(operation, import_keras().layers.RNN) else find_weights(operation)
+            if weights and loop in find_reached(weights):
+                self._note(path, number, operation, OWN_LOOP)
+
+    def _copy_sequence(self, tensor: Any) -> Any | None:
+        """Copy the sequence that a layer over time takes, so that nothing else takes it; None where it is none."""
+        if isinstance(tensor, import_keras().KerasTensor) or self._reason_against(tensor) is not None:
+            return None
+        if len(tensor.shape) < 2 or tensor.shape[1] is None:
+            return None
+        return _copy_with_mask(tensor)
 
     def _record(self, operation: Any, path: str, number: int, call: _Call, outputs: Any) -> Any:
         keras = import_keras()
@@ -154,10 +198,7 @@ class Capture:
                     self._note(path, number, operation, reason)
                 replaced.append(tensor)
                 continue
-            output = copy_tensor(tensor)
-            mask = getattr(tensor, "_keras_mask", None)
-            if mask is not None:
-                output._keras_mask = mask
+            output = _copy_with_mask(tensor)
             keep_logits(tensor, output)
             # The tensor is kept as well as its id: ids of collected objects are used again.
             self._captured[id(output)] = output
@@ -171,6 +212,8 @@ class Capture:
             )
             if index == 0 and len(call.recorded) == 1:
                 site.preactivation, site.activation = call.recorded[0]
+            elif index == 0 and isinstance(operation, keras.layers.RNN):
+                site.activation = find_state_activation(operation.cell)
             self.sites.append(site)
             replaced.append(output)
             index += 1
@@ -229,6 +272,15 @@ class Capture:
             yield
         finally:
             attributes["activation"] = activation
+
+
+def _copy_with_mask(tensor: Any) -> Any:
+    """Copy a tensor, and the mask that Keras has put on it."""
+    output = copy_tensor(tensor)
+    mask = getattr(tensor, "_keras_mask", None)
+    if mask is not None:
+        output._keras_mask = mask
+    return output
 
 
 def _returns_output_of(recurrent: Any, operation: Any) -> bool:

@@ -16,6 +16,7 @@ UNUSED_PART: Final = "it has no weights, and is not called in a forward pass wit
 USED_WITHOUT_CALL: Final = "its weights are used without calling it, so that it has no output of its own"
 FUSED: Final = "the layer around it computes its steps without calling it"
 EACH_STEP: Final = "the layer around it makes its steps without calling it, and returns the sequence of them all"
+NOT_FOLLOWED: Final = "it is a layer over time that was not followed from step to step"
 
 NOTHING_TO_MEASURE: Final = "integers, of which nothing is to be measured"
 NO_PART: Final = "takes no part in the outputs"
@@ -23,12 +24,13 @@ NO_PART: Final = "takes no part in the outputs"
 
 @dataclass(frozen=True)
 class CapturedCalls:
-    """What the capture of one forward pass has seen."""
+    """What the capture of one forward pass has seen; ``followed`` holds the layers over time that were followed."""
 
     sites: tuple[str, ...]
     captured: Collection[int]
     unmeasured: tuple[Unmeasured, ...]
     read: Collection[int]
+    followed: Collection[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, 
     captured = [path for path, member in members if id(member) in calls.captured]
     measured = [path for path in captured if path in sites or path not in listed]
     gaps += _explain_layers(members, calls, {*captured, *listed})
+    gaps += _explain_time(members, calls, {gap.path for gap in gaps if not gap.covered_by})
     gaps += _explain_weights(plan, redrawn)
     return Coverage(
         calls=len(calls.sites),
@@ -113,6 +116,17 @@ def _explain_layers(members: list[tuple[str, Any]], calls: CapturedCalls, known:
             yield Gap(path, kind, FUSED, around)
         else:
             yield Gap(path, kind, USED_WITHOUT_CALL)
+
+
+def _explain_time(members: list[tuple[str, Any]], calls: CapturedCalls, known: Collection[str]) -> Iterator[Gap]:
+    """Find the layers over time whose weights take part and of which no call was followed from step to step."""
+    if calls.followed is None:
+        return
+    for path, member in members:
+        if not isinstance(member, import_keras().layers.RNN) or id(member) in calls.followed or path in known:
+            continue
+        if any(reads_weights(each, calls.read) for each in _layers_of(member)):
+            yield Gap(path, type(member).__name__, NOT_FOLLOWED)
 
 
 def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:

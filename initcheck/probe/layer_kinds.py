@@ -149,6 +149,16 @@ def find_parts(members: Mapping[str, Any]) -> dict[int, str]:
     return found
 
 
+def find_state_activation(cell: Any) -> Any | None:
+    """Find the function that bounds what a cell of Keras returns; None where it is not known.
+
+    SimpleRNN returns what it makes, GRU a mean of that and of the state before, LSTM a gate, in [0, 1], times it.
+    """
+    last = getattr(cell, "cells", [cell])[-1]  # of a stack of cells
+    known = find_kind(last).list_units is _list_recurrent_units and _computes_as_registered(last)
+    return getattr(last, "activation", None) if known else None
+
+
 def count_rows(layer: Any) -> int | None:
     """Count the rows that the inputs of a layer may name; None where its inputs are no indices."""
     attribute = find_kind(layer).rows

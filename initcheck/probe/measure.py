@@ -39,7 +39,8 @@ from initcheck.probe.capture import (
 from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import main_kernel
-from initcheck.probe.paths import PathNamer
+from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.probe.recurrence import OverTime, RecurrentCall, reduce_over_time, split_over_time
 from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_norms, reduce_range, reduce_site
 
 _Source = Literal["drawn", "given", "current"]
@@ -75,6 +76,7 @@ class Probe:
         every_weight: reduce the gradients of all weights in every measurement, so that ``measure`` and ``measure_all``
             share one traced graph; without it each of them traces its own, and ``measure`` costs less.
         precision_range: fill the columns about float16's range (``columns.RANGE_COLUMNS``).
+        over_time: with all weights, measure also what layers over time owe to each of their steps.
 
     Raises:
         ModelError: the model is not built; or, when it is first measured, it cannot be run on these inputs.
@@ -90,6 +92,7 @@ class Probe:
         initializers: Mapping[str, Any] | None = None,
         every_weight: bool = False,
         precision_range: bool = False,
+        over_time: bool = False,
     ) -> None:
         keras = import_keras()
         if not model.built:
@@ -112,6 +115,8 @@ class Probe:
         self._read: frozenset[int] = frozenset()
         self._every_weight = every_weight
         self._precision_range = precision_range
+        self._over_time = over_time
+        self._recurrent: tuple[RecurrentCall, ...] = ()
         self._reduction = WeightReduction()
         self._compiled: dict[tuple[_Source, bool], Callable[..., Any]] = {}
 
@@ -147,6 +152,7 @@ class Probe:
             captured=self._captured,
             unmeasured=self._unmeasured,
             read=self._read,
+            followed={id(call.operation) for call in self._recurrent} if self._over_time else None,
         )
         return count_coverage(self._namer, calls, self.plan, redrawn=redrawn)
 
@@ -205,7 +211,9 @@ class Probe:
         measured = self._run(seeds, source, True, values)
         table = self._tabulate(seeds, measured)
         norms = self._reduction.collect(measured, table)
-        return Measurement(table, tabulate_weights(seeds, self._reduction.weights, *norms))
+        return Measurement(
+            table, tabulate_weights(seeds, self._reduction.weights, *norms), self._collect_over_time(measured)
+        )
 
     def _run(
         self, seeds: Sequence[int], source: _Source, every_weight: bool, values: Sequence[Any] = ()
@@ -296,12 +304,17 @@ class Probe:
             describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
             for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
         )
+        taken = {key: weights[place] for key, place in index.items() if key in scope.read}
+        capture.note_loops(lambda layer: [taken[id(each)] for each in own_variables(layer) if id(each) in taken])
         self._unmeasured = tuple(capture.unmeasured)
+        self._recurrent = tuple(capture.recurrent)
         self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
             flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
+        if every_weight and self._over_time:
+            flat += [reduce_over_time(call, random_loss) for call in capture.recurrent]
         if every_weight:
             gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
             reached = tuple(gradient is not None for gradient in gradients)
@@ -345,6 +358,12 @@ class Probe:
             batched=np.asarray([site.batched for site in sites]),
             sources=self._sources,
         )
+
+    def _collect_over_time(self, measured: NDArray[np.float64]) -> tuple[OverTime, ...]:
+        if not (self._over_time and self._recurrent):
+            return ()
+        start = len(self._sites) * (len(PARTS) + self._precision_range * len(RANGE_COLUMNS))
+        return split_over_time(self._recurrent, measured[:, start:])
 
     def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
         sites = self._sites
@@ -427,6 +446,7 @@ class Measurement:
 
     table: pd.DataFrame = field(repr=False)
     weights: pd.DataFrame = field(repr=False)
+    over_time: tuple[OverTime, ...] = ()
 
 
 @dataclass(frozen=True)

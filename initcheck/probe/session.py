@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from initcheck.probe.measure import Measurement, Probe
+from initcheck.probe.recurrence import join_over_time
 
 MOST_BYTES_DRAWN: Final = 2**26
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
@@ -59,6 +60,7 @@ class Session:
             Measurement(
                 pd.concat([part.table for part in measured], ignore_index=True),
                 pd.concat([part.weights for part in measured], ignore_index=True),
+                join_over_time([part.over_time for part in measured]) if measured[0].over_time else (),
             )
             for measured in parts
         ]

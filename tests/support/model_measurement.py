@@ -23,6 +23,7 @@ def make_measurement(**parts: Any) -> ModelMeasurement:
         "comparison": WeightComparison((), (), 0),
         "gaps": (),
         "limits": Limits(),
+        "over_time": (),
     }
     assert set(parts) <= set(empty)
     return ModelMeasurement(**{**empty, **parts})

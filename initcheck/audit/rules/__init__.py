@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from initcheck.audit.findings import Finding, ModelMeasurement, Rule
-from initcheck.audit.rules import signal, sites, weights
+from initcheck.audit.rules import signal, sites, time, weights
 from initcheck.core.columns import Direction
 
 FAMILIES: Final = {
@@ -32,6 +32,8 @@ RULES: Final[dict[str, Rule]] = {
         signal.EXPLODING_ACTIVATIONS,
         signal.VANISHING_GRADIENTS,
         signal.EXPLODING_GRADIENTS,
+        time.VANISHING_OVER_TIME,
+        time.EXPLODING_OVER_TIME,
         weights.ZERO_GRADIENTS,
         weights.SYMMETRIC_UNITS,
         weights.IDENTICAL_WEIGHTS,
