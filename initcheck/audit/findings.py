@@ -237,7 +237,13 @@ EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One checked model."""
+    """One checked model.
+
+    Attributes:
+        redrawn: whether weights were drawn for each seed; if not, all were measured as they are.
+        loaded: paths of the weights that their initializers cannot have drawn, and that were kept as they are.
+        not_finite: paths of the weights that hold NaN or infinity in the model itself.
+    """
 
     model: str
     findings: tuple[Finding, ...]
@@ -255,6 +261,8 @@ class CheckResult:
     allow_inconclusive: bool
     versions: Mapping[str, str]
     seconds: float
+    loaded: tuple[str, ...] = ()
+    not_finite: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

@@ -30,7 +30,8 @@ from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED
 from initcheck.probe import Measurement, Probe, RedrawPlan
 from initcheck.probe.coverage import Coverage
-from initcheck.probe.draw import find_initializers
+from initcheck.probe.draw import LOADED, find_initializers
+from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.session import Session
 from initcheck.probe.weight_copies import compare_weights
@@ -177,7 +178,8 @@ def check(
     """Check a Keras model at initialization: does the signal survive it, forward and backward?
 
     The model is measured as it is and left as it was, bit for bit. By default its weights are drawn anew for each of
-    several seeds, by its own initializers and inside the measurement: the model's own weights stay.
+    several seeds, by its own initializers and inside the measurement: the model's own weights stay. Weights that these
+    initializers cannot have drawn, because they were loaded or trained, are measured as they are.
 
     Args:
         model: a Keras model, a function that makes one, or text: ``package.module:factory``,
@@ -232,7 +234,7 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
     reported = {(each.code, each.layer) for each in kept}
     waived = tuple(each for each in found if (each.code, each.layer) not in reported)
-    if settings.fixes and settings.weights == "redraw":
+    if settings.fixes and session.redrawn:
         kept = tuple(add_fixes(kept, session, measurement, progress))
     return CheckResult(
         model=session.label,
@@ -245,12 +247,14 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         weights=gradients,
         facts=facts,
         seeds=session.seeds,
-        redrawn=settings.weights == "redraw",
+        redrawn=session.redrawn,
         conditions=session.conditions,
         limits=settings.limits,
         allow_inconclusive=settings.allow_inconclusive,
         versions=runtime.versions(),
         seconds=time.perf_counter() - started,
+        loaded=session.present.declared,
+        not_finite=session.present.not_finite,
     )
 
 
@@ -263,6 +267,7 @@ class CheckSession:
 
     Attributes:
         loss_function: from outputs to a scalar; None for the random loss.
+        present: what the weights hold before any draw; the loaded ones only where they are looked for.
     """
 
     label: str
@@ -273,6 +278,7 @@ class CheckSession:
     probe: Probe
     seeds: tuple[int, ...]
     redrawn: bool
+    present: PresentWeights
 
     @property
     def model(self) -> Any:
@@ -358,7 +364,13 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
     loss = None if y is None else compiled_loss(built, batch.labels)
     known = find_initializers(built, PathNamer(built))
     initializers = {**known, **(loaded.initializers or {}), **batch.initializers}
-    redrawn = settings.weights == "redraw"
+    present = read_present_weights(built, initializers if settings.weights == "auto" else {})
+    partly = {**initializers, **dict.fromkeys(present.loaded, LOADED)}
+    plan = RedrawPlan(built, partly)
+    # Where no weight varies since all were loaded, or drawn alike by choice, there is one draw: that of the model.
+    one_draw = (present.declared or plan.repeated) and not plan.varies
+    redrawn = settings.weights == "redraw" or (settings.weights == "auto" and not one_draw)
+    initializers = partly if redrawn else initializers
     count = settings.seeds or default_seeds(sum(int(np.prod(weight.shape)) for weight in built.weights))
     first_seed = settings.first_seed or 0
     seeds = tuple(range(first_seed, first_seed + (count if redrawn else 1)))
@@ -384,4 +396,5 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         ),
         seeds=seeds,
         redrawn=redrawn,
+        present=present,
     )

@@ -222,12 +222,16 @@ def _separate_seeds(session: CheckSession, finding: Finding, facts: Sequence[Wei
         return None
     seeded = any(each.seed_given == "integer" for each in facts)
     change = "no seed in the initializers, and keras.utils.set_random_seed for the whole program"
-    if not seeded:
+    code = "keras.utils.set_random_seed(0)  # once, before the model is made"
+    if not seeded and len({each.instance for each in facts}) < len(facts):
         change = "an initializer instance of its own for each weight"
+    elif not seeded:
+        change = "keras.utils.set_random_seed once for the whole program, and not again while the model is made"
+        code += ", and nowhere in the functions that make its parts"
     names = "\n".join(f"#   {each.path}" for each in facts)
     name = facts[0].initializer or "GlorotUniform"
     written = name if name.endswith(")") else f"{name}()"
-    code = f"keras.utils.set_random_seed(0)  # once, before the model is made\n# for each of:\n{names}\n"
+    code += f"\n# for each of:\n{names}\n"
     code += f"keras.initializers.{written}  # without seed=, and a new instance each time"
     quantity = "share of the variance in common"
     return Fix(change, code, Measured(quantity, before), Measured(quantity, after, seeds=1), solved=after < 0.5)

@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from initcheck.audit.limits import Limits
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.seeds import FEWEST_SEEDS, check_seed
 
-Weights = Literal["redraw", "keep"]
+Weights = Literal["auto", "redraw", "keep"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class CheckSettings:
     Attributes:
         seeds: number of draws; None chooses by the size of the model (:func:`default_seeds`).
         first_seed: the first of their seeds; None begins with 0, or where the baseline begins.
-        weights: ``redraw`` the model's own initializers for each seed, or ``keep`` the weights as they are.
+        weights: ``redraw`` all for each seed, by the model's own initializers, or ``keep`` all as they are; ``auto``
+            keeps those alone that these initializers cannot have drawn: weights that were loaded or trained.
         batch_size: samples of a batch that is made; None chooses by the size of a sample.
         input_shapes: shapes of inputs that the model leaves open.
         select: prefixes of codes, or names, of the findings that are wanted; empty for all.
@@ -38,7 +39,7 @@ class CheckSettings:
 
     seeds: int | None = None
     first_seed: int | None = None
-    weights: Weights = "redraw"
+    weights: Weights = "auto"
     batch_size: int | None = None
     input_shapes: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
@@ -57,8 +58,8 @@ class CheckSettings:
             check_seed(self.first_seed)
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch_size must be at least 1. Received: {self.batch_size!r}.")
-        if self.weights not in ("redraw", "keep"):
-            raise UsageError(f"weights must be 'redraw' or 'keep'. Received: {self.weights!r}.")
+        if self.weights not in get_args(Weights):
+            raise UsageError(f"weights must be 'auto', 'redraw' or 'keep'. Received: {self.weights!r}.")
         for name, prefixes in (("select", self.select), ("ignore", self.ignore)):
             for each in prefixes:
                 _check_finding(name, each)

@@ -215,7 +215,7 @@ def _measure(
     check_margin(margin)
     known = read_baseline(baseline)
     asked = measuring.settings.get("weights", known.recipe.weights)
-    if asked != known.recipe.weights:
+    if asked not in ("auto", known.recipe.weights):
         raise UsageError(
             f"{str(baseline)!r} was recorded with --weights {known.recipe.weights}. Received: --weights {asked}. "
             "Leave --weights out."

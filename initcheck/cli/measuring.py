@@ -48,9 +48,9 @@ _OPTIONS: Final = {
     ),
     "weights": click.option(
         "--weights",
-        type=click.Choice(["redraw", "keep"]),
-        help="Draw from the model's own initializers for each seed, or measure the weights as they are.  "
-        "[default: redraw]",
+        type=click.Choice(["auto", "redraw", "keep"]),
+        help="Draw from the model's own initializers for each seed, or keep the weights as they are; auto keeps those "
+        "that were loaded or trained.  [default: auto]",
     ),
     "seeds": click.option("--seeds", type=int, help="Draws.  [default: 16; 8 or 5 for large models]"),
     "first_seed": click.option("--first-seed", type=click.IntRange(0), help="The first of their seeds.  [default: 0]"),

@@ -25,11 +25,11 @@ Distribution = Literal["normal", "truncated_normal", "uniform", "orthogonal"]
 # t = 2aφ(a) / (Φ(a) - Φ(-a)).
 _CUT: Final = 2.0
 _CUT_TERM: Final = 2.0 * _CUT * math.exp(-0.5 * _CUT**2) / math.sqrt(2.0 * math.pi) / math.erf(_CUT / math.sqrt(2.0))
-_TRUNCATED_VARIANCE: Final = 1.0 - _CUT_TERM
+TRUNCATED_VARIANCE: Final = 1.0 - _CUT_TERM
 
 KURTOSIS: Final[Mapping[Distribution, float]] = {
     "normal": 3.0,
-    "truncated_normal": (3.0 * _TRUNCATED_VARIANCE - _CUT**2 * _CUT_TERM) / _TRUNCATED_VARIANCE**2,
+    "truncated_normal": (3.0 * TRUNCATED_VARIANCE - _CUT**2 * _CUT_TERM) / TRUNCATED_VARIANCE**2,
     "uniform": 9.0 / 5.0,
     "orthogonal": math.nan,
 }
@@ -103,7 +103,7 @@ def _draw_normal(call: KernelCall) -> Drawn:
 
 def _draw_truncated(call: KernelCall) -> Drawn:
     """Keras does not correct for the truncation here, so that the variance is 0.77374 stddev²."""
-    variance = call.settings["stddev"] * call.settings["stddev"] * _TRUNCATED_VARIANCE
+    variance = call.settings["stddev"] * call.settings["stddev"] * TRUNCATED_VARIANCE
     return Drawn("truncated_normal", call.settings["mean"], variance)
 
 

@@ -1,7 +1,8 @@
 """How weights are drawn anew: which initializer each of them has, and the compiled loops that draw from it.
 
 A weight is drawn from the state of a seed of its own, which derives from the seed of the network and the path of the
-weight. Weights of one shape whose initializers differ in their seeds alone are drawn by one loop, traced once.
+weight. Weights of one shape whose initializers differ in their seeds alone are drawn by one loop, traced once. What
+Keras does not ship is called eagerly instead (:mod:`initcheck.probe.eager_draws`).
 """
 
 from __future__ import annotations
@@ -17,28 +18,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.graphs import compile_over_replicates
-from initcheck.backend.keras_private import MethodWatch, global_seed_state, variable_class
+from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.seeds import derive_seeds
+from initcheck.probe.eager_draws import draw_eagerly
 from initcheck.probe.layer_kinds import find_initializer_axes
 from initcheck.probe.paths import PathNamer, own_variables
 
 UNKNOWN_INITIALIZER: Final = "its initializer is not known, so its value was kept"
 NOT_FLOATING: Final = "not a floating-point variable, so its value was kept"
+LOADED: Final = "its initializer cannot have drawn it: it was loaded or trained, so its value was kept"
 QUANTIZED: Final = "its layer is quantized, so its value was kept: check the model before it is quantized"
 
 _SEEDS: Final = ("seed", "_init_seed")
 _STATE: Final = ((2,), "int32")
 """Shape and dtype of the state of a seed."""
 _MOST_LOOPS: Final = 512
+_FEWEST_VALUES: Final = 8
+"""Different values from which on a weight looks like a random one."""
 
 Likeness = tuple[type, str, tuple[int, ...], str]
 """Class and attributes of an initializer, and shape and dtype of what it draws."""
 
 
 class RedrawPlan:
-    """How to draw the weights of one built model anew for any seed; plans may share loops."""
+    """How to draw the weights of one built model anew for any seed; plans may share loops.
+
+    Args:
+        initializers: by path of the weight; a text in place of one is the reason why the weight's value is kept.
+    """
 
     def __init__(
         self, model: Any, initializers: Mapping[str, Any] | None = None, loops: DrawingLoops | None = None
@@ -61,6 +70,29 @@ class RedrawPlan:
         )
         self._shared_loops = loops or DrawingLoops()
         self._loops: dict[int, Callable[..., Any]] = {}
+
+    @property
+    def has_eager_draws(self) -> bool:
+        """Whether some weights have to be drawn outside of a graph."""
+        return any(planned.is_eager for planned in self.variables)
+
+    @property
+    def repeated(self) -> frozenset[str]:
+        """The weights that look random, and for which two seeds give the same numbers."""
+        return frozenset(path for path, values in self._repeated.items() if values >= _FEWEST_VALUES)
+
+    @property
+    def varies(self) -> bool:
+        """Whether any weight differs from seed to seed."""
+        return any(planned.varies and planned.path not in self._repeated for planned in self.variables)
+
+    @cached_property
+    def _repeated(self) -> dict[str, int]:
+        """Number of different values of the eagerly drawn weights to which two seeds give the same numbers, by path."""
+        eager = [planned.path for planned in self.variables if planned.is_eager]
+        first, second = (self.draw_some(states, eager) for states in self.derive([0, 1])) if eager else ({}, {})
+        drawn = {path: (np.asarray(first[path]), np.asarray(second[path])) for path in eager}
+        return {path: len(np.unique(one)) for path, (one, other) in drawn.items() if np.array_equal(one, other)}
 
     @property
     def kept(self) -> dict[str, str]:
@@ -86,7 +118,7 @@ class RedrawPlan:
         return states
 
     def draw(self, states: Any) -> list[Any]:
-        """Draw one value for every variable. Called while a graph is traced, or eagerly."""
+        """Draw one value for every variable, eagerly, or while a graph is traced if no draw has to be eager."""
         rows = import_keras().ops.unstack(states, axis=0)
         with self._drawing() as draw_one:
             return [draw_one(planned, state) for planned, state in zip(self.variables, rows, strict=False)]
@@ -111,7 +143,9 @@ class RedrawPlan:
             for places in self._groups:
                 planned = self.variables[places[0]]
                 shape = tuple(planned.variable.shape)
-                if planned.varies:
+                if planned.is_eager:
+                    values[places[0]] = ops.stack([self._draw_one(planned, row) for row in states[:, places[0]]])
+                elif planned.varies:
                     # The states of all replicates of all these variables, one after the other.
                     rows = ops.convert_to_tensor(states[:, places].reshape(-1, states.shape[-1]))
                     drawn = ops.reshape(self._loop(places[0])(rows), (len(seeds), len(places), *shape))
@@ -147,21 +181,18 @@ class RedrawPlan:
     def _drawing(self) -> Iterator[Callable[[PlannedVariable, Any], Any]]:
         """Hand out a function that draws a value for a variable from the state of its seed."""
         keras = import_keras()
-        # An initializer that is a plain function draws from Keras' global generator, which must not move on.
-        functions = [planned for planned in self.variables if _is_function(planned.initializer)]
-        shared = global_seed_state() if functions else None
-        with keras.StatelessScope(initialize_variables=False) as scope:
 
-            def draw_one(planned: PlannedVariable, state: Any) -> Any:
-                if planned.initializer is None:
-                    return keras.ops.convert_to_tensor(planned.variable.value)
-                self._seed.given = state
-                if shared is not None:
-                    scope.add_update((shared, keras.ops.cast(state, shared.dtype)))
-                value = planned.initializer(planned.variable.shape, dtype=planned.variable.dtype)
-                return keras.ops.cast(value, planned.variable.dtype)
+        def draw_one(planned: PlannedVariable, state: Any) -> Any:
+            if planned.initializer is None:
+                return keras.ops.convert_to_tensor(planned.variable.value)
+            shape, dtype = planned.variable.shape, planned.variable.dtype
+            if planned.is_eager:
+                return draw_eagerly(planned.initializer, shape, dtype, int(state[0]))
+            self._seed.given = state
+            with keras.StatelessScope(initialize_variables=False):
+                return keras.ops.cast(planned.initializer(shape, dtype=dtype), dtype)
 
-            yield draw_one
+        yield draw_one
         self._seed.given = None
 
     def generator_states(self, states: Any) -> list[tuple[Any, Any]]:
@@ -175,12 +206,13 @@ class RedrawPlan:
     def _plan(self, path: str, variable: Any, initializer: Any) -> PlannedVariable:
         if not is_float_dtype(variable.dtype):
             return PlannedVariable(path, variable, None, NOT_FLOATING)
-        if initializer is None:
-            return PlannedVariable(path, variable, None, UNKNOWN_INITIALIZER)
-        if hasattr(initializer, "seed"):
+        if initializer is None or isinstance(initializer, str):
+            return PlannedVariable(path, variable, None, initializer or UNKNOWN_INITIALIZER)
+        given = initializer
+        if _is_shipped(initializer) and hasattr(initializer, "seed"):
             initializer = copy.copy(initializer)
             initializer.seed = self._seed
-        return PlannedVariable(path, variable, initializer, None)
+        return PlannedVariable(path, variable, initializer, None, given)
 
 
 class DrawingLoops:
@@ -206,17 +238,27 @@ class DrawingLoops:
 
 @dataclass(frozen=True)
 class PlannedVariable:
-    """One weight of the model, with the initializer that draws a new value, or the reason why it is kept."""
+    """One weight of the model, with the initializer that draws a new value, or the reason why it is kept.
+
+    Attributes:
+        given: the initializer that was found, of which ``initializer`` may be a copy with another seed.
+    """
 
     path: str
     variable: Any
     initializer: Callable[..., Any] | None
     reason: str | None
+    given: Any = None
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether it is drawn outside of any graph, since its random numbers may come from anywhere."""
+        return self.initializer is not None and not _is_shipped(self.initializer)
 
     @property
     def varies(self) -> bool:
         """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
-        return self.initializer is not None and (hasattr(self.initializer, "seed") or not _is_shipped(self.initializer))
+        return self.initializer is not None and (hasattr(self.initializer, "seed") or self.is_eager)
 
     @cached_property
     def likeness(self) -> Likeness | None:
@@ -235,7 +277,7 @@ def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
 
     The layers of Keras name the initializer of ``kernel`` ``kernel_initializer``, and so on. Recurrent layers (whose
     forget-gate bias is not what the attribute says) and layers that Keras does not ship are rebuilt once from the
-    model's configuration, while the creation of their variables is watched.
+    model's configuration, or each from its own where that fails, while the creation of their variables is watched.
     """
     paths = namer.variable_paths()
     found: dict[str, Any] = {}
@@ -248,7 +290,9 @@ def find_initializers(model: Any, namer: PathNamer) -> dict[str, Any]:
                 found[paths[id(variable)]] = _as_called(layer, variable, initializer)
             if initializer is None or not trusted:
                 doubtful = True
-    return {**found, **_rebuild(model)} if doubtful else found
+    if not doubtful:
+        return found
+    return {**found, **(_rebuild(model) or _rebuild_layers(model, namer))}
 
 
 _variables: Final = MethodWatch(variable_class, "__init__")
@@ -271,7 +315,10 @@ def recorded_initializers() -> Iterator[dict[int, Any]]:
 
 
 def _rebuild(model: Any) -> dict[str, Any]:
-    """Build the model a second time from its configuration and record its initializers, as far as that can be done."""
+    """Build a model or layer a second time from its configuration; return what draws its weights, by their paths in it.
+
+    Empty where that cannot be done.
+    """
     with preserved_random_state(), recorded_initializers() as recorded:
         try:
             twin = type(model).from_config(model.get_config())
@@ -283,6 +330,25 @@ def _rebuild(model: Any) -> dict[str, Any]:
             return {}
         paths = PathNamer(twin).variable_paths()
         return {paths[id(weight)]: recorded[id(weight)] for weight in twin.weights if id(weight) in recorded}
+
+
+def _rebuild_layers(model: Any, namer: PathNamer) -> dict[str, Any]:
+    """Build the layers that Keras does not ship a second time, each by itself: those around first."""
+    found: dict[str, Any] = {}
+    rebuilt: list[str] = []
+    for path, layer in namer.members():
+        if layer is model or _is_keras_layer(layer) or any(path.startswith(f"{outer}/") for outer in rebuilt):
+            continue
+        if getattr(layer, "weights", ()) and (inside := _rebuild(layer)):
+            rebuilt.append(path)
+            found |= {f"{path}/{name}": initializer for name, initializer in inside.items()}
+    return found
+
+
+def find_called_initializer(layer: Any, variable: Any) -> Any:
+    """Find what a layer that Keras ships draws a weight with; None where its attributes do not say."""
+    initializer = getattr(layer, f"{variable.name}_initializer", None) if _is_keras_layer(layer) else None
+    return None if initializer is None else _as_called(layer, variable, initializer)
 
 
 def _as_called(layer: Any, variable: Any, initializer: Any) -> Any:

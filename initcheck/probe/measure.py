@@ -219,6 +219,8 @@ class Probe:
         self, seeds: Sequence[int], source: _Source, every_weight: bool, values: Sequence[Any] = ()
     ) -> NDArray[np.float64]:
         ops = import_keras().ops
+        if source == "drawn" and self.plan.has_eager_draws:
+            source, values = "given", self.plan.sample(seeds)
         compiled = self._compile(source, every_weight)
         with preserved_random_state():
             states = ops.convert_to_tensor(self.plan.derive(seeds))

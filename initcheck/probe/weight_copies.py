@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.core.formatting import format_names
 from initcheck.probe.layer_kinds import UnitWeights, list_unit_weights
 from initcheck.probe.measure import Loss, random_loss
 from initcheck.probe.paths import PathNamer, own_variables
@@ -332,7 +333,12 @@ def _explain(members: Sequence[WeightFacts]) -> str:
         return ""
     names = list(dict.fromkeys(_name_with_seed(each) for each in members))
     if not any(each.seed_given for each in members):
-        return f"one instance of {names[0]} draws all of them, and the same numbers each time"
+        if len({each.instance for each in members}) == 1:
+            return f"one instance of {names[0]} draws all of them, and the same numbers each time"
+        return (
+            f"their instances of {format_names(names)} have equal automatic seeds: the global seed was set again "
+            "between them (keras.utils.set_random_seed), or an instance was copied"
+        )
     if len(names) == 1:
         return f"all drawn by {names[0]}"
     return f"drawn by {', '.join(names[:-1])} and {names[-1]}, whose equal seeds give the same random numbers"

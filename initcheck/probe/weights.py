@@ -32,6 +32,8 @@ class WeightFacts:
             None where the initializer holds none, or it is not known.
         seed_given: how the seed was given: "integer", "generator" (a SeedGenerator), or empty where Keras made it,
             so that equal seeds mean one instance in several places.
+        instance: number of the initializer's instance that the layer holds; 0 where it is not known.
+        repeated: whether the initializer gives the same numbers, which look random, from every seed.
         kept: why a new draw keeps the weight's value; None where it is drawn.
         gates: how many gates' weights lie side by side in it: ``true_fan_out / gates`` is the number of units.
         assumed_fan_in: inputs that Keras counts when the initializer is called (its ``compute_fans``, with the axes
@@ -65,10 +67,12 @@ class WeightFacts:
     true_fan_out: float
     variance: float
     ideal_variance: float
+    instance: int = 0
+    repeated: bool = False
 
 
 def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
-    """Describe every weight of a model, in the order of ``model.weights``; nothing is run, drawn or changed."""
+    """Describe every weight of a model, in the order of ``model.weights``; nothing is run or changed."""
     namer = PathNamer(model)
     members = dict(namer.members())
     owners: dict[int, tuple[str, Any]] = {}
@@ -78,15 +82,19 @@ def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
     parts = find_parts(members)
     # A default is made to be named, and each initializer that is made takes a number from Python's generator.
     with preserved_random_state():
-        return tuple(_describe(planned, *owners[id(planned.variable)], parts) for planned in plan.variables)
+        return tuple(
+            _describe(planned, *owners[id(planned.variable)], parts, planned.path in plan.repeated)
+            for planned in plan.variables
+        )
 
 
-def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, str]) -> WeightFacts:
+def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, str], repeated: bool) -> WeightFacts:
     variable = planned.variable
     initializer: Any = planned.initializer
     shape = tuple(int(size) for size in variable.shape)
     own = _find_own_initializer(layer, str(variable.name), initializer)
-    seed, seed_given = _find_seed(initializer if own is None else own)
+    given = planned.given if own is None else own
+    seed, seed_given = _find_seed(given)
     role = ROLES.get(str(variable.name), str(variable.name).replace("_", " "))
     role = f"{parts[id(layer)]} {role}" if id(layer) in parts else role
     true = count_weight_fans(layer, variable)
@@ -115,6 +123,8 @@ def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, 
         true_fan_out=true[1],
         variance=_scaled_variance(initializer, assumed) if scales else _find_variance(initializer, shape),
         ideal_variance=_scaled_variance(initializer, true) if scales else math.nan,
+        instance=0 if given is None else id(given),
+        repeated=repeated,
     )
 
 

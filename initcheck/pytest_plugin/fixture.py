@@ -130,7 +130,7 @@ class Initcheck:
             except BaselineError as error:
                 raise BaselineError(f"{error} Record it: {self._update()}") from error
             asked = layers.get("weights") or known.recipe.weights
-            if asked != known.recipe.weights:
+            if asked not in ("auto", known.recipe.weights):
                 raise UsageError(
                     f"The baseline {shown!r} was recorded with weights={known.recipe.weights!r}. Received: "
                     f"weights={asked!r}. Leave it out, or record anew: {self._update()}"

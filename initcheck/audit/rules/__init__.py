@@ -45,6 +45,7 @@ RULES: Final[dict[str, Rule]] = {
         sites.LOW_PRECISION_RANGE,
         sites.UNMEASURED,
         signal.UNDECIDED,
+        weights.REPEATED_DRAWS,
     )
 }
 """All rules by code, the worst first: findings are listed in this order."""

@@ -117,6 +117,20 @@ def _find_identical(measurement: ModelMeasurement) -> Iterator[Finding]:
         yield Finding("IC301", group.members[0], message, measured, (*group.members, *group.also))
 
 
+def _find_repeated(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Note the weights whose initializers draw the same numbers from every seed, by initializer."""
+    groups: dict[str, list[str]] = {}
+    for each in measurement.facts:
+        if each.repeated:
+            groups.setdefault(each.initializer, []).append(each.path)
+    for initializer, paths in groups.items():
+        message = (
+            f"{initializer} gives the same numbers from every seed, in {format_names(paths, _NAMED)}: they are one "
+            "draw, and no interval counts how another one would differ"
+        )
+        yield Finding("IC604", paths[0], message, None, tuple(paths), note=True)
+
+
 def _find_symmetric(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find layers with units that are alike, the largest share of such units first."""
     worst = sorted(measurement.comparison.symmetric, key=lambda each: (-each.alike / each.units, -each.units))
@@ -170,6 +184,31 @@ def _describe_symmetry(found: SymmetricUnits) -> str:
     where = found.layer or "the model"
     return f"{which} {found.word} of {where} have twins with equal incoming weights{drawn}{gradients}{classes}"
 
+
+REPEATED_DRAWS = Rule(
+    code="IC604",
+    name="repeated-draws",
+    what="The initializer of a weight, which is not one of Keras', gives the same numbers from every seed.",
+    why=(
+        "A seed written into it, or a table: the weight is the same in every draw, so that intervals over draws say "
+        "nothing of its chance. A note: it does not fail a check."
+    ),
+    example=example(
+        """
+def same_numbers(shape, dtype=None):
+    return keras.random.normal(shape, stddev=0.2, dtype=dtype, seed=1337)
+
+
+model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(32, kernel_initializer=same_numbers)])
+model.add(keras.layers.Dense(4))
+"""
+    ),
+    fix="Leave the seed out, or give the initializer an argument seed; nothing where the values are meant.",
+    source="initcheck's own rule: intervals are over draws",
+    find=_find_repeated,
+    severity="unjudged",
+    directions=(),
+)
 
 ZERO_GRADIENTS = Rule(
     code="IC203",

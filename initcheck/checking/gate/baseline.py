@@ -184,7 +184,7 @@ class Baseline:
     @property
     def redrawn(self) -> bool:
         """Whether weights were drawn for each seed, or measured as they were."""
-        return self.recipe.weights == "redraw"
+        return self.recipe.weights != "keep"
 
     @classmethod
     def from_result(cls, result: CheckResult, recipe: Recipe) -> Baseline:
@@ -193,7 +193,7 @@ class Baseline:
 
         return cls(
             label=result.model,
-            recipe=replace(recipe, weights="redraw" if result.redrawn else "keep"),
+            recipe=replace(recipe, weights=_weights_of(result)),
             seeds=result.seeds,
             versions={name: result.versions[name] for name in _KEPT_VERSIONS},
             conditions=result.conditions,
@@ -201,6 +201,13 @@ class Baseline:
             weights=read_weights(result.facts, result.weights),
             sites=read_sites(result.table, result.nodes),
         )
+
+
+def _weights_of(result: CheckResult) -> str:
+    """Say how the weights of a check come about once more; ``auto`` where some were drawn and some kept."""
+    if not result.redrawn:
+        return "keep"
+    return "auto" if result.loaded else "redraw"
 
 
 # --- baselines on disk ------------------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, An
             "layer_calls": coverage.calls,
             "weights": coverage.weights,
             "unmeasured": len(coverage.open_gaps),
+            "loaded": list(result.loaded),
+            "not_finite": list(result.not_finite),
             "gaps": [{**dataclasses.asdict(gap), "covered_by": gap.covered_by or None} for gap in coverage.gaps],
         },
         "findings": [_finding(each) for each in result.findings],

@@ -17,12 +17,13 @@ from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
-from initcheck.core.formatting import count, format_change, format_number, format_share, wrap
+from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
 from initcheck.pages.markdown import escape_text
 
 _LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "      "
 _SHOWN: Final = 30
+_NAMED: Final = 6
 _AROUND: Final = 2
 _MOST_CHANGES: Final = 20
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
@@ -79,7 +80,19 @@ def describe_coverage(result: CheckResult) -> str:
         draws = f"{len(result.seeds)} draws of the model's own initializers (seeds {first} to {last})."
     else:
         draws = "The weights as they are: one draw, so there are no intervals over seeds."
-    return f"{measured}. {draws} Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
+    conditions = f"Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
+    return f"{describe_present_weights(result)}{measured}. {draws} {conditions}"
+
+
+def describe_present_weights(result: CheckResult) -> str:
+    """Write what the weights held before any draw, where that is out of the ordinary, with a space at the end."""
+    text = ""
+    if result.loaded:
+        drawn = f"{len(result.loaded)} of {count(result.coverage.weights, 'weight')} not drawn by the initializers"
+        text = f"{drawn} (loaded or trained): kept as they are. "
+    if result.not_finite:
+        text += f"The model's own weights hold NaN or infinity: {format_names(result.not_finite, _NAMED)}. "
+    return text
 
 
 def describe_measured(measured: Measured) -> str:
