@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from initcheck.audit.limits import Limits
     from initcheck.audit.paths import SiteNode
     from initcheck.audit.total_change import JudgedPath
+    from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage
+    from initcheck.probe.measure import Measurement
     from initcheck.probe.recurrence import OverTime
     from initcheck.probe.weight_copies import WeightComparison
     from initcheck.probe.weights import WeightFacts
@@ -146,7 +148,15 @@ def is_waived(path: str, patterns: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class ModelMeasurement:
-    """All that was measured of one model: what rules judge."""
+    """All that was measured of one model: what rules judge.
+
+    Attributes:
+        after: the same after one small step of gradient descent, after two, and so on: only where weights are as good
+            as without a gradient, and until no more of them get one.
+        uses: how each weight meets the signal.
+        rounding: weights whose gradient is nothing but rounding errors.
+        constant_softmaxes: positions of the sites that hold a softmax over one entry.
+    """
 
     table: pd.DataFrame
     nodes: Sequence[SiteNode]
@@ -157,6 +167,10 @@ class ModelMeasurement:
     gaps: Sequence[tuple[str, str]]
     limits: Limits
     over_time: Sequence[OverTime] = ()
+    after: Sequence[Measurement] = ()
+    uses: Mapping[str, WeightUse] = field(default_factory=dict)
+    rounding: frozenset[str] = frozenset()
+    constant_softmaxes: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

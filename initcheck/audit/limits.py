@@ -86,6 +86,12 @@ class Limits:
         "share of units that are zero on the whole batch",
         "ReLU on inputs that are all alike makes half of the units zero",
     )
+    dead_draws: float = _limit(
+        0.05,
+        (0.0, 1.0),
+        "share of draws in which a weight may be without a gradient",
+        "one initialization in twenty that cannot train is seldom noticed, more than that wastes training runs",
+    )
     saturated_fraction: float = _limit(
         0.5,
         (0.0, 1.0),

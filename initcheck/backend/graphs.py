@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from initcheck.backend.runtime import import_tensorflow
 
@@ -25,6 +25,15 @@ WITHOUT_VALUES: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike
 """Operations whose results depend on the shape of what goes in and not on its values."""
 
 _LOGITS: Final = "logits_of_copy"
+
+WeightUse = Literal["kernel", "scale", "added"]
+"""How a weight meets the signal: in sums over inputs (or in any other way), entry by entry as a factor, or added."""
+
+_ENTRY_BY_ENTRY: Final[dict[str, WeightUse]] = {
+    **dict.fromkeys(("Add", "AddV2", "AddN", "BiasAdd", "Sub"), "added"),
+    **dict.fromkeys(("Mul", "MulNoNan", "RealDiv", "Div"), "scale"),
+}
+"""Operations on single entries, and what a weight is to the signal there."""
 
 
 @contextmanager
@@ -247,3 +256,37 @@ def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
         return tuple(str(tensor.op.name) for tensor in inputs)
 
     return {str(operation.name): sources(operation) for operation in graph.get_operations()}
+
+
+def find_weight_uses(weights: Sequence[Any], inputs: Sequence[Any]) -> list[WeightUse]:
+    """Find how each weight first meets what depends on the inputs, in the graph that is being traced.
+
+    What is computed of weights alone before (a cast, a constant of equalized learning rates, a norm) does not count.
+    Something multiplied by a larger weight entry by entry grows: that is a sum over inputs that follows later.
+    """
+    signal = find_reached(inputs)
+    carried = {operation_name(weight): {place} for place, weight in enumerate(weights)}
+    uses: list[set[WeightUse]] = [set() for _ in weights]
+    for operation in current_graph().get_operations():
+        if operation.type in WITHOUT_VALUES:
+            continue
+        held = set().union(*(carried.get(operation_name(tensor), ()) for tensor in operation.inputs))
+        if not held:
+            continue
+        if str(operation.name) not in signal:
+            carried[str(operation.name)] = held | carried.get(str(operation.name), set())
+            continue
+        sizes = [tensor.shape.num_elements() for tensor in operation.inputs if operation_name(tensor) in signal]
+        same_size = bool(operation.outputs) and operation.outputs[0].shape.num_elements() in sizes
+        for place in held:
+            uses[place].add(_ENTRY_BY_ENTRY.get(str(operation.type), "kernel") if same_size else "kernel")
+    return ["kernel" if not each or "kernel" in each else "scale" if "scale" in each else "added" for each in uses]
+
+
+def find_constant_softmaxes() -> set[str]:
+    """Name the operations of the graph being traced that are a softmax over an axis with one entry, which gives 1."""
+    return {
+        str(operation.name)
+        for operation in current_graph().get_operations()
+        if operation.type in ("Softmax", "LogSoftmax") and operation.inputs[0].shape[-1:].as_list() == [1]
+    }

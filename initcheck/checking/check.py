@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from initcheck.audit.findings import CheckResult, Conditions, Finding, ModelMeasurement, Verdict, waive_layers
+from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.rules import find_findings, select_findings
-from initcheck.audit.total_change import judge_paths
+from initcheck.audit.silent_weights import count_silent, find_suspects
+from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.checking.fixes import add_fixes
@@ -31,6 +33,7 @@ from initcheck.core.seeds import BATCH_SEED
 from initcheck.probe import Measurement, Probe, RedrawPlan
 from initcheck.probe.coverage import Coverage
 from initcheck.probe.draw import LOADED, find_initializers
+from initcheck.probe.first_steps import find_rounding, take_step
 from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.session import Session
@@ -40,6 +43,9 @@ from initcheck.probe.weights import describe_weights
 LARGE_BATCH: Final = 32
 SMALL_BATCH: Final = 8
 LARGE_SAMPLE: Final = 20_000
+
+MOST_STEPS: Final = 4
+"""Small steps that are taken at most: layers of zeros that lie behind one another wake one after the other."""
 
 _RANDOM: Final = "a fixed random linear functional of the outputs, of unit variance at each"
 _COMPILED: Final = "the model's compiled loss, with the labels given"
@@ -218,17 +224,22 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
     nodes = session.nodes()
     facts = describe_weights(session.model, session.plan)
     coverage = session.probe.coverage(redrawn=session.redrawn)
+    after, rounding = _follow_silent_weights(session, gradients, progress)
     progress(session.steps, session.steps, "comparing weights")
     measurement = ModelMeasurement(
         table=table,
         nodes=nodes,
-        paths=judge_paths(table, nodes, find_paths(nodes), settings.limits),
+        paths=_judge_paths(table, after, nodes, settings.limits),
         gradients=gradients,
         facts=facts,
         comparison=compare_weights(session.model, facts, session.inputs, session.loss_function),
         gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
         limits=settings.limits,
         over_time=measured.over_time,
+        after=after,
+        uses=session.probe.uses,
+        rounding=rounding,
+        constant_softmaxes=session.probe.constant_softmaxes,
     )
     found = find_findings(measurement)
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
@@ -256,6 +267,39 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         loaded=session.present.declared,
         not_finite=session.present.not_finite,
     )
+
+
+def _follow_silent_weights(
+    session: CheckSession, gradients: pd.DataFrame, progress: Progress
+) -> tuple[list[Measurement], frozenset[str]]:
+    """Take small steps until no more weights get a gradient, and find those whose gradient is rounding errors.
+
+    Without weights that are as good as without a gradient nothing is measured.
+    """
+    uses = session.probe.uses
+    suspects = find_suspects(gradients, uses)
+    rounding = session.find_rounding(suspects) if suspects else frozenset()
+    silent = count_silent(gradients, uses, rounding)
+    after: list[Measurement] = []
+    while silent and len(after) < MOST_STEPS:
+        progress(session.steps, session.steps, "taking a small step")
+        after.append(session.measure_after(len(after) + 1, rounding))
+        before, silent = silent, count_silent(after[-1].weights, uses, rounding)
+        if silent >= before:
+            break
+    return after, rounding
+
+
+def _judge_paths(
+    table: pd.DataFrame, after: Sequence[Measurement], nodes: Sequence[SiteNode], limits: Limits
+) -> list[JudgedPath]:
+    """Judge all paths; one that is dead at initialization by what it is after the small steps that were taken."""
+    paths = find_paths(nodes)
+    judged = judge_paths(table, nodes, paths, limits)
+    if not after or not any(each.outcome == "dead" for each in judged):
+        return judged
+    later = judge_paths(after[-1].table, nodes, paths, limits)
+    return [again if each.outcome == "dead" else each for each, again in zip(judged, later, strict=True)]
 
 
 # --- a model ready to be measured -------------------------------------------------------------------------------------
@@ -306,6 +350,34 @@ class CheckSession:
         """Measure with other initializers: same graph, same batch, the same random numbers behind the weights."""
         measured = self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
         return measured.table, measured.weights
+
+    def measure_after(self, steps: int, still: Collection[str]) -> Measurement:
+        """Measure again after some small steps of gradient descent, in which some weights stay as they are."""
+        unmoved = frozenset(self.plan.paths.index(path) for path in still)
+
+        def draw(seeds: Sequence[int]) -> list[Any]:
+            ops = runtime.import_keras().ops
+            replicates = []
+            for values in self._draw_each(seeds):
+                for _ in range(steps):
+                    values = take_step(self.model, self.inputs, self.loss_function, values, unmoved)
+                replicates.append(values)
+            return [ops.stack(values) for values in zip(*replicates, strict=True)]
+
+        (measured,) = Session([self.probe]).measure_all(draw, self.seeds)
+        return measured
+
+    def find_rounding(self, suspects: Sequence[str]) -> frozenset[str]:
+        """Find the weights among suspects whose gradient is nothing but rounding errors, on the first draw."""
+        places = {self.plan.paths.index(path): path for path in suspects}
+        (values,) = self._draw_each(self.seeds[:1])
+        return find_rounding(self.model, self.inputs, self.loss_function, values, places)
+
+    def _draw_each(self, seeds: Sequence[int]) -> Iterator[list[Any]]:
+        """Draw the values of all weights, or take the model's own, one seed at a time."""
+        drawn = self.plan.sample(seeds) if self.redrawn else [weight.value[None] for weight in self.model.weights]
+        for place in range(len(seeds)):
+            yield [each[place] for each in drawn]
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""

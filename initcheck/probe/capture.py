@@ -365,6 +365,20 @@ def find_parents(
     return tuple(tuple(sorted(above[name])) for name in sites), tuple(sorted(last))
 
 
+def find_holders(operations: Operations, sites: Sequence[str], inner: Container[str]) -> tuple[int, ...]:
+    """Find the sites that some operations lie in: the first ones that take what these make."""
+    number = {name: position for position, name in enumerate(sites)}
+    marked: set[str] = set()
+    holders = []
+    for name, sources in operations.items():
+        if name in inner or not marked.isdisjoint(sources):
+            if name in number:
+                holders.append(number[name])
+            else:
+                marked.add(name)
+    return tuple(holders)
+
+
 _ELEMENTWISE_NAMES: Final = frozenset({"bias", "gamma", "beta"})
 """Weights that are added to a signal, or scale it element by element, whatever their number of axes."""
 

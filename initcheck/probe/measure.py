@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from initcheck.backend.gradients import Backpropagation, find_differentiable
 from initcheck.backend.graphs import (
+    WeightUse,
     compile_once,
     compile_over_replicates,
     copy_tensor,
     current_graph,
+    find_constant_softmaxes,
+    find_weight_uses,
     operation_name,
     outside_trace,
     read_connections,
@@ -32,6 +35,7 @@ from initcheck.probe.capture import (
     Unmeasured,
     describe_site,
     feature_axis,
+    find_holders,
     find_parents,
     is_weighted,
     make_recording_scope,
@@ -110,6 +114,8 @@ class Probe:
         self._parents: tuple[tuple[int, ...], ...] = ()
         self._output_sites: tuple[int, ...] = ()
         self._sources: tuple[int | None, ...] = ()
+        self._uses: tuple[WeightUse, ...] = ()
+        self._constant_softmaxes: tuple[int, ...] = ()
         self._unmeasured: tuple[Unmeasured, ...] = ()
         self._captured: frozenset[int] = frozenset()
         self._read: frozenset[int] = frozenset()
@@ -134,6 +140,16 @@ class Probe:
     def output_sites(self) -> tuple[int, ...]:
         """Positions of the sites that feed the loss directly; known after the first measurement."""
         return self._output_sites
+
+    @property
+    def uses(self) -> Mapping[str, WeightUse]:
+        """How each weight meets the signal, by its path; known after the first measurement of all weights."""
+        return dict(zip(self.plan.paths, self._uses, strict=False))
+
+    @property
+    def constant_softmaxes(self) -> tuple[int, ...]:
+        """Positions of the sites that hold a softmax over one entry; known after the first measurement."""
+        return self._constant_softmaxes
 
     @property
     def unmeasured(self) -> tuple[Unmeasured, ...]:
@@ -267,11 +283,10 @@ class Probe:
         weighted = [
             not site.passed_on and is_weighted(site.operation, capture.captured, scope.read) for site in capture.sites
         ]
-        self._parents, self._output_sites = find_parents(
-            read_connections(current_graph()),
-            [operation_name(site.output) for site in capture.sites],
-            operation_name(loss),
-        )
+        connections = read_connections(current_graph())
+        outputs_of_sites = [operation_name(site.output) for site in capture.sites]
+        self._parents, self._output_sites = find_parents(connections, outputs_of_sites, operation_name(loss))
+        self._constant_softmaxes = find_holders(connections, outputs_of_sites, find_constant_softmaxes())
         kernels = [main_kernel(site.operation) for site in capture.sites]
         # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
         positions = [
@@ -282,6 +297,7 @@ class Probe:
         reached: tuple[bool, ...] = ()
         if every_weight:
             reached = find_differentiable(loss, weights)
+            self._uses = tuple(find_weight_uses(weights, keras.tree.flatten(inputs)))
             used = [place for place, weight in enumerate(weights) if is_float_dtype(weight.dtype)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
         by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))

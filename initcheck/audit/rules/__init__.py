@@ -28,6 +28,7 @@ RULES: Final[dict[str, Rule]] = {
     rule.code: rule
     for rule in (
         sites.NON_FINITE,
+        sites.NON_FINITE_GRADIENT,
         signal.VANISHING_ACTIVATIONS,
         signal.EXPLODING_ACTIVATIONS,
         signal.VANISHING_GRADIENTS,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
 from initcheck.core.columns import Direction
-from initcheck.core.formatting import format_share
+from initcheck.core.formatting import format_interval, format_names, format_share
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from initcheck.audit.site_shares import SiteTable
@@ -41,6 +42,62 @@ def _find_nonfinite(measurement: ModelMeasurement) -> Iterator[Finding]:
     )
     measured = Measured("share of non-finite values, worst seed", worst, limit=0.0, seeds=len(shares))
     yield Finding("IC501", layer, message, measured, tuple(measurement.nodes[position].layer for position in found))
+
+
+def _find_nonfinite_gradients(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find the layer in which the gradient ceases to be finite on the way back, in draws whose values are all finite.
+
+    What is measured is the gradient with respect to each site's output, or to what its fused activation function
+    receives. So where it is finite at all that take an output, and not finite there, one of those that take it does
+    it, or the activation function of the site itself.
+    """
+    import numpy as np
+
+    if not measurement.nodes:
+        return
+    sites = _sites(measurement)
+    squares, values, nodes = sites["gradient_second_moment"], sites["nonfinite_fraction"], measurement.nodes
+    finite_forward = ~(values > 0.0).any(axis=1)
+    # A square is NaN without a gradient too; the share of gradients that underflow is then missing.
+    broken = ~np.isnan(sites["gradient_underflow_fraction"]) & ~np.isfinite(squares) & finite_forward[:, None]
+    draws = int(broken.any(axis=1).sum())
+    if draws:
+        last = int(np.flatnonzero(broken.any(axis=0))[-1])
+        finite = np.isfinite(squares).any(axis=0)
+        takers = [place for place, node in enumerate(nodes) if last in node.parents and finite[place]]
+        z, h = sites["preactivation_second_moment"][:, last], sites["activation_second_moment"][:, last]
+        own = [last] if not (np.isnan(z) | (z == h)).all() or not takers else []
+        named = tuple(dict.fromkeys(nodes[place].layer for place in [*own, *takers]))
+        inside = format_names(named, 6).replace(" and ", " or ")
+        where = f"the gradient ceases to be finite in {inside} on the way back: inf or NaN at {nodes[last].layer}"
+        if takers:
+            behind = format_names([nodes[place].layer for place in takers], 6)
+            where += f", finite at {behind}, where its output goes"
+        layers = tuple(dict.fromkeys((*named, nodes[last].layer)))
+    else:
+        bad = _weights_with_nonfinite_gradients(measurement.gradients, finite_forward)
+        if bad.empty:
+            return
+        draws = int(bad["seed"].nunique())
+        layers = tuple(map(str, bad["weight"].unique()))
+        where = f"the gradient of {format_names(layers)} is inf or NaN"
+    from initcheck.core.statistics import estimate_proportion
+
+    share = estimate_proportion(draws, len(squares))
+    often = f"in {draws} of {len(squares)} draws {format_interval(share.low, share.high, format_share)}".rstrip()
+    message = f"{where}, {often}, though all values on the way forward are finite"
+    measured = Measured("share of draws with such a gradient", share.value, share.low, share.high, 0.0, share.count)
+    yield Finding("IC503", layers[0], message, measured, layers)
+
+
+def _weights_with_nonfinite_gradients(gradients: pd.DataFrame, finite_forward: NDArray[np.bool_]) -> pd.DataFrame:
+    """Take the rows of weights whose gradient is not finite, of draws whose values are all finite."""
+    import numpy as np
+
+    norms = gradients["gradient_norm"].to_numpy(dtype=np.float64, na_value=np.nan)
+    seeds = np.unique(gradients["seed"].to_numpy())[finite_forward]
+    broken = gradients["has_gradient"].to_numpy(dtype=np.bool_) & ~np.isfinite(norms)
+    return gradients[broken & gradients["seed"].isin(seeds).to_numpy()]
 
 
 def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -147,6 +204,29 @@ NON_FINITE = Rule(
     find=_find_nonfinite,
     directions=("forward",),
     fix_plan=FixPlan("initializers", share="nonfinite"),
+)
+
+NON_FINITE_GRADIENT = Rule(
+    code="IC503",
+    name="non-finite-gradient",
+    what="All values on the way forward are finite, and a gradient on the way back is inf or NaN.",
+    why="The first update turns every weight before that layer into NaN, and with them the model.",
+    example=example(
+        """
+inputs = keras.Input((8,))
+hidden = keras.layers.Dense(8, activation="relu", name="hidden")(inputs)
+outputs = keras.layers.Dense(2)(keras.ops.sqrt(hidden))
+model = keras.Model(inputs, outputs)
+"""
+    ),
+    fix=(
+        "Look for a derivative that is infinite where the value is not: a square root or a norm of zero, a power below "
+        "1, a logarithm or a quotient in the branch of a where that is not taken. Add a small constant inside the "
+        "root, or replace the argument before the function, not the result after it."
+    ),
+    source="IEEE 754: 0 times infinity is NaN",
+    find=_find_nonfinite_gradients,
+    directions=("backward",),
 )
 
 COLLAPSED_SAMPLES = Rule(

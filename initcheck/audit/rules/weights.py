@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
-from initcheck.core.formatting import format_names, format_number
+from initcheck.audit.findings import Cause, Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
+from initcheck.core.formatting import count, format_interval, format_names, format_number, format_share
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from initcheck.audit.silent_weights import SilentWeight
+    from initcheck.core.statistics import Estimate
     from initcheck.probe.weight_copies import CopyGroup, SymmetricUnits
     from initcheck.probe.weights import WeightFacts
 
@@ -19,27 +22,124 @@ _NAMED: Final = 6
 
 
 def _find_unused(measurement: ModelMeasurement) -> Iterator[Finding]:
-    unused, _ = _weights_without_gradient(measurement.gradients)
+    unused = _list_unused(measurement.gradients)
     if unused:
         more = f" and {len(unused) - 1} more trainable weights have" if len(unused) > 1 else " has"
         yield Finding("IC602", unused[0], f"{unused[0]}{more} no path to the loss", None, unused)
 
 
 def _find_zero_gradients(measurement: ModelMeasurement) -> Iterator[Finding]:
-    _, silent = _weights_without_gradient(measurement.gradients)
-    if silent:
-        seeds = int(measurement.gradients["seed"].nunique())
-        more = f", and of {len(silent) - 1} more weights," if len(silent) > 1 else ""
-        message = f"the gradient of {silent[0]}{more} is exactly zero in all {seeds} seeds"
-        yield Finding("IC203", silent[0], message, Measured("gradient norm", 0.0, 0.0, 0.0, 0.0, seeds), silent)
+    """Find the weights that are as good as without a gradient, by the reason; first those that never get one."""
+    from initcheck.audit.silent_weights import find_silent  # pandas, which whoever reads rules does without
+    from initcheck.core.statistics import estimate_proportion
+
+    gradients = measurement.gradients
+    draws = int(gradients["seed"].nunique())
+    tables = [each.weights for each in measurement.after]
+    groups: dict[tuple[bool, bool, str], list[SilentWeight]] = {}
+    for each in find_silent(gradients, tables, measurement.uses, measurement.rounding):
+        wakes = each.wakes_after > 0
+        # A gradient that is small because it falls on its way is reported where it falls.
+        if wakes or each.silence != "negligible" or not _is_on_wrong_path(each.weight, measurement):
+            share = estimate_proportion(each.draws, draws)
+            shown = (share.value if draws == 1 else share.low) > measurement.limits.dead_draws
+            groups.setdefault((wakes, not shown, each.silence), []).append(each)
+    for (wakes, rare, _), members in sorted(groups.items(), key=lambda group: group[0][:2]):
+        members.sort(key=lambda each: -each.draws)
+        yield _describe_silent(members, estimate_proportion(members[0].draws, draws), wakes or rare, measurement)
 
 
-def _weights_without_gradient(gradients: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Name the trainable weights that get no gradient, and those that get one of exactly zero in every seed."""
+def _is_on_wrong_path(weight: str, measurement: ModelMeasurement) -> bool:
+    """Find whether a weight belongs to a path along which the gradient is found to be wrong or undecided."""
+    layers = {
+        layer
+        for judged in measurement.paths
+        if judged.levels.direction == "backward" and judged.outcome != "within"
+        for layer in judged.levels.layers
+    }
+    return any(weight.startswith(f"{layer}/") for layer in layers)
+
+
+def _describe_silent(
+    members: Sequence[SilentWeight], share: Estimate, note: bool, measurement: ModelMeasurement
+) -> Finding:
+    """Make one finding of weights that are silent for one reason; the share is of the first one's draws, the most."""
+    from initcheck.audit.silent_weights import NEGLIGIBLE
+
+    first, names, draws = members[0], tuple(each.weight for each in members), share.count
+    more = f", and of {count(len(names) - 1, 'more weight')}," if len(names) > 1 else ""
+    size = max(each.share for each in members)
+    small = f"at most {format_number(size, 2)} of the median over the kernels (root mean square of an entry)"
+    what = "exactly zero" if first.silence == "zero" else small
+    if members[-1].draws == draws:
+        what += f" in all {draws} draws" if draws > 1 else ""
+    else:
+        up_to = "" if members[-1].draws == first.draws else "up to "
+        interval = format_interval(share.low, share.high, format_share)
+        what += f" in {up_to}{first.draws} of {draws} draws {interval}"
+    if first.silence == "rounding":
+        what += ", and nothing but rounding errors: it is another one when all weights change by a millionth"
+    steps = max(each.wakes_after for each in members) or len(measurement.after)
+    if steps and first.silence != "rounding":
+        taken = "a small step" if steps == 1 else f"{steps} small steps"
+        one, all_of_them = ("it wakes", "all are awake") if first.wakes_after else ("it stays so", "all stay so")
+        what += f"; {one if len(names) == 1 else all_of_them} after {taken} of gradient descent"
+    if first.silence == "zero":
+        measured = Measured("gradient norm", 0.0, 0.0, 0.0, 0.0, draws)
+    else:
+        limit = NEGLIGIBLE if first.silence == "negligible" else math.nan
+        measured = Measured("gradient over the median of the kernels", size, limit=limit, seeds=draws)
+    if first.draws < draws:
+        limit = measurement.limits.dead_draws
+        measured = Measured("share of draws without a gradient", share.value, share.low, share.high, limit, draws)
+    find_cause = _find_zero_start if first.wakes_after else _find_constant_softmax
+    return Finding(
+        "IC203",
+        names[0],
+        f"the gradient of {names[0]}{more} is {what}",
+        measured,
+        names,
+        note=note,
+        cause=find_cause(names, measurement),
+    )
+
+
+def _find_zero_start(asleep: Sequence[str], measurement: ModelMeasurement) -> Cause | None:
+    """Name the weights of zero that let no gradient through until they have moved; a bias of zero lets all through."""
+    known = measurement.gradients[measurement.gradients["trainable"].astype(bool)]
+    norms = known.groupby("weight", sort=False)["weight_norm"].max()
+    zero = [
+        str(name)
+        for name in norms.index[norms == 0.0]
+        if name not in asleep and measurement.uses.get(str(name), "kernel") != "added"
+    ]
+    if not zero:
+        return None
+    verb = "starts" if len(zero) == 1 else "start"
+    message = f"{format_names(zero)} {verb} at zero: until the first step nothing passes there on the way back"
+    return Cause("zero start", tuple(zero), message)
+
+
+def _find_constant_softmax(silent: Sequence[str], measurement: ModelMeasurement) -> Cause | None:
+    """Find a softmax over one entry that weights without a gradient feed."""
+    nodes = measurement.nodes
+    for position in measurement.constant_softmaxes:
+        before = {position}
+        for place in range(position, -1, -1):
+            if place in before:
+                before.update(nodes[place].parents)
+        if any(name.startswith(f"{nodes[place].layer}/") for name in silent for place in before):
+            layer = nodes[position].layer
+            message = f"{layer} has a softmax over a single entry, which is 1 whatever it receives"
+            return Cause("constant softmax", (layer,), message)
+    return None
+
+
+def _list_unused(gradients: pd.DataFrame) -> tuple[str, ...]:
+    """Name the trainable weights that get no gradient."""
     by_weight = gradients[gradients["trainable"].astype(bool)].groupby("weight", sort=False)
     reached = by_weight["has_gradient"].all()
-    zero = by_weight["gradient_is_zero"].all() & reached
-    return tuple(map(str, reached.index[~reached])), tuple(map(str, zero.index[zero]))
+    return tuple(map(str, reached.index[~reached]))
 
 
 def _find_fan_mismatches(measurement: ModelMeasurement) -> list[Finding]:
@@ -213,21 +313,32 @@ model.add(keras.layers.Dense(4))
 ZERO_GRADIENTS = Rule(
     code="IC203",
     name="zero-gradients",
-    what="The gradient of a trainable weight is exactly zero for every seed, though the weight affects the outputs.",
-    why="The weight cannot learn from this batch: all its units are dead, or the layers after it multiply by zero.",
+    what=(
+        "The gradient of a trainable weight is exactly zero, or as good as zero: the root mean square of its entries "
+        "is less than a millionth of the median over the kernels. Small steps of gradient descent are taken: what then "
+        "has a gradient is a note, as are weights without one in few draws, so that more than 5% are not shown. A bias "
+        "or a scale whose effect is taken away again (a key's bias before a softmax) is no finding while its layer's "
+        "kernel learns."
+    ),
+    why=(
+        "The weight cannot learn from this batch: all its units are dead, the layers after it multiply by zero, or its "
+        "effect cancels out (a gate normalized to a sum of 1 over the one expert that is kept), so that its gradient "
+        "is nothing but rounding errors."
+    ),
     example=example(
         """
 model = keras.Sequential([keras.Input((16,))])
-model.add(keras.layers.Dense(32, activation="relu"))
+model.add(keras.layers.Dense(32, activation="relu", kernel_initializer="zeros"))
 model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
 """
     ),
     fix=(
-        "Draw the weights of the layers after it at random. Where a branch starts at zero on purpose (the last scale "
-        "of a residual branch), its inner weights begin to learn after the first step: waive them."
+        "Draw the weights of the layers after it at random; of two factors (low-rank adapters) one may start at zero. "
+        "What is a note needs no fix: a branch that starts at zero on purpose learns from the second step on."
     ),
     source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
     find=_find_zero_gradients,
+    limits=("dead_draws",),
     directions=("backward",),
 )
 
