@@ -1,9 +1,10 @@
 """Findings: what is wrong with a model, where, by how much, and which change would fix it.
 
 A rule judges what was measured of one model and makes findings, which bear its code (:mod:`initcheck.audit.rules` has
-all rules). A finding is *wrong*, which makes ``initcheck check`` exit with 1, or *unjudged*: something that could not be
-measured or decided, which makes it exit with 2. Neither is ever silently green. What is worth knowing and no fault is a
-*note*, which changes no exit code. The findings of one model and what they were found in are the result of a check.
+all rules). A finding is *wrong*, which makes ``initcheck check`` exit with 1, or *unjudged*: something that could not
+be measured or decided, which makes it exit with 2. Neither is ever silently green. What is worth knowing and no fault
+is a *note*, which changes no exit code. The findings of one model and what they were found in are the result of a
+check.
 
 Rules are read without a measurement by ``initcheck explain`` and by Pytest's plugin, and a baseline is read and checked
 without pandas and SciPy: nothing heavy is imported here.

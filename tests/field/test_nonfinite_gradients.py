@@ -23,8 +23,8 @@ def root_of_units(safe):
     return keras.Model(i, layers.Dense(2, name="head")(rooted))
 
 
-class UnitLength(layers.Layer):
-    """Divides by the norm, which is zero where the layer before it starts at zero."""
+class AddLength(layers.Layer):
+    """Adds the norm, which is zero where the layer before it starts at zero."""
 
     def __init__(self, safe, **kw):
         super().__init__(**kw)
@@ -32,13 +32,13 @@ class UnitLength(layers.Layer):
 
     def call(self, x):
         square = ops.sum(x**2, axis=-1, keepdims=True) + (1e-6 if self.safe else 0.0)
-        return x / (ops.sqrt(square) + 1e-6)
+        return x + ops.sqrt(square)
 
 
 def norm_of_nothing(safe):
     """A subclassed layer in a nested model."""
     zero = layers.Dense(6, kernel_initializer="zeros", name="inside")
-    inner = keras.Sequential([keras.Input((6,)), zero, UnitLength(safe, name="unit")])
+    inner = keras.Sequential([keras.Input((6,)), zero, AddLength(safe, name="unit")])
     i = keras.Input((6,))
     x = layers.Dense(6, name="first")(i)
     return keras.Model(i, layers.Dense(2, name="head")(layers.Add(name="join")([x, inner(x)])))

@@ -57,13 +57,14 @@ def _find_nonfinite_gradients(measurement: ModelMeasurement) -> Iterator[Finding
         return
     sites = _sites(measurement)
     squares, values, nodes = sites["gradient_second_moment"], sites["nonfinite_fraction"], measurement.nodes
-    finite_forward = ~(values > 0.0).any(axis=1)
+    finite_forward = np.asarray(~(values > 0.0).any(axis=1), dtype=np.bool_)
     # A square is NaN without a gradient too; the share of gradients that underflow is then missing.
-    broken = ~np.isnan(sites["gradient_underflow_fraction"]) & ~np.isfinite(squares) & finite_forward[:, None]
+    known = ~np.isnan(sites["gradient_underflow_fraction"])
+    broken = np.asarray(known & ~np.isfinite(squares) & finite_forward[:, None])
     draws = int(broken.any(axis=1).sum())
     if draws:
         last = int(np.flatnonzero(broken.any(axis=0))[-1])
-        finite = np.isfinite(squares).any(axis=0)
+        finite = np.asarray(np.isfinite(squares).any(axis=0))
         takers = [place for place, node in enumerate(nodes) if last in node.parents and finite[place]]
         z, h = sites["preactivation_second_moment"][:, last], sites["activation_second_moment"][:, last]
         own = [last] if not (np.isnan(z) | (z == h)).all() or not takers else []
@@ -93,11 +94,12 @@ def _find_nonfinite_gradients(measurement: ModelMeasurement) -> Iterator[Finding
 def _weights_with_nonfinite_gradients(gradients: pd.DataFrame, finite_forward: NDArray[np.bool_]) -> pd.DataFrame:
     """Take the rows of weights whose gradient is not finite, of draws whose values are all finite."""
     import numpy as np
+    import pandas as pd
 
     norms = gradients["gradient_norm"].to_numpy(dtype=np.float64, na_value=np.nan)
     seeds = np.unique(gradients["seed"].to_numpy())[finite_forward]
     broken = gradients["has_gradient"].to_numpy(dtype=np.bool_) & ~np.isfinite(norms)
-    return gradients[broken & gradients["seed"].isin(seeds).to_numpy()]
+    return pd.DataFrame(gradients[broken & gradients["seed"].isin(seeds).to_numpy()])
 
 
 def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
