@@ -150,6 +150,15 @@ def test_a_sequence_much_longer_than_what_is_remembered_of_it_is_a_note():
     rate = report.findings[0].measured.value
     assert 0.5 < rate < 0.75
     assert f"a hundredth in {np.log(100) / -np.log(rate):#.3g} of 149 steps" in message
+    assert report.findings[0].cause is None
+
+
+def test_a_note_names_the_recurrent_kernel_where_it_makes_the_most_of_the_fall():
+    short = layers.SimpleRNN(24, recurrent_initializer=small(0.11), return_sequences=True, name="short")
+    report = check(sequence_model(short, layers.GRU(8, name="gru"), steps=60))
+    (finding,) = [each for each in report.findings if each.code == "IC204"]
+    assert (finding.severity, finding.layers, finding.cause.kind) == ("note", ("short", "gru"), "spread")
+    assert "; 1 more layer over time does so too" in finding.message
 
 
 def test_a_loss_on_every_step_hides_nothing_and_both_directions_are_judged():

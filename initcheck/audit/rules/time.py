@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Cause, Finding, Measured, ModelMeasurement, Rule, example
-from initcheck.core.formatting import exponential, format_interval, format_number
+from initcheck.core.formatting import count, exponential, format_interval, format_number
 
 if TYPE_CHECKING:
     from initcheck.audit.memory import Memory
@@ -37,9 +37,12 @@ def _find_vanishing(measurement: ModelMeasurement) -> Iterator[Finding]:
     if short:
         worst = max(short, key=lambda memory: memory.steps / memory.horizon)
         layers = tuple(dict.fromkeys(memory.layer for memory in short))
-        others = f", and {len(layers) - 1} more layers over time do so too" if len(layers) > 1 else ""
+        verb = "does" if len(layers) == 2 else "do"
+        others = f"; {count(len(layers) - 1, 'more layer')} over time {verb} so too" if len(layers) > 1 else ""
         message = f"{worst.name} remembers a small part of its sequence: {_describe_fall(worst)}{others}"
-        yield Finding("IC204", worst.layer, message, _measure(worst, limit), layers, note=True)
+        cause = _find_cause(measurement, worst)
+        cause = cause if cause is not None and cause.kind == "spread" else None  # a slope that slows is no fault
+        yield Finding("IC204", worst.layer, message, _measure(worst, limit), layers, note=True, cause=cause)
 
 
 def _find_exploding(measurement: ModelMeasurement) -> Iterator[Finding]:
