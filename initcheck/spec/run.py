@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
+import sys
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +27,9 @@ from initcheck.spec.claim import Claim
 from initcheck.spec.records import ClaimRecord, SpecificationRecord
 
 _HERE: Final = Path(__file__).parent
+_TESTS: Final[tuple[str, ...]] = ("initcheck.spec.test_catalogue", "test_catalogue")
+"""What pytest calls the module of the tests: before 8.2 by its path below ``--rootdir``."""
+_MARKS: Final = ("claim", "slow")
 _FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
@@ -44,7 +49,7 @@ class Selection:
         return [word for option, value in chosen if value for word in (option, value)]
 
 
-@dataclass
+@dataclass(eq=False)  # by identity: pytest 8.0 keeps its plugins in a set
 class _Collector:
     """A plugin that gathers what the command shows, in place of pytest's own terminal."""
 
@@ -124,6 +129,10 @@ def run_specification(
 
 
 def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> None:
+    # Older versions of pytest take any word for a mark: "not sloow" would run everything.
+    unknown = sorted({*re.findall(r"\w+", selection.marks)} - {"and", "or", "not", *_MARKS})
+    if unknown:
+        raise _wrong_expression(f"Unknown in -m: {', '.join(unknown)}")
     isolation = [f"--rootdir={_HERE}", "-c", str(_HERE / "pytest.ini"), "--noconftest", "--import-mode=importlib"]
     # Without pytest's terminal: the command shows progress and results itself. Plain assertions write no bytecode.
     isolation += ["-p", "no:terminal", "-p", "no:cacheprovider", "--assert=plain"]
@@ -134,21 +143,28 @@ def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> N
     if code == pytest.ExitCode.INTERRUPTED and not collector.crashed:
         raise KeyboardInterrupt
     if collector.wrong_expression:
-        problem = collector.wrong_expression.partition(" Use 'pytest")[0].rstrip(".")
-        raise UsageError(f"{problem}. Give words of ids (-k) or the mark slow (-m), joined by and, or, not.")
+        raise _wrong_expression(collector.wrong_expression.rstrip("."))
     if collector.crashed or code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise RuntimeError("The specification could not be run.\n" + "\n".join(collector.crashed))
     if not collector.collected:
         raise UsageError(f"No claim is selected by {' '.join(selection.arguments())}. Try: initcheck spec --list")
 
 
+def _wrong_expression(problem: str) -> UsageError:
+    return UsageError(f"{problem}. Give words of ids (-k) or the mark slow (-m), joined by and, or, not.")
+
+
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
-    """Keep the user's settings of pytest, and the plugins that happen to be installed, out of the run."""
+    """Keep the user's settings of pytest, installed plugins, and the tests of an earlier run out of this one."""
     before = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    modules = {name: sys.modules.pop(name) for name in _TESTS if name in sys.modules}
     try:
         yield
     finally:
+        for name in _TESTS:
+            sys.modules.pop(name, None)
+        sys.modules.update(modules)
         del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
         os.environ.update(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,11 +45,8 @@ def claim(monkeypatch):
     )
     others = dtype.claims
     monkeypatch.setattr(dtype, "claims", lambda: (*others(), made))
-    # The run keeps the module of its tests, and with it the claims of that time.
-    monkeypatch.delitem(sys.modules, "initcheck.spec.test_catalogue", raising=False)
     catalogue.cache_clear()
     yield made
-    sys.modules.pop("initcheck.spec.test_catalogue", None)
     catalogue.cache_clear()
 
 

@@ -95,8 +95,6 @@ def replace_specification(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(catalogue, "TOPICS", tuple(CLAIMS))
     patch.setattr(runtime, "import_keras", lambda: None)
     patch.setattr(runtime, "versions", lambda: {"keras": "0.0"})
-    # The run keeps the module of its tests, and with it the claims of that time.
-    patch.delitem(sys.modules, "initcheck.spec.test_catalogue", raising=False)
     catalogue.catalogue.cache_clear()
 
 
