@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from initcheck.backend.runtime import import_keras
+
 _GENERATOR = "global_seed_generator"
 _SEED = "global_random_seed"
 
@@ -36,6 +38,15 @@ def preserved_random_state() -> Iterator[None]:
         for save in (_save_python, _save_numpy, _save_keras, _save_tensorflow):
             restored.callback(save())
         yield
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed all that ``keras.utils.set_random_seed`` seeds, and start Keras' global seed generator again.
+
+    Keras itself does the latter from 3.13 on; before, ``keras.random`` went on where it was.
+    """
+    import_keras().utils.set_random_seed(seed)
+    _keras_store().set_global_attribute(_GENERATOR, None)
 
 
 def _save_python() -> Callable[[], None]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from initcheck.backend.random_state import set_random_seed
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
@@ -44,7 +45,7 @@ class VerifyTarget:
         """Make an initializer; without a seed argument of its own, Keras' global seed is set."""
         if seed is not None:
             # Also where there is a seed: two initializers of one seed are to agree whatever the global seed is.
-            import_keras().utils.set_random_seed(seed % 2**31)
+            set_random_seed(seed % 2**31)
         return self.build(seed)
 
 

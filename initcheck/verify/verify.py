@@ -12,8 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.random_state import preserved_random_state, set_random_seed
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import LINE_WIDTH, count, to_json
 from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
@@ -239,7 +238,7 @@ def _judge_seeds(run: _Run, by_chance: bool) -> tuple[bool, bool]:
     # In another order, with other calls in between, the global seed elsewhere.
     again = [_values(run.call(seed, shape)) for seed in reversed(seeds)][::-1]
     if run.target.takes_seed:
-        import_keras().utils.set_random_seed(run.context.seed("elsewhere") % 2**31)
+        set_random_seed(run.context.seed("elsewhere") % 2**31)
         again[0] = _values(run.call_made(lambda: run.target.build(seeds[0]), shape))
     same = all(_equal(one, other) for one, other in zip(first, again, strict=True))
     how = "One seed" if run.target.takes_seed else "keras.utils.set_random_seed (there is no seed argument)"
@@ -306,7 +305,7 @@ def _describe_missing(run: _Run, make: Callable[[], Any]) -> str:
 
 
 def _seeded(run: _Run, seed: int, make: Callable[[], Any], shape: Shape) -> Answer:
-    import_keras().utils.set_random_seed(seed % 2**31)
+    set_random_seed(seed % 2**31)
     return run.call_made(make, shape)
 
 

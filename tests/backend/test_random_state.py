@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from tensorflow.python.eager import context as tensorflow_context
 
-from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.random_state import preserved_random_state, set_random_seed
 
 GENERATOR = "global_seed_generator"
 SEED = "global_random_seed"
@@ -21,7 +21,7 @@ def _own_random_state() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     names = (GENERATOR, SEED)
     keras_attributes = [global_state.get_global_attribute(name) for name in names]
-    keras.utils.set_random_seed(99)
+    set_random_seed(99)
     yield
     random.setstate(python)
     np.random.set_state(numpy)
@@ -42,7 +42,7 @@ def use_everything() -> None:
 
 
 def reseed_everything() -> None:
-    keras.utils.set_random_seed(7)
+    set_random_seed(7)
     use_everything()
 
 
@@ -73,15 +73,15 @@ def test_the_next_values_of_every_generator_are_those_of_an_undisturbed_run(dist
             float(keras.initializers.HeNormal()((1, 1))[0, 0]),
         ]
 
-    keras.utils.set_random_seed(3)
+    set_random_seed(3)
     draw()
     undisturbed = draw()
-    keras.utils.set_random_seed(3)
+    set_random_seed(3)
     draw()
     with preserved_random_state():
         disturb()
     assert draw() == undisturbed
-    keras.utils.set_random_seed(3)
+    set_random_seed(3)
     draw()
     use_everything()
     # All but the global seed of TensorFlow and the unseeded HeNormal's own: without the context they differ.
@@ -95,7 +95,7 @@ def test_the_global_seed_generator_of_keras_is_the_same_object_in_the_same_state
     with preserved_random_state():
         keras.random.normal((2,))
         assert not np.array_equal(generator.state.numpy(), state)
-        keras.utils.set_random_seed(1)
+        set_random_seed(1)
         assert global_state.get_global_attribute(GENERATOR) is None
     assert global_state.get_global_attribute(GENERATOR) is generator
     assert np.array_equal(generator.state.numpy(), state)
@@ -111,7 +111,7 @@ def test_a_global_seed_generator_that_did_not_exist_does_not_exist_afterwards() 
 
 def test_the_seed_given_to_set_random_seed_is_restored() -> None:
     with preserved_random_state():
-        keras.utils.set_random_seed(5)
+        set_random_seed(5)
     assert keras.src.utils.rng_utils.get_random_seed() == 99
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from input_models import build_dense, build_tokens, build_towers, expect_message, own_model
 
+from initcheck.backend.random_state import set_random_seed
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.inputs import make_batch
 from initcheck.core.errors import DataError, ModelError, UsageError
@@ -39,14 +40,14 @@ def test_global_random_states_do_not_move_on():
     keras = import_keras()
     random.seed(1)
     np.random.seed(1)
-    keras.utils.set_random_seed(1)
+    set_random_seed(1)
     expected = random.random(), np.random.random(), np.asarray(keras.random.normal((3,))).tolist()
-    keras.utils.set_random_seed(1)
+    set_random_seed(1)
     for model in (build_dense(), build_tokens()):
-        keras.utils.set_random_seed(1)
+        set_random_seed(1)
         make_batch(model)
         own = own_model(lambda parts, x: parts[1](parts[0](x)), keras.layers.Dense(3), keras.layers.Dropout(0.5))
-        keras.utils.set_random_seed(1)
+        set_random_seed(1)
         make_batch(own, input_shapes=["4"])
         assert (random.random(), np.random.random(), np.asarray(keras.random.normal((3,))).tolist()) == expected
 
