@@ -251,15 +251,19 @@ def _describe_copies(group: CopyGroup) -> str:
         return f"{names} are transposes of each other{_format_factors(group)}"
     same = "hold the same numbers" if group.relation == "identical" else "are multiples of each other"
     factor = "" if group.relation == "identical" else _format_factors(group)
-    if group.attention and group.relation == "identical":
+    if group.attention:
         return f"{_format_attention(group)}: the kernels of {_parent(group)} {same}"
     shapes = "" if all(group.same_shape) else ", read in another shape"
     return f"{names} {same}{factor}{shapes}"
 
 
 def _format_attention(group: CopyGroup) -> str:
-    alike = [name for name, same in zip(group.attention, group.same_shape, strict=True) if same]
-    others = [name for name, same in zip(group.attention, group.same_shape, strict=True) if not same]
+    names = [
+        name if factor == 1.0 else f"{name} / {factor:.4g}"
+        for name, factor in zip(group.attention, group.factors, strict=True)
+    ]
+    alike = [name for name, same in zip(names, group.same_shape, strict=True) if same]
+    others = [name for name, same in zip(names, group.same_shape, strict=True) if not same]
     return " = ".join(alike + [f"{name} (read in another shape)" for name in others])
 
 
