@@ -16,11 +16,10 @@ def fans(change: Any) -> Any:
 
     def make(compute_fans: Any) -> Any:
         @functools.wraps(compute_fans)
-        def changed(shape: Any, input_axes: Any = None, output_axes: Any = None) -> Any:
-            found = compute_fans(shape, input_axes=input_axes, output_axes=output_axes)
-            if input_axes is not None and output_axes is not None:
-                return found
-            return change(tuple(shape), *found)
+        def changed(shape: Any, **axes: Any) -> Any:
+            found = compute_fans(shape, **axes)
+            given = axes and all(each is not None for each in axes.values())
+            return found if given else change(tuple(shape), *found)
 
         return changed
 

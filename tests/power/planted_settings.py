@@ -6,6 +6,7 @@ import functools
 from typing import Any
 from unittest import mock
 
+from keras_features import HAS_AXES
 from planted_fans import FANS
 from planting import Plant, Planted, call_wrapped, class_default, initializer_class, replaced, slug, source
 
@@ -47,7 +48,8 @@ def _average(function: Any) -> Any:
 
 
 def initializer_fans(shape: Any, initializer: Any) -> tuple[int, int]:
-    found: tuple[int, int] = source(FANS)(shape, initializer.input_axes, initializer.output_axes)
+    axes = (initializer.input_axes, initializer.output_axes) if HAS_AXES else ()
+    found: tuple[int, int] = source(FANS)(shape, *axes)
     return found
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow
-from initcheck.spec.subjects import documented_values
+from initcheck.spec.subjects import documented_values, initializers_take_axes
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Factory,
@@ -91,11 +91,9 @@ def _scaled(factory: Factory) -> list[_Case]:
     named = next((value for start, value in _NAMED.items() if name.startswith(start)), None)
     scale, mode = named or (1.0, fixed.get("mode", "fan_in"))
     distribution = fixed.get("distribution", "uniform" if name.endswith("Uniform") else "truncated_normal")
-    axes: tuple[dict[str, Any], ...] = (
-        {},
-        {"input_axes": [0], "output_axes": [1, 2]},
-        {"input_axes": [0, 2], "output_axes": [1]},
-    )
+    axes: tuple[dict[str, Any], ...] = ({},)
+    if initializers_take_axes():
+        axes += ({"input_axes": [0], "output_axes": [1, 2]}, {"input_axes": [0, 2], "output_axes": [1]})
     cases: list[_Case] = [
         (given, shape, _scaled_values(factory, scale, mode, distribution, shape, given), 16.0)
         for given, shape in ((fixed | each, (6, 4, 5)) for each in axes)

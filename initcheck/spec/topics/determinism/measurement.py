@@ -19,7 +19,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
-from initcheck.spec.subjects import EPSILON, FAMILY, MODES_AND_DISTRIBUTIONS
+from initcheck.spec.subjects import EPSILON, FAMILY, MODES_AND_DISTRIBUTIONS, initializers_take_axes
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ def _constructor(
     known = INITIALIZERS[class_name]
     slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()
     defaults = {name: known.arguments[name] for name in others} | ({} if known.draw is None else {"seed": None})
-    if known.scales:
+    if known.scales and initializers_take_axes():
         defaults |= {"input_axes": None, "output_axes": None}
         others = {**others, "input_axes": (0,), "output_axes": (1, 2)}
         shapes = {"changed_shape": (6, 4, 5)}

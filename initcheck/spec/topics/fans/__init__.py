@@ -19,7 +19,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
-from initcheck.spec.subjects import to_numpy
+from initcheck.spec.subjects import initializers_take_axes, to_numpy
 from initcheck.spec.topics.fans import special
 from initcheck.spec.topics.fans.cases import LayerKind, fans_of_shape, layer_kinds
 from initcheck.spec.topics.fans.measurement import (
@@ -30,7 +30,6 @@ from initcheck.spec.topics.fans.measurement import (
     Mode,
     Scaling,
     documented_variance,
-    einsum_axes_counted,
 )
 
 MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
@@ -119,7 +118,7 @@ def _claims_on_counting() -> Iterator[Claim]:
             slow=rank == 0,
             rows=("A16",) if rank == 1 else ("A7",),
         )
-    if einsum_axes_counted():
+    if initializers_take_axes():
         yield from _claims_on_axes(decide)
 
 
@@ -207,7 +206,9 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         rows=kind.rows,
     )
     yield claim
-    if wrong:
+    # Of attention, which is wrong in old versions of Keras only, two initializers show how: the claims of all six would
+    # take the specification past the false alarms that it may have.
+    if wrong and not (claim.slow and "attention" in kind.slug):
         yield replace(
             claim,
             id=f"{claim.id}_as_counted",

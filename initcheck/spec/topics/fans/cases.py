@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from initcheck.spec.topics.fans.measurement import Case, Fans, einsum_axes_counted
+from initcheck.spec.subjects import initializers_take_axes
+from initcheck.spec.topics.fans.measurement import Case, Fans
 
 SIDE: Final = 3
 """Of the convolution kernels."""
@@ -130,7 +131,7 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
 
     fans = Fans(product(label not in result for label in weights), product(label not in entering for label in weights))
     assumed = fans_of_shape(tuple(shape))
-    if einsum_axes_counted():
+    if initializers_take_axes():
         assumed = Fans(fans.fan_in, product(label in result for label in weights))
     return Case(
         name,
@@ -156,7 +157,7 @@ def _attention(layer: str, settings: tuple[tuple[str, Any], ...], weight: str, s
     merges = weight == "attention_output"
     fans = Fans(shape[0] * shape[1], shape[2]) if merges else Fans(shape[0], shape[1] * shape[2])
     sequence = (None, 4, shape[2] if merges else shape[0])
-    assumed = fans if einsum_axes_counted() else fans_of_shape(shape)
+    assumed = fans if initializers_take_axes() else fans_of_shape(shape)
     return Case(weight, layer, settings, (sequence, sequence), fans, assumed, weight=f"{weight}/kernel")
 
 
@@ -190,7 +191,7 @@ def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: i
 def layer_kinds() -> Iterator[LayerKind]:
     """List the layers whose kernels take the initializers that scale with the fans."""
     both = ("fan_in", "fan_avg")
-    old = () if einsum_axes_counted() else both
+    old = () if initializers_take_axes() else both
     yield LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), ("B1",))
     for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256)):
         yield LayerKind(

@@ -12,7 +12,6 @@ k the kurtosis of a weight. So neither an estimated standard error nor a copied 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -20,7 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras, versions
+from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec import subjects
 from initcheck.spec.claim import EstimateRow, RunContext
@@ -190,9 +189,3 @@ def output_variance(kurtosis: float, inputs: float) -> float:
 def random_signs(random: np.random.Generator, shape: tuple[Any, ...]) -> NDArray[np.float32]:
     """Draw inputs of +1 and -1."""
     return (2.0 * random.integers(0, 2, shape) - 1.0).astype(np.float32)
-
-
-def einsum_axes_counted() -> bool:
-    """Whether this Keras hands EinsumDense's axes to its initializer, as it does from 3.15 on."""
-    numbers = re.match(r"(\d+)\.(\d+)", versions()["keras"])
-    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (3, 15)

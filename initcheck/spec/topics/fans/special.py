@@ -18,7 +18,7 @@ from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
-from initcheck.spec.subjects import EntryDistribution, to_numpy
+from initcheck.spec.subjects import EntryDistribution, initializers_take_axes, to_numpy
 from initcheck.spec.topics.fans.cases import RECURRENT
 from initcheck.spec.topics.fans.measurement import (
     BATCH,
@@ -27,7 +27,6 @@ from initcheck.spec.topics.fans.measurement import (
     SCALINGS,
     Fans,
     Scaling,
-    einsum_axes_counted,
     output_variance,
     random_signs,
 )
@@ -356,7 +355,7 @@ class OutputInSequence:
             pointwise = Fans(_CHANNELS, _CHANNELS)
             return (Fans(9, 9), pointwise), (Fans(9 * _CHANNELS, 9), pointwise)
         real = (Fans(160, 96), Fans(96, 320))
-        return real, real if einsum_axes_counted() else (Fans(160 * 4, 160 * 24), Fans(4 * 24, 4 * 320))
+        return real, real if initializers_take_axes() else (Fans(160 * 4, 160 * 24), Fans(4 * 24, 4 * 320))
 
     def _build(self, seed: int, random: np.random.Generator) -> tuple[Any, tuple[Any, ...], tuple[Any, Any]]:
         keras = import_keras()
@@ -420,7 +419,7 @@ def _sequences() -> Iterator[Claim]:
             experiment=experiment,
             rows=("B7", "S3"),
         )
-        if einsum_axes_counted():
+        if initializers_take_axes():
             yield attention(control=replace(experiment, mode=other), control_note="kernels scaled by other units")
         else:
             yield attention(control=replace(experiment, corrected=True), expected="refuted")

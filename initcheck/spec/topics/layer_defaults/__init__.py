@@ -19,6 +19,7 @@ from scipy import stats
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
+from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.layer_defaults.measurement import (
     Given,
     as_fit_rows,
@@ -90,7 +91,7 @@ class Default:
         if argument.default in ("glorot_uniform", "uniform"):
             members = len(declared) + 2 * len(values)
             yield from as_fit_rows(declared)
-            inputs = argument.input_axes or (0,) * len(values)
+            inputs = (argument.input_axes if initializers_take_axes() else ()) or (0,) * len(values)
             for (name, value), axes in zip(values.items(), inputs, strict=True):
                 yield from fit_rows(name, value, limit_of(argument.default, value.shape, axes), members)
             return
