@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from keras_features import HAS_AXES
 
 import initcheck
 from initcheck.backend.runtime import import_keras
@@ -116,7 +117,9 @@ def test_attention_with_one_seed_is_reported_as_query_equals_key_equals_value():
 
 
 def test_attention_without_a_seed_is_healthy():
-    assert codes(check(make_attention("glorot_uniform"), seeds=8)) == []
+    # Before Keras 3.15 the initializer took the heads for fans: the kernels are too small by factors of 2.5 and 6.
+    expected = [] if HAS_AXES else ["IC401"] * 4
+    assert codes(check(make_attention("glorot_uniform"), seeds=8)) == expected
 
 
 def test_equal_units_are_found_and_fixed():

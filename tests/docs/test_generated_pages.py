@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from generate import api, command_line
 from generate.__main__ import PAGES, main
+from keras_features import HAS_AXES
 
 import initcheck
 
@@ -19,6 +20,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_committed_pages_are_current():
     done = CliRunner().invoke(main, ["--folder", str(DOCS), "--check"])
+    if not HAS_AXES:  # some claims are of the installed Keras, and the page is of the one in constraints.txt
+        assert done.output == f"Error: out of date in {DOCS}: claims.md. Run: tox run -e docs\n"
+        return
     assert done.exit_code == 0, done.output
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from keras_features import DROPS_ALL
 from marked import slow
 
 from initcheck.models.initializers import InitializerSpec
@@ -265,7 +266,18 @@ def apply_twice(layer, x):
     return layer(layer(x))
 
 
-@pytest.mark.parametrize("layer", UNKNOWN)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                name == "dropout" and not DROPS_ALL, reason="this Keras refuses to drop everything (3.14 does not)"
+            ),
+        )
+        for name in UNKNOWN
+    ],
+)
 def test_normalization_of_few_samples_dropout_of_everything_and_weights_used_twice_are_not_predicted(layer):
     build, reason = UNKNOWN[layer]
     inputs = keras.Input((32,))

@@ -60,7 +60,19 @@ def test_every_layer_and_every_weight_is_measured_or_listed(build):
 def test_what_the_capture_has_not_seen_is_noticed(monkeypatch):
     """Negative control: a layer left out of both lists is found by the test above."""
     monkeypatch.setattr(coverage_module, "_explain_layers", lambda *_: ())
-    model, inputs = unusual_models.build_derived_from_functional()
+
+    class Beside(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inside = keras.layers.Dense(3, name="inside")
+            self.beside = keras.layers.Dense(2, name="beside")
+            self.beside.build((None, 3))
+
+        def call(self, inputs):
+            return self.inside(inputs)
+
+    model, inputs = Beside(), np.ones((3, 4), np.float32)
+    model(inputs)
     assert missing_from(model, cover(model, inputs)) == ["beside"]
 
 

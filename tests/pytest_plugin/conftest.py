@@ -143,6 +143,8 @@ def project(pytester, monkeypatch):
     # Other tests of this process load files of these names too, and what is loaded is not looked for in the project.
     for name in ("models", "test_claims", "test_models"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    # What is compiled is kept by size and second: a file as long, written in the same second, would not be read.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     made = Project(pytester)
     made.write("models.py", MODELS)
     made.write("pytest.ini", "[pytest]\npythonpath = .\ninitcheck_seeds = 4\n")

@@ -6,6 +6,7 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 
@@ -24,15 +25,17 @@ POINTS = np.unique(
     )
 )
 EPSILON = float(np.finfo(np.float64).eps)
+OLD_GELU = tuple(map(int, tf.__version__.split(".")[:2])) < (2, 21)
 # How far Keras itself is off, beyond the 1e-7 that all are compared with. It subtracts numbers of the size of x in two
 # functions, and takes exp(x) - 1 literally in two others. In gelu TensorFlow rounds 1/√2 to float32, by 1.7e-8, which
-# erfc(-x/√2) multiplies by x² in its tail.
+# erfc(-x/√2) multiplies by x² in its tail; before 2.21 it adds erf(x/√2) to 1, and x multiplies what that rounds.
 ERROR_OF_KERAS = {
     "squareplus": 4.0 * EPSILON * np.abs(POINTS),
     "tanh_shrink": 4.0 * EPSILON * np.abs(POINTS),
     "elu": 4.0 * EPSILON,
     "selu": 4.0 * EPSILON,
-    "gelu": 2e-8 * np.minimum(POINTS, 0.0) ** 2 * np.abs(TWINS["gelu"](POINTS)),
+    "gelu": 2e-8 * np.minimum(POINTS, 0.0) ** 2 * np.abs(TWINS["gelu"](POINTS))
+    + (EPSILON * np.abs(np.minimum(POINTS, 0.0)) if OLD_GELU else 0.0),
 }
 
 

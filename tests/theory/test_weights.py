@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras_features import HAS_AXES
 
 from initcheck.core.errors import InitcheckError, TheoryError, UsageError
 from initcheck.models.initializers import (
@@ -46,7 +47,6 @@ RANDOM_TEXTS = [
     "LecunNormal",
     "LecunUniform",
 ]
-HAS_AXES = "input_axes" in inspect.signature(keras.initializers.HeNormal).parameters
 
 
 def spec_of(class_name: str, **arguments: Any) -> InitializerSpec:
