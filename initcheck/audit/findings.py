@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal
 
 from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.core.errors import find_near_names, name_unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,8 @@ class Finding:
     """One thing that is wrong, that could not be judged, or that is worth a note.
 
     Attributes:
-        layer: path of the first offending layer in order of execution, or of the offending weight; empty for the whole.
+        layer: name of the first offending layer in order of execution, or of the offending weight, as ``get_layer``
+            takes it, with slashes between nested ones; empty for the whole.
         measured: the value with its interval and limit; None where there is none.
         fix: a change that was tried and helped; None where none was tried or none helped.
         note: whether it is no fault, but worth knowing.
@@ -137,6 +139,31 @@ def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[
             first = remaining[0] if is_waived(finding.layer, patterns) else finding.layer
             kept.append(replace(finding, layer=first, layers=remaining) if finding.layers else finding)
     return tuple(kept)
+
+
+class SharedPattern(str):
+    """A waiver of a project's settings."""
+
+    __slots__ = ()
+
+
+def check_waivers(patterns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Refuse a pattern that fits no layer and no weight, since it holds a slip; return hints about shared ones.
+
+    The settings of a project serve all its models, and have no way to say for which one a waiver is: one that fits only
+    some of them is no slip. It hides nothing where it fits nothing, so that a hint is enough there.
+    """
+    names = list(known)
+    hints = []
+    for pattern in patterns:
+        if any(is_waived(name, (pattern,)) for name in names):
+            continue
+        if not isinstance(pattern, SharedPattern):
+            raise name_unknown("layer or weight in waive", pattern, names)
+        near = find_near_names(pattern, names)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        hints.append(f"{pattern!r}, which [tool.initcheck] waives, fits no layer or weight of this model.{meant}")
+    return tuple(hints)
 
 
 def is_waived(path: str, patterns: Sequence[str]) -> bool:
@@ -258,6 +285,10 @@ class CheckResult:
         redrawn: whether weights were drawn for each seed; if not, all were measured as they are.
         loaded: paths of the weights that their initializers cannot have drawn, and that were kept as they are.
         not_finite: paths of the weights that hold NaN or infinity in the model itself.
+        keys: the structural path of each layer and weight by its name; see :mod:`initcheck.probe.paths`.
+        places: where each layer, and the layer of each weight, was made, by name: ``models.py:14``. Those that are not
+            known are missing.
+        hints: sentences about settings that had no effect.
     """
 
     model: str
@@ -278,6 +309,9 @@ class CheckResult:
     seconds: float
     loaded: tuple[str, ...] = ()
     not_finite: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hints: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

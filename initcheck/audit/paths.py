@@ -47,6 +47,7 @@ class SiteNode:
     Attributes:
         weighted: whether it has a trainable weight of two or more axes.
         clips_at_zero: whether its fused activation function is exactly 0 on a whole interval, as ReLU is.
+        place: where its layer was made, ``models.py:14``; empty where that is not known.
     """
 
     layer: str
@@ -55,6 +56,7 @@ class SiteNode:
     feeds_output: bool
     parents: tuple[int, ...]
     clips_at_zero: bool = True
+    place: str = ""
 
 
 @dataclass(frozen=True)

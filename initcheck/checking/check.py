@@ -11,7 +11,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from initcheck.audit.findings import CheckResult, Conditions, Finding, ModelMeasurement, Verdict, waive_layers
+from initcheck.audit.findings import (
+    CheckResult,
+    Conditions,
+    Finding,
+    ModelMeasurement,
+    Verdict,
+    check_waivers,
+    waive_layers,
+)
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.rules import find_findings, select_findings
@@ -36,6 +44,7 @@ from initcheck.probe.draw import LOADED, find_initializers
 from initcheck.probe.first_steps import find_rounding, take_step
 from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
+from initcheck.probe.places import name_places
 from initcheck.probe.session import Session
 from initcheck.probe.weight_copies import compare_weights
 from initcheck.probe.weights import describe_weights
@@ -222,8 +231,11 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
     measured = session.measure(progress)
     table, gradients = measured.table, measured.weights
     nodes = session.nodes()
-    facts = describe_weights(session.model, session.plan)
+    facts = describe_weights(session.model, session.plan, session.places)
     coverage = session.probe.coverage(redrawn=session.redrawn)
+    keys = session.probe.keys()
+    name_of = dict(zip(session.plan.paths, session.plan.names, strict=True))
+    hints = check_waivers(settings.waive, keys)
     after, rounding = _follow_silent_weights(session, gradients, progress)
     progress(session.steps, session.steps, "comparing weights")
     measurement = ModelMeasurement(
@@ -264,8 +276,15 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         allow_inconclusive=settings.allow_inconclusive,
         versions=runtime.versions(),
         seconds=time.perf_counter() - started,
-        loaded=session.present.declared,
-        not_finite=session.present.not_finite,
+        loaded=tuple(map(name_of.__getitem__, session.present.declared)),
+        not_finite=tuple(map(name_of.__getitem__, session.present.not_finite)),
+        keys=keys,
+        places={
+            **session.places,
+            **{each.layer: each.place for each in nodes if each.place},
+            **{each.path: each.place for each in facts if each.place},
+        },
+        hints=hints,
     )
 
 
@@ -312,6 +331,7 @@ class CheckSession:
     Attributes:
         loss_function: from outputs to a scalar; None for the random loss.
         present: what the weights hold before any draw; the loaded ones only where they are looked for.
+        places: where the layers were made, by name.
     """
 
     label: str
@@ -323,6 +343,7 @@ class CheckSession:
     seeds: tuple[int, ...]
     redrawn: bool
     present: PresentWeights
+    places: Mapping[str, str]
 
     @property
     def model(self) -> Any:
@@ -353,7 +374,7 @@ class CheckSession:
 
     def measure_after(self, steps: int, still: Collection[str]) -> Measurement:
         """Measure again after some small steps of gradient descent, in which some weights stay as they are."""
-        unmoved = frozenset(self.plan.paths.index(path) for path in still)
+        unmoved = frozenset(self.plan.names.index(name) for name in still)
 
         def draw(seeds: Sequence[int]) -> list[Any]:
             ops = runtime.import_keras().ops
@@ -369,7 +390,7 @@ class CheckSession:
 
     def find_rounding(self, suspects: Sequence[str]) -> frozenset[str]:
         """Find the weights among suspects whose gradient is nothing but rounding errors, on the first draw."""
-        places = {self.plan.paths.index(path): path for path in suspects}
+        places = {self.plan.names.index(name): name for name in suspects}
         (values,) = self._draw_each(self.seeds[:1])
         return find_rounding(self.model, self.inputs, self.loss_function, values, places)
 
@@ -389,6 +410,7 @@ class CheckSession:
                 position in self.probe.output_sites,
                 parents,
                 clips_at_zero=site.clips_at_zero,
+                place=self.places.get(site.layer.partition(":")[0], ""),
             )
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
@@ -434,7 +456,8 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
             f"Received: {len(built.weights)} weights in all. Set model.trainable = True, or give a model with weights."
         )
     loss = None if y is None else compiled_loss(built, batch.labels)
-    known = find_initializers(built, PathNamer(built))
+    namer = PathNamer(built)
+    known = find_initializers(built, namer)
     initializers = {**known, **(loaded.initializers or {}), **batch.initializers}
     present = read_present_weights(built, initializers if settings.weights == "auto" else {})
     partly = {**initializers, **dict.fromkeys(present.loaded, LOADED)}
@@ -469,4 +492,5 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         seeds=seeds,
         redrawn=redrawn,
         present=present,
+        places=name_places(namer, loaded.places),
     )

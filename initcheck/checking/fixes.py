@@ -60,7 +60,7 @@ def _find_fix(finding: Finding, plan: FixPlan, search: FixSearch) -> Fix | None:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A change of initializers: in words, as code, and by path of the weight."""
+    """A change of initializers: in words, as code, and by key of the weight."""
 
     label: str
     code: str
@@ -204,7 +204,7 @@ def _replace(name: str, settings: Mapping[str, Any], kernels: Sequence[WeightFac
     whom = layers[0] if len(layers) == 1 else f"{len(layers)} layers"
     names = "\n".join(f"#   {layer}" for layer in layers)
     code = f"# in these layers:\n{names}\nkernel_initializer=keras.initializers.{written}"
-    return _Candidate(f"{shown} in {whom}", code, {each.path: made for each in kernels})
+    return _Candidate(f"{shown} in {whom}", code, {each.key: made for each in kernels})
 
 
 # --- changes of single weights ----------------------------------------------------------------------------------------
@@ -215,8 +215,8 @@ def _separate_seeds(session: CheckSession, finding: Finding, facts: Sequence[Wei
     if len(facts) < 2 or any(each.kept for each in facts[:2]):
         return None
     current = {path: np.asarray(v, dtype=np.float64) for path, v in _current(session, facts[:2]).items()}
-    drawn = _draw(session.plan, [each.path for each in facts[:2]], session.seeds[0])
-    first, second = (each.path for each in facts[:2])
+    drawn = _draw(session.plan, [each.key for each in facts[:2]], session.seeds[0])
+    first, second = (each.key for each in facts[:2])
     before, after = _similarity(current[first], current[second]), _similarity(drawn[first], drawn[second])
     if not (after < 0.5 * before):
         return None
@@ -243,13 +243,13 @@ def _draw_at_random(session: CheckSession, finding: Finding, facts: Sequence[Wei
     if not kernels:
         return None
     made = import_keras().initializers.GlorotUniform()
-    plan = RedrawPlan(session.model, {**session.initializers, **{each.path: made for each in kernels}})
-    paths = [each.path for each in kernels]
+    plan = RedrawPlan(session.model, {**session.initializers, **{each.key: made for each in kernels}})
+    keys = [each.key for each in kernels]
     before = _alike([np.asarray(v) for v in _current(session, kernels).values()])
-    after = _alike([np.asarray(v) for v in _draw(plan, paths, session.seeds[0]).values()])
+    after = _alike([np.asarray(v) for v in _draw(plan, keys, session.seeds[0]).values()])
     if not (after < before):
         return None
-    names = "\n".join(f"#   {path}" for path in paths)
+    names = "\n".join(f"#   {each.path}" for each in kernels)
     code = f"# for these weights:\n{names}\nkeras.initializers.GlorotUniform()"
     quantity = "share of units with a twin"
     where = kernels[0].layer if len({each.layer for each in kernels}) == 1 else f"{len(kernels)} weights"
@@ -265,12 +265,14 @@ def _correct_fan(session: CheckSession, finding: Finding, facts: Sequence[Weight
     weights = [by_path[path] for path in finding.layers if path in by_path]
     changes: dict[str, tuple[Any, str]] = {}
     for each in weights:
-        old: Any = planned[each.path]
+        old: Any = planned[each.key]
         if all(hasattr(old, name) for name in ("scale", "mode", "distribution")):
             changes[each.path] = _scaled(old, each.ideal_variance / each.variance)
     if not weights or len(changes) < len(weights):
         return None
-    plan = RedrawPlan(session.model, {**session.initializers, **{path: made for path, (made, _) in changes.items()}})
+    plan = RedrawPlan(
+        session.model, {**session.initializers, **{by_path[path].key: made for path, (made, _) in changes.items()}}
+    )
     before = [_variance_ratio(session.plan, session, each) for each in weights]
     after = [_variance_ratio(plan, session, each) for each in weights]
     if not all(_off(new) < _off(old) for new, old in zip(after, before, strict=True)):
@@ -296,7 +298,7 @@ def _scaled(old: Any, ratio: float) -> tuple[Any, str]:
 
 
 def _variance_ratio(plan: RedrawPlan, session: CheckSession, facts: WeightFacts) -> Measured:
-    draws = [_draw(plan, [facts.path], seed)[facts.path] for seed in session.seeds[:MOST_SEEDS]]
+    draws = [_draw(plan, [facts.key], seed)[facts.key] for seed in session.seeds[:MOST_SEEDS]]
     # E w^2, not the variance: what the layer's sums have for a variance goes by it.
     estimate = estimate_mean([float(np.mean(np.square(each))) / facts.ideal_variance for each in draws])
     quantity = "variance of the entries over what the true fan asks for"
@@ -309,7 +311,7 @@ def _off(measured: Measured) -> float:
 
 def _current(session: CheckSession, facts: Sequence[WeightFacts]) -> dict[str, Any]:
     values = dict(zip(session.plan.paths, session.model.weights, strict=True))
-    return {each.path: import_keras().ops.convert_to_numpy(values[each.path]) for each in facts}
+    return {each.key: import_keras().ops.convert_to_numpy(values[each.key]) for each in facts}
 
 
 def _draw(plan: RedrawPlan, paths: Sequence[str], seed: int) -> dict[str, NDArray[np.float64]]:

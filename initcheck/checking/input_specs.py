@@ -327,9 +327,10 @@ def _are_equal(left: list[Lookup], right: list[Lookup]) -> bool:
 
 
 def _tables(model: Any) -> list[tuple[str, Any, int]]:
-    """List path, layer and number of rows of the layers that look up rows."""
-    counted = ((path, member, count_rows(member)) for path, member in PathNamer(model).members())
-    return [(path, member, rows) for path, member, rows in counted if rows is not None]
+    """List name, layer and number of rows of the layers that look up rows."""
+    namer = PathNamer(model)
+    counted = ((namer.name_of(member), member, count_rows(member)) for _, member in namer.members())
+    return [(name, member, rows) for name, member, rows in counted if rows is not None]
 
 
 @contextmanager

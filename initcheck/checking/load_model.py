@@ -8,7 +8,7 @@ import operator
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from initcheck.core.errors import ModelError, UsageError, name_unknown
 from initcheck.core.loading import RaisedError, folder_of, import_place, run_user_code, search_first
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
+from initcheck.probe.places import recorded_places
 
 APPLICATIONS: Final = "applications"
 
@@ -112,11 +113,13 @@ class LoadedModel:
         initializers: the initializer of each weight by its structural path, recorded while a factory ran. None where
             the making was not watched (files, objects, a module that was imported before) or has not made any weight
             yet: then the model itself has to be asked.
+        places: where the layers were made, by their ``id``, likewise; see :mod:`initcheck.probe.places`.
     """
 
     model: Any
     label: str
     initializers: Mapping[str, Any] | None = None
+    places: Mapping[int, str] = field(default_factory=dict)
 
 
 def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> LoadedModel:
@@ -152,7 +155,7 @@ def adopt_model(model: Any) -> LoadedModel:
 
 
 def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: str) -> LoadedModel:
-    with recorded_initializers() as recorded, search_first(folder_of(place)):
+    with recorded_initializers() as recorded, recorded_places() as places, search_first(folder_of(place)):
         try:
             module = run_user_code(lambda: import_place(place))
         except RaisedError as error:
@@ -165,7 +168,8 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             callables = [key for key, value in vars(module).items() if key[0] != "_" and _is_own(value, module)]
             raise name_unknown(f"factory in {place}", name, callables or dir(module)) from error
         if not isinstance(found, import_keras().Model):
-            return _make(found, settings, reference)
+            made = _make(found, settings, reference)
+            return replace(made, places={**places, **made.places})  # a factory may use layers of its module
         if settings:
             raise UsageError(
                 f"{reference!r} is a model already and takes no arguments. Received: {_list(settings)}. "
@@ -173,18 +177,18 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             )
         # A model that an earlier import has made was not watched.
         made_now = any(id(weight) in recorded for weight in found.weights)
-        return LoadedModel(found, reference, initializers_by_path(found, recorded) if made_now else None)
+        return LoadedModel(found, reference, initializers_by_path(found, recorded) if made_now else None, places)
 
 
 def _make(factory: Any, settings: dict[str, Any], reference: str) -> LoadedModel:
     _check_arguments(factory, settings, reference)
-    with recorded_initializers() as recorded:
+    with recorded_initializers() as recorded, recorded_places() as places:
         try:
             model = run_user_code(lambda: factory(**settings))
         except RaisedError as error:
             raise ModelError(f"{reference!r} raised {error}. Fix the factory or its arguments.") from error
         _check_model(model, reference)
-        return LoadedModel(model, reference, initializers_by_path(model, recorded) if model.weights else None)
+        return LoadedModel(model, reference, initializers_by_path(model, recorded) if model.weights else None, places)
 
 
 def _find_application(name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:

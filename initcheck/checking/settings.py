@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from initcheck.audit.findings import SharedPattern
 from initcheck.audit.limits import Limits
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.seeds import FEWEST_SEEDS, check_seed
@@ -31,7 +32,7 @@ class CheckSettings:
         input_shapes: shapes of inputs that the model leaves open.
         select: prefixes of codes, or names, of the findings that are wanted; empty for all.
         ignore: likewise, of those that are not.
-        waive: paths of layers or weights that may have findings, with wildcards.
+        waive: names of layers or weights that may have findings, with wildcards.
         allow_inconclusive: whether what could not be decided (IC603) is let pass.
         fixes: whether changes that might fix a finding are tried.
         limits: the limits.
@@ -159,4 +160,6 @@ def _read_table(path: Path) -> dict[str, Any]:
             raise name_unknown(f"key of [tool.initcheck] in {str(path)!r}", key, _PROJECT_KEYS)
         name = key.replace("-", "_")
         found[name] = check_option(name, value, f"{key} of [tool.initcheck] in {str(path)!r}")
+    if "waive" in found:
+        found["waive"] = tuple(SharedPattern(each) for each in found["waive"])
     return found

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+_MOST_LISTED: Final = 60
+"""Known names in one message: a model may have hundreds of layers."""
 
 
 class InitcheckError(Exception):
@@ -77,12 +81,19 @@ class FindingsError(InitcheckError, AssertionError):
 
 
 def name_unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Make the error for a name that is not a known one: it lists up to three near matches, or all known names."""
+    """Make the error for a name that is not a known one: it lists up to three near matches, or known names."""
     choices = sorted(set(known))
-    by_lower = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    near = find_near_names(name, choices)
     if near:
-        hint = "Did you mean " + " or ".join(by_lower[match] for match in near) + "?"
+        hint = "Did you mean " + " or ".join(near) + "?"
+    elif len(choices) > _MOST_LISTED:
+        hint = f"Known: {', '.join(choices[:_MOST_LISTED])}, and {len(choices) - _MOST_LISTED:,} more."
     else:
         hint = "Known: " + ", ".join(choices) + "."
     return UsageError(f"Unknown {kind} {name!r}. {hint}")
+
+
+def find_near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Find up to three known names that are spelled nearly like a name, in capitals or not."""
+    by_lower = {choice.lower(): choice for choice in sorted(set(known))}
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]

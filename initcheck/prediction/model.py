@@ -100,12 +100,12 @@ def _find_layer_weights(
 ) -> Callable[[Any], LayerWeights]:
     """Find how the weights of each layer are distributed; where that is not known, the function raises TheoryError."""
     initializers: Mapping[str, Any] = find_initializers(model, namer)
-    paths = namer.variable_paths()
+    paths, names = namer.variable_paths(), namer.variable_names()
 
     def read_of(variable: Any) -> InitializerSpec:
         initializer = initializers.get(paths.get(id(variable), ""))
         if initializer is None:
-            raise TheoryError(f"the initializer of {paths.get(id(variable), variable.name)} is not known")
+            raise TheoryError(f"the initializer of {names.get(id(variable), variable.name)} is not known")
         if not is_of_keras(initializer):
             raise TheoryError(
                 f"the initializer {read(initializer).class_name} is not one of Keras' own, so its distribution is not "

@@ -295,9 +295,9 @@ class _Reader:
         return tuple(places[id(tensor)] for tensor in functional.outputs)
 
     def _add_call(self, keras_node: Any, parents: tuple[int, ...]) -> tuple[int, ...]:
-        path = self.namer.path_of(keras_node.operation)
-        call = self._calls[path]
-        self._calls[path] += 1
-        first = self.add(Node(path, call, keras_node.operation, parents))
+        name = self.namer.name_of(keras_node.operation)
+        call = self._calls[name]
+        self._calls[name] += 1
+        first = self.add(Node(name, call, keras_node.operation, parents))
         others = range(1, len(keras_node.outputs))
-        return first, *(self.add(Node(f"{path}:{index}", call, None, parents)) for index in others)
+        return first, *(self.add(Node(f"{name}:{index}", call, None, parents)) for index in others)

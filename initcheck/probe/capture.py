@@ -52,12 +52,14 @@ class Site:
     """One tensor that one call of one layer returned, or one input of the model.
 
     Attributes:
+        key: structural path of the layer, where ``layer`` is its name.
         preactivation: what the layer's fused activation function received; None without one.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
     """
 
     layer: str
+    key: str
     call: int
     kind: str
     operation: Any
@@ -72,7 +74,7 @@ class Unmeasured:
     """A layer call without a measurement of its own, and why.
 
     Attributes:
-        covered_by: path of the measured layer whose output holds that of this call; None where nothing of it is known.
+        covered_by: name of the measured layer whose output holds that of this call; None where nothing of it is known.
     """
 
     layer: str
@@ -111,7 +113,7 @@ class Capture:
         """Record an input of the model and return the tensor to feed in its place."""
         output = copy_tensor(tensor)
         self._captured[id(output)] = output
-        self.sites.append(Site(layer=name, call=0, kind="Input", operation=None, output=output))
+        self.sites.append(Site(layer=name, key=name, call=0, kind="Input", operation=None, output=output))
         return output
 
     @contextmanager
@@ -126,13 +128,13 @@ class Capture:
         if self._stack and not isinstance(operation, keras.layers.Layer) and not self._namer.knows(operation):
             # A layer that does a part of its work by an operation made for this call (padding): no layer inside it.
             return original(operation, *args, **kwargs)
-        path = self._namer.path_of(operation)
+        name = self._namer.name_of(operation)
         if self._muted or current_graph() is not self._graph:
             # Loop bodies are traced once for all steps (and once more to learn their shapes).
-            self._note(path, 0, operation, *self._explain_loop(operation))
+            self._note(name, 0, operation, *self._explain_loop(operation))
             return original(operation, *args, **kwargs)
-        number = self._calls[path]
-        self._calls[path] += 1
+        number = self._calls[name]
+        self._calls[name] += 1
         call = _Call(operation)
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
@@ -152,13 +154,13 @@ class Capture:
             self._stack[-1].children += 1
         if may_loop:
             for loop in find_loops(self._graph, start):
-                self._loops.setdefault(loop, (path, number, operation))  # the innermost layer's
+                self._loops.setdefault(loop, (name, number, operation))  # the innermost layer's
         if sequence is not None:
             output = keras.tree.flatten(outputs)[0]
             mask = kwargs.get("mask")
             mask = getattr(sequence, "_keras_mask", None) if mask is None else mask
-            self.recurrent.append(RecurrentCall(path, number, operation, sequence, output, mask))
-        return self._record(operation, path, number, call, outputs)
+            self.recurrent.append(RecurrentCall(name, number, operation, sequence, output, mask))
+        return self._record(operation, name, number, call, outputs)
 
     def note_loops(self, find_weights: Callable[[Any], Sequence[Any]]) -> None:
         """Note the layers that run a loop with their own weights; those that Keras knows as layers over time do not.
@@ -166,10 +168,10 @@ class Capture:
         Args:
             find_weights: from a layer to the tensors of its own weights that were read.
         """
-        for loop, (path, number, operation) in self._loops.items():
+        for loop, (name, number, operation) in self._loops.items():
             weights = [] if isinstance(operation, import_keras().layers.RNN) else find_weights(operation)
             if weights and loop in find_reached(weights):
-                self._note(path, number, operation, OWN_LOOP)
+                self._note(name, number, operation, OWN_LOOP)
 
     def _copy_sequence(self, tensor: Any) -> Any | None:
         """Copy the sequence that a layer over time takes, so that nothing else takes it; None where it is none."""
@@ -179,14 +181,14 @@ class Capture:
             return None
         return _copy_with_mask(tensor)
 
-    def _record(self, operation: Any, path: str, number: int, call: _Call, outputs: Any) -> Any:
+    def _record(self, operation: Any, name: str, number: int, call: _Call, outputs: Any) -> Any:
         keras = import_keras()
         flat = keras.tree.flatten(outputs)
         if any(isinstance(tensor, keras.KerasTensor) for tensor in flat):
             return outputs
         self.captured.add(id(operation))
         if all(tensor is None for tensor in flat):
-            self._note(path, number, operation, NO_OUTPUT)
+            self._note(name, number, operation, NO_OUTPUT)
         if self._is_container(operation, call, flat):
             return outputs
         replaced: list[Any] = []
@@ -195,15 +197,17 @@ class Capture:
             reason = self._reason_against(tensor)
             if reason is not None:
                 if tensor is not None:
-                    self._note(path, number, operation, reason)
+                    self._note(name, number, operation, reason)
                 replaced.append(tensor)
                 continue
             output = _copy_with_mask(tensor)
             keep_logits(tensor, output)
             # The tensor is kept as well as its id: ids of collected objects are used again.
             self._captured[id(output)] = output
+            suffix = f":{index}" if index else ""
             site = Site(
-                layer=f"{path}:{index}" if index else path,
+                layer=name + suffix,
+                key=self._namer.path_of(operation) + suffix,
                 call=number,
                 kind=type(operation).__name__,
                 operation=operation,
@@ -240,13 +244,13 @@ class Capture:
         if around is None:
             return INSIDE_LOOP, None
         if isinstance(around, keras.layers.RNN) and _returns_output_of(around, operation):
-            return STEPS_IN_SEQUENCE if around.return_sequences else LAST_STEP, self._namer.path_of(around)
+            return STEPS_IN_SEQUENCE if around.return_sequences else LAST_STEP, self._namer.name_of(around)
         if not isinstance(operation, keras.layers.Layer):  # arithmetic of the layer around, as any other is
-            return INSIDE_LOOP, self._namer.path_of(around)
+            return INSIDE_LOOP, self._namer.name_of(around)
         return INSIDE_LOOP, None
 
-    def _note(self, path: str, number: int, operation: Any, reason: str, covered_by: str | None = None) -> None:
-        entry = Unmeasured(path, number, type(operation).__name__, reason, covered_by)
+    def _note(self, name: str, number: int, operation: Any, reason: str, covered_by: str | None = None) -> None:
+        entry = Unmeasured(name, number, type(operation).__name__, reason, covered_by)
         if entry not in self.unmeasured:
             self.unmeasured.append(entry)
 
@@ -296,6 +300,7 @@ class SiteInfo:
     """What is known of a site before anything runs: the columns of columns.SITE_COLUMNS, and sizes.
 
     Attributes:
+        key: structural path of the layer, where ``layer`` is its name.
         weights: entries of the kernel; NaN without one.
         batched: whether the first axis of the output is the batch, of two or more samples.
         weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
@@ -304,6 +309,7 @@ class SiteInfo:
     """
 
     layer: str
+    key: str
     call: int
     position: int
     kind: str
@@ -332,6 +338,7 @@ def describe_site(
     fan_in, fan_out = count_fans(site.operation, kernel)
     return SiteInfo(
         layer=site.layer,
+        key=site.key,
         call=site.call,
         position=position,
         kind=site.kind,

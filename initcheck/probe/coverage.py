@@ -48,7 +48,7 @@ class Coverage:
     """How much of a model was measured.
 
     Attributes:
-        measured: paths of the layers and operations that were measured: by a site of their own, or, where they only
+        measured: names of the layers and operations that were measured: by a site of their own, or, where they only
             pass on what the layers inside them return, by the sites of those.
     """
 
@@ -69,7 +69,7 @@ def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, 
     """Compare what was measured with what the model holds."""
     keras = import_keras()
     gaps = [_explain_call(each) for each in calls.unmeasured]
-    members = [(path, member) for path, member in namer.members() if path]
+    members = [(namer.name_of(member), member) for path, member in namer.members() if path]
     listed = {gap.path for gap in gaps}
     sites = {layer.partition(":")[0] for layer in calls.sites}
     # A captured layer without a site either passes on what the layers inside it return, or is listed above.
@@ -84,7 +84,7 @@ def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, 
         weights=len(plan.variables),
         gaps=tuple(dict.fromkeys(gaps)),
         measured=tuple(measured),
-        drawn=tuple(planned.path for planned in plan.variables if planned.reason is None),
+        drawn=tuple(name for name, planned in zip(plan.names, plan.variables, strict=True) if planned.reason is None),
     )
 
 
@@ -130,12 +130,12 @@ def _explain_time(members: list[tuple[str, Any]], calls: CapturedCalls, known: C
 
 
 def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
-    for planned in plan.variables:
+    for name, planned in zip(plan.names, plan.variables, strict=True):
         if planned.reason in (QUANTIZED, UNKNOWN_INITIALIZER):
             if redrawn:
-                yield Gap(planned.path, "weight", planned.reason)
+                yield Gap(name, "weight", planned.reason)
         elif planned.reason is not None:
-            yield Gap(planned.path, "weight", planned.reason, NOTHING_TO_MEASURE)
+            yield Gap(name, "weight", planned.reason, NOTHING_TO_MEASURE)
 
 
 def _layers_of(layer: Any) -> list[Any]:

@@ -53,7 +53,7 @@ class RedrawPlan:
         self, model: Any, initializers: Mapping[str, Any] | None = None, loops: DrawingLoops | None = None
     ) -> None:
         namer = PathNamer(model)
-        paths = namer.variable_paths()
+        paths, names = namer.variable_paths(), namer.variable_names()
         found = find_initializers(model, namer) if initializers is None else dict(initializers)
         quantized = {id(variable) for _, member in namer.members() for variable in _quantized_variables(member)}
         with preserved_random_state():
@@ -65,6 +65,7 @@ class RedrawPlan:
             for variable in model.weights
         )
         self.paths: tuple[str, ...] = tuple(planned.path for planned in self.variables)
+        self.names: tuple[str, ...] = tuple(names[id(planned.variable)] for planned in self.variables)
         self.generators: tuple[Any, ...] = tuple(
             variable for variable in model.variables if variable.name == "seed_generator_state"
         )

@@ -143,8 +143,8 @@ class Probe:
 
     @property
     def uses(self) -> Mapping[str, WeightUse]:
-        """How each weight meets the signal, by its path; known after the first measurement of all weights."""
-        return dict(zip(self.plan.paths, self._uses, strict=False))
+        """How each weight meets the signal, by its name; known after the first measurement of all weights."""
+        return dict(zip(self.plan.names, self._uses, strict=False))
 
     @property
     def constant_softmaxes(self) -> tuple[int, ...]:
@@ -155,6 +155,10 @@ class Probe:
     def unmeasured(self) -> tuple[Unmeasured, ...]:
         """The layer calls without a measurement, with reasons; known after the first measurement."""
         return self._unmeasured
+
+    def keys(self) -> dict[str, str]:
+        """Map the name of each layer, site and weight to its structural path, which no build of the model changes."""
+        return self._namer.keys() | {site.layer: site.key for site in self._sites}
 
     def coverage(self, *, redrawn: bool = True) -> Coverage:
         """Return what was measured and what was not; known after the first measurement.
@@ -342,8 +346,8 @@ class Probe:
 
     def _describe_weights(self, reached: Sequence[bool]) -> list[WeightInfo]:
         return [
-            WeightInfo(path, path.rpartition("/")[0], str(tuple(weight.shape)), bool(weight.trainable), has_gradient)
-            for path, weight, has_gradient in zip(self.plan.paths, self.model.weights, reached, strict=True)
+            WeightInfo(name, name.rpartition("/")[0], str(tuple(weight.shape)), bool(weight.trainable), has_gradient)
+            for name, weight, has_gradient in zip(self.plan.names, self.model.weights, reached, strict=True)
         ]
 
     def _call_model(self, inputs: Any) -> Any:

@@ -1,18 +1,24 @@
-"""Names for layers and weights that do not change from one build of a model to the next.
+"""Two names for every layer and weight of a model: the one that people see, and a path that no build changes.
 
-Keras numbers the layers it names itself by a counter of the process (``dense_7`` today, ``dense_12``
-tomorrow). A path here is made from the model's structure instead: the names a person gave are kept,
-the automatic ones are renumbered by order within their parent.
+Keras numbers the layers it names itself by a counter of the process (``dense_7`` today, ``dense_12`` tomorrow). People
+see these names as they are, joined by slashes from the model down (``encoder/dense_7``), so that ``get_layer`` finds
+what is reported. What has to be the same in every process (the seed that a weight is drawn from, the entry of a
+baseline) goes by a path that is made from the model's structure instead: the names a person gave are kept, the
+automatic ones are renumbered by order within their parent. ``dense_3`` may be the path of one layer and the name of
+another.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from initcheck.backend.runtime import import_keras
+
+_UNTRACKED: Final = "untracked"
 
 
 def snake_case(name: str) -> str:
@@ -27,23 +33,31 @@ def plain_name(name: str, base: str) -> str:
 
 
 class PathNamer:
-    """Gives every layer and operation of a model one structural path.
+    """Gives every layer and operation of a model one structural path, and one name for people.
 
-    The path of a layer is the path of its parent, a slash, and its own name; the model itself has the empty path. A
-    layer that several parents share has the path below the first parent that lists it. Layers that no parent lists are
-    named when they are first met, under ``untracked``.
+    Both are those of its parent, a slash, and its own; the model itself has the empty one. A layer that several parents
+    share is named below the first parent that lists it. Layers that no parent lists are named when they are first met,
+    under ``untracked``. Of layers with one name in one parent, which a subclassed model may have, ``get_layer`` finds
+    the first; the others bear the attribute that holds them, or their number, behind an ``@``.
     """
 
     def __init__(self, model: Any) -> None:
         self._paths: dict[int, str] = {id(model): ""}
+        self._names: dict[int, str] = {id(model): ""}
         self._members: list[Any] = [model]  # keeps the ids alive for as long as this object lives
         self._taken: Counter[str] = Counter()
-        self._walk(model, "")
+        self._taken_names: set[str] = set()
+        self._walk(model)
 
     def path_of(self, operation: Any) -> str:
         """Return the path of a layer or operation, naming it first if it is unknown."""
         path = self._paths.get(id(operation))
-        return self._name(operation, "untracked") if path is None else path
+        return self._name(operation, None) if path is None else path
+
+    def name_of(self, operation: Any) -> str:
+        """Return the name of a layer or operation for people, naming it first if it is unknown."""
+        self.path_of(operation)
+        return self._names[id(operation)]
 
     def knows(self, operation: Any) -> bool:
         """Return whether a layer or operation has a path already."""
@@ -54,6 +68,23 @@ class PathNamer:
         for member in self._members:
             yield self._paths[id(member)], member
 
+    def keys(self) -> dict[str, str]:
+        """Map the name of each layer, operation and weight to its structural path."""
+        weights, paths = self.variable_names(), self.variable_paths()
+        layers = {self._names[id(member)]: path for path, member in self.members() if path}
+        return {weights[variable]: path for variable, path in paths.items()} | layers
+
+    def variable_names(self) -> dict[int, str]:
+        """Map the ``id`` of each weight of the model to its name for people, ``layer/name/weight_name``."""
+        names: dict[int, str] = {}
+        taken: set[str] = set()
+        for member in self._members:
+            for variable in own_variables(member):
+                if id(variable) not in names:
+                    base = _join(self._names[id(member)], str(variable.name))
+                    names[id(variable)] = _distinguish(base, taken)
+        return names
+
     def variable_paths(self) -> dict[int, str]:
         """Map the ``id`` of each weight of the model to its path, ``layer/path/weight_name``."""
         paths: dict[int, str] = {}
@@ -63,29 +94,44 @@ class PathNamer:
                 if id(variable) in paths:
                     continue
                 name = plain_name(str(variable.name), "variable")
-                base = f"{layer_path}/{name}" if layer_path else name
+                base = _join(layer_path, name)
                 paths[id(variable)] = f"{base}_{taken[base]}" if taken[base] else base
                 taken[base] += 1
         return paths
 
-    def _walk(self, parent: Any, parent_path: str) -> None:
+    def _walk(self, parent: Any) -> None:
         fresh = [child for child in child_operations(parent) if id(child) not in self._paths]
         # All children are named before any grandchild: the first parent in order of structure wins.
         for child in fresh:
             if id(child) not in self._paths:
-                self._name(child, parent_path)
+                self._name(child, parent)
         for child in fresh:
-            self._walk(child, self._paths[id(child)])
+            self._walk(child)
 
-    def _name(self, operation: Any, parent_path: str) -> str:
+    def _name(self, operation: Any, parent: Any) -> str:
         name = plain_name(str(operation.name), snake_case(type(operation).__name__))
-        full = f"{parent_path}/{name}" if parent_path else name
+        full = _join(self._paths.get(id(parent), _UNTRACKED), name)
         count = self._taken[full]
         self._taken[full] += 1
         path = f"{full}_{count}" if count else full
         self._paths[id(operation)] = path
+        shown = _join(self._names.get(id(parent), _UNTRACKED), str(operation.name))
+        attributes = (key for key, value in getattr(parent, "__dict__", {}).items() if value is operation)
+        self._names[id(operation)] = _distinguish(shown, self._taken_names, next(attributes, None))
         self._members.append(operation)
         return path
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent else name
+
+
+def _distinguish(name: str, taken: set[str], mark: str | None = None) -> str:
+    """Put a mark, or else a number, behind a name that is taken."""
+    marks = itertools.chain([mark] if mark else [], itertools.count(2))
+    free = next(each for each in itertools.chain([name], (f"{name}@{each}" for each in marks)) if each not in taken)
+    taken.add(free)
+    return free
 
 
 def child_operations(parent: Any) -> list[Any]:

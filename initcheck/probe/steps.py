@@ -85,7 +85,7 @@ class StepProbe(Probe):
         places: list[int | None] = []
         for site in self.sites:
             # A second tensor of the same call is a site of its own, with ":1" behind the path.
-            member = by_path.get(site.layer, by_path.get(site.layer.rpartition(":")[0]))
+            member = by_path.get(site.key, by_path.get(site.key.rpartition(":")[0]))
             kernel = None if member is None else main_kernel(member)
             places.append(None if kernel is None else index.get(id(kernel)))
         return places

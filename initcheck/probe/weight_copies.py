@@ -403,32 +403,33 @@ def find_symmetric_units(
     """Find the layers, unless they are frozen, with units whose incoming weights and gradients are equal."""
     places = {id(variable): place for place, variable in enumerate(model.weights)}
     pending = []
-    for path, layer in PathNamer(model).members():
+    namer = PathNamer(model)
+    for _, layer in namer.members():
         for units in list_unit_weights(layer, [each for each in own_variables(layer) if id(each) in places]):
             if any(each.trainable for each in units.variables):
                 positions = [places[id(each)] for each in units.variables]
                 classes = _find_classes(units, [values(place) for place in positions])
-                pending += [(path, layer, units, positions, classes)] if classes else []
+                pending += [(namer.name_of(layer), layer, units, positions, classes)] if classes else []
     needed = sorted({place for _, _, _, positions, _ in pending for place in positions})
     given = dict(zip(needed, gradients(needed), strict=True)) if gradients is not None and needed else {}
     found = []
-    for path, layer, units, positions, classes in pending:
+    for name, layer, units, positions, classes in pending:
         if gradients is None:
             alike = [UnitClass(members, "unknown") for _, members in classes]
         else:
             alike = _keep_equal_gradients(units, classes, [given[place] for place in positions])
         if alike:
-            found.append(_summarize(path, type(layer).__name__, units, [weights[place] for place in positions], alike))
+            found.append(_summarize(name, type(layer).__name__, units, [weights[place] for place in positions], alike))
     return tuple(found)
 
 
 def _summarize(
-    path: str, kind: str, units: UnitWeights, weights: Sequence[WeightFacts], alike: Sequence[UnitClass]
+    name: str, kind: str, units: UnitWeights, weights: Sequence[WeightFacts], alike: Sequence[UnitClass]
 ) -> SymmetricUnits:
     largest = max(alike, key=lambda each: len(each.units))
     blocks, _, in_block = units.arrange[0](np.broadcast_to(np.False_, weights[0].shape)).shape
     return SymmetricUnits(
-        layer=path,
+        layer=name,
         kind=kind,
         weights=tuple(each.path for each in weights),
         initializer=weights[0].initializer,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from initcheck.backend.keras_private import compute_fans
@@ -23,7 +25,9 @@ class WeightFacts:
     """One weight of a model.
 
     Attributes:
-        layer: path of the layer that holds it; empty for the model itself.
+        path: its name for people, below that of its layer: ``encoder/dense_3/kernel``.
+        key: its structural path, by which it is drawn and stored.
+        layer: name of the layer that holds it; empty for the model itself.
         initializer: its initializer in words, without the seed, for example ``RandomNormal(stddev=0.02)``; empty
             where it is not known.
         default_initializer: what the class of the layer takes by itself on the installed Keras, in the same words;
@@ -44,9 +48,11 @@ class WeightFacts:
         variance: expected variance of the entries under the initializer; NaN where not known.
         ideal_variance: what the variance would be if the initializer counted the true fans; NaN where it scales with
             none, or they are not known.
+        place: where its layer was made, ``models.py:14``; empty where that is not known.
     """
 
     path: str
+    key: str
     layer: str
     kind: str
     role: str
@@ -69,26 +75,36 @@ class WeightFacts:
     ideal_variance: float
     instance: int = 0
     repeated: bool = False
+    place: str = ""
 
 
-def describe_weights(model: Any, plan: RedrawPlan) -> tuple[WeightFacts, ...]:
-    """Describe every weight of a model, in the order of ``model.weights``; nothing is run or changed."""
+def describe_weights(
+    model: Any, plan: RedrawPlan, places: Mapping[str, str] = MappingProxyType({})
+) -> tuple[WeightFacts, ...]:
+    """Describe every weight of a model, in the order of ``model.weights``; nothing is run or changed.
+
+    Args:
+        places: where its layers were made, by name.
+    """
     namer = PathNamer(model)
     members = dict(namer.members())
     owners: dict[int, tuple[str, Any]] = {}
-    for path, layer in members.items():
+    for layer in members.values():
         for variable in own_variables(layer):
-            owners.setdefault(id(variable), (path, layer))
+            owners.setdefault(id(variable), (namer.name_of(layer), layer))
     parts = find_parts(members)
     # A default is made to be named, and each initializer that is made takes a number from Python's generator.
     with preserved_random_state():
         return tuple(
-            _describe(planned, *owners[id(planned.variable)], parts, planned.path in plan.repeated)
-            for planned in plan.variables
+            replace(facts, place=places.get(facts.layer, ""))
+            for name, planned in zip(plan.names, plan.variables, strict=True)
+            for facts in [_describe(planned, name, *owners[id(planned.variable)], parts, planned.path in plan.repeated)]
         )
 
 
-def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, str], repeated: bool) -> WeightFacts:
+def _describe(
+    planned: PlannedVariable, name: str, owner: str, layer: Any, parts: dict[int, str], repeated: bool
+) -> WeightFacts:
     variable = planned.variable
     initializer: Any = planned.initializer
     shape = tuple(int(size) for size in variable.shape)
@@ -102,8 +118,9 @@ def _describe(planned: PlannedVariable, path: str, layer: Any, parts: dict[int, 
     scales = _scales_with_fans(initializer)
     known = _find_row(initializer)
     return WeightFacts(
-        path=planned.path,
-        layer=path,
+        path=name,
+        key=planned.path,
+        layer=owner,
         kind=type(layer).__name__,
         role=role,
         shape=shape,

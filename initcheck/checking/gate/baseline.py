@@ -49,7 +49,7 @@ DIGITS: Final = 6
 _KEPT_VERSIONS: Final = ("initcheck", "keras", "numpy", "python", "tensorflow")
 
 FORMAT: Final = "initcheck baseline"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Raised when a reader of the earlier version would misread a file."""
 
 _WORDS: Final = get_args(Word)
@@ -168,8 +168,9 @@ class Baseline:
         versions: of the libraries, Python and NumPy.
         conditions: under which was measured.
         findings: code and layer of each finding of ``initcheck check`` at the time: the known ones.
-        weights: by path.
-        sites: by path, with ``#2`` for the second call.
+        weights: by structural path (:mod:`initcheck.probe.paths`), which is the same in every process.
+        sites: likewise, with ``#2`` for the second call.
+        names: by structural path, the name that people saw, where that is another.
     """
 
     label: str
@@ -180,6 +181,7 @@ class Baseline:
     findings: tuple[tuple[str, str], ...]
     weights: Mapping[str, WeightRecord]
     sites: Mapping[str, SiteRecord]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def redrawn(self) -> bool:
@@ -191,15 +193,47 @@ class Baseline:
         """Make the baseline of what ``initcheck check`` measured; the recipe says how it is measured once more."""
         from initcheck.checking.gate.metrics import read_sites, read_weights
 
+        keys = result.keys
         return cls(
             label=result.model,
             recipe=replace(recipe, weights=_weights_of(result)),
             seeds=result.seeds,
             versions={name: result.versions[name] for name in _KEPT_VERSIONS},
             conditions=result.conditions,
-            findings=tuple(sorted({(each.code, each.layer) for each in result.findings if not each.note})),
+            findings=tuple(
+                sorted({(each.code, keys.get(each.layer, each.layer)) for each in result.findings if not each.note})
+            ),
             weights=read_weights(result.facts, result.weights),
-            sites=read_sites(result.table, result.nodes),
+            sites=read_sites(result.table, result.nodes, keys),
+            names={key: name for name, key in keys.items() if key != name},
+        )
+
+    def names_by_key(self) -> dict[str, str]:
+        """Map the structural path of all that is named here to its name for people."""
+        layers = [*(key.partition("#")[0] for key in self.sites), *(layer for _, layer in self.findings)]
+        return {key: self.names.get(key, key) for key in (*layers, *self.weights)} | dict(self.names)
+
+    def named_as(self, names: Mapping[str, str]) -> Baseline:
+        """Return the same with names for people in place of structural paths: the given ones, or else its own.
+
+        Where another layer bears the name that one had when it was recorded, the recorded one is marked.
+        """
+        shown, taken = dict(names), set(names.values())
+        for key, name in self.names_by_key().items():
+            if key not in shown:
+                shown[key] = f"{name} (as recorded)" if name in taken else name
+                taken.add(shown[key])
+
+        def name_site(key: str) -> str:
+            layer, number, call = key.partition("#")
+            return f"{shown[layer]}{number}{call}"
+
+        return replace(
+            self,
+            findings=tuple((code, shown[layer]) for code, layer in self.findings),
+            weights={shown[key]: record for key, record in self.weights.items()},
+            sites={name_site(key): record for key, record in self.sites.items()},
+            names={},
         )
 
 
@@ -319,6 +353,7 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
             }
             for path, site in baseline.sites.items()
         },
+        "names": dict(baseline.names),
     }
 
 
@@ -344,6 +379,7 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
             )
             for path, site in document["sites"].items()
         },
+        names=document.get("names", {}),
     )
 
 

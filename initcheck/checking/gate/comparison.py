@@ -180,10 +180,14 @@ class Comparison:
 def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, looks: int = 1) -> Comparison:
     """Compare what was measured now with a baseline.
 
+    Layers and weights are matched by their structural paths, and bear in the comparison the names that they have now.
+
     Args:
         looks: how often the same gate judges, if it draws more seeds where the first do not decide: each time at that
             part of the levels (Bonferroni).
     """
+    names = after.names_by_key()
+    before, after = before.named_as(names), after.named_as(names)
     paired = before.seeds == after.seeds
     moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
     setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)

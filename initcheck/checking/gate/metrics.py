@@ -21,10 +21,10 @@ Squares = NDArray[np.float64]
 
 
 def read_weights(facts: Sequence[WeightFacts], weights: pd.DataFrame) -> dict[str, WeightRecord]:
-    """Describe each weight, by its path."""
+    """Describe each weight, by its structural path."""
     norms = weights.pivot(index="seed", columns="weight", values="weight_norm")
     return {
-        each.path: WeightRecord(
+        each.key: WeightRecord(
             kind=each.kind,
             role=each.role,
             shape=each.shape,
@@ -45,8 +45,12 @@ def read_weights(facts: Sequence[WeightFacts], weights: pd.DataFrame) -> dict[st
     }
 
 
-def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode]) -> dict[str, SiteRecord]:
-    """Describe each layer call, by its path, with ``#2`` for the second call."""
+def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode], keys: Mapping[str, str]) -> dict[str, SiteRecord]:
+    """Describe each layer call, by the structural path of its layer, with ``#2`` for the second call.
+
+    Args:
+        keys: from the names of layers to their structural paths; those that are missing are the same.
+    """
     outputs = _by_position(table, "activation_second_moment")
     entering = _by_position(table, "preactivation_second_moment")
     has_own: NDArray[np.bool_] = np.asarray(~np.isnan(entering).all(axis=0))
@@ -69,7 +73,8 @@ def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode]) -> dict[str, Site
         }
         if has_own[position]:
             metrics["activation"] = _metric(outputs[:, position], entering[:, position])
-        sites[f"{layer}#{call + 1}" if call else str(layer)] = SiteRecord(node.kind, metrics)
+        key = keys.get(str(layer), str(layer))
+        sites[f"{key}#{call + 1}" if call else key] = SiteRecord(node.kind, metrics)
     return sites
 
 

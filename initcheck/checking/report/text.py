@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -42,6 +44,7 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
     if result.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in result.waived}))
         blocks.append("\n".join(wrap(f"Left out on request: {names}.")))
+    blocks += ["\n".join(wrap(each)) for each in result.hints]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -216,7 +219,11 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
 
 
 def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
-    """Format a line for each thing that failed, beside the baseline's file or else the model's; a notice if nothing."""
+    """Format a line for each thing that failed; a notice if nothing.
+
+    It stands where the first layer named was made, if that is a file of the working folder; else beside the baseline's
+    file, or the model's.
+    """
     place = baseline or _file_of(result.model)
     lines = []
     if comparison is not None and comparison.verdict != "same":
@@ -227,7 +234,9 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
         level = _LEVELS[finding.severity]
         fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
         title = f"initcheck: {finding.code} {finding.name}"
-        lines.append(_annotation(level, place, title, f"{finding.message}{fix}"))
+        made = result.places.get(finding.layer, "")
+        beside = made if Path(made.rpartition(":")[0]).is_file() else place
+        lines.append(_annotation(level, beside, title, f"{finding.message}{fix}"))
     if not lines:
         verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
         lines.append(_annotation("notice", place, "initcheck", verdict))
@@ -253,7 +262,9 @@ def _file_of(model: str) -> str:
 
 
 def _annotation(level: str, place: str, title: str, message: str) -> str:
-    properties = [f"file={_escape_property(place)}"] if place else []
+    file, _, line = place.rpartition(":") if re.search(r":\d+$", place) else (place, "", "")
+    properties = [f"file={_escape_property(file)}"] if file else []
+    properties += [f"line={line}"] if line else []
     properties.append(f"title={_escape_property(title)}")
     return f"::{level} {','.join(properties)}::{_escape_data(message)}"
 

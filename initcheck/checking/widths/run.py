@@ -164,6 +164,7 @@ def check_widths(
     show = progress or no_progress
     frames: list[pd.DataFrame] = []
     counts: list[int] = []
+    names: dict[str, str] = {}
     first: ModelBatch | None = None
     for place, width in enumerate(sizes):
         loaded = _make_model(factory, {**given, width_arg: width}, width_arg)
@@ -203,7 +204,7 @@ def check_widths(
         def tell_width(done: int, base: int = place * len(numbers), width: int = width) -> None:
             show(base + done, len(sizes) * len(numbers), f"width {width}")
 
-        frames.append(_measure(probe, width, numbers, steps, tell_width))
+        frames.append(_measure(probe, width, numbers, steps, names, tell_width))
         _check_same_layers(frames[0], frames[-1], sizes[0], width)
     table = pd.concat(frames, ignore_index=True)
     quantities: tuple[Quantity, ...] = ("start", "trained", "change") if steps else ("start",)
@@ -250,8 +251,14 @@ def _make_model(factory: Any, settings: Mapping[str, Any], width_arg: str) -> Lo
 
 
 def _measure(
-    probe: WidthProbe, width: int, seeds: Sequence[int], steps: int, show: Callable[[int], None]
+    probe: WidthProbe,
+    width: int,
+    seeds: Sequence[int],
+    steps: int,
+    names: dict[str, str],
+    show: Callable[[int], None],
 ) -> pd.DataFrame:
+    """Measure one width; layers are matched by structural path, and bear their names in the first model, ``names``."""
     show(0)
     sizes = []
     for done, seed in enumerate(seeds):
@@ -261,7 +268,7 @@ def _measure(
     keys = {
         "width": np.full(len(sites) * len(seeds), width, dtype=np.int64),
         "seed": np.repeat(np.asarray(seeds, dtype=np.int64), len(sites)),
-        "layer": [each.site.layer for each in sites] * len(seeds),
+        "layer": [names.setdefault(each.site.key, each.site.layer) for each in sites] * len(seeds),
         "call": [each.site.call for each in sites] * len(seeds),
         "position": list(range(len(sites))) * len(seeds),
         "kind": [each.site.kind for each in sites] * len(seeds),
@@ -298,10 +305,10 @@ def _find_initializers(loaded: LoadedModel, of_batch: Mapping[str, Any]) -> dict
 
 def _check_drawn(probe: WidthProbe, loaded: LoadedModel) -> None:
     trained = {id(variable) for variable in loaded.model.trainable_variables}
-    for planned in probe.plan.variables:
+    for name, planned in zip(probe.plan.names, probe.plan.variables, strict=True):
         if planned.initializer is None and id(planned.variable) in trained:
             raise ModelError(
-                f"The weight {planned.path!r} of {loaded.label!r} cannot be drawn for each seed: {planned.reason}. "
+                f"The weight {name!r} of {loaded.label!r} cannot be drawn for each seed: {planned.reason}. "
                 "Give its layer an initializer that can be read off it."
             )
 
