@@ -37,6 +37,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         # statsmodels and Keras collect garbage in ordinary calls, and would search all that the libraries hold.
         gc.freeze()
         item.config.stash[FROZEN] = True
+    if "keras" in sys.modules:
+        # Keras names layers by a counter of the process: each test finds it as a process of its own would.
+        sys.modules["keras.src.utils.naming"].reset_uids()
     if item.config.getoption("plain_graphs"):
         plain = item.get_closest_marker("optimized") is None
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": plain})

@@ -35,8 +35,8 @@ def missing_from(model, coverage):
     namer = PathNamer(model)
     stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
     layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
-    missing = [namer.path_of(layer) for layer in layers if layer is not model and namer.path_of(layer) not in stated]
-    paths = namer.variable_paths()
+    missing = [namer.name_of(layer) for layer in layers if layer is not model and namer.name_of(layer) not in stated]
+    paths = namer.variable_names()
     weights = [paths.get(id(weight), weight.path) for weight in model.weights]
     return missing + [path for path in weights if path not in stated and path not in coverage.drawn]
 

@@ -101,7 +101,7 @@ class SlowMeasurement:
         return pd.DataFrame(self._rows).set_index(["layer", "call"]), self._list_weights(model, norms)
 
     def _list_weights(self, model: Any, norms: dict[int, float]) -> pd.DataFrame:
-        paths = self._namer.variable_paths()
+        paths = self._namer.variable_names()
         weights = pd.DataFrame(
             {
                 "layer": paths[id(weight)].rpartition("/")[0],
@@ -115,7 +115,7 @@ class SlowMeasurement:
 
     def path_of(self, layer: Any) -> str:
         """Give the name that a layer has in the table."""
-        return self._namer.path_of(layer)
+        return self._namer.name_of(layer)
 
     def walk(self, model: Any, inputs: Any) -> Any:
         """Run the graph of a functional or sequential model, models inside it included."""

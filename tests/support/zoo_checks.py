@@ -178,7 +178,7 @@ def find_gaps(examined: Examined) -> list[str]:
     def counts(layer: Any) -> bool:
         if isinstance(layer, keras.layers.InputLayer):
             return True  # an input's values are the user's; no layer is called
-        if namer.path_of(layer) in sites | named:
+        if namer.name_of(layer) in sites | named:
             return True
         if own_variables(layer):
             return False
@@ -187,11 +187,11 @@ def find_gaps(examined: Examined) -> list[str]:
 
     layers = list(examined.model._flatten_layers(include_self=False))
     unused = [child for layer in layers for child in not_called(layer)]
-    gaps = [f"layer {namer.path_of(layer)}" for layer in layers if layer not in unused and not counts(layer)]
+    gaps = [f"layer {namer.name_of(layer)}" for layer in layers if layer not in unused and not counts(layer)]
     held = {id(variable): layer for layer in layers for variable in own_variables(layer)}
     for weight in examined.model.weights:
         owner = held.get(id(weight))
-        path = None if owner is None else namer.path_of(owner)
+        path = None if owner is None else namer.name_of(owner)
         if path not in sites | named:
             gaps.append(f"weight {weight.path}")
         elif weight.name in ("kernel", "embeddings") and path in sites and measured.loc[path].isna().any():
@@ -206,11 +206,11 @@ def find_gaps_in_statement(examined: Examined) -> list[str]:
     stated = {*coverage.measured, *(gap.path for gap in coverage.gaps)}
     gaps = [f"{gap.path}: {gap.reason}" for gap in coverage.open_gaps]
     gaps += [
-        f"layer {namer.path_of(layer)}"
+        f"layer {namer.name_of(layer)}"
         for layer in examined.model._flatten_layers(include_self=False)
-        if not isinstance(layer, keras.layers.InputLayer) and namer.path_of(layer) not in stated
+        if not isinstance(layer, keras.layers.InputLayer) and namer.name_of(layer) not in stated
     ]
-    paths = namer.variable_paths()
+    paths = namer.variable_names()
     missing = {paths[id(weight)] for weight in examined.model.weights} ^ {*examined.weights.index}
     gaps += [f"weight {path}" for path in missing]
     trainable = {paths[id(weight)] for weight in examined.model.trainable_weights}

@@ -20,6 +20,7 @@ def find(weights, **limits):
 
 HEALTHY = WeightFacts(
     path="layer/kernel",
+    key="layer/kernel",
     layer="layer",
     kind="DepthwiseConv2D",
     role="kernel",
