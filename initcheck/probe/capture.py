@@ -435,10 +435,10 @@ def _recording_scope_class() -> Any:
     class RecordingScope(scope):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.read: set[int] = set()
+            self.read: dict[int, Any] = {}
 
         def get_current_value(self, variable: Any) -> Any:
-            self.read.add(id(variable))
+            self.read[id(variable)] = variable
             return super().get_current_value(variable)
 
     return RecordingScope

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,10 @@ from initcheck.probe.paths import PathNamer
 NEVER_CALLED: Final = "it is not called in a forward pass with training=True, and its weights are not used"
 UNUSED_PART: Final = "it has no weights, and is not called in a forward pass with training=True"
 USED_WITHOUT_CALL: Final = "its weights are used without calling it, so that it has no output of its own"
+UNTRACKED: Final = (
+    "it is used, and is none of the model's weights: Keras does not find what is kept in a plain Python object, so it was "
+    "not drawn, and fit would not train it; keep it in an attribute, a list or a dict of a layer"
+)
 FUSED: Final = "the layer around it computes its steps without calling it"
 EACH_STEP: Final = "the layer around it makes its steps without calling it, and returns the sequence of them all"
 NOT_FOLLOWED: Final = "it is a layer over time that was not followed from step to step"
@@ -30,6 +34,7 @@ class CapturedCalls:
     captured: Collection[int]
     unmeasured: tuple[Unmeasured, ...]
     read: Collection[int]
+    untracked: Sequence[Any]
     followed: Collection[int] | None = None
 
 
@@ -78,6 +83,7 @@ def count_coverage(namer: PathNamer, calls: CapturedCalls, plan: RedrawPlan, *, 
     gaps += _explain_layers(members, calls, {*captured, *listed})
     gaps += _explain_time(members, calls, {gap.path for gap in gaps if not gap.covered_by})
     gaps += _explain_weights(plan, redrawn)
+    gaps += _explain_untracked(namer, calls.untracked)
     return Coverage(
         calls=len(calls.sites),
         layers=sum(isinstance(member, keras.layers.Layer) for _, member in members),
@@ -136,6 +142,14 @@ def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
                 yield Gap(name, "weight", planned.reason)
         elif planned.reason is not None:
             yield Gap(name, "weight", planned.reason, NOTHING_TO_MEASURE)
+
+
+def _explain_untracked(namer: PathNamer, variables: Sequence[Any]) -> Iterator[Gap]:
+    """List the variables that the forward pass read, and that the model does not list."""
+    paths = namer.variable_paths()
+    for variable in variables:
+        if is_float_dtype(variable.dtype):
+            yield Gap(paths.get(id(variable), f"untracked/{variable.name}"), "weight", UNTRACKED)
 
 
 def _layers_of(layer: Any) -> list[Any]:

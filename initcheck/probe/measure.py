@@ -119,6 +119,7 @@ class Probe:
         self._unmeasured: tuple[Unmeasured, ...] = ()
         self._captured: frozenset[int] = frozenset()
         self._read: frozenset[int] = frozenset()
+        self._untracked: tuple[Any, ...] = ()
         self._every_weight = every_weight
         self._precision_range = precision_range
         self._over_time = over_time
@@ -172,6 +173,7 @@ class Probe:
             captured=self._captured,
             unmeasured=self._unmeasured,
             read=self._read,
+            untracked=self._untracked,
             followed={id(call.operation) for call in self._recurrent} if self._over_time else None,
         )
         return count_coverage(self._namer, calls, self.plan, redrawn=redrawn)
@@ -331,6 +333,8 @@ class Probe:
         self._unmeasured = tuple(capture.unmeasured)
         self._recurrent = tuple(capture.recurrent)
         self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)
+        listed = {id(variable) for variable in self.model.variables}
+        self._untracked = tuple(variable for key, variable in scope.read.items() if key not in listed)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
