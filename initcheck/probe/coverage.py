@@ -15,8 +15,8 @@ NEVER_CALLED: Final = "it is not called in a forward pass with training=True, an
 UNUSED_PART: Final = "it has no weights, and is not called in a forward pass with training=True"
 USED_WITHOUT_CALL: Final = "its weights are used without calling it, so that it has no output of its own"
 UNTRACKED: Final = (
-    "it is used, and is none of the model's weights: Keras does not find what is kept in a plain Python object, so it was "
-    "not drawn, and fit would not train it; keep it in an attribute, a list or a dict of a layer"
+    "it is used, and is none of the model's weights: Keras does not find what is kept in a plain Python object, so it "
+    "was not drawn, and fit would not train it; keep it in an attribute, a list or a dict of a layer"
 )
 FUSED: Final = "the layer around it computes its steps without calling it"
 EACH_STEP: Final = "the layer around it makes its steps without calling it, and returns the sequence of them all"

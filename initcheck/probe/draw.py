@@ -8,6 +8,7 @@ Keras does not ship is called eagerly instead (:mod:`initcheck.probe.eager_draws
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _SEEDS: Final = ("seed", "_init_seed")
 _STATE: Final = ((2,), "int32")
 """Shape and dtype of the state of a seed."""
 _MOST_LOOPS: Final = 512
+_OF_EVERY_LAYER: Final = ("name", "dtype", "trainable")
 _FEWEST_VALUES: Final = 8
 """Different values from which on a weight looks like a random one."""
 
@@ -322,7 +324,7 @@ def _rebuild(model: Any) -> dict[str, Any]:
     """
     with preserved_random_state(), recorded_initializers() as recorded:
         try:
-            twin = type(model).from_config(model.get_config())
+            twin = type(model).from_config(_taken_by(type(model), model.get_config()))
             if not twin.built:
                 twin.build_from_config(model.get_build_config())
         except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError):
@@ -331,6 +333,14 @@ def _rebuild(model: Any) -> dict[str, Any]:
             return {}
         paths = PathNamer(twin).variable_paths()
         return {paths[id(weight)]: recorded[id(weight)] for weight in twin.weights if id(weight) in recorded}
+
+
+def _taken_by(kind: type, config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the name, dtype and trainable of a layer whose class takes none, though Keras gives them."""
+    parameters = inspect.signature(kind).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return config
+    return {name: value for name, value in config.items() if name in parameters or name not in _OF_EVERY_LAYER}
 
 
 def _rebuild_layers(model: Any, namer: PathNamer) -> dict[str, Any]:

@@ -16,6 +16,9 @@ compared by Fisher's exact test, at the level of *changed*.
 Metrics of the same seeds are compared seed by seed: where nothing has changed, the same numbers are drawn, and the
 differences are exactly zero. Other seeds are compared by Welch's test.
 
+A weight that is kept because its initializer is not known, or because it was loaded, is one draw that no seed repeats.
+Where it holds other values than in the baseline, nothing is decided that it takes part in.
+
 What is not random is compared as it is: which layers and weights there are, and for each weight its initializer, the
 fans that Keras counts, its expected variance, shape and dtype.
 """
@@ -133,6 +136,7 @@ class Comparison:
         facts: what changed of the weights.
         structure: layers and weights on one side only.
         new_findings: code and layer of the findings that the baseline does not know.
+        kept: paths of the weights that no seed draws, and that hold other values than in the baseline.
     """
 
     before: Baseline
@@ -143,6 +147,7 @@ class Comparison:
     facts: tuple[FactChange, ...]
     structure: tuple[StructureChange, ...]
     new_findings: tuple[tuple[str, str], ...]
+    kept: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -194,14 +199,21 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     tests = [_test(*each, setting) for each in _match_metrics(before, after)]
     adjusted = adjust_pvalues([each.p_changed for each, _ in tests])
     sizes = (len(before.seeds), len(after.seeds))
+    kept = _find_moved(before, after)
+    decided = (
+        _decide(replace(test, p_changed=float(p)), p_same, setting.margin, looks, sizes)
+        for (test, p_same), p in zip(tests, adjusted, strict=True)
+    )
     return Comparison(
         before=before,
         after=after,
         margin=margin,
         paired=paired,
         differences=tuple(
-            _decide(replace(test, p_changed=float(p)), p_same, setting.margin, looks, sizes)
-            for (test, p_same), p in zip(tests, adjusted, strict=True)
+            replace(each, verdict="inconclusive", needed=None, needed_baseline=None)
+            if kept and (not each.is_weight or each.path in kept)
+            else each
+            for each in decided
         ),
         facts=tuple(_compare_facts(before.weights, after.weights)),
         structure=(
@@ -209,6 +221,21 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
             *_compare_structure(before.sites, after.sites, _signature_of_site),
         ),
         new_findings=tuple(each for each in after.findings if each not in before.findings),
+        kept=kept,
+    )
+
+
+def _find_moved(before: Baseline, after: Baseline) -> tuple[str, ...]:
+    """Find the weights that are kept on both sides, with other values, where the other weights are drawn."""
+    if not (before.redrawn and after.redrawn):
+        return ()
+    return tuple(
+        path
+        for path, weight in after.weights.items()
+        if path in before.weights
+        and not weight.initializer
+        and not before.weights[path].initializer
+        and weight.scale.logs[:1] != before.weights[path].scale.logs[:1]
     )
 
 

@@ -16,7 +16,7 @@ from initcheck.checking.gate.causes import (
     group_weight_changes,
 )
 from initcheck.checking.gate.comparison import FACTS, Comparison, Difference, FactChange
-from initcheck.core.formatting import LINE_WIDTH, count, format_number
+from initcheck.core.formatting import LINE_WIDTH, count, format_names, format_number
 from initcheck.pages.document import (
     Block,
     Bullets,
@@ -81,7 +81,7 @@ def build_gate_section(comparison: Comparison) -> Section:
         if found:
             blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}."))
     if comparison.of_verdict("inconclusive"):
-        blocks.append(paragraph(advise_seeds(comparison)))
+        blocks.append(paragraph(advise(comparison)))
     blocks.append(Paragraph(_describe_method(comparison)))
     same = comparison.of_verdict("same")
     if same:
@@ -97,6 +97,8 @@ def format_verdict(comparison: Comparison) -> str:
         return f"{line}, but for new findings" if comparison.new_findings else line
     if comparison.verdict == "inconclusive":
         undecided = len(comparison.of_verdict("inconclusive"))
+        if comparison.kept:
+            return f"inconclusive: {undecided} of {compared} metrics rest on weights that no seed draws"
         return f"inconclusive: {undecided} of {compared} metrics are neither shown to be the same nor to differ"
     counts = [
         (len(comparison.of_verdict("changed")), f"of {compared} metrics"),
@@ -131,10 +133,11 @@ def describe_changes(comparison: Comparison, most: int | None = None) -> list[st
         most,
     )
     lines += _cut(map(describe_difference, comparison.of_verdict("changed")), most)
-    lines += _cut(map(describe_difference, comparison.of_verdict("inconclusive")), most)
+    if not comparison.kept:  # else one line says why nothing is decided
+        lines += _cut(map(describe_difference, comparison.of_verdict("inconclusive")), most)
     lines += _describe_new_findings(comparison)
     if comparison.of_verdict("inconclusive"):
-        lines.append(advise_seeds(comparison))
+        lines.append(advise(comparison))
     return lines
 
 
@@ -155,8 +158,14 @@ def describe_difference(difference: Difference) -> str:
     return f"{head} x {_exp(shift.value)}{interval}"
 
 
-def advise_seeds(comparison: Comparison) -> str:
-    """Write how many seeds would decide what is inconclusive."""
+def advise(comparison: Comparison) -> str:
+    """Write what would decide what is inconclusive: so many seeds, or weights that are drawn."""
+    if comparison.kept:
+        return (
+            f"{format_names(comparison.kept)}: kept as found in the model, since no known initializer drew the values, "
+            "and other than in the baseline. One draw against another shows no change. Gate the function that makes "
+            "the model, so that its initializers are known, or keep all weights in both (weights=keep)."
+        )
     needed, baseline_needed = comparison.seeds_needed, comparison.baseline_seeds_needed
     if needed is None:
         return "No number of seeds is known to decide all of it: something lies on the margin, or has one seed only."

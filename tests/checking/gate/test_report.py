@@ -13,7 +13,7 @@ from json_schema import find_violations
 from markdown_it import MarkdownIt
 
 from initcheck.checking.gate.comparison import compare
-from initcheck.checking.gate.report import advise_seeds, format_gate, format_verdict
+from initcheck.checking.gate.report import advise, format_gate, format_verdict
 from initcheck.checking.report import json_document
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
@@ -71,8 +71,8 @@ def test_many_changes_are_cut_short_unless_all_are_asked_for():
 
 
 def test_what_would_decide_is_advised():
-    assert "--auto-seeds" in advise_seeds(OPEN) or "record it with --seeds" in advise_seeds(OPEN)
-    assert "No number of seeds" in advise_seeds(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
+    assert "--auto-seeds" in advise(OPEN) or "record it with --seeds" in advise(OPEN)
+    assert "No number of seeds" in advise(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
 
 
 def test_another_batch_comes_first():
