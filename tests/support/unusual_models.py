@@ -82,19 +82,19 @@ def build_custom():
 
 
 def build_unknown_initializer():
-    """A layer that cannot be rebuilt, as it has no configuration: what draws its kernel is unknown."""
+    """A layer that cannot be rebuilt, as no configuration can hold what it takes: what draws its kernel is unknown."""
 
     class Odd(keras.layers.Layer):
-        def __init__(self, factor):
+        def __init__(self, anything):
             super().__init__(name="odd")
             self.kernel = self.add_weight(shape=(3, 4), initializer="he_normal", name="kernel")
-            self.factor = factor
+            self.anything = anything
 
         def call(self, inputs):
-            return keras.ops.matmul(inputs, self.kernel) * self.factor
+            return 2.0 * keras.ops.matmul(inputs, self.kernel)
 
     inputs = keras.Input((3,))
-    return keras.Model(inputs, Odd(2.0)(inputs)), np.ones((2, 3), np.float32)
+    return keras.Model(inputs, Odd(object())(inputs)), np.ones((2, 3), np.float32)
 
 
 def build_stacked_cells():
