@@ -315,8 +315,8 @@ def _default_changed(cls: Any, subject: Constructor) -> tuple[str, Any]:
             named.setdefault(name, value)
         original(self, *given, **named)
 
-    def with_surplus(self: Any, surplus: int = 0) -> None:  # noqa: ARG001 - its signature is the defect
-        original(self)
+    def with_surplus(self: Any, surplus: int = 0, **named: Any) -> None:  # noqa: ARG001 - its signature is the defect
+        original(self, **named)
 
     return "__init__", constructor if others else with_surplus
 
