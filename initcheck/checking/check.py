@@ -244,7 +244,13 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         paths=_judge_paths(table, after, nodes, settings.limits),
         gradients=gradients,
         facts=facts,
-        comparison=compare_weights(session.model, facts, session.inputs, session.loss_function),
+        comparison=compare_weights(
+            session.model,
+            facts,
+            session.inputs,
+            session.loss_function,
+            later=session.step_own_weights(len(after), rounding) if after else None,
+        ),
         gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
         limits=settings.limits,
         over_time=measured.over_time,
@@ -387,6 +393,14 @@ class CheckSession:
 
         (measured,) = Session([self.probe]).measure_all(draw, self.seeds)
         return measured
+
+    def step_own_weights(self, steps: int, still: Collection[str]) -> list[Any]:
+        """Take small steps from the model's own weights; return what they would be, and leave them as they are."""
+        unmoved = frozenset(self.plan.paths.index(path) for path in still)
+        values = [weight.value for weight in self.model.weights]
+        for _ in range(steps):
+            values = take_step(self.model, self.inputs, self.loss_function, values, unmoved)
+        return values
 
     def find_rounding(self, suspects: Sequence[str]) -> frozenset[str]:
         """Find the weights among suspects whose gradient is nothing but rounding errors, on the first draw."""

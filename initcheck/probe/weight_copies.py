@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -76,12 +76,16 @@ def compare_weights(
     inputs: Any = None,
     loss: Loss | None = None,
     values: Sequence[Array] | None = None,
+    later: Sequence[Any] | None = None,
 ) -> WeightComparison:
     """Compare all weights of a model with each other, and the units of each layer. The model is not changed.
 
     Not compared with others are weights with fewer than 16 entries or fewer than 8 different values among the first 16,
     and those whose initializer is not random (Identity among them): they are alike on purpose. Without inputs units are
     judged by their incoming weights alone, without values the model's own weights are compared.
+
+    Args:
+        later: what the weights are after some steps of training: units whose gradients are zero are compared then too.
     """
     read = _Reader(model, values)
     copies, compared = _find_copies(weights, read)
@@ -89,7 +93,16 @@ def compare_weights(
     def differentiate(positions: Sequence[int]) -> list[Array | None]:
         return weight_gradients(model, inputs, loss, values, positions)
 
-    symmetric = find_symmetric_units(model, weights, read.whole, None if inputs is None else differentiate)
+    def differentiate_later(positions: Sequence[int]) -> list[Array | None]:
+        return weight_gradients(model, inputs, loss, later, positions)
+
+    symmetric = find_symmetric_units(
+        model,
+        weights,
+        read.whole,
+        None if inputs is None else differentiate,
+        None if inputs is None or later is None else differentiate_later,
+    )
     return WeightComparison(copies, symmetric, compared)
 
 
@@ -369,6 +382,10 @@ _CHUNK: Final = 256
 _TOLERANCE: Final = {"float16": 1e-2, "bfloat16": 5e-2}
 _SINGLE_TOLERANCE: Final = 1e-4
 """Of gradients of alike units, relative to the largest: sums of the same numbers in another order differ by this."""
+_NEGLIGIBLE: Final = 1e-6
+"""What gradients differ by is rounding errors, too, below this share of the median over the kernels of the model."""
+
+UnitGradients = Literal["equal", "negligible", "zero", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -376,12 +393,16 @@ class UnitClass:
     """Units that are alike."""
 
     units: tuple[int, ...]
-    gradients: Literal["equal", "zero", "unknown"]
+    gradients: UnitGradients
 
 
 @dataclass(frozen=True)
 class SymmetricUnits:
-    """One layer with units that are alike; the initializer is that of the first weight, in words."""
+    """One layer with units that are alike; the initializer is that of the first weight, in words.
+
+    Attributes:
+        classes: how many different units are among those that are alike.
+    """
 
     layer: str
     kind: str
@@ -391,7 +412,8 @@ class SymmetricUnits:
     units: int
     alike: int
     largest: int
-    gradients: Literal["equal", "zero", "unknown"]
+    gradients: UnitGradients
+    classes: int = 1
 
 
 def find_symmetric_units(
@@ -399,8 +421,12 @@ def find_symmetric_units(
     weights: Sequence[WeightFacts],
     values: Callable[[int], Array],
     gradients: GradientSource | None = None,
+    later_gradients: GradientSource | None = None,
 ) -> tuple[SymmetricUnits, ...]:
-    """Find the layers, unless they are frozen, with units whose incoming weights and gradients are equal."""
+    """Find the layers, unless they are frozen, with units whose incoming weights and gradients are equal.
+
+    Where the gradients are zero, those after some steps of training decide, if they are given.
+    """
     places = {id(variable): place for place, variable in enumerate(model.weights)}
     pending = []
     namer = PathNamer(model)
@@ -410,14 +436,23 @@ def find_symmetric_units(
                 positions = [places[id(each)] for each in units.variables]
                 classes = _find_classes(units, [values(place) for place in positions])
                 pending += [(namer.name_of(layer), layer, units, positions, classes)] if classes else []
-    needed = sorted({place for _, _, _, positions, _ in pending for place in positions})
+    # Of all weights that learn, not only of those in doubt: rounding errors are small beside the others' gradients.
+    learning = [place for place, each in enumerate(model.weights) if each.trainable and pending]
+    needed = sorted({*learning, *(place for _, _, _, positions, _ in pending for place in positions)})
     given = dict(zip(needed, gradients(needed), strict=True)) if gradients is not None and needed else {}
+    later: dict[int, Array | None] = {}
     found = []
     for name, layer, units, positions, classes in pending:
         if gradients is None:
             alike = [UnitClass(members, "unknown") for _, members in classes]
         else:
-            alike = _keep_equal_gradients(units, classes, [given[place] for place in positions])
+            alike = _keep_equal_gradients(units, classes, [given.get(place) for place in positions], _negligible(given))
+            if later_gradients is not None and any(each.gradients != "equal" for each in alike):
+                later = later or dict(zip(needed, later_gradients(needed), strict=True))
+                still = _keep_equal_gradients(
+                    units, classes, [later.get(place) for place in positions], _negligible(later)
+                )
+                alike = [each for each in alike if each.units in {kept.units for kept in still}]
         if alike:
             found.append(_summarize(name, type(layer).__name__, units, [weights[place] for place in positions], alike))
     return tuple(found)
@@ -438,6 +473,7 @@ def _summarize(
         alike=sum(len(each.units) for each in alike),
         largest=len(largest.units),
         gradients=largest.gradients,
+        classes=len(alike),
     )
 
 
@@ -467,7 +503,10 @@ def _find_classes(candidate: UnitWeights, values: Sequence[Array]) -> list[tuple
 
 
 def _keep_equal_gradients(
-    candidate: UnitWeights, classes: Sequence[tuple[int, tuple[int, ...]]], gradients: Sequence[Array | None]
+    candidate: UnitWeights,
+    classes: Sequence[tuple[int, tuple[int, ...]]],
+    gradients: Sequence[Array | None],
+    negligible: float,
 ) -> list[UnitClass]:
     """Keep the classes of units with equal incoming weights whose gradients are equal too, within rounding.
 
@@ -487,9 +526,18 @@ def _keep_equal_gradients(
         if only_named:
             members = members[np.any([np.any(each[block][:, members], axis=0) for each in arranged], axis=0)]
         largest = max((float(np.max(np.abs(each[block][:, members]), initial=0.0)) for each in arranged), default=0.0)
-        if len(members) > 1 and _are_equal([each[block] for each in arranged], members, rounding * largest):
-            found.append(UnitClass(tuple(map(int, members)), "equal" if largest > 0.0 else "zero"))
+        slack = max(rounding * largest, negligible)
+        if len(members) > 1 and _are_equal([each[block] for each in arranged], members, slack):
+            kind: UnitGradients = "zero" if largest == 0.0 else "negligible" if largest <= negligible else "equal"
+            found.append(UnitClass(tuple(map(int, members)), kind))
     return found
+
+
+def _negligible(gradients: Mapping[int, Array | None]) -> float:
+    """Return how large rounding errors may be beside the gradients of a model."""
+    kernels = [each.astype(np.float64) for each in gradients.values() if each is not None and each.ndim > 1]
+    sizes = [size for size in (float(np.sqrt(np.mean(np.square(each)))) for each in kernels) if size > 0.0]
+    return _NEGLIGIBLE * float(np.median(sizes)) if sizes else 0.0
 
 
 def _are_equal(gradients: Sequence[Array], members: Array, slack: float) -> bool:

@@ -279,11 +279,15 @@ def _format_factors(group: CopyGroup) -> str:
 def _describe_symmetry(found: SymmetricUnits) -> str:
     which = f"All {found.units}" if found.alike == found.units else f"{found.alike} of {found.units}"
     gradients = {
-        "equal": " and equal gradients",
+        "equal": " and gradients that are equal within rounding",
+        "negligible": " and gradients that are no more than rounding errors",
         "zero": " and gradients of exactly zero",
         "unknown": "",
     }[found.gradients]
     classes = "" if found.largest == found.alike else f", up to {found.largest} of them the same"
+    if found.gradients != "unknown":
+        left = count(found.units - found.alike + found.classes, f"different {found.word.removesuffix('s')}")
+        classes += f": a step of gradient descent leaves {left}"
     drawn = f" (drawn by {found.initializer})" if found.initializer else ""
     where = found.layer or "the model"
     return f"{which} {found.word} of {where} have twins with equal incoming weights{drawn}{gradients}{classes}"
@@ -438,7 +442,10 @@ model = keras.Model(inputs, outputs)
 SYMMETRIC_UNITS = Rule(
     code="IC302",
     name="symmetric-units",
-    what="Two or more units of a layer have equal incoming weights, and equal gradients of them.",
+    what=(
+        "Two or more units of a layer have equal incoming weights, and gradients of them that are equal but for "
+        "rounding errors, also after the small steps of IC203 where they are zero."
+    ),
     why=("They compute the same and receive the same updates, so they stay equal however long the model is trained."),
     example=stack_example(3, "tanh", '"ones"'),
     fix="Draw the weights at random. Biases may be constant.",

@@ -72,10 +72,19 @@ def test_findings_list_all_weights_and_the_worst_come_first():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "All 8 units of a have twins with equal incoming weights (drawn by Ones) and equal gradients"),
         (
-            {"gradients": "zero"},
-            "All 8 units of a have twins with equal incoming weights (drawn by Ones) and gradients of exactly zero",
+            {},
+            (
+                "All 8 units of a have twins with equal incoming weights (drawn by Ones) and gradients that are equal "
+                "within rounding: a step of gradient descent leaves 1 different unit"
+            ),
+        ),
+        (
+            {"gradients": "zero", "alike": 4, "largest": 2, "classes": 2},
+            (
+                "4 of 8 units of a have twins with equal incoming weights (drawn by Ones) and gradients of exactly "
+                "zero, up to 2 of them the same: a step of gradient descent leaves 6 different units"
+            ),
         ),
         (
             {"alike": 4, "largest": 2, "gradients": "unknown", "initializer": ""},
