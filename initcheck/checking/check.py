@@ -396,7 +396,7 @@ class CheckSession:
 
     def step_own_weights(self, steps: int, still: Collection[str]) -> list[Any]:
         """Take small steps from the model's own weights; return what they would be, and leave them as they are."""
-        unmoved = frozenset(self.plan.paths.index(path) for path in still)
+        unmoved = frozenset(self.plan.names.index(name) for name in still)
         values = [weight.value for weight in self.model.weights]
         for _ in range(steps):
             values = take_step(self.model, self.inputs, self.loss_function, values, unmoved)
