@@ -392,14 +392,13 @@ class _Sites:
             share = self._quantity["activation_batch_variance"][last] / self._quantity["activation_second_moment"][last]
         layers = tuple(self._signal_layers[str(keys["network"])])
         positions = tuple(int(each) for each in self._position[path[0]])
-        counted = np.ones(len(layers) - 1, dtype=np.bool_)
         forward = _mark_overflow(self._follow_signal(path), overflowed)
         backward = _mark_overflow(np.square(self._quantity["gradient_norm"][path]), overflowed)
         return NetworkLevels(
             keys=keys,
             seeds=len(seeds),
-            forward=SignalLevels("forward", layers, positions, forward, counted),
-            backward=SignalLevels("backward", layers[::-1], positions[::-1], backward[:, ::-1], counted),
+            forward=SignalLevels("forward", layers, positions, forward),
+            backward=SignalLevels("backward", layers[::-1], positions[::-1], backward[:, ::-1]),
             batch_variance_share=share,
             dead_fraction=self._quantity["dead_fraction"][last],
             saturated_fraction=self._quantity["saturated_fraction"][last],

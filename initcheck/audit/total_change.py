@@ -1,10 +1,19 @@
-"""Does the signal survive a model of any shape? The change over a whole path, forward and backward, against a limit.
+"""Does the signal survive a model of any shape? The change along each path, forward and backward, against a limit.
 
-Followed along a path (:mod:`initcheck.audit.paths`) are q, the second moment of the pre-activation (of the output where
-a site has none), from the input to the output, and g, the squared norm of one sample's gradient there, from the output
-to the input. With v_0, ..., v_n the levels of one seed in that direction, the total change is T = ln v_n - ln v_0 over
-the layers that count (:func:`levels_along`), a number per seed. A change at a single
-layer counts forward even at the head, where it grows; a small last layer is a choice (a head drawn near zero).
+Followed along a path (:mod:`initcheck.audit.paths`) are, from its beginning to its end, q, the second moment of the
+pre-activation (of the output where a site has none), and from its end to its beginning g, the squared norm of one
+sample's gradient there. Each layer changes them by a step, in nats: ln of q over that of the site before, or over the
+second moment of what the layer receives (the first layer, and behind an average over positions), or over 1 (a
+normalization, whose outputs have the second moment 1 but for its own scale). The total change T is the sum over the
+steps that count, a number a seed. These do not count:
+
+- forward, a step to a size that is free (a normalization divides it out); backward, what is followed there is g q,
+  which no factor changes, in place of g;
+- a step into a last layer that may be small by choice: a head, or the end of a branch beside others;
+- backward the head, and what an average over positions takes from the gradient.
+
+A change at a single layer counts where it lasts; at the end of a path, and in front of the softmax of attention, where
+it grows.
 
 T is *wrong* where its 95% interval over seeds lies wholly beyond the limit, *right* where the 90% interval lies within
 (two one-sided tests at 5%), else undecided. From one draw there is no interval, and the value itself decides.
@@ -33,7 +42,19 @@ CENTERING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", 
 """Kinds that subtract the mean before they divide: they let the gradient grow by NORMALIZATION_GROWTH."""
 
 
+GATES: Final = {
+    "GRU": math.log(4.0),
+    **dict.fromkeys(("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), math.log(16.0)),
+}
+"""What gates that are half open take from the square of a signal, in nats: LSTM has two in a row, GRU one."""
+
 _FEWEST_WITH_HEAD: Final = 3
+
+_MOST_NAMED: Final = 3
+"""A change is that of single layers if at most this many account for it; else it is spread over the path."""
+
+_STANDS_OUT: Final = 3.0
+"""How many times the logarithm of a named layer's step is that of every other's, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +64,12 @@ class SignalLevels:
     Attributes:
         squares: shape [seeds, layers], in that direction. Forward q, the second moment of the pre-activation where the
             layer has one, else of its output; backward g, the squared norm of one sample's dL/dz (or dL/dh).
-        counted: shape [layers - 1]: whether the change from this layer to the next says something of initialization.
     """
 
     direction: Direction
     layers: tuple[str, ...]
     positions: tuple[int, ...]
     squares: NDArray[np.float64]
-    counted: NDArray[np.bool_]
 
     @cached_property
     def logs(self) -> NDArray[np.float64]:
@@ -58,45 +77,100 @@ class SignalLevels:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.squares), dtype=np.float64)
 
-    @cached_property
-    def total_logs(self) -> NDArray[np.float64]:
-        """The change over all layers that count, in nats, shape [seeds]."""
-        with np.errstate(invalid="ignore"):  # -inf minus -inf: between two layers of no signal there is no change
-            return np.asarray(np.diff(self.logs, axis=1)[:, self.counted].sum(axis=1), dtype=np.float64)
-
-    @property
-    def last_counted(self) -> int:
-        """Index of the last layer that counts."""
-        counted = np.flatnonzero(self.counted)
-        return int(counted[-1]) + 1 if counted.size else len(self.layers) - 1
-
     @property
     def share_of_dead_seeds(self) -> float:
         """Share of seeds in which the signal is exactly zero somewhere."""
         return float(np.isneginf(self.logs).any(axis=1).mean())
 
 
-def levels_along(
-    table: pd.DataFrame, nodes: Sequence[SiteNode], path: SignalPath, direction: Direction
-) -> SignalLevels:
-    """Take the levels along a path of a model.
+@dataclass(frozen=True, eq=False)
+class PathLevels(SignalLevels):
+    """What is followed along a path of a model.
 
-    Changes across an average over positions do not count, nor does the last layer with weights, the head: what stands
-    before it often averages, and its scale is a choice of its own. Backward it is left out.
+    Attributes:
+        steps: shape [seeds, layers]: the change at each layer in nats; NaN where there is nothing to compare with.
+        counted: shape [layers]: whether that step says something of initialization.
+        only_growth: shape [layers]: whether it does so only where it is growth.
     """
-    kept, counted = list(path.positions), [not each for each in path.averaged]
-    has_head = path.is_main and len(kept) >= _FEWEST_WITH_HEAD
-    if has_head and direction == "forward":
-        counted[-1] = False
-    elif has_head:
-        kept, counted = kept[:-1], counted[:-1]
-    squares = second_moments(table) if direction == "forward" else table["gradient_norm"].astype(float) ** 2
-    by_site = pd.Series(squares.to_numpy(dtype=float, na_value=np.nan), index=[table["seed"], table["position"]])
-    matrix = by_site.unstack("position").reindex(columns=kept).to_numpy(dtype=np.float64)
-    if direction == "backward":
-        matrix, kept, counted = matrix[:, ::-1], kept[::-1], counted[::-1]
+
+    steps: NDArray[np.float64]
+    counted: NDArray[np.bool_]
+    only_growth: NDArray[np.bool_]
+
+    @cached_property
+    def total_logs(self) -> NDArray[np.float64]:
+        """The change over all layers that count, in nats, shape [seeds]."""
+        with np.errstate(invalid="ignore"):  # -inf minus -inf: between two layers of no signal there is no change
+            return np.asarray(self.steps[:, self.counted].sum(axis=1), dtype=np.float64)
+
+    @cached_property
+    def changes(self) -> NDArray[np.float64]:
+        """The change up to and with each layer, by what counts, shape [seeds, 1 + layers]; 0 at the beginning."""
+        summed = np.cumsum(np.where(self.counted, self.steps, 0.0), axis=1)
+        return np.concatenate([np.zeros((len(summed), 1)), summed], axis=1)
+
+    @property
+    def last_counted(self) -> int:
+        """Index of the last layer that counts."""
+        counted = np.flatnonzero(self.counted)
+        return int(counted[-1]) if counted.size else len(self.layers) - 1
+
+    @property
+    def start(self) -> str:
+        """Where the change begins: at a layer, or at what it receives."""
+        counted = np.flatnonzero(self.counted)
+        if counted.size and counted[0] == 0:
+            return f"the input of {self.layers[0]}"
+        return self.layers[max(int(counted[0]) - 1, 0)] if counted.size else self.layers[0]
+
+
+class SiteSquares:
+    """The squares of all sites, each of shape [seeds, sites], for the paths of one model."""
+
+    def __init__(self, table: pd.DataFrame, count: int) -> None:
+        def spread(values: pd.Series) -> NDArray[np.float64]:
+            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+            wide = pd.Series(numbers, index=[table["seed"], table["position"]]).unstack("position")
+            return np.asarray(wide.reindex(columns=range(count)).to_numpy(dtype=np.float64))
+
+        self.signal = spread(second_moments(table))
+        self.gradient = spread(table["gradient_norm"].astype(float) ** 2)
+        known = "input_second_moment" in table
+        self.received = spread(table["input_second_moment"]) if known else np.full_like(self.signal, np.nan)
+
+
+def levels_along(squares: SiteSquares, nodes: Sequence[SiteNode], path: SignalPath, direction: Direction) -> PathLevels:
+    """Take the levels along a path of a model; which steps count is said at the top of this module."""
+    kept = list(path.positions)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if direction == "forward":
+            values = squares.signal[:, kept]
+            logs = np.log(values)
+            bases = np.concatenate([np.full((len(logs), 1), np.nan), logs[:, :-1]], axis=1)
+            received = np.log(squares.received[:, kept])
+            for place, origin in enumerate(path.origins):
+                if origin != "previous":
+                    bases[:, place] = {"received": received[:, place], "one": 0.0}.get(origin, np.nan)
+            steps = logs - bases
+            known = ~np.isnan(bases).any(axis=0)
+            counted = known & np.asarray([each == "" for each in path.freedoms])
+            large = known & np.asarray([each == "small" for each in path.freedoms])
+            if path.small_end_is_chosen:
+                large[-1] |= counted[-1]
+                counted[-1] = False
+        else:
+            averaged = list(path.averaged)
+            if path.ends_in_outputs and nodes[kept[-1]].weighted and len(kept) >= _FEWEST_WITH_HEAD:
+                kept, averaged = kept[:-1], averaged[:-1]
+            free = np.asarray([each != "" for each in path.freedoms[: len(kept)]], dtype=bool)
+            values = squares.gradient[:, kept] * np.where(free, squares.signal[:, kept], 1.0)
+            values, kept = values[:, ::-1], kept[::-1]
+            logs = np.log(values)
+            steps = np.concatenate([np.full((len(logs), 1), np.nan), np.diff(logs, axis=1)], axis=1)
+            counted = np.asarray([False, *(not each for each in averaged[::-1])], dtype=np.bool_)
+            large = np.zeros_like(counted)
     layers = tuple(nodes[position].layer for position in kept)
-    return SignalLevels(direction, layers, tuple(kept), matrix, np.asarray(counted, dtype=np.bool_))
+    return PathLevels(direction, layers, tuple(kept), values, steps, counted, large)
 
 
 def second_moments(table: pd.DataFrame) -> pd.Series:
@@ -111,13 +185,16 @@ class JudgedPath:
     Attributes:
         total: T with its 95% interval over seeds, in nats.
         limit: the limit of |T| in the direction that T points to, in nats.
-        allowance: how much of the limit is the growth that normalization layers bring by themselves, in nats.
+        allowance: how much of the limit is what layers do by themselves in the direction of T, in nats: the growth that
+            normalization layers bring, and the fall through gates.
         step_change: that change with its interval, in nats; None without one.
+        doers: where a change beyond the limit comes from: the places on the path of the few layers that account for it;
+            empty where it is spread over the path.
         seeds_needed: how many seeds would decide; None where that is not the question.
     """
 
     path: SignalPath
-    levels: SignalLevels
+    levels: PathLevels
     outcome: Outcome
     total: Estimate
     steps: int
@@ -127,6 +204,7 @@ class JudgedPath:
     step: tuple[str, str] | None = None
     step_change: Estimate | None = None
     seeds_needed: int | None = None
+    doers: tuple[int, ...] = ()
 
     @property
     def rate(self) -> tuple[float, float, float]:
@@ -149,35 +227,54 @@ def judge_paths(
     table: pd.DataFrame, nodes: Sequence[SiteNode], paths: Sequence[SignalPath], limits: Limits
 ) -> list[JudgedPath]:
     """Judge each path forward and backward, in turn."""
+    squares = SiteSquares(table, len(nodes))
     return [
-        judge_path(path, levels_along(table, nodes, path, direction), nodes, limits)
+        judge_path(path, levels_along(squares, nodes, path, direction), nodes, limits)
         for path in paths
         for direction in DIRECTIONS
     ]
 
 
-def judge_path(path: SignalPath, levels: SignalLevels, nodes: Sequence[SiteNode], limits: Limits) -> JudgedPath:
+def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], limits: Limits) -> JudgedPath:
     """Judge one path in one direction; see the module docstring for the method.
 
     A level that is not finite is ``nonfinite``, but ``undecided`` where it is NaN in all seeds: it was not measured.
     """
-    if len(levels.layers) < 2:
-        return JudgedPath(path, levels, "within", estimate_mean([]), 0, math.nan)
     steps = int(levels.counted.sum())
-    total = estimate_mean(levels.total_logs)
-    allowance = _normalization_allowance(levels, nodes) if levels.direction == "backward" else 0.0
-    limit = limits.total_log(steps) + (allowance if total.value > 0 else 0.0)
-    undefined = _judge_undefined(levels.logs)
+    total = estimate_mean(levels.total_logs if steps else [])
+    gates = np.asarray([GATES.get(nodes[position].kind, 0.0) for position in levels.positions])
+    allowance = float(gates[levels.counted].sum())
+    if total.value > 0.0:
+        allowance = _normalization_allowance(levels, nodes) if levels.direction == "backward" else 0.0
+    limit = limits.total_log(steps) + allowance
+    logs = levels.logs
+    if levels.direction == "forward" and path.small_end_is_chosen:
+        logs = logs[:, :-1]  # an end of zero is one of the small ones
+    undefined = _judge_undefined(logs)
     if undefined is not None:
-        where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(levels.logs).all(axis=0)))
+        where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(logs).all(axis=0)))
         return JudgedPath(path, levels, undefined, total, steps, limit, allowance, where)
-    outcome, needed = _judge_total(levels.total_logs, total, limit)
-    into_head = levels.direction == "forward" and _is_head(nodes, levels.positions[-1])
-    step, change = _worst_step(path, levels, math.log(limits.step_factor), into_head)
+    outcome, needed = _judge_total(levels.total_logs, total, limit) if steps else ("within", None)
+    step, change = _worst_step(levels, math.log(limits.step_factor), gates)
     if outcome in ("within", "undecided") and step is not None and change is not None:
         outcome = "falls" if change.value < 0 else "grows"
-    beyond = _find_beyond(levels, limit) if outcome in ("falls", "grows") else ()
-    return JudgedPath(path, levels, outcome, total, steps, limit, allowance, beyond, step, change, needed)
+    wrong = outcome in ("falls", "grows")
+    beyond = _find_beyond(levels, limit) if wrong else ()
+    doers = _find_doers(levels, limits, -1.0 if outcome == "falls" else 1.0) if wrong else ()
+    return JudgedPath(path, levels, outcome, total, steps, limit, allowance, beyond, step, change, needed, doers)
+
+
+def _find_doers(levels: PathLevels, limits: Limits, sign: float) -> tuple[int, ...]:
+    """Find the few layers that account for a change: without them the rest is within its limit, and they stand out."""
+    means = sign * np.where(levels.counted | (levels.only_growth & (sign > 0)), levels.steps, 0.0).mean(axis=0)
+    order = np.argsort(-means, kind="stable")
+    for count in range(1, min(_MOST_NAMED, len(order)) + 1):
+        named, others = order[:count], order[count:]
+        rest = float(means[others].sum())
+        largest = float(np.abs(means[others]).max(initial=0.0))
+        if rest < limits.total_log(len(others)) and means[named[-1]] > _STANDS_OUT * largest:
+            return tuple(sorted(int(place) for place in named))
+    return ()
 
 
 def _judge_undefined(logs: NDArray[np.float64]) -> Outcome | None:
@@ -204,7 +301,7 @@ def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> 
     return "undecided", None if needed is None else max(needed, total.count + 1)
 
 
-def _normalization_allowance(levels: SignalLevels, nodes: Sequence[SiteNode]) -> float:
+def _normalization_allowance(levels: PathLevels, nodes: Sequence[SiteNode]) -> float:
     """Add up what normalization layers between the ends of a path do by themselves."""
     low, high = min(levels.positions), max(levels.positions)
     normalizing = {position for position in range(low + 1, high + 1) if nodes[position].kind in CENTERING_KINDS}
@@ -219,47 +316,33 @@ def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[in
     return bool(behind) and len(nodes[min(behind)].parents) > 1
 
 
-def _is_head(nodes: Sequence[SiteNode], position: int) -> bool:
-    """Find whether the outputs follow without another layer with weights: an activation may, or a reshaping."""
-    reached = {position}
-    for place, node in enumerate(nodes):
-        if not reached.isdisjoint(node.parents):
-            if node.weighted:
-                return False
-            reached.add(place)
-    return any(nodes[place].feeds_output for place in reached)
-
-
 def _worst_step(
-    path: SignalPath, levels: SignalLevels, limit: float, into_head: bool
+    levels: PathLevels, factor: float, gates: NDArray[np.float64]
 ) -> tuple[tuple[str, str] | None, Estimate | None]:
     """Find the largest change at one layer that parts all earlier from all later levels by more than the limit."""
-    logs = levels.logs
-    averaged = path.averaged[: len(levels.layers) - 1]
-    averaged = averaged if levels.direction == "forward" else averaged[::-1]
+    grown = levels.only_growth & (levels.steps.mean(axis=0) > 0.0)
+    summed = np.cumsum(np.where(levels.counted | grown, levels.steps, 0.0), axis=1)
+    changes = np.concatenate([np.zeros((len(summed), 1)), summed], axis=1)
     worst: tuple[float, tuple[str, str], Estimate] | None = None
-    for index in range(logs.shape[1] - 1):
-        if averaged[index]:
-            continue
+    for index in np.flatnonzero(levels.counted | grown):
         # A dip or a spike is no loss: all that comes after must differ from all that came before.
-        earlier, later = logs[:, : index + 1], logs[:, index + 1 :]
+        earlier, later = changes[:, : index + 1], changes[:, index + 1 :]
         fall = later.max(axis=1) - earlier.min(axis=1)
         growth = later.min(axis=1) - earlier.max(axis=1)
-        for values, sign in ((fall, -1.0), (growth, 1.0)):
-            small_head = into_head and sign < 0 and index == logs.shape[1] - 2
-            if small_head or not (sign * values.mean() > limit):
+        for values, sign, limit in ((fall, -1.0, factor + gates[index]), (growth, 1.0, factor)):
+            if not (sign * values.mean() > limit):
                 continue
-            direct = estimate_mean(logs[:, index + 1] - logs[:, index])
+            direct = estimate_mean(levels.steps[:, index])
             lasting = estimate_mean(values)
             bound = lasting.value if lasting.count == 1 else (lasting.high if sign < 0 else lasting.low)
             single = sign * direct.value > limit
             if sign * bound > limit and single and (worst is None or abs(direct.value) > worst[0]):
-                worst = (abs(direct.value), (levels.layers[index], levels.layers[index + 1]), direct)
+                before = levels.layers[index - 1] if index else f"the input of {levels.layers[0]}"
+                worst = (abs(direct.value), (before, levels.layers[index]), direct)
     return (None, None) if worst is None else (worst[1], worst[2])
 
 
-def _find_beyond(levels: SignalLevels, limit: float) -> tuple[str, ...]:
+def _find_beyond(levels: PathLevels, limit: float) -> tuple[str, ...]:
     """Find the layers whose level has changed by more than the limit."""
-    counted = np.where(levels.counted, np.diff(levels.logs, axis=1), 0.0)
-    change = np.cumsum(counted, axis=1).mean(axis=0)
-    return tuple(levels.layers[int(step) + 1] for step in np.flatnonzero(np.abs(change) > limit))
+    change = levels.changes[:, 1:].mean(axis=0)
+    return tuple(levels.layers[int(place)] for place in np.flatnonzero(np.abs(change) > limit))

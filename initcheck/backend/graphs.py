@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from initcheck.backend.runtime import import_tensorflow
+from initcheck.core.columns import Passage
 
 PARALLEL_REPLICATES = 2
 """How many replicates the compiled loop keeps in flight.
@@ -34,6 +35,21 @@ _ENTRY_BY_ENTRY: Final[dict[str, WeightUse]] = {
     **dict.fromkeys(("Mul", "MulNoNan", "RealDiv", "Div"), "scale"),
 }
 """Operations on single entries, and what a weight is to the signal there."""
+
+
+_NORMALIZING: Final = frozenset({"Rsqrt", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
+_DIVIDING: Final = frozenset({"Div", "DivNoNan", "RealDiv"})
+_HOMOGENEOUS: Final = frozenset(
+    """
+    Abs Add AddN AddV2 AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd BroadcastTo Cast
+    CheckNumerics Concat ConcatV2 Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cumsum DepthToSpace
+    DepthwiseConv2dNative DepthwiseConv2dNativeBackpropInput Einsum ExpandDims Gather GatherNd GatherV2 Identity
+    IdentityN LeakyRelu MatMul Max MaxPool MaxPool3D MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg Pack Pad PadV2
+    PreventGradient Relu Reshape ResizeBicubic ResizeBilinear ResizeNearestNeighbor ResourceGather ReverseV2 Roll Select
+    SelectV2 Slice SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient
+    StridedSlice Sub Sum Tile TopKV2 Transpose Unpack
+    """.split()  # noqa: SIM905 - a list of seventy strings would have seventy lines
+)
 
 
 @contextmanager
@@ -240,7 +256,8 @@ def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
     """Read off a graph that is being traced which operations take what other operations made.
 
     Logits that a copy remembers (:func:`keep_logits`) are taken to be made of the copy. A loop, a branch and a call of
-    another function are one operation each.
+    another function are one operation each. What has only whole numbers or truth values for a result (argmax, a
+    comparison) passes on no signal, and takes none.
 
     Returns:
         For each operation so far, by name and in the order in which they were made, the operations whose values it
@@ -248,7 +265,7 @@ def read_connections(graph: Any) -> dict[str, tuple[str, ...]]:
     """
 
     def sources(operation: Any) -> tuple[str, ...]:
-        if operation.type in WITHOUT_VALUES:
+        if operation.type in WITHOUT_VALUES or not _may_carry_signal(operation):
             return ()
         inputs = list(operation.inputs)
         if str(operation.name).rpartition("/")[2].startswith(_LOGITS):
@@ -290,3 +307,21 @@ def find_constant_softmaxes() -> set[str]:
         for operation in current_graph().get_operations()
         if operation.type in ("Softmax", "LogSoftmax") and operation.inputs[0].shape[-1:].as_list() == [1]
     }
+def _may_carry_signal(operation: Any) -> bool:
+    kinds = [tensor.dtype for tensor in operation.outputs]
+    return not kinds or not all(kind.is_integer or kind.is_bool for kind in kinds)
+
+
+def read_passages(graph: Any) -> dict[str, Passage]:
+    """Read off a graph that is being traced how each operation treats the scale of what it takes; see `Passage`."""
+    return {str(operation.name): _find_passage(str(operation.type)) for operation in graph.get_operations()}
+
+
+def _find_passage(kind: str) -> Passage:
+    if kind in _NORMALIZING:
+        return "normalization"
+    if kind in _DIVIDING:
+        return "division"
+    if kind in ("Softmax", "LogSoftmax"):
+        return "softmax"
+    return "homogeneous" if kind in _HOMOGENEOUS else "other"

@@ -418,11 +418,12 @@ class CheckSession:
         """Describe the graph of the measured sites; known after the first measurement."""
         return [
             SiteNode(
-                site.layer,
-                site.kind,
-                site.weighted,
-                position in self.probe.output_sites,
-                parents,
+                layer=site.layer,
+                kind=site.kind,
+                weighted=site.weighted,
+                feeds_output=position in self.probe.output_sites,
+                parents=tuple(parent for parent, _ in parents),
+                passages=tuple(passage for _, passage in parents),
                 clips_at_zero=site.clips_at_zero,
                 place=self.places.get(site.layer.partition(":")[0], ""),
             )

@@ -18,6 +18,10 @@ Direction = Literal["forward", "backward"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
 
+Passage = Literal["homogeneous", "division", "normalization", "softmax", "other"]
+"""What becomes of a factor on what goes into an operation: it is a factor of the result, or a power of it; the same,
+and divided out where the divisor has it too; it is divided out; it is where it is small; or anything else."""
+
 Group = Literal["key", "site", "forward", "backward", "weight", "theory", "training"]
 
 
@@ -88,6 +92,12 @@ FORWARD_COLUMNS: Final = _numbers(
     ("nonfinite_fraction", "share", "share of elements that are inf or NaN, in z or in h, whichever has more"),
     ("activation_max_abs", "1", "largest |h|"),
 )
+
+INPUT_COLUMNS: Final = _numbers(
+    "forward",
+    ("input_second_moment", "1", "mean of x^2, of what a layer with weights receives; null where that is not one x"),
+)
+"""Taken from the site whose output it is, or measured beside the sites' own quantities."""
 
 BACKWARD_COLUMNS: Final = _numbers(
     "backward",
@@ -175,7 +185,14 @@ PREDICTED_COLUMNS: Final = (
 )
 
 MEASUREMENT_COLUMNS: Final = (
-    KEY_COLUMNS + SITE_COLUMNS + FORWARD_COLUMNS + BACKWARD_COLUMNS + WEIGHT_COLUMNS + RANGE_COLUMNS + PREDICTED_COLUMNS
+    KEY_COLUMNS
+    + SITE_COLUMNS
+    + FORWARD_COLUMNS
+    + INPUT_COLUMNS
+    + BACKWARD_COLUMNS
+    + WEIGHT_COLUMNS
+    + RANGE_COLUMNS
+    + PREDICTED_COLUMNS
 )
 
 WEIGHTS_COLUMNS: Final = (

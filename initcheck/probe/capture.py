@@ -27,6 +27,7 @@ from initcheck.backend.graphs import (
 )
 from initcheck.backend.keras_private import MethodWatch
 from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.core.columns import Passage
 from initcheck.probe.layer_kinds import count_fans, find_state_activation
 from initcheck.probe.paths import PathNamer, child_operations, own_variables
 from initcheck.probe.recurrence import RecurrentCall
@@ -53,6 +54,7 @@ class Site:
 
     Attributes:
         key: structural path of the layer, where ``layer`` is its name.
+        received: the one tensor that the layer was called on; None where it is not one floating-point tensor.
         preactivation: what the layer's fused activation function received; None without one.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
@@ -64,6 +66,7 @@ class Site:
     kind: str
     operation: Any
     output: Any
+    received: Any = None
     preactivation: Any = None
     activation: Any = None
     passed_on: bool = False
@@ -89,6 +92,7 @@ class _Call:
     """A call in progress."""
 
     operation: Any
+    received: Any = None
     recorded: list[tuple[Any, Any]] = field(default_factory=list)
     children: int = 0
 
@@ -135,7 +139,8 @@ class Capture:
             return original(operation, *args, **kwargs)
         number = self._calls[name]
         self._calls[name] += 1
-        call = _Call(operation)
+        received = args[0] if args and self._reason_against(args[0]) is None else None
+        call = _Call(operation, received)
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
         sequence = self._copy_sequence(args[0]) if loops and args else None
@@ -212,6 +217,7 @@ class Capture:
                 kind=type(operation).__name__,
                 operation=operation,
                 output=output,
+                received=call.received,
                 passed_on=id(tensor) in self._captured,
             )
             if index == 0 and len(call.recorded) == 1:
@@ -356,20 +362,39 @@ def describe_site(
 Operations = Mapping[str, tuple[str, ...]]
 """By name and in order of execution, the operations whose values each operation takes."""
 
+_WORST_LAST: Final[tuple[Passage, ...]] = ("homogeneous", "division", "normalization", "softmax", "other")
+
+Parents = tuple[tuple[tuple[int, Passage], ...], ...]
+"""For each site the positions of the sites that feed it directly, and what becomes of their scale on the way."""
+
 
 def find_parents(
-    operations: Operations, sites: Sequence[str], end: str
-) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    operations: Operations, passages: Mapping[str, Passage], sites: Sequence[str], end: str
+) -> tuple[Parents, tuple[int, ...]]:
     """Find for each site, and for the end, the sites that feed it without passing another one."""
     number = {name: position for position, name in enumerate(sites)}
-    above: dict[str, frozenset[int]] = {}
-    nothing: frozenset[int] = frozenset()
+    above: dict[str, Mapping[int, int]] = {}
+    rank = {passage: place for place, passage in enumerate(_WORST_LAST)}
     for name, sources in operations.items():
-        fed = {frozenset((number[source],)) if source in number else above[source] for source in sources}
-        # The same set is kept, not a copy: most operations have one source that matters.
-        above[name] = next(iter(fed)) if len(fed) == 1 else nothing.union(*fed)
-    last = {number[end]} if end in number else above[end]
-    return tuple(tuple(sorted(above[name])) for name in sites), tuple(sorted(last))
+        fed = [{number[source]: 0} if source in number else above[source] for source in sources]
+        own = passages.get(name, "homogeneous")
+        if own == "division":
+            # Dividing by what has the same factor takes it out; dividing by a constant does not.
+            own = "normalization" if len(fed) > 1 and fed[1] else "homogeneous"
+        found = next(iter(fed)) if len(fed) == 1 else _join(fed)
+        # The same mapping is kept, not a copy: most operations change nothing.
+        above[name] = found if own == "homogeneous" else {site: max(worst, rank[own]) for site, worst in found.items()}
+    last = {number[end]: 0} if end in number else above[end]
+    parents = tuple(tuple((site, _WORST_LAST[worst]) for site, worst in sorted(above[name].items())) for name in sites)
+    return parents, tuple(sorted(last))
+
+
+def _join(parts: Sequence[Mapping[int, int]]) -> dict[int, int]:
+    joined: dict[int, int] = {}
+    for part in parts:
+        for site, worst in part.items():
+            joined[site] = max(worst, joined.get(site, 0))
+    return joined
 
 
 def find_holders(operations: Operations, sites: Sequence[str], inner: Container[str]) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from initcheck.backend.graphs import (
     operation_name,
     outside_trace,
     read_connections,
+    read_passages,
 )
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -31,6 +32,8 @@ from initcheck.core.errors import ModelError
 from initcheck.models.initializers import in_one_line
 from initcheck.probe.capture import (
     Capture,
+    Parents,
+    Site,
     SiteInfo,
     Unmeasured,
     describe_site,
@@ -111,7 +114,8 @@ class Probe:
         self._loss = loss
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
-        self._parents: tuple[tuple[int, ...], ...] = ()
+        self._parents: Parents = ()
+        self._received: tuple[int | None, ...] = ()
         self._output_sites: tuple[int, ...] = ()
         self._sources: tuple[int | None, ...] = ()
         self._uses: tuple[WeightUse, ...] = ()
@@ -133,8 +137,8 @@ class Probe:
         return self._sites
 
     @property
-    def parents(self) -> tuple[tuple[int, ...], ...]:
-        """For each site the positions of those that feed it directly; known after the first measurement."""
+    def parents(self) -> Parents:
+        """For each site those that feed it directly; known after the first measurement."""
         return self._parents
 
     @property
@@ -291,7 +295,8 @@ class Probe:
         ]
         connections = read_connections(current_graph())
         outputs_of_sites = [operation_name(site.output) for site in capture.sites]
-        self._parents, self._output_sites = find_parents(connections, outputs_of_sites, operation_name(loss))
+        passages = read_passages(current_graph())
+        self._parents, self._output_sites = find_parents(connections, passages, outputs_of_sites, operation_name(loss))
         self._constant_softmaxes = find_holders(connections, outputs_of_sites, find_constant_softmaxes())
         kernels = [main_kernel(site.operation) for site in capture.sites]
         # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
@@ -336,6 +341,7 @@ class Probe:
         listed = {id(variable) for variable in self.model.variables}
         self._untracked = tuple(variable for key, variable in scope.read.items() if key not in listed)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
+        flat.append(self._reduce_received(capture.sites, weighted))
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
             flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
@@ -347,6 +353,24 @@ class Probe:
             self._reduction = WeightReduction.plan(self._describe_weights(reached), weights, gradients, positions)
             flat.append(self._reduction.reduce(weights, gradients))
         return keras.ops.concatenate(flat)
+
+    def _reduce_received(self, sites: Sequence[Site], weighted: Sequence[bool]) -> Any:
+        """Take the mean square of what each layer with weights receives, where it is no other site's output."""
+        outputs = {id(site.output): position for position, site in enumerate(sites)}
+        others: list[Any] = []
+        places: list[int | None] = []
+        for site, is_judged in zip(sites, weighted, strict=True):
+            known = outputs.get(id(site.received))
+            if not is_judged or site.received is None or not site.received.shape.num_elements():
+                places.append(None)
+            elif known is not None:
+                places.append(known)
+            else:
+                places.append(len(sites) + len(others))
+                others.append(site.received)
+        self._received = tuple(places)
+        sizes = np.asarray([tensor.shape.num_elements() for tensor in others], dtype=np.float64)
+        return import_keras().ops.square(reduce_norms(others)) / sizes
 
     def _describe_weights(self, reached: Sequence[bool]) -> list[WeightInfo]:
         return [
@@ -396,6 +420,12 @@ class Probe:
         end = len(sites) * len(PARTS)
         quantities = self._finish(measured[:, :end]).reshape(-1, len(QUANTITIES))
         columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
+        others = sum(place is not None and place >= len(sites) for place in self._received)
+        outputs = columns["activation_second_moment"].reshape(len(seeds), -1)
+        missing = np.full((len(seeds), 1), np.nan)
+        squares = np.hstack([outputs, measured[:, end : end + others], missing])
+        columns["input_second_moment"] = squares[:, [-1 if each is None else each for each in self._received]].ravel()
+        end += others
         if self._precision_range:
             shares = measured[:, end : end + len(sites) * len(RANGE_COLUMNS)].reshape(-1, len(RANGE_COLUMNS))
             columns |= {column.name: shares[:, place].copy() for place, column in enumerate(RANGE_COLUMNS)}

@@ -17,8 +17,7 @@ from initcheck.core.errors import UsageError
 
 def measure(squares: NDArray[np.float64], direction: Direction, **options: float) -> DirectionGains:
     """Measure gains along layers without names, which are in the direction."""
-    counted = np.ones(max(squares.shape[-1] - 1, 0), dtype=np.bool_)
-    return measure_gains(SignalLevels(direction, (), (), squares, counted), **options)
+    return measure_gains(SignalLevels(direction, (), (), squares), **options)
 
 
 # Error rates do not depend on the direction.

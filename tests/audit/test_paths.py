@@ -1,4 +1,9 @@
-from initcheck.audit.paths import SiteNode, find_paths
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from initcheck.audit.paths import SiteNode, find_freedoms, find_judged_weights, find_paths
 
 
 def make_nodes(*rows):
@@ -31,7 +36,11 @@ def test_layers_beside_a_skip_connection_are_not_on_the_main_path_but_their_sum_
     assert names_on_main_path(nodes) == ["stem", "add", "head"]
 
 
-def test_of_two_towers_the_deeper_one_is_followed_and_the_other_does_not_cut_it():
+def names_of_branches(nodes):
+    return {path.inside: [nodes[p].layer for p in path.positions] for path in find_paths(nodes) if not path.is_main}
+
+
+def test_towers_of_any_depth_are_branches_behind_the_inputs_and_heads_branches_before_the_outputs():
     nodes = make_nodes(
         ("short input", False, []),
         ("short", True, ["short input"]),
@@ -39,9 +48,125 @@ def test_of_two_towers_the_deeper_one_is_followed_and_the_other_does_not_cut_it(
         ("long 1", True, ["long input"]),
         ("long 2", True, ["long 1"]),
         ("join", False, ["short", "long 2"]),
-        ("head", True, ["join"]),
+        ("trunk", True, ["join"]),
+        ("head 1", True, ["trunk"]),
+        ("head 2", True, ["trunk"]),
     )
-    assert names_on_main_path(nodes) == ["long 1", "long 2", "join", "head"]
+    nodes[-2] = replace(nodes[-2], feeds_output=True)
+    assert names_on_main_path(nodes) == ["join", "trunk"]
+    main, short, long, *heads = find_paths(nodes)
+    assert [nodes[p].layer for p in (*short.positions, *long.positions)] == ["short", "long 1", "long 2"]
+    assert (short.inside, short.small_end_is_chosen) == (("inputs", "join"), False)
+    assert [(each.inside, each.small_end_is_chosen) for each in heads] == [(("trunk", "outputs"), True)] * 2
+    assert not main.small_end_is_chosen, "behind it stand layers with weights"
+
+
+def test_a_branch_of_a_branch_is_a_path_too():
+    nodes = make_nodes(
+        ("stem", True, []),
+        ("outer 1", True, ["stem"]),
+        ("inner", True, ["outer 1"]),
+        ("inner add", False, ["outer 1", "inner"]),
+        ("outer 2", True, ["inner add"]),
+        ("add", False, ["stem", "outer 2"]),
+        ("head", True, ["add"]),
+    )
+    assert names_on_main_path(nodes) == ["stem", "add", "head"]
+    assert names_of_branches(nodes) == {
+        ("stem", "add"): ["outer 1", "inner add", "outer 2"],
+        ("outer 1", "inner add"): ["inner"],
+    }
+
+
+def test_branches_that_cannot_be_parted_are_followed_by_the_longest_chain_which_stands_for_all():
+    crossed = make_nodes(
+        ("stem", True, []),
+        ("a", True, ["stem"]),
+        ("b", True, ["stem"]),
+        ("c", True, ["a", "b"]),
+        ("d", True, ["a", "b"]),
+        ("end", True, ["c", "d"]),
+    )
+    whole = next(path for path in find_paths(crossed) if path.stands_for)
+    assert [crossed[p].layer for p in whole.positions] == ["a", "c"]
+    assert find_judged_weights(crossed, find_paths(crossed)) == set(range(6))
+
+
+def test_a_table_that_each_block_adds_does_not_part_the_main_path():
+    rows = [("input", "Input", False, []), ("stem", "Dense", True, ["input"])]
+    for number in range(3):
+        before = rows[-1][0]
+        rows += [
+            (f"table {number}", "Embedding", True, []),
+            (f"add {number}", "Add", False, [before, f"table {number}"]),
+            (f"layer {number}", "Dense", True, [f"add {number}"]),
+        ]
+    nodes = make_nodes(*rows)
+    assert names_on_main_path(nodes)[-2:] == ["add 2", "layer 2"]
+    assert len(names_on_main_path(nodes)) == 7
+
+
+def test_every_site_with_weights_that_reaches_the_outputs_is_judged_in_random_graphs():
+    """Each site on a spine is one that cutting alone would part its entry from its exit, by brute force."""
+    random = np.random.default_rng(3)
+    for _ in range(200):
+        count = int(random.integers(3, 12))
+        parents = [
+            sorted(set(random.integers(0, each, size=random.integers(1, 3)).tolist())) for each in range(1, count)
+        ]
+        rows = [("0", "Input", False, [])]
+        rows += [(str(each + 1), "Dense", True, [str(p) for p in found]) for each, found in enumerate(parents)]
+        nodes = make_nodes(*rows)
+        reaching = {count - 1}
+        for each in range(count - 1, 0, -1):
+            if each in reaching:
+                reaching.update(nodes[each].parents)
+        paths = find_paths(nodes)
+        assert find_judged_weights(nodes, paths) == reaching - {0}
+        spine = {each for each in reaching - {0} if not reaches(nodes, count - 1, without=each)}
+        assert set(paths[0].positions) == spine
+        places = [position for path in paths for position in (path.stands_for or path.positions)]
+        assert len(places) == len(set(places)), "no site is judged on two paths"
+
+
+def reaches(nodes, end, without):
+    """Whether the input still reaches the end without one site."""
+    found = {0}
+    for each in range(1, end + 1):
+        if each != without and found & set(nodes[each].parents):
+            found.add(each)
+    return end in found and end != without
+
+
+@pytest.mark.parametrize(
+    ("passages", "freedom"),
+    [
+        ([("homogeneous",), ("homogeneous",), ("normalization",)], "any"),
+        ([("homogeneous",), ("other",), ("normalization",)], ""),
+        ([("homogeneous",), ("softmax",), ("normalization",)], ""),
+        ([("homogeneous",), ("homogeneous",), ("homogeneous",)], ""),
+    ],
+)
+def test_a_scale_is_free_if_a_normalization_follows_before_anything_that_is_not_homogeneous(passages, freedom):
+    nodes = make_nodes(
+        ("input", True, []), ("first", True, ["input"]), ("second", True, ["first"]), ("norm", False, ["second"])
+    )
+    nodes = [replace(node, passages=each) for node, each in zip(nodes, [(), *passages], strict=True)]
+    assert find_freedoms(nodes)[1] == freedom
+    assert find_freedoms(nodes)[3] == "", "what feeds the outputs is never free"
+
+
+def test_small_numbers_are_free_before_the_softmax_of_attention_and_not_before_a_classifier_s():
+    attention = make_nodes(
+        ("x", True, []), ("query", True, ["x"]), ("value", True, ["x"]), ("out", True, ["query", "value"])
+    )
+    attention[1] = replace(attention[1], passages=("homogeneous",))
+    attention[2] = replace(attention[2], passages=("homogeneous",))
+    attention[3] = replace(attention[3], passages=("softmax", "homogeneous"))
+    assert find_freedoms(attention)[:3] == ["", "small", ""]
+    classifier = make_nodes(("x", True, []), ("classes", True, ["x"]))
+    classifier[1] = replace(classifier[1], passages=("softmax",))
+    assert find_freedoms(classifier)[0] == ""
 
 
 def test_a_long_chain_inside_a_branch_is_a_path_of_its_own():
@@ -55,11 +180,12 @@ def test_a_long_chain_inside_a_branch_is_a_path_of_its_own():
     assert not set(branch.positions) & set(main.positions)
 
 
-def test_a_short_branch_is_no_path_of_its_own():
+def test_a_branch_of_one_layer_is_judged_by_what_that_receives():
     nodes = make_nodes(
         ("stem", True, []), ("inner", True, ["stem"]), ("add", False, ["stem", "inner"]), ("head", True, ["add"])
     )
-    assert len(find_paths(nodes)) == 1
+    _, branch = find_paths(nodes)
+    assert (branch.origins, branch.small_end_is_chosen) == (("received",), True)
 
 
 def test_a_dead_end_does_not_divert_the_main_path():

@@ -61,11 +61,9 @@ def test_the_undecided_are_rarely_called_preserved_on_the_bound():
     rng, passed, trials = np.random.default_rng(0), 0, 400
     judged_path = make_result(Stack(seeds=8)).paths[0]
     levels = judged_path.levels
-    steps = levels.squares.shape[1] - 1
     for _ in range(trials):
-        walk = rng.normal(math.log1p(0.05), 0.02, (8, steps))
-        squares = np.exp(np.concatenate([np.zeros((8, 1)), walk.cumsum(axis=1)], axis=1))
-        walked = replace(judged_path, levels=replace(levels, squares=squares))
+        steps = rng.normal(math.log1p(0.05), 0.02, levels.steps.shape)
+        walked = replace(judged_path, levels=replace(levels, steps=steps))
         passed += judge_preservation([walked], "forward", 0.05)[0].verdict == "preserved"
     assert passed / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
     assert passed > 0

@@ -58,9 +58,10 @@ def test_glorot_before_relu_vanishes_in_both_directions(vanishing):
 
 
 def test_the_rate_is_that_of_the_levels_in_the_table(vanishing):
-    """The geometric mean over seeds of (q of hidden_11 / q of hidden_0)^(1/11), computed once more from the rows."""
+    """The geometric mean over seeds of (q of hidden_11 / E x^2)^(1/12), computed once more from the rows."""
     q = vanishing.table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
-    rate = np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11)
+    x = vanishing.table.pivot(index="seed", columns="layer", values="activation_second_moment").astype(float)["input"]
+    rate = np.exp(np.log(q["hidden_11"] / x).mean() / 12)
     course = vanishing.result.paths[0]
     assert course.rate[0] == pytest.approx(rate, rel=1e-9)
     g = vanishing.table.pivot(index="seed", columns="layer", values="gradient_norm").astype(float) ** 2
@@ -75,7 +76,8 @@ def test_the_figure_after_a_fix_is_that_of_a_model_built_with_it(vanishing):
     batch = make_batch(make_stack(1), batch_size=32, seed=0)
     table = Probe(make_stack(initializer="he_normal"), batch.inputs).measure(range(fix.after.seeds))
     q = table.pivot(index="seed", columns="layer", values="preactivation_second_moment").astype(float)
-    assert fix.after.value == pytest.approx(np.exp(np.log(q["hidden_11"] / q["hidden_0"]).mean() / 11), rel=1e-4)
+    x = table.pivot(index="seed", columns="layer", values="activation_second_moment").astype(float)["input"]
+    assert fix.after.value == pytest.approx(np.exp(np.log(q["hidden_11"] / x).mean() / 12), rel=1e-4)
     assert fix.before.value == pytest.approx(vanishing.result.paths[0].rate[0], rel=1e-9)
 
 

@@ -69,7 +69,7 @@ def _gradual(code: str, judged: JudgedPath) -> Finding:
     verb = "falls" if judged.outcome == "falls" else "grows"
     where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
     message = (
-        f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.layers[0]} to "
+        f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.start} to "
         f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'layer')}), {describe_rate(judged)}{where}"
     )
     return Finding(
@@ -112,10 +112,10 @@ def _dead(code: str, judged: JudgedPath) -> Finding:
 
 
 def _describe_allowance(judged: JudgedPath) -> str:
-    if not (judged.allowance > 0 and judged.total.value > 0):
+    if not judged.allowance > 0.0:
         return ""
-    own = format_number(math.exp(judged.allowance))
-    return f"; normalization layers alone account for {own} of the limit"
+    what = "normalization layers" if judged.total.value > 0.0 else "half-open gates"
+    return f"; {what} alone account for {format_number(math.exp(judged.allowance))} of the limit"
 
 
 def _measured_change(quantity: str, log_change: Estimate, log_limit: float) -> Measured:

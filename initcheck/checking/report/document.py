@@ -228,7 +228,7 @@ def _path_row(judged: JudgedPath) -> Row:
     if not math.isfinite(judged.total.value):
         return table_row(header, judgement, _MISSING, _MISSING, _limit_cell(judged), _beyond_cell(judged))
     layers, last = judged.levels.layers, judged.levels.last_counted
-    steps = f"{count(judged.steps, 'layer')}, {layers[0]} to {layers[last]}"
+    steps = f"{count(judged.steps, 'layer')}, {judged.levels.start} to {layers[last]}"
     rate = format_rate(judged)
     cells = (
         judgement,

@@ -132,7 +132,7 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
 
 def _main_path(result: CheckResult, direction: Direction) -> JudgedPath | None:
     for judged in result.paths:
-        if judged.levels.direction == direction and judged.path.is_main and len(judged.levels.layers) > 1:
+        if judged.levels.direction == direction and judged.path.is_main and judged.steps:
             return judged
     return None
 
@@ -140,20 +140,18 @@ def _main_path(result: CheckResult, direction: Direction) -> JudgedPath | None:
 def _limit_levels(judged: JudgedPath) -> list[Bound]:
     """Give the levels that a path must not cross, by site: both, or only the one that it does cross.
 
-    Changes that do not count move the limits along; those at the end (into the head) are left out.
+    Changes that do not count move the limits along.
     """
     levels = judged.levels
     if not np.isfinite(levels.logs).all() or not math.isfinite(judged.limit) or not levels.counted.any():
         return []
-    end = int(np.flatnonzero(levels.counted)[-1]) + 2
-    changes = np.diff(levels.logs.mean(axis=0))
-    moved = np.concatenate([[0.0], np.cumsum(np.where(levels.counted, 0.0, changes))])
-    reference = (levels.logs[:, 0].mean() + moved)[:end]
-    # The allowance for normalization holds for growth alone.
-    allowance = judged.allowance if judged.total.value > 0 else 0.0
-    places = np.asarray(levels.positions[:end], dtype=np.int64)
-    low = places, np.log10(math.e) * (reference - (judged.limit - allowance))
-    high = places, np.log10(math.e) * (reference + judged.limit)
+    reference = (levels.logs - levels.changes[:, 1:]).mean(axis=0)
+    places = np.asarray(levels.positions, dtype=np.int64)
+    # An allowance is one for the direction of the change alone.
+    wide, narrow = judged.limit, judged.limit - judged.allowance
+    down, up = (narrow, wide) if judged.total.value > 0 else (wide, narrow)
+    low = places, np.log10(math.e) * (reference - down)
+    high = places, np.log10(math.e) * (reference + up)
     return {"falls": [low], "grows": [high]}.get(judged.outcome, [low, high])
 
 
