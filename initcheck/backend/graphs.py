@@ -307,6 +307,8 @@ def find_constant_softmaxes() -> set[str]:
         for operation in current_graph().get_operations()
         if operation.type in ("Softmax", "LogSoftmax") and operation.inputs[0].shape[-1:].as_list() == [1]
     }
+
+
 def _may_carry_signal(operation: Any) -> bool:
     kinds = [tensor.dtype for tensor in operation.outputs]
     return not kinds or not all(kind.is_integer or kind.is_bool for kind in kinds)
