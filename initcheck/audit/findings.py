@@ -175,6 +175,48 @@ def is_waived(path: str, patterns: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
+class GivenInput:
+    """One floating-point input that the user gave, and how large it is.
+
+    Attributes:
+        position: of its site.
+        size: root mean square of all values.
+        low: the smallest value.
+        high: the largest value.
+        columns: columns (along the last axis) that stand out by their size, the largest first, with their root mean
+            squares; empty where none does.
+        typical: median of the root mean squares of all columns.
+    """
+
+    position: int
+    size: float
+    low: float
+    high: float
+    columns: tuple[tuple[int, float], ...] = ()
+    typical: float = math.nan
+
+
+@dataclass(frozen=True)
+class InitialLoss:
+    """The compiled loss before any training, with the labels given.
+
+    Attributes:
+        values: of each draw.
+        chance: the loss of outputs that do not depend on the input: an even choice among the classes, or the labels'
+            mean (their median for absolute errors).
+        at_zero: the same where outputs that are compared with numbers are 0.
+        limit: how many times chance level it may be.
+        of_classes: whether all of it is cross-entropy.
+    """
+
+    values: tuple[float, ...]
+    chance: float
+    at_zero: float
+    limit: float
+    of_classes: bool
+
+
+@dataclass(frozen=True)
 class ModelMeasurement:
     """All that was measured of one model: what rules judge.
 
@@ -199,6 +241,8 @@ class ModelMeasurement:
     uses: Mapping[str, WeightUse] = field(default_factory=dict)
     rounding: frozenset[str] = frozenset()
     constant_softmaxes: Sequence[int] = ()
+    given: Sequence[GivenInput] = ()
+    initial_loss: InitialLoss | None = None
 
 
 @dataclass(frozen=True)

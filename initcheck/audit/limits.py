@@ -116,6 +116,27 @@ class Limits:
         "share of the values that are not zero and lie outside float16’s range",
         "Micikevicius et al. 2018, section 3.2",
     )
+    input_size: float = _limit(
+        100.0,
+        (1.0, math.inf),
+        "second moment of an input, and one over the largest square in it",
+        "as total_factor; LeCun et al. 1998, section 4.3: inputs of mean 0 and variance 1",
+    )
+    output_size: float = _limit(
+        100.0,
+        (1.0, math.inf),
+        "variance of logits or of other outputs, and a squared error over that of the best constant",
+        "as total_factor: logits and standardized targets are of size 1",
+    )
+    chance_ratio: float = _limit(
+        4.0,
+        (1.0, math.inf),
+        "initial cross-entropy over that of an even choice among the classes",
+        (
+            "logits of variance 100 give 4 (50,000 classes) to 8 (two), of variance 2 at most 1.6; Karpathy 2019, "
+            "A recipe for training neural networks: verify the loss at initialization"
+        ),
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -104,7 +104,7 @@ def find_collapse(sites: SiteTable, positions: Sequence[int], limit: float) -> t
     Nothing is found where that is so from the first site on: then it is the batch that does not vary.
     """
     along = _varying_shares(sites)[:, list(positions)]
-    estimates = [_estimate_geometric(along[:, place]) for place in range(along.shape[1])]
+    estimates = [estimate_geometric(along[:, place]) for place in range(along.shape[1])]
     first = len(positions)
     while first > 0:
         estimate = estimates[first - 1]
@@ -114,8 +114,8 @@ def find_collapse(sites: SiteTable, positions: Sequence[int], limit: float) -> t
     return None if first in (0, len(positions)) else (first, estimates[-1])
 
 
-def _estimate_geometric(values: NDArray[np.float64]) -> Estimate:
-    """Estimate the geometric mean: shares that fall by a factor a layer vary by factors."""
+def estimate_geometric(values: NDArray[np.float64]) -> Estimate:
+    """Estimate the geometric mean, of what varies by factors; the mean where something is not above 0."""
     if not (values > 0.0).all():
         return estimate_mean(values)
     logs = estimate_mean(np.log(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from initcheck.audit.findings import (
     CheckResult,
     Conditions,
     Finding,
+    InitialLoss,
     ModelMeasurement,
     Verdict,
     check_waivers,
@@ -23,7 +24,9 @@ from initcheck.audit.findings import (
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.rules import find_findings, select_findings
+from initcheck.audit.rules.sizes import UNSCALED_INPUTS, explain_by_inputs
 from initcheck.audit.silent_weights import count_silent, find_suspects
+from initcheck.audit.sizes import find_unscaled
 from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
@@ -34,6 +37,7 @@ from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.settings import CheckSettings, default_seeds
+from initcheck.checking.sizes import compare_loss, measure_inputs, scale_inputs
 from initcheck.core.errors import FindingsError, ModelError
 from initcheck.core.files import digest_arrays
 from initcheck.core.formatting import Progress, no_progress
@@ -228,38 +232,16 @@ def check(
 
 def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
-    measured = session.measure(progress)
-    table, gradients = measured.table, measured.weights
-    nodes = session.nodes()
-    facts = describe_weights(session.model, session.plan, session.places)
-    coverage = session.probe.coverage(redrawn=session.redrawn)
+    coverage, measurement = _measure_session(session, settings.limits, progress)
     keys = session.probe.keys()
     name_of = dict(zip(session.plan.paths, session.plan.names, strict=True))
     hints = check_waivers(settings.waive, keys)
-    after, rounding = _follow_silent_weights(session, gradients, progress)
-    progress(session.steps, session.steps, "comparing weights")
-    measurement = ModelMeasurement(
-        table=table,
-        nodes=nodes,
-        paths=_judge_paths(table, after, nodes, settings.limits),
-        gradients=gradients,
-        facts=facts,
-        comparison=compare_weights(
-            session.model,
-            facts,
-            session.inputs,
-            session.loss_function,
-            later=session.step_own_weights(len(after), rounding) if after else None,
-        ),
-        gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
-        limits=settings.limits,
-        over_time=measured.over_time,
-        after=after,
-        uses=session.probe.uses,
-        rounding=rounding,
-        constant_softmaxes=session.probe.constant_softmaxes,
-    )
     found = find_findings(measurement)
+    if any(each.code == UNSCALED_INPUTS.code for each in found) and any(each.severity == "wrong" for each in found):
+        off = [each.given for each in find_unscaled(measurement)]
+        scaled = session.with_inputs(scale_inputs(session.inputs, off))
+        _, again = _measure_session(scaled, settings.limits, progress, measurement)
+        found = explain_by_inputs(found, find_findings(again), measurement)
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
     reported = {(each.code, each.layer) for each in kept}
     waived = tuple(each for each in found if (each.code, each.layer) not in reported)
@@ -271,10 +253,10 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         waived=waived,
         coverage=coverage,
         paths=tuple(measurement.paths),
-        nodes=tuple(nodes),
-        table=table,
-        weights=gradients,
-        facts=facts,
+        nodes=tuple(measurement.nodes),
+        table=measurement.table,
+        weights=measurement.gradients,
+        facts=tuple(measurement.facts),
         seeds=session.seeds,
         redrawn=session.redrawn,
         conditions=session.conditions,
@@ -291,6 +273,40 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
             **{each.path: each.place for each in facts if each.place},
         },
         hints=hints,
+    )
+
+
+def _measure_session(
+    session: CheckSession, limits: Limits, progress: Progress, known: ModelMeasurement | None = None
+) -> tuple[Coverage, ModelMeasurement]:
+    """Measure all that is judged; what is known of the weights of the same model on other inputs is taken over."""
+    measured = session.measure(progress)
+    nodes = session.nodes()
+    facts = describe_weights(session.model, session.plan, session.places) if known is None else known.facts
+    coverage = session.probe.coverage(redrawn=session.redrawn)
+    after, rounding = _follow_silent_weights(session, measured.weights, progress)
+    progress(session.steps, session.steps, "comparing weights")
+    if known is None:
+        later = session.step_own_weights(len(after), rounding) if after else None
+        comparison = compare_weights(session.model, facts, session.inputs, session.loss_function, later=later)
+    else:
+        comparison = known.comparison
+    return coverage, ModelMeasurement(
+        table=measured.table,
+        nodes=nodes,
+        paths=_judge_paths(measured.table, after, nodes, limits),
+        gradients=measured.weights,
+        facts=facts,
+        comparison=comparison,
+        gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
+        limits=limits,
+        over_time=measured.over_time,
+        after=after,
+        uses=session.probe.uses,
+        rounding=rounding,
+        constant_softmaxes=session.probe.constant_softmaxes,
+        given=measure_inputs(session.inputs, limits) if session.given else (),
+        initial_loss=session.compare_loss(measured, limits),
     )
 
 
@@ -338,6 +354,8 @@ class CheckSession:
         loss_function: from outputs to a scalar; None for the random loss.
         present: what the weights hold before any draw; the loaded ones only where they are looked for.
         places: where the layers were made, by name.
+        labels: what the user gave beside the inputs; None without.
+        given: whether the inputs are the user's.
     """
 
     label: str
@@ -350,6 +368,8 @@ class CheckSession:
     redrawn: bool
     present: PresentWeights
     places: Mapping[str, str]
+    labels: Any = None
+    given: bool = False
 
     @property
     def model(self) -> Any:
@@ -413,6 +433,21 @@ class CheckSession:
         drawn = self.plan.sample(seeds) if self.redrawn else [weight.value[None] for weight in self.model.weights]
         for place in range(len(seeds)):
             yield [each[place] for each in drawn]
+        plan = RedrawPlan(self.model, {**self.initializers, **changes})
+        measured = self._measure_plan(plan, seeds, no_progress)
+        return measured.table, measured.weights
+
+    def compare_loss(self, measured: Measurement, limits: Limits) -> InitialLoss | None:
+        """Compare the loss that was measured with chance level; None without labels, or where that is unknown."""
+        if self.labels is None:
+            return None
+        return compare_loss(self.model, self.inputs, self.labels, measured.losses, limits)
+
+    def with_inputs(self, inputs: Any) -> CheckSession:
+        """Give the model other inputs, and leave all else as it is."""
+        return replace(
+            self, inputs=inputs, probe=_make_probe(self.model, inputs, self.loss_function, self.initializers)
+        )
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
@@ -438,6 +473,18 @@ class CheckSession:
         (measured,) = Session([self.probe]).measure_all(plan.sample, seeds, report)
         progress(len(seeds), len(seeds), "measuring")
         return measured
+
+
+def _make_probe(model: Any, inputs: Any, loss: Callable[[Any], Any] | None, initializers: Mapping[str, Any]) -> Probe:
+    return Probe(
+        model,
+        inputs,
+        loss=loss,
+        initializers=initializers,
+        every_weight=True,
+        precision_range=True,
+        over_time=True,
+    )
 
 
 def default_batch_size(model: Any) -> int:
@@ -495,17 +542,11 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         ),
         loss_function=loss,
         initializers=initializers,
-        probe=Probe(
-            built,
-            batch.inputs,
-            loss=loss,
-            initializers=initializers,
-            every_weight=True,
-            precision_range=True,
-            over_time=True,
-        ),
+        probe=_make_probe(built, batch.inputs, loss, initializers),
         seeds=seeds,
         redrawn=redrawn,
         present=present,
         places=name_places(namer, loaded.places),
+        labels=batch.labels,
+        given=x is not None,
     )

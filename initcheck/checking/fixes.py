@@ -44,7 +44,8 @@ def add_fixes(
     search = FixSearch(session, measurement, progress)
     for finding in findings:
         plan = finding.rule.fix_plan
-        fix = None if plan is None else _find_fix(finding, plan, search)
+        by_inputs = finding.cause is not None and finding.cause.kind == "inputs"
+        fix = None if plan is None or by_inputs else _find_fix(finding, plan, search)
         yield finding if fix is None else finding.with_fix(fix)
 
 

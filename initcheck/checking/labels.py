@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -128,8 +129,7 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
                 "leave out the labels to measure with the default functional."
             ),
         )
-    own = model._compile_loss
-    fresh = _untracked_loss_class()(own._user_loss, own._user_loss_weights, own.reduction, own.output_names)
+    fresh = _make_untracked_loss(model)
     return lambda outputs: _evaluate(
         model,
         lambda: fresh(targets, outputs, weights),
@@ -138,6 +138,13 @@ def compiled_loss(model: Any, labels: Any, sample_weight: Any = None) -> Callabl
             "Give labels in the structure and shape of the outputs."
         ),
     )
+
+
+def _make_untracked_loss(model: Any, guess: Guess | None = None) -> Any:
+    own = model._compile_loss
+    fresh: Any = _untracked_loss_class()(own._user_loss, own._user_loss_weights, own.reduction, own.output_names)
+    fresh.guess = guess
+    return fresh
 
 
 def _evaluate(model: Any, compute: Callable[[], Any], refuse: Callable[[RaisedError], Exception]) -> Any:
@@ -164,6 +171,7 @@ def _untracked_loss_class() -> Any:
 
     class UntrackedLoss(base):  # type: ignore[misc]
         _flat_losses: Any
+        guess: Guess | None = None
 
         def build(self, y_true: Any, y_pred: Any) -> None:
             # Keras makes a metric for each output here, which would be a variable of the graph or the scope.
@@ -171,7 +179,9 @@ def _untracked_loss_class() -> Any:
                 super().build(y_true, y_pred)
             several = len(self._flat_losses) > 1
             self._flat_losses = [
-                each._replace(loss=_check_first(each.loss, f"Output {each.name!r}" if several else "The output"))
+                each._replace(
+                    loss=_check_first(each.loss, f"Output {each.name!r}" if several else "The output", self.guess)
+                )
                 for each in self._flat_losses
             ]
 
@@ -182,14 +192,82 @@ def _untracked_loss_class() -> Any:
     return UntrackedLoss
 
 
-def _check_first(loss: Any, subject: str) -> Callable[..., Any]:
+def _check_first(loss: Any, subject: str, guess: Guess | None) -> Callable[..., Any]:
     def checked(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         with outside_trace():
             labels = import_keras().ops.convert_to_numpy(y_true)
         check_labels(loss, labels, tuple(y_pred.shape), subject)
-        return loss(y_true, y_pred, sample_weight)
+        return loss(y_true, y_pred if guess is None else guess(loss, labels, y_pred), sample_weight)
 
     return checked
+
+
+# --- chance level -----------------------------------------------------------------------------------------------------
+
+_CROSS_ENTROPIES: Final[Mapping[str | None, Callable[[int], float]]] = {
+    "categorical_crossentropy": lambda classes: 1.0 / classes,
+    "sparse_categorical_crossentropy": lambda classes: 1.0 / classes,
+    "binary_crossentropy": lambda _: 0.5,
+}
+"""By the name of the loss: the probability that an even choice gives to a class."""
+
+_DISTANCES: Final[Mapping[str | None, Any]] = {"mean_squared_error": np.mean, "mean_absolute_error": np.median}
+"""By the name of the loss: the best constant for labels."""
+
+Guess = Callable[[Any, NDArray[Any], Any], Any]
+"""From a loss, the labels and the outputs to outputs that do not depend on the inputs."""
+
+
+@dataclass(frozen=True)
+class ChanceLevel:
+    """The compiled loss of outputs that do not depend on the input.
+
+    Attributes:
+        value: with an even choice among the classes, and the best constant where labels are numbers.
+        at_zero: with 0 in place of that constant.
+        of_classes: whether all losses are cross-entropies.
+    """
+
+    value: float
+    at_zero: float
+    of_classes: bool
+
+
+def find_chance_level(model: Any, labels: Any, outputs: Any) -> ChanceLevel | None:
+    """Compute the compiled loss of guesses in place of the outputs; None for a loss for which none is known."""
+    keras = import_keras()
+    if type(model).compute_loss is not keras.Model.compute_loss:
+        return None
+    targets = keras.tree.map_structure(keras.ops.convert_to_tensor, read_labels(labels, "y", "output"))
+    names: list[str | None] = []
+
+    def guess_with(constant: bool) -> Guess:
+        def guess(loss: Any, given: NDArray[Any], predicted: Any) -> Any:
+            names.append(_name_of(loss))
+            return _guess_outputs(loss, names[-1], given, predicted, constant)
+
+        return guess
+
+    values = [
+        float(keras.ops.convert_to_numpy(_make_untracked_loss(model, guess_with(constant))(targets, outputs)))
+        for constant in (True, False)
+    ]
+    if any(name not in _CROSS_ENTROPIES and name not in _DISTANCES for name in names):
+        return None
+    return ChanceLevel(values[0], values[1], all(name in _CROSS_ENTROPIES for name in names))
+
+
+def _guess_outputs(loss: Any, name: str | None, labels: NDArray[Any], outputs: Any, constant: bool) -> Any:
+    ops: Any = import_keras().ops
+    settings = getattr(loss, "_fn_kwargs", {})
+    shape = tuple(outputs.shape)
+    if name in _CROSS_ENTROPIES:
+        share = _CROSS_ENTROPIES[name](shape[settings.get("axis", -1)])
+        return ops.full(shape, 0.0 if settings.get("from_logits") else share, outputs.dtype)
+    if name not in _DISTANCES:
+        return outputs
+    centre = _DISTANCES[name](labels.reshape(shape), axis=0, keepdims=True) if constant else 0.0
+    return ops.convert_to_tensor(np.broadcast_to(centre, shape), outputs.dtype)
 
 
 def make_labelled_loss(model: Any, inputs: Any) -> tuple[Callable[[Any], Any], str]:

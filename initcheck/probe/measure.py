@@ -237,8 +237,13 @@ class Probe:
         measured = self._run(seeds, source, True, values)
         table = self._tabulate(seeds, measured)
         norms = self._reduction.collect(measured, table)
+        # The loss stands in front of the norms.
+        losses = measured[:, measured.shape[1] - self._reduction.size - 1]
         return Measurement(
-            table, tabulate_weights(seeds, self._reduction.weights, *norms), self._collect_over_time(measured)
+            table,
+            tabulate_weights(seeds, self._reduction.weights, *norms),
+            self._collect_over_time(measured),
+            tuple(losses.tolist()),
         )
 
     def _run(
@@ -351,7 +356,10 @@ class Probe:
             gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
             reached = tuple(gradient is not None for gradient in gradients)
             self._reduction = WeightReduction.plan(self._describe_weights(reached), weights, gradients, positions)
-            flat.append(self._reduction.reduce(weights, gradients))
+            flat += [
+                keras.ops.cast(keras.ops.reshape(loss, (1,)), "float64"),
+                self._reduction.reduce(weights, gradients),
+            ]
         return keras.ops.concatenate(flat)
 
     def _reduce_received(self, sites: Sequence[Site], weighted: Sequence[bool]) -> Any:
@@ -503,6 +511,7 @@ class Measurement:
     table: pd.DataFrame = field(repr=False)
     weights: pd.DataFrame = field(repr=False)
     over_time: tuple[OverTime, ...] = ()
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -595,6 +604,11 @@ class WeightReduction:
             known,
         )
 
+    @property
+    def size(self) -> int:
+        """How many numbers :meth:`reduce` makes."""
+        return len(self.values) + len(self.gradients)
+
     def reduce(self, values: Sequence[Any], gradients: Sequence[Any | None]) -> Any:
         """Reduce the tensors that the plan lists, in a graph that is being traced: first the values' norms."""
         return reduce_norms([values[index] for index in self.values] + [gradients[index] for index in self.gradients])
@@ -607,7 +621,7 @@ class WeightReduction:
         The last entries of the second axis of ``measured`` are what :meth:`reduce` made.
         """
         seeds = len(measured)
-        start = measured.shape[1] - len(self.values) - len(self.gradients)
+        start = measured.shape[1] - self.size
         own, gradient = (np.full((seeds, len(self.weights)), np.nan) for _ in range(2))
         own[:, list(self.values)] = measured[:, start : start + len(self.values)]
         gradient[:, list(self.gradients)] = measured[:, start + len(self.values) :]

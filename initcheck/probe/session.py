@@ -61,6 +61,7 @@ class Session:
                 pd.concat([part.table for part in measured], ignore_index=True),
                 pd.concat([part.weights for part in measured], ignore_index=True),
                 join_over_time([part.over_time for part in measured]) if measured[0].over_time else (),
+                tuple(loss for part in measured for loss in part.losses),
             )
             for measured in parts
         ]

@@ -25,7 +25,7 @@ def _codes(example: str) -> set[str]:
     import_keras().backend.clear_session()
     names: dict[str, Any] = {}
     exec(example, names)
-    return {finding.code for finding in check(names["model"], fixes=False).findings}
+    return {finding.code for finding in check(names["model"], names.get("x"), fixes=False).findings}
 
 
 @pytest.mark.parametrize("code", sorted(RULES))

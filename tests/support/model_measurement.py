@@ -24,6 +24,8 @@ def make_measurement(**parts: Any) -> ModelMeasurement:
         "gaps": (),
         "limits": Limits(),
         "over_time": (),
+        "given": (),
+        "initial_loss": None,
     }
     assert set(parts) <= set(empty)
     return ModelMeasurement(**{**empty, **parts})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from initcheck.audit.findings import Finding, ModelMeasurement, Rule
-from initcheck.audit.rules import signal, sites, time, weights
+from initcheck.audit.rules import signal, sites, sizes, time, weights
 from initcheck.core.columns import Direction
 
 FAMILIES: Final = {
@@ -39,6 +39,8 @@ RULES: Final[dict[str, Rule]] = {
         weights.SYMMETRIC_UNITS,
         weights.IDENTICAL_WEIGHTS,
         weights.UNUSED_WEIGHTS,
+        sizes.LARGE_OUTPUTS,
+        sizes.UNSCALED_INPUTS,
         sites.COLLAPSED_SAMPLES,
         sites.DEAD_UNITS,
         sites.SATURATED_UNITS,

@@ -1,0 +1,231 @@
+"""Rules about absolute sizes: of the inputs that the user gave, and of the outputs and the initial loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from initcheck.audit.findings import Cause, Finding, GivenInput, Measured, ModelMeasurement, Rule, example
+from initcheck.core.formatting import count, format_interval, format_number
+
+if TYPE_CHECKING:
+    from initcheck.audit.findings import InitialLoss
+    from initcheck.audit.sizes import OutputSize, Unscaled
+    from initcheck.core.statistics import Estimate
+
+_CERTAIN: Final = 0.9
+"""From this sum of squared probabilities on, a softmax is called nearly one-hot."""
+
+
+def _find_unscaled_inputs(measurement: ModelMeasurement) -> Iterator[Finding]:
+    from initcheck.audit.sizes import find_unscaled
+
+    for each in find_unscaled(measurement):
+        layer = measurement.nodes[each.given.position].layer
+        message = f"{_describe_input(layer, each.given)}, and {_describe_way(each)}; about 1 is expected"
+        measured = Measured("root mean square of the input", each.given.size)
+        yield Finding("IC104", layer, message, measured, (layer,), note=True)
+
+
+def _describe_input(layer: str, given: GivenInput) -> str:
+    if given.columns:
+        largest, size = given.columns[0]
+        column = f"column {largest} of {layer} has"
+        if len(given.columns) > 1:
+            column = f"{count(len(given.columns), 'column')} of {layer} stand out, column {largest} with"
+        typical = format_number(given.typical)
+        return f"{column} a root mean square of {format_number(size)} (the median column {typical})"
+    values = f"values from {format_number(given.low)} to {format_number(given.high)}"
+    return f"{layer} has a root mean square of {format_number(given.size)} ({values})"
+
+
+def _describe_way(unscaled: Unscaled) -> str:
+    if unscaled.identity:
+        return (
+            f"{unscaled.identity} passes it on to {unscaled.receiver} unchanged: a Normalization with mean 0 and "
+            "variance 1, as before adapt()"
+        )
+    return f"{unscaled.receiver} receives it without a rescaling"
+
+
+def explain_by_inputs(
+    found: Sequence[Finding], scaled: Sequence[Finding], measurement: ModelMeasurement
+) -> tuple[Finding, ...]:
+    """Name the inputs as the cause of what is gone once they are of size 1; then they are wrong, and no note.
+
+    Args:
+        scaled: what the same draws of the model have with the inputs divided by their root mean squares.
+    """
+    from initcheck.audit.sizes import find_unscaled
+
+    unscaled = find_unscaled(measurement)
+    names = [measurement.nodes[each.given.position].layer for each in unscaled]
+    described = [
+        f"{_describe_input(name, each.given)}, and {_describe_way(each)}"
+        for name, each in zip(names, unscaled, strict=True)
+    ]
+    at = (*names, *(each.identity for each in unscaled if each.identity))
+    proof = "with the inputs divided by their root mean squares"
+    cause = Cause("inputs", at, f"{'; '.join(described)}; {proof} the same draws do not have this finding")
+    left = [(each.code, set(each.named)) for each in scaled if not each.note]
+    gone = [
+        not each.note and not any(each.code == code and set(each.named) & layers for code, layers in left)
+        for each in found
+    ]
+    explained = [replace(each, cause=cause) if is_gone else each for each, is_gone in zip(found, gone, strict=True)]
+    if not any(gone):
+        return tuple(explained)
+    effect = replace(cause, message=f"{proof}, {count(sum(gone), 'finding is', 'findings are')} gone")
+    return tuple(replace(each, note=False, cause=effect) if each.code == "IC104" else each for each in explained)
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def _find_large_outputs(measurement: ModelMeasurement) -> Iterator[Finding]:
+    from initcheck.audit.sizes import measure_outputs
+
+    outputs = measure_outputs(measurement)
+    if not outputs:
+        return
+    if measurement.initial_loss is not None:
+        yield from _judge_loss(measurement, measurement.initial_loss, outputs)
+        return
+    limit = measurement.limits.output_size
+    large = [each for each in outputs if each.variance.low > limit and not _is_explained(measurement, each)]
+    if large:
+        worst = max(large, key=lambda each: each.variance.value)
+        others = f", and {count(len(large) - 1, 'more output')} likewise" if len(large) > 1 else ""
+        message = (
+            f"{_describe_size(worst)}{others}, where logits and standardized targets are of size 1"
+            f"{_describe_certainty(worst)}"
+        )
+        measured = _measured(f"variance of {worst.subject}", worst.variance, limit)
+        yield Finding("IC105", worst.layer, message, measured, tuple(each.layer for each in large))
+
+
+def _is_explained(measurement: ModelMeasurement, output: OutputSize) -> bool:
+    """Find whether the path into an output is one along which the signal explodes, or whether its weights are kept."""
+    if any(facts.kept and facts.layer == output.layer for facts in measurement.facts):
+        return True  # loaded or trained: large outputs may be what was learned
+    return _explodes(measurement, output)
+
+
+def _explodes(measurement: ModelMeasurement, output: OutputSize) -> bool:
+    return any(
+        judged.levels.direction == "forward"
+        and judged.outcome in ("grows", "nonfinite")
+        and output.position in judged.levels.positions
+        for judged in measurement.paths
+    )
+
+
+def _judge_loss(measurement: ModelMeasurement, loss: InitialLoss, outputs: Sequence[OutputSize]) -> Iterator[Finding]:
+    import numpy as np
+
+    from initcheck.audit.site_shares import estimate_geometric
+
+    ratios = np.asarray(loss.values) / loss.chance
+    if not np.isfinite(ratios).all():
+        return  # reported as non-finite where it begins
+    ratio = estimate_geometric(ratios)
+    largest = max(outputs, key=lambda each: each.variance.value)
+    if not (ratio.low if ratio.count > 1 else ratio.value) > loss.limit or _explodes(measurement, largest):
+        return
+    times = f"{format_number(ratio.value)} {format_interval(ratio.low, ratio.high)}".rstrip()
+    message = (
+        f"the initial loss is {format_number(ratio.value * loss.chance)}, {times} times chance level "
+        f"({format_number(loss.chance)}, of outputs that do not depend on the input)"
+    )
+    measured = _measured("initial loss over chance level", ratio, loss.limit)
+    large = largest.variance.value > measurement.limits.output_size
+    if loss.of_classes or large:
+        message += f"; {_describe_size(largest)}{_describe_certainty(largest)}"
+        yield Finding("IC105", largest.layer, message, measured, (largest.layer,))
+        return
+    far = loss.at_zero > 0.5 * ratio.value * loss.chance
+    reason = "outputs of 0 would give as much: the labels are far from 0" if far else "the labels are small"
+    yield Finding("IC105", largest.layer, f"{message}; {reason}", measured, (largest.layer,), note=True)
+
+
+def _describe_size(output: OutputSize) -> str:
+    return f"{output.subject} have a root mean square of {format_number(math.sqrt(output.size))}"
+
+
+def _describe_certainty(output: OutputSize) -> str:
+    if not output.certainty > _CERTAIN:
+        return ""
+    return f"; its softmax is nearly one-hot: the squares of a sample's probabilities add up to {output.certainty:.3f}"
+
+
+def _measured(quantity: str, estimate: Estimate, limit: float) -> Measured:
+    return Measured(quantity, estimate.value, estimate.low, estimate.high, limit, estimate.count)
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
+
+
+UNSCALED_INPUTS = Rule(
+    code="IC104",
+    name="unscaled-inputs",
+    what=(
+        "An input that was given has a root mean square above 10, or no value above 0.1, and reaches a layer with "
+        "weights before any normalization or rescaling. It is a note; it is wrong if the same draws of the model, "
+        "measured once more with the inputs divided by their root mean squares, lose a finding: then the inputs are "
+        "its cause, and it says so."
+    ),
+    why=(
+        "Initializers keep a signal at the size at which it enters: raw pixels (0 to 255) or an income of 50,000 "
+        "saturate tanh and sigmoid, overflow exponentials and make logits and gradients hundreds of times too large."
+    ),
+    example=example(
+        """
+import numpy
+
+x = numpy.random.default_rng(0).uniform(0, 255, (32, 64)).astype("float32")
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, "tanh"), keras.layers.Dense(8)])
+"""
+    ),
+    fix=(
+        "Scale the inputs: keras.layers.Rescaling(1 / 255) for pixels; for columns keras.layers.Normalization(), with "
+        "adapt(x) before the model is used."
+    ),
+    source="LeCun et al. 1998, section 4.3; Glorot and Bengio 2010, section 4.2.1 (inputs of variance 1)",
+    find=_find_unscaled_inputs,
+    limits=("input_size",),
+    directions=("forward",),
+)
+
+LARGE_OUTPUTS = Rule(
+    code="IC105",
+    name="large-outputs",
+    what=(
+        "With labels and a compiled loss: the initial loss is more than 4 times chance level, which is the "
+        "cross-entropy of an even choice among the classes; for squared and absolute errors 100 times that of the best "
+        "constant, and a note only where the labels rather than the outputs are off-scale. Without labels: the outputs "
+        "of drawn weights, or what their softmax or sigmoid receives, have a variance above 100. The 95% interval over "
+        "seeds lies wholly above the limit. Outputs that grow along a path are reported as IC102 alone."
+    ),
+    why=(
+        "A softmax of such logits is certain of a random class for every sample. The first steps only undo that, with "
+        "huge gradients."
+    ),
+    example=example(
+        """
+tokens = keras.Input((8,), dtype="int32")
+hidden = keras.layers.Embedding(1000, 64, embeddings_initializer=keras.initializers.RandomNormal(stddev=50.0))(tokens)
+hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+model = keras.Model(tokens, keras.layers.Dense(10, activation="softmax")(hidden))
+"""
+    ),
+    fix=(
+        "Reduce the variance of the last layer's weights, scale the inputs, or put a normalization layer in front of "
+        "the last layer; standardize targets that are numbers."
+    ),
+    source="Karpathy 2019, A recipe for training neural networks (verify the loss at initialization)",
+    find=_find_large_outputs,
+    limits=("output_size", "chance_ratio"),
+    directions=("forward",),
+)
