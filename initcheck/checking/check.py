@@ -269,8 +269,8 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         keys=keys,
         places={
             **session.places,
-            **{each.layer: each.place for each in nodes if each.place},
-            **{each.path: each.place for each in facts if each.place},
+            **{each.layer: each.place for each in measurement.nodes if each.place},
+            **{each.path: each.place for each in measurement.facts if each.place},
         },
         hints=hints,
     )
@@ -433,9 +433,6 @@ class CheckSession:
         drawn = self.plan.sample(seeds) if self.redrawn else [weight.value[None] for weight in self.model.weights]
         for place in range(len(seeds)):
             yield [each[place] for each in drawn]
-        plan = RedrawPlan(self.model, {**self.initializers, **changes})
-        measured = self._measure_plan(plan, seeds, no_progress)
-        return measured.table, measured.weights
 
     def compare_loss(self, measured: Measurement, limits: Limits) -> InitialLoss | None:
         """Compare the loss that was measured with chance level; None without labels, or where that is unknown."""
