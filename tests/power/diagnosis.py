@@ -519,7 +519,7 @@ def _(b, random):
     return one_site(b, random, lambda s: tags_of("hidden")(s) and s.activation != "tanh", kernel_times(30.0))
 
 
-@defect("kernel that saturates tanh", "spread", "activation")
+@defect("kernel that saturates tanh", "spread", "activation", "saturation")
 def _(b, random):
     return one_site(b, random, lambda s: tags_of("hidden")(s) and s.activation == "tanh", kernel_times(30.0))
 
@@ -609,7 +609,7 @@ def _(b, random):
     return one_site(b, random, tags_of("last step", kinds=("rnn",)), change)
 
 
-@defect("recurrent kernel too large", "time", "spread", "activation", within=["recurrent"])
+@defect("recurrent kernel too large", "time", "spread", "activation", "saturation", within=["recurrent"])
 def _(b, random):
     change = options_of(recurrent_initializer=normal(3.0))
     return one_site(b, random, tags_of("hidden", kinds=("rnn", "lstm", "gru")), change)
@@ -627,7 +627,7 @@ def _(b, random):
     return plan and replace(plan, right=frozenset(range(max(plan.right) + 1)))
 
 
-@defect("softmax over one unit", "activation")
+@defect("softmax over one unit", "activation", "constant softmax")
 def _(b, random):
     return one_site(b, random, tags_of("head"), options_of(units=1, activation="softmax"))
 
