@@ -67,7 +67,7 @@ def _describe_silent(
     from initcheck.audit.silent_weights import NEGLIGIBLE
 
     first, names, draws = members[0], tuple(each.weight for each in members), share.count
-    more = f", and of {count(len(names) - 1, 'more weight')}," if len(names) > 1 else ""
+    whose = f"gradient of {names[0]} is" if len(names) == 1 else f"gradients of {format_names(names, _NAMED)} are"
     size = max(each.share for each in members)
     small = f"at most {format_number(size, 2)} of the median over the kernels (root mean square of an entry)"
     what = "exactly zero" if first.silence == "zero" else small
@@ -78,7 +78,8 @@ def _describe_silent(
         interval = format_interval(share.low, share.high, format_share)
         what += f" in {up_to}{first.draws} of {draws} draws {interval}"
     if first.silence == "rounding":
-        what += ", and nothing but rounding errors: it is another one when all weights change by a millionth"
+        another = "it is another one" if len(names) == 1 else "they are others"
+        what += f", and nothing but rounding errors: {another} when all weights change by a millionth"
     steps = max(each.wakes_after for each in members) or len(measurement.after)
     if steps and first.silence != "rounding":
         taken = "a small step" if steps == 1 else f"{steps} small steps"
@@ -96,7 +97,7 @@ def _describe_silent(
     return Finding(
         "IC203",
         names[0],
-        f"the gradient of {names[0]}{more} is {what}",
+        f"the {whose} {what}",
         measured,
         names,
         note=note,
