@@ -97,8 +97,7 @@ def _differs_from_own_draw(layer: Any, variable: Any) -> bool:
     initializer = find_called_initializer(layer, variable)
     if not isinstance(getattr(initializer, "seed", None), int) or not is_of_keras(initializer):
         return False
-    drawn = np.asarray(import_keras().ops.convert_to_numpy(initializer(variable.shape, dtype=variable.dtype)))
-    return not _is_close(_read(variable), drawn)
+    return not _is_close(_read(variable), _call(initializer, variable))
 
 
 def _may_have_drawn(planned: PlannedVariable, plan: RedrawPlan, level: float) -> bool:
@@ -107,7 +106,9 @@ def _may_have_drawn(planned: PlannedVariable, plan: RedrawPlan, level: float) ->
     if not values.size:
         return True
     row = INITIALIZERS.get(type(planned.initializer).__name__) if is_of_keras(planned.initializer) else None
-    if row is None or row.draw is None or not np.isfinite(values).all():
+    if row is not None and row.draw is None:
+        return _is_close(values, _call(planned.initializer, planned.variable))
+    if row is None or not np.isfinite(values).all():
         first, second = (_draw(plan, planned.path, seed) for seed in (0, 1))
         if np.array_equal(first, second, equal_nan=True):
             return _is_close(values, first)
@@ -187,6 +188,10 @@ def _is_orthogonal(values: Values, gain: float, dtype: str) -> bool:
 def _draw(plan: RedrawPlan, path: str, seed: int) -> Values:
     states = import_keras().ops.convert_to_tensor(plan.derive([seed])[0])
     return _as_numpy(plan.draw_some(states, {path})[path])
+
+
+def _call(initializer: Any, variable: Any) -> Values:
+    return _as_numpy(initializer(variable.shape, dtype=variable.dtype))
 
 
 def _read(variable: Any) -> Values:

@@ -163,6 +163,14 @@ def test_a_seed_inside_an_initializer_is_noted_and_fails_nothing():
     assert "with_its_own_seed gives the same numbers from every seed" in note.message
 
 
+def test_no_interval_is_printed_where_no_draw_differs():
+    report = initcheck.check(lambda: build_stack(lambda: with_its_own_seed), seeds=4, fixes=False)
+    lines = [line for line in report.to_text().split("\n") if line.startswith(("  forward", "  backward"))]
+    assert "[" not in lines[0]
+    assert "[" in lines[1]  # the last layer is drawn, and the gradient passes it
+    assert {"IC301", "IC604"} <= {each.code for each in report.findings}
+
+
 def test_a_model_of_which_nothing_varies_is_one_draw():
     report = initcheck.check(lambda: build_dense(with_its_own_seed), seeds=4, fixes=False)
     assert (report.result.redrawn, len(report.result.seeds)) == (False, 1)

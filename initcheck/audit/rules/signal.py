@@ -43,9 +43,9 @@ def _find_changes(
 
 
 def format_rate(judged: JudgedPath) -> str:
-    """Format the factor a layer with its interval, such as ``0.560 [0.550, 0.570]``."""
+    """Format the factor a layer with its interval, such as ``0.560 [0.550, 0.570]``; without one if no draw differs."""
     value, low, high = judged.rate
-    return f"{format_number(value)} {format_interval(low, high)}".rstrip()
+    return f"{format_number(value)} {format_interval(low, high) if low < high else ''}".rstrip()
 
 
 def describe_rate(judged: JudgedPath) -> str:
