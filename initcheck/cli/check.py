@@ -114,7 +114,8 @@ def check(
     changes from layer to layer, how the gradient changes on its way back, which weights are equal, which units are
     dead. What is wrong is reported with the layer where it begins, the value with its interval, and a fix that was
     tried and helped.
-    The model itself is left as it was.
+    The model itself is left as it was. Weights that its initializers cannot have drawn were loaded or trained: they are
+    kept as they are, unless --weights redraw is given.
 
     With --baseline the same is compared with what 'initcheck baseline' recorded: what has changed, and whether the
     library or the model caused it.
