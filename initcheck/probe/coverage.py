@@ -146,10 +146,10 @@ def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
 
 def _explain_untracked(namer: PathNamer, variables: Sequence[Any]) -> Iterator[Gap]:
     """List the variables that the forward pass read, and that the model does not list."""
-    paths = namer.variable_paths()
+    names = namer.variable_names()
     for variable in variables:
         if is_float_dtype(variable.dtype):
-            yield Gap(paths.get(id(variable), f"untracked/{variable.name}"), "weight", UNTRACKED)
+            yield Gap(names.get(id(variable), f"untracked/{variable.name}"), "weight", UNTRACKED)
 
 
 def _layers_of(layer: Any) -> list[Any]:
