@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.probe.capture import NO_OUTPUT, NOT_FLOATING, Unmeasured, reads_weights
-from initcheck.probe.draw import QUANTIZED, UNKNOWN_INITIALIZER, RedrawPlan
+from initcheck.probe.draw import LOADED, QUANTIZED, UNKNOWN_INITIALIZER, RedrawPlan
 from initcheck.probe.paths import PathNamer
 
 NEVER_CALLED: Final = "it is not called in a forward pass with training=True, and its weights are not used"
@@ -140,7 +140,7 @@ def _explain_weights(plan: RedrawPlan, redrawn: bool) -> Iterator[Gap]:
         if planned.reason in (QUANTIZED, UNKNOWN_INITIALIZER):
             if redrawn:
                 yield Gap(name, "weight", planned.reason)
-        elif planned.reason is not None:
+        elif planned.reason not in (None, LOADED):  # a loaded weight is measured as it is
             yield Gap(name, "weight", planned.reason, NOTHING_TO_MEASURE)
 
 

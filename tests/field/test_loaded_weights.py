@@ -54,6 +54,7 @@ def test_nan_in_the_weights_is_found_where_it_is():
     assert second.startswith("1 of 8 weights not drawn by the initializers (loaded or trained): kept as they are.")
     document = json.loads(report.to_json())["coverage"]
     assert document["loaded"] == document["not_finite"] == ["hidden1/kernel"]
+    assert document["gaps"] == []
 
 
 def test_weights_that_are_drawn_anew_in_place_of_nan_are_named():
