@@ -363,7 +363,7 @@ def recurrent(b: Builder) -> Any:
 
 
 def table(b: Builder, width: int, *tags: str) -> list[Any]:
-    spread = 1.0 if "hidden" in tags else b.pick(0.02, 0.3, 1.0)
+    spread = 1.0 if "hidden" in tags else b.pick(0.05, 0.3, 1.0)
     options = {"input_dim": 100, "output_dim": width, "embeddings_initializer": normal(spread)}
     return b.make("embedding", 1, (100, width), *tags, **options)
 
@@ -389,7 +389,7 @@ def transformer(b: Builder) -> Any:
     hidden = apply(table(b, width, "stem"), inputs)
     for _ in range(b.between(1, 2)):
         if b.pick(True, False):
-            attention = b.make("attention", width, (width, 64), "branch", units=width, keys=64)
+            attention = b.make("attention", width, (width, 256), "branch", units=width, keys=256)
             normal = b.normalization("LayerNormalization")(hidden)
             hidden = layers.Add()([hidden, apply(attention, normal)])
         else:
@@ -757,7 +757,13 @@ def draw(seed: int, kind: str) -> Draw:
     model, b = build(name, own, plan)
     right = [*(b.sites[number].name for number in sorted(plan.right)), *b.inserted]
     if plan.inputs != 1.0:
-        right += [tensor.name for tensor in getattr(model, "inputs", None) or ()] + ["input", "inputs", ""]
+        tensors = getattr(model, "inputs", None) or ()
+        right += [
+            *(tensor.name for tensor in tensors),
+            *(f"input_{place}" for place in range(len(tensors))),
+            "input",
+            "",
+        ]
     x = make_inputs(model, b, random, plan.inputs)
     keras.utils.set_random_seed(seed)
     try:
