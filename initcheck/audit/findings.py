@@ -180,6 +180,7 @@ class GivenInput:
 
     Attributes:
         position: of its site.
+        name: that of the user, or as for the site.
         size: root mean square of all values.
         low: the smallest value.
         high: the largest value.
@@ -189,6 +190,7 @@ class GivenInput:
     """
 
     position: int
+    name: str
     size: float
     low: float
     high: float

@@ -14,6 +14,7 @@ from initcheck.audit.findings import GivenInput, InitialLoss
 from initcheck.audit.limits import Limits
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
+from initcheck.checking.input_specs import find_specs, flatten
 from initcheck.checking.labels import find_chance_level
 
 STANDING_OUT: Final = 10.0
@@ -23,10 +24,15 @@ _FEWEST_LABELS: Final = 8
 """Below this many samples the mean of the labels says little of what the best constant is."""
 
 
-def measure_inputs(inputs: Any, limits: Limits) -> tuple[GivenInput, ...]:
+def measure_inputs(model: Any, inputs: Any, limits: Limits) -> tuple[GivenInput, ...]:
     """Describe the floating-point inputs, which are the first sites of a model, in order."""
-    leaves = [leaf for leaf in import_keras().tree.flatten(inputs) if leaf.dtype.kind == "f"]
-    return tuple(_describe(position, leaf, limits) for position, leaf in enumerate(leaves))
+    leaves = import_keras().tree.flatten(inputs)
+    specs = find_specs(model)
+    names = [f"input_{place}" for place in range(len(leaves))]
+    if specs is not None or len(leaves) == 1:
+        names = ["input"] if specs is None else [spec.name for spec in flatten(specs)]
+    floating = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if leaf.dtype.kind == "f"]
+    return tuple(_describe(position, name, leaf, limits) for position, (name, leaf) in enumerate(floating))
 
 
 def scale_inputs(inputs: Any, given: Sequence[GivenInput]) -> Any:
@@ -47,7 +53,7 @@ def scale_inputs(inputs: Any, given: Sequence[GivenInput]) -> Any:
     return keras.tree.map_structure(scale, inputs)
 
 
-def _describe(position: int, values: NDArray[Any], limits: Limits) -> GivenInput:
+def _describe(position: int, name: str, values: NDArray[Any], limits: Limits) -> GivenInput:
     rows = np.asarray(values, dtype=np.float64).reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
     sizes = np.sqrt(np.mean(np.square(rows), axis=0))
     typical = float(np.median(sizes))
@@ -58,7 +64,7 @@ def _describe(position: int, values: NDArray[Any], limits: Limits) -> GivenInput
         if sizes[column] > STANDING_OUT * typical and sizes[column] ** 2 > limits.input_size
     )
     whole = math.sqrt(float(np.mean(np.square(sizes))))
-    return GivenInput(position, whole, float(rows.min()), float(rows.max()), columns, typical)
+    return GivenInput(position, name, whole, float(rows.min()), float(rows.max()), columns, typical)
 
 
 def compare_loss(model: Any, inputs: Any, labels: Any, losses: Sequence[float], limits: Limits) -> InitialLoss | None:

@@ -148,6 +148,7 @@ def test_a_normalization_that_was_never_adapted_is_named_with_the_input(nested: 
     report = check(build_table(adapted=False, nested=nested), data, seeds=4, fixes=False)
     saturated = find(report, "IC304")
     assert report.exit_code == 1
+    assert saturated.cause.message.startswith("the input income has a root mean square of 5")
     assert "scale passes it on to" in saturated.cause.message
     assert "scale" in saturated.cause.layers
     sound = check(build_table(adapted=True, nested=nested), data, seeds=4, fixes=False)

@@ -24,21 +24,22 @@ def _find_unscaled_inputs(measurement: ModelMeasurement) -> Iterator[Finding]:
 
     for each in find_unscaled(measurement):
         layer = measurement.nodes[each.given.position].layer
-        message = f"{_describe_input(layer, each.given)}, and {_describe_way(each)}; about 1 is expected"
+        message = f"{_describe_input(each.given)}, and {_describe_way(each)}; about 1 is expected"
         measured = Measured("root mean square of the input", each.given.size)
         yield Finding("IC104", layer, message, measured, (layer,), note=True)
 
 
-def _describe_input(layer: str, given: GivenInput) -> str:
+def _describe_input(given: GivenInput) -> str:
+    name = given.name if given.name.startswith("input") else f"the input {given.name}"
     if given.columns:
         largest, size = given.columns[0]
-        column = f"column {largest} of {layer} has"
+        column = f"column {largest} of {name} has"
         if len(given.columns) > 1:
-            column = f"{count(len(given.columns), 'column')} of {layer} stand out, column {largest} with"
+            column = f"{count(len(given.columns), 'column')} of {name} stand out, column {largest} with"
         typical = format_number(given.typical)
         return f"{column} a root mean square of {format_number(size)} (the median column {typical})"
     values = f"values from {format_number(given.low)} to {format_number(given.high)}"
-    return f"{layer} has a root mean square of {format_number(given.size)} ({values})"
+    return f"{name} has a root mean square of {format_number(given.size)} ({values})"
 
 
 def _describe_way(unscaled: Unscaled) -> str:
@@ -62,10 +63,7 @@ def explain_by_inputs(
 
     unscaled = find_unscaled(measurement)
     names = [measurement.nodes[each.given.position].layer for each in unscaled]
-    described = [
-        f"{_describe_input(name, each.given)}, and {_describe_way(each)}"
-        for name, each in zip(names, unscaled, strict=True)
-    ]
+    described = [f"{_describe_input(each.given)}, and {_describe_way(each)}" for each in unscaled]
     at = (*names, *(each.identity for each in unscaled if each.identity))
     proof = "with the inputs divided by their root mean squares"
     cause = Cause("inputs", at, f"{'; '.join(described)}; {proof} the same draws do not have this finding")
