@@ -66,6 +66,7 @@ class SiteNode:
     parents: tuple[int, ...]
     passages: tuple[Passage, ...] = ()
     clips_at_zero: bool = True
+    activation: str = ""
     place: str = ""
 
     @property

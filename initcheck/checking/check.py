@@ -457,6 +457,7 @@ class CheckSession:
                 parents=tuple(parent for parent, _ in parents),
                 passages=tuple(passage for _, passage in parents),
                 clips_at_zero=site.clips_at_zero,
+                activation=site.activation,
                 place=self.places.get(site.layer.partition(":")[0], ""),
             )
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))

@@ -29,7 +29,7 @@ from initcheck.backend.keras_private import MethodWatch
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.columns import Passage
 from initcheck.probe.layer_kinds import count_fans, find_state_activation
-from initcheck.probe.paths import PathNamer, child_operations, own_variables
+from initcheck.probe.paths import PathNamer, child_operations, own_variables, snake_case
 from initcheck.probe.recurrence import RecurrentCall
 
 INSIDE_LOOP = "runs inside a loop of the graph, whose single steps are not captured"
@@ -312,6 +312,7 @@ class SiteInfo:
         weighted: whether the layer multiplies by a weight of two or more axes, of its own or in a layer inside that
             is not captured by itself.
         clips_at_zero: whether the fused activation function is exactly 0 on a whole interval.
+        activation: name of the activation function, fused or the layer itself; empty without one.
     """
 
     layer: str
@@ -327,6 +328,7 @@ class SiteInfo:
     batched: bool
     weighted: bool
     clips_at_zero: bool
+    activation: str
 
 
 def feature_axis(operation: Any) -> int:
@@ -356,7 +358,15 @@ def describe_site(
         batched=bool(shape) and shape[0] == batch_size and batch_size > 1,
         weighted=weighted,
         clips_at_zero=clips_at_zero,
+        activation=_name_activation(site),
     )
+
+
+def _name_activation(site: Site) -> str:
+    if site.activation is not None:
+        name = str(getattr(site.activation, "__name__", "") or snake_case(type(site.activation).__name__))
+        return "" if name == "linear" else name
+    return snake_case(site.kind) if site.kind in ("ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax") else ""
 
 
 Operations = Mapping[str, tuple[str, ...]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,15 +32,24 @@ def _find_changes(
     measurement: ModelMeasurement, *, code: str, direction: Direction, outcomes: tuple[str, ...]
 ) -> Iterator[Finding]:
     """Make a finding of each path whose change in one direction is wrong, unless its levels are not finite."""
+    from initcheck.audit.causes import CauseFinder  # NumPy, which whoever reads the rules does without
+
+    finder = CauseFinder(measurement)
     for judged in measurement.paths:
         if judged.levels.direction != direction or judged.outcome not in outcomes:
             continue
+        cause = finder.explain_path(judged)
         if judged.outcome == "dead":
-            yield _dead(code, judged)
+            found = _dead(code, judged)
         elif judged.step is not None and judged.step_change is not None and not judged.total_is_wrong:
-            yield _single_layer(code, judged, measurement.limits)
+            found = _single_layer(code, judged, measurement.limits)
         else:
-            yield _gradual(code, judged)
+            found = _gradual(code, judged)
+        named = judged.outcome == "dead" or judged.doers or (judged.step is not None and not judged.total_is_wrong)
+        if cause is not None and named:
+            # Few layers did it: the finding is about them, and not about where the limit was passed.
+            found = replace(found, layer=cause.layers[0], layers=cause.layers)
+        yield replace(found, cause=cause)
 
 
 def format_rate(judged: JudgedPath) -> str:
@@ -67,18 +77,43 @@ def _add_branch(judged: JudgedPath, message: str) -> str:
 def _gradual(code: str, judged: JudgedPath) -> Finding:
     levels = judged.levels
     verb = "falls" if judged.outcome == "falls" else "grows"
-    where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
-    message = (
-        f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)} from {levels.start} to "
-        f"{levels.layers[levels.last_counted]} ({count(judged.steps, 'layer')}), {describe_rate(judged)}{where}"
-    )
+    change = f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)}"
+    end = levels.layers[levels.last_counted]
+    if judged.doers:
+        message = f"{change} from {levels.start} to {end}: {_describe_doers(judged)}"
+        layers = tuple(levels.layers[place] for place in judged.doers)
+    else:
+        where = f"; beyond the limit from {judged.beyond[0]}" if judged.beyond else ""
+        steps = count(judged.steps, "layer")
+        message = f"{change} from {levels.start} to {end} ({steps}), {describe_rate(judged)}{where}"
+        layers = judged.beyond or levels.layers
     return Finding(
         code,
-        judged.beyond[0] if judged.beyond else levels.layers[-1],
+        layers[0],
         _add_branch(judged, message) + _describe_allowance(judged),
         _measured_total(judged),
-        judged.beyond or levels.layers,
+        layers,
     )
+
+
+def _describe_doers(judged: JudgedPath) -> str:
+    """Name the layers that make the change, each with its factor, and what the others do."""
+    levels = judged.levels
+    means = levels.steps.mean(axis=0)
+    # What changes the gradient on the way to a layer is the kernel of the one behind it, and its own activation.
+    where = [
+        f"{levels.layers[place]}"
+        if levels.direction == "forward"
+        else f"{levels.layers[place - 1]} to {levels.layers[place]}"
+        for place in judged.doers
+    ]
+    named = ", ".join(f"{each} {format_change(means[place])}" for each, place in zip(where, judged.doers, strict=True))
+    others = [means[place] for place in range(len(means)) if levels.counted[place] and place not in judged.doers]
+    if not others:
+        return named
+    low, high = format_number(exponential(min(others))), format_number(exponential(max(others)))
+    which = "the other layer" if len(others) == 1 else "every other layer"
+    return f"{named}; {which} × {low}" + ("" if low == high else f" to {high}")
 
 
 def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:

@@ -40,8 +40,12 @@ def _find_nonfinite(measurement: ModelMeasurement) -> Iterator[Finding]:
         f"{layer} is the first of {len(found)} layer calls with inf or NaN: up to {format_share(worst)} of its "
         f"values, in {seeds} of {len(shares)} seeds"
     )
+    from initcheck.audit.causes import CauseFinder
+
     measured = Measured("share of non-finite values, worst seed", worst, limit=0.0, seeds=len(shares))
-    yield Finding("IC501", layer, message, measured, tuple(measurement.nodes[position].layer for position in found))
+    layers = tuple(measurement.nodes[position].layer for position in found)
+    cause = CauseFinder(measurement).explain_overflow(first)
+    yield Finding("IC501", layer, message, measured, layers, cause=cause)
 
 
 def _find_nonfinite_gradients(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -107,7 +111,9 @@ def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
     from initcheck.audit.site_shares import find_collapse
 
     sites, limit = _sites(measurement), measurement.limits.sample_share
-    positions = list(measurement.paths[0].path.positions) if measurement.paths else []
+    whole = max((each.path for each in measurement.paths), key=lambda path: len(path.positions), default=None)
+    main = next((each.path for each in measurement.paths if each.path.is_main), whole)
+    positions = [] if main is None else list(main.positions)
     if len(positions) > 2 and measurement.nodes[positions[-1]].weighted:
         positions = positions[:-1]  # the head
     if sites.samples < _FEWEST_SAMPLES or not positions:
@@ -168,7 +174,12 @@ def _find_shares(
     at_worst = f" (at worst {format_share(worst.value)}, in {worst_layer})" if worst_position != first else ""
     message = f"{format_share(estimate.value)} of the {what} in {layers[0]}{others}{at_worst}"
     measured = Measured(f"share of {what}", estimate.value, estimate.low, estimate.high, limit, estimate.count)
-    yield Finding(code, layers[0], message, measured, layers)
+    cause = None
+    if code in ("IC303", "IC304"):
+        from initcheck.audit.causes import CauseFinder
+
+        cause = CauseFinder(measurement).explain_site(first)
+    yield Finding(code, layers[0], message, measured, layers, cause=cause)
 
 
 def _sites(measurement: ModelMeasurement) -> SiteTable:

@@ -158,15 +158,25 @@ def _find_fan_mismatches(measurement: ModelMeasurement) -> list[Finding]:
         and in each the worst weight first.
     """
     limit = measurement.limits.fan_ratio
+    free = _list_free_layers(measurement)
     groups: dict[tuple[str, ...], list[WeightFacts]] = {}
     for each in measurement.facts:
         gain = _gain(each)
         if gain >= limit or gain <= 1.0 / limit:  # NaN is neither: no initializer that scales, or unknown fans
-            key = (each.kind, each.role, each.initializer, "more" if gain > 1.0 else "less")
+            key = (each.kind, each.role, each.initializer, "more" if gain > 1.0 else "less", str(each.layer in free))
             groups.setdefault(key, []).append(each)
     worst_first = [sorted(members, key=lambda each: -_factor(_gain(each))) for members in groups.values()]
-    found = sorted(worst_first, key=lambda members: -_factor(_gain(members[0])))
-    return [_describe_mismatch(members, limit) for members in found]
+    found = sorted(worst_first, key=lambda members: (members[0].layer in free, -_factor(_gain(members[0]))))
+    return [_describe_mismatch(members, limit, members[0].layer in free) for members in found]
+
+
+def _list_free_layers(measurement: ModelMeasurement) -> set[str]:
+    """Name the layers whose scale a normalization divides out wherever they are called."""
+    from initcheck.audit.paths import find_freedoms
+
+    nodes = measurement.nodes
+    bound = {node.layer for node, each in zip(nodes, find_freedoms(nodes), strict=True) if each != "any"}
+    return {node.layer for node in nodes} - bound
 
 
 def _gain(weight: WeightFacts) -> float:
@@ -177,20 +187,23 @@ def _factor(gain: float) -> float:
     return max(gain, 1.0 / gain)
 
 
-def _describe_mismatch(members: list[WeightFacts], limit: float) -> Finding:
+def _describe_mismatch(members: list[WeightFacts], limit: float, is_free: bool) -> Finding:
     first = members[0]
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
     last = format_number(_gain(members[-1]))
     others = f", and so in {len(members) - 1} more, in the mildest {last}" if len(members) > 1 else ""
+    message = (
+        f"{first.initializer} counts {_format_fans(first, true=False)} for {where}, which really has "
+        f"{_format_fans(first, true=True)}: its variance is {format_number(gain)} of what the true fans give{others}"
+    )
+    passed_on = "; nothing of it is passed on, for a normalization divides it out" if is_free else ""
     return Finding(
         code="IC401",
         layer=first.path,
-        message=(
-            f"{first.initializer} counts {_format_fans(first, true=False)} for {where}, which really has "
-            f"{_format_fans(first, true=True)}: its variance is {format_number(gain)} of what the true fans give"
-            f"{others}"
-        ),
+        message=f"{message}{passed_on}",
+        note=is_free,
+        cause=Cause("fan", tuple(dict.fromkeys(each.layer for each in members)), message),
         measured=Measured(
             "variance over that of the true fans", gain, limit=limit if gain > 1.0 else 1.0 / limit, seeds=0
         ),
@@ -215,7 +228,8 @@ def _find_identical(measurement: ModelMeasurement) -> Iterator[Finding]:
     for group in worst:
         message = f"{_describe_copies(group)}: {group.cause or 'the initializers do not explain why'}"
         measured = Measured("share of the entries that are copies", group.share, limit=0.0, seeds=1)
-        yield Finding("IC301", group.members[0], message, measured, (*group.members, *group.also))
+        layers = (*group.members, *group.also)
+        yield Finding("IC301", group.members[0], message, measured, layers, cause=Cause("copied", layers, message))
 
 
 def _find_repeated(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -237,7 +251,15 @@ def _find_symmetric(measurement: ModelMeasurement) -> Iterator[Finding]:
     worst = sorted(measurement.comparison.symmetric, key=lambda each: (-each.alike / each.units, -each.units))
     for each in worst:
         measured = Measured("share of units that have a twin", each.alike / each.units, limit=0.0, seeds=1)
-        yield Finding("IC302", each.layer, _describe_symmetry(each), measured, (each.layer,))
+        cause = Cause("constant", (each.layer,), f"{each.initializer} draws no random numbers")
+        yield Finding(
+            "IC302",
+            each.layer,
+            _describe_symmetry(each),
+            measured,
+            (each.layer,),
+            cause=cause if each.initializer else None,
+        )
 
 
 def _describe_copies(group: CopyGroup) -> str:

@@ -1,0 +1,294 @@
+"""Why the signal or the gradient changes too much: the layers that did it, and what is wrong with them, in figures.
+
+A layer whose kernel W has n inputs (true ones, whatever the initializer counts) multiplies a second moment by n E w^2;
+ReLU halves it, so that n E w^2 = 2 keeps it (He et al. 2015, equation 10), and near 0 tanh and its like keep it, so
+that it takes 1 (Glorot and Bengio 2010, section 4.2.1). How far a kernel is from what it needs, ln(n E w^2 / needed),
+adds up over the layers that account for a change: where that makes half of the change or more, the kernels are the
+cause; where it does not, what stands between them is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from initcheck.audit.findings import Cause
+from initcheck.core.formatting import count, format_names, format_number, format_share
+
+if TYPE_CHECKING:
+    from initcheck.audit.findings import ModelMeasurement
+    from initcheck.audit.total_change import JudgedPath
+    from initcheck.probe.weights import WeightFacts
+
+_HALVING: Final = frozenset({"relu", "leaky_relu", "prelu", "relu6"})
+"""Activation functions that keep about half of the square of what they receive, whatever its size."""
+
+_SHARE: Final = 0.5
+"""What makes at least this share of a change is its cause."""
+
+_OFF: Final = math.log(1.5)
+"""A kernel that is nearer than this to what it needs is not named, whatever the others are."""
+
+_GROSSLY_OFF: Final = math.log(4.0)
+"""From here on a single kernel is off by more than initializers for other activation functions are from one another."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The main weight of a layer, as it was drawn.
+
+    Attributes:
+        square: mean of the squares of its entries over all draws.
+        needed: variance times inputs that would keep the second moment: 2 before ReLU, else 1.
+    """
+
+    facts: WeightFacts
+    position: int
+    square: float
+    needed: float
+    activation: str
+
+    @property
+    def forward(self) -> float:
+        """How far it is from what the signal needs, in nats of the square; NaN where its inputs are not known."""
+        return _log(self.square * self.facts.true_fan_in / self.needed)
+
+    @property
+    def backward(self) -> float:
+        """How far it is from what the gradient needs, in nats of the square."""
+        return _log(self.square * self.facts.true_fan_out / self.needed)
+
+    def describe_need(self) -> str:
+        """Say what it has, and what it needs: ``standard deviation 1e-4; 64 inputs and relu need 0.177``."""
+        has, needs = math.sqrt(self.square), math.sqrt(self.needed / self.facts.true_fan_in)
+        after = f" and {self.activation}" if self.activation else ""
+        inputs = count(int(self.facts.true_fan_in), "input")
+        drawn = f"{self.facts.initializer}: " if self.facts.initializer else ""
+        return f"{drawn}standard deviation {format_number(has)}; {inputs}{after} need {format_number(needs)}"
+
+
+class CauseFinder:
+    """Finds causes in what was measured of one model."""
+
+    def __init__(self, measurement: ModelMeasurement) -> None:
+        self._measurement = measurement
+        self._nodes = measurement.nodes
+
+    @cached_property
+    def _norms(self) -> dict[str, float]:
+        """The mean of the squared norm of each weight."""
+        known = self._measurement.gradients
+        squares = known["weight_norm"].astype(float) ** 2
+        return {str(name): float(value) for name, value in squares.groupby(known["weight"]).mean().items()}
+
+    @cached_property
+    def _children(self) -> list[list[int]]:
+        children: list[list[int]] = [[] for _ in self._nodes]
+        for position, node in enumerate(self._nodes):
+            for parent in node.parents:
+                children[parent].append(position)
+        return children
+
+    @cached_property
+    def kernels(self) -> dict[int, Kernel]:
+        """The kernel of each site that has one, by position."""
+        by_layer: dict[str, list[WeightFacts]] = {}
+        for facts in self._measurement.facts:
+            if len(facts.shape) >= 2 and facts.path in self._norms:
+                by_layer.setdefault(facts.layer, []).append(facts)
+        found = {}
+        for position, node in enumerate(self._nodes):
+            if node.weighted and node.layer in by_layer:
+                main = max(by_layer[node.layer], key=lambda each: math.prod(each.shape))
+                activation = self._find_activation(position)
+                needed = 2.0 if activation in _HALVING else 1.0
+                square = self._norms[main.path] / math.prod(main.shape)
+                found[position] = Kernel(main, position, square, needed, activation)
+        return found
+
+    def _find_activation(self, position: int) -> str:
+        node = self._nodes[position]
+        while not node.activation and len(self._children[position]) == 1:
+            position = self._children[position][0]
+            node = self._nodes[position]
+            if node.weighted:
+                return ""
+        return node.activation
+
+    # --- along a path -------------------------------------------------------------------------------------------------
+
+    def explain_path(self, judged: JudgedPath) -> Cause | None:
+        """Find why the signal or the gradient changes too much along a path; None where no cause accounts for it."""
+        levels = judged.levels
+        counted = levels.counted | levels.only_growth
+        places = judged.doers or tuple(int(place) for place in np.flatnonzero(counted))
+        if judged.step is not None and not judged.total_is_wrong:
+            places = (levels.layers.index(judged.step[1]),)
+        means = levels.steps.mean(axis=0)
+        change = float(means[list(places)].sum())
+        if judged.outcome == "dead":
+            return self._explain_dead(judged)
+        if not math.isfinite(change) or change == 0.0:
+            return None
+        kernels = [(place, kernel) for place in places for kernel in self._kernels_of(judged, place)]
+        offs = [getattr(kernel, levels.direction) for _, kernel in kernels]
+        explained = math.fsum(each for each in offs if math.isfinite(each))
+        if explained / change >= _SHARE:
+            return self._blame_kernels([kernel for _, kernel in kernels], offs, math.copysign(1.0, change))
+        if any(math.isinf(each) for each in offs):
+            return self._blame_kernels([kernel for _, kernel in kernels], offs, -1.0)
+        merging = [place for place in places if self._nodes[levels.positions[place]].merges]
+        if levels.direction == "forward" and change > 0.0 and means[merging].sum() / change >= _SHARE:
+            layers = tuple(levels.layers[place] for place in merging)
+            factor = format_number(math.exp(float(means[merging].mean())))
+            message = (
+                f"each sum ({format_names(layers)}) adds a branch to the signal unscaled: × {factor} in squares each"
+            )
+            return Cause("residual", layers, message)
+        return self._blame_activations(judged, places)
+
+    def _kernels_of(self, judged: JudgedPath, place: int) -> list[Kernel]:
+        """List the kernels behind the change at a place of a path: backward that of the layer nearer the end."""
+        levels = judged.levels
+        position = levels.positions[place]
+        if levels.direction == "backward":
+            if place == 0:
+                return []
+            position = levels.positions[place - 1]
+        if position in self.kernels:
+            return [self.kernels[position]]
+        # What is followed behind a normalization stands for the layer before.
+        return [self.kernels[each] for each in self._nodes[position].parents if each in self.kernels]
+
+    def _blame_kernels(self, kernels: Sequence[Kernel], offs: Sequence[float], sign: float) -> Cause | None:
+        guilty = [kernel for kernel, off in zip(kernels, offs, strict=True) if sign * off > _OFF]
+        guilty = list({kernel.facts.path: kernel for kernel in guilty}.values())
+        if not guilty:
+            return None
+        kinds = [self._name_kind(kernel, sign) for kernel in guilty]
+        kind = max(set(kinds), key=kinds.count)
+        named = [kernel for kernel, each in zip(guilty, kinds, strict=True) if each == kind]
+        layers = tuple(kernel.facts.layer for kernel in named)
+        return Cause(kind, layers, _describe(kind, named))
+
+    def _name_kind(self, kernel: Kernel, sign: float) -> str:
+        facts = kernel.facts
+        if kernel.square == 0.0 or facts.constant:
+            return "constant"
+        mismatch = _log(facts.variance / facts.ideal_variance) if facts.ideal_variance > 0.0 else math.nan
+        if sign * mismatch >= math.log(self._measurement.limits.fan_ratio):
+            return "fan"
+        return "embedding" if facts.kind == "Embedding" else "spread"
+
+    def _explain_dead(self, judged: JudgedPath) -> Cause | None:
+        """Find the first layer along a path without a signal that lets nothing through."""
+        causes = (self.explain_site(position) for position in sorted(judged.levels.positions))
+        return next((cause for cause in causes if cause is not None and cause.kind in ("bias", "constant")), None)
+
+    def _blame_activations(self, judged: JudgedPath, places: Sequence[int]) -> Cause | None:
+        """Name the activation functions that the change is due to: saturated, pushed by a bias, or flat by nature."""
+        positions = [judged.levels.positions[place] for place in places]
+        for position in positions:
+            cause = self.explain_site(position)
+            if cause is not None:
+                return cause
+        active = [each for each in positions if each in self.kernels and self.kernels[each].activation]
+        names = {self.kernels[each].activation for each in active}
+        if len(names) != 1 or 2 * len(active) < len(positions):
+            return None
+        (name,) = names
+        layers = tuple(self._nodes[each].layer for each in active)
+        factor = format_number(judged.rate[0])
+        what = "signal" if judged.levels.direction == "forward" else "gradient"
+        return Cause(
+            "activation",
+            layers,
+            f"{name} in {_name_some(layers)}: the kernels have the variance that they need, and the squared {what} "
+            f"changes by {factor} a layer all the same",
+        )
+
+    # --- at one site --------------------------------------------------------------------------------------------------
+
+    def explain_site(self, position: int) -> Cause | None:
+        """Find why units of a layer are dead or saturated: its bias, or a kernel that is far too large."""
+        kernel = self.kernels.get(position)
+        if kernel is None:
+            parents = self._nodes[position].parents
+            return self.explain_site(parents[0]) if len(parents) == 1 and parents[0] in self.kernels else None
+        bias = next((each for each in self._measurement.facts if self._is_bias(each, position)), None)
+        size = self._mean(position, "preactivation_second_moment")
+        layer = kernel.facts.layer
+        if bias is not None:
+            square = self._norms[bias.path] / math.prod(bias.shape)
+            if square > _SHARE * size > 0.0:
+                share = format_share(min(square / size, 1.0))
+                message = (
+                    f"{bias.path} ({bias.initializer or 'set by hand'}) has the root mean square "
+                    f"{format_number(math.sqrt(square))}: {share} of the square of what "
+                    f"{kernel.activation or 'the layer'} receives"
+                )
+                return Cause("bias", (layer,), message)
+        if kernel.square == 0.0:
+            return Cause("constant", (layer,), _describe("constant", [kernel]))
+        if kernel.forward > _GROSSLY_OFF:
+            return Cause(self._name_kind(kernel, 1.0), (layer,), _describe("spread", [kernel]))
+        return None
+
+    def explain_overflow(self, position: int) -> Cause | None:
+        """Find why a value is not finite: the kernels up to there that are far too large."""
+        above = {position}
+        for each in range(position, -1, -1):
+            if each in above:
+                above.update(self._nodes[each].parents)
+        kernels = [self.kernels[each] for each in sorted(above & set(self.kernels))]
+        guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
+        return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0) if guilty else None
+
+    def _is_bias(self, facts: WeightFacts, position: int) -> bool:
+        return (
+            facts.layer == self._nodes[position].layer
+            and self._measurement.uses.get(facts.path) == "added"
+            and facts.path in self._norms
+        )
+
+    def _mean(self, position: int, column: str) -> float:
+        table = self._measurement.table
+        return float(table.loc[table["position"] == position, column].astype(float).mean())
+
+
+def _describe(kind: str, kernels: Sequence[Kernel]) -> str:
+    """Say what is wrong with kernels, the worst of them in figures."""
+    worst = max(kernels, key=lambda each: abs(each.forward) if math.isfinite(each.forward) else math.inf)
+    facts = worst.facts
+    layers = tuple(kernel.facts.layer for kernel in kernels)
+    where = "" if len(kernels) == 1 else f"in {_name_some(layers)}, at worst {facts.layer}: "
+    drawn = facts.initializer or "its initializer"
+    if kind == "constant":
+        return f"{where}{drawn} draws no random numbers: the kernel of {facts.layer} is constant"
+    if kind == "embedding":
+        return f"{where}{drawn}: the table's entries have the root mean square {format_number(worst.square**0.5)}"
+    if kind == "fan":
+        share = format_number(facts.variance / facts.ideal_variance)
+        return f"{where}{drawn} counts {_counted_fan(facts)}: its variance is {share} of what the true number gives"
+    return f"{where}{worst.describe_need()}"
+
+
+def _counted_fan(facts: WeightFacts) -> str:
+    if facts.mode == "fan_out":
+        return f"{facts.assumed_fan_out:g} outputs where there are {facts.true_fan_out:g}"
+    if facts.mode == "fan_avg" and facts.assumed_fan_in == facts.true_fan_in:
+        return f"{facts.assumed_fan_out:g} outputs where there are {facts.true_fan_out:g}"
+    return f"{facts.assumed_fan_in:g} inputs where there are {facts.true_fan_in:g}"
+
+
+def _name_some(layers: Sequence[str]) -> str:
+    return layers[0] if len(layers) == 1 else f"{len(layers)} layers"
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0.0 else (-math.inf if value == 0.0 else math.nan)
