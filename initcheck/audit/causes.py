@@ -173,8 +173,7 @@ class CauseFinder:
         kinds = [self._name_kind(kernel, sign) for kernel in guilty]
         kind = max(set(kinds), key=kinds.count)
         named = [kernel for kernel, each in zip(guilty, kinds, strict=True) if each == kind]
-        layers = tuple(kernel.facts.layer for kernel in named)
-        return Cause(kind, layers, _describe(kind, named))
+        return _blame(kind, named)
 
     def _name_kind(self, kernel: Kernel, sign: float) -> str:
         facts = kernel.facts
@@ -234,9 +233,9 @@ class CauseFinder:
                 )
                 return Cause("bias", (layer,), message)
         if kernel.square == 0.0:
-            return Cause("constant", (layer,), _describe("constant", [kernel]))
+            return _blame("constant", [kernel])
         if kernel.forward > _GROSSLY_OFF:
-            return Cause(self._name_kind(kernel, 1.0), (layer,), _describe("spread", [kernel]))
+            return _blame(self._name_kind(kernel, 1.0), [kernel])
         return None
 
     def explain_overflow(self, position: int) -> Cause | None:
@@ -261,21 +260,26 @@ class CauseFinder:
         return float(table.loc[table["position"] == position, column].astype(float).mean())
 
 
-def _describe(kind: str, kernels: Sequence[Kernel]) -> str:
-    """Say what is wrong with kernels, the worst of them in figures."""
+def _blame(kind: str, kernels: Sequence[Kernel]) -> Cause:
+    """Make the cause that kernels are, the worst of them in figures."""
     worst = max(kernels, key=lambda each: abs(each.forward) if math.isfinite(each.forward) else math.inf)
-    facts = worst.facts
     layers = tuple(kernel.facts.layer for kernel in kernels)
-    where = "" if len(kernels) == 1 else f"in {_name_some(layers)}, at worst {facts.layer}: "
+    where = "" if len(kernels) == 1 else f"in {_name_some(layers)}, at worst {worst.facts.layer}: "
+    factor = math.exp(worst.forward / 2.0) if kind == "spread" else math.nan
+    return Cause(kind, layers, f"{where}{_describe(kind, worst)}", factor)
+
+
+def _describe(kind: str, worst: Kernel) -> str:
+    facts = worst.facts
     drawn = facts.initializer or "its initializer"
     if kind == "constant":
-        return f"{where}{drawn} draws no random numbers: the kernel of {facts.layer} is constant"
+        return f"{drawn} draws no random numbers: the kernel of {facts.layer} is constant"
     if kind == "embedding":
-        return f"{where}{drawn}: the table's entries have the root mean square {format_number(worst.square**0.5)}"
+        return f"{drawn}: the table's entries have the root mean square {format_number(worst.square**0.5)}"
     if kind == "fan":
         share = format_number(facts.variance / facts.ideal_variance)
-        return f"{where}{drawn} counts {_counted_fan(facts)}: its variance is {share} of what the true number gives"
-    return f"{where}{worst.describe_need()}"
+        return f"{drawn} counts {_counted_fan(facts)}: its variance is {share} of what the true number gives"
+    return worst.describe_need()
 
 
 def _counted_fan(facts: WeightFacts) -> str:

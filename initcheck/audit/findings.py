@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
 from initcheck.core.columns import DIRECTIONS, Direction
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from initcheck.audit.limits import Limits
     from initcheck.audit.paths import SiteNode
+    from initcheck.audit.problems import Problem
     from initcheck.audit.total_change import JudgedPath
     from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage
@@ -74,11 +76,13 @@ class Cause:
             are one problem.
         layers: paths of the layers or weights that did it.
         message: one sentence with the figures, which begins with a name or a small letter and has no stop.
+        factor: how many times too large the amplitude is, where the kind is a size; NaN else.
     """
 
     kind: str
     layers: tuple[str, ...]
     message: str
+    factor: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -358,6 +362,13 @@ class CheckResult:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """The findings by cause, the worst first; notes are the last ones."""
+        from initcheck.audit.problems import group_findings  # it imports this module
+
+        return group_findings(self.findings, self.nodes)
 
     @property
     def verdict(self) -> Verdict:

@@ -6,16 +6,18 @@ can bring them about: what lies behind its layers on the way forward, and anythi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from initcheck.audit.findings import Cause, Finding, Fix, Severity
 from initcheck.audit.paths import SiteNode
+from initcheck.core.formatting import format_names, format_number
 
 _FOLLOWING: Final = {
-    "IC101": ("IC103", "IC203", "IC502", "IC603"),
-    "IC102": ("IC103", "IC203", "IC303", "IC304", "IC501", "IC502", "IC603"),
+    "IC101": ("IC103", "IC201", "IC203", "IC502", "IC603"),
+    "IC102": ("IC103", "IC202", "IC203", "IC303", "IC304", "IC501", "IC502", "IC603"),
     "IC103": ("IC603",),
     "IC201": ("IC103", "IC203", "IC502", "IC603"),
     "IC202": ("IC103", "IC502", "IC603"),
@@ -26,6 +28,27 @@ _FOLLOWING: Final = {
     "IC602": ("IC203",),
 }
 """By the code of a finding, those that may follow from it."""
+
+_TITLES: Final = {
+    "spread": ("{where} draws its kernel {factor}too {size}", "{where} draw their kernels {factor}too {size}"),
+    "embedding": ("the table of {where} is drawn too {size}", "the tables of {where} are drawn too {size}"),
+    "fan": (
+        "the initializer of {where} counts another number of inputs or outputs than the layer has",
+        "the initializers of {where} count other numbers of inputs or outputs than the layers have",
+    ),
+    "constant": ("{where} does not start at random", "{where} do not start at random"),
+    "copied": ("{where} is a copy", "{where} are copies of one another"),
+    "bias": ("the bias of {where} decides its outputs", "the biases of {where} decide their outputs"),
+    "activation": ("what {where} passes on is lost in its activation", "{where} lose the signal in their activations"),
+    "residual": ("{where} adds a branch unscaled", "{where} add branches unscaled"),
+    "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
+    "saturation": ("{where} is saturated", "{where} are saturated"),
+    "zero start": ("{where} starts at zero", "{where} start at zero"),
+    "constant softmax": ("{where} gives 1 whatever it receives", "{where} give 1 whatever they receive"),
+}
+"""By the kind of a cause, what is wrong: of one layer, and of several."""
+
+_NAMED: Final = 3
 
 _LEVELS: Final[tuple[Severity, ...]] = ("wrong", "unjudged", "note")
 
@@ -57,6 +80,19 @@ class Problem:
         return self.main.named if self.cause is None else self.cause.layers
 
     @property
+    def title(self) -> str:
+        """Name the problem in a few words, with the layers."""
+        where = _name_some(self.layers)
+        many = len(dict.fromkeys(self.layers)) > 1
+        if self.cause is None or self.cause.kind not in _TITLES:
+            rule = self.main.name.replace("-", " ")
+            return f"{rule}: {_name_some(self.main.named[:1])}" if self.main.layer else rule
+        off = self.cause.factor
+        size = "small" if off < 1.0 or self.main.code in ("IC101", "IC201", "IC204") else "large"
+        factor = f"{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
+        return _TITLES[self.cause.kind][many].format(where=where, size=size, factor=factor)
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """The codes of its findings, each once."""
         return tuple(dict.fromkeys(each.code for each in self.findings))
@@ -66,6 +102,12 @@ class Problem:
         """The first fix among its findings that solves one, else the first that helps."""
         fixes = [each.fix for each in self.findings if each.fix is not None]
         return next((each for each in fixes if each.solved), fixes[0] if fixes else None)
+
+
+def _name_some(layers: Sequence[str]) -> str:
+    """Name up to three layers, else the number of them with the first: ``12 layers (dense_1 ...)``."""
+    names = list(dict.fromkeys(layers))
+    return format_names(names) if len(names) <= _NAMED else f"{len(names)} layers ({names[0]} ...)"
 
 
 def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tuple[Problem, ...]:
@@ -113,6 +155,8 @@ def _find_origin(finding: Finding, groups: list[list[Finding]], order: dict[str,
 
 def _may_reach(group: Sequence[Finding], finding: Finding, order: dict[str, int]) -> bool:
     """Find whether a finding lies where a problem acts: behind its first layer, or on the way back from there."""
+    if finding.code in ("IC201", "IC202"):
+        return any(set(finding.named) & set(each.named) for each in group)
     if finding.rule.directions != ("forward",):
         return True
     begins = [

@@ -345,4 +345,4 @@ def _worst_step(
 def _find_beyond(levels: PathLevels, limit: float) -> tuple[str, ...]:
     """Find the layers whose level has changed by more than the limit."""
     change = levels.changes[:, 1:].mean(axis=0)
-    return tuple(levels.layers[int(place)] for place in np.flatnonzero(np.abs(change) > limit))
+    return tuple(levels.layers[int(place)] for place in np.flatnonzero(levels.counted & (np.abs(change) > limit)))

@@ -112,8 +112,7 @@ def _describe_doers(judged: JudgedPath) -> str:
     if not others:
         return named
     low, high = format_number(exponential(min(others))), format_number(exponential(max(others)))
-    which = "the other layer" if len(others) == 1 else "every other layer"
-    return f"{named}; {which} × {low}" + ("" if low == high else f" to {high}")
+    return f"{named}; the other{'s' if others[1:] else ''} × {low}" + ("" if low == high else f" to {high}")
 
 
 def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:

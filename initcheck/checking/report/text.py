@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Severity
+from initcheck.audit.problems import Problem
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
@@ -23,10 +25,14 @@ from initcheck.core.formatting import count, format_change, format_names, format
 from initcheck.pages.markdown import escape_text
 
 _LARGEST_COUNT: Final = 1e9
-_INDENT: Final = "      "
-_SHOWN: Final = 30
+_INDENT: Final = "   "
+_SHOWN: Final = 12
 _NAMED: Final = 6
-_AROUND: Final = 2
+_NAMED_ROWS: Final = 3
+_PATHS: Final = 4
+_HEADS: Final = (
+    "z, h: before and after the activation; gain: E z^2 over that of the layer's input; L: one sample's loss."
+)
 _MOST_CHANGES: Final = 20
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
@@ -36,10 +42,11 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
     blocks = [
         "" if comparison is None else format_gate(comparison, full=full),
-        "\n".join([describe_verdict(result), *wrap(describe_coverage(result))]),
-        *_format_findings(result.findings, known),
-        _format_paths(result),
+        "\n".join([describe_verdict(result), *wrap(describe_present_weights(result))]),
+        *_format_problems(result, known),
+        _format_paths(result) if full or result.verdict != "findings" else "",
         _format_layers(result, full),
+        "\n".join(wrap(describe_coverage(result))),
     ]
     if result.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in result.waived}))
@@ -57,10 +64,10 @@ def exit_code_of(result: CheckResult, comparison: Comparison | None) -> int:
 
 def describe_verdict(result: CheckResult) -> str:
     """Write the verdict in one line."""
-    wrong = sum(1 for each in result.findings if each.severity == "wrong")
-    unjudged = sum(1 for each in result.findings if each.severity == "unjudged")
-    notes = len(result.findings) - wrong - unjudged
-    verdict = count(wrong, "finding") if wrong else str(result.verdict)
+    wrong, unjudged, notes = (
+        sum(each.level == level for each in result.problems) for level in ("wrong", "unjudged", "note")
+    )
+    verdict = count(wrong, "problem") if wrong else str(result.verdict)
     if result.verdict == "healthy":
         verdict += ": nothing found" + (" but what was waived or let pass" if result.waived or unjudged else "")
     elif unjudged:
@@ -71,31 +78,31 @@ def describe_verdict(result: CheckResult) -> str:
 
 
 def describe_coverage(result: CheckResult) -> str:
-    """Write in one line what was measured, and from how many draws."""
+    """Write what was judged, and from how many draws."""
     coverage = result.coverage
     covered = len(coverage.gaps) - len(coverage.open_gaps)
-    measured = f"Measured: {coverage.calls} layer calls, {coverage.weights} weights"
-    measured += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
+    paths = len(dict.fromkeys(judged.path for judged in result.paths))
+    judged = f"Judged: {count(paths, 'path')}, {coverage.calls} layer calls, {coverage.weights} weights"
+    judged += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
-        measured += f" ({count(covered, 'inner part')} measured through others or without numbers)"
+        judged += f" ({count(covered, 'inner part')} measured through others or without numbers)"
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
-        draws = f"{len(result.seeds)} draws of the model's own initializers (seeds {first} to {last})."
+        draws = f"{len(result.seeds)} draws (seeds {first} to {last})."
     else:
         draws = "The weights as they are: one draw, so there are no intervals over seeds."
-    conditions = f"Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
-    return f"{describe_present_weights(result)}{measured}. {draws} {conditions}"
+    return f"{judged}. {draws} Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
 
 
 def describe_present_weights(result: CheckResult) -> str:
-    """Write what the weights held before any draw, where that is out of the ordinary, with a space at the end."""
+    """Write what the weights held before any draw, where that is out of the ordinary; else nothing."""
     text = ""
     if result.loaded:
         drawn = f"{len(result.loaded)} of {count(result.coverage.weights, 'weight')} not drawn by the initializers"
         text = f"{drawn} (loaded or trained): kept as they are. "
     if result.not_finite:
-        text += f"The model's own weights hold NaN or infinity: {format_names(result.not_finite, _NAMED)}. "
-    return text
+        text += f"The model's own weights hold NaN or infinity: {format_names(result.not_finite, _NAMED)}."
+    return text.strip()
 
 
 def describe_measured(measured: Measured) -> str:
@@ -132,23 +139,62 @@ def describe_fix(fix: Fix) -> str:
     return f"{fix.change}: {before.quantity} {change} ({outcome})"
 
 
-def _format_findings(findings: Sequence[Finding], known: Collection[tuple[str, str]]) -> Iterator[str]:
-    for finding in findings:
-        mark = " (note)" if finding.note else " (known)" if (finding.code, finding.layer) in known else ""
-        message = f"{finding.code} {finding.name}{mark}: {finding.message}."
-        lines = wrap(message, hanging=_INDENT)
-        if finding.fix is not None:
-            lines += wrap(f"tried: {describe_fix(finding.fix)}", _INDENT)
-        if finding.cause is not None:
-            lines += wrap(f"cause: {finding.cause.message}.", _INDENT)
+def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) -> Iterator[str]:
+    numbers = itertools.count(1)
+    for problem in result.problems:
+        marks = [] if problem.level == "wrong" else [str(problem.level)]
+        if all((each.code, each.layer) in known for each in problem.findings):
+            marks.append("known")
+        number = "-" if problem.level == "note" else str(next(numbers))
+        place = find_place(result, problem)
+        title = f"{problem.title}{''.join(f' ({mark})' for mark in marks)}"
+        lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
+        lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
+        for word, text in describe_problem(problem):
+            lines += wrap(f"{word:<7}  {text}", _INDENT, _INDENT + " " * 9)
         yield "\n".join(lines)
 
 
+def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
+    """Describe a problem in sentences: its cause, its effects, and what was tried, each with the word for it."""
+    said = set()
+    if problem.cause is not None:
+        said.add(problem.cause.message)
+        yield "cause", f"{problem.cause.message}."
+    by_code: dict[str, list[Finding]] = {}
+    for finding in problem.findings:
+        if finding.message not in said:
+            said.add(finding.message)
+            by_code.setdefault(finding.code, []).append(finding)
+    for code, findings in by_code.items():
+        others = (
+            f"; and so {count(len(findings) - 1, 'time')} more, in {_name_others(findings)}" if findings[1:] else ""
+        )
+        yield code, f"{findings[0].message}{others}."
+    fix = problem.fix
+    if fix is not None:
+        yield "tried", f"{describe_fix(fix)}."
+
+
+def _name_others(findings: Sequence[Finding]) -> str:
+    return format_names(list(dict.fromkeys(each.layer for each in findings[1:])), _NAMED)
+
+
+def find_place(result: CheckResult, problem: Problem) -> str:
+    """Find the line of code that made the first layer of a problem; empty where that is not known."""
+    names = [*problem.layers, *problem.main.named]
+    return next((result.places[name] for name in names if result.places.get(name)), "")
+
+
 def _format_paths(result: CheckResult) -> str:
-    lines = [_format_path(judged) for judged in result.paths if judged.path.is_main]
-    if not lines:
-        return "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
-    return "\n".join(["Along the main path (layers that every path passes), in squares:", *lines])
+    main = [judged for judged in result.paths if judged.path.is_main]
+    if main:
+        return "\n".join(["Along the main path (layers that every path passes), in squares:", *map(_format_path, main)])
+    longest = sorted(result.paths, key=lambda judged: -judged.steps)[:_PATHS]
+    lines = []
+    for judged in longest:
+        lines += [f"From {' to '.join(judged.path.inside)}, in squares:", _format_path(judged)]
+    return "\n".join(lines)
 
 
 def _format_path(judged: JudgedPath) -> str:
@@ -164,25 +210,25 @@ def _format_path(judged: JudgedPath) -> str:
 
 def _format_layers(result: CheckResult, full: bool) -> str:
     rows = layer_rows(result)
-    shown = rows if full else rows_that_matter(rows)
-    head = ("layer", "kind", "E z^2", "Var h", "varies", "zero", "E|dL/dz|^2")
+    shown = rows if full else rows_that_matter(result, rows)
+    if not shown:
+        return ""
+    head = ("layer", "kind", "E z^2", "gain", "Var h", "varies", "zero", "E|dL/dz|^2")
     cells = [head, *[_cells(row) for row in shown]]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = []
-    previous = -1
+    previous = shown[0].order - 1
     for line, row in zip(cells, [None, *shown], strict=True):
         if row is not None and row.order > previous + 1:
-            lines.append(f"  ... {row.order - previous - 1} more")
-        previous = row.order if row is not None else -1
+            lines.append(f"  ... {count(row.order - previous - 1, 'layer call')} between")
+        previous = row.order if row is not None else previous
         text = "  ".join(
             cell.ljust(width) if column < 2 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         mark = "! " if row is not None and row.codes else "  "
         lines.append(f"{mark}{text}  {' '.join(row.codes) if row is not None else ''}".rstrip())
-    if rows and previous < len(rows) - 1:
-        lines.append(f"  ... {len(rows) - 1 - previous} more")
-    return "\n".join(lines)
+    return "\n".join([*lines, *wrap(_HEADS)])
 
 
 def _cells(row: LayerRow) -> tuple[str, ...]:
@@ -190,6 +236,7 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
         row.name,
         row.kind,
         format_number(row.second_moment, missing=""),
+        format_number(row.forward_gain, missing=""),
         format_number(row.variance, missing=""),
         format_share(row.varies, missing=""),
         format_share(row.zero, missing=""),
@@ -290,6 +337,8 @@ class LayerRow:
     kind: str
     on_main_path: bool
     second_moment: float
+    input_second_moment: float
+    forward_gain: float
     variance: float
     varies: float
     zero: float
@@ -304,6 +353,8 @@ def layer_rows(result: CheckResult) -> list[LayerRow]:
     first = table.drop_duplicates("position").sort_values("position")
     values = {
         "second_moment": _geometric(table, second_moments(table)),
+        "input_second_moment": _geometric(table, table["input_second_moment"]),
+        "forward_gain": _geometric(table, second_moments(table) / table["input_second_moment"]),
         "variance": _geometric(table, table["activation_variance"]),
         "varies": _geometric(table, table["activation_batch_variance"] / table["activation_second_moment"]),
         "gradient": _geometric(table, table["gradient_norm"] ** 2),
@@ -326,23 +377,17 @@ def layer_rows(result: CheckResult) -> list[LayerRow]:
     return rows
 
 
-def rows_that_matter(rows: Sequence[LayerRow]) -> list[LayerRow]:
-    """Pick what a first screen needs: the main path, thinned out evenly to 30 rows, and each finding's first layer."""
+def rows_that_matter(result: CheckResult, rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """Pick what a first screen needs: the layers of each problem with their neighbours, at most 12 in all."""
     keep: set[int] = set()
-    seen: set[str] = set()
-    for row in rows:
-        fresh = [code for code in row.codes if code not in seen]
-        seen.update(fresh)
-        if fresh:
-            keep.add(row.order)
-    main = [row.order for row in rows if row.on_main_path or row.kind == "Input"]
-    room = max(_SHOWN - len(keep), _AROUND)
-    if len(main) > room:
-        places = np.unique(np.linspace(0, len(main) - 1, room).round().astype(int))
-        main = [main[int(place)] for place in places]
-    if not main:
-        main = [row.order for row in rows[:room]]
-    keep.update(main)
+    for problem in result.problems:
+        if problem.level == "note":
+            continue
+        named = [row.order for row in rows if names_layer(problem.layers, row.layer)]
+        for order in (named[:1] + named[-1:]) if len(named) > _NAMED_ROWS else named:
+            around = {each for each in (order - 1, order, order + 1) if 0 <= each < len(rows)}
+            if len(keep | around) <= _SHOWN:
+                keep |= around
     return [row for row in rows if row.order in keep]
 
 
