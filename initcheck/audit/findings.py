@@ -263,7 +263,12 @@ class FixPlan:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule; ``direction_of`` picks one panel by the value of a finding, and None shows each in all of them."""
+    """One rule.
+
+    Attributes:
+        brings: codes of findings that may follow from one of this rule, and are no problem of their own then.
+        direction_of: picks one panel by the value of a finding; None shows each in all of them.
+    """
 
     code: str
     name: str
@@ -274,6 +279,7 @@ class Rule:
     source: str
     find: Callable[[ModelMeasurement], Iterable[Finding]]
     limits: tuple[str, ...] = ()
+    brings: tuple[str, ...] = ()
     severity: Severity = "wrong"
     inconclusive: bool = False
     compares_weights: bool = False

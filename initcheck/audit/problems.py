@@ -15,20 +15,6 @@ from initcheck.audit.findings import Cause, Finding, Fix, Severity
 from initcheck.audit.paths import SiteNode
 from initcheck.core.formatting import format_names, format_number
 
-_FOLLOWING: Final = {
-    "IC101": ("IC103", "IC201", "IC203", "IC502", "IC603"),
-    "IC102": ("IC103", "IC202", "IC203", "IC303", "IC304", "IC501", "IC502", "IC603"),
-    "IC103": ("IC603",),
-    "IC201": ("IC103", "IC203", "IC502", "IC603"),
-    "IC202": ("IC103", "IC502", "IC603"),
-    "IC203": ("IC201",),
-    "IC303": ("IC101", "IC103", "IC201", "IC203", "IC502", "IC603"),
-    "IC304": ("IC103", "IC201", "IC203", "IC502", "IC603"),
-    "IC501": ("IC102", "IC103", "IC202", "IC203", "IC303", "IC304", "IC502", "IC503", "IC603"),
-    "IC602": ("IC203",),
-}
-"""By the code of a finding, those that may follow from it."""
-
 _TITLES: Final = {
     "spread": ("{where} draws its kernel {factor}too {size}", "{where} draw their kernels {factor}too {size}"),
     "embedding": ("the table of {where} is drawn too {size}", "the tables of {where} are drawn too {size}"),
@@ -88,7 +74,7 @@ class Problem:
             rule = self.main.name.replace("-", " ")
             return f"{rule}: {_name_some(self.main.named[:1])}" if self.main.layer else rule
         off = self.cause.factor
-        size = "small" if off < 1.0 or self.main.code in ("IC101", "IC201", "IC204") else "large"
+        size = "small" if off < 1.0 or self.main.name.startswith("vanishing") else "large"
         factor = f"{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
         return _TITLES[self.cause.kind][many].format(where=where, size=size, factor=factor)
 
@@ -146,7 +132,7 @@ def _layers(paths: Sequence[str]) -> set[str]:
 def _find_origin(finding: Finding, groups: list[list[Finding]], order: dict[str, int]) -> list[Finding] | None:
     for group in groups:
         main = group[0]
-        if main is finding or finding.code not in _FOLLOWING.get(main.code, ()):
+        if main is finding or finding.code not in main.rule.brings:
             continue
         if main.severity == "wrong" and finding.severity != "note" and _may_reach(group, finding, order):
             return group
@@ -155,7 +141,7 @@ def _find_origin(finding: Finding, groups: list[list[Finding]], order: dict[str,
 
 def _may_reach(group: Sequence[Finding], finding: Finding, order: dict[str, int]) -> bool:
     """Find whether a finding lies where a problem acts: behind its first layer, or on the way back from there."""
-    if finding.code in ("IC201", "IC202"):
+    if "total_factor" in finding.rule.limits and not finding.rule.inconclusive:  # the change along a path: the same one
         return any(set(finding.named) & set(each.named) for each in group)
     if finding.rule.directions != ("forward",):
         return True

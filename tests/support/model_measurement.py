@@ -8,6 +8,7 @@ import pandas as pd
 
 from initcheck.audit.findings import Finding, ModelMeasurement
 from initcheck.audit.limits import Limits
+from initcheck.audit.paths import SiteNode
 from initcheck.audit.rules import RULES
 from initcheck.probe.weight_copies import WeightComparison
 
@@ -28,6 +29,14 @@ def make_measurement(**parts: Any) -> ModelMeasurement:
         "initial_loss": None,
     }
     assert set(parts) <= set(empty)
+    if "nodes" not in parts:
+        known = {
+            p: name
+            for each in parts.get("paths", ())
+            for p, name in zip(each.levels.positions, each.levels.layers, strict=True)
+        }
+        names = [known.get(position, "") for position in range(max(known, default=-1) + 1)]
+        empty["nodes"] = tuple(SiteNode(name, "Dense", True, False, ()) for name in names)
     return ModelMeasurement(**{**empty, **parts})
 
 

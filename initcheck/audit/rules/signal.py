@@ -210,6 +210,7 @@ VANISHING_ACTIVATIONS = Rule(
         "normalization layer between the layers."
     ),
     source="He et al. 2015, section 2.2; Glorot and Bengio 2010, section 4.2.1",
+    brings=("IC103", "IC201", "IC203", "IC502", "IC603"),
     find=partial(_find_changes, code="IC101", direction="forward", outcomes=("falls", "dead")),
     limits=_LIMITS,
     directions=("forward",),
@@ -231,6 +232,7 @@ EXPLODING_ACTIVATIONS = Rule(
         "networks scale the last layer of each branch by 1 / sqrt(number of blocks)."
     ),
     source="He et al. 2015, section 2.2; Hanin and Rolnick 2018, theorem 5; Zhang et al. 2019 for residual networks",
+    brings=("IC103", "IC202", "IC203", "IC303", "IC304", "IC501", "IC502", "IC603"),
     find=partial(_find_changes, code="IC102", direction="forward", outcomes=("grows",)),
     limits=_LIMITS,
     directions=("forward",),
@@ -251,6 +253,7 @@ VANISHING_GRADIENTS = Rule(
         "connections or normalization."
     ),
     source="Glorot and Bengio 2010, section 4.2; Schoenholz et al. 2017, section 4",
+    brings=("IC103", "IC203", "IC502", "IC603"),
     find=partial(_find_changes, code="IC201", direction="backward", outcomes=("falls", "dead")),
     limits=_LIMITS,
     directions=("backward",),
@@ -275,6 +278,7 @@ EXPLODING_GRADIENTS = Rule(
         "normalization layers some growth with depth is expected; skip connections limit it."
     ),
     source="Schoenholz et al. 2017, section 4; Yang et al. 2019 for batch normalization",
+    brings=("IC103", "IC502", "IC603"),
     find=partial(_find_changes, code="IC202", direction="backward", outcomes=("grows",)),
     limits=_LIMITS,
     directions=("backward",),

@@ -368,6 +368,7 @@ model.add(keras.layers.Dense(4, kernel_initializer="zeros"))
         "What is a note needs no fix: a branch that starts at zero on purpose learns from the second step on."
     ),
     source="Goodfellow, Bengio and Courville 2016, section 8.4; Goyal et al. 2017, section 5.1 for zeros on purpose",
+    brings=("IC201", "IC103", "IC603"),
     find=_find_zero_gradients,
     limits=("dead_draws",),
     directions=("backward",),
@@ -403,6 +404,7 @@ model.build((None, 4))
     ),
     fix="Call the layer, return the output, or set trainable to False if this is intended.",
     source="initcheck's own rule; Keras warns of it in fit as 'Gradients do not exist for variables'",
+    brings=("IC203",),
     find=_find_unused,
     directions=("backward",),
 )
