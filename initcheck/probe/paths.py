@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -45,7 +44,7 @@ class PathNamer:
         self._paths: dict[int, str] = {id(model): ""}
         self._names: dict[int, str] = {id(model): ""}
         self._members: list[Any] = [model]  # keeps the ids alive for as long as this object lives
-        self._taken: Counter[str] = Counter()
+        self._taken: set[str] = set()
         self._taken_names: set[str] = set()
         self._walk(model)
 
@@ -88,15 +87,13 @@ class PathNamer:
     def variable_paths(self) -> dict[int, str]:
         """Map the ``id`` of each weight of the model to its path, ``layer/path/weight_name``."""
         paths: dict[int, str] = {}
-        taken: Counter[str] = Counter()
+        taken: set[str] = set()
         for layer_path, member in self.members():
             for variable in own_variables(member):
                 if id(variable) in paths:
                     continue
                 name = plain_name(str(variable.name), "variable")
-                base = _join(layer_path, name)
-                paths[id(variable)] = f"{base}_{taken[base]}" if taken[base] else base
-                taken[base] += 1
+                paths[id(variable)] = _number(_join(layer_path, name), taken)
         return paths
 
     def _walk(self, parent: Any) -> None:
@@ -110,10 +107,8 @@ class PathNamer:
 
     def _name(self, operation: Any, parent: Any) -> str:
         name = plain_name(str(operation.name), snake_case(type(operation).__name__))
-        full = _join(self._paths.get(id(parent), _UNTRACKED), name)
-        count = self._taken[full]
-        self._taken[full] += 1
-        path = f"{full}_{count}" if count else full
+        # A person may give a name that a number makes of another: dense_1, to a layer that is no Dense.
+        path = _number(_join(self._paths.get(id(parent), _UNTRACKED), name), self._taken)
         self._paths[id(operation)] = path
         shown = _join(self._names.get(id(parent), _UNTRACKED), str(operation.name))
         attributes = (key for key, value in getattr(parent, "__dict__", {}).items() if value is operation)
@@ -126,10 +121,20 @@ def _join(parent: str, name: str) -> str:
     return f"{parent}/{name}" if parent else name
 
 
+def _number(path: str, taken: set[str]) -> str:
+    """Put a number behind a path that is taken."""
+    return _take_free(path, (f"{path}_{number}" for number in itertools.count(1)), taken)
+
+
 def _distinguish(name: str, taken: set[str], mark: str | None = None) -> str:
     """Put a mark, or else a number, behind a name that is taken."""
     marks = itertools.chain([mark] if mark else [], itertools.count(2))
-    free = next(each for each in itertools.chain([name], (f"{name}@{each}" for each in marks)) if each not in taken)
+    return _take_free(name, (f"{name}@{each}" for each in marks), taken)
+
+
+def _take_free(name: str, others: Iterator[str], taken: set[str]) -> str:
+    """Take a name, or the first of others, that is not taken."""
+    free = next(each for each in itertools.chain([name], others) if each not in taken)
     taken.add(free)
     return free
 

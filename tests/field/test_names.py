@@ -139,6 +139,19 @@ def test_layers_of_one_name_are_distinguished_and_the_first_is_the_one_that_get_
     assert len(set(report.result.weights["weight"])) == len(model.weights)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_name_that_a_number_would_make_is_no_path_of_two_layers(place):
+    """Structural paths number the Dense layers: the second is dense_1, as the normalization is called here."""
+    layers = [keras.layers.Dense(16, "tanh", name=name) for name in ("dense_70", "dense_80")]
+    layers.insert(place, keras.layers.LayerNormalization(name="dense_1"))
+    model = keras.Sequential([keras.Input((16,)), *layers, keras.layers.Dense(3, name="last")])
+    paths = list(PathNamer(model).variable_paths().values())
+    assert len(set(paths)) == len(paths) == 8
+    report = check(model, **FEW)
+    assert (report.exit_code, report.findings) == (0, ())
+    assert {weight.layer for weight in report.result.facts} == {"dense_70", "dense_80", "dense_1", "last"}
+
+
 def test_two_builds_in_one_process_draw_the_same_and_agree_in_the_gate(tmp_path):
     first, second = misleading(), misleading()
     assert [layer.name for layer in first.layers] != [layer.name for layer in second.layers]
