@@ -166,12 +166,13 @@ def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd
     """
     keys: list[SiteKey] = list(zip(table["layer"].astype(str), table["call"].astype(int), strict=True))
     unique = list(dict.fromkeys(keys))
+    inputs = {key for key, kind in zip(keys, table["kind"], strict=True) if kind == "Input"}
     place = {key: index for index, key in enumerate(unique)}
     rows = np.asarray([place[key] for key in keys], dtype=np.intp)
     filled = {}
     for column in PREDICTED_COLUMNS:
         if column.name == "prediction":
-            words = [_describe_prediction(prediction, key) for key in unique]
+            words = [_describe_prediction(prediction, key, key in inputs) for key in unique]
             filled[column.name] = pd.Series(words, dtype="string").array.take(rows)
         else:
             name = column.name.removeprefix("predicted_")
@@ -185,12 +186,12 @@ def add_site_predictions(table: pd.DataFrame, prediction: ModelPrediction) -> pd
     return table.assign(**filled)
 
 
-def _describe_prediction(prediction: ModelPrediction, key: SiteKey) -> str:
+def _describe_prediction(prediction: ModelPrediction, key: SiteKey, is_input: bool) -> str:
     if key in prediction.sites:
         return prediction.sites[key].basis
     if not prediction.sites:
         return prediction.basis
-    return "an input of the model" if key[0].startswith("input") else "not predicted: it is not in the model's graph"
+    return "an input of the model" if is_input else "not predicted: it is not in the model's graph"
 
 
 Pair = tuple[str, str, str]

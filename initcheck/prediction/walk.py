@@ -31,7 +31,7 @@ from initcheck.prediction.signal import (
     describe_weights,
     make_input,
 )
-from initcheck.probe.paths import PathNamer
+from initcheck.probe.paths import PathNamer, input_layers
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import Gain
 
@@ -246,9 +246,10 @@ def read_graph(model: Any) -> Graph:
             f"Theory cannot follow the model {model.name!r}: it has a call method of its own, and no graph of layers. "
             "Only what was measured is known of it."
         )
+    names = reader.namer.name_inputs(input_layers(functional))
     places = {
-        id(tensor): reader.add(Node("input" if len(functional.inputs) == 1 else f"input_{index}", 0, None, (), index))
-        for index, tensor in enumerate(functional.inputs)
+        id(tensor): reader.add(Node(name, 0, None, (), index))
+        for index, (tensor, (name, _)) in enumerate(zip(functional.inputs, names, strict=True))
     }
     outputs = reader.read(functional, places)
     return Graph(tuple(reader.nodes), outputs, reader.namer)

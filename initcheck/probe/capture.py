@@ -113,11 +113,11 @@ class Capture:
         self._graph = current_graph()
         self._captured: dict[int, Any] = {}
 
-    def add_input(self, name: str, tensor: Any) -> Any:
+    def add_input(self, name: str, key: str, tensor: Any) -> Any:
         """Record an input of the model and return the tensor to feed in its place."""
         output = copy_tensor(tensor)
         self._captured[id(output)] = output
-        self.sites.append(Site(layer=name, key=name, call=0, kind="Input", operation=None, output=output))
+        self.sites.append(Site(layer=name, key=key, call=0, kind="Input", operation=None, output=output))
         return output
 
     @contextmanager

@@ -46,7 +46,7 @@ from initcheck.probe.capture import (
 from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import main_kernel
-from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.probe.paths import PathNamer, input_layers, own_variables
 from initcheck.probe.recurrence import OverTime, RecurrentCall, reduce_over_time, split_over_time
 from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_norms, reduce_range, reduce_site
 
@@ -399,10 +399,13 @@ class Probe:
     def _watch_inputs(self, capture: Capture) -> Any:
         keras = import_keras()
         flat = keras.tree.flatten(self._inputs)
-        names = ["input" if len(flat) == 1 else f"input_{position}" for position in range(len(flat))]
+        listed = input_layers(self.model)
+        if isinstance(self._inputs, Mapping) and {layer.name for layer in listed} == set(self._inputs):
+            listed.sort(key=lambda layer: layer.name)  # a dict is flattened by its keys
+        named = self._namer.name_inputs(listed if len(listed) == len(flat) else [None] * len(flat))
         watched = [
-            capture.add_input(name, tensor) if is_float_dtype(tensor.dtype) else copy_tensor(tensor)
-            for name, tensor in zip(names, flat, strict=True)
+            capture.add_input(name, key, tensor) if is_float_dtype(tensor.dtype) else copy_tensor(tensor)
+            for (name, key), tensor in zip(named, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from initcheck.backend.runtime import import_keras
@@ -66,6 +66,23 @@ class PathNamer:
         """Yield (path, layer or operation) in the order of the model's structure."""
         for member in self._members:
             yield self._paths[id(member)], member
+
+    def name_inputs(self, layers: Sequence[Any]) -> list[tuple[str, str]]:
+        """Name the inputs of a model, and give their structural paths.
+
+        Args:
+            layers: the InputLayer of each, see :func:`input_layers`; None for an input without one.
+
+        Returns:
+            Those of its InputLayer where ``get_layer`` finds it, in a functional model; else ``input``, or ``input_0``
+            and so on.
+        """
+        found = []
+        for number, layer in enumerate(layers):
+            plain = "input" if len(layers) == 1 else f"input_{number}"
+            plain = _distinguish(plain, set(self._names.values()))  # a layer may be named so
+            found.append((self.name_of(layer), self.path_of(layer)) if self.knows(layer) else (plain, plain))
+        return found
 
     def keys(self) -> dict[str, str]:
         """Map the name of each layer, operation and weight to its structural path."""
@@ -153,6 +170,11 @@ def child_operations(parent: Any) -> list[Any]:
         known = {id(operation) for operation in operations}
         return [*operations, *(layer for layer in tracked if id(layer) not in known)]
     return tracked
+
+
+def input_layers(model: Any) -> list[Any]:
+    """List the InputLayers of a model that says what it takes, in the order of its inputs."""
+    return [tensor._keras_history.operation for tensor in getattr(model, "inputs", None) or ()]
 
 
 def own_variables(layer: Any) -> list[Any]:

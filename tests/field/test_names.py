@@ -105,8 +105,7 @@ def test_the_layer_of_a_finding_is_the_one_that_get_layer_finds():
     first = next(each for each in report.findings if each.code == "IC101")
     assert "dense_70" in first.message
     assert measure_small(model, model.get_layer("dense_70")) < 1e-6
-    table = set(report.table["layer"]) - {"input"}
-    assert table == {layer.name for layer in model.layers[1:]}
+    assert set(report.table["layer"]) == {layer.name for layer in model.layers}
     assert set(report.result.weights["weight"]) == {
         f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights
     }
@@ -121,6 +120,20 @@ def test_nested_models_are_walked_by_slashes():
     assert {f"{model.body.name}/{functional.name}/{functional.layers[-1].name}"} <= set(report.table["layer"])
     for name in finding.named:
         assert isinstance(find_layer(model, name), keras.layers.Dense)
+
+
+def test_inputs_bear_the_names_of_their_layers_where_get_layer_finds_them():
+    left, right = keras.Input((4,)), keras.Input((4,), name="right")
+    outputs = keras.layers.Dense(2, name="input")(keras.layers.Add(name="sum")([left, right]))
+    both = keras.Model({"a": right, "b": left}, outputs)
+    batch = {"a": np.zeros((3, 4), np.float32), "b": np.ones((3, 4), np.float32)}
+    table = Probe(both, batch).measure_current().set_index("layer")
+    squares = table.loc[table["kind"] == "Input", "activation_second_moment"].to_dict()
+    assert squares == {"right": 0.0, left._keras_history.operation.name: 1.0}
+    chain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="input")])
+    assert both.get_layer(left._keras_history.operation.name)
+    layers = list(Probe(chain, np.ones((3, 4), np.float32)).measure_current()["layer"])
+    assert layers == ["input@2", "input"]
 
 
 def test_layers_of_one_name_are_distinguished_and_the_first_is_the_one_that_get_layer_finds():

@@ -119,8 +119,8 @@ def test_parents_and_output_sites_are_those_of_the_graph():
     probe, _ = measured(models.build_attention)
     names = [site.layer for site in probe.sites]
     parents = {names[position]: {names[parent] for parent, _ in found} for position, found in enumerate(probe.parents)}
-    assert parents["input"] == set()
-    assert parents["sum"] == {"input", "attention/attention_output"}
+    assert parents["input_layer"] == set()
+    assert parents["sum"] == {"input_layer", "attention/attention_output"}
     assert {"attention/query", "attention/key", "attention/value"} >= parents["attention/attention_output"]
     assert [names[position] for position in probe.output_sites] == ["hidden"]
 

@@ -122,7 +122,7 @@ def test_a_class_derived_from_variance_scaling_is_known_unless_it_draws_for_itse
             return keras.ops.ones(shape, dtype)
 
     halved, own = (
-        describe(build_one(keras.layers.Dense(4, kernel_initializer=each()), (8,)))["dense/kernel"]
+        describe(build_one(keras.layers.Dense(4, kernel_initializer=each(), name="dense"), (8,)))["dense/kernel"]
         for each in (Halved, Own)
     )
     assert halved.variance == pytest.approx(0.5 / 8)

@@ -80,7 +80,10 @@ class SlowMeasurement:
             for number, tensor in enumerate(flat):
                 if tensor.dtype.is_floating:
                     tape.watch(tensor)
-                    flat[number] = self.record("input" if len(flat) == 1 else f"input_{number}", None, tensor)
+                    name = "input" if len(flat) == 1 else f"input_{number}"
+                    if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
+                        name = keras.tree.flatten(model.inputs)[number]._keras_history.operation.name
+                    flat[number] = self.record(name, None, tensor)
             outputs = keras.tree.flatten(forward(self, model, keras.tree.pack_sequence_as(inputs, flat)))
             loss = tf.add_n(
                 [
