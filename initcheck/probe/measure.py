@@ -420,10 +420,15 @@ class Probe:
             sources=self._sources,
         )
 
+    @property
+    def _others(self) -> int:
+        """How many mean squares of tensors that layers receive stand behind the parts of the sites."""
+        return sum(place is not None and place >= len(self._sites) for place in self._received)
+
     def _collect_over_time(self, measured: NDArray[np.float64]) -> tuple[OverTime, ...]:
         if not (self._over_time and self._recurrent):
             return ()
-        start = len(self._sites) * (len(PARTS) + self._precision_range * len(RANGE_COLUMNS))
+        start = len(self._sites) * (len(PARTS) + self._precision_range * len(RANGE_COLUMNS)) + self._others
         return split_over_time(self._recurrent, measured[:, start:])
 
     def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
@@ -431,12 +436,11 @@ class Probe:
         end = len(sites) * len(PARTS)
         quantities = self._finish(measured[:, :end]).reshape(-1, len(QUANTITIES))
         columns: dict[str, Any] = {name: quantities[:, place] for place, name in enumerate(QUANTITIES)}
-        others = sum(place is not None and place >= len(sites) for place in self._received)
         outputs = columns["activation_second_moment"].reshape(len(seeds), -1)
         missing = np.full((len(seeds), 1), np.nan)
-        squares = np.hstack([outputs, measured[:, end : end + others], missing])
+        squares = np.hstack([outputs, measured[:, end : end + self._others], missing])
         columns["input_second_moment"] = squares[:, [-1 if each is None else each for each in self._received]].ravel()
-        end += others
+        end += self._others
         if self._precision_range:
             shares = measured[:, end : end + len(sites) * len(RANGE_COLUMNS)].reshape(-1, len(RANGE_COLUMNS))
             columns |= {column.name: shares[:, place].copy() for place, column in enumerate(RANGE_COLUMNS)}

@@ -70,7 +70,7 @@ class StepProbe(Probe):
         changes = np.full((len(vectors), len(sites)), np.nan)
         for position, place in enumerate(self._kernel_places()):
             if place in order:
-                changes[:, position] = vectors[:, end + order[place]]
+                changes[:, position] = vectors[:, order[place] - len(self._kernels)]  # the last ones
         return self._finish(vectors[:, :end]), changes
 
     @property
