@@ -211,6 +211,13 @@ class CauseFinder:
             f"changes by {factor} a layer all the same",
         )
 
+    def blame_layer(self, position: int, change: float) -> Cause | None:
+        """Find whether the kernel of one layer accounts for what it does more, or less, than others."""
+        kernel = self.kernels.get(position)
+        if kernel is None or not kernel.forward / change >= _SHARE:
+            return None
+        return self._blame_kernels([kernel], [kernel.forward], math.copysign(1.0, change))
+
     # --- at one site --------------------------------------------------------------------------------------------------
 
     def explain_site(self, position: int) -> Cause | None:
@@ -245,6 +252,10 @@ class CauseFinder:
             if each in above:
                 above.update(self._nodes[each].parents)
         kernels = [self.kernels[each] for each in sorted(above & set(self.kernels))]
+        broken = [kernel.facts for kernel in kernels if not math.isfinite(kernel.square)]
+        if broken:
+            weights = format_names([each.path for each in broken])
+            return Cause("loaded", tuple(each.layer for each in broken), f"{weights} itself holds NaN or infinity")
         guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
         return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0) if guilty else None
 

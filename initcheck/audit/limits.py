@@ -74,6 +74,12 @@ class Limits:
         "change at a single layer that no later layer makes up for",
         "as total_factor",
     )
+    outlier_factor: float = _limit(
+        10.0,
+        (1.0, math.inf),
+        "ratio of a layer’s gain to that of the others on its path; noted from there, wrong from step_factor on",
+        "Glorot’s rule for a layer that widens or narrows tenfold differs from He’s by less",
+    )
     time_factor: float = _limit(
         SHORTEST_MEMORY,
         (1.0, math.inf),

@@ -16,7 +16,7 @@ from initcheck.audit.paths import SiteNode
 from initcheck.core.formatting import format_names, format_number
 
 _TITLES: Final = {
-    "spread": ("{where} draws its kernel {factor}too {size}", "{where} draw their kernels {factor}too {size}"),
+    "spread": ("{where} is drawn {factor}too {size}", "{where} are drawn {factor}too {size}"),
     "embedding": ("the table of {where} is drawn too {size}", "the tables of {where} are drawn too {size}"),
     "fan": (
         "the initializer of {where} counts another number of inputs or outputs than the layer has",
@@ -28,6 +28,7 @@ _TITLES: Final = {
     "activation": ("what {where} passes on is lost in its activation", "{where} lose the signal in their activations"),
     "residual": ("{where} adds a branch unscaled", "{where} add branches unscaled"),
     "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
+    "loaded": ("the weights of {where} hold NaN or infinity", "the weights of {where} hold NaN or infinity"),
     "saturation": ("{where} is saturated", "{where} are saturated"),
     "zero start": ("{where} starts at zero", "{where} start at zero"),
     "constant softmax": ("{where} gives 1 whatever it receives", "{where} give 1 whatever they receive"),
@@ -35,6 +36,9 @@ _TITLES: Final = {
 """By the kind of a cause, what is wrong: of one layer, and of several."""
 
 _NAMED: Final = 3
+_WEIGHTS: Final = frozenset(
+    {"kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "embeddings", "bias"}
+)
 
 _LEVELS: Final[tuple[Severity, ...]] = ("wrong", "unjudged", "note")
 
@@ -71,8 +75,10 @@ class Problem:
         where = _name_some(self.layers)
         many = len(dict.fromkeys(self.layers)) > 1
         if self.cause is None or self.cause.kind not in _TITLES:
-            rule = self.main.name.replace("-", " ")
-            return f"{rule}: {_name_some(self.main.named[:1])}" if self.main.layer else rule
+            rule = self.main.name.replace("-", " ").replace("non ", "non-")
+            return f"{rule}: {_name_some(self.main.named)}" if self.main.layer else rule
+        if self.cause.kind == "spread" and self.layers[0].rpartition("/")[2] not in _WEIGHTS:
+            where = f"the kernel{'s' if many else ''} of {where}"
         off = self.cause.factor
         size = "small" if off < 1.0 or self.main.name.startswith("vanishing") else "large"
         factor = f"{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
@@ -91,9 +97,10 @@ class Problem:
 
 
 def _name_some(layers: Sequence[str]) -> str:
-    """Name up to three layers, else the number of them with the first: ``12 layers (dense_1 ...)``."""
+    """Name up to three layers or weights, else the number of them with the first: ``12 layers (dense_1 ...)``."""
     names = list(dict.fromkeys(layers))
-    return format_names(names) if len(names) <= _NAMED else f"{len(names)} layers ({names[0]} ...)"
+    what = "weights" if names and names[0].rpartition("/")[2] in _WEIGHTS else "layers"
+    return format_names(names) if len(names) <= _NAMED else f"{len(names)} {what} ({names[0]} ...)"
 
 
 def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tuple[Problem, ...]:
@@ -118,11 +125,14 @@ def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tu
 
 
 def _agree(one: Finding, other: Finding) -> bool:
-    """Find whether two findings have one cause: of one kind, in layers of which some are the same."""
-    first, second = one.cause, other.cause
-    if first is None or second is None or first.kind != second.kind or one.note != other.note:
+    return one.note == other.note and is_same_cause(one.cause, other.cause)
+
+
+def is_same_cause(one: Cause | None, other: Cause | None) -> bool:
+    """Find whether two causes are one: of one kind, in the same words or in layers of which some are the same."""
+    if one is None or other is None or one.kind != other.kind:
         return False
-    return bool(_layers(first.layers) & _layers(second.layers))
+    return one.message == other.message or bool(_layers(one.layers) & _layers(other.layers))
 
 
 def _layers(paths: Sequence[str]) -> set[str]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import Finding, Fix, FixPlan, Measured, ModelMeasurement
+from initcheck.audit.findings import Cause, Finding, Fix, FixPlan, Measured, ModelMeasurement
+from initcheck.audit.problems import is_same_cause
 from initcheck.audit.rules import RULES
 from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.total_change import JudgedPath, judge_paths
@@ -42,10 +43,15 @@ def add_fixes(
 ) -> Iterator[Finding]:
     """Try to fix each finding, as its rule plans; yield it with the fix if one helped."""
     search = FixSearch(session, measurement, progress)
+    solved: list[Cause] = []
     for finding in findings:
         plan = finding.rule.fix_plan
         by_inputs = finding.cause is not None and finding.cause.kind == "inputs"
-        fix = None if plan is None or by_inputs else _find_fix(finding, plan, search)
+        # What one cause brings about is gone with it: a change that removed one of its findings is not sought again.
+        known = any(is_same_cause(finding.cause, each) for each in solved)
+        fix = None if plan is None or by_inputs or known or finding.note else _find_fix(finding, plan, search)
+        if fix is not None and fix.solved and finding.cause is not None:
+            solved.append(finding.cause)
         yield finding if fix is None else finding.with_fix(fix)
 
 
@@ -131,6 +137,9 @@ class FixSearch:
         if len(kernels) > 1:
             kernels = [each for each in kernels if each.layer != self._head()]
         single = [each for each in kernels if each.layer == finding.layer] if len(finding.layers) == 1 else []
+        if finding.cause is not None and finding.cause.kind in ("spread", "constant"):
+            # Those that did it, the head as well.
+            single = [each for each in self.facts if _is_kernel(each) and each.layer in finding.cause.layers]
         for some in [single, kernels] if single else [kernels]:
             for name in ("HeNormal", "LecunNormal", "GlorotUniform"):
                 if any(_class_name(each.initializer) != name for each in some):

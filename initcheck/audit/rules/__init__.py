@@ -35,6 +35,7 @@ RULES: Final[dict[str, Rule]] = {
         signal.EXPLODING_GRADIENTS,
         time.VANISHING_OVER_TIME,
         time.EXPLODING_OVER_TIME,
+        signal.OUTLYING_LAYER,
         weights.ZERO_GRADIENTS,
         weights.SYMMETRIC_UNITS,
         weights.IDENTICAL_WEIGHTS,

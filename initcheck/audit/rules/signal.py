@@ -8,14 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, stack_example
-from initcheck.core.columns import Direction
+from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
+from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import (
     count,
     exponential,
     format_change,
     format_factor,
     format_interval,
+    format_names,
     format_number,
     format_share,
 )
@@ -159,12 +160,37 @@ def _measured_change(quantity: str, log_change: Estimate, log_limit: float) -> M
 
 
 def _find_undecided(measurement: ModelMeasurement) -> Iterator[Finding]:
-    """Make a finding of each path whose change the seeds do not decide, and of a model without a path."""
+    """Make a finding of the paths whose change the seeds do not decide, and of what lies on no path."""
     if not measurement.paths:
         yield Finding("IC603", "", "no measured layer reaches the outputs, so that propagation could not be followed")
-    for judged in measurement.paths:
-        if judged.outcome == "undecided":
-            yield _undecided(judged)
+    for direction in DIRECTIONS:
+        found = [
+            _undecided(judged)
+            for judged in sorted(measurement.paths, key=lambda each: -each.steps)
+            if judged.outcome == "undecided" and judged.levels.direction == direction
+        ]
+        if found:
+            first, *others = found
+            named = tuple(dict.fromkeys(layer for each in found for layer in each.layers))
+            more = f"; nor on {count(len(others), 'other path')}" if others else ""
+            yield replace(first, message=f"{first.message}{more}", layers=named)
+    yield from _find_unjudged(measurement)
+
+
+def _find_unjudged(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find layers that get a gradient and lie on no path from the inputs to the outputs."""
+    from initcheck.audit.paths import find_judged_weights
+
+    if not len(measurement.gradients) or not measurement.paths:
+        return
+    judged = find_judged_weights(measurement.nodes, [each.path for each in measurement.paths])
+    reached = measurement.gradients[measurement.gradients["has_gradient"].astype(bool)]
+    learning = set(map(str, reached["layer"].unique()))
+    nodes = [node for place, node in enumerate(measurement.nodes) if node.weighted and place not in judged]
+    layers = tuple(dict.fromkeys(node.layer for node in nodes if node.layer in learning))
+    if layers:
+        message = f"{format_names(layers)} on no path from the inputs to the outputs that could be followed"
+        yield Finding("IC603", layers[0], message, None, layers)
 
 
 def _undecided(judged: JudgedPath) -> Finding:
@@ -185,6 +211,53 @@ def _undecided(judged: JudgedPath) -> Finding:
     )
     return Finding("IC603", levels.layers[-1], _add_branch(judged, message), measured, levels.layers)
 
+
+def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find the layer of each path that multiplies the signal by far more or less than the others do.
+
+    Its gain is compared with the median of the others' on its path; the interval over seeds has to lie beyond.
+    """
+    import numpy as np
+
+    from initcheck.audit.causes import CauseFinder
+    from initcheck.audit.total_change import GATES
+    from initcheck.core.statistics import estimate_mean
+
+    limits = measurement.limits
+    for judged in measurement.paths:
+        levels = judged.levels
+        places = np.flatnonzero(levels.counted)
+        if levels.direction != "forward" or judged.outcome not in ("within", "undecided") or len(places) < _FEWEST:
+            continue
+        gates = [GATES.get(measurement.nodes[levels.positions[place]].kind, 0.0) for place in places]
+        steps = levels.steps[:, places] + np.asarray(gates)
+        apart = [steps[:, i] - np.median(np.delete(steps, i, axis=1), axis=1) for i in range(len(places))]
+        worst = max(range(len(places)), key=lambda i: abs(apart[i].mean()))
+        off = estimate_mean(apart[worst])
+        bound = off.value if off.count == 1 else (off.high if off.value < 0.0 else off.low)
+        if not math.copysign(1.0, off.value) * bound > math.log(limits.outlier_factor):
+            continue
+        layer = levels.layers[places[worst]]
+        own = format_number(exponential(float(steps[:, worst].mean())))
+        ratio = format_number(exponential(abs(off.value)))
+        size = "less" if off.value < 0.0 else "more"
+        message = (
+            f"{layer} multiplies the second moment by {own}, {ratio} times {size} than the other layers on its path; "
+            "the path as a whole keeps within its limit"
+        )
+        yield Finding(
+            "IC106",
+            layer,
+            _add_branch(judged, message),
+            _measured_change("gain over that of the other layers, in squares", off, math.log(limits.outlier_factor)),
+            (layer,),
+            note=not math.copysign(1.0, off.value) * bound > math.log(limits.step_factor),
+            cause=CauseFinder(measurement).blame_layer(levels.positions[places[worst]], off.value),
+        )
+
+
+_FEWEST: Final = 4
+"""On a path of fewer steps there is no telling which layer is the odd one."""
 
 _LIMITS: Final = ("total_factor", "layer_margin", "step_factor")
 
@@ -283,6 +356,34 @@ EXPLODING_GRADIENTS = Rule(
     limits=_LIMITS,
     directions=("backward",),
     fix_plan=FixPlan("initializers", rate="backward"),
+)
+
+OUTLYING_LAYER = Rule(
+    code="IC106",
+    name="outlying-layer",
+    what=(
+        "One layer multiplies the second moment by over ten times more, or less, than the other layers on its path do, "
+        "and the path as a whole keeps within its limit. It is a note, and from a hundred times on a finding."
+    ),
+    why=(
+        "The layer was probably not meant to be drawn so: its sums saturate what follows or drown in its biases, and "
+        "its weights change by another share in each step than those of all other layers."
+    ),
+    example=example(
+        """
+model = keras.Sequential([keras.Input((64,))])
+for _ in range(6):
+    model.add(keras.layers.Dense(64, activation="relu", kernel_initializer="he_normal"))
+model.layers[2].kernel_initializer = keras.initializers.RandomNormal(stddev=2.0)
+model.layers[4].kernel_initializer = keras.initializers.RandomNormal(stddev=0.015)
+"""
+    ),
+    fix="Give the layer the initializer that the others have.",
+    source="He et al. 2015, section 2.2; initcheck's own comparison",
+    find=_find_outliers,
+    limits=("outlier_factor", "step_factor"),
+    directions=("forward",),
+    fix_plan=FixPlan("initializers", rate="forward"),
 )
 
 UNDECIDED = Rule(

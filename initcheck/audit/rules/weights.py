@@ -226,10 +226,11 @@ def _find_identical(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find weights that hold the same numbers: the most entries in common first, of these the larger groups."""
     worst = sorted(measurement.comparison.copies, key=lambda group: (-group.share, -len(group.members), -group.entries))
     for group in worst:
-        message = f"{_describe_copies(group)}: {group.cause or 'the initializers do not explain why'}"
+        why = group.cause or "the initializers do not explain why"
         measured = Measured("share of the entries that are copies", group.share, limit=0.0, seeds=1)
         layers = (*group.members, *group.also)
-        yield Finding("IC301", group.members[0], message, measured, layers, cause=Cause("copied", layers, message))
+        cause = Cause("copied", layers, why)
+        yield Finding("IC301", group.members[0], f"{_describe_copies(group)}: {why}", measured, layers, cause=cause)
 
 
 def _find_repeated(measurement: ModelMeasurement) -> Iterator[Finding]:

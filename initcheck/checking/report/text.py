@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -165,6 +165,8 @@ def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
     for finding in problem.findings:
         if finding.message not in said:
             said.add(finding.message)
+            if problem.cause is not None:
+                finding = replace(finding, message=finding.message.removesuffix(f": {problem.cause.message}"))
             by_code.setdefault(finding.code, []).append(finding)
     for code, findings in by_code.items():
         others = (
