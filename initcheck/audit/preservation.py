@@ -76,7 +76,7 @@ def _judge(judged: JudgedPath, within: float) -> Preservation:
     interval = "" if math.isnan(low) else f" [{format_number(low)}, {format_number(high)}]"
     values = (
         f"a factor of {format_number(value)}{interval} a layer in squares, over {count(judged.steps, 'layer')} between "
-        f"{levels.layers[0]} and {levels.layers[levels.last_counted]} (90% interval, {test.estimate.count} seeds); "
+        f"{levels.start} and {levels.layers[levels.last_counted]} (90% interval, {test.estimate.count} seeds); "
         f"allowed is [{format_number(1 / (1 + within))}, {format_number(1 + within)}], within {100 * within:.3g}%"
     )
     if test.verdict == "pass":

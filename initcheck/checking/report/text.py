@@ -30,9 +30,7 @@ _SHOWN: Final = 12
 _NAMED: Final = 6
 _NAMED_ROWS: Final = 3
 _PATHS: Final = 4
-_HEADS: Final = (
-    "z, h: before and after the activation; gain: E z^2 over that of the layer's input; L: one sample's loss."
-)
+_HEADS: Final = "z, h: before and after the activation; gain: E z^2 over the input's; L: one sample's loss."
 _MOST_CHANGES: Final = 20
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
@@ -40,13 +38,14 @@ _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
     """Format the result for a terminal, what has changed since the baseline first; ``full`` shows all layers."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    verdict = [describe_verdict(result), *wrap(describe_present_weights(result))]
+    first, *others = *_format_problems(result, known), ""
     blocks = [
         "" if comparison is None else format_gate(comparison, full=full),
-        "\n".join([describe_verdict(result), *wrap(describe_present_weights(result))]),
-        *_format_problems(result, known),
+        "\n".join([*verdict, first]).rstrip(),
+        *others,
         _format_paths(result) if full or result.verdict != "findings" else "",
-        _format_layers(result, full),
-        "\n".join(wrap(describe_coverage(result))),
+        "\n".join([*_format_layers(result, full), *wrap(describe_coverage(result))]),
     ]
     if result.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in result.waived}))
@@ -82,13 +81,15 @@ def describe_coverage(result: CheckResult) -> str:
     coverage = result.coverage
     covered = len(coverage.gaps) - len(coverage.open_gaps)
     paths = len(dict.fromkeys(judged.path for judged in result.paths))
-    judged = f"Judged: {count(paths, 'path')}, {coverage.calls} layer calls, {coverage.weights} weights"
+    judged = (
+        f"Judged: {count(paths, 'path')}, {count(coverage.calls, 'layer call')}, {count(coverage.weights, 'weight')}"
+    )
     judged += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
         judged += f" ({count(covered, 'inner part')} measured through others or without numbers)"
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
-        draws = f"{len(result.seeds)} draws (seeds {first} to {last})."
+        draws = f"{len(result.seeds)} draws of its initializers (seeds {first} to {last})."
     else:
         draws = "The weights as they are: one draw, so there are no intervals over seeds."
     return f"{judged}. {draws} Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
@@ -133,7 +134,7 @@ def format_limit(measured: Measured) -> str:
 
 def describe_fix(fix: Fix) -> str:
     """Write what was changed, the value before and after, and whether the finding is gone."""
-    outcome = "the finding is gone" if fix.solved else "better, but not gone"
+    outcome = "finding gone" if fix.solved else "better, finding not gone"
     before, after = fix.before, fix.after
     change = f"{format_value(before, before.value)} -> {format_value(after, after.value)}{format_interval(after)}"
     return f"{fix.change}: {before.quantity} {change} ({outcome})"
@@ -151,7 +152,7 @@ def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) ->
         lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
         for word, text in describe_problem(problem):
-            lines += wrap(f"{word:<7}  {text}", _INDENT, _INDENT + " " * 9)
+            lines += wrap(f"{word:<5}  {text}", _INDENT, _INDENT + " " * 7)
         yield "\n".join(lines)
 
 
@@ -210,11 +211,11 @@ def _format_path(judged: JudgedPath) -> str:
     return f"  {word}  {change}: {verdict}"
 
 
-def _format_layers(result: CheckResult, full: bool) -> str:
+def _format_layers(result: CheckResult, full: bool) -> list[str]:
     rows = layer_rows(result)
     shown = rows if full else rows_that_matter(result, rows)
     if not shown:
-        return ""
+        return []
     head = ("layer", "kind", "E z^2", "gain", "Var h", "varies", "zero", "E|dL/dz|^2")
     cells = [head, *[_cells(row) for row in shown]]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
@@ -230,7 +231,9 @@ def _format_layers(result: CheckResult, full: bool) -> str:
         )
         mark = "! " if row is not None and row.codes else "  "
         lines.append(f"{mark}{text}  {' '.join(row.codes) if row is not None else ''}".rstrip())
-    return "\n".join([*lines, *wrap(_HEADS)])
+    if len(shown) < len(rows):
+        lines[0] += f"  {len(shown)} of {len(rows)} rows"
+    return [*lines, *wrap(_HEADS)]
 
 
 def _cells(row: LayerRow) -> tuple[str, ...]:

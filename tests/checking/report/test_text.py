@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from examined_model import HOSTILE, make_fix, make_result
 
-from initcheck.audit.findings import Finding, Measured
+import initcheck
+from initcheck.audit.findings import Cause, CheckResult, Finding, Measured
 from initcheck.checking.report.text import (
     describe_coverage,
     describe_measured,
@@ -20,6 +23,9 @@ from initcheck.checking.report.text import (
 )
 from initcheck.probe.coverage import Gap
 
+GAP = Finding("IC601", "layer_1", "layer_1 was not measured")
+NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
+
 # --- the text ---------------------------------------------------------------------------------------------------------
 
 
@@ -27,32 +33,100 @@ from initcheck.probe.coverage import Gap
     ("changes", "words"),
     [
         ({}, "healthy: nothing found"),
-        ({"forward": 0.2}, "1 finding"),
-        ({"forward": 0.2, "backward": 0.2}, "2 findings"),
+        ({"forward": 0.2}, "1 problem"),
+        ({"forward": 0.2, "backward": 0.2}, "2 problems"),
         ({"forward": 0.3162, "spread": 0.3}, "cannot judge: 1 point not judged"),
-        ({"nonfinite_from": 3}, "1 finding and 1 point not judged"),
+        ({"forward": 0.2, "extra": [GAP]}, "1 problem and 1 point not judged"),
+        ({"extra": [NOTE]}, "healthy: nothing found, 1 note"),
+        ({"forward": 0.2, "extra": [NOTE, replace(NOTE, layer="layer_2")]}, "1 problem, 2 notes"),
     ],
 )
-def test_the_verdict_counts_findings_and_what_was_not_judged(changes, words):
+def test_the_verdict_counts_problems_notes_and_what_was_not_judged(changes, words):
     checked = make_result(**changes)
     assert describe_verdict(checked) == f"package.module:factory: {words}"
     assert format_text(checked).splitlines()[0] == describe_verdict(checked)
 
 
+def test_what_follows_from_a_problem_is_listed_and_not_counted_beside_it():
+    checked = make_result(nonfinite_from=3)
+    assert describe_verdict(checked) == "package.module:factory: 1 problem"
+    assert checked.problems[0].codes == tuple(dict.fromkeys(each.code for each in checked.findings))
+    text = " ".join(format_text(checked).split())
+    assert len(checked.findings) > 1 and all(finding.message in text for finding in checked.findings)
+
+
 def test_the_coverage_says_what_is_open_and_what_is_covered():
     gaps = [Gap("a", "Lambda", "why"), Gap("b", "LSTMCell", "loop", "lstm"), Gap("c", "LSTMCell", "loop", "lstm")]
-    words = "6 layer calls, 12 weights; 1 not (2 inner parts measured through others"
+    words = "1 path, 6 layer calls, 12 weights; 1 not (2 inner parts measured through others"
     assert words in describe_coverage(make_result(gaps=gaps))
     assert "nothing left out" in describe_coverage(make_result())
 
 
-def test_a_finding_stands_with_its_fix_before_and_after():
-    text = " ".join(format_text(make_result(forward=0.2, fix=make_fix())).split())
-    assert "IC101 vanishing-activations: the signal falls to 1/" in text
-    assert (
-        "tried: HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (the finding is gone)"
-        in text
-    )
+def _with_cause(checked: CheckResult, cause: Cause) -> CheckResult:
+    return replace(checked, findings=tuple(replace(each, cause=cause) for each in checked.findings))
+
+
+def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
+    cause = Cause("spread", ("layer_2",), "RandomNormal: standard deviation 0.01; 64 inputs need 0.125", 0.08)
+    checked = _with_cause(make_result(forward=0.2, backward=0.2, fix=make_fix()), cause)
+    lines = format_text(replace(checked, places={"layer_2": "models.py:14", "layer_3": "models.py:15"})).splitlines()
+    text = "\n".join(lines)
+    assert lines[1] == "1  layer_2 draws its kernel 12.5 times too small  models.py:14  IC101 IC201"
+    assert lines[2] == f"   cause  {cause.message}."
+    assert [line.split()[0] for line in lines if re.match(r"   \S", line)] == ["cause", "IC101", "IC201", "tried"]
+    words = " ".join(text.split())
+    for finding in checked.findings:
+        assert words.count(f"{finding.code} {finding.message}.") == 1
+    tried = "tried HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (finding gone)."
+    assert words.count(tried) == 1
+
+
+def test_without_a_cause_the_rule_and_the_first_layer_are_the_title():
+    lines = format_text(make_result(forward=0.2)).splitlines()
+    assert lines[1] == "1  vanishing activations: layer_3  IC101"
+    assert "cause" not in {line.split()[0] for line in lines if line.strip()}
+
+
+def test_notes_come_after_the_problems_without_a_number():
+    text = format_text(make_result(forward=0.2, backward=0.2, extra=[NOTE, GAP]))
+    starts = [line.split("  ")[:2] for line in text.splitlines() if re.match(r"(\d+|-)  ", line)]
+    assert [number for number, _ in starts] == ["1", "2", "3", "-"]
+    assert starts[2][1].endswith("(unjudged)") and starts[3][1].endswith("(note)")
+    assert f"{NOTE.code}  {NOTE.message}." in text
+
+
+def test_several_findings_of_one_rule_are_one_line_that_names_the_others():
+    equal = [Finding("IC301", f"layer_{place}/kernel", f"layer_{place} is a copy") for place in (1, 2, 4)]
+    checked = _with_cause(make_result(extra=equal), Cause("copied", ("layer_1",), "one seed for all"))
+    text = format_text(checked)
+    assert "IC301  layer_1 is a copy; and so 2 times more, in layer_2/kernel and layer_4/kernel." in text
+    assert "layer_2 is a copy" not in text
+
+
+def test_a_real_model_with_one_bad_layer_takes_17_lines_and_a_sound_one_10():
+    sick, sound = (initcheck.check(lambda std=std: _dense(std), seeds=4) for std in (1e-4, None))
+    lines = sick.to_text().splitlines()
+    assert "bad draws its kernel" in lines[1] and lines[1].endswith("IC101 IC201")
+    assert "RandomNormal(stddev=0.0001)" in lines[2]
+    assert sum(line.startswith("! bad ") for line in lines) == 1
+    assert len(lines) <= 17, lines
+    assert sound.exit_code == 0
+    assert len(sound.to_text().splitlines()) <= 10
+
+
+def _dense(std: float | None) -> keras.Model:
+    model = keras.Sequential([keras.Input((64,))])
+    for place in range(7):
+        bad = std is not None and place == 3
+        model.add(
+            keras.layers.Dense(
+                8 if place == 6 else 64,
+                activation=None if place == 6 else "relu",
+                kernel_initializer=keras.initializers.RandomNormal(stddev=std) if bad else "he_normal",
+                name="bad" if place == 3 else f"layer_{place}",
+            )
+        )
+    return model
 
 
 def test_what_was_left_out_on_request_ends_the_text():
@@ -63,14 +137,28 @@ def test_what_was_left_out_on_request_ends_the_text():
 def test_a_deep_model_is_thinned_out_unless_all_is_asked_for():
     checked = make_result(layers=400, forward=0.9)
     short, full = format_text(checked), format_text(checked, full=True)
-    assert len(short.splitlines()) < 80
+    assert len(short.splitlines()) < 30
     assert all(f"layer_{place} " in full for place in range(400))
-    # What is left out is counted: shown and skipped rows make all 401.
-    skipped = sum(int(line.split()[1]) for line in short.splitlines() if line.startswith("  ... "))
-    table = short[short.index("  layer ") :].splitlines()[1:]
-    shown = [line for line in table if not line.startswith("  ... ")]
-    assert skipped + len(shown) == 401
+    # What is left out is counted: in all, and between the rows shown.
+    table = short[short.index("  layer ") :].splitlines()
+    rows = table[1 : next(place for place, line in enumerate(table) if line.startswith("z, h:"))]
+    shown = [line for line in rows if not line.startswith("  ... ")]
+    skipped = sum(int(line.split()[1]) for line in rows if line.startswith("  ... "))
+    assert f"  {len(shown)} of 401 rows" in table[0] and " rows" not in full
+    orders = {row.name: row.order for row in layer_rows(checked)}
+    first, last = (orders[shown[end][2:].split()[0]] for end in (0, -1))
+    assert skipped + len(shown) == last - first + 1
     assert any(line.startswith("! ") for line in shown)
+
+
+@pytest.mark.parametrize(("changes", "shown"), [({}, True), ({"forward": 0.2}, False), ({"blocks": True}, True)])
+def test_the_main_path_is_told_where_nothing_else_is_and_in_full(changes, shown):
+    checked = make_result(**changes)
+    words = "Along the main path (layers that every path passes), in squares:"
+    assert (words in format_text(checked)) is shown
+    text = format_text(checked, full=True)
+    assert text[text.index(words) :].splitlines()[1].startswith("  forward ")
+    assert text[text.index(words) :].splitlines()[2].startswith("  backward  ")
 
 
 def test_a_share_is_in_per_cent():
@@ -126,27 +214,46 @@ def test_findings_of_a_weight_name_its_layer_and_not_one_whose_name_begins_alike
     assert [row.name for row in rows if row.codes] == ["layer_1", "layer_11"]
 
 
-def test_what_matters_are_the_main_path_and_each_findings_first_layer():
+def test_what_matters_are_the_layers_of_each_problem_with_their_neighbours():
     extra = [Finding("IC401", "layer_3/kernel", "fans")]
-    checked = make_result(blocks=True, layers=12, extra=extra)
-    shown = rows_that_matter(layer_rows(checked))
-    assert {row.name for row in shown if not row.on_main_path} == {"inputs", "layer_3"}
-    assert sum(row.on_main_path for row in shown) == 7
+    checked = make_result(layers=12, extra=extra)
+    rows = layer_rows(checked)
+    assert [row.name for row in rows_that_matter(checked, rows)] == ["layer_2", "layer_3", "layer_4"]
+    ends = replace(checked, findings=(Finding("IC401", "inputs", "fans"), Finding("IC401", "layer_11", "fans")))
+    assert [row.name for row in rows_that_matter(ends, rows)] == ["inputs", "layer_0", "layer_10", "layer_11"]
+
+
+def test_of_a_problem_in_many_layers_the_ends_are_shown():
+    checked = make_result(layers=30, forward=0.8)
+    (problem,) = checked.problems
+    rows = layer_rows(checked)
+    shown = [row.name for row in rows_that_matter(checked, rows)]
+    first, last = (next(row.order for row in rows if row.name == problem.layers[end]) for end in (0, -1))
+    assert last - first == len(problem.layers) - 1 > 3
+    assert shown == [rows[place + offset].name for place in (first, last) for offset in (-1, 0, 1)]
 
 
 @pytest.mark.parametrize("layers", [3, 29, 60, 400])
-def test_at_most_30_rows_and_the_ends_matter(layers):
-    shown = rows_that_matter(layer_rows(make_result(layers=layers)))
-    assert len(shown) == min(layers + 1, 30)
-    assert (shown[0].name, shown[-1].name) == ("inputs", f"layer_{layers - 1}")
+def test_at_most_12_rows_matter(layers):
+    extra = [Finding("IC301", f"layer_{place}/kernel", "equal") for place in range(layers)]
+    checked = make_result(layers=layers, extra=extra)
+    rows = layer_rows(checked)
+    shown = rows_that_matter(checked, rows)
+    assert len(shown) == min(layers + 1, 12)
+    assert {row.order for row in shown} == set(range(len(shown)))
 
 
-def test_without_a_main_path_the_first_rows_are_shown():
-    assert len(rows_that_matter(layer_rows(make_result(routed=False)))) > 0
+@pytest.mark.parametrize("changes", [{}, {"routed": False}, {"extra": [NOTE]}])
+def test_what_is_no_problem_of_a_layer_takes_no_rows(changes):
+    checked = make_result(**changes)
+    rows = layer_rows(checked)
+    assert rows_that_matter(checked, rows) == []
+    assert "  layer " not in format_text(checked)
+    assert all(f" {row.name} " in format_text(checked, full=True) for row in rows)
 
 
 def test_a_strange_name_does_not_break_the_lines_of_the_table():
-    text = format_text(make_result(layers=3, names=(HOSTILE,)))
+    text = format_text(make_result(layers=3, names=(HOSTILE,)), full=True)
     lines = [line for line in text.splitlines() if HOSTILE in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"  {HOSTILE}  Dense ")
