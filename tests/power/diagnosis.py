@@ -696,19 +696,15 @@ class Draw:
 
 
 def problems_of(report: Any) -> tuple[Said, ...]:
-    """List what a check found wrong: its problems, or its findings in an edition that does not group them."""
+    """List the problems that a check found, but no notes."""
     said = []
-    for each in getattr(report, "problems", report.findings):
-        if getattr(each, "level", None) == "note" or getattr(each, "severity", None) == "note":
+    for each in report.result.problems:
+        if each.level == "note":
             continue
-        named = each.layers or ((each.layer,) if hasattr(each, "layer") else ())
-        cause = each.cause
-        code = getattr(each, "code", None) or " ".join(getattr(each, "codes", ()))
-        text = getattr(each, "message", None) or getattr(each, "title", "")
+        cause, named = each.cause, each.layers if each.cause else each.main.named[:1]
         why = f" ({cause.kind}: {cause.message})" if cause else ""
-        place = ", ".join(named[:3]) + (" ..." if len(named) > 3 else "")
-        accused = tuple(cause.layers if cause else named[:1])
-        said.append(Said(accused, cause.kind if cause else "", f"{code} {place}: {text}{why}"))
+        text = f"{' '.join(each.codes)} {each.title}: {each.main.message}{why}"
+        said.append(Said(tuple(named), cause.kind if cause else "", text))
     return tuple(said)
 
 
