@@ -155,11 +155,17 @@ def _weighs(nodes: Sequence[SiteNode], children: Sequence[Sequence[int]], site: 
 
 
 def find_judged_weights(nodes: Sequence[SiteNode], paths: Sequence[SignalPath]) -> set[int]:
-    """Name the sites with weights that lie on a path."""
-    on_paths = {position for path in paths for position in (*path.positions, *path.stands_for)}
+    """List the sites with weights that lie on a path."""
+    judged = {position for path in paths for position in (*path.positions, *path.stands_for)}
     # A layer in front of a normalization is followed by what comes out of that.
-    before = {parent for position in on_paths if nodes[position].normalizes for parent in nodes[position].parents}
-    return {position for position in on_paths | before if nodes[position].weighted}
+    ahead = [parent for position in judged if nodes[position].normalizes for parent in nodes[position].parents]
+    while ahead:
+        position = ahead.pop()
+        if nodes[position].weighted:
+            judged.add(position)
+        else:
+            ahead += nodes[position].parents
+    return {position for position in judged if nodes[position].weighted}
 
 
 _SOURCE: Final = -1

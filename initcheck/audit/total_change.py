@@ -5,7 +5,8 @@ pre-activation (of the output where a site has none), and from its end to its be
 sample's gradient there. Each layer changes them by a step, in nats: ln of q over that of the site before, or over the
 second moment of what the layer receives (the first layer, and behind an average over positions), or over 1 (a
 normalization, whose outputs have the second moment 1 but for its own scale). The total change T is the sum over the
-steps that count, a number a seed. These do not count:
+steps that count, a number a seed; forward it begins anew with each normalization, and the part that changes most is
+judged. These do not count:
 
 - forward, a step to a size that is free (a normalization divides it out); backward, what is followed there is g q,
   which no factor changes, in place of g;
@@ -158,6 +159,8 @@ def levels_along(squares: SiteSquares, nodes: Sequence[SiteNode], path: SignalPa
             if path.small_end_is_chosen:
                 large[-1] |= counted[-1]
                 counted[-1] = False
+            within = _worst_segment(path, steps, counted, large)
+            counted, large = counted & within, large & within
         else:
             averaged = list(path.averaged)
             if path.ends_in_outputs and nodes[kept[-1]].weighted and len(kept) >= _FEWEST_WITH_HEAD:
@@ -171,6 +174,17 @@ def levels_along(squares: SiteSquares, nodes: Sequence[SiteNode], path: SignalPa
             large = np.zeros_like(counted)
     layers = tuple(nodes[position].layer for position in kept)
     return PathLevels(direction, layers, tuple(kept), values, steps, counted, large)
+
+
+def _worst_segment(
+    path: SignalPath, steps: NDArray[np.float64], counted: NDArray[np.bool_], large: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Find the part of a path with the largest change: with each normalization the size begins anew."""
+    segments = np.cumsum([origin == "one" for origin in path.origins])
+    means = np.where(counted | large, steps, 0.0).mean(axis=0)
+    means = np.where(large, np.maximum(means, 0.0), means)
+    totals = np.bincount(segments, weights=np.nan_to_num(means, posinf=0.0, neginf=0.0))
+    return np.asarray(segments == int(np.argmax(np.abs(totals))), dtype=np.bool_)
 
 
 def second_moments(table: pd.DataFrame) -> pd.Series:
@@ -321,7 +335,9 @@ def _worst_step(
 ) -> tuple[tuple[str, str] | None, Estimate | None]:
     """Find the largest change at one layer that parts all earlier from all later levels by more than the limit."""
     grown = levels.only_growth & (levels.steps.mean(axis=0) > 0.0)
-    summed = np.cumsum(np.where(levels.counted | grown, levels.steps, 0.0), axis=1)
+    # A small end makes up for growth before it, though it is no fault itself.
+    known = levels.counted | levels.only_growth
+    summed = np.cumsum(np.where(known, levels.steps, 0.0), axis=1)
     changes = np.concatenate([np.zeros((len(summed), 1)), summed], axis=1)
     worst: tuple[float, tuple[str, str], Estimate] | None = None
     for index in np.flatnonzero(levels.counted | grown):
