@@ -10,18 +10,18 @@ from typing import Any, Final
 from initcheck.audit.findings import CheckResult, Finding
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import (
-    WeightChange,
     find_condition_changes,
     find_origin,
     find_version_changes,
     group_weight_changes,
 )
 from initcheck.checking.gate.comparison import Comparison, Difference
-from initcheck.checking.report.text import LayerRow, exit_code_of, layer_rows
+from initcheck.checking.report.text import exit_code_of, find_place, layer_rows
+from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import exponential, to_plain
 from initcheck.core.statistics import Estimate
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Raised when a field is removed or changes its meaning; fields may be added without."""
 
 _NO_FACTOR: Final = {"value": math.nan, "low": math.nan, "high": math.nan}
@@ -54,44 +54,70 @@ def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, An
             "unmeasured": len(coverage.open_gaps),
             "loaded": list(result.loaded),
             "not_finite": list(result.not_finite),
+            "judged_paths": len(result.paths) // len(DIRECTIONS),
             "gaps": [{**dataclasses.asdict(gap), "covered_by": gap.covered_by or None} for gap in coverage.gaps],
         },
-        "findings": [_finding(each) for each in result.findings],
-        "waived": [_finding(each) for each in result.waived],
-        "courses": [_path(each) for each in result.paths],
+        "problems": _problems(result),
+        "findings": [_finding(result, each) for each in result.findings],
+        "waived": [_finding(result, each) for each in result.waived],
+        "paths": [_path(result, each) for each in result.paths],
         "gate": None if comparison is None else _gate(comparison),
-        "layers": [_layer(row) for row in layer_rows(result)],
+        "layers": [dataclasses.asdict(row) for row in layer_rows(result)],
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _problems(result: CheckResult) -> list[dict[str, Any]]:
+    indexes = {id(finding): index for index, finding in enumerate(result.findings)}
+    return [
+        {
+            "title": problem.title,
+            "level": problem.level,
+            "place": _place(find_place(result, problem)),
+            "layers": list(dict.fromkeys(each for each in problem.layers if each)),
+            "codes": problem.codes,
+            "cause": problem.cause,
+            "findings": [indexes[id(finding)] for finding in problem.findings],
+            "fix": problem.fix,
+        }
+        for problem in result.problems
+    ]
+
+
+def _place(place: str) -> dict[str, Any] | None:
+    file, _, line = place.rpartition(":")
+    return {"file": file, "line": int(line)} if file else None
+
+
+def _finding(result: CheckResult, finding: Finding) -> dict[str, Any]:
     return {
         "code": finding.code,
         "name": finding.name,
         "severity": finding.severity,
         "layer": finding.layer or None,
+        "layers": finding.layers,
+        "place": _place(find_place(result, finding)),
         "message": finding.message,
         "measured": finding.measured,
-        "layers": finding.layers,
-        "remedy": finding.fix,
+        "cause": finding.cause,
+        "fix": finding.fix,
     }
 
 
-def _layer(row: LayerRow) -> dict[str, Any]:
-    fields = dataclasses.asdict(row)
-    return {"on_trunk" if name == "on_main_path" else name: value for name, value in fields.items()}
-
-
-def _path(judged: JudgedPath) -> dict[str, Any]:
-    levels = judged.levels
+def _path(result: CheckResult, judged: JudgedPath) -> dict[str, Any]:
+    levels, path = judged.levels, judged.path
     step = None
     if judged.step is not None and judged.step_change is not None:
         before, after = judged.step
         step = {"before": before, "after": after, **_changes(judged.step_change)}
     return {
         "direction": levels.direction,
-        "inside": judged.path.inside or None,
+        "is_main": path.is_main,
+        "from": path.inside[0] if path.inside else "inputs",
+        "to": path.inside[1] if path.inside else "outputs",
         "layers": levels.layers,
+        "counted": levels.counted.tolist(),
+        "small_end_is_chosen": path.small_end_is_chosen,
+        "stands_for": [result.nodes[position].layer for position in path.stands_for],
         "outcome": judged.outcome,
         "steps": judged.steps,
         "seeds": judged.total.count,
@@ -102,6 +128,7 @@ def _path(judged: JudgedPath) -> dict[str, Any]:
         "log_limit": judged.limit,
         "log_allowance": judged.allowance,
         "beyond": judged.beyond,
+        "doers": [levels.layers[place] for place in judged.doers],
         "worst_step": step,
         "seeds_needed": judged.seeds_needed,
     }
@@ -110,24 +137,18 @@ def _path(judged: JudgedPath) -> dict[str, Any]:
 def _gate(comparison: Comparison) -> dict[str, Any]:
     return {
         "verdict": comparison.verdict,
-        "culprit": find_origin(comparison),
+        "origin": find_origin(comparison),
         "margin": comparison.margin,
         "paired": comparison.paired,
         "versions": [dataclasses.asdict(each) for each in find_version_changes(comparison)],
         "conditions": [dataclasses.asdict(each) for each in find_condition_changes(comparison)],
-        "weights": [_weight_change(each) for each in group_weight_changes(comparison)],
+        "weights": [dataclasses.asdict(each) for each in group_weight_changes(comparison)],
         "structure": [{"change": each.action, **dataclasses.asdict(each)} for each in comparison.structure],
         "figures": [_difference(each) for each in comparison.differences],
         "new_findings": [{"code": code, "layer": layer or None} for code, layer in comparison.new_findings],
         "seeds_needed": comparison.seeds_needed,
         "baseline_seeds_needed": comparison.baseline_seeds_needed,
     }
-
-
-def _weight_change(change: WeightChange) -> dict[str, Any]:
-    document = dataclasses.asdict(change)
-    document["culprit"] = document.pop("origin")
-    return document
 
 
 def _difference(difference: Difference) -> dict[str, Any]:

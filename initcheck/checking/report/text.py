@@ -32,6 +32,7 @@ _NAMED_ROWS: Final = 3
 _PATHS: Final = 4
 _HEADS: Final = "z, h: before and after the activation; gain: E z^2 over the input's; L: one sample's loss."
 _MOST_CHANGES: Final = 20
+_MARKS: Final[dict[Severity, str]] = {"wrong": "", "unjudged": " (not judged)", "note": " (note)"}
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
 
@@ -143,17 +144,19 @@ def describe_fix(fix: Fix) -> str:
 def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) -> Iterator[str]:
     numbers = itertools.count(1)
     for problem in result.problems:
-        marks = [] if problem.level == "wrong" else [str(problem.level)]
-        if all((each.code, each.layer) in known for each in problem.findings):
-            marks.append("known")
         number = "-" if problem.level == "note" else str(next(numbers))
         place = find_place(result, problem)
-        title = f"{problem.title}{''.join(f' ({mark})' for mark in marks)}"
+        title = f"{title_problem(problem)}{' (known)' if _is_known(problem, known) else ''}"
         lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
         for word, text in describe_problem(problem):
             lines += wrap(f"{word:<5}  {text}", _INDENT, _INDENT + " " * 7)
         yield "\n".join(lines)
+
+
+def title_problem(problem: Problem) -> str:
+    """Name a problem, and say where it is a note, or a point that could not be judged."""
+    return f"{problem.title}{_MARKS[problem.level]}"
 
 
 def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
@@ -183,9 +186,9 @@ def _name_others(findings: Sequence[Finding]) -> str:
     return format_names(list(dict.fromkeys(each.layer for each in findings[1:])), _NAMED)
 
 
-def find_place(result: CheckResult, problem: Problem) -> str:
-    """Find the line of code that made the first layer of a problem; empty where that is not known."""
-    names = [*problem.layers, *problem.main.named]
+def find_place(result: CheckResult, about: Problem | Finding) -> str:
+    """Find the line of code that made the first layer of a problem or finding; empty where that is not known."""
+    names = [*about.layers, *about.main.named] if isinstance(about, Problem) else about.named
     return next((result.places[name] for name in names if result.places.get(name)), "")
 
 
@@ -254,16 +257,15 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
 
 def format_summary(result: CheckResult, comparison: Comparison | None = None) -> str:
     """Format the result in Markdown: what failed first, the whole text folded away."""
-    failed = _failed(result, comparison)
     lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
     if comparison is not None:
         lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
         lines += [*(f"- {escape_text(each)}" for each in _changes(comparison)), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
-    for finding in failed:
-        lines.append(f"- **{finding.code} {finding.name}**: {escape_text(finding.message)}")
-        if finding.fix is not None:
-            lines.append(f"  - tried: {escape_text(describe_fix(finding.fix))}")
+    for problem in _failed(result, comparison):
+        about = ", ".join(each for each in (find_place(result, problem), " ".join(problem.codes)) if each)
+        lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
+        lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem)]
     # Inside <pre> Markdown is not read, and names may hold anything.
     whole = escape(format_text(result, comparison, full=True), quote=False)
     lines += ["", "<details><summary>All that was measured</summary>", "", f"<pre>{whole}</pre>", "</details>", ""]
@@ -271,10 +273,10 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
 
 
 def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
-    """Format a line for each thing that failed; a notice if nothing.
+    """Format a line for each problem and note; a notice if there is none.
 
-    It stands where the first layer named was made, if that is a file of the working folder; else beside the baseline's
-    file, or the model's.
+    It stands where the problem's first layer was made, if that is a file of the working folder; else beside the
+    baseline's file, or the model's.
     """
     place = baseline or _file_of(result.model)
     lines = []
@@ -282,13 +284,12 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
         level = "error" if comparison.verdict == "changed" else "warning"
         message = "\n".join([format_verdict(comparison), *_changes(comparison)])
         lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
-    for finding in _failed(result, comparison):
-        level = _LEVELS[finding.severity]
-        fix = "" if finding.fix is None else f"\ntried: {describe_fix(finding.fix)}"
-        title = f"initcheck: {finding.code} {finding.name}"
-        made = result.places.get(finding.layer, "")
+    for problem in _failed(result, comparison):
+        made = find_place(result, problem)
         beside = made if Path(made.rpartition(":")[0]).is_file() else place
-        lines.append(_annotation(level, beside, title, f"{finding.message}{fix}"))
+        title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
+        message = "\n".join(f"{word}: {text}" for word, text in describe_problem(problem))
+        lines.append(_annotation(_LEVELS[problem.level], beside, title, message))
     if not lines:
         verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
         lines.append(_annotation("notice", place, "initcheck", verdict))
@@ -299,9 +300,14 @@ def _changes(comparison: Comparison) -> list[str]:
     return [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
 
 
-def _failed(result: CheckResult, comparison: Comparison | None) -> Sequence[Finding]:
+def _failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
+    """List the problems and notes of which the baseline does not know every finding."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
-    return [each for each in result.findings if (each.code, each.layer) not in known]
+    return [each for each in result.problems if not _is_known(each, known)]
+
+
+def _is_known(problem: Problem, known: Collection[tuple[str, str]]) -> bool:
+    return all((each.code, each.layer) in known for each in problem.findings)
 
 
 def _mark(result: CheckResult, comparison: Comparison | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from html import unescape
 
 import keras
 import numpy as np
@@ -17,6 +18,8 @@ from initcheck.checking.report.text import (
     describe_coverage,
     describe_measured,
     describe_verdict,
+    format_annotations,
+    format_summary,
     format_text,
     layer_rows,
     rows_that_matter,
@@ -71,7 +74,7 @@ def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
     checked = _with_cause(make_result(forward=0.2, backward=0.2, fix=make_fix()), cause)
     lines = format_text(replace(checked, places={"layer_2": "models.py:14", "layer_3": "models.py:15"})).splitlines()
     text = "\n".join(lines)
-    assert lines[1] == "1  layer_2 draws its kernel 12.5 times too small  models.py:14  IC101 IC201"
+    assert lines[1] == "1  the kernel of layer_2 is drawn 12.5 times too small  models.py:14  IC101 IC201"
     assert lines[2] == f"   cause  {cause.message}."
     assert [line.split()[0] for line in lines if re.match(r"   \S", line)] == ["cause", "IC101", "IC201", "tried"]
     words = " ".join(text.split())
@@ -83,7 +86,7 @@ def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
 
 def test_without_a_cause_the_rule_and_the_first_layer_are_the_title():
     lines = format_text(make_result(forward=0.2)).splitlines()
-    assert lines[1] == "1  vanishing activations: layer_3  IC101"
+    assert lines[1] == "1  vanishing activations: layer_3 and layer_4  IC101"
     assert "cause" not in {line.split()[0] for line in lines if line.strip()}
 
 
@@ -91,7 +94,7 @@ def test_notes_come_after_the_problems_without_a_number():
     text = format_text(make_result(forward=0.2, backward=0.2, extra=[NOTE, GAP]))
     starts = [line.split("  ")[:2] for line in text.splitlines() if re.match(r"(\d+|-)  ", line)]
     assert [number for number, _ in starts] == ["1", "2", "3", "-"]
-    assert starts[2][1].endswith("(unjudged)") and starts[3][1].endswith("(note)")
+    assert starts[2][1].endswith("(not judged)") and starts[3][1].endswith("(note)")
     assert f"{NOTE.code}  {NOTE.message}." in text
 
 
@@ -106,7 +109,7 @@ def test_several_findings_of_one_rule_are_one_line_that_names_the_others():
 def test_a_real_model_with_one_bad_layer_takes_17_lines_and_a_sound_one_10():
     sick, sound = (initcheck.check(lambda std=std: _dense(std), seeds=4) for std in (1e-4, None))
     lines = sick.to_text().splitlines()
-    assert "bad draws its kernel" in lines[1] and lines[1].endswith("IC101 IC201")
+    assert lines[1].startswith("1  the kernel of bad is drawn 17") and lines[1].endswith("IC101 IC201")
     assert "RandomNormal(stddev=0.0001)" in lines[2]
     assert sum(line.startswith("! bad ") for line in lines) == 1
     assert len(lines) <= 17, lines
@@ -164,6 +167,48 @@ def test_the_main_path_is_told_where_nothing_else_is_and_in_full(changes, shown)
 def test_a_share_is_in_per_cent():
     assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50% [40%, 60%], limit 25%"
     assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
+
+
+# --- on a pull request ------------------------------------------------------------------------------------------------
+
+
+def _sick(places: dict[str, str]) -> CheckResult:
+    cause = Cause("spread", ("layer_2",), "RandomNormal: standard deviation 0.01; 64 inputs need 0.125", 0.08)
+    checked = _with_cause(make_result(forward=0.2, backward=0.2, fix=make_fix()), cause)
+    return replace(checked, findings=(*checked.findings, GAP, NOTE), places=places)
+
+
+def test_the_summary_has_one_entry_a_problem_with_place_cause_effects_and_what_was_tried():
+    checked = _sick({"layer_2": "models.py:14"})
+    summary = unescape(format_summary(checked)).replace("\\", "").partition("<details>")[0]
+    first, second = checked.findings[:2]
+    assert [line for line in summary.splitlines() if line.startswith(("- ", "  - "))] == [
+        "- **the kernel of layer_2 is drawn 12.5 times too small** (models.py:14, IC101 IC201)",
+        f"  - cause: {first.cause.message}.",
+        f"  - IC101: {first.message}.",
+        f"  - IC201: {second.message}.",
+        "  - tried: HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (finding gone).",
+        "- **unmeasured: layer_1 (not judged)** (IC601)",
+        "  - IC601: layer_1 was not measured.",
+        "- **dead units: layer_1 (note)** (IC303)",
+        "  - IC303: a few units are dead.",
+    ]
+
+
+def test_an_annotation_a_problem_stands_where_its_layer_was_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.py").write_text("", encoding="utf-8")
+    checked = replace(_sick({"layer_2": "models.py:14", "layer_1": "elsewhere.py:3"}), model="other.py:build")
+    lines = format_annotations(checked).splitlines()
+    title = "initcheck%3A the kernel of layer_2 is drawn 12.5 times too small (IC101 IC201)"
+    assert lines[0].startswith(f"::error file=models.py,line=14,title={title}::cause: RandomNormal: standard deviation")
+    words = [each.partition(":")[0] for each in lines[0].split("::", 2)[2].split("%0A")]
+    assert words == ["cause", "IC101", "IC201", "tried"]
+    gap, note = lines[1:]
+    title = "initcheck%3A unmeasured%3A layer_1 (not judged) (IC601)"
+    assert gap == f"::warning file=other.py,title={title}::IC601: layer_1 was not measured."
+    title = "initcheck%3A dead units%3A layer_1 (note) (IC303)"
+    assert note == f"::notice file=other.py,title={title}::IC303: a few units are dead."
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------
