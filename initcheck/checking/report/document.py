@@ -1,14 +1,15 @@
-"""The result of ``initcheck check`` as a page: the verdict first, then each finding, the figure, all values."""
+"""The result of ``initcheck check`` as a page: the verdict first, then each problem, the figure, all values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Final
 
 from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Verdict
 from initcheck.audit.limits import Limits
+from initcheck.audit.problems import Problem
 from initcheck.audit.rules.signal import format_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
@@ -17,17 +18,19 @@ from initcheck.checking.report.figures import draw_check_figure
 from initcheck.checking.report.text import (
     LayerRow,
     describe_coverage,
-    describe_measured,
+    describe_present_weights,
     describe_verdict,
+    find_place,
     format_interval,
     format_limit,
     format_value,
     layer_rows,
+    title_problem,
 )
-from initcheck.core.formatting import count, format_change, format_duration, format_number, format_share
+from initcheck.core.columns import DIRECTIONS
+from initcheck.core.formatting import count, format_change, format_duration, format_names, format_number, format_share
 from initcheck.pages.document import (
     Block,
-    Bullets,
     Cell,
     CodeBlock,
     Definitions,
@@ -37,6 +40,7 @@ from initcheck.pages.document import (
     Section,
     Table,
     code,
+    listed,
     method_section,
     paragraph,
     prose,
@@ -48,7 +52,13 @@ from initcheck.probe.coverage import Coverage, Gap
 _FOLDED_GAPS: Final = 10
 _MISSING: Final = "no value"
 _UNFOLDED_LAYERS: Final = 30
+_UNFOLDED_FINDINGS: Final = 10
+_UNFOLDED_PATHS: Final = 8
 _NAMED: Final = 1  # layers that need no list of their own
+_BEGINNINGS: Final = ("the ", "from ", "whether ", "what ", "in ", "each ", "no ")
+_LISTED: Final = 6
+_PROBLEM_COLUMNS: Final = ("Cause, else what was found", "Made at", "What fixes it", "Findings")
+_FINDING_COLUMNS: Final = ("Finding", "What was found", "First at", "Value", "Limit")
 _MEANINGS: Final[dict[Verdict, str]] = {
     "healthy": "Every layer call and every weight was measured or is accounted for, and no rule found anything.",
     "findings": "Something is wrong with this model at initialization.",
@@ -68,6 +78,7 @@ _LAYER_COLUMNS: Final = (
     "#",
     "Kind",
     "Second moment of z",
+    "Gain",
     "Variance of h",
     "Varies across samples",
     "Zero",
@@ -78,13 +89,19 @@ _LAYER_COLUMNS: Final = (
 
 def build_check_document(result: CheckResult, comparison: Comparison | None = None) -> Document:
     """Build the page of a checked model, with what has changed since a baseline first; all names in it are raw."""
-    titled = list(zip(_titles(result.findings), result.findings, strict=True))
     sections = [] if comparison is None else [build_gate_section(comparison)]
     sections.append(_answer_section(result))
-    if titled:
-        parts = tuple(_finding_section(finding, title, place) for place, (title, finding) in enumerate(titled))
-        introduction = paragraph("The worst first. Sizes of the signal are in squares, with 95% intervals.")
-        sections.append(Section("findings", "Findings", (introduction,), parts))
+    problems, notes = _split_notes(result)
+    if problems:
+        introduction = paragraph(
+            "One for each cause, the worst first. Sizes of the signal are in squares, with 95% intervals."
+        )
+        parts = tuple(_problem_section(result, each, anchor) for anchor, each in problems)
+        sections.append(Section("problems", "Problems", (introduction,), parts))
+    if notes:
+        introduction = paragraph("Worth knowing, and no fault: a note changes no exit code.")
+        parts = tuple(_problem_section(result, each, anchor) for anchor, each in notes)
+        sections.append(Section("notes", "Notes", (introduction,), parts))
     sections += [
         _figure_section(result),
         _paths_section(result),
@@ -96,88 +113,129 @@ def build_check_document(result: CheckResult, comparison: Comparison | None = No
     return Document(f"initcheck: {result.model}", subtitle, tuple(sections))
 
 
-def _titles(findings: Sequence[Finding]) -> list[str]:
-    """Title each finding by its rule, with the layer where a rule found more than one thing."""
-    codes = [finding.code for finding in findings]
-    return [
-        f"{each.code} {each.name}" + (f": {each.layer}" if codes.count(each.code) > 1 and each.layer else "")
-        for each in findings
-    ]
+def _split_notes(result: CheckResult) -> tuple[list[tuple[str, Problem]], list[tuple[str, Problem]]]:
+    """List the problems, and the notes, each with the anchor of its section."""
+    problems = [each for each in result.problems if each.level != "note"]
+    notes = [each for each in result.problems if each.level == "note"]
+    return (
+        [(f"problem-{place}", each) for place, each in enumerate(problems, start=1)],
+        [(f"note-{place}", each) for place, each in enumerate(notes, start=1)],
+    )
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
 def _answer_section(result: CheckResult) -> Section:
-    blocks: list[Block] = [
-        paragraph(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}"),
-        paragraph(describe_coverage(result)),
-    ]
-    if result.findings:
-        rows = tuple(_finding_row(finding, place) for place, finding in enumerate(result.findings))
-        columns = ("Finding", "First at", "Value", "Limit", "What fixes it")
-        caption = prose("What was found, the worst first.")
-        blocks.append(Table(caption, columns, rows, form="plain", code_headers=False))
+    blocks: list[Block] = [paragraph(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}")]
+    blocks += [paragraph(text) for text in (describe_present_weights(result), describe_coverage(result)) if text]
+    problems, notes = _split_notes(result)
+    if problems:
+        rows = tuple(_problem_row(result, each, anchor) for anchor, each in problems)
+        caption = prose("One problem for each cause, the worst first.")
+        blocks.append(Table(caption, ("Problem", *_PROBLEM_COLUMNS), rows, form="claims", code_headers=False))
+    if notes:
+        rows = tuple(_problem_row(result, each, anchor) for anchor, each in notes)
+        caption = prose("Notes: worth knowing, and no fault.")
+        blocks.append(Table(caption, ("Note", *_PROBLEM_COLUMNS), rows, form="claims", code_headers=False))
     if result.waived:
         left_out = sorted({f"{each.code} {each.name}" for each in result.waived})
         blocks.append(paragraph(f"Left out on request: {', '.join(left_out)}."))
+    blocks += [paragraph(each) for each in result.hints]
     return Section("answer", "The verdict", tuple(blocks))
 
 
-def _finding_row(finding: Finding, place: int) -> Row:
-    measured, fix = finding.measured, finding.fix
-    value = Cell("none") if measured is None else _value_cell(measured)
-    limit = Cell("none" if measured is None or math.isnan(measured.limit) else format_limit(measured))
-    fixed = Cell("nothing tried, or nothing helped")
+def _problem_row(result: CheckResult, problem: Problem, anchor: str) -> Row:
+    fix = problem.fix
+    fixed = Cell("none needed" if problem.level == "note" else "nothing tried, or nothing helped")
     if fix is not None:
         before, after = fix.before, fix.after
         change = f"{format_value(before, before.value)} → {format_value(after, after.value)}"
         outcome = "gone" if fix.solved else "better, not gone"
         fixed = Cell(fix.change, (f"{change}: {outcome}",), tone="kept" if fix.solved else "")
-    others = (f"and {len(finding.named) - 1} more",) if len(finding.named) > 1 else ()
-    cells = (Cell(finding.layer or "the whole model", others), value, limit, fixed)
-    return Row(f"{finding.code} {finding.name}", cells, link=_anchor(place))
+    place = Cell(find_place(result, problem) or "not known")
+    cells = (Cell(_describe_why(problem)), place, fixed, Cell(" ".join(problem.codes)))
+    return Row(_title(problem), cells, link=anchor)
+
+
+def _title(problem: Problem) -> str:
+    title = title_problem(problem)
+    return _capitalize(title) if problem.cause is not None else f"{title[0].upper()}{title[1:]}"
+
+
+def _describe_why(problem: Problem) -> str:
+    """Give the cause, or what was found where that is not known."""
+    return _sentence(problem.main.message if problem.cause is None else problem.cause.message)
+
+
+# --- one problem ------------------------------------------------------------------------------------------------------
+
+
+def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Section:
+    place, fix = find_place(result, problem), problem.fix
+    layers = [each for each in dict.fromkeys(problem.layers) if each]
+    facts = [("Layers", prose(format_names(layers, _LISTED) if layers else "The whole model."))]
+    if place:
+        facts.append(("Made at", prose(code(place))))
+    if fix is not None:
+        facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
+    elif problem.level != "note":
+        facts.append(("What usually helps", prose(f"{problem.main.rule.fix} No change was tried here that helped.")))
+    blocks: list[Block] = [paragraph(strong(_describe_why(problem))), Definitions(tuple(facts))]
+    if fix is not None:
+        blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
+    blocks += [*_effects(problem), _rule_texts(problem)]
+    return Section(anchor, _title(problem), tuple(blocks))
+
+
+def _effects(problem: Problem) -> Iterator[Block]:
+    """Tabulate the findings of a problem, and list all that they name."""
+    findings = problem.findings
+    rows = tuple(map(_finding_row, findings))
+    table = Table(prose("What was found."), _FINDING_COLUMNS, rows, form="claims", code_headers=False)
+    if len(findings) <= _UNFOLDED_FINDINGS:
+        yield table
+    else:
+        yield Details(prose(f"All {count(len(findings), 'finding')}"), (table,))
+    several = [(each.code, each.named) for each in findings if len(each.named) > _NAMED]
+    if problem.cause is not None and len(problem.layers) > _LISTED:
+        several.insert(0, ("Cause", problem.layers))
+    if several:
+        names = tuple((f"{each}, {len(layers)} in all", listed(layers)) for each, layers in several)
+        yield Details(prose("All layers or weights that it is about"), (Definitions(names),))
+
+
+def _finding_row(finding: Finding) -> Row:
+    measured = finding.measured
+    others = (f"and {len(finding.named) - 1} more",) if len(finding.named) > _NAMED else ()
+    cells = (
+        Cell(_sentence(finding.message)),
+        Cell(finding.layer or "the whole model", others),
+        Cell("none") if measured is None else _value_cell(measured),
+        Cell("none" if measured is None or math.isnan(measured.limit) else format_limit(measured)),
+    )
+    return Row(f"{finding.code} {finding.name}", cells)
 
 
 def _value_cell(measured: Measured) -> Cell:
     interval = () if math.isnan(measured.low) else (format_interval(measured).strip(),)
-    return Cell(format_value(measured, measured.value), interval)
+    notes = (*interval, f"{measured.quantity}{_describe_seeds(measured)}")
+    return Cell(format_value(measured, measured.value), notes)
 
 
-def _anchor(place: int) -> str:
-    return f"finding-{place + 1}"
-
-
-# --- one finding ------------------------------------------------------------------------------------------------------
-
-
-def _finding_section(finding: Finding, title: str, place: int) -> Section:
-    rule = finding.rule
-    facts = [("Where", prose(code(finding.layer)) if finding.layer else prose("The whole model."))]
-    if finding.measured is not None:
-        facts.append(("Measured", prose(f"{describe_measured(finding.measured)}{_describe_seeds(finding.measured)}.")))
-    facts += [
-        ("What the rule says", prose(rule.what)),
-        ("Why it matters", prose(rule.why)),
-    ]
-    fix = finding.fix
-    if fix is None:
-        facts.append(("What usually helps", prose(f"{rule.fix} No change was tried here that helped.")))
-    else:
-        facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
-    blocks: list[Block] = [paragraph(strong(_sentence(finding.message))), Definitions(tuple(facts))]
-    if fix is not None:
-        blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
-    if len(finding.layers) > _NAMED:
-        names = Bullets(tuple(prose(code(layer)) for layer in finding.layers))
-        blocks.append(Details(prose(f"All {len(finding.layers)} layers or weights that it is about"), (names,)))
-    return Section(_anchor(place), title, tuple(blocks))
+def _rule_texts(problem: Problem) -> Details:
+    rules = dict.fromkeys(each.rule for each in problem.findings)
+    texts = tuple((f"{rule.code} {rule.name}", prose(f"{rule.what} {rule.why}")) for rule in rules)
+    return Details(prose("What the rules say, and why it matters"), (Definitions(texts),))
 
 
 def _sentence(message: str) -> str:
     """End a message with a stop, and begin it with a capital unless it begins with a name."""
-    begins = message.startswith(("the ", "from ", "whether "))
-    return f"{message[0].upper() if begins else message[0]}{message[1:]}." if message else ""
+    return f"{_capitalize(message)}." if message else ""
+
+
+def _capitalize(message: str) -> str:
+    return f"{message[0].upper()}{message[1:]}" if message.startswith(_BEGINNINGS) else message
 
 
 def _describe_fix(fix: Fix) -> str:
@@ -204,16 +262,29 @@ def _figure_section(result: CheckResult) -> Section:
 
 def _paths_section(result: CheckResult) -> Section:
     if not result.paths:
-        text = "No layer lies on every path from the inputs to the outputs: propagation has nothing to follow."
+        text = "No measured layer reaches the outputs, so that propagation has nothing to follow."
         return Section("paths", "The paths of the signal", (paragraph(text),))
-    rows = tuple(_path_row(judged) for judged in result.paths)
     introduction = paragraph(
-        "The main path has the layers that every path from the inputs to the outputs passes; long chains within a "
-        "branch are followed on their own. Changes are factors of the second moment and of the squared gradient "
-        "norm, in the direction of propagation."
+        "Every chain of layers with weights is judged: the main path, the sequence of layers that every path from the "
+        "inputs to the outputs passes, and each tower, head and branch beside it. Changes are factors of the second "
+        "moment and of the squared gradient norm, in the direction of propagation."
     )
-    table = Table(prose("How the signal changes along each path."), _PATH_COLUMNS, rows, code_headers=False)
-    return Section("paths", "The paths of the signal", (introduction, table))
+    shown, folded = list(result.paths), []
+    if len(result.paths) > len(DIRECTIONS) * _UNFOLDED_PATHS:
+        shown = [each for each in result.paths if each.path.is_main or each.outcome != "within"]
+        folded = [each for each in result.paths if not each.path.is_main and each.outcome == "within"]
+    blocks: list[Block] = [introduction]
+    if shown:
+        blocks.append(_path_table("How the signal changes along each path.", shown))
+    if folded:
+        caption = "Paths within the limit, or with too few layers to follow."
+        summary = prose(f"{count(len(folded), 'row')} of paths within the limit, or with too few layers to follow")
+        blocks.append(Details(summary, (_path_table(caption, folded),)))
+    return Section("paths", "The paths of the signal", tuple(blocks))
+
+
+def _path_table(caption: str, paths: Sequence[JudgedPath]) -> Table:
+    return Table(prose(caption), _PATH_COLUMNS, tuple(map(_path_row, paths)), code_headers=False)
 
 
 def _path_row(judged: JudgedPath) -> Row:
@@ -245,16 +316,18 @@ def _limit_cell(judged: JudgedPath) -> Cell:
 
 
 def _beyond_cell(judged: JudgedPath) -> Cell:
+    notes = [f"made by {format_names([judged.levels.layers[place] for place in judged.doers])}"] if judged.doers else []
     if not judged.beyond:
-        return Cell("nowhere")
+        return Cell("nowhere", tuple(notes))
     others = len(judged.beyond) - 1
-    return Cell(judged.beyond[0], (f"and {count(others, 'more layer')}",) if others else ())
+    return Cell(judged.beyond[0], (*([f"and {count(others, 'more layer')}"] if others else []), *notes))
 
 
 def _layers_section(rows: Sequence[LayerRow]) -> Section:
     introduction = paragraph(
         "All measured layer calls, in the order of execution: geometric means over the draws that are not 0. z is "
-        "what the layer’s activation function receives, h the output; where there is no z, the output stands for it."
+        "what the layer’s activation function receives, h the output; where there is no z, the output stands for it. "
+        "The gain is the second moment of z over that of what the layer receives."
     )
     table = Table(prose(f"{count(len(rows), 'layer call')}."), _LAYER_COLUMNS, tuple(map(_layer_row, rows)))
     if len(rows) <= _UNFOLDED_LAYERS:
@@ -268,6 +341,7 @@ def _layer_row(row: LayerRow) -> Row:
         Cell(str(row.order)),
         Cell(row.kind, ("main path",) if row.on_main_path else ()),
         Cell(format_number(row.second_moment, missing=_MISSING)),
+        Cell(format_number(row.forward_gain, missing=_MISSING)),
         Cell(format_number(row.variance, missing=_MISSING)),
         Cell(format_share(row.varies, missing=_MISSING)),
         Cell(format_share(row.zero, missing=_MISSING)),

@@ -272,7 +272,9 @@ def _caption(result: CheckResult, rows: Sequence[LayerRow]) -> Text:
             "layer multiplies by the same factor, and a level line that the signal is kept. "
         )
     else:
-        caption += "No layer lies on every path from the inputs to the outputs, so that there is no line to follow. "
+        caption += "No layer with weights lies on every path from the inputs to the outputs: there is no main path. "
+    if any(not judged.path.is_main for judged in result.paths):
+        caption += f"Thin lines follow the {'other ' if has_main_path else ''}paths: towers, heads and branches. "
     caption += "Where a layer has no z (no activation function of its own), its output stands for it. "
     if len(result.seeds) > 1:
         caption += f"Levels are geometric means of {len(result.seeds)} draws"

@@ -11,14 +11,16 @@ from examined_model import HOSTILE, KINDS, make_fix, make_result
 from html_page import Page
 from markdown_it import MarkdownIt
 
-from initcheck.audit.findings import CheckResult, Finding, Measured
+from initcheck.audit.findings import Cause, CheckResult, Finding, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.rules import RULES
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.text import describe_verdict, format_text
-from initcheck.pages.document import Details, Document, Section, Table
+from initcheck.pages.document import Definitions, Details, Document, Section, Table
 from initcheck.pages.html import render_html, render_markdown, render_pictures
 from initcheck.probe.coverage import Gap
+
+NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
 
 
 def _html(checked: CheckResult) -> Page:
@@ -48,6 +50,18 @@ def _tables(section: Section) -> list[Table]:
     return tables
 
 
+def _plain_tables(section: Section) -> list[Table]:
+    """List the tables that are not folded."""
+    return [block for block in section.blocks if isinstance(block, Table)]
+
+
+def _caused(checked: CheckResult) -> CheckResult:
+    """Let all findings have one cause, in a layer that was made at a known place."""
+    cause = Cause("spread", ("layer_2",), "in layer_2: too small", 0.08)
+    findings = tuple(replace(each, cause=cause) for each in checked.findings)
+    return replace(checked, findings=findings, places={"layer_2": "models.py:14"})
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_result_makes_a_page_whose_links_lead_somewhere(name):
     checked = make_result(**KINDS[name])
@@ -65,36 +79,84 @@ def test_the_cases_above_have_the_verdicts_that_they_stand_for():
     assert {verdicts[name] for name in ("healthy", "branches", "one layer")} == {"healthy"}
 
 
-def test_the_verdict_comes_first_then_findings_picture_figures_gaps_and_method():
-    document = build_check_document(make_result(forward=0.2))
+def test_the_verdict_comes_first_then_problems_notes_picture_figures_gaps_and_method():
+    document = build_check_document(make_result(forward=0.2, extra=[NOTE]))
     order = [section.anchor for section in document.sections]
-    assert order == ["answer", "findings", "levels", "paths", "layers", "coverage", "method"]
+    assert order == ["answer", "problems", "notes", "levels", "paths", "layers", "coverage", "method"]
 
 
-def test_the_first_screen_has_the_verdict_the_coverage_and_every_finding_with_its_fix():
+def test_the_first_screen_has_the_verdict_the_coverage_and_every_problem_with_its_fix():
     checked = make_result(forward=0.2, backward=0.2, fix=make_fix())
     answer = build_check_document(checked).sections[0]
     (table,) = _tables(answer)
-    assert [row.header for row in table.rows] == ["IC101 vanishing-activations", "IC201 vanishing-gradients"]
-    assert [row.link for row in table.rows] == ["finding-1", "finding-2"]
-    assert table.rows[0].cells[3].text == "HeNormal in 5 layers"
-    assert table.rows[0].cells[3].notes == ("0.300 → 1.00: gone",)
-    assert "nothing" in table.rows[1].cells[3].text
+    assert table.columns == ("Problem", "Cause, else what was found", "Made at", "What fixes it", "Findings")
+    assert [row.header for row in table.rows] == [
+        "Vanishing activations: layer_3 and layer_4",
+        "Vanishing gradients: layer_1 and layer_0",
+    ]
+    assert [row.link for row in table.rows] == ["problem-1", "problem-2"]
+    assert [row.cells[3].text for row in table.rows] == ["IC101", "IC201"]
+    assert table.rows[0].cells[0].text.startswith("The signal falls to 1/618 from layer_0 to layer_4")
+    assert table.rows[0].cells[1].text == "not known"
+    assert table.rows[0].cells[2].text == "HeNormal in 5 layers"
+    assert table.rows[0].cells[2].notes == ("0.300 → 1.00: gone",)
+    assert "nothing" in table.rows[1].cells[2].text
     words = _html(checked).text
-    assert "8 draws of the model's own initializers (seeds 0 to 7)" in words
+    assert "8 draws of its initializers (seeds 0 to 7)" in words
 
 
-def test_a_finding_has_its_figure_interval_limit_reason_and_the_fix_before_and_after():
+def test_findings_of_one_cause_are_one_problem_with_cause_place_and_effects():
+    document = build_check_document(_caused(make_result(forward=0.2, backward=0.2)))
+    (row,) = _tables(document.sections[0])[0].rows
+    assert row.header == "The kernel of layer_2 is drawn 12.5 times too small"
+    assert [cell.text for cell in row.cells[:2]] == ["In layer_2: too small.", "models.py:14"]
+    assert row.cells[3].text == "IC101 IC201"
+    (part,) = _section(document, "problems").sections
+    assert part.title == row.header and part.anchor == row.link
+    (effects,) = _plain_tables(part)
+    assert [each.header for each in effects.rows] == ["IC101 vanishing-activations", "IC201 vanishing-gradients"]
+    assert effects.rows[1].cells[0].text.startswith("The gradient falls to 1/640 from layer_4 to layer_0")
+    page = Page(render_html(Document("", (), (part,))))
+    for words in ("In layer_2: too small.", "models.py:14", "The signal falls to 1/618", "over 8 seeds"):
+        assert words in page.text
+
+
+def test_notes_stand_apart_and_need_no_fix():
+    document = build_check_document(make_result(forward=0.2, extra=[NOTE]))
+    problems, notes = _tables(document.sections[0])
+    assert len(problems.rows) == len(notes.rows) == 1
+    assert notes.rows[0].header == "Dead units: layer_1 (note)" and notes.rows[0].link == "note-1"
+    assert notes.rows[0].cells[2].text == "none needed"
+    (part,) = _section(document, "notes").sections
+    page = Page(render_html(Document("", (), (part,))))
+    assert "a few units are dead." in page.text and "What usually helps" not in page.text
+
+
+def test_a_problem_has_its_figure_interval_limit_reason_and_the_fix_before_and_after():
     checked = make_result(forward=0.2, fix=make_fix())
     finding = checked.findings[0]
-    part = _section(build_check_document(checked), "findings").sections[0]
+    part = _section(build_check_document(checked), "problems").sections[0]
     page = Page(render_html(Document("", (), (replace(part, sections=()),))))
     rule = RULES[finding.code]
-    for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds", "limit 0.01"):
+    for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds"):
         assert words in page.text
     assert "0.300 → 1.00 [0.970, 1.03]; the finding is gone" in page.text
     assert "kernel_initializer=keras.initializers.HeNormal()" in page.text
-    assert part.title == "IC101 vanishing-activations"
+    assert part.title == "Vanishing activations: layer_3 and layer_4"
+    (effects,) = _plain_tables(part)
+    (row,) = effects.rows
+    assert row.header == "IC101 vanishing-activations"
+    assert [cell.text for cell in row.cells[1:]] == ["layer_3", "0.00162", "0.01"]
+    assert row.cells[2].notes == ("[0.00156, 0.00168]", "factor over the whole path, in squares, over 8 seeds")
+
+
+def test_the_texts_of_the_rules_are_folded_and_each_is_there_once():
+    extra = [Finding("IC301", f"layer_{place}/kernel", "equal") for place in (1, 2)]
+    document = build_check_document(_caused(make_result(extra=extra)))
+    (part,) = _section(document, "problems").sections
+    folded = [block for block in part.blocks if isinstance(block, Details)][-1]
+    assert not folded.unfolded
+    assert [term for term, _ in folded.blocks[0].items] == ["IC301 identical-weights"]
 
 
 def test_without_a_fix_the_rules_advice_stands_and_nothing_is_said_to_have_been_measured():
@@ -103,20 +165,42 @@ def test_without_a_fix_the_rules_advice_stands_and_nothing_is_said_to_have_been_
     assert "→" not in page.text
 
 
-def test_all_layers_of_a_finding_are_there_folded():
+def test_all_layers_of_a_problem_are_there_folded():
     document = build_check_document(make_result(layers=40, forward=0.5))
-    part = _section(document, "findings").sections[0]
-    (folded,) = [block for block in part.blocks if isinstance(block, Details)]
+    part = _section(document, "problems").sections[0]
+    folded = next(block for block in part.blocks if isinstance(block, Details))
     assert not folded.unfolded
-    named = {text[0].text for text in folded.blocks[0].items}
-    assert {"layer_7", "layer_39"} <= named and "layer_1" not in named
+    terms = dict(folded.blocks[0].items)
+    assert set(terms) == {"IC101, 32 in all"}
+    named = {span.text for span in terms["IC101, 32 in all"]}
+    assert {"layer_7", "layer_38"} <= named and "layer_1" not in named
 
 
-def test_findings_of_one_rule_are_distinguished_by_their_layers():
+def test_all_layers_of_a_cause_are_there_folded():
+    layers = tuple(f"layer_{place}" for place in range(7))
+    checked = make_result(layers=12, extra=[Finding("IC401", "layer_0", "fans", cause=Cause("fan", layers, "wide"))])
+    (part,) = _section(build_check_document(checked), "problems").sections
+    facts = next(block for block in part.blocks if isinstance(block, Definitions))
+    assert dict(facts.items)["Layers"][0].text == "layer_0, layer_1, layer_2, layer_3, layer_4, layer_5 and 1 more"
+    folded = next(block for block in part.blocks if isinstance(block, Details))
+    (term,) = folded.blocks[0].items
+    assert term[0] == "Cause, 7 in all" and {span.text for span in term[1]} >= set(layers)
+
+
+def test_many_findings_of_one_problem_are_folded_and_complete():
+    extra = [Finding("IC301", f"layer_{place}/kernel", f"layer_{place} is a copy") for place in range(11)]
+    checked = _caused(make_result(layers=12, extra=extra))
+    (part,) = _section(build_check_document(checked), "problems").sections
+    folded = next(block for block in part.blocks if isinstance(block, Details))
+    assert _plain_tables(part) == [] and not folded.unfolded
+    assert [row.cells[1].text for row in folded.blocks[0].rows] == [each.layer for each in extra]
+
+
+def test_problems_of_one_rule_are_distinguished_by_their_layers():
     extra = [Finding("IC301", f"layer_{place}/kernel", "equal") for place in (1, 2)]
     document = build_check_document(make_result(extra=extra))
-    titles = [part.title for part in _section(document, "findings").sections]
-    assert titles == ["IC301 identical-weights: layer_1/kernel", "IC301 identical-weights: layer_2/kernel"]
+    titles = [part.title for part in _section(document, "problems").sections]
+    assert titles == ["Identical weights: layer_1/kernel", "Identical weights: layer_2/kernel"]
 
 
 def test_a_share_is_in_per_cent_and_a_missing_limit_as_none():
@@ -124,18 +208,19 @@ def test_a_share_is_in_per_cent_and_a_missing_limit_as_none():
         Finding("IC303", "layer_1", "half are dead", Measured("share of dead units", 0.55, 0.5, 0.6, 0.25, 8)),
         Finding("IC301", "layer_1", "equal", Measured("numbers in common", 4096.0)),
     ]
-    (table,) = _tables(build_check_document(make_result(extra=extra)).sections[0])
-    by_code = {row.header[:5]: row.cells for row in table.rows}
-    assert (by_code["IC303"][1].text, by_code["IC303"][1].notes) == ("55%", ("[50%, 60%]",))
-    assert by_code["IC303"][2].text == "25%"
-    assert (by_code["IC301"][1].text, by_code["IC301"][1].notes) == ("4096", ())
-    assert by_code["IC301"][2].text == "none"
+    parts = _section(build_check_document(make_result(extra=extra)), "problems").sections
+    by_code = {row.header[:5]: row.cells for part in parts for row in _plain_tables(part)[0].rows}
+    assert by_code["IC303"][2].text == "55%"
+    assert by_code["IC303"][2].notes == ("[50%, 60%]", "share of dead units, over 8 seeds")
+    assert by_code["IC303"][3].text == "25%"
+    assert (by_code["IC301"][2].text, by_code["IC301"][2].notes) == ("4096", ("numbers in common",))
+    assert by_code["IC301"][3].text == "none"
 
 
-def test_no_findings_means_no_section_of_findings():
+def test_no_findings_means_no_section_of_problems():
     checked = make_result()
     document = build_check_document(checked)
-    assert "findings" not in [section.anchor for section in document.sections]
+    assert not {"problems", "notes"} & {section.anchor for section in document.sections}
     assert _tables(document.sections[0]) == []
     assert "no rule found anything" in _html(checked).text
 
@@ -143,7 +228,7 @@ def test_no_findings_means_no_section_of_findings():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"routed": False}, "propagation has nothing to follow"),
+        ({"routed": False}, "measured layer reaches the outputs, so that propagation"),
         ({"seeds": 1, "forward": 0.2}, "no intervals over seeds"),
         ({"waived": [Finding("IC303", "layer_1", "dead")]}, "Left out on request: IC303 dead-units."),
     ],
@@ -156,8 +241,8 @@ def test_page_and_text_say_what_a_result_lacks(changes, words):
 
 def test_one_draw_has_no_intervals():
     checked = make_result(seeds=1, forward=0.2)
-    (table,) = _tables(build_check_document(checked).sections[0])
-    assert table.rows[0].cells[1].notes == ()
+    (table,) = _plain_tables(_section(build_check_document(checked), "problems").sections[0])
+    assert table.rows[0].cells[2].notes == ("factor over the whole path, in squares, from one draw",)
     assert "[" not in format_text(checked)
 
 
@@ -184,6 +269,36 @@ def test_routes_tell_change_rate_and_limit_in_the_direction_of_travel():
     assert forward.cells[1].notes == ("4 layers, layer_0 to layer_4",)
     assert backward.cells[1].notes == ("4 layers, layer_4 to layer_0",)
     assert forward.cells[4].text == "layer_3"
+
+
+@pytest.mark.parametrize(("layers", "folded"), [(16, 0), (18, 16)])
+def test_many_paths_are_folded_but_for_the_main_one_and_those_beyond_the_limit(layers, folded):
+    checked = make_result(blocks=True, layers=layers, backward=4.0)
+    table, *more = _tables(_section(build_check_document(checked), "paths"))
+    paths = len(checked.paths)
+    assert len(table.rows) == paths - folded if not folded else 2
+    assert sum(len(each.rows) for each in (table, *more)) == paths
+    assert [row.header for row in table.rows[:2]] == ["forward, main path", "backward, main path"]
+    assert table.rows[1].cells[0].text == "grows"
+    if folded:
+        outcomes = {row.cells[0].text for row in more[0].rows}
+        assert outcomes <= {"within the limit", "too few layers to follow"}
+
+
+def test_a_path_beyond_the_limit_names_the_layers_that_made_it():
+    first, *others = make_result(forward=0.2).paths
+    checked = replace(make_result(forward=0.2), paths=(replace(first, doers=(1,)), *others))
+    (table,) = _tables(_section(build_check_document(checked), "paths"))
+    assert table.rows[0].cells[4].notes == ("and 1 more layer", "made by layer_1")
+
+
+def test_layers_have_their_gain():
+    checked = make_result()
+    moments = checked.table["preactivation_second_moment"]
+    received = replace(checked, table=checked.table.assign(input_second_moment=moments / 2.0))
+    (layers,) = _tables(_section(build_check_document(received), "layers"))
+    assert layers.columns[4] == "Gain"
+    assert [row.cells[3].text for row in layers.rows] == ["no value", *["2.00"] * 6]
 
 
 def test_gaps_are_listed_with_their_reasons_and_what_stands_for_them():
@@ -255,4 +370,4 @@ def test_a_figure_that_is_missing_is_never_zero():
     checked = make_result()
     table = checked.table.assign(activation_batch_variance=math.nan)
     (layers,) = _tables(_section(build_check_document(replace(checked, table=table)), "layers"))
-    assert {row.cells[4].text for row in layers.rows} == {"no value"}
+    assert {row.cells[5].text for row in layers.rows} == {"no value"}
