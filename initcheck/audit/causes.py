@@ -22,6 +22,7 @@ from initcheck.core.formatting import count, format_names, format_number, format
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import ModelMeasurement
+    from initcheck.audit.paths import SignalPath
     from initcheck.audit.total_change import JudgedPath
     from initcheck.probe.weights import WeightFacts
 
@@ -136,6 +137,9 @@ class CauseFinder:
         if not math.isfinite(change) or change == 0.0:
             return None
         kernels = [(place, kernel) for place in places for kernel in self._kernels_of(judged, place)]
+        constant = [kernel for _, kernel in kernels if kernel.facts.constant and kernel.facts.variance == 0.0]
+        if constant and judged.doers:
+            return _blame("constant", constant)
         offs = [getattr(kernel, levels.direction) for _, kernel in kernels]
         explained = math.fsum(each for each in offs if math.isfinite(each))
         if explained / change >= _SHARE:
@@ -217,6 +221,19 @@ class CauseFinder:
         if kernel is None or not kernel.forward / change >= _SHARE:
             return None
         return self._blame_kernels([kernel], [kernel.forward], math.copysign(1.0, change))
+
+    def blame_branch(self, path: SignalPath) -> Cause | None:
+        """Find the kernels of a branch that are far too large."""
+        places = dict.fromkeys([*path.positions, *(each for p in path.positions for each in self._nodes[p].parents)])
+        kernels = [self.kernels[each] for each in places if each in self.kernels and path.ends[0] < each < path.ends[1]]
+        guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
+        return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0) if guilty else None
+
+    def find_table(self, position: int) -> int:
+        """Find the layer with weights that a signal comes from: itself, or the largest of those above."""
+        while not self._nodes[position].weighted and self._nodes[position].parents:
+            position = max(self._nodes[position].parents, key=lambda each: self._mean(each, "activation_second_moment"))
+        return position
 
     # --- at one site --------------------------------------------------------------------------------------------------
 

@@ -232,6 +232,7 @@ class ModelMeasurement:
         uses: how each weight meets the signal.
         rounding: weights whose gradient is nothing but rounding errors.
         constant_softmaxes: positions of the sites that hold a softmax over one entry.
+        dtype_policy: the model's dtype policy.
     """
 
     table: pd.DataFrame
@@ -249,6 +250,7 @@ class ModelMeasurement:
     constant_softmaxes: Sequence[int] = ()
     given: Sequence[GivenInput] = ()
     initial_loss: InitialLoss | None = None
+    dtype_policy: str = "float32"
 
 
 @dataclass(frozen=True)

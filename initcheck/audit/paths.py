@@ -75,6 +75,14 @@ class SiteNode:
         return self.kind in NORMALIZING_KINDS or (bool(self.passages) and set(self.passages) == {"normalization"})
 
     @property
+    def adds(self) -> bool:
+        """Whether it takes a sum of branches: not their product, nor one beside the other."""
+        ways = {"homogeneous", "division", "normalization"}
+        return (
+            len(self.parents) > 1 and set(self.passages) <= ways and self.kind not in ("Concatenate", "Multiply", "Dot")
+        )
+
+    @property
     def merges(self) -> bool:
         """Whether several branches meet in it, each in proportion: not the weights of an average, as in attention."""
         return len(self.parents) > 1 and not {"softmax", "other"} & set(self.passages)
@@ -88,6 +96,7 @@ class SignalPath:
         origins: what the size at each of them is compared with.
         freedoms: whether the scale of each is free.
         inside: the layers around the branch of a path that is not the main one, ``inputs`` and ``outputs`` at the ends.
+        ends: their positions; -1 for the inputs, and the number of all sites for the outputs.
         small_end_is_chosen: whether a small last layer is a choice: a head's, or that of a branch beside others.
         stands_for: sites in whose place this path is followed, where branches could not be parted.
     """
@@ -97,6 +106,7 @@ class SignalPath:
     freedoms: tuple[Freedom, ...]
     averaged: tuple[bool, ...]
     inside: tuple[str, str] | tuple[()] = ()
+    ends: tuple[int, int] = (-1, -1)
     ends_in_outputs: bool = False
     small_end_is_chosen: bool = False
     stands_for: tuple[int, ...] = ()
@@ -306,6 +316,7 @@ class _Graph:
             freedoms=tuple(self.freedoms[each] for each in followed),
             averaged=tuple(averaged),
             inside=() if is_main else (self._name(entry, "inputs"), self._name(exit_, "outputs")),
+            ends=(entry, exit_),
             ends_in_outputs=exit_ == self.sink,
             # Behind the source stand towers, and none of them is there to be small; nor is what heads begin with.
             small_end_is_chosen=(exit_ == self.sink or entry != _SOURCE)

@@ -27,6 +27,7 @@ _TITLES: Final = {
     "bias": ("the bias of {where} decides its outputs", "the biases of {where} decide their outputs"),
     "activation": ("what {where} passes on is lost in its activation", "{where} lose the signal in their activations"),
     "residual": ("{where} adds a branch unscaled", "{where} add branches unscaled"),
+    "gradient": ("no gradient reaches {where}", "no gradient reaches {where}"),
     "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
     "loaded": ("the weights of {where} hold NaN or infinity", "the weights of {where} hold NaN or infinity"),
     "saturation": ("{where} is saturated", "{where} are saturated"),
@@ -152,7 +153,7 @@ def _find_origin(finding: Finding, groups: list[list[Finding]], order: dict[str,
 def _may_reach(group: Sequence[Finding], finding: Finding, order: dict[str, int]) -> bool:
     """Find whether a finding lies where a problem acts: behind its first layer, or on the way back from there."""
     if "total_factor" in finding.rule.limits and not finding.rule.inconclusive:  # the change along a path: the same one
-        return any(set(finding.named) & set(each.named) for each in group)
+        return any(_layers(finding.named) & _layers(each.named) for each in group)
     if finding.rule.directions != ("forward",):
         return True
     begins = [

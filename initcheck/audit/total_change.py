@@ -22,6 +22,7 @@ T is *wrong* where its 95% interval over seeds lies wholly beyond the limit, *ri
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -181,7 +182,8 @@ def _worst_segment(
 ) -> NDArray[np.bool_]:
     """Find the part of a path with the largest change: with each normalization the size begins anew."""
     segments = np.cumsum([origin == "one" for origin in path.origins])
-    means = np.where(counted | large, steps, 0.0).mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = np.where(counted | large, steps, 0.0).mean(axis=0)
     means = np.where(large, np.maximum(means, 0.0), means)
     totals = np.bincount(segments, weights=np.nan_to_num(means, posinf=0.0, neginf=0.0))
     return np.asarray(segments == int(np.argmax(np.abs(totals))), dtype=np.bool_)
@@ -269,7 +271,8 @@ def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], 
         where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(logs).all(axis=0)))
         return JudgedPath(path, levels, undefined, total, steps, limit, allowance, where)
     outcome, needed = _judge_total(levels.total_logs, total, limit) if steps else ("within", None)
-    step, change = _worst_step(levels, math.log(limits.step_factor), gates)
+    passed = _passed_between(levels, nodes) if levels.direction == "backward" else np.zeros(len(levels.layers))
+    step, change = _worst_step(levels, math.log(limits.step_factor), gates, passed)
     if outcome in ("within", "undecided") and step is not None and change is not None:
         outcome = "falls" if change.value < 0 else "grows"
     wrong = outcome in ("falls", "grows")
@@ -280,7 +283,8 @@ def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], 
 
 def _find_doers(levels: PathLevels, limits: Limits, sign: float) -> tuple[int, ...]:
     """Find the few layers that account for a change: without them the rest is within its limit, and they stand out."""
-    means = sign * np.where(levels.counted | (levels.only_growth & (sign > 0)), levels.steps, 0.0).mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = sign * np.where(levels.counted | (levels.only_growth & (sign > 0)), levels.steps, 0.0).mean(axis=0)
     order = np.argsort(-means, kind="stable")
     for count in range(1, min(_MOST_NAMED, len(order)) + 1):
         named, others = order[:count], order[count:]
@@ -324,6 +328,15 @@ def _normalization_allowance(levels: PathLevels, nodes: Sequence[SiteNode]) -> f
     return count * math.log(NORMALIZATION_GROWTH)
 
 
+def _passed_between(levels: PathLevels, nodes: Sequence[SiteNode]) -> NDArray[np.float64]:
+    """Say by layer how much normalization layers between it and the one before let the gradient grow, in nats."""
+    passed = [0.0]
+    for behind, position in itertools.pairwise(levels.positions):
+        between = sum(nodes[each].kind in CENTERING_KINDS for each in range(position + 1, behind + 1))
+        passed.append(min(between, NORMALIZED_DEPTH) * math.log(NORMALIZATION_GROWTH))
+    return np.asarray(passed)
+
+
 def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[int]) -> bool:
     """Find whether branches meet right behind: the next followed site merges two or more sites."""
     behind = [each for each in followed if each >= position]
@@ -331,10 +344,11 @@ def _is_bypassed(position: int, nodes: Sequence[SiteNode], followed: Sequence[in
 
 
 def _worst_step(
-    levels: PathLevels, factor: float, gates: NDArray[np.float64]
+    levels: PathLevels, factor: float, gates: NDArray[np.float64], passed: NDArray[np.float64]
 ) -> tuple[tuple[str, str] | None, Estimate | None]:
     """Find the largest change at one layer that parts all earlier from all later levels by more than the limit."""
-    grown = levels.only_growth & (levels.steps.mean(axis=0) > 0.0)
+    with np.errstate(invalid="ignore"):
+        grown = levels.only_growth & (levels.steps.mean(axis=0) > 0.0)
     # A small end makes up for growth before it, though it is no fault itself.
     known = levels.counted | levels.only_growth
     summed = np.cumsum(np.where(known, levels.steps, 0.0), axis=1)
@@ -345,7 +359,7 @@ def _worst_step(
         earlier, later = changes[:, : index + 1], changes[:, index + 1 :]
         fall = later.max(axis=1) - earlier.min(axis=1)
         growth = later.min(axis=1) - earlier.max(axis=1)
-        for values, sign, limit in ((fall, -1.0, factor + gates[index]), (growth, 1.0, factor)):
+        for values, sign, limit in ((fall, -1.0, factor + gates[index]), (growth, 1.0, factor + passed[index])):
             if not (sign * values.mean() > limit):
                 continue
             direct = estimate_mean(levels.steps[:, index])

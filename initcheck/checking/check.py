@@ -305,6 +305,7 @@ def _measure_session(
         uses=session.probe.uses,
         rounding=rounding,
         constant_softmaxes=session.probe.constant_softmaxes,
+        dtype_policy=session.conditions.dtype_policy,
         given=measure_inputs(session.model, session.inputs, limits) if session.given else (),
         initial_loss=session.compare_loss(measured, limits),
     )

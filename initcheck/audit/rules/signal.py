@@ -371,11 +371,10 @@ OUTLYING_LAYER = Rule(
     ),
     example=example(
         """
+spread = {2: keras.initializers.RandomNormal(stddev=2.0), 4: keras.initializers.RandomNormal(stddev=0.015)}
 model = keras.Sequential([keras.Input((64,))])
-for _ in range(6):
-    model.add(keras.layers.Dense(64, activation="relu", kernel_initializer="he_normal"))
-model.layers[2].kernel_initializer = keras.initializers.RandomNormal(stddev=2.0)
-model.layers[4].kernel_initializer = keras.initializers.RandomNormal(stddev=0.015)
+for number in range(7):
+    model.add(keras.layers.Dense(64, activation="relu", kernel_initializer=spread.get(number, "he_normal")))
 """
     ),
     fix="Give the layer the initializer that the others have.",
@@ -391,7 +390,7 @@ UNDECIDED = Rule(
     name="undecided",
     what="The interval over seeds contains a limit: neither healthy nor wrong is shown.",
     why="Inconclusive is not a pass.",
-    example=stack_example(14, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
+    example=stack_example(16, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
     fix="Draw more seeds: the message says how many would decide. Or accept it: --allow-inconclusive.",
     source="Schuirmann 1987 (two one-sided tests)",
     find=_find_undecided,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
@@ -154,7 +155,9 @@ def _find_low_precision(measurement: ModelMeasurement) -> Iterator[Finding]:
     for quantity, what in _PRECISION.items():
         if sites.has(quantity):
             shares = sites.layers_only(quantity)
-            yield from _find_shares("IC502", measurement, shares, measurement.limits.float16_fraction, what)
+            found = _find_shares("IC502", measurement, shares, measurement.limits.float16_fraction, what)
+            # In another precision nothing is lost: it is worth knowing before float16 is chosen.
+            yield from (replace(each, note="float16" not in measurement.dtype_policy) for each in found)
 
 
 def _find_shares(
@@ -316,7 +319,8 @@ LOW_PRECISION_RANGE = Rule(
     what=(
         "More than 1% of the values of a layer's outputs or of its gradients lie outside the range of float16: above "
         "65504, or so small that they turn to zero, which is below 2^-25 (3e-8) for outputs and, at the loss scale of "
-        "2^15 that Keras begins with, below 2^-40 (9e-13) for gradients. bfloat16 has the range of float32."
+        "2^15 that Keras begins with, below 2^-40 (9e-13) for gradients. bfloat16 has the range of float32. It is a "
+        "note unless the model computes in float16."
     ),
     why="In mixed precision on float16 they become inf or zero. Gradients are those of the loss in use.",
     example=stack_example(12, "relu", "keras.initializers.RandomNormal(stddev=1.0)"),

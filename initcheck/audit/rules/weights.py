@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Cause, Finding, FixPlan, Measured, ModelMeasurement, Rule, example, stack_example
@@ -25,7 +25,32 @@ def _find_unused(measurement: ModelMeasurement) -> Iterator[Finding]:
     unused = _list_unused(measurement.gradients)
     if unused:
         more = f" and {len(unused) - 1} more trainable weights have" if len(unused) > 1 else " has"
-        yield Finding("IC602", unused[0], f"{unused[0]}{more} no path to the loss", None, unused)
+        cause = _find_cut(unused, measurement)
+        yield Finding("IC602", unused[0], f"{unused[0]}{more} no path to the loss", None, unused, cause=cause)
+
+
+def _find_cut(unused: Sequence[str], measurement: ModelMeasurement) -> Cause | None:
+    """Find where the gradient ends on its way to weights without one: the last layer that gets none."""
+    nodes, table = measurement.nodes, measurement.table
+    if not len(table):
+        return None
+    known = table.groupby("position")["gradient_norm"].count() > 0
+    silent = {position for position in range(len(nodes)) if not known.get(position, False)}
+    layers = {name.rpartition("/")[0] for name in unused}
+    below = {position for position in silent if nodes[position].layer in layers}
+    for position in range(len(nodes)):
+        if position in silent and below & set(nodes[position].parents):
+            below.add(position)
+    if not below:
+        return None
+    last = max(below)
+    takers = [node.layer for node in nodes if last in node.parents]
+    where = f"between {nodes[last].layer} and {takers[0]}" if takers else f"behind {nodes[last].layer}"
+    message = (
+        f"the gradient ends {where}: what stands there has none, such as stop_gradient, argmax, rounding or a sign, or "
+        "the output is not used"
+    )
+    return Cause("gradient", tuple(sorted(layers)), message)
 
 
 def _find_zero_gradients(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -261,6 +286,31 @@ def _find_symmetric(measurement: ModelMeasurement) -> Iterator[Finding]:
             (each.layer,),
             cause=cause if each.initializer else None,
         )
+    yield from _find_one_number(measurement, {each.layer for each in worst})
+
+
+def _find_one_number(measurement: ModelMeasurement, known: Collection[str]) -> Iterator[Finding]:
+    """Find hidden layers whose kernel is one number: their units are alike until training parts them.
+
+    Zero is left to what it does to gradients, and a last layer may be anything.
+    """
+    if not measurement.facts:
+        return
+    norms = measurement.gradients.groupby("weight", sort=False)["weight_norm"].max()
+    last = {node.layer for node in measurement.nodes if node.feeds_output}
+    for each in measurement.facts:
+        is_kernel = each.trainable and each.role.endswith("kernel") and len(each.shape) >= 2 and each.shape[-1] > 1
+        if not (is_kernel and each.constant and each.variance == 0.0 and float(norms.get(each.path, 0.0)) > 0.0):
+            continue
+        if each.layer in known or each.layer in last:
+            continue
+        message = (
+            f"all units of {each.layer} start alike ({each.initializer}), so that it passes on a single number; their "
+            "gradients differ, and training has to part them first"
+        )
+        measured = Measured("share of units that have a twin", 1.0, limit=0.0, seeds=1)
+        cause = Cause("constant", (each.layer,), f"{each.initializer} draws no random numbers")
+        yield Finding("IC302", each.layer, message, measured, (each.layer,), cause=cause)
 
 
 def _describe_copies(group: CopyGroup) -> str:
@@ -405,7 +455,7 @@ model.build((None, 4))
     ),
     fix="Call the layer, return the output, or set trainable to False if this is intended.",
     source="initcheck's own rule; Keras warns of it in fit as 'Gradients do not exist for variables'",
-    brings=("IC203",),
+    brings=("IC201", "IC203", "IC603"),
     find=_find_unused,
     directions=("backward",),
 )
