@@ -25,6 +25,7 @@ from initcheck.checking.report.text import (
     format_limit,
     format_value,
     layer_rows,
+    name_ends,
     title_problem,
 )
 from initcheck.core.columns import DIRECTIONS
@@ -288,9 +289,7 @@ def _path_table(caption: str, paths: Sequence[JudgedPath]) -> Table:
 
 
 def _path_row(judged: JudgedPath) -> Row:
-    inside = judged.path.inside
-    where = f"branch between {inside[0]} and {inside[1]}" if inside else "main path"
-    header = f"{judged.levels.direction}, {where}"
+    header = f"{judged.levels.direction}, {'main path' if judged.path.is_main else name_ends(judged)}"
     if judged.steps == 0:
         return table_row(header, "too few layers to follow", *("none" for _ in _PATH_COLUMNS[2:]))
     words, tone = _OUTCOMES[judged.outcome]

@@ -29,7 +29,6 @@ _INDENT: Final = "   "
 _SHOWN: Final = 12
 _NAMED: Final = 6
 _NAMED_ROWS: Final = 3
-_PATHS: Final = 4
 _HEADS: Final = "z, h: before and after the activation; gain: E z^2 over the input's; L: one sample's loss."
 _MOST_CHANGES: Final = 20
 _MARKS: Final[dict[Severity, str]] = {"wrong": "", "unjudged": " (not judged)", "note": " (note)"}
@@ -193,14 +192,19 @@ def find_place(result: CheckResult, about: Problem | Finding) -> str:
 
 
 def _format_paths(result: CheckResult) -> str:
-    main = [judged for judged in result.paths if judged.path.is_main]
-    if main:
-        return "\n".join(["Along the main path (layers that every path passes), in squares:", *map(_format_path, main)])
-    longest = sorted(result.paths, key=lambda judged: -judged.steps)[:_PATHS]
-    lines = []
-    for judged in longest:
-        lines += [f"From {' to '.join(judged.path.inside)}, in squares:", _format_path(judged)]
-    return "\n".join(lines)
+    if not result.paths:
+        return ""
+    path = max((each for each in result.paths), key=lambda each: (each.path.is_main, each.steps)).path
+    judged = [each for each in result.paths if each.path == path]
+    where = "main path (layers that every path passes)" if path.is_main else f"longest path ({name_ends(judged[0])})"
+    return "\n".join([f"Along the {where}, in squares:", *map(_format_path, judged)])
+
+
+def name_ends(judged: JudgedPath) -> str:
+    """Name the first and the last layer of a path, in its direction, and where it lies if that is in a branch."""
+    layers, inside = judged.levels.layers, judged.path.inside
+    ends = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+    return f"{ends}, between {inside[0]} and {inside[1]}" if inside else ends
 
 
 def _format_path(judged: JudgedPath) -> str:

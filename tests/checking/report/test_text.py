@@ -164,6 +164,23 @@ def test_the_main_path_is_told_where_nothing_else_is_and_in_full(changes, shown)
     assert text[text.index(words) :].splitlines()[2].startswith("  backward  ")
 
 
+def test_without_a_main_path_the_longest_one_is_told():
+    model = initcheck.check(_towers, seeds=4)
+    lines = model.to_text(full=True).splitlines()
+    begin = lines.index("Along the longest path (right_0 to right_2, between inputs and score), in squares:")
+    assert [line.split()[0] for line in lines[begin + 1 : begin + 3]] == ["forward", "backward"]
+    assert lines[begin + 3] == ""
+
+
+def _towers() -> keras.Model:
+    ends, inputs = [], [keras.Input((16,), name=f"given_{name}") for name in ("left", "right")]
+    for name, depth, end in (("left", 2, inputs[0]), ("right", 3, inputs[1])):
+        for place in range(depth):
+            end = keras.layers.Dense(16, "relu", kernel_initializer="he_normal", name=f"{name}_{place}")(end)
+        ends.append(end)
+    return keras.Model(inputs, keras.layers.Dot(axes=1, name="score")(ends))
+
+
 def test_a_share_is_in_per_cent():
     assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50% [40%, 60%], limit 25%"
     assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
