@@ -75,7 +75,8 @@ def test_one_run_is_reported_in_the_terminal_in_junit_and_on_the_page_of_the_job
     page = (project.path / "summary.md").read_text(encoding="utf-8")
     assert page.startswith("What was there before.\n### initcheck: ❌ sequential")
     failures, passed = page.split("<details><summary>initcheck: 2 measurements without a failure</summary>")
-    assert "**IC301 identical-weights**" in failures
+    assert "- **hidden_0/kernel and hidden_1/kernel are copies of one another** (IC301)" in failures.replace("\\", "")
+    assert "  - IC301: hidden_0/kernel and hidden_1/kernel hold the same numbers" in failures.replace("\\", "")
     assert "There is no baseline" in failures
     assert "test_green" not in failures and "test_green" in passed
 

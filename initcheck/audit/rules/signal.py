@@ -265,13 +265,14 @@ VANISHING_ACTIVATIONS = Rule(
     code="IC101",
     name="vanishing-activations",
     what=(
-        "Along the main path of the model (the layers that every path from its inputs to its outputs passes), and "
-        "along each branch of four or more layers with weights, the second moment of the pre-activations falls "
-        "from the first to the last layer by more than the limit: a factor of 100 in total (10 in standard "
+        "Along the main path of the model (the layers that every path from its inputs to its outputs passes), or "
+        "along a tower, a head or a branch, the second moment of the pre-activations falls from what the first "
+        "layer receives to the last layer by more than the limit: a factor of 100 in total (10 in standard "
         "deviation), or 5% a layer where that is more. Where a layer's output goes into a normalization and "
         "nowhere else, the output of the normalization is followed. The 95% interval over seeds lies wholly "
         "beyond the limit. A drop by more than the factor at a single layer, which no later layer makes up for, "
-        "is reported too, but for one into the outputs: a small last layer is a choice."
+        "is reported too. A small last layer of a head, or of a branch beside others, is a choice and does not "
+        "count."
     ),
     why=(
         "The output hardly depends on the input, the gradients of the last layers shrink with it, and in float16 "
