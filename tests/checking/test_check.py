@@ -53,8 +53,12 @@ def test_a_healthy_network_is_healthy_and_exits_with_0():
 def test_glorot_before_relu_vanishes_in_both_directions(vanishing):
     assert codes(vanishing)[:2] == ["IC101", "IC201"]
     assert (vanishing.verdict, vanishing.exit_code) == ("findings", 1)
-    with pytest.raises(FindingsError, match="IC101 vanishing-activations"):
+    with pytest.raises(FindingsError) as raised:
         vanishing.raise_for_findings()
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "sequential: 1 problem"
+    assert lines[1].startswith("1  the kernels of 12 layers (hidden_0 ...) are drawn 1.4")
+    assert lines[1].endswith("too small  IC101 IC201")
 
 
 def test_the_rate_is_that_of_the_levels_in_the_table(vanishing):
@@ -125,10 +129,14 @@ def test_attention_without_a_seed_is_healthy():
 
 
 def test_equal_units_are_found_and_fixed():
-    report = check(make_stack(3, activation="tanh", initializer="ones"), seeds=4)
-    finding = find(report, "IC302")
+    model = make_stack(3, activation="tanh", initializer="ones")
+    finding = find(check(model, seeds=4, select="IC302"), "IC302")
     assert finding.fix is not None
     assert (finding.fix.before.value, finding.fix.after.value) == (1.0, 0.0)
+    # Where the same kernels bring more, one fix serves all findings of the problem.
+    (problem,) = check(model, seeds=4).result.problems
+    assert {"IC102", "IC302"} <= set(problem.codes)
+    assert problem.fix is not None and problem.fix.solved
 
 
 def test_weights_as_they_are_have_no_intervals_and_it_is_said():
