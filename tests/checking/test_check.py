@@ -130,7 +130,7 @@ def test_attention_without_a_seed_is_healthy():
 
 def test_equal_units_are_found_and_fixed():
     model = make_stack(3, activation="tanh", initializer="ones")
-    finding = find(check(model, seeds=4, select="IC302"), "IC302")
+    finding = find(check(model, seeds=4, select=("IC302",)), "IC302")
     assert finding.fix is not None
     assert (finding.fix.before.value, finding.fix.after.value) == (1.0, 0.0)
     # Where the same kernels bring more, one fix serves all findings of the problem.
