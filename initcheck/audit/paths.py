@@ -41,6 +41,9 @@ STANDARDIZING_KINDS: Final = frozenset(
 NORMALIZING_KINDS: Final = STANDARDIZING_KINDS | {"UnitNormalization"}
 """Kinds that divide by the scale of their input."""
 
+PROPORTIONAL: Final = frozenset({"", "relu", "leaky_relu", "prelu"})
+"""Activation functions that pass on a factor as it is."""
+
 Freedom = Literal["", "small", "any"]
 """Whether a site's scale is free: not at all, where it is small (a softmax of small numbers is even), or always."""
 
@@ -146,8 +149,10 @@ def find_freedoms(nodes: Sequence[SiteNode]) -> list[Freedom]:
             weighs = passage == "softmax" and _weighs(nodes, children, child)
             small[parent] &= weighs or (proportional and small[child])
             always[parent] &= proportional and always[child]
+    # What is followed of a layer with a fused activation function is what that receives.
+    bent = [node.weighted and node.activation not in PROPORTIONAL for node in nodes]
     return [
-        "any" if always[each] and children[each] else "small" if small[each] and children[each] else ""
+        "" if bent[each] or not children[each] else "any" if always[each] else "small" if small[each] else ""
         for each in range(len(nodes))
     ]
 

@@ -162,6 +162,10 @@ def levels_along(squares: SiteSquares, nodes: Sequence[SiteNode], path: SignalPa
                 counted[-1] = False
             within = _worst_segment(path, steps, counted, large)
             counted, large = counted & within, large & within
+            if path.inside and large[-1]:
+                # The small end of a branch makes up for growth in it: squeezing layers that count their few outputs.
+                before, after = (float(steps[:, each].sum(axis=1).mean()) for each in (counted, counted | large))
+                counted[-1] = before > abs(after)
         else:
             averaged = list(path.averaged)
             if path.ends_in_outputs and nodes[kept[-1]].weighted and len(kept) >= _FEWEST_WITH_HEAD:
