@@ -103,14 +103,23 @@ class CauseFinder:
             if len(facts.shape) >= 2 and facts.path in self._norms:
                 by_layer.setdefault(facts.layer, []).append(facts)
         found = {}
+        named = {node.layer for node in self._nodes}
         for position, node in enumerate(self._nodes):
-            if node.weighted and node.layer in by_layer:
-                main = max(by_layer[node.layer], key=lambda each: math.prod(each.shape))
+            inside = [name for name in by_layer if name.startswith(f"{node.layer}/") and name not in named]
+            held = [each for name in (node.layer, *inside) for each in by_layer.get(name, ())]
+            if node.weighted and held:
+                # Of a cell's kernels the one that is furthest from what it needs, else the largest.
+                recurrent = any(each.role == "recurrent kernel" for each in held)
+                main = max(held, key=self._distance if recurrent else lambda each: math.prod(each.shape))
                 activation = self._find_activation(position)
                 needed = 2.0 if activation in _HALVING else 1.0
                 square = self._norms[main.path] / math.prod(main.shape)
                 found[position] = Kernel(main, position, square, needed, activation)
         return found
+
+    def _distance(self, facts: WeightFacts) -> float:
+        off = _log(self._norms[facts.path] / math.prod(facts.shape) * facts.true_fan_in)
+        return abs(off) if math.isfinite(off) else 0.0
 
     def _find_activation(self, position: int) -> str:
         node = self._nodes[position]
@@ -137,6 +146,11 @@ class CauseFinder:
         if not math.isfinite(change) or change == 0.0:
             return None
         kernels = [(place, kernel) for place in places for kernel in self._kernels_of(judged, place)]
+        doers = [levels.positions[place] for place in judged.doers]
+        if levels.direction == "forward" and change < 0.0 and any(self._nodes[each].normalizes for each in doers):
+            return self._blame_normalization(
+                judged, [p for p in judged.doers if self._nodes[levels.positions[p]].normalizes]
+            )
         constant = [kernel for _, kernel in kernels if kernel.facts.constant and kernel.facts.variance == 0.0]
         if constant and judged.doers:
             return _blame("constant", constant)
@@ -167,7 +181,18 @@ class CauseFinder:
         if position in self.kernels:
             return [self.kernels[position]]
         # What is followed behind a normalization stands for the layer before.
-        return [self.kernels[each] for each in self._nodes[position].parents if each in self.kernels]
+        return [self.kernels[each] for each in self._before(position)]
+
+    def _before(self, position: int) -> list[int]:
+        """List the nearest sites with kernels before one, through what only passes on."""
+        found, ahead = [], list(self._nodes[position].parents)
+        while ahead:
+            each = ahead.pop()
+            if each in self.kernels:
+                found.append(each)
+            elif not self._nodes[each].weighted and not self._nodes[each].merges:
+                ahead += self._nodes[each].parents
+        return found
 
     def _blame_kernels(self, kernels: Sequence[Kernel], offs: Sequence[float], sign: float) -> Cause | None:
         guilty = [kernel for kernel, off in zip(kernels, offs, strict=True) if sign * off > _OFF]
@@ -192,6 +217,19 @@ class CauseFinder:
         """Find the first layer along a path without a signal that lets nothing through."""
         causes = (self.explain_site(position) for position in sorted(judged.levels.positions))
         return next((cause for cause in causes if cause is not None and cause.kind in ("bias", "constant")), None)
+
+    def _blame_normalization(self, judged: JudgedPath, places: Sequence[int]) -> Cause:
+        """Say that a normalization's epsilon is larger than what it receives."""
+        levels = judged.levels
+        worst = min(places, key=lambda place: float(levels.steps[:, place].mean()))
+        position = levels.positions[worst]
+        sources = self._before(position) or [position]
+        size = format_number(self._mean(self._nodes[position].parents[0], "activation_second_moment"))
+        message = (
+            f"{levels.layers[worst]} receives a second moment of {size}, less than its epsilon: what it gives has "
+            f"{format_number(math.exp(float(levels.steps[:, worst].mean())))} where it should have 1"
+        )
+        return Cause("normalization", tuple(self._nodes[each].layer for each in sources), message)
 
     def _blame_activations(self, judged: JudgedPath, places: Sequence[int]) -> Cause | None:
         """Name the activation functions that the change is due to: saturated, pushed by a bias, or flat by nature."""
@@ -235,6 +273,40 @@ class CauseFinder:
             position = max(self._nodes[position].parents, key=lambda each: self._mean(each, "activation_second_moment"))
         return position
 
+    def explain_large_output(self, position: int) -> Cause | None:
+        """Find whether an output is large because a table of embeddings is, and the layers between keep its size."""
+        for judged in self._measurement.paths:
+            first = judged.levels.positions[0]
+            if judged.levels.direction == "forward" and position in judged.levels.positions:
+                node, size = self._nodes[first], self._mean(first, "activation_second_moment")
+                if node.kind == "Embedding" and size > self._measurement.limits.outlier_factor:
+                    root = format_number(math.sqrt(size))
+                    message = f"{node.layer} starts at a root mean square of {root}, where about 1 is expected"
+                    return Cause("embedding", (node.layer,), message)
+        return None
+
+    def explain_silence(self, weights: Sequence[str]) -> Cause | None:
+        """Find where the gradient becomes exactly zero on its way to weights that get none, if at an operation."""
+        table = self._measurement.table
+        if not len(table):
+            return None
+        known = table.groupby("position")["gradient_norm"].max().astype(float)
+        layers = {name.rpartition("/")[0] for name in weights}
+        for position in range(len(self._nodes) - 1, -1, -1):
+            if known.get(position, math.nan) != 0.0:
+                continue
+            takers = [each for each in self._children[position] if known.get(each, 0.0) > 0.0]
+            zero = [each for each in takers if each in self.kernels and self.kernels[each].square == 0.0]
+            dead = self._mean(position, "dead_fraction") > _SHARE
+            if takers and not zero and not dead:
+                where = f"between {self._nodes[position].layer} and {self._nodes[takers[0]].layer}"
+                message = (
+                    f"the gradient becomes exactly zero {where}: what stands there is constant almost everywhere, "
+                    "such as rounding or a sign"
+                )
+                return Cause("gradient", tuple(sorted(layers)), message)
+        return None
+
     # --- at one site --------------------------------------------------------------------------------------------------
 
     def explain_site(self, position: int) -> Cause | None:
@@ -261,6 +333,24 @@ class CauseFinder:
         if kernel.forward > _GROSSLY_OFF:
             return _blame(self._name_kind(kernel, 1.0), [kernel])
         return None
+
+    def explain_one_hot(self, position: int) -> Cause | None:
+        """Find why the scores of a softmax are large: kernels that are far too large, else a scale that is missing."""
+        node = self._nodes[position]
+        scores = [each for each, way in zip(node.parents, node.passages, strict=False) if way == "softmax"]
+        above = [each for score in scores for each in ([score] if score in self.kernels else self._before(score))]
+        kernels = [self.kernels[each] for each in dict.fromkeys(above)]
+        guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
+        if guilty:
+            return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0)
+        if not node.merges_by_softmax or not kernels:
+            return None
+        names = format_names(list(dict.fromkeys(kernel.facts.layer for kernel in kernels)))
+        message = (
+            f"the kernels in front of it ({names}) have the variance that they need: its scores are sums of many "
+            "products that nothing divides by the root of their number"
+        )
+        return Cause("attention", (node.layer,), message)
 
     def explain_overflow(self, position: int) -> Cause | None:
         """Find why a value is not finite: the kernels up to there that are far too large."""

@@ -86,6 +86,11 @@ class SiteNode:
         )
 
     @property
+    def merges_by_softmax(self) -> bool:
+        """Whether a softmax of some of what it receives weighs the rest, as in attention."""
+        return "softmax" in self.passages and bool(set(self.passages) & {"homogeneous", "division"})
+
+    @property
     def merges(self) -> bool:
         """Whether several branches meet in it, each in proportion: not the weights of an average, as in attention."""
         return len(self.parents) > 1 and not {"softmax", "other"} & set(self.passages)

@@ -28,6 +28,11 @@ _TITLES: Final = {
     "activation": ("what {where} passes on is lost in its activation", "{where} lose the signal in their activations"),
     "residual": ("{where} adds a branch unscaled", "{where} add branches unscaled"),
     "gradient": ("no gradient reaches {where}", "no gradient reaches {where}"),
+    "attention": ("the attention of {where} is one-hot", "the attentions of {where} are one-hot"),
+    "normalization": (
+        "{where} gives a normalization less than its epsilon",
+        "{where} give a normalization less than its epsilon",
+    ),
     "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
     "loaded": ("the weights of {where} hold NaN or infinity", "the weights of {where} hold NaN or infinity"),
     "saturation": ("{where} is saturated", "{where} are saturated"),

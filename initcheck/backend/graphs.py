@@ -300,6 +300,12 @@ def find_weight_uses(weights: Sequence[Any], inputs: Sequence[Any]) -> list[Weig
     return ["kernel" if not each or "kernel" in each else "scale" if "scale" in each else "added" for each in uses]
 
 
+def find_softmaxes() -> list[Any]:
+    """List what the softmaxes over a known number of entries, two or more, give in the graph that is being traced."""
+    softmaxes = [each.outputs[0] for each in current_graph().get_operations() if each.type == "Softmax"]
+    return [each for each in softmaxes if (each.shape[-1] or 0) > 1]
+
+
 def find_constant_softmaxes() -> set[str]:
     """Name the operations of the graph being traced that are a softmax over an axis with one entry, which gives 1."""
     return {

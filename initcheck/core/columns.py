@@ -96,6 +96,11 @@ FORWARD_COLUMNS: Final = _numbers(
 INPUT_COLUMNS: Final = _numbers(
     "forward",
     ("input_second_moment", "1", "mean of x^2, of what a layer with weights receives; null where that is not one x"),
+    (
+        "softmax_certainty",
+        "share",
+        "how far a softmax in it is from even (0) to one-hot (1): (sum p^2 - 1/n) / (1 - 1/n), mean; null without one",
+    ),
 )
 """Taken from the site whose output it is, or measured beside the sites' own quantities."""
 

@@ -19,6 +19,7 @@ from initcheck.backend.graphs import (
     copy_tensor,
     current_graph,
     find_constant_softmaxes,
+    find_softmaxes,
     find_weight_uses,
     operation_name,
     outside_trace,
@@ -116,6 +117,7 @@ class Probe:
         self._sites: tuple[SiteInfo, ...] = ()
         self._parents: Parents = ()
         self._received: tuple[int | None, ...] = ()
+        self._softmaxes: tuple[int, ...] = ()
         self._output_sites: tuple[int, ...] = ()
         self._sources: tuple[int | None, ...] = ()
         self._uses: tuple[WeightUse, ...] = ()
@@ -303,6 +305,9 @@ class Probe:
         passages = read_passages(current_graph())
         self._parents, self._output_sites = find_parents(connections, passages, outputs_of_sites, operation_name(loss))
         self._constant_softmaxes = find_holders(connections, outputs_of_sites, find_constant_softmaxes())
+        softmaxes = find_softmaxes()
+        holders = [find_holders(connections, outputs_of_sites, {operation_name(each)}) for each in softmaxes]
+        self._softmaxes = tuple(found[0] if found else -1 for found in holders)
         kernels = [main_kernel(site.operation) for site in capture.sites]
         # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
         positions = [
@@ -347,6 +352,7 @@ class Probe:
         self._untracked = tuple(variable for key, variable in scope.read.items() if key not in listed)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
         flat.append(self._reduce_received(capture.sites, weighted))
+        flat += [_reduce_softmax(each) for each in softmaxes]
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
             flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
@@ -422,8 +428,8 @@ class Probe:
 
     @property
     def _others(self) -> int:
-        """How many mean squares of tensors that layers receive stand behind the parts of the sites."""
-        return sum(place is not None and place >= len(self._sites) for place in self._received)
+        """How many numbers stand behind the parts of the sites: mean squares of what layers receive, and softmaxes."""
+        return sum(place is not None and place >= len(self._sites) for place in self._received) + len(self._softmaxes)
 
     def _collect_over_time(self, measured: NDArray[np.float64]) -> tuple[OverTime, ...]:
         if not (self._over_time and self._recurrent):
@@ -441,12 +447,24 @@ class Probe:
         squares = np.hstack([outputs, measured[:, end : end + self._others], missing])
         columns["input_second_moment"] = squares[:, [-1 if each is None else each for each in self._received]].ravel()
         end += self._others
+        certainty = np.full((len(seeds), len(sites) + 1), np.nan)  # the last is of what no site holds
+        for place, values in zip(self._softmaxes, measured[:, end - len(self._softmaxes) : end].T, strict=True):
+            certainty[:, place] = np.fmax(certainty[:, place], values)
+        columns["softmax_certainty"] = certainty[:, :-1].ravel()
         if self._precision_range:
             shares = measured[:, end : end + len(sites) * len(RANGE_COLUMNS)].reshape(-1, len(RANGE_COLUMNS))
             columns |= {column.name: shares[:, place].copy() for place, column in enumerate(RANGE_COLUMNS)}
         columns["seed"] = np.repeat(np.asarray(seeds, dtype=np.int64), len(sites))
         columns["batch_size"] = np.full(len(quantities), self._batch_size)
         return tabulate(columns | repeat_sites(sites, SITE_COLUMNS, len(seeds)), len(quantities))
+
+
+def _reduce_softmax(probabilities: Any) -> Any:
+    """Say how far a softmax is from even (0) to one-hot (1), by the sum of the squares of its probabilities."""
+    ops = import_keras().ops
+    entries = probabilities.shape[-1]
+    total = ops.mean(ops.sum(ops.square(ops.cast(probabilities, "float32")), axis=-1))
+    return ops.reshape(ops.cast((total - 1.0 / entries) / (1.0 - 1.0 / entries), "float64"), (1,))
 
 
 def random_loss(outputs: Any) -> Any:

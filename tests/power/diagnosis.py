@@ -756,6 +756,7 @@ def draw(seed: int, kind: str) -> Draw:
         tensors = getattr(model, "inputs", None) or ()
         right += [
             *(tensor.name for tensor in tensors),
+            *(layer.name for layer in model.layers if isinstance(layer, layers.InputLayer)),
             *(f"input_{place}" for place in range(len(tensors))),
             "input",
             "",

@@ -46,6 +46,7 @@ RULES: Final[dict[str, Rule]] = {
         sites.COLLAPSED_SAMPLES,
         sites.DEAD_UNITS,
         sites.SATURATED_UNITS,
+        sites.ONE_HOT_SOFTMAX,
         weights.FAN_MISMATCH,
         sites.LOW_PRECISION_RANGE,
         sites.UNMEASURED,

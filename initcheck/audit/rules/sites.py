@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from initcheck.audit.paths import SiteNode
     from initcheck.audit.site_shares import SiteTable
 
 _FEWEST_SAMPLES: Final = 8
@@ -148,6 +149,38 @@ def _find_saturated(measurement: ModelMeasurement) -> Iterator[Finding]:
     what = "outputs lie at the ends of the activation function's range"
     shares = saturated_shares(_sites(measurement))
     yield from _find_shares("IC304", measurement, shares, measurement.limits.saturated_fraction, what)
+
+
+def _find_one_hot(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find the softmaxes inside a model, as in attention, that pick one entry and let no gradient through."""
+    from initcheck.audit.causes import CauseFinder
+    from initcheck.audit.site_shares import find_above
+
+    nodes, sites = measurement.nodes, _sites(measurement)
+    if not sites.has("softmax_certainty"):
+        return
+    limit = measurement.limits.saturated_fraction
+    found = [each for each in find_above(sites["softmax_certainty"], limit) if _is_inside(nodes, each[0])]
+    if not found:
+        return
+    first, share = found[0]
+    layers = tuple(dict.fromkeys(nodes[position].layer for position, _ in found))
+    others = f", and so in {len(layers) - 1} more layers" if len(layers) > 1 else ""
+    message = (
+        f"a softmax in {layers[0]} is {format_share(share.value)} of the way from even to one-hot{others}: it picks "
+        "one entry, and hardly lets a gradient through"
+    )
+    measured = Measured("share of the way to one-hot", share.value, share.low, share.high, limit, share.count)
+    yield Finding("IC305", layers[0], message, measured, layers, cause=CauseFinder(measurement).explain_one_hot(first))
+
+
+def _is_inside(nodes: Sequence[SiteNode], position: int) -> bool:
+    """Find whether layers with weights follow: a classifier's own softmax is judged by its size."""
+    behind = {position}
+    for place in range(position + 1, len(nodes)):
+        if not behind.isdisjoint(nodes[place].parents):
+            behind.add(place)
+    return any(nodes[place].weighted for place in behind - {position}) or nodes[position].merges_by_softmax
 
 
 def _find_low_precision(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -311,6 +344,41 @@ SATURATED_UNITS = Rule(
     limits=("saturated_fraction",),
     directions=("forward",),
     fix_plan=FixPlan("initializers", share="saturated"),
+)
+
+ONE_HOT_SOFTMAX = Rule(
+    code="IC305",
+    name="one-hot-softmax",
+    what=(
+        "A softmax inside the model, as in attention or in a router, is more than half of the way from even weights to "
+        "a single one, (sum p^2 - 1/n) / (1 - 1/n) > 0.5 in the mean: the 95% interval over seeds lies wholly above it."
+    ),
+    why=(
+        "Each position looks at one other, picked at random, and the softmax has almost no derivative there: queries "
+        "and keys do not learn."
+    ),
+    example=example(
+        """
+class Attention(keras.layers.Layer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.query, self.key, self.value = (keras.layers.Dense(64) for _ in range(3))
+
+    def call(self, inputs):
+        scores = keras.ops.matmul(self.query(inputs), keras.ops.swapaxes(self.key(inputs), 1, 2))
+        return keras.ops.matmul(keras.ops.softmax(scores), self.value(inputs))
+
+
+inputs = keras.Input((12, 64))
+model = keras.Model(inputs, keras.layers.Dense(4)(Attention()(inputs)))
+"""
+    ),
+    fix="Divide the scores by the root of the keys' size, and draw queries and keys by GlorotUniform.",
+    source="Vaswani et al. 2017, section 3.2.1",
+    find=_find_one_hot,
+    limits=("saturated_fraction",),
+    brings=("IC103", "IC201", "IC203", "IC502", "IC603"),
+    directions=("forward",),
 )
 
 LOW_PRECISION_RANGE = Rule(

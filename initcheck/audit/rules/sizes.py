@@ -101,7 +101,10 @@ def _find_large_outputs(measurement: ModelMeasurement) -> Iterator[Finding]:
             f"{_describe_certainty(worst)}"
         )
         measured = _measured(f"variance of {worst.subject}", worst.variance, limit)
-        yield Finding("IC105", worst.layer, message, measured, tuple(each.layer for each in large))
+        from initcheck.audit.causes import CauseFinder
+
+        cause = CauseFinder(measurement).explain_large_output(worst.position)
+        yield Finding("IC105", worst.layer, message, measured, tuple(each.layer for each in large), cause=cause)
 
 
 def _is_explained(measurement: ModelMeasurement, output: OutputSize) -> bool:

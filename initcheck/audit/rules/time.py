@@ -98,27 +98,33 @@ def _describe_fall(memory: Memory) -> str:
 
 
 def _find_cause(measurement: ModelMeasurement, memory: Memory) -> Cause | None:
-    """Find what a plain recurrent kernel does to the state, and whether that or the activation function is the cause.
+    """Find what a recurrent kernel does to the state, and whether that or the activation function is the cause.
 
-    A kernel of n x n entries multiplies the squared norm of a state of no special direction by its own, over n.
+    A kernel of n x n entries multiplies the squared norm of a state of no special direction by its own, over n; so does
+    that of each gate, whose kernels lie side by side.
     """
     kernels = [
         fact
         for fact in measurement.facts
-        if fact.role == "recurrent kernel" and fact.layer.startswith(f"{memory.layer}/") and fact.gates == 1
+        if fact.role == "recurrent kernel" and fact.layer.startswith(f"{memory.layer}/")
     ]
-    if len(kernels) != 1 or len(set(kernels[0].shape)) != 1 or len(kernels[0].shape) != 2:
+    if len(kernels) != 1 or len(kernels[0].shape) != 2 or kernels[0].shape[1] != kernels[0].gates * kernels[0].shape[0]:
         return None
     (kernel,), units = kernels, kernels[0].shape[0]
     norms = measurement.gradients.loc[measurement.gradients["weight"] == kernel.path, "weight_norm"]
-    square = float((norms.astype(float) ** 2).mean()) / units
+    square = float((norms.astype(float) ** 2).mean()) / (units * kernel.gates)
     deviation = f"standard deviation {format_number(math.sqrt(square / units))} over {units} units"
     drawn = f"{kernel.initializer}, {deviation}" if kernel.initializer else deviation
     what = (
         f"{kernel.path} ({drawn}) multiplies the state by {format_number(math.sqrt(square))} a step, the root mean "
         "square of its singular values, where 1 keeps its size"
     )
-    if square == 0.0 or math.log(square) / memory.rate.value >= 0.5:
+    # Gates add a factor of their own: there the kernel has to be grossly off, in the direction of the change.
+    off = math.log(square) if square > 0.0 else -math.inf
+    if kernel.gates > 1:
+        grossly = math.copysign(1.0, memory.rate.value) * off > math.log(4.0)
+        return Cause("spread", (kernel.path,), what) if grossly else None
+    if square == 0.0 or off / memory.rate.value >= 0.5:
         return Cause("spread", (kernel.path,), what)
     if memory.rate.value > 0.0:
         return None

@@ -118,7 +118,14 @@ def _describe_silent(
     if first.draws < draws:
         limit = measurement.limits.dead_draws
         measured = Measured("share of draws without a gradient", share.value, share.low, share.high, limit, draws)
-    find_cause = _find_zero_start if first.wakes_after else _find_constant_softmax
+    if first.wakes_after:
+        cause = _find_zero_start(names, measurement)
+    else:
+        cause = _find_constant_softmax(names, measurement)
+        if cause is None and first.silence == "zero" and first.draws == draws:
+            from initcheck.audit.causes import CauseFinder
+
+            cause = CauseFinder(measurement).explain_silence(names)
     return Finding(
         "IC203",
         names[0],
@@ -126,7 +133,7 @@ def _describe_silent(
         measured,
         names,
         note=note,
-        cause=find_cause(names, measurement),
+        cause=cause,
     )
 
 
