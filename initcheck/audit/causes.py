@@ -337,7 +337,7 @@ class CauseFinder:
     def explain_one_hot(self, position: int) -> Cause | None:
         """Find why the scores of a softmax are large: kernels that are far too large, else a scale that is missing."""
         node = self._nodes[position]
-        scores = [each for each, way in zip(node.parents, node.passages, strict=False) if way == "softmax"]
+        scores = [each for each, way in zip(node.parents, node.scale_effects, strict=False) if way == "softmax"]
         above = [each for score in scores for each in ([score] if score in self.kernels else self._before(score))]
         kernels = [self.kernels[each] for each in dict.fromkeys(above)]
         guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]

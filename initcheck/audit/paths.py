@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from initcheck.core.columns import Passage
+from initcheck.core.columns import ScaleEffect
 
 AVERAGING_KINDS: Final = frozenset(
     {
@@ -57,7 +57,7 @@ class SiteNode:
 
     Attributes:
         weighted: whether its layer has a trainable weight of two or more axes.
-        passages: what becomes of the scale on the way from each parent; empty where that is not known.
+        scale_effects: what becomes of the scale on the way from each parent; empty where that is not known.
         clips_at_zero: whether its fused activation function is exactly 0 on a whole interval, as ReLU is.
         place: where its layer was made, ``models.py:14``; empty where that is not known.
     """
@@ -67,7 +67,7 @@ class SiteNode:
     weighted: bool
     feeds_output: bool
     parents: tuple[int, ...]
-    passages: tuple[Passage, ...] = ()
+    scale_effects: tuple[ScaleEffect, ...] = ()
     clips_at_zero: bool = True
     activation: str = ""
     place: str = ""
@@ -75,25 +75,29 @@ class SiteNode:
     @property
     def normalizes(self) -> bool:
         """Whether it divides by the scale of what it receives."""
-        return self.kind in NORMALIZING_KINDS or (bool(self.passages) and set(self.passages) == {"normalization"})
+        return self.kind in NORMALIZING_KINDS or (
+            bool(self.scale_effects) and set(self.scale_effects) == {"normalization"}
+        )
 
     @property
     def adds(self) -> bool:
         """Whether it takes a sum of branches: not their product, nor one beside the other."""
         ways = {"homogeneous", "division", "normalization"}
         return (
-            len(self.parents) > 1 and set(self.passages) <= ways and self.kind not in ("Concatenate", "Multiply", "Dot")
+            len(self.parents) > 1
+            and set(self.scale_effects) <= ways
+            and self.kind not in ("Concatenate", "Multiply", "Dot")
         )
 
     @property
     def merges_by_softmax(self) -> bool:
         """Whether a softmax of some of what it receives weighs the rest, as in attention."""
-        return "softmax" in self.passages and bool(set(self.passages) & {"homogeneous", "division"})
+        return "softmax" in self.scale_effects and bool(set(self.scale_effects) & {"homogeneous", "division"})
 
     @property
     def merges(self) -> bool:
         """Whether several branches meet in it, each in proportion: not the weights of an average, as in attention."""
-        return len(self.parents) > 1 and not {"softmax", "other"} & set(self.passages)
+        return len(self.parents) > 1 and not {"softmax", "other"} & set(self.scale_effects)
 
 
 @dataclass(frozen=True)
@@ -145,13 +149,13 @@ def find_freedoms(nodes: Sequence[SiteNode]) -> list[Freedom]:
         node = nodes[child]
         if not useful[child]:
             continue
-        passages = node.passages or ("other",) * len(node.parents)
-        for parent, passage in zip(node.parents, passages, strict=True):
+        scale_effects = node.scale_effects or ("other",) * len(node.parents)
+        for parent, effect in zip(node.parents, scale_effects, strict=True):
             children[parent].append(child)
-            if node.kind in NORMALIZING_KINDS or passage == "normalization":
+            if node.kind in NORMALIZING_KINDS or effect == "normalization":
                 continue
-            proportional = passage in ("homogeneous", "division")
-            weighs = passage == "softmax" and _weighs(nodes, children, child)
+            proportional = effect in ("homogeneous", "division")
+            weighs = effect == "softmax" and _weighs(nodes, children, child)
             small[parent] &= weighs or (proportional and small[child])
             always[parent] &= proportional and always[child]
     # What is followed of a layer with a fused activation function is what that receives.
@@ -164,8 +168,8 @@ def find_freedoms(nodes: Sequence[SiteNode]) -> list[Freedom]:
 
 def _weighs(nodes: Sequence[SiteNode], children: Sequence[Sequence[int]], site: int) -> bool:
     """Find whether a softmax in or before a site weighs other signals, as in attention: it is no classifier's."""
-    passages = nodes[site].passages
-    if any(passage in ("homogeneous", "division") for passage in passages) and len(passages) > 1:
+    scale_effects = nodes[site].scale_effects
+    if any(effect in ("homogeneous", "division") for effect in scale_effects) and len(scale_effects) > 1:
         return True
     while len(children[site]) == 1 and not nodes[site].feeds_output and not nodes[site].weighted:
         before, site = site, children[site][0]

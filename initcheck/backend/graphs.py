@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from initcheck.backend.runtime import import_tensorflow
-from initcheck.core.columns import Passage
+from initcheck.core.columns import ScaleEffect
 
 PARALLEL_REPLICATES = 2
 """How many replicates the compiled loop keeps in flight.
@@ -320,12 +320,12 @@ def _may_carry_signal(operation: Any) -> bool:
     return not kinds or not all(kind.is_integer or kind.is_bool for kind in kinds)
 
 
-def read_passages(graph: Any) -> dict[str, Passage]:
-    """Read off a graph that is being traced how each operation treats the scale of what it takes; see `Passage`."""
-    return {str(operation.name): _find_passage(str(operation.type)) for operation in graph.get_operations()}
+def read_scale_effects(graph: Any) -> dict[str, ScaleEffect]:
+    """Read off a graph that is being traced how each operation treats the scale of what it takes; see `ScaleEffect`."""
+    return {str(operation.name): _find_scale_effect(str(operation.type)) for operation in graph.get_operations()}
 
 
-def _find_passage(kind: str) -> Passage:
+def _find_scale_effect(kind: str) -> ScaleEffect:
     if kind in _NORMALIZING:
         return "normalization"
     if kind in _DIVIDING:

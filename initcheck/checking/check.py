@@ -456,7 +456,7 @@ class CheckSession:
                 weighted=site.weighted,
                 feeds_output=position in self.probe.output_sites,
                 parents=tuple(parent for parent, _ in parents),
-                passages=tuple(passage for _, passage in parents),
+                scale_effects=tuple(effect for _, effect in parents),
                 clips_at_zero=site.clips_at_zero,
                 activation=site.activation,
                 place=self.places.get(site.layer.partition(":")[0], ""),

@@ -18,7 +18,7 @@ Direction = Literal["forward", "backward"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward")
 
-Passage = Literal["homogeneous", "division", "normalization", "softmax", "other"]
+ScaleEffect = Literal["homogeneous", "division", "normalization", "softmax", "other"]
 """What becomes of a factor on what goes into an operation: it is a factor of the result, or a power of it; the same,
 and divided out where the divisor has it too; it is divided out; it is where it is small; or anything else."""
 

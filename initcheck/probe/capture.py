@@ -27,7 +27,7 @@ from initcheck.backend.graphs import (
 )
 from initcheck.backend.keras_private import MethodWatch
 from initcheck.backend.runtime import import_keras, is_float_dtype
-from initcheck.core.columns import Passage
+from initcheck.core.columns import ScaleEffect
 from initcheck.probe.layer_kinds import count_fans, find_state_activation
 from initcheck.probe.paths import PathNamer, child_operations, own_variables, snake_case
 from initcheck.probe.recurrence import RecurrentCall
@@ -372,22 +372,22 @@ def _name_activation(site: Site) -> str:
 Operations = Mapping[str, tuple[str, ...]]
 """By name and in order of execution, the operations whose values each operation takes."""
 
-_WORST_LAST: Final[tuple[Passage, ...]] = ("homogeneous", "division", "normalization", "softmax", "other")
+_WORST_LAST: Final[tuple[ScaleEffect, ...]] = ("homogeneous", "division", "normalization", "softmax", "other")
 
-Parents = tuple[tuple[tuple[int, Passage], ...], ...]
+Parents = tuple[tuple[tuple[int, ScaleEffect], ...], ...]
 """For each site the positions of the sites that feed it directly, and what becomes of their scale on the way."""
 
 
 def find_parents(
-    operations: Operations, passages: Mapping[str, Passage], sites: Sequence[str], end: str
+    operations: Operations, scale_effects: Mapping[str, ScaleEffect], sites: Sequence[str], end: str
 ) -> tuple[Parents, tuple[int, ...]]:
     """Find for each site, and for the end, the sites that feed it without passing another one."""
     number = {name: position for position, name in enumerate(sites)}
     above: dict[str, Mapping[int, int]] = {}
-    rank = {passage: place for place, passage in enumerate(_WORST_LAST)}
+    rank = {effect: place for place, effect in enumerate(_WORST_LAST)}
     for name, sources in operations.items():
         fed = [{number[source]: 0} if source in number else above[source] for source in sources]
-        own = passages.get(name, "homogeneous")
+        own = scale_effects.get(name, "homogeneous")
         if own == "division":
             # Dividing by what has the same factor takes it out; dividing by a constant does not.
             own = "normalization" if len(fed) > 1 and fed[1] else "homogeneous"

@@ -24,7 +24,7 @@ from initcheck.backend.graphs import (
     operation_name,
     outside_trace,
     read_connections,
-    read_passages,
+    read_scale_effects,
 )
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -302,8 +302,10 @@ class Probe:
         ]
         connections = read_connections(current_graph())
         outputs_of_sites = [operation_name(site.output) for site in capture.sites]
-        passages = read_passages(current_graph())
-        self._parents, self._output_sites = find_parents(connections, passages, outputs_of_sites, operation_name(loss))
+        scale_effects = read_scale_effects(current_graph())
+        self._parents, self._output_sites = find_parents(
+            connections, scale_effects, outputs_of_sites, operation_name(loss)
+        )
         self._constant_softmaxes = find_holders(connections, outputs_of_sites, find_constant_softmaxes())
         softmaxes = find_softmaxes()
         holders = [find_holders(connections, outputs_of_sites, {operation_name(each)}) for each in softmaxes]

@@ -139,7 +139,7 @@ def reaches(nodes, end, without):
 
 
 @pytest.mark.parametrize(
-    ("passages", "freedom"),
+    ("scale_effects", "freedom"),
     [
         ([("homogeneous",), ("homogeneous",), ("normalization",)], "any"),
         ([("homogeneous",), ("other",), ("normalization",)], ""),
@@ -147,11 +147,11 @@ def reaches(nodes, end, without):
         ([("homogeneous",), ("homogeneous",), ("homogeneous",)], ""),
     ],
 )
-def test_a_scale_is_free_if_a_normalization_follows_before_anything_that_is_not_homogeneous(passages, freedom):
+def test_a_scale_is_free_if_a_normalization_follows_before_anything_that_is_not_homogeneous(scale_effects, freedom):
     nodes = make_nodes(
         ("input", True, []), ("first", True, ["input"]), ("second", True, ["first"]), ("norm", False, ["second"])
     )
-    nodes = [replace(node, passages=each) for node, each in zip(nodes, [(), *passages], strict=True)]
+    nodes = [replace(node, scale_effects=each) for node, each in zip(nodes, [(), *scale_effects], strict=True)]
     assert find_freedoms(nodes)[1] == freedom
     assert find_freedoms(nodes)[3] == "", "what feeds the outputs is never free"
 
@@ -160,12 +160,12 @@ def test_small_numbers_are_free_before_the_softmax_of_attention_and_not_before_a
     attention = make_nodes(
         ("x", True, []), ("query", True, ["x"]), ("value", True, ["x"]), ("out", True, ["query", "value"])
     )
-    attention[1] = replace(attention[1], passages=("homogeneous",))
-    attention[2] = replace(attention[2], passages=("homogeneous",))
-    attention[3] = replace(attention[3], passages=("softmax", "homogeneous"))
+    attention[1] = replace(attention[1], scale_effects=("homogeneous",))
+    attention[2] = replace(attention[2], scale_effects=("homogeneous",))
+    attention[3] = replace(attention[3], scale_effects=("softmax", "homogeneous"))
     assert find_freedoms(attention)[:3] == ["", "small", ""]
     classifier = make_nodes(("x", True, []), ("classes", True, ["x"]))
-    classifier[1] = replace(classifier[1], passages=("softmax",))
+    classifier[1] = replace(classifier[1], scale_effects=("softmax",))
     assert find_freedoms(classifier)[0] == ""
 
 

@@ -105,8 +105,8 @@ model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.LayerNormalizatio
 """
     ),
     fix=(
-        "Give the branch's layers the initializer that the others have; draw tables of embeddings with a spread of 1 "
-        "or less."
+        "Give the branch's layers the initializer that the others have; draw tables of embeddings with a standard "
+        "deviation of 1 or less."
     ),
     source="Zhang et al. 2019 (Fixup), section 2; Xiong et al. 2020, section 3, for normalization before the branch",
     find=_find_unbalanced,
