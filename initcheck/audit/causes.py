@@ -297,7 +297,7 @@ class CauseFinder:
                 continue
             takers = [each for each in self._children[position] if known.get(each, 0.0) > 0.0]
             zero = [each for each in takers if each in self.kernels and self.kernels[each].square == 0.0]
-            dead = self._mean(position, "dead_fraction") > _SHARE
+            dead = any(self._mean(position, f"{what}_fraction") > _SHARE for what in ("dead", "saturated"))
             if takers and not zero and not dead:
                 where = f"between {self._nodes[position].layer} and {self._nodes[takers[0]].layer}"
                 message = (

@@ -95,7 +95,11 @@ FORWARD_COLUMNS: Final = _numbers(
 
 INPUT_COLUMNS: Final = _numbers(
     "forward",
-    ("input_second_moment", "1", "mean of x^2, of what a layer with weights receives; null where that is not one x"),
+    (
+        "input_second_moment",
+        "1",
+        "mean of x^2, of what a layer with weights receives; null where that is not one x, and in sweeps",
+    ),
     (
         "softmax_certainty",
         "share",

@@ -68,7 +68,7 @@ def test_fresh_weights_are_drawn_without_a_word():
     report = initcheck.check(build_dense, **SEEDS)
     assert report.exit_code == 0
     assert (report.result.redrawn, loaded(report)) == (True, ())
-    assert report.to_text().split("\n")[1].startswith("Measured: ")
+    assert not any(word in report.to_text() for word in ("not drawn by", "kept as they are", "NaN"))
 
 
 # --- trained, set on purpose, saved -----------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class SlowMeasurement:
     def apply(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Make one call of a layer or an operation and keep what it returned."""
         layers = keras.layers
-        path = self._namer.path_of(operation)
+        path = self._namer.name_of(operation)
         if isinstance(operation, keras.Model):
             return self.walk(operation, *args)
         if isinstance(operation, layers.MultiHeadAttention):
@@ -190,7 +190,7 @@ class SlowMeasurement:
         return self._project(layer.output_dense, "btnh,nhd->btd", mixed)
 
     def _project(self, projection: Any, equation: str, signal: Any) -> Any:
-        path = self._namer.path_of(projection)
+        path = self._namer.name_of(projection)
         kernel, bias = (self.tf.Variable(self.tf.cast(weight.value, self.dtype)) for weight in projection.weights)
         self._variables.update(zip(map(id, projection.weights), (kernel, bias), strict=True))
         self._kernels[path] = id(projection.weights[0])

@@ -144,7 +144,7 @@ def build_derived_from_functional():
 
 def build_in_precision(policy):
     """Convolution, normalization, dropout, attention and Dense layers under one dtype policy."""
-    inputs = keras.Input((6, 6, 2), dtype="float32")
+    inputs = keras.Input((6, 6, 2), dtype="float32", name="input")
     signal = keras.layers.Conv2D(8, 3, activation="gelu", name="convolution", dtype=policy)(inputs)
     signal = keras.layers.BatchNormalization(name="normalization", dtype=policy)(signal)
     signal = keras.layers.Reshape((16, 8), name="reshape", dtype=policy)(signal)

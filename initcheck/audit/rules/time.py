@@ -119,10 +119,11 @@ def _find_cause(measurement: ModelMeasurement, memory: Memory) -> Cause | None:
         f"{kernel.path} ({drawn}) multiplies the state by {format_number(math.sqrt(square))} a step, the root mean "
         "square of its singular values, where 1 keeps its size"
     )
-    # Gates add a factor of their own: there the kernel has to be grossly off, in the direction of the change.
     off = math.log(square) if square > 0.0 else -math.inf
     if kernel.gates > 1:
-        grossly = math.copysign(1.0, memory.rate.value) * off > math.log(4.0)
+        # Gates add a factor of their own, and an orthogonal kernel shares the size 1 among them: the kernel is the cause
+        # only where it is grossly off, in the direction of the change.
+        grossly = math.copysign(1.0, memory.rate.value) * (off + math.log(kernel.gates)) > math.log(4.0)
         return Cause("spread", (kernel.path,), what) if grossly else None
     if square == 0.0 or off / memory.rate.value >= 0.5:
         return Cause("spread", (kernel.path,), what)
