@@ -101,11 +101,10 @@ def _describe_doers(judged: JudgedPath) -> str:
     """Name the layers that make the change, each with its factor, and what the others do."""
     levels = judged.levels
     means = levels.steps.mean(axis=0)
+    forward = levels.direction == "forward"
     # What changes the gradient on the way to a layer is the kernel of the one behind it, and its own activation.
     where = [
-        f"{levels.layers[place]}"
-        if levels.direction == "forward"
-        else f"{levels.layers[place - 1]} to {levels.layers[place]}"
+        levels.layers[place] if forward else f"between {levels.layers[place - 1]} and {levels.layers[place]}"
         for place in judged.doers
     ]
     named = ", ".join(f"{each} {format_change(means[place])}" for each, place in zip(where, judged.doers, strict=True))

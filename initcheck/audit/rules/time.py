@@ -121,8 +121,8 @@ def _find_cause(measurement: ModelMeasurement, memory: Memory) -> Cause | None:
     )
     off = math.log(square) if square > 0.0 else -math.inf
     if kernel.gates > 1:
-        # Gates add a factor of their own, and an orthogonal kernel shares the size 1 among them: the kernel is the cause
-        # only where it is grossly off, in the direction of the change.
+        # Gates add a factor of their own, and an orthogonal kernel shares the size 1 among them: the kernel is the
+        # cause only where it is grossly off, in the direction of the change.
         grossly = math.copysign(1.0, memory.rate.value) * (off + math.log(kernel.gates)) > math.log(4.0)
         return Cause("spread", (kernel.path,), what) if grossly else None
     if square == 0.0 or off / memory.rate.value >= 0.5:
