@@ -233,7 +233,9 @@ class CauseFinder:
 
     def _blame_activations(self, judged: JudgedPath, places: Sequence[int]) -> Cause | None:
         """Name the activation functions that the change is due to: saturated, pushed by a bias, or flat by nature."""
-        positions = [judged.levels.positions[place] for place in places]
+        # Forward it is the layer before that loses on the way to its output; backward the slope at the layer itself.
+        forward = judged.levels.direction == "forward"
+        positions = [judged.levels.positions[place - 1 if forward and place else place] for place in places]
         for position in positions:
             cause = self.explain_site(position)
             if cause is not None:
@@ -282,7 +284,7 @@ class CauseFinder:
                 if node.kind == "Embedding" and size > self._measurement.limits.outlier_factor:
                     root = format_number(math.sqrt(size))
                     message = f"{node.layer} starts at a root mean square of {root}, where about 1 is expected"
-                    return Cause("embedding", (node.layer,), message)
+                    return Cause("embedding", (node.layer,), message, math.sqrt(size))
         return None
 
     def explain_silence(self, weights: Sequence[str]) -> Cause | None:
@@ -332,7 +334,8 @@ class CauseFinder:
             return _blame("constant", [kernel])
         if kernel.forward > _GROSSLY_OFF:
             return _blame(self._name_kind(kernel, 1.0), [kernel])
-        return None
+        large = self._mean(position, "input_second_moment") > self._measurement.limits.outlier_factor
+        return self.explain_large_output(position) if large else None
 
     def explain_one_hot(self, position: int) -> Cause | None:
         """Find why the scores of a softmax are large: kernels that are far too large, else a scale that is missing."""

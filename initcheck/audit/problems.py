@@ -86,7 +86,8 @@ class Problem:
         if self.cause.kind == "spread" and self.layers[0].rpartition("/")[2] not in _WEIGHTS:
             where = f"the kernel{'s' if many else ''} of {where}"
         off = self.cause.factor
-        size = "small" if off < 1.0 or self.main.name.startswith("vanishing") else "large"
+        vanishes = self.main.name.startswith("vanishing")
+        size = "small" if off < 1.0 or (vanishes and math.isnan(off)) else "large"
         factor = f"{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
         return _TITLES[self.cause.kind][many].format(where=where, size=size, factor=factor)
 

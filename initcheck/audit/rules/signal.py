@@ -219,17 +219,22 @@ def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
     import numpy as np
 
     from initcheck.audit.causes import CauseFinder
-    from initcheck.audit.total_change import GATES
+    from initcheck.audit.total_change import GATES, SiteSquares
     from initcheck.core.statistics import estimate_mean
 
     limits = measurement.limits
+    squares = SiteSquares(measurement.table, len(measurement.nodes)) if measurement.paths else None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = np.log(squares.signal / squares.received) if squares is not None else np.zeros((0, 0))
     for judged in measurement.paths:
         levels = judged.levels
         places = np.flatnonzero(levels.counted)
         if levels.direction != "forward" or judged.outcome not in ("within", "undecided") or len(places) < _FEWEST:
             continue
         gates = [GATES.get(measurement.nodes[levels.positions[place]].kind, 0.0) for place in places]
-        steps = levels.steps[:, places] + np.asarray(gates)
+        # What the activation function before it loses is not the layer's own.
+        own = gains[:, [levels.positions[place] for place in places]]
+        steps = np.where(np.isnan(own), levels.steps[:, places], own) + np.asarray(gates)
         apart = [steps[:, i] - np.median(np.delete(steps, i, axis=1), axis=1) for i in range(len(places))]
         worst = max(range(len(places)), key=lambda i: abs(apart[i].mean()))
         off = estimate_mean(apart[worst])
@@ -237,11 +242,11 @@ def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
         if not math.copysign(1.0, off.value) * bound > math.log(limits.outlier_factor):
             continue
         layer = levels.layers[places[worst]]
-        own = format_number(exponential(float(steps[:, worst].mean())))
+        gain = format_number(exponential(float(steps[:, worst].mean())))
         ratio = format_number(exponential(abs(off.value)))
         size = "less" if off.value < 0.0 else "more"
         message = (
-            f"{layer} multiplies the second moment by {own}, {ratio} times {size} than the other layers on its path; "
+            f"{layer} multiplies the second moment by {gain}, {ratio} times {size} than the other layers on its path; "
             "the path as a whole keeps within its limit"
         )
         yield Finding(
