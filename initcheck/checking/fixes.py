@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import Cause, Finding, Fix, FixPlan, Measured, ModelMeasurement
+from initcheck.audit.findings import Cause, Finding, Fix, FixPlan, Measured, ModelMeasurement, Rule
 from initcheck.audit.problems import is_same_cause
 from initcheck.audit.rules import RULES
 from initcheck.audit.site_shares import estimate_share
@@ -84,6 +84,7 @@ class FixSearch:
         self._progress = progress
         self._seeds = session.seeds[:MOST_SEEDS]
         self._trials: dict[tuple[str, int], ModelMeasurement] = {}
+        self._before: dict[str, Sequence[Finding]] = {}
 
     def find(self, finding: Finding, plan: FixPlan) -> Fix | None:
         """Return the first candidate that removes the finding and brings no worse one; else the one that helps most."""
@@ -118,8 +119,17 @@ class FixSearch:
             for rule in RULES.values()
             if rule.code == finding.code or (rule.fix_plan is not None and rule.fix_plan.rate is not None)
         ]
-        solved = not any(True for rule in unwanted for _ in rule.find(trial))
+        known = [each for rule in unwanted for each in self._find_before(rule)]
+        left = [each for rule in unwanted for each in rule.find(trial) if not each.note]
+        # What else was wrong before, in other layers, is not this change's to remove.
+        solved = all(not _is_about(each, finding) and any(_is_about(each, other) for other in known) for each in left)
         return None if after is None or not _helps(before, after, solved) else (after, solved)
+
+    def _find_before(self, rule: Rule) -> Sequence[Finding]:
+        """Find what a rule finds in the model as it is, once."""
+        if rule.code not in self._before:
+            self._before[rule.code] = tuple(rule.find(self._measurement))
+        return self._before[rule.code]
 
     def _try(self, candidate: _Candidate, seeds: Sequence[int]) -> ModelMeasurement:
         key = (candidate.label, len(seeds))
@@ -171,6 +181,11 @@ class FixSearch:
         if estimate is None:
             return None
         return Measured(before.quantity, estimate.value, estimate.low, estimate.high, before.limit, estimate.count)
+
+
+def _is_about(one: Finding, other: Finding) -> bool:
+    """Find whether two findings are of one rule and about the same layers."""
+    return one.code == other.code and bool(set(one.named) & set(other.named))
 
 
 def _rate(finding: Finding, paths: Sequence[JudgedPath], direction: Direction) -> Measured | None:
