@@ -228,7 +228,9 @@ def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
         gains = np.log(squares.signal / squares.received) if squares is not None else np.zeros((0, 0))
     for judged in measurement.paths:
         levels = judged.levels
-        places = np.flatnonzero(levels.counted)
+        with np.errstate(invalid="ignore"):
+            grown = levels.only_growth & (levels.steps.mean(axis=0) > 0.0)
+        places = np.flatnonzero(levels.counted | grown)
         if levels.direction != "forward" or judged.outcome not in ("within", "undecided") or len(places) < _FEWEST:
             continue
         gates = [GATES.get(measurement.nodes[levels.positions[place]].kind, 0.0) for place in places]
