@@ -106,12 +106,6 @@ def describe_present_weights(result: CheckResult) -> str:
     return text.strip()
 
 
-def describe_measured(measured: Measured) -> str:
-    """Write a value with its interval and its limit."""
-    limit = "" if math.isnan(measured.limit) else f", limit {format_limit(measured)}"
-    return f"{measured.quantity}: {format_value(measured, measured.value)}{format_interval(measured)}{limit}"
-
-
 def format_value(measured: Measured, value: float) -> str:
     """Format one number of a measured quantity: a share in per cent, a count exactly, anything else to three digits."""
     if measured.quantity.startswith("share"):

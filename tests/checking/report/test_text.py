@@ -16,11 +16,13 @@ import initcheck
 from initcheck.audit.findings import Cause, CheckResult, Finding, Measured
 from initcheck.checking.report.text import (
     describe_coverage,
-    describe_measured,
     describe_verdict,
     format_annotations,
+    format_interval,
+    format_limit,
     format_summary,
     format_text,
+    format_value,
     layer_rows,
     rows_that_matter,
 )
@@ -182,8 +184,9 @@ def _towers() -> keras.Model:
 
 
 def test_a_share_is_in_per_cent():
-    assert describe_measured(Measured("share of x", 0.5, 0.4, 0.6, 0.25)) == "share of x: 50% [40%, 60%], limit 25%"
-    assert describe_measured(Measured("gain", 0.5)) == "gain: 0.500"
+    share, gain = Measured("share of x", 0.5, 0.4, 0.6, 0.25), Measured("gain", 0.5)
+    assert (format_value(share, 0.5), format_interval(share), format_limit(share)) == ("50%", " [40%, 60%]", "25%")
+    assert (format_value(gain, 0.5), format_interval(gain)) == ("0.500", "")
 
 
 # --- on a pull request ------------------------------------------------------------------------------------------------
