@@ -256,6 +256,24 @@ def test_one_odd_layer_is_a_note_and_the_answer_of_a_healthy_model_is_short():
     assert len(ill.splitlines()) <= 18, ill
 
 
+def at_the_limit(beside):
+    """Fourteen layers that lose a hundredth together: in a branch, or with nothing beside them."""
+    inputs = keras.Input((32,))
+    stem = layers.Dense(32, kernel_initializer="lecun_normal")(inputs)
+    x = stem
+    for _ in range(14):
+        kernel = initializers.VarianceScaling(1.42, "fan_in", "truncated_normal")
+        x = layers.Dense(32, "relu", kernel_initializer=kernel)(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.Add()([stem, x]) if beside else x))
+
+
+def test_what_is_undecided_is_a_note_in_a_branch_beside_others_and_no_pass_elsewhere():
+    branch, plain = (check(lambda beside=beside: at_the_limit(beside)) for beside in (True, False))
+    assert {(each.code, each.severity) for each in branch.findings} == {("IC603", "note")}
+    assert {(each.code, each.severity) for each in plain.findings} == {("IC603", "unjudged")}
+    assert (branch.exit_code, plain.exit_code) == (0, 2)
+
+
 def test_kernels_are_compared_with_what_their_inputs_and_activation_need(monkeypatch):
     found = []
     original = CauseFinder.explain_path

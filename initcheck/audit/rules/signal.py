@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -162,18 +163,25 @@ def _find_undecided(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Make a finding of the paths whose change the seeds do not decide, and of what lies on no path."""
     if not measurement.paths:
         yield Finding("IC603", "", "no measured layer reaches the outputs, so that propagation could not be followed")
-    for direction in DIRECTIONS:
+    undecided = [judged for judged in measurement.paths if judged.outcome == "undecided"]
+    for direction, beside in itertools.product(DIRECTIONS, (False, True)):
         found = [
             _undecided(judged)
-            for judged in sorted(measurement.paths, key=lambda each: -each.steps)
-            if judged.outcome == "undecided" and judged.levels.direction == direction
+            for judged in sorted(undecided, key=lambda each: -each.steps)
+            if judged.levels.direction == direction and _is_beside_others(judged) == beside
         ]
         if found:
             first, *others = found
             named = tuple(dict.fromkeys(layer for each in found for layer in each.layers))
             more = f"; nor on {count(len(others), 'other path')}" if others else ""
-            yield replace(first, message=f"{first.message}{more}", layers=named)
+            yield replace(first, message=f"{first.message}{more}", layers=named, note=beside)
     yield from _find_unjudged(measurement)
+
+
+def _is_beside_others(judged: JudgedPath) -> bool:
+    """Find whether a path is a branch whose change is known, beside others that carry the signal: it decides little."""
+    known = math.isfinite(judged.total.value) and judged.total.count > 0
+    return known and bool(judged.path.inside) and judged.path.ends[0] >= 0 and not judged.path.ends_in_outputs
 
 
 def _find_unjudged(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -395,7 +403,10 @@ for number in range(7):
 UNDECIDED = Rule(
     code="IC603",
     name="undecided",
-    what="The interval over seeds contains a limit: neither healthy nor wrong is shown.",
+    what=(
+        "The interval over seeds contains a limit: neither healthy nor wrong is shown. In a branch beside others, "
+        "which carry the signal as well, it is a note."
+    ),
     why="Inconclusive is not a pass.",
     example=stack_example(16, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
     fix="Draw more seeds: the message says how many would decide. Or accept it: --allow-inconclusive.",
