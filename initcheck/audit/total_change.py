@@ -225,6 +225,7 @@ class JudgedPath:
     step_change: Estimate | None = None
     seeds_needed: int | None = None
     doers: tuple[int, ...] = ()
+    wakes: bool = False
 
     @property
     def rate(self) -> tuple[float, float, float]:

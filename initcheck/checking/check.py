@@ -335,13 +335,23 @@ def _follow_silent_weights(
 def _judge_paths(
     table: pd.DataFrame, after: Sequence[Measurement], nodes: Sequence[SiteNode], limits: Limits
 ) -> list[JudgedPath]:
-    """Judge all paths; one that is dead at initialization by what it is after the small steps that were taken."""
+    """Judge all paths; one that is dead at initialization by what it is after the small steps that were taken.
+
+    How much it falls there says nothing: the size of a layer that was zero is that of the steps.
+    """
     paths = find_paths(nodes)
     judged = judge_paths(table, nodes, paths, limits)
     if not after or not any(each.outcome == "dead" for each in judged):
         return judged
     later = judge_paths(after[-1].table, nodes, paths, limits)
-    return [again if each.outcome == "dead" else each for each, again in zip(judged, later, strict=True)]
+    return [
+        each
+        if each.outcome != "dead"
+        else replace(each, wakes=True)
+        if again.outcome in ("falls", "undecided")
+        else again
+        for each, again in zip(judged, later, strict=True)
+    ]
 
 
 # --- a model ready to be measured -------------------------------------------------------------------------------------

@@ -113,11 +113,11 @@ def test_the_action_measures_once_and_reports_it_twice(project):
 def test_the_action_without_a_baseline_looks_for_findings(project):
     summary = project / "summary.md"
     variables = {"MODEL": "models.py:build", "BASELINE": "", "GITHUB_STEP_SUMMARY": str(summary)}
-    done = run_step("Check the model", project, ARGUMENTS="--seeds 4 --arg stddev=0.0 --no-fixes", **variables)
+    done = run_step("Check the model", project, ARGUMENTS="--seeds 4 --arg stddev=9.0 --no-fixes", **variables)
     assert done.returncode == 1, done.stderr
-    assert "::error file=models.py,line=7,title=initcheck%3A dense does not start at random (IC101)::" in done.stdout
-    assert "IC101: the signal is exactly zero" in done.stdout
-    assert "dense does not start at random" in summary.read_text()
+    assert "::error file=models.py,line=7,title=initcheck%3A the kernel of dense is drawn " in done.stdout
+    assert "IC102: the signal grows " in done.stdout
+    assert "the kernel of dense is drawn " in summary.read_text()
 
 
 @pytest.mark.parametrize("field", ["BASELINE", "ARGUMENTS", pytest.param("MODEL", marks=pytest.mark.thorough)])

@@ -263,3 +263,17 @@ def test_a_softmax_over_one_entry_is_the_cause(form):
     assert found["wrong"].cause.kind == "constant softmax"
     report, found = judge(keras.Model(i, layers.Dense(2, "softmax")(hidden)))
     assert not found
+
+
+def test_a_path_that_is_zero_until_the_first_step_is_no_fall_after_it():
+    """The size of a layer that starts at zero is that of our own steps: no figure of it is printed."""
+
+    def build():
+        return keras.Sequential(
+            [keras.Input((8,)), keras.layers.Dense(8, kernel_initializer="zeros", name="late"), keras.layers.Dense(3)]
+        )
+
+    report = initcheck.check(build, seeds=4, fixes=False)
+    assert report.exit_code == 0
+    assert [(each.code, each.severity) for each in report.findings] == [("IC203", "note")]
+    assert "exactly zero until the first step of gradient descent" in report.to_text()

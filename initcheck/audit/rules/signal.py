@@ -38,7 +38,7 @@ def _find_changes(
 
     finder = CauseFinder(measurement)
     for judged in measurement.paths:
-        if judged.levels.direction != direction or judged.outcome not in outcomes:
+        if judged.levels.direction != direction or judged.outcome not in outcomes or judged.wakes:
             continue
         cause = finder.explain_path(judged)
         if judged.outcome == "dead":

@@ -205,6 +205,8 @@ def _format_path(judged: JudgedPath) -> str:
     word = "forward " if judged.levels.direction == "forward" else "backward"
     if judged.steps == 0:
         return f"  {word}  too few layers to follow"
+    if judged.wakes:
+        return f"  {word}  exactly zero until the first step of gradient descent"
     if judged.outcome in ("dead", "nonfinite") or not math.isfinite(judged.total.value):
         return f"  {word}  {judged.outcome}: see the findings"
     verdict = {"within": "within the limit", "undecided": "undecided"}.get(judged.outcome, judged.outcome)
