@@ -273,7 +273,7 @@ def test_a_path_that_is_zero_until_the_first_step_is_no_fall_after_it():
             [keras.Input((8,)), keras.layers.Dense(8, kernel_initializer="zeros", name="late"), keras.layers.Dense(3)]
         )
 
-    report = initcheck.check(build, seeds=4, fixes=False)
+    report = check(build, seeds=4, fixes=False)
     assert report.exit_code == 0
     assert [(each.code, each.severity) for each in report.findings] == [("IC203", "note")]
     assert "exactly zero until the first step of gradient descent" in report.to_text()
