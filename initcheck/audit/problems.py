@@ -88,7 +88,9 @@ class Problem:
         off = self.cause.factor
         vanishes = self.main.name.startswith("vanishing")
         size = "small" if off < 1.0 or (vanishes and math.isnan(off)) else "large"
-        factor = f"{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
+        # Of several layers it is the factor of the worst.
+        up_to = "up to " if many else ""
+        factor = f"{up_to}{format_number(max(off, 1.0 / off))} times " if 0.0 < off < math.inf else ""
         return _TITLES[self.cause.kind][many].format(where=where, size=size, factor=factor)
 
     @property
