@@ -57,7 +57,7 @@ def test_glorot_before_relu_vanishes_in_both_directions(vanishing):
         vanishing.raise_for_findings()
     lines = str(raised.value).splitlines()
     assert lines[0] == "sequential: 1 problem"
-    assert lines[1].startswith("1  the kernels of 12 layers (hidden_0 ...) are drawn 1.4")
+    assert lines[1].startswith("1  the kernels of 12 layers (hidden_0 ...) are drawn up to 1.4")
     assert lines[1].endswith("too small  IC101 IC201")
 
 

@@ -133,7 +133,7 @@ def test_a_problem_has_its_place_cause_and_findings_by_index():
     result = json.loads(format_json(replace(checked, findings=caused, places={"layer_3": "my models.py:14"})))
     assert find_violations(result, SCHEMA) == []
     problem, other = result["problems"]
-    assert problem["title"] == "the kernels of layer_2 and layer_3 are drawn 12.5 times too small"
+    assert problem["title"] == "the kernels of layer_2 and layer_3 are drawn up to 12.5 times too small"
     assert (problem["level"], problem["layers"]) == ("wrong", ["layer_2", "layer_3"])
     assert problem["place"] == {"file": "my models.py", "line": 14}
     assert problem["cause"] == {
