@@ -58,7 +58,10 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix_and_a_patch_is_cod
     code, out, _ = run(*words)
     text = " ".join(out.split())
     assert code == 1
-    assert "1 the kernels of 12 layers (dense ...) are drawn up to 1.4" in text and "too small my models.py:8 IC101" in text
+    assert (
+        "1 the kernels of 12 layers (dense ...) are drawn up to 1.4" in text
+        and "too small my models.py:8 IC101" in text
+    )
     assert "IC101 the signal falls to 1/" in text
     assert "cause in 12 layers, at worst dense" in text and "GlorotUniform: standard deviation 0.20" in text
     assert "tried HeNormal in 12 layers" in text and "(finding gone)" in text
