@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from initcheck.audit.findings import Cause
-from initcheck.core.formatting import count, format_names, format_number, format_share
+from initcheck.core.formatting import format_names, format_number, format_share
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import ModelMeasurement
     from initcheck.audit.paths import SignalPath
     from initcheck.audit.total_change import JudgedPath
+    from initcheck.backend.graphs import WeightUse
     from initcheck.probe.weights import WeightFacts
 
 _HALVING: Final = frozenset({"relu", "leaky_relu", "prelu", "relu6"})
@@ -37,6 +38,10 @@ _OFF: Final = math.log(1.5)
 
 _GROSSLY_OFF: Final = math.log(4.0)
 """From here on a single kernel is off by more than initializers for other activation functions are from one another."""
+
+
+_CLOSE: Final = 0.5
+"""A mean square within this share of the variance that was asked for is that variance, as far as draws show."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,16 @@ class Kernel:
 
     def describe_need(self) -> str:
         """Say what it has, and what it needs: ``standard deviation 1e-4; 64 inputs and relu need 0.177``."""
-        has, needs = math.sqrt(self.square), math.sqrt(self.needed / self.facts.true_fan_in)
+        facts = self.facts
+        has, needs = math.sqrt(self.square), math.sqrt(self.needed / facts.true_fan_in)
         after = f" and {self.activation}" if self.activation else ""
-        inputs = count(int(self.facts.true_fan_in), "input")
-        drawn = f"{self.facts.initializer}: " if self.facts.initializer else ""
-        return f"{drawn}standard deviation {format_number(has)}; {inputs}{after} need {format_number(needs)}"
+        inputs = f"{facts.true_fan_in:g} input{'' if facts.true_fan_in == 1.0 else 's'}"
+        drawn = f"{facts.initializer}: " if facts.initializer else ""
+        # Of what has a mean, or is not drawn, the mean square is no variance.
+        centred = math.isclose(self.square, facts.variance, rel_tol=_CLOSE)
+        what = "standard deviation" if centred else "root mean square"
+        verb = "needs" if facts.true_fan_in == 1.0 and not after else "need"
+        return f"{drawn}{what} {format_number(has)}; {inputs}{after} {verb} {format_number(needs)}"
 
 
 class CauseFinder:
@@ -139,18 +149,17 @@ class CauseFinder:
         places = judged.doers or tuple(int(place) for place in np.flatnonzero(counted))
         if judged.step is not None and not judged.total_is_wrong:
             places = (levels.layers.index(judged.step[1]),)
-        means = levels.steps.mean(axis=0)
-        change = float(means[list(places)].sum())
         if judged.outcome == "dead":
             return self._explain_dead(judged)
+        with np.errstate(invalid="ignore"):  # a layer of zeros may be among the others
+            means = levels.steps.mean(axis=0)
+        change = float(means[list(places)].sum())
         if not math.isfinite(change) or change == 0.0:
             return None
         kernels = [(place, kernel) for place in places for kernel in self._kernels_of(judged, place)]
-        doers = [levels.positions[place] for place in judged.doers]
-        if levels.direction == "forward" and change < 0.0 and any(self._nodes[each].normalizes for each in doers):
-            return self._blame_normalization(
-                judged, [p for p in judged.doers if self._nodes[levels.positions[p]].normalizes]
-            )
+        small = [place for place in judged.doers if self._nodes[levels.positions[place]].normalizes]
+        if levels.direction == "forward" and change < 0.0 and small:
+            return self._blame_normalization(judged, small)
         constant = [kernel for _, kernel in kernels if kernel.facts.constant and kernel.facts.variance == 0.0]
         if constant and judged.doers:
             return _blame("constant", constant)
@@ -168,7 +177,8 @@ class CauseFinder:
                 f"each sum ({format_names(layers)}) adds a branch to the signal unscaled: × {factor} in squares each"
             )
             return Cause("residual", layers, message)
-        return self._blame_activations(judged, places)
+        # No activation function of the usual ones makes a signal or a gradient larger.
+        return self._blame_activations(judged, places, change) if change < 0.0 else None
 
     def _kernels_of(self, judged: JudgedPath, place: int) -> list[Kernel]:
         """List the kernels behind the change at a place of a path: backward that of the layer nearer the end."""
@@ -219,20 +229,25 @@ class CauseFinder:
         return next((cause for cause in causes if cause is not None and cause.kind in ("bias", "constant")), None)
 
     def _blame_normalization(self, judged: JudgedPath, places: Sequence[int]) -> Cause:
-        """Say that a normalization's epsilon is larger than what it receives."""
+        """Say why a normalization gives little: its own scale is small, or what it receives is below its epsilon."""
         levels = judged.levels
         worst = min(places, key=lambda place: float(levels.steps[:, place].mean()))
-        position = levels.positions[worst]
+        position, change = levels.positions[worst], float(levels.steps[:, worst].mean())
+        layer = levels.layers[worst]
+        given = f"{layer} gives a second moment of {format_number(math.exp(change))} where 1 is expected"
+        own = [each for each in self._own_weights(position) if each.trainable and self._use_of(each) != "added"]
+        scale = own[0] if own else None
+        square = math.nan if scale is None else self._norms[scale.path] / math.prod(scale.shape)
+        if _log(square) / change >= _SHARE:
+            message = f"{given}: its scale has the root mean square {format_number(math.sqrt(square))}"
+            return Cause("scale", (layer,), message, math.sqrt(square))
         sources = self._before(position) or [position]
-        size = format_number(self._mean(self._nodes[position].parents[0], "activation_second_moment"))
-        message = (
-            f"{levels.layers[worst]} receives a second moment of {size}, less than its epsilon: what it gives has "
-            f"{format_number(math.exp(float(levels.steps[:, worst].mean())))} where it should have 1"
-        )
+        size = format_number(self._mean(self._nodes[position].parents[0], "activation_variance"))
+        message = f"{given}: what it receives has the variance {size}, and its epsilon is larger"
         return Cause("normalization", tuple(self._nodes[each].layer for each in sources), message)
 
-    def _blame_activations(self, judged: JudgedPath, places: Sequence[int]) -> Cause | None:
-        """Name the activation functions that the change is due to: saturated, pushed by a bias, or flat by nature."""
+    def _blame_activations(self, judged: JudgedPath, places: Sequence[int], change: float) -> Cause | None:
+        """Name the activation functions that a fall is due to: saturated, pushed by a bias, or flat by nature."""
         # Forward it is the layer before that loses on the way to its output; backward the slope at the layer itself.
         forward = judged.levels.direction == "forward"
         positions = [judged.levels.positions[place - 1 if forward and place else place] for place in places]
@@ -246,14 +261,13 @@ class CauseFinder:
             return None
         (name,) = names
         layers = tuple(self._nodes[each].layer for each in active)
-        factor = format_number(judged.rate[0])
-        what = "signal" if judged.levels.direction == "forward" else "gradient"
-        return Cause(
-            "activation",
-            layers,
-            f"{name} in {_name_some(layers)}: the kernels have the variance that they need, and the squared {what} "
-            f"changes by {factor} a layer all the same",
+        factor = format_number(math.exp(change / len(places)))
+        what = "signal" if forward else "gradient"
+        message = (
+            f"{name} in {_name_some(layers)}: the squared {what} changes by {factor} a layer, and what the kernels "
+            "lack accounts for less than half of that"
         )
+        return Cause("activation", layers, message)
 
     def blame_layer(self, position: int, change: float) -> Cause | None:
         """Find whether the kernel of one layer accounts for what it does more, or less, than others."""
@@ -303,8 +317,8 @@ class CauseFinder:
             if takers and not zero and not dead:
                 where = f"between {self._nodes[position].layer} and {self._nodes[takers[0]].layer}"
                 message = (
-                    f"the gradient becomes exactly zero {where}: what stands there is constant almost everywhere, "
-                    "such as rounding or a sign"
+                    f"the gradient becomes exactly zero {where}: what stands there lets none through, such as "
+                    "rounding, a sign or a factor of zero"
                 )
                 return Cause("gradient", tuple(sorted(layers)), message)
         return None
@@ -317,7 +331,7 @@ class CauseFinder:
         if kernel is None:
             parents = self._nodes[position].parents
             return self.explain_site(parents[0]) if len(parents) == 1 and parents[0] in self.kernels else None
-        bias = next((each for each in self._measurement.facts if self._is_bias(each, position)), None)
+        bias = next((each for each in self._own_weights(position) if self._use_of(each) == "added"), None)
         size = self._mean(position, "preactivation_second_moment")
         layer = kernel.facts.layer
         if bias is not None:
@@ -350,8 +364,8 @@ class CauseFinder:
             return None
         names = format_names(list(dict.fromkeys(kernel.facts.layer for kernel in kernels)))
         message = (
-            f"the kernels in front of it ({names}) have the variance that they need: its scores are sums of many "
-            "products that nothing divides by the root of their number"
+            f"no kernel in front of it ({names}) is drawn far too large: its scores are sums of many products that "
+            "nothing divides by the root of their number"
         )
         return Cause("attention", (node.layer,), message)
 
@@ -369,12 +383,13 @@ class CauseFinder:
         guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
         return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0) if guilty else None
 
-    def _is_bias(self, facts: WeightFacts, position: int) -> bool:
-        return (
-            facts.layer == self._nodes[position].layer
-            and self._measurement.uses.get(facts.path) == "added"
-            and facts.path in self._norms
-        )
+    def _own_weights(self, position: int) -> list[WeightFacts]:
+        """List the weights of a site's layer whose sizes are known."""
+        layer = self._nodes[position].layer
+        return [each for each in self._measurement.facts if each.layer == layer and each.path in self._norms]
+
+    def _use_of(self, facts: WeightFacts) -> WeightUse:
+        return self._measurement.uses.get(facts.path, "kernel")
 
     def _mean(self, position: int, column: str) -> float:
         table = self._measurement.table
@@ -393,8 +408,10 @@ def _blame(kind: str, kernels: Sequence[Kernel]) -> Cause:
 def _describe(kind: str, worst: Kernel) -> str:
     facts = worst.facts
     drawn = facts.initializer or "its initializer"
+    if worst.square == 0.0:
+        return f"the kernel of {facts.layer} is zero ({drawn})"
     if kind == "constant":
-        return f"{drawn} draws no random numbers: the kernel of {facts.layer} is constant"
+        return f"{drawn} draws no random numbers for the kernel of {facts.layer}"
     if kind == "embedding":
         return f"{drawn}: the table's entries have the root mean square {format_number(worst.square**0.5)}"
     if kind == "fan":

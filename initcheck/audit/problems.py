@@ -34,6 +34,7 @@ _TITLES: Final = {
         "{where} give a normalization less than its epsilon",
     ),
     "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
+    "scale": ("the scale of {where} is drawn too {size}", "the scales of {where} are drawn too {size}"),
     "loaded": ("the weights of {where} hold NaN or infinity", "the weights of {where} hold NaN or infinity"),
     "saturation": ("{where} is saturated", "{where} are saturated"),
     "zero start": ("{where} starts at zero", "{where} start at zero"),
@@ -128,7 +129,7 @@ def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tu
     for group in [each for each in groups if len(each) == 1 and each[0].cause is None]:
         if (before := _find_origin(group[0], groups, order)) is not None:
             groups.remove(group)
-            before.append(group[0])
+            before += group  # with what it has taken up itself
     problems = [Problem(tuple(group)) for group in groups]
     return tuple(sorted(problems, key=lambda each: _LEVELS.index(each.level)))
 

@@ -110,7 +110,7 @@ class OutputSize:
         subject: in words what was measured: the outputs, or what their activation function receives.
         variance: of it; of outputs without an activation function across the samples, so that a bias does not count.
         size: second moment of it.
-        certainty: sum of the squares of a sample's probabilities where the output is a softmax; else NaN.
+        certainty: how far its softmax is from even (0) to one-hot (1), in the mean; NaN without one.
     """
 
     position: int
@@ -124,6 +124,7 @@ class OutputSize:
 def measure_outputs(measurement: ModelMeasurement) -> list[OutputSize]:
     """Measure all outputs of a model that have a value in every draw."""
     sites = SiteTable(measurement.table, measurement.nodes)
+    certainties = sites["softmax_certainty"]
     found = []
     for position, node in enumerate(measurement.nodes):
         if not node.feeds_output or node.kind == "Input":
@@ -131,7 +132,7 @@ def measure_outputs(measurement: ModelMeasurement) -> list[OutputSize]:
         values, size, subject = _output_variance(sites, position)
         if np.isfinite(values).all():
             estimate = estimate_geometric(values)
-            certainty = _certainty(sites, position)
+            certainty = float(certainties[:, position].mean())
             subject = f"the {subject} of {node.layer}"
             found.append(OutputSize(position, node.layer, subject, estimate, estimate_geometric(size).value, certainty))
     return found
@@ -161,11 +162,3 @@ def _own_variance(sites: SiteTable, position: int) -> _Size:
         across = sites["activation_batch_variance"][:, position]
         return np.where(np.isnan(across), sites["activation_variance"][:, position], across), after, "outputs"
     return sites["preactivation_variance"][:, position], before, "pre-activations"
-
-
-def _certainty(sites: SiteTable, position: int) -> float:
-    units = sites["units"][:, position]
-    mean, square = (sites[name][:, position] for name in ("activation_mean", "activation_second_moment"))
-    if (units > 1).all() and np.allclose(mean * units, 1.0, rtol=1e-3):
-        return float(np.mean(square * units))
-    return float("nan")

@@ -43,7 +43,6 @@ Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 CENTERING_KINDS: Final = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})
 """Kinds that subtract the mean before they divide: they let the gradient grow by NORMALIZATION_GROWTH."""
 
-
 GATES: Final = {
     "GRU": math.log(4.0),
     **dict.fromkeys(("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), math.log(16.0)),
@@ -130,15 +129,15 @@ class SiteSquares:
     """The squares of all sites, each of shape [seeds, sites], for the paths of one model."""
 
     def __init__(self, table: pd.DataFrame, count: int) -> None:
-        def spread(values: pd.Series) -> NDArray[np.float64]:
+        def arrange(values: pd.Series) -> NDArray[np.float64]:
             numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
             wide = pd.Series(numbers, index=[table["seed"], table["position"]]).unstack("position")
             return np.asarray(wide.reindex(columns=range(count)).to_numpy(dtype=np.float64))
 
-        self.signal = spread(second_moments(table))
-        self.gradient = spread(table["gradient_norm"].astype(float) ** 2)
+        self.signal = arrange(second_moments(table))
+        self.gradient = arrange(table["gradient_norm"].astype(float) ** 2)
         known = "input_second_moment" in table
-        self.received = spread(table["input_second_moment"]) if known else np.full_like(self.signal, np.nan)
+        self.received = arrange(table["input_second_moment"]) if known else np.full_like(self.signal, np.nan)
 
 
 def levels_along(squares: SiteSquares, nodes: Sequence[SiteNode], path: SignalPath, direction: Direction) -> PathLevels:
@@ -211,6 +210,7 @@ class JudgedPath:
         doers: where a change beyond the limit comes from: the places on the path of the few layers that account for it;
             empty where it is spread over the path.
         seeds_needed: how many seeds would decide; None where that is not the question.
+        wakes: whether a path without a signal has one after small steps of gradient descent.
     """
 
     path: SignalPath

@@ -12,6 +12,7 @@ import pytest
 
 import initcheck
 from initcheck.audit.causes import CauseFinder
+from initcheck.audit.findings import Cause, Finding
 from initcheck.audit.problems import Problem, group_findings
 
 layers, ops, initializers = keras.layers, keras.ops, keras.initializers
@@ -207,6 +208,88 @@ def test_the_gains_of_a_path_multiply_to_its_change_and_are_those_of_tensorflow(
     ]
     assert forward.total.value == pytest.approx(np.sum(np.log(gains)) + np.sum(np.log(halves)), rel=1e-4)
     assert [forward.levels.layers[place] for place in forward.doers] == ["h3"]
+
+
+def test_what_a_layer_receives_is_measured_where_no_other_layer_gives_it():
+    """Between the first layer and the nested model stands arithmetic of the subclassed model."""
+    model, x = encoder(), np.random.default_rng(1).normal(size=(32, 20)).astype("float32")
+    report = check(model, x=x, weights="keep")
+    kernel, bias = (each.astype(np.float64) for each in model.first.get_weights())
+    received = np.tanh(x.astype(np.float64) @ kernel + bias) * 2.0 - 0.5
+    row = report.table[report.table["layer"] == "inner/in0"].iloc[0]
+    assert row["input_second_moment"] == pytest.approx(np.mean(received**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.2, 2.0])
+def test_the_certainty_of_a_softmax_is_that_of_numpy(factor):
+    """Softmax written out in float64; even scores give 0, one-hot ones 1."""
+    inputs = keras.Input((7, 16))
+    attention = Attention(16, True, name="attention")
+    outputs = attention(inputs)
+    attention.factor = factor
+    model = keras.Model(inputs, layers.Dense(2)(outputs))
+    x = np.random.default_rng(2).normal(size=(8, 7, 16)).astype("float32")
+    report = check(model, x=x, weights="keep")
+    query, key, _ = (each.astype(np.float64) for each in attention.get_weights())
+    scores = factor * np.einsum("btu,bsu->bts", x @ query, x @ key)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    expected = (np.mean(np.sum(weights**2, axis=-1)) - 1 / 7) / (1 - 1 / 7)
+    row = report.table[report.table["layer"] == "attention"].iloc[0]
+    assert row["softmax_certainty"] == pytest.approx(expected, rel=1e-5)
+    assert report.table["softmax_certainty"].count() == 1
+
+
+def test_the_ratio_of_a_sum_is_that_of_tensorflow():
+    model = transformer(down=normal(6.0))
+    x = np.random.default_rng(3).integers(0, 40, (16, 10)).astype("int32")
+    finding = next(each for each in check(model, x=x, weights="keep").findings if each.code == "IC107")
+    parts = keras.Model(model.inputs, [model.get_layer("down1").output, model.get_layer("attended1").output])
+    branch, signal = (np.mean(np.square(np.asarray(each, dtype=np.float64))) for each in parts(x))
+    assert finding.measured.value == pytest.approx(branch / signal, rel=1e-4)
+
+
+@pytest.mark.parametrize(("epsilon", "scale", "kind"), [(1e-3, 1.0, "normalization"), (1e-6, 0.003, "scale")])
+def test_a_normalization_that_gives_little_has_a_large_epsilon_or_a_small_scale(epsilon, scale, kind):
+    def build():
+        model = keras.Sequential([keras.Input((32,))])
+        for number in range(5):
+            small = normal(1e-4) if number == 2 and kind == "normalization" else "he_normal"
+            gamma = initializers.Constant(scale if number == 2 else 1.0)
+            model.add(layers.Dense(32, use_bias=False, kernel_initializer=small, name=f"dense{number}"))
+            model.add(layers.LayerNormalization(epsilon=epsilon, gamma_initializer=gamma, name=f"norm{number}"))
+            model.add(layers.Activation("tanh", name=f"tanh{number}"))
+        model.add(layers.Dense(3, name="head"))
+        return model
+
+    first = check(build).result.problems[0]
+    assert (first.cause.kind, first.cause.layers) == (kind, ("dense2" if kind == "normalization" else "norm2",))
+
+
+def test_what_grows_is_not_put_down_to_an_activation():
+    """Slopes of at most 1 make nothing larger, whatever else does."""
+
+    def build():
+        inputs = keras.Input((32,))
+        x = inputs
+        for _ in range(6):
+            x = layers.Dense(32, "tanh", kernel_initializer="lecun_normal")(x * 0.01) * 100.0
+            x = layers.Dense(32, kernel_initializer="lecun_normal")(x) * 10.0
+        return keras.Model(inputs, layers.Dense(2)(x))
+
+    report = check(build)
+    grown = [each for each in report.findings if each.code in ("IC102", "IC202")]
+    assert grown and all(each.cause is None or each.cause.kind != "activation" for each in grown)
+
+
+def test_no_finding_is_lost_where_one_consequence_has_taken_up_another():
+    """The second finding goes to the third, and that to the first: all three are in the problem."""
+    cause = Cause("spread", ("a",), "too small")
+    first = Finding("IC101", "a", "falls", layers=("a",), cause=cause)
+    second = Finding("IC201", "b", "dead", layers=("b",))
+    third = Finding("IC203", "b/kernel", "zero", layers=("b/kernel",))
+    (problem,) = group_findings([first, second, third], [])
+    assert set(problem.findings) == {first, second, third}
 
 
 def test_the_factor_of_a_cause_is_that_of_the_kernel():

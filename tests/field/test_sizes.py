@@ -84,7 +84,7 @@ def test_raw_pixels_are_the_cause_of_a_loss_far_above_chance(activation: str | N
     assert unscaled.measured.value == pytest.approx(size, rel=1e-6)
     assert large.cause.kind == unscaled.cause.kind == "inputs"
     assert large.cause.layers == (unscaled.layer,)
-    assert ("nearly one-hot" in large.message) == (activation == "softmax")
+    assert ("from even to one-hot" in large.message) == (activation == "softmax")
 
 
 def test_the_same_images_scaled_are_sound():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Cause, Finding, GivenInput, Measured, ModelMeasurement, Rule, example
-from initcheck.core.formatting import count, format_interval, format_number
+from initcheck.core.formatting import count, format_interval, format_number, format_share
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import InitialLoss
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from initcheck.core.statistics import Estimate
 
 _CERTAIN: Final = 0.9
-"""From this sum of squared probabilities on, a softmax is called nearly one-hot."""
+"""From this share of the way on it is said how near to one-hot a softmax is."""
 
 
 def _find_unscaled_inputs(measurement: ModelMeasurement) -> Iterator[Finding]:
@@ -158,7 +158,7 @@ def _describe_size(output: OutputSize) -> str:
 def _describe_certainty(output: OutputSize) -> str:
     if not output.certainty > _CERTAIN:
         return ""
-    return f"; its softmax is nearly one-hot: the squares of a sample's probabilities add up to {output.certainty:.3f}"
+    return f"; its softmax is {format_share(output.certainty)} of the way from even to one-hot"
 
 
 def _measured(quantity: str, estimate: Estimate, limit: float) -> Measured:

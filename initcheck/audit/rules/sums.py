@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.findings import Cause, Finding, Measured, ModelMeasurement, Rule, example
 from initcheck.core.formatting import count, exponential, format_number
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from initcheck.audit.paths import SignalPath
     from initcheck.core.statistics import Estimate
 
-_SIZE = 10.0
+_SIZE: Final = 10.0
 """A branch that begins at a normalized signal is of size 1 or less: one below this is not large."""
 
 
