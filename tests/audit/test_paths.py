@@ -156,6 +156,15 @@ def test_a_scale_is_free_if_a_normalization_follows_before_anything_that_is_not_
     assert find_freedoms(nodes)[3] == "", "what feeds the outputs is never free"
 
 
+@pytest.mark.parametrize(("activation", "freedom"), [("", "any"), ("relu", "any"), ("sigmoid", "")])
+def test_what_a_bent_activation_receives_is_not_free_though_its_output_is(activation, freedom):
+    nodes = make_nodes(("gate", True, []), ("product", False, ["gate"]), ("norm", False, ["product"]))
+    nodes[0] = replace(nodes[0], activation=activation)
+    nodes[1] = replace(nodes[1], scale_effects=("homogeneous",))
+    nodes[2] = replace(nodes[2], scale_effects=("normalization",))
+    assert find_freedoms(nodes)[0] == freedom
+
+
 def test_small_numbers_are_free_before_the_softmax_of_attention_and_not_before_a_classifier_s():
     attention = make_nodes(
         ("x", True, []), ("query", True, ["x"]), ("value", True, ["x"]), ("out", True, ["query", "value"])

@@ -194,3 +194,57 @@ def test_a_mean_beyond_the_limit_with_an_interval_that_reaches_back_is_not_calle
     paths, findings = judge(np.exp(-np.linspace(0, 6.05, 12)), noise=0.8, seeds=4)
     assert paths[0].total.value < -paths[0].limit < paths[0].total.high
     assert codes(findings)[0] == "IC603"
+
+
+def make_table(nodes, forward, backward, received):
+    """One draw a seed of sites with these squares, and the second moment of what they receive."""
+    return pd.DataFrame(
+        [
+            {
+                "seed": seed,
+                "position": position,
+                "preactivation_second_moment": forward[position] * (1.0 + 0.01 * seed),
+                "activation_second_moment": 1.0,
+                "input_second_moment": received[position],
+                "gradient_norm": math.sqrt(backward[position]),
+            }
+            for seed in range(4)
+            for position in range(len(nodes))
+        ]
+    )
+
+
+def test_with_each_normalization_the_size_begins_anew():
+    """Three normalizations that give a tenth each are no thousandth together; one that gives a thousandth is one."""
+    kinds = ["Dense", "LayerNormalization", "Dense", "LayerNormalization", "Dense", "LayerNormalization", "Dense"]
+    assert codes(judge(np.asarray([1.0, 0.1, 1.0, 0.1, 1.0, 0.1, 0.1]), kinds=kinds)[1]) == []
+    assert codes(judge(np.asarray([1.0, 1.0, 1.0, 1e-3, 1.0, 1.0, 1.0]), kinds=kinds)[1]) == ["IC101"]
+
+
+@pytest.mark.parametrize(("end", "found"), [(1.0, []), (300.0, ["IC102"]), (1e-9, ["IC102"])])
+def test_the_end_of_a_branch_makes_up_for_growth_in_it_if_it_is_no_smaller_than_that(end, found):
+    rows = [
+        ("stem", True, ()),
+        ("squeeze", True, (0,)),
+        ("expand", True, (1,)),
+        ("add", False, (0, 2)),
+        ("head", True, (3,)),
+    ]
+    nodes = [SiteNode(name, "Dense", weighted, name == "head", parents) for name, weighted, parents in rows]
+    table = make_table(nodes, [1.0, 300.0, end, 1.0, 1.0], np.ones(5), np.ones(5))
+    assert codes(find(judge_paths(table, nodes, find_paths(nodes), Limits()), Limits())) == found
+
+
+def test_a_step_across_many_normalizations_has_their_allowance():
+    """From the sum back to the stem the gradient passes twelve of them, beside a skip connection."""
+    nodes = [SiteNode("stem", "Dense", True, False, ())]
+    nodes += [SiteNode(f"norm {n}", "BatchNormalization", False, False, (n - 1,)) for n in range(1, 13)]
+    nodes += [SiteNode("add", "Add", False, False, (0, 12)), SiteNode("last", "Dense", True, False, (13,))]
+    nodes += [SiteNode("head", "Dense", True, True, (14,))]
+    forward, backward = np.ones(16), np.ones(16)
+    backward[0] = 1000.0
+    table = make_table(nodes, forward, backward, forward)
+    assert codes(find(judge_paths(table, nodes, find_paths(nodes), Limits()), Limits())) == []
+    backward[0] = 100.0 * NORMALIZATION_GROWTH**12 * 2.0
+    table = make_table(nodes, forward, backward, forward)
+    assert codes(find(judge_paths(table, nodes, find_paths(nodes), Limits()), Limits())) == ["IC202"]

@@ -359,6 +359,23 @@ def test_what_is_undecided_is_a_note_in_a_branch_beside_others_and_no_pass_elsew
     assert (branch.exit_code, plain.exit_code) == (0, 2)
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_wrong_fan_is_a_note_where_a_normalization_divides_it_out(normalized):
+    """Depthwise kernels, whose fans Keras takes from all channels: as in the MobileNets, and without what mends it."""
+
+    def build():
+        model = keras.Sequential([keras.Input((8, 8, 32))])
+        model.add(layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise"))
+        if normalized:
+            model.add(layers.BatchNormalization(epsilon=1e-6))
+        model.add(layers.Activation("relu"))
+        model.add(layers.Conv2D(8, 1, name="head"))
+        return model
+
+    fans = [each for each in check(build).findings if each.code == "IC401"]
+    assert [each.severity for each in fans] == ["note" if normalized else "wrong"]
+
+
 def test_kernels_are_compared_with_what_their_inputs_and_activation_need(monkeypatch):
     found = []
     original = CauseFinder.explain_path
