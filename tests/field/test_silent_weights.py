@@ -109,9 +109,9 @@ def test_a_branch_times_a_constant_of_nearly_zero_never_learns():
     x = layers.Dense(8, "tanh", name="first")(i)
     gate = layers.Dense(8, name="gate", activation=lambda z: ops.sigmoid(z - 40.0))(x)
     report, found = judge(keras.Model(i, layers.Dense(2)(x + gate)))
-    told = {name for each in report.findings if each.code in ("IC203", "IC201") for name in each.layers}
+    named = {name for each in report.findings if each.code in ("IC203", "IC201") for name in each.layers}
     assert report.exit_code == 1
-    assert any(name.startswith("gate") for name in told)
+    assert any(name.startswith("gate") for name in named)
     assert not any(name.startswith("first") for name in found["wrong"].layers) if "wrong" in found else True
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import diagnosis
 import numpy as np
+import planted_models
 import pytest
 
 pytestmark = pytest.mark.power
@@ -13,17 +14,17 @@ pytestmark = pytest.mark.power
 KERNEL = "kernel 1,000 times too small"
 
 
-@pytest.mark.parametrize("name", diagnosis.ARCHITECTURES)
+@pytest.mark.parametrize("name", planted_models.ARCHITECTURES)
 def test_one_seed_builds_one_architecture_whose_kernels_have_the_variance_that_they_need(name):
     for seed in range(4):
-        model, builder = diagnosis.build(name, seed)
-        again = diagnosis.build(name, seed)[1]
+        model, builder = planted_models.build(name, seed)
+        again = planted_models.build(name, seed)[1]
         assert builder.sites == again.sites
         paths = [weight.path for weight in model.weights]
         for site in builder.sites:
             own = [weight for weight in model.weights if site.name in weight.path.split("/") and len(weight.shape) > 1]
             assert own, (site, paths)
-            if site.kind in diagnosis.WITH_KERNEL:
+            if site.kind in planted_models.WITH_KERNEL:
                 (kernel,) = (np.asarray(weight, np.float64) for weight in own)
                 assert kernel.shape == site.shape and kernel[..., 0].size == site.fan_in
                 gain = 1.0 if site.activation in ("tanh", "selu", "linear") else 2.0
@@ -31,12 +32,12 @@ def test_one_seed_builds_one_architecture_whose_kernels_have_the_variance_that_t
                 assert abs(site.fan_in * np.mean(kernel**2) / gain - 1.0) < 6.0 * np.sqrt(2.0 / kernel.size)
 
 
-@pytest.mark.parametrize("kind", diagnosis.DEFECTS)
+@pytest.mark.parametrize("kind", planted_models.DEFECTS)
 def test_a_defect_is_planted_where_it_says_and_nowhere_else(kind):
     random = np.random.default_rng(3)
-    name, seed, plan = diagnosis.find_place(kind, random)
-    _, sound = diagnosis.build(name, seed)
-    _, sick = diagnosis.build(name, seed, plan)
+    name, seed, plan = planted_models.find_place(kind, random)
+    _, sound = planted_models.build(name, seed)
+    _, sick = planted_models.build(name, seed, plan)
     assert [site.name for site in sick.sites] == [site.name for site in sound.sites]
     assert set(plan.changes) <= plan.right or plan.inserted
     assert len(sick.inserted) == len(plan.inserted)
