@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage
     from initcheck.probe.measure import Measurement
+    from initcheck.probe.places import CallSite
     from initcheck.probe.recurrence import OverTime
     from initcheck.probe.weight_copies import WeightComparison
     from initcheck.probe.weights import WeightFacts
@@ -54,6 +55,37 @@ class Measured:
     high: float = math.nan
     limit: float = math.nan
     seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One argument, written differently in the call that makes a layer.
+
+    Attributes:
+        layer: name of the layer, or of the one that Keras made it for, whose call is edited; of an input where a layer
+            is put behind it.
+        argument: keyword of the call; empty where ``new`` is a layer that is put behind an input.
+        old: the value as it is, as code.
+        new: the value as it is to be written, as code: an expression in which ``keras`` is the only name.
+        site: the call; None where it is not known.
+        position: place of the argument among the positional ones, from 0; None where it is keyword-only.
+        given: whether the call sets it to something other than the default.
+        others: other layers that the same call makes, in a loop or a function, and that are not to change.
+    """
+
+    layer: str
+    argument: str
+    old: str
+    new: str
+    site: CallSite | None = None
+    position: int | None = None
+    given: bool = True
+    others: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> str:
+        """What is written in the call: ``kernel_initializer="he_normal"``."""
+        return f"{self.argument}={self.new}" if self.argument else self.new
 
 
 @dataclass(frozen=True)

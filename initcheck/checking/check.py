@@ -48,7 +48,7 @@ from initcheck.probe.draw import LOADED, find_initializers
 from initcheck.probe.first_steps import find_rounding, take_step
 from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.places import name_places
+from initcheck.probe.places import Construction, name_places
 from initcheck.probe.session import Session
 from initcheck.probe.weight_copies import compare_weights
 from initcheck.probe.weights import describe_weights
@@ -364,7 +364,7 @@ class CheckSession:
     Attributes:
         loss_function: from outputs to a scalar; None for the random loss.
         present: what the weights hold before any draw; the loaded ones only where they are looked for.
-        places: where the layers were made, by name.
+        constructions: how the layers were made, by name.
         labels: what the user gave beside the inputs; None without.
         given: whether the inputs are the user's.
     """
@@ -378,7 +378,7 @@ class CheckSession:
     seeds: tuple[int, ...]
     redrawn: bool
     present: PresentWeights
-    places: Mapping[str, str]
+    constructions: Mapping[str, Construction]
     labels: Any = None
     given: bool = False
 
@@ -391,6 +391,11 @@ class CheckSession:
     def plan(self) -> RedrawPlan:
         """How the weights are drawn."""
         return self.probe.plan
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where the layers were made, by name: ``models.py:14``."""
+        return {name: str(each.site) for name, each in self.constructions.items() if each.site is not None}
 
     @property
     def steps(self) -> int:
@@ -459,6 +464,7 @@ class CheckSession:
 
     def nodes(self) -> list[SiteNode]:
         """Describe the graph of the measured sites; known after the first measurement."""
+        places = self.places
         return [
             SiteNode(
                 layer=site.layer,
@@ -469,7 +475,7 @@ class CheckSession:
                 scale_effects=tuple(effect for _, effect in parents),
                 clips_at_zero=site.clips_at_zero,
                 activation=site.activation,
-                place=self.places.get(site.layer.partition(":")[0], ""),
+                place=places.get(site.layer.partition(":")[0], ""),
             )
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
@@ -555,7 +561,7 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         seeds=seeds,
         redrawn=redrawn,
         present=present,
-        places=name_places(namer, loaded.places),
+        constructions=name_places(namer, loaded.constructions),
         labels=batch.labels,
         given=x is not None,
     )

@@ -19,7 +19,7 @@ from initcheck.core.errors import ModelError, UsageError, name_unknown
 from initcheck.core.loading import RaisedError, folder_of, import_place, run_user_code, search_first
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
-from initcheck.probe.places import recorded_places
+from initcheck.probe.places import Construction, recorded_places
 
 APPLICATIONS: Final = "applications"
 
@@ -113,13 +113,13 @@ class LoadedModel:
         initializers: the initializer of each weight by its structural path, recorded while a factory ran. None where
             the making was not watched (files, objects, a module that was imported before) or has not made any weight
             yet: then the model itself has to be asked.
-        places: where the layers were made, by their ``id``, likewise; see :mod:`initcheck.probe.places`.
+        constructions: how the layers were made, by their ``id``, likewise; see :mod:`initcheck.probe.places`.
     """
 
     model: Any
     label: str
     initializers: Mapping[str, Any] | None = None
-    places: Mapping[int, str] = field(default_factory=dict)
+    constructions: Mapping[int, Construction] = field(default_factory=dict)
 
 
 def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> LoadedModel:
@@ -169,7 +169,7 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             raise name_unknown(f"factory in {place}", name, callables or dir(module)) from error
         if not isinstance(found, import_keras().Model):
             made = _make(found, settings, reference)
-            return replace(made, places={**places, **made.places})  # a factory may use layers of its module
+            return replace(made, constructions={**places, **made.constructions})  # a factory may use layers of its module
         if settings:
             raise UsageError(
                 f"{reference!r} is a model already and takes no arguments. Received: {_list(settings)}. "

@@ -254,15 +254,20 @@ def models(tmp_path, monkeypatch):
     return line_of
 
 
+def places_of(loaded):
+    made = name_places(PathNamer(loaded.model), loaded.constructions)
+    return {name: str(each.site) for name, each in made.items()}
+
+
 def test_each_layer_knows_the_line_that_made_it(models):
     loaded = load_model("models.py:build")
-    places = name_places(PathNamer(loaded.model), loaded.places)
+    places = places_of(loaded)
     block = loaded.model.layers[1].name
     assert places["small"] == models("small")
     assert places[block] == models("block")
     assert places[f"{block}/dense"] == models("inner")
     loaded = load_model("models.py:attend")
-    places = name_places(PathNamer(loaded.model), loaded.places)
+    places = places_of(loaded)
     assert places["attention/query"] == places["attention"] == models("attention")
 
 
@@ -270,7 +275,7 @@ def test_a_file_elsewhere_is_named_without_its_folder(models, tmp_path, monkeypa
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     loaded = load_model("../models.py:build")
-    assert name_places(PathNamer(loaded.model), loaded.places)["small"] == models("small")
+    assert places_of(loaded)["small"] == models("small")
 
 
 def test_the_places_reach_findings_sites_and_weights_and_the_annotations(models):
@@ -288,6 +293,18 @@ def test_what_existed_before_has_no_place_and_the_annotation_stands_where_it_did
     report = check(model, **FEW)
     assert report.result.places == {}
     assert "line=" not in report.to_annotations()
+
+
+def test_each_layer_knows_the_call_that_made_it_and_what_was_given(models):
+    loaded = load_model("models.py:build")
+    small = name_places(PathNamer(loaded.model), loaded.constructions)["small"]
+    line = MODELS.splitlines()[small.site.line - 1]
+    call = line[small.site.column : small.site.end_column]
+    assert call.startswith("keras.layers.Dense(") and call.endswith(")")
+    assert {"units", "kernel_initializer", "name"} <= small.given and "bias_initializer" not in small.given
+    loaded = load_model("models.py:attend")
+    query = name_places(PathNamer(loaded.model), loaded.constructions)["attention/query"]
+    assert type(query.called.operation).__name__ == "MultiHeadAttention"
 
 
 def test_keras_is_left_as_it_was(models):
