@@ -169,7 +169,8 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             raise name_unknown(f"factory in {place}", name, callables or dir(module)) from error
         if not isinstance(found, import_keras().Model):
             made = _make(found, settings, reference)
-            return replace(made, constructions={**places, **made.constructions})  # a factory may use layers of its module
+            # A factory may use layers of its module.
+            return replace(made, constructions={**places, **made.constructions})
         if settings:
             raise UsageError(
                 f"{reference!r} is a model already and takes no arguments. Received: {_list(settings)}. "
