@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import io
 import math
+import os
 import re
 import shutil
 import stat
@@ -109,6 +110,36 @@ def write_edits(
     return Rewriting(tuple(files), tuple(each for each in edits if each not in refused_edits), tuple(unwritten))
 
 
+def write_fixes(
+    fixes: Sequence[Sequence[Edit]], folder: Path, *, anywhere: bool = False, loaded_at: float = math.inf
+) -> tuple[Rewriting, dict[int, tuple[Unwritten, ...]]]:
+    """Write the edits of several fixes, each fix whole or not at all: its edits were tried together.
+
+    Of fixes that contradict each other the first is written.
+
+    Returns:
+        What is written, and by the number of each other fix its edits that cannot be.
+    """
+
+    def write(numbers: Iterable[int]) -> Rewriting:
+        edits = [each for number in numbers for each in fixes[number]]
+        return write_edits(edits, folder, anywhere=anywhere, loaded_at=loaded_at)
+
+    kept = list(range(len(fixes)))
+    refused: dict[int, tuple[Unwritten, ...]] = {}
+    while (rewriting := write(kept)).unwritten:
+        unwritten = {each.edit: each for each in rewriting.unwritten}
+        last = max(number for number in kept if unwritten.keys() & set(fixes[number]))
+        refused[last] = tuple(unwritten[each] for each in fixes[last] if each in unwritten)
+        kept.remove(last)
+    for number in sorted(refused):  # what stood against it may have been left out since
+        again = write(sorted([*kept, number]))
+        if not again.unwritten:
+            kept, rewriting = sorted([*kept, number]), again
+            del refused[number]
+    return rewriting, refused
+
+
 def _find_obstacle(path: Path, folder: Path, *, anywhere: bool, loaded_at: float) -> str:
     """Say why a file is not rewritten, whatever it holds; empty if it may be."""
     shown = relative_path(path, folder)
@@ -189,6 +220,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write_like(model: Path, data: bytes, path: Path) -> None:
-    """Write a file with the mode of another one."""
+    """Write a file with the mode of another one, whose place it will take."""
     path.write_bytes(data)
     shutil.copymode(model, path)
+    before, after = model.stat(), path.stat()
+    if before.st_size == after.st_size and int(before.st_mtime) == int(after.st_mtime):
+        # Python takes a compiled module for that of a file which agrees in size and whole seconds.
+        os.utime(path, (after.st_atime, after.st_mtime + 1.0))

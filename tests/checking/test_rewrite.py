@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from initcheck.audit.findings import Edit
-from initcheck.checking.rewrite import put_back, write_edits, write_files
+from initcheck.checking.rewrite import put_back, write_edits, write_files, write_fixes
 from initcheck.checking.source_code import edit_source
 from initcheck.core.errors import OutputError
 from initcheck.probe.places import CallSite
@@ -715,6 +715,19 @@ def test_written_files_keep_their_mode_and_come_back_to_the_byte(model, tmp_path
     assert [each.name for each in model.parent.iterdir()] == ["models.py"]
 
 
+def test_a_file_of_the_same_size_is_younger_by_whole_seconds(model, tmp_path):
+    text = MODEL.replace(")\n", ', kernel_initializer="he_uniform")\n')
+    model.write_text(text, encoding="utf-8")
+    edit = replace(file_edit(model, text), new='"orthogonal"')
+    before = int(model.stat().st_mtime)
+    files = write_edits([edit], tmp_path).files
+    write_files(files)
+    assert len(files[0].new) == len(files[0].old) and int(model.stat().st_mtime) > before
+    before = int(model.stat().st_mtime)
+    put_back(files)
+    assert int(model.stat().st_mtime) != before
+
+
 def test_a_link_stays_and_its_target_is_written(model, tmp_path):
     link = tmp_path / "link.py"
     link.symlink_to(model)
@@ -747,3 +760,58 @@ def test_of_two_files_none_is_written_if_one_cannot_be(model, tmp_path):
     with pytest.raises(OutputError):
         write_files(files)
     assert model.read_text(encoding="utf-8") == MODEL
+
+
+# --- several fixes ----------------------------------------------------------------------------------------------------
+
+SEVERAL = """\
+import keras
+
+a = keras.layers.Dense(1)
+for _ in range(2):
+    b = keras.layers.Dense(2)
+"""
+
+
+def fix_of(path, *calls, new=HE, **more):
+    return [
+        Edit(layer, "kernel_initializer", "", new, find_site(SEVERAL, f"keras.layers.Dense({call})", path), 3, **more)
+        for layer, call in calls
+    ]
+
+
+@pytest.fixture
+def several(tmp_path):
+    path = tmp_path / "several.py"
+    path.write_text(SEVERAL, encoding="utf-8")
+    return path
+
+
+def test_a_fix_is_written_whole_or_not_at_all(several, tmp_path):
+    whole = fix_of(several, ("dense", 1))
+    part = fix_of(several, ("dense", 1), ("dense_1", 2), others=("dense_2",))
+    rewriting, refused = write_fixes([part], tmp_path)
+    assert rewriting.files == () and [each.edit.layer for each in refused[0]] == ["dense", "dense_1"]
+    rewriting, refused = write_fixes([part, whole], tmp_path)
+    assert rewriting.written == tuple(whole) and list(refused) == [0]
+
+
+def test_of_two_fixes_that_contradict_each_other_the_first_is_written(several, tmp_path):
+    first, second = fix_of(several, ("dense", 1)), fix_of(several, ("dense", 1), new='"zeros"')
+    rewriting, refused = write_fixes([first, second], tmp_path)
+    assert rewriting.written == tuple(first) and list(refused) == [1]
+    assert refused[1][0].reason == 'another edit writes kernel_initializer="he_normal"'
+
+
+def test_two_fixes_may_change_together_what_neither_may_alone(several, tmp_path):
+    first = fix_of(several, ("dense_1", 2), others=("dense_2",))
+    second = fix_of(several, ("dense_2", 2), others=("dense_1",))
+    rewriting, refused = write_fixes([first, second], tmp_path)
+    assert len(rewriting.written) == 2 and refused == {}
+    assert list(write_fixes([first], tmp_path)[1]) == [0]
+
+
+def test_a_fix_is_written_after_all_when_what_stood_against_it_is_not(several, tmp_path):
+    impossible = fix_of(several, ("dense", 1), ("dense_1", 2), new='"zeros"', others=("dense_2",))
+    rewriting, refused = write_fixes([impossible, fix_of(several, ("dense", 1))], tmp_path)
+    assert [each.new for each in rewriting.written] == [HE] and list(refused) == [0]
