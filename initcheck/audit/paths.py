@@ -8,13 +8,14 @@ between two sums. The *main path* is the sequence of the whole. Where branches c
 others), the longest chain among them is followed, and is said to stand for them.
 
 A site's scale is *free* where every way from it to the outputs passes a normalization before anything that is not
-homogeneous: a factor there changes nothing that is passed on.
+homogeneous: a factor there changes nothing that is passed on. In a branch that is added to others, the normalization
+has to stand before the sum: behind it, the factor would change how much the branch counts beside the others.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -139,8 +140,8 @@ def find_paths(nodes: Sequence[SiteNode]) -> tuple[SignalPath, ...]:
     return tuple(graph.walk(_SOURCE, len(nodes), members))
 
 
-def find_freedoms(nodes: Sequence[SiteNode]) -> list[Freedom]:
-    """Say of each site whether its scale is free."""
+def find_freedoms(nodes: Sequence[SiteNode], sums: Collection[int] = ()) -> list[Freedom]:
+    """Say of each site whether its scale is free; in front of the sums given it is not, whatever follows them."""
     useful = _reaching(nodes)
     children: list[list[int]] = [[] for _ in nodes]
     small = [not node.feeds_output for node in nodes]
@@ -152,6 +153,9 @@ def find_freedoms(nodes: Sequence[SiteNode]) -> list[Freedom]:
         scale_effects = node.scale_effects or ("other",) * len(node.parents)
         for parent, effect in zip(node.parents, scale_effects, strict=True):
             children[parent].append(child)
+            if child in sums:
+                small[parent] = always[parent] = False
+                continue
             if node.kind in NORMALIZING_KINDS or effect == "normalization":
                 continue
             proportional = effect in ("homogeneous", "division")
@@ -324,10 +328,13 @@ class _Graph:
             else:
                 origins.append("previous")
         is_main = entry == _SOURCE and exit_ == self.sink
+        is_added = entry != _SOURCE and exit_ != self.sink and nodes[exit_].adds
+        inner = find_freedoms(nodes, {exit_}) if is_added else self.freedoms
         yield SignalPath(
             positions=tuple(followed),
             origins=tuple(origins),
-            freedoms=tuple(self.freedoms[each] for each in followed),
+            # How large the end of a branch is beside what it is added to is another rule's to judge.
+            freedoms=(*(inner[each] for each in followed[:-1]), self.freedoms[followed[-1]]),
             averaged=tuple(averaged),
             inside=() if is_main else (self._name(entry, "inputs"), self._name(exit_, "outputs")),
             ends=(entry, exit_),

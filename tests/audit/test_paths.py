@@ -165,6 +165,32 @@ def test_what_a_bent_activation_receives_is_not_free_though_its_output_is(activa
     assert find_freedoms(nodes)[0] == freedom
 
 
+def test_in_a_branch_a_scale_is_free_only_where_a_normalization_stands_before_the_sum():
+    ways = {1: "normalization", 2: "homogeneous", 3: "homogeneous", 6: "normalization", 7: "homogeneous"}
+    for inner, freedom in (("homogeneous", ""), ("normalization", "any")):
+        nodes = make_nodes(
+            ("stem", True, []),
+            ("norm", False, ["stem"]),
+            ("up", True, ["norm"]),
+            ("middle", False, ["up"]),
+            ("down", True, ["middle"]),
+            ("add", False, ["stem", "down"]),
+            ("last", False, ["add"]),
+            ("head", True, ["last"]),
+        )
+        for place, way in {**ways, 3: inner, 4: "homogeneous"}.items():
+            nodes[place] = replace(nodes[place], scale_effects=(way,))
+        nodes[5] = replace(nodes[5], scale_effects=("homogeneous", "homogeneous"))
+        main, branch = find_paths(nodes)
+        freedoms = {
+            nodes[place].layer: each
+            for path in (main, branch)
+            for place, each in zip(path.positions, path.freedoms, strict=True)
+        }
+        assert freedoms.get("up", "any") == freedom
+        assert freedoms["down"] == freedoms["stem"] == "any", "a small end, and the stream itself"
+
+
 def test_small_numbers_are_free_before_the_softmax_of_attention_and_not_before_a_classifier_s():
     attention = make_nodes(
         ("x", True, []), ("query", True, ["x"]), ("value", True, ["x"]), ("out", True, ["query", "value"])
