@@ -27,6 +27,7 @@ def make_measurement(**parts: Any) -> ModelMeasurement:
         "over_time": (),
         "given": (),
         "initial_loss": None,
+        "dtype_policy": "float32",
     }
     assert set(parts) <= set(empty)
     if "nodes" not in parts:

@@ -190,7 +190,8 @@ def _find_low_precision(measurement: ModelMeasurement) -> Iterator[Finding]:
             shares = sites.layers_only(quantity)
             found = _find_shares("IC502", measurement, shares, measurement.limits.float16_fraction, what)
             # In another precision nothing is lost: it is worth knowing before float16 is chosen.
-            yield from (replace(each, note="float16" not in measurement.dtype_policy) for each in found)
+            in_float16 = measurement.dtype_policy.removeprefix("mixed_") == "float16"
+            yield from (replace(each, note=not in_float16) for each in found)
 
 
 def _find_shares(

@@ -48,11 +48,12 @@ def make_table(changes=None, samples=32, seeds=8):
     return table
 
 
-def find(changes=None, limits=None, **kwargs):
+def find(changes=None, limits=None, dtype_policy="float32", **kwargs):
     table = make_table(changes, **kwargs)
     limits = limits or Limits()
     paths = judge_paths(table, NODES, find_paths(NODES), limits)
-    return find_by("IC501", "IC303", "IC304", "IC502", "IC103", table=table, nodes=NODES, paths=paths, limits=limits)
+    parts = {"table": table, "nodes": NODES, "paths": paths, "limits": limits, "dtype_policy": dtype_policy}
+    return find_by("IC501", "IC303", "IC304", "IC502", "IC103", **parts)
 
 
 def codes(*args, **kwargs):
@@ -130,6 +131,14 @@ def test_values_that_float16_cannot_hold_are_found_in_layers_and_not_in_inputs(q
     assert codes({("second", quantity): 0.02}) == ["IC502"]
     assert codes({("second", quantity): 0.005}) == []
     assert codes({("input", quantity): 0.5}) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "severity"), [("float32", "note"), ("mixed_bfloat16", "note"), ("mixed_float16", "wrong")]
+)
+def test_the_range_of_float16_is_a_note_where_the_model_does_not_compute_in_it(policy, severity):
+    (finding,) = find({("second", "activation_overflow_fraction"): 0.5}, dtype_policy=policy)
+    assert (finding.code, finding.severity) == ("IC502", severity)
 
 
 def test_one_draw_is_judged_by_its_value():
