@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from initcheck.audit.findings import Cause
-from initcheck.core.formatting import format_names, format_number, format_share
+from initcheck.audit.paths import STANDARDIZING_KINDS
+from initcheck.audit.total_change import SiteSquares
+from initcheck.core.formatting import exponential, format_names, format_number, format_share
+from initcheck.core.statistics import Estimate, estimate_mean
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import ModelMeasurement
@@ -159,7 +162,7 @@ class CauseFinder:
         kernels = [(place, kernel) for place in places for kernel in self._kernels_of(judged, place)]
         small = [place for place in judged.doers if self._nodes[levels.positions[place]].normalizes]
         if levels.direction == "forward" and change < 0.0 and small:
-            return self._blame_normalization(judged, small)
+            return self.explain_normalization(levels.positions[min(small, key=lambda place: float(means[place]))])
         constant = [kernel for _, kernel in kernels if kernel.facts.constant and kernel.facts.variance == 0.0]
         if constant and judged.doers:
             return _blame("constant", constant)
@@ -228,24 +231,6 @@ class CauseFinder:
         causes = (self.explain_site(position) for position in sorted(judged.levels.positions))
         return next((cause for cause in causes if cause is not None and cause.kind in ("bias", "constant")), None)
 
-    def _blame_normalization(self, judged: JudgedPath, places: Sequence[int]) -> Cause:
-        """Say why a normalization gives little: its own scale is small, or what it receives is below its epsilon."""
-        levels = judged.levels
-        worst = min(places, key=lambda place: float(levels.steps[:, place].mean()))
-        position, change = levels.positions[worst], float(levels.steps[:, worst].mean())
-        layer = levels.layers[worst]
-        given = f"{layer} gives a second moment of {format_number(math.exp(change))} where 1 is expected"
-        own = [each for each in self._own_weights(position) if each.trainable and self._use_of(each) != "added"]
-        scale = own[0] if own else None
-        square = math.nan if scale is None else self._norms[scale.path] / math.prod(scale.shape)
-        if _log(square) / change >= _SHARE:
-            message = f"{given}: its scale has the root mean square {format_number(math.sqrt(square))}"
-            return Cause("scale", (layer,), message, math.sqrt(square))
-        sources = self._before(position) or [position]
-        size = format_number(self._mean(self._nodes[position].parents[0], "activation_variance"))
-        message = f"{given}: what it receives has the variance {size}, and its epsilon is larger"
-        return Cause("normalization", tuple(self._nodes[each].layer for each in sources), message)
-
     def _blame_activations(self, judged: JudgedPath, places: Sequence[int], change: float) -> Cause | None:
         """Name the activation functions that a fall is due to: saturated, pushed by a bias, or flat by nature."""
         # Forward it is the layer before that loses on the way to its output; backward the slope at the layer itself.
@@ -268,6 +253,63 @@ class CauseFinder:
             "lack accounts for less than half of that"
         )
         return Cause("activation", layers, message)
+
+    # --- normalizations -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def starved(self) -> dict[int, Estimate]:
+        """The normalizations that receive less than their epsilon: what they give over what they should, in nats.
+
+        It is compared with the scale of their own. A signal of zero has no size, and is another matter.
+        """
+        limit = -math.log(self._measurement.limits.outlier_factor)
+        kept = [place for place, node in enumerate(self._nodes) if node.kind in STANDARDIZING_KINDS]
+        found = {}
+        for position in kept:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = np.log(self._sizes.signal[:, position] / self._square_of_scale(position))
+            if np.isfinite(logs).all():
+                off = estimate_mean(logs)
+                if (off.value if off.count == 1 else off.high) < limit:
+                    found[position] = off
+        return found
+
+    @cached_property
+    def starving(self) -> dict[int, int]:
+        """For each starved normalization the first of those before it that are starved: itself where none is."""
+        first: dict[int, int] = {}
+        for position, node in enumerate(self._nodes):
+            before = [first[each] for each in node.parents if each in first]
+            if position in self.starved:
+                first[position] = min([*before, position])
+            elif before and not node.normalizes:
+                first[position] = min(before)
+        return {position: first[position] for position in self.starved}
+
+    def explain_normalization(self, position: int) -> Cause:
+        """Say why a normalization gives little: its own scale is small, or what it receives is below its epsilon."""
+        if position not in self.starved:
+            layer, square = self._nodes[position].layer, self._square_of_scale(position)
+            message = f"{layer} has a scale whose root mean square is {format_number(math.sqrt(square))}"
+            return Cause("scale", (layer,), message, math.sqrt(square))
+        first = self.starving[position]
+        layer, given = self._nodes[first].layer, format_number(exponential(self.starved[first].value))
+        size = format_number(self._mean(self._nodes[first].parents[0], "activation_variance"))
+        message = (
+            f"{layer} gives a second moment of {given} where 1 is expected: what it receives has the variance {size}, "
+            "and its epsilon is larger"
+        )
+        sources = self._before(first) or [first]
+        return Cause("normalization", tuple(self._nodes[each].layer for each in sources), message)
+
+    @cached_property
+    def _sizes(self) -> SiteSquares:
+        return SiteSquares(self._measurement.table, len(self._nodes))
+
+    def _square_of_scale(self, position: int) -> float:
+        """Take the mean square of the scale that a normalization multiplies by; 1 without one."""
+        own = [each for each in self._own_weights(position) if each.trainable and self._use_of(each) != "added"]
+        return self._norms[own[0].path] / math.prod(own[0].shape) if own else 1.0
 
     def blame_layer(self, position: int, change: float) -> Cause | None:
         """Find whether the kernel of one layer accounts for what it does more, or less, than others."""

@@ -246,17 +246,17 @@ def test_the_page_the_markdown_and_the_json_hold_the_finding(vanishing):
 def test_depthwise_convolutions_of_different_fans_get_a_scale_each_the_ratio_of_their_fans():
     keras = import_keras()
     layers = [
-        keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name=f"depthwise_{n}") for n in (16, 64)
+        keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name=f"depthwise_{n}") for n in (16, 128)
     ]
-    model = keras.Sequential([keras.Input((12, 12, 16)), layers[0], keras.layers.Conv2D(64, 1), layers[1]])
+    model = keras.Sequential([keras.Input((12, 12, 16)), layers[0], keras.layers.Conv2D(128, 1), layers[1]])
     report = check(model, seeds=4)
     finding = find(report, "IC401")
-    assert finding.layers == ("depthwise_64/kernel", "depthwise_16/kernel")
+    assert finding.layers == ("depthwise_128/kernel", "depthwise_16/kernel")
     assert finding.fix is not None and finding.fix.solved
     lines = finding.fix.code.splitlines()
-    assert "scale=128.0" in lines[0] and lines[0].endswith("# for depthwise_64/kernel")
+    assert "scale=256.0" in lines[0] and lines[0].endswith("# for depthwise_128/kernel")
     assert "scale=32.0" in lines[1] and lines[1].endswith("# for depthwise_16/kernel")
-    assert finding.fix.before.value == pytest.approx(1 / 64, rel=0.3)
+    assert finding.fix.before.value == pytest.approx(1 / 128, rel=0.3)
     assert finding.fix.after.value == pytest.approx(1.0, rel=0.3)
 
 

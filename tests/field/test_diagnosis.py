@@ -63,7 +63,7 @@ def two_heads(deviation=0.15):
     return keras.Model(inputs, outputs)
 
 
-def transformer(table=1.0, up="glorot_uniform", down="glorot_uniform", before=True, scaled=True):
+def transformer(table=1.0, up="glorot_uniform", down="glorot_uniform", before=True, scaled=True, bend="gelu"):
     """Two blocks over tokens, each normalized before (or behind) its branches."""
     tokens = keras.Input((10,), dtype="int32")
     x = layers.Embedding(40, 32, embeddings_initializer=normal(table), name="table")(tokens)
@@ -74,7 +74,7 @@ def transformer(table=1.0, up="glorot_uniform", down="glorot_uniform", before=Tr
         x = layers.Add(name=f"attended{number}")([x, attended])
         x = x if before else layers.LayerNormalization(epsilon=1e-6)(x)
         h = layers.LayerNormalization(epsilon=1e-6)(x) if before else x
-        h = layers.Dense(64, "gelu", kernel_initializer=up if special else "glorot_uniform", name=f"up{number}")(h)
+        h = layers.Dense(64, bend, kernel_initializer=up if special else "glorot_uniform", name=f"up{number}")(h)
         h = layers.Dense(32, kernel_initializer=down if special else "glorot_uniform", name=f"down{number}")(h)
         x = layers.Add(name=f"sum{number}")([x, h])
         x = x if before else layers.LayerNormalization(epsilon=1e-6)(x)
@@ -130,6 +130,18 @@ def convolutional(groups_fan="fan_in"):
     return model
 
 
+def normalized(deviation=0.2, epsilon=1e-3):
+    """Dense, normalization, ReLU: what starves the first normalization is free, for others follow."""
+    model = keras.Sequential([keras.Input((32,))])
+    for number in range(3):
+        kernel = normal(deviation) if number == 0 else "he_normal"
+        model.add(layers.Dense(32, kernel_initializer=kernel, name=f"dense{number}"))
+        model.add(layers.BatchNormalization(epsilon=epsilon if number == 0 else 1e-12, name=f"norm{number}"))
+        model.add(layers.ReLU())
+    model.add(layers.Dense(3, name="head"))
+    return model
+
+
 def cut(end):
     inputs = keras.Input((12,))
     hidden = end(layers.Dense(12, "relu", name="before")(inputs))
@@ -150,6 +162,8 @@ SICK = {
     "a wrong fan": (lambda: convolutional("fan_out"), tuple(f"g{n}" for n in range(5)), "fan"),
     "a branch's end": (lambda: transformer(down=normal(6.0)), ("down1",), "spread"),
     "a branch's beginning": (lambda: transformer(up=normal(6.0)), ("up1",), "spread"),
+    "a branch's small beginning": (lambda: transformer(up=normal(1e-4), bend="relu"), ("up1",), "spread"),
+    "a normalization below its epsilon": (lambda: normalized(1e-4), ("dense0",), "normalization"),
     "a table": (lambda: transformer(table=40.0), ("table",), "embedding"),
     "scores without a scale": (lambda: transformer(scaled=False), ("attention0",), "attention"),
     "no derivative": (lambda: cut(ops.stop_gradient), ("before",), "gradient"),
@@ -169,6 +183,9 @@ SOUND = {
     "normalized before, small table": lambda: transformer(table=0.02),
     "normalized behind, small table": lambda: transformer(table=0.02, before=False),
     "a branch that starts at zero": lambda: transformer(down="zeros"),
+    "a branch that starts small": lambda: transformer(down=normal(1e-4), bend="relu"),
+    "a small kernel before a normalization": lambda: normalized(1e-4, epsilon=1e-12),
+    "a normalization near its epsilon": lambda: normalized(0.005),
 }
 
 
@@ -359,21 +376,25 @@ def test_what_is_undecided_is_a_note_in_a_branch_beside_others_and_no_pass_elsew
     assert (branch.exit_code, plain.exit_code) == (0, 2)
 
 
-@pytest.mark.parametrize("normalized", [True, False])
-def test_a_wrong_fan_is_a_note_where_a_normalization_divides_it_out(normalized):
-    """Depthwise kernels, whose fans Keras takes from all channels: as in the MobileNets, and without what mends it."""
+@pytest.mark.parametrize(
+    ("channels", "behind", "severity"),
+    [(32, "normalization", "note"), (256, "normalization", "note"), (32, "relu", "note"), (256, "relu", "wrong")],
+)
+def test_a_wrong_fan_is_a_problem_only_where_a_path_leaves_its_limit(channels, behind, severity):
+    """Depthwise kernels, whose fans Keras takes from all channels: as in the MobileNets, and without normalization."""
 
     def build():
-        model = keras.Sequential([keras.Input((8, 8, 32))])
+        model = keras.Sequential([keras.Input((8, 8, channels))])
         model.add(layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise"))
-        if normalized:
+        if behind == "normalization":
             model.add(layers.BatchNormalization(epsilon=1e-6))
         model.add(layers.Activation("relu"))
         model.add(layers.Conv2D(8, 1, name="head"))
         return model
 
-    fans = [each for each in check(build).findings if each.code == "IC401"]
-    assert [each.severity for each in fans] == ["note" if normalized else "wrong"]
+    report = check(build)
+    assert [each.severity for each in report.findings if each.code == "IC401"] == [severity]
+    assert [(each.level, each.cause.kind) for each in report.result.problems] == [(severity, "fan")]
 
 
 def test_kernels_are_compared_with_what_their_inputs_and_activation_need(monkeypatch):

@@ -222,7 +222,8 @@ def _undecided(judged: JudgedPath) -> Finding:
 def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find the layer of each path that multiplies the signal by far more or less than the others do.
 
-    Its gain is compared with the median of the others' on its path; the interval over seeds has to lie beyond.
+    Its gain is compared with the median of the others' on its path; the interval over seeds has to lie beyond. What a
+    normalization gives is compared with 1.
     """
     import numpy as np
 
@@ -267,6 +268,32 @@ def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
             (layer,),
             note=not math.copysign(1.0, off.value) * bound > math.log(limits.step_factor),
             cause=CauseFinder(measurement).blame_layer(levels.positions[places[worst]], off.value),
+        )
+    yield from _find_starved(measurement)
+
+
+def _find_starved(measurement: ModelMeasurement) -> Iterator[Finding]:
+    """Find the normalizations that receive less than their epsilon, each first one before others."""
+    from initcheck.audit.causes import CauseFinder
+
+    limits = measurement.limits
+    finder = CauseFinder(measurement)
+    for first in dict.fromkeys(finder.starving.values()):
+        off = finder.starved[first]
+        layers = tuple(measurement.nodes[each].layer for each, origin in finder.starving.items() if origin == first)
+        cause = finder.explain_normalization(first)
+        others = count(len(layers) - 1, "more normalization")
+        more = f"; behind it {others} {'give' if layers[2:] else 'gives'} too little as well" if layers[1:] else ""
+        share = format_number(exponential(off.value))
+        bound = off.value if off.count == 1 else off.high
+        yield Finding(
+            "IC106",
+            layers[0],
+            f"what {layers[0]} gives has {share} of the second moment of a normalized signal{more}",
+            _measured_change("second moment over that of a normalized signal", off, math.log(limits.outlier_factor)),
+            layers,
+            note=not bound < -math.log(limits.step_factor),
+            cause=cause,
         )
 
 
@@ -378,11 +405,13 @@ OUTLYING_LAYER = Rule(
     name="outlying-layer",
     what=(
         "One layer multiplies the second moment by over ten times more, or less, than the other layers on its path do, "
-        "and the path as a whole keeps within its limit. It is a note, and from a hundred times on a finding."
+        "and the path as a whole keeps within its limit. Or a normalization gives a second moment of less than a tenth "
+        "of 1, since what it receives is below its epsilon. It is a note, and from a hundred times on a finding."
     ),
     why=(
         "The layer was probably not meant to be drawn so: its sums saturate what follows or drown in its biases, and "
-        "its weights change by another share in each step than those of all other layers."
+        "its weights change by another share in each step than those of all other layers. A normalization that "
+        "receives less than its epsilon normalizes nothing."
     ),
     example=example(
         """
@@ -392,8 +421,9 @@ for number in range(7):
     model.add(keras.layers.Dense(64, activation="relu", kernel_initializer=spread.get(number, "he_normal")))
 """
     ),
-    fix="Give the layer the initializer that the others have.",
+    fix="Give the layer the initializer that the others have; a normalization an epsilon below what it receives.",
     source="He et al. 2015, section 2.2; initcheck's own comparison",
+    brings=("IC603",),
     find=_find_outliers,
     limits=("outlier_factor", "step_factor"),
     directions=("forward",),

@@ -185,30 +185,48 @@ def _find_fan_mismatches(measurement: ModelMeasurement) -> list[Finding]:
     recurrent layer is ever found. An initializer that scales with no fan is not judged, nor a weight whose true fans
     are not known.
 
+    It is a problem where it makes a path leave its limit, and where one weight does so alone; else a note.
+
     Returns:
         One finding for each kind of layer, weight and initializer, and for gains above and below 1; the worst first,
         and in each the worst weight first.
     """
     limit = measurement.limits.fan_ratio
-    free = _list_free_layers(measurement)
+    free, guilty = _list_free_layers(measurement), _list_guilty_layers(measurement)
     groups: dict[tuple[str, ...], list[WeightFacts]] = {}
     for each in measurement.facts:
         gain = _gain(each)
         if gain >= limit or gain <= 1.0 / limit:  # NaN is neither: no initializer that scales, or unknown fans
             key = (each.kind, each.role, each.initializer, "more" if gain > 1.0 else "less", str(each.layer in free))
             groups.setdefault(key, []).append(each)
-    worst_first = [sorted(members, key=lambda each: -_factor(_gain(each))) for members in groups.values()]
-    found = sorted(worst_first, key=lambda members: (members[0].layer in free, -_factor(_gain(members[0]))))
-    return [_describe_mismatch(members, limit, members[0].layer in free) for members in found]
+    found = []
+    for members in groups.values():
+        members.sort(key=lambda each: -_factor(_gain(each)))
+        is_free = members[0].layer in free
+        alone = not is_free and _factor(_gain(members[0])) > measurement.limits.step_factor
+        note = not (alone or any(each.layer in guilty for each in members))
+        found.append(_describe_mismatch(members, limit, is_free, note))
+    return sorted(found, key=lambda each: (each.note, -_factor(each.measured.value if each.measured else 1.0)))
 
 
 def _list_free_layers(measurement: ModelMeasurement) -> set[str]:
-    """Name the layers whose scale a normalization divides out wherever they are called."""
+    """Name the layers whose scale a normalization divides out wherever they are called, before any sum."""
     from initcheck.audit.paths import find_freedoms
 
     nodes = measurement.nodes
-    bound = {node.layer for node, each in zip(nodes, find_freedoms(nodes), strict=True) if each != "any"}
+    sums = {place for place, node in enumerate(nodes) if node.adds}
+    bound = {node.layer for node, each in zip(nodes, find_freedoms(nodes, sums), strict=True) if each != "any"}
     return {node.layer for node in nodes} - bound
+
+
+def _list_guilty_layers(measurement: ModelMeasurement) -> set[str]:
+    """Name the layers whose fans are the cause of a change along a path that is beyond its limit."""
+    from initcheck.audit.causes import CauseFinder
+
+    finder = CauseFinder(measurement)
+    wrong = [each for each in measurement.paths if each.outcome in ("falls", "grows") and not each.wakes]
+    causes = [finder.explain_path(each) for each in wrong]
+    return {layer for each in causes if each is not None and each.kind == "fan" for layer in each.layers}
 
 
 def _gain(weight: WeightFacts) -> float:
@@ -219,7 +237,7 @@ def _factor(gain: float) -> float:
     return max(gain, 1.0 / gain)
 
 
-def _describe_mismatch(members: list[WeightFacts], limit: float, is_free: bool) -> Finding:
+def _describe_mismatch(members: list[WeightFacts], limit: float, is_free: bool, note: bool) -> Finding:
     first = members[0]
     gain = _gain(first)
     where = f"the {first.role} of {first.layer or 'the model'} ({first.kind})"
@@ -234,7 +252,7 @@ def _describe_mismatch(members: list[WeightFacts], limit: float, is_free: bool) 
         code="IC401",
         layer=first.path,
         message=f"{message}{passed_on}",
-        note=is_free,
+        note=note,
         cause=Cause("fan", tuple(dict.fromkeys(each.layer for each in members)), message),
         measured=Measured(
             "variance over that of the true fans", gain, limit=limit if gain > 1.0 else 1.0 / limit, seeds=0
@@ -472,8 +490,9 @@ FAN_MISMATCH = Rule(
     name="fan-mismatch",
     what=(
         "The initializer scales with a number of inputs or outputs that it reads off the weight's shape, and the layer "
-        "really sums another number: the variance of the layer's sums is off by the ratio. Reported from a "
-        "factor of 2."
+        "really sums another number: the variance of the layer's sums is off by the ratio. Noted from a factor of 2; "
+        "a finding where such layers make a path leave its limit (IC101, IC102, IC201, IC202), or where one is off "
+        "by a hundred times and no normalization divides that out."
     ),
     why="The gain that the initializer promises is not the one that the layer has.",
     example=example(
@@ -485,7 +504,7 @@ model.add(keras.layers.DepthwiseConv2D(3, depthwise_initializer="he_normal"))
     fix="Give the layer VarianceScaling with the scale that undoes the ratio.",
     source="Keras issue tracker on compute_fans; He et al. 2015, equation 7 for the fan that counts",
     find=_find_fan_mismatches,
-    limits=("fan_ratio",),
+    limits=("fan_ratio", "step_factor"),
     fix_plan=FixPlan("true fans"),
 )
 
