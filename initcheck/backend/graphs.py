@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from initcheck.backend.runtime import import_tensorflow
 from initcheck.core.columns import ScaleEffect
 
@@ -230,6 +233,11 @@ def original(tensor: Any) -> Any:
 def read_variable(variable: Any) -> Any:
     """Return the value of a Keras variable as a tensor, without a copy of it."""
     return import_tensorflow().convert_to_tensor(variable.value)
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return the values of a tensor, variable or array as an array that may share their memory: to be read only."""
+    return np.asarray(values if isinstance(values, np.ndarray) else import_tensorflow().convert_to_tensor(values))
 
 
 def count_operations(graph: Any) -> int:

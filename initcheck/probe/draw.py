@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import compile_over_replicates
+from initcheck.backend.graphs import compile_once, compile_over_replicates
 from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -37,6 +38,8 @@ _STATE: Final = ((2,), "int32")
 """Shape and dtype of the state of a seed."""
 _MOST_LOOPS: Final = 512
 _OF_EVERY_LAYER: Final = ("name", "dtype", "trainable")
+_LARGE: Final = 2**22
+"""Entries of a weight of which no second copy is made on drawing."""
 _FEWEST_VALUES: Final = 8
 """Different values from which on a weight looks like a random one."""
 
@@ -148,6 +151,9 @@ class RedrawPlan:
                 shape = tuple(planned.variable.shape)
                 if planned.is_eager:
                     values[places[0]] = ops.stack([self._draw_one(planned, row) for row in states[:, places[0]]])
+                elif planned.varies and len(seeds) == 1 and planned.likeness and planned.is_large:
+                    draw = self._shared_loops.find_single(planned)
+                    values |= {place: draw(ops.convert_to_tensor(states[0, place])) for place in places}
                 elif planned.varies:
                     # The states of all replicates of all these variables, one after the other.
                     rows = ops.convert_to_tensor(states[:, places].reshape(-1, states.shape[-1]))
@@ -225,18 +231,25 @@ class DrawingLoops:
     """
 
     def __init__(self) -> None:
-        self._loops: dict[Likeness, Callable[..., Any]] = {}
+        self._loops: dict[tuple[Likeness, bool], Callable[..., Any]] = {}
 
     def find(self, planned: PlannedVariable) -> Callable[..., Any]:
         """Return the loop that draws a variable, which has a likeness, from any number of states."""
+        return self._find(planned, single=False)
+
+    def find_single(self, planned: PlannedVariable) -> Callable[..., Any]:
+        """Return what draws it from one state, without the second copy that a loop makes of its results."""
+        return self._find(planned, single=True)
+
+    def _find(self, planned: PlannedVariable, *, single: bool) -> Callable[..., Any]:
         likeness = planned.likeness
         if likeness is None:
             raise ValueError("Only variables with a likeness have a loop in common.")
-        if likeness not in self._loops:
+        if (likeness, single) not in self._loops:
             if len(self._loops) >= _MOST_LOOPS:
                 self._loops.clear()
-            self._loops[likeness] = _compile_loop(planned.initializer, *likeness[2:])
-        return self._loops[likeness]
+            self._loops[likeness, single] = _compile_draws(planned.initializer, *likeness[2:], single=single)
+        return self._loops[likeness, single]
 
 
 @dataclass(frozen=True)
@@ -262,6 +275,11 @@ class PlannedVariable:
     def varies(self) -> bool:
         """Whether the value may differ from seed to seed: not where it is kept, nor drawn by such as Zeros."""
         return self.initializer is not None and (hasattr(self.initializer, "seed") or self.is_eager)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a copy of it is worth avoiding."""
+        return bool(math.prod(self.variable.shape) >= _LARGE)
 
     @cached_property
     def likeness(self) -> Likeness | None:
@@ -381,7 +399,8 @@ def _is_keras_layer(layer: Any) -> bool:
     return module.startswith("keras.") and ".rnn" not in module and ".applications" not in module
 
 
-def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+def _compile_draws(initializer: Any, shape: tuple[int, ...], dtype: str, *, single: bool) -> Callable[..., Any]:
+    """Compile a loop that draws from several states, stacked, or what draws from one: in both cases [draws, ...]."""
     keras = import_keras()
     seed = _given_seed_class()()
     # A copy: the loop outlives the plan, and must not keep its model.
@@ -395,6 +414,8 @@ def _compile_loop(initializer: Any, shape: tuple[int, ...], dtype: str) -> Calla
             seed.given = None
             return value
 
+    if single:
+        return compile_once(lambda state: keras.ops.expand_dims(draw(state), 0), [_STATE])
     return compile_over_replicates(draw, [_STATE], dtype)
 
 

@@ -10,14 +10,14 @@ vary less, in the convex order, than those of a normal variable of that variance
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import read_variable
+from initcheck.backend.graphs import as_array, read_variable
 from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -49,6 +49,9 @@ _SMALLEST: Final = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0*
 _CLOSE: Final = 1e-4
 """Relative distance of values that were computed in another order."""
 
+_BLOCK: Final = 2**18
+"""Entries of a weight that are looked at together."""
+
 Values = NDArray[Any]
 
 
@@ -75,7 +78,7 @@ def read_present_weights(model: Any, initializers: Mapping[str, Any]) -> Present
     not_finite = [
         planned.path
         for planned in plan.variables
-        if is_float_dtype(planned.variable.dtype) and not np.isfinite(_read(planned.variable)).all()
+        if is_float_dtype(planned.variable.dtype) and not _is_finite(_read(planned.variable))
     ]
     with preserved_random_state():
         found = {each.path for each in known if not _may_have_drawn(each, plan, LEVEL / max(1, len(known)))}
@@ -108,12 +111,13 @@ def _may_have_drawn(planned: PlannedVariable, plan: RedrawPlan, level: float) ->
     row = INITIALIZERS.get(type(planned.initializer).__name__) if is_of_keras(planned.initializer) else None
     if row is not None and row.draw is None:
         return _is_close(values, _call(planned.initializer, planned.variable))
-    if row is None or not np.isfinite(values).all():
+    finite = _is_finite(values)
+    if row is None or not finite:
         first, second = (_draw(plan, planned.path, seed) for seed in (0, 1))
         if np.array_equal(first, second, equal_nan=True):
             return _is_close(values, first)
-        if not np.isfinite(values).all():
-            return not np.isfinite(first).all()
+        if not finite:
+            return not _is_finite(first)
         return not _is_constant(values, planned.variable.dtype, level) or _is_constant(first, "float64", level)
     if row.class_name == "Orthogonal":
         return _is_orthogonal(values, float(planned.initializer.gain), str(planned.variable.dtype))  # type: ignore[union-attr]
@@ -143,18 +147,22 @@ def _fits(values: Values, drawn: Drawn, dtype: str, level: float) -> bool:
     if _is_constant(values, dtype, level):
         return False
     level /= _TESTS
-    with np.errstate(over="ignore"):
-        standard = (values - values.dtype.type(drawn.mean)) / deviation
     slack = grain * (4.0 + abs(drawn.mean) / deviation)
-    count = standard.size
+    count = values.size
     bound = _BOUNDS[drawn.distribution](count, level)
-    if not float(np.max(np.abs(standard))) <= bound * (1.0 + slack):
-        return False
+    total = squares = 0.0
+    for block in _split(values):
+        with np.errstate(over="ignore"):
+            standard = (block - block.dtype.type(drawn.mean)) / deviation
+        if not float(np.max(np.abs(standard))) <= bound * (1.0 + slack):
+            return False
+        total += float(np.sum(standard, dtype=np.float64))
+        squares += float(np.sum(np.square(standard), dtype=np.float64))
     # Numbers of few digits are not spread evenly: the grain is no evidence.
-    mean = max(0.0, abs(float(np.mean(standard, dtype=np.float64))) - bound * slack)
+    mean = max(0.0, abs(total / count) - bound * slack)
     if math.exp(-0.5 * count * mean * mean) < level:
         return False
-    square = max(float(np.mean(np.square(standard), dtype=np.float64)), grain * grain)
+    square = max(squares / count, grain * grain)
     square = max(square / (1.0 + 8.0 * slack), 1.0) if square > 1.0 else min(square * (1.0 + 8.0 * slack), 1.0)
     return math.exp(-0.5 * count * (square - 1.0 - math.log(square))) >= level
 
@@ -171,7 +179,18 @@ def _is_constant(values: Values, dtype: Any, level: float) -> bool:
     """Return whether all entries are equal, which so many random ones are not."""
     if values.size < 2 or (8.0 * _GRAIN.get(str(dtype), 2.0**-7)) ** (values.size - 1) > level:
         return False
-    return bool(np.all(values == values.flat[0]))
+    return all(bool(np.all(block == values.flat[0])) for block in _split(values))
+
+
+def _is_finite(values: Values) -> bool:
+    return all(bool(np.isfinite(block).all()) for block in _split(values))
+
+
+def _split(values: Values) -> Iterator[Values]:
+    """Hand out all entries in blocks, so that what is computed of them needs no memory beside a large weight."""
+    entries = values.reshape(-1)
+    for start in range(0, entries.size, _BLOCK):
+        yield entries[start : start + _BLOCK]
 
 
 def _is_orthogonal(values: Values, gain: float, dtype: str) -> bool:
@@ -199,12 +218,13 @@ def _read(variable: Any) -> Values:
 
 
 def _as_numpy(tensor: Any) -> Values:
-    values = np.asarray(import_keras().ops.convert_to_numpy(tensor))
+    values = as_array(tensor)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 
 def _is_close(values: Values, expected: Values) -> bool:
     """Return whether values are those expected, but for an order of summation."""
-    finite = expected[np.isfinite(expected)]
-    largest = float(np.max(np.abs(finite), initial=0.0))
-    return bool(np.allclose(values, expected, rtol=_CLOSE, atol=1e-2 * _CLOSE * largest, equal_nan=True))
+    sizes = (np.max(np.abs(block), initial=0.0, where=np.isfinite(block)) for block in _split(expected))
+    slack = 1e-2 * _CLOSE * float(max(sizes, default=0.0))
+    pairs = zip(_split(values), _split(expected), strict=True)
+    return all(bool(np.allclose(one, other, rtol=_CLOSE, atol=slack, equal_nan=True)) for one, other in pairs)

@@ -51,8 +51,12 @@ from initcheck.probe.paths import PathNamer, input_layers, own_variables
 from initcheck.probe.recurrence import OverTime, RecurrentCall, reduce_over_time, split_over_time
 from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_norms, reduce_range, reduce_site
 
-_Source = Literal["drawn", "given", "current"]
-"""Where the weights of a measurement come from: new ones, the caller's, or the model's as they are."""
+_Source = Literal["drawn", "given", "one given", "current"]
+"""Where the weights of a measurement come from: new ones, the caller's (of several replicates or of one, which no loop
+need copy), or the model's as they are."""
+
+MOST_BYTES_DRAWN: Final = 2**26
+"""Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
 RANDOM_LOSS_SEED: Final = 20_100_513
 """Seed of the directions of the loss without labels."""
@@ -254,6 +258,8 @@ class Probe:
         ops = import_keras().ops
         if source == "drawn" and self.plan.has_eager_draws:
             source, values = "given", self.plan.sample(seeds)
+        if source == "given" and len(seeds) == 1 and count_bytes(self.model) > MOST_BYTES_DRAWN // 2:
+            source = "one given"
         compiled = self._compile(source, every_weight)
         with preserved_random_state():
             states = ops.convert_to_tensor(self.plan.derive(seeds))
@@ -262,22 +268,25 @@ class Probe:
     def _compile(self, source: _Source, every_weight: bool) -> Callable[..., Any]:
         if (source, every_weight) not in self._compiled:
             signature = [self.plan.signature]
-            if source == "given":
-                signature += [(tuple(weight.shape), weight.dtype) for weight in self.model.weights]
+            shapes = [(tuple(weight.shape), weight.dtype) for weight in self.model.weights]
 
             def run(states: Any, *values: Any) -> Any:
                 weights = self.plan.draw(states) if source == "drawn" else values
                 return self._measure_one(weights, states, every_weight)
 
-            def run_current(states: Any) -> Any:
-                # Read within the graph: a copy of all weights, stacked for a loop of one, takes time and memory.
-                weights = [weight.value for weight in self.model.weights]
-                return import_keras().ops.expand_dims(self._measure_one(weights, states[0], every_weight), 0)
+            def run_alone(states: Any, *values: Any) -> Any:
+                # Without a loop of one, whose copy of all weights would take time and memory.
+                ops = import_keras().ops
+                weights = [ops.reshape(value, value.shape[1:]) for value in values]
+                if source == "current":
+                    weights = [weight.value for weight in self.model.weights]
+                return ops.expand_dims(self._measure_one(weights, states[0], every_weight), 0)
 
-            if source == "current":
-                shape, dtype = self.plan.signature
-                compiled = compile_once(run_current, [((1, *shape), dtype)])
+            if source in ("current", "one given"):
+                signature += shapes if source == "one given" else []
+                compiled = compile_once(run_alone, [((1, *shape), dtype) for shape, dtype in signature])
             else:
+                signature += shapes if source == "given" else []
                 compiled = compile_over_replicates(run, signature, "float64")
             self._compiled[source, every_weight] = compiled
         return self._compiled[source, every_weight]
@@ -467,6 +476,11 @@ def _reduce_softmax(probabilities: Any) -> Any:
     entries = probabilities.shape[-1]
     total = ops.mean(ops.sum(ops.square(ops.cast(probabilities, "float32")), axis=-1))
     return ops.reshape(ops.cast((total - 1.0 / entries) / (1.0 - 1.0 / entries), "float64"), (1,))
+
+
+def count_bytes(model: Any) -> int:
+    """Count the bytes of one draw of all weights of a model."""
+    return sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in model.weights)
 
 
 def random_loss(outputs: Any) -> Any:

@@ -520,7 +520,7 @@ def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
     def reduce(tensor: Any) -> Any:
         size = ops.abs(tensor if dtype == "float64" else ops.cast(tensor, "float32"))
         count = ops.cast(ops.size(size), "float64")
-        under = _count_true(size < vanishes) - _count_true(ops.equal(size, 0))
+        under = _count_true(ops.logical_and(size < vanishes, size > 0))
         # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
         inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
         over = cond(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))

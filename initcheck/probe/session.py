@@ -19,18 +19,13 @@ beside it changes a single bit of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
-from initcheck.probe.measure import Measurement, Probe
+from initcheck.probe.measure import MOST_BYTES_DRAWN, Measurement, Probe, count_bytes
 from initcheck.probe.recurrence import join_over_time
-
-MOST_BYTES_DRAWN: Final = 2**26
-"""Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
 Part = TypeVar("Part")
 
@@ -85,8 +80,3 @@ class Session:
                     values = draw(chunk)
                 found[position].append(measure_one(chunk, values))
         return found
-
-
-def count_bytes(model: Any) -> int:
-    """Count the bytes of one draw of all weights of a model."""
-    return sum(math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in model.weights)

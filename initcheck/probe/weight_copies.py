@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.gradients import Backpropagation
+from initcheck.backend.graphs import as_array
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.formatting import format_names
@@ -128,7 +129,7 @@ def weight_gradients(
             total = (loss or random_loss)(outputs)
         found = dict(zip(floating, tape.derivatives(total, sources), strict=True))
     gradients = [found.get(place) for place in wanted]
-    return [None if each is None else _to_numpy(each) for each in gradients]
+    return [None if each is None else as_array(each) for each in gradients]
 
 
 class _Reader:
@@ -140,7 +141,7 @@ class _Reader:
 
     def whole(self, place: int) -> Array:
         held = self._variables[place].value if self._values is None else self._values[place]
-        return _to_numpy(held)
+        return as_array(held)
 
     def first(self, place: int, transposed: bool = False) -> Array:
         """Return the first 16 entries in the order of drawing, or of the transpose of a matrix."""
@@ -150,7 +151,7 @@ class _Reader:
             held = ops.transpose(held[:, : -(-FEWEST // held.shape[0])])
         elif len(held.shape) > 1:  # sliced before it is flattened, which may copy it
             held = held[: -(-FEWEST // max(1, math.prod(held.shape[1:])))]
-        return _to_numpy(ops.reshape(held, (-1,))[:FEWEST]).astype(np.float64)
+        return as_array(ops.reshape(held, (-1,))[:FEWEST]).astype(np.float64)
 
 
 def _find_copies(weights: Sequence[WeightFacts], read: _Reader) -> tuple[tuple[CopyGroup, ...], int]:
@@ -364,10 +365,6 @@ def _name_with_seed(weight: WeightFacts) -> str:
     stem, _, arguments = weight.initializer.partition("(")
     inside = f"{arguments[:-1]}, seed={seed}" if arguments else f"seed={seed}"
     return f"{stem}({inside})"
-
-
-def _to_numpy(values: Any) -> Array:
-    return np.asarray(import_keras().ops.convert_to_numpy(values))
 
 
 # --- units of a layer that are alike --------------------------------------------------------------------------------

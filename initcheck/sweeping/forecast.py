@@ -11,7 +11,7 @@ from typing import Any, Final
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.models.networks import find_network
-from initcheck.probe.session import MOST_BYTES_DRAWN
+from initcheck.probe.measure import MOST_BYTES_DRAWN
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
