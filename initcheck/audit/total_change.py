@@ -282,14 +282,16 @@ def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], 
         outcome = "falls" if change.value < 0 else "grows"
     wrong = outcome in ("falls", "grows")
     beyond = _find_beyond(levels, limit) if wrong else ()
-    doers = _find_doers(levels, limits, -1.0 if outcome == "falls" else 1.0) if wrong else ()
+    doers = _find_doers(levels, limits, gates, -1.0 if outcome == "falls" else 1.0) if wrong else ()
     return JudgedPath(path, levels, outcome, total, steps, limit, allowance, beyond, step, change, needed, doers)
 
 
-def _find_doers(levels: PathLevels, limits: Limits, sign: float) -> tuple[int, ...]:
+def _find_doers(levels: PathLevels, limits: Limits, gates: NDArray[np.float64], sign: float) -> tuple[int, ...]:
     """Find the few layers that account for a change: without them the rest is within its limit, and they stand out."""
     with np.errstate(invalid="ignore"):
         means = sign * np.where(levels.counted | (levels.only_growth & (sign > 0)), levels.steps, 0.0).mean(axis=0)
+    if sign < 0:
+        means = np.where(levels.counted, means - gates, means)  # what gates take by themselves is nobody's doing
     order = np.argsort(-means, kind="stable")
     for count in range(1, min(_MOST_NAMED, len(order)) + 1):
         named, others = order[:count], order[count:]

@@ -235,6 +235,16 @@ def test_the_end_of_a_branch_makes_up_for_growth_in_it_if_it_is_no_smaller_than_
     assert codes(find(judge_paths(table, nodes, find_paths(nodes), Limits()), Limits())) == found
 
 
+def test_what_half_open_gates_take_is_not_put_down_to_their_layer():
+    """The LSTM is at a sixteenth by its gates alone; only the layer behind it stands out."""
+    nodes = [SiteNode(f"layer{n}", "Dense", True, n == 5, () if not n else (n - 1,)) for n in range(6)]
+    nodes[1] = SiteNode("lstm", "LSTM", True, False, (0,))
+    sizes = np.cumprod([1.0, 1 / 64, 1.0, 1e-6, 0.5, 1.0])
+    table = make_table(nodes, sizes, np.ones(6), np.ones(6))
+    forward = judge_paths(table, nodes, find_paths(nodes), Limits())[0]
+    assert [forward.levels.layers[place] for place in forward.doers] == ["layer3"]
+
+
 def test_a_step_across_many_normalizations_has_their_allowance():
     """From the sum back to the stem the gradient passes twelve of them, beside a skip connection."""
     nodes = [SiteNode("stem", "Dense", True, False, ())]
