@@ -110,7 +110,7 @@ def draw(seed: int, kind: str) -> Draw:
     started, random = time.perf_counter(), np.random.default_rng((seed, *map(ord, kind)))
     name, own, plan = find_place(kind, random)
     model, b = build(name, own, plan)
-    right = [*(b.sites[number].name for number in sorted(plan.right)), *b.inserted]
+    right = b.list_right()
     if plan.inputs != 1.0:
         tensors = getattr(model, "inputs", None) or ()
         right += [

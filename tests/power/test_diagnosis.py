@@ -44,6 +44,18 @@ def test_a_defect_is_planted_where_it_says_and_nowhere_else(kind):
     assert plan.changes or plan.inserted or plan.inputs > 1.0
 
 
+def test_what_gets_no_gradient_is_right_to_name_as_far_as_it_lies_in_front_of_what_is_planted():
+    random = np.random.default_rng(0)
+    plan = planted_models.DEFECTS["a layer that passes no gradient"].plant(
+        planted_models.build("normalized", 5)[1], random
+    )
+    _, builder = planted_models.build("normalized", 5, plan)
+    last = max(plan.right)
+    before = [name for sites, name in builder.normalizations if sites <= last]
+    assert len(before) == last, "a normalization follows each dense layer"
+    assert builder.list_right() == [*(site.name for site in builder.sites[: last + 1]), *before, *builder.inserted]
+
+
 def test_a_defect_is_found_and_one_model_without_is_not():
     sick = diagnosis.draw(0, KERNEL)
     assert (sick.exit_code, sick.layer) == (1, True)
