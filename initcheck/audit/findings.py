@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from initcheck.audit.limits import Limits
     from initcheck.audit.paths import SiteNode
     from initcheck.audit.problems import Problem
+    from initcheck.audit.proofs import Proof
     from initcheck.audit.total_change import JudgedPath
     from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage
@@ -379,6 +380,7 @@ class CheckResult:
         places: where each layer, and the layer of each weight, was made, by name: ``models.py:14``. Those that are not
             known are missing.
         hints: sentences about settings that had no effect.
+        proofs: what training showed of the problems and their fixes; empty unless it was asked for.
     """
 
     model: str
@@ -402,6 +404,7 @@ class CheckResult:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] = field(default=(), repr=False)
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:

@@ -12,6 +12,7 @@ of draws are compared by Fisher's exact test at 5%, and the losses of the other 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -195,12 +196,11 @@ def describe_proof(proof: Proof) -> str:
     return f"{stopped or after}{before} as it is, {last} with the fix{worse}"
 
 
-def describe_training(proof: Proof) -> str:
-    """Say by what was trained, on what, from how many draws, and how long it took."""
-    return (
-        f"{proof.optimizer}; {proof.task}; {count(len(proof.seeds), 'draw')} of the weights; "
-        f"{format_duration(proof.seconds)}"
-    )
+def describe_training(proofs: Sequence[Proof]) -> str:
+    """Say by what was trained, on what, from how many draws, and how long it took, without a stop."""
+    first = proofs[0]
+    seconds = format_duration(sum(each.seconds for each in proofs))
+    return f"Trained by {first.optimizer} {first.task}, from {count(len(first.seeds), 'draw')}, in {seconds}"
 
 
 def _describe_side(proof: Proof, curves: LossCurves, name: str) -> str:

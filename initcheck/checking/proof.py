@@ -7,7 +7,7 @@ the same number of steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ from initcheck.core.seeds import whole_number
 from initcheck.training.one_batch import BatchTrainer, State
 
 if TYPE_CHECKING:
+    from initcheck.audit.findings import CheckResult, Fix
     from initcheck.checking.check import CheckSession  # a check proves its fixes, and imports this module
 
 MOST_DRAWS: Final = 8
@@ -238,6 +239,51 @@ def _train_by_turns(runs: Sequence[_Run], steps: int, progress: Progress) -> lis
     return [np.concatenate(kept, axis=1) for kept in losses]
 
 
-def attach(proof: Proof, problems: Sequence[int], change: str) -> Proof:
-    """Say which problems and which fix a proof is about."""
-    return replace(proof, problems=tuple(problems), change=change)
+# --- the problems of a check ------------------------------------------------------------------------------------------
+
+
+def prove_problems(
+    result: CheckResult,
+    session: CheckSession,
+    build_fixed: Callable[[Fix], CheckSession | None],
+    steps: int,
+    progress: Progress = no_progress,
+) -> CheckResult:
+    """Prove each problem that has a fix; where wrong ones have none, train the model as it is alone, once for all.
+
+    What the user stops, and what cannot be trained, is said in the result's hints; what is there is kept.
+    """
+    proofs: list[Proof] = []
+    hints: list[str] = []
+    try:
+        for problems, change, fixed in _list_trainings(result, build_fixed):
+            try:
+                proof = prove(session, fixed, steps, progress)
+            except ModelError as error:
+                hints.append(f"Not proven in training: {error}")
+                continue
+            proofs.append(replace(proof, problems=problems, change=change))
+            if proof.steps < proof.asked:
+                raise KeyboardInterrupt  # who stops one training run stops those that would follow
+    except KeyboardInterrupt:
+        hints.append("Training was stopped: what was not trained until then is not proven.")
+    if not proofs and not hints:
+        hints.append("Nothing was trained: there is no problem to prove.")
+    return replace(result, proofs=tuple(proofs), hints=(*result.hints, *hints))
+
+
+def _list_trainings(
+    result: CheckResult, build_fixed: Callable[[Fix], CheckSession | None]
+) -> Iterator[tuple[tuple[int, ...], str, CheckSession | None]]:
+    """List what is trained: places of the problems that it is about, their fix in words, and the model with it."""
+    alone: list[int] = []
+    for place, problem in enumerate(result.problems):
+        if problem.level == "note":
+            continue
+        fixed = None if problem.fix is None else build_fixed(problem.fix)
+        if problem.fix is not None and fixed is not None:
+            yield (place,), problem.fix.change, fixed
+        elif problem.level == "wrong":
+            alone.append(place)
+    if alone:
+        yield tuple(alone), "", None

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 from initcheck.audit.findings import SharedPattern
 from initcheck.audit.limits import Limits
 from initcheck.core.errors import UsageError, name_unknown
-from initcheck.core.seeds import FEWEST_SEEDS, check_seed
+from initcheck.core.seeds import FEWEST_SEEDS, check_seed, whole_number
 
 Weights = Literal["auto", "redraw", "keep"]
 
@@ -35,6 +35,7 @@ class CheckSettings:
         waive: names of layers or weights that may have findings, with wildcards.
         allow_inconclusive: whether what could not be decided (IC603) is let pass.
         fixes: whether changes that might fix a finding are tried.
+        prove: steps for which the model is trained as it is, and with each fix; 0 for none.
         limits: the limits.
     """
 
@@ -48,6 +49,7 @@ class CheckSettings:
     waive: tuple[str, ...] = ()
     allow_inconclusive: bool = False
     fixes: bool = True
+    prove: int = 0
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -57,6 +59,8 @@ class CheckSettings:
             )
         if self.first_seed is not None:
             check_seed(self.first_seed)
+        if whole_number(self.prove, 0) is None:
+            raise UsageError(f"prove must be a whole number of steps, 0 for none. Received: {self.prove!r}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch_size must be at least 1. Received: {self.batch_size!r}.")
         if self.weights not in get_args(Weights):
@@ -74,7 +78,7 @@ GATE_OPTIONS: Final = ("margin", "auto_seeds")
 _DECIDED_BY_BASELINE: Final = ("seeds", "batch_size")
 
 _KINDS: Final = {
-    **dict.fromkeys(("seeds", "first_seed", "batch_size", "auto_seeds"), "a whole number"),
+    **dict.fromkeys(("seeds", "first_seed", "batch_size", "auto_seeds", "prove"), "a whole number"),
     **dict.fromkeys(("allow_inconclusive", "fixes"), "true or false"),
     **dict.fromkeys(("input_shapes", "select", "ignore", "waive"), "a list of strings"),
     "margin": "a number",

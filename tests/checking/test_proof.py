@@ -6,16 +6,19 @@ import random
 
 import numpy as np
 import pytest
+from examined_model import make_fix, make_result
 
+from initcheck.audit.findings import Finding
 from initcheck.audit.proofs import LossCurves, Proof, describe_proof
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.check import prepare_session
-from initcheck.checking.proof import MOST_DRAWS, prove
+from initcheck.checking.proof import MOST_DRAWS, prove, prove_problems
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import ModelError, UsageError
 
 INPUTS = np.random.default_rng(0).standard_normal((48, 12)).astype(np.float32)
 LABELS = (INPUTS @ np.random.default_rng(1).standard_normal((12, 4))).argmax(axis=-1)
+NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
 
 
 def make_stack(spread, *, depth=4, width=32, prefix="hidden", ending="softmax", compiled=True, optimizer="adam"):
@@ -295,3 +298,65 @@ def test_an_optimizer_that_cannot_be_copied_is_refused_in_one_line():
 
     with pytest.raises(ModelError, match="cannot be made again from its configuration: TypeError"):
         prove(make_session(make_stack(1.0, optimizer=Own(needed=0.1))), None, 2)
+
+
+# --- the problems of a check ------------------------------------------------------------------------------------------
+
+
+def check_sick(**changes):
+    """Give the result of a check with two problems, of which the first has a fix, and the session it was made in."""
+    session = make_session(make_stack(0.1), seeds=3)
+    result = make_result(forward=0.2, backward=0.2, extra=[NOTE], **{"fix": make_fix(), **changes})
+    assert [each.level for each in result.problems] == ["wrong", "wrong", "note"]
+    return result, session
+
+
+def test_each_problem_with_a_fix_is_proven_and_the_others_together_once():
+    result, session = check_sick()
+    sound = make_session(make_stack(1.0), seeds=3)
+    proven = prove_problems(result, session, lambda fix: sound, 3)
+    assert [(each.problems, each.change) for each in proven.proofs] == [((0,), "HeNormal in 5 layers"), ((1,), "")]
+    assert [each.fixed is None for each in proven.proofs] == [False, True]
+    assert proven.hints == ()
+    unbuilt = prove_problems(result, session, lambda fix: None, 3)
+    assert [each.problems for each in unbuilt.proofs] == [(0, 1)]
+
+
+def test_without_a_problem_nothing_is_trained_and_that_is_said():
+    proven = prove_problems(make_result(), make_session(make_stack(1.0), seeds=3), lambda fix: None, 3)
+    assert proven.proofs == ()
+    assert proven.hints == ("Nothing was trained: there is no problem to prove.",)
+
+
+def test_a_model_that_cannot_be_trained_is_said_and_the_check_is_kept():
+    result, session = check_sick()
+    session.loss_function = _raise
+    proven = prove_problems(result, session, lambda fix: None, 3)
+    assert proven.proofs == () and proven.findings == result.findings
+    (hint,) = proven.hints
+    assert hint.startswith("Not proven in training: The model 'sequential' cannot be trained: ZeroDivisionError")
+
+
+def _raise(_outputs):
+    raise ZeroDivisionError("a loss that raises")
+
+
+def test_who_stops_keeps_what_was_trained_and_stops_what_would_follow():
+    result, session = check_sick()
+    calls = []
+
+    def stop(done, total, what):
+        calls.append(what)
+        if "left" in what and done > 2 * 3 * 3:
+            raise KeyboardInterrupt
+
+    sound = make_session(make_stack(1.0), seeds=3)
+    proven = prove_problems(result, session, lambda fix: sound, 50, stop)
+    assert [each.problems for each in proven.proofs] == [(0,)]
+    assert proven.proofs[0].steps == 2
+    assert proven.hints == ("Training was stopped: what was not trained until then is not proven.",)
+
+    def stop_at_once(_done, _total, _what):
+        raise KeyboardInterrupt
+
+    assert prove_problems(result, session, lambda fix: sound, 50, stop_at_once).proofs == ()

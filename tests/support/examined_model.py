@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from initcheck.audit.findings import CheckResult, Conditions, Finding, Fix, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
+from initcheck.audit.proofs import LossCurves, Proof
 from initcheck.audit.rules import RULES
 from initcheck.audit.total_change import judge_paths
 from initcheck.core.columns import MEASUREMENT_COLUMNS
@@ -127,6 +128,24 @@ def make_fix(layer: str = "layer_1") -> Fix:
         Measured(quantity, 0.3, 0.29, 0.31, 1.0, 8),
         Measured(quantity, 1.0, 0.97, 1.03, 1.0, 8),
         solved=True,
+    )
+
+
+def make_proof(*, change: str = "HeNormal in 5 layers", failed: int = 0, problem: int = 0) -> Proof:
+    """Make a proof of 20 steps and 6 draws, in which the model with the fix learns, and the other does not.
+
+    Args:
+        change: the fix in words; empty for the model as it is alone.
+        failed: draws of the model as it is whose loss is not finite from step 3 on.
+        problem: place of the problem that it is about.
+    """
+    noise = np.random.default_rng(0).normal(0.0, 0.05, (2, 6, 21))
+    as_it_is = 2.3 * np.exp(noise[0])
+    as_it_is[:failed, 3:] = np.nan
+    fixed = LossCurves(2.3 * np.exp(noise[1] - np.linspace(0.0, 3.0, 21))) if change else None
+    curves = LossCurves(as_it_is)
+    return Proof(
+        tuple(range(6)), 20, 20, "Adam", "on a made task", curves, fixed, 3.0, problems=(problem,), change=change
     )
 
 

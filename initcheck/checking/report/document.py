@@ -10,6 +10,7 @@ from typing import Final
 from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Verdict
 from initcheck.audit.limits import Limits
 from initcheck.audit.problems import Problem
+from initcheck.audit.proofs import describe_proof
 from initcheck.audit.rules.signal import format_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
@@ -21,6 +22,7 @@ from initcheck.checking.report.text import (
     describe_present_weights,
     describe_verdict,
     find_place,
+    find_proofs,
     format_interval,
     format_limit,
     format_value,
@@ -28,6 +30,7 @@ from initcheck.checking.report.text import (
     name_ends,
     title_problem,
 )
+from initcheck.checking.report.training_figure import build_training_section
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import count, format_change, format_duration, format_names, format_number, format_share
 from initcheck.pages.document import (
@@ -103,6 +106,8 @@ def build_check_document(result: CheckResult, comparison: Comparison | None = No
         introduction = paragraph("Worth knowing, and no fault: a note changes no exit code.")
         parts = tuple(_problem_section(result, each, anchor) for anchor, each in notes)
         sections.append(Section("notes", "Notes", (introduction,), parts))
+    if result.proofs:
+        sections.append(build_training_section(result))
     sections += [
         _figure_section(result),
         _paths_section(result),
@@ -182,6 +187,7 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
         facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
     elif problem.level != "note":
         facts.append(("What usually helps", prose(f"{problem.main.rule.fix} No change was tried here that helped.")))
+    facts += [("In training", prose(f"{describe_proof(each)}.")) for each in find_proofs(result, problem)]
     blocks: list[Block] = [paragraph(strong(_describe_why(problem))), Definitions(tuple(facts))]
     if fix is not None:
         blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]

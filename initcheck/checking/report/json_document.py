@@ -8,6 +8,7 @@ import math
 from typing import Any, Final
 
 from initcheck.audit.findings import CheckResult, Finding
+from initcheck.audit.proofs import LossCurves, Proof
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import (
     find_condition_changes,
@@ -58,6 +59,7 @@ def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, An
             "gaps": [{**dataclasses.asdict(gap), "covered_by": gap.covered_by or None} for gap in coverage.gaps],
         },
         "problems": _problems(result),
+        "proofs": [_proof(each) for each in result.proofs],
         "findings": [_finding(result, each) for each in result.findings],
         "waived": [_finding(result, each) for each in result.waived],
         "paths": [_path(result, each) for each in result.paths],
@@ -81,6 +83,30 @@ def _problems(result: CheckResult) -> list[dict[str, Any]]:
         }
         for problem in result.problems
     ]
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    finite = proof.is_finite
+    return {
+        "problems": proof.problems,
+        "fix": proof.change or None,
+        "steps": proof.steps,
+        "steps_asked": proof.asked,
+        "seeds": proof.seeds,
+        "optimizer": proof.optimizer,
+        "task": proof.task,
+        "seconds": proof.seconds,
+        "outcome": proof.outcome,
+        "scale": "plain" if proof.floor is None else "logarithm",
+        "before": proof.before if finite else None,
+        "after": _ends(proof.after) if finite else None,
+        "as_it_is": _losses(proof.as_it_is),
+        "with_fix": None if proof.fixed is None else _losses(proof.fixed),
+    }
+
+
+def _losses(curves: LossCurves) -> dict[str, Any]:
+    return {"losses": curves.losses.tolist(), "not_finite_from": curves.not_finite_from}
 
 
 def _place(place: str) -> dict[str, Any] | None:

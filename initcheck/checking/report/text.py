@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Severity
 from initcheck.audit.problems import Problem
+from initcheck.audit.proofs import METHOD, Proof, describe_proof, describe_training
 from initcheck.audit.rules.signal import describe_rate
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
@@ -46,6 +47,7 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
         *others,
         _format_paths(result) if full or result.verdict != "findings" else "",
         "\n".join([*_format_layers(result, full), *wrap(describe_coverage(result))]),
+        "\n".join(wrap(describe_proofs(result))),
     ]
     if result.waived:
         names = ", ".join(sorted({f"{each.code} {each.name}" for each in result.waived}))
@@ -144,6 +146,8 @@ def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) ->
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
         for word, text in describe_problem(problem):
             lines += wrap(f"{word:<5}  {text}", _INDENT, _INDENT + " " * 7)
+        for proof in find_proofs(result, problem):
+            lines += wrap(f"train  {describe_proof(proof)}.", _INDENT, _INDENT + " " * 7)
         yield "\n".join(lines)
 
 
@@ -173,6 +177,20 @@ def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
     fix = problem.fix
     if fix is not None:
         yield "tried", f"{describe_fix(fix)}."
+
+
+def find_proofs(result: CheckResult, problem: Problem) -> list[Proof]:
+    """Find what training showed of the fix of a problem."""
+    place = next(place for place, each in enumerate(result.problems) if each is problem)
+    return [each for each in result.proofs if each.fixed is not None and place in each.problems]
+
+
+def describe_proofs(result: CheckResult) -> str:
+    """Describe how the models were trained, and what training showed of the model as it is where there is no fix."""
+    if not result.proofs:
+        return ""
+    alone = "".join(f" Without a fix: {describe_proof(each)}." for each in result.proofs if each.fixed is None)
+    return f"{describe_training(result.proofs)}.{alone} {METHOD}"
 
 
 def _name_others(findings: Sequence[Finding]) -> str:
@@ -266,6 +284,7 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
         about = ", ".join(each for each in (find_place(result, problem), " ".join(problem.codes)) if each)
         lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
         lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem)]
+        lines += [f"  - train: {escape_text(describe_proof(each))}." for each in find_proofs(result, problem)]
     # Inside <pre> Markdown is not read, and names may hold anything.
     whole = escape(format_text(result, comparison, full=True), quote=False)
     lines += ["", "<details><summary>All that was measured</summary>", "", f"<pre>{whole}</pre>", "</details>", ""]
