@@ -358,6 +358,20 @@ def test_one_odd_layer_is_a_note_and_the_answer_of_a_healthy_model_is_short():
     assert len(ill.splitlines()) <= 18, ill
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_where_branches_are_tied_to_one_another_the_answer_says_that_one_chain_stands_for_all(tied):
+    inputs = keras.Input((16,))
+    stem = layers.Dense(16, name="stem")(inputs)
+    left, right = (layers.Dense(16, name=name)(stem) for name in ("left", "right"))
+    middle = layers.Dense(16, name="middle")(layers.Add()([left, right]) if tied else left)
+    sums = layers.Add(name="sum")([layers.Dense(16, name="upper")(middle), right])
+    model = keras.Model(inputs, layers.Dense(2)(layers.Add(name="end")([sums, left]) if tied else sums))
+    answer = " ".join(str(check(model)).split())
+    said = "From stem to end the branches are tied to one another: their longest chain is judged for all, 1 more layer"
+    assert (said in answer) == tied
+    assert ("tied" in answer) == tied
+
+
 def at_the_limit(beside):
     """Fourteen layers that lose a hundredth together: in a branch, or with nothing beside them."""
     inputs = keras.Input((32,))

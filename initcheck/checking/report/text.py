@@ -82,13 +82,19 @@ def describe_coverage(result: CheckResult) -> str:
     """Write what was judged, and from how many draws."""
     coverage = result.coverage
     covered = len(coverage.gaps) - len(coverage.open_gaps)
-    paths = len(dict.fromkeys(judged.path for judged in result.paths))
-    judged = (
-        f"Judged: {count(paths, 'path')}, {count(coverage.calls, 'layer call')}, {count(coverage.weights, 'weight')}"
-    )
+    paths = list(dict.fromkeys(judged.path for judged in result.paths))
+    calls, weights = count(coverage.calls, "layer call"), count(coverage.weights, "weight")
+    judged = f"Judged: {count(len(paths), 'path')}, {calls}, {weights}"
     judged += f"; {len(coverage.open_gaps)} not" if coverage.open_gaps else "; nothing left out"
     if covered:
         judged += f" ({count(covered, 'inner part')} measured through others or without numbers)"
+    for path in paths:
+        if beside := set(path.stands_for) - set(path.positions):
+            begin, end = path.inside or ("inputs", "outputs")
+            judged += (
+                f". From {begin} to {end} the branches are tied to one another: their longest chain is judged for all, "
+                f"{count(len(beside), 'more layer call')} with weights among them"
+            )
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
         draws = f"{len(result.seeds)} draws of its initializers (seeds {first} to {last})."
