@@ -34,7 +34,7 @@ from initcheck.core.formatting import format_names
 from initcheck.probe.places import CallSite
 
 _INPUTS: Final = ("Input", "InputLayer")
-_SHAPE_ARGUMENTS: Final = ("input_shape", "batch_input_shape", "input_dim", "batch_shape")
+_SHAPE_ARGUMENTS: Final = ("input_shape", "input_dim")
 _Item = cst.Arg | cst.BaseElement
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 
@@ -605,9 +605,11 @@ class _Rewriter:
     def _put_layer(self, layer: str) -> list[_Splice]:
         source, call = self._source, self._call
         parent = source.parent(call)
+        if source.is_a(call.func, "Sequential"):
+            return self._put_first(layer)
         behind = (source.resolve(call.func).rpartition(".")[2] or _last_name(call.func)) in _INPUTS
-        if not behind and (shape := self._find_shape()):
-            raise CannotWriteError(f"{shape} is for the first layer, and there would be another one in front of it")
+        if not behind:
+            layer = self._move_shape(call, layer)
         if isinstance(parent, cst.Element) and self._is_in_sequential(parent):
             if not behind:
                 return [_insert_before(source, parent, [layer])]
@@ -620,10 +622,18 @@ class _Rewriter:
             return self._put_behind_name(parent, layer)
         raise CannotWriteError("how the model is put together there is not understood")
 
-    def _find_shape(self) -> str:
-        """Name the argument by which a layer says its input's shape; empty where it does not."""
-        given = [each.keyword.value for each in self._call.args if each.keyword is not None]
-        return next((name for name in given if name in _SHAPE_ARGUMENTS), "")
+    def _put_first(self, layer: str) -> list[_Splice]:
+        """Put a layer in front of the first one of a Sequential that makes its input by itself, from that one."""
+        items = self._call.args[0].value if self._call.args else None
+        first = items.elements[0] if isinstance(items, cst.List | cst.Tuple) and items.elements else None
+        if first is None or not isinstance(first.value, cst.Call):
+            raise CannotWriteError("which layer is the first one is not known")
+        return [_insert_before(self._source, first, [self._move_shape(first.value, layer)])]
+
+    def _move_shape(self, first: cst.Call, layer: str) -> str:
+        """Give a layer the input's shape that the first one is made with, which only a model's first layer reads."""
+        given = [each for each in first.args if each.keyword is not None and each.keyword.value in _SHAPE_ARGUMENTS]
+        return f"{layer.removesuffix(')')}, {self._source.code(given[0])})" if given else layer
 
     def _is_in_sequential(self, element: cst.Element) -> bool:
         """Find whether an element is one of ``keras.Sequential([...])``, also by ``[...] + [...]`` or by a name."""
@@ -644,7 +654,8 @@ class _Rewriter:
             return False
         if argument.keyword is None:
             return argument is call.args[0] and self._source.is_a(call.func, kind)
-        return argument.keyword.value == keyword
+        others = {each.keyword.value for each in call.args if each.keyword is not None}
+        return argument.keyword.value == keyword and ("outputs" in others or self._source.is_a(call.func, kind))
 
     def _is_model_input(self, name: cst.Name) -> bool:
         """Find whether a name is given to a model as an input, alone or in a list or dictionary."""

@@ -454,6 +454,10 @@ IN_FRONT = {
         "m = keras.Sequential([\n    Flatten(),\n    Dense(3),\n])",
         "m = keras.Sequential([\n    keras.layers.Rescaling(1 / 255),\n    Flatten(),\n    Dense(3),\n])",
     ),
+    "an add with the shape of the input": (
+        "m.add(Flatten(input_shape=(4, 4)))",
+        "m.add(keras.layers.Rescaling(1 / 255, input_shape=(4, 4)))\nm.add(Flatten(input_shape=(4, 4)))",
+    ),
     "an add": (
         "if True:\n    m.add(Flatten())\n    m.add(Dense(3))",
         "if True:\n    m.add(keras.layers.Rescaling(1 / 255))\n    m.add(Flatten())\n    m.add(Dense(3))",
@@ -485,15 +489,19 @@ def test_the_layer_is_written_by_the_names_of_the_file():
         "self.a = keras.Input((4,))",
         "x = Dense(3)(keras.Input((4,)))",
         "m = keras.Sequential([wrap(keras.Input((4,))), Dense(3)])",
+        "a = keras.Input((4,))\nm = make(Dense(3)(inputs=a))",
     ],
 )
 def test_what_is_not_understood_around_an_input_is_not_written(code):
     assert refusal(f"import keras\n{code}\n", "keras.Input(", SCALED, "")
 
 
-def test_a_first_layer_that_is_given_the_shape_of_the_input_stays_the_first():
-    reason = refusal("import keras\nm = keras.Sequential([Dense(3, input_shape=(4,))])\n", "Dense(", SCALED, "")
-    assert reason == "input_shape is for the first layer, and there would be another one in front of it"
+@pytest.mark.parametrize("call", ["keras.Sequential(", "Dense("])
+def test_the_shape_of_the_input_is_given_to_the_layer_that_becomes_the_first(call):
+    text = "import keras\nm = keras.Sequential([Dense(3, input_shape=(4,)), keras.layers.Flatten()])\n"
+    assert rewritten(text, call, SCALED, "") == text.replace(
+        "([Dense", "([keras.layers.Rescaling(1 / 255, input_shape=(4,)), Dense"
+    )
 
 
 # --- what is not the call that makes the layer ------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import ast
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
-from written_models import MODELS
+from written_models import INPUTS, MODELS
 
 from initcheck.audit.findings import Edit
 from initcheck.checking.load_model import load_model
@@ -80,3 +81,19 @@ def test_the_model_draws_by_what_was_written_and_no_more_lines_have_changed(writ
 def test_what_would_be_a_guess_is_not_written_and_the_reason_is_given(written):
     result = write_edits(make_edits(load_model("models.py:build"), '"he_normal"'), Path.cwd())
     assert result.files == () and MODELS[written].reason in result.unwritten[0].reason
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_layer_behind_an_input_scales_what_all_others_receive(name, tmp_path, monkeypatch):
+    (tmp_path / "models.py").write_text(INPUTS[name], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    loaded = load_model("models.py:build")
+    made = [each for each in loaded.constructions.values() if type(each.operation).__name__ == "InputLayer"]
+    edit = Edit("input", "", "", "keras.layers.Rescaling(1 / 255)", made[0].called.site)
+    result = write_edits([edit], Path.cwd())
+    assert not result.unwritten, result.unwritten
+    write_files(result.files)
+    again = load_model("models.py:build").model
+    again.set_weights(loaded.model.get_weights())
+    x = np.random.default_rng(0).random((4, 6)).astype("float32")
+    np.testing.assert_allclose(again(255 * x), loaded.model(x), rtol=1e-5, atol=1e-6)

@@ -516,3 +516,93 @@ MODELS: Final[dict[str, WrittenModel]] = {
         "it is made by keras.layers.Dense.from_config(...), not by a call of its class",
     ),
 }
+
+
+INPUTS: Final[dict[str, str]] = {
+    name: dedent(code).lstrip("\n")
+    for name, code in {
+        "functional": """
+            import keras
+            from keras import layers
+
+            def build():
+                inputs = keras.Input((6,), name="pixels")
+                x = layers.Dense(5, "relu")(inputs)
+                x = layers.Concatenate()([x, inputs])
+                return keras.Model(inputs=inputs, outputs=layers.Dense(3)(x))
+        """,
+        "functional, one name for all": """
+            from keras import Input, Model
+            from keras.layers import Dense
+
+            def build():
+                inputs = Input((6,))
+                x = inputs
+                for units in (5, 4):
+                    x = Dense(units, "relu")(x)
+                return Model([inputs], Dense(3)(x))
+        """,
+        "functional, inside of a class": """
+            import keras
+
+            class Net(keras.Model):
+                def __init__(self):
+                    image = keras.Input((6,))
+                    hidden = keras.layers.Dense(5, "relu")(image)
+                    super().__init__(inputs=image, outputs=keras.layers.Dense(3)(hidden))
+
+            def build():
+                return Net()
+        """,
+        "list": """
+            import keras
+
+            def build():
+                return keras.Sequential([
+                    keras.Input((6,)),
+                    keras.layers.Dense(5, "relu"),
+                    keras.layers.Dense(3),
+                ])
+        """,
+        "list, one line": """
+            from tensorflow import keras
+
+            def build():
+                return keras.Sequential([keras.layers.InputLayer(shape=(6,)), keras.layers.Dense(3)])
+        """,
+        "list with a name": """
+            import keras
+
+            def build():
+                parts = [keras.Input((6,))]
+                parts += [keras.layers.Dense(5, "relu") for _ in range(2)]
+                return keras.Sequential(parts)
+        """,
+        "add": """
+            import keras
+
+            def build():
+                model = keras.Sequential()
+                model.add(keras.Input((6,)))
+                model.add(keras.layers.Dense(3))
+                return model
+        """,
+        "shape in the first layer": """
+            import keras
+
+            def build():
+                return keras.Sequential([keras.layers.Dense(5, "relu", input_shape=(6,)), keras.layers.Dense(3)])
+        """,
+        "subclass of Sequential": """
+            import keras
+
+            class Net(keras.Sequential):
+                def __init__(self):
+                    super().__init__([keras.Input((6,)), keras.layers.Dense(3)])
+
+            def build():
+                return Net()
+        """,
+    }.items()
+}
+"""Models of six numbers whose inputs are made in different ways."""
