@@ -18,7 +18,7 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.formatting import count, format_number
-from initcheck.core.statistics import Estimate, equivalence_test, seeds_needed
+from initcheck.core.statistics import Estimate, equivalence_test, seeds_to_decide
 
 Verdict = Literal["preserved", "not preserved", "undecided", "cannot judge"]
 
@@ -92,8 +92,7 @@ def _advise(estimate: Estimate, bound: float) -> str:
         return "One draw has no standard deviation to judge by: measure at least 2 seeds."
     distance = abs(abs(estimate.value) - bound)
     deviation = estimate.standard_error * math.sqrt(estimate.count)
-    # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
-    if not (distance > 1e-6 * deviation):
-        return "It lies on the bound: more seeds will not decide it."
-    needed = max(seeds_needed(deviation, distance, _LEVEL, _POWER), estimate.count + 1)
+    needed = seeds_to_decide(deviation, distance, _LEVEL, _POWER, estimate.count)
+    if needed is None:
+        return "It lies at the bound: more seeds will not decide it."
     return f"About {needed} seeds would decide, if mean and standard deviation stay as they are: seeds={needed}."

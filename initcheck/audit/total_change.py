@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.paths import SignalPath, SiteNode
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.statistics import Estimate, estimate_mean, seeds_needed
+from initcheck.core.statistics import Estimate, estimate_mean, seeds_to_decide
 
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
@@ -209,7 +209,7 @@ class JudgedPath:
         step_change: that change with its interval, in nats; None without one.
         doers: where a change beyond the limit comes from: the places on the path of the few layers that account for it;
             empty where it is spread over the path.
-        seeds_needed: how many seeds would decide; None where that is not the question.
+        seeds_needed: how many seeds would decide; None where that is not the question, or where it lies at the limit.
         wakes: whether a path without a signal has one after small steps of gradient descent.
     """
 
@@ -322,8 +322,7 @@ def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> 
         return "grows", None
     distance = abs(abs(total.value) - limit)
     deviation = total.standard_error * math.sqrt(total.count)
-    needed = seeds_needed(deviation, distance, 0.025, 0.9) if distance > 1e-6 * deviation else None
-    return "undecided", None if needed is None else max(needed, total.count + 1)
+    return "undecided", seeds_to_decide(deviation, distance, 0.025, seeds=total.count)
 
 
 def _normalization_allowance(levels: PathLevels, nodes: Sequence[SiteNode]) -> float:

@@ -213,6 +213,24 @@ def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float
     return np.where(defined, np.asarray(adjusted, dtype=np.float64), np.nan)
 
 
+MOST_ADVISED: Final = 1000
+"""More seeds than that nobody draws: a mean that they would be needed for lies at the bound."""
+
+
+def seeds_to_decide(
+    standard_deviation: float, distance: float, alpha: float, power: float = 0.9, seeds: int = 1
+) -> int | None:
+    """Count the seeds, more than there are, that would show on which side of a bound a mean lies; see `seeds_needed`.
+
+    None where it lies at the bound: more seeds will not decide it.
+    """
+    # A distance in the last digits of the bound is none.
+    if not (distance > 1e-6 * standard_deviation):
+        return None
+    needed = max(seeds_needed(standard_deviation, distance, alpha, power), seeds + 1)
+    return needed if needed <= MOST_ADVISED else None
+
+
 def seeds_needed(
     standard_deviation: float, effect: float, alpha: float = 0.05, power: float = 0.9, sides: Literal[1, 2] = 1
 ) -> int:
@@ -311,8 +329,7 @@ def _advise(estimate: Estimate, low: float, high: float, alpha: float) -> str:
     """Say how many seeds would decide, if the mean and the standard deviation stay as they are."""
     distance = min(abs(estimate.value - low), abs(estimate.value - high))
     deviation = estimate.standard_error * math.sqrt(estimate.count)
-    # A distance in the last digits of the bound would ask for more seeds than anyone can draw.
-    if not (distance > deviation * 1e-6):
-        return " The mean lies on the bound: more seeds will not decide it."
-    seeds = max(seeds_needed(deviation, distance, alpha), estimate.count + 1)
+    seeds = seeds_to_decide(deviation, distance, alpha, seeds=estimate.count)
+    if seeds is None:
+        return " The mean lies at the bound: more seeds will not decide it."
     return f" About {seeds} seeds would decide, if mean and standard deviation stay as they are."

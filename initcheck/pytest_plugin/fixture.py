@@ -17,6 +17,7 @@ from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import relative_path
+from initcheck.core.statistics import MOST_ADVISED
 from initcheck.probe.weight_copies import FEWEST
 from initcheck.pytest_plugin import RECORDS_OF_ITEM
 from initcheck.pytest_plugin.settings import (
@@ -289,7 +290,7 @@ class Initcheck:
         comparison = report.comparison
         assert comparison is not None
         lines = [f"{report.result.model}: {format_gate(comparison)}", ""]
-        if comparison.verdict == "inconclusive" and comparison.seeds_needed is not None:
+        if comparison.verdict == "inconclusive" and (comparison.seeds_needed or math.inf) <= MOST_ADVISED:
             lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
         lines += [f"Baseline:  {report.baseline}", f"Reproduce: {reproduce}", f"Update:    {self._update()}"]
         new = comparison.verdict == "same" and comparison.new_findings

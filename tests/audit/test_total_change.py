@@ -90,10 +90,18 @@ def test_five_per_cent_a_layer_are_allowed_at_any_depth():
 
 
 def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would_decide():
-    paths, findings = judge(np.exp(-np.linspace(0, 4.7, 12)), noise=0.8, seeds=4)
+    paths, findings = judge(np.exp(-np.linspace(0, 5.2, 12)), noise=0.8, seeds=4)
     assert codes(findings)[0] == "IC603"
     assert paths[0].seeds_needed > 4
     assert f"about {paths[0].seeds_needed} seeds" in findings[0].message
+
+
+def test_at_the_limit_no_number_of_seeds_is_said_to_decide():
+    fall = math.log(100.0)
+    off = judge(np.exp(-np.linspace(0, fall, 12)), noise=0.8, seeds=4)[0][0].total.value + fall
+    paths, findings = judge(np.exp(-np.linspace(0, fall + off + 0.001, 12)), noise=0.8, seeds=4)
+    assert paths[0].outcome == "undecided" and paths[0].seeds_needed is None
+    assert "lies at the limit, and more seeds will not decide it" in findings[0].message
 
 
 def test_one_draw_is_judged_without_an_interval():

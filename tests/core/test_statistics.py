@@ -114,8 +114,15 @@ class TestEquivalenceOfAMean:
         assert test.verdict == "inconclusive"
         assert "seeds would decide" in test.reason
 
+    @pytest.mark.parametrize("distance", [0.0, 1e-9, 0.05])
+    def test_where_more_than_a_thousand_seeds_would_be_needed_it_says_that_none_will_decide(self, distance) -> None:
+        sample = 0.5 - distance + np.array([-2.0, 2.0, -1.0, 1.0])
+        assert "at the bound: more seeds will not decide it" in statistics.equivalence_test(sample, -0.5, 0.5).reason
+        assert statistics.seeds_to_decide(2.0, distance, 0.05) is None
+        assert statistics.seeds_to_decide(2.0, 0.2, 0.05) == statistics.seeds_needed(2.0, 0.2, 0.05) < 1000
+
     def test_the_number_of_seeds_advised_is_one_that_decides(self) -> None:
-        rng = np.random.default_rng(3)
+        rng = np.random.default_rng(4)
         test = statistics.equivalence_test(rng.normal(0.0, 1.0, 8), -0.5, 0.5)
         advised = int(test.reason.split("About ")[1].split()[0])
         # The mean over the few seeds was estimated, so the advice is made for that mean, not for 0.

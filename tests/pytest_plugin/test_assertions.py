@@ -16,7 +16,7 @@ def test_a_model_that_is_made_too_small_fails_with_the_report_and_what_reproduce
     text = project.fails("initcheck.check(build, ignore='IC2')")
     assert re.search(r"^1  the kernels of .* are drawn .* times too small  models.py:\d+  IC101$", text, re.MULTILINE)
     assert "   IC101  the signal falls to 1/" in text
-    assert "4 draws of its initializers (seeds 0 to 3)" in text
+    assert "4 draws (seeds 0 to 3)" in text
     assert "   tried  " not in text
     assert "IC201" not in text.partition("Left out on request:")[0]
     assert "\nReproduce: pytest 'test_models.py::test_it'\n" in text

@@ -209,7 +209,9 @@ def _undecided(judged: JudgedPath) -> Finding:
         return Finding("IC603", where, _add_branch(judged, message), None, levels.layers)
     measured = _measured_total(judged)
     advice = (
-        f"about {judged.seeds_needed} seeds would decide" if judged.seeds_needed is not None else "it is at the limit"
+        f"about {judged.seeds_needed} seeds would decide"
+        if judged.seeds_needed is not None
+        else "it lies at the limit, and more seeds will not decide it"
     )
     message = (
         f"whether {subject} stays within the limit is not shown: it changes {format_change(judged.total.value)} from "
@@ -439,7 +441,10 @@ UNDECIDED = Rule(
     ),
     why="Inconclusive is not a pass.",
     example=stack_example(16, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
-    fix="Draw more seeds: the message says how many would decide. Or accept it: --allow-inconclusive.",
+    fix=(
+        "Draw more seeds: the message says how many would decide, or that it lies at the limit and no number will. Or "
+        "accept it: --allow-inconclusive."
+    ),
     source="Schuirmann 1987 (two one-sided tests)",
     find=_find_undecided,
     limits=("total_factor", "layer_margin"),

@@ -17,6 +17,7 @@ from initcheck.checking.gate.causes import (
 )
 from initcheck.checking.gate.comparison import FACTS, Comparison, Difference, FactChange
 from initcheck.core.formatting import LINE_WIDTH, count, format_names, format_number
+from initcheck.core.statistics import MOST_ADVISED
 from initcheck.pages.document import (
     Block,
     Bullets,
@@ -169,6 +170,8 @@ def advise(comparison: Comparison) -> str:
     needed, baseline_needed = comparison.seeds_needed, comparison.baseline_seeds_needed
     if needed is None:
         return "No number of seeds is known to decide all of it: something lies on the margin, or has one seed only."
+    if needed > MOST_ADVISED:
+        return "More seeds will not decide all of it: something lies at the margin. Another margin would: --margin."
     if baseline_needed is not None:
         return (
             f"About {needed} seeds would decide, in the baseline too: record it with --seeds {baseline_needed}, "

@@ -32,6 +32,8 @@ _NAMED: Final = 6
 _NAMED_ROWS: Final = 3
 _HEADS: Final = "z, h: before and after the activation; gain: E z^2 over the input's; L: one sample's loss."
 _MOST_CHANGES: Final = 20
+_MOST_JOINED: Final = 3
+"""Lines that a paragraph of several effects may have: more is read more easily apart."""
 _MARKS: Final[dict[Severity, str]] = {"wrong": "", "unjudged": " (not judged)", "note": " (note)"}
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
@@ -97,10 +99,11 @@ def describe_coverage(result: CheckResult) -> str:
             )
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
-        draws = f"{len(result.seeds)} draws of its initializers (seeds {first} to {last})."
+        draws = f"{len(result.seeds)} draws (seeds {first} to {last})."
     else:
         draws = "The weights as they are: one draw, so there are no intervals over seeds."
-    return f"{judged}. {draws} Batch: {result.conditions.batch}. Loss: {result.conditions.loss}."
+    loss = result.conditions.loss.partition(",")[0]  # the page and the JSON have the details
+    return f"{judged}. {draws} Batch: {result.conditions.batch}. Loss: {loss}."
 
 
 def describe_present_weights(result: CheckResult) -> str:
@@ -150,11 +153,27 @@ def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) ->
         title = f"{title_problem(problem)}{' (known)' if _is_known(problem, known) else ''}"
         lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
-        for word, text in describe_problem(problem):
-            lines += wrap(f"{word:<5}  {text}", _INDENT, _INDENT + " " * 7)
+        lines += _format_description(problem)
         for proof in find_proofs(result, problem):
-            lines += wrap(f"train  {describe_proof(proof)}.", _INDENT, _INDENT + " " * 7)
+            lines += _hang("train", f"{describe_proof(proof)}.")
         yield "\n".join(lines)
+
+
+def _format_description(problem: Problem) -> Iterator[str]:
+    """Format the description of a problem; the effects of a cause are one paragraph where that is short."""
+    described = list(describe_problem(problem))
+    effects = [(word, text) for word, text in described if word in problem.codes]
+    together = _hang("so", " ".join(f"{code} {text}" for code, text in effects))
+    joined = problem.cause is not None and len(effects) > 1 and len(together) <= _MOST_JOINED
+    for word, text in described:
+        if not joined or word not in problem.codes:
+            yield from _hang(word, text)
+        elif (word, text) == effects[0]:
+            yield from together
+
+
+def _hang(word: str, text: str) -> list[str]:
+    return wrap(f"{word:<5}  {text}", _INDENT, _INDENT + " " * 7)
 
 
 def title_problem(problem: Problem) -> str:

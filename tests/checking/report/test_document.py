@@ -102,7 +102,7 @@ def test_the_first_screen_has_the_verdict_the_coverage_and_every_problem_with_it
     assert table.rows[0].cells[2].notes == ("0.300 → 1.00: gone",)
     assert "nothing" in table.rows[1].cells[2].text
     words = _html(checked).text
-    assert "8 draws of its initializers (seeds 0 to 7)" in words
+    assert "8 draws (seeds 0 to 7)" in words
 
 
 def test_findings_of_one_cause_are_one_problem_with_cause_place_and_effects():
