@@ -56,6 +56,10 @@ def quarter(shape, dtype=None, base=SHARED):
     return 0.25 * base(shape, dtype)
 
 
+def third(shape, dtype=None, *, base=SHARED):
+    return base(shape, dtype) / 3.0
+
+
 def around():
     base = keras.initializers.HeNormal(seed=3)
     return lambda shape, dtype=None: base(shape, dtype)
@@ -78,6 +82,7 @@ VARYING = {
     "around one around another": lambda: Halved(Halved(keras.initializers.HeNormal(seed=7))),
     "of a closure": around,
     "of a default": lambda: quarter,
+    "of a default by name": lambda: third,
     "of a partial": lambda: functools.partial(quarter, base=keras.initializers.LecunNormal()),
     "of a method": lambda: Halved("he_normal").__call__,
     "of a module": lambda: lambda shape, dtype=None: SHARED(shape, dtype),
@@ -126,6 +131,18 @@ def test_two_initializers_inside_one_draw_apart():
 
     halves = np.asarray(RedrawPlan(build_dense(Sum())).sample([0])[0])[0].reshape(2, -1)
     assert abs(np.corrcoef(halves)[0, 1]) < 0.5
+
+
+def test_two_initializers_of_one_seed_inside_one_still_draw_alike():
+    class Sum(keras.initializers.Initializer):
+        def __init__(self):
+            self.parts = [keras.initializers.RandomNormal(seed=seed) for seed in (1, 1)]
+
+        def __call__(self, shape, dtype=None):
+            return keras.ops.concatenate([part((shape[0] // 2, shape[1]), dtype) for part in self.parts])
+
+    halves = np.asarray(RedrawPlan(build_dense(Sum())).sample([0])[0])[0].reshape(2, -1)
+    np.testing.assert_array_equal(*halves)
 
 
 def build_stack(initializer):

@@ -211,6 +211,38 @@ def test_the_grain_of_a_half_precision_is_no_evidence(dtype):
         assert not _fits(1.2 * values, drawn, dtype, LEVEL)
 
 
+def _is_loaded(initializer, change):
+    """Find whether a kernel counts as loaded once its fresh values were changed."""
+    model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(12, kernel_initializer=initializer)])
+    from initcheck.probe.draw import find_initializers
+    from initcheck.probe.paths import PathNamer
+
+    found = find_initializers(model, PathNamer(model))
+    model.layers[0].kernel.assign(change(keras.ops.convert_to_numpy(model.layers[0].kernel)))
+    return bool(read_present_weights(model, found).loaded)
+
+
+def _plain(shape, dtype=None):
+    return keras.random.normal(shape, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "change", "loaded"),
+    [
+        ("orthogonal", lambda values: values, False),
+        ("orthogonal", lambda values: values[::-1], False),
+        ("orthogonal", lambda values: 1.5 * values, True),
+        ("orthogonal", lambda values: values + 0.1, True),
+        (_plain, lambda values: 7.0 * values, False),
+        (_plain, lambda values: values * np.nan, True),
+        (_plain, lambda values: values * 0.0 + 3.0, True),
+    ],
+)
+def test_what_no_draw_can_give_counts_as_loaded(initializer, change, loaded):
+    """An orthogonal matrix keeps lengths; of an initializer that is not known, draws are finite and vary."""
+    assert _is_loaded(initializer, change) == loaded
+
+
 def test_every_layer_of_keras_is_fresh_when_it_is_made():
     inputs = keras.Input((6, 8))
     x = keras.layers.MultiHeadAttention(2, 4, kernel_initializer="orthogonal")(inputs, inputs)
