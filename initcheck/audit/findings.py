@@ -380,6 +380,7 @@ class CheckResult:
         places: where each layer, and the layer of each weight, was made, by name: ``models.py:14``. Those that are not
             known are missing.
         hints: sentences about settings that had no effect.
+        fewer: why fewer draws were measured than planned; empty else.
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
     """
 
@@ -404,6 +405,7 @@ class CheckResult:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
+    fewer: str = ""
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
 
     @cached_property

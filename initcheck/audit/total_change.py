@@ -313,7 +313,7 @@ def _judge_undefined(logs: NDArray[np.float64]) -> Outcome | None:
 def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> tuple[Outcome, int | None]:
     if total.count == 1:
         return ("within" if abs(total.value) < limit else "falls" if total.value < 0 else "grows"), None
-    narrow = estimate_mean(totals, confidence=0.90)
+    narrow = estimate_mean(totals, confidence=2.0 * total.confidence - 1.0)  # 90% beside 95%: two one-sided tests
     if -limit < narrow.low and narrow.high < limit:
         return "within", None
     if total.high < -limit:

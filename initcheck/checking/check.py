@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from initcheck.audit.early_look import FEWEST_DRAWS, is_decided
 from initcheck.audit.findings import (
     CheckResult,
     Conditions,
@@ -40,7 +41,7 @@ from initcheck.checking.settings import CheckSettings, default_seeds
 from initcheck.checking.sizes import compare_loss, measure_inputs, scale_inputs
 from initcheck.core.errors import FindingsError, ModelError
 from initcheck.core.files import digest_arrays
-from initcheck.core.formatting import Progress, no_progress
+from initcheck.core.formatting import Progress, format_duration, no_progress
 from initcheck.core.seeds import BATCH_SEED
 from initcheck.probe import Measurement, Probe, RedrawPlan
 from initcheck.probe.coverage import Coverage
@@ -49,13 +50,22 @@ from initcheck.probe.first_steps import find_rounding, take_step
 from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
 from initcheck.probe.places import Construction, name_places
-from initcheck.probe.session import Session
-from initcheck.probe.weight_copies import compare_weights
-from initcheck.probe.weights import describe_weights
+from initcheck.probe.session import Session, join_measurements
+from initcheck.probe.weight_copies import WeightComparison, compare_weights
+from initcheck.probe.weights import WeightFacts, describe_weights
 
 LARGE_BATCH: Final = 32
 SMALL_BATCH: Final = 8
 LARGE_SAMPLE: Final = 20_000
+
+SLOW_START: Final = 2.0
+"""Seconds for tracing and the first draw, up to which all others are measured at once."""
+SLOW: Final = 10.0
+"""Seconds for all draws from which on they are measured one at a time, and no more of them than decide."""
+LONGEST: Final = 120.0
+"""Seconds that the draws of a slow model may take together, unless their number was asked for."""
+FEWEST_IN_TIME: Final = 5
+"""Draws that are measured however long they take, unless fewer decide."""
 
 MOST_STEPS: Final = 4
 """Small steps that are taken at most: layers of zeros that lie behind one another wake one after the other."""
@@ -232,7 +242,8 @@ def check(
 
 def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
-    coverage, measurement = _measure_session(session, settings.limits, progress)
+    measurement = _measure_session(session, settings.limits, progress)
+    coverage = session.probe.coverage(redrawn=session.redrawn)
     keys = session.probe.keys()
     name_of = dict(zip(session.plan.paths, session.plan.names, strict=True))
     hints = check_waivers(settings.waive, keys)
@@ -240,7 +251,7 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
     if any(each.code == UNSCALED_INPUTS.code for each in found) and any(each.severity == "wrong" for each in found):
         off = [each.given for each in find_unscaled(measurement)]
         scaled = session.with_inputs(scale_inputs(session.inputs, off))
-        _, again = _measure_session(scaled, settings.limits, progress, measurement)
+        again = _measure_session(scaled, settings.limits, progress, measurement)
         found = explain_by_inputs(found, find_findings(again), measurement)
     kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
     reported = {(each.code, each.layer) for each in kept}
@@ -273,17 +284,22 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
             **{each.path: each.place for each in measurement.facts if each.place},
         },
         hints=hints,
+        fewer=session.fewer,
     )
 
 
 def _measure_session(
     session: CheckSession, limits: Limits, progress: Progress, known: ModelMeasurement | None = None
-) -> tuple[Coverage, ModelMeasurement]:
+) -> ModelMeasurement:
     """Measure all that is judged; what is known of the weights of the same model on other inputs is taken over."""
-    measured = session.measure(progress)
-    nodes = session.nodes()
+
+    def is_decided_by(first: Measurement) -> bool:
+        own = describe_weights(session.model, session.plan, session.places)
+        nothing = WeightComparison((), (), 0)  # what the model's own weights hold is the same for all draws
+        return is_decided(lambda: find_findings(_collect(session, first, limits, own, nothing)))
+
+    measured = session.measure(progress, is_decided_by if known is None else None)
     facts = describe_weights(session.model, session.plan, session.places) if known is None else known.facts
-    coverage = session.probe.coverage(redrawn=session.redrawn)
     after, rounding = _follow_silent_weights(session, measured.weights, progress)
     progress(session.steps, session.steps, "comparing weights")
     if known is None:
@@ -291,14 +307,28 @@ def _measure_session(
         comparison = compare_weights(session.model, facts, session.inputs, session.loss_function, later=later)
     else:
         comparison = known.comparison
-    return coverage, ModelMeasurement(
+    return _collect(session, measured, limits, facts, comparison, after, rounding)
+
+
+def _collect(
+    session: CheckSession,
+    measured: Measurement,
+    limits: Limits,
+    facts: Sequence[WeightFacts],
+    comparison: WeightComparison,
+    after: Sequence[Measurement] = (),
+    rounding: frozenset[str] = frozenset(),
+) -> ModelMeasurement:
+    """Bring together all that rules judge."""
+    nodes = session.nodes()
+    return ModelMeasurement(
         table=measured.table,
         nodes=nodes,
         paths=_judge_paths(measured.table, after, nodes, limits),
         gradients=measured.weights,
         facts=facts,
         comparison=comparison,
-        gaps=[(gap.path, gap.reason) for gap in coverage.open_gaps],
+        gaps=[(gap.path, gap.reason) for gap in session.probe.coverage(redrawn=session.redrawn).open_gaps],
         limits=limits,
         over_time=measured.over_time,
         after=after,
@@ -367,6 +397,8 @@ class CheckSession:
         constructions: how the layers were made, by name.
         labels: what the user gave beside the inputs; None without.
         given: whether the inputs are the user's.
+        open_ended: whether fewer seeds may be measured, since their number was left open.
+        fewer: why fewer were measured, once they were; empty else.
     """
 
     label: str
@@ -381,6 +413,8 @@ class CheckSession:
     constructions: Mapping[str, Construction]
     labels: Any = None
     given: bool = False
+    open_ended: bool = False
+    fewer: str = ""
 
     @property
     def model(self) -> Any:
@@ -402,12 +436,51 @@ class CheckSession:
         """How many steps the progress display counts: one a draw."""
         return len(self.seeds)
 
-    def measure(self, progress: Progress) -> Measurement:
-        """Measure the model for all seeds."""
+    def measure(self, progress: Progress, is_decided_by: Callable[[Measurement], bool] | None = None) -> Measurement:
+        """Measure the model for all seeds; a slow one draw by draw, on fewer seeds where the first decide.
+
+        The seeds that were measured are the session's from then on.
+
+        Args:
+            is_decided_by: whether the first draws decide; it is asked only where the number of draws was left open.
+        """
         progress(0, self.steps, "tracing the model")
         if not self.redrawn:
             return self.probe.measure_current_all(self.seeds[0])
-        return self._measure_plan(self.plan, self.seeds, progress)
+        started = time.perf_counter()
+        parts = [self._measure_plan(self.plan, self.seeds[:1], no_progress)]
+        if time.perf_counter() - started > SLOW_START:
+            # The first draw took the tracing along; the second shows how long each takes.
+            started = time.perf_counter()
+            parts.append(self._measure_plan(self.plan, self.seeds[1:2], no_progress))
+            seconds = time.perf_counter() - started
+            if seconds * self.steps > SLOW:
+                self._measure_slowly(parts, seconds, progress, is_decided_by if self.open_ended else None)
+        if others := self.seeds[len(parts) :]:
+            parts.append(self._measure_plan(self.plan, others, progress, len(parts)))
+        progress(self.steps, self.steps, "measuring")
+        return join_measurements(parts)
+
+    def _measure_slowly(
+        self,
+        parts: list[Measurement],
+        seconds: float,
+        progress: Progress,
+        is_decided_by: Callable[[Measurement], bool] | None,
+    ) -> None:
+        """Measure the other seeds one at a time, and leave out those that are not needed or take too long."""
+        planned = self.steps
+        if is_decided_by is not None and (count := max(FEWEST_IN_TIME, int(LONGEST / seconds))) < planned:
+            self.seeds = self.seeds[:count]
+            self.fewer = f"not {planned}: each takes {format_duration(seconds)}"
+        while len(parts) < self.steps:
+            if is_decided_by is not None and len(parts) >= FEWEST_DRAWS and is_decided_by(join_measurements(parts)):
+                self.seeds = self.seeds[: len(parts)]
+                self.fewer = f"not {planned}: the first decide, and each takes {format_duration(seconds)}"
+                break
+            left = format_duration(float(round(seconds * (self.steps - len(parts)))))
+            progress(len(parts), self.steps, f"about {left} left")
+            parts.append(self._measure_plan(self.plan, self.seeds[len(parts) : len(parts) + 1], no_progress))
 
     def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure with other initializers: same graph, same batch, the same random numbers behind the weights."""
@@ -480,13 +553,13 @@ class CheckSession:
             for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
 
-    def _measure_plan(self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress) -> Measurement:
+    def _measure_plan(self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress, before: int = 0) -> Measurement:
+        """Measure some seeds, of which others were measured before."""
+
         def report(done: float, _: int) -> None:
-            if done:
-                progress(int(done), len(seeds), "measuring")
+            progress(before + int(done), before + len(seeds), "measuring")
 
         (measured,) = Session([self.probe]).measure_all(plan.sample, seeds, report)
-        progress(len(seeds), len(seeds), "measuring")
         return measured
 
 
@@ -564,4 +637,5 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         constructions=name_places(namer, loaded.constructions),
         labels=batch.labels,
         given=x is not None,
+        open_ended=settings.seeds is None and settings.stop_early,
     )

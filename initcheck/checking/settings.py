@@ -36,6 +36,7 @@ class CheckSettings:
         allow_inconclusive: whether what could not be decided (IC603) is let pass.
         fixes: whether changes that might fix a finding are tried.
         prove: steps for which the model is trained as it is, and with each fix; 0 for none.
+        stop_early: whether a slow model is measured on fewer draws, where the number is left open and the first decide.
         limits: the limits.
     """
 
@@ -50,6 +51,7 @@ class CheckSettings:
     allow_inconclusive: bool = False
     fixes: bool = True
     prove: int = 0
+    stop_early: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ _DECIDED_BY_BASELINE: Final = ("seeds", "batch_size")
 
 _KINDS: Final = {
     **dict.fromkeys(("seeds", "first_seed", "batch_size", "auto_seeds", "prove"), "a whole number"),
-    **dict.fromkeys(("allow_inconclusive", "fixes"), "true or false"),
+    **dict.fromkeys(("allow_inconclusive", "fixes", "stop_early"), "true or false"),
     **dict.fromkeys(("input_shapes", "select", "ignore", "waive"), "a list of strings"),
     "margin": "a number",
     "limits": "a table of numbers",

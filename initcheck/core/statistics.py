@@ -17,6 +17,9 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -63,7 +66,20 @@ class Equivalence:
     reason: str
 
 
-def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+_confidence: ContextVar[float] = ContextVar("confidence", default=0.95)
+
+
+@contextmanager
+def intervals_at(confidence: float) -> Iterator[None]:
+    """Give the intervals of a block another confidence, where none is asked for."""
+    token = _confidence.set(confidence)
+    try:
+        yield
+    finally:
+        _confidence.reset(token)
+
+
+def estimate_mean(values: ArrayLike, confidence: float | None = None) -> Estimate:
     """Estimate a mean over seeds, with the t interval mean +- t(n - 1) s / sqrt(n).
 
     The degenerate cases:
@@ -76,8 +92,9 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
       its seeds are no replicates, and there is nothing that another seed could change.
 
     Args:
-        confidence: nominal coverage, between 0 and 1.
+        confidence: nominal coverage, between 0 and 1; None takes 0.95, or that of :func:`intervals_at`.
     """
+    confidence = _confidence.get() if confidence is None else confidence
     if not (0.0 < confidence < 1.0):
         raise UsageError(f"confidence must lie between 0 and 1. Received: confidence={confidence!r}")
     sample = _as_sample(values)
@@ -100,11 +117,12 @@ def estimate_mean(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half_width, mean + half_width, confidence, count, error)
 
 
-def estimate_proportion(hits: int, count: int, confidence: float = 0.95) -> Estimate:
+def estimate_proportion(hits: int, count: int, confidence: float | None = None) -> Estimate:
     """Estimate a probability from hits among independent draws, with the interval of Wilson (1927).
 
     One draw says nothing of the next: its interval is NaN.
     """
+    confidence = _confidence.get() if confidence is None else confidence
     share = hits / count
     if count < 2:
         return Estimate(share, math.nan, math.nan, confidence, count, math.nan)

@@ -51,15 +51,7 @@ class Session:
     def measure_all(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[Measurement]:
         """Measure as :meth:`measure` does, and the gradients of all weights."""
         parts = self._measure_parts([probe.measure_weights_all for probe in self.probes], draw, seeds, report)
-        return [
-            Measurement(
-                pd.concat([part.table for part in measured], ignore_index=True),
-                pd.concat([part.weights for part in measured], ignore_index=True),
-                join_over_time([part.over_time for part in measured]) if measured[0].over_time else (),
-                tuple(loss for part in measured for loss in part.losses),
-            )
-            for measured in parts
-        ]
+        return [join_measurements(measured) for measured in parts]
 
     def _measure_parts(
         self,
@@ -80,3 +72,13 @@ class Session:
                     values = draw(chunk)
                 found[position].append(measure_one(chunk, values))
         return found
+
+
+def join_measurements(parts: Sequence[Measurement]) -> Measurement:
+    """Join what one model gave for several groups of seeds."""
+    return Measurement(
+        pd.concat([part.table for part in parts], ignore_index=True),
+        pd.concat([part.weights for part in parts], ignore_index=True),
+        join_over_time([part.over_time for part in parts]) if parts[0].over_time else (),
+        tuple(loss for part in parts for loss in part.losses),
+    )

@@ -60,7 +60,7 @@ def measure_baseline(
     progress: Progress | None = None,
 ) -> tuple[Report, Baseline]:
     """Measure a model as for its baseline, and write nothing; see :func:`record_baseline`."""
-    chosen = replace(settings or CheckSettings(), fixes=False)
+    chosen = replace(settings or CheckSettings(), fixes=False, stop_early=False)
     report = check(model, x, y, settings=chosen, progress=progress)
     filled = replace(
         recipe or Recipe(), weights=chosen.weights, batch_size=chosen.batch_size, input_shapes=chosen.input_shapes

@@ -99,7 +99,8 @@ def describe_coverage(result: CheckResult) -> str:
             )
     if result.redrawn:
         first, last = result.seeds[0], result.seeds[-1]
-        draws = f"{len(result.seeds)} draws (seeds {first} to {last})."
+        fewer = f"; {result.fewer}" if result.fewer else ""
+        draws = f"{len(result.seeds)} draws (seeds {first} to {last}{fewer})."
     else:
         draws = "The weights as they are: one draw, so there are no intervals over seeds."
     loss = result.conditions.loss.partition(",")[0]  # the page and the JSON have the details
