@@ -125,8 +125,12 @@ class CauseFinder:
                 recurrent = any(each.role == "recurrent kernel" for each in held)
                 main = max(held, key=self._distance if recurrent else lambda each: math.prod(each.shape))
                 activation = self._find_activation(position)
-                needed = 2.0 if activation in _HALVING else 1.0
                 square = self._norms[main.path] / math.prod(main.shape)
+                needed = 2.0 if activation in _HALVING else 1.0
+                if not activation and self._is_halved_before(position):
+                    # Behind the last ReLU of a chain either rule is right: the one for what follows, or for what stood
+                    # before, as in branches that begin with a ReLU.
+                    needed = min(max(square * main.true_fan_in, 1.0), 2.0)
                 found[position] = Kernel(main, position, square, needed, activation)
         return found
 
@@ -142,6 +146,16 @@ class CauseFinder:
             if node.weighted:
                 return ""
         return node.activation
+
+    def _is_halved_before(self, position: int) -> bool:
+        """Find whether what a kernel receives has passed an activation function that halves the square."""
+        parents = self._nodes[position].parents
+        while len(parents) == 1:
+            node = self._nodes[parents[0]]
+            if node.activation or node.weighted or node.normalizes:
+                return node.activation in _HALVING
+            parents = node.parents
+        return False
 
     # --- along a path -------------------------------------------------------------------------------------------------
 
@@ -172,12 +186,16 @@ class CauseFinder:
             return self._blame_kernels([kernel for _, kernel in kernels], offs, math.copysign(1.0, change))
         if any(math.isinf(each) for each in offs):
             return self._blame_kernels([kernel for _, kernel in kernels], offs, -1.0)
-        merging = [place for place in places if self._nodes[levels.positions[place]].merges]
-        if levels.direction == "forward" and change > 0.0 and means[merging].sum() / change >= _SHARE:
-            layers = tuple(levels.layers[place] for place in merging)
-            factor = format_number(math.exp(float(means[merging].mean())))
+        # What is added grows at the sum; its gradient does so before it, where branch and skip connection part.
+        nearer = 0 if levels.direction == "forward" else 1
+        sums = [place for place in places if place >= nearer and self._nodes[levels.positions[place - nearer]].merges]
+        if change > 0.0 and means[sums].sum() / change >= _SHARE:
+            layers = tuple(levels.layers[place - nearer] for place in sums)
+            factor = format_number(math.exp(float(means[sums].mean())))
+            what = "signal" if levels.direction == "forward" else "gradient"
             message = (
-                f"each sum ({format_names(layers)}) adds a branch to the signal unscaled: × {factor} in squares each"
+                f"each sum ({format_names(layers)}) adds a branch to the signal unscaled: the {what} × {factor} in "
+                "squares each"
             )
             return Cause("residual", layers, message)
         # No activation function of the usual ones makes a signal or a gradient larger.
@@ -228,8 +246,20 @@ class CauseFinder:
 
     def _explain_dead(self, judged: JudgedPath) -> Cause | None:
         """Find the first layer along a path without a signal that lets nothing through."""
-        causes = (self.explain_site(position) for position in sorted(judged.levels.positions))
-        return next((cause for cause in causes if cause is not None and cause.kind in ("bias", "constant")), None)
+        for position in sorted(judged.levels.positions):
+            cause = self.explain_site(position)
+            if cause is not None and cause.kind in ("bias", "constant"):
+                return cause
+            node = self._nodes[position]
+            received = self._mean(node.parents[0], "activation_second_moment") if len(node.parents) == 1 else math.nan
+            drawn = all(self._norms[each.path] > 0.0 for each in self._own_weights(position) if self._scales(each))
+            if node.normalizes and received > 0.0 and self._mean(position, "activation_second_moment") == 0.0 and drawn:
+                message = f"{node.layer} gives exactly zero whatever it receives: it normalizes each value by itself"
+                return Cause("single value", (node.layer,), message)
+        return None
+
+    def _scales(self, facts: WeightFacts) -> bool:
+        return facts.trainable and self._use_of(facts) != "added"
 
     def _blame_activations(self, judged: JudgedPath, places: Sequence[int], change: float) -> Cause | None:
         """Name the activation functions that a fall is due to: saturated, pushed by a bias, or flat by nature."""
@@ -369,6 +399,9 @@ class CauseFinder:
 
     def explain_site(self, position: int) -> Cause | None:
         """Find why units of a layer are dead or saturated: its bias, or a kernel that is far too large."""
+        gates = self.explain_gates(self._nodes[position].layer)
+        if gates is not None:
+            return gates
         kernel = self.kernels.get(position)
         if kernel is None:
             parents = self._nodes[position].parents
@@ -393,6 +426,22 @@ class CauseFinder:
         large = self._mean(position, "input_second_moment") > self._measurement.limits.outlier_factor
         return self.explain_large_output(position) if large else None
 
+    def explain_gates(self, layer: str) -> Cause | None:
+        """Find a bias that opens or shuts the gates of a cell, whatever they receive."""
+        inside = [each for each in self._measurement.facts if each.path.startswith(f"{layer}/")]
+        cells = {each.layer for each in inside if each.gates > 1}
+        for facts in inside:
+            if facts.layer not in cells or facts.role != "bias" or facts.path not in self._norms:
+                continue
+            square = self._norms[facts.path] / math.prod(facts.shape)
+            if _log(square) > _GROSSLY_OFF:
+                message = (
+                    f"{facts.path} ({facts.initializer or 'set by hand'}) has the root mean square "
+                    f"{format_number(math.sqrt(square))}: it opens or shuts the gates whatever they receive"
+                )
+                return Cause("bias", (layer,), message)
+        return None
+
     def explain_one_hot(self, position: int) -> Cause | None:
         """Find why the scores of a softmax are large: kernels that are far too large, else a scale that is missing."""
         node = self._nodes[position]
@@ -409,7 +458,7 @@ class CauseFinder:
             f"no kernel in front of it ({names}) is drawn far too large: its scores are sums of many products that "
             "nothing divides by the root of their number"
         )
-        return Cause("attention", (node.layer,), message)
+        return Cause("attention", (node.softmax_layer,), message)
 
     def explain_overflow(self, position: int) -> Cause | None:
         """Find why a value is not finite: the kernels up to there that are far too large."""
@@ -443,7 +492,7 @@ def _blame(kind: str, kernels: Sequence[Kernel]) -> Cause:
     worst = max(kernels, key=lambda each: abs(each.forward) if math.isfinite(each.forward) else math.inf)
     layers = tuple(kernel.facts.layer for kernel in kernels)
     where = "" if len(kernels) == 1 else f"in {_name_some(layers)}, at worst {worst.facts.layer}: "
-    factor = math.exp(worst.forward / 2.0) if kind == "spread" else math.nan
+    factor = math.exp(worst.forward / 2.0) if kind in ("spread", "embedding") else math.nan
     return Cause(kind, layers, f"{where}{_describe(kind, worst)}", factor)
 
 

@@ -96,6 +96,12 @@ class SiteNode:
         return "softmax" in self.scale_effects and bool(set(self.scale_effects) & {"homogeneous", "division"})
 
     @property
+    def softmax_layer(self) -> str:
+        """The layer that holds a softmax on the way to it: around a layer whose own kernel follows, as in attention."""
+        before_own_kernel = self.weighted and "softmax" in self.scale_effects
+        return (before_own_kernel and self.layer.rpartition("/")[0]) or self.layer
+
+    @property
     def merges(self) -> bool:
         """Whether several branches meet in it, each in proportion: not the weights of an average, as in attention."""
         return len(self.parents) > 1 and not {"softmax", "other"} & set(self.scale_effects)

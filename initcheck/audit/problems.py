@@ -7,7 +7,7 @@ can bring them about: what lies behind its layers on the way forward, and anythi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,7 @@ _TITLES: Final = {
         "{where} gives a normalization less than its epsilon",
         "{where} give a normalization less than its epsilon",
     ),
+    "single value": ("{where} normalizes single values", "{where} normalize single values"),
     "inputs": ("the inputs are not scaled", "the inputs are not scaled"),
     "scale": ("the scale of {where} is drawn too {size}", "the scales of {where} are drawn too {size}"),
     "loaded": ("the weights of {where} hold NaN or infinity", "the weights of {where} hold NaN or infinity"),
@@ -125,9 +126,8 @@ def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tu
                 same[0] += [finding, *(each for other in same[1:] for each in other)]
                 continue
         groups.append([finding])
-    order = _order(nodes)
     for group in [each for each in groups if len(each) == 1 and each[0].cause is None]:
-        if (before := _find_origin(group[0], groups, order)) is not None:
+        if (before := _find_origin(group[0], groups, nodes)) is not None:
             groups.remove(group)
             before += group  # with what it has taken up itself
     problems = [Problem(tuple(group)) for group in groups]
@@ -142,29 +142,41 @@ def is_same_cause(one: Cause | None, other: Cause | None) -> bool:
     """Find whether two causes are one: of one kind, in the same words or in layers of which some are the same."""
     if one is None or other is None or one.kind != other.kind:
         return False
-    return one.message == other.message or bool(_layers(one.layers) & _layers(other.layers))
+    return one.message == other.message or _overlap(one.layers, other.layers)
+
+
+def _overlap(one: Collection[str], other: Collection[str]) -> bool:
+    """Find whether two lists of layers and weights have one in common, or hold a layer and a weight of it.
+
+    Two layers of one nested model have no more in common than two of any other.
+    """
+    below = {name[:place] for name in other for place, letter in enumerate(name) if letter == "/"} | {*other}
+    above = {name[:place] for name in one for place, letter in enumerate(name) if letter == "/"} | {*one}
+    return not below.isdisjoint(one) or not above.isdisjoint(other)
 
 
 def _layers(paths: Sequence[str]) -> set[str]:
     return {*paths, *(path.rpartition("/")[0] for path in paths)} - {""}
 
 
-def _find_origin(finding: Finding, groups: list[list[Finding]], order: dict[str, int]) -> list[Finding] | None:
+def _find_origin(finding: Finding, groups: list[list[Finding]], nodes: Sequence[SiteNode]) -> list[Finding] | None:
     for group in groups:
         main = group[0]
         if main is finding or finding.code not in main.rule.brings:
             continue
-        if main.severity == "wrong" and finding.severity != "note" and _may_reach(group, finding, order):
+        if main.severity == "wrong" and finding.severity != "note" and _may_reach(group, finding, nodes):
             return group
     return None
 
 
-def _may_reach(group: Sequence[Finding], finding: Finding, order: dict[str, int]) -> bool:
+def _may_reach(group: Sequence[Finding], finding: Finding, nodes: Sequence[SiteNode]) -> bool:
     """Find whether a finding lies where a problem acts: behind its first layer, or on the way back from there."""
     if "total_factor" in finding.rule.limits and not finding.rule.inconclusive:  # the change along a path: the same one
-        return any(_layers(finding.named) & _layers(each.named) for each in group)
+        acted_on = {name for each in group for name in each.named}
+        return _overlap(finding.named, acted_on | _find_added_to(acted_on, nodes))
     if finding.rule.directions != ("forward",):
         return True
+    order = _order(nodes)
     begins = [
         order[name]
         for each in group
@@ -173,6 +185,12 @@ def _may_reach(group: Sequence[Finding], finding: Finding, order: dict[str, int]
     ]
     ends = [order[name] for name in _layers(finding.named) if name in order]
     return not begins or not ends or max(ends) >= min(begins)
+
+
+def _find_added_to(layers: set[str], nodes: Sequence[SiteNode]) -> set[str]:
+    """Find what sums add to one of some layers: it is drowned by what is far too large there."""
+    sums = [{nodes[parent].layer for parent in node.parents} for node in nodes if node.adds]
+    return {layer for added in sums if _overlap(added, layers) for layer in added}
 
 
 def _order(nodes: Sequence[SiteNode]) -> dict[str, int]:

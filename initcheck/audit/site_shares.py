@@ -55,11 +55,22 @@ def _varying_shares(sites: SiteTable) -> NDArray[np.float64]:
 def dead_shares(sites: SiteTable) -> NDArray[np.float64]:
     """Share of units that are zero on the whole batch; NaN where no activation function clips at zero."""
     # Zeros behind a weight of zero are no dead units: what the activation function received must not be all zero.
-    alive = sites["preactivation_second_moment"]
+    alive = _received_by_activations(sites)
     shares = np.where(np.isnan(alive) | (alive > 0.0), sites["dead_fraction"], np.nan)
-    fused = ~np.isnan(alive).all(axis=0) & np.asarray([node.clips_at_zero for node in sites.nodes], dtype=bool)
+    fused = ~np.isnan(sites["preactivation_second_moment"]).all(axis=0) & np.asarray(
+        [node.clips_at_zero for node in sites.nodes], dtype=bool
+    )
     clipping = fused | np.asarray([node.kind in _CLIPPING_KINDS for node in sites.nodes], dtype=bool)
     return np.where(clipping, shares, np.nan)
+
+
+def _received_by_activations(sites: SiteTable) -> NDArray[np.float64]:
+    """Take the second moment of what activation functions receive: fused ones, and those that are layers themselves."""
+    received, given = sites["preactivation_second_moment"], sites["activation_second_moment"]
+    for position, node in enumerate(sites.nodes):
+        if node.kind in _CLIPPING_KINDS and len(node.parents) == 1:
+            received[:, position] = given[:, node.parents[0]]
+    return received
 
 
 def saturated_shares(sites: SiteTable) -> NDArray[np.float64]:

@@ -59,13 +59,23 @@ def find_unscaled(measurement: ModelMeasurement) -> list[Unscaled]:
 
 
 def _follow(nodes: Sequence[SiteNode], start: int) -> Iterator[tuple[int, int]]:
-    """Go from an input to the first layers with weights, but not through a normalization: each with its source."""
-    reached = {start}
+    """Go from an input to the first layers with weights, but not through a normalization: each with its source.
+
+    A sum of the input and of what layers with weights have made of it is the signal of a residual network, whose size
+    is no longer the input's.
+    """
+    reached, made_of_it = {start}, {start}
     for position, node in enumerate(nodes):
-        for source in reached.intersection(node.parents):
+        parents = made_of_it.intersection(node.parents)
+        if not parents:
+            continue
+        made_of_it.add(position)
+        for source in reached & parents:
             if node.weighted and node.kind not in _LOOKING_UP_KINDS:
                 yield source, position
-        if not node.weighted and node.kind not in NORMALIZING_KINDS and reached.intersection(node.parents):
+        if node.weighted or node.kind in NORMALIZING_KINDS:
+            continue
+        if parents <= reached or (reached & parents and not node.adds):
             reached.add(position)
 
 

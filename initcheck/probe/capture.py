@@ -364,9 +364,21 @@ def describe_site(
 
 def _name_activation(site: Site) -> str:
     if site.activation is not None:
-        name = str(getattr(site.activation, "__name__", "") or snake_case(type(site.activation).__name__))
+        kind = type(site.activation).__name__
+        name = str(getattr(site.activation, "__name__", "") or _ACTIVATION_KINDS.get(kind, snake_case(kind)))
         return "" if name == "linear" else name
-    return snake_case(site.kind) if site.kind in ("ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax") else ""
+    return _ACTIVATION_KINDS.get(site.kind, "")
+
+
+_ACTIVATION_KINDS: Final = {
+    **dict.fromkeys(("ReLU", "Relu"), "relu"),
+    **dict.fromkeys(("LeakyReLU", "LeakyRelu"), "leaky_relu"),
+    **dict.fromkeys(("ELU", "Elu"), "elu"),
+    "Relu6": "relu6",
+    "PReLU": "prelu",
+    "Softmax": "softmax",
+}
+"""Layers and operations that are an activation function themselves, by the name that the function has in Keras."""
 
 
 Operations = Mapping[str, tuple[str, ...]]

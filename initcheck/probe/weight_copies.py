@@ -429,7 +429,10 @@ def find_symmetric_units(
     namer = PathNamer(model)
     for _, layer in namer.members():
         for units in list_unit_weights(layer, [each for each in own_variables(layer) if id(each) in places]):
-            if any(each.trainable for each in units.variables):
+            # Whole numbers are quantized: two of four bits lie in one entry, so that no unit can be told from another.
+            if any(each.trainable for each in units.variables) and all(
+                is_float_dtype(v.dtype) for v in units.variables
+            ):
                 positions = [places[id(each)] for each in units.variables]
                 classes = _find_classes(units, [values(place) for place in positions])
                 pending += [(namer.name_of(layer), layer, units, positions, classes)] if classes else []

@@ -419,4 +419,6 @@ def test_kernels_are_compared_with_what_their_inputs_and_activation_need(monkeyp
     kernels = {kernel.facts.layer: kernel for kernel in found[0].kernels.values()}
     assert kernels["h2"].forward == pytest.approx(0.0, abs=0.05)  # He's rule is what ReLU needs
     assert kernels["h3"].forward == pytest.approx(np.log(1e-8 * 48 / 2.0), abs=0.1)
-    assert kernels["head"].needed == 1.0 and kernels["head"].activation == ""
+    # Behind a ReLU, with none of its own: what keeps the square of its inputs is right, and so is He's rule.
+    assert kernels["head"].forward == 0.0 and kernels["head"].activation == ""
+    assert kernels["head"].needed == pytest.approx(48 * 2 / (48 + 5), rel=0.2)

@@ -222,7 +222,7 @@ def _undecided(judged: JudgedPath) -> Finding:
 
 
 def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
-    """Find the layer of each path that multiplies the signal by far more or less than the others do.
+    """Find the layers of each path that multiply the signal by far more or less than the others do.
 
     Its gain is compared with the median of the others' on its path; the interval over seeds has to lie beyond. What a
     normalization gives is compared with 1.
@@ -249,28 +249,31 @@ def _find_outliers(measurement: ModelMeasurement) -> Iterator[Finding]:
         own = gains[:, [levels.positions[place] for place in places]]
         steps = np.where(np.isnan(own), levels.steps[:, places], own) + np.asarray(gates)
         apart = [steps[:, i] - np.median(np.delete(steps, i, axis=1), axis=1) for i in range(len(places))]
-        worst = max(range(len(places)), key=lambda i: abs(apart[i].mean()))
-        off = estimate_mean(apart[worst])
-        bound = off.value if off.count == 1 else (off.high if off.value < 0.0 else off.low)
-        if not math.copysign(1.0, off.value) * bound > math.log(limits.outlier_factor):
-            continue
-        layer = levels.layers[places[worst]]
-        gain = format_number(exponential(float(steps[:, worst].mean())))
-        ratio = format_number(exponential(abs(off.value)))
-        size = "less" if off.value < 0.0 else "more"
-        message = (
-            f"{layer} multiplies the second moment by {gain}, {ratio} times {size} than the other layers on its path; "
-            "the path as a whole keeps within its limit"
-        )
-        yield Finding(
-            "IC106",
-            layer,
-            _add_branch(judged, message),
-            _measured_change("gain over that of the other layers, in squares", off, math.log(limits.outlier_factor)),
-            (layer,),
-            note=not math.copysign(1.0, off.value) * bound > math.log(limits.step_factor),
-            cause=CauseFinder(measurement).blame_layer(levels.positions[places[worst]], off.value),
-        )
+        order = sorted(range(len(places)), key=lambda i: -abs(float(apart[i].mean())))
+        for i in order[:_MOST_OUTLIERS]:
+            off = estimate_mean(apart[i])
+            bound = off.value if off.count == 1 else (off.high if off.value < 0.0 else off.low)
+            if not math.copysign(1.0, off.value) * bound > math.log(limits.outlier_factor):
+                continue
+            layer = levels.layers[places[i]]
+            gain = format_number(exponential(float(steps[:, i].mean())))
+            ratio = format_number(exponential(abs(off.value)))
+            size = "less" if off.value < 0.0 else "more"
+            message = (
+                f"{layer} multiplies the second moment by {gain}, {ratio} times {size} than the other layers on its "
+                "path; the path as a whole keeps within its limit"
+            )
+            yield Finding(
+                "IC106",
+                layer,
+                _add_branch(judged, message),
+                _measured_change(
+                    "gain over that of the other layers, in squares", off, math.log(limits.outlier_factor)
+                ),
+                (layer,),
+                note=not math.copysign(1.0, off.value) * bound > math.log(limits.step_factor),
+                cause=CauseFinder(measurement).blame_layer(levels.positions[places[i]], off.value),
+            )
     yield from _find_starved(measurement)
 
 
@@ -301,6 +304,9 @@ def _find_starved(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 _FEWEST: Final = 4
 """On a path of fewer steps there is no telling which layer is the odd one."""
+
+_MOST_OUTLIERS: Final = 2
+"""Layers of a path that are told to stand out: a large one is often made up for by a small one."""
 
 _LIMITS: Final = ("total_factor", "layer_margin", "step_factor")
 

@@ -144,10 +144,19 @@ def _find_dead(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 
 def _find_saturated(measurement: ModelMeasurement) -> Iterator[Finding]:
+    import numpy as np
+
+    from initcheck.audit.causes import CauseFinder
     from initcheck.audit.site_shares import saturated_shares
 
     what = "outputs lie at the ends of the activation function's range"
-    shares = saturated_shares(_sites(measurement))
+    shares, finder = saturated_shares(_sites(measurement)), CauseFinder(measurement)
+    for position, node in enumerate(measurement.nodes):
+        # What is seldom or frequent by nature starts so: the bias of an output is set on purpose.
+        if node.feeds_output and np.nanmax(shares[:, position], initial=0.0) > measurement.limits.saturated_fraction:
+            cause = finder.explain_site(position)
+            if cause is not None and cause.kind == "bias":
+                shares[:, position] = np.nan
     yield from _find_shares("IC304", measurement, shares, measurement.limits.saturated_fraction, what)
 
 
@@ -164,7 +173,7 @@ def _find_one_hot(measurement: ModelMeasurement) -> Iterator[Finding]:
     if not found:
         return
     first, share = found[0]
-    layers = tuple(dict.fromkeys(nodes[position].layer for position, _ in found))
+    layers = tuple(dict.fromkeys(nodes[position].softmax_layer for position, _ in found))
     others = f", and so in {len(layers) - 1} more layers" if len(layers) > 1 else ""
     message = (
         f"a softmax in {layers[0]} is {format_share(share.value)} of the way from even to one-hot{others}: it picks "
@@ -276,6 +285,7 @@ model = keras.Model(inputs, outputs)
         "root, or replace the argument before the function, not the result after it."
     ),
     source="IEEE 754: 0 times infinity is NaN",
+    brings=("IC201", "IC202", "IC203", "IC502", "IC603"),
     find=_find_nonfinite_gradients,
     directions=("backward",),
 )

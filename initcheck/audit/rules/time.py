@@ -103,6 +103,11 @@ def _find_cause(measurement: ModelMeasurement, memory: Memory) -> Cause | None:
     A kernel of n x n entries multiplies the squared norm of a state of no special direction by its own, over n; so does
     that of each gate, whose kernels lie side by side.
     """
+    from initcheck.audit.causes import CauseFinder
+
+    gates = CauseFinder(measurement).explain_gates(memory.layer)
+    if gates is not None:
+        return gates
     kernels = [
         fact
         for fact in measurement.facts

@@ -162,7 +162,7 @@ def _find_constant_softmax(silent: Sequence[str], measurement: ModelMeasurement)
             if place in before:
                 before.update(nodes[place].parents)
         if any(name.startswith(f"{nodes[place].layer}/") for name in silent for place in before):
-            layer = nodes[position].layer
+            layer = nodes[position].softmax_layer
             message = f"{layer} has a softmax over a single entry, which is 1 whatever it receives"
             return Cause("constant softmax", (layer,), message)
     return None
