@@ -296,7 +296,7 @@ def _measure_session(
     def is_decided_by(first: Measurement) -> bool:
         own = describe_weights(session.model, session.plan, session.places)
         nothing = WeightComparison((), (), 0)  # what the model's own weights hold is the same for all draws
-        return is_decided(lambda: find_findings(_collect(session, first, limits, own, nothing)))
+        return is_decided(lambda: find_findings(_collect(session, first, limits, own, nothing)), session.nodes())
 
     measured = session.measure(progress, is_decided_by if known is None else None)
     facts = describe_weights(session.model, session.plan, session.places) if known is None else known.facts

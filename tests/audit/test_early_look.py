@@ -11,6 +11,7 @@ import pytest
 from model_measurement import find_by
 
 from initcheck.audit.early_look import FEWEST_DRAWS, is_decided
+from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.total_change import judge_path, judge_paths
@@ -41,7 +42,7 @@ def judge_draws():
 def look_and_judge(judge, totals):
     """Measure draw by draw and stop where the first decide; return the codes and the draws."""
     for drawn in range(FEWEST_DRAWS, len(totals)):
-        if is_decided(lambda drawn=drawn: judge(totals[:drawn])):
+        if is_decided(lambda drawn=drawn: judge(totals[:drawn]), ()):
             return {each.code for each in judge(totals[:drawn])}, drawn
     return {each.code for each in judge(totals)}, len(totals)
 
@@ -69,7 +70,17 @@ def test_looking_early_raises_no_more_false_alarms(judge_draws):
 
 
 def test_a_judgement_that_depends_on_the_level_is_not_decided(judge_draws):
-    assert not is_decided(lambda: judge_draws(-LIMIT + np.asarray([-1.0, -1.1, -1.25])))
+    assert not is_decided(lambda: judge_draws(-LIMIT + np.asarray([-1.0, -1.1, -1.25])), ())
+
+
+@pytest.mark.parametrize(("code", "decided"), [("IC103", True), ("IC401", False)])
+def test_a_consequence_may_depend_on_the_level_and_a_problem_of_its_own_may_not(code, decided):
+    first, other = (Finding(each, layer, "message", layers=(layer,)) for each, layer in (("IC101", "a"), (code, "b")))
+
+    def judge():
+        return [first, other] if estimate_mean([0.0, 1.0, 2.0]).low > -2.0 else [first]
+
+    assert is_decided(judge, ()) == decided
 
 
 def test_intervals_have_another_confidence_within_the_block_alone():
