@@ -286,7 +286,7 @@ def true_normal(fan, gain=2.0):
     return normal((gain / fan) ** 0.5)
 
 
-@case("fan", "an upsampler", "IC401", "up0 up1 up2", "fan", counted("up1", 2.0 / (16 * 12)))
+@case("fan", "an upsampler", "IC401", "up0 up1 up2", "fan", counted("up1", 2.0 / (16 * 12)), exit_code=0)
 def _(sick):
     def up(k):
         kernel = "he_normal" if sick else true_normal(16 * 12 / 4)
