@@ -208,3 +208,29 @@ def test_quantized_kernels_are_listed_and_what_is_behind_them_is_measured(form):
     outputs = np.asarray(model(x, training=True), np.float64)
     rows = report.table[report.table["layer"] == "head"]
     assert rows["activation_second_moment"].to_numpy(float) == pytest.approx(np.mean(outputs**2), rel=1e-5)
+
+
+# --- what is said beside the figure -----------------------------------------------------------------------------------
+
+
+def find_case(name):
+    return next(each for each in CASES if each.name == name)
+
+
+def test_a_table_that_is_too_large_is_not_called_small_for_a_signal_that_falls_behind_it():
+    case = find_case("gates of an LSTM, subclassed")
+    (problem,) = (
+        each for each in check(lambda: case.build(True), case.batch()).result.problems if each.level == "wrong"
+    )
+    assert problem.title == "the table of table is drawn too large"
+
+
+def test_inputs_of_size_one_are_not_called_off_scale_where_a_residual_sum_has_grown():
+    case = find_case("blocks, nested")
+    report = check(lambda: case.build(True), case.batch())
+    assert "IC104" not in {each.code for each in report.findings}
+
+
+def test_a_relu_layer_that_receives_zeros_has_no_dead_units():
+    build = lambda: functional((8,), dense("a", 8, "zeros", None), layers.ReLU(name="relu"), dense("b", 8), head())  # noqa: E731
+    assert "IC303" not in {each.code for each in check(build, None).findings}
