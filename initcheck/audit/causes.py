@@ -212,9 +212,9 @@ class CauseFinder:
         if position in self.kernels:
             return [self.kernels[position]]
         # What is followed behind a normalization stands for the layer before.
-        return [self.kernels[each] for each in self._before(position)]
+        return [self.kernels[each] for each in self.list_before(position)]
 
-    def _before(self, position: int) -> list[int]:
+    def list_before(self, position: int) -> list[int]:
         """List the nearest sites with kernels before one, through what only passes on."""
         found, ahead = [], list(self._nodes[position].parents)
         while ahead:
@@ -329,7 +329,7 @@ class CauseFinder:
             f"{layer} gives a second moment of {given} where 1 is expected: what it receives has the variance {size}, "
             "and its epsilon is larger"
         )
-        sources = self._before(first) or [first]
+        sources = self.list_before(first) or [first]
         return Cause("normalization", tuple(self._nodes[each].layer for each in sources), message)
 
     @cached_property
@@ -445,9 +445,7 @@ class CauseFinder:
     def explain_one_hot(self, position: int) -> Cause | None:
         """Find why the scores of a softmax are large: kernels that are far too large, else a scale that is missing."""
         node = self._nodes[position]
-        scores = [each for each, way in zip(node.parents, node.scale_effects, strict=False) if way == "softmax"]
-        above = [each for score in scores for each in ([score] if score in self.kernels else self._before(score))]
-        kernels = [self.kernels[each] for each in dict.fromkeys(above)]
+        kernels = [self.kernels[each] for each in self.list_scored(position)]
         guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
         if guilty:
             return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0)
@@ -459,6 +457,13 @@ class CauseFinder:
             "nothing divides by the root of their number"
         )
         return Cause("attention", (node.softmax_layer,), message)
+
+    def list_scored(self, position: int) -> list[int]:
+        """List the sites with the kernels from which the scores of a softmax come."""
+        node = self._nodes[position]
+        scores = [each for each, way in zip(node.parents, node.scale_effects, strict=False) if way == "softmax"]
+        above = [each for score in scores for each in ([score] if score in self.kernels else self.list_before(score))]
+        return list(dict.fromkeys(above))
 
     def explain_overflow(self, position: int) -> Cause | None:
         """Find why a value is not finite: the kernels up to there that are far too large."""

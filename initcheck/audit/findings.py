@@ -89,15 +89,67 @@ class Edit:
         return f"{self.argument}={self.new}" if self.argument else self.new
 
 
+def describe_edits(edits: Sequence[Edit]) -> str:
+    """Write edits in one line, those that are written alike together: ``kernel_initializer="he_normal" in dense_3``."""
+    groups: dict[str, list[Edit]] = {}
+    for each in edits:
+        groups.setdefault(each.written, []).append(each)
+    return "; ".join(f"{written} {_describe_where(group)}" for written, group in groups.items())
+
+
+def _describe_where(edits: Sequence[Edit]) -> str:
+    names = list(dict.fromkeys(each.layer for each in edits))
+    if not edits[0].argument:
+        return f"behind {' and '.join(names)}"
+    listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} layers ({names[0]} to {names[-1]})"
+    return f"in {listed}"
+
+
 @dataclass(frozen=True)
 class Fix:
-    """A change that was tried on draws of the model and measured."""
+    """Edits that were tried: the model was built with them, drawn anew and judged as a whole.
 
-    change: str
-    code: str
-    before: Measured
-    after: Measured
-    solved: bool
+    Attributes:
+        edits: all of them together are the fix.
+        before: the value that the problem rests on, in the model as it is; None where it rests on none.
+        after: the same with the edits, on draws by which they were not chosen.
+        cures: whether every finding of the problem is gone, and no other has come.
+        left: what is left of the problem, in the words of its findings; empty where it is cured.
+        draws: how many draws of the edited model were measured.
+    """
+
+    edits: tuple[Edit, ...]
+    before: Measured | None
+    after: Measured | None
+    cures: bool
+    left: tuple[str, ...] = ()
+    draws: int = 0
+
+    @property
+    def change(self) -> str:
+        """The edits in one line, for people."""
+        return describe_edits(self.edits)
+
+    @property
+    def outcome(self) -> str:
+        """What they do: ``cures it on 16 fresh draws``."""
+        draws = f"on {self.draws} fresh draws"
+        return f"cures it {draws}" if self.cures else f"helps, and does not cure it, {draws}"
+
+    @property
+    def code(self) -> str:
+        """The edits as lines of code, each below the place and the layers that it is for."""
+        groups: dict[tuple[str, str], list[Edit]] = {}
+        for each in self.edits:
+            groups.setdefault(("" if each.site is None else str(each.site), each.written), []).append(each)
+        blocks = []
+        for (place, written), edits in groups.items():
+            names = ", ".join(dict.fromkeys(each.layer for each in edits))
+            where = f"{place}: {names}" if place else names
+            was = "" if not edits[0].argument else f"  # was: {edits[0].old}"
+            behind = "" if edits[0].argument else "behind "
+            blocks.append(f"# {behind}{where}\n{written}{was}")
+        return "\n\n".join(blocks)
 
 
 @dataclass(frozen=True)

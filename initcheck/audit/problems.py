@@ -102,9 +102,8 @@ class Problem:
 
     @property
     def fix(self) -> Fix | None:
-        """The first fix among its findings that solves one, else the first that helps."""
-        fixes = [each.fix for each in self.findings if each.fix is not None]
-        return next((each for each in fixes if each.solved), fixes[0] if fixes else None)
+        """Edits that cure it or help; None where none were found."""
+        return next((each.fix for each in self.findings if each.fix is not None), None)
 
 
 def _name_some(layers: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ The modules are imported when a function is called, behind :func:`initcheck.back
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -16,6 +17,7 @@ from typing import Any, Final
 from initcheck.backend.graphs import outside_trace
 
 _SCOPE: Final = "stateless_scope"
+_NAMES: Final = "object_name_uids"
 
 
 def functional_class() -> Any:
@@ -73,6 +75,26 @@ def outside_stateless_scope() -> Iterator[None]:
         global_state.set_global_attribute(_SCOPE, scope)
 
 
+def count_automatic_names() -> dict[str, int]:
+    """Return how many names Keras has made of each kind, ``dense`` and so on."""
+    from keras.src.backend.common import global_state
+
+    return dict(global_state.get_global_attribute(_NAMES) or {})
+
+
+@contextmanager
+def automatic_names_from(counts: Mapping[str, int]) -> Iterator[None]:
+    """Let Keras make names as if only so many had been made, and go on afterwards as if none had."""
+    from keras.src.backend.common import global_state
+
+    before = global_state.get_global_attribute(_NAMES)
+    global_state.set_global_attribute(_NAMES, defaultdict(int, counts))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_NAMES, before)
+
+
 @contextmanager
 def safe_mode() -> Iterator[None]:
     """Load models in safe mode, whatever ``keras.config.enable_unsafe_deserialization`` has set."""
@@ -92,6 +114,7 @@ class MethodWatch:
         self._lock = threading.Lock()
         self._watching = 0
         self._original: Any = None
+        self._inherited = False
 
     @contextmanager
     def watch(self, handle: Callable[..., Any]) -> Iterator[None]:
@@ -111,6 +134,7 @@ class MethodWatch:
                 return
             owner = self._find_class()
             original = self._original = getattr(owner, self._method)
+            self._inherited = self._method not in vars(owner)
 
             def watched(instance: Any, *args: Any, **kwargs: Any) -> Any:
                 handle = self._handler.get()
@@ -123,5 +147,7 @@ class MethodWatch:
     def _uninstall(self) -> None:
         with self._lock:
             self._watching -= 1
-            if not self._watching:
+            if not self._watching and self._inherited:
+                delattr(self._find_class(), self._method)
+            elif not self._watching:
                 setattr(self._find_class(), self._method, self._original)

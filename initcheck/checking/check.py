@@ -31,7 +31,7 @@ from initcheck.audit.sizes import find_unscaled
 from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.checking.fixes import add_fixes
+from initcheck.checking.fixes import FixSearch, Judgement
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import make_batch
@@ -49,7 +49,7 @@ from initcheck.probe.draw import LOADED, find_initializers
 from initcheck.probe.first_steps import find_rounding, take_step
 from initcheck.probe.loaded_weights import PresentWeights, read_present_weights
 from initcheck.probe.paths import PathNamer
-from initcheck.probe.places import Construction, name_places
+from initcheck.probe.places import Construction, name_places, recorded_places
 from initcheck.probe.session import Session, join_measurements
 from initcheck.probe.weight_copies import WeightComparison, compare_weights
 from initcheck.probe.weights import WeightFacts, describe_weights
@@ -242,22 +242,19 @@ def check(
 
 def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
-    measurement = _measure_session(session, settings.limits, progress)
-    coverage = session.probe.coverage(redrawn=session.redrawn)
+    judgement = _judge_session(session, settings, progress)
+    coverage, measurement, kept = judgement.coverage, judgement.measurement, judgement.kept
     keys = session.probe.keys()
     name_of = dict(zip(session.plan.paths, session.plan.names, strict=True))
     hints = check_waivers(settings.waive, keys)
-    found = find_findings(measurement)
-    if any(each.code == UNSCALED_INPUTS.code for each in found) and any(each.severity == "wrong" for each in found):
-        off = [each.given for each in find_unscaled(measurement)]
-        scaled = session.with_inputs(scale_inputs(session.inputs, off))
-        again = _measure_session(scaled, settings.limits, progress, measurement)
-        found = explain_by_inputs(found, find_findings(again), measurement)
-    kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
     reported = {(each.code, each.layer) for each in kept}
-    waived = tuple(each for each in found if (each.code, each.layer) not in reported)
+    waived = tuple(each for each in judgement.found if (each.code, each.layer) not in reported)
     if settings.fixes and session.redrawn:
-        kept = tuple(add_fixes(kept, session, measurement, progress))
+
+        def judge(edited: CheckSession) -> Judgement:
+            return _judge_session(edited, settings, no_progress)
+
+        kept = FixSearch(session, judgement, judge, progress).add_fixes()
     return CheckResult(
         model=session.label,
         findings=kept,
@@ -286,6 +283,20 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         hints=hints,
         fewer=session.fewer,
     )
+
+
+def _judge_session(session: CheckSession, settings: CheckSettings, progress: Progress) -> Judgement:
+    """Measure a model, and find what is wrong with it, without what was deselected or waived."""
+    measurement = _measure_session(session, settings.limits, progress)
+    found = find_findings(measurement)
+    if any(each.code == UNSCALED_INPUTS.code for each in found) and any(each.severity == "wrong" for each in found):
+        off = [each.given for each in find_unscaled(measurement)]
+        scaled = session.with_inputs(scale_inputs(session.inputs, off))
+        again = _measure_session(scaled, settings.limits, progress, measurement)
+        found = explain_by_inputs(found, find_findings(again), measurement)
+    kept = waive_layers(select_findings(found, settings.select, settings.ignore), settings.waive)
+    coverage = session.probe.coverage(redrawn=session.redrawn)
+    return Judgement(coverage, measurement, tuple(found), kept, session.seeds)
 
 
 def _measure_session(
@@ -396,9 +407,12 @@ class CheckSession:
         present: what the weights hold before any draw; the loaded ones only where they are looked for.
         constructions: how the layers were made, by name.
         labels: what the user gave beside the inputs; None without.
+        made: how everything was made while the user's code ran, part of the model or not.
         given: whether the inputs are the user's.
         open_ended: whether fewer seeds may be measured, since their number was left open.
         fewer: why fewer were measured, once they were; empty else.
+        remake: makes the model once more; None where there is no factory.
+        prepare: prepares another model likewise, on the same batch and from the same seeds.
     """
 
     label: str
@@ -411,6 +425,9 @@ class CheckSession:
     redrawn: bool
     present: PresentWeights
     constructions: Mapping[str, Construction]
+    remake: Callable[[], LoadedModel] | None
+    prepare: Callable[[LoadedModel], CheckSession]
+    made: Sequence[Construction] = ()
     labels: Any = None
     given: bool = False
     open_ended: bool = False
@@ -482,11 +499,6 @@ class CheckSession:
             progress(len(parts), self.steps, f"about {left} left")
             parts.append(self._measure_plan(self.plan, self.seeds[len(parts) : len(parts) + 1], no_progress))
 
-    def measure_with(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measure with other initializers: same graph, same batch, the same random numbers behind the weights."""
-        measured = self._measure_plan(RedrawPlan(self.model, {**self.initializers, **changes}), seeds, no_progress)
-        return measured.table, measured.weights
-
     def measure_after(self, steps: int, still: Collection[str]) -> Measurement:
         """Measure again after some small steps of gradient descent, in which some weights stay as they are."""
         unmoved = frozenset(self.plan.names.index(name) for name in still)
@@ -528,6 +540,19 @@ class CheckSession:
         if self.labels is None:
             return None
         return compare_loss(self.model, self.inputs, self.labels, measured.losses, limits)
+
+    def with_seeds(self, seeds: tuple[int, ...]) -> CheckSession:
+        """Draw from other seeds, and leave all else as it is: nothing is traced again."""
+        return replace(self, seeds=seeds, fewer="")
+
+    def with_initializers(self, changes: Mapping[str, Any]) -> CheckSession:
+        """Draw some weights by other initializers, by structural path, and leave all else as it is."""
+        initializers = {**self.initializers, **changes}
+        return replace(
+            self,
+            initializers=initializers,
+            probe=_make_probe(self.model, self.inputs, self.loss_function, initializers),
+        )
 
     def with_inputs(self, inputs: Any) -> CheckSession:
         """Give the model other inputs, and leave all else as it is."""
@@ -591,14 +616,15 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         loaded = model
     else:
         loaded = load_model(model) if isinstance(model, str) else adopt_model(model)
-    batch = make_batch(
-        loaded.model,
-        x,
-        y,
-        batch_size=settings.batch_size or default_batch_size(loaded.model),
-        input_shapes=settings.input_shapes,
-        seed=BATCH_SEED,
-    )
+    with recorded_places(loaded.constructions) as constructions:  # a subclassed model is built by its first call
+        batch = make_batch(
+            loaded.model,
+            x,
+            y,
+            batch_size=settings.batch_size or default_batch_size(loaded.model),
+            input_shapes=settings.input_shapes,
+            seed=BATCH_SEED,
+        )
     built = loaded.model
     if not built.trainable_weights:
         raise ModelError(
@@ -634,7 +660,10 @@ def prepare_session(model: Any, x: Any, y: Any, settings: CheckSettings) -> Chec
         seeds=seeds,
         redrawn=redrawn,
         present=present,
-        constructions=name_places(namer, loaded.constructions),
+        constructions=name_places(namer, constructions),
+        remake=loaded.remake,
+        made=tuple(constructions.values()),
+        prepare=lambda other: prepare_session(other, x, y, settings),
         labels=batch.labels,
         given=x is not None,
         open_ended=settings.seeds is None and settings.stop_early,

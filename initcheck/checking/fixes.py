@@ -1,374 +1,540 @@
-"""Try candidate fixes of a finding on redrawn weights; report those that help.
+"""Fixes: edits that follow from a problem's cause, tried on the model that they make, with the whole judgement.
 
-Nothing of the model is changed: a fix is measured by drawing the weights with another initializer, from the same seeds,
-in the same graph. Which candidates are tried for a finding is said by its rule
-(:class:`initcheck.audit.findings.FixPlan`). The interval of a fix is not adjusted for its having been chosen among
-several.
+Edits are chosen on the first draws of the check and reported on draws that neither the check nor the choice has seen.
+They cure a problem if none of its findings is left and no other has come; undecided is not cured. They help if what is
+left is half as far from 1, and they make nothing else worse. What neither cures nor helps is not shown.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from initcheck.audit.findings import Cause, Finding, Fix, FixPlan, Measured, ModelMeasurement, Rule
-from initcheck.audit.problems import is_same_cause
-from initcheck.audit.rules import RULES
+from initcheck.audit.causes import CauseFinder
+from initcheck.audit.findings import Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
+from initcheck.audit.problems import Problem, group_findings, is_same_cause
 from initcheck.audit.site_shares import estimate_share
-from initcheck.audit.total_change import JudgedPath, judge_paths
-from initcheck.backend.random_state import preserved_random_state
+from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
-from initcheck.core.columns import Direction
+from initcheck.checking.edits import EditMaker, build_edited
 from initcheck.core.formatting import Progress
-from initcheck.core.statistics import estimate_mean
-from initcheck.probe import RedrawPlan
 from initcheck.probe.weights import WeightFacts
 
 if TYPE_CHECKING:
     from initcheck.checking.check import CheckSession  # a check tries fixes, and imports this module
+    from initcheck.probe.coverage import Coverage
 
-MOST_SEEDS: Final = 5
-"""Draws that a candidate is measured on, at most."""
+CHOOSING_SEEDS: Final = 5
+"""Draws that a candidate is chosen on, at most."""
 
-_RATE: Final = "factor a layer, in squares"
+MOST_TRIALS: Final = 8
+"""Candidates that are tried for one problem, at most."""
 
+_NON_FINITE: Final = "IC501"
 
-def add_fixes(
-    findings: Sequence[Finding], session: CheckSession, measurement: ModelMeasurement, progress: Progress
-) -> Iterator[Finding]:
-    """Try to fix each finding, as its rule plans; yield it with the fix if one helped."""
-    search = FixSearch(session, measurement, progress)
-    solved: list[Cause] = []
-    for finding in findings:
-        plan = finding.rule.fix_plan
-        by_inputs = finding.cause is not None and finding.cause.kind == "inputs"
-        # What one cause brings about is gone with it: a change that removed one of its findings is not sought again.
-        known = any(is_same_cause(finding.cause, each) for each in solved)
-        fix = None if plan is None or by_inputs or known or finding.note else _find_fix(finding, plan, search)
-        if fix is not None and fix.solved and finding.cause is not None:
-            solved.append(finding.cause)
-        yield finding if fix is None else finding.with_fix(fix)
+_RATE: Final = "square a layer"
 
+_TEXTBOOK: Final = ("he_normal", "glorot_uniform", "lecun_normal")
 
-def _find_fix(finding: Finding, plan: FixPlan, search: FixSearch) -> Fix | None:
-    if plan.candidates == "initializers":
-        return search.find(finding, plan)
-    weights = [each for each in search.facts if {each.path, each.layer} & set(finding.named)]
-    return _WEIGHT_FIXES[plan.candidates](search.session, finding, weights) if weights else None
+_BOUNDED: Final = frozenset({"tanh", "sigmoid", "softsign", "hard_sigmoid", "softmax", "linear", ""})
+"""Activation functions near which Glorot and Bengio (2010) keep the variance; for selu Klambauer et al. (2017) ask for
+LeCun's; the others keep about half of it, as ReLU does (He et al. 2015)."""
 
+_LONGEST_TABLE: Final = 32
+"""Columns whose sizes are written out, at most."""
 
-# --- other initializers -----------------------------------------------------------------------------------------------
+_PIXELS: Final = 255.0
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A change of initializers: in words, as code, and by key of the weight."""
+class Judgement:
+    """One model, measured and judged.
 
-    label: str
-    code: str
-    initializers: Mapping[str, Any]
+    Attributes:
+        found: all findings.
+        kept: those that were neither deselected nor waived.
+        seeds: those of the draws that it was measured on.
+    """
+
+    coverage: Coverage
+    measurement: ModelMeasurement
+    found: tuple[Finding, ...]
+    kept: tuple[Finding, ...]
+    seeds: tuple[int, ...]
+
+
+Edits = tuple[Edit, ...]
 
 
 class FixSearch:
-    """Tries other initializers, each once, from the textbook's to a gain fitted to this network."""
+    """Searches for fixes of the problems of one model."""
 
-    def __init__(self, session: CheckSession, measurement: ModelMeasurement, progress: Progress) -> None:
-        self.session = session
-        self.facts = measurement.facts
-        self._measurement = measurement
+    def __init__(
+        self,
+        session: CheckSession,
+        judgement: Judgement,
+        judge: Callable[[CheckSession], Judgement],
+        progress: Progress,
+    ) -> None:
+        self._session = session
+        self._judgement = judgement
+        self._judge = judge
         self._progress = progress
-        self._seeds = session.seeds[:MOST_SEEDS]
-        self._trials: dict[tuple[str, int], ModelMeasurement] = {}
-        self._before: dict[str, Sequence[Finding]] = {}
+        self._problems = group_findings(judgement.kept, judgement.measurement.nodes)
+        self._candidates = Candidates(session, judgement.measurement)
+        self._found: list[Fix] = []
+        self._built: dict[Edits, CheckSession | None] = {}
+        self._trials: dict[tuple[Edits, tuple[int, ...]], Judgement] = {}
 
-    def find(self, finding: Finding, plan: FixPlan) -> Fix | None:
-        """Return the first candidate that removes the finding and brings no worse one; else the one that helps most."""
-        before = finding.measured if plan.rate is None else _rate(finding, self._measurement.paths, plan.rate)
-        best: Fix | None = None
-        if before is None:
-            return None
-        for candidate in self._candidates(finding):
-            # One draw shows which candidates are hopeless; the others are measured on several.
-            if self._measure_help(finding, plan, before, candidate, self._seeds[:1]) is None:
+    def add_fixes(self) -> tuple[Finding, ...]:
+        """Give the main finding of each problem the fix that was found for it."""
+        fixes: dict[int, Fix] = {}
+        for problem in self._problems:
+            if problem.level == "wrong" and (fix := self._find(problem)) is not None:
+                fixes[id(problem.main)] = fix
+                self._found.append(fix)
+        return tuple(each.with_fix(fixes[id(each)]) if id(each) in fixes else each for each in self._judgement.kept)
+
+    def _find(self, problem: Problem) -> Fix | None:
+        """Return the first candidate that cures a problem, else the one that helps most, else None."""
+        chosen = self._session.seeds[:CHOOSING_SEEDS]
+        after_last = max(self._session.seeds) + 1
+        fresh = tuple(range(after_last, after_last + len(self._session.seeds)))
+        best: tuple[float, Fix | None] = (math.inf, None)
+        # Behind values that are not finite, or no signal at all, nothing else could be judged.
+        hiding = any(each.severity == "unjudged" or each.code == _NON_FINITE for each in problem.findings)
+        # What cures another problem may cure this one, too: then one edit is written for both.
+        known = [fix.edits for fix in self._found if fix.cures]
+        candidates = (each for each in self._candidates.list_for(problem) if each not in known)
+        for edits in itertools.islice(itertools.chain(known, candidates), MOST_TRIALS):
+            first = self._try(edits, chosen)
+            if first is None or (not hiding and self._find_new(first, decided_only=True)):
                 continue
-            helped = self._measure_help(finding, plan, before, candidate, self._seeds)
-            if helped is None:
+            promising = not any(each.severity == "wrong" for each in self._find_left(problem, first))
+            if not promising and not self._measure_effect(problem, first).helps:
                 continue
-            after, solved = helped
-            fix = Fix(candidate.label, candidate.code, before, after, solved)
-            if solved:
+            again = self._try(edits, fresh)
+            new = [] if again is None else self._find_new(again, decided_only=False)
+            if again is None or (new and not hiding):
+                continue
+            left = [*self._find_left(problem, again), *new]
+            effect = self._measure_effect(problem, again)
+            said = tuple(dict.fromkeys(each.message for each in left))
+            fix = Fix(edits, effect.before, effect.after, cures=not left, left=said, draws=len(again.seeds))
+            if fix.cures:
                 return fix
-            if best is None or _distance(after) < _distance(best.after):
-                best = fix
-        return best
+            if effect.helps and effect.distance < best[0]:
+                best = effect.distance, fix
+        return best[1]
 
-    def _measure_help(
-        self, finding: Finding, plan: FixPlan, before: Measured, candidate: _Candidate, seeds: Sequence[int]
-    ) -> tuple[Measured, bool] | None:
-        """Measure a candidate: the value after it and whether the finding is gone; None where it did not help."""
-        trial = self._try(candidate, seeds)
-        after = self._value_after(finding, plan, before, trial)
-        # The finding has to go, and none about the rate along a path may come in its place.
-        unwanted = [
-            rule
-            for rule in RULES.values()
-            if rule.code == finding.code or (rule.fix_plan is not None and rule.fix_plan.rate is not None)
-        ]
-        known = [each for rule in unwanted for each in self._find_before(rule)]
-        left = [each for rule in unwanted for each in rule.find(trial) if not each.note]
-        # What else was wrong before, in other layers, is not this change's to remove.
-        solved = all(not _is_about(each, finding) and any(_is_about(each, other) for other in known) for each in left)
-        return None if after is None or not _helps(before, after, solved) else (after, solved)
-
-    def _find_before(self, rule: Rule) -> Sequence[Finding]:
-        """Find what a rule finds in the model as it is, once."""
-        if rule.code not in self._before:
-            self._before[rule.code] = tuple(rule.find(self._measurement))
-        return self._before[rule.code]
-
-    def _try(self, candidate: _Candidate, seeds: Sequence[int]) -> ModelMeasurement:
-        key = (candidate.label, len(seeds))
+    def _try(self, edits: Edits, seeds: tuple[int, ...]) -> Judgement | None:
+        """Build the model with edits, once, and judge it; None where that cannot be done."""
+        key = (edits, seeds)
         if key not in self._trials:
-            self._progress(self.session.steps, self.session.steps, f"trying {candidate.label}")
-            table, _ = self.session.measure_with(candidate.initializers, seeds)
-            known = self._measurement
-            followed = list(dict.fromkeys(judged.path for judged in known.paths))
-            paths = judge_paths(table, known.nodes, followed, known.limits)
-            self._trials[key] = replace(known, table=table, paths=paths)
+            self._progress(self._session.steps, self._session.steps, f"trying {describe_edits(edits)}")
+            if edits not in self._built:
+                self._built[edits] = build_edited(self._session, edits)
+            edited = self._built[edits]
+            if edited is None:
+                return None
+            self._trials[key] = self._judge(edited.with_seeds(seeds))
         return self._trials[key]
 
-    def _candidates(self, finding: Finding) -> Iterator[_Candidate]:
-        kernels = [each for each in self.facts if _is_kernel(each)]
-        if len(kernels) > 1:
-            kernels = [each for each in kernels if each.layer != self._head()]
-        single = [each for each in kernels if each.layer == finding.layer] if len(finding.layers) == 1 else []
-        if finding.cause is not None and finding.cause.kind in ("spread", "constant"):
-            # Those that did it, the head as well.
-            single = [each for each in self.facts if _is_kernel(each) and each.layer in finding.cause.layers]
-        for some in [single, kernels] if single else [kernels]:
-            for name in ("HeNormal", "LecunNormal", "GlorotUniform"):
-                if any(_class_name(each.initializer) != name for each in some):
-                    yield _replace(name, {}, some)
-            if (gain := self._fitted_scale(some)) is not None:
-                settings = {"scale": float(f"{gain:.3g}"), "mode": "fan_in", "distribution": "truncated_normal"}
-                yield _replace("VarianceScaling", settings, some)
+    def _find_left(self, problem: Problem, trial: Judgement) -> list[Finding]:
+        """List what is left of a problem: what the model with the edits has of its findings, or for the same cause."""
+        others = [each for other in self._problems if other is not problem for each in other.findings]
+        left = []
+        for finding in _list_faults(trial):
+            own = any(_is_like(finding, each) for each in problem.findings)
+            foreign = any(_is_like(finding, each) for each in others)
+            if own and not (foreign and not is_same_cause(finding.cause, problem.cause)):
+                left.append(finding)
+        return left
 
-    def _head(self) -> str:
-        positions = self._measurement.paths[0].path.positions if self._measurement.paths else ()
-        return self._measurement.nodes[positions[-1]].layer if len(positions) > 1 else ""
+    def _find_new(self, trial: Judgement, *, decided_only: bool) -> list[Finding]:
+        """List what the model with the edits has, and the model as it is has not."""
+        known = [each for each in self._judgement.found if not each.note]
+        return [
+            finding
+            for finding in _list_faults(trial)
+            if not any(_is_like(finding, each) for each in known) and (finding.severity == "wrong" or not decided_only)
+        ]
 
-    def _fitted_scale(self, kernels: Sequence[WeightFacts]) -> float | None:
-        """Compute the scale that would make the forward rate 1, from the rate under LecunNormal, whose scale is 1."""
-        trial = self._try(_replace("LecunNormal", {}, kernels), self._seeds[:1])
-        rates = [judged.rate[0] for judged in trial.paths if judged.levels.direction == "forward"]
-        if not rates or not (1e-6 < rates[0] < 1e6):
-            return None
-        return 1.0 / rates[0]
-
-    def _value_after(
-        self, finding: Finding, plan: FixPlan, before: Measured, trial: ModelMeasurement
-    ) -> Measured | None:
-        if plan.rate is not None:
-            return _rate(finding, trial.paths, plan.rate)
-        where = finding.layers[-1] if plan.at_last else finding.layer
-        assert plan.share is not None  # other initializers are judged by a rate or by a share
-        estimate = estimate_share(plan.share, trial.table, trial.nodes, where)
-        if estimate is None:
-            return None
-        return Measured(before.quantity, estimate.value, estimate.low, estimate.high, before.limit, estimate.count)
+    def _measure_effect(self, problem: Problem, trial: Judgement) -> _Effect:
+        """Compare the value that a problem rests on, as it is and with the edits."""
+        for finding in problem.findings:
+            before = _measure(finding, self._judgement.measurement)
+            after = _measure(finding, trial.measurement)
+            if before is not None and after is not None:
+                plan = finding.rule.fix_plan
+                return _Effect(before, after, 1.0 if plan is not None and plan.share == "varying" else 0.0)
+        return _Effect(None, None)
 
 
-def _is_about(one: Finding, other: Finding) -> bool:
-    """Find whether two findings are of one rule and about the same layers."""
+@dataclass(frozen=True)
+class _Effect:
+    """The value that a problem rests on, before and after; None where it rests on none."""
+
+    before: Measured | None
+    after: Measured | None
+    wanted_share: float = 0.0
+
+    @property
+    def helps(self) -> bool:
+        """Whether it is half as far from where it should be."""
+        before, after = self._distance(self.before), self.distance
+        return after < 0.5 * before if math.isfinite(before) else math.isfinite(after)
+
+    @property
+    def distance(self) -> float:
+        """How far it still is."""
+        return self._distance(self.after)
+
+    def _distance(self, measured: Measured | None) -> float:
+        """Measure how far a factor is from 1, in nats at the worse end, or a share from where it should be."""
+        if measured is None:
+            return math.inf
+        if measured.quantity != _RATE:
+            return abs(measured.value - self.wanted_share)
+        ends = [each for each in (measured.value, measured.low, measured.high) if not math.isnan(each)]
+        if not ends or any(each <= 0.0 for each in ends):
+            return math.inf
+        return float(np.abs(np.log(ends)).max())
+
+
+def _list_faults(judgement: Judgement) -> list[Finding]:
+    return [each for each in judgement.kept if not each.note]
+
+
+def _is_like(one: Finding, other: Finding) -> bool:
+    """Find whether two findings say the same of layers of which some are the same."""
     return one.code == other.code and bool(set(one.named) & set(other.named))
 
 
-def _rate(finding: Finding, paths: Sequence[JudgedPath], direction: Direction) -> Measured | None:
-    """Give the factor a layer along the path that the finding is about: the first that holds its first layer."""
-    for judged in paths:
-        if judged.levels.direction == direction and finding.layer in judged.levels.layers:
-            return Measured(_RATE, *judged.rate, 1.0, judged.total.count) if judged.steps else None
-    return None
+def _measure(finding: Finding, measurement: ModelMeasurement) -> Measured | None:
+    """Measure what a finding is about: the factor a layer along its path, or the share at its layer."""
+    plan = finding.rule.fix_plan
+    if plan is None:
+        return None
+    if plan.rate is not None:
+        for judged in measurement.paths:
+            if judged.levels.direction == plan.rate and finding.layer in judged.levels.layers:
+                return Measured(_RATE, *judged.rate, 1.0, judged.total.count) if judged.steps else None
+        return None
+    if plan.share is None or finding.measured is None:
+        return None
+    where = finding.layers[-1] if plan.at_last and finding.layers else finding.layer
+    estimate = estimate_share(plan.share, measurement.table, measurement.nodes, where)
+    if estimate is None:
+        return None
+    quantity, limit = finding.measured.quantity, finding.measured.limit
+    return Measured(quantity, estimate.value, estimate.low, estimate.high, limit, estimate.count)
 
 
-def _helps(before: Measured, after: Measured, solved: bool) -> bool:
-    """Find whether a change helped: the finding is gone, or what is left of it is half as far from 1 and shown so."""
-    if before.quantity != _RATE:
-        return solved
-    if not math.isfinite(_distance(before)):
-        return math.isfinite(_distance(after))
-    return solved or _distance(after) < 0.5 * _distance(before)
+def build_fixed(session: CheckSession, fix: Fix) -> CheckSession | None:
+    """Build the model with a fix's edits, ready to be measured on the same batch and draws."""
+    return build_edited(session, fix.edits)
 
 
-def _distance(measured: Measured) -> float:
-    """Measure how far a factor is from 1, in nats, at the worse end of its interval."""
-    ends = [each for each in (measured.value, measured.low, measured.high) if not math.isnan(each)]
-    if not ends or any(each <= 0.0 for each in ends):
-        return math.inf
-    return float(np.abs(np.log(ends)).max())
+# --- candidates -------------------------------------------------------------------------------------------------------
+
+
+class Candidates:
+    """Makes the edits that a problem's cause suggests, the most likely first."""
+
+    def __init__(self, session: CheckSession, measurement: ModelMeasurement) -> None:
+        self._session = session
+        self._measurement = measurement
+        self._maker = EditMaker(session)
+        self._finder = CauseFinder(measurement)
+        self._nodes = measurement.nodes
+
+    def list_for(self, problem: Problem) -> Iterator[Edits]:
+        """Yield sets of edits that may cure a problem, each once, and none that changes nothing.
+
+        Those that would write two values into one call, which makes several layers, come last: they have to be written
+        by hand.
+        """
+        kind = "" if problem.cause is None else problem.cause.kind
+        seen: set[Edits] = {()}
+        by_hand: list[Edits] = []
+        for edits in _BY_CAUSE.get(kind, Candidates._draw_kernels)(self, problem):
+            if edits not in seen:
+                seen.add(edits)
+                if _disagree(edits):
+                    by_hand.append(edits)
+                else:
+                    yield edits
+        yield from by_hand
+
+    # --- by cause -----------------------------------------------------------------------------------------------------
+
+    def _draw_kernels(self, problem: Problem) -> Iterator[Edits]:
+        """Draw the kernels that did it by the textbook, then those of all layers, then by a scale that fits."""
+        near = self._list_weights(problem.layers, _is_matrix)
+        every = [each for each in self._measurement.facts if _is_kernel(each)]
+        constant = [each for each in near if each.constant]
+        # One random factor of a product is enough: the other may begin at zero, and wakes with the first step.
+        first = {each.layer: each for each in reversed(constant)}
+        for targets in (list(reversed(first.values())), constant, near):
+            yield from self._draw(targets, self._choose_textbook)
+        yield from self._draw(near, self._choose_true_fan)
+        yield from self._draw(every, self._choose_textbook)
+        for targets in (near, every):
+            yield from self._fit_scale(problem, targets)
+        yield from self._change_activation(problem)
+        for name in _TEXTBOOK:
+            yield from self._draw(near, _always(f'"{name}"'))
+
+    def _draw_tables(self, problem: Problem) -> Iterator[Edits]:
+        """Draw tables of embeddings so that what is looked up, or what a tied output sums, is of size 1."""
+        tables = self._list_weights(problem.layers, lambda each: len(each.shape) >= 2)
+        large = problem.cause is not None and problem.cause.factor > 1.0
+        whole, summed = "keras.initializers.RandomNormal(stddev=1.0)", self._choose_for_sums
+        for new in (summed, _always(whole)) if large else (_always(whole), summed):
+            yield from self._draw(tables, new)
+        yield from self._draw(tables, _always('"uniform"'))
+
+    def _draw_constants(self, problem: Problem) -> Iterator[Edits]:
+        """Draw at random what is drawn by a constant."""
+        constant = self._list_weights(problem.layers, lambda each: len(each.shape) >= 2 and each.constant)
+        yield from self._draw(constant, self._choose_textbook)
+        yield from self._draw_kernels(problem)
+
+    def _separate_copies(self, problem: Problem) -> Iterator[Edits]:
+        """Draw each copy without a seed, by an initializer of its own."""
+        copies = self._list_weights([name for each in problem.findings for name in each.named], _is_matrix)
+        yield from self._draw(copies, _write_without_seed, anew=True)
+        yield from self._draw(copies, self._choose_textbook, anew=True)
+
+    def _set_vectors(self, problem: Problem, name: str, new: str) -> Iterator[Edits]:
+        weights = self._list_weights(problem.layers, lambda each: each.path.rpartition("/")[2] in name.split())
+        yield from self._draw(weights, _always(new))
+
+    def _set_biases(self, problem: Problem) -> Iterator[Edits]:
+        """Let the biases begin at zero, as they do by default."""
+        yield from self._set_vectors(problem, "bias beta", '"zeros"')
+        yield from self._draw_kernels(problem)
+
+    def _set_scales(self, problem: Problem) -> Iterator[Edits]:
+        """Let the scales of normalizations begin at one, as they do by default."""
+        yield from self._set_vectors(problem, "gamma scale", '"ones"')
+        yield from self._draw_kernels(problem)
+
+    def _feed_normalization(self, problem: Problem) -> Iterator[Edits]:
+        """Give a normalization more than its epsilon: a table or kernels of the usual size in front of it."""
+        tables = self._list_weights(problem.layers, lambda each: each.kind == "Embedding")
+        yield from self._draw(tables, _always('"uniform"'))
+        yield from self._draw_kernels(problem)
+
+    def _scale_branches(self, problem: Problem) -> Iterator[Edits]:
+        """Draw the last kernel of each branch that is added so that all of them together add as much as one signal."""
+        sums = [place for place, node in enumerate(self._nodes) if node.merges and node.layer in problem.layers]
+        last = [
+            self._finder.kernels[each].facts
+            for place in sums
+            for parent in self._nodes[place].parents
+            for each in ([parent] if parent in self._finder.kernels else self._finder.list_before(parent))
+        ]
+        scale = f"{1.0 / max(len(sums), 1):.3g}"
+        new = f'keras.initializers.VarianceScaling(scale={scale}, mode="fan_in")'
+        yield from self._draw(list(dict.fromkeys(last)), _always(new))
+        yield from self._draw_kernels(problem)
+
+    def _scale_scores(self, problem: Problem) -> Iterator[Edits]:
+        """Draw the kernel of the queries smaller by the root of the number of products that a score sums."""
+        for place, node in enumerate(self._nodes):
+            if node.layer in problem.layers and node.merges_by_softmax:
+                for each in self._finder.list_scored(place)[:1]:
+                    facts = self._finder.kernels[each].facts
+                    new = f'keras.initializers.VarianceScaling(scale={1.0 / facts.shape[-1]:.3g}, mode="fan_in")'
+                    yield from self._draw([facts], _always(new))
+        yield from self._draw_kernels(problem)
+
+    def _scale_inputs(self, problem: Problem) -> Iterator[Edits]:  # noqa: ARG002 - all candidates take the problem
+        """Put a layer behind each input that brings it to size 1."""
+        edits = []
+        for each in find_unscaled(self._measurement):
+            columns = self._count_columns(each.given.position) if each.given.columns else 0
+            if each.identity or columns > _LONGEST_TABLE:
+                return  # what adapts to the data is no value that could be written
+            name = self._nodes[each.given.position].layer
+            edits.append(self._maker.put_behind(name, self._write_scaling(each.given), each.receiver))
+        yield tuple(edits)
+
+    def _choose_sigmoid(self, problem: Problem) -> Iterator[Edits]:
+        """Let a single unit have a sigmoid where a softmax can only be 1."""
+        edits = [self._maker.set_argument(name, "activation", '"softmax"', '"sigmoid"') for name in problem.layers]
+        yield tuple(each for each in edits if each is not None)
+
+    def _change_activation(self, problem: Problem) -> Iterator[Edits]:
+        """Take ReLU, with its initializer, where a bounded activation function loses the signal or the gradient."""
+        kernels = {kernel.facts.layer: kernel for kernel in self._finder.kernels.values()}
+        layers = [name for name in problem.layers if name in kernels and kernels[name].activation in _BOUNDED - {""}]
+        if problem.cause is None or problem.cause.kind != "activation" or not layers:
+            return
+        edits = []
+        for name in layers:
+            old = kernels[name].activation
+            edits.append(self._maker.set_argument(name, "activation", f'"{old}"', '"relu"'))
+            edits.append(self._maker.set_initializer(kernels[name].facts, '"he_normal"'))
+        yield self._maker.name_others(tuple(each for each in edits if each is not None))
+
+    def _fit_scale(self, problem: Problem, targets: Sequence[WeightFacts]) -> Iterator[Edits]:
+        """Scale kernels by what would make the measured factor a layer 1, where layers are many and alike."""
+        plan = problem.main.rule.fix_plan
+        measured = _measure(problem.main, self._measurement)
+        names = {each.path for each in targets}
+        gains = [
+            kernel.square * kernel.facts.true_fan_in
+            for kernel in self._finder.kernels.values()
+            if kernel.facts.path in names and kernel.facts.true_fan_in > 0.0 and kernel.square > 0.0
+        ]
+        if plan is not None and plan.rate is not None and measured is not None and gains and measured.value > 0.0:
+            scale = f"{math.exp(float(np.mean(np.log(gains)))) / measured.value:.2g}"
+            yield from self._draw(targets, _always(f'keras.initializers.VarianceScaling(scale={scale}, mode="fan_in")'))
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _draw(
+        self, targets: Sequence[WeightFacts], new_for: Callable[[WeightFacts], str], *, anew: bool = False
+    ) -> Iterator[Edits]:
+        """Draw some weights otherwise: with those of all layers that the same calls make, and then only them.
+
+        A call that makes several layers is written once: first it is tried with what most of them are to have.
+        """
+        drawn = [each for each in targets if each.kept is None]
+        own = self._set(drawn, new_for, anew)
+        alike = self._maker.list_alike(own)
+        names = {each.path.rpartition("/")[2] for each in drawn}
+        more = [
+            each
+            for each in self._measurement.facts
+            if {each.layer, each.path} & alike and each.path.rpartition("/")[2] in names and each.kept is None
+        ]
+        if own:
+            every = list(dict.fromkeys([*drawn, *more]))
+            codes = {each.path: new_for(each) for each in every}
+            by_site: dict[object, list[str]] = {}
+            for each in every:
+                by_site.setdefault(self._maker.find_site(each) or each.path, []).append(codes[each.path])
+            if all(code.startswith('"') for code in codes.values()):  # numbers fit the layer that they are made for
+                yield self._set(every, lambda each: _find_most(by_site[self._maker.find_site(each) or each.path]), anew)
+            yield self._set(every, new_for, anew)
+        yield own
+
+    def _set(self, targets: Iterable[WeightFacts], new_for: Callable[[WeightFacts], str], anew: bool = False) -> Edits:
+        edits = [self._maker.set_initializer(each, new_for(each), anew=anew) for each in targets]
+        return self._maker.name_others(list(dict.fromkeys(each for each in edits if each is not None)))
+
+    def _list_weights(self, names: Sequence[str], wanted: Callable[[WeightFacts], bool]) -> list[WeightFacts]:
+        """List the weights that are named, and those of the layers that are named or hold them."""
+        return [
+            each
+            for each in self._measurement.facts
+            if wanted(each)
+            and any(name in (each.path, each.layer) or each.layer.startswith(f"{name}/") for name in names if name)
+        ]
+
+    def _choose_textbook(self, facts: WeightFacts) -> str:
+        """Write what the textbook takes for a kernel in front of its activation function.
+
+        Where the initializer would count other inputs than the layer has, the standard deviation is written out.
+        """
+        if "recurrent" in facts.role:
+            return '"orthogonal"'
+        kernel = next((each for each in self._finder.kernels.values() if each.facts.layer == facts.layer), None)
+        activation = "" if kernel is None else kernel.activation
+        if facts.true_fan_in > 0.0 and facts.assumed_fan_in != facts.true_fan_in:
+            needed = 1.0 if kernel is None else kernel.needed
+            return f"keras.initializers.RandomNormal(stddev={math.sqrt(needed / facts.true_fan_in):.3g})"
+        if activation == "selu":
+            return '"lecun_normal"'
+        return '"glorot_uniform"' if activation in _BOUNDED else '"he_normal"'
+
+    def _choose_true_fan(self, facts: WeightFacts) -> str:
+        """Write what scales with the width as the textbook would, if the initializer counted the true inputs."""
+        kernel = next((each for each in self._finder.kernels.values() if each.facts.layer == facts.layer), None)
+        if kernel is None or not facts.true_fan_in > 0.0 or facts.assumed_fan_in == facts.true_fan_in:
+            return self._choose_textbook(facts)
+        scale = kernel.needed * facts.assumed_fan_in / facts.true_fan_in
+        return f'keras.initializers.VarianceScaling(scale={scale:.3g}, mode="fan_in")'
+
+    def _choose_for_sums(self, facts: WeightFacts) -> str:
+        """Write what keeps sums over the rows of a table at size 1, as an output that is tied to it has them."""
+        return f"keras.initializers.RandomNormal(stddev={1.0 / math.sqrt(facts.shape[-1]):.3g})"
+
+    def _count_columns(self, position: int) -> int:
+        leaves = [leaf for leaf in _flatten(self._session.inputs) if leaf.dtype.kind == "f"]
+        return int(leaves[position].shape[-1])
+
+    def _write_scaling(self, given: GivenInput) -> str:
+        """Write the layer that brings an input to size 1."""
+        if given.columns:
+            sizes = dict(given.columns)
+            variances = [f"{sizes.get(column, 1.0) ** 2:.3g}" for column in range(self._count_columns(given.position))]
+            means = ", ".join(["0"] * len(variances))
+            return f"keras.layers.Normalization(mean=[{means}], variance=[{', '.join(variances)}])"
+        if given.low >= 0.0 and _PIXELS / 2.0 < given.high <= _PIXELS:
+            return "keras.layers.Rescaling(1 / 255)"
+        return f"keras.layers.Rescaling(1 / {given.size:.3g})"
+
+
+def _disagree(edits: Edits) -> bool:
+    """Find whether edits write different values into one call."""
+    written: dict[tuple[object, str], str] = {}
+    return any(
+        each.site is not None and written.setdefault((each.site, each.argument), each.new) != each.new for each in edits
+    )
+
+
+def _find_most(codes: Sequence[str]) -> str:
+    """Return what stands there most often, the first of equals."""
+    return max(dict.fromkeys(codes), key=codes.count)
+
+
+def _always(new: str) -> Callable[[WeightFacts], str]:
+    return lambda _: new
 
 
 def _is_kernel(facts: WeightFacts) -> bool:
-    return facts.trainable and facts.role.endswith("kernel") and len(facts.shape) >= 2
+    return facts.role.endswith("kernel") and len(facts.shape) >= 2
 
 
-def _class_name(initializer: str) -> str:
-    return initializer.partition("(")[0]
+def _is_matrix(facts: WeightFacts) -> bool:
+    return len(facts.shape) >= 2
 
 
-def _replace(name: str, settings: Mapping[str, Any], kernels: Sequence[WeightFacts]) -> _Candidate:
-    made = getattr(import_keras().initializers, name)(**settings)
-    written = f"{name}({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
-    shown = name if not settings else written
-    layers = list(dict.fromkeys(each.layer for each in kernels))
-    whom = layers[0] if len(layers) == 1 else f"{len(layers)} layers"
-    names = "\n".join(f"#   {layer}" for layer in layers)
-    code = f"# in these layers:\n{names}\nkernel_initializer=keras.initializers.{written}"
-    return _Candidate(f"{shown} in {whom}", code, {each.key: made for each in kernels})
+def _write_without_seed(facts: WeightFacts) -> str:
+    """Write the initializer that a weight has, without a seed, and as a name where that will do."""
+    name, bracket, _ = facts.initializer.partition("(")
+    if not hasattr(import_keras().initializers, name):
+        return '"glorot_uniform"'
+    return f"keras.initializers.{facts.initializer}{'' if bracket else '()'}"
 
 
-# --- changes of single weights ----------------------------------------------------------------------------------------
+def _flatten(inputs: Any) -> list[Any]:
+    return list(import_keras().tree.flatten(inputs))
 
 
-def _separate_seeds(session: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Fix | None:  # noqa: ARG001
-    """Draw each weight from a seed of its own and compare the first two again."""
-    if len(facts) < 2 or any(each.kept for each in facts[:2]):
-        return None
-    current = {path: np.asarray(v, dtype=np.float64) for path, v in _current(session, facts[:2]).items()}
-    drawn = _draw(session.plan, [each.key for each in facts[:2]], session.seeds[0])
-    first, second = (each.key for each in facts[:2])
-    before, after = _similarity(current[first], current[second]), _similarity(drawn[first], drawn[second])
-    if not (after < 0.5 * before):
-        return None
-    seeded = any(each.seed_given == "integer" for each in facts)
-    change = "no seed in the initializers, and keras.utils.set_random_seed for the whole program"
-    code = "keras.utils.set_random_seed(0)  # once, before the model is made"
-    if not seeded and len({each.instance for each in facts}) < len(facts):
-        change = "an initializer instance of its own for each weight"
-    elif not seeded:
-        change = "keras.utils.set_random_seed once for the whole program, and not again while the model is made"
-        code += ", and nowhere in the functions that make its parts"
-    names = "\n".join(f"#   {each.path}" for each in facts)
-    name = facts[0].initializer or "GlorotUniform"
-    written = name if name.endswith(")") else f"{name}()"
-    code += f"\n# for each of:\n{names}\n"
-    code += f"keras.initializers.{written}  # without seed=, and a new instance each time"
-    quantity = "share of the variance in common"
-    return Fix(change, code, Measured(quantity, before), Measured(quantity, after, seeds=1), solved=after < 0.5)
-
-
-def _draw_at_random(session: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Fix | None:  # noqa: ARG001
-    """Draw the kernels among the weights by Keras' default and count units that are still alike."""
-    kernels = [each for each in facts if len(each.shape) >= 2]
-    if not kernels:
-        return None
-    made = import_keras().initializers.GlorotUniform()
-    plan = RedrawPlan(session.model, {**session.initializers, **{each.key: made for each in kernels}})
-    keys = [each.key for each in kernels]
-    before = _alike([np.asarray(v) for v in _current(session, kernels).values()])
-    after = _alike([np.asarray(v) for v in _draw(plan, keys, session.seeds[0]).values()])
-    if not (after < before):
-        return None
-    names = "\n".join(f"#   {each.path}" for each in kernels)
-    code = f"# for these weights:\n{names}\nkeras.initializers.GlorotUniform()"
-    quantity = "share of units with a twin"
-    where = kernels[0].layer if len({each.layer for each in kernels}) == 1 else f"{len(kernels)} weights"
-    return Fix(
-        f"GlorotUniform in {where}", code, Measured(quantity, before), Measured(quantity, after, seeds=1), after == 0.0
-    )
-
-
-def _correct_fan(session: CheckSession, finding: Finding, facts: Sequence[WeightFacts]) -> Fix | None:
-    """Scale each initializer to the variance that the true fan asks for; solved if all variances are right."""
-    planned = {each.path: each.initializer for each in session.plan.variables}
-    by_path = {each.path: each for each in facts if each.ideal_variance > 0 and each.variance > 0 and not each.kept}
-    weights = [by_path[path] for path in finding.layers if path in by_path]
-    changes: dict[str, tuple[Any, str]] = {}
-    for each in weights:
-        old: Any = planned[each.key]
-        if all(hasattr(old, name) for name in ("scale", "mode", "distribution")):
-            changes[each.path] = _scaled(old, each.ideal_variance / each.variance)
-    if not weights or len(changes) < len(weights):
-        return None
-    plan = RedrawPlan(
-        session.model, {**session.initializers, **{by_path[path].key: made for path, (made, _) in changes.items()}}
-    )
-    before = [_variance_ratio(session.plan, session, each) for each in weights]
-    after = [_variance_ratio(plan, session, each) for each in weights]
-    if not all(_off(new) < _off(old) for new, old in zip(after, before, strict=True)):
-        return None
-    first = weights[0].path
-    code = "\n".join(f"keras.initializers.{written}  # for {path}" for path, (_, written) in changes.items())
-    whom = first if len(weights) == 1 else f"{first}, and likewise {len(weights) - 1} more"
-    solved = all(_off(each) < math.log(_limit_of(finding)) for each in after)
-    return Fix(f"{changes[first][1]} for {whom}", code, before[0], after[0], solved)
-
-
-def _limit_of(finding: Finding) -> float:
-    """Return the factor from which on the finding is one."""
-    assert finding.measured is not None
-    return max(finding.measured.limit, 1.0 / finding.measured.limit)
-
-
-def _scaled(old: Any, ratio: float) -> tuple[Any, str]:
-    """Make the initializer with another scale; as an object, and as code."""
-    settings = {"scale": float(f"{old.scale * ratio:.4g}"), "mode": old.mode, "distribution": old.distribution}
-    written = f"VarianceScaling({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
-    return import_keras().initializers.VarianceScaling(**settings), written
-
-
-def _variance_ratio(plan: RedrawPlan, session: CheckSession, facts: WeightFacts) -> Measured:
-    draws = [_draw(plan, [facts.key], seed)[facts.key] for seed in session.seeds[:MOST_SEEDS]]
-    # E w^2, not the variance: what the layer's sums have for a variance goes by it.
-    estimate = estimate_mean([float(np.mean(np.square(each))) / facts.ideal_variance for each in draws])
-    quantity = "variance of the entries over what the true fan asks for"
-    return Measured(quantity, estimate.value, estimate.low, estimate.high, 1.0, estimate.count)
-
-
-def _off(measured: Measured) -> float:
-    return abs(math.log(measured.value)) if measured.value > 0 else math.inf
-
-
-def _current(session: CheckSession, facts: Sequence[WeightFacts]) -> dict[str, Any]:
-    values = dict(zip(session.plan.paths, session.model.weights, strict=True))
-    return {each.key: import_keras().ops.convert_to_numpy(values[each.key]) for each in facts}
-
-
-def _draw(plan: RedrawPlan, paths: Sequence[str], seed: int) -> dict[str, NDArray[np.float64]]:
-    """Draw some weights of one replicate, and not the others."""
-    ops = import_keras().ops
-    states = plan.derive([seed])[0]
-    with preserved_random_state():
-        drawn = plan.draw_some(ops.convert_to_tensor(states), set(paths))
-    return {path: np.asarray(ops.convert_to_numpy(value), dtype=np.float64) for path, value in drawn.items()}
-
-
-def _similarity(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Square the correlation of the entries that two weights have in common, in order."""
-    count = min(first.size, second.size)
-    a, b = first.ravel()[:count], second.ravel()[:count]
-    with np.errstate(invalid="ignore"):
-        return float(np.corrcoef(a, b)[0, 1] ** 2) if count > 2 else math.nan
-
-
-def _alike(values: Sequence[NDArray[Any]]) -> float:
-    """Count the share of units (last axis) whose incoming weights another unit of the same weight has too."""
-    units = twins = 0
-    for value in values:
-        columns = value.reshape(-1, value.shape[-1]).T
-        _, counts = np.unique(columns, axis=0, return_counts=True)
-        units += len(columns)
-        twins += int(counts[counts > 1].sum())
-    return twins / units if units else math.nan
-
-
-_WEIGHT_FIXES: Final[Mapping[str, Callable[[CheckSession, Finding, Sequence[WeightFacts]], Fix | None]]] = {
-    "separate seeds": _separate_seeds,
-    "random kernels": _draw_at_random,
-    "true fans": _correct_fan,
+_BY_CAUSE: Final[Mapping[str, Callable[[Candidates, Problem], Iterator[Edits]]]] = {
+    "embedding": Candidates._draw_tables,
+    "constant": Candidates._draw_constants,
+    "zero start": Candidates._draw_constants,
+    "copied": Candidates._separate_copies,
+    "bias": Candidates._set_biases,
+    "scale": Candidates._set_scales,
+    "normalization": Candidates._feed_normalization,
+    "residual": Candidates._scale_branches,
+    "attention": Candidates._scale_scores,
+    "inputs": Candidates._scale_inputs,
+    "constant softmax": Candidates._choose_sigmoid,
+    "gradient": lambda *_: iter(()),
+    "loaded": lambda *_: iter(()),
 }
+"""What is tried for a cause; for all others kernels are drawn otherwise."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.backend.keras_private import safe_mode
+from initcheck.backend.keras_private import automatic_names_from, count_automatic_names, safe_mode
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import ModelError, UsageError, name_unknown
 from initcheck.core.loading import RaisedError, folder_of, import_place, run_user_code, search_first
 from initcheck.probe.draw import find_initializers, recorded_initializers
 from initcheck.probe.paths import PathNamer, plain_name, snake_case
-from initcheck.probe.places import Construction, recorded_places
+from initcheck.probe.places import NOT_REPEATED, Construction, recorded_places
 
 APPLICATIONS: Final = "applications"
 
@@ -114,12 +114,14 @@ class LoadedModel:
             the making was not watched (files, objects, a module that was imported before) or has not made any weight
             yet: then the model itself has to be asked.
         constructions: how the layers were made, by their ``id``, likewise; see :mod:`initcheck.probe.places`.
+        remake: makes the model once more, with the same automatic names; None where there is no factory.
     """
 
     model: Any
     label: str
     initializers: Mapping[str, Any] | None = None
     constructions: Mapping[int, Construction] = field(default_factory=dict)
+    remake: Callable[[], LoadedModel] | None = None
 
 
 def load_model(reference: str, arguments: Mapping[str, Any] | None = None) -> LoadedModel:
@@ -168,9 +170,10 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
             callables = [key for key, value in vars(module).items() if key[0] != "_" and _is_own(value, module)]
             raise name_unknown(f"factory in {place}", name, callables or dir(module)) from error
         if not isinstance(found, import_keras().Model):
-            made = _make(found, settings, reference)
-            # A factory may use layers of its module.
-            return replace(made, constructions={**places, **made.constructions})
+            made = _make(found, settings, reference, folder_of(place))
+            # A factory may use layers of its module, which it does not make again.
+            imported = {key: replace(each, number=NOT_REPEATED) for key, each in places.items()}
+            return replace(made, constructions={**imported, **made.constructions})
         if settings:
             raise UsageError(
                 f"{reference!r} is a model already and takes no arguments. Received: {_list(settings)}. "
@@ -181,15 +184,27 @@ def _load_from_code(place: str, name: str, settings: dict[str, Any], reference: 
         return LoadedModel(found, reference, initializers_by_path(found, recorded) if made_now else None, places)
 
 
-def _make(factory: Any, settings: dict[str, Any], reference: str) -> LoadedModel:
+def _make(factory: Any, settings: dict[str, Any], reference: str, folder: Path | None = None) -> LoadedModel:
+    """Run a factory, which may import from a folder when it is run."""
     _check_arguments(factory, settings, reference)
-    with recorded_initializers() as recorded, recorded_places() as places:
-        try:
-            model = run_user_code(lambda: factory(**settings))
-        except RaisedError as error:
-            raise ModelError(f"{reference!r} raised {error}. Fix the factory or its arguments.") from error
-        _check_model(model, reference)
-        return LoadedModel(model, reference, initializers_by_path(model, recorded) if model.weights else None, places)
+    counts = count_automatic_names()
+
+    def make() -> LoadedModel:
+        with recorded_initializers() as recorded, recorded_places() as places:
+            try:
+                model = run_user_code(lambda: factory(**settings))
+            except RaisedError as error:
+                raise ModelError(f"{reference!r} raised {error}. Fix the factory or its arguments.") from error
+            _check_model(model, reference)
+            known = initializers_by_path(model, recorded) if model.weights else None
+            return LoadedModel(model, reference, known, places, remake)
+
+    def remake() -> LoadedModel:
+        imports = contextlib.nullcontext() if folder is None else search_first(folder)
+        with preserved_random_state(), automatic_names_from(counts), imports:
+            return make()
+
+    return make()
 
 
 def _find_application(name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:

@@ -6,22 +6,28 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Final
 
-from initcheck.backend.keras_private import MethodWatch
+from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.runtime import import_keras
 from initcheck.core.loading import run_user_code
 from initcheck.probe.paths import PathNamer
 
+NOT_REPEATED: Final = -1
+"""The number of what running the factory again does not make again, or that has no number."""
+
 _LIBRARIES: Final = ("keras", "tensorflow", "initcheck")
 
+_INITIALIZER: Final = "initializer"
+
 _operations: Final = MethodWatch(lambda: import_keras().Operation, "__init__")
+_weights: Final = MethodWatch(lambda: import_keras().layers.Layer, "add_weight")
 
 
 @dataclass(frozen=True)
@@ -50,69 +56,98 @@ class CallSite:
 
 @dataclass(frozen=True, eq=False)
 class Construction:
-    """How a layer or operation was made.
+    """How a layer or operation was made, or a weight by a layer of the user's own.
 
     Attributes:
-        operation: what was made; it is held so that its ``id`` stays its own.
+        made: the layer, operation or weight; it is held so that its ``id`` stays its own.
         site: the call in the user's code; None where it has no file.
-        number: how many of exactly this class were made before it, by the same run of the user's code.
+        number: how many of exactly this class were made before it, by the same run of the user's code; -1 where
+            another run would not make it again.
         given: arguments whose values are not the default ones.
         maker: the layer of Keras that made it for itself, and which the user's call made; None where it is this one.
+        is_direct: whether the user's call is that of its class, and not of a function of Keras that made it.
     """
 
-    operation: Any
+    made: Any
     site: CallSite | None
     number: int
     given: frozenset[str] = frozenset()
-    maker: Construction | None = None
+    maker: Any = None
+    is_direct: bool = True
 
-    @property
-    def called(self) -> Construction:
-        """What the user's call made: this operation, or the layer of Keras that made it for itself."""
-        return self if self.maker is None else self.maker.called
+
+Recording = dict[int, Construction]
+"""How everything was made, by its ``id``."""
 
 
 @contextmanager
-def recorded_places() -> Iterator[dict[int, Construction]]:
-    """Record by ``id`` where the user's code, run by ``run_user_code`` in this thread, makes each layer or operation.
+def recorded_places(before: Mapping[int, Construction] = MappingProxyType({})) -> Iterator[Recording]:
+    """Record by ``id`` where the user's code, in this thread, makes each layer or operation, and weights of its own.
 
     It is the first call outside Keras and initcheck. A layer that a layer of Keras makes for itself, such as the
     projections of MultiHeadAttention, is made where that one is.
+
+    Args:
+        before: what was recorded before in the same run, such as the factory of a model that is only now built.
     """
-    places: dict[int, Construction] = {}
-    made: Counter[type] = Counter()
+    places: Recording = dict(before)
+    made = Counter(type(each.made) for each in before.values() if each.number != NOT_REPEATED)
     folder = Path.cwd().resolve()
 
     def record(original: Callable[..., None], operation: Any, *args: Any, **kwargs: Any) -> None:
-        kind = type(operation)
         known = places.get(id(operation))
-        if known is None or known.operation is not operation:  # a constructor may come here twice
-            places[id(operation)] = _describe_construction(operation, made[kind], places, folder)
-            made[kind] += 1
+        if known is None or known.made is not operation:  # a constructor may come here twice
+            places[id(operation)] = _describe_construction(operation, made[type(operation)], folder)
+            made[type(operation)] += 1
         original(operation, *args, **kwargs)
 
-    with _operations.watch(record):
+    def record_weight(original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        weight = original(layer, *args, **kwargs)
+        frame = _find_caller()
+        if not _is_library(frame) and (path := Path(frame.f_code.co_filename)).is_file():
+            site = _locate_call(frame, path.resolve(), folder)
+            places[id(weight)] = Construction(weight, site, made[type(weight)], frozenset({_INITIALIZER}))
+            made[type(weight)] += 1
+        return weight
+
+    with _operations.watch(record), _weights.watch(record_weight):
         yield places
 
 
-def _describe_construction(
-    operation: Any, number: int, places: Mapping[int, Construction], folder: Path
-) -> Construction:
+def _describe_construction(operation: Any, number: int, folder: Path) -> Construction:
     given: frozenset[str] = frozenset()
+    maker: Any = None
+    is_direct = True
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not run_user_code.__code__:
         owner = frame.f_locals.get("self")
-        library = str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
         if owner is operation:  # the constructors of a class and of those that it derives from; the last is its own
             given = _find_given(type(operation), frame.f_locals)
-        elif library:
-            maker = places.get(id(owner))
-            if isinstance(owner, import_keras().Operation) and maker is not None:
-                return Construction(operation, maker.site, number, given, maker)
+        elif _is_library(frame):
+            # The outermost layer of Keras that is at work.
+            maker = owner if isinstance(owner, import_keras().layers.Layer) else maker
+            is_direct = is_direct and _is_own(frame)
         elif (path := Path(frame.f_code.co_filename)).is_file():  # code of a notebook or of exec has no file
-            return Construction(operation, _locate_call(frame, path.resolve(), folder), number, given)
+            site = _locate_call(frame, path.resolve(), folder)
+            return Construction(operation, site, number, given, maker, is_direct)
         frame = frame.f_back
-    return Construction(operation, None, number, given)
+    return Construction(operation, None, number, given, maker, is_direct)
+
+
+def _find_caller() -> FrameType:
+    """Find what called a watched method: the first frame that is none of initcheck's own."""
+    frame = sys._getframe(2)
+    while _is_own(frame) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def _is_own(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == _LIBRARIES[-1]
+
+
+def _is_library(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
 
 
 def _locate_call(frame: FrameType, path: Path, folder: Path) -> CallSite:
@@ -132,11 +167,16 @@ def _find_given(kind: type, values: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(given | set(values.get(gathered, ()) if gathered else ()))
 
 
-@lru_cache(maxsize=256)
-def find_defaults(kind: type) -> tuple[dict[str, Any], str]:
-    """Return the arguments of a class's constructor with their defaults, and the name of its ``**`` argument."""
+@cache
+def find_defaults(kind: Any) -> tuple[dict[str, Any], str]:
+    """Return the arguments of a class's constructor with their defaults, and the name of its ``**`` argument.
+
+    Of weights these are the arguments of ``add_weight``.
+    """
+    is_weight = issubclass(kind, variable_class())
+    called = import_keras().layers.Layer.add_weight if is_weight else kind.__init__
     try:
-        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        parameters = list(inspect.signature(called).parameters.values())[1:]
     except (TypeError, ValueError):
         return {}, ""
     named = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
@@ -149,16 +189,82 @@ def _is_same(value: Any, default: Any) -> bool:
 
 
 def name_places(namer: PathNamer, recorded: Mapping[int, Construction]) -> dict[str, Construction]:
-    """Find how each layer and operation of a model was made, by its name; those that are not known are missing.
+    """Find which call made each layer and operation of a model, by its name; those that are not known are missing.
 
-    A layer that was made after the recording, when its parent was built, is made where the parent is.
+    A layer that a layer of Keras made for itself, or that was made after the recording when its parent was built, is
+    made where that one is.
     """
     found: dict[str, Construction] = {}
     for _, member in namer.members():
         name = namer.name_of(member)
-        place = recorded.get(id(member))
-        if place is None and (parent := found.get(name.rpartition("/")[0])) is not None:
-            place = Construction(member, parent.site, -1, maker=parent)
-        if place is not None:
-            found[name] = place
+        construction = recorded.get(id(member))
+        if construction is not None and construction.maker is not None:
+            construction = recorded.get(id(construction.maker), construction)
+        construction = construction or found.get(name.rpartition("/")[0])
+        if construction is not None:
+            found[name] = construction
     return found
+
+
+# --- other arguments --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def changed_arguments(
+    changes: Mapping[tuple[type, int], Mapping[str, Callable[[], Any]]],
+) -> Iterator[set[tuple[type, int]]]:
+    """Let the user's code make some layers, or weights of its own, with other arguments, as if written so.
+
+    Args:
+        changes: by class and number of the construction, what makes the new value of each argument.
+
+    Yields:
+        Those that were made so far.
+    """
+    made: Counter[type] = Counter()
+    changed: set[tuple[type, int]] = set()
+
+    def watch(kind: type) -> AbstractContextManager[None]:
+        if issubclass(kind, variable_class()):
+            return MethodWatch(lambda: import_keras().layers.Layer, "add_weight").watch(partial(add, kind))
+
+        def make(original: Callable[..., None], operation: Any, *args: Any, **kwargs: Any) -> None:
+            if type(operation) is kind:
+                number, made[kind] = made[kind], made[kind] + 1
+                if (kind, number) in changes:
+                    changed.add((kind, number))
+                    args, kwargs = _replace_arguments(kind, args, kwargs, changes[kind, number])
+                    # What Keras has kept of the arguments, for classes without a configuration of their own.
+                    if (config := getattr(operation, "_auto_config", None)) is not None:
+                        config.config.update(kwargs)
+            original(operation, *args, **kwargs)
+
+        return MethodWatch(lambda: kind, "__init__").watch(make)
+
+    def add(kind: type, original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_library(_find_caller()):
+            number, made[kind] = made[kind], made[kind] + 1
+            if (kind, number) in changes:
+                changed.add((kind, number))
+                args, kwargs = _replace_arguments(kind, args, kwargs, changes[kind, number])
+        return original(layer, *args, **kwargs)
+
+    with ExitStack() as watched:
+        for kind in {kind for kind, _ in changes}:
+            watched.enter_context(watch(kind))
+        yield changed
+
+
+def _replace_arguments(
+    kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any], changes: Mapping[str, Callable[[], Any]]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    positional = list(args)
+    named = dict(kwargs)
+    order = list(find_defaults(kind)[0])
+    for argument, make in changes.items():
+        place = order.index(argument) if argument in order else len(positional)
+        if argument not in named and place < len(positional):
+            positional[place] = make()
+        else:
+            named[argument] = make()
+    return tuple(positional), named

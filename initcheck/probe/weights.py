@@ -150,6 +150,12 @@ def name_initializer(initializer: Any) -> str:
     return "" if initializer is None else read(initializer).without(*AXES).label
 
 
+def find_initializer_argument(kind: type, weight: str) -> str:
+    """Find by which argument a class of layers takes the initializer of a weight; empty where by none."""
+    parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+    return next((each for each in _initializer_arguments(weight) if each in parameters), "")
+
+
 def _name_default(layer: Any, name: str) -> str:
     parameters = inspect.signature(type(layer).__init__).parameters
     for argument in _initializer_arguments(name):

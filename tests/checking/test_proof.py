@@ -315,7 +315,10 @@ def test_each_problem_with_a_fix_is_proven_and_the_others_together_once():
     result, session = check_sick()
     sound = make_session(make_stack(1.0), seeds=3)
     proven = prove_problems(result, session, lambda fix: sound, 3)
-    assert [(each.problems, each.change) for each in proven.proofs] == [((0,), "HeNormal in 5 layers"), ((1,), "")]
+    assert [(each.problems, each.change) for each in proven.proofs] == [
+        ((0,), 'kernel_initializer="he_normal" in layer_1'),
+        ((1,), ""),
+    ]
     assert [each.fixed is None for each in proven.proofs] == [False, True]
     assert proven.hints == ()
     unbuilt = prove_problems(result, session, lambda fix: None, 3)

@@ -15,7 +15,7 @@ import pandas as pd
 from model_measurement import make_measurement
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import CheckResult, Conditions, Finding, Fix, Measured
+from initcheck.audit.findings import CheckResult, Conditions, Edit, Finding, Fix, Measured
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.proofs import LossCurves, Proof
@@ -23,6 +23,7 @@ from initcheck.audit.rules import RULES
 from initcheck.audit.total_change import judge_paths
 from initcheck.core.columns import MEASUREMENT_COLUMNS
 from initcheck.probe.coverage import Coverage, Gap
+from initcheck.probe.places import CallSite
 
 HOSTILE = "<script>alert('x')</script>|`**b**`$x^2$"
 """A layer's name that tries to be HTML, a table's border, code, Markdown and mathematics."""
@@ -120,18 +121,22 @@ def make_result(
 
 
 def make_fix(layer: str = "layer_1") -> Fix:
-    """Make a fix that solved its finding; its code names a layer."""
-    quantity = "factor a layer, in squares"
+    """Make a fix of one layer that cures its problem."""
+    quantity = "square a layer"
+    site = CallSite("/models.py", "models.py", 14)
+    old = "keras.initializers.RandomNormal(stddev=0.0001)"
     return Fix(
-        "HeNormal in 5 layers",
-        f"# in these layers:\n#   {layer}\nkernel_initializer=keras.initializers.HeNormal()",
+        (Edit(layer, "kernel_initializer", old, '"he_normal"', site),),
         Measured(quantity, 0.3, 0.29, 0.31, 1.0, 8),
         Measured(quantity, 1.0, 0.97, 1.03, 1.0, 8),
-        solved=True,
+        cures=True,
+        draws=8,
     )
 
 
-def make_proof(*, change: str = "HeNormal in 5 layers", failed: int = 0, problem: int = 0) -> Proof:
+def make_proof(
+    *, change: str = 'kernel_initializer="he_normal" in layer_1', failed: int = 0, problem: int = 0
+) -> Proof:
     """Make a proof of 20 steps and 6 draws, in which the model with the fix learns, and the other does not.
 
     Args:

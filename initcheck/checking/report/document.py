@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Final
 
-from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Verdict
+from initcheck.audit.findings import CheckResult, Finding, Measured, Verdict
 from initcheck.audit.limits import Limits
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import describe_proof
@@ -19,6 +19,7 @@ from initcheck.checking.report.figures import draw_check_figure
 from initcheck.checking.report.text import (
     LayerRow,
     describe_coverage,
+    describe_fix,
     describe_present_weights,
     describe_verdict,
     find_place,
@@ -155,10 +156,7 @@ def _problem_row(result: CheckResult, problem: Problem, anchor: str) -> Row:
     fix = problem.fix
     fixed = Cell("none needed" if problem.level == "note" else "nothing tried, or nothing helped")
     if fix is not None:
-        before, after = fix.before, fix.after
-        change = f"{format_value(before, before.value)} → {format_value(after, after.value)}"
-        outcome = "gone" if fix.solved else "better, not gone"
-        fixed = Cell(fix.change, (f"{change}: {outcome}",), tone="kept" if fix.solved else "")
+        fixed = Cell(fix.change, (fix.outcome,), tone="kept" if fix.cures else "")
     place = Cell(find_place(result, problem) or "not known")
     cells = (Cell(_describe_why(problem)), place, fixed, Cell(" ".join(problem.codes)))
     return Row(_title(problem), cells, link=anchor)
@@ -184,7 +182,7 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
     if place:
         facts.append(("Made at", prose(code(place))))
     if fix is not None:
-        facts += [("Tried", prose(f"{fix.change}.")), ("Before → after", prose(_describe_fix(fix)))]
+        facts += [("Fix", prose(f"{fix.change}.")), ("With it", prose(_sentence(describe_fix(fix))))]
     elif problem.level != "note":
         facts.append(("What usually helps", prose(f"{problem.main.rule.fix} No change was tried here that helped.")))
     facts += [("In training", prose(f"{describe_proof(each)}.")) for each in find_proofs(result, problem)]
@@ -243,13 +241,6 @@ def _sentence(message: str) -> str:
 
 def _capitalize(message: str) -> str:
     return f"{message[0].upper()}{message[1:]}" if message.startswith(_BEGINNINGS) else message
-
-
-def _describe_fix(fix: Fix) -> str:
-    before, after = fix.before, fix.after
-    change = f"{format_value(before, before.value)} → {format_value(after, after.value)}{format_interval(after)}"
-    outcome = "the finding is gone" if fix.solved else "better, but the finding is not gone"
-    return f"{fix.before.quantity}: {change}; {outcome}."
 
 
 def _describe_seeds(measured: Measured) -> str:

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any, Final
 
-from initcheck.audit.findings import CheckResult, Finding
+from initcheck.audit.findings import CheckResult, Edit, Finding, Fix
 from initcheck.audit.proofs import LossCurves, Proof
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import (
@@ -79,7 +79,7 @@ def _problems(result: CheckResult) -> list[dict[str, Any]]:
             "codes": problem.codes,
             "cause": problem.cause,
             "findings": [indexes[id(finding)] for finding in problem.findings],
-            "fix": problem.fix,
+            "fix": _fix(problem.fix),
         }
         for problem in result.problems
     ]
@@ -114,6 +114,31 @@ def _place(place: str) -> dict[str, Any] | None:
     return {"file": file, "line": int(line)} if file else None
 
 
+def _fix(fix: Fix | None) -> dict[str, Any] | None:
+    if fix is None:
+        return None
+    return {
+        "change": fix.change,
+        "edits": [_edit(each) for each in fix.edits],
+        "before": fix.before,
+        "after": fix.after,
+        "cures": fix.cures,
+        "left": fix.left,
+        "draws": fix.draws,
+    }
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    return {
+        "layer": edit.layer,
+        "argument": edit.argument or None,
+        "old": edit.old or None,
+        "new": edit.new,
+        "place": None if edit.site is None else _place(str(edit.site)),
+        "others": edit.others,
+    }
+
+
 def _finding(result: CheckResult, finding: Finding) -> dict[str, Any]:
     return {
         "code": finding.code,
@@ -125,7 +150,7 @@ def _finding(result: CheckResult, finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "measured": finding.measured,
         "cause": finding.cause,
-        "fix": finding.fix,
+        "fix": _fix(finding.fix),
     }
 
 

@@ -139,11 +139,14 @@ def format_limit(measured: Measured) -> str:
 
 
 def describe_fix(fix: Fix) -> str:
-    """Write what was changed, the value before and after, and whether the finding is gone."""
-    outcome = "finding gone" if fix.solved else "better, finding not gone"
-    before, after = fix.before, fix.after
-    change = f"{format_value(before, before.value)} -> {format_value(after, after.value)}{format_interval(after)}"
-    return f"{fix.change}: {before.quantity} {change} ({outcome})"
+    """Write what the edits do to the value that the problem rests on, and whether they cure it."""
+    text = f"{'cures it' if fix.cures else 'helps, and does not cure it'} ({count(fix.draws, 'fresh draw')}"
+    if fix.before is not None and fix.after is not None:
+        before, after = fix.before, fix.after
+        change = f"{format_value(after, after.value)}{format_interval(after)}"
+        change = change if fix.cures else f"{format_value(before, before.value)} -> {change}"
+        text += f"; {before.quantity} {change}"
+    return f"{text}); left: {format_names(fix.left, 2)}" if fix.left else f"{text})"
 
 
 def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) -> Iterator[str]:
@@ -202,7 +205,7 @@ def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
         yield code, f"{findings[0].message}{others}."
     fix = problem.fix
     if fix is not None:
-        yield "tried", f"{describe_fix(fix)}."
+        yield "fix", f"{fix.change} {describe_fix(fix)}."
 
 
 def find_proofs(result: CheckResult, problem: Problem) -> list[Proof]:

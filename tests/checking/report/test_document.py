@@ -98,8 +98,8 @@ def test_the_first_screen_has_the_verdict_the_coverage_and_every_problem_with_it
     assert [row.cells[3].text for row in table.rows] == ["IC101", "IC201"]
     assert table.rows[0].cells[0].text.startswith("The signal falls to 1/618 from layer_0 to layer_4")
     assert table.rows[0].cells[1].text == "not known"
-    assert table.rows[0].cells[2].text == "HeNormal in 5 layers"
-    assert table.rows[0].cells[2].notes == ("0.300 → 1.00: gone",)
+    assert table.rows[0].cells[2].text == 'kernel_initializer="he_normal" in layer_1'
+    assert table.rows[0].cells[2].notes == ("cures it on 8 fresh draws",)
     assert "nothing" in table.rows[1].cells[2].text
     words = _html(checked).text
     assert "8 draws (seeds 0 to 7)" in words
@@ -138,10 +138,16 @@ def test_a_problem_has_its_figure_interval_limit_reason_and_the_fix_before_and_a
     part = _section(build_check_document(checked), "problems").sections[0]
     page = Page(render_html(Document("", (), (replace(part, sections=()),))))
     rule = RULES[finding.code]
-    for words in (rule.why, rule.what, "The signal falls to 1/", "HeNormal in 5 layers", "over 8 seeds"):
+    for words in (
+        rule.why,
+        rule.what,
+        "The signal falls to 1/",
+        'kernel_initializer="he_normal" in layer_1',
+        "over 8 seeds",
+    ):
         assert words in page.text
-    assert "0.300 → 1.00 [0.970, 1.03]; the finding is gone" in page.text
-    assert "kernel_initializer=keras.initializers.HeNormal()" in page.text
+    assert "cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03])" in page.text
+    assert 'kernel_initializer="he_normal"  # was: keras.initializers.RandomNormal(stddev=0.0001)' in page.text
     assert part.title == "Vanishing activations: layer_3 and layer_4"
     (effects,) = _plain_tables(part)
     (row,) = effects.rows
@@ -362,7 +368,12 @@ def test_markdown_and_html_tell_the_same():
     assert "![Level of the signal" in text and "(figure-check-levels.svg)" in text
     assert list(render_pictures(build_check_document(checked))) == ["figure-check-levels.svg"]
     page = _html(checked)
-    for words in ("vanishing-activations", "HeNormal in 5 layers", "0.300 → 1.00 [0.970, 1.03]", "standard normal"):
+    for words in (
+        "vanishing-activations",
+        'kernel_initializer="he_normal" in layer_1',
+        "1.00 [0.970, 1.03]",
+        "standard normal",
+    ):
         assert words in page.text and words.replace("[", "\\[").replace("]", "\\]") in text
 
 

@@ -143,7 +143,7 @@ def test_a_problem_has_its_place_cause_and_findings_by_index():
         "factor": 0.08,
     }
     assert problem["codes"] == ["IC101", "IC201"] == [result["findings"][at]["code"] for at in problem["findings"]]
-    assert problem["fix"]["change"] == "HeNormal in 5 layers" and problem["fix"]["solved"] is True
+    assert problem["fix"]["change"] == 'kernel_initializer="he_normal" in layer_1' and problem["fix"]["cures"] is True
     assert (other["level"], other["cause"], other["place"], other["fix"]) == ("note", None, None, None)
     assert [result["findings"][at]["severity"] for at in other["findings"]] == ["note"]
     assert sorted(problem["findings"] + other["findings"]) == list(range(len(result["findings"])))
@@ -173,7 +173,7 @@ def test_a_finding_has_its_code_name_severity_value_and_fix():
     measured = finding["measured"]
     assert measured["low"] < measured["value"] < measured["high"] < measured["limit"] == pytest.approx(0.01)
     assert finding["fix"]["before"]["value"] == 0.3 and finding["fix"]["after"]["value"] == 1.0
-    assert finding["fix"]["solved"] is True
+    assert finding["fix"]["cures"] is True
 
 
 def test_a_path_has_factors_whose_logarithms_and_roots_agree():

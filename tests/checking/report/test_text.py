@@ -78,11 +78,11 @@ def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
     text = "\n".join(lines)
     assert lines[1] == "1  the kernel of layer_2 is drawn 12.5 times too small  models.py:14  IC101 IC201"
     assert lines[2] == f"   cause  {cause.message}."
-    assert [line.split()[0] for line in lines if re.match(r"   \S", line)] == ["cause", "so", "tried"]
+    assert [line.split()[0] for line in lines if re.match(r"   \S", line)] == ["cause", "so", "fix"]
     words = " ".join(text.split())
     for finding in checked.findings:
         assert words.count(f"{finding.code} {finding.message}.") == 1
-    tried = "tried HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (finding gone)."
+    tried = 'fix kernel_initializer="he_normal" in layer_1 cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03]).'
     assert words.count(tried) == 1
 
 
@@ -207,7 +207,7 @@ def test_the_summary_has_one_entry_a_problem_with_place_cause_effects_and_what_w
         f"  - cause: {first.cause.message}.",
         f"  - IC101: {first.message}.",
         f"  - IC201: {second.message}.",
-        "  - tried: HeNormal in 5 layers: factor a layer, in squares 0.300 -> 1.00 [0.970, 1.03] (finding gone).",
+        f"  - fix: {make_fix().change} cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03]).",
         "- **unmeasured: layer_1 (not judged)** (IC601)",
         "  - IC601: layer_1 was not measured.",
         "- **dead units: layer_1 (note)** (IC303)",
@@ -223,7 +223,7 @@ def test_an_annotation_a_problem_stands_where_its_layer_was_made(tmp_path, monke
     title = "initcheck%3A the kernel of layer_2 is drawn 12.5 times too small (IC101 IC201)"
     assert lines[0].startswith(f"::error file=models.py,line=14,title={title}::cause: RandomNormal: standard deviation")
     words = [each.partition(":")[0] for each in lines[0].split("::", 2)[2].split("%0A")]
-    assert words == ["cause", "IC101", "IC201", "tried"]
+    assert words == ["cause", "IC101", "IC201", "fix"]
     gap, note = lines[1:]
     title = "initcheck%3A unmeasured%3A layer_1 (not judged) (IC601)"
     assert gap == f"::warning file=other.py,title={title}::IC601: layer_1 was not measured."

@@ -78,7 +78,7 @@ def test_without_proofs_nothing_is_said_of_training():
 def test_the_json_has_every_loss_and_the_interval():
     (found,) = json.loads(format_json(prove()))["proofs"]
     proof = make_proof()
-    assert found["problems"] == [0] and found["fix"] == "HeNormal in 5 layers"
+    assert found["problems"] == [0] and found["fix"] == 'kernel_initializer="he_normal" in layer_1'
     assert found["outcome"] == "lower" and found["scale"] == "logarithm"
     assert found["with_fix"]["losses"] == proof.fixed.losses.tolist()
     assert found["after"] == {"value": proof.after.value, "low": proof.after.low, "high": proof.after.high}
