@@ -304,7 +304,7 @@ def test_each_layer_knows_the_call_that_made_it_and_what_was_given(models):
     assert {"units", "kernel_initializer", "name"} <= small.given and "bias_initializer" not in small.given
     loaded = load_model("models.py:attend")
     query = name_places(PathNamer(loaded.model), loaded.constructions)["attention/query"]
-    assert type(query.called.operation).__name__ == "MultiHeadAttention"
+    assert type(query.made).__name__ == "MultiHeadAttention"
 
 
 def test_keras_is_left_as_it_was(models):
