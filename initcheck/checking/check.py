@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -31,12 +32,13 @@ from initcheck.audit.sizes import find_unscaled
 from initcheck.audit.total_change import JudgedPath, judge_paths
 from initcheck.backend import runtime
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.checking.fixes import FixSearch, Judgement
+from initcheck.checking.fixes import FixSearch, Judgement, build_fixed
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
+from initcheck.checking.proof import prove_problems
 from initcheck.checking.settings import CheckSettings, default_seeds
 from initcheck.checking.sizes import compare_loss, measure_inputs, scale_inputs
 from initcheck.core.errors import FindingsError, ModelError
@@ -237,7 +239,12 @@ def check(
     runtime.import_keras()
     with preserved_random_state():
         session = prepare_session(model, x, y, chosen)
-        return Report(_check_session(session, chosen, progress or no_progress, started))
+        result = _check_session(session, chosen, progress or no_progress, started)
+        if chosen.prove:
+            build = partial(build_fixed, session)
+            result = prove_problems(result, session, build, chosen.prove, progress or no_progress)
+            result = replace(result, seconds=time.perf_counter() - started)
+        return Report(result)
 
 
 def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.audit.proofs import LossCurves, Proof
-from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.random_state import preserved_random_state, set_random_seed
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.made_task import make_task
+from initcheck.checking.settings import DEFAULT_STEPS
 from initcheck.core.errors import ModelError, UsageError
 from initcheck.core.formatting import Progress, count, format_duration, format_short, no_progress
 from initcheck.core.loading import RaisedError, run_user_code
@@ -26,12 +28,14 @@ from initcheck.training.one_batch import BatchTrainer, State
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import CheckResult, Fix
+    from initcheck.audit.problems import Problem
     from initcheck.checking.check import CheckSession  # a check proves its fixes, and imports this module
+
+Values = Sequence[Any]
+"""The values of all weights of a model in one draw."""
 
 MOST_DRAWS: Final = 8
 """Draws that are trained, at most: each costs as much as the whole check."""
-
-DEFAULT_STEPS: Final = 100
 
 _RATE: Final = 1e-3
 _FIRST_STEPS: Final = 3
@@ -45,6 +49,8 @@ def prove(
     fixed: CheckSession | None,
     steps: int = DEFAULT_STEPS,
     progress: Progress = no_progress,
+    *,
+    made: Sequence[Sequence[Values]] | None = None,
 ) -> Proof:
     """Train a model as it is, and with a fix, on the same batch from the same seeds; compare the losses.
 
@@ -56,6 +62,7 @@ def prove(
         fixed: the model with the edits of a fix; None trains the model as it is alone.
         steps: steps of training.
         progress: called with the steps done, all steps, and what is being done.
+        made: for each model, and each draw, the values of its weights, where these are not to be drawn one by one.
 
     Raises:
         UsageError: the number of steps is out of range.
@@ -65,11 +72,14 @@ def prove(
     if whole_number(steps, 1) is None:
         raise UsageError(f"A proof takes a whole number of steps, at least 1. Received: {steps!r}.")
     started = time.perf_counter()
-    seeds = as_it_is.seeds[:MOST_DRAWS] if as_it_is.redrawn else as_it_is.seeds[:1]
+    seeds = _choose_seeds(as_it_is)
     sessions = [as_it_is] if fixed is None else [as_it_is, fixed]
     with preserved_random_state():
         setups = _prepare(sessions)
-        runs = [_Run(session, setup, seeds) for session, setup in zip(sessions, setups, strict=True)]
+        if made is None:
+            made = [_draw_weights(session, seeds) for session in sessions]
+        seeds = seeds[: len(made[0])]
+        runs = [_Run(*each, seeds) for each in zip(sessions, setups, made, strict=True)]
         losses = _train_by_turns(runs, steps, progress)
     curves = [LossCurves(each) for each in losses]
     return Proof(
@@ -156,12 +166,12 @@ def _describe_optimizer(optimizer: Any) -> str:
 class _Run:
     """One model in training, with a state for each draw."""
 
-    def __init__(self, session: CheckSession, setup: _Setup, seeds: Sequence[int]) -> None:
+    def __init__(self, session: CheckSession, setup: _Setup, drawn: Sequence[Values], seeds: Sequence[int]) -> None:
         self._model = session.model
         self._trainer = BatchTrainer(
             session.model, session.inputs, setup.loss, setup.optimizer, with_own_losses=setup.with_own_losses
         )
-        self.states: list[State] = [self._trainer.begin(values) for values in _draw(session, seeds)]
+        self.states: list[State] = [self._trainer.begin(each) for each in _pair(session, drawn, seeds)]
 
     def advance(self, steps: int, after_each: Callable[[], None]) -> tuple[list[State], NDArray[np.float64]]:
         """Make steps with each draw; return the states after them, and the losses [draws, steps]."""
@@ -180,23 +190,35 @@ class _Run:
         return states, np.stack(losses)
 
 
-def _draw(session: CheckSession, seeds: Sequence[int]) -> list[list[tuple[Any, Any]]]:
-    """Draw all weights, and the states of the model's seed generators, for each seed; or take the model's weights."""
-    plan, weights = session.plan, session.model.weights
-    drawn = plan.sample(seeds) if session.redrawn else [weight.value[None] for weight in weights]
+def _choose_seeds(session: CheckSession) -> tuple[int, ...]:
+    return session.seeds[:MOST_DRAWS] if session.redrawn else session.seeds[:1]
+
+
+def _draw_weights(session: CheckSession, seeds: Sequence[int]) -> list[Values]:
+    """Draw all weights, each by itself, for each seed; or take the model's own, where they are kept."""
+    if not session.redrawn:
+        return [_read_weights(session)] * len(seeds)
+    drawn = session.plan.sample(seeds)
+    return [[values[place] for values in drawn] for place in range(len(seeds))]
+
+
+def _read_weights(session: CheckSession) -> Values:
+    return [import_keras().ops.copy(weight.value) for weight in session.model.weights]
+
+
+def _pair(session: CheckSession, drawn: Sequence[Values], seeds: Sequence[int]) -> list[list[tuple[Any, Any]]]:
+    """Pair the model's weights, and its seed generators, with their values in each draw."""
+    plan = session.plan
     return [
-        [
-            *((weight, values[place]) for weight, values in zip(weights, drawn, strict=True)),
-            *plan.generator_states(states),
-        ]
-        for place, states in enumerate(plan.derive(seeds))
+        [*zip(session.model.weights, values, strict=True), *plan.generator_states(states)]
+        for values, states in zip(drawn, plan.derive(seeds), strict=True)
     ]
 
 
 def _call(session: CheckSession) -> Any:
     """Give the outputs of a model's first draw."""
-    keras = import_keras()
-    (values,) = _draw(session, session.seeds[:1])
+    keras, seeds = import_keras(), session.seeds[:1]
+    (values,) = _pair(session, _draw_weights(session, seeds), seeds)
     with keras.StatelessScope(values, initialize_variables=False):
         return session.model(keras.tree.map_structure(keras.ops.convert_to_tensor, session.inputs), training=False)
 
@@ -230,7 +252,8 @@ def _train_by_turns(runs: Sequence[_Run], steps: int, progress: Progress) -> lis
                 size = min(_FIRST_STEPS - done, wanted - done)
                 continue
             left = wanted - done
-            what = f"training, about {format_duration(seconds * left)} left of {count(steps, 'step')}"
+            if left:
+                what = f"training, about {format_duration(seconds * left)} left of {count(steps, 'step')}"
             progress(min(done * turns, turns * steps), turns * steps, what)
             size = max(1, min(left, round(_SECONDS / seconds)))
     except KeyboardInterrupt:
@@ -256,13 +279,13 @@ def prove_problems(
     proofs: list[Proof] = []
     hints: list[str] = []
     try:
-        for problems, change, fixed in _list_trainings(result, build_fixed):
+        for training in _list_trainings(result, session, build_fixed):
             try:
-                proof = prove(session, fixed, steps, progress)
+                proof = prove(session, training.fixed, steps, progress, made=training.made)
             except ModelError as error:
                 hints.append(f"Not proven in training: {error}")
                 continue
-            proofs.append(replace(proof, problems=problems, change=change))
+            proofs.append(replace(proof, problems=training.problems, change=training.change))
             if proof.steps < proof.asked:
                 raise KeyboardInterrupt  # who stops one training run stops those that would follow
     except KeyboardInterrupt:
@@ -272,18 +295,58 @@ def prove_problems(
     return replace(result, proofs=tuple(proofs), hints=(*result.hints, *hints))
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What is trained: places of the problems that it is about, their fix in words, and the model with it."""
+
+    problems: tuple[int, ...]
+    change: str
+    fixed: CheckSession | None
+    made: Sequence[Sequence[Values]] | None
+
+
 def _list_trainings(
-    result: CheckResult, build_fixed: Callable[[Fix], CheckSession | None]
-) -> Iterator[tuple[tuple[int, ...], str, CheckSession | None]]:
-    """List what is trained: places of the problems that it is about, their fix in words, and the model with it."""
+    result: CheckResult, session: CheckSession, build_fixed: Callable[[Fix], CheckSession | None]
+) -> Iterator[_Training]:
     alone: list[int] = []
     for place, problem in enumerate(result.problems):
-        if problem.level == "note":
-            continue
-        fixed = None if problem.fix is None else build_fixed(problem.fix)
-        if problem.fix is not None and fixed is not None:
-            yield (place,), problem.fix.change, fixed
+        fix = problem.fix if problem.level != "note" else None
+        fixed = None if fix is None else build_fixed(fix)
+        if fix is not None and fixed is not None:
+            made = _make_anew(session, partial(build_fixed, fix), fixed) if _compares_weights(problem) else None
+            yield _Training((place,), fix.change, fixed, made)
         elif problem.level == "wrong":
             alone.append(place)
     if alone:
-        yield tuple(alone), "", None
+        made = _make_anew(session) if any(_compares_weights(result.problems[place]) for place in alone) else None
+        yield _Training(tuple(alone), "", None, made)
+
+
+def _compares_weights(problem: Problem) -> bool:
+    return any(finding.rule.compares_weights for finding in problem.findings)
+
+
+def _make_anew(
+    session: CheckSession,
+    build: Callable[[], CheckSession | None] | None = None,
+    fixed: CheckSession | None = None,
+) -> list[list[Values]]:
+    """Let the factory make the models anew for each draw, from a global seed, as the user's own program would.
+
+    Weights that are copies of one another, or units that are alike, are so only where the model's own code drew them: a
+    draw of each weight by itself parts them. A model without a factory has but one draw, its own.
+    """
+    if session.remake is None:
+        seeds = session.seeds[:1]
+        return [[_read_weights(session)], *([] if fixed is None else [_draw_weights(fixed, seeds)])]
+    remake = session.remake
+    builds = [lambda: session.prepare(remake()), *([] if build is None else [build])]
+    made: list[list[Values]] = [[] for _ in builds]
+    with preserved_random_state():
+        for seed in _choose_seeds(session):
+            for build_one, values in zip(builds, made, strict=True):
+                set_random_seed(seed)
+                built = build_one()
+                assert built is not None  # as it was when it was built before
+                values.append(_read_weights(built))
+    return made

@@ -18,6 +18,9 @@ from initcheck.core.seeds import FEWEST_SEEDS, check_seed, whole_number
 
 Weights = Literal["auto", "redraw", "keep"]
 
+DEFAULT_STEPS: Final = 100
+"""Steps of training of ``--prove``."""
+
 
 @dataclass(frozen=True)
 class CheckSettings:

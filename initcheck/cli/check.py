@@ -53,6 +53,8 @@ def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
 @click.option("--allow-inconclusive", is_flag=True, help="Let pass what the seeds do not suffice to decide.")
 @click.option("--no-fixes", is_flag=True, help="Do not try changes that might fix the findings.")
 @click.option("--emit-patch", is_flag=True, help="Print the code of the fixes that helped, and nothing else.")
+@click.option("--prove", is_flag=True, help="Train the model as it is and with each fix, and compare the losses.")
+@click.option("--prove-steps", type=click.IntRange(1), metavar="N", help="Steps of this training.  [default: 100]")
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -93,6 +95,8 @@ def check(
     waive: tuple[str, ...],
     allow_inconclusive: bool,
     no_fixes: bool,
+    prove: bool,
+    prove_steps: int | None,
     emit_patch: bool,
     baseline: Path | None,
     margin: float | None,
@@ -117,6 +121,10 @@ def check(
     The model itself is left as it was. Weights that its initializers cannot have drawn were loaded or trained: they are
     kept as they are, unless --weights redraw is given.
 
+    With --prove the model is trained on the batch as it is, and with the fix of each problem, from the same draws: does
+    the problem matter, does the fix help? With labels (y in --data) by the model's compiled optimizer and loss, else by
+    Adam on a task that is made. Ctrl-C ends the training and keeps the steps that were made.
+
     With --baseline the same is compared with what 'initcheck baseline' recorded: what has changed, and whether the
     library or the model caused it.
 
@@ -133,6 +141,10 @@ def check(
         raise UsageError("--margin and --auto-seeds are for the comparison with a baseline. Give --baseline FILE too.")
     if baseline is not None and emit_patch:
         raise UsageError("With --baseline no fixes are tried, so there is no patch. Leave --baseline out.")
+    if baseline is not None and prove:
+        raise UsageError("With --baseline no fixes are tried, so there is nothing to prove. Leave --baseline out.")
+    if prove_steps is not None and not prove:
+        raise UsageError("--prove-steps goes with --prove. Give --prove too, or leave it out.")
     if out is not None:
         check_writable(out)
     if summary is not None:
@@ -144,6 +156,7 @@ def check(
             "--waive": waive,
             "--allow-inconclusive": allow_inconclusive,
             "--no-fixes": no_fixes,
+            "--prove": prove,
             "--emit-patch": emit_patch,
             "--baseline": baseline,
             "--full": full,
@@ -156,7 +169,13 @@ def check(
         return
 
     # Imported only now: these bring SciPy, pandas and Keras along.
-    from initcheck.checking.settings import leave_to_baseline, override, read_project_settings, split_words
+    from initcheck.checking.settings import (
+        DEFAULT_STEPS,
+        leave_to_baseline,
+        override,
+        read_project_settings,
+        split_words,
+    )
 
     project = read_project_settings(Path.cwd())
     if baseline is not None:
@@ -169,6 +188,7 @@ def check(
         waive=waive,
         allow_inconclusive=allow_inconclusive or None,
         fixes=not no_fixes,
+        prove=(prove_steps or DEFAULT_STEPS) if prove else None,
     )
     report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
     if out is not None:

@@ -315,10 +315,7 @@ def test_each_problem_with_a_fix_is_proven_and_the_others_together_once():
     result, session = check_sick()
     sound = make_session(make_stack(1.0), seeds=3)
     proven = prove_problems(result, session, lambda fix: sound, 3)
-    assert [(each.problems, each.change) for each in proven.proofs] == [
-        ((0,), 'kernel_initializer="he_normal" in layer_1'),
-        ((1,), ""),
-    ]
+    assert [(each.problems, each.change) for each in proven.proofs] == [((0,), make_fix().change), ((1,), "")]
     assert [each.fixed is None for each in proven.proofs] == [False, True]
     assert proven.hints == ()
     unbuilt = prove_problems(result, session, lambda fix: None, 3)
@@ -363,3 +360,42 @@ def test_who_stops_keeps_what_was_trained_and_stops_what_would_follow():
         raise KeyboardInterrupt
 
     assert prove_problems(result, session, lambda fix: sound, 50, stop_at_once).proofs == ()
+
+
+COPIES = Finding("IC301", "hidden_0/kernel", "copies", layers=("hidden_0/kernel", "hidden_1/kernel"))
+
+
+def make_copies():
+    """Make a factory of a model in which one instance draws the same numbers for all hidden kernels."""
+    keras = import_keras()
+
+    def build():
+        drawn = keras.initializers.HeNormal()
+        hidden = [keras.layers.Dense(12, "relu", kernel_initializer=drawn) for _ in range(3)]
+        return keras.Sequential([keras.Input((12,)), *hidden, keras.layers.Dense(4)])
+
+    return build
+
+
+def test_copies_stay_copies_and_the_factory_draws_them_anew_from_each_seed(monkeypatch):
+    given = []
+
+    def record(*arguments, made):
+        given.append(made)
+        return prove(*arguments, made=made)
+
+    monkeypatch.setattr("initcheck.checking.proof.prove", record)
+    session = make_session(make_copies(), None, None, seeds=3)
+    proven = prove_problems(make_result(extra=[COPIES]), session, lambda fix: None, 2)
+    ((draws,),) = given
+    kernels = [[np.asarray(each) for each in values[:6:2]] for values in draws]
+    assert len(draws) == 3 == len(proven.proofs[0].seeds)
+    for first, *others in kernels:
+        assert all(np.array_equal(first, other) for other in others)
+    assert not np.array_equal(kernels[0][0], kernels[1][0])
+    model = make_copies()()
+    given.clear()
+    alone = prove_problems(make_result(extra=[COPIES]), make_session(model, None, None, seeds=3), lambda fix: None, 2)
+    assert alone.proofs[0].outcome == "one draw"
+    ((draws,),) = given
+    np.testing.assert_array_equal(draws[0][0], model.weights[0])

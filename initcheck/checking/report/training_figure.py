@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult
 from initcheck.audit.proofs import METHOD, LossCurves, Proof, describe_proof, describe_training
-from initcheck.core.formatting import count
+from initcheck.core.formatting import count, shorten
 from initcheck.pages import svg
 from initcheck.pages.document import Bullets, Figure, Key, Panel, Section, paragraph, prose
 from initcheck.pages.svg import begin_drawing, export_svg
@@ -21,6 +21,9 @@ _HEIGHT: Final = 240
 _LINE: Final = 1.8
 _SERIES: Final = (1, 0)
 """Colours of the model as it is, and of the one with the fix."""
+_LEAST_POWERS: Final = 0.35
+"""Powers of ten that are shown above and below the middle at least, so that noise does not fill the picture."""
+_LONGEST_TITLE: Final = 48
 _NAMES: Final = ("as it is", "with the fix")
 
 
@@ -67,7 +70,8 @@ def _draw_panel(proof: Proof, number: int, title: str) -> Panel:
     drawn = np.concatenate(heights) if heights else np.zeros(0)
     drawn = drawn[np.isfinite(drawn)]
     if drawn.size:
-        middle_height, half = 0.5 * float(drawn.max() + drawn.min()), max(0.55 * float(np.ptp(drawn)), 0.1)
+        least = 0.1 if proof.floor is None else _LEAST_POWERS
+        middle_height, half = 0.5 * float(drawn.max() + drawn.min()), max(0.55 * float(np.ptp(drawn)), least)
         limits = (middle_height - half, middle_height + half)
         axes.set_ylim(*limits)
         if proof.floor is not None:
@@ -76,7 +80,7 @@ def _draw_panel(proof: Proof, number: int, title: str) -> Panel:
     axes.set_xlabel("step", color=svg.MUTED, labelpad=2)
     text = describe_proof(proof)
     picture = export_svg(drawing, f"check-training-{number}", text)
-    return Panel(title, text, picture, _WIDTH, _HEIGHT, tuple(_describe_missing(proof)))
+    return Panel(shorten(title, _LONGEST_TITLE), text, picture, _WIDTH, _HEIGHT, tuple(_describe_missing(proof)))
 
 
 def _take_curve(curves: LossCurves, floor: float | None) -> tuple[NDArray[np.float64], ...]:
