@@ -186,6 +186,15 @@ class CauseFinder:
             return self._blame_kernels([kernel for _, kernel in kernels], offs, math.copysign(1.0, change))
         if any(math.isinf(each) for each in offs):
             return self._blame_kernels([kernel for _, kernel in kernels], offs, -1.0)
+        # What multiplies the state acts once a step, so that one application accounts for a part of the change only.
+        sign = math.copysign(1.0, change)
+        over_time = [
+            kernel
+            for (_, kernel), off in zip(kernels, offs, strict=True)
+            if kernel.facts.role == "recurrent kernel" and sign * off > _GROSSLY_OFF
+        ]
+        if over_time and judged.doers:
+            return self._blame_kernels(over_time, [getattr(each, levels.direction) for each in over_time], sign)
         # What is added grows at the sum; its gradient does so before it, where branch and skip connection part.
         nearer = 0 if levels.direction == "forward" else 1
         sums = [place for place in places if place >= nearer and self._nodes[levels.positions[place - nearer]].merges]

@@ -358,6 +358,21 @@ def test_one_odd_layer_is_a_note_and_the_answer_of_a_healthy_model_is_short():
     assert len(ill.splitlines()) <= 15, ill
 
 
+def test_a_gradient_that_grows_through_time_is_put_down_to_the_recurrent_kernel_in_one_problem():
+    """On the way back through ten steps it acts ten times: once does not account for the growth."""
+
+    def build():
+        model = keras.Sequential([keras.Input((10, 8)), layers.SimpleRNN(24, return_sequences=True, name="before")])
+        model.add(layers.SimpleRNN(24, recurrent_initializer=normal(3.0), name="grown"))
+        model.add(layers.Dense(24, "relu", kernel_initializer="he_normal", name="behind"))
+        model.add(layers.Dense(3, name="head"))
+        return model
+
+    (problem,) = [each for each in check(build).result.problems if each.level == "wrong"]
+    assert {"IC202", "IC205"} <= set(problem.codes)
+    assert problem.cause.kind == "spread" and all("grown" in layer for layer in problem.cause.layers)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_where_branches_are_tied_to_one_another_the_answer_says_that_one_chain_stands_for_all(tied):
     inputs = keras.Input((16,))
