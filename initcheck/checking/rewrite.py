@@ -197,13 +197,15 @@ def write_files(files: Iterable[ChangedFile]) -> None:
     _replace([(each, each.old, each.new) for each in files])
 
 
-def put_back(files: Iterable[ChangedFile]) -> None:
-    """Write what files were, all or none; those that are so already stay.
+def put_back(files: Iterable[ChangedFile]) -> list[ChangedFile]:
+    """Write what files were, all or none, and return them; those that are so already stay.
 
     Raises:
         OutputError: a file is neither what it was nor what was written.
     """
-    _replace([(each, each.new, each.old) for each in files if _read(each.path) != each.old])
+    changed = [each for each in files if _read(each.path) != each.old]
+    _replace([(each, each.new, each.old) for each in changed])
+    return changed
 
 
 def _replace(changes: Sequence[tuple[ChangedFile, bytes, bytes]]) -> None:

@@ -246,9 +246,8 @@ class _Source:
         target = self.resolve(call.func)
         name = _last_name(call.func)
         parts = target.split(".")
-        by_keras = parts[0] == "keras" and not (
-            (len(parts) == 2 or parts[1] == "layers") and parts[-1][:1].isupper() and len(parts) > 1
-        )
+        is_layer = (len(parts) == 2 or "layers" in parts[:-1]) and parts[-1][:1].isupper()
+        by_keras = parts[0] == "keras" and not is_layer
         if target.startswith("builtins.") or by_keras or name == "from_config":
             raise CannotWriteError(f"it is made by {self.code(call.func)}(...), not by a call of its class")
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.measuring import Measuring, echo_written, gathered_options, measuring_options, show_progress
+from initcheck.cli.measuring import (
+    Measuring,
+    echo_written,
+    finding_options,
+    gathered_options,
+    measuring_options,
+    show_progress,
+)
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.core.files import check_writable, publish_files
 
@@ -47,12 +54,8 @@ def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
 @click.command()
 @click.argument("model")
 @measuring_options
-@click.option("--select", multiple=True, metavar="CODES", help="Only these findings: IC1, vanishing-gradients...")
-@click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
-@click.option("--waive", multiple=True, metavar="LAYER", help="Accept findings of a layer or weight; * and ? work.")
-@click.option("--allow-inconclusive", is_flag=True, help="Let pass what the seeds do not suffice to decide.")
+@finding_options
 @click.option("--no-fixes", is_flag=True, help="Do not try changes that might fix the findings.")
-@click.option("--emit-patch", is_flag=True, help="Print the code of the fixes that helped, and nothing else.")
 @click.option("--prove", is_flag=True, help="Train the model as it is and with each fix, and compare the losses.")
 @click.option("--prove-steps", type=click.IntRange(1), metavar="N", help="Steps of this training.  [default: 100]")
 @click.option(
@@ -97,7 +100,6 @@ def check(
     no_fixes: bool,
     prove: bool,
     prove_steps: int | None,
-    emit_patch: bool,
     baseline: Path | None,
     margin: float | None,
     auto_seeds: int | None,
@@ -139,8 +141,6 @@ def check(
     """
     if baseline is None and (margin is not None or auto_seeds is not None):
         raise UsageError("--margin and --auto-seeds are for the comparison with a baseline. Give --baseline FILE too.")
-    if baseline is not None and emit_patch:
-        raise UsageError("With --baseline no fixes are tried, so there is no patch. Leave --baseline out.")
     if baseline is not None and prove:
         raise UsageError("With --baseline no fixes are tried, so there is nothing to prove. Leave --baseline out.")
     if prove_steps is not None and not prove:
@@ -157,7 +157,6 @@ def check(
             "--allow-inconclusive": allow_inconclusive,
             "--no-fixes": no_fixes,
             "--prove": prove,
-            "--emit-patch": emit_patch,
             "--baseline": baseline,
             "--full": full,
             "--summary": summary,
@@ -195,9 +194,7 @@ def check(
         _publish(report, out, "check", "measurements", quiet=quiet)
     if summary is not None:
         _append(f"{report.to_summary()}\n", summary)
-    if emit_patch:
-        click.echo(_patch(report))
-    elif as_json or form == "json":
+    if as_json or form == "json":
         click.echo(report.to_json())
     elif form == "github":
         click.echo(report.to_annotations())
@@ -272,15 +269,6 @@ def _append(text: str, path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"Cannot write to {str(path)!r}: {reason}. Choose another file for --summary.") from error
-
-
-def _patch(report: Report) -> str:
-    blocks = [
-        f"# {each.code} {each.name}: {each.fix.change}\n{each.fix.code}"
-        for each in report.findings
-        if each.fix is not None
-    ]
-    return "\n\n".join(dict.fromkeys(blocks)) or "# No change that was tried helped."
 
 
 # --- --widths ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ _MODULE_OF_COMMAND: Final = {
     "baseline": "initcheck.cli.baseline",
     "check": "initcheck.cli.check",
     "explain": "initcheck.cli.explain",
+    "fix": "initcheck.cli.fix",
     "predict": "initcheck.cli.predict",
     "report": "initcheck.cli.report",
     "spec": "initcheck.cli.spec",

@@ -89,6 +89,17 @@ class Measuring:
         arguments = self.arguments or (dict(recipe.arguments) if recipe.model == model else {})
         return Measuring(arguments, self.data or recipe.data_file(baseline.parent), self.settings)
 
+    def to_words(self) -> list[str]:
+        """Write the options as they would be given on a command line."""
+        words = [word for name, value in self.arguments.items() for word in ("--arg", f"{name}={value!r}")]
+        words += [] if self.data is None else ["--data", str(self.data)]
+        for name, value in self.settings.items():
+            option = f"--{name.removesuffix('s') if name == 'input_shapes' else name}".replace("_", "-")
+            words += [
+                word for each in (value if isinstance(value, tuple) else (value,)) for word in (option, str(each))
+            ]
+        return words
+
     def read_batch(self) -> tuple[Any, Any]:
         """Read ``x`` (or arrays by the names of the inputs) and ``y`` of the file; None and None without one."""
         if self.data is None:
@@ -129,6 +140,21 @@ def _gather_measuring(given: dict[str, Any]) -> Measuring:
 
 measuring_options: Final = gathered_options("measuring", _OPTIONS, _gather_measuring)
 """Gives a command the options of a model; it takes one argument ``measuring`` for all of them."""
+
+
+_FINDING_OPTIONS: Final = (
+    click.option("--select", multiple=True, metavar="CODES", help="Only these findings: IC1, vanishing-gradients..."),
+    click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings."),
+    click.option("--waive", multiple=True, metavar="LAYER", help="Accept findings of a layer or weight; * and ? work."),
+    click.option("--allow-inconclusive", is_flag=True, help="Let pass what the seeds do not suffice to decide."),
+)
+
+
+def finding_options(command: Command) -> Command:
+    """Give a command the options that choose findings: ``select``, ``ignore``, ``waive``, ``allow_inconclusive``."""
+    for option in reversed(_FINDING_OPTIONS):
+        command = option(command)
+    return command
 
 
 def names_option(option: str, variable: str, text: str, **settings: Any) -> Option:

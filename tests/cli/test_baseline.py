@@ -285,7 +285,6 @@ BAD = {
         "auto_seeds must be at least the number of seeds, 6",
     ),
     "other weights": (["check", "models.py:plain", "--baseline", "b.json", "--weights", "keep"], "--weights redraw"),
-    "patch": (["check", "models.py:plain", "--baseline", "b.json", "--emit-patch"], "Leave --baseline out"),
     "no output": (["baseline", "models.py:plain"], "Missing option '-o'"),
     "no model": (["baseline", "-o", "c.json"], "Missing argument 'MODEL'"),
     "unknown model": (["baseline", "models.py:plane", "-o", "c.json"], "plain"),
