@@ -173,6 +173,10 @@ def write(rows: Mapping[str, str], trained: Mapping[str, str], seeds: int) -> It
     )
     yield "| model | optimizer | as it is | with HeNormal |\n|---|---|---|---|"
     yield from trained.values()
+    red = [name for name, row in rows.items() if row.split(" | ")[2] == "1"]
+    left = [f"{name} with {each}" for name in red for each in RATES if f"{name} {each}" not in trained]
+    if left:
+        yield f"\nNot trained yet: {'; '.join(left)}."
 
 
 def main() -> None:
