@@ -574,11 +574,9 @@ def _(b, random):
 @defect("fans counted wrongly", "fan", "spread", within=["convolutional"])
 def _(b, random):
     # In all layers where it can be: a single one of eight groups loses less than a path may.
-    wrong = keras.initializers.VarianceScaling(2.0, "fan_out")
-
     def change(site: Site, options: dict[str, Any]) -> None:
         if site.kind == "grouped":
-            options["kernel_initializer"] = wrong
+            options["kernel_initializer"] = keras.initializers.VarianceScaling(2.0, "fan_out")
         else:
             options["depthwise_initializer"] = "he_normal"
 
