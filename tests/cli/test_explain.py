@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from initcheck.audit.harm import describe_harm
 from initcheck.audit.rules import RULES
 
 
@@ -27,6 +28,12 @@ def test_a_code_and_its_name_give_the_same_whatever_the_case(code, run):
         assert " ".join(part.split()) in words
 
 
+def test_what_the_defect_costs_is_quoted_where_it_was_trained_and_nowhere_else(run):
+    words = " ".join(run("explain", "IC101")[1].split())
+    assert "Harm Models were trained with the defect and without it" in words and describe_harm("IC101") in words
+    assert "Harm" not in run("explain", "IC603")[1]
+
+
 def test_several_come_in_the_order_asked_each_once(run):
     _, out, _ = run("explain", "IC401", "zero-gradients", "IC401")
     heads = [line for line in out.splitlines() if line.startswith("IC")]
@@ -38,7 +45,7 @@ def test_json_has_the_whole_rules_of_a_family(run):
     found = json.loads(out)
     assert exit_code == 0
     assert [each["code"] for each in found] == [f"IC10{number}" for number in range(1, 8)]
-    assert set(found[0]) == {"code", "name", "family", "what", "why", "example", "fix", "source"}
+    assert set(found[0]) == {"code", "name", "family", "what", "why", "example", "fix", "source", "harm"}
     assert found[0]["why"] == RULES["IC101"].why and found[0]["family"] == "forward signal"
 
 
