@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 Severity = Literal["wrong", "unjudged", "note"]
 
+RATE: Final = "square a layer"
+"""The quantity of a factor by which the square of the signal, or of its gradient, changes a layer."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -131,6 +134,11 @@ class Fix:
         return describe_edits(self.edits)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The lines of the calls that they edit, each once: ``models.py:14``; those that are not known are missing."""
+        return tuple(dict.fromkeys(str(each.site) for each in self.edits if each.site is not None))
+
+    @property
     def outcome(self) -> str:
         """What they do: ``cures it on 16 fresh draws``."""
         draws = f"on {self.draws} fresh draws"
@@ -181,6 +189,7 @@ class Finding:
         fix: a change that was tried and helped; None where none was tried or none helped.
         note: whether it is no fault, but worth knowing.
         cause: why; None where it is not known.
+        tried: how many changes were tried for it.
     """
 
     code: str
@@ -191,6 +200,7 @@ class Finding:
     fix: Fix | None = None
     note: bool = False
     cause: Cause | None = None
+    tried: int = 0
 
     @property
     def rule(self) -> Rule:
@@ -213,10 +223,6 @@ class Finding:
     def named(self) -> tuple[str, ...]:
         """The layers or weights that it is about: all, or the first one where no others are listed."""
         return self.layers or (self.layer,)
-
-    def with_fix(self, fix: Fix) -> Finding:
-        """Return the same finding with a fix."""
-        return replace(self, fix=fix)
 
 
 def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[Finding, ...]:
@@ -433,6 +439,7 @@ class CheckResult:
             known are missing.
         hints: sentences about settings that had no effect.
         fewer: why fewer draws were measured than planned; empty else.
+        fix_command: the command line that writes the fixes into the code; empty where there is none.
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
     """
 
@@ -458,6 +465,7 @@ class CheckResult:
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
     fewer: str = ""
+    fix_command: str = ""
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
 
     @cached_property

@@ -105,6 +105,11 @@ class Problem:
         """Edits that cure it or help; None where none were found."""
         return next((each.fix for each in self.findings if each.fix is not None), None)
 
+    @property
+    def tried(self) -> int:
+        """How many changes were tried for it."""
+        return max(each.tried for each in self.findings)
+
 
 def _name_some(layers: Sequence[str]) -> str:
     """Name up to three layers or weights, else the number of them with the first: ``12 layers (dense_1 ...)``."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from initcheck.audit.causes import CauseFinder
-from initcheck.audit.findings import Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
+from initcheck.audit.findings import RATE, Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
 from initcheck.audit.problems import Problem, group_findings, is_same_cause
 from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.sizes import find_unscaled
@@ -36,8 +36,6 @@ MOST_TRIALS: Final = 8
 """Candidates that are tried for one problem, at most."""
 
 _NON_FINITE: Final = "IC501"
-
-_RATE: Final = "square a layer"
 
 _TEXTBOOK: Final = ("he_normal", "glorot_uniform", "lecun_normal")
 
@@ -93,19 +91,21 @@ class FixSearch:
 
     def add_fixes(self) -> tuple[Finding, ...]:
         """Give the main finding of each problem the fix that was found for it."""
-        fixes: dict[int, Fix] = {}
+        main = {}
         for problem in self._problems:
-            if problem.level == "wrong" and (fix := self._find(problem)) is not None:
-                fixes[id(problem.main)] = fix
-                self._found.append(fix)
-        return tuple(each.with_fix(fixes[id(each)]) if id(each) in fixes else each for each in self._judgement.kept)
+            if problem.level == "wrong":
+                fix, tried = self._find(problem)
+                main[id(problem.main)] = replace(problem.main, fix=fix, tried=tried)
+                self._found += [] if fix is None else [fix]
+        return tuple(main.get(id(each), each) for each in self._judgement.kept)
 
-    def _find(self, problem: Problem) -> Fix | None:
-        """Return the first candidate that cures a problem, else the one that helps most, else None."""
+    def _find(self, problem: Problem) -> tuple[Fix | None, int]:
+        """Find the first candidate that cures a problem, else the one that helps most; return how many were tried."""
         chosen = self._session.seeds[:CHOOSING_SEEDS]
         after_last = max(self._session.seeds) + 1
         fresh = tuple(range(after_last, after_last + len(self._session.seeds)))
         best: tuple[float, Fix | None] = (math.inf, None)
+        tried = 0
         # Behind values that are not finite, or no signal at all, nothing else could be judged.
         hiding = any(each.severity == "unjudged" or each.code == _NON_FINITE for each in problem.findings)
         # What cures another problem may cure this one, too: then one edit is written for both.
@@ -113,6 +113,7 @@ class FixSearch:
         candidates = (each for each in self._candidates.list_for(problem) if each not in known)
         for edits in itertools.islice(itertools.chain(known, candidates), MOST_TRIALS):
             first = self._try(edits, chosen)
+            tried += first is not None
             if first is None or (not hiding and self._find_new(first, decided_only=True)):
                 continue
             promising = not any(each.severity == "wrong" for each in self._find_left(problem, first))
@@ -127,10 +128,10 @@ class FixSearch:
             said = tuple(dict.fromkeys(each.message for each in left))
             fix = Fix(edits, effect.before, effect.after, cures=not left, left=said, draws=len(again.seeds))
             if fix.cures:
-                return fix
+                return fix, tried
             if effect.helps and effect.distance < best[0]:
                 best = effect.distance, fix
-        return best[1]
+        return best[1], tried
 
     def _try(self, edits: Edits, seeds: tuple[int, ...]) -> Judgement | None:
         """Build the model with edits, once, and judge it; None where that cannot be done."""
@@ -199,7 +200,7 @@ class _Effect:
         """Measure how far a factor is from 1, in nats at the worse end, or a share from where it should be."""
         if measured is None:
             return math.inf
-        if measured.quantity != _RATE:
+        if measured.quantity != RATE:
             return abs(measured.value - self.wanted_share)
         ends = [each for each in (measured.value, measured.low, measured.high) if not math.isnan(each)]
         if not ends or any(each <= 0.0 for each in ends):
@@ -224,7 +225,7 @@ def _measure(finding: Finding, measurement: ModelMeasurement) -> Measured | None
     if plan.rate is not None:
         for judged in measurement.paths:
             if judged.levels.direction == plan.rate and finding.layer in judged.levels.layers:
-                return Measured(_RATE, *judged.rate, 1.0, judged.total.count) if judged.steps else None
+                return Measured(RATE, *judged.rate, 1.0, judged.total.count) if judged.steps else None
         return None
     if plan.share is None or finding.measured is None:
         return None

@@ -65,7 +65,7 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix(run):
     assert "IC101 the signal falls to 1/" in text
     assert "cause in 12 layers, at worst dense" in text and "GlorotUniform: standard deviation 0.20" in text
     assert 'fix kernel_initializer="he_normal" in 12 layers (dense to dense_11)' in text
-    assert "cures it (5 fresh draws; square a layer " in text
+    assert "a layer (5 fresh draws)" in text
     assert "fix " not in run(*words, "--no-fixes")[1]
 
 

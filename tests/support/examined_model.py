@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def make_result(
     found = [finding for code in JUDGED for finding in RULES[code].find(measurement)]
     findings = sorted([*found, *extra], key=lambda each: list(RULES).index(each.code))
     if fix is not None:
-        findings[0] = findings[0].with_fix(fix)
+        findings[0] = replace(findings[0], fix=fix, tried=1)
     return CheckResult(
         model=model,
         findings=tuple(findings),

@@ -18,6 +18,7 @@ from initcheck.checking.gate.report import build_gate_section
 from initcheck.checking.report.figures import draw_check_figure
 from initcheck.checking.report.text import (
     LayerRow,
+    describe_change,
     describe_coverage,
     describe_fix,
     describe_present_weights,
@@ -154,7 +155,7 @@ def _answer_section(result: CheckResult) -> Section:
 
 def _problem_row(result: CheckResult, problem: Problem, anchor: str) -> Row:
     fix = problem.fix
-    fixed = Cell("none needed" if problem.level == "note" else "nothing tried, or nothing helped")
+    fixed = Cell("none needed" if problem.level == "note" else "nothing helped" if problem.tried else "nothing tried")
     if fix is not None:
         fixed = Cell(fix.change, (fix.outcome,), tone="kept" if fix.cures else "")
     place = Cell(find_place(result, problem) or "not known")
@@ -182,15 +183,22 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
     if place:
         facts.append(("Made at", prose(code(place))))
     if fix is not None:
-        facts += [("Fix", prose(f"{fix.change}.")), ("With it", prose(_sentence(describe_fix(fix))))]
+        facts += [("Fix", prose(f"{describe_change(fix, place)}.")), ("With it", prose(_sentence(describe_fix(fix))))]
+        if result.fix_command:
+            facts.append(("Write it", prose(code(result.fix_command))))
     elif problem.level != "note":
-        facts.append(("What usually helps", prose(f"{problem.main.rule.fix} No change was tried here that helped.")))
+        tried = "Nothing that was tried helps" if problem.tried else "Nothing was tried"
+        facts.append(("What usually helps", prose(f"{problem.main.rule.fix} {tried}{_count_tried(problem)}.")))
     facts += [("In training", prose(f"{describe_proof(each)}.")) for each in find_proofs(result, problem)]
     blocks: list[Block] = [paragraph(strong(_describe_why(problem))), Definitions(tuple(facts))]
     if fix is not None:
         blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
     blocks += [*_effects(problem), _rule_texts(problem)]
     return Section(anchor, _title(problem), tuple(blocks))
+
+
+def _count_tried(problem: Problem) -> str:
+    return f" ({count(problem.tried, 'change')})" if problem.tried else ""
 
 
 def _effects(problem: Problem) -> Iterator[Block]:

@@ -60,6 +60,7 @@ def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, An
         },
         "problems": _problems(result),
         "proofs": [_proof(each) for each in result.proofs],
+        "fix_command": result.fix_command or None,
         "findings": [_finding(result, each) for each in result.findings],
         "waived": [_finding(result, each) for each in result.waived],
         "paths": [_path(result, each) for each in result.paths],
@@ -80,6 +81,7 @@ def _problems(result: CheckResult) -> list[dict[str, Any]]:
             "cause": problem.cause,
             "findings": [indexes[id(finding)] for finding in problem.findings],
             "fix": _fix(problem.fix),
+            "tried": problem.tried,
         }
         for problem in result.problems
     ]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import CheckResult, Finding, Fix, Measured, Severity
+from initcheck.audit.findings import RATE, CheckResult, Finding, Fix, Measured, Severity
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import METHOD, Proof, describe_proof, describe_training
 from initcheck.audit.rules.signal import describe_rate
@@ -23,7 +23,7 @@ from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
 from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
-from initcheck.pages.markdown import escape_text
+from initcheck.pages.markdown import code_span, escape_text
 
 _LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "   "
@@ -41,7 +41,7 @@ _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
     """Format the result for a terminal, what has changed since the baseline first; ``full`` shows all layers."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
-    verdict = [describe_verdict(result), *wrap(describe_present_weights(result))]
+    verdict = [f"{describe_verdict(result)}{_describe_command(result)}", *wrap(describe_present_weights(result))]
     first, *others = *_format_problems(result, known), ""
     blocks = [
         "" if comparison is None else format_gate(comparison, full=full),
@@ -138,15 +138,28 @@ def format_limit(measured: Measured) -> str:
     return format_share(measured.limit) if measured.quantity.startswith("share") else f"{measured.limit:.3g}"
 
 
+def describe_change(fix: Fix, place: str = "") -> str:
+    """Write the edits in one line, with the lines of the code that they are for, if these are others than one said."""
+    return fix.change if fix.places in ((), (place,)) else f"{fix.change} ({format_names(fix.places)})"
+
+
 def describe_fix(fix: Fix) -> str:
     """Write what the edits do to the value that the problem rests on, and whether they cure it."""
-    text = f"{'cures it' if fix.cures else 'helps, and does not cure it'} ({count(fix.draws, 'fresh draw')}"
+    text = "cures it" if fix.cures else "helps, and does not cure it"
     if fix.before is not None and fix.after is not None:
         before, after = fix.before, fix.after
         change = f"{format_value(after, after.value)}{format_interval(after)}"
-        change = change if fix.cures else f"{format_value(before, before.value)} -> {change}"
-        text += f"; {before.quantity} {change}"
-    return f"{text}); left: {format_names(fix.left, 2)}" if fix.left else f"{text})"
+        was = "" if fix.cures else f"{format_value(before, before.value)} -> "
+        text += f": × {was}{change} a layer" if after.quantity == RATE else f": {after.quantity} {was}{change}"
+    text += f" ({count(fix.draws, 'fresh draw')})"
+    return f"{text}; left: {format_names(fix.left, 2)}" if fix.left else text
+
+
+def describe_tried(problem: Problem) -> str:
+    """Write that nothing that was tried helps, and what else may; empty where something does or nothing was tried."""
+    if problem.level != "wrong" or problem.fix is not None or not problem.tried:
+        return ""
+    return f"nothing that was tried helps ({count(problem.tried, 'change')}). {problem.main.rule.fix}"
 
 
 def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) -> Iterator[str]:
@@ -157,15 +170,23 @@ def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) ->
         title = f"{title_problem(problem)}{' (known)' if _is_known(problem, known) else ''}"
         lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
-        lines += _format_description(problem)
+        lines += _format_description(problem, place)
         for proof in find_proofs(result, problem):
             lines += _hang("train", f"{describe_proof(proof)}.")
         yield "\n".join(lines)
 
 
-def _format_description(problem: Problem) -> Iterator[str]:
+def _describe_command(result: CheckResult) -> str:
+    """Write how the fixes are written into the code, to stand behind the verdict, where it costs no line."""
+    fixes = sum(each.fix is not None for each in result.problems)
+    if not result.fix_command or not fixes:
+        return ""
+    return f"; {result.fix_command} writes the fix{'es' if fixes > 1 else ''}"
+
+
+def _format_description(problem: Problem, place: str) -> Iterator[str]:
     """Format the description of a problem; the effects of a cause are one paragraph where that is short."""
-    described = list(describe_problem(problem))
+    described = list(describe_problem(problem, place))
     effects = [(word, text) for word, text in described if word in problem.codes]
     together = _hang("so", " ".join(f"{code} {text}" for code, text in effects))
     joined = problem.cause is not None and len(effects) > 1 and len(together) <= _MOST_JOINED
@@ -185,8 +206,12 @@ def title_problem(problem: Problem) -> str:
     return f"{problem.title}{_MARKS[problem.level]}"
 
 
-def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
-    """Describe a problem in sentences: its cause, its effects, and what was tried, each with the word for it."""
+def describe_problem(problem: Problem, place: str) -> Iterator[tuple[str, str]]:
+    """Describe a problem in sentences: its cause, its effects, and what was tried, each with the word for it.
+
+    Args:
+        place: the line that was named already.
+    """
     said = set()
     if problem.cause is not None:
         said.add(problem.cause.message)
@@ -205,7 +230,9 @@ def describe_problem(problem: Problem) -> Iterator[tuple[str, str]]:
         yield code, f"{findings[0].message}{others}."
     fix = problem.fix
     if fix is not None:
-        yield "fix", f"{fix.change} {describe_fix(fix)}."
+        yield "fix", f"{describe_change(fix, place)} {describe_fix(fix)}."
+    elif tried := describe_tried(problem):
+        yield "fix", tried
 
 
 def find_proofs(result: CheckResult, problem: Problem) -> list[Proof]:
@@ -310,10 +337,13 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
         lines += [*(f"- {escape_text(each)}" for each in _changes(comparison)), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
     for problem in _failed(result, comparison):
-        about = ", ".join(each for each in (find_place(result, problem), " ".join(problem.codes)) if each)
+        place = find_place(result, problem)
+        about = ", ".join(each for each in (place, " ".join(problem.codes)) if each)
         lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
-        lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem)]
+        lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem, place)]
         lines += [f"  - train: {escape_text(describe_proof(each))}." for each in find_proofs(result, problem)]
+    if result.fix_command and any(each.fix is not None for each in result.problems):
+        lines += ["", f"{code_span(result.fix_command)} writes the fixes into the code."]
     # Inside <pre> Markdown is not read, and names may hold anything.
     whole = escape(format_text(result, comparison, full=True), quote=False)
     lines += ["", "<details><summary>All that was measured</summary>", "", f"<pre>{whole}</pre>", "</details>", ""]
@@ -336,7 +366,10 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
         made = find_place(result, problem)
         beside = made if Path(made.rpartition(":")[0]).is_file() else place
         title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
-        message = "\n".join(f"{word}: {text}" for word, text in describe_problem(problem))
+        lines_of_it = [f"{word}: {text}" for word, text in describe_problem(problem, made)]
+        if problem.fix is not None and result.fix_command:
+            lines_of_it.append(f"write: {result.fix_command}")
+        message = "\n".join(lines_of_it)
         lines.append(_annotation(_LEVELS[problem.level], beside, title, message))
     if not lines:
         verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"

@@ -146,7 +146,7 @@ def test_a_problem_has_its_figure_interval_limit_reason_and_the_fix_before_and_a
         "over 8 seeds",
     ):
         assert words in page.text
-    assert "cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03])" in page.text
+    assert "cures it: × 1.00 [0.970, 1.03] a layer (8 fresh draws)" in page.text
     assert 'kernel_initializer="he_normal" # was: keras.initializers.RandomNormal(stddev=0.0001)' in page.text
     assert part.title == "Vanishing activations: layer_3 and layer_4"
     (effects,) = _plain_tables(part)

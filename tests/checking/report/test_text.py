@@ -82,8 +82,48 @@ def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
     words = " ".join(text.split())
     for finding in checked.findings:
         assert words.count(f"{finding.code} {finding.message}.") == 1
-    tried = 'fix kernel_initializer="he_normal" in layer_1 cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03]).'
-    assert words.count(tried) == 1
+    fix = 'fix kernel_initializer="he_normal" in layer_1 cures it: × 1.00 [0.970, 1.03] a layer (8 fresh draws).'
+    assert words.count(fix) == 1
+
+
+def test_a_fix_names_its_lines_of_code_unless_the_problem_has():
+    checked = make_result(forward=0.2, fix=make_fix())
+    assert "in layer_1 (models.py:14) cures it" in format_text(checked)
+    assert "in layer_1 cures it" in format_text(replace(checked, places={"layer_3": "models.py:14"}))
+    assert "in layer_1 (models.py:14) cures it" in format_text(replace(checked, places={"layer_3": "models.py:9"}))
+
+
+def test_the_verdict_ends_with_the_command_that_writes_the_fixes():
+    command = "initcheck fix models.py:build --write"
+    checked = make_result(forward=0.2, fix=make_fix())
+    assert "initcheck fix" not in format_text(checked)
+    checked = replace(checked, fix_command=command)
+    assert format_text(checked).splitlines()[0] == f"package.module:factory: 1 problem; {command} writes the fix"
+    without = replace(checked, findings=tuple(replace(each, fix=None) for each in checked.findings))
+    assert "initcheck fix" not in format_text(without) + format_summary(without) + format_annotations(without)
+
+
+def test_of_several_fixes_the_command_is_printed_once_and_at_each_annotation():
+    checked = make_result(forward=0.2, backward=0.2)
+    both = tuple(replace(each, fix=make_fix(), tried=1) for each in checked.findings)
+    checked = replace(checked, findings=both, fix_command="initcheck fix models.py:build --write")
+    text = format_text(checked)
+    assert len(checked.problems) == 2 and text.count("initcheck fix") == 1
+    assert text.splitlines()[0].endswith("2 problems; initcheck fix models.py:build --write writes the fixes")
+    summary = format_summary(checked).partition("<details>")[0]
+    assert "`initcheck fix models.py:build --write` writes the fixes into the code." in summary
+    assert format_annotations(checked).count("%0Awrite: initcheck fix models.py:build --write") == 2
+
+
+@pytest.mark.parametrize(("tried", "words"), [(1, "(1 change)"), (7, "(7 changes)"), (0, "")])
+def test_where_nothing_that_was_tried_helps_the_rule_says_what_to_look_at(tried, words):
+    checked = make_result(forward=0.2, extra=[NOTE, GAP])
+    checked = replace(checked, findings=tuple(replace(each, tried=tried) for each in checked.findings))
+    text = " ".join(format_text(checked).split())
+    said = f"fix nothing that was tried helps {words}. {checked.problems[0].main.rule.fix}"
+    assert checked.problems[0].level == "wrong"
+    # What is not judged, and a note, need no fix.
+    assert text.count(said) == text.count("fix nothing that was tried") == (1 if tried else 0)
 
 
 def test_without_a_cause_the_rule_and_the_first_layer_are_the_title():
@@ -207,7 +247,7 @@ def test_the_summary_has_one_entry_a_problem_with_place_cause_effects_and_what_w
         f"  - cause: {first.cause.message}.",
         f"  - IC101: {first.message}.",
         f"  - IC201: {second.message}.",
-        f"  - fix: {make_fix().change} cures it (8 fresh draws; square a layer 1.00 [0.970, 1.03]).",
+        f"  - fix: {make_fix().change} cures it: × 1.00 [0.970, 1.03] a layer (8 fresh draws).",
         "- **unmeasured: layer_1 (not judged)** (IC601)",
         "  - IC601: layer_1 was not measured.",
         "- **dead units: layer_1 (note)** (IC303)",
