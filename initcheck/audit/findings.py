@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from initcheck.core.columns import DIRECTIONS, Direction
@@ -137,6 +138,10 @@ class Fix:
     def places(self) -> tuple[str, ...]:
         """The lines of the calls that they edit, each once: ``models.py:14``; those that are not known are missing."""
         return tuple(dict.fromkeys(str(each.site) for each in self.edits if each.site is not None))
+
+    def is_within(self, folder: Path) -> bool:
+        """Find whether all of its edits are for known lines of files in a folder."""
+        return all(each.site is not None and Path(each.site.file).is_relative_to(folder) for each in self.edits)
 
     @property
     def outcome(self) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -93,6 +94,14 @@ class Report:
     def named(self, baseline: str) -> Report:
         """Return the same report, which knows the name of the baseline's file."""
         return Report(self.result, self.comparison, baseline)
+
+    def with_fix_command(self, command: str) -> Report:
+        """Return the same report, which says how its fixes are written into the code, if it has any that can be."""
+        folder = Path.cwd().resolve()
+        fixes = [each.fix for each in self.findings if each.fix is not None]
+        if not any(fix.is_within(folder) for fix in fixes):
+            return self
+        return Report(replace(self.result, fix_command=command), self.comparison, self.baseline)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from initcheck.cli.measuring import (
     Measuring,
     echo_written,
     finding_options,
+    finding_words,
     gathered_options,
     measuring_options,
     show_progress,
@@ -190,6 +192,8 @@ def check(
         prove=(prove_steps or DEFAULT_STEPS) if prove else None,
     )
     report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
+    words = [*measuring.to_words(), *finding_words(select, ignore, waive, allow_inconclusive=allow_inconclusive)]
+    report = report.with_fix_command(shlex.join(["initcheck", "fix", model, *words, "--write"]))
     if out is not None:
         _publish(report, out, "check", "measurements", quiet=quiet)
     if summary is not None:

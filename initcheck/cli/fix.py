@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from initcheck.cli.measuring import Measuring, finding_options, measuring_options, show_progress
+from initcheck.cli.measuring import Measuring, finding_options, finding_words, measuring_options, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import count, format_names, wrap
 
@@ -104,8 +104,8 @@ def fix(
         click.echo(rewriting.diff.decode(errors="replace"), nl=False)
     code = report.exit_code
     if write and rewriting.files:
-        words = [*measuring.to_words(), *_repeat(select=select, ignore=ignore, waive=waive)]
-        words += ["--allow-inconclusive"] * allow_inconclusive
+        words = measuring.to_words()
+        words += finding_words(select, ignore, waive, allow_inconclusive=allow_inconclusive)
         written = [each for place, each in problems.items() if place not in unwritten]
         promised = all(each.fix is None or each.fix.cures for each in written)
         code = _write(rewriting, report, [model, *words], promised=promised, err=only_diff, quiet=quiet)
@@ -123,11 +123,6 @@ def _check(model: str, measuring: Measuring, settings: Any, *, quiet: bool) -> R
         return check_model(loaded, x, y, settings=settings, progress=progress)
 
 
-def _repeat(**options: Sequence[str]) -> list[str]:
-    """Write options that may be given several times."""
-    return [word for name, values in options.items() for value in values for word in (f"--{name}", value)]
-
-
 def _choose(result: CheckResult, number: int | None) -> dict[int, Problem]:
     """Choose all problems, or one, by the numbers that ``initcheck check`` gives them."""
     problems = dict(enumerate((each for each in result.problems if each.level != "note"), 1))
@@ -141,13 +136,13 @@ def _choose(result: CheckResult, number: int | None) -> dict[int, Problem]:
 
 def _describe(result: CheckResult, number: int, problem: Problem, unwritten: Sequence[Unwritten]) -> str:
     """Describe a problem, its fix, and why that is not written."""
-    from initcheck.checking.report.text import describe_fix, find_place, title_problem
+    from initcheck.checking.report.text import describe_fix, describe_tried, find_place, title_problem
 
     parts = (title_problem(problem), find_place(result, problem), " ".join(problem.codes))
     lines = wrap(f"{number}  {'  '.join(each for each in parts if each)}", "", _INDENT)
     fix = problem.fix
     if fix is None:
-        return "\n".join([*lines, f"{_INDENT}no fix: nothing that was tried helps"])
+        return "\n".join([*lines, *wrap(describe_tried(problem) or "no change was tried", _INDENT)])
     lines += wrap(f"fix    {fix.change} {describe_fix(fix)}.", _INDENT, f"{_INDENT}       ")
     if unwritten:
         lines.append(f"{_INDENT}not written; by hand:")

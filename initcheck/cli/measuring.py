@@ -114,6 +114,15 @@ class Measuring:
         return (arrays["x"] if set(arrays) == {"x"} else arrays), y
 
 
+def finding_words(
+    select: Sequence[str], ignore: Sequence[str], waive: Sequence[str], *, allow_inconclusive: bool
+) -> list[str]:
+    """Write the options of ``finding_options`` as they would be given on a command line."""
+    given = {"--select": select, "--ignore": ignore, "--waive": waive}
+    words = [word for name, values in given.items() for value in values for word in (name, value)]
+    return [*words, *(["--allow-inconclusive"] if allow_inconclusive else [])]
+
+
 def gathered_options(
     argument: str, options: Mapping[str, Option], gather: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Command], Command]:

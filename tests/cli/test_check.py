@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -62,6 +63,10 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix(run):
         "1 the kernels of 12 layers (dense ...) are drawn up to 1.4" in text
         and "too small my models.py:8 IC101" in text
     )
+    verdict, _, command = out.splitlines()[0].partition("; ")
+    assert verdict == "my models.py:plain: 1 problem"
+    given = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer='glorot_uniform'", "--seeds", "5"]
+    assert shlex.split(command) == ["initcheck", "fix", *given, "--write", "writes", "the", "fix"]
     assert "IC101 the signal falls to 1/" in text
     assert "cause in 12 layers, at worst dense" in text and "GlorotUniform: standard deviation 0.20" in text
     assert 'fix kernel_initializer="he_normal" in 12 layers (dense to dense_11)' in text

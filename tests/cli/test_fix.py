@@ -81,7 +81,8 @@ def test_the_fix_is_printed_with_its_diff_and_no_file_is_changed(run, here):
     code, out, err = run("fix", "sick.py:build", *QUICK)
     assert (code, err) == (1, "")
     assert out.startswith("sick.py:build: 1 problem\n\n1  the kernel of hidden is drawn ")
-    assert '   fix    kernel_initializer="he_normal" in hidden cures it (4 fresh draws' in out
+    assert '   fix    kernel_initializer="he_normal" in hidden cures it: × ' in out
+    assert " a layer (4 fresh draws)" in out
     assert "Not written yet; this is what --write changes in sick.py:\n\n--- a/sick.py\n+++ b/sick.py\n" in out
     changed = [line for line in out.partition("+++ b/sick.py\n")[2].splitlines() if line[:1] in "+-"]
     old = '            layers.Dense(units, activation="relu", kernel_initializer=SMALL, name="hidden"),  # ünits'
