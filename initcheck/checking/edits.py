@@ -109,6 +109,15 @@ class EditMaker:
             given=argument in construction.given,
         )
 
+    def lower_epsilon(self, name: str) -> Edit | None:
+        """Give a normalization the epsilon that its class has by default; None where it has no larger one."""
+        layer = self.members.get(name)
+        kind: Any = type(layer)
+        default, epsilon = find_defaults(kind)[0].get("epsilon"), getattr(layer, "epsilon", None)
+        if not isinstance(default, float) or not isinstance(epsilon, float) or epsilon <= default:
+            return None
+        return self.set_argument(name, "epsilon", repr(epsilon), repr(default))
+
     def put_behind(self, name: str, new: str, first: str) -> Edit:
         """Put a layer behind an input, or in front of the first layer where no line makes the input."""
         construction = self._session.constructions.get(name) or self._session.constructions.get(first)
@@ -134,28 +143,54 @@ class EditMaker:
             construction = self._by_id.get(key)
             if construction is None or construction.site != edit.site or construction.maker is not None:
                 continue
-            if name not in changed and takes_argument(construction, edit.argument):
+            if name in changed or not takes_argument(construction, edit.argument):
+                continue
+            if self._name_initializer(name, edit.argument) != name_initializer(read_code(edit.new, edit.argument)):
                 yield name
 
-    def find_call(self, name: str, argument: str) -> Construction | None:
-        """Find the call that takes an argument for a layer, or weight: its own, or one inside of it.
+    def _name_initializer(self, name: str, argument: str) -> str | None:
+        """Name the initializer that a layer was made with, or that a weight is drawn by; None where it is none."""
+        drawn = {
+            each: planned.initializer for each, planned in zip(self._weights, self._session.plan.variables, strict=True)
+        }
+        found = drawn[name] if name in drawn else getattr(self.members.get(name), argument, None)
+        return name_initializer(found) if argument.endswith("initializer") else None
 
-        Bidirectional and its like make layers from the configuration of one that is made inside their call.
+    def find_call(self, name: str, argument: str) -> Construction | None:
+        """Find the call that takes an argument for a layer, or weight: its own, or that of the layer it is a copy of.
+
+        Bidirectional and its like make layers from the configuration of one that is given to them.
         """
         if name in self._weights:
             return self._by_id.get(id(self._weights[name]))
         called = self._session.constructions.get(name)
         if called is None or takes_argument(called, argument):
             return called
-        kind = type(self.members[name])
-        inside = [each for each in self._by_id.values() if type(each.made) is kind and _is_inside(each, called)]
-        return inside[0] if len(inside) == 1 and takes_argument(inside[0], argument) else None
+        parts = name.split("/")
+        around = [self.members.get("/".join(parts[: count + 1])) for count in range(len(parts))]
+        originals = [
+            each
+            for key, each in self._by_id.items()
+            if key not in self._names and each.maker is None and takes_argument(each, argument)
+            if any(type(each.made) is type(copy) and _is_configured_alike(each.made, copy) for copy in around)
+        ]
+        inside = [each for each in originals if _is_inside(each, called)] or originals
+        return inside[0] if len(inside) == 1 else None
 
 
 def takes_argument(construction: Construction, argument: str) -> bool:
     """Find whether the call that made a layer takes an argument, by name."""
     kind: Any = type(construction.made)
     return argument in find_defaults(kind)[0]
+
+
+def _is_configured_alike(original: Any, copy: Any) -> bool:
+    """Find whether two layers have one configuration, but for their names and the direction of time."""
+    configs = [dict(each.get_config()) for each in (original, copy)]
+    for config in configs:
+        for key in ("name", "go_backwards", "dtype", "build_config"):
+            config.pop(key, None)
+    return bool(configs[0] == configs[1])
 
 
 def _is_inside(construction: Construction, called: Construction) -> bool:

@@ -329,6 +329,8 @@ class Candidates:
 
     def _feed_normalization(self, problem: Problem) -> Iterator[Edits]:
         """Give a normalization more than its epsilon: a table or kernels of the usual size in front of it."""
+        normalizations = [each for finding in problem.findings for each in finding.named]
+        yield tuple(each for each in map(self._maker.lower_epsilon, dict.fromkeys(normalizations)) if each is not None)
         tables = self._list_weights(problem.layers, lambda each: each.kind == "Embedding")
         yield from self._draw(tables, _always('"uniform"'))
         yield from self._draw_kernels(problem)
@@ -405,21 +407,25 @@ class Candidates:
     def _draw(
         self, targets: Sequence[WeightFacts], new_for: Callable[[WeightFacts], str], *, anew: bool = False
     ) -> Iterator[Edits]:
-        """Draw some weights otherwise: with those of all layers that the same calls make, and then only them.
+        """Draw some weights otherwise: with those that the same calls make and draw alike, and then only them.
 
         A call that makes several layers is written once: first it is tried with what most of them are to have.
         """
         drawn = [each for each in targets if each.kept is None]
         own = self._set(drawn, new_for, anew)
         alike = self._maker.list_alike(own)
-        names = {each.path.rpartition("/")[2] for each in drawn}
-        more = [
+        kinds = {(each.path.rpartition("/")[2], each.initializer) for each in drawn}
+        every = [
             each
             for each in self._measurement.facts
-            if {each.layer, each.path} & alike and each.path.rpartition("/")[2] in names and each.kept is None
+            if each in drawn
+            or (
+                {each.layer, each.path} & alike
+                and (each.path.rpartition("/")[2], each.initializer) in kinds
+                and each.kept is None
+            )
         ]
         if own:
-            every = list(dict.fromkeys([*drawn, *more]))
             codes = {each.path: new_for(each) for each in every}
             by_site: dict[object, list[str]] = {}
             for each in every:
@@ -508,7 +514,7 @@ def _is_kernel(facts: WeightFacts) -> bool:
 
 
 def _is_matrix(facts: WeightFacts) -> bool:
-    return len(facts.shape) >= 2
+    return len(facts.shape) >= 2 and not facts.role.endswith("bias")  # those of attention have two axes
 
 
 def _write_without_seed(facts: WeightFacts) -> str:
