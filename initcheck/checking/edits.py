@@ -100,7 +100,7 @@ class EditMaker:
         kind: Any = type(construction.made)
         order = list(find_defaults(kind)[0])
         return Edit(
-            layer=self._names.get(id(construction.made), name),
+            layer=self._names.get(id(construction.made)) or self._find_maker(name),
             argument=argument,
             old=old,
             new=new,
@@ -168,6 +168,7 @@ class EditMaker:
             return called
         parts = name.split("/")
         around = [self.members.get("/".join(parts[: count + 1])) for count in range(len(parts))]
+        around += [member for path, member in self.members.items() if path.startswith(f"{name}/")]
         originals = [
             each
             for key, each in self._by_id.items()
