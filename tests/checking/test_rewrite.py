@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import initcheck
 from initcheck.audit.findings import Edit
 from initcheck.checking.rewrite import put_back, write_edits, write_files, write_fixes
 from initcheck.checking.source_code import edit_source
@@ -591,6 +594,32 @@ def test_type_parameters_and_nested_quotes_are_known():
 
 def test_what_would_be_no_python_is_not_written():
     assert "no valid Python" in refusal("Dense(x for x in y)\n", "Dense(")
+
+
+@pytest.mark.thorough
+def test_an_argument_is_all_that_changes_in_calls_of_any_form():
+    drawn = random.Random(0)
+    count = 0
+    for path in drawn.sample(sorted(Path(initcheck.__file__).parent.rglob("*.py")), 50):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        quoted = {id(inner) for each in ast.walk(tree) if isinstance(each, ast.JoinedStr) for inner in ast.walk(each)}
+        calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call) and id(each) not in quoted]
+        # No second argument may stand beside a generator without brackets.
+        calls = [each for each in calls if not any(isinstance(one, ast.GeneratorExp) for one in each.args)]
+        for call in drawn.sample(calls, min(1, len(calls))):
+            place = (call.lineno, call.col_offset, call.end_lineno, call.end_col_offset)
+            site = CallSite("any.py", "any.py", *place)
+            changed, unwritten = edit_source(text, [Edit("dense", "added", "", "1", site, given=False)])
+            if unwritten:
+                assert "not by a call of its class" in unwritten[0].reason
+                continue
+            mappings = [number for number, each in enumerate(call.keywords) if each.arg is None]
+            call.keywords.insert(min([*mappings, len(call.keywords)]), ast.keyword("added", ast.Constant(1)))
+            assert ast.dump(ast.parse(changed)) == ast.dump(tree), (path, place)
+            call.keywords = [each for each in call.keywords if each.arg != "added"]
+            count += 1
+    assert count > 15
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
