@@ -36,7 +36,7 @@ def other():
 LOOP = f"""{HEAD}def build():
     model = keras.Sequential([keras.Input((32,))])
     for i in range(3):
-        model.add(layers.Dense(32, activation="relu", kernel_initializer=SMALL if i == 1 else "he_normal"))
+        model.add(layers.Dense(32, activation="relu", kernel_initializer=SMALL if i == 1 else "glorot_normal"))
     model.add(layers.Dense(3))
     return model
 """

@@ -215,7 +215,7 @@ MODELS: Final[dict[str, WrittenModel]] = {
         def build(depth=4):
             x = inputs = keras.Input((16,))
             for i in range(depth):
-                chosen = keras.initializers.SMALL if i == 2 else "he_normal"
+                chosen = keras.initializers.SMALL if i == 2 else "glorot_normal"
                 x = keras.layers.Dense(16, "relu", kernel_initializer=chosen)(x)
             return keras.Model(inputs, keras.layers.Dense(3)(x))
     """,
@@ -253,7 +253,7 @@ MODELS: Final[dict[str, WrittenModel]] = {
         """
         import keras
 
-        def dense(units, init="he_normal"):
+        def dense(units, init="glorot_normal"):
             return keras.layers.Dense(units, "relu", kernel_initializer=init)
 
         def build():
