@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from initcheck.audit.paths import SiteNode
     from initcheck.audit.problems import Problem
     from initcheck.audit.proofs import Proof
+    from initcheck.audit.site_levels import LevelEstimates
     from initcheck.audit.total_change import JudgedPath
     from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage
@@ -120,6 +121,7 @@ class Fix:
         cures: whether every finding of the problem is gone, and no other has come.
         left: what is left of the problem, in the words of its findings; empty where it is cured.
         draws: how many draws of the edited model were measured.
+        levels: of the edited model's signal and gradient at each layer, on these draws; empty where none were kept.
     """
 
     edits: tuple[Edit, ...]
@@ -128,6 +130,7 @@ class Fix:
     cures: bool
     left: tuple[str, ...] = ()
     draws: int = 0
+    levels: tuple[LevelEstimates, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def change(self) -> str:

@@ -18,10 +18,12 @@ import numpy as np
 from initcheck.audit.causes import CauseFinder
 from initcheck.audit.findings import RATE, Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
 from initcheck.audit.problems import Problem, group_findings, is_same_cause
+from initcheck.audit.site_levels import estimate_levels
 from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.edits import EditMaker, build_edited
+from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import Progress
 from initcheck.probe.weights import WeightFacts
 
@@ -126,7 +128,9 @@ class FixSearch:
             left = [*self._find_left(problem, again), *new]
             effect = self._measure_effect(problem, again)
             said = tuple(dict.fromkeys(each.message for each in left))
-            fix = Fix(edits, effect.before, effect.after, cures=not left, left=said, draws=len(again.seeds))
+            levels = tuple(estimate_levels(again.measurement.table, direction) for direction in DIRECTIONS)
+            draws = len(again.seeds)
+            fix = Fix(edits, effect.before, effect.after, cures=not left, left=said, draws=draws, levels=levels)
             if fix.cures:
                 return fix, tried
             if effect.helps and effect.distance < best[0]:

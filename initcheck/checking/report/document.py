@@ -16,6 +16,7 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import build_gate_section
 from initcheck.checking.report.figures import draw_check_figure
+from initcheck.checking.report.fix_figure import draw_fix_figure
 from initcheck.checking.report.text import (
     LayerRow,
     describe_change,
@@ -192,6 +193,8 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
     facts += [("In training", prose(f"{describe_proof(each)}.")) for each in find_proofs(result, problem)]
     blocks: list[Block] = [paragraph(strong(_describe_why(problem))), Definitions(tuple(facts))]
     if fix is not None:
+        figure = draw_fix_figure(result, problem, f"fix-{anchor}")
+        blocks += [] if figure is None else [figure]
         blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
     blocks += [*_effects(problem), _rule_texts(problem)]
     return Section(anchor, _title(problem), tuple(blocks))

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding
-from initcheck.audit.total_change import JudgedPath, second_moments
+from initcheck.audit.site_levels import estimate_levels
+from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.report.text import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_level, format_names, shorten
-from initcheck.core.statistics import estimate_mean
 from initcheck.pages import svg
 from initcheck.pages.document import Figure, Key, Panel, Text, prose
 from initcheck.pages.svg import FONT_SIZE, SMALL_FONT_SIZE, begin_drawing, set_powers
@@ -33,7 +32,8 @@ _NAMED: Final = 12  # sites whose names fit below the panel
 _LONGEST_NAME: Final = 16
 _NAME_ANGLE: Final = 40.0
 _CHARACTER: Final = 5.2  # mean width of a small character in CSS pixels
-_DOTTED: Final = 60  # sites on the main path up to which each gets a dot
+DOTTED: Final = 60  # sites on the main path up to which each gets a dot
+_LABEL_ROOM: Final = 0.14  # share of the height for the labels of the findings
 _LEAST_SPAN: Final = 2.0  # powers of ten that a panel shows at least, so that noise does not fill it
 _LABEL_SHARE: Final = 0.2  # of the width, taken by a label of _LABEL_CHARACTERS characters
 _LABEL_CHARACTERS: Final = 9
@@ -43,7 +43,7 @@ _MOST_LABEL_LINES: Final = 4
 _LINE: Final = svg.SERIES[0]
 _WRONG: Final = svg.SERIES[1]
 
-_TITLES: Final = {
+TITLES: Final = {
     "forward": "Forward: second moment of z",
     "backward": "Backward: squared norm of one sample’s gradient",
 }
@@ -69,20 +69,8 @@ class SiteLevels:
 
 def take_site_levels(result: CheckResult, direction: Direction) -> SiteLevels:
     """Take the levels of all sites from the measurement table."""
-    table = result.table
-    # A norm of 1e-200 has a level, though its square is zero.
-    quantity, power = (second_moments(table), 1.0) if direction == "forward" else (table["gradient_norm"], 2.0)
-    with np.errstate(divide="ignore"):
-        levels = power * np.log10(quantity.to_numpy(dtype=np.float64, na_value=np.nan))
-    wide = pd.Series(levels, index=[table["seed"], table["position"]]).unstack("position")
-    matrix = wide.sort_index(axis="columns").to_numpy(dtype=np.float64)
-    estimates = [estimate_mean(column) for column in matrix.T]
-    middle = np.asarray([each.value for each in estimates], dtype=np.float64)
-    if direction == "forward":
-        worst = table.groupby("position")["nonfinite_fraction"].max().to_numpy(dtype=np.float64, na_value=0.0)
-        middle = np.where(np.isnan(middle) & (worst > 0.0), np.inf, middle)
-    ends = [np.asarray([getattr(each, end) for each in estimates], dtype=np.float64) for end in ("low", "high")]
-    return SiteLevels(direction, tuple(layer_rows(result)), middle, ends[0], ends[1])
+    levels = estimate_levels(result.table, direction)
+    return SiteLevels(direction, tuple(layer_rows(result)), levels.middle, levels.low, levels.high)
 
 
 def draw_check_figure(result: CheckResult) -> Figure | None:
@@ -106,20 +94,21 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
     direction, rows = levels.direction, levels.rows
     judged = _main_path(result, direction)
     bounds = [] if judged is None else _limit_levels(judged)
-    limits = _vertical_limits(levels, bounds)
-    names = [shorten(row.name, _LONGEST_NAME, keep_end=True) for row in rows] if len(rows) <= _NAMED else []
-    room = _name_room(names)
+    drawn = [levels.middle, levels.low, levels.high, *(bound for _, bound in bounds)]
+    limits = find_limits(drawn, room=_LABEL_ROOM)
+    names = shorten_names([row.name for row in rows])
+    room = measure_names(names)
     height = _HEIGHT + room
     with svg.drawing_settings():
         drawing, axes = begin_drawing(_WIDTH, height, left=66, bottom=40 + room, right=10, top=10)
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.set_ylim(*limits)
         set_powers(axes, limits, "y")
-        _style_places(axes, names, direction)
+        style_places(axes, names, direction)
         for bound in bounds:
             axes.plot(*bound, color=svg.MUTED, linewidth=1.0, linestyle=(0.0, (4.0, 3.0)), zorder=2)
         _draw_levels(axes, result, levels)
-        _draw_states(axes, levels, limits)
+        draw_states(axes, np.arange(len(rows), dtype=np.float64), levels.middle, limits)
         shown = [place for place in _offending(result, levels) if np.isfinite(levels.middle[place])]
         axes.plot(shown, levels.middle[shown], "o", markersize=_dot_size(len(rows)) + 1.0, color=_WRONG, zorder=6)
         _label_findings(axes, result, rows, direction)
@@ -127,7 +116,7 @@ def _draw_panel(result: CheckResult, levels: SiteLevels) -> Panel:
         picture = svg.export_svg(drawing, f"check-{direction}", text)
     missing = [row.name for row, level in zip(rows, levels.middle, strict=True) if np.isnan(level)]
     notes = (f"no value: {format_names(missing)}",) if missing else ()
-    return Panel(_TITLES[direction], text, picture, _WIDTH, height, notes)
+    return Panel(TITLES[direction], text, picture, _WIDTH, height, notes)
 
 
 def _main_path(result: CheckResult, direction: Direction) -> JudgedPath | None:
@@ -155,18 +144,24 @@ def _limit_levels(judged: JudgedPath) -> list[Bound]:
     return {"falls": [low], "grows": [high]}.get(judged.outcome, [low, high])
 
 
-def _vertical_limits(levels: SiteLevels, bounds: Sequence[Bound]) -> tuple[float, float]:
-    everything = np.concatenate([levels.middle, levels.low, levels.high, *(bound for _, bound in bounds)])
+def find_limits(levels: Sequence[NDArray[np.float64]], *, room: float = 0.0) -> tuple[float, float]:
+    """Find the ends of the vertical axis, with a share of the height left free at the top."""
+    everything = np.concatenate(levels)
     finite = everything[np.isfinite(everything)]
     if not finite.size:
         return -1.0, 1.0
     low, high = float(finite.min()), float(finite.max())
     margin = max(0.06 * (high - low), (_LEAST_SPAN - (high - low)) / 2.0, 0.1)
-    # Room above for the labels of the findings.
-    return low - margin, high + margin + 0.14 * (high - low + 2.0 * margin)
+    return low - margin, high + margin + room * (high - low + 2.0 * margin)
 
 
-def _style_places(axes: Axes, names: Sequence[str], direction: Direction) -> None:
+def shorten_names(names: Sequence[str]) -> list[str]:
+    """Shorten the names of sites so that they fit below a picture; none where there are too many."""
+    return [shorten(each, _LONGEST_NAME, keep_end=True) for each in names] if len(names) <= _NAMED else []
+
+
+def style_places(axes: Axes, names: Sequence[str], direction: Direction) -> None:
+    """Let the horizontal axis show sites: by their names, or by their numbers where there are none."""
     if names:
         axes.set_xticks(range(len(names)), names)
         for label in axes.get_xticklabels():
@@ -176,7 +171,7 @@ def _style_places(axes: Axes, names: Sequence[str], direction: Direction) -> Non
     axes.set_xlabel(_AXIS_LABELS[direction], color=svg.MUTED, labelpad=2)
 
 
-def _name_room(names: Sequence[str]) -> int:
+def measure_names(names: Sequence[str]) -> int:
     """Give the height that slanted names take, in CSS pixels."""
     longest = max(map(len, names), default=0)
     return round(longest * _CHARACTER * math.sin(math.radians(_NAME_ANGLE)))
@@ -197,20 +192,34 @@ def _draw_levels(axes: Axes, result: CheckResult, levels: SiteLevels) -> None:
     if not main.size:
         return
     axes.fill_between(main, levels.low[main], levels.high[main], color=_LINE, alpha=0.22, linewidth=0.0, zorder=4)
-    marker = "o" if main.size <= _DOTTED else ""
+    marker = "o" if main.size <= DOTTED else ""
     axes.plot(main, middle[main], color=_LINE, linewidth=1.8, marker=marker, markersize=_dot_size(len(rows)), zorder=5)
 
 
 def _dot_size(count: int) -> float:
-    return 4.5 if count <= _DOTTED else 3.0
+    return 4.5 if count <= DOTTED else 3.0
 
 
-def _draw_states(axes: Axes, levels: SiteLevels, limits: tuple[float, float]) -> None:
+def draw_states(
+    axes: Axes,
+    places: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    limits: tuple[float, float],
+    *,
+    colour: str = _WRONG,
+) -> None:
     """Put a sign at the edge where a level is exactly zero or not finite."""
     span = limits[1] - limits[0]
     for value, marker, edge in ((-np.inf, "x", limits[0] + 0.03 * span), (np.inf, "D", limits[1] - 0.15 * span)):
-        places = np.flatnonzero(levels.middle == value)
-        axes.plot(places, np.full(places.size, edge), marker, markersize=5.5, color=_WRONG, zorder=7)
+        there = places[levels == value]
+        axes.plot(there, np.full(there.size, edge), marker, markersize=5.5, color=colour, zorder=7)
+
+
+def mark_states(levels: Sequence[NDArray[np.float64]]) -> list[tuple[str, str]]:
+    """Explain the signs that are drawn for levels without a place."""
+    everything = np.concatenate(levels)
+    marks = [("×", "exactly zero in at least one seed")] if np.isneginf(everything).any() else []
+    return [*marks, ("◆", "not a finite number in at least one seed")] if np.isposinf(everything).any() else marks
 
 
 def _offending(result: CheckResult, levels: SiteLevels) -> list[int]:
@@ -258,7 +267,7 @@ def _describe(levels: SiteLevels) -> str:
     known = [place for place, row in enumerate(levels.rows) if row.on_main_path] or list(range(len(levels.rows)))
     first, last = known[0], known[-1]
     return (
-        f"{_TITLES[levels.direction]}: {format_level(float(levels.middle[first]))} at {levels.rows[first].name}, "
+        f"{TITLES[levels.direction]}: {format_level(float(levels.middle[first]))} at {levels.rows[first].name}, "
         f"{format_level(float(levels.middle[last]))} at {levels.rows[last].name}."
     )
 
@@ -288,13 +297,8 @@ def _caption(result: CheckResult, rows: Sequence[LayerRow]) -> Text:
 
 def _marks(result: CheckResult, drawn: Sequence[SiteLevels]) -> tuple[tuple[str, str], ...]:
     codes = [finding.code for finding in result.findings if finding.rule.panels_of(finding)]
-    everything = np.concatenate([each.middle for each in drawn])
     marks = [(codes[0], "a finding, at the first layer that it names")] if codes else []
-    if np.isneginf(everything).any():
-        marks.append(("×", "exactly zero in at least one seed"))
-    if np.isposinf(everything).any():
-        marks.append(("◆", "not a finite number in at least one seed"))
-    return tuple(marks)
+    return (*marks, *mark_states([each.middle for each in drawn]))
 
 
 def _keys(result: CheckResult, rows: Sequence[LayerRow]) -> tuple[Key, ...]:

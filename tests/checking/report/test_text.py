@@ -155,6 +155,11 @@ def test_a_real_model_with_one_bad_layer_takes_15_lines_and_a_sound_one_10():
     assert "RandomNormal(stddev=0.0001)" in lines[2]
     assert sum(line.startswith("! bad ") for line in lines) == 1
     assert len(lines) <= 15, lines
+    (fix,) = (each.fix for each in sick.findings if each.fix is not None)
+    for levels, rows in zip(fix.levels, [layer_rows(sick.result)] * 2, strict=True):
+        assert levels.sites == tuple(row.name for row in rows)
+        # As it is, the level at one end is a millionth of that at the other.
+        assert abs(levels.middle[-1] - levels.middle[0]) < 1.0
     assert sound.exit_code == 0
     assert len(sound.to_text().splitlines()) <= 10
 
