@@ -27,25 +27,25 @@ def find_small(model):
     ]
 
 
+def find_call(loaded, made):
+    """Find how the user's code made a layer, or the one that made it for itself."""
+    found = loaded.constructions[id(made)]
+    return found if found.maker is None else find_call(loaded, found.maker)
+
+
 def make_edits(loaded, new):
     """Make the edits for these layers, as they follow from how the layers were made."""
-    callers = {id(each.operation): each.called for each in loaded.constructions.values()}
+    callers = {key: find_call(loaded, each.made) for key, each in loaded.constructions.items()}
     members = list(loaded.model._flatten_layers())
-    small = {id(callers[id(layer)].operation) for layer in find_small(loaded.model)}
-    made = list(
-        {id(callers[id(each)].operation): callers[id(each)] for each in members if id(each) in callers}.values()
-    )
+    small = {id(callers[id(layer)].made) for layer in find_small(loaded.model)}
+    made = list({id(callers[id(each)].made): callers[id(each)] for each in members if id(each) in callers}.values())
     edits = []
     for each in made:
-        if id(each.operation) in small:
-            others = [
-                other.operation.name for other in made if other.site == each.site and id(other.operation) not in small
-            ]
-            place = list(find_defaults(type(each.operation))[0]).index("kernel_initializer")
+        if id(each.made) in small:
+            others = [other.made.name for other in made if other.site == each.site and id(other.made) not in small]
+            place = list(find_defaults(type(each.made))[0]).index("kernel_initializer")
             given = "kernel_initializer" in each.given
-            edits.append(
-                Edit(each.operation.name, "kernel_initializer", "", new, each.site, place, given, tuple(others))
-            )
+            edits.append(Edit(each.made.name, "kernel_initializer", "", new, each.site, place, given, tuple(others)))
     return edits
 
 
@@ -88,8 +88,8 @@ def test_a_layer_behind_an_input_scales_what_all_others_receive(name, tmp_path, 
     (tmp_path / "models.py").write_text(INPUTS[name], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     loaded = load_model("models.py:build")
-    made = [each for each in loaded.constructions.values() if type(each.operation).__name__ == "InputLayer"]
-    edit = Edit("input", "", "", "keras.layers.Rescaling(1 / 255)", made[0].called.site)
+    made = [each for each in loaded.constructions.values() if type(each.made).__name__ == "InputLayer"]
+    edit = Edit("input", "", "", "keras.layers.Rescaling(1 / 255)", find_call(loaded, made[0].made).site)
     result = write_edits([edit], Path.cwd())
     assert not result.unwritten, result.unwritten
     write_files(result.files)
