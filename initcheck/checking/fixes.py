@@ -19,6 +19,7 @@ from initcheck.audit.causes import CauseFinder
 from initcheck.audit.findings import RATE, Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
 from initcheck.audit.problems import Problem, group_findings, is_same_cause
 from initcheck.audit.site_levels import estimate_levels
+from initcheck.audit.rules.sites import NON_FINITE
 from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
@@ -36,8 +37,6 @@ CHOOSING_SEEDS: Final = 5
 
 MOST_TRIALS: Final = 8
 """Candidates that are tried for one problem, at most."""
-
-_NON_FINITE: Final = "IC501"
 
 _TEXTBOOK: Final = ("he_normal", "glorot_uniform", "lecun_normal")
 
@@ -109,7 +108,7 @@ class FixSearch:
         best: tuple[float, Fix | None] = (math.inf, None)
         tried = 0
         # Behind values that are not finite, or no signal at all, nothing else could be judged.
-        hiding = any(each.severity == "unjudged" or each.code == _NON_FINITE for each in problem.findings)
+        hiding = any(each.severity == "unjudged" or each.code == NON_FINITE.code for each in problem.findings)
         # What cures another problem may cure this one, too: then one edit is written for both.
         known = [fix.edits for fix in self._found if fix.cures]
         candidates = (each for each in self._candidates.list_for(problem) if each not in known)
