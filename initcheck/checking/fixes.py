@@ -18,8 +18,8 @@ import numpy as np
 from initcheck.audit.causes import CauseFinder
 from initcheck.audit.findings import RATE, Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
 from initcheck.audit.problems import Problem, group_findings, is_same_cause
-from initcheck.audit.site_levels import estimate_levels
 from initcheck.audit.rules.sites import NON_FINITE
+from initcheck.audit.site_levels import estimate_levels
 from initcheck.audit.site_shares import estimate_share
 from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
