@@ -447,6 +447,8 @@ class CheckResult:
             known are missing.
         hints: sentences about settings that had no effect.
         fewer: why fewer draws were measured than planned; empty else.
+        sites: the calls that made the layers, by name; those that are not known are missing.
+        loaded_at: when the code of the model was loaded at the latest, in seconds since the epoch.
         fix_command: the command line that writes the fixes into the code; empty where there is none.
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
     """
@@ -473,6 +475,8 @@ class CheckResult:
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
     fewer: str = ""
+    sites: Mapping[str, CallSite] = field(default_factory=dict, repr=False)
+    loaded_at: float = math.inf
     fix_command: str = ""
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
 

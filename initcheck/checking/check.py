@@ -179,6 +179,12 @@ class Report:
 
         return format_annotations(self.result, self.comparison, self.baseline)
 
+    def to_sarif(self) -> str:
+        """Write the result as SARIF 2.1.0, for services such as GitHub's code scanning."""
+        from initcheck.checking.report.sarif import format_sarif
+
+        return format_sarif(self.result, self.comparison, self.baseline)
+
     def raise_for_findings(self) -> None:
         """Raise if the model is not proven healthy.
 
@@ -298,6 +304,8 @@ def _check_session(session: CheckSession, settings: CheckSettings, progress: Pro
         },
         hints=hints,
         fewer=session.fewer,
+        sites={name: each.site for name, each in session.constructions.items() if each.site is not None},
+        loaded_at=time.time() - (time.perf_counter() - started),
     )
 
 

@@ -90,7 +90,7 @@ def write_edits(
         reason = _find_obstacle(path, folder, anywhere=anywhere, loaded_at=loaded_at)
         try:
             old = b"" if reason else path.read_bytes()
-            encoding, text = ("", "") if reason else _decode(old)
+            encoding, text = ("", "") if reason else decode_source(old)
         except (OSError, ValueError, SyntaxError, LookupError) as error:
             reason = f"{relative_path(path, folder)} cannot be read: {' '.join(str(error).split())}"
         if reason:
@@ -154,7 +154,7 @@ def _find_obstacle(path: Path, folder: Path, *, anywhere: bool, loaded_at: float
     return f"{shown} has changed since it was loaded" if changed else ""
 
 
-def _decode(data: bytes) -> tuple[str, str]:
+def decode_source(data: bytes) -> tuple[str, str]:
     """Return the encoding of a Python file, which its first lines may name, and its text without the mark before it."""
     encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
     text = data.decode(encoding)

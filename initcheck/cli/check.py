@@ -79,10 +79,10 @@ def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown", "github"]),
+    type=click.Choice(["text", "json", "markdown", "github", "sarif"]),
     default="text",
     show_default=True,
-    help="What is printed; github: annotations for a pull request.",
+    help="What is printed; github: annotations for a pull request; sarif: for code scanning.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the same as --format json.")
 @click.option(
@@ -202,6 +202,8 @@ def check(
         click.echo(report.to_json())
     elif form == "github":
         click.echo(report.to_annotations())
+    elif form == "sarif":
+        click.echo(report.to_sarif(), nl=False)
     elif form == "markdown":
         click.echo(report.to_summary())
     elif not quiet:

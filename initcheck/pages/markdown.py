@@ -38,11 +38,11 @@ def code_span(text: str) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
-def code_block(text: str) -> str:
+def code_block(text: str, language: str = "text") -> str:
     """Write literal text as a fenced block."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def inline(text: Text) -> str:

@@ -74,6 +74,17 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix(run):
     assert "fix " not in run(*words, "--no-fixes")[1]
 
 
+def test_sarif_alone_is_on_standard_output_with_the_fix_of_the_file(run):
+    words = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5"]
+    code, out, _ = run("check", *words, "--format", "sarif", "--quiet")
+    (result,) = json.loads(out)["runs"][0]["results"]
+    assert (code, result["ruleId"], result["level"]) == (1, "IC101", "error")
+    place = result["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("my%20models.py", 8)
+    ((change,),) = (each["artifactChanges"] for each in result["fixes"])
+    assert [each["insertedContent"]["text"] for each in change["replacements"]] == ['"he_normal"']
+
+
 def test_json_alone_is_on_standard_output(run):
     code, out, _ = run("check", "my models.py:plain", "--seeds", "16", "--json", "--quiet")
     found = json.loads(out)

@@ -34,6 +34,7 @@ from initcheck.checking.report.text import (
     title_problem,
 )
 from initcheck.checking.report.training_figure import build_training_section
+from initcheck.checking.report.written_fix import format_diff
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import count, format_change, format_duration, format_names, format_number, format_share
 from initcheck.pages.document import (
@@ -195,7 +196,8 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
     if fix is not None:
         figure = draw_fix_figure(result, problem, f"fix-{anchor}")
         blocks += [] if figure is None else [figure]
-        blocks += [paragraph("The code to write:"), CodeBlock(fix.code)]
+        diff = format_diff(result, problem)
+        blocks += [paragraph("The change of the code:" if diff else "The code to write:"), CodeBlock(diff or fix.code)]
     blocks += [*_effects(problem), _rule_texts(problem)]
     return Section(anchor, _title(problem), tuple(blocks))
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from textwrap import indent
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,9 @@ from initcheck.audit.site_levels import name_site
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
+from initcheck.checking.report.written_fix import format_diff
 from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
-from initcheck.pages.markdown import code_span, escape_text
+from initcheck.pages.markdown import code_block, code_span, escape_text
 
 _LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "   "
@@ -168,7 +170,7 @@ def _format_problems(result: CheckResult, known: Collection[tuple[str, str]]) ->
     for problem in result.problems:
         number = "-" if problem.level == "note" else str(next(numbers))
         place = find_place(result, problem)
-        title = f"{title_problem(problem)}{' (known)' if _is_known(problem, known) else ''}"
+        title = f"{title_problem(problem)}{' (known)' if is_known(problem, known) else ''}"
         lines = wrap(f"{number}  {'  '.join(each for each in (title, place, ' '.join(problem.codes)) if each)}")
         lines = [lines[0], *(f"{_INDENT}{line}" for line in lines[1:])]
         lines += _format_description(problem, place)
@@ -343,6 +345,8 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
         lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
         lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem, place)]
         lines += [f"  - train: {escape_text(describe_proof(each))}." for each in find_proofs(result, problem)]
+        if diff := format_diff(result, problem):
+            lines += ["", indent(code_block(diff.rstrip("\n"), "diff"), "  ")]
     if result.fix_command and any(each.fix is not None for each in result.problems):
         lines += ["", f"{code_span(result.fix_command)} writes the fixes into the code."]
     # Inside <pre> Markdown is not read, and names may hold anything.
@@ -357,7 +361,7 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
     It stands where the problem's first layer was made, if that is a file of the working folder; else beside the
     baseline's file, or the model's.
     """
-    place = baseline or _file_of(result.model)
+    place = baseline or file_of_model(result.model)
     lines = []
     if comparison is not None and comparison.verdict != "same":
         level = "error" if comparison.verdict == "changed" else "warning"
@@ -385,10 +389,11 @@ def _changes(comparison: Comparison) -> list[str]:
 def _failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
     """List the problems and notes of which the baseline does not know every finding."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
-    return [each for each in result.problems if not _is_known(each, known)]
+    return [each for each in result.problems if not is_known(each, known)]
 
 
-def _is_known(problem: Problem, known: Collection[tuple[str, str]]) -> bool:
+def is_known(problem: Problem, known: Collection[tuple[str, str]]) -> bool:
+    """Find whether all findings of a problem are among known ones, by code and layer."""
     return all((each.code, each.layer) in known for each in problem.findings)
 
 
@@ -396,7 +401,8 @@ def _mark(result: CheckResult, comparison: Comparison | None) -> str:
     return {0: "✅", 1: "❌", 2: "⚠️"}[exit_code_of(result, comparison)]
 
 
-def _file_of(model: str) -> str:
+def file_of_model(model: str) -> str:
+    """Find the file that a model's reference names; empty where it names none."""
     path, colon, _ = model.rpartition(":")
     return path if colon and path.endswith(".py") else ""
 

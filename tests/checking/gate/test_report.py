@@ -17,6 +17,7 @@ from initcheck.checking.gate.report import advise, format_gate, format_verdict
 from initcheck.checking.report import json_document
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
+from initcheck.checking.report.sarif import format_sarif
 from initcheck.checking.report.text import format_annotations, format_summary, format_text
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.pages.markdown import escape_text
@@ -27,6 +28,11 @@ CHANGED = compare(replace(PLAIN, versions={**VERSIONS, "keras": "3.14.1"}), shif
 OPEN = compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1))
 SCHEMA = json.loads(Path(json_document.__file__).with_name("check_schema.json").read_text(encoding="utf-8"))
 RESULTS = {"same": compare(PLAIN, PLAIN), "changed": CHANGED, "inconclusive": OPEN}
+
+
+def _sarif(checked, comparison):
+    (run,) = json.loads(format_sarif(checked, comparison, "b.json"))["runs"]
+    return run
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -44,6 +50,10 @@ def test_all_forms_tell_the_same_verdict(name):
     assert result["exit_code"] == {"same": 0, "changed": 1, "inconclusive": 2}[name]
     assert find_violations(result, SCHEMA) == []
     assert line in format_summary(checked, comparison).replace("\\", "")
+    (invocation,) = _sarif(checked, comparison)["invocations"]
+    level = {"same": "note", "changed": "error", "inconclusive": "warning"}[name]
+    assert invocation["toolExecutionNotifications"] == [{"level": level, "message": {"text": line}}]
+    assert invocation["exitCode"] == result["exit_code"]
     level = {"same": "notice", "changed": "error", "inconclusive": "warning"}[name]
     assert format_annotations(checked, comparison, "b.json").startswith(f"::{level} file=b.json,")
 
@@ -105,5 +115,7 @@ def test_findings_that_are_known_are_marked_and_not_among_the_failures():
     known = compare(make_baseline(findings=found), make_baseline(findings=found))
     assert "(known)" in format_text(checked, known)
     assert "- **vanishing activations" not in format_summary(checked, known)
+    assert [each["baselineState"] for each in _sarif(checked, known)["results"]] == ["unchanged"]
+    assert [each["baselineState"] for each in _sarif(checked, CHANGED)["results"]] == ["new"]
     summary = format_summary(checked, compare(PLAIN, make_baseline(findings=found)))
     assert "- **vanishing activations: layer_3 and layer_4** (IC101)" in summary.replace("\\", "")

@@ -1,0 +1,214 @@
+"""The result of ``initcheck check`` as SARIF 2.1.0 (OASIS, errata 01), which code scanning services read.
+
+Each problem and note is a result of the rule of its main finding, at the call that made its first layer, with the fix
+as replacements where it can be written into a file of the working folder. All columns count UTF-16 code units from 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from initcheck.audit.findings import CheckResult, Rule, Severity
+from initcheck.audit.problems import Problem
+from initcheck.checking.gate.comparison import Comparison
+from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.report.text import (
+    describe_problem,
+    exit_code_of,
+    file_of_model,
+    find_place,
+    is_known,
+    title_problem,
+)
+from initcheck.checking.report.written_fix import write_fix
+from initcheck.checking.rewrite import ChangedFile, decode_source
+from initcheck.probe.places import CallSite
+
+SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_ROOT: Final = "%SRCROOT%"
+_FINGERPRINT: Final = "initcheckProblem/v1"
+_LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "note"}
+
+
+def format_sarif(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
+    """Format the result as one SARIF log that ends in a line break.
+
+    Args:
+        comparison: what has changed since a baseline: the problems that it knows are *unchanged*, the others *new*.
+        baseline: name of the baseline's file: the place of what has no line of code.
+    """
+    problems = result.problems
+    rules = list(dict.fromkeys(finding.rule for problem in problems for finding in problem.findings))
+    seen: Counter[str] = Counter()
+    results = []
+    for problem in problems:
+        identity = f"{problem.main.code}:{result.keys.get(problem.main.layer, problem.main.layer)}"
+        seen[identity] += 1
+        number = f":{seen[identity]}" if seen[identity] > 1 else ""
+        place = baseline or file_of_model(result.model)
+        made = _result(result, problem, rules, place)
+        made["partialFingerprints"] = {_FINGERPRINT: f"{identity}{number}"}
+        if comparison is not None:
+            known = is_known(problem, frozenset(comparison.before.findings))
+            made["baselineState"] = "unchanged" if known else "new"
+        results.append(made)
+    driver = {"name": "initcheck", "version": result.versions["initcheck"], "rules": [_rule(each) for each in rules]}
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"initcheck/{result.model}/"},
+        "columnKind": "utf16CodeUnits",
+        "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder in which the command was run."}}},
+        "invocations": [_invocation(result, comparison)],
+        "results": results,
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.name.replace("-", " ").capitalize()},
+        "fullDescription": {"text": rule.what},
+        "help": {
+            "text": f"{rule.what}\n\n{rule.why}\n\nWhat to do: {rule.fix}\n\nSource: {rule.source}",
+            "markdown": f"{rule.what}\n\n{rule.why}\n\n**What to do:** {rule.fix}\n\n**Source:** {rule.source}",
+        },
+        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+    }
+
+
+def _invocation(result: CheckResult, comparison: Comparison | None) -> dict[str, Any]:
+    invocation: dict[str, Any] = {"executionSuccessful": True, "exitCode": exit_code_of(result, comparison)}
+    if comparison is not None:
+        level = {"same": "note", "changed": "error"}.get(comparison.verdict, "warning")
+        message = {"text": format_verdict(comparison)}
+        invocation["toolExecutionNotifications"] = [{"level": level, "message": message}]
+    return invocation
+
+
+def _result(result: CheckResult, problem: Problem, rules: list[Rule], beside: str) -> dict[str, Any]:
+    place = find_place(result, problem)
+    lines = [title_problem(problem), *(f"{word}: {text}" for word, text in describe_problem(problem, place))]
+    made: dict[str, Any] = {
+        "ruleId": problem.main.code,
+        "ruleIndex": rules.index(problem.main.rule),
+        "level": _LEVELS[problem.level],
+        "message": {"text": "\n".join(lines)},
+        "locations": [_location(result, problem, place, beside)],
+        "properties": {"codes": list(problem.codes)},
+    }
+    if files := write_fix(result, problem):
+        assert problem.fix is not None
+        made["fixes"] = [
+            {"description": {"text": problem.fix.change}, "artifactChanges": [_artifact_change(each) for each in files]}
+        ]
+    return made
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+def _location(result: CheckResult, problem: Problem, place: str, beside: str) -> dict[str, Any]:
+    """Describe where a problem is: its layers, and the call that made the first, or a file where that is not known."""
+    location: dict[str, Any] = {}
+    file, _, line = place.rpartition(":")
+    if file and Path(file).is_file():
+        site = _find_site(result, problem, place)
+        region = {"startLine": int(line)} if site is None else _find_region(site)
+        location["physicalLocation"] = {"artifactLocation": _artifact(file), "region": region}
+    elif beside:
+        location["physicalLocation"] = {"artifactLocation": _artifact(Path(beside).as_posix())}
+    layers = [each for each in dict.fromkeys(problem.layers) if each]
+    if layers:
+        location["logicalLocations"] = [{"fullyQualifiedName": each} for each in layers]
+    return location
+
+
+def _artifact(path: str) -> dict[str, str]:
+    return {"uri": quote(path), "uriBaseId": _ROOT}
+
+
+def _find_site(result: CheckResult, problem: Problem, place: str) -> CallSite | None:
+    """Find the call at the place of a problem; a weight is made where its layer is."""
+    for name in (*problem.layers, *problem.main.named):
+        while name:
+            site = result.sites.get(name)
+            if site is not None and str(site) == place:
+                return site
+            name = name.rpartition("/")[0]
+    return None
+
+
+def _find_region(site: CallSite) -> dict[str, int]:
+    """Find the columns of a call, as far as they are known."""
+    region = {"startLine": site.line}
+    if site.column < 0:
+        return region
+    try:
+        lines = decode_source(Path(site.file).read_bytes())[1].split("\n")
+        first, last = lines[site.line - 1].encode(), lines[site.end_line - 1].encode()
+        begin, end = first[: site.column].decode(), last[: site.end_column].decode()
+    except (OSError, ValueError, SyntaxError, LookupError):  # it is not as it was when it was loaded
+        return region
+    return {**region, "startColumn": _measure(begin) + 1, "endLine": site.end_line, "endColumn": _measure(end) + 1}
+
+
+def _measure(text: str) -> int:
+    """Count UTF-16 code units."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+# --- fixes ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A piece of a text, by the offsets of its characters, and what takes its place."""
+
+    start: int
+    end: int
+    text: str
+
+
+def list_replacements(old: str, new: str) -> Iterator[Replacement]:
+    """List the pieces of a text that change, one for each run of lines that do, without what they have in common."""
+    before, after = (re.findall(r"[^\n]*\n|[^\n]+", each) for each in (old, new))
+    offsets = [0]
+    for line in before:
+        offsets.append(offsets[-1] + len(line))
+    for tag, first, last, new_first, new_last in difflib.SequenceMatcher(None, before, after, False).get_opcodes():
+        if tag != "equal":
+            yield _trim(offsets[first], "".join(before[first:last]), "".join(after[new_first:new_last]))
+
+
+def _trim(start: int, old: str, new: str) -> Replacement:
+    """Leave out what two texts have in common at their beginning and at their end."""
+    shortest = min(len(old), len(new))
+    head = next((place for place in range(shortest) if old[place] != new[place]), shortest)
+    shortest -= head
+    tail = next((place for place in range(shortest) if old[-1 - place] != new[-1 - place]), shortest)
+    return Replacement(start + head, start + len(old) - tail, new[head : len(new) - tail])
+
+
+def _artifact_change(file: ChangedFile) -> dict[str, Any]:
+    old, new = (decode_source(each)[1] for each in (file.old, file.new))
+
+    def position(offset: int) -> tuple[int, int]:
+        before = old[:offset]
+        return before.count("\n") + 1, _measure(before[before.rfind("\n") + 1 :]) + 1
+
+    replacements = []
+    for each in list_replacements(old, new):
+        (line, column), (end_line, end_column) = position(each.start), position(each.end)
+        region = {"startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column}
+        replacements.append({"deletedRegion": region, "insertedContent": {"text": each.text}})
+    return {"artifactLocation": _artifact(file.shown), "replacements": replacements}

@@ -1,0 +1,251 @@
+"""The result of a check as SARIF: the standard's form, places, fingerprints that stay, fixes that can be applied."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from examined_model import HOSTILE, KINDS, make_fix, make_result
+from json_schema import find_violations
+
+from initcheck.audit.findings import Cause, CheckResult, Edit, Finding
+from initcheck.audit.rules import RULES
+from initcheck.checking.report.sarif import format_sarif, list_replacements
+from initcheck.checking.report.text import format_summary
+from initcheck.checking.rewrite import write_edits
+from initcheck.probe.places import CallSite
+
+SCHEMA = json.loads(Path(__file__).with_name("sarif_schema.json").read_text(encoding="utf-8"))
+
+NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
+GAP = Finding("IC601", "layer_1", "layer_1 was not measured")
+
+CODE = """\
+from keras import Input, Sequential, layers
+
+
+def build():
+    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="ones")
+    return Sequential([Input((64,)), bad, layers.Dense(
+        3,
+        kernel_initializer="zeros",
+    )])
+"""
+
+
+def _run(*arguments, **changes):
+    log = json.loads(format_sarif(*arguments, **changes))
+    assert find_violations(log, SCHEMA) == []
+    return log["runs"][0]
+
+
+# --- the form ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_result_keeps_to_the_standard_with_one_result_a_problem(name):
+    checked = make_result(**KINDS[name])
+    run = _run(checked)
+    rules = [each["id"] for each in run["tool"]["driver"]["rules"]]
+    assert [each["ruleId"] for each in run["results"]] == [each.main.code for each in checked.problems]
+    assert all(rules[each["ruleIndex"]] == each["ruleId"] for each in run["results"])
+    assert sorted(rules) == sorted({each.code for each in checked.findings})
+    assert run["invocations"][0]["exitCode"] == checked.exit_code
+
+
+def test_the_level_is_that_of_the_problem():
+    run = _run(make_result(forward=0.2, extra=[NOTE, GAP]))
+    assert [(each["ruleId"], each["level"]) for each in run["results"]] == [
+        ("IC101", "error"),
+        ("IC601", "warning"),
+        ("IC303", "note"),
+    ]
+
+
+def test_a_rule_brings_its_whole_text():
+    (rule,) = _run(make_result(forward=0.2))["tool"]["driver"]["rules"]
+    known = RULES["IC101"]
+    assert (rule["name"], rule["shortDescription"]["text"]) == (known.name, "Vanishing activations")
+    for text in (known.what, known.why, known.fix, known.source):
+        assert text in rule["help"]["text"] and text in rule["help"]["markdown"]
+
+
+def test_strange_names_do_no_harm():
+    checked = make_result(forward=0.2, names=(HOSTILE,), fix=make_fix(HOSTILE), model=f"{HOSTILE}.py:build")
+    run = _run(checked)
+    assert run["automationDetails"]["id"] == f"initcheck/{HOSTILE}.py:build/"
+    location = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert unquote(location["uri"]) == f"{HOSTILE}.py"
+
+
+def test_a_problem_is_known_by_its_code_and_structural_path_whatever_its_layer_is_called():
+    checked = make_result(forward=0.2, extra=[NOTE, GAP])
+    prints = [each["partialFingerprints"] for each in _run(checked)["results"]]
+    assert prints == [
+        {"initcheckProblem/v1": f"{code}:{layer}"}
+        for code, layer in (("IC101", "layer_3"), ("IC601", "layer_1"), ("IC303", "layer_1"))
+    ]
+    renamed = replace(checked, keys={"layer_3": "dense_2"})
+    assert _run(renamed)["results"][0]["partialFingerprints"] == {"initcheckProblem/v1": "IC101:dense_2"}
+    twice = replace(checked, findings=(NOTE, replace(NOTE, message="and others are, too")))
+    assert [each["partialFingerprints"]["initcheckProblem/v1"] for each in _run(twice)["results"]] == [
+        "IC303:layer_1",
+        "IC303:layer_1:2",
+    ]
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    (folder / "my models.py").write_text(CODE, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _site(path: Path, number: int) -> CallSite:
+    """Find the call of the Dense layer of a number, as Python places it."""
+    calls = [
+        each
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8-sig")))
+        if isinstance(each, ast.Call) and ast.unparse(each.func) == "layers.Dense"
+    ]
+    call = sorted(calls, key=lambda each: each.lineno)[number]
+    return CallSite(str(path), path.name, call.lineno, call.col_offset, call.end_lineno, call.end_col_offset)
+
+
+def _sick(path: Path, *numbers: int) -> CheckResult:
+    """Make a result whose problem lies in a layer of a file, and whose fix edits layers of that file."""
+    sites = {f"layer_{number}": _site(path, number) for number in numbers}
+    edits = tuple(Edit(layer, "kernel_initializer", "", '"he_normal"', site, 3) for layer, site in sites.items())
+    first = next(iter(sites))
+    checked = make_result(forward=0.2, fix=replace(make_fix(), edits=edits))
+    found = tuple(replace(each, cause=Cause("constant", (f"{first}/kernel",), "ones")) for each in checked.findings)
+    places = {name: str(site) for name, site in sites.items()}
+    places[f"{first}/kernel"] = places[first]
+    return replace(checked, findings=found, sites=sites, places=places)
+
+
+def _cut(text: str, region: dict[str, int]) -> tuple[int, int]:
+    """Find a region in a text by the standard's own words: lines, and UTF-16 code units from 1."""
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(f"{line}\n".encode("utf-16-le")) // 2)
+    end_line = region.get("endLine", region["startLine"])
+    return starts[region["startLine"] - 1] + region["startColumn"] - 1, starts[end_line - 1] + region["endColumn"] - 1
+
+
+@pytest.mark.parametrize(
+    ("number", "begins", "ends"), [(0, "layers.Dense(64", '"ones")'), (1, "layers.Dense(\n", "    )")]
+)
+def test_the_region_is_the_call_that_made_the_layer(project, number, begins, ends):
+    location = _run(_sick(project / "my models.py", number))["results"][0]["locations"][0]
+    assert location["physicalLocation"]["artifactLocation"] == {"uri": "my%20models.py", "uriBaseId": "%SRCROOT%"}
+    assert location["logicalLocations"] == [{"fullyQualifiedName": f"layer_{number}/kernel"}]
+    first, last = _cut(CODE, location["physicalLocation"]["region"])
+    call = CODE.encode("utf-16-le")[2 * first : 2 * last].decode("utf-16-le")
+    assert call.startswith(begins) and call.endswith(ends)
+
+
+def test_without_columns_the_line_is_the_region(project):
+    checked = _sick(project / "my models.py", 0)
+    ((name, site),) = checked.sites.items()
+    for sites in ({}, {name: CallSite(site.file, site.shown, site.line)}):
+        (result,) = _run(replace(checked, sites=sites))["results"]
+        assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 5}
+
+
+def test_what_no_known_line_made_stands_beside_the_baseline_or_the_models_file():
+    checked = make_result(forward=0.2, model="models.py:build")
+    for baseline, file in (("", "models.py"), ("b.json", "b.json")):
+        (result,) = _run(checked, None, baseline)["results"]
+        assert result["locations"][0]["physicalLocation"] == {
+            "artifactLocation": {"uri": file, "uriBaseId": "%SRCROOT%"}
+        }
+    (result,) = _run(replace(checked, model="applications:VGG16"))["results"]
+    assert "physicalLocation" not in result["locations"][0]
+
+
+# --- fixes ------------------------------------------------------------------------------------------------------------
+
+
+def _apply(text: str, replacements: list[dict]) -> str:
+    data = text.encode("utf-16-le")
+    places = [(*_cut(text, each["deletedRegion"]), each["insertedContent"]["text"]) for each in replacements]
+    for first, last, new in sorted(places, reverse=True):
+        data = data[: 2 * first] + new.encode("utf-16-le") + data[2 * last :]
+    return data.decode("utf-16-le")
+
+
+@pytest.mark.parametrize("numbers", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_replacements_applied_give_what_the_rewriting_gives(project, numbers, newline):
+    path = project / "my models.py"
+    path.write_bytes(CODE.replace("\n", newline).encode("utf-8-sig" if newline == "\r\n" else "utf-8"))
+    checked = _sick(path, *numbers)
+    (result,) = _run(checked)["results"]
+    ((change,),) = (each["artifactChanges"] for each in result["fixes"])
+    assert change["artifactLocation"] == {"uri": "my%20models.py", "uriBaseId": "%SRCROOT%"}
+    (file,) = write_edits(checked.problems[0].fix.edits, project).files
+    old, new = (each.decode("utf-8-sig") for each in (file.old, file.new))
+    assert _apply(old, change["replacements"]) == new != old
+    # No more is replaced than changes: the values alone.
+    assert len(change["replacements"]) == len(numbers)
+    assert all(
+        each["insertedContent"]["text"] == '"he_normal"' or len(each["insertedContent"]["text"]) < 11
+        for each in change["replacements"]
+    )
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_any_text_becomes_any_other_by_the_replacements(seed):
+    generator = random.Random(seed)
+    old, new = ("".join(generator.choices("ab\n\r𝄞", k=generator.randrange(30))) for _ in range(2))
+    made, shift = old, 0
+    for each in list_replacements(old, new):
+        made = made[: each.start + shift] + each.text + made[each.end + shift :]
+        shift += len(each.text) - (each.end - each.start)
+    assert made == new
+
+
+def test_a_file_that_is_not_of_the_project_or_has_changed_gets_no_fix(project, tmp_path):
+    outside = tmp_path / "outside.py"
+    outside.write_text(CODE, encoding="utf-8")
+    (result,) = _run(_sick(outside, 0))["results"]
+    assert "fixes" not in result and str(tmp_path) not in json.dumps(result)
+    path = project / "my models.py"
+    checked = replace(_sick(path, 0), loaded_at=path.stat().st_mtime + 1.0)
+    assert "fixes" in _run(checked)["results"][0]
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 2.0))
+    assert "fixes" not in _run(checked)["results"][0]
+    assert "```diff" not in format_summary(checked)
+
+
+def test_a_fix_of_which_one_edit_cannot_be_written_is_left_out_whole(project):
+    checked = _sick(project / "my models.py", 0, 1)
+    fix = checked.problems[0].fix
+    edits = (fix.edits[0], replace(fix.edits[1], others=("layer_4",)))
+    partly = replace(checked, findings=tuple(replace(each, fix=replace(fix, edits=edits)) for each in checked.findings))
+    assert "fixes" not in _run(partly)["results"][0]
+    assert "```diff" not in format_summary(partly)
+
+
+def test_the_summary_has_the_changed_lines_as_a_diff(project):
+    summary = format_summary(_sick(project / "my models.py", 0)).partition("<details>")[0]
+    begin = summary.index("  ```diff\n")
+    lines = summary[begin:].splitlines()
+    assert [line for line in lines if line.startswith(("  -", "  +"))] == [
+        "  --- a/my models.py",
+        "  +++ b/my models.py",
+        '  -    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="ones")',
+        '  +    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="he_normal")',
+    ]
