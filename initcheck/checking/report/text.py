@@ -143,7 +143,7 @@ def format_limit(measured: Measured) -> str:
 
 def describe_change(fix: Fix, place: str = "") -> str:
     """Write the edits in one line, with the lines of the code that they are for, if these are others than one said."""
-    return fix.change if fix.places in ((), (place,)) else f"{fix.change} ({format_names(fix.places)})"
+    return fix.change if fix.places in ((), (place,)) else f"{fix.change} at {format_names(fix.places)}"
 
 
 def describe_fix(fix: Fix) -> str:
@@ -153,7 +153,11 @@ def describe_fix(fix: Fix) -> str:
         before, after = fix.before, fix.after
         change = f"{format_value(after, after.value)}{format_interval(after)}"
         was = "" if fix.cures else f"{format_value(before, before.value)} -> "
-        text += f": × {was}{change} a layer" if after.quantity == RATE else f": {after.quantity} {was}{change}"
+        what = after.quantity.removeprefix("share of ")
+        if after.quantity == RATE:
+            text += f": × {was}{change} a layer"
+        else:
+            text += f": {was}{change} of {what}" if what != after.quantity else f": {after.quantity} {was}{change}"
     text += f" ({count(fix.draws, 'fresh draw')})"
     return f"{text}; left: {format_names(fix.left, 2)}" if fix.left else text
 
@@ -346,7 +350,7 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
         lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem, place)]
         lines += [f"  - train: {escape_text(describe_proof(each))}." for each in find_proofs(result, problem)]
         if diff := format_diff(result, problem):
-            lines += ["", indent(code_block(diff.rstrip("\n"), "diff"), "  ")]
+            lines += ["", indent(code_block(diff.rstrip("\n"), "diff"), "  ", lambda _: True)]
     if result.fix_command and any(each.fix is not None for each in result.problems):
         lines += ["", f"{code_span(result.fix_command)} writes the fixes into the code."]
     # Inside <pre> Markdown is not read, and names may hold anything.

@@ -88,9 +88,24 @@ def test_a_problem_has_its_place_codes_cause_effects_and_what_was_tried():
 
 def test_a_fix_names_its_lines_of_code_unless_the_problem_has():
     checked = make_result(forward=0.2, fix=make_fix())
-    assert "in layer_1 (models.py:14) cures it" in format_text(checked)
+    assert "in layer_1 at models.py:14 cures it" in format_text(checked)
     assert "in layer_1 cures it" in format_text(replace(checked, places={"layer_3": "models.py:14"}))
-    assert "in layer_1 (models.py:14) cures it" in format_text(replace(checked, places={"layer_3": "models.py:9"}))
+    assert "in layer_1 at models.py:14 cures it" in format_text(replace(checked, places={"layer_3": "models.py:9"}))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "words"),
+    [
+        ("square a layer", "× 0.800 -> 0.900 [0.850, 0.950] a layer"),
+        ("share of the outputs that are zero", "80% -> 90% [85%, 95%] of the outputs that are zero"),
+        ("branch over the stream", "branch over the stream 0.800 -> 0.900 [0.850, 0.950]"),
+    ],
+)
+def test_what_only_helps_has_its_value_before_and_after_and_what_is_left(quantity, words):
+    before, after = Measured(quantity, 0.8), Measured(quantity, 0.9, 0.85, 0.95)
+    fix = replace(make_fix(), before=before, after=after, cures=False, left=("the signal falls to 1/3",))
+    text = " ".join(format_text(make_result(forward=0.2, fix=fix)).split())
+    assert f"helps, and does not cure it: {words} (8 fresh draws); left: the signal falls to 1/3." in text
 
 
 def test_the_verdict_ends_with_the_command_that_writes_the_fixes():
