@@ -458,7 +458,9 @@ class CauseFinder:
         guilty = [kernel for kernel in kernels if kernel.forward > _GROSSLY_OFF]
         if guilty:
             return self._blame_kernels(guilty, [kernel.forward for kernel in guilty], 1.0)
-        if not node.merges_by_softmax or not kernels:
+        scores = [self._nodes[each] for each in self._list_scores(position)]
+        multiplied = any(len(each.parents) > 1 and not each.adds for each in scores)
+        if not kernels or not (node.merges_by_softmax or multiplied):
             return None
         names = format_names(list(dict.fromkeys(kernel.facts.layer for kernel in kernels)))
         message = (
@@ -469,10 +471,13 @@ class CauseFinder:
 
     def list_scored(self, position: int) -> list[int]:
         """List the sites with the kernels from which the scores of a softmax come."""
-        node = self._nodes[position]
-        scores = [each for each, way in zip(node.parents, node.scale_effects, strict=False) if way == "softmax"]
+        scores = self._list_scores(position)
         above = [each for score in scores for each in ([score] if score in self.kernels else self.list_before(score))]
         return list(dict.fromkeys(above))
+
+    def _list_scores(self, position: int) -> list[int]:
+        node = self._nodes[position]
+        return [each for each, way in zip(node.parents, node.scale_effects, strict=False) if way == "softmax"]
 
     def explain_overflow(self, position: int) -> Cause | None:
         """Find why a value is not finite: the kernels up to there that are far too large."""

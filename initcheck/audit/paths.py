@@ -52,6 +52,10 @@ Origin = Literal["previous", "received", "one", "nothing"]
 """What the size at a site is compared with: the site before on the path, what its layer receives, 1, or nothing."""
 
 
+_NO_SUMS: Final = frozenset({"Concatenate", "Multiply", "Dot", "Matmul", "Einsum", "Tensordot", "Inner", "Outer"})
+"""Layers and operations that bring branches together, and not by adding them."""
+
+
 @dataclass(frozen=True)
 class SiteNode:
     """One site in the graph of measured sites.
@@ -84,11 +88,7 @@ class SiteNode:
     def adds(self) -> bool:
         """Whether it takes a sum of branches: not their product, nor one beside the other."""
         ways = {"homogeneous", "division", "normalization"}
-        return (
-            len(self.parents) > 1
-            and set(self.scale_effects) <= ways
-            and self.kind not in ("Concatenate", "Multiply", "Dot")
-        )
+        return len(self.parents) > 1 and set(self.scale_effects) <= ways and self.kind not in _NO_SUMS
 
     @property
     def merges_by_softmax(self) -> bool:

@@ -355,7 +355,7 @@ class Candidates:
     def _scale_scores(self, problem: Problem) -> Iterator[Edits]:
         """Draw the kernel of the queries smaller by the root of the number of products that a score sums."""
         for place, node in enumerate(self._nodes):
-            if node.layer in problem.layers and node.merges_by_softmax:
+            if node.softmax_layer in problem.layers:
                 for each in self._finder.list_scored(place)[:1]:
                     facts = self._finder.kernels[each].facts
                     new = f'keras.initializers.VarianceScaling(scale={1.0 / facts.shape[-1]:.3g}, mode="fan_in")'

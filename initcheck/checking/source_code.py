@@ -696,9 +696,12 @@ class _Rewriter:
         targets = (
             [each.target for each in statement.targets] if isinstance(statement, cst.Assign) else [statement.target]
         )
-        name = targets[0]
-        if len(targets) > 1 or not isinstance(name, cst.Name):
-            raise CannotWriteError("the input has more than one name, or none of its own")
+        names = [each for each in targets if isinstance(each, cst.Name)]
+        if len(names) < len(targets):
+            raise CannotWriteError("the input has no name of its own")
+        if len(names) > 1:
+            return self._put_behind_names(statement, names, layer)
+        (name,) = names
         if len(list(source.scope(name)[name.value])) != 1:
             raise CannotWriteError(f"{name.value} is assigned more than once")
         loads = source.list_loads(name)
@@ -712,6 +715,17 @@ class _Rewriter:
         scaled = next(each for each in _list_names("scaled") if each not in source.names)
         splices = [_Splice(source.start(each), source.end(each), scaled) for each in used]
         return [*splices, self._add_statement(statement, f"{scaled} = {layer}({name.value})", behind=True)]
+
+    def _put_behind_names(self, statement: cst.CSTNode, names: Sequence[cst.Name], layer: str) -> list[_Splice]:
+        """Write ``x = layer(inputs)`` behind ``x = inputs = keras.Input(...)``, of which a model takes ``inputs``."""
+        source = self._source
+        inputs = [each for each in names if any(map(self._is_model_input, source.list_loads(each)))]
+        if len(inputs) != 1 or len(list(source.scope(inputs[0])[inputs[0].value])) != 1:
+            raise CannotWriteError("which of its names is the input of a model is not clear")
+        if not all(map(self._is_model_input, source.list_loads(inputs[0]))):
+            raise CannotWriteError(f"{inputs[0].value} is used beside the other name of the input")
+        others = " = ".join(each.value for each in names if each is not inputs[0])
+        return [self._add_statement(statement, f"{others} = {layer}({inputs[0].value})", behind=True)]
 
     def _check_use(self, name: cst.Name) -> None:
         """Refuse where an input is passed on under another name, by which a model may take it."""

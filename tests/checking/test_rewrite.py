@@ -425,6 +425,13 @@ BEHIND = {
             "for _ in range(3):\n    x = Dense(3)(x)\nm = keras.Model(a, x)"
         ),
     ),
+    "a second name that goes on": (
+        "x = a = keras.Input((4,))\nfor _ in range(3):\n    x = Dense(3)(x)\nm = keras.Model(a, x)",
+        (
+            "x = a = keras.Input((4,))\nx = keras.layers.Rescaling(1 / 255)(a)\nfor _ in range(3):\n    x = Dense(3)(x)\n"
+            "m = keras.Model(a, x)"
+        ),
+    ),
     "inside of a comprehension": (
         "a = keras.Input((4,))\nm = keras.Model(a, [Dense(3)(a) for _ in range(2)])",
         (
@@ -482,7 +489,9 @@ def test_the_layer_is_written_by_the_names_of_the_file():
 @pytest.mark.parametrize(
     "code",
     [
-        "x = a = keras.Input((4,))\nm = keras.Model(a, Dense(3)(x))",
+        "x = a = keras.Input((4,))\nm = keras.Model(a, Add()([Dense(3)(x), a]))",
+        "x = a = keras.Input((4,))\nm = keras.Model(a, keras.Model(x, Dense(3)(x))(a))",
+        "x, a = b = keras.Input((4,)), 1\nm = keras.Model(x, Dense(3)(x))",
         "a = keras.Input((4,))\nx = a\nb = a\nm = keras.Model(b, Dense(3)(x))",
         "a = keras.Input((4,))\na = Dense(3)(a)\nm = keras.Model(a, a)",
         "a = keras.Input((4,))\nm = make(a, Dense(3)(a))",

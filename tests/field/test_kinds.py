@@ -65,6 +65,19 @@ def _said(case, report):
     return measured.value
 
 
+NOT_CURABLE = frozenset({"rounding", "broken gradient", "small by nature", "cut"})
+"""Kinds whose cause is what the model computes, and no argument of a layer."""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", [*{each.kind: None for each in CASES if each.exit_code}])
+def test_what_an_argument_causes_is_cured_by_edits_and_nothing_else_is_claimed(kind):
+    case = next(each for each in CASES if each.kind == kind and each.exit_code)
+    report = check(lambda: case.build(True), case.batch(), seeds=max(case.seeds, 4), fixes=True)
+    fixes = [each.fix for each in report.result.problems if each.level == "wrong"]
+    assert fixes and all((each is not None and each.cures) == (kind not in NOT_CURABLE) for each in fixes), str(report)
+
+
 @pytest.mark.parametrize("case", _first_of_each_kind())
 def test_the_sound_twin_has_nothing_but_the_notes_that_it_should_have(case):
     report = check(lambda: case.build(False), case.batch(sick=False), seeds=case.seeds)
