@@ -428,8 +428,8 @@ BEHIND = {
     "a second name that goes on": (
         "x = a = keras.Input((4,))\nfor _ in range(3):\n    x = Dense(3)(x)\nm = keras.Model(a, x)",
         (
-            "x = a = keras.Input((4,))\nx = keras.layers.Rescaling(1 / 255)(a)\nfor _ in range(3):\n    x = Dense(3)(x)\n"
-            "m = keras.Model(a, x)"
+            "x = a = keras.Input((4,))\nx = keras.layers.Rescaling(1 / 255)(a)\n"
+            "for _ in range(3):\n    x = Dense(3)(x)\nm = keras.Model(a, x)"
         ),
     ),
     "inside of a comprehension": (
