@@ -185,7 +185,7 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
     if place:
         facts.append(("Made at", prose(code(place))))
     if fix is not None:
-        facts += [("Fix", prose(f"{describe_change(fix, place)}.")), ("With it", prose(_sentence(describe_fix(fix))))]
+        facts += [("Fix", prose(f"{describe_change(fix, place)}.")), ("What it does", prose(f"{describe_fix(fix)}."))]
         if result.fix_command:
             facts.append(("Write it", prose(code(result.fix_command))))
     elif problem.level != "note":

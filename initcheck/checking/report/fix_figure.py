@@ -58,6 +58,11 @@ class _LevelPair:
     edited: tuple[int, ...]
     levels: tuple[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], ...]
 
+    @property
+    def marked(self) -> tuple[int, ...]:
+        """Indices of the edited sites, where they are few."""
+        return self.edited if len(self.edited) <= _MOST_MARKED else ()
+
 
 def draw_fix_figure(result: CheckResult, problem: Problem, name: str) -> Figure | None:
     """Draw what the fix of a problem does, in the directions that its findings are about; None without a fix."""
@@ -77,13 +82,14 @@ def draw_fix_figure(result: CheckResult, problem: Problem, name: str) -> Figure 
     keys: list[Key] = [
         svg.draw_line_key(label, series, _LINE, ()) for label, series in zip(_NAMES, _SERIES, strict=True)
     ]
-    if any(each.edited for each in pairs):
+    if any(each.marked for each in pairs):
         line = '<path d="M17 0V12" stroke="var(--muted)" stroke-dasharray="2 2" fill="none"/>'
         keys.append(svg.draw_key("edited", line))
     drawn = f"{count(len(result.seeds), 'draw')} as it is, and {fix.draws} others with the fix"
+    numbers = any(not shorten_names(each.sites) for each in pairs)
     caption = prose(
         f"Each step of the vertical scale is a power of ten. Levels are geometric means of {drawn}, with a band for "
-        "the 95% interval."
+        f"the 95% interval.{' The numbers below are those of the table of all layers.' if numbers else ''}"
     )
     marks = mark_states([levels[0] for each in pairs for levels in each.levels])
     with svg.drawing_settings():
@@ -149,9 +155,8 @@ def _draw_panel(pair: _LevelPair, name: str) -> Panel:
     axes.set_ylim(*limits)
     set_powers(axes, limits, "y")
     style_places(axes, names, pair.direction)
-    if len(pair.edited) <= _MOST_MARKED:
-        for place in pair.edited:
-            axes.axvline(places[place], color=svg.MUTED, linewidth=0.8, linestyle=(0.0, (2.0, 2.0)), zorder=2)
+    for place in pair.marked:
+        axes.axvline(places[place], color=svg.MUTED, linewidth=0.8, linestyle=(0.0, (2.0, 2.0)), zorder=2)
     for (middle, low, high), series in zip(pair.levels, _SERIES, strict=True):
         _draw_line(axes, places, (middle, low, high), svg.SERIES[series])
         draw_states(axes, places, middle, limits, colour=svg.SERIES[series])

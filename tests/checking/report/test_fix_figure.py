@@ -83,6 +83,16 @@ def test_the_edited_layers_are_marked_and_no_others():
     assert [float(each) for each in lines] == [pytest.approx(place, abs=0.02)]
 
 
+def test_of_many_edited_layers_none_is_marked():
+    edits = tuple(replace(make_fix().edits[0], layer=f"layer_{place}") for place in range(7))
+    figure = _draw(replace(_fix(make_result(layers=12)), edits=edits), layers=12, forward=0.2)
+    assert figure is not None
+    assert [key.label for key in figure.keys] == ["as it is", "with the fix"]
+    assert "stroke-dasharray" not in figure.panels[0].svg
+    # Thirteen names do not fit.
+    assert "".join(span.text for span in figure.caption).endswith("those of the table of all layers.")
+
+
 def test_only_the_path_of_the_problem_is_drawn():
     blocks = {"blocks": True, "layers": 12}
     figure = _draw(_fix(make_result(**blocks)), **blocks, forward=0.2)
