@@ -179,6 +179,22 @@ def test_a_real_model_with_one_bad_layer_takes_15_lines_and_a_sound_one_10():
     assert len(sound.to_text().splitlines()) <= 10
 
 
+def test_of_a_real_model_that_no_edit_helps_it_is_said_how_many_were_tried():
+    report = initcheck.check(_cut, seeds=4)
+    (problem,) = report.result.problems
+    assert problem.fix is None and problem.tried > 0
+    assert f"nothing that was tried helps ({problem.tried} change" in " ".join(report.to_text().split())
+    untried = initcheck.check(_cut, seeds=4, fixes=False)
+    assert untried.result.problems[0].tried == 0 and "tried" not in untried.to_text()
+
+
+def _cut() -> keras.Model:
+    hidden = keras.layers.Dense(16, activation="relu"), keras.layers.Lambda(lambda x: 0.0 * x)
+    return keras.Sequential(
+        [keras.Input((16,)), *hidden, keras.layers.Dense(16, activation="relu"), keras.layers.Dense(4)]
+    )
+
+
 def _dense(std: float | None) -> keras.Model:
     model = keras.Sequential([keras.Input((64,))])
     for place in range(7):
