@@ -66,8 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "initcheck(seeds=None, margin=None, ...): settings of the fixture initcheck for a test: seeds, first_seed, "
-        "weights, batch_size, input_shapes, select, ignore, waive, allow_inconclusive, fixes, limits, margin, "
-        "auto_seeds",
+        "weights, batch_size, input_shapes, select, ignore, waive, allow_inconclusive, fixes, prove, stop_early, "
+        "limits, margin, auto_seeds",
     )
     records: list[Mapping[str, Any]] = []
     config.stash[_RECORDS] = records

@@ -224,12 +224,13 @@ def test_members_are_independent_unless_the_seed_is_set_between_them():
     assert {len(each.layers) for each in found} == {3}
     for each in found:
         assert "equal automatic seeds: the global seed was set again between them" in each.message
-        assert each.fix is not None
-        assert each.fix.change.startswith("keras.utils.set_random_seed once for the whole program, and not again")
+        assert each.fix is None  # no argument of a layer would part them: the call between them has to go
+        assert "keras.utils.set_random_seed" in each.rule.fix
 
 
 def test_one_instance_in_several_layers_is_called_that():
     (found,) = _copies(lambda: build_ensemble(reset=False, shared=keras.initializers.HeNormal()))
     assert "one instance of HeNormal draws all of them" in found.message
-    assert found.fix is not None
-    assert found.fix.change == "an initializer instance of its own for each weight"
+    assert found.fix is not None and found.fix.cures
+    written = {each.written for each in found.fix.edits}  # a call each, so that each makes an instance of its own
+    assert written == {"kernel_initializer=keras.initializers.HeNormal()"}

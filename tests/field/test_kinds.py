@@ -65,8 +65,8 @@ def _said(case, report):
     return measured.value
 
 
-NOT_CURABLE = frozenset({"rounding", "broken gradient", "small by nature", "cut"})
-"""Kinds whose cause is what the model computes, and no argument of a layer."""
+NOT_CURABLE = frozenset({"rounding", "broken gradient", "small by nature", "cut", "proportion"})
+"""Kinds whose cause is what the model computes or how narrow it is, and no argument that could be another."""
 
 
 @pytest.mark.thorough

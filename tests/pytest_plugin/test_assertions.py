@@ -17,11 +17,11 @@ def test_a_model_that_is_made_too_small_fails_with_the_report_and_what_reproduce
     assert re.search(r"^1  the kernels of .* are drawn .* times too small  models.py:\d+  IC101$", text, re.MULTILINE)
     assert "   IC101  the signal falls to 1/" in text
     assert "4 draws (seeds 0 to 3)" in text
-    assert "   tried  " not in text
+    assert "   fix    " not in text
     assert "IC201" not in text.partition("Left out on request:")[0]
     assert "\nReproduce: pytest 'test_models.py::test_it'\n" in text
     text = project.fails("initcheck.check('models.py:build', ignore=['IC2'], seeds=3, fixes=True)")
-    assert "   tried  " in text
+    assert "   fix    " in text
     assert "\nReproduce: initcheck check models.py:build --seeds 3 --ignore IC2\n" in text
 
 

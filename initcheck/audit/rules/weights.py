@@ -530,8 +530,9 @@ model = keras.Model(inputs, outputs)
 """
     ),
     fix=(
-        "Seed the whole program with keras.utils.set_random_seed instead of single initializers, give every layer its "
-        "own instance with its own seed, or share one keras.random.SeedGenerator."
+        "Seed the whole program once with keras.utils.set_random_seed instead of single initializers, and not in "
+        "functions that make parts of the model; give every layer an initializer of its own, without a seed or with "
+        "its own, or share one keras.random.SeedGenerator."
     ),
     source=(
         "Keras documentation of the initializers' argument seed; Glorot and Bengio 2010 for the independence assumed"
