@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from curable_models import CODE, CURABLE
 
+from initcheck import check
 from initcheck.cli import main
 
 BUILDS = 4
@@ -70,3 +71,14 @@ def test_the_figures_of_a_change_that_does_not_help_are_wrong(here):
     (here / "models.py").write_text(text, encoding="utf-8")
     figures = measure("small_layer", make_batch("small_layer"))
     assert not any(CURABLE["small_layer"].is_right(each) for each in figures)
+
+
+def test_the_same_check_gives_the_same_edits_and_so_do_other_draws(here):
+    found = []
+    for first_seed in (0, 0, 900):
+        report = check("models.py:small_layer", seeds=6, first_seed=first_seed)
+        (problem,) = report.result.problems
+        edits = tuple((each.argument, each.new, str(each.site)) for each in problem.fix.edits)
+        found.append((problem.codes, edits, problem.fix.after))
+    assert found[0] == found[1]  # to the last digit
+    assert found[0][:2] == found[2][:2] and found[0][2] != found[2][2]

@@ -33,7 +33,7 @@ _INDENT: Final = "   "
 _SHOWN: Final = 12
 _NAMED: Final = 6
 _NAMED_ROWS: Final = 3
-_HEADS: Final = "z, h: before and after the activation; gain: E z^2 over the input's; L: one sample's loss."
+_HEADS: Final = "z, h: before and after the activation; gain: of E z^2; L: one sample's loss; factors are of squares."
 _MOST_CHANGES: Final = 20
 _MOST_JOINED: Final = 3
 """Lines that a paragraph of several effects may have: more is read more easily apart."""
