@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,9 @@ CHOOSING_SEEDS: Final = 5
 
 MOST_TRIALS: Final = 8
 """Candidates that are tried for one problem, at most."""
+
+LONGEST_SEARCH: Final = 300.0
+"""Seconds after which no further candidate is begun, but for the first one of each problem."""
 
 _TEXTBOOK: Final = ("he_normal", "glorot_uniform", "lecun_normal")
 
@@ -87,6 +91,7 @@ class FixSearch:
         self._problems = group_findings(judgement.kept, judgement.measurement.nodes)
         self._candidates = Candidates(session, judgement.measurement)
         self._found: list[Fix] = []
+        self._started = time.perf_counter()
         self._built: dict[Edits, CheckSession | None] = {}
         self._trials: dict[tuple[Edits, tuple[int, ...]], Judgement] = {}
 
@@ -113,6 +118,9 @@ class FixSearch:
         known = [fix.edits for fix in self._found if fix.cures]
         candidates = (each for each in self._candidates.list_for(problem) if each not in known)
         for edits in itertools.islice(itertools.chain(known, candidates), MOST_TRIALS):
+            if tried and time.perf_counter() - self._started > LONGEST_SEARCH:
+                break
+            self._built.clear()  # a model at a time is held
             first = self._try(edits, chosen)
             tried += first is not None
             if first is None or (not hiding and self._find_new(first, decided_only=True)):

@@ -12,6 +12,7 @@ import pytest
 from curable_models import CODE, CURABLE
 
 from initcheck import check
+from initcheck.checking import fixes
 from initcheck.cli import main
 
 BUILDS = 4
@@ -82,3 +83,12 @@ def test_the_same_check_gives_the_same_edits_and_so_do_other_draws(here):
         found.append((problem.codes, edits, problem.fix.after))
     assert found[0] == found[1]  # to the last digit
     assert found[0][:2] == found[2][:2] and found[0][2] != found[2][2]
+
+
+def test_a_search_that_takes_too_long_begins_no_further_candidate(here, monkeypatch):
+    """Nothing cures here, so that all candidates are tried."""
+    monkeypatch.setattr(fixes.FixSearch, "_find_left", lambda self, problem, trial: list(problem.findings))
+    whole = check("models.py:small_layer", seeds=4)
+    monkeypatch.setattr(fixes, "LONGEST_SEARCH", 0.0)
+    short = check("models.py:small_layer", seeds=4)
+    assert whole.result.problems[0].main.tried > short.result.problems[0].main.tried == 1
