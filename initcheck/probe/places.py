@@ -200,7 +200,8 @@ def name_places(namer: PathNamer, recorded: Mapping[int, Construction]) -> dict[
         construction = recorded.get(id(member))
         if construction is not None and construction.maker is not None:
             construction = recorded.get(id(construction.maker), construction)
-        construction = construction or found.get(name.rpartition("/")[0])
+        parent = name.rpartition("/")[0]  # a layer of the model itself was made before the recording
+        construction = construction or (found.get(parent) if parent else None)
         if construction is not None:
             found[name] = construction
     return found
