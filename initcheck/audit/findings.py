@@ -485,7 +485,7 @@ class CheckResult:
         """The findings by cause, the worst first; notes are the last ones."""
         from initcheck.audit.problems import group_findings  # it imports this module
 
-        return group_findings(self.findings, self.nodes)
+        return group_findings(self.findings, self.nodes, (each.path for each in self.facts))
 
     @property
     def verdict(self) -> Verdict:

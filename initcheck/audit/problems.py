@@ -7,7 +7,7 @@ can bring them about: what lies behind its layers on the way forward, and anythi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,9 +53,14 @@ _LEVELS: Final[tuple[Severity, ...]] = ("wrong", "unjudged", "note")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong for one reason: the finding that says most, and what goes with it."""
+    """What is wrong for one reason: the finding that says most, and what goes with it.
+
+    Attributes:
+        weights: names of the model's weights, all others being layers.
+    """
 
     findings: tuple[Finding, ...]
+    weights: frozenset[str] = frozenset()
 
     @property
     def main(self) -> Finding:
@@ -80,12 +85,12 @@ class Problem:
     @property
     def title(self) -> str:
         """Name the problem in a few words, with the layers."""
-        where = _name_some(self.layers)
+        where = _name_some(self.layers, self.weights)
         many = len(dict.fromkeys(self.layers)) > 1
         if self.cause is None or self.cause.kind not in _TITLES:
             rule = self.main.name.replace("-", " ").replace("non ", "non-")
-            return f"{rule}: {_name_some(self.main.named)}" if self.main.layer else rule
-        if self.cause.kind == "spread" and self.layers[0].rpartition("/")[2] not in _WEIGHTS:
+            return f"{rule}: {_name_some(self.main.named, self.weights)}" if self.main.layer else rule
+        if self.cause.kind == "spread" and not _is_weight(self.layers[0], self.weights):
             where = f"the kernel{'s' if many else ''} of {where}"
         off = self.cause.factor
         vanishes = self.main.name.startswith("vanishing")
@@ -111,15 +116,25 @@ class Problem:
         return max(each.tried for each in self.findings)
 
 
-def _name_some(layers: Sequence[str]) -> str:
+def _name_some(layers: Sequence[str], weights: Collection[str]) -> str:
     """Name up to three layers or weights, else the number of them with the first: ``12 layers (dense_1 ...)``."""
     names = list(dict.fromkeys(layers))
-    what = "weights" if names and names[0].rpartition("/")[2] in _WEIGHTS else "layers"
+    what = "weights" if names and _is_weight(names[0], weights) else "layers"
     return format_names(names) if len(names) <= _NAMED else f"{len(names)} {what} ({names[0]} ...)"
 
 
-def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tuple[Problem, ...]:
-    """Bring findings together by cause, the worst problem first; their order within one is kept."""
+def _is_weight(name: str, weights: Collection[str]) -> bool:
+    return name in weights or name.rpartition("/")[2] in _WEIGHTS
+
+
+def group_findings(
+    findings: Sequence[Finding], nodes: Sequence[SiteNode], weights: Iterable[str] = ()
+) -> tuple[Problem, ...]:
+    """Bring findings together by cause, the worst problem first; their order within one is kept.
+
+    Args:
+        weights: names of the model's weights, which are called so; those that Keras gives are known without.
+    """
     groups: list[list[Finding]] = []
     for finding in findings:
         if finding.cause is not None:
@@ -134,7 +149,8 @@ def group_findings(findings: Sequence[Finding], nodes: Sequence[SiteNode]) -> tu
         if (before := _find_origin(group[0], groups, nodes)) is not None:
             groups.remove(group)
             before += group  # with what it has taken up itself
-    problems = [Problem(tuple(group)) for group in groups]
+    names = frozenset(weights)
+    problems = [Problem(tuple(group), names) for group in groups]
     return tuple(sorted(problems, key=lambda each: _LEVELS.index(each.level)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,14 @@ def read_arguments(texts: Sequence[str], option: str, forbidden: Collection[str]
                 raise UsageError(message) from None
             found[name] = value.strip()  # a bare word
     return found
+
+
+def _write_argument(name: str, value: Any) -> str:
+    """Write a keyword argument as it is read: a string as a bare word where it would come back as itself."""
+    with contextlib.suppress(UsageError):
+        if read_arguments([f"{name}={value}"], "--arg") == {name: value}:
+            return f"{name}={value}"
+    return f"{name}={value!r}"
 
 
 _OPTIONS: Final = {
@@ -91,7 +100,7 @@ class Measuring:
 
     def to_words(self) -> list[str]:
         """Write the options as they would be given on a command line."""
-        words = [word for name, value in self.arguments.items() for word in ("--arg", f"{name}={value!r}")]
+        words = [word for name, value in self.arguments.items() for word in ("--arg", _write_argument(name, value))]
         words += [] if self.data is None else ["--data", str(self.data)]
         for name, value in self.settings.items():
             option = f"--{name.removesuffix('s') if name == 'input_shapes' else name}".replace("_", "-")
