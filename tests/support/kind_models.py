@@ -333,6 +333,17 @@ def _(sick):
     return sequential((2, 2, 8), up(0), up(1), conv("pixels", 3, "lecun_normal", None))
 
 
+@case("fan", "an upsampler of volumes, subclassed", "IC101 IC401", "up0 up1", "fan", change("up0", "up1"))
+def _(sick):
+    def up(k):
+        kernel = "he_normal" if sick else true_normal(8)
+        return layers.Conv3DTranspose(
+            8, (2, 2, 4), strides=(2, 2, 4), activation="relu", kernel_initializer=kernel, name=f"up{k}"
+        )
+
+    return subclassed((2, 2, 1, 8), *pooled(up(0), up(1), rank=3), head())
+
+
 # --- what does not start at random ------------------------------------------------------------------------------------
 
 
@@ -384,6 +395,21 @@ def _(sick):
     kernel = initializers.Constant(0.2) if sick else "he_normal"
     mix = layers.EinsumDense("bc,cd->bd", 12, activation="relu", kernel_initializer=kernel, name="mix")
     return subclassed((9,), mix, dense("behind"), head())
+
+
+@case("constant", "one tower of two", "IC302", "left", "constant", twins("left/kernel"), mean="arithmetic")
+def _(sick):
+    inputs = [keras.Input((10,)), keras.Input((7,))]
+    kernels = {"left": initializers.Constant(0.1) if sick else "he_normal", "right": "he_normal"}
+    ends = [dense(n, 14, k)(x) for (n, k), x in zip(kernels.items(), inputs, strict=True)]
+    return keras.Model(inputs, head()(dense("mix")(layers.Concatenate()(ends))))
+
+
+@case("constant", "convolutions of volumes", "IC302", "b", "constant", twins("b/kernel"), mean="arithmetic")
+def _(sick):
+    kernels = {"a": "he_normal", "b": initializers.Constant(0.05) if sick else "he_normal"}
+    parts = [layers.Conv3D(6, 2, activation="relu", kernel_initializer=k, name=n) for n, k in kernels.items()]
+    return functional((4, 4, 4, 2), *parts, layers.Flatten(), head())
 
 
 @case(
@@ -439,6 +465,38 @@ def _(sick):
     return keras.Model(inputs, head(2)(dense("mix", 16)(layers.Concatenate()(ends))))
 
 
+@case(
+    "copied",
+    "recurrent layers with one seeded initializer, nested",
+    "IC301",
+    "outer/inner/first/gru_cell/kernel outer/inner/second/gru_cell/kernel",
+    "copied",
+    same_entries("outer/inner/first/gru_cell/kernel", "outer/inner/second/gru_cell/kernel"),
+    own=True,
+)
+def _(sick):
+    kernel = initializers.GlorotUniform(seed=4) if sick else "glorot_uniform"
+    first = layers.GRU(8, kernel_initializer=kernel, return_sequences=True, name="first")
+    return nested((5, 8), first, layers.GRU(8, kernel_initializer=kernel, name="second"), head())
+
+
+@case(
+    "copied",
+    "einsum layers that set the same seed, subclassed",
+    "IC301",
+    "mix0/kernel mix1/kernel",
+    "copied",
+    same_entries("mix0/kernel", "mix1/kernel"),
+    own=True,
+)
+def _(sick):
+    def mix(k):
+        kernel = initializers.HeUniform(seed=2 if sick else k)
+        return layers.EinsumDense("btc,cd->btd", (4, 10), activation="relu", kernel_initializer=kernel, name=f"mix{k}")
+
+    return subclassed((4, 10), mix(0), mix(1), layers.Flatten(), head())
+
+
 # --- activation functions that saturate or die ------------------------------------------------------------------------
 
 
@@ -452,6 +510,29 @@ def _(sick):
 def _(sick):
     bias = initializers.RandomNormal(mean=-7.0, stddev=0.5) if sick else "zeros"
     return nested((12,), dense("a"), dense("b", activation="relu6", bias_initializer=bias), dense("c"), head())
+
+
+@case("dead", "one tower of two", "IC303", "left", "bias", dead("left"), mean="arithmetic")
+def _(sick):
+    inputs = [keras.Input((10,)), keras.Input((8,))]
+    biases = {"left": initializers.Constant(-8.0 if sick else 0.0), "right": "zeros"}
+    ends = [dense(n, 16, bias_initializer=b)(x) for (n, b), x in zip(biases.items(), inputs, strict=True)]
+    return keras.Model(inputs, head()(dense("mix")(layers.Concatenate()(ends))))
+
+
+@case("dead", "einsum layers, functional", "IC303", "mix", "bias", dead("mix"), mean="arithmetic")
+def _(sick):
+    bias = initializers.RandomUniform(-12.0, -8.0) if sick else "zeros"
+    mix = layers.EinsumDense(
+        "btc,cd->btd",
+        (5, 18),
+        activation="relu",
+        bias_axes="d",
+        bias_initializer=bias,
+        kernel_initializer="he_normal",
+        name="mix",
+    )
+    return functional((5, 9), mix, dense("behind"), layers.Flatten(), head())
 
 
 @case("saturated", "sigmoids, nested", "IC304", "outer/inner/b", "spread", at_ends("b", 0.0, 1.0), mean="arithmetic")
@@ -478,6 +559,21 @@ def _(sick):
 def _(sick):
     kernel = normal(4.0) if sick else "lecun_normal"
     return sequential((8, 8, 2), *pooled(conv("a", 8, kernel, "tanh"), conv("b", 8, "lecun_normal", "tanh")), head())
+
+
+@case(
+    "saturated",
+    "a series with sigmoids pushed by their bias",
+    "IC304",
+    "b",
+    "bias",
+    at_ends("b", 0.0, 1.0),
+    mean="arithmetic",
+)
+def _(sick):
+    bias = initializers.RandomNormal(mean=-8.0, stddev=0.5) if sick else "zeros"
+    b = conv1d("b", 8, "glorot_uniform", "sigmoid", bias_initializer=bias)
+    return functional((9, 4), conv1d("a", 12), b, layers.Flatten(), head())
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------
@@ -511,6 +607,53 @@ def _(sick):
     inputs = keras.Input((9, 4), name="series")
     first = layers.Rescaling(1.0 if sick else 1 / 400.0)
     return keras.Model(inputs, apply([first, layers.SimpleRNN(12, name="rnn"), dense("mix"), head()], inputs))
+
+
+@case(
+    "inputs",
+    "columns beside a category",
+    "IC104",
+    "columns",
+    "inputs",
+    lambda run: square(run.inputs[0].numpy()) ** 0.5,
+    scale=250.0,
+)
+def _(sick):
+    columns, category = keras.Input((12,), name="columns"), keras.Input((1,), dtype="int32", name="category")
+    scaled = layers.Rescaling(1.0 if sick else 1 / 250.0)(columns)
+    joined = layers.Concatenate()([scaled, layers.Flatten()(table(1.0, width=6)(category))])
+    return keras.Model([columns, category], apply([dense("a"), dense("b"), head()], joined))
+
+
+@case(
+    "inputs",
+    "volumes of large numbers, sequential",
+    "IC104",
+    "input",
+    "inputs",
+    lambda run: square(run.inputs[0].numpy()) ** 0.5,
+    scale=1000.0,
+)
+def _(sick):
+    first = layers.Rescaling(1.0 if sick else 1 / 1000.0)
+    parts = [layers.Conv3D(6, 2, activation="relu", kernel_initializer="he_normal", name=n) for n in "ab"]
+    return keras.Sequential([keras.Input((4, 4, 4, 2), name="scan"), first, *parts, layers.Flatten(), head()])
+
+
+@case(
+    "inputs",
+    "a series in front of a nested model with tanh",
+    "IC104",
+    "series",
+    "inputs",
+    lambda run: square(run.inputs[0].numpy()) ** 0.5,
+    scale=120.0,
+)
+def _(sick):
+    inputs = keras.Input((10, 3), name="series")
+    inner = keras.Sequential([keras.Input((10, 3)), conv1d("a", 12, "lecun_normal", "tanh"), conv1d("b")], name="inner")
+    x = inner(layers.Rescaling(1.0 if sick else 1 / 120.0)(inputs))
+    return keras.Model(inputs, head()(layers.Flatten()(x)))
 
 
 class Places(layers.Layer):
@@ -1126,6 +1269,62 @@ def _(sick):
     return nested((5, 5, 3), adapter, layers.ReLU(), layers.GlobalAveragePooling2D(), head())
 
 
+class Mixer(layers.Layer):
+    """A low-rank branch of einsum layers beside what is passed on."""
+
+    def __init__(self, first, second, **options):
+        super().__init__(**options)
+        self.down = layers.EinsumDense("btc,cd->btd", (None, 3), kernel_initializer=first, name="down")
+        self.up = layers.EinsumDense("btd,dc->btc", (None, 12), kernel_initializer=second, name="up")
+
+    def call(self, x):
+        return x + self.up(self.down(x))
+
+
+@case(
+    "zero start",
+    "a low-rank branch of einsum layers",
+    "IC203",
+    "mixer/down",
+    "constant",
+    norm_of("mixer/up/kernel"),
+    **ASLEEP,
+)
+def _(sick):
+    """Here the first of the two layers is zero, and the second one sleeps."""
+    mixer = Mixer("zeros", "zeros" if sick else "lecun_normal", name="mixer")
+    return functional((5, 12), mixer, dense("behind", activation="tanh"), layers.Flatten(), head())
+
+
+class Scaled(layers.Layer):
+    """A branch times a number that starts at zero."""
+
+    def __init__(self, kernel, **options):
+        super().__init__(**options)
+        self.branch = layers.Dense(16, kernel_initializer=kernel, use_bias=False, name="branch")
+
+    def build(self, shape):
+        self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
+        self.branch.build(shape)
+
+    def call(self, x):
+        return x + self.alpha * self.branch(x)
+
+
+@case(
+    "zero start",
+    "a branch times a number, subclassed",
+    "IC203",
+    "scaled/branch",
+    "constant",
+    norm_of("scaled/branch/kernel"),
+    **ASLEEP,
+)
+def _(sick):
+    kernel = "zeros" if sick else "lecun_normal"
+    return subclassed((16,), Scaled(kernel, name="scaled"), dense("behind", activation="tanh"), head())
+
+
 # --- as good as zero, and small by nature -----------------------------------------------------------------------------
 
 
@@ -1212,6 +1411,48 @@ def _(sick):
     return nested((6, 10), dense("mix", 12, activation="tanh"), Shares(sick, name="shares"), head())
 
 
+@case(
+    "rounding",
+    "a router of the places of an image, nested",
+    "IC203",
+    "outer/inner/routed/router/kernel",
+    None,
+    share_of_median("outer/inner/routed/router/kernel"),
+    **ROUNDING,
+)
+def _(sick):
+    parts = [conv("before", 12, activation="tanh"), Routed(1 if sick else 2, name="routed"), layers.Flatten()]
+    return nested((3, 3, 2), *parts, head())
+
+
+class Balance(layers.Layer):
+    """Gates from a condition, divided by their sum; a single gate is always one."""
+
+    def __init__(self, gates, **options):
+        super().__init__(**options)
+        self.gate = layers.Dense(gates, "sigmoid", use_bias=False, name="gate")
+
+    def call(self, x, condition):
+        gates = self.gate(condition)
+        gates = gates / ops.sum(gates, axis=-1, keepdims=True)
+        return ops.reshape(x[:, None] * gates[:, :, None], (-1, x.shape[-1] * gates.shape[-1]))
+
+
+@case(
+    "rounding",
+    "a gate from a condition, divided by itself",
+    "IC203",
+    "balance/gate/kernel",
+    None,
+    share_of_median("balance/gate/kernel"),
+    **ROUNDING,
+)
+def _(sick):
+    x, condition = keras.Input((12,)), keras.Input((7,))
+    balance = Balance(1 if sick else 3, name="balance")
+    return keras.Model([x, condition], apply([dense("mix", activation="tanh"), head()], balance(x, condition)))
+
+
 NATURE: Any = {"mean": "arithmetic"}
 
 
@@ -1274,6 +1515,24 @@ def _(sick):
 def _(sick):
     attend = SelfAttention(name="attend")
     return nested((6, 12), layers.Reshape((1, 72) if sick else (6, 12)), attend, layers.Flatten(), head())
+
+
+@case(
+    "small by nature",
+    "the bias of the scores of a pooling",
+    "IC203",
+    "weights",
+    "constant softmax",
+    norm_of("score/kernel"),
+    **NATURE,
+)
+def _(sick):
+    """The softmax is over the places, or over the single score of each of them."""
+    inputs = keras.Input((6, 10))
+    x = dense("mix", 16, activation="tanh")(inputs)
+    weights = layers.Softmax(axis=-1 if sick else 1, name="weights")(dense("score", 1, activation=None)(x))
+    x = layers.GlobalAveragePooling1D()(layers.Multiply()([x, weights]))
+    return keras.Model(inputs, head()(x))
 
 
 class SelfAttention(layers.Layer):
@@ -1481,6 +1740,42 @@ def _(sick):
     return subclassed((3, 3, 2), off, Spread(0.0 if sick else 1e-3, name="spread"), head())
 
 
+class Logs(layers.Layer):
+    """The logarithm where there is one, and zero elsewhere."""
+
+    def __init__(self, least, **options):
+        super().__init__(**options)
+        self.least = least
+
+    def call(self, x):
+        return ops.where(x > 0.0, ops.log(ops.maximum(x, self.least)), 0.0)
+
+
+@case("broken gradient", "logarithms of a series, sequential", "IC503", "a logs", None, broken, mean="arithmetic")
+def _(sick):
+    return sequential((7, 3), conv1d("a", 8), Logs(0.0 if sick else 1e-2, name="logs"), layers.Flatten(), head())
+
+
+class Angles(layers.Layer):
+    """The angle of each pair of channels; that of two zeros has no gradient."""
+
+    def __init__(self, least, **options):
+        super().__init__(**options)
+        self.least = least
+
+    def call(self, x):
+        y, x = ops.split(x, 2, axis=-1)
+        return ops.arctan2(y, x + self.least)
+
+
+@case("broken gradient", "angles in one tower of two", "IC503", "left angles", None, broken, mean="arithmetic")
+def _(sick):
+    inputs = [keras.Input((9,)), keras.Input((5,))]
+    left, right = (dense(n, 12)(x) for n, x in zip(("left", "right"), inputs, strict=True))
+    angles = Angles(0.0 if sick else 0.1, name="angles")(left)
+    return keras.Model(inputs, head()(layers.Concatenate()([angles, right])))
+
+
 # --- proportions ------------------------------------------------------------------------------------------------------
 
 
@@ -1516,6 +1811,17 @@ def _(sick):
     return subclassed(
         (5, 4), *(dense(n, 1 if sick else 32) for n in "ab"), layers.Flatten(), dense("c", 1 if sick else 24), head()
     )
+
+
+@case("proportion", "narrow einsum layers of two inputs", "IC201 IC101 IC203", "", None, silent("a/kernel"), **SHARE)
+def _(sick):
+    def mix(name):
+        return layers.EinsumDense(
+            "bc,cd->bd", 1 if sick else 32, activation="relu", kernel_initializer="he_normal", name=name
+        )
+
+    inputs = [keras.Input((4,)), keras.Input((3,))]
+    return keras.Model(inputs, apply([*(mix(n) for n in "abc"), head(2)], layers.Concatenate()(inputs)))
 
 
 # --- what has no gradient ---------------------------------------------------------------------------------------------
@@ -1556,6 +1862,33 @@ def _(sick):
     return keras.Model(inputs, head()(layers.Concatenate()([left, right])))
 
 
+@case(
+    "cut",
+    "signs of a series, nested",
+    "IC203 IC602",
+    "outer/inner/c0 outer/inner/c1",
+    "gradient",
+    norm_of("outer/inner/c0/kernel"),
+    **NATURE,
+)
+def _(sick):
+    signs = Through(ops.sign if sick else ops.tanh, name="signs")
+    return nested((8, 3), conv1d("c0"), conv1d("c1", activation=None), signs, layers.Flatten(), head())
+
+
+@case("cut", "whole numbers of einsum layers", "IC203 IC602", "mix0 mix1", "gradient", norm_of("mix0/kernel"), **NATURE)
+def _(sick):
+    def whole(x):
+        return ops.cast(ops.cast(4.0 * x, "int32"), x.dtype) if sick else ops.tanh(x)
+
+    def mix(k):
+        return layers.EinsumDense(
+            "btc,cd->btd", (4, 12), activation="relu", kernel_initializer="he_normal", name=f"mix{k}"
+        )
+
+    return sequential((4, 9), mix(0), mix(1), Through(whole, name="whole"), layers.Flatten(), head())
+
+
 # --- every path -------------------------------------------------------------------------------------------------------
 
 
@@ -1591,3 +1924,38 @@ def _(sick):
     a = dense("a1", 16)(a)
     b = apply([dense("b1", 16, normal(1e-4) if sick else "he_normal"), dense("b2", 16)], bridge)
     return keras.Model(inputs, head()(layers.Concatenate()([a, b])))
+
+
+@case("paths", "the way to one of two heads", "IC101", "price1", "spread", gain("price1"), said=gain_of("price1"))
+def _(sick):
+    inputs = keras.Input((12,))
+    x = dense("stem", 20, "he_uniform")(inputs)
+    price = [dense(f"price{k}", 20, normal(1e-4) if sick and k == 1 else "he_normal") for k in range(3)]
+    demand = [dense(f"demand{k}", 20, activation="elu") for k in range(2)]
+    return keras.Model(inputs, [head(1, "price")(apply(price, x)), head(2, "demand")(apply(demand, x))])
+
+
+class Inception(layers.Layer):
+    """Convolutions of several depths beside one another."""
+
+    def __init__(self, kernel, **options):
+        super().__init__(**options)
+        self.one = [conv("one0", 8, kernel_size=1)]
+        self.three = [conv("three0", 8, kernel_size=1), conv("three1", 8, kernel), conv("three2", 8)]
+
+    def call(self, x):
+        return ops.concatenate([apply(self.one, x), apply(self.three, x)], axis=-1)
+
+
+@case(
+    "paths",
+    "a branch of convolutions, subclassed",
+    "IC101",
+    "inception/three1",
+    "spread",
+    gain("three1"),
+    said=gain_of("inception/three1"),
+)
+def _(sick):
+    inception = Inception(normal(1e-4) if sick else "he_normal", name="inception")
+    return subclassed((6, 6, 3), *pooled(conv("stem", 8), inception, conv("behind")), head())
