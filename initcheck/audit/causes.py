@@ -162,14 +162,15 @@ class CauseFinder:
     def explain_path(self, judged: JudgedPath) -> Cause | None:
         """Find why the signal or the gradient changes too much along a path; None where no cause accounts for it."""
         levels = judged.levels
-        counted = levels.counted | levels.only_growth
+        with np.errstate(invalid="ignore"):  # a layer of zeros may be among the others
+            means = levels.steps.mean(axis=0)
+        # A fall into a small end takes no part in a growth; in a fall its kernel may lack what the others lack.
+        counted = levels.counted | (levels.only_growth & ((means > 0.0) | (judged.outcome != "grows")))
         places = judged.doers or tuple(int(place) for place in np.flatnonzero(counted))
         if judged.step is not None and not judged.total_is_wrong:
             places = (levels.layers.index(judged.step[1]),)
         if judged.outcome == "dead":
             return self._explain_dead(judged)
-        with np.errstate(invalid="ignore"):  # a layer of zeros may be among the others
-            means = levels.steps.mean(axis=0)
         change = float(means[list(places)].sum())
         if not math.isfinite(change) or change == 0.0:
             return None
@@ -207,8 +208,15 @@ class CauseFinder:
                 "squares each"
             )
             return Cause("residual", layers, message)
-        # No activation function of the usual ones makes a signal or a gradient larger.
-        return self._blame_activations(judged, places, change) if change < 0.0 else None
+        # No activation function of the usual ones makes a signal or a gradient larger; what is added may.
+        return self._blame_activations(judged, places, change) if change < 0.0 else self._blame_biases(judged)
+
+    def _blame_biases(self, judged: JudgedPath) -> Cause | None:
+        """Name the bias that most of what one of the few layers gives comes from, where these make a signal grow."""
+        if judged.levels.direction != "forward":
+            return None
+        causes = [self.explain_site(judged.levels.positions[place]) for place in judged.doers]
+        return next((each for each in causes if each is not None and each.kind == "bias"), None)
 
     def _kernels_of(self, judged: JudgedPath, place: int) -> list[Kernel]:
         """List the kernels behind the change at a place of a path: backward that of the layer nearer the end."""
@@ -394,7 +402,10 @@ class CauseFinder:
                 continue
             takers = [each for each in self._children[position] if known.get(each, 0.0) > 0.0]
             zero = [each for each in takers if each in self.kernels and self.kernels[each].square == 0.0]
-            dead = any(self._mean(position, f"{what}_fraction") > _SHARE for what in ("dead", "saturated"))
+            # The activation function may be a layer of its own behind the one that gets nothing.
+            active = [position, *(each for each in takers if not self._nodes[each].weighted)]
+            ends = ("dead_fraction", "saturated_fraction")
+            dead = any(self._mean(each, end) > _SHARE for each in active for end in ends)
             if takers and not zero and not dead:
                 where = f"between {self._nodes[position].layer} and {self._nodes[takers[0]].layer}"
                 message = (

@@ -290,6 +290,8 @@ def _find_doers(levels: PathLevels, limits: Limits, gates: NDArray[np.float64], 
     """Find the few layers that account for a change: without them the rest is within its limit, and they stand out."""
     with np.errstate(invalid="ignore"):
         means = sign * np.where(levels.counted | (levels.only_growth & (sign > 0)), levels.steps, 0.0).mean(axis=0)
+    # A fall into a small end is no part of the change, and does not hide the layer that made it grow.
+    means = np.where(levels.counted, means, np.maximum(means, 0.0))
     if sign < 0:
         means = np.where(levels.counted, means - gates, means)  # what gates take by themselves is nobody's doing
     order = np.argsort(-means, kind="stable")

@@ -253,6 +253,12 @@ def test_what_half_open_gates_take_is_not_put_down_to_their_layer():
     assert [forward.levels.layers[place] for place in forward.doers] == ["layer3"]
 
 
+def test_a_fall_into_a_small_end_does_not_hide_the_layer_that_made_the_signal_grow():
+    paths, findings = judge(np.asarray([1.0, 1.0, 300.0, 300.0, 1.0]))
+    assert codes(findings) == ["IC102"]
+    assert [paths[0].levels.layers[place] for place in paths[0].doers] == ["layer_2"]
+
+
 def test_a_step_across_many_normalizations_has_their_allowance():
     """From the sum back to the stem the gradient passes twelve of them, beside a skip connection."""
     nodes = [SiteNode("stem", "Dense", True, False, ())]

@@ -279,6 +279,15 @@ def _(sick):
     return functional((7, 20), *(mix(k) for k in range(3)), layers.Flatten(), head())
 
 
+@case("spread", "a head behind tanh does not belong to it", "IC102", "a b c d e", "spread", change("a", "e"))
+def _(sick):
+    def kernel():
+        return initializers.VarianceScaling(12.0) if sick else "he_normal"
+
+    parts = [*(dense(n, 32, kernel()) for n in "abcd"), dense("e", 32, kernel(), "tanh" if sick else "relu")]
+    return sequential((32,), *parts, head(3, kernel_initializer=initializers.VarianceScaling(1.8)))
+
+
 # --- a fan counted wrongly --------------------------------------------------------------------------------------------
 
 
@@ -515,9 +524,16 @@ def _(sick):
 @case("dead", "one tower of two", "IC303", "left", "bias", dead("left"), mean="arithmetic")
 def _(sick):
     inputs = [keras.Input((10,)), keras.Input((8,))]
-    biases = {"left": initializers.Constant(-8.0 if sick else 0.0), "right": "zeros"}
+    biases = {"left": initializers.Constant(-12.0 if sick else 0.0), "right": "zeros"}
     ends = [dense(n, 16, bias_initializer=b)(x) for (n, b), x in zip(biases.items(), inputs, strict=True)]
     return keras.Model(inputs, head()(dense("mix")(layers.Concatenate()(ends))))
+
+
+@case("dead", "an activation function as a layer of its own", "IC303", "b", "bias", dead("off"), mean="arithmetic")
+def _(sick):
+    bias = initializers.Constant(-8.0 if sick else 0.0)
+    before = conv1d("b", activation=None, bias_initializer=bias)
+    return sequential((8, 4), conv1d("a"), before, layers.ReLU(name="off"), layers.Flatten(), head())
 
 
 @case("dead", "einsum layers, functional", "IC303", "mix", "bias", dead("mix"), mean="arithmetic")
@@ -559,6 +575,21 @@ def _(sick):
 def _(sick):
     kernel = normal(4.0) if sick else "lecun_normal"
     return sequential((8, 8, 2), *pooled(conv("a", 8, kernel, "tanh"), conv("b", 8, "lecun_normal", "tanh")), head())
+
+
+@case(
+    "saturated",
+    "an activation function as a layer of its own, subclassed",
+    "IC304",
+    "b",
+    "spread",
+    at_ends("act", -1.0, 1.0),
+    mean="arithmetic",
+)
+def _(sick):
+    b = dense("b", 20, normal(5.0) if sick else "lecun_normal", None)
+    parts = [dense("a", 20, "lecun_normal", "tanh"), b, layers.Activation("tanh", name="act")]
+    return subclassed((14,), *parts, head())
 
 
 @case(
