@@ -344,7 +344,8 @@ def test_what_follows_from_a_problem_hangs_below_it_and_nothing_is_in_two():
     assert {"IC303", "IC203", "IC201"} <= set(problem.codes)
     grouped = [finding for each in report.result.problems for finding in each.findings]
     assert sorted(map(id, grouped)) == sorted(map(id, report.findings))
-    assert group_findings(report.findings, report.result.nodes) == report.result.problems
+    weights = [each.path for each in report.result.facts]
+    assert group_findings(report.findings, report.result.nodes, weights) == report.result.problems
     assert isinstance(problem, Problem)
 
 
