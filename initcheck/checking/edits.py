@@ -19,11 +19,17 @@ from initcheck.backend.keras_private import functional_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.load_model import LoadedModel
-from initcheck.core.errors import ModelError
 from initcheck.core.loading import RaisedError, run_user_code
 from initcheck.probe.draw import find_called_initializer
 from initcheck.probe.paths import PathNamer, own_variables
-from initcheck.probe.places import NOT_REPEATED, CallSite, Construction, changed_arguments, find_defaults
+from initcheck.probe.places import (
+    NOT_REPEATED,
+    CallSite,
+    Construction,
+    changed_arguments,
+    find_defaults,
+    takes_argument,
+)
 from initcheck.probe.weights import WeightFacts, find_initializer_argument, name_initializer
 
 if TYPE_CHECKING:
@@ -143,7 +149,7 @@ class EditMaker:
             construction = self._by_id.get(key)
             if construction is None or construction.site != edit.site or construction.maker is not None:
                 continue
-            if name in changed or not takes_argument(construction, edit.argument):
+            if name in changed or not takes_argument(type(construction.made), edit.argument):
                 continue
             if self._name_initializer(name, edit.argument) != name_initializer(read_code(edit.new, edit.argument)):
                 yield name
@@ -164,7 +170,7 @@ class EditMaker:
         if name in self._weights:
             return self._by_id.get(id(self._weights[name]))
         called = self._session.constructions.get(name)
-        if called is None or takes_argument(called, argument):
+        if called is None or takes_argument(type(called.made), argument):
             return called
         parts = name.split("/")
         around = [self.members.get("/".join(parts[: count + 1])) for count in range(len(parts))]
@@ -172,17 +178,11 @@ class EditMaker:
         originals = [
             each
             for key, each in self._by_id.items()
-            if key not in self._names and each.maker is None and takes_argument(each, argument)
+            if key not in self._names and each.maker is None and takes_argument(type(each.made), argument)
             if any(type(each.made) is type(copy) and _is_configured_alike(each.made, copy) for copy in around)
         ]
         inside = [each for each in originals if _is_inside(each, called)] or originals
         return inside[0] if len(inside) == 1 else None
-
-
-def takes_argument(construction: Construction, argument: str) -> bool:
-    """Find whether the call that made a layer takes an argument, by name."""
-    kind: Any = type(construction.made)
-    return argument in find_defaults(kind)[0]
 
 
 def _is_configured_alike(original: Any, copy: Any) -> bool:
@@ -216,6 +216,9 @@ def build_edited(session: CheckSession, edits: Sequence[Edit]) -> CheckSession |
 
     That is so where the model without them would not come out the same again, and where no factory makes the model and
     an edit is of something else than an initializer or the inputs.
+
+    Raises:
+        ModelError: the code with the edits makes no model that can be measured.
     """
     arguments = [each for each in edits if each.argument]
     edited: CheckSession | None = session
@@ -237,11 +240,7 @@ def _remake(session: CheckSession, edits: Sequence[Edit]) -> CheckSession | None
         changes.setdefault(key, {})[each.argument] = partial(read_code, each.new, "")
     assert session.remake is not None
     with changed_arguments(changes) as changed:
-        try:
-            loaded = session.remake()
-        except ModelError:  # the model takes no such value
-            return None
-        edited = session.prepare(loaded)  # which builds a subclassed model
+        edited = session.prepare(session.remake())  # which builds a subclassed model
     if changed != set(changes):
         return None
     return edited if _list_shapes(edited) == _list_shapes(session) else None

@@ -26,6 +26,7 @@ from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.edits import EditMaker, build_edited
 from initcheck.core.columns import DIRECTIONS
+from initcheck.core.errors import ModelError
 from initcheck.core.formatting import Progress
 from initcheck.probe.weights import WeightFacts
 
@@ -93,7 +94,7 @@ class FixSearch:
         self._found: list[Fix] = []
         self._started = time.perf_counter()
         self._built: dict[Edits, CheckSession | None] = {}
-        self._trials: dict[tuple[Edits, tuple[int, ...]], Judgement] = {}
+        self._trials: dict[tuple[Edits, tuple[int, ...]], Judgement | None] = {}
 
     def add_fixes(self) -> tuple[Finding, ...]:
         """Give the main finding of each problem the fix that was found for it."""
@@ -149,12 +150,13 @@ class FixSearch:
         key = (edits, seeds)
         if key not in self._trials:
             self._progress(self._session.steps, self._session.steps, f"trying {describe_edits(edits)}")
-            if edits not in self._built:
-                self._built[edits] = build_edited(self._session, edits)
-            edited = self._built[edits]
-            if edited is None:
-                return None
-            self._trials[key] = self._judge(edited.with_seeds(seeds))
+            try:
+                if edits not in self._built:
+                    self._built[edits] = build_edited(self._session, edits)
+                edited = self._built[edits]
+                self._trials[key] = None if edited is None else self._judge(edited.with_seeds(seeds))
+            except ModelError:  # so the changed code would raise
+                self._trials[key] = None
         return self._trials[key]
 
     def _find_left(self, problem: Problem, trial: Judgement) -> list[Finding]:

@@ -183,6 +183,15 @@ def find_defaults(kind: Any) -> tuple[dict[str, Any], str]:
     return named, next((each.name for each in parameters if each.kind is each.VAR_KEYWORD), "")
 
 
+def takes_argument(kind: Any, argument: str) -> bool:
+    """Find whether the call of a class takes an argument by name, itself or by handing ``**`` on to what it is from."""
+    named, gathered = find_defaults(kind)
+    if argument in named or not gathered or issubclass(kind, variable_class()):
+        return argument in named
+    makers = [each for each in kind.__mro__ if "__init__" in vars(each)]
+    return any(argument in find_defaults(each)[0] for each in makers[1:])
+
+
 def _is_same(value: Any, default: Any) -> bool:
     """Compare an argument with its default; what cannot be compared, such as an array, is another value."""
     return value is default or (isinstance(value, str | int | float | bool | tuple) and value == default)

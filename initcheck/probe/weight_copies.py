@@ -429,7 +429,7 @@ def find_symmetric_units(
     namer = PathNamer(model)
     for _, layer in namer.members():
         for units in list_unit_weights(layer, [each for each in own_variables(layer) if id(each) in places]):
-            # Whole numbers are quantized: two of four bits lie in one entry, so that no unit can be told from another.
+            # Whole numbers are quantized: two of four bits lie in one entry, so that no two units differ.
             if any(each.trainable for each in units.variables) and all(
                 is_float_dtype(v.dtype) for v in units.variables
             ):

@@ -17,6 +17,7 @@ from initcheck.models.initializers import AXES, INITIALIZERS, KnownInitializer, 
 from initcheck.probe.draw import PlannedVariable, RedrawPlan
 from initcheck.probe.layer_kinds import ROLES, count_weight_fans, find_initializer_axes, find_kind, find_parts
 from initcheck.probe.paths import PathNamer, own_variables
+from initcheck.probe.places import takes_argument
 from initcheck.theory.weights import weight_distribution
 
 
@@ -152,8 +153,7 @@ def name_initializer(initializer: Any) -> str:
 
 def find_initializer_argument(kind: type, weight: str) -> str:
     """Find by which argument a class of layers takes the initializer of a weight; empty where by none."""
-    parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-    return next((each for each in _initializer_arguments(weight) if each in parameters), "")
+    return next((each for each in _initializer_arguments(weight) if takes_argument(kind, each)), "")
 
 
 def _name_default(layer: Any, name: str) -> str:

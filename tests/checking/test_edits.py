@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from initcheck.checking.check import prepare_session
+from initcheck.checking.check import check, prepare_session
 from initcheck.checking.edits import EditMaker, build_edited
 from initcheck.checking.settings import CheckSettings
 
@@ -77,7 +77,26 @@ def make_class_inside():
     return chain(Inside(8, kernel_initializer=SMALL, name="small"), layers.Dense(8, name="next"))
 
 
+class Plain(layers.Dense):
+    """Hands on what it is given, as subclasses do."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, activation="relu", **kwargs)
+
+
+class Fixed(layers.Dense):
+    """Decides by itself what it hands on."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, activation="relu", kernel_initializer=SMALL, **kwargs)
+
+
+def make_subclass():
+    return chain(Plain(8, kernel_initializer=SMALL, name="small"), layers.Dense(8, name="next"))
+
+
 FACTORIES = {
+    "a subclass that hands on": (make_subclass, "small/kernel", "small"),
     "by position": (make_positional, "small/kernel", "small"),
     "by a partial": (make_bound, "small/kernel", "small"),
     "a wrapped layer": (make_wrapped, "steps/small/kernel", "steps/small"),
@@ -118,6 +137,13 @@ def test_the_edited_model_draws_the_weight_otherwise_and_all_others_as_before(ki
     assert all(name.startswith(layer.split("/")[0]) for name in changed)
     assert all(np.array_equal(np.asarray(each), value) for each, value in zip(session.model.weights, held, strict=True))
     assert before == {each: each.__init__ for each in before}
+
+
+def test_a_change_that_the_code_refuses_is_no_fix_and_ends_no_check():
+    report = check(lambda: chain(Fixed(8, name="small"), Fixed(8, name="next")), seeds=4, select=("IC101",))
+    (problem,) = report.result.problems
+    assert problem.level == "wrong" and set(problem.layers) == {"small", "next"}
+    assert problem.fix is None and problem.main.tried == 0
 
 
 def describe(session):

@@ -306,7 +306,7 @@ _FEWEST: Final = 4
 """On a path of fewer steps there is no telling which layer is the odd one."""
 
 _MOST_OUTLIERS: Final = 2
-"""Layers of a path that are told to stand out: a large one is often made up for by a small one."""
+"""Layers of a path that are said to stand out: a large one is often made up for by a small one."""
 
 _LIMITS: Final = ("total_factor", "layer_margin", "step_factor")
 
