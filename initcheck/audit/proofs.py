@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from initcheck.core.formatting import count, exponential, format_duration, format_estimate, format_number
+from initcheck.core.formatting import (
+    count,
+    exponential,
+    format_duration,
+    format_estimate,
+    format_interval,
+    format_number,
+)
 from initcheck.core.statistics import Estimate, estimate_mean
 
 LEVEL: Final = 0.05
@@ -181,8 +188,7 @@ def describe_proof(proof: Proof) -> str:
                 sides.append("no difference shown")
         return f"{stopped or after}{', '.join(sides)}"
     before, estimate = format_number(proof.before), proof.after
-    shown = format_estimate(estimate.value, estimate.low, estimate.high)
-    last = f"{shown.value} {shown.interval}"
+    last = _format_loss(estimate, proof.floor)
     if proof.outcome == "one draw":
         last = f"{format_number(estimate.value)} (one draw: no interval)"
     elif estimate.low == estimate.high:
@@ -207,13 +213,25 @@ def _describe_side(proof: Proof, curves: LossCurves, name: str) -> str:
     """Say what became of one model, some draws of which, or of the other, are not finite."""
     draws = len(proof.seeds)
     estimate = curves.estimate(-1, proof.floor)
-    shown = format_estimate(estimate.value, estimate.low, estimate.high)
-    level = shown.value if math.isnan(estimate.low) else f"{shown.value} {shown.interval}"
+    level = _format_loss(estimate, proof.floor)
     if not curves.failed:
         return f"{level} {name}"
     first = min(each for each in curves.not_finite_from if each is not None)
     lost = f"not finite from step {first} in {curves.failed} of {count(draws, 'draw')} {name}"
     return lost if curves.failed == draws else f"{lost} ({level} in the others)"
+
+
+def _format_loss(estimate: Estimate, floor: float | None) -> str:
+    """Format a mean loss with its interval, if it has one.
+
+    The ends of a geometric mean's interval differ by factors, so that each has its own digits.
+    """
+    if math.isnan(estimate.low):
+        return format_number(estimate.value)
+    if floor is not None:
+        return f"{format_number(estimate.value)} {format_interval(estimate.low, estimate.high)}"
+    shown = format_estimate(estimate.value, estimate.low, estimate.high)
+    return f"{shown.value} {shown.interval}"
 
 
 def _raise(estimate: Estimate, factor: float = 1.0) -> Estimate:

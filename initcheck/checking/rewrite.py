@@ -24,6 +24,8 @@ from initcheck.core.errors import OutputError
 from initcheck.core.files import relative_path, replace_files
 
 if TYPE_CHECKING:
+    from initcheck.audit.findings import CheckResult
+    from initcheck.audit.problems import Problem
     from initcheck.checking.source_code import Unwritten
 
 _PACKAGES: Final = ("site-packages", "dist-packages")
@@ -108,6 +110,19 @@ def write_edits(
     refused_edits = {each.edit for each in unwritten}
     unwritten.sort(key=lambda each: edits.index(each.edit))
     return Rewriting(tuple(files), tuple(each for each in edits if each not in refused_edits), tuple(unwritten))
+
+
+def write_fix(result: CheckResult, problem: Problem) -> tuple[ChangedFile, ...]:
+    """Write a problem's fix into the files of the working folder; nothing where any of its edits cannot be written."""
+    if problem.fix is None or not problem.fix.is_within(Path.cwd().resolve()):
+        return ()
+    rewriting = write_edits(problem.fix.edits, Path.cwd(), loaded_at=result.loaded_at)
+    return () if rewriting.unwritten else rewriting.files
+
+
+def format_diff(result: CheckResult, problem: Problem) -> str:
+    """Write the lines that a problem's fix changes as a unified diff; empty where it cannot be written."""
+    return b"".join(each.diff for each in write_fix(result, problem)).decode(errors="replace")
 
 
 def write_fixes(

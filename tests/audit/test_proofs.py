@@ -28,7 +28,13 @@ def test_a_lower_loss_is_shown_with_the_interval_of_the_paired_factor():
     mean = np.exp(np.log([2.0, 2.2, 2.4, 2.6]).mean())
     expected = mean * np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
     assert [proof.after.value, proof.after.low, proof.after.high] == pytest.approx(expected, rel=1e-6)
-    assert describe_proof(proof) == "after 2 steps: 2.29 as it is, 0.45 [0.43, 0.48] with the fix"
+    assert describe_proof(proof) == "after 2 steps: 2.29 as it is, 0.455 [0.429, 0.482] with the fix"
+
+
+def test_the_lower_end_of_a_wide_interval_is_never_written_as_zero():
+    proof = make_proof(level(0.05, 0.07, 0.06, 0.09), level(2e-4, 9e-3, 1e-3, 4e-3))
+    assert proof.after.low > 0.0
+    assert describe_proof(proof).endswith("as it is, 0.00164 [1.56×10⁻⁴, 0.0172] with the fix")
 
 
 def test_the_pairs_show_what_the_means_alone_would_not():
@@ -75,7 +81,7 @@ def test_losses_that_are_not_finite_are_counted():
     proof = make_proof([[2.0, np.inf, nan]] * 5, level(0.40, 0.42, 0.41, 0.39, 0.40))
     assert proof.outcome == "lower"
     text = describe_proof(proof)
-    assert text == ("after 2 steps: not finite from step 1 in 5 of 5 draws as it is, 0.40 [0.39, 0.42] with the fix")
+    assert text == ("after 2 steps: not finite from step 1 in 5 of 5 draws as it is, 0.404 [0.390, 0.418] with the fix")
     assert proof.as_it_is.not_finite_from == (1,) * 5
 
 
@@ -85,7 +91,7 @@ def test_one_draw_in_eight_that_is_not_finite_shows_no_difference():
     proof = make_proof(broken, losses)
     assert proof.outcome == "no difference"
     text = describe_proof(proof)
-    assert "not finite from step 2 in 1 of 8 draws as it is (1.5 [1.3, 1.9] in the others)" in text
+    assert "not finite from step 2 in 1 of 8 draws as it is (1.54 [1.28, 1.86] in the others)" in text
     assert text.endswith("no difference shown")
     assert make_proof(losses, broken).outcome == "no difference"
 

@@ -34,7 +34,7 @@ from initcheck.checking.report.text import (
     title_problem,
 )
 from initcheck.checking.report.training_figure import build_training_section
-from initcheck.checking.report.written_fix import format_diff
+from initcheck.checking.rewrite import format_diff
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import count, format_change, format_duration, format_names, format_number, format_share
 from initcheck.pages.document import (

@@ -28,8 +28,7 @@ from initcheck.checking.report.text import (
     is_known,
     title_problem,
 )
-from initcheck.checking.report.written_fix import write_fix
-from initcheck.checking.rewrite import ChangedFile, decode_source
+from initcheck.checking.rewrite import ChangedFile, decode_source, write_fix
 from initcheck.probe.places import CallSite
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -24,7 +24,7 @@ from initcheck.audit.site_levels import name_site
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
-from initcheck.checking.report.written_fix import format_diff
+from initcheck.checking.rewrite import format_diff
 from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
 from initcheck.pages.markdown import code_block, code_span, escape_text
 

@@ -1,0 +1,96 @@
+"""Which edits are taken: what brings something new is none, and what writes two values into one call comes last."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from initcheck import check
+from initcheck.checking import fixes
+
+layers = keras.layers
+
+
+def build_towers():
+    def tower(x, name):
+        for k in range(3):
+            small = keras.initializers.RandomNormal(stddev=0.01)
+            x = layers.Dense(40, "relu" if k < 2 else None, kernel_initializer=small, name=f"{name}{k}")(x)
+        return x
+
+    left, right = keras.Input((40,)), keras.Input((30,))
+    score = layers.Dot(1, name="score")([tower(left, "left"), tower(right, "right")])
+    return keras.Model([left, right], layers.Activation("sigmoid", name="click")(score))
+
+
+def saturated_share(initializer):
+    """Measure the share of clicks within 1% of 0 or 1, by Keras alone, with all kernels from one initializer."""
+    x = [np.random.default_rng(0).standard_normal((64, size)).astype("float32") for size in (40, 30)]
+    shares = []
+    for seed in range(6):
+        keras.utils.set_random_seed(seed)
+        model = build_towers()
+        for layer in model.layers:
+            if isinstance(layer, layers.Dense):
+                layer.kernel.assign(keras.initializers.get(initializer)(layer.kernel.shape))
+        clicks = np.asarray(model(x))
+        shares.append(np.mean((clicks < 0.01) | (clicks > 0.99)))
+    return float(np.mean(shares))
+
+
+def test_a_change_that_saturates_what_was_not_is_not_taken():
+    assert saturated_share("he_normal") > 0.5  # it would mend the signal, and so shut the output
+    report = check(build_towers, seeds=6)
+    problems = [each for each in report.result.problems if each.level == "wrong"]
+    assert problems and all(each.fix is not None and each.fix.cures for each in problems)
+    for each in problems:
+        assert each.main.tried > 1 or each is not problems[0]
+        assert each.fix.change != 'kernel_initializer="he_normal" in 6 layers (left0 to right2)'
+        assert not {"IC304", "IC105"} & set(each.codes)
+
+
+def test_one_value_for_one_call_is_tried_before_two(monkeypatch):
+    candidates = []
+
+    def collect(self, problem):
+        candidates.append(list(self._candidates.list_for(problem)))
+        return None, 0
+
+    monkeypatch.setattr(fixes.FixSearch, "_find", collect)
+    check(build_towers, seeds=4)
+    for listed in candidates:
+        by_hand = [
+            len({(each.site, each.new) for each in edits}) > len({each.site for each in edits}) for edits in listed
+        ]
+        assert any(by_hand) and by_hand == sorted(by_hand)
+    # Most of a tower's layers feed a ReLU: what these need is tried first, for all that the call makes.
+    assert [(each.new, len(candidates[0][0])) for each in candidates[0][0]] == [('"he_normal"', 6)] * 6
+
+
+def build_overflow():
+    x = inputs = keras.Input((24,))
+    x = layers.Dense(24, "relu", kernel_initializer="he_normal", name="one")(x)
+    large = keras.initializers.RandomNormal(stddev=1e25)
+    x = layers.Dense(24, "relu", kernel_initializer=large, name="large")(x)
+    x = layers.Dense(24, "relu", kernel_initializer=large, name="larger")(x)
+    for k in range(8):
+        x = layers.Dense(24, "relu", kernel_initializer=keras.initializers.RandomNormal(stddev=0.05), name=f"late{k}")(
+            x
+        )
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def test_what_infinities_hid_is_said_as_what_is_left_and_not_taken_for_new():
+    report = check(build_overflow, seeds=4)
+    hidden = next(each for each in report.result.problems if "IC501" in each.codes)
+    assert hidden.fix is not None
+    assert hidden.fix.cures or any("falls" in each for each in hidden.fix.left)
+
+
+@pytest.mark.parametrize(("before", "after", "helps"), [(1e-4, 0.2, True), (1e-4, 3e-3, False), (0.0, 0.5, True)])
+def test_a_change_helps_where_what_is_left_is_half_as_far(before, after, helps):
+    def measured(value):
+        return fixes.Measured(fixes.RATE, value, value, value, 1.0, 6)
+
+    assert fixes._Effect(measured(before), measured(after)).helps is helps
