@@ -69,23 +69,23 @@ def test_one_value_for_one_call_is_tried_before_two(monkeypatch):
 
 
 def build_overflow():
+    """Large inputs become infinite, and behind that a kernel is too small, which shows only once they do not."""
     x = inputs = keras.Input((24,))
-    x = layers.Dense(24, "relu", kernel_initializer="he_normal", name="one")(x)
-    large = keras.initializers.RandomNormal(stddev=1e25)
-    x = layers.Dense(24, "relu", kernel_initializer=large, name="large")(x)
-    x = layers.Dense(24, "relu", kernel_initializer=large, name="larger")(x)
-    for k in range(8):
-        x = layers.Dense(24, "relu", kernel_initializer=keras.initializers.RandomNormal(stddev=0.05), name=f"late{k}")(
-            x
-        )
-    return keras.Model(inputs, layers.Dense(2)(x))
+    x = keras.ops.exp(layers.Dense(24, name="one")(x))
+    x = layers.Dense(24, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-4), name="late")(x)
+    x = layers.Dense(24, name="later")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
 
 
 def test_what_infinities_hid_is_said_as_what_is_left_and_not_taken_for_new():
-    report = check(build_overflow, seeds=4)
-    hidden = next(each for each in report.result.problems if "IC501" in each.codes)
-    assert hidden.fix is not None
-    assert hidden.fix.cures or any("falls" in each for each in hidden.fix.left)
+    x = np.random.default_rng(3).uniform(0.0, 255.0, (32, 24)).astype("float32")
+    (problem,) = (each for each in check(build_overflow, x, seeds=4).result.problems if each.level == "wrong")
+    assert "IC501" in problem.codes and problem.cause.kind == "inputs"
+    assert not np.isfinite(np.asarray(build_overflow()(x))).all()
+    assert np.isfinite(np.asarray(build_overflow()(x / 255.0))).all()
+    assert problem.fix is not None and not problem.fix.cures
+    assert problem.fix.change.startswith("keras.layers.Rescaling(1 / 255)")
+    assert any("the signal falls to 1/" in each and "late" in each for each in problem.fix.left)
 
 
 @pytest.mark.parametrize(("before", "after", "helps"), [(1e-4, 0.2, True), (1e-4, 3e-3, False), (0.0, 0.5, True)])
