@@ -1,17 +1,19 @@
 """Each kind of finding in several models: what is said of the sick one, of its sound twin, and by which figure.
 
-The models are in ``tests/support/kind_models.py``. The figure that a finding rests on is computed once more from the
+The models are in ``tests/support/kind_models_*.py``. The figure that a finding rests on is computed once more from the
 same draws in a copy of the model in float64, by its definition (``tests/support/float64_copy.py``).
 """
 
 from __future__ import annotations
 
 import keras
+import kind_models_by_judgement  # noqa: F401 - its cases are registered when it is imported
 import numpy as np
 import pytest
 import tensorflow as tf
 from float64_copy import measure_draws
-from kind_models import CASES, conv, dense, functional, head, nested, subclassed, table
+from kind_cases import CASES, conv, dense, functional, head, nested, subclassed
+from kind_models_by_cause import table
 from marked import first_only
 
 import initcheck
