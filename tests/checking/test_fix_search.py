@@ -94,3 +94,20 @@ def test_a_change_helps_where_what_is_left_is_half_as_far(before, after, helps):
         return fixes.Measured(fixes.RATE, value, value, value, 1.0, 6)
 
     assert fixes._Effect(measured(before), measured(after)).helps is helps
+
+
+def build_small_copies():
+    x = inputs = keras.Input((32,))
+    for k in range(4):
+        small = keras.initializers.RandomNormal(stddev=0.02, seed=3)
+        x = layers.Dense(32, "relu", kernel_initializer=small, name=f"copy{k}")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def test_one_edit_that_cures_two_problems_is_given_to_both():
+    """Alone, copies would get their own initializer without its seed: another value for the same argument."""
+    problems = [each for each in check(build_small_copies, seeds=6).result.problems if each.level == "wrong"]
+    assert {each.cause.kind for each in problems} == {"spread", "copied"}
+    assert [each.fix.change for each in problems] == ['kernel_initializer="he_normal" in 4 layers (copy0 to copy3)'] * 2
+    alone = check(build_small_copies, seeds=6, select=("IC301",)).result.problems[0].fix
+    assert "RandomNormal(stddev=0.02)" in alone.change
