@@ -65,7 +65,7 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix(run):
     )
     verdict, _, command = out.splitlines()[0].partition("; ")
     assert verdict == "my models.py:plain: 1 problem"
-    given = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer='glorot_uniform'", "--seeds", "5"]
+    given = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5"]
     assert shlex.split(command) == ["initcheck", "fix", *given, "--write", "writes", "the", "fix"]
     assert "IC101 the signal falls to 1/" in text
     assert "cause in 12 layers, at worst dense" in text and "GlorotUniform: standard deviation 0.20" in text

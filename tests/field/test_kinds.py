@@ -33,7 +33,7 @@ def check(build, x, **options):
     return initcheck.check(build, x, **{"seeds": 4, "fixes": False} | options)
 
 
-@pytest.mark.parametrize("case", _first_of_each_kind())
+@pytest.mark.parametrize("case", [*_first_of_each_kind()])
 def test_what_is_wrong_is_said_in_one_problem_with_its_layers_its_cause_and_a_true_figure(case):
     x = case.batch()
     report = check(lambda: case.build(True), x, seeds=case.seeds)
@@ -80,7 +80,7 @@ def test_what_an_argument_causes_is_cured_by_edits_and_nothing_else_is_claimed(k
     assert fixes and all((each is not None and each.cures) == (kind not in NOT_CURABLE) for each in fixes), str(report)
 
 
-@pytest.mark.parametrize("case", _first_of_each_kind())
+@pytest.mark.parametrize("case", [*_first_of_each_kind()])
 def test_the_sound_twin_has_nothing_but_the_notes_that_it_should_have(case):
     report = check(lambda: case.build(False), case.batch(sick=False), seeds=case.seeds)
     assert report.exit_code == 0, str(report)
