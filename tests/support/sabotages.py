@@ -1,8 +1,8 @@
 """Sixty sabotages of six models: what is edited in the model's source, and which words name the cause.
 
-The models are the files of ``sabotaged/``. Words are regular expressions, each a token of its own: ``relu`` is not found
-in ``leaky_relu``, nor ``1`` in ``1.5``. They are all to stand within the first line of the gate's answer; where several
-wordings are honest the expression allows them, but none that would fit another cause.
+The models are the files of ``sabotaged/``. Words are regular expressions, each a token of its own: ``relu`` is not
+found in ``leaky_relu``, nor ``1`` in ``1.5``. They are all to stand within the first line of the gate's answer; where
+several wordings are honest the expression allows them, but none that would fit another cause.
 """
 
 from __future__ import annotations
@@ -290,8 +290,8 @@ SABOTAGES = (
         also=(
             (
                 _ADDED,
-                'added = keras.layers.Add(name=f"{name}_add")([hidden, branch])\n'
-                '    return keras.layers.LayerNormalization(epsilon=1e-3, name=f"{name}_norm")(added)',
+                _ADDED.replace("return", "branch =")
+                + '\n    return keras.layers.LayerNormalization(epsilon=1e-3, name=f"{name}_norm")(branch)',
             ),
         ),
     ),
