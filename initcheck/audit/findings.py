@@ -431,6 +431,9 @@ class Conditions:
 
 Verdict = Literal["healthy", "findings", "cannot judge"]
 
+Failing = Literal["problem", "note", "nothing"]
+"""From what on a command does not exit with 0."""
+
 EXIT_CODES: Final[Mapping[Verdict, int]] = {"healthy": 0, "findings": 1, "cannot judge": 2}
 
 
@@ -451,6 +454,7 @@ class CheckResult:
         loaded_at: when the code of the model was loaded at the latest, in seconds since the epoch.
         fix_command: the command line that writes the fixes into the code; empty where there is none.
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
+        fail_on: from what on the command does not exit with 0.
     """
 
     model: str
@@ -479,6 +483,7 @@ class CheckResult:
     loaded_at: float = math.inf
     fix_command: str = ""
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
+    fail_on: Failing = "problem"
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:

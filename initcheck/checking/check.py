@@ -17,6 +17,7 @@ from initcheck.audit.early_look import FEWEST_DRAWS, is_decided
 from initcheck.audit.findings import (
     CheckResult,
     Conditions,
+    Failing,
     Finding,
     InitialLoss,
     ModelMeasurement,
@@ -103,6 +104,10 @@ class Report:
             return self
         return Report(replace(self.result, fix_command=command), self.comparison, self.baseline)
 
+    def failing_on(self, level: Failing) -> Report:
+        """Return the same report, whose exit code is 0 for what is below a level."""
+        return Report(replace(self.result, fail_on=level), self.comparison, self.baseline)
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong or could not be judged, the worst first; empty for a healthy model."""
@@ -175,9 +180,15 @@ class Report:
 
     def to_annotations(self) -> str:
         """Write what failed as annotations that GitHub shows on a pull request; a notice where nothing did."""
-        from initcheck.checking.report.text import format_annotations
+        from initcheck.checking.report.annotations import format_annotations
 
         return format_annotations(self.result, self.comparison, self.baseline)
+
+    def to_concise(self) -> str:
+        """Write what failed as linters do, ``path:line: CODE text``; empty where nothing did."""
+        from initcheck.checking.report.annotations import format_concise
+
+        return format_concise(self.result, self.comparison, self.baseline)
 
     def to_sarif(self) -> str:
         """Write the result as SARIF 2.1.0, for services such as GitHub's code scanning."""

@@ -22,6 +22,7 @@ from initcheck.core.errors import OutputError, UsageError
 from initcheck.core.files import check_writable, publish_files
 
 if TYPE_CHECKING:
+    from initcheck.audit.findings import Failing
     from initcheck.checking.check import Report
     from initcheck.checking.settings import CheckSettings
     from initcheck.checking.widths.run import WidthReport
@@ -74,15 +75,16 @@ def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for check.html, check.md, check.json and measurements.csv.",
+    help="Folder for check.html, check.md, check.json, check.sarif and measurements.csv.",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown", "github", "sarif"]),
+    type=click.Choice(["text", "concise", "json", "markdown", "github", "sarif"]),
     default="text",
     show_default=True,
-    help="What is printed; github: annotations for a pull request; sarif: for code scanning.",
+    help="What is printed; concise: path:line: CODE text; github: annotations for a pull request; sarif: for code "
+    "scanning.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the same as --format json.")
 @click.option(
@@ -91,6 +93,12 @@ def _gather_widths(given: dict[str, Any]) -> dict[str, Any] | None:
     metavar="FILE",
     help="Append what --format markdown prints to FILE, such as $GITHUB_STEP_SUMMARY.",
 )
+@click.option(
+    "--fail-on",
+    type=click.Choice(["problem", "note"]),
+    help="Exit with 1 for problems alone, or for notes too.  [default: problem]",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found; bad usage or input still exits with 2.")
 @click.option("--quiet", is_flag=True, help="Show no progress, and no text; the exit code says it all.")
 def check(
     model: str,
@@ -111,6 +119,8 @@ def check(
     form: str,
     as_json: bool,
     summary: Path | None,
+    fail_on: Failing | None,
+    exit_zero: bool,
     quiet: bool,
 ) -> None:
     """Check a model at initialization.
@@ -138,6 +148,8 @@ def check(
     Settings are also read from [tool.initcheck] in pyproject.toml: seeds, batch-size, select, ignore, waive,
     allow-inconclusive, and the table limits.
 
+    With --fail-on note a note exits with 1 too; with --exit-zero only what cannot be used does not exit with 0.
+
     Exit codes: 0 healthy, and the same as the baseline, or at all widths; 1 a finding, or a change; 2 cannot judge (bad
     input, something unmeasured, or undecided).
     """
@@ -147,6 +159,8 @@ def check(
         raise UsageError("With --baseline no fixes are tried, so there is nothing to prove. Leave --baseline out.")
     if prove_steps is not None and not prove:
         raise UsageError("--prove-steps goes with --prove. Give --prove too, or leave it out.")
+    if exit_zero and fail_on is not None:
+        raise UsageError("--exit-zero lets nothing fail, so there is no --fail-on. Leave one of them out.")
     if out is not None:
         check_writable(out)
     if summary is not None:
@@ -162,11 +176,12 @@ def check(
             "--baseline": baseline,
             "--full": full,
             "--summary": summary,
+            "--fail-on": fail_on,
             f"--format {form}": form not in ("text", "json"),
         }
         refused = [name for name, value in given.items() if value]
         as_json = as_json or form == "json"
-        _check_widths(model, measuring, request, refused, out=out, as_json=as_json, quiet=quiet)
+        _check_widths(model, measuring, request, refused, out=out, as_json=as_json, exit_zero=exit_zero, quiet=quiet)
         return
 
     # Imported only now: these bring SciPy, pandas and Keras along.
@@ -194,8 +209,9 @@ def check(
     report = _measure(model, measuring, settings, baseline, margin, auto_seeds, quiet=quiet)
     words = [*measuring.to_words(), *finding_words(select, ignore, waive, allow_inconclusive=allow_inconclusive)]
     report = report.with_fix_command(shlex.join(["initcheck", "fix", model, *words, "--write"]))
+    report = report.failing_on("nothing" if exit_zero else fail_on or "problem")
     if out is not None:
-        _publish(report, out, "check", "measurements", quiet=quiet)
+        _publish(report, out, "check", "measurements", quiet=quiet, sarif=report.to_sarif())
     if summary is not None:
         _append(f"{report.to_summary()}\n", summary)
     if as_json or form == "json":
@@ -204,6 +220,8 @@ def check(
         click.echo(report.to_annotations())
     elif form == "sarif":
         click.echo(report.to_sarif(), nl=False)
+    elif form == "concise":
+        click.echo(report.to_concise(), nl=False)
     elif form == "markdown":
         click.echo(report.to_summary())
     elif not quiet:
@@ -253,13 +271,15 @@ def _measure(
         ).named(str(baseline))
 
 
-def _publish(report: Report | WidthReport, folder: Path, name: str, table: str, *, quiet: bool) -> None:
+def _publish(report: Report | WidthReport, folder: Path, name: str, table: str, *, quiet: bool, **more: str) -> None:
+    """Write the report into a folder, with the texts of more files by their suffixes."""
     files = {
         f"{name}.html": report.to_html(),
         f"{name}.md": report.to_markdown(),
         **report.pictures(),
         f"{name}.json": report.to_json() + "\n",
         f"{table}.csv": report.table.to_csv(index=False, lineterminator="\n"),
+        **{f"{name}.{suffix}": text for suffix, text in more.items()},
     }
     paths = publish_files(folder, files)
     if not quiet:
@@ -288,6 +308,7 @@ def _check_widths(
     *,
     out: Path | None,
     as_json: bool,
+    exit_zero: bool,
     quiet: bool,
 ) -> None:
     """Check how a model scales with its width, and print or write the result; ``refused`` have no meaning here."""
@@ -310,7 +331,7 @@ def _check_widths(
         click.echo(report.to_json())
     elif not quiet:
         click.echo(report.to_text())
-    if report.exit_code:
+    if report.exit_code and not exit_zero:
         raise click.exceptions.Exit(report.exit_code)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 MODELS = """
 import keras
+import numpy as np
 
 
 def plain(depth=4, initializer="he_normal"):
@@ -18,6 +19,12 @@ def plain(depth=4, initializer="he_normal"):
         model.add(keras.layers.Dense(24, activation="relu", kernel_initializer=initializer))
     model.add(keras.layers.Dense(3))
     return model
+
+
+def noted():
+    rigid = lambda shape, dtype=None: np.random.default_rng(0).normal(0.0, 0.2, shape).astype("float32")
+    first = keras.layers.Dense(24, kernel_initializer=rigid, name="rigid")
+    return keras.Sequential([keras.Input((24,)), first, keras.layers.Dense(3)])
 
 
 def open_shape():
@@ -61,7 +68,7 @@ def test_a_finding_exits_with_1_and_names_layer_value_and_fix(run):
     assert code == 1
     assert (
         "1 the kernels of 12 layers (dense ...) are drawn up to 1.4" in text
-        and "too small my models.py:8 IC101" in text
+        and "too small my models.py:9 IC101" in text
     )
     verdict, _, command = out.splitlines()[0].partition("; ")
     assert verdict == "my models.py:plain: 1 problem"
@@ -80,7 +87,7 @@ def test_sarif_alone_is_on_standard_output_with_the_fix_of_the_file(run):
     (result,) = json.loads(out)["runs"][0]["results"]
     assert (code, result["ruleId"], result["level"]) == (1, "IC101", "error")
     place = result["locations"][0]["physicalLocation"]
-    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("my%20models.py", 8)
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("my%20models.py", 9)
     ((change,),) = (each["artifactChanges"] for each in result["fixes"])
     assert [each["insertedContent"]["text"] for each in change["replacements"]] == ['"he_normal"']
 
@@ -91,12 +98,47 @@ def test_json_alone_is_on_standard_output(run):
     assert (code, found["schema_version"], found["verdict"], found["findings"]) == (0, 2, "healthy", [])
 
 
+SICK = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5", "--no-fixes"]
+
+
+def test_a_line_a_problem_alone_is_on_standard_output(run):
+    code, out, _ = run("check", *SICK, "--format", "concise")
+    path, line, text = out.split(":", 2)
+    assert (code, path, line, out.count("\n")) == (1, "my models.py", "9", 1)
+    assert text.startswith(" IC101 the kernels of 12 layers (dense ...) are drawn up to 1.4")
+    assert run("check", "my models.py:plain", "--seeds", "16", "--format", "concise")[:2] == (0, "")
+
+
+def test_with_exit_zero_a_problem_is_told_and_ends_with_0_in_every_output(run, here):
+    code, out, _ = run("check", *SICK, "--exit-zero", "--json", "--quiet", "--out", "out", "--summary", "s.md")
+    found = json.loads(out)
+    assert (code, found["exit_code"], found["fail_on"], found["verdict"]) == (0, 0, "nothing", "findings")
+    (log,) = json.loads((here / "out" / "check.sarif").read_text(encoding="utf-8"))["runs"]
+    assert (log["invocations"][0]["exitCode"], log["results"][0]["level"]) == (0, "error")
+    assert (here / "s.md").read_text(encoding="utf-8").startswith("### initcheck: ❌ ")
+
+
+def test_what_cannot_be_used_ends_with_2_with_exit_zero_too(refused):
+    assert "absent.py" in refused("check", "absent.py:build", "--exit-zero")
+    assert "Leave one of them out." in refused("check", "my models.py:plain", "--exit-zero", "--fail-on", "note")
+
+
+def test_a_note_fails_where_it_is_asked_for(run):
+    words = ["check", "my models.py:noted", "--seeds", "16", "--format", "concise"]
+    code, out, _ = run(*words)
+    assert (code, out.count("\n")) == (0, 1) and out.endswith("(note)\n")
+    assert run(*words, "--fail-on", "problem")[:2] == (0, out)
+    assert run(*words, "--fail-on", "note")[:2] == (1, out)
+
+
 def test_the_files_are_written_with_the_picture_that_the_markdown_shows(run, here):
     err = run("check", "my models.py:plain", "--seeds", "3", "--out", "out")[2]
     names = {path.name for path in (here / "out").iterdir()}
-    assert names == {"check.html", "check.md", "check.json", "measurements.csv", "figure-check-levels.svg"}
+    figure = "figure-check-levels.svg"
+    assert names == {"check.html", "check.md", "check.json", "check.sarif", "measurements.csv", figure}
+    assert json.loads((here / "out" / "check.sarif").read_text(encoding="utf-8"))["version"] == "2.1.0"
     assert "figure-check-levels.svg" in (here / "out" / "check.md").read_text(encoding="utf-8")
-    assert err.count("wrote ") == 5
+    assert err.count("wrote ") == 6
 
 
 def test_settings_of_the_project_count(run, here):

@@ -46,6 +46,7 @@ def _collect(result: CheckResult, comparison: Comparison | None) -> dict[str, An
         "data": result.conditions.batch,
         "loss": result.conditions.loss,
         "allow_inconclusive": result.allow_inconclusive,
+        "fail_on": result.fail_on,
         "seconds": result.seconds,
         "versions": dict(result.versions),
         "limits": dataclasses.asdict(result.limits),

@@ -10,9 +10,8 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,16 +19,17 @@ from initcheck.audit.findings import CheckResult, Rule, Severity
 from initcheck.audit.problems import Problem
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.report.annotations import locate_problem
+from initcheck.checking.report.locations import Location, count_units, find_root
 from initcheck.checking.report.text import (
     describe_problem,
     exit_code_of,
-    file_of_model,
     find_place,
     is_known,
     title_problem,
 )
 from initcheck.checking.rewrite import ChangedFile, decode_source, write_fix
-from initcheck.probe.places import CallSite
+from initcheck.core.files import relative_path
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT: Final = "%SRCROOT%"
@@ -52,8 +52,7 @@ def format_sarif(result: CheckResult, comparison: Comparison | None = None, base
         identity = f"{problem.main.code}:{result.keys.get(problem.main.layer, problem.main.layer)}"
         seen[identity] += 1
         number = f":{seen[identity]}" if seen[identity] > 1 else ""
-        place = baseline or file_of_model(result.model)
-        made = _result(result, problem, rules, place)
+        made = _result(result, problem, rules, baseline)
         made["partialFingerprints"] = {_FINGERPRINT: f"{identity}{number}"}
         if comparison is not None:
             known = is_known(problem, frozenset(comparison.before.findings))
@@ -64,7 +63,13 @@ def format_sarif(result: CheckResult, comparison: Comparison | None = None, base
         "tool": {"driver": driver},
         "automationDetails": {"id": f"initcheck/{result.model}/"},
         "columnKind": "utf16CodeUnits",
-        "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder in which the command was run."}}},
+        "originalUriBaseIds": {
+            _ROOT: {
+                "description": {
+                    "text": "The folder of the repository on GitHub, else the one in which the command was run."
+                }
+            }
+        },
         "invocations": [_invocation(result, comparison)],
         "results": results,
     }
@@ -94,15 +99,15 @@ def _invocation(result: CheckResult, comparison: Comparison | None) -> dict[str,
     return invocation
 
 
-def _result(result: CheckResult, problem: Problem, rules: list[Rule], beside: str) -> dict[str, Any]:
-    place = find_place(result, problem)
-    lines = [title_problem(problem), *(f"{word}: {text}" for word, text in describe_problem(problem, place))]
+def _result(result: CheckResult, problem: Problem, rules: list[Rule], baseline: str) -> dict[str, Any]:
+    described = describe_problem(problem, find_place(result, problem))
+    lines = [title_problem(problem), *(f"{word}: {text}" for word, text in described)]
     made: dict[str, Any] = {
         "ruleId": problem.main.code,
         "ruleIndex": rules.index(problem.main.rule),
         "level": _LEVELS[problem.level],
         "message": {"text": "\n".join(lines)},
-        "locations": [_location(result, problem, place, beside)],
+        "locations": [_location(locate_problem(result, problem, baseline), problem.layers)],
         "properties": {"codes": list(problem.codes)},
     }
     if files := write_fix(result, problem):
@@ -116,54 +121,23 @@ def _result(result: CheckResult, problem: Problem, rules: list[Rule], beside: st
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
-def _location(result: CheckResult, problem: Problem, place: str, beside: str) -> dict[str, Any]:
-    """Describe where a problem is: its layers, and the call that made the first, or a file where that is not known."""
+def _location(place: Location, layers: Iterable[str]) -> dict[str, Any]:
+    """Describe where a result is: its layers, and the call that made the first, or a file where that is not known."""
     location: dict[str, Any] = {}
-    file, _, line = place.rpartition(":")
-    if file and Path(file).is_file():
-        site = _find_site(result, problem, place)
-        region = {"startLine": int(line)} if site is None else _find_region(site)
-        location["physicalLocation"] = {"artifactLocation": _artifact(file), "region": region}
-    elif beside:
-        location["physicalLocation"] = {"artifactLocation": _artifact(Path(beside).as_posix())}
-    layers = [each for each in dict.fromkeys(problem.layers) if each]
-    if layers:
-        location["logicalLocations"] = [{"fullyQualifiedName": each} for each in layers]
+    if place.file:
+        location["physicalLocation"] = {"artifactLocation": _artifact(place.file)}
+    if place.line:
+        region = {"startLine": place.line}
+        if place.column:
+            region |= {"startColumn": place.column, "endLine": place.end_line, "endColumn": place.end_column}
+        location["physicalLocation"]["region"] = region
+    if names := [each for each in dict.fromkeys(layers) if each]:
+        location["logicalLocations"] = [{"fullyQualifiedName": each} for each in names]
     return location
 
 
 def _artifact(path: str) -> dict[str, str]:
     return {"uri": quote(path), "uriBaseId": _ROOT}
-
-
-def _find_site(result: CheckResult, problem: Problem, place: str) -> CallSite | None:
-    """Find the call at the place of a problem; a weight is made where its layer is."""
-    for name in (*problem.layers, *problem.main.named):
-        while name:
-            site = result.sites.get(name)
-            if site is not None and str(site) == place:
-                return site
-            name = name.rpartition("/")[0]
-    return None
-
-
-def _find_region(site: CallSite) -> dict[str, int]:
-    """Find the columns of a call, as far as they are known."""
-    region = {"startLine": site.line}
-    if site.column < 0:
-        return region
-    try:
-        lines = decode_source(Path(site.file).read_bytes())[1].split("\n")
-        first, last = lines[site.line - 1].encode(), lines[site.end_line - 1].encode()
-        begin, end = first[: site.column].decode(), last[: site.end_column].decode()
-    except (OSError, ValueError, SyntaxError, LookupError):  # it is not as it was when it was loaded
-        return region
-    return {**region, "startColumn": _measure(begin) + 1, "endLine": site.end_line, "endColumn": _measure(end) + 1}
-
-
-def _measure(text: str) -> int:
-    """Count UTF-16 code units."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 # --- fixes ------------------------------------------------------------------------------------------------------------
@@ -203,11 +177,11 @@ def _artifact_change(file: ChangedFile) -> dict[str, Any]:
 
     def position(offset: int) -> tuple[int, int]:
         before = old[:offset]
-        return before.count("\n") + 1, _measure(before[before.rfind("\n") + 1 :]) + 1
+        return before.count("\n") + 1, count_units(before[before.rfind("\n") + 1 :]) + 1
 
     replacements = []
     for each in list_replacements(old, new):
         (line, column), (end_line, end_column) = position(each.start), position(each.end)
         region = {"startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column}
         replacements.append({"deletedRegion": region, "insertedContent": {"text": each.text}})
-    return {"artifactLocation": _artifact(file.shown), "replacements": replacements}
+    return {"artifactLocation": _artifact(relative_path(file.path, find_root())), "replacements": replacements}

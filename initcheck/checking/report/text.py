@@ -1,14 +1,12 @@
-"""The result of ``initcheck check`` as text: for a terminal, for the page of a pull request, and its annotations."""
+"""The result of ``initcheck check`` as text: for a terminal, and for the page of a pull request."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from pathlib import Path
 from textwrap import indent
 from typing import Final
 
@@ -38,7 +36,6 @@ _MOST_CHANGES: Final = 20
 _MOST_JOINED: Final = 3
 """Lines that a paragraph of several effects may have: more is read more easily apart."""
 _MARKS: Final[dict[Severity, str]] = {"wrong": "", "unjudged": " (not judged)", "note": " (note)"}
-_LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
@@ -62,7 +59,14 @@ def format_text(result: CheckResult, comparison: Comparison | None = None, *, fu
 
 
 def exit_code_of(result: CheckResult, comparison: Comparison | None) -> int:
-    """Give what a command exits with: the verdict's code, or the comparison's where there is a baseline."""
+    """Give what a command exits with: what was found, unless nothing is to fail."""
+    return 0 if result.fail_on == "nothing" else _code_of(result, comparison)
+
+
+def _code_of(result: CheckResult, comparison: Comparison | None) -> int:
+    """Give the verdict's code, or the comparison's where there is a baseline; 1 where a note is to fail."""
+    if result.fail_on == "note" and any(each.level == "note" for each in list_failed(result, comparison)):
+        return 1
     if comparison is None:
         return result.exit_code
     return comparison.exit_code(allow_inconclusive=result.allow_inconclusive)
@@ -341,9 +345,9 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
     lines = [f"### initcheck: {_mark(result, comparison)} {escape_text(result.model)}", ""]
     if comparison is not None:
         lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
-        lines += [*(f"- {escape_text(each)}" for each in _changes(comparison)), ""]
+        lines += [*(f"- {escape_text(each)}" for each in list_changes(comparison)), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
-    for problem in _failed(result, comparison):
+    for problem in list_failed(result, comparison):
         place = find_place(result, problem)
         about = ", ".join(each for each in (place, " ".join(problem.codes)) if each)
         lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
@@ -359,38 +363,12 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
     return "\n".join(lines)
 
 
-def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
-    """Format a line for each problem and note; a notice if there is none.
-
-    It stands where the problem's first layer was made, if that is a file of the working folder; else beside the
-    baseline's file, or the model's.
-    """
-    place = baseline or file_of_model(result.model)
-    lines = []
-    if comparison is not None and comparison.verdict != "same":
-        level = "error" if comparison.verdict == "changed" else "warning"
-        message = "\n".join([format_verdict(comparison), *_changes(comparison)])
-        lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
-    for problem in _failed(result, comparison):
-        made = find_place(result, problem)
-        beside = made if Path(made.rpartition(":")[0]).is_file() else place
-        title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
-        lines_of_it = [f"{word}: {text}" for word, text in describe_problem(problem, made)]
-        if problem.fix is not None and result.fix_command:
-            lines_of_it.append(f"write: {result.fix_command}")
-        message = "\n".join(lines_of_it)
-        lines.append(_annotation(_LEVELS[problem.level], beside, title, message))
-    if not lines:
-        verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
-        lines.append(_annotation("notice", place, "initcheck", verdict))
-    return "\n".join(lines)
-
-
-def _changes(comparison: Comparison) -> list[str]:
+def list_changes(comparison: Comparison) -> list[str]:
+    """List what has changed since the baseline, the conditions first."""
     return [*describe_conditions(comparison), *describe_changes(comparison, _MOST_CHANGES)]
 
 
-def _failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
+def list_failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
     """List the problems and notes of which the baseline does not know every finding."""
     known = frozenset() if comparison is None else frozenset(comparison.before.findings)
     return [each for each in result.problems if not is_known(each, known)]
@@ -402,29 +380,7 @@ def is_known(problem: Problem, known: Collection[tuple[str, str]]) -> bool:
 
 
 def _mark(result: CheckResult, comparison: Comparison | None) -> str:
-    return {0: "✅", 1: "❌", 2: "⚠️"}[exit_code_of(result, comparison)]
-
-
-def file_of_model(model: str) -> str:
-    """Find the file that a model's reference names; empty where it names none."""
-    path, colon, _ = model.rpartition(":")
-    return path if colon and path.endswith(".py") else ""
-
-
-def _annotation(level: str, place: str, title: str, message: str) -> str:
-    file, _, line = place.rpartition(":") if re.search(r":\d+$", place) else (place, "", "")
-    properties = [f"file={_escape_property(file)}"] if file else []
-    properties += [f"line={line}"] if line else []
-    properties.append(f"title={_escape_property(title)}")
-    return f"::{level} {','.join(properties)}::{_escape_data(message)}"
-
-
-def _escape_data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _escape_property(text: str) -> str:
-    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
+    return {0: "✅", 1: "❌", 2: "⚠️"}[_code_of(result, comparison)]
 
 
 # --- the layers as rows -----------------------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from markdown_it import MarkdownIt
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.gate.report import advise, format_gate, format_verdict
 from initcheck.checking.report import json_document
+from initcheck.checking.report.annotations import format_annotations
 from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
 from initcheck.checking.report.sarif import format_sarif
-from initcheck.checking.report.text import format_annotations, format_summary, format_text
+from initcheck.checking.report.text import format_summary, format_text
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.pages.markdown import escape_text
 

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import random
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from examined_model import HOSTILE, KINDS, make_fix, make_result
-from json_schema import find_violations
+from placed_problems import CODE, make_placed
+from sarif_kit.validate import validation_errors
 
-from initcheck.audit.findings import Cause, CheckResult, Edit, Finding
+from initcheck.audit.findings import Finding
 from initcheck.audit.rules import RULES
 from initcheck.checking.report.sarif import format_sarif, list_replacements
 from initcheck.checking.report.text import format_summary
 from initcheck.checking.rewrite import write_edits
 from initcheck.probe.places import CallSite
 
-SCHEMA = json.loads(Path(__file__).with_name("sarif_schema.json").read_text(encoding="utf-8"))
-
 NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
 GAP = Finding("IC601", "layer_1", "layer_1 was not measured")
-
-CODE = """\
-from keras import Input, Sequential, layers
-
-
-def build():
-    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="ones")
-    return Sequential([Input((64,)), bad, layers.Dense(
-        3,
-        kernel_initializer="zeros",
-    )])
-"""
 
 
 def _run(*arguments, **changes):
     log = json.loads(format_sarif(*arguments, **changes))
-    assert find_violations(log, SCHEMA) == []
+    assert validation_errors(log) == []
     return log["runs"][0]
 
 
@@ -103,38 +88,6 @@ def test_a_problem_is_known_by_its_code_and_structural_path_whatever_its_layer_i
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    folder = tmp_path / "a project"
-    folder.mkdir()
-    (folder / "my models.py").write_text(CODE, encoding="utf-8")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def _site(path: Path, number: int) -> CallSite:
-    """Find the call of the Dense layer of a number, as Python places it."""
-    calls = [
-        each
-        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8-sig")))
-        if isinstance(each, ast.Call) and ast.unparse(each.func) == "layers.Dense"
-    ]
-    call = sorted(calls, key=lambda each: each.lineno)[number]
-    return CallSite(str(path), path.name, call.lineno, call.col_offset, call.end_lineno, call.end_col_offset)
-
-
-def _sick(path: Path, *numbers: int) -> CheckResult:
-    """Make a result whose problem lies in a layer of a file, and whose fix edits layers of that file."""
-    sites = {f"layer_{number}": _site(path, number) for number in numbers}
-    edits = tuple(Edit(layer, "kernel_initializer", "", '"he_normal"', site, 3) for layer, site in sites.items())
-    first = next(iter(sites))
-    checked = make_result(forward=0.2, fix=replace(make_fix(), edits=edits))
-    found = tuple(replace(each, cause=Cause("constant", (f"{first}/kernel",), "ones")) for each in checked.findings)
-    places = {name: str(site) for name, site in sites.items()}
-    places[f"{first}/kernel"] = places[first]
-    return replace(checked, findings=found, sites=sites, places=places)
-
-
 def _cut(text: str, region: dict[str, int]) -> tuple[int, int]:
     """Find a region in a text by the standard's own words: lines, and UTF-16 code units from 1."""
     starts = [0]
@@ -148,7 +101,7 @@ def _cut(text: str, region: dict[str, int]) -> tuple[int, int]:
     ("number", "begins", "ends"), [(0, "layers.Dense(64", '"ones")'), (1, "layers.Dense(\n", "    )")]
 )
 def test_the_region_is_the_call_that_made_the_layer(project, number, begins, ends):
-    location = _run(_sick(project / "my models.py", number))["results"][0]["locations"][0]
+    location = _run(make_placed(project / "my models.py", number))["results"][0]["locations"][0]
     assert location["physicalLocation"]["artifactLocation"] == {"uri": "my%20models.py", "uriBaseId": "%SRCROOT%"}
     assert location["logicalLocations"] == [{"fullyQualifiedName": f"layer_{number}/kernel"}]
     first, last = _cut(CODE, location["physicalLocation"]["region"])
@@ -157,7 +110,7 @@ def test_the_region_is_the_call_that_made_the_layer(project, number, begins, end
 
 
 def test_without_columns_the_line_is_the_region(project):
-    checked = _sick(project / "my models.py", 0)
+    checked = make_placed(project / "my models.py", 0)
     ((name, site),) = checked.sites.items()
     for sites in ({}, {name: CallSite(site.file, site.shown, site.line)}):
         (result,) = _run(replace(checked, sites=sites))["results"]
@@ -173,6 +126,24 @@ def test_what_no_known_line_made_stands_beside_the_baseline_or_the_models_file()
         }
     (result,) = _run(replace(checked, model="applications:VGG16"))["results"]
     assert "physicalLocation" not in result["locations"][0]
+
+
+def test_on_github_files_are_named_from_the_repository_and_the_fix_is_for_the_same_file(project, monkeypatch):
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(project.parent))
+    (result,) = _run(make_placed(project / "my models.py", 0))["results"]
+    ((change,),) = (each["artifactChanges"] for each in result["fixes"])
+    there = {"uri": "a%20project/my%20models.py", "uriBaseId": "%SRCROOT%"}
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"] == there == change["artifactLocation"]
+
+
+def test_a_problem_is_known_by_the_same_when_its_lines_move(project):
+    path = project / "my models.py"
+    before, after = [], []
+    for prints, text in ((before, CODE), (after, f"# A comment.\n\n{CODE}")):
+        path.write_text(text, encoding="utf-8")
+        (result,) = _run(make_placed(path, 0))["results"]
+        prints += [result["partialFingerprints"], result["locations"][0]["physicalLocation"]["region"]["startLine"]]
+    assert before[0] == after[0] and after[1] == before[1] + 2
 
 
 # --- fixes ------------------------------------------------------------------------------------------------------------
@@ -191,7 +162,7 @@ def _apply(text: str, replacements: list[dict]) -> str:
 def test_the_replacements_applied_give_what_the_rewriting_gives(project, numbers, newline):
     path = project / "my models.py"
     path.write_bytes(CODE.replace("\n", newline).encode("utf-8-sig" if newline == "\r\n" else "utf-8"))
-    checked = _sick(path, *numbers)
+    checked = make_placed(path, *numbers)
     (result,) = _run(checked)["results"]
     ((change,),) = (each["artifactChanges"] for each in result["fixes"])
     assert change["artifactLocation"] == {"uri": "my%20models.py", "uriBaseId": "%SRCROOT%"}
@@ -220,10 +191,10 @@ def test_any_text_becomes_any_other_by_the_replacements(seed):
 def test_a_file_that_is_not_of_the_project_or_has_changed_gets_no_fix(project, tmp_path):
     outside = tmp_path / "outside.py"
     outside.write_text(CODE, encoding="utf-8")
-    (result,) = _run(_sick(outside, 0))["results"]
+    (result,) = _run(make_placed(outside, 0))["results"]
     assert "fixes" not in result and str(tmp_path) not in json.dumps(result)
     path = project / "my models.py"
-    checked = replace(_sick(path, 0), loaded_at=path.stat().st_mtime + 1.0)
+    checked = replace(make_placed(path, 0), loaded_at=path.stat().st_mtime + 1.0)
     assert "fixes" in _run(checked)["results"][0]
     os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 2.0))
     assert "fixes" not in _run(checked)["results"][0]
@@ -231,7 +202,7 @@ def test_a_file_that_is_not_of_the_project_or_has_changed_gets_no_fix(project, t
 
 
 def test_a_fix_of_which_one_edit_cannot_be_written_is_left_out_whole(project):
-    checked = _sick(project / "my models.py", 0, 1)
+    checked = make_placed(project / "my models.py", 0, 1)
     fix = checked.problems[0].fix
     edits = (fix.edits[0], replace(fix.edits[1], others=("layer_4",)))
     partly = replace(checked, findings=tuple(replace(each, fix=replace(fix, edits=edits)) for each in checked.findings))
@@ -240,7 +211,7 @@ def test_a_fix_of_which_one_edit_cannot_be_written_is_left_out_whole(project):
 
 
 def test_the_summary_has_the_changed_lines_as_a_diff(project):
-    summary = format_summary(_sick(project / "my models.py", 0)).partition("<details>")[0]
+    summary = format_summary(make_placed(project / "my models.py", 0)).partition("<details>")[0]
     begin = summary.index("  ```diff\n")
     lines = summary[begin:].splitlines()
     assert [line for line in lines if line.startswith(("  -", "  +"))] == [

@@ -11,13 +11,16 @@ import keras
 import numpy as np
 import pytest
 from examined_model import HOSTILE, make_fix, make_result
+from gate_baselines import make_baseline
 
 import initcheck
 from initcheck.audit.findings import Cause, CheckResult, Finding, Measured
+from initcheck.checking.gate.comparison import compare
+from initcheck.checking.report.annotations import format_annotations
 from initcheck.checking.report.text import (
     describe_coverage,
     describe_verdict,
-    format_annotations,
+    exit_code_of,
     format_interval,
     format_limit,
     format_summary,
@@ -291,20 +294,28 @@ def test_the_summary_has_one_entry_a_problem_with_place_cause_effects_and_what_w
     ]
 
 
-def test_an_annotation_a_problem_stands_where_its_layer_was_made(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models.py").write_text("", encoding="utf-8")
-    checked = replace(_sick({"layer_2": "models.py:14", "layer_1": "elsewhere.py:3"}), model="other.py:build")
-    lines = format_annotations(checked).splitlines()
-    title = "initcheck%3A the kernel of layer_2 is drawn 12.5 times too small (IC101 IC201)"
-    assert lines[0].startswith(f"::error file=models.py,line=14,title={title}::cause: RandomNormal: standard deviation")
-    words = [each.partition(":")[0] for each in lines[0].split("::", 2)[2].split("%0A")]
-    assert words == ["cause", "IC101", "IC201", "fix"]
-    gap, note = lines[1:]
-    title = "initcheck%3A unmeasured%3A layer_1 (not judged) (IC601)"
-    assert gap == f"::warning file=other.py,title={title}::IC601: layer_1 was not measured."
-    title = "initcheck%3A dead units%3A layer_1 (note) (IC303)"
-    assert note == f"::notice file=other.py,title={title}::IC303: a few units are dead."
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, (0, 0, 0)),
+        ({"extra": [NOTE]}, (0, 1, 0)),
+        ({"extra": [GAP]}, (2, 2, 0)),
+        ({"extra": [GAP, NOTE]}, (2, 1, 0)),
+        ({"forward": 0.2, "extra": [NOTE]}, (1, 1, 0)),
+    ],
+)
+def test_what_fails_is_a_problem_or_a_note_or_nothing(changes, codes):
+    checked = make_result(**changes)
+    assert codes == tuple(
+        exit_code_of(replace(checked, fail_on=level), None) for level in ("problem", "note", "nothing")
+    )
+
+
+def test_a_note_fails_beside_a_baseline_too_since_no_baseline_holds_notes():
+    same = compare(make_baseline(), make_baseline())
+    checked = make_result(extra=[NOTE])
+    assert exit_code_of(checked, same) == 0
+    assert exit_code_of(replace(checked, fail_on="note"), same) == 1
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,104 @@
+"""The result of ``initcheck check`` as lines that tools read: annotations on GitHub, and a line a problem elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from initcheck.audit.findings import CheckResult, Severity
+from initcheck.audit.problems import Problem
+from initcheck.checking.gate.comparison import Comparison
+from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.report.locations import Location, file_of_model, locate
+from initcheck.checking.report.text import (
+    describe_problem,
+    describe_verdict,
+    find_place,
+    list_changes,
+    list_failed,
+    title_problem,
+)
+
+_LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
+
+
+def format_annotations(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
+    """Format a line for each problem and note; a notice if there is none.
+
+    It stands at the call that made the problem's first layer, if that is in a file below the root; else beside the
+    baseline's file, or the model's.
+    """
+    lines = []
+    if comparison is not None and comparison.verdict != "same":
+        level = "error" if comparison.verdict == "changed" else "warning"
+        message = "\n".join([format_verdict(comparison), *list_changes(comparison)])
+        place = locate(result, (), baseline)
+        lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
+    for problem in list_failed(result, comparison):
+        title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
+        said = [f"{word}: {text}" for word, text in describe_problem(problem, find_place(result, problem))]
+        if problem.fix is not None and result.fix_command:
+            said.append(f"write: {result.fix_command}")
+        place = locate_problem(result, problem, baseline)
+        lines.append(_annotation(_LEVELS[problem.level], place, title, "\n".join(said)))
+    if not lines:
+        verdict = describe_verdict(result) if comparison is None else f"{result.model}: {format_verdict(comparison)}"
+        place = locate(result, (), baseline or file_of_model(result.model))
+        lines.append(_annotation("notice", place, "initcheck", verdict))
+    return "\n".join(lines)
+
+
+def locate_problem(result: CheckResult, problem: Problem, baseline: str) -> Location:
+    """Find where a problem lies: the call that made its first layer, else the file of the baseline or the model."""
+    names = (*problem.layers, *problem.main.named)
+    return locate(result, names, baseline or file_of_model(result.model))
+
+
+def _annotation(level: str, place: Location, title: str, message: str) -> str:
+    properties = ",".join(f"{name}={_escape_property(value)}" for name, value in _list_properties(place, title))
+    return f"::{level} {properties}::{_escape_data(message)}"
+
+
+def _list_properties(place: Location, title: str) -> Iterator[tuple[str, str]]:
+    if place.file:
+        yield "file", place.file
+    if place.line:
+        yield "line", str(place.line)
+    if place.end_line:
+        yield "endLine", str(place.end_line)
+    if place.column and place.end_line == place.line:  # GitHub takes no columns of several lines
+        yield "col", str(place.column)
+        yield "endColumn", str(place.end_column)
+    yield "title", title
+
+
+def _escape_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+# --- a line a problem -------------------------------------------------------------------------------------------------
+
+
+def format_concise(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
+    """Format ``path:line: CODE text`` for each problem and note, as linters do; empty where there is none.
+
+    What has no line of its own stands in the first one of the baseline's file or the model's; where no file is known,
+    the name of the model stands for it.
+    """
+    lines = []
+    if comparison is not None and comparison.verdict != "same":
+        place = locate(result, (), baseline)
+        lines.append(_line(result, place, f"gate-{comparison.verdict}", format_verdict(comparison)))
+    for problem in list_failed(result, comparison):
+        place = locate_problem(result, problem, baseline)
+        lines.append(_line(result, place, problem.main.code, title_problem(problem)))
+    return "".join(f"{each}\n" for each in lines)
+
+
+def _line(result: CheckResult, place: Location, code: str, text: str) -> str:
+    # Names of layers may hold anything, and each problem is one line.
+    return " ".join(f"{place.file or result.model}:{place.line or 1}: {code} {text}".splitlines())
