@@ -40,19 +40,19 @@ def find_root() -> Path:
 
 
 def locate(result: CheckResult, names: Iterable[str], beside: str) -> Location:
-    """Find the call that made the first of some layers or weights whose place is known.
+    """Find the call that made the first of some layers or weights that was made in a file below the root.
 
     Args:
         beside: the file, named from the working folder, that stands for what was made by no file below the root.
     """
     root = find_root()
-    name = next((each for each in names if result.places.get(each)), "")
-    site = _find_site(result, name)
-    if site is not None and Path(site.file).is_relative_to(root):
-        return _locate_call(site, Path(site.file).relative_to(root).as_posix())
-    file, _, line = result.places.get(name, "").rpartition(":")
-    if site is None and file and Path(file).is_file():
-        return Location(_name_from(file, root), int(line))
+    for name in (each for each in names if result.places.get(each)):
+        site = _find_site(result, name)
+        if site is not None and Path(site.file).is_relative_to(root):
+            return _locate_call(site, Path(site.file).relative_to(root).as_posix())
+        file, _, line = result.places[name].rpartition(":")
+        if site is None and Path(file).is_file():
+            return Location(_name_from(file, root), int(line))
     return Location(_name_from(beside, root) if beside else "")
 
 
@@ -69,13 +69,12 @@ def count_units(text: str) -> int:
 
 def _find_site(result: CheckResult, name: str) -> CallSite | None:
     """Find the call that made a layer or weight; a weight is made where its layer is."""
-    place = result.places.get(name)
-    while name:
-        site = result.sites.get(name)
-        if site is not None and str(site) == place:
-            return site
+    place = result.places[name]
+    while (site := result.sites.get(name)) is None or str(site) != place:
+        if not name:
+            return None
         name = name.rpartition("/")[0]
-    return None
+    return site
 
 
 def _locate_call(site: CallSite, file: str) -> Location:

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 from documentation import ROOT
 from examined_model import HOSTILE, KINDS, make_fix, make_result
-from gate_baselines import make_baseline
-from placed_problems import CODE, make_placed
+from gate_baselines import make_baseline, shift
+from placed_problems import CODE, find_call, make_placed
 
 from initcheck.audit.findings import Finding
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.report.annotations import format_annotations, format_concise
+from initcheck.probe.places import CallSite
 
 NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
 GAP = Finding("IC601", "layer_1", "layer_1 was not measured")
@@ -23,6 +24,7 @@ MATCHERS = {
     for each in json.loads((ROOT / ".github" / "problem-matcher.json").read_text(encoding="utf-8"))["problemMatcher"]
 }
 PLAIN = make_baseline()
+CHANGED = compare(PLAIN, shift(PLAIN, "dense_2/kernel", 0.2))
 
 
 def _take_apart(line: str) -> tuple[str, dict[str, str], str]:
@@ -97,6 +99,35 @@ def test_what_no_file_of_the_project_makes_stands_beside_the_baseline_or_the_mod
     ]
     assert "outside" not in format_annotations(checked)
     assert "file" not in _annotate(replace(checked, model="applications:VGG16"))[0][1]
+
+
+def test_the_verdict_of_a_gate_stands_beside_its_baseline_and_not_where_the_model_was_made(project):
+    checked = make_result()
+    checked = replace(checked, places={"": "my models.py:6"})
+    for comparison, level in ((compare(PLAIN, PLAIN), "notice"), (CHANGED, "error")):
+        ((found, place, _),) = _annotate(checked, comparison, "b.json")
+        assert (found, place["file"], "line" in place) == (level, "b.json", False)
+
+
+def test_a_problem_of_the_whole_model_stands_where_it_was_made(project):
+    checked = make_result(extra=[Finding("IC603", "", "no path leads to the outputs")])
+    site = find_call(project / "my models.py", 1)
+    ((_, place, _),) = _annotate(replace(checked, places={"": str(site)}, sites={"": site}))
+    assert (place["line"], place["endLine"]) == ("6", "9")
+
+
+def test_where_the_first_layer_was_made_elsewhere_the_next_one_of_the_project_is_marked(project, tmp_path):
+    checked = make_placed(project / "my models.py", 0)
+    outside = CallSite(str(tmp_path / "outside.py"), "outside.py", 3)
+    (found,) = checked.findings
+    cause = replace(found.cause, layers=("layer_9", *found.cause.layers))
+    checked = replace(
+        checked,
+        findings=(replace(found, cause=cause),),
+        places={**checked.places, "layer_9": str(outside)},
+        sites={**checked.sites, "layer_9": outside},
+    )
+    assert _annotate(checked)[0][1]["line"] == "5"
 
 
 def test_a_file_that_has_changed_since_is_marked_by_its_line(project):
