@@ -18,6 +18,7 @@ from typing import Any, Final
 from initcheck.backend.runtime import import_keras
 
 _UNTRACKED: Final = "untracked"
+_DIRECTIONS: Final = ("forward_", "backward_")
 
 
 def snake_case(name: str) -> str:
@@ -109,7 +110,7 @@ class PathNamer:
             for variable in own_variables(member):
                 if id(variable) in paths:
                     continue
-                name = plain_name(str(variable.name), "variable")
+                name = plain_name(_take_owner_number(str(variable.name), member), "variable")
                 paths[id(variable)] = _number(_join(layer_path, name), taken)
         return paths
 
@@ -123,7 +124,7 @@ class PathNamer:
             self._walk(child)
 
     def _name(self, operation: Any, parent: Any) -> str:
-        name = plain_name(str(operation.name), snake_case(type(operation).__name__))
+        name = plain_name(_take_owner_number(str(operation.name), parent), _automatic_base(operation, parent))
         # A person may give a name that a number makes of another: dense_1, to a layer that is no Dense.
         path = _number(_join(self._paths.get(id(parent), _UNTRACKED), name), self._taken)
         self._paths[id(operation)] = path
@@ -132,6 +133,23 @@ class PathNamer:
         self._names[id(operation)] = _distinguish(shown, self._taken_names, next(attributes, None))
         self._members.append(operation)
         return path
+
+
+def _take_owner_number(name: str, owner: Any) -> str:
+    """Take the number out that Keras gave an owner, from a name that its code made of its own: ``block_3_kernel``."""
+    own = "" if owner is None else str(owner.name)
+    if not name.startswith(f"{own}_"):
+        return name
+    return plain_name(own, snake_case(type(owner).__name__)) + name.removeprefix(own)
+
+
+def _automatic_base(operation: Any, parent: Any) -> str:
+    """Return what Keras numbers an automatic name from; Bidirectional puts a word before those of its two layers."""
+    base = snake_case(type(operation).__name__)
+    if isinstance(parent, import_keras().layers.Bidirectional):
+        words = (word for word in _DIRECTIONS if str(operation.name).startswith(word))
+        return next(words, "") + base
+    return base
 
 
 def _join(parent: str, name: str) -> str:

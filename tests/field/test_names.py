@@ -165,6 +165,30 @@ def test_a_name_that_a_number_would_make_is_no_path_of_two_layers(place):
     assert {weight.layer for weight in report.result.facts} == {"dense_70", "dense_80", "dense_1", "last"}
 
 
+class Named(keras.layers.Layer):
+    """Names what it makes after itself, whose name Keras numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.Dense(8, name=f"{self.name}_inner")
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name=f"{self.name}_shift")
+
+    def call(self, inputs):
+        return self.inner(inputs + self.shift)
+
+
+@pytest.mark.parametrize("make", [Named, lambda: keras.layers.Bidirectional(keras.layers.LSTM(4))])
+def test_names_that_are_made_of_numbered_names_are_no_part_of_a_path(make):
+    first, second = (keras.Sequential([keras.Input((5, 8)), make(), keras.layers.Dense(2)]) for _ in range(2))
+    names, others = (list(PathNamer(model).variable_names().values()) for model in (first, second))
+    paths, again = (list(PathNamer(model).variable_paths().values()) for model in (first, second))
+    assert names != others
+    assert paths == again
+    assert len(set(paths)) == len(first.weights)
+
+
 def test_two_builds_in_one_process_draw_the_same_and_agree_in_the_gate(tmp_path):
     first, second = misleading(), misleading()
     assert [layer.name for layer in first.layers] != [layer.name for layer in second.layers]
