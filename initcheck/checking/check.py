@@ -265,7 +265,7 @@ def check(
     runtime.import_keras()
     with preserved_random_state():
         session = prepare_session(model, x, y, chosen)
-        result = _check_session(session, chosen, progress or no_progress, started)
+        result = check_session(session, chosen, progress or no_progress, started)
         if chosen.prove:
             build = partial(build_fixed, session)
             result = prove_problems(result, session, build, chosen.prove, progress or no_progress)
@@ -273,7 +273,7 @@ def check(
         return Report(result)
 
 
-def _check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
+def check_session(session: CheckSession, settings: CheckSettings, progress: Progress, started: float) -> CheckResult:
     """Measure and judge a model whose batch and loss are ready."""
     judgement = _judge_session(session, settings, progress)
     coverage, measurement, kept = judgement.coverage, judgement.measurement, judgement.kept

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from unchanged_models import UNCHANGED
 
+from initcheck.audit.findings import CheckResult
+from initcheck.audit.rules import RULES
+from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.check import check
-from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord
-from initcheck.checking.gate.comparison import DEFAULT_MARGIN, compare
+from initcheck.checking.check import CheckSession, Report, check, check_session, prepare_session
+from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, read_baseline, write_baseline
+from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
+from initcheck.checking.gate.gate import follow_baseline
+from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.settings import CheckSettings
 from initcheck.core.files import check_writable, publish_files
+from initcheck.core.formatting import no_progress
 
 CHUNK = 1600
+EVERYTHING = "none, findings too"
+REBUILT = 25
+"""How often each unchanged model is built and gated."""
+WAYS = ((8, 0), (8, 50), (3, 50))
+"""How an unchanged model is gated: the draws, and how far apart their first seeds are from the baseline's."""
 LAYERS, WIDTH = 20, 256
 FLIPPED = 1e-3
 """A gain that is no power of two rounds elsewhere, and a unit that is almost zero may change its sign: so much does one
@@ -42,6 +57,10 @@ block serves twice. Gains are planted into measured metrics, as `tests/power/gat
 that say *measured* are models with the wrong gain in one layer, each layer once. What the initializer's configuration
 says is left out: the metrics alone decide. *Right ones* counts gates in which metrics that the gain moves were called
 changed, and no other.
+
+Rows *{everything}* gate the models of `tests/power/unchanged_models.py` as a test does that was given the model: it is
+built anew each time, after another global seed, and all that makes the gate fail counts. `changed` are the false
+alarms: a verdict *changed*, a finding that is new, or exit code 1; `inconclusive` is exit code 2 without any of these.
 
 | model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95% interval of changed |
 |---|---|---|---|---|---|---|---|---|---|
@@ -210,7 +229,7 @@ def judge(
 ) -> Row:
     """Judge gates and count; a change counts by its figures alone, not by what the initializer says of itself."""
     counts = {"changed": 0, "same": 0, "inconclusive": 0}
-    named, size, gates, paired = 0, 0, 0, False
+    named, size, paired = 0, 0, False
     for place, (before, after) in enumerate(pairs):
         comparison = compare(before, after, DEFAULT_MARGIN)
         assert not comparison.facts
@@ -218,16 +237,21 @@ def judge(
         counts[comparison.verdict] += 1
         changed = {(each.path, each.quantity) for each in comparison.of_verdict("changed")}
         named += bool(changed) and changed <= right(place)
-        gates, size, paired = gates + 1, len(before.seeds), comparison.paired
+        size, paired = len(before.seeds), comparison.paired
+    return make_row(label, change, size, paired, counts, named)
+
+
+def make_row(label: str, change: str, seeds: int, paired: bool, counts: Mapping[str, int], right: int) -> Row:
+    gates = sum(counts.values())
     interval = stats.binomtest(counts["changed"], gates).proportion_ci(0.95, method="exact")
     return Row(
         model=label,
         change=change,
-        seeds=size,
+        seeds=seeds,
         pairing="the same seeds" if paired else "fresh seeds",
         gates=gates,
         **counts,
-        right=named,
+        right=right,
         low=float(interval.low),
         high=float(interval.high),
     )
@@ -240,6 +264,51 @@ def fresh(whole: Baseline, size: int, gates: int) -> Iterator[tuple[Baseline, Ba
         after = block(whole, (place + 1) % gates, size)
         yield before, after
         before = after
+
+
+def judge_unchanged(label: str, build: Callable[[], Any], gates: int) -> Iterator[Row]:
+    """Gate one model that is built anew each time, in each of the :data:`WAYS`: all that makes a gate fail counts."""
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    recorded = prepare_session(build(), None, None, CheckSettings())
+    counts = {way: dict.fromkeys(("changed", "same", "inconclusive"), 0) for way in WAYS}
+    for place in range(gates):
+        first = 100 * place
+        known = {size: write_and_read(check_seeds(recorded, first, size)) for size, _ in WAYS}
+        keras.utils.set_random_seed(place + 1)
+        rebuilt = prepare_session(build(), None, None, follow_baseline(CheckSettings(), known[WAYS[0][0]]))
+        for size, apart in WAYS:
+            result = check_seeds(rebuilt, first + apart, size)
+            comparison = compare(known[size], Baseline.from_result(result, known[size].recipe))
+            outcome = find_outcome(Report(result, comparison), comparison)
+            counts[size, apart][outcome] += 1
+            if outcome == "changed":
+                print(label, size, apart, place, format_verdict(comparison), comparison.new_findings)  # noqa: T201
+    for (size, apart), found in counts.items():
+        yield make_row(label, EVERYTHING, size, apart == 0, found, right=0)
+
+
+def check_seeds(session: CheckSession, first: int, size: int) -> CheckResult:
+    """Check some seeds of a model; it is traced once for all of them."""
+    with preserved_random_state():
+        seeds = tuple(range(first, first + size))
+        return check_session(session.with_seeds(seeds), CheckSettings(fixes=False), no_progress, time.perf_counter())
+
+
+def write_and_read(result: CheckResult) -> Baseline:
+    """Make the baseline of a check, by way of its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "baseline.json")
+        write_baseline(Baseline.from_result(result, Recipe()), path)
+        return read_baseline(path)
+
+
+def find_outcome(report: Report, comparison: Comparison) -> str:
+    """Say what a gate came to: ``changed`` where it blames, ``inconclusive`` where it fails without that."""
+    new = [code for code, _ in comparison.new_findings if not RULES[code].inconclusive]
+    if comparison.verdict == "changed" or report.exit_code == 1 or new:
+        return "changed"
+    return "inconclusive" if report.exit_code else "same"
 
 
 def collect(gates: int) -> Iterator[Row]:
@@ -262,6 +331,8 @@ def collect(gates: int) -> Iterator[Row]:
         told = f"kernel gain {percent:+d} % in one layer"
         yield judge(deep, told, pairs, lambda place: figures_of(place_of[place]))
     yield from measured_changes(deep)
+    for label, build in UNCHANGED.items():
+        yield from judge_unchanged(label, build, REBUILT)
 
 
 def measured_changes(deep: str) -> Iterator[Row]:
@@ -296,7 +367,7 @@ def assert_homogeneous(before: Baseline, after: Baseline, layer: int, factor: fl
 
 
 def write(rows: Sequence[Row]) -> dict[str, str]:
-    head = _HEAD.format(margin=DEFAULT_MARGIN)
+    head = _HEAD.format(margin=DEFAULT_MARGIN, everything=EVERYTHING)
     lines = [
         f"| {row.model} | {row.change} | {row.seeds} | {row.pairing} | {row.gates} | {row.changed} | {row.same} | "
         f"{row.inconclusive} | {row.right} | [{row.low:.4f}, {row.high:.4f}] |"

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import gate_power
+import keras
 import pytest
+from unchanged_models import UNCHANGED, build_deep
 
 from initcheck.checking.gate.baseline import Baseline
 from initcheck.checking.gate.comparison import compare
@@ -71,3 +73,29 @@ def test_a_layer_that_multiplies_the_signal_is_seen_with_the_same_seeds(deep):
     assert [each.path for each in comparison.of_verdict("changed")] == ["dense_11"]
     fresh = replace(gate_power.block(deep, 1, 16))
     assert compare(before, gate_power.move(fresh, {("dense_11", "forward")}, 0.0953)).verdict != "same"
+
+
+@pytest.mark.parametrize(
+    "label", ["names that are made of names", "sabotaged: recurrent", "scaled when run, cannot be made again"]
+)
+def test_a_model_that_is_built_anew_is_blamed_for_nothing(label):
+    rows = list(gate_power.judge_unchanged(label, UNCHANGED[label], 2))
+    assert [(row.gates, row.changed) for row in rows] == [(2, 0)] * len(gate_power.WAYS)
+    assert {row.pairing for row in rows} == {"the same seeds", "fresh seeds"}
+
+
+def test_a_change_between_two_builds_is_counted():
+    initializers = iter(("he_normal", "glorot_uniform", "he_normal"))
+    rows = list(gate_power.judge_unchanged("changed", lambda: build_deep(4, 16, initializer=next(initializers)), 2))
+    assert [(row.changed, row.same + row.inconclusive) for row in rows] == [(1, 1)] * len(gate_power.WAYS)
+
+
+def test_a_finding_that_comes_about_between_two_builds_is_counted():
+    """Two layers of one shape begin with the same numbers, and no metric says so."""
+
+    def build(seeds):
+        layers = [keras.layers.Dense(16, kernel_initializer=keras.initializers.HeNormal(seed)) for seed in next(seeds)]
+        return keras.Sequential([keras.Input((16,)), *layers, keras.layers.Dense(2)])
+
+    seeds = iter(((1, 2), (1, 1)))
+    assert all(row.changed == 1 for row in gate_power.judge_unchanged("twins", lambda: build(seeds), 1))
