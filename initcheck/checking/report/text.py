@@ -347,14 +347,17 @@ def format_summary(result: CheckResult, comparison: Comparison | None = None) ->
         lines += [f"**Gate: {escape_text(format_verdict(comparison))}**", ""]
         lines += [*(f"- {escape_text(each)}" for each in list_changes(comparison)), ""]
     lines += [f"{escape_text(describe_verdict(result))}", ""]
+    shown: set[str] = set()
     for problem in list_failed(result, comparison):
         place = find_place(result, problem)
         about = ", ".join(each for each in (place, " ".join(problem.codes)) if each)
         lines.append(f"- **{escape_text(title_problem(problem))}** ({escape_text(about)})")
         lines += [f"  - {word}: {escape_text(text)}" for word, text in describe_problem(problem, place)]
         lines += [f"  - train: {escape_text(describe_proof(each))}." for each in find_proofs(result, problem)]
-        if diff := format_diff(result, problem):
+        diff = format_diff(result, problem)
+        if diff and diff not in shown:  # problems may have one fix, which cures them all
             lines += ["", indent(code_block(diff.rstrip("\n"), "diff"), "  ", lambda _: True)]
+        shown.add(diff)
     if result.fix_command and any(each.fix is not None for each in result.problems):
         lines += ["", f"{code_span(result.fix_command)} writes the fixes into the code."]
     # Inside <pre> Markdown is not read, and names may hold anything.

@@ -220,3 +220,12 @@ def test_the_summary_has_the_changed_lines_as_a_diff(project):
         '  -    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="ones")',
         '  +    first = "𝄞 é"; bad = layers.Dense(64, activation="relu", kernel_initializer="he_normal")',
     ]
+
+
+def test_the_summary_has_a_diff_that_cures_two_problems_once(project):
+    checked = make_placed(project / "my models.py", 0)
+    (found,) = checked.findings
+    other = replace(NOTE, layer="layer_4", note=False, fix=found.fix)
+    both = replace(checked, findings=(found, other))
+    assert len(both.problems) == 2
+    assert format_summary(both).count("```diff") == format_summary(checked).count("```diff") == 1
