@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from initcheck.audit.findings import CheckResult, Severity
@@ -19,6 +20,8 @@ from initcheck.checking.report.text import (
     title_problem,
 )
 
+CHANGED: Final = "gate-changed"
+INCONCLUSIVE: Final = "gate-inconclusive"
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "notice"}
 
 
@@ -29,11 +32,9 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
     baseline's file, or the model's.
     """
     lines = []
-    if comparison is not None and comparison.verdict != "same":
-        level = "error" if comparison.verdict == "changed" else "warning"
-        message = "\n".join([format_verdict(comparison), *list_changes(comparison)])
-        place = locate(result, (), baseline)
-        lines.append(_annotation(level, place, f"initcheck: {comparison.verdict}", message))
+    for change in list_gate_changes(result, comparison, baseline):
+        level = "error" if change.code == CHANGED else "warning"
+        lines.append(_annotation(level, change.place, f"initcheck: {change.title}", change.message))
     for problem in list_failed(result, comparison):
         title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
         said = [f"{word}: {text}" for word, text in describe_problem(problem, find_place(result, problem))]
@@ -46,6 +47,34 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
         place = locate(result, (), baseline or file_of_model(result.model))
         lines.append(_annotation("notice", place, "initcheck", verdict))
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class GateChange:
+    """One thing that a gate fails for.
+
+    Attributes:
+        code: ``gate-changed`` or ``gate-inconclusive``.
+        title: what it is, in one line.
+        message: the same with all that belongs to it, of one or more lines.
+        layers: names of the layers or weights that it is about.
+    """
+
+    code: str
+    title: str
+    message: str
+    layers: tuple[str, ...]
+    place: Location
+
+
+def list_gate_changes(result: CheckResult, comparison: Comparison | None, baseline: str) -> list[GateChange]:
+    """List what has changed since a baseline, or is undecided; new findings are problems and not among it."""
+    if comparison is None or comparison.verdict == "same":
+        return []
+    code = CHANGED if comparison.verdict == "changed" else INCONCLUSIVE
+    title = format_verdict(comparison)
+    message = "\n".join([title, *list_changes(comparison)])
+    return [GateChange(code, title, message, (), locate(result, (), baseline))]
 
 
 def locate_problem(result: CheckResult, problem: Problem, baseline: str) -> Location:
@@ -89,10 +118,9 @@ def format_concise(result: CheckResult, comparison: Comparison | None = None, ba
     What has no line of its own stands in the first one of the baseline's file or the model's; where no file is known,
     the name of the model stands for it.
     """
-    lines = []
-    if comparison is not None and comparison.verdict != "same":
-        place = locate(result, (), baseline)
-        lines.append(_line(result, place, f"gate-{comparison.verdict}", format_verdict(comparison)))
+    lines = [
+        _line(result, each.place, each.code, each.title) for each in list_gate_changes(result, comparison, baseline)
+    ]
     for problem in list_failed(result, comparison):
         place = locate_problem(result, problem, baseline)
         lines.append(_line(result, place, problem.main.code, title_problem(problem)))

@@ -19,7 +19,13 @@ from initcheck.audit.findings import CheckResult, Rule, Severity
 from initcheck.audit.problems import Problem
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import format_verdict
-from initcheck.checking.report.annotations import locate_problem
+from initcheck.checking.report.annotations import (
+    CHANGED,
+    INCONCLUSIVE,
+    GateChange,
+    list_gate_changes,
+    locate_problem,
+)
 from initcheck.checking.report.locations import Location, count_units, find_root
 from initcheck.checking.report.text import (
     describe_problem,
@@ -36,6 +42,21 @@ _ROOT: Final = "%SRCROOT%"
 _FINGERPRINT: Final = "initcheckProblem/v1"
 _LEVELS: Final[dict[Severity, str]] = {"wrong": "error", "unjudged": "warning", "note": "note"}
 
+_GATE_LEVELS: Final = {CHANGED: "error", INCONCLUSIVE: "warning"}
+_GATE_RULES: Final = {
+    CHANGED: (
+        "changed-initialization",
+        "The initialization of the model is not the one that its baseline recorded.",
+        "Renew the baseline if it was meant: 'initcheck baseline update FILE', or 'pytest --initcheck-update'.",
+    ),
+    INCONCLUSIVE: (
+        "undecided-initialization",
+        "It is not decided whether the initialization of the model is the one that its baseline recorded.",
+        "Draw more seeds: the message says how many decide, or why none would.",
+    ),
+}
+"""By its code, the name of what a gate fails for, what it is, and what to do."""
+
 
 def format_sarif(result: CheckResult, comparison: Comparison | None = None, baseline: str = "") -> str:
     """Format the result as one SARIF log that ends in a line break.
@@ -46,30 +67,23 @@ def format_sarif(result: CheckResult, comparison: Comparison | None = None, base
     """
     problems = result.problems
     rules = list(dict.fromkeys(finding.rule for problem in problems for finding in problem.findings))
+    changes = list_gate_changes(result, comparison, baseline)
+    codes = [*(each.code for each in rules), *dict.fromkeys(each.code for each in changes)]
+    results = [_gate_result(change) for change in changes]
+    results += [_result(result, problem, comparison, baseline) for problem in problems]
     seen: Counter[str] = Counter()
-    results = []
-    for problem in problems:
-        identity = f"{problem.main.code}:{result.keys.get(problem.main.layer, problem.main.layer)}"
+    for made in results:
+        made["ruleIndex"] = codes.index(made["ruleId"])
+        identity = made["partialFingerprints"][_FINGERPRINT]
         seen[identity] += 1
-        number = f":{seen[identity]}" if seen[identity] > 1 else ""
-        made = _result(result, problem, rules, baseline)
-        made["partialFingerprints"] = {_FINGERPRINT: f"{identity}{number}"}
-        if comparison is not None:
-            known = is_known(problem, frozenset(comparison.before.findings))
-            made["baselineState"] = "unchanged" if known else "new"
-        results.append(made)
-    driver = {"name": "initcheck", "version": result.versions["initcheck"], "rules": [_rule(each) for each in rules]}
+        if seen[identity] > 1:
+            made["partialFingerprints"] = {_FINGERPRINT: f"{identity}:{seen[identity]}"}
+    described = [*map(_rule, rules), *map(_gate_rule, codes[len(rules) :])]
     run = {
-        "tool": {"driver": driver},
+        "tool": {"driver": {"name": "initcheck", "version": result.versions["initcheck"], "rules": described}},
         "automationDetails": {"id": f"initcheck/{result.model}/"},
         "columnKind": "utf16CodeUnits",
-        "originalUriBaseIds": {
-            _ROOT: {
-                "description": {
-                    "text": "The folder of the repository on GitHub, else the one in which the command was run."
-                }
-            }
-        },
+        "originalUriBaseIds": {_ROOT: {"description": {"text": "On GitHub the repository, else the working folder."}}},
         "invocations": [_invocation(result, comparison)],
         "results": results,
     }
@@ -77,16 +91,31 @@ def format_sarif(result: CheckResult, comparison: Comparison | None = None, base
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
+    parts = (rule.what, rule.why, ("What to do", rule.fix), ("Source", rule.source))
+    return _describe_rule(rule.code, rule.name, _LEVELS[rule.severity], rule.what, parts)
+
+
+def _gate_rule(code: str) -> dict[str, Any]:
+    name, what, to_do = _GATE_RULES[code]
+    return _describe_rule(code, name, _GATE_LEVELS[code], what, (what, ("What to do", to_do)))
+
+
+def _describe_rule(
+    code: str, name: str, level: str, what: str, parts: Iterable[str | tuple[str, str]]
+) -> dict[str, Any]:
+    """Describe a rule, with a help of paragraphs, of which some have a head."""
+    text, markdown = [], []
+    for part in parts:
+        head, said = ("", part) if isinstance(part, str) else (f"{part[0]}:", part[1])
+        text.append(f"{head} {said}".strip())
+        markdown.append(f"**{head}** {said}" if head else said)
     return {
-        "id": rule.code,
-        "name": rule.name,
-        "shortDescription": {"text": rule.name.replace("-", " ").capitalize()},
-        "fullDescription": {"text": rule.what},
-        "help": {
-            "text": f"{rule.what}\n\n{rule.why}\n\nWhat to do: {rule.fix}\n\nSource: {rule.source}",
-            "markdown": f"{rule.what}\n\n{rule.why}\n\n**What to do:** {rule.fix}\n\n**Source:** {rule.source}",
-        },
-        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+        "id": code,
+        "name": name,
+        "shortDescription": {"text": name.replace("-", " ").capitalize()},
+        "fullDescription": {"text": what},
+        "help": {"text": "\n\n".join(text), "markdown": "\n\n".join(markdown)},
+        "defaultConfiguration": {"level": level},
     }
 
 
@@ -99,17 +128,32 @@ def _invocation(result: CheckResult, comparison: Comparison | None) -> dict[str,
     return invocation
 
 
-def _result(result: CheckResult, problem: Problem, rules: list[Rule], baseline: str) -> dict[str, Any]:
+def _gate_result(change: GateChange) -> dict[str, Any]:
+    return {
+        "ruleId": change.code,
+        "level": _GATE_LEVELS[change.code],
+        "message": {"text": change.message},
+        "locations": [_location(change.place, change.layers)],
+        "partialFingerprints": {_FINGERPRINT: change.code},
+        "baselineState": "new",
+    }
+
+
+def _result(result: CheckResult, problem: Problem, comparison: Comparison | None, baseline: str) -> dict[str, Any]:
     described = describe_problem(problem, find_place(result, problem))
     lines = [title_problem(problem), *(f"{word}: {text}" for word, text in described)]
+    main = problem.main
     made: dict[str, Any] = {
-        "ruleId": problem.main.code,
-        "ruleIndex": rules.index(problem.main.rule),
+        "ruleId": main.code,
         "level": _LEVELS[problem.level],
         "message": {"text": "\n".join(lines)},
         "locations": [_location(locate_problem(result, problem, baseline), problem.layers)],
+        "partialFingerprints": {_FINGERPRINT: f"{main.code}:{result.keys.get(main.layer, main.layer)}"},
         "properties": {"codes": list(problem.codes)},
     }
+    if comparison is not None:
+        known = is_known(problem, frozenset(comparison.before.findings))
+        made["baselineState"] = "unchanged" if known else "new"
     if files := write_fix(result, problem):
         assert problem.fix is not None
         made["fixes"] = [

@@ -119,6 +119,6 @@ def test_findings_that_are_known_are_marked_and_not_among_the_failures():
     assert "(known)" in format_text(checked, known)
     assert "- **vanishing activations" not in format_summary(checked, known)
     assert [each["baselineState"] for each in _sarif(checked, known)["results"]] == ["unchanged"]
-    assert [each["baselineState"] for each in _sarif(checked, CHANGED)["results"]] == ["new"]
+    assert [each["baselineState"] for each in _sarif(checked, CHANGED)["results"]] == ["new", "new"]
     summary = format_summary(checked, compare(PLAIN, make_baseline(findings=found)))
     assert "- **vanishing activations: layer_3 and layer_4** (IC101)" in summary.replace("\\", "")

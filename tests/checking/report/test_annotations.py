@@ -14,6 +14,7 @@ from placed_problems import CODE, find_call, make_placed
 
 from initcheck.audit.findings import Finding
 from initcheck.checking.gate.comparison import compare
+from initcheck.checking.gate.report import format_verdict
 from initcheck.checking.report.annotations import format_annotations, format_concise
 from initcheck.probe.places import CallSite
 
@@ -157,6 +158,16 @@ def test_a_line_a_problem_with_the_code_of_its_main_finding(project):
         "my models.py:1: IC601 unmeasured: layer_1 (not judged)",
         "my models.py:1: IC303 dead units: layer_1 (note)",
     ]
+
+
+def test_what_a_gate_fails_for_comes_first_with_a_code_of_its_own():
+    undecided = compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1))
+    for comparison, severity in ((CHANGED, "error"), (undecided, "warning")):
+        first, second = format_concise(make_result(forward=0.2), comparison, "b.json").splitlines()
+        assert first == f"b.json:1: gate-{comparison.verdict} {format_verdict(comparison)}"
+        ((found, fields),) = _match(first)
+        assert (found, fields["code"], fields["file"]) == (severity, f"gate-{comparison.verdict}", "b.json")
+        assert second.split()[1] == "IC101"
 
 
 def test_nothing_is_printed_where_nothing_failed():

@@ -10,11 +10,14 @@ from urllib.parse import unquote
 
 import pytest
 from examined_model import HOSTILE, KINDS, make_fix, make_result
+from gate_baselines import make_baseline, shift
 from placed_problems import CODE, make_placed
 from sarif_kit.validate import validation_errors
 
 from initcheck.audit.findings import Finding
 from initcheck.audit.rules import RULES
+from initcheck.checking.gate.comparison import compare
+from initcheck.checking.gate.report import format_verdict
 from initcheck.checking.report.sarif import format_sarif, list_replacements
 from initcheck.checking.report.text import format_summary
 from initcheck.checking.rewrite import write_edits
@@ -22,6 +25,13 @@ from initcheck.probe.places import CallSite
 
 NOTE = Finding("IC303", "layer_1", "a few units are dead", note=True)
 GAP = Finding("IC601", "layer_1", "layer_1 was not measured")
+
+
+PLAIN = make_baseline()
+GATES = {
+    "changed": compare(PLAIN, shift(PLAIN, "dense_2/kernel", 0.2)),
+    "inconclusive": compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1)),
+}
 
 
 def _run(*arguments, **changes):
@@ -51,6 +61,24 @@ def test_the_level_is_that_of_the_problem():
         ("IC601", "warning"),
         ("IC303", "note"),
     ]
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_what_a_gate_fails_for_is_a_result_of_a_rule_of_its_own(name):
+    run = _run(make_result(forward=0.2), GATES[name], "b.json")
+    change, problem = run["results"]
+    assert (change["ruleId"], change["level"]) == (f"gate-{name}", {"changed": "error"}.get(name, "warning"))
+    assert change["message"]["text"].startswith(f"{format_verdict(GATES[name])}\n")
+    assert change["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "b.json"
+    rule = run["tool"]["driver"]["rules"][change["ruleIndex"]]
+    assert rule["id"] == f"gate-{name}" and rule["help"]["text"].count("What to do: ") == 1
+    assert run["tool"]["driver"]["rules"][problem["ruleIndex"]]["id"] == problem["ruleId"] == "IC101"
+    prints = [each["partialFingerprints"]["initcheckProblem/v1"] for each in run["results"]]
+    assert len(set(prints)) == 2
+
+
+def test_a_gate_that_passes_has_no_result():
+    assert _run(make_result(), compare(PLAIN, PLAIN), "b.json")["results"] == []
 
 
 def test_a_rule_brings_its_whole_text():
