@@ -68,7 +68,15 @@ def compile_function(
     """Compile a function of tensors, given by shape and dtype, that other graphs call; it is traced once."""
     # Not inlined: its body is optimised once and not at each of its calls, which takes three quarters off
     # the first run of a deep network and nothing from the speed of later ones.
-    return compile_once(function, signature, experimental_attributes={"_noinline": True})
+    compiled = compile_once(function, signature, experimental_attributes={"_noinline": True})
+    placeholder = import_tensorflow().compat.v1.placeholder_with_default
+
+    def call(first: Any, *others: Any) -> Any:
+        # TensorFlow evaluates a call of constants alone before the graph runs, does not find the function there, and
+        # complains on standard error. What could be replaced is no constant to it.
+        return compiled(placeholder(first, first.shape), *others)
+
+    return call
 
 
 def compile_over_replicates(
