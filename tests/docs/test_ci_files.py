@@ -67,7 +67,7 @@ def run_script(script: str, folder: Path, **variables: str) -> subprocess.Comple
 def run_step(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the script of a step of the action, with the variables that the step sets, and those of GitHub."""
     step = STEPS[name]
-    assert set(variables) - {"PATH", "GITHUB_STEP_SUMMARY"} == set(step["env"])
+    assert {name for name in variables if name != "PATH" and not name.startswith("GITHUB_")} == set(step["env"])
     given = {"GITHUB_OUTPUT": str(folder.parent / "outputs"), "RUNNER_TEMP": str(folder.parent), **variables}
     return run_script(step["run"], folder, **given)
 
@@ -143,9 +143,10 @@ def test_the_action_measures_once_and_reports_it_twice(project):
 def test_the_action_without_a_baseline_looks_for_findings_and_suggests_a_fix(project):
     summary = project / "summary.md"
     variables = {"MODEL": "models.py:build", "BASELINE": "", "SARIF": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    variables["GITHUB_WORKSPACE"] = str(project.parent)  # the working directory is a folder of the repository
     done = run_step("Check the model", project, ARGUMENTS="--seeds 4 --arg stddev=9.0", **variables)
     assert done.returncode == 1, done.stderr
-    assert "::error file=models.py,line=7,endLine=7,col=" in done.stdout
+    assert "::error file=a folder/models.py,line=7,endLine=7,col=" in done.stdout
     assert ",title=initcheck%3A the kernel of dense is drawn " in done.stdout
     assert "IC102: the signal grows " in done.stdout
     assert "the kernel of dense is drawn " in summary.read_text()
@@ -360,7 +361,7 @@ def test_the_workflow_runs(followed, name):
 
 def keep_github(variables: dict[str, str]) -> dict[str, str]:
     """Keep the variables that GitHub sets, of those of a job."""
-    return {name: value for name, value in variables.items() if name in ("PATH", "GITHUB_STEP_SUMMARY")}
+    return {name: value for name, value in variables.items() if name == "PATH" or name.startswith("GITHUB_")}
 
 
 @pytest.mark.followed
