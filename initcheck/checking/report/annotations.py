@@ -34,7 +34,8 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
     lines = []
     for change in list_gate_changes(result, comparison, baseline):
         level = "error" if change.code == CHANGED else "warning"
-        lines.append(_annotation(level, change.place, f"initcheck: {change.title}", change.message))
+        said = "\n".join(change.details) or change.title
+        lines.append(_annotation(level, change.place, f"initcheck: {change.title}", said))
     for problem in list_failed(result, comparison):
         title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
         said = [f"{word}: {text}" for word, text in describe_problem(problem, find_place(result, problem))]
@@ -56,13 +57,13 @@ class GateChange:
     Attributes:
         code: ``gate-changed`` or ``gate-inconclusive``.
         title: what it is, in one line.
-        message: the same with all that belongs to it, of one or more lines.
+        details: what else there is to say, a line each.
         layers: names of the layers or weights that it is about.
     """
 
     code: str
     title: str
-    message: str
+    details: tuple[str, ...]
     layers: tuple[str, ...]
     place: Location
 
@@ -72,9 +73,8 @@ def list_gate_changes(result: CheckResult, comparison: Comparison | None, baseli
     if comparison is None or comparison.verdict == "same":
         return []
     code = CHANGED if comparison.verdict == "changed" else INCONCLUSIVE
-    title = format_verdict(comparison)
-    message = "\n".join([title, *list_changes(comparison)])
-    return [GateChange(code, title, message, (), locate(result, (), baseline))]
+    details = tuple(list_changes(comparison))
+    return [GateChange(code, format_verdict(comparison), details, (), locate(result, (), baseline))]
 
 
 def locate_problem(result: CheckResult, problem: Problem, baseline: str) -> Location:

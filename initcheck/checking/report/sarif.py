@@ -132,7 +132,7 @@ def _gate_result(change: GateChange) -> dict[str, Any]:
     return {
         "ruleId": change.code,
         "level": _GATE_LEVELS[change.code],
-        "message": {"text": change.message},
+        "message": {"text": "\n".join([change.title, *change.details])},
         "locations": [_location(change.place, change.layers)],
         "partialFingerprints": {_FINGERPRINT: change.code},
         "baselineState": "new",
