@@ -34,8 +34,8 @@ def format_annotations(result: CheckResult, comparison: Comparison | None = None
     lines = []
     for change in list_gate_changes(result, comparison, baseline):
         level = "error" if change.code == CHANGED else "warning"
-        said = "\n".join(change.details) or change.title
-        lines.append(_annotation(level, change.place, f"initcheck: {change.title}", said))
+        message = "\n".join(change.details) or change.title
+        lines.append(_annotation(level, change.place, f"initcheck: {change.title}", message))
     for problem in list_failed(result, comparison):
         title = f"initcheck: {title_problem(problem)} ({' '.join(problem.codes)})"
         said = [f"{word}: {text}" for word, text in describe_problem(problem, find_place(result, problem))]
