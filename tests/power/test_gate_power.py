@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import gate_power
 import keras
 import pytest
+import unchanged_models
 from unchanged_models import UNCHANGED, build_deep
 
 from initcheck.checking.gate.baseline import Baseline
@@ -76,7 +81,13 @@ def test_a_layer_that_multiplies_the_signal_is_seen_with_the_same_seeds(deep):
 
 
 @pytest.mark.parametrize(
-    "label", ["names that are made of names", "sabotaged: recurrent", "scaled when run, cannot be made again"]
+    "label",
+    [
+        "attributes that differ in text",
+        "names that are made of names",
+        "sabotaged: recurrent",
+        "scaled when run, cannot be made again",
+    ],
 )
 def test_a_model_that_is_built_anew_is_blamed_for_nothing(label):
     rows = list(gate_power.judge_unchanged(label, UNCHANGED[label], 2))
@@ -99,3 +110,18 @@ def test_a_finding_that_comes_about_between_two_builds_is_counted():
 
     seeds = iter(((1, 2), (1, 1)))
     assert all(row.changed == 1 for row in gate_power.judge_unchanged("twins", lambda: build(seeds), 1))
+
+
+def test_a_process_that_hashes_otherwise_sees_the_same_model(tmp_path):
+    """Sets are in another order there, and objects at other addresses."""
+    model, baseline = f"{Path(unchanged_models.__file__)}:build_furnished", str(tmp_path / "baseline.json")
+
+    def run(hashes, *arguments):
+        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", "from initcheck.cli import main; main()", *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    recorded = run("1", "baseline", model, "--seeds", "3", "-o", baseline)
+    assert recorded.returncode == 0, recorded.stderr
+    gated = run("2", "check", model, "--baseline", baseline)
+    assert (gated.returncode, "Gate: same" in gated.stdout) == (0, True), gated.stdout + gated.stderr

@@ -6,6 +6,7 @@ weights that no initializer draws.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,31 @@ class Named(layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         return self.inner(inputs)
+
+
+class Furnished(layers.Layer):
+    """Has attributes of which no two builds, or no two processes, have the same text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix = f"{self.name}/"
+        self.marker, self.log = object(), io.StringIO()
+        self.words = {"alpha", "beta", "gamma", "delta"}
+        self.function = lambda values: values * 0.5
+        self.table = np.linspace(0.0, 1.0, 16, dtype="float32")
+        self.noise = keras.random.SeedGenerator()
+
+    def call(self, inputs: Any) -> Any:
+        if "alpha" in {"beta", "alpha", "omega"} and self.prefix:
+            inputs = self.function(inputs)
+        return inputs + self.table
+
+
+def build_furnished() -> Any:
+    rate = 0.3
+    hidden = [layers.Dense(16, activation=lambda values: ops.sin(values)), Furnished(), layers.Dropout(0.2)]
+    last = [layers.Lambda(lambda values: values * rate), layers.GaussianNoise(0.1), layers.Dense(3)]
+    return keras.Sequential([keras.Input((16,)), *hidden, *last])
 
 
 def build_rescaled(note: Any = None) -> Any:
@@ -118,6 +144,7 @@ UNCHANGED: dict[str, Callable[[], Any]] = {
     "scaled when run": build_rescaled,
     "scaled when run, cannot be made again": lambda: build_rescaled(object()),
     "names that are made of names": lambda: keras.Sequential([keras.Input((16,)), Named(), Named(), layers.Dense(3)]),
+    "attributes that differ in text": build_furnished,
     "weights that NumPy draws": build_positions,
     "weights from elsewhere": build_loaded,
     "at a limit: 8 x 16, ReLU": lambda: build_deep(8, 16),

@@ -1,4 +1,4 @@
-"""Sixty sabotages of six models: what is edited in the model's source, and which words name the cause.
+"""Edits of six models: sixty sabotages, with the words that name the cause of each, and some that change nothing.
 
 The models are the files of ``sabotaged/``. Words are regular expressions, each a token of its own: ``relu`` is not
 found in ``leaky_relu``, nor ``1`` in ``1.5``. They are all to stand within the first line of the gate's answer; where
@@ -39,13 +39,13 @@ def pair(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Sabotage:
-    """One change of one model.
+class Edit:
+    """What is changed in the source of one model.
 
     Attributes:
         model: the file of the model in ``sabotaged/``, without its ending.
         edits: what stands in the source, once, and what is written in its place.
-        expected: regular expressions that the first line has to hold, each of them.
+        expected: regular expressions that the first line has to hold, each of them; empty where nothing has changed.
         structural: whether it is a matter of the layers, and not of what draws the weights.
     """
 
@@ -77,8 +77,8 @@ def read_source(model: str) -> str:
 
 def _change(
     model: str, name: str, before: str, after: str, *expected: str, structural: bool = True, also: tuple = ()
-) -> Sabotage:
-    return Sabotage(model, name, ((before, after), *also), expected, structural)
+) -> Edit:
+    return Edit(model, name, ((before, after), *also), expected, structural)
 
 
 _MIDDLE, _CONVOLVED = 'hidden(name="middle")', 'convolve(hidden, name="middle")'
@@ -526,3 +526,40 @@ SABOTAGES = (
         "replaced|added|changed to|LayerNormalization|tanh",
     ),
 )
+
+_DAMPING = "class Damping(keras.layers.Layer):\n" + '    """Its constant stands in the code alone."""\n'
+
+_LEFT, _RIGHT = (f'        self.{name} = keras.layers.Dense(32, name="{name}")\n' for name in ("left", "right"))
+
+HARMLESS = (
+    _change(
+        "mlp",
+        "an initializer as an object",
+        "kernel_initializer=initializer",
+        "kernel_initializer=keras.initializers.get(initializer)",
+    ),
+    _change("mlp", "an activation as a function", 'activation="relu"', "activation=keras.activations.relu"),
+    _change("convolutional", "a size for each side", "kernel_size=3", "kernel_size=(3, 3)"),
+    _change("residual", "another name of the model", 'name="head")(hidden)', 'name="head")(hidden), name="renamed"'),
+    _change(
+        "transformer",
+        "sums as operations",
+        "return hidden + keras",
+        "return keras.ops.add(hidden, keras",
+        also=((")(branch)", ")(branch))"),),
+    ),
+    _change("recurrent", "a default that is spelled out", "GRU(16, ", 'GRU(16, activation="tanh", '),
+    _change(
+        "custom",
+        "another comment",
+        _DAMPING,
+        _DAMPING.replace("constant", "only constant") + "    # It has no weights.\n",
+    ),
+    _change(
+        "custom",
+        "layers made in another order",
+        _LEFT + _RIGHT,
+        _RIGHT + _LEFT,
+    ),
+)
+"""Edits that change nothing of the model."""

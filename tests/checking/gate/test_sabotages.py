@@ -11,13 +11,14 @@ from pathlib import Path
 
 import keras
 import pytest
-from sabotages import SABOTAGES, Sabotage, read_source
+from marked import slow
+from sabotages import HARMLESS, SABOTAGES, Edit, read_source
 
 from initcheck.checking.gate.gate import gate_model, record_baseline
 from initcheck.checking.gate.report import format_verdict
 from initcheck.checking.settings import CheckSettings
 
-BY_NAME = {each.name: each for each in SABOTAGES}
+BY_NAME = {each.name: each for each in (*SABOTAGES, *HARMLESS)}
 MODELS = tuple(dict.fromkeys(each.model for each in SABOTAGES))
 ONE_OF_EACH_MODEL = (
     "relu to leaky_relu in all layers",
@@ -27,6 +28,7 @@ ONE_OF_EACH_MODEL = (
     "bias of the forget gate",
     "argument of a layer with a configuration",
 )
+HARD_TO_LEAVE_ALONE = ("another comment", "layers made in another order")
 FEWEST_NAMED = 57
 
 
@@ -34,7 +36,7 @@ FEWEST_NAMED = 57
 class Answer:
     """What the gate says, and to which sabotage."""
 
-    sabotage: Sabotage
+    sabotage: Edit
     verdict: str
     exit_code: int
     line: str
@@ -69,7 +71,7 @@ class Gate:
             keras.config.set_dtype_policy("float32")
         return report.comparison.verdict, report.exit_code, format_verdict(report.comparison)
 
-    def answer(self, sabotage: Sabotage) -> Answer:
+    def answer(self, sabotage: Edit) -> Answer:
         return Answer(sabotage, *self.judge(sabotage.model, sabotage.source()))
 
     def _write(self, model: str, source: str) -> str:
@@ -92,6 +94,19 @@ def gate(tmp_path_factory) -> Gate:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_that_was_not_changed_is_the_same(gate, model):
     verdict, exit_code, line = gate.judge(model, read_source(model))
+    assert (verdict, exit_code) == ("same", 0), line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *HARD_TO_LEAVE_ALONE,
+        *slow("thorough", *(each.name for each in HARMLESS if each.name not in HARD_TO_LEAVE_ALONE)),
+    ],
+)
+def test_an_edit_that_changes_nothing_is_the_same(gate, name):
+    edit = BY_NAME[name]
+    verdict, exit_code, line = gate.judge(edit.model, edit.source())
     assert (verdict, exit_code) == ("same", 0), line
 
 
