@@ -36,7 +36,8 @@ def import_place(place: str) -> ModuleType:
     """Import ``package.module`` or ``path/file.py``; whatever the user's code raises passes through.
 
     A file is run each time anew and listed in ``sys.modules`` under its name, or under ``file_<name>`` where another
-    module bears that name. The working directory, or the file's folder, is searched first.
+    module bears that name. One of a package is a module of it, so that its relative imports work. The working
+    directory, or the file's folder, is searched first.
     """
     with search_first(folder_of(place)):
         return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
@@ -83,9 +84,10 @@ def user_output_on_stderr() -> Iterator[None]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    former = sys.modules.get(path.stem)
+    name = _import_package(path) + path.stem
+    former = sys.modules.get(name)
     taken = former is not None and Path(getattr(former, "__file__", None) or "").resolve() != path.resolve()
-    name = f"file_{path.stem}" if taken else path.stem
+    name = f"file_{path.stem}" if taken else name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -101,6 +103,23 @@ def _import_file(path: Path) -> ModuleType:
             sys.modules[name] = former
         raise
     return module
+
+
+def _import_package(path: Path) -> str:
+    """Import the package of a file; return its name with a dot behind it, or nothing where there is none."""
+    own = path.resolve().parent
+    names: list[str] = []
+    root = own
+    while root.name.isidentifier() and (root / "__init__.py").is_file():
+        names.insert(0, root.name)
+        root = root.parent
+    if not names:
+        return ""
+    name = ".".join(names)
+    with search_first(root):
+        package = importlib.import_module(name)
+    # Another package of that name, such as an installed copy, may have been imported before.
+    return f"{name}." if own in (Path(each).resolve() for each in getattr(package, "__path__", ())) else ""
 
 
 def _describe(error: BaseException) -> str:

@@ -59,3 +59,29 @@ def test_a_file_that_fails_leaves_no_module_behind(folder):
     with pytest.raises(ZeroDivisionError):
         import_place(str(folder / "loading_failing.py"))
     assert "loading_failing" not in sys.modules
+
+
+def test_a_file_of_a_package_imports_from_its_package(folder):
+    package = folder / "src" / "loading_package" / "inner"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", "../__init__.py"):
+        (package / name).write_text("")
+    (package / "../sizes.py").write_text("size = 3\n")
+    code = "from loading_package.sizes import size\nfrom ..sizes import size as same\n"
+    (package / "models.py").write_text(code)
+    before = list(sys.path)
+    module = import_place(str(package / "models.py"))
+    assert module.size == module.same == 3
+    assert module.__name__ == "loading_package.inner.models"
+    assert sys.path == before
+
+
+def test_a_file_of_another_package_of_the_same_name_stands_alone(folder):
+    for place in ("installed", "own"):
+        package = folder / place / "loading_twice"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "loading_models.py").write_text(f"value = {place!r}\n")
+    assert import_place(str(folder / "installed/loading_twice/loading_models.py")).value == "installed"
+    module = import_place(str(folder / "own/loading_twice/loading_models.py"))
+    assert (module.value, module.__name__) == ("own", "loading_models")
