@@ -18,6 +18,8 @@ from initcheck.core.seeds import FEWEST_SEEDS, check_seed, whole_number
 
 Weights = Literal["auto", "redraw", "keep"]
 
+LARGEST_MARGIN: Final = 1.0
+
 DEFAULT_STEPS: Final = 100
 """Steps of training of ``--prove``."""
 
@@ -113,6 +115,14 @@ def check_option(name: str, value: Any, where: str, *, one_string: bool = False)
     elif not kind or type(value) in _TYPES[kind]:
         return value
     raise UsageError(f"{where} must be {kind}. Received: {value!r}.")
+
+
+def check_margin(margin: float) -> None:
+    """Check that a margin can be used."""
+    if not (0.0 < margin <= LARGEST_MARGIN):
+        raise UsageError(
+            f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5%. Received: {margin!r}."
+        )
 
 
 def override(settings: Mapping[str, Any], **given: Any) -> CheckSettings:

@@ -251,7 +251,8 @@ def _measure(
 
     from initcheck.checking.gate.baseline import read_baseline
     from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-    from initcheck.checking.gate.gate import check_margin, gate_model
+    from initcheck.checking.gate.gate import gate_model
+    from initcheck.checking.settings import check_margin
 
     margin = DEFAULT_MARGIN if margin is None else margin
     check_margin(margin)

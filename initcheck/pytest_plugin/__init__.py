@@ -8,7 +8,9 @@ It works with pytest-xdist: what was measured is sent in the reports of the test
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -18,11 +20,20 @@ if TYPE_CHECKING:
 
     from initcheck.pytest_plugin.fixture import Initcheck
 
+ROOT: Final = "initcheck"
+"""Where the ids of the tests of models begin; no file has this name, since it has no suffix."""
+
 ATTRIBUTE: Final = "initcheck_records"
 """The attribute of a test's report that holds what was measured in it, as plain dictionaries."""
 
 RECORDS_OF_ITEM: Final = pytest.StashKey[list[dict[str, Any]]]()
 """What a test has measured, and no report has taken yet."""
+
+IDS: Final = pytest.StashKey[list[str]]()
+"""The arguments of pytest that are ids of models, or of their tests."""
+
+without_warnings: Final = partial(warnings.catch_warnings, action="ignore")
+"""Around what is not the user's code: where a project turns warnings into errors, those of Keras are not the test's."""
 
 _RECORDS: Final = pytest.StashKey[Sequence[Mapping[str, Any]]]()
 _WARNING: Final = pytest.StashKey[str]()
@@ -30,9 +41,10 @@ _MARKER: Final = "initcheck"
 _READS_NUMBERS: Final = pytest.version_tuple >= (8, 4)
 """Whether pytest has settings that are numbers; before, they are read as text."""
 
-_NUMBERS: Final[Mapping[str, tuple[type[int] | type[float], str]]] = {
-    "initcheck_seeds": (int, "a whole number"),
-    "initcheck_margin": (float, "a number"),
+_KINDS: Final[Mapping[str, str]] = {
+    "initcheck_models": "a list of models",
+    "initcheck_seeds": "a whole number",
+    "initcheck_margin": "a number",
 }
 
 
@@ -52,7 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--initcheck-update",
         action="store_true",
         dest="initcheck_update",
-        help="write the baselines of the tests that run, in place of comparing with them",
+        help="write the baselines of the tests that run, in place of comparing with them; with --initcheck-model those "
+        "of these models alone",
     )
     parser.addini("initcheck_models", "models that are checked without any test code", type="linelist", default=[])
     whole, number = ("int", "float") if _READS_NUMBERS else ("string", "string")
@@ -72,27 +85,50 @@ def pytest_configure(config: pytest.Config) -> None:
     records: list[Mapping[str, Any]] = []
     config.stash[_RECORDS] = records
     config.pluginmanager.register(_Gatherer(records), "initcheck-records")
-    for name, (_, kind) in _NUMBERS.items():
+    for name, kind in _KINDS.items():
         try:
-            read_number(config, name)
+            read_setting(config, name)
         except (TypeError, ValueError, pytest.UsageError) as error:
-            reason = " ".join(str(error).split())
-            raise pytest.UsageError(f"The setting {name} must be {kind}. Received: {reason}.") from error
+            # pytest words an error in several ways, each of which ends with the value.
+            received = " ".join(str(error).split()).rpartition(": ")[2].removeprefix("invalid truth value ")
+            raise pytest.UsageError(f"The setting {name} must be {kind}. Received: {received}.") from error
+    seeds, margin = read_setting(config, "initcheck_seeds"), read_setting(config, "initcheck_margin")
+    if seeds is None and margin is None:
+        return
+    from initcheck.checking.settings import CheckSettings, check_margin
+    from initcheck.core.errors import UsageError
+
+    try:
+        CheckSettings(seeds=seeds)
+        check_margin(1.0 if margin is None else margin)
+    except UsageError as error:
+        raise pytest.UsageError(f"The setting initcheck_{error}") from error
 
 
-def read_number(config: pytest.Config, name: str) -> float | None:
-    """Read a setting that is a number; None where it is not set."""
+def read_setting(config: pytest.Config, name: str) -> Any:
+    """Read a setting of pytest; None where it is a number and not set."""
     value = config.getini(name)
-    return _NUMBERS[name][0](value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return int(value) if _KINDS[name] == "a whole number" else float(value)
+    return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Take the ids of models out of the arguments: pytest would look for files of these names."""
+    config = session.config
+    config.stash[IDS] = [each for each in config.args if each.startswith(f"{ROOT}::")]
+    config.args = [each for each in config.args if each not in config.stash[IDS]]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the tests of the models that were named; first, so that ``-k`` and pytest-xdist see them too."""
-    if config.getoption("initcheck_model") or config.getini("initcheck_models"):
-        from initcheck.pytest_plugin.collection import collect_models
+    if config.getoption("initcheck_model") or config.getini("initcheck_models") or config.stash[IDS]:
+        with without_warnings():
+            from initcheck.pytest_plugin.collection import collect_models
 
-        items.extend(collect_models(session))
+            items.extend(collect_models(session))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,7 +148,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def initcheck(request: pytest.FixtureRequest) -> Initcheck:
     """Measure how a Keras model starts: check, gate, assert_preserves, assert_independent_weights, assert_claim."""
-    from initcheck.pytest_plugin.fixture import Initcheck
+    with without_warnings():
+        from initcheck.pytest_plugin.fixture import Initcheck
 
     item = request.node
     assert isinstance(item, pytest.Item)

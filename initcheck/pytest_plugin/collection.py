@@ -7,7 +7,7 @@ written, one more test compares with it, and the findings that the baseline know
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +16,19 @@ import pytest
 
 from initcheck.audit.rules import FAMILIES, direction_of_family
 from initcheck.checking.settings import read_project_settings
-from initcheck.core.errors import InitcheckError
+from initcheck.core.errors import InitcheckError, name_unknown
 from initcheck.core.files import relative_path
-from initcheck.pytest_plugin import RECORDS_OF_ITEM
-from initcheck.pytest_plugin.settings import Layers, baseline_of_model, check_command, load_reference, quote, read_ini
-from initcheck.pytest_plugin.summary import Record, describe_report
+from initcheck.pytest_plugin import IDS, RECORDS_OF_ITEM, ROOT, without_warnings
+from initcheck.pytest_plugin.settings import (
+    Layers,
+    baseline_of_model,
+    load_reference,
+    locate_all,
+    pytest_command,
+    read_ini,
+    updates_baseline,
+)
+from initcheck.pytest_plugin.summary import Record, describe_report, summarize_problems
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import CheckResult, Finding
@@ -28,30 +36,40 @@ if TYPE_CHECKING:
     from initcheck.checking.gate.baseline import Baseline
     from initcheck.checking.gate.comparison import Comparison
 
-ROOT: Final = "initcheck"
-"""Where the ids of these tests begin; no file has this name, since it has no suffix."""
-
 _BASELINE: Final = "baseline"
 
 
 def collect_models(session: pytest.Session) -> list[pytest.Item]:
     """Make the tests of all models that were named, and report them as collected."""
+    ids = session.config.stash[IDS]
+    references = _references(session.config)
     items: list[pytest.Item] = []
-    for reference in _references(session.config):
+    made: list[str] = []
+    for reference in dict.fromkeys([*references, *(each.split("::")[1] for each in ids)]):
         model = ModelCollector.from_parent(session, name=reference, nodeid=f"{ROOT}::{reference}")
-        items += session.genitems(model)
+        found = list(session.genitems(model))
+        made += [item.nodeid for item in found]
+        items += [item for item in found if reference in references or _is_named(item, ids)]
+    for each in ids:
+        if not any(_is_named(item, [each]) for item in items):
+            raise pytest.UsageError(str(name_unknown("test of a model", each, made)))
     return items
+
+
+def _is_named(item: pytest.Item, ids: Iterable[str]) -> bool:
+    return any(f"{item.nodeid}::".startswith(f"{each}::") for each in ids)
 
 
 def _references(config: pytest.Config) -> list[str]:
     named: list[str] = list(config.getoption("initcheck_model"))
-    # Whoever runs a single test by its id does not ask for the models of the settings.
-    if not (config.args and all("::" in each for each in config.args)):
-        named += config.getini("initcheck_models")
-    stripped = [each.strip() for each in named]
-    if "" in stripped:
+    if any(not each.strip() for each in named):
         raise pytest.UsageError("--initcheck-model needs a model: package.module:factory. Received: ''.")
-    return list(dict.fromkeys(stripped))
+    references = locate_all(config, named)
+    # Whoever runs a single test by its id does not ask for the models of the settings.
+    arguments = [*config.args, *config.stash[IDS]]
+    if not (arguments and all("::" in each for each in arguments)):
+        references += locate_all(config, config.getini("initcheck_models"), typed=False)
+    return list(dict.fromkeys(references))
 
 
 class ModelCollector(pytest.Collector):
@@ -61,12 +79,13 @@ class ModelCollector(pytest.Collector):
         super().__init__(*args, **kwargs)
         self._measured: Report | None = None
         self._error = ""
+        self.baseline_measured: Baseline | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
         """Make one test for each family of findings, one for coverage, and one for the baseline."""
         for family, words in FAMILIES.items():
             yield self._prepare(FamilyItem.from_parent(self, name=words, family=family))
-        if self.config.getoption("initcheck_update") or self.baseline_path.exists():
+        if self.updates or self.baseline_path.exists():
             yield self._prepare(BaselineItem.from_parent(self, name=_BASELINE))
 
     @property
@@ -97,33 +116,31 @@ class ModelCollector(pytest.Collector):
         return Layers({}, {}, read_ini(self.config), read_project_settings(self.config.rootpath))
 
     @property
-    def command(self) -> str:
-        """The command that measures the same."""
-        known = "" if self.baseline_known is None else f" --baseline {quote(self.baseline_shown)}"
-        given: Mapping[str, Any] = {} if known else self.layers.given()
-        return f"{check_command(self.name, given)}{known}"
-
-    @property
-    def update_command(self) -> str:
-        """The command that writes its baseline."""
-        return f"pytest {quote(f'--initcheck-model={self.name}')} -k {_BASELINE} --initcheck-update"
+    def updates(self) -> bool:
+        """Whether its baseline is to be written."""
+        return updates_baseline(self.config, self.name)
 
     @property
     def baseline_known(self) -> Baseline | None:
         """The baseline that is compared with; None where there is none, or it is about to be replaced."""
         from initcheck.checking.gate.baseline import read_baseline
 
-        if self.config.getoption("initcheck_update") or not self.baseline_path.exists():
+        if self.updates or not self.baseline_path.exists():
             return None
         return read_baseline(self.baseline_path)
 
     def _measure(self) -> Report:
         from initcheck.checking.check import check
+        from initcheck.checking.gate.baseline import Recipe
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-        from initcheck.checking.gate.gate import gate_model
+        from initcheck.checking.gate.gate import gate_model, measure_baseline
 
         layers, known = self.layers, self.baseline_known
         model = load_reference(self.config, self.name)
+        if self.updates:
+            recipe, settings = Recipe(model=self.name), layers.for_checking()
+            report, self.baseline_measured = measure_baseline(model, recipe=recipe, settings=settings)
+            return report
         if known is None:
             return check(model, settings=layers.for_checking())
         margin = layers.get("margin")
@@ -154,7 +171,8 @@ class _ModelItem(pytest.Item):
     def runtest(self) -> None:
         """Judge, and keep what came out."""
         try:
-            record = self.judge(self.model.measure())
+            with without_warnings():
+                record = self.judge(self.model.measure())
         except InitcheckError as error:
             message = " ".join(str(error).split())
             record = Record(self.model.name, "", "error", failed=True, model=self.model.name, message=message)
@@ -192,10 +210,18 @@ class FamilyItem(_ModelItem):
         )
         verdict = part.verdict
         failed = part.exit_code != 0
-        text = f"{part.to_text()}\n\nReproduce: {self.model.command}" if failed else ""
+        lines = [summarize_problems(part), part.to_text(), f"Reproduce: {pytest_command(self)}"] if failed else []
         fields = {**describe_report(report), "findings": describe_report(part)["findings"], "gate": ""}
         markdown = FullReport(replace(whole, findings=new)).to_summary() if failed else ""
-        return Record(self.model.name, "check", verdict, failed=failed, message=text, markdown=markdown, **fields)
+        return Record(
+            self.model.name,
+            "check",
+            verdict,
+            failed=failed,
+            message="\n\n".join(lines),
+            markdown=markdown,
+            **fields,
+        )
 
     def _is_mine(self, finding: Finding, result: CheckResult) -> bool:
         if finding.rule.family == self.family:
@@ -227,16 +253,18 @@ class BaselineItem(_ModelItem):
         return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _write(self, report: Report) -> Record:
-        from initcheck.checking.gate.baseline import Baseline, Recipe, write_baseline
+        from initcheck.checking.gate.baseline import write_baseline
 
-        path = self.model.baseline_path
+        path, measured = self.model.baseline_path, self.model.baseline_measured
+        assert measured is not None
         verdict = "updated" if path.exists() else "written"
-        write_baseline(Baseline.from_result(report.result, Recipe(model=self.model.name)), path)
+        write_baseline(measured, path)
         fields = {**describe_report(report), "baseline": self.model.baseline_shown}
         return Record(self.model.name, "gate", verdict, failed=False, **fields)
 
     def _word(self, comparison: Comparison) -> str:
         from initcheck.checking.gate.report import format_gate
 
-        lines = [f"{self.model.name}: {format_gate(comparison)}", "", f"Reproduce: {self.model.command}"]
-        return "\n".join([*lines, f"Update:    {self.model.update_command}"])
+        lines = [format_gate(comparison).removeprefix("Gate: "), "", f"Baseline:  {self.model.baseline_shown}"]
+        lines += [f"Reproduce: {pytest_command(self)}", f"Update:    {pytest_command(self, update=True)}"]
+        return "\n".join(lines)

@@ -19,18 +19,16 @@ from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import relative_path
 from initcheck.core.statistics import MOST_ADVISED
 from initcheck.probe.weight_copies import FEWEST
-from initcheck.pytest_plugin import RECORDS_OF_ITEM
+from initcheck.pytest_plugin import RECORDS_OF_ITEM, without_warnings
 from initcheck.pytest_plugin.settings import (
-    Layers,
     baseline_of_test,
-    check_command,
     load_reference,
     pytest_command,
-    quote,
     read_layers,
     test_id,
+    updates_baseline,
 )
-from initcheck.pytest_plugin.summary import Record, describe_report
+from initcheck.pytest_plugin.summary import Record, describe_report, summarize_problems
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
@@ -71,9 +69,8 @@ class Initcheck:
         with self._reporting("check", model):
             layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
-        failed = report.exit_code != 0
-        text = "\n\n".join([report.to_text(), f"Reproduce: {self._check_command(model, x, y, layers)}"])
-        self._keep("check", report, report.verdict, failed=failed, message=text)
+            text = "\n\n".join([summarize_problems(report), report.to_text(), self._reproduce()])
+            self._keep("check", report, report.verdict, failed=report.exit_code != 0, message=text)
         return report
 
     def gate(
@@ -108,7 +105,8 @@ class Initcheck:
         """
         from initcheck.checking.gate.baseline import Recipe, read_baseline
         from initcheck.checking.gate.comparison import DEFAULT_MARGIN
-        from initcheck.checking.gate.gate import check_margin, gate_model, record_baseline
+        from initcheck.checking.gate.gate import gate_model, record_baseline
+        from initcheck.checking.settings import check_margin
 
         with self._reporting("gate", model):
             self._claim_name(name)
@@ -118,7 +116,7 @@ class Initcheck:
             check_margin(wanted)
             path = baseline_of_test(self._item, name)
             shown = relative_path(path, self._config.invocation_params.dir)
-            if self._config.getoption("initcheck_update"):
+            if updates_baseline(self._config):
                 verdict = "updated" if path.exists() else "written"
                 recipe, settings = Recipe(test=test_id(self._item)), layers.for_checking()
                 report = record_baseline(self._load(model), path, x, y, recipe=recipe, settings=settings).named(shown)
@@ -145,7 +143,7 @@ class Initcheck:
                 auto_seeds=layers.get("auto_seeds"),
                 settings=layers.for_comparing(),
             ).named(shown)
-        self._tell_gate(report, self._gate_command(model, x, y, layers, shown))
+            self._tell_gate(report)
         return report
 
     def assert_preserves(
@@ -180,11 +178,11 @@ class Initcheck:
             check_request(direction, within)
             layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
-        judged = judge_preservation(report.result.paths, direction, within)
-        lines = [f"{report.result.model}: {each.sentence}" for each in judged if each.verdict != "preserved"]
-        verdict = next((each.verdict for each in judged if each.verdict != "preserved"), "preserved")
-        text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
-        self._keep("assert_preserves", report, verdict, failed=bool(lines), message=text)
+            judged = judge_preservation(report.result.paths, direction, within)
+            lines = [each.sentence for each in judged if each.verdict != "preserved"]
+            verdict = next((each.verdict for each in judged if each.verdict != "preserved"), "preserved")
+            text = "\n".join([*lines, *self._name_model(report), self._reproduce()])
+            self._keep("assert_preserves", report, verdict, failed=bool(lines), message=text)
         return report
 
     def assert_independent_weights(self, model: Any, x: Any = None, y: Any = None, **options: Any) -> Report:
@@ -213,11 +211,11 @@ class Initcheck:
             settings = replace(layers.for_checking(), select=codes, ignore=(), weights="keep")
             report = check(loaded, x, y, settings=settings)
             unclear = _find_incomparable(loaded.model, report.result.facts, settings.waive)
-        lines = [f"{report.result.model}: {each.code} {each.name}: {each.message}" for each in report.findings]
-        verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
-        lines += [f"{report.result.model}: cannot judge {each}" for each in unclear]
-        text = "\n".join([*lines, "", f"Reproduce: {pytest_command(self._item)}"])
-        self._keep("assert_independent_weights", report, verdict, failed=bool(lines), message=text)
+            lines = [f"{each.code} {each.name}: {each.message}" for each in report.findings]
+            verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
+            lines += [f"cannot judge {each}" for each in unclear]
+            text = "\n".join([*lines, *self._name_model(report), self._reproduce()])
+            self._keep("assert_independent_weights", report, verdict, failed=bool(lines), message=text)
         return report
 
     def assert_claim(self, claim_id: str) -> Outcome:
@@ -239,28 +237,30 @@ class Initcheck:
             claim = find_claim(claim_id)
             runtime.import_keras()
             outcome = run_context_of(self._config).judge(claim)
-        text = "\n".join(
-            [
-                f"{claim.id} is {outcome.status}: {outcome.reason}",
-                f"Claimed: {claim.statement} ({claim.source})",
-                "",
-                f"Reproduce: initcheck spec -k {claim.id}",
-            ]
-        )
-        record = Record(
-            self._subject(),
-            "assert_claim",
-            outcome.status,
-            failed=not outcome.green,
-            model=claim.id,
-            keras=runtime.versions()["keras"],
-            message="" if outcome.green else text,
-        )
-        self._finish(record)
+            text = "\n".join(
+                [
+                    f"{claim.id} is {outcome.status}: {outcome.reason}",
+                    f"Claimed: {claim.statement} ({claim.source})",
+                    "",
+                    f"Reproduce: initcheck spec -k {claim.id}",
+                ]
+            )
+            record = Record(
+                self._subject(),
+                "assert_claim",
+                outcome.status,
+                failed=not outcome.green,
+                model=claim.id,
+                keras=runtime.versions()["keras"],
+                message="" if outcome.green else text,
+            )
+            self._finish(record)
         return outcome
 
     def _load(self, model: Any) -> Any:
-        return load_reference(self._config, model) if isinstance(model, str) else model
+        if not isinstance(model, str):
+            return model
+        return load_reference(self._config, model, self._item.path.parent, self._config.invocation_params.dir)
 
     def _claim_name(self, name: str | None) -> None:
         if name is not None and not name.strip():
@@ -275,24 +275,25 @@ class Initcheck:
 
     @contextmanager
     def _reporting(self, call: str, model: Any) -> Iterator[None]:
-        """Turn initcheck's own errors into a failure of one line."""
+        """Turn initcheck's own errors into a failure of one line, and let no warning of a library become an error."""
         try:
-            yield
+            with without_warnings():
+                yield
         except InitcheckError as error:
             message = " ".join(str(error).split())
             verdict = "missing" if isinstance(error, _MissingBaselineError) else "error"
             named = model if isinstance(model, str) else ""
             self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
-    def _tell_gate(self, report: Report, reproduce: str) -> None:
+    def _tell_gate(self, report: Report) -> None:
         from initcheck.checking.gate.report import format_gate
 
         comparison = report.comparison
         assert comparison is not None
-        lines = [f"{report.result.model}: {format_gate(comparison)}", ""]
+        lines = [format_gate(comparison).removeprefix("Gate: "), *self._name_model(report)]
         if comparison.verdict == "inconclusive" and (comparison.seeds_needed or math.inf) <= MOST_ADVISED:
             lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
-        lines += [f"Baseline:  {report.baseline}", f"Reproduce: {reproduce}", f"Update:    {self._update()}"]
+        lines += [f"Baseline:  {report.baseline}", self._reproduce(), f"Update:    {self._update()}"]
         new = comparison.verdict == "same" and comparison.new_findings
         failed = report.exit_code != 0
         verdict = "new findings" if new and failed else comparison.verdict
@@ -325,17 +326,11 @@ class Initcheck:
     def _update(self) -> str:
         return pytest_command(self._item, update=True)
 
-    def _check_command(self, model: Any, x: Any, y: Any, layers: Layers) -> str:
-        command = check_command(model, layers.given()) if isinstance(model, str) and x is None and y is None else None
-        return command or pytest_command(self._item)
+    def _reproduce(self) -> str:
+        return f"Reproduce: {pytest_command(self._item)}"
 
-    def _gate_command(self, model: Any, x: Any, y: Any, layers: Layers, baseline: str) -> str:
-        given = {name: each for name, each in layers.given().items() if layers.ini.get(name) is not each}
-        command = check_command(model, given) if isinstance(model, str) and x is None and y is None else None
-        if command is None:
-            return pytest_command(self._item)
-        margin = layers.get("margin")
-        return f"{command} --baseline {quote(baseline)}{'' if margin is None else f' --margin {margin:g}'}"
+    def _name_model(self, report: Report) -> list[str]:
+        return ["", f"Model:     {report.result.model}"]
 
 
 class _MissingBaselineError(BaselineError):

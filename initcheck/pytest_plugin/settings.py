@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +26,8 @@ from initcheck.checking.settings import (
 )
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import relative_path
-from initcheck.pytest_plugin import read_number
+from initcheck.core.loading import search_first
+from initcheck.pytest_plugin import ROOT, read_setting
 
 if TYPE_CHECKING:
     from initcheck.checking.load_model import LoadedModel
@@ -58,11 +59,6 @@ class Layers:
         """Likewise for the comparison with a baseline, which decides what only the project says of seeds and batch."""
         return _merge(leave_to_baseline(self.project), leave_to_baseline(self.ini), self.marker, self.call)
 
-    def given(self) -> dict[str, Any]:
-        """What call, marker and pytest's settings say: what the command line does not know by itself."""
-        merged = {**self.ini, **self.marker, **self.call}
-        return {name: value for name, value in merged.items() if name in CHECK_OPTIONS and value not in (None, ())}
-
 
 def read_layers(item: pytest.Item, call: Mapping[str, Any], *, gate: bool) -> Layers:
     """Read the settings of a test."""
@@ -91,7 +87,7 @@ def read_marker(item: pytest.Item) -> dict[str, Any]:
 
 def read_ini(config: pytest.Config) -> dict[str, Any]:
     """Read pytest's own settings; only what is set is there."""
-    found = {name: read_number(config, f"initcheck_{name}") for name in ("seeds", "margin")}
+    found = {name: read_setting(config, f"initcheck_{name}") for name in ("seeds", "margin")}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -116,12 +112,21 @@ def _merge(*layers: Mapping[str, Any]) -> CheckSettings:
 
 def baseline_of_test(item: pytest.Item, name: str | None = None) -> Path:
     """Name the file of a test's baseline."""
-    return item.path.parent / FOLDER / item.path.stem / f"{sanitize(_name_in_file(item), name)}.json"
+    return item.path.parent / FOLDER / item.path.stem / f"{sanitize(name_in_file(item), name)}.json"
 
 
 def baseline_of_model(config: pytest.Config, reference: str) -> Path:
     """Name the file of the baseline of a model without test code."""
     return config.rootpath / FOLDER / "models" / f"{sanitize(reference)}.json"
+
+
+def updates_baseline(config: pytest.Config, model: str = "") -> bool:
+    """Find whether a baseline is to be written: of a model without test code, or of a test.
+
+    Whoever names models on the command line means these.
+    """
+    named = config.getoption("initcheck_model")
+    return bool(config.getoption("initcheck_update") and (not named or model in locate_all(config, named)))
 
 
 def sanitize(text: str, name: str | None = None) -> str:
@@ -141,30 +146,70 @@ def sanitize(text: str, name: str | None = None) -> str:
     return f"{shortened}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
-def test_id(item: pytest.Item) -> str:
-    """Return the id of a test without the group that pytest-xdist adds to it."""
-    parent = item.parent
-    return item.nodeid if parent is None else f"{parent.nodeid}::{item.name}"
+def test_id(node: pytest.Item | pytest.Collector) -> str:
+    """Return the id of a test, or of a model, without the group that pytest-xdist adds to it."""
+    parent = node.parent
+    return f"{parent.nodeid}::{node.name}" if isinstance(node, pytest.Item) and parent is not None else node.nodeid
 
 
-def pytest_command(item: pytest.Item, *, update: bool = False) -> str:
-    """Write the command that runs a test once more from where pytest was called."""
-    path, colons, rest = test_id(item).partition("::")
-    shown = relative_path(item.config.rootpath / path, item.config.invocation_params.dir)
-    return f"pytest {quote(f'{shown}{colons}{rest}')}{' --initcheck-update' if update else ''}"
+def pytest_command(node: pytest.Item | pytest.Collector, *, update: bool = False) -> str:
+    """Write the command that runs a test, or those of a model, once more from where pytest was called."""
+    config = node.config
+    folder = config.invocation_params.dir
+    place, options = test_id(node), _options_of_project(config)
+    if place.startswith(f"{ROOT}::"):
+        # No file is named from which pytest could find the project.
+        if not options and config.rootpath not in (folder, *folder.parents):
+            found = config.inipath
+            options = ["--rootdir", config.rootpath] if found is None else ["-c", found]
+    else:
+        _, colons, rest = place.partition("::")
+        place = f"{relative_path(node.path, folder)}{colons}{rest}"
+    words = ["pytest", quote(place)]
+    words += [each if isinstance(each, str) else quote(relative_path(each, folder)) for each in options]
+    return " ".join([*words, "--initcheck-update"] if update else words)
 
 
-def load_reference(config: pytest.Config, reference: str) -> LoadedModel:
-    """Load the model that a text names; files are searched where pytest was called, then in its root folder."""
+def _options_of_project(config: pytest.Config) -> list[str | Path]:
+    """List the options that said where the project and its settings are."""
+    folder = config.invocation_params.dir
+    given = (("-c", config.getoption("inifilename")), ("--rootdir", config.getoption("rootdir")))
+    return [each for option, value in given if value for each in (option, folder / value)]
+
+
+def locate_all(config: pytest.Config, references: Iterable[str], *, typed: bool = True) -> list[str]:
+    """Name the files among references as seen from the root folder, so that each model has one name.
+
+    Args:
+        typed: whether they were typed where pytest was called; else they are settings, which lie in the root folder.
+    """
+    folders = (config.invocation_params.dir, config.rootpath)
+    return [_locate(each.strip(), folders if typed else folders[::-1], config.rootpath) for each in references]
+
+
+def _locate(reference: str, folders: Iterable[Path], root: Path) -> str:
+    found, rest = _find_file(reference, folders)
+    return reference if found is None else f"{relative_path(found, root)}{rest}"
+
+
+def load_reference(config: pytest.Config, reference: str, *folders: Path) -> LoadedModel:
+    """Load the model that a text names; files are searched in the root folder, then in others, modules there too."""
     from initcheck.checking.load_model import load_model
 
-    place, colon, name = reference.strip().rpartition(":")
-    path = place if colon and place.endswith(".py") else reference.strip() if reference.endswith(".keras") else ""
-    folders = (config.invocation_params.dir, config.rootpath)
-    found = next((folder / path for folder in folders if path and (folder / path).is_file()), None)
-    if found is None:
-        return load_model(reference)
-    return replace(load_model(f"{found}{colon}{name}" if colon else str(found)), label=reference.strip())
+    found, rest = _find_file(reference.strip(), (config.rootpath, *folders))
+    with search_first(config.rootpath):
+        if found is None:
+            return load_model(reference)
+        return replace(load_model(f"{found}{rest}"), label=reference.strip())
+
+
+def _find_file(reference: str, folders: Iterable[Path]) -> tuple[Path | None, str]:
+    """Find the file that a reference names, None where it names none that is there, and what stands behind it."""
+    place, colon, name = reference.rpartition(":")
+    path, rest = (place, f":{name}") if colon and place.endswith(".py") else (reference, "")
+    if not path.endswith((".py", ".keras")):
+        return None, rest
+    return next((folder / path for folder in folders if (folder / path).is_file()), None), rest
 
 
 def quote(text: str) -> str:
@@ -173,27 +218,7 @@ def quote(text: str) -> str:
     return f"'{text}'" if quoted == text else quoted
 
 
-def check_command(reference: str, given: Mapping[str, Any]) -> str | None:
-    """Write the command that checks the same model; None where the command line has no words for a setting."""
-    if "limits" in given:
-        return None
-    words = ["initcheck", "check", reference]
-    for name in ("seeds", "first_seed", "weights", "batch_size"):
-        if name in given:
-            words += [f"--{name.replace('_', '-')}", str(given[name])]
-    for name, option in (
-        ("input_shapes", "--input-shape"),
-        ("select", "--select"),
-        ("ignore", "--ignore"),
-        ("waive", "--waive"),
-    ):
-        words += [word for each in given.get(name, ()) for word in (option, each)]
-    if given.get("allow_inconclusive"):
-        words.append("--allow-inconclusive")
-    return shlex.join(words)
-
-
-def _name_in_file(item: pytest.Item) -> str:
+def name_in_file(item: pytest.Item) -> str:
     """Name a test within its file, with its classes: ``TestWide.test_it[relu]``."""
     classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     return ".".join([*classes, item.name])

@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
+
+
+_SHORT: Final = 80
+"""Characters of a line that pytest's summary shows."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,18 @@ class Record:
             ("keras", self.keras),
         ]
         return [(f"initcheck_{name}", text) for name, text in pairs if text]
+
+
+def summarize_problems(report: Report) -> str:
+    """Write in one short line what is worst, which is all that pytest's summary shows."""
+    from initcheck.checking.report.text import describe_verdict, title_problem
+
+    problems = [each for each in report.result.problems if each.level != "note"]
+    if not problems:
+        return describe_verdict(report.result)
+    more = f", and {len(problems) - 1} more" if problems[1:] else ""
+    title = f"{problems[0].codes[0]} {title_problem(problems[0])}"
+    return f"{shorten(title, _SHORT - len(more), placeholder=' ...')}{more}"
 
 
 def describe_report(report: Report) -> dict[str, Any]:

@@ -137,10 +137,3 @@ def test_a_baseline_that_cannot_be_written_fails(project):
     project.write("initcheck-baselines", "a file, where a folder should be")
     project.test("initcheck.gate(build, seeds=2)")
     assert "Cannot write to" in project.failure("--initcheck-update")
-
-
-def test_a_reference_is_reproduced_on_the_command_line(recorded, monkeypatch):
-    recorded.test("initcheck.gate('models.py:build', margin=0.04)")
-    monkeypatch.setenv("GAIN", "1.3")
-    text = recorded.failure()
-    assert f"Reproduce: initcheck check models.py:build --baseline '{FILE}' --margin 0.04\n" in text

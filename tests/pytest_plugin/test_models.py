@@ -44,10 +44,11 @@ def test_a_sabotaged_model_fails_where_it_is_hit_and_nowhere_else(project, monke
     outcomes = dict(re.findall(r"^initcheck::models:build::(.+?) (PASSED|FAILED)", text, flags=re.M))
     assert outcomes["forward signal"] == outcomes["gradients"] == "FAILED"
     assert outcomes["fans"] == outcomes["weights and units"] == "PASSED"
-    forward, gradients = re.split(r"_+ models:build: (?:forward signal|gradients) _+", text)[1:]
+    failures = text.partition("= initcheck =")[0]
+    forward, gradients = re.split(r"_+ models:build: (?:forward signal|gradients) _+", failures)[1:]
     assert "IC101" in forward and "IC201" not in forward
     assert "IC201" in gradients and "IC101" not in gradients
-    assert "\nReproduce: initcheck check models:build --seeds 4\n" in forward
+    assert "\nReproduce: pytest 'initcheck::models:build::forward signal'\n" in forward
 
 
 def test_words_select_tests_of_models(project):
@@ -116,9 +117,9 @@ def test_what_the_seeds_do_not_decide_is_no_pass_for_the_signal():
 
 
 def test_a_model_can_be_gated_without_code_too(project, monkeypatch):
-    options = ["--initcheck-model=models:build", "-k", "baseline"]
-    result = project.run(*options, "--initcheck-update")
-    result.assert_outcomes(passed=1, deselected=6)
+    own = "initcheck::models:build::baseline"
+    result = project.run(own, "--initcheck-update")
+    result.assert_outcomes(passed=1)
     (path,) = (project.path / "initcheck-baselines/models").iterdir()
     assert read_baseline(path).recipe.model == "models:build"
     result.stdout.re_match_lines([rf"written initcheck-baselines/models/{path.name}: commit it"])
@@ -126,8 +127,45 @@ def test_a_model_can_be_gated_without_code_too(project, monkeypatch):
     result.assert_outcomes(passed=7)
     assert result.stdout.str().count("made a model") == 1
     monkeypatch.setenv("GAIN", "1.3")
-    text = project.failure(*options)
+    text = project.failure("--initcheck-model=models:build", "-k", "baseline")
     assert "the model changed, not the library" in text
-    assert "Update:    pytest '--initcheck-model=models:build' -k baseline --initcheck-update\n" in text
-    project.run(*options, "--initcheck-update").assert_outcomes(passed=1, deselected=6)
-    project.run(*options).assert_outcomes(passed=1, deselected=6)
+    assert f"Reproduce: pytest '{own}'\nUpdate:    pytest '{own}' --initcheck-update\n" in text
+    project.run(own, "--initcheck-update").assert_outcomes(passed=1)
+    project.run(own).assert_outcomes(passed=1)
+
+
+def test_the_ids_of_models_are_arguments_like_those_of_tests(project):
+    project.write("test_other.py", "def test_one():\n    pass\n\ndef test_two():\n    pass\n")
+    options = ["--collect-only", "-q"]
+    assert len(ids(project.run(*options, "initcheck::models:build"))) == len(FAMILIES)
+    result = project.run(*options, "initcheck::models:build::fans", "test_other.py::test_one")
+    assert [line for line in result.stdout.lines if "::" in line] == [
+        "test_other.py::test_one",
+        "initcheck::models:build::fans",
+    ]
+    result = project.run("initcheck::models:build::fnas")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    words = "Unknown test of a model 'initcheck::models:build::fnas'. Did you mean initcheck::models:build::fans or "
+    assert words in result.stderr.str()
+
+
+def test_an_update_of_a_named_model_writes_no_other_baseline(project, monkeypatch):
+    project.test("initcheck.gate(build, seeds=2)")
+    settings = "[pytest]\npythonpath = .\ninitcheck_seeds = 2\ninitcheck_models =\n    models:orthogonal\n"
+    project.write("pytest.ini", settings)
+    project.run("--initcheck-update")
+    monkeypatch.setenv("GAIN", "1.3")
+    before = {path: path.read_bytes() for path in (project.path / "initcheck-baselines").rglob("*.json")}
+    assert len(before) == 2
+    result = project.run("--initcheck-model=models:build", "--initcheck-update")
+    result.stdout.re_match_lines([r"models:build +written", r"models:orthogonal +same"])
+    result.stdout.re_match_lines([r"test_models.py::test_it \(build\) +changed"])
+    after = {path: path.read_bytes() for path in (project.path / "initcheck-baselines").rglob("*.json")}
+    assert len(after) == 3 and {path: after[path] for path in before} == before
+
+
+def test_a_baseline_of_a_slow_model_has_all_draws_and_the_settings_that_it_was_made_with(project):
+    project.write("pyproject.toml", "[tool.initcheck]\nbatch-size = 5\n")
+    project.run("initcheck::models:build::baseline", "--initcheck-update").assert_outcomes(passed=1)
+    (path,) = (project.path / "initcheck-baselines/models").iterdir()
+    assert read_baseline(path).recipe.batch_size == 5

@@ -38,7 +38,9 @@ SPECIFICATION = ("-p", "initcheck.spec.plugin", "--initcheck-seed", "7")
 @pytest.mark.cluster
 def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(project):
     project.write("test_many.py", MANY)
-    options = ["-n", "2", "--initcheck-model=models:counted", "--junitxml=junit.xml", "-W", "ignore", *SPECIFICATION]
+    settings = (project.path / "pytest.ini").read_text()
+    project.write("pytest.ini", f"{settings}initcheck_models = models:counted\n")
+    options = ["-n", "2", "--junitxml=junit.xml", "-W", "ignore", *SPECIFICATION]
     options += ["-k", "gate or plain or initcheck"]
     done = project.run_apart(*options, "--initcheck-update", GITHUB_STEP_SUMMARY="summary.md")
     assert "10 passed" in done.stdout, done.stdout

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from initcheck.checking.check import Report, check
 from initcheck.checking.gate.baseline import Baseline, Recipe, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
-from initcheck.checking.settings import CheckSettings
+from initcheck.checking.settings import CheckSettings, check_margin
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import Progress, no_progress
-
-LARGEST_MARGIN: Final = 1.0
 
 
 def record_baseline(
@@ -120,14 +118,6 @@ def gate_model(
         report = check(model, x, y, settings=wider, progress=progress or no_progress)
         comparison = compare(known, Baseline.from_result(report.result, _recipe_of(known, wider)), margin, looks)
     return Report(report.result, comparison)
-
-
-def check_margin(margin: float) -> None:
-    """Check that a margin can be used."""
-    if not (0.0 < margin <= LARGEST_MARGIN):
-        raise UsageError(
-            f"margin must be above 0 and at most {LARGEST_MARGIN:g}: 0.05 allows 5%. Received: {margin!r}."
-        )
 
 
 def follow_baseline(settings: CheckSettings, baseline: Baseline) -> CheckSettings:
