@@ -32,6 +32,7 @@ MONITOR_COLUMNS: Final = (
     *FORWARD_COLUMNS,
     *BACKWARD_COLUMNS,
     *WEIGHT_COLUMNS,
+    Column("loss", "Float64", "1", "compiled loss on the monitor's batch; null without labels", "training"),
     Column("update_steps", "Int64", "steps", "steps that made the update: 1, or steps_per_execution", "training"),
     Column("update_norm", "Float64", "1", "Frobenius norm of the change of W in these steps", "training"),
     Column("update_to_weight_ratio", "Float64", "1", "update_norm / weight_norm", "training"),
@@ -83,12 +84,14 @@ def tabulate_moments(
     sites: Sequence[SiteInfo],
     quantities: NDArray[np.float64],
     changes: NDArray[np.float64],
+    losses: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Make the rows of some measurements.
 
     Args:
         quantities: shape [moments, sites, len(columns.QUANTITIES)].
         changes: norm of the change of each site's kernel, shape [moments, sites]; NaN without a kernel.
+        losses: one for each moment; NaN without labels.
 
     Returns:
         The columns of ``MONITOR_COLUMNS``; null where a quantity is undefined. An update is undefined before the first
@@ -101,6 +104,7 @@ def tabulate_moments(
         ratios = np.where(weights > 0.0, norms / weights, np.nan)
     numbers = {name: quantities[:, :, place].reshape(-1) for place, name in enumerate(QUANTITIES)}
     numbers |= {"update_norm": norms.reshape(-1), "update_to_weight_ratio": ratios.reshape(-1)}
+    numbers["loss"] = np.repeat(losses, len(sites))
     columns: dict[str, Any] = {
         name: pd.arrays.FloatingArray(np.ascontiguousarray(numbers[name]), np.isnan(numbers[name])) for name in numbers
     }
@@ -188,8 +192,7 @@ class MonitorRecord:
         moments = [moment for moment, _ in self._waiting]
         vectors = np.stack([np.asarray(vector) for _, vector in self._waiting])
         self._waiting = []
-        quantities, changes = probe.unpack(vectors)
-        table = tabulate_moments(moments, probe.sites, quantities, changes)
+        table = tabulate_moments(moments, probe.sites, *probe.unpack(vectors))
         self._tables.append(table)
         if self._events is not None:
             _write_scalars(self._events, moments, table, len(probe.sites))
@@ -221,7 +224,12 @@ def _write_scalars(events: EventFile, moments: list[Moment], table: pd.DataFrame
 
 def name_scalar(quantity: str, layer: str, call: int) -> str:
     """Name TensorBoard's tag of a quantity: TensorBoard groups tags by what comes before the first slash."""
-    return f"{quantity}/{layer}" if call == 0 else f"{quantity}/{layer}#{call}"
+    return f"{quantity}/{label_site(layer, call)}"
+
+
+def label_site(layer: str, call: int) -> str:
+    """Name a call of a layer: by the layer alone where it is the first one."""
+    return layer if call == 0 else f"{layer}#{call}"
 
 
 class EventFile:

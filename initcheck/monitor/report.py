@@ -9,7 +9,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from initcheck.core.formatting import count, power_of_ten
 from initcheck.monitor.record import SCALARS
-from initcheck.pages.document import Block, Document, Figure, Panel, Paragraph, Section, prose
+from initcheck.pages.document import (
+    Block,
+    Bullets,
+    Document,
+    Figure,
+    Panel,
+    Paragraph,
+    Section,
+    Text,
+    code,
+    listed,
+    paragraph,
+    prose,
+)
 from initcheck.pages.svg import INK, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg, set_powers
 
 if TYPE_CHECKING:
@@ -59,13 +72,38 @@ def draw_monitor(table: DataFrame) -> Figure:
     return Figure("monitor", caption, keys, (), panels, f"The signal during training: {steps}", columns=3)
 
 
-def build_monitor_document(table: DataFrame) -> Document:
-    """Build the page of a monitored training run."""
-    blocks: tuple[Block, ...] = (Paragraph(prose("Nothing was measured yet.")),)
-    if len(table):
-        blocks = (draw_monitor(table),)
+def build_monitor_document(table: DataFrame, diagnosis: Sequence[str], frozen: Sequence[str]) -> Document:
+    """Build the page of a monitored training run: what went wrong, and the figure.
+
+    Args:
+        frozen: layers that are not to be trained.
+    """
     subtitle = prose("The signal while the model was trained.")
-    return Document("initcheck: a monitored training run", subtitle, (Section("monitor", "Over the steps", blocks),))
+    title = "initcheck: a monitored training run"
+    if not len(table):
+        nothing = Section("monitor", "Over the steps", (Paragraph(prose("Nothing was measured yet.")),))
+        return Document(title, subtitle, (nothing,))
+    told: list[Block] = [Bullets(tuple(_mark_names(sentence) for sentence in diagnosis))]
+    if not diagnosis:
+        steps = count(table["step"].nunique(), "measured step")
+        told = [paragraph(f"Nothing wrong was seen in {steps}, up to step {int(table['step'].max())}.")]
+    if frozen:
+        names = listed(tuple(frozen))
+        told.append(paragraph("Not to be trained, so that their gradients and steps are not judged: ", names, "."))
+    return Document(
+        title,
+        subtitle,
+        (
+            Section("diagnosis", "What went wrong", tuple(told)),
+            Section("monitor", "Over the steps", (draw_monitor(table),)),
+        ),
+    )
+
+
+def _mark_names(sentence: str) -> Text:
+    """Set what stands between backticks as code."""
+    parts = sentence.split("`")
+    return prose(*(code(part) if place % 2 else part for place, part in enumerate(parts)))
 
 
 def choose_layers(table: DataFrame) -> list[tuple[str, int]]:
@@ -115,9 +153,9 @@ def _draw_line(
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.log10(values)
     values = np.where(np.isfinite(values), values, np.nan)
-    dot = "o" if len(values) == 1 else None
-    axes.plot(steps, values, color=SERIES[place % len(SERIES)], linewidth=_LINE, marker=dot, markersize=4)
     finite: NDArray[np.float64] = values[np.isfinite(values)]
+    dot = "o" if len(finite) == 1 else None
+    axes.plot(steps, values, color=SERIES[place % len(SERIES)], linewidth=_LINE, marker=dot, markersize=4)
     return finite
 
 

@@ -26,12 +26,13 @@ class StepProbe(Probe):
     """Measures one model on one batch again and again while its weights change; the model itself is never changed."""
 
     def __init__(self, model: Any, inputs: Any, *, loss: Loss | None = None, seed: int = 0) -> None:
-        super().__init__(model, inputs, loss=loss)
+        super().__init__(model, inputs, loss=None if loss is None else self._keep(loss))
         index = {id(weight): place for place, weight in enumerate(model.weights)}
         kernels = (main_kernel(member) for _, member in self._namer.members())
         places = {index[id(kernel)] for kernel in kernels if kernel is not None and id(kernel) in index}
         self._kernels = [place for place in sorted(places) if is_float_dtype(model.weights[place].dtype)]
         self._states = self.plan.derive([seed])[0]
+        self._traced_loss: Any = None
         self._measure_now: Callable[..., Any] | None = None
         self._read_now: Callable[..., Any] | None = None
 
@@ -59,10 +60,19 @@ class StepProbe(Probe):
         assert self._measure_now is not None
         return self._measure_now(*before)
 
-    def unpack(self, vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Turn what :meth:`measure_change` returned into quantities, and the norm of each kernel's change.
+    def find_frozen(self) -> frozenset[int]:
+        """Find the sites whose kernel is not to be trained, as the model is set now."""
+        places = enumerate(self._kernel_places())
+        return frozenset(
+            site for site, place in places if place is not None and not self.model.weights[place].trainable
+        )
 
-        Their shapes are [steps, sites, quantities] and [steps, sites]; NaN where a quantity is undefined.
+    def unpack(
+        self, vectors: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Turn what :meth:`measure_change` returned into quantities, the norm of each kernel's change, and the loss.
+
+        Their shapes are [steps, sites, quantities], [steps, sites] and [steps]; NaN where a quantity is undefined.
         """
         sites = self.sites
         end = len(sites) * len(PARTS)
@@ -71,7 +81,7 @@ class StepProbe(Probe):
         for position, place in enumerate(self._kernel_places()):
             if place in order:
                 changes[:, position] = vectors[:, order[place] - len(self._kernels)]  # the last ones
-        return self._finish(vectors[:, :end]), changes
+        return self._finish(vectors[:, :end]), changes, vectors[:, -len(self._kernels) - 1]
 
     @property
     def batch_size(self) -> int:
@@ -100,7 +110,17 @@ class StepProbe(Probe):
         values = [read_variable(weight) for weight in self.model.weights]
         measured = self._measure_one(values, ops.convert_to_tensor(self._states), every_weight=False)
         changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
-        return ops.concatenate([measured, reduce_norms(changes)])
+        loss = ops.full((1,), np.nan, "float64") if self._traced_loss is None else ops.reshape(self._traced_loss, (1,))
+        return ops.concatenate([measured, ops.cast(loss, "float64"), reduce_norms(changes)])
+
+    def _keep(self, loss: Loss) -> Loss:
+        """Let the graph that is being traced find the loss again, which is otherwise seen by its gradients alone."""
+
+        def keep(outputs: Any) -> Any:
+            self._traced_loss = loss(outputs)
+            return self._traced_loss
+
+        return keep
 
 
 def _difference(after: Any, before: Any) -> Any:

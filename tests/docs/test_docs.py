@@ -68,19 +68,20 @@ def test_the_example_is_true(example: Example, monkeypatch: pytest.MonkeyPatch):
     example.evaluate()
 
 
-def test_what_the_page_about_the_report_prints_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch):
+@pytest.mark.parametrize(("page", "blocks"), [("report.md", 2), ("monitor.md", 2)])
+def test_what_the_page_prints_is_printed(page: str, blocks: int, capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
     printed = ""
     seen = 0
-    for block in read_blocks((DOCS / "report.md").read_text(encoding="utf-8")):
+    for block in read_blocks((DOCS / page).read_text(encoding="utf-8")):
         if block.language == "python":
             exec(block.text, names)
             printed = capsys.readouterr().out
         elif block.language == "text":
             check_printed(block, printed)
             seen += 1
-    assert seen == 2
+    assert seen == blocks
 
 
 @pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")]), ids=lambda page: page.name)

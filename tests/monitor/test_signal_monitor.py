@@ -217,6 +217,7 @@ def test_a_monitored_training_ends_bit_for_bit_as_one_that_is_not(data, compiled
             x, y, batch_size=BATCH, epochs=2, validation_split=0.25, verbose=0, callbacks=callbacks
         ).history
         after = np.random.random(3).tolist()
+        history = {name: values for name, values in history.items() if not name.startswith("signal/")}
         ends.append((state_of(model), history, after))
     assert len(ends[0][0]) > 15
     assert ends[0] == ends[1]

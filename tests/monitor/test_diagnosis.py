@@ -1,0 +1,317 @@
+"""What the monitor says at the end: true sentences where a training run went wrong, and nothing where it did not."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from initcheck.callbacks import SignalMonitor
+from initcheck.monitor.diagnosis import _find_rise, diagnose
+from initcheck.monitor.quantities import Roles
+
+BATCH = 32
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@cache
+def classes():
+    """Noisy copies of ten patterns, with the number of the pattern as label."""
+    random = np.random.default_rng(0)
+    patterns, labels = random.uniform(size=(10, 64)), random.integers(0, 10, 1280)
+    return np.clip(patterns[labels] + 0.2 * random.normal(size=(1280, 64)), 0, 1).astype("float32"), labels
+
+
+def build(activation="relu", depth=3, initializer="he_normal", outputs=10, **settings):
+    hidden = [
+        layers.Dense(48, activation, kernel_initializer=initializer, name=f"h{place + 1}", **settings)
+        for place in range(depth)
+    ]
+    return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(outputs, name="out")])
+
+
+def train(model, optimizer="adam", data=None, loss=LOGITS, *, every=5, epochs=1, callbacks=()):
+    x, y = data or classes()
+    model.compile(optimizer, loss)
+    monitor = SignalMonitor(x[:BATCH], y[:BATCH], every=every, verbose=0)
+    model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[monitor, *callbacks])
+    return monitor
+
+
+def exploding_recurrence():
+    x = np.random.default_rng(0).normal(size=(640, 50, 4)).astype("float32")
+    recurrent = layers.SimpleRNN(16, activation="linear", name="rnn")
+    model = keras.Sequential([keras.Input((50, 4)), recurrent, layers.Dense(1, name="out")])
+    return train(model, keras.optimizers.SGD(0.05), (x, x[:, 0, :1]), "mse", every=1)
+
+
+def spike():
+    class Rate(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate.assign(3.0 if batch == 32 else 1e-3)
+
+    return train(build(), callbacks=[Rate()])
+
+
+def cut_off():
+    inputs = keras.Input((64,))
+    hidden = layers.Dense(32, "relu", name="h1")(inputs)
+    hidden = layers.Lambda(keras.ops.stop_gradient)(hidden)
+    return train(keras.Model(inputs, layers.Dense(10, name="out")(hidden)))
+
+
+def regression_at_too_high_a_rate():
+    x, y = classes()
+    target = (50.0 * y).astype("float32")[:, np.newaxis]
+    return train(build(depth=2, outputs=1), keras.optimizers.SGD(0.5), (x, target), "mse", every=1)
+
+
+def raw_inputs():
+    x, y = classes()
+    return train(build("tanh"), data=((255 * x).astype("float32"), y))
+
+
+SICK = {
+    "a rate too high for ReLU": (
+        lambda: train(build(), keras.optimizers.Adam(0.1)),
+        r"\d+% of the units of `h\d`.* died between steps 0 and \d+\.",
+    ),
+    "a regression at too high a rate": (
+        regression_at_too_high_a_rate,
+        r"not finite at step \d+.*; at step \d+ all values were finite \(the loss was .*×10.*\)\.",
+    ),
+    "an exploding recurrence": (
+        exploding_recurrence,
+        r"The loss on the monitor's batch rose .*|.*not finite at step \d+, first in `rnn`.*",
+    ),
+    "a vanishing stack": (
+        lambda: train(build("sigmoid", 10, "glorot_uniform"), keras.optimizers.SGD(0.1)),
+        r"`h1` \(at most 1/.*\), `h2` .* had next to no gradient beside `out` at any measured step",
+    ),
+    "saturating tanh": (
+        lambda: train(build("tanh", initializer="glorot_uniform"), keras.optimizers.Adam(0.5)),
+        r"\d+% of the activations of `h1`.* became saturated between steps \d+ and \d+\.",
+    ),
+    "saturated from the start": (
+        raw_inputs,
+        r"\d.*% of the activations of `h1`.* were saturated before the first step\.",
+    ),
+    "dead from the start": (
+        lambda: train(build(bias_initializer=keras.initializers.Constant(-10.0))),
+        r"100% of the units of `h1`, .* were dead before the first step\.",
+    ),
+    "a rate of nothing": (
+        lambda: train(build(), keras.optimizers.SGD(1e-12)),
+        r"`h1`, `h2`, `h3` and 1 more had a gradient, but no measured step changed the kernel by .* of its norm\.",
+    ),
+    "a spike": (spike, r"The loss on the monitor's batch rose from .* between steps 30 and 35\."),
+    "a layer that is cut off": (cut_off, r"`h1` had no gradient at any measured step\."),
+}
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_what_went_wrong_is_said(name):
+    keras.utils.set_random_seed(1)
+    run, expected = SICK[name]
+    told = run().diagnosis
+    assert re.search(expected, told[0] if "regression" not in name else told[-1]), told
+    died = [sentence for sentence in told if "died" in sentence]
+    assert not (died and "start" in name), died
+    assert len(told) <= 6
+
+
+def normalized_convolutions():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(640, 12, 12, 1)).astype("float32")
+    y = (x[:, :6].mean((1, 2, 3)) > 0).astype(int)
+    blocks = [
+        layer
+        for filters in (8, 16)
+        for layer in (
+            layers.Conv2D(filters, 3, strides=2, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        )
+    ]
+    model = keras.Sequential([keras.Input((12, 12, 1)), *blocks, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    return train(model, data=(x, y), epochs=2)
+
+
+def residual_branches_that_start_at_zero():
+    inputs = keras.Input((64,))
+    stream = layers.Dense(32)(inputs)
+    for _ in range(3):
+        branch = layers.Dense(64, "relu")(layers.LayerNormalization()(stream))
+        stream = layers.Add()([stream, layers.Dense(32, kernel_initializer="zeros")(branch)])
+    head = layers.Dense(10, kernel_initializer="zeros")(layers.LayerNormalization()(stream))
+    return train(keras.Model(inputs, head), epochs=2)
+
+
+def attention():
+    random = np.random.default_rng(0)
+    inputs = keras.Input((12,), dtype="int32")
+    stream = layers.Embedding(30, 16)(inputs)
+    normalized = layers.LayerNormalization()(stream)
+    stream = layers.Add()([stream, layers.MultiHeadAttention(2, 8)(normalized, normalized)])
+    model = keras.Model(inputs, layers.Dense(2, "softmax")(layers.GlobalAveragePooling1D()(stream)))
+    x = random.integers(0, 30, (640, 12))
+    y = ((x < 10).sum(axis=1) > 3).astype(int)
+    return train(model, data=(x, y), loss="sparse_categorical_crossentropy", epochs=2)
+
+
+def long_short_term_memory():
+    x = np.random.default_rng(0).normal(size=(640, 10, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((10, 4)), layers.LSTM(16), layers.Dense(1)])
+    return train(model, data=(x, x[:, -2:, :1].sum(axis=1)), loss="mse", epochs=2)
+
+
+def autoencoder_with_saturating_outputs():
+    x, _ = classes()
+    sizes = ((16, "relu"), (6, "tanh"), (16, "relu"), (64, "sigmoid"))
+    return train(
+        keras.Sequential([keras.Input((64,)), *(layers.Dense(*each) for each in sizes)]), data=(x, x), loss="mse"
+    )
+
+
+def fine_tuning():
+    model = build()
+    model.get_layer("h1").trainable = False
+    return train(model, epochs=2)
+
+
+def large_targets():
+    x, y = classes()
+    target = (1000.0 * y).astype("float32")[:, np.newaxis]
+    return train(build("swish", 2, outputs=1), keras.optimizers.Adam(0.1), (x, target), "mse", epochs=2)
+
+
+def adapters():
+    model = build()
+    model.get_layer("h1").enable_lora(4)
+    return train(model, keras.optimizers.Adam(1e-2))
+
+
+def fit_to_the_last_digit():
+    x, y = classes()
+    return train(build(depth=1), keras.optimizers.Adam(1e-2), (x[:64], y[:64]), every=20, epochs=150)
+
+
+SOUND = {
+    "a plain network": lambda: train(build(), epochs=4),
+    "tanh": lambda: train(build("tanh", 4, "glorot_uniform"), keras.optimizers.Adam(3e-3), epochs=3),
+    "selu and momentum": lambda: train(build("selu", 5, "lecun_normal"), keras.optimizers.SGD(0.02, 0.9), epochs=3),
+    "a deep network": lambda: train(build(depth=12), keras.optimizers.Adam(1e-4), epochs=2),
+    "normalized convolutions": normalized_convolutions,
+    "branches that start at zero": residual_branches_that_start_at_zero,
+    "attention": attention,
+    "long short-term memory": long_short_term_memory,
+    "an autoencoder": autoencoder_with_saturating_outputs,
+    "fine-tuning": fine_tuning,
+    "large targets": large_targets,
+    "adapters": adapters,
+    "a fit to the last digit": fit_to_the_last_digit,
+}
+
+
+QUICK = (
+    "a plain network",
+    "tanh",
+    "normalized convolutions",
+    "branches that start at zero",
+    "fine-tuning",
+    "large targets",
+    "a fit to the last digit",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=() if each in QUICK else pytest.mark.thorough) for each in SOUND]
+)
+def test_of_a_sound_training_run_nothing_is_said(name, capsys):
+    keras.utils.set_random_seed(1)
+    monitor = SOUND[name]()
+    assert monitor.diagnosis == []
+    losses = monitor.table.groupby("step")["loss"].first()
+    assert losses.iloc[-1] < losses.iloc[0]  # it did learn
+    assert "Nothing wrong was seen in" in monitor.to_html()
+
+
+def test_the_shares_are_those_that_a_slow_count_finds_at_the_same_steps():
+    x, _ = classes()
+    counts = {}
+
+    class Count(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_begin(self, logs=None):
+            self.count()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            self.count()
+
+        def count(self):
+            signal = x[:BATCH]
+            for layer in self.model.layers:
+                signal = np.asarray(layer(signal))
+                counts[layer.name, self.steps] = np.mean(np.all(signal == 0.0, axis=0))
+
+    keras.utils.set_random_seed(1)
+    told = train(build(), keras.optimizers.Adam(0.1), callbacks=[Count()]).diagnosis
+    found = 0
+    for sentence in told:
+        start, end = (int(step) for step in re.search(r"died between steps (\d+) and (\d+)\.$", sentence).groups())
+        for share, layer in re.findall(r"([\d.]+)% of the units of `(\w+)`", sentence):
+            assert counts[layer, end] - counts[layer, start] == pytest.approx(float(share) / 100, abs=0.0051)
+            found += 1
+        for share, step in re.findall(r"\(([\d.]+)% are dead at step (\d+)\)", sentence):
+            assert float(share) / 100 in [
+                pytest.approx(counts[f"h{place}", int(step)], abs=0.0051) for place in (1, 2, 3)
+            ]
+    assert found >= 2
+
+
+def test_what_went_wrong_is_printed_at_the_end_and_stands_first_on_the_page(capsys):
+    x, y = classes()
+    for verbose in (0, 1):
+        keras.utils.set_random_seed(1)
+        model = build()
+        model.compile(keras.optimizers.Adam(0.1), LOGITS)
+        monitor = SignalMonitor(x[:BATCH], y[:BATCH], every=5, stop_on="dead>0.6", verbose=verbose)
+        model.fit(x, y, verbose=0, callbacks=[monitor])
+        expected = [monitor.stopped, *monitor.diagnosis] if verbose else []
+        assert capsys.readouterr().out.splitlines() == expected
+    page = monitor.to_html()
+    assert 0 < page.index("of the units of <code>h") < page.index("Mean square of the activations")
+
+
+def test_a_frozen_layer_is_named_on_the_page():
+    assert "not judged: <code>h1</code>." in fine_tuning().to_html()
+
+
+def test_a_gradient_that_ceases_to_be_finite_is_told_though_all_activations_are():
+    table = train(build(), every=10, epochs=1).table
+    lost = (table["step"] == 20) & table["layer"].isin(["h1", "h2"])
+    table.loc[lost, "weight_gradient_norm"] = np.nan
+    loss = table[table["step"] == 10]["loss"].iloc[0]
+    (told,) = diagnose(table, Roles())
+    # What comes back from the outputs reaches h2 first.
+    assert told.startswith("The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss")
+    assert f"was {loss:.3g}"[:7] in told
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_span_that_is_named_is_the_shortest_with_such_a_rise(seed):
+    random = np.random.default_rng(seed)
+    values = random.normal(size=30).cumsum()
+    values[random.integers(0, 30, 3)] = np.nan
+    least = 2.0
+    spans = [(end - start, end) for end in range(30) for start in range(end) if values[end] - values[start] >= least]
+    found = _find_rise(values, least)
+    assert (found is None) == (not spans)
+    if found is not None:
+        assert (found[1] - found[0], found[1]) == min(spans)
