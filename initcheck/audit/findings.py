@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.errors import find_near_names, name_unknown
@@ -369,6 +369,7 @@ class Rule:
     Attributes:
         brings: codes of findings that may follow from one of this rule, and are no problem of their own then.
         direction_of: picks one panel by the value of a finding; None shows each in all of them.
+        of_paths: whether a finding is about a whole path; where on it the limit was passed depends on the draws.
     """
 
     code: str
@@ -384,6 +385,7 @@ class Rule:
     severity: Severity = "wrong"
     inconclusive: bool = False
     compares_weights: bool = False
+    of_paths: bool = False
     directions: tuple[Direction, ...] = DIRECTIONS
     direction_of: Callable[[Measured], Direction] | None = None
     fix_plan: FixPlan | None = None
@@ -429,6 +431,22 @@ class Conditions:
     dtype_policy: str
 
 
+@dataclass(frozen=True)
+class LayerFacts:
+    """What is not random of one layer, as JSON has it.
+
+    Attributes:
+        config: its configuration, without names, initializers and regularizers; None where it has none.
+        code: digest of the user's own code that it runs; empty where there is none, or its source is not known.
+        attributes: the plain values that a layer of the user's own holds.
+    """
+
+    kind: str
+    config: Mapping[str, Any] | None
+    code: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
 Verdict = Literal["healthy", "findings", "cannot judge"]
 
 Failing = Literal["problem", "note", "nothing"]
@@ -455,6 +473,7 @@ class CheckResult:
         fix_command: the command line that writes the fixes into the code; empty where there is none.
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
         fail_on: from what on the command does not exit with 0.
+        layers: what is not random of the model, its layers and the operations of its graph, by structural path.
     """
 
     model: str
@@ -484,6 +503,7 @@ class CheckResult:
     fix_command: str = ""
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
     fail_on: Failing = "problem"
+    layers: Mapping[str, LayerFacts] = field(default_factory=dict, repr=False)
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:

@@ -165,6 +165,7 @@ class Shift:
         standard_error: of the difference; 0 where nothing varies, NaN where it is undefined.
         p_within: p-value against the hypothesis that the difference is at least the margin in size (two one-sided
             tests): small where the two are shown to be the same.
+        degrees: degrees of freedom of the standard error; NaN where nothing varies, or it is undefined.
     """
 
     value: float
@@ -173,6 +174,14 @@ class Shift:
     standard_error: float
     p_within: float
     p_beyond: float
+    degrees: float = math.nan
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Give the interval that leaves a probability of ``alpha`` out on either side."""
+        if math.isnan(self.degrees):
+            return self.low, self.high
+        half_width = float(stats.t.isf(alpha, self.degrees)) * self.standard_error
+        return self.value - half_width, self.value + half_width
 
 
 def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bool) -> Shift:
@@ -204,7 +213,7 @@ def shift_test(before: ArrayLike, after: ArrayLike, margin: float, *, paired: bo
     half_width = float(stats.t.ppf(0.975, degrees)) * error
     within = float(stats.t.sf((margin - size) / error, degrees))
     beyond = float(stats.t.sf((size - margin) / error, degrees) + stats.t.sf((size + margin) / error, degrees))
-    return Shift(value, value - half_width, value + half_width, error, within, min(beyond, 1.0))
+    return Shift(value, value - half_width, value + half_width, error, within, min(beyond, 1.0), degrees)
 
 
 def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float64]:

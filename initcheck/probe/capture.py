@@ -8,6 +8,7 @@ can be missed.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -58,6 +59,7 @@ class Site:
         preactivation: what the layer's fused activation function received; None without one.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
+        arguments: what the call was given besides tensors.
     """
 
     layer: str
@@ -70,6 +72,7 @@ class Site:
     preactivation: Any = None
     activation: Any = None
     passed_on: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class _Call:
 
     operation: Any
     received: Any = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     recorded: list[tuple[Any, Any]] = field(default_factory=list)
     children: int = 0
 
@@ -140,7 +144,7 @@ class Capture:
         number = self._calls[name]
         self._calls[name] += 1
         received = args[0] if args and self._reason_against(args[0]) is None else None
-        call = _Call(operation, received)
+        call = _Call(operation, received, _find_constants(operation, args, kwargs))
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
         sequence = self._copy_sequence(args[0]) if loops and args else None
@@ -219,6 +223,7 @@ class Capture:
                 output=output,
                 received=call.received,
                 passed_on=id(tensor) in self._captured,
+                arguments=call.arguments,
             )
             if index == 0 and len(call.recorded) == 1:
                 site.preactivation, site.activation = call.recorded[0]
@@ -282,6 +287,30 @@ class Capture:
             yield
         finally:
             attributes["activation"] = activation
+
+
+_PLAIN: Final = (bool, int, float, str)
+
+
+def _find_constants(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Find what a call is given besides tensors, by the names of its arguments: a factor, an axis, ``training=False``.
+
+    ``training=True`` is left out: it is what the probe asks for, and Keras hands it on in one version and not in another.
+    """
+    if not args[1:] and not kwargs and (not args or hasattr(args[0], "shape")):
+        return {}
+    try:
+        given: Mapping[str, Any] = inspect.signature(operation.call).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        given = kwargs
+    plain = {name: value for name, value in given.items() if _is_plain(value)}
+    return {name: value for name, value in plain.items() if name != "training" or not value}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_is_plain, value))
+    return isinstance(value, _PLAIN) or (hasattr(value, "tolist") and not value.shape)
 
 
 def _copy_with_mask(tensor: Any) -> Any:

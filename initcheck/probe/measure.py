@@ -120,6 +120,7 @@ class Probe:
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
         self._parents: Parents = ()
+        self._arguments: tuple[Mapping[str, Any], ...] = ()
         self._received: tuple[int | None, ...] = ()
         self._softmaxes: tuple[int, ...] = ()
         self._output_sites: tuple[int, ...] = ()
@@ -146,6 +147,16 @@ class Probe:
     def parents(self) -> Parents:
         """For each site those that feed it directly; known after the first measurement."""
         return self._parents
+
+    @property
+    def arguments(self) -> tuple[Mapping[str, Any], ...]:
+        """For each site what its call was given besides tensors; known after the first measurement."""
+        return self._arguments
+
+    @property
+    def namer(self) -> PathNamer:
+        """The names of the model's layers and weights; those that the model does not list are named when called."""
+        return self._namer
 
     @property
     def output_sites(self) -> tuple[int, ...]:
@@ -356,6 +367,7 @@ class Probe:
         )
         taken = {key: weights[place] for key, place in index.items() if key in scope.read}
         capture.note_loops(lambda layer: [taken[id(each)] for each in own_variables(layer) if id(each) in taken])
+        self._arguments = tuple(site.arguments for site in capture.sites)
         self._unmeasured = tuple(capture.unmeasured)
         self._recurrent = tuple(capture.recurrent)
         self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import AXES, INITIALIZERS, KnownInitializer, is_of_keras, read
 from initcheck.probe.draw import PlannedVariable, RedrawPlan
@@ -50,6 +52,8 @@ class WeightFacts:
         ideal_variance: what the variance would be if the initializer counted the true fans; NaN where it scales with
             none, or they are not known.
         place: where its layer was made, ``models.py:14``; empty where that is not known.
+        kept_error: standard error of ln of the root mean square of a kept weight's entries, taken as independent
+            draws; NaN for a weight that is drawn.
     """
 
     path: str
@@ -77,6 +81,7 @@ class WeightFacts:
     instance: int = 0
     repeated: bool = False
     place: str = ""
+    kept_error: float = math.nan
 
 
 def describe_weights(
@@ -143,7 +148,24 @@ def _describe(
         ideal_variance=_scaled_variance(initializer, true) if scales else math.nan,
         instance=0 if given is None else id(given),
         repeated=repeated,
+        kept_error=math.nan if planned.reason is None else _estimate_error(variable),
     )
+
+
+_MOST_READ: Final = 2**20
+"""Entries of a weight that are read to see how much their squares vary."""
+
+
+def _estimate_error(variable: Any) -> float:
+    """Estimate the standard error of ln sqrt(mean w^2): half the coefficient of variation of w^2, over sqrt(n)."""
+    if not is_float_dtype(variable.dtype):
+        return math.nan
+    values = np.asarray(import_keras().ops.convert_to_numpy(variable.value)).reshape(-1)
+    squares = np.square(values[:_MOST_READ].astype(np.float64))
+    mean = float(squares.mean()) if squares.size else 0.0
+    if not 0.0 < mean < math.inf or values.size < 2:
+        return math.nan
+    return 0.5 * float(squares.std()) / mean / math.sqrt(values.size)
 
 
 def name_initializer(initializer: Any) -> str:

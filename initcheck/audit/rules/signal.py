@@ -338,6 +338,7 @@ VANISHING_ACTIVATIONS = Rule(
     limits=_LIMITS,
     directions=("forward",),
     fix_plan=FixPlan("initializers", rate="forward"),
+    of_paths=True,
 )
 
 EXPLODING_ACTIVATIONS = Rule(
@@ -360,6 +361,7 @@ EXPLODING_ACTIVATIONS = Rule(
     limits=_LIMITS,
     directions=("forward",),
     fix_plan=FixPlan("initializers", rate="forward"),
+    of_paths=True,
 )
 
 VANISHING_GRADIENTS = Rule(
@@ -381,6 +383,7 @@ VANISHING_GRADIENTS = Rule(
     limits=_LIMITS,
     directions=("backward",),
     fix_plan=FixPlan("initializers", rate="backward"),
+    of_paths=True,
 )
 
 EXPLODING_GRADIENTS = Rule(
@@ -406,6 +409,7 @@ EXPLODING_GRADIENTS = Rule(
     limits=_LIMITS,
     directions=("backward",),
     fix_plan=FixPlan("initializers", rate="backward"),
+    of_paths=True,
 )
 
 OUTLYING_LAYER = Rule(
@@ -457,4 +461,5 @@ UNDECIDED = Rule(
     severity="unjudged",
     inconclusive=True,
     directions=(),
+    of_paths=True,
 )

@@ -10,7 +10,10 @@ A *metric* is the natural logarithm of an amplitude (the root of a second moment
 - ``backward``, for each call: ln of the amplitude of one sample's gradient there over that of the gradients that
   arrive.
 
-These are changes by one layer and not levels: a level is the sum of all changes before it, so that its standard
+- ``total forward`` and ``total backward``, for each path: ln of the amplitude by which the signal, or the gradient,
+  changes from one end to the other (:mod:`initcheck.audit.total_change`).
+
+All but the last are changes by one layer and not levels: a level is the sum of all changes before it, so that its standard
 deviation grows from layer to layer, and one change would be seen in all layers behind it. Where a call takes or feeds
 several others, their mean squares (forward) or the sum of their squares (backward) are taken.
 
@@ -32,7 +35,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from initcheck.audit.findings import CheckResult, Conditions
+from initcheck.audit.findings import CheckResult, Conditions, Finding, LayerFacts
 from initcheck.core.errors import BaselineError
 from initcheck.core.files import replace_files
 
@@ -49,7 +52,7 @@ DIGITS: Final = 6
 _KEPT_VERSIONS: Final = ("initcheck", "keras", "numpy", "python", "tensorflow")
 
 FORMAT: Final = "initcheck baseline"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised when a reader of the earlier version would misread a file."""
 
 _WORDS: Final = get_args(Word)
@@ -106,6 +109,9 @@ class WeightRecord:
         default_initializer: what the class of the layer takes by itself on the installed Keras; empty if not known.
         mode: which of them the initializer scales with; empty where with none.
         variance: expected variance of the entries; None where it is not known.
+        seed: the integer that the user gave its initializer; None without one.
+        same_as: structural path of the first weight that one instance of an initializer draws too; empty without.
+        error: standard error of the logarithm of its scale, where its value is kept and is one draw; else None.
     """
 
     kind: str
@@ -120,14 +126,56 @@ class WeightRecord:
     mode: str
     variance: float | None
     scale: Metric
+    seed: int | None = None
+    same_as: str = ""
+    error: float | None = None
 
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One call of one layer."""
+    """One call of one layer.
+
+    Attributes:
+        inputs: the calls that feed it, by structural path.
+        arguments: what the call was given besides tensors.
+    """
 
     kind: str
     metrics: Mapping[str, Metric]
+    inputs: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PathRecord:
+    """The change along one path, by direction.
+
+    Attributes:
+        limits: what the logarithm of the amplitude may change, in size.
+    """
+
+    metrics: Mapping[str, Metric]
+    limits: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FindingRecord:
+    """A finding that the model had.
+
+    Attributes:
+        layers: structural paths of the layers or weights that it was about, the first one first.
+        quantity: what its value is; empty without one.
+        value: the value that it rested on; None without one, as are the ends of its interval and its limit.
+    """
+
+    code: str
+    layers: tuple[str, ...]
+    quantity: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,10 +215,14 @@ class Baseline:
         seeds: the seed of each draw.
         versions: of the libraries, Python and NumPy.
         conditions: under which was measured.
-        findings: code and layer of each finding of ``initcheck check`` at the time: the known ones.
+        findings: those of ``initcheck check`` at the time: the known ones.
         weights: by structural path (:mod:`initcheck.probe.paths`), which is the same in every process.
         sites: likewise, with ``#2`` for the second call.
         names: by structural path, the name that people saw, where that is another.
+        layers: what is not random of each layer; empty where the file is older than that (schema versions 1 and 2).
+        calls: the keys of ``sites`` in the order of execution.
+        paths: by the ends of the path, ``inputs -> outputs`` for the main one.
+        set_aside: code and layer of the findings that settings left out; a file does not hold them.
     """
 
     label: str
@@ -178,10 +230,14 @@ class Baseline:
     seeds: tuple[int, ...]
     versions: Mapping[str, str]
     conditions: Conditions
-    findings: tuple[tuple[str, str], ...]
+    findings: tuple[FindingRecord, ...]
     weights: Mapping[str, WeightRecord]
     sites: Mapping[str, SiteRecord]
     names: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, LayerFacts] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
+    paths: Mapping[str, PathRecord] = field(default_factory=dict)
+    set_aside: tuple[tuple[str, str], ...] = ()
 
     @property
     def redrawn(self) -> bool:
@@ -191,50 +247,48 @@ class Baseline:
     @classmethod
     def from_result(cls, result: CheckResult, recipe: Recipe) -> Baseline:
         """Make the baseline of what ``initcheck check`` measured; the recipe says how it is measured once more."""
-        from initcheck.checking.gate.metrics import read_sites, read_weights
+        from initcheck.checking.gate.metrics import read_paths, read_sites, read_weights
 
         keys = result.keys
+        sites = read_sites(result.table, result.nodes, keys)
         return cls(
             label=result.model,
             recipe=replace(recipe, weights=_weights_of(result)),
             seeds=result.seeds,
             versions={name: result.versions[name] for name in _KEPT_VERSIONS},
             conditions=result.conditions,
-            findings=tuple(
-                sorted({(each.code, keys.get(each.layer, each.layer)) for each in result.findings if not each.note})
-            ),
+            findings=tuple(_record_finding(each, result) for each in result.findings if not each.note),
             weights=read_weights(result.facts, result.weights),
-            sites=read_sites(result.table, result.nodes, keys),
+            sites=sites,
             names={key: name for name, key in keys.items() if key != name},
+            layers=result.layers,
+            calls=tuple(sites),
+            paths=read_paths(result.paths, keys),
+            set_aside=tuple((each.code, keys.get(name, name)) for each in result.waived for name in each.named),
         )
 
     def names_by_key(self) -> dict[str, str]:
         """Map the structural path of all that is named here to its name for people."""
-        layers = [*(key.partition("#")[0] for key in self.sites), *(layer for _, layer in self.findings)]
-        return {key: self.names.get(key, key) for key in (*layers, *self.weights)} | dict(self.names)
+        layers = [*self.layers, *(key.partition("#")[0] for key in self.sites)]
+        found = [layer for each in self.findings for layer in each.layers]
+        return {key: self.names.get(key, key) for key in (*layers, *found, *self.weights)} | dict(self.names)
 
-    def named_as(self, names: Mapping[str, str]) -> Baseline:
-        """Return the same with names for people in place of structural paths: the given ones, or else its own.
 
-        Where another layer bears the name that one had when it was recorded, the recorded one is marked.
-        """
-        shown, taken = dict(names), set(names.values())
-        for key, name in self.names_by_key().items():
-            if key not in shown:
-                shown[key] = f"{name} (as recorded)" if name in taken else name
-                taken.add(shown[key])
-
-        def name_site(key: str) -> str:
-            layer, number, call = key.partition("#")
-            return f"{shown[layer]}{number}{call}"
-
-        return replace(
-            self,
-            findings=tuple((code, shown[layer]) for code, layer in self.findings),
-            weights={shown[key]: record for key, record in self.weights.items()},
-            sites={name_site(key): record for key, record in self.sites.items()},
-            names={},
-        )
+def _record_finding(finding: Finding, result: CheckResult) -> FindingRecord:
+    """Record a finding with its layers; one about a path has all layers of it, whichever passed the limit first."""
+    named = [finding.layer, *finding.layers]
+    if finding.rule.of_paths:
+        for judged in result.paths:
+            levels = judged.levels
+            if levels.direction in finding.rule.directions and finding.layer in levels.layers:
+                named += levels.layers
+    layers = tuple(result.keys.get(each, each) for each in dict.fromkeys(named))
+    measured = finding.measured
+    if measured is None:
+        return FindingRecord(finding.code, layers)
+    numbers = (measured.value, measured.low, measured.high, measured.limit)
+    rounded = (float(f"{each:.6g}") if math.isfinite(each) else None for each in numbers)
+    return FindingRecord(finding.code, layers, measured.quantity, *rounded, seeds=measured.seeds)
 
 
 def _weights_of(result: CheckResult) -> str:
@@ -322,8 +376,8 @@ def _check_metric(metric: dict[str, Any], where: str, seeds: int, named: str) ->
 
 def _metrics(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = [(f"the scale of {path}", weight["scale"]) for path, weight in document["weights"].items()]
-    for path, site in document["sites"].items():
-        found += [(f"{quantity} of {path}", metric) for quantity, metric in site["figures"].items()]
+    for path, owner in [*document["sites"].items(), *document.get("paths", {}).items()]:
+        found += [(f"{quantity} of {path}", metric) for quantity, metric in owner["figures"].items()]
     return found
 
 
@@ -341,7 +395,9 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
         "seeds": list(baseline.seeds),
         "versions": dict(baseline.versions),
         "conditions": asdict(baseline.conditions),
-        "findings": [list(each) for each in sorted(baseline.findings)],
+        "findings": [
+            {**vars(each), "layers": list(each.layers)} for each in sorted(baseline.findings, key=lambda each: each.code)
+        ],
         "weights": {
             path: {**vars(weight), "shape": list(weight.shape), "scale": _metric_to_plain(weight.scale)}
             for path, weight in baseline.weights.items()
@@ -349,11 +405,19 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
         "sites": {
             path: {
                 "kind": site.kind,
-                "figures": {name: _metric_to_plain(metric) for name, metric in site.metrics.items()},
+                "figures": _metrics_to_plain(site.metrics),
+                "inputs": list(site.inputs),
+                "arguments": dict(site.arguments),
             }
             for path, site in baseline.sites.items()
         },
         "names": dict(baseline.names),
+        "layers": {path: dict(vars(layer)) for path, layer in baseline.layers.items()},
+        "calls": list(baseline.calls),
+        "paths": {
+            path: {"figures": _metrics_to_plain(each.metrics), "limits": dict(each.limits)}
+            for path, each in baseline.paths.items()
+        },
     }
 
 
@@ -366,7 +430,7 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
         seeds=tuple(document["seeds"]),
         versions=document["versions"],
         conditions=Conditions(**document["conditions"]),
-        findings=tuple((code, layer) for code, layer in document["findings"]),
+        findings=tuple(map(_finding_from_plain, document["findings"])),
         weights={
             path: WeightRecord(
                 **{**weight, "shape": tuple(weight["shape"]), "scale": _metric_from_plain(weight["scale"], seeds)}
@@ -375,12 +439,36 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
         },
         sites={
             path: SiteRecord(
-                site["kind"], {name: _metric_from_plain(metric, seeds) for name, metric in site["figures"].items()}
+                site["kind"],
+                _metrics_from_plain(site["figures"], seeds),
+                tuple(site.get("inputs", ())),
+                site.get("arguments", {}),
             )
             for path, site in document["sites"].items()
         },
         names=document.get("names", {}),
+        layers={path: LayerFacts(**layer) for path, layer in document.get("layers", {}).items()},
+        calls=tuple(document.get("calls", document["sites"])),
+        paths={
+            path: PathRecord(_metrics_from_plain(each["figures"], seeds), each["limits"])
+            for path, each in document.get("paths", {}).items()
+        },
     )
+
+
+def _finding_from_plain(plain: Any) -> FindingRecord:
+    if isinstance(plain, list):  # schema versions 1 and 2
+        code, layer = plain
+        return FindingRecord(code, (layer,))
+    return FindingRecord(**{**plain, "layers": tuple(plain["layers"])})
+
+
+def _metrics_to_plain(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    return {name: _metric_to_plain(metric) for name, metric in metrics.items()}
+
+
+def _metrics_from_plain(plain: Mapping[str, Any], seeds: int) -> dict[str, Metric]:
+    return {name: _metric_from_plain(metric, seeds) for name, metric in plain.items()}
 
 
 def _metric_to_plain(metric: Metric) -> dict[str, Any]:

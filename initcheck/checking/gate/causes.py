@@ -1,4 +1,8 @@
-"""Whether the library has changed, or the model.
+"""What caused a change: the facts that differ, grouped, the cause first; and whether the library or the model did it.
+
+A fact of one layer is a cause, and what follows from it is not: a width brings other shapes, fans and variances, the
+setting of a layer those of the layers inside, a layer that was removed those inside it. What changed alike in several
+layers is one cause.
 
 Weights are matched by the properties that were requested (layer class, role, shape, initializer) and compared by those
 that Keras made of them (the fans it counts, the variance that follows, the default initializer of the layer). Where the
@@ -8,17 +12,40 @@ did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from initcheck.checking.gate.baseline import LIBRARIES, Baseline, WeightRecord
-from initcheck.checking.gate.comparison import Comparison, FactChange
+from initcheck.checking.gate.baseline import LIBRARIES
+from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.checking.gate.structure import (
+    CALLS,
+    CLASS,
+    FACTS,
+    INPUTS,
+    PLACE,
+    FactChange,
+    LayerChange,
+    StructureChange,
+)
+from initcheck.core.formatting import count, format_interval, format_names, format_number
 
 Origin = Literal["library", "model", "data", "library or model", "data or model", "nothing"]
 
 _APPLICATIONS: Final = "applications:"
-_REQUESTED: Final = ("kind", "role", "shape", "mode", "trainable", "dtype")
+_FOLLOWING: Final = ("shape", "fan_in", "fan_out", "variance", "mode")
+"""Facts of a weight that follow from others: from a width or an initializer."""
+
+QUANTITIES: Final = {
+    "scale": "scale of the weight",
+    "forward": "forward change",
+    "activation": "change by the activation function",
+    "backward": "backward change",
+    "total forward": "change of the signal along the path",
+    "total backward": "change of the gradient along the path",
+}
 
 
 @dataclass(frozen=True)
@@ -40,14 +67,18 @@ class ConditionChange:
 
 
 @dataclass(frozen=True)
-class WeightChange:
-    """Changes of one weight, and whether the library or the model caused them."""
+class Cause:
+    """What was changed, in one sentence, the words that say most first.
 
-    path: str
-    role: str
-    kind: str
-    facts: tuple[FactChange, ...]
+    Attributes:
+        layers: the layers, or weights, in which it was.
+        is_certain: whether it is a fact that differs, and not what was measured of it.
+    """
+
+    sentence: str
+    layers: tuple[str, ...]
     origin: Origin
+    is_certain: bool = True
 
 
 def find_version_changes(comparison: Comparison) -> tuple[VersionChange, ...]:
@@ -76,25 +107,23 @@ def find_condition_changes(comparison: Comparison) -> tuple[ConditionChange, ...
     return tuple(found)
 
 
-def group_weight_changes(comparison: Comparison) -> tuple[WeightChange, ...]:
-    """Gather what changed of each weight, with its cause."""
-    library_moved = any(each.name != "initcheck" for each in find_version_changes(comparison))
-    by_path: dict[str, list[FactChange]] = {}
-    for change in comparison.facts:
-        by_path.setdefault(change.path, []).append(change)
-    found = []
-    for path, facts in by_path.items():
-        then, now = comparison.before.weights[path], comparison.after.weights[path]
-        origin: Origin = "library" if library_moved and _requested_alike(then, now) else "model"
-        found.append(WeightChange(path, now.role, now.kind, tuple(facts), origin))
-    return tuple(found)
+def find_causes(comparison: Comparison) -> tuple[Cause, ...]:
+    """Find what was changed, the cause of most first; empty where nothing was."""
+    if comparison.verdict != "changed":
+        return ()
+    finder = _CauseFinder(comparison)
+    causes = [*finder.list_structure(), *finder.list_layers(), *finder.list_weights()]
+    if not causes:
+        causes = [*finder.list_hints()] or [*finder.list_measured()]
+    return tuple(causes)
 
 
 def find_origin(comparison: Comparison) -> Origin:
     """Find the cause of a change: two names where the data do not distinguish them, ``nothing`` without a change."""
     if comparison.verdict != "changed":
         return "nothing"
-    origins = {each.origin for each in group_weight_changes(comparison)} | set(_origins_of_structure(comparison))
+    causes = find_causes(comparison)
+    origins = {each.origin for each in causes if each.is_certain}
     if origins:
         return origins.pop() if len(origins) == 1 else "library or model"
     # Only measured metrics differ: of weights that were requested alike, or of the signal.
@@ -102,43 +131,273 @@ def find_origin(comparison: Comparison) -> Origin:
     if any(each.is_weight for each in comparison.of_verdict("changed")):
         data_moved = False  # weights do not know the batch
     if library_moved:
-        return "library or model" if data_moved else "library"
+        return "library or model" if data_moved or comparison.hints else "library"
     return "data or model" if data_moved else "model"
 
 
-def _requested_alike(then: WeightRecord, now: WeightRecord) -> bool:
-    if any(getattr(then, name) != getattr(now, name) for name in _REQUESTED):
-        return False
-    defaults = then.initializer == then.default_initializer != "" and now.initializer == now.default_initializer
-    return then.initializer == now.initializer or defaults
+class _CauseFinder:
+    """Groups what differs."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        now, then = comparison.after, comparison.before
+        moved = {each.name for each in find_version_changes(comparison)}
+        self._library_moved = bool(moved - {"initcheck"})
+        self._keras_moved = "keras" in moved
+        names = now.names_by_key()
+        self._facts = {names.get(key, key): layer for key, layer in now.layers.items()}
+        self._kinds = {names.get(key, key): layer.kind for key, layer in now.layers.items()}
+        self._layers_then = {*then.layers} | {key.partition("#")[0] for key in then.sites}
+        self._layers_now = {*now.layers} | {key.partition("#")[0] for key in now.sites}
+        feeding = {each for site in now.sites.values() for each in site.inputs}
+        self._last = {names.get(key, key) for key in now.sites if key not in feeding}
+        self._setting_changed = {each.path for each in comparison.layers if each.fact not in (CALLS, INPUTS, PLACE)}
+        self._own = {key for key, layer in self._facts.items() if layer.code}
+
+    # --- layers that came and went ------------------------------------------------------------------------------------
+
+    def list_structure(self) -> Iterator[Cause]:
+        """Name what was replaced, added, removed or renamed, class by class."""
+        found = [each for each in self._comparison.structure if not each.is_weight]
+        names = {each.before or each.after for each in found}
+        outer = [each for each in found if not any(parent in names for parent in _parents(each.before or each.after))]
+        outer.sort(key=lambda each: -sum(other.kind == each.kind for other in outer))
+        for (kind, action), group in _group(outer, lambda each: (each.kind, each.action)):
+            origin = self._origin_of_structure(group)
+            if action == "renamed":
+                pairs = format_names([f"{each.before} -> {each.after}" for each in group])
+                yield Cause(f"renamed: {pairs}", tuple(each.after for each in group), origin)
+                continue
+            layers = tuple(each.after or each.before for each in group)
+            many = len(group) > 1
+            what = f"{len(group)} {kind} layers were" if many else f"{layers[0]} ({kind}) was"
+            yield Cause(f"{what} {action}{f' ({_name_all(layers)})' if many else ''}", layers, origin)
+
+    def _origin_of_structure(self, group: Sequence[StructureChange]) -> Origin:
+        """Find the cause of layers that are there on one side only.
+
+        Models of ``keras.applications`` are built by the library. Elsewhere it was the model, unless all of it happened
+        inside layers that are there on both sides, under another version.
+        """
+        if self._keras_moved and (self._comparison.after.recipe.model or "").startswith(_APPLICATIONS):
+            return "library"
+        both = self._layers_then & self._layers_now
+        if self._keras_moved and all(both & {*_parents(each.after or each.before)} for each in group):
+            return "library or model"
+        return "model"
+
+    # --- layers that are there on both sides --------------------------------------------------------------------------
+
+    def list_layers(self) -> Iterator[Cause]:
+        """Name what differs of layers: other classes, settings, numbers of calls, places, and what feeds them."""
+        changes = [each for each in self._comparison.layers if not self._follows(each)]
+        ranks = {CLASS: 0, CALLS: 1, PLACE: 3, INPUTS: 4}
+        came_or_went = any(not each.is_weight for each in self._comparison.structure)
+        moved = any(each.fact == PLACE for each in changes)
+        for rank in range(5):
+            of_rank = [each for each in changes if ranks.get(each.fact, 2) == rank]
+            if rank == ranks[INPUTS] and moved:
+                continue  # what moved receives and feeds others
+            if rank == ranks[PLACE] and came_or_went:
+                continue
+            yield from self._describe_rank(of_rank)
+
+    def _describe_rank(self, changes: Sequence[LayerChange]) -> Iterator[Cause]:
+        groups = _group(changes, lambda each: (each.fact, *self._group_of(each)))
+        for _, group in sorted(groups, key=lambda each: -len(each[1])):
+            first = group[0]
+            layers = tuple(dict.fromkeys(each.path for each in group))
+            where = self._scope(layers, first.kind)
+            if first.fact == CLASS:
+                sentence = f"{first.before} -> {first.after}: {where}"
+            elif first.fact == CALLS:
+                sentence = f"{where} {_is(layers)} called {count(first.after, 'time')}, not {first.before}"
+            elif first.fact == PLACE:
+                place = f"behind {self._name(first.after)}" if first.after else "at the beginning"
+                sentence = f"moved: {where}, now {place}" if len(layers) == 1 else f"moved: {where}"
+            elif first.fact == INPUTS:
+                sentence = self._describe_inputs(first, where, len(layers))
+            else:
+                sentence = f"{first.fact} {_value(first.before)} -> {_value(first.after)} in {where}"
+            yield Cause(sentence, layers, self._origin_of_layers(group))
+
+    def _group_of(self, change: LayerChange) -> tuple[Any, ...]:
+        if change.fact in (PLACE, CALLS):
+            return (change.kind,)
+        if change.fact == INPUTS:
+            lost, gained = self._split_inputs(change)
+            return change.kind, bool(lost), bool(gained)
+        return _value(change.before), _value(change.after)
+
+    def _describe_inputs(self, change: LayerChange, where: str, number: int) -> str:
+        lost, gained = self._split_inputs(change)
+        parts = []
+        if lost:
+            parts.append(f"no longer {format_names([self._name(each) for each in lost])}")
+        if gained:
+            parts.append(f"now {format_names([self._name(each) for each in gained])}")
+        return f"what feeds {where} is {' and '.join(parts)}{' (the first)' if number > 1 else ''}"
+
+    def _split_inputs(self, change: LayerChange) -> tuple[list[str], list[str]]:
+        return [e for e in change.before if e not in change.after], [e for e in change.after if e not in change.before]
+
+    def _name(self, key: str) -> str:
+        return self._comparison.after.names_by_key().get(key, key)
+
+    def _follows(self, change: LayerChange) -> bool:
+        """Find whether a change is one of a layer inside another that has changed likewise."""
+        return change.fact not in (CALLS, INPUTS, PLACE) and any(
+            parent in self._setting_changed for parent in (*_parents(change.path), *([""] if change.path else []))
+        )
+
+    def _origin_of_layers(self, group: Sequence[LayerChange]) -> Origin:
+        of_keras = all(self._facts[each.path].code == "" for each in group if each.path in self._facts)
+        if not self._keras_moved or not of_keras or group[0].fact in (CLASS, CALLS):
+            return "model"
+        if (self._comparison.after.recipe.model or "").startswith(_APPLICATIONS):
+            return "library"
+        return "library or model"
+
+    # --- weights ------------------------------------------------------------------------------------------------------
+
+    def list_weights(self) -> Iterator[Cause]:
+        """Name what differs of what draws the weights, and of their shapes where nothing else explains them."""
+        known = bool(self._setting_changed or any(not each.is_weight for each in self._comparison.structure))
+        by_path: dict[str, list[FactChange]] = {}
+        for change in self._comparison.facts:
+            by_path.setdefault(change.path, []).append(change)
+        changes: list[tuple[str, str, Origin, tuple[FactChange, ...]]] = []
+        for path, facts in by_path.items():
+            requested = {each.fact for each in facts} - set(_FOLLOWING)
+            kept = [each for each in facts if not self._is_explained(each, requested, known)]
+            if kept:
+                library = self._library_moved and kept[0].is_requested_alike
+                changes.append((path, kept[0].role, "library" if library else "model", tuple(kept)))
+        groups = _group(changes, lambda each: (each[1], each[2], tuple(map(_describe_fact, each[3]))))
+        for (role, origin, facts), group in sorted(groups, key=lambda each: -len(each[1])):
+            paths = tuple(each[0] for each in group)
+            where = f"{role} of {_name_all([_owner(each) for each in paths])}"
+            if len(paths) > 1:
+                where = f"{len(paths)} weights ({_name_all(paths)})"
+            yield Cause(f"{', '.join(facts)} in {where}", paths, origin)
+        weights = [each for each in self._comparison.structure if each.is_weight]
+        if not known:
+            for (action, kind), group in _group(weights, lambda each: (each.action, each.kind)):
+                paths = tuple(each.after or each.before for each in group)
+                origin: Origin = "library or model" if self._keras_moved else "model"
+                yield Cause(f"{action}: weights of {kind} ({_name_all(paths)})", paths, origin)
+
+    def _is_explained(self, change: FactChange, requested: set[str], setting_changed: bool) -> bool:
+        """Find whether a fact of a weight follows from another, or from a setting of a layer."""
+        owner = _owner(change.path)
+        if change.fact in _FOLLOWING:
+            return setting_changed or bool(requested)
+        if change.fact == "kind":
+            return any(each.fact == CLASS and each.path == owner for each in self._comparison.layers)
+        return change.fact == "dtype" and owner in self._setting_changed
+
+    # --- without a fact -----------------------------------------------------------------------------------------------
+
+    def list_hints(self) -> Iterator[Cause]:
+        """Name what changed of the user's own code, and of what its layers hold."""
+        attributes = [each for each in self._comparison.hints if each.fact != "code"]
+        codes = [each for each in self._comparison.hints if each.fact == "code"]
+        explained = {each.path for each in attributes}
+        for (fact, *_), group in _group(attributes, lambda each: (each.fact, str(each.before), str(each.after))):
+            first, layers = group[0], tuple(each.path for each in group)
+            where = self._scope(layers, first.kind)
+            sentence = f"{fact} {_value(first.before)} -> {_value(first.after)} in {where}"
+            yield Cause(sentence, layers, "model", is_certain=False)
+        # The code of a model differs too where that of its layers is written inside it.
+        for kind, group in _group([each for each in codes if each.path not in explained], lambda each: each.kind):
+            layers = tuple(each.path for each in group)
+            where = "" if layers == ("",) else f" ({_name_all(layers)})"
+            yield Cause(f"the code of {kind} has changed{where}", layers, "model", is_certain=False)
+
+    def list_measured(self) -> Iterator[Cause]:
+        """Name the metrics that changed, the weights first, or the findings that got worse."""
+        changed = self._comparison.of_verdict("changed")
+        weights = [each for each in changed if each.is_weight]
+        totals = [each for each in self._comparison.totals if each.verdict == "changed"]
+        shown = weights or changed or totals
+        conditions = find_condition_changes(self._comparison)
+        if conditions and not weights:
+            first = conditions[0]
+            yield Cause(f"{first.what} {first.before} -> {first.after}", (), "data or model", is_certain=False)
+        for each in shown[:1]:
+            yield Cause(describe_metric(each), (each.path,), "model", is_certain=False)
+        for then, now in self._comparison.worse_findings:
+            if not shown:
+                sentence = f"{now.code} at {now.layers[0]} got worse: {_value(then.value)} -> {_value(now.value)}"
+                yield Cause(sentence, now.layers, "model", is_certain=False)
+
+    def _scope(self, layers: Sequence[str], kind: str) -> str:
+        """Say in which layers: ``dense_3 (Dense)``, ``all 6 Dense layers``, ``3 of 4 Dense layers (block*/up)``."""
+        if len(layers) == 1:
+            return f"{layers[0]} ({kind})" if layers[0] else f"the model ({kind})"
+        kinds = {self._kinds.get(each.partition("#")[0], kind) for each in layers}
+        if len(kinds) > 1:
+            return f"{len(layers)} layers ({_name_all(layers)})"
+        alike = {each for each, other in self._kinds.items() if other == kind}
+        if alike == set(layers):
+            return f"all {len(layers)} {kind} layers"
+        if alike - self._last == set(layers):
+            return f"all hidden {kind} layers"
+        return f"{len(layers)} of {len(alike)} {kind} layers ({_name_all(layers)})"
 
 
-def _origins_of_structure(comparison: Comparison) -> Iterator[Origin]:
-    """Find the cause of layers and weights that are there on one side only.
-
-    Models of ``keras.applications`` are built by the library. Elsewhere it was the model, unless all of it happened
-    inside layers that are there on both sides, under another version.
-    """
-    if not comparison.structure:
-        return
-    moved = any(each.name == "keras" for each in find_version_changes(comparison))
-    if moved and (comparison.after.recipe.model or "").startswith(_APPLICATIONS):
-        yield "library"
-    elif moved and all(_is_inside(each.after or each.before, comparison) for each in comparison.structure):
-        yield "library or model"
-    else:
-        yield "model"
+def describe_metric(difference: Difference) -> str:
+    """Write the change of one metric with the interval that its verdict rests on."""
+    head = f"{QUANTITIES[difference.quantity]} {difference.path}"
+    shift = difference.shift
+    if shift is None:
+        return f"{head}: {difference.states[0]} -> {difference.states[1]}"
+    low, high = (math.exp(min(each, 700.0)) for each in difference.interval)
+    interval = "" if math.isnan(low) else f" {format_interval(low, high)}"
+    return f"{head} x {format_number(math.exp(min(shift.value, 700.0)))}{interval}"
 
 
-def _is_inside(path: str, comparison: Comparison) -> bool:
-    parents = _parents(path)
-    return any(parent in _layers(comparison.before) and parent in _layers(comparison.after) for parent in parents)
+# --- helpers ----------------------------------------------------------------------------------------------------------
 
 
-def _layers(baseline: Baseline) -> set[str]:
-    return {path.partition("#")[0] for path in baseline.sites}
+_Item = TypeVar("_Item")
+
+
+def _group(items: Iterable[_Item], key: Callable[[_Item], Any]) -> list[tuple[Any, list[_Item]]]:
+    groups: dict[Any, list[_Item]] = {}
+    for each in items:
+        groups.setdefault(key(each), []).append(each)
+    return list(groups.items())
+
+
+def _name_all(names: Sequence[str]) -> str:
+    """Name several layers: by one pattern where their names differ in numbers only, else up to three of them."""
+    patterns = {re.sub(r"\d+", "*", name) for name in names}
+    if len(names) > 2 and len(patterns) == 1:
+        return patterns.pop()
+    return format_names(list(names))
+
+
+def _is(layers: Sequence[str]) -> str:
+    return "is" if len(layers) == 1 else "are"
+
+
+def _owner(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _parents(path: str) -> Sequence[str]:
     parts = path.partition("#")[0].split("/")
     return ["/".join(parts[:size]) for size in range(1, len(parts))]
+
+
+def _describe_fact(fact: FactChange) -> str:
+    return f"{FACTS[fact.fact]} {_value(fact.before)} -> {_value(fact.after)}"
+
+
+def _value(value: Any) -> str:
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.6g}"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)

@@ -2,12 +2,16 @@
 
 For each metric, with d the difference of its mean logarithms and m = ln(1 + margin):
 
-- *same* where |d| < m is shown: two one-sided t tests at 5% (Schuirmann 1987). For a whole model to be called the same
-  every metric has to be, so the level needs no adjustment (intersection-union test, Berger 1982);
+- *same* where |d| < m is shown: two one-sided t tests at 5% (Schuirmann 1987), which is to say that the 90% interval of
+  d lies within the margin. For a whole model to be called the same every metric has to be, so the level needs no
+  adjustment (intersection-union test, Berger 1982);
 - *changed* where |d| > m is shown: a t test whose p-values are adjusted by Holm's method over all metrics, at 1 in
   10,000 for all of them together. Logarithms of narrow networks are skewed, and at 1 in 1,000 two of 1,000 gates of
   five seeds called an unchanged model changed: the level leaves room for that;
 - else *inconclusive*.
+
+The interval of a metric is the one that its verdict rests on: that of 90%, or where the difference lies beyond the
+margin, the interval at the level at which Holm's method judges it.
 
 A signal may be exactly zero, or not finite, for some seeds and not for others. Where the same seeds were drawn by the
 same library, each has to be so again, or something has changed; else the two numbers of seeds without a logarithm are
@@ -17,25 +21,37 @@ Metrics of the same seeds are compared seed by seed: where nothing has changed, 
 differences are exactly zero. Other seeds are compared by Welch's test.
 
 A weight that is kept because its initializer is not known, or because it was loaded, is one draw that no seed repeats.
-Where it holds other values than in the baseline, nothing is decided that it takes part in.
+Where it holds other values than in the baseline, its entries are compared as independent draws, by the standard errors
+of their two root mean squares; what the signal makes of it is one number against another, and not compared.
 
-What is not random is compared as it is: which layers and weights there are, and for each weight its initializer, the
-fans that Keras counts, its expected variance, shape and dtype.
+The change along each path is a further metric, the sum of many: it can be called changed, by the same test, and nothing
+rests on its being the same, since the layers are.
+
+What is not random is compared as it is (:mod:`initcheck.checking.gate.structure`). A finding is known where the
+baseline has one of the same code at a common layer, or on the same path.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import numpy as np
 from scipy import stats
 
 from initcheck.audit.rules import RULES
-from initcheck.checking.gate.baseline import LIBRARIES, Baseline, Metric, SiteRecord, WeightRecord
-from initcheck.core.statistics import Shift, adjust_pvalues, seeds_needed, shift_test
+from initcheck.checking.gate.baseline import LIBRARIES, Baseline, FindingRecord, Metric
+from initcheck.checking.gate.structure import (
+    FactChange,
+    LayerChange,
+    Matching,
+    StructureChange,
+    compare_weights,
+    layer_of_call,
+)
+from initcheck.core.statistics import MOST_ADVISED, Shift, adjust_pvalues, shift_test
 
 Verdict = Literal["same", "changed", "inconclusive"]
 
@@ -48,21 +64,22 @@ square layers: 41%), and below the 10% that a wrong gain of one layer makes.
 
 LEVEL_SAME: Final = 0.05
 LEVEL_CHANGED: Final = 0.0001
-_POWER: Final = 0.9
 
-FACTS: Final = {
-    "kind": "layer class",
-    "role": "role",
-    "shape": "shape",
-    "dtype": "dtype",
-    "trainable": "trainable",
-    "initializer": "initializer",
-    "mode": "fan mode",
-    "fan_in": "fan_in",
-    "fan_out": "fan_out",
-    "variance": "expected variance",
-}
-"""What is compared of each weight apart from its metric, in words."""
+
+@dataclass(frozen=True)
+class Plan:
+    """How many seeds would decide a metric.
+
+    Attributes:
+        low: with so many it is decided as often as not, if mean and standard deviation stay as they are.
+        high: with so many in nine of ten cases, even if both were estimated too favourably (each by the end of its
+            one-sided 80% interval); None where no number would.
+        renew: whether the baseline has to be recorded with as many.
+    """
+
+    low: int
+    high: int | None
+    renew: bool
 
 
 @dataclass(frozen=True)
@@ -71,9 +88,10 @@ class Difference:
 
     Attributes:
         shift: of the mean logarithms; None where a seed has no logarithm.
+        interval: of the shift, the one that the verdict rests on; NaN where there is none.
         means: the two mean logarithms, of the seeds that have one; NaN without any.
-        needed: how many seeds would decide; None where that is not the question, or no number would.
-        needed_baseline: how many seeds the baseline would have to be recorded with for that; None if it has enough.
+        plan: how many seeds would decide; None where that is not the question, or no number would.
+        limit: of a change along a path, what its logarithm may be in size; NaN for all other metrics.
     """
 
     path: str
@@ -84,43 +102,24 @@ class Difference:
     states: tuple[str, str]
     means: tuple[float, float]
     p_changed: float
-    needed: int | None = None
-    needed_baseline: int | None = None
+    interval: tuple[float, float] = (math.nan, math.nan)
+    plan: Plan | None = None
+    limit: float = math.nan
 
     @property
     def is_weight(self) -> bool:
         """Whether it is about a weight, and not about the signal in a layer call."""
         return self.quantity == "scale"
 
-
-@dataclass(frozen=True)
-class FactChange:
-    """A property of a weight that is not random, and has changed; ``fact`` is a key of :data:`FACTS`."""
-
-    path: str
-    role: str
-    fact: str
-    before: object
-    after: object
-
-
-@dataclass(frozen=True)
-class StructureChange:
-    """A layer call or weight that is there on one side only.
-
-    Attributes:
-        before: its path in the baseline; empty where it was added.
-        after: its path now; empty where it was removed.
-    """
-
-    kind: str
-    before: str
-    after: str
-
     @property
-    def action(self) -> Literal["added", "removed", "renamed"]:
-        """What was done to it."""
-        return "added" if not self.before else "removed" if not self.after else "renamed"
+    def trend(self) -> Literal["better", "worse", ""]:
+        """Whether the change along a path has moved away from its limit, or towards it and beyond."""
+        if self.verdict != "changed" or math.isnan(self.limit):
+            return ""
+        then, now = (
+            math.inf if state != "finite" else abs(mean) for state, mean in zip(self.states, self.means, strict=True)
+        )
+        return "" if then == now else "worse" if now > then else "better"
 
 
 @dataclass(frozen=True)
@@ -133,10 +132,19 @@ class Comparison:
         margin: in amplitude, as a share.
         paired: whether the same seeds were compared one by one.
         differences: one for each metric that is on both sides, weights first, in the order of execution.
+        totals: likewise for the change along each path.
         facts: what changed of the weights.
-        structure: layers and weights on one side only.
-        new_findings: code and layer of the findings that the baseline does not know.
+        layers: what changed of the layers.
+        hints: what changed of the user's own code and of what its layers hold.
+        structure: layers and weights that were added, removed or renamed.
+        known: code and first layer of the findings that the baseline has.
+        new_findings: likewise of those that it has not.
+        unconfirmed: likewise of those that other seeds than the baseline's may have brought about.
+        gone_findings: findings of the baseline that there are no more.
+        worse_findings: findings that are shown to be further from their limit: then and now.
         kept: paths of the weights that no seed draws, and that hold other values than in the baseline.
+        not_compared: how many metrics of the signal rest on these.
+        names: from the structural paths of the baseline to the names in this comparison.
     """
 
     before: Baseline
@@ -144,16 +152,26 @@ class Comparison:
     margin: float
     paired: bool
     differences: tuple[Difference, ...]
-    facts: tuple[FactChange, ...]
-    structure: tuple[StructureChange, ...]
-    new_findings: tuple[tuple[str, str], ...]
+    totals: tuple[Difference, ...] = ()
+    facts: tuple[FactChange, ...] = ()
+    layers: tuple[LayerChange, ...] = ()
+    hints: tuple[LayerChange, ...] = ()
+    structure: tuple[StructureChange, ...] = ()
+    known: frozenset[tuple[str, str]] = frozenset()
+    new_findings: tuple[tuple[str, str], ...] = ()
+    unconfirmed: tuple[tuple[str, str], ...] = ()
+    gone_findings: tuple[FindingRecord, ...] = ()
+    worse_findings: tuple[tuple[FindingRecord, FindingRecord], ...] = ()
     kept: tuple[str, ...] = ()
+    not_compared: int = 0
 
     @property
     def verdict(self) -> Verdict:
         """``changed`` if anything is; else ``inconclusive`` if a metric is; else ``same``."""
         verdicts = {each.verdict for each in self.differences}
-        if self.facts or self.structure or "changed" in verdicts:
+        if self.facts or self.structure or self.layers or self.worse_findings or "changed" in verdicts:
+            return "changed"
+        if any(each.verdict == "changed" for each in self.totals):
             return "changed"
         return "inconclusive" if "inconclusive" in verdicts else "same"
 
@@ -171,15 +189,22 @@ class Comparison:
         return tuple(sorted(found, key=lambda each: (not each.is_weight, -_size(each))))
 
     @property
-    def seeds_needed(self) -> int | None:
-        """How many seeds would decide all that is inconclusive; None if nothing is, or no number would."""
-        needed = [each.needed for each in self.of_verdict("inconclusive")]
-        return None if not needed or None in needed else max(each for each in needed if each is not None)
+    def seeds_needed(self) -> tuple[int, int | None] | None:
+        """Between how many seeds all that is inconclusive would be decided; None if nothing is, or no number would.
+
+        The second number is None where the metric that is hardest to decide may lie on the margin.
+        """
+        plans = [each.plan for each in self.of_verdict("inconclusive")]
+        if self.verdict != "inconclusive" or None in plans:
+            return None
+        known = [each for each in plans if each is not None]
+        highs = [each.high for each in known if each.high is not None]
+        return max(each.low for each in known), max(highs) if len(highs) == len(known) else None
 
     @property
-    def baseline_seeds_needed(self) -> int | None:
-        """How many seeds the baseline needs for that; None if it has enough."""
-        return max((each.needed_baseline or 0 for each in self.of_verdict("inconclusive")), default=0) or None
+    def baseline_is_too_small(self) -> bool:
+        """Whether the baseline has to be recorded with more seeds for that."""
+        return any(each.plan is not None and each.plan.renew for each in self.of_verdict("inconclusive"))
 
 
 def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, looks: int = 1) -> Comparison:
@@ -191,38 +216,106 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         looks: how often the same gate judges, if it draws more seeds where the first do not decide: each time at that
             part of the levels (Bonferroni).
     """
-    names = after.names_by_key()
-    before, after = before.named_as(names), after.named_as(names)
+    matching = Matching(before, after)
     paired = before.seeds == after.seeds
     moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
-    setting = _Setting(math.log1p(margin), paired, paired and not moved, not before.redrawn and not after.redrawn)
-    tests = [_test(*each, setting) for each in _match_metrics(before, after)]
-    adjusted = adjust_pvalues([each.p_changed for each, _ in tests])
-    sizes = (len(before.seeds), len(after.seeds))
+    setting = _Setting(math.log1p(margin), looks, paired, paired and not moved, not before.redrawn and not after.redrawn)
     kept = _find_moved(before, after)
-    decided = (
-        _decide(replace(test, p_changed=float(p)), p_same, setting.margin, looks, sizes)
-        for (test, p_same), p in zip(tests, adjusted, strict=True)
-    )
+    rests = _find_dependent(matching, kept)
+    found = [each for each in _match_metrics(matching) if each[:2] not in rests]
+    tests = [_test(*each, setting, matching) for each in (*found, *_match_totals(before, after, skip=bool(kept)))]
+    judged = _judge(tests, setting, (len(before.seeds), len(after.seeds)))
+    naming = _Naming(before, after)
+    structure = tuple(matching.list_structure())
+    layers = tuple(matching.list_changes())
+    facts = tuple(compare_weights(matching))
+    known, new, gone, worse = _compare_findings(matching, setting)
+    differences = tuple(replace(each, path=naming.now(each.path)) for each in judged[: len(found)])
+    totals = tuple(replace(each, path=naming.path(each.path)) for each in judged[len(found) :])
+    changed = bool(facts or structure or layers or any(each.verdict == "changed" for each in (*differences, *totals)))
+    # Other draws of an unchanged model may bring a finding about, or not, where it lies at its limit.
+    certain = setting.alike or changed
+    listed = tuple((each.code, naming.now(each.layers[0])) for each in new)
     return Comparison(
         before=before,
         after=after,
         margin=margin,
         paired=paired,
-        differences=tuple(
-            replace(each, verdict="inconclusive", needed=None, needed_baseline=None)
-            if kept and (not each.is_weight or each.path in kept)
-            else each
-            for each in decided
+        differences=differences,
+        totals=totals,
+        facts=tuple(replace(each, path=naming.now(each.path)) for each in facts),
+        layers=tuple(replace(each, path=naming.now(each.path)) for each in layers),
+        hints=tuple(replace(each, path=naming.now(each.path)) for each in matching.list_hints()),
+        structure=tuple(
+            replace(each, before=naming.then(each.before), after=naming.now(each.after)) for each in structure
         ),
-        facts=tuple(_compare_facts(before.weights, after.weights)),
-        structure=(
-            *_compare_structure(before.weights, after.weights, _signature_of_weight),
-            *_compare_structure(before.sites, after.sites, _signature_of_site),
-        ),
-        new_findings=tuple(each for each in after.findings if each not in before.findings),
-        kept=kept,
+        known=frozenset((each.code, naming.now(each.layers[0])) for each in known),
+        new_findings=listed if certain else tuple(each for each in listed if not _is_random(each[0])),
+        unconfirmed=() if certain else tuple(each for each in listed if _is_random(each[0])),
+        gone_findings=tuple(naming.name_finding(each) for each in gone) if certain else (),
+        worse_findings=tuple((naming.name_finding(then), naming.name_finding(now)) for then, now in worse),
+        kept=tuple(map(naming.now, kept)),
+        not_compared=len(rests),
     )
+
+
+class _Naming:
+    """The names of layers, weights and calls for people, by their structural paths."""
+
+    def __init__(self, before: Baseline, after: Baseline) -> None:
+        self._now = after.names_by_key()
+        self._then = dict(self._now)
+        taken = set(self._now.values())
+        for key, name in before.names_by_key().items():
+            if key not in self._then:
+                # Another layer may bear the name now that one had when it was recorded.
+                self._then[key] = f"{name} (as recorded)" if name in taken else name
+                taken.add(self._then[key])
+
+    def now(self, key: str) -> str:
+        """Name something by its path now."""
+        return self._name(key, self._now)
+
+    def then(self, key: str) -> str:
+        """Name something by its path in the baseline, with the name now where it is still there."""
+        return self._name(key, self._then)
+
+    def path(self, ends: str) -> str:
+        """Name a path by its ends."""
+        return " -> ".join(map(self.now, ends.split(" -> ")))
+
+    def name_finding(self, finding: FindingRecord) -> FindingRecord:
+        """Name the layers of a finding."""
+        return replace(finding, layers=tuple(map(self.then, finding.layers)))
+
+    @staticmethod
+    def _name(key: str, names: Mapping[str, str]) -> str:
+        if key in names:
+            return names[key]
+        layer = layer_of_call(key)
+        return f"{names.get(layer, layer)}{key.removeprefix(layer)}"
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """How two baselines are compared.
+
+    Attributes:
+        margin: that of a logarithm.
+        paired: whether the same seeds were drawn.
+        alike: whether the same library drew them.
+        known: whether all weights were measured as they are.
+    """
+
+    margin: float
+    looks: int
+    paired: bool
+    alike: bool
+    known: bool
+
+
+_Found = tuple[str, str, str, Metric, Metric, float]
+"""Path, quantity, kind, the metric then and now, and the limit."""
 
 
 def _find_moved(before: Baseline, after: Baseline) -> tuple[str, ...]:
@@ -239,43 +332,94 @@ def _find_moved(before: Baseline, after: Baseline) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """How two baselines are compared; the margin is that of a logarithm."""
+def _find_dependent(matching: Matching, kept: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """List the metrics of the signal that rest on weights of other values: behind them forward, and all backward."""
+    if not kept:
+        return frozenset()
+    owners = {path.rpartition("/")[0] for path in kept}
+    behind: set[str] = set()
+    for key in matching.after.calls:
+        layer = layer_of_call(key)
+        inside = any(layer == owner or layer.startswith(f"{owner}/") or owner.startswith(f"{layer}/") for owner in owners)
+        if inside or not behind.isdisjoint(matching.after.sites[key].inputs):
+            behind.add(key)
+    return frozenset(
+        (key, quantity)
+        for key, site in matching.after.sites.items()
+        if key in matching.before.sites
+        for quantity in site.metrics
+        if quantity == "backward" or key in behind
+    )
 
-    margin: float
-    paired: bool
-    alike: bool
-    known: bool
 
-
-def _match_metrics(before: Baseline, after: Baseline) -> Iterator[tuple[str, str, str, Metric, Metric]]:
+def _match_metrics(matching: Matching) -> Iterator[_Found]:
+    before, after = matching.before, matching.after
     for path, weight in after.weights.items():
-        if path in before.weights:
-            yield path, weight.kind, "scale", before.weights[path].scale, weight.scale
+        if path in before.weights and matching.is_same(path):
+            yield path, "scale", weight.kind, before.weights[path].scale, weight.scale, math.nan
     for path, site in after.sites.items():
-        if path not in before.sites:
+        if path not in before.sites or not matching.is_same(path):
             continue
         earlier = before.sites[path].metrics
         for quantity in sorted({*earlier, *site.metrics}):
             then = earlier.get(quantity) or Metric.undefined(len(before.seeds))
             now = site.metrics.get(quantity) or Metric.undefined(len(after.seeds))
-            yield path, site.kind, quantity, then, now
+            yield path, quantity, site.kind, then, now, math.nan
+
+
+def _match_totals(before: Baseline, after: Baseline, *, skip: bool) -> Iterator[_Found]:
+    for path, now in after.paths.items():
+        then = before.paths.get(path)
+        if then is None or skip:
+            continue
+        for direction in sorted(now.metrics.keys() & then.metrics.keys()):
+            sides = then.metrics[direction], now.metrics[direction]
+            yield path, f"total {direction}", "path", *sides, now.limits[direction]
 
 
 def _test(
-    path: str, kind: str, quantity: str, first: Metric, second: Metric, setting: _Setting
+    path: str,
+    quantity: str,
+    kind: str,
+    first: Metric,
+    second: Metric,
+    limit: float,
+    setting: _Setting,
+    matching: Matching,
 ) -> tuple[Difference, float]:
     """Test one metric; return it undecided, with a p-value that is not adjusted, and the p-value of no change."""
     states = (first.state, second.state)
     shift = None
-    if states == ("finite", "finite"):
+    errors = _find_errors(path, matching) if quantity == "scale" else None
+    if errors is not None:
+        shift = _compare_entries(second.numbers[0] - first.numbers[0], math.hypot(*errors), setting.margin)
+        p_changed, p_same = shift.p_beyond, shift.p_within
+    elif states == ("finite", "finite"):
         shift = _test_logs(first.numbers, second.numbers, setting)
         p_changed, p_same = shift.p_beyond, shift.p_within
     else:
         p_changed, p_same = _test_without_logs(first, second, setting)
     means = (first.mean, second.mean)
-    return Difference(path, kind, quantity, "inconclusive", shift, states, means, p_changed), p_same
+    return Difference(path, kind, quantity, "inconclusive", shift, states, means, p_changed, limit=limit), p_same
+
+
+def _find_errors(path: str, matching: Matching) -> tuple[float, float] | None:
+    """Find the two standard errors of a kept weight that holds other values; None for any other weight."""
+    then, now = matching.before.weights[path], matching.after.weights[path]
+    if then.error is None or now.error is None or then.scale.logs[:1] == now.scale.logs[:1]:
+        return None
+    return (then.error, now.error) if then.scale.state == now.scale.state == "finite" else None
+
+
+def _compare_entries(value: float, error: float, margin: float) -> Shift:
+    """Compare two root mean squares of many independent entries each: their logarithms are as good as normal."""
+    if error == 0.0:
+        return Shift(value, value, value, 0.0, float(abs(value) >= margin), float(abs(value) <= margin))
+    size = abs(value)
+    within = float(stats.norm.sf((margin - size) / error))
+    beyond = float(stats.norm.sf((size - margin) / error) + stats.norm.sf((size + margin) / error))
+    half_width = float(stats.norm.ppf(0.975)) * error
+    return Shift(value, value - half_width, value + half_width, error, within, min(beyond, 1.0), math.inf)
 
 
 def _test_logs(first: Sequence[float], second: Sequence[float], setting: _Setting) -> Shift:
@@ -301,73 +445,150 @@ def _test_without_logs(first: Metric, second: Metric, setting: _Setting) -> tupl
     return float(stats.fisher_exact(counts).pvalue), float(not same)
 
 
-def _decide(test: Difference, p_same: float, margin: float, looks: int, sizes: tuple[int, int]) -> Difference:
-    if test.p_changed <= LEVEL_CHANGED / looks:
-        return replace(test, verdict="changed")
-    if p_same <= LEVEL_SAME / looks:
-        return replace(test, verdict="same")
-    if test.shift is None:
-        return test
-    needed, needed_baseline = _count_seeds(test.shift, margin, *sizes)
-    return replace(test, needed=needed, needed_baseline=needed_baseline)
+# --- verdicts, intervals, and how many seeds would decide -------------------------------------------------------------
 
 
-def _count_seeds(shift: Shift, margin: float, then: int, now: int) -> tuple[int | None, int | None]:
-    """Count the seeds that would decide, if mean and standard deviation stay as they are."""
-    distance = abs(margin - abs(shift.value))
-    error = shift.standard_error
-    if math.isnan(error) or distance <= 1e-6 * error:
-        return None, None
+def _judge(
+    tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: tuple[int, int]
+) -> list[Difference]:
+    """Judge all metrics together: Holm's method, and the intervals at the levels that it takes."""
+    level = LEVEL_CHANGED / setting.looks
+    raw = np.asarray([test.p_changed for test, _ in tests], dtype=np.float64)
+    adjusted = adjust_pvalues(raw)
+    rejected = int((adjusted <= level).sum())
+    ranks = np.argsort(np.argsort(np.where(np.isnan(raw), 2.0, raw), kind="stable"), kind="stable")
+    judged = []
+    for (test, p_same), p, rank in zip(tests, adjusted, ranks, strict=True):
+        # The i-th smallest p-value is judged at the level over the number of those that are left.
+        own_level = level / (len(tests) - min(int(rank), rejected, len(tests) - 1))
+        verdict: Verdict = "changed" if p <= level else "same" if p_same <= LEVEL_SAME / setting.looks else "inconclusive"
+        shift = test.shift
+        beyond = shift is not None and abs(shift.value) > setting.margin
+        alpha = own_level if beyond else LEVEL_SAME / setting.looks
+        judged.append(
+            replace(
+                test,
+                verdict=verdict,
+                p_changed=float(p),
+                interval=(math.nan, math.nan) if shift is None else shift.interval(alpha),
+                plan=None
+                if shift is None or verdict != "inconclusive"
+                else _plan(shift, setting, alpha, seeds),
+            )
+        )
+    return judged
+
+
+_FAVOURABLE: Final = 0.8
+"""Confidence of the one-sided bounds of mean and standard deviation behind the higher number of seeds."""
+
+
+def _plan(shift: Shift, setting: _Setting, alpha: float, seeds: tuple[int, int]) -> Plan | None:
+    """Count the seeds that would decide a metric."""
+    error, degrees = shift.standard_error, shift.degrees
+    if math.isnan(error) or not 0.0 < degrees < math.inf:
+        return None
+    then, now = seeds
     # The standard deviation of one seed, if it is the same then and now: error^2 = sd^2 (1 / then + 1 / now).
     deviation = error / math.sqrt(1.0 / then + 1.0 / now)
-    equal = seeds_needed(math.sqrt(2.0) * deviation, distance, LEVEL_SAME, _POWER)
-    reachable = 2.0 / equal - 1.0 / then
-    if reachable > 0.0:
-        return max(math.ceil(1.0 / reachable), now + 1), None
-    return max(equal, now + 1), equal
+    distance = abs(abs(shift.value) - setting.margin)
+    if not distance > 1e-6 * error:
+        return None
+    nearer = distance - float(stats.t.ppf(_FAVOURABLE, degrees)) * error
+    larger = deviation * math.sqrt(degrees / float(stats.chi2.ppf(1.0 - _FAVOURABLE, degrees)))
+    fewest = _count_seeds(deviation, distance, alpha, 0.5, setting)
+    most = _count_seeds(larger, nearer, alpha, 0.9, setting) if nearer > 0.0 else None
+    if fewest is None:
+        return None
+    # The baseline's seeds are what they are; to compare seed by seed, both sides need the same.
+    alone = [None if setting.paired or each is None else _count_alone(each, then) for each in (fewest, most)]
+    renew = alone[0] is None or (most is not None and alone[1] is None)
+    low, high = (fewest, most) if renew else (alone[0], alone[1])
+    assert low is not None
+    low = max(low, now + 1)
+    return Plan(low, None if high is None else max(high, low), renew)
 
 
-def _compare_facts(before: Mapping[str, WeightRecord], after: Mapping[str, WeightRecord]) -> Iterator[FactChange]:
-    for path, weight in after.items():
-        if path not in before:
+def _count_seeds(deviation: float, distance: float, alpha: float, power: float, setting: _Setting) -> int | None:
+    """Count the seeds a side with which a t test sees a distance; None where more than anybody draws are needed."""
+    counts = np.arange(2, MOST_ADVISED + 1)
+    degrees = counts - 1 if setting.paired else 2 * counts - 2
+    reach = stats.t.isf(alpha, degrees) + stats.t.ppf(power, degrees)
+    enough = np.flatnonzero(reach * deviation * np.sqrt(2.0 / counts) <= distance)
+    return int(counts[enough[0]]) if enough.size else None
+
+
+def _count_alone(equal: int, then: int) -> int | None:
+    """Count the seeds now that do what so many on both sides do; None where the baseline's are too few for that."""
+    left = 2.0 / equal - 1.0 / then
+    needed = math.ceil(1.0 / left) if left > 0.0 else MOST_ADVISED + 1
+    return needed if needed <= MOST_ADVISED else None
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+
+
+def _compare_findings(
+    matching: Matching, setting: _Setting
+) -> tuple[
+    list[FindingRecord], list[FindingRecord], list[FindingRecord], list[tuple[FindingRecord, FindingRecord]]
+]:
+    """Tell known findings from new ones, and list those that are gone, and those that got worse."""
+    known, new, worse = [], [], []
+    matched: set[int] = set()
+    places = [frozenset(matching.find_now(each) for each in then.layers) for then in matching.before.findings]
+    for now in matching.after.findings:
+        twins = [
+            place
+            for place, then in enumerate(matching.before.findings)
+            if then.code == now.code and (places[place] & set(now.layers) or "" in then.layers)
+        ]
+        if not twins:
+            new.append(now)
             continue
-        for fact in FACTS:
-            then, now = getattr(before[path], fact), getattr(weight, fact)
-            if not _agree(then, now):
-                yield FactChange(path, weight.role, fact, then, now)
+        known.append(now)
+        matched.update(twins)
+        then = matching.before.findings[twins[0]]
+        if _is_worse(then, now, setting, len(matching.after.findings)):
+            worse.append((then, now))
+    dropped = {*matching.after.set_aside}
+    gone = [
+        then
+        for place, then in enumerate(matching.before.findings)
+        if place not in matched and not any(code == then.code and layer in places[place] for code, layer in dropped)
+    ]
+    return known, new, gone, worse
 
 
-def _agree(then: object, now: object) -> bool:
-    if isinstance(then, float | int) and isinstance(now, float | int):
-        return math.isclose(then, now, rel_tol=1e-9)
-    return then == now
+def _is_worse(then: FindingRecord, now: FindingRecord, setting: _Setting, count: int) -> bool:
+    """Find whether a value is shown to lie further beyond its limit than it did, by more than the margin of a square."""
+    values = (then.value, now.value, now.limit)
+    if then.quantity != now.quantity or any(each is None or not each > 0.0 for each in values):
+        return False
+    first, second, limit = (math.log(each) for each in values if each is not None)
+    further = abs(second - limit) - abs(first - limit)
+    if (first - limit) * (second - limit) < 0.0 or not further > 2.0 * setting.margin:
+        return False
+    errors = [_error_of(each) for each in (then, now)]
+    if None in errors:
+        return setting.alike
+    error = math.hypot(*(each for each in errors if each is not None))
+    if error == 0.0:
+        return True
+    degrees = max(1, min(then.seeds, now.seeds) - 1)
+    return float(stats.t.sf((further - 2.0 * setting.margin) / error, degrees)) <= LEVEL_CHANGED / count
 
 
-_Record = TypeVar("_Record", WeightRecord, SiteRecord)
+def _error_of(finding: FindingRecord) -> float | None:
+    """Read the standard error of a value's logarithm off its 95% interval; None without one."""
+    if finding.low is None or finding.high is None or not finding.low > 0.0 or finding.seeds < 2:
+        return None
+    return (math.log(finding.high) - math.log(finding.low)) / 2.0 / float(stats.t.ppf(0.975, finding.seeds - 1))
 
 
-def _compare_structure(
-    before: Mapping[str, _Record], after: Mapping[str, _Record], signature: Callable[[_Record], object]
-) -> list[StructureChange]:
-    """List what is on one side only; a pair that is alike but for the path counts as renamed."""
-    removed: list[str] = [path for path in before if path not in after]
-    changes: list[StructureChange] = []
-    for path, record in after.items():
-        if path in before:
-            continue
-        twin = next((each for each in removed if signature(before[each]) == signature(record)), "")
-        if twin:
-            removed.remove(twin)
-        changes.append(StructureChange(record.kind, twin, path))
-    return [*changes, *(StructureChange(before[path].kind, path, "") for path in removed)]
-
-
-def _signature_of_weight(weight: WeightRecord) -> Sequence[object]:
-    return weight.kind, weight.role, weight.shape, weight.initializer, weight.trainable
-
-
-def _signature_of_site(site: SiteRecord) -> Sequence[object]:
-    return site.kind, sorted(site.metrics)
+def _is_random(code: str) -> bool:
+    """Find whether a finding rests on what was drawn, and not on what draws."""
+    return not RULES[code].compares_weights
 
 
 def _size(difference: Difference) -> float:

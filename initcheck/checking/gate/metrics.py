@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from initcheck.audit.paths import SiteNode
-from initcheck.checking.gate.baseline import DIGITS, Metric, SiteRecord, WeightRecord, Word
+from initcheck.audit.total_change import JudgedPath
+from initcheck.checking.gate.baseline import DIGITS, Metric, PathRecord, SiteRecord, WeightRecord, Word
 from initcheck.probe.weights import WeightFacts
 
 _INPUT: Final = "Input"
@@ -23,6 +24,12 @@ Squares = NDArray[np.float64]
 def read_weights(facts: Sequence[WeightFacts], weights: pd.DataFrame) -> dict[str, WeightRecord]:
     """Describe each weight, by its structural path."""
     norms = weights.pivot(index="seed", columns="weight", values="weight_norm")
+    first: dict[int, str] = {}
+    others = {
+        each.key: first[each.instance]
+        for each in facts
+        if each.instance and not each.constant and first.setdefault(each.instance, each.key) != each.key
+    }
     return {
         each.key: WeightRecord(
             kind=each.kind,
@@ -40,6 +47,9 @@ def read_weights(facts: Sequence[WeightFacts], weights: pd.DataFrame) -> dict[st
                 norms[each.path].to_numpy(dtype=np.float64, na_value=np.nan) ** 2 / max(1, math.prod(each.shape)),
                 np.ones(len(norms)),
             ),
+            seed=each.seed if each.seed_given == "integer" else None,
+            same_as=others.get(each.key, ""),
+            error=_or_none(each.kept_error),
         )
         for each in facts
     }
@@ -61,7 +71,11 @@ def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode], keys: Mapping[str
     children = _invert([node.parents for node in nodes])
     sites: dict[str, SiteRecord] = {}
     first = table.drop_duplicates("position").sort_values("position")
-    for position, (layer, call) in enumerate(zip(first["layer"], first["call"], strict=True)):
+    names = []
+    for layer, call in zip(first["layer"], first["call"], strict=True):
+        key = keys.get(str(layer), str(layer))
+        names.append(f"{key}#{call + 1}" if call else key)
+    for position, name in enumerate(names):
         node = nodes[position]
         if node.kind == _INPUT:
             continue
@@ -73,9 +87,23 @@ def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode], keys: Mapping[str
         }
         if has_own[position]:
             metrics["activation"] = _metric(outputs[:, position], entering[:, position])
-        key = keys.get(str(layer), str(layer))
-        sites[f"{key}#{call + 1}" if call else key] = SiteRecord(node.kind, metrics)
+        inputs = tuple(names[parent] for parent in node.parents)
+        sites[name] = SiteRecord(node.kind, metrics, inputs, node.arguments)
     return sites
+
+
+def read_paths(paths: Sequence[JudgedPath], keys: Mapping[str, str]) -> dict[str, PathRecord]:
+    """Describe the change along each path, by the structural paths of its ends."""
+    metrics: dict[str, dict[str, Metric]] = {}
+    limits: dict[str, dict[str, float]] = {}
+    for each in paths:
+        if not each.steps:
+            continue
+        name = " -> ".join(keys.get(end, end) for end in each.path.inside or ("inputs", "outputs"))
+        direction = each.levels.direction
+        metrics.setdefault(name, {}).setdefault(direction, Metric(tuple(map(_halve, each.levels.total_logs.tolist()))))
+        limits.setdefault(name, {}).setdefault(direction, round(0.5 * each.limit, DIGITS))
+    return {name: PathRecord(metrics[name], limits[name]) for name in metrics}
 
 
 def _by_position(table: pd.DataFrame, column: str) -> Squares:
@@ -109,6 +137,13 @@ def _log(square: float, reference: float) -> float | Word:
     if math.isnan(square) or not 0.0 < reference < math.inf:
         return "undefined"
     return round(0.5 * (math.log(square) - math.log(reference)), DIGITS)
+
+
+def _halve(log: float) -> float | Word:
+    """Take the logarithm of an amplitude from that of its square."""
+    if math.isfinite(log):
+        return round(0.5 * log, DIGITS)
+    return "undefined" if math.isnan(log) else "zero" if log < 0.0 else "not finite"
 
 
 def _or_none(value: float) -> float | None:

@@ -1,0 +1,387 @@
+"""What is not random of two baselines of one model: which layers belong together, and what differs.
+
+Layers are matched by their structural paths. Where layers were added or removed, Keras' numbering has moved: then the
+sequences of layers, in the order of execution, are aligned by class, configuration, shapes and the names that a person
+gave, and what is left over was added or removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from initcheck.audit.findings import LayerFacts
+from initcheck.checking.gate.baseline import Baseline, WeightRecord
+
+CLASS: Final = "class"
+CALLS: Final = "calls"
+INPUTS: Final = "inputs"
+PLACE: Final = "place"
+"""Facts of a layer that are not of its configuration."""
+
+_OF_KERAS: Final = ("keras", "tensorflow")
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """Something of a layer that is on both sides, and that is not random.
+
+    Attributes:
+        path: of the layer now.
+        fact: a name of its configuration or of an argument of its call, or one of the facts above.
+    """
+
+    path: str
+    kind: str
+    fact: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class StructureChange:
+    """A layer, or a weight of a layer that is on both sides, that is there on one side only or has another name.
+
+    Attributes:
+        kind: class of the layer, now if it is there.
+        before: its path in the baseline; empty where it was added.
+        after: its path now; empty where it was removed.
+        is_weight: whether it is a weight.
+    """
+
+    kind: str
+    before: str
+    after: str
+    is_weight: bool = False
+
+    @property
+    def action(self) -> Literal["added", "removed", "renamed"]:
+        """What was done to it."""
+        return "added" if not self.before else "removed" if not self.after else "renamed"
+
+
+class Matching:
+    """Which layers of two baselines belong together, by their structural paths.
+
+    Attributes:
+        pairs: from the path then to the path now.
+    """
+
+    def __init__(self, before: Baseline, after: Baseline) -> None:
+        self.before, self.after = before, after
+        self._then, self._now = _list_layers(before), _list_layers(after)
+        self._shapes = _list_shapes(before), _list_shapes(after)
+        same = self._then.keys() == self._now.keys()
+        self.pairs: dict[str, str] = {key: key for key in self._now} if same else dict(self._align())
+        self.knows_facts = bool(before.layers and after.layers)
+
+    @cached_property
+    def removed(self) -> frozenset[str]:
+        """The layers that are there no more."""
+        return frozenset(self._then) - self.pairs.keys()
+
+    @cached_property
+    def added(self) -> frozenset[str]:
+        """The layers that were not there."""
+        return frozenset(self._now) - set(self.pairs.values())
+
+    def is_same(self, key: str) -> bool:
+        """Find whether a layer, weight or call bears the same path then and now: then it has the same draws."""
+        layer = layer_of_call(key)
+        owner = layer if layer in self._now else layer.rpartition("/")[0]
+        return self.pairs.get(owner) == owner
+
+    def find_now(self, key: str) -> str | None:
+        """Find the path now of a weight, call or layer; None where its layer was removed."""
+        layer = layer_of_call(key)
+        if layer in self._then:
+            found = self.pairs.get(layer)
+            return None if found is None else f"{found}{key.removeprefix(layer)}"
+        owner, _, name = key.rpartition("/")
+        found = self.pairs.get(owner) if owner in self._then else owner
+        return None if found is None else "/".join(filter(None, (found, name)))
+
+    def list_structure(self) -> list[StructureChange]:
+        """List the layers that were added, removed or renamed, and the weights of others that were."""
+        then, now = self._then, self._now
+        changes = [StructureChange(now[key].kind, "", key) for key in now if key in self.added]
+        changes += [StructureChange(then[key].kind, key, "") for key in then if key in self.removed]
+        changes += [
+            StructureChange(now[after].kind, before, after)
+            for before, after in self.pairs.items()
+            if before != after and self._generalize(before, then) != self._generalize(after, now)
+        ]
+        weights = {self.find_now(key): key for key in self.before.weights}
+        for key, weight in self.after.weights.items():
+            if key not in weights and key.rpartition("/")[0] not in self.added:
+                changes.append(StructureChange(weight.kind, "", key, is_weight=True))
+        for found, key in weights.items():
+            if found is not None and found not in self.after.weights:
+                changes.append(StructureChange(self.before.weights[key].kind, key, "", is_weight=True))
+        return changes
+
+    def list_changes(self) -> Iterator[LayerChange]:
+        """List what differs of the layers that are on both sides."""
+        moved = any(self.before.versions.get(name) != self.after.versions.get(name) for name in _OF_KERAS)
+        for before, after in self.pairs.items():
+            then, now = self._then[before], self._now[after]
+            if then.kind != now.kind:
+                yield LayerChange(after, now.kind, CLASS, then.kind, now.kind)
+                continue
+            # A new version of Keras may give its own layers settings that they had not before.
+            only_common = moved and not now.code
+            yield from _compare(after, now.kind, then.config, now.config, only_common=only_common)
+        if self.knows_facts:
+            yield from self._list_calls()
+
+    def list_hints(self) -> Iterator[LayerChange]:
+        """List what may explain a change that was measured: the user's own code, and attributes of its layers."""
+        for before, after in self.pairs.items():
+            then, now = self._then[before], self._now[after]
+            if then.kind == now.kind:
+                yield from _compare(after, now.kind, then.attributes, now.attributes)
+                if then.code != now.code:
+                    yield LayerChange(after, now.kind, "code", then.code, now.code)
+
+    def _list_calls(self) -> Iterator[LayerChange]:
+        before, after = self.before, self.after
+        calls_then, calls_now = (
+            Counter(layer_of_call(key) for key in side.calls if ":" not in key) for side in (before, after)
+        )
+        for then, now in self.pairs.items():
+            if calls_then[then] != calls_now[now]:
+                yield LayerChange(now, self._now[now].kind, CALLS, calls_then[then], calls_now[now])
+        found = {self.find_now(key): key for key in before.calls}
+        both = [key for key in after.calls if key in found]
+        for key in both:
+            then, now = before.sites[found[key]], after.sites[key]
+            if then.kind == now.kind:
+                yield from _compare(key, now.kind, then.arguments, now.arguments)
+        inputs = [
+            LayerChange(key, after.sites[key].kind, INPUTS, *sides)
+            for key in both
+            for sides in [(self._inputs_then(found[key]), self._inputs_now(key))]
+            if sides[0] != sides[1]
+        ]
+        yield from inputs
+        order = [place for key in before.calls if (place := self.find_now(key)) in set(both)]
+        if order != both:
+            blocks = SequenceMatcher(None, order, both, autojunk=False).get_matching_blocks()
+            stayed = {key for block in blocks for key in both[block.b : block.b + block.size]}
+            for key in both:
+                if key not in stayed:
+                    places = [side[side.index(key) - 1] if side.index(key) else "" for side in (order, both)]
+                    yield LayerChange(key, after.sites[key].kind, PLACE, *places)
+
+    def _inputs_then(self, key: str) -> tuple[str, ...]:
+        """List what feeds a call, by its paths now; a removed call stands for what fed it."""
+        found: dict[str, None] = {}
+        for each in self.before.sites[key].inputs:
+            now = self.find_now(each)
+            if each in self.before.sites and (now is None or now not in self.after.sites):
+                found |= dict.fromkeys(self._inputs_then(each))
+            else:
+                found[now or each] = None
+        return tuple(sorted(found))
+
+    def _inputs_now(self, key: str) -> tuple[str, ...]:
+        """Likewise; an added call stands for what feeds it."""
+        known = {self.find_now(each) for each in self.before.sites}
+        found: dict[str, None] = {}
+        for each in self.after.sites[key].inputs:
+            if each in self.after.sites and each not in known:
+                found |= dict.fromkeys(self._inputs_now(each))
+            else:
+                found[each] = None
+        return tuple(sorted(found))
+
+    # --- alignment ----------------------------------------------------------------------------------------------------
+
+    def _align(self) -> Iterator[tuple[str, str]]:
+        then, now = list(self._then), list(self._now)
+        first = self._pair(then, now, self._full_signature)
+        yield from first
+        # What is not alike in all may be the same layer, with another setting: between what is alike on both sides.
+        for left, right in _list_gaps(then, now, first):
+            pairs: list[tuple[str, str]] = []
+            for sign in (self._named_signature, self._kind_signature):
+                taken = {each for pair in pairs for each in pair}
+                pairs += self._pair(
+                    [key for key in left if key not in taken], [key for key in right if key not in taken], sign
+                )
+            yield from pairs
+            old, new = {one for one, _ in pairs}, {other for _, other in pairs}
+            rest = [key for key in left if key not in old], [key for key in right if key not in new]
+            if len(rest[0]) == len(rest[1]):  # each was replaced by one of another class
+                yield from zip(*rest, strict=True)
+
+    def _pair(
+        self, left: Sequence[str], right: Sequence[str], sign: Callable[[str, bool], Any]
+    ) -> list[tuple[str, str]]:
+        """Pair layers of the same signature without crossing: from the front, from the end, and then between."""
+        one, other = [sign(key, False) for key in left], [sign(key, True) for key in right]
+        shortest = min(len(one), len(other))
+        head = next((place for place in range(shortest) if one[place] != other[place]), shortest)
+        shortest -= head
+        tail = next((place for place in range(shortest) if one[-1 - place] != other[-1 - place]), shortest)
+        pairs = list(zip(left[:head], right[:head], strict=True))
+        middle = (left[head : len(left) - tail], right[head : len(right) - tail])
+        signs = (one[head : len(one) - tail], other[head : len(other) - tail])
+        for block in SequenceMatcher(None, *signs, autojunk=False).get_matching_blocks():
+            pairs += zip(
+                middle[0][block.a : block.a + block.size], middle[1][block.b : block.b + block.size], strict=True
+            )
+        return [*pairs, *zip(left[len(left) - tail :], right[len(right) - tail :], strict=True)]
+
+    def _full_signature(self, key: str, is_now: bool) -> Any:
+        facts = (self._now if is_now else self._then)[key]
+        config = json.dumps(facts.config, sort_keys=True, default=str)
+        return *self._named_signature(key, is_now), config, self._shapes[is_now].get(key)
+
+    def _named_signature(self, key: str, is_now: bool) -> tuple[str, str]:
+        layers = self._now if is_now else self._then
+        return self._generalize(key, layers), layers[key].kind
+
+    def _kind_signature(self, key: str, is_now: bool) -> str:
+        return (self._now if is_now else self._then)[key].kind
+
+    @staticmethod
+    def _generalize(key: str, layers: Mapping[str, LayerFacts]) -> str:
+        """Leave the numbers out that Keras put behind the names of classes."""
+        parts = key.split("/")
+        paths = ["/".join(parts[: place + 1]) for place in range(len(parts))]
+        kinds = [layers[path].kind if path in layers else "" for path in paths]
+        return "/".join(
+            re.sub(r"_\d+$", "", part) if _is_automatic(part, kind) else part
+            for part, kind in zip(parts, kinds, strict=True)
+        )
+
+
+def layer_of_call(key: str) -> str:
+    """Leave out of the key of a call which call of its layer it is, and which of its outputs: ``lstm:1#2``."""
+    return re.sub(r"(:\d+)?(#\d+)?$", "", key)
+
+
+def _is_automatic(part: str, kind: str) -> bool:
+    """Find whether Keras made a name from that of the class."""
+    plain = re.sub(r"_\d+$", "", part).replace("_", "")
+    return plain == re.sub(r"\W", "", kind).lower()
+
+
+def _list_layers(baseline: Baseline) -> dict[str, LayerFacts]:
+    """List the layers in the order in which they are first called; those that are not called follow."""
+    called = dict.fromkeys(map(layer_of_call, baseline.calls))
+    if baseline.layers:
+        order = [*(key for key in called if key in baseline.layers), *sorted(baseline.layers.keys() - called.keys())]
+        return {key: baseline.layers[key] for key in order}
+    holders = {key.rpartition("/")[0]: weight.kind for key, weight in baseline.weights.items()}
+    kinds = holders | {layer_of_call(key): site.kind for key, site in baseline.sites.items()}
+    return {key: LayerFacts(kinds[key], {}) for key in [*called, *sorted(kinds.keys() - called.keys())]}
+
+
+def _list_shapes(baseline: Baseline) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+    shapes: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+    for key, weight in sorted(baseline.weights.items()):
+        owner, _, name = key.rpartition("/")
+        shapes.setdefault(owner, []).append((name, weight.shape))
+    return shapes
+
+
+def _list_gaps(
+    left: Sequence[str], right: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """List what lies between pairs on either side, where both sides have something."""
+    where, there = ({key: place for place, key in enumerate(side)} for side in (left, right))
+    ends = [(-1, -1), *((where[one], there[other]) for one, other in pairs), (len(left), len(right))]
+    for (one, other), (next_one, next_other) in zip(ends, ends[1:], strict=False):
+        if next_one > one + 1 and next_other > other + 1:
+            yield left[one + 1 : next_one], right[other + 1 : next_other]
+
+
+def _compare(
+    path: str, kind: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None, *, only_common: bool = False
+) -> Iterator[LayerChange]:
+    """Compare settings by name; one that is not there is None, unless only those on both sides are compared."""
+    if then is None or now is None:
+        return
+    for name in [*now, *(name for name in then if name not in now)]:
+        if only_common and not (name in then and name in now):
+            continue
+        if then.get(name) != now.get(name):
+            yield LayerChange(path, kind, name, then.get(name), now.get(name))
+
+
+FACTS: Final = {
+    "kind": "layer class",
+    "role": "role",
+    "shape": "shape",
+    "dtype": "dtype",
+    "trainable": "trainable",
+    "initializer": "initializer",
+    "seed": "seed",
+    "same_as": "drawn by the initializer of",
+    "mode": "fan mode",
+    "fan_in": "fan_in",
+    "fan_out": "fan_out",
+    "variance": "expected variance",
+}
+"""What is compared of each weight apart from its metric, in words."""
+
+
+@dataclass(frozen=True)
+class FactChange:
+    """A property of a weight that is not random, and has changed.
+
+    Attributes:
+        fact: a key of :data:`FACTS`.
+        is_requested_alike: whether the model asks for the same as it did.
+    """
+
+    path: str
+    role: str
+    fact: str
+    before: Any
+    after: Any
+    is_requested_alike: bool
+
+
+def compare_weights(matching: Matching) -> Iterator[FactChange]:
+    """List what differs of the weights that are on both sides."""
+    for key, then in matching.before.weights.items():
+        place = matching.find_now(key)
+        now = None if place is None else matching.after.weights.get(place)
+        if place is None or now is None:
+            continue
+        for fact in FACTS:
+            if matching.knows_facts or fact not in ("seed", "same_as"):
+                before, after = _read_fact(then, fact, matching), getattr(now, fact)
+                if not _agree(before, after):
+                    yield FactChange(place, now.role, fact, before, after, _is_requested_alike(then, now))
+
+
+def _read_fact(weight: WeightRecord, fact: str, matching: Matching) -> Any:
+    value = getattr(weight, fact)
+    return matching.find_now(value) or value if fact == "same_as" and value else value
+
+
+def _agree(then: Any, now: Any) -> bool:
+    numbers = (int, float)
+    if isinstance(then, numbers) and isinstance(now, numbers):
+        return abs(then - now) <= 1e-9 * max(abs(then), abs(now))
+    return bool(then == now)
+
+
+_REQUESTED: Final = ("kind", "role", "shape", "mode", "trainable", "dtype")
+
+
+def _is_requested_alike(then: WeightRecord, now: WeightRecord) -> bool:
+    if any(getattr(then, name) != getattr(now, name) for name in _REQUESTED):
+        return False
+    defaults = then.initializer == then.default_initializer != "" and now.initializer == now.default_initializer
+    return then.initializer == now.initializer or defaults
