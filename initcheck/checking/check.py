@@ -318,7 +318,7 @@ def check_session(session: CheckSession, settings: CheckSettings, progress: Prog
         fewer=session.fewer,
         sites={name: each.site for name, each in session.constructions.items() if each.site is not None},
         loaded_at=time.time() - (time.perf_counter() - started),
-        layers=describe_layers(session.model, session.probe.namer),
+        layers=describe_layers(session.probe.namer),
     )
 
 

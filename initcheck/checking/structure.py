@@ -34,7 +34,7 @@ _PLAIN: Final = (bool, int, float, str)
 _LIBRARIES: Final = frozenset({"keras", "tensorflow", "builtins", "typing", "abc"})
 
 
-def describe_layers(model: Any, namer: PathNamer) -> dict[str, LayerFacts]:
+def describe_layers(namer: PathNamer) -> dict[str, LayerFacts]:
     """Describe the model, each of its layers, and each operation of its graph, by structural path."""
     return {path: _describe(member) for path, member in namer.members()}
 

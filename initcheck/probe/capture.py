@@ -295,7 +295,7 @@ _PLAIN: Final = (bool, int, float, str)
 def _find_constants(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Find what a call is given besides tensors, by the names of its arguments: a factor, an axis, ``training=False``.
 
-    ``training=True`` is left out: it is what the probe asks for, and Keras hands it on in one version and not in another.
+    ``training=True`` is left out: the probe asks for it, and Keras hands it on in one version and not in another.
     """
     if not args[1:] and not kwargs and (not args or hasattr(args[0], "shape")):
         return {}

@@ -199,7 +199,7 @@ class FamilyItem(_ModelItem):
         from initcheck.checking.check import Report as FullReport
 
         whole, comparison = report.result, report.comparison
-        known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+        known = frozenset() if comparison is None else comparison.known
         new = tuple(each for each in whole.findings if (each.code, each.layer) not in known)
         part = FullReport(
             replace(

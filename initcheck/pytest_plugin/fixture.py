@@ -17,7 +17,6 @@ from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import relative_path
-from initcheck.core.statistics import MOST_ADVISED
 from initcheck.probe.weight_copies import FEWEST
 from initcheck.pytest_plugin import RECORDS_OF_ITEM, without_warnings
 from initcheck.pytest_plugin.settings import (
@@ -291,8 +290,9 @@ class Initcheck:
         comparison = report.comparison
         assert comparison is not None
         lines = [format_gate(comparison).removeprefix("Gate: "), *self._name_model(report)]
-        if comparison.verdict == "inconclusive" and (comparison.seeds_needed or math.inf) <= MOST_ADVISED:
-            lines.append(f"Decide:    initcheck.gate(model, auto_seeds={comparison.seeds_needed})")
+        if comparison.seeds_needed is not None and not comparison.baseline_is_too_small:
+            low, high = comparison.seeds_needed
+            lines.append(f"Decide:    initcheck.gate(model, auto_seeds={high or low})")
         lines += [f"Baseline:  {report.baseline}", self._reproduce(), f"Update:    {self._update()}"]
         new = comparison.verdict == "same" and comparison.new_findings
         failed = report.exit_code != 0

@@ -13,9 +13,9 @@ A *metric* is the natural logarithm of an amplitude (the root of a second moment
 - ``total forward`` and ``total backward``, for each path: ln of the amplitude by which the signal, or the gradient,
   changes from one end to the other (:mod:`initcheck.audit.total_change`).
 
-All but the last are changes by one layer and not levels: a level is the sum of all changes before it, so that its standard
-deviation grows from layer to layer, and one change would be seen in all layers behind it. Where a call takes or feeds
-several others, their mean squares (forward) or the sum of their squares (backward) are taken.
+All but the last are changes by one layer and not levels: a level is the sum of all changes before it, so that its
+standard deviation grows from layer to layer, and one change would be seen in all layers behind it. Where a call takes
+or feeds several others, their mean squares (forward) or the sum of their squares (backward) are taken.
 
 On disk it is sorted JSON that a person reads and a diff shows line by line; its format is ``baseline_schema.json``
 beside this file. A file is replaced at once or not at all.
@@ -287,8 +287,8 @@ def _record_finding(finding: Finding, result: CheckResult) -> FindingRecord:
     if measured is None:
         return FindingRecord(finding.code, layers)
     numbers = (measured.value, measured.low, measured.high, measured.limit)
-    rounded = (float(f"{each:.6g}") if math.isfinite(each) else None for each in numbers)
-    return FindingRecord(finding.code, layers, measured.quantity, *rounded, seeds=measured.seeds)
+    value, low, high, limit = (float(f"{each:.6g}") if math.isfinite(each) else None for each in numbers)
+    return FindingRecord(finding.code, layers, measured.quantity, value, low, high, limit, measured.seeds)
 
 
 def _weights_of(result: CheckResult) -> str:
@@ -396,7 +396,8 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
         "versions": dict(baseline.versions),
         "conditions": asdict(baseline.conditions),
         "findings": [
-            {**vars(each), "layers": list(each.layers)} for each in sorted(baseline.findings, key=lambda each: each.code)
+            {**vars(each), "layers": list(each.layers)}
+            for each in sorted(baseline.findings, key=lambda each: (each.code, each.layers))
         ],
         "weights": {
             path: {**vars(weight), "shape": list(weight.shape), "scale": _metric_to_plain(weight.scale)}

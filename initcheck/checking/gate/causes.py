@@ -282,10 +282,13 @@ class _CauseFinder:
             yield Cause(f"{', '.join(facts)} in {where}", paths, origin)
         weights = [each for each in self._comparison.structure if each.is_weight]
         if not known:
-            for (action, kind), group in _group(weights, lambda each: (each.action, each.kind)):
-                paths = tuple(each.after or each.before for each in group)
-                origin: Origin = "library or model" if self._keras_moved else "model"
-                yield Cause(f"{action}: weights of {kind} ({_name_all(paths)})", paths, origin)
+            for (action, kind), listed in _group(weights, lambda each: (each.action, each.kind)):
+                paths = tuple(each.after or each.before for each in listed)
+                yield Cause(
+                    f"{action}: weights of {kind} ({_name_all(paths)})",
+                    paths,
+                    "library or model" if self._keras_moved else "model",
+                )
 
     def _is_explained(self, change: FactChange, requested: set[str], setting_changed: bool) -> bool:
         """Find whether a fact of a weight follows from another, or from a setting of a layer."""

@@ -219,7 +219,9 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     matching = Matching(before, after)
     paired = before.seeds == after.seeds
     moved = any(before.versions.get(name) != after.versions.get(name) for name in LIBRARIES)
-    setting = _Setting(math.log1p(margin), looks, paired, paired and not moved, not before.redrawn and not after.redrawn)
+    setting = _Setting(
+        math.log1p(margin), looks, paired, paired and not moved, not before.redrawn and not after.redrawn
+    )
     kept = _find_moved(before, after)
     rests = _find_dependent(matching, kept)
     found = [each for each in _match_metrics(matching) if each[:2] not in rests]
@@ -340,7 +342,9 @@ def _find_dependent(matching: Matching, kept: Sequence[str]) -> frozenset[tuple[
     behind: set[str] = set()
     for key in matching.after.calls:
         layer = layer_of_call(key)
-        inside = any(layer == owner or layer.startswith(f"{owner}/") or owner.startswith(f"{layer}/") for owner in owners)
+        inside = any(
+            layer == owner or layer.startswith(f"{owner}/") or owner.startswith(f"{layer}/") for owner in owners
+        )
         if inside or not behind.isdisjoint(matching.after.sites[key].inputs):
             behind.add(key)
     return frozenset(
@@ -448,9 +452,7 @@ def _test_without_logs(first: Metric, second: Metric, setting: _Setting) -> tupl
 # --- verdicts, intervals, and how many seeds would decide -------------------------------------------------------------
 
 
-def _judge(
-    tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: tuple[int, int]
-) -> list[Difference]:
+def _judge(tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: tuple[int, int]) -> list[Difference]:
     """Judge all metrics together: Holm's method, and the intervals at the levels that it takes."""
     level = LEVEL_CHANGED / setting.looks
     raw = np.asarray([test.p_changed for test, _ in tests], dtype=np.float64)
@@ -461,7 +463,9 @@ def _judge(
     for (test, p_same), p, rank in zip(tests, adjusted, ranks, strict=True):
         # The i-th smallest p-value is judged at the level over the number of those that are left.
         own_level = level / (len(tests) - min(int(rank), rejected, len(tests) - 1))
-        verdict: Verdict = "changed" if p <= level else "same" if p_same <= LEVEL_SAME / setting.looks else "inconclusive"
+        verdict: Verdict = (
+            "changed" if p <= level else "same" if p_same <= LEVEL_SAME / setting.looks else "inconclusive"
+        )
         shift = test.shift
         beyond = shift is not None and abs(shift.value) > setting.margin
         alpha = own_level if beyond else LEVEL_SAME / setting.looks
@@ -471,9 +475,7 @@ def _judge(
                 verdict=verdict,
                 p_changed=float(p),
                 interval=(math.nan, math.nan) if shift is None else shift.interval(alpha),
-                plan=None
-                if shift is None or verdict != "inconclusive"
-                else _plan(shift, setting, alpha, seeds),
+                plan=None if shift is None or verdict != "inconclusive" else _plan(shift, setting, alpha, seeds),
             )
         )
     return judged
@@ -530,9 +532,7 @@ def _count_alone(equal: int, then: int) -> int | None:
 
 def _compare_findings(
     matching: Matching, setting: _Setting
-) -> tuple[
-    list[FindingRecord], list[FindingRecord], list[FindingRecord], list[tuple[FindingRecord, FindingRecord]]
-]:
+) -> tuple[list[FindingRecord], list[FindingRecord], list[FindingRecord], list[tuple[FindingRecord, FindingRecord]]]:
     """Tell known findings from new ones, and list those that are gone, and those that got worse."""
     known, new, worse = [], [], []
     matched: set[int] = set()
@@ -561,7 +561,7 @@ def _compare_findings(
 
 
 def _is_worse(then: FindingRecord, now: FindingRecord, setting: _Setting, count: int) -> bool:
-    """Find whether a value is shown to lie further beyond its limit than it did, by more than the margin of a square."""
+    """Find whether a value is shown to lie further from its limit than it did, by more than the margin of a square."""
     values = (then.value, now.value, now.limit)
     if then.quantity != now.quantity or any(each is None or not each > 0.0 for each in values):
         return False

@@ -145,4 +145,4 @@ def _seeds_to_draw(comparison: Comparison, settings: CheckSettings, most: int | 
     if most is None or settings.seeds is None or comparison.verdict != "inconclusive" or most <= settings.seeds:
         return None
     needed = comparison.seeds_needed
-    return most if needed is None else min(most, needed)
+    return most if needed is None or needed[1] is None else min(most, needed[1])

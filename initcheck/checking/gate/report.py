@@ -7,17 +7,19 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from initcheck.audit.rules import RULES
+from initcheck.checking.gate.baseline import FindingRecord
 from initcheck.checking.gate.causes import (
+    Cause,
     Origin,
-    WeightChange,
+    describe_metric,
+    find_causes,
     find_condition_changes,
     find_origin,
     find_version_changes,
-    group_weight_changes,
 )
-from initcheck.checking.gate.comparison import FACTS, Comparison, Difference, FactChange
-from initcheck.core.formatting import LINE_WIDTH, count, format_names, format_number
-from initcheck.core.statistics import MOST_ADVISED
+from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.core.formatting import LINE_WIDTH, count, exponential, format_names, format_number, shorten
 from initcheck.pages.document import (
     Block,
     Bullets,
@@ -35,20 +37,17 @@ from initcheck.pages.document import (
     strong,
 )
 
+FIRST_LINE: Final = 80
+"""Characters of the first line of a failure: pytest's summary shows no more."""
+
 _MOST_SHOWN: Final = 8
 _ORIGINS: Final[dict[Origin, str]] = {
     "library": "the library changed, not the model",
     "model": "the model changed, not the library",
     "data": "the batch changed, not the model",
-    "library or model": "the library changed, and so did the model or its batch: see which weight by which",
+    "library or model": "the library changed, and so did the model or its batch: see what by which",
     "data or model": "the batch or the conditions changed, or the model: measure on the old batch to find out",
     "nothing": "",
-}
-_QUANTITIES: Final = {
-    "scale": "scale of the weight",
-    "forward": "forward change",
-    "activation": "change by the activation function",
-    "backward": "backward change",
 }
 _COLUMNS: Final = ("Layer or weight", "Quantity", "Verdict", "Factor", "Then", "Now")
 _TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknown"}
@@ -56,7 +55,7 @@ _UNFOLDED: Final = 30
 
 
 def format_gate(comparison: Comparison, *, full: bool = False) -> str:
-    """Write the comparison for a terminal: the verdict and the clearest changes, or all of them."""
+    """Write the comparison for a terminal: the verdict, the causes, and the clearest of what followed, or all of it."""
     lines = [f"Gate: {format_verdict(comparison)}"]
     for line in (*describe_conditions(comparison), *describe_changes(comparison, None if full else _MOST_SHOWN)):
         lines += textwrap.wrap(line, LINE_WIDTH, initial_indent="  ", subsequent_indent="      ")
@@ -70,18 +69,15 @@ def build_gate_section(comparison: Comparison) -> Section:
     moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
     if moved:
         blocks.append(Definitions(tuple(moved)))
-    changes = [describe_weight_change(each) for each in group_weight_changes(comparison)]
-    changes += [
-        f"{each.action}: {' → '.join(filter(None, (each.before, each.after)))}" for each in comparison.structure
-    ]
-    changes += list(_describe_new_findings(comparison))
-    if changes:
-        blocks.append(Bullets(tuple(prose(each) for each in changes)))
+    lines = [*_describe_causes(comparison), *_describe_totals(comparison), *_describe_findings(comparison)]
+    lines += _describe_not_compared(comparison)
+    if lines:
+        blocks.append(Bullets(tuple(prose(each.replace(" -> ", " → ")) for each in lines)))
     for verdict in ("changed", "inconclusive"):
         found = comparison.of_verdict(verdict)
         if found:
             blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}."))
-    if comparison.of_verdict("inconclusive"):
+    if comparison.verdict == "inconclusive":
         blocks.append(paragraph(advise(comparison)))
     blocks.append(Paragraph(_describe_method(comparison)))
     same = comparison.of_verdict("same")
@@ -91,110 +87,142 @@ def build_gate_section(comparison: Comparison) -> Section:
 
 
 def format_verdict(comparison: Comparison) -> str:
-    """Write the verdict in one line."""
+    """Write the verdict in one line: with what was changed, first."""
     compared = len(comparison.differences)
-    if comparison.verdict == "same":
-        line = f"same: all {compared} metrics within {comparison.margin:.3g} of the baseline"
-        return f"{line}, but for new findings" if comparison.new_findings else line
+    if comparison.verdict == "changed":
+        causes = find_causes(comparison)
+        more = f"; {count(len(causes) - 1, 'more change')}" if len(causes) > 1 else ""
+        return f"changed: {shorten(causes[0].sentence, FIRST_LINE - len('changed: ') - len(more))}{more}"
     if comparison.verdict == "inconclusive":
         undecided = len(comparison.of_verdict("inconclusive"))
-        if comparison.kept:
-            return f"inconclusive: {undecided} of {compared} metrics rest on weights that no seed draws"
         return f"inconclusive: {undecided} of {compared} metrics are neither shown to be the same nor to differ"
-    counts = [
-        (len(comparison.of_verdict("changed")), f"of {compared} metrics"),
-        (len({each.path for each in comparison.facts}), "in what draws the weights"),
-        *(
-            (sum(each.action == action for each in comparison.structure), action)
-            for action in ("added", "removed", "renamed")
-        ),
+    notes = [
+        f"{comparison.not_compared} not compared" if comparison.not_compared else "",
+        count(len(comparison.known), "known finding") if comparison.known else "",
+        count(len(comparison.gone_findings), "known finding") + " fixed" if comparison.gone_findings else "",
+        count(len(comparison.new_findings), "new finding") if comparison.new_findings else "",
     ]
-    changed = ", ".join(f"{number} {what}" for number, what in counts if number)
-    return f"changed ({changed}): {_ORIGINS[find_origin(comparison)]}"
+    line = f"same: all {compared} metrics within {comparison.margin:.3g} of the baseline"
+    return "; ".join(filter(None, (line, *notes)))
 
 
 def describe_conditions(comparison: Comparison) -> list[str]:
-    """List the versions and conditions that differ from the baseline's."""
-    lines = [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
+    """Say whether the model or the library changed, and list the versions and conditions that differ."""
+    origin = _ORIGINS[find_origin(comparison)]
+    lines = [f"cause: {origin}"] if origin else []
+    lines += [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
     lines += [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
     if not comparison.paired:
         then, now = len(comparison.before.seeds), len(comparison.after.seeds)
         lines.append(f"other seeds than the baseline's ({then} then, {now} now): compared as independent draws")
+    if not comparison.before.layers:
+        lines.append("not compared: the settings and the order of layers, which older baselines lack: renew it")
     return lines
 
 
 def describe_changes(comparison: Comparison, most: int | None = None) -> list[str]:
-    """List what changed or is undecided, a sentence each, at most so many of a kind."""
-    lines = [*_cut(map(describe_weight_change, group_weight_changes(comparison)), most)]
-    lines += _cut(
-        (
-            f"{each.action}: {' -> '.join(filter(None, (each.before, each.after)))} ({each.kind})"
-            for each in comparison.structure
-        ),
-        most,
-    )
-    lines += _cut(map(describe_difference, comparison.of_verdict("changed")), most)
-    if not comparison.kept:  # else one line says why nothing is decided
-        lines += _cut(map(describe_difference, comparison.of_verdict("inconclusive")), most)
-    lines += _describe_new_findings(comparison)
-    if comparison.of_verdict("inconclusive"):
+    """List what changed or is undecided, a sentence each, the causes first, at most so many of a kind."""
+    lines = [*_cut(_describe_causes(comparison), most)]
+    changed = comparison.of_verdict("changed")
+    if changed:
+        lines.append(f"{len(changed)} of {len(comparison.differences)} metrics changed:")
+        lines += _cut((f"- {describe_metric(each)}" for each in changed), most)
+    lines += _describe_totals(comparison)
+    if comparison.verdict == "inconclusive":
+        undecided = comparison.of_verdict("inconclusive")
+        lines += _cut((f"inconclusive: {describe_metric(each)}" for each in undecided), most)
         lines.append(advise(comparison))
+    lines += _describe_findings(comparison)
+    lines += _describe_not_compared(comparison)
     return lines
 
 
-def describe_weight_change(change: WeightChange) -> str:
-    """Write what changed of one weight, and the cause."""
-    facts = ", ".join(_describe_fact(each) for each in change.facts)
-    cause = "Keras" if change.origin == "library" else "model"
-    return f"{change.path} ({change.role} of {change.kind}): {facts}; cause: {cause}"
-
-
-def describe_difference(difference: Difference) -> str:
-    """Write the change of one metric with its interval."""
-    head = f"{difference.verdict}: {difference.path} ({difference.kind}), {_QUANTITIES[difference.quantity]}"
-    shift = difference.shift
-    if shift is None:
-        return f"{head} {difference.states[0]} -> {difference.states[1]}"
-    interval = "" if math.isnan(shift.low) else f" [{_exp(shift.low)}, {_exp(shift.high)}]"
-    return f"{head} x {_exp(shift.value)}{interval}"
+def describe_cause(cause: Cause) -> str:
+    """Write a cause, with whether Keras or the model is behind it."""
+    names = {"library": "Keras", "library or model": "Keras or the model", "data or model": "the batch or the model"}
+    return f"{cause.sentence}; cause: {names.get(cause.origin, 'model')}"
 
 
 def advise(comparison: Comparison) -> str:
-    """Write what would decide what is inconclusive: so many seeds, or weights that are drawn."""
-    if comparison.kept:
+    """Write what would decide what is inconclusive: so many seeds."""
+    needed = format_seeds_needed(comparison)
+    if not needed:
         return (
-            f"{format_names(comparison.kept)}: kept as found in the model, since no known initializer drew the values, "
-            "and other than in the baseline. One draw against another shows no change. Gate the function that makes "
-            "the model, so that its initializers are known, or keep all weights in both (weights=keep)."
+            "No number of seeds is known to decide all of it: something lies at the margin, or has one seed only. "
+            "Another margin would: --margin."
         )
-    needed, baseline_needed = comparison.seeds_needed, comparison.baseline_seeds_needed
-    if needed is None:
-        return "No number of seeds is known to decide all of it: something lies on the margin, or has one seed only."
-    if needed > MOST_ADVISED:
-        return "More seeds will not decide all of it: something lies at the margin. Another margin would: --margin."
-    if baseline_needed is not None:
-        return (
-            f"About {needed} seeds would decide, in the baseline too: record it with --seeds {baseline_needed}, "
-            f"then check with --seeds {needed}."
-        )
-    return f"About {needed} seeds would decide, if mean and standard deviation stay as they are: --auto-seeds {needed}."
+    assert comparison.seeds_needed is not None
+    low, high = comparison.seeds_needed
+    seeds = low if high is None else high
+    if comparison.baseline_is_too_small:
+        how = f"record it with --seeds {seeds}, then check with --seeds {seeds}"
+        return f"{needed} seeds would decide, in the baseline too: {how}."
+    return f"{needed} seeds would decide: --auto-seeds {seeds}."
 
 
-def _describe_new_findings(comparison: Comparison) -> Iterator[str]:
+def format_seeds_needed(comparison: Comparison) -> str:
+    """Write how many seeds would decide, ``About 52 to 79``; empty where no number would."""
+    if comparison.seeds_needed is None:
+        return ""
+    low, high = comparison.seeds_needed
+    return f"At least {low}" if high is None else f"About {low} to {high}" if high > low else f"About {low}"
+
+
+def describe_known(comparison: Comparison) -> list[str]:
+    """List the findings that the baseline knows, with their values now."""
+    now = {(each.code, each.layers[0]): each for each in comparison.after.findings}
+    names = comparison.after.names_by_key()
+    named = {(code, names.get(layer, layer)): record for (code, layer), record in now.items()}
+    return [_describe_finding(named[each]) for each in sorted(comparison.known) if each in named]
+
+
+def _describe_causes(comparison: Comparison) -> list[str]:
+    return [describe_cause(each) for each in find_causes(comparison)]
+
+
+def _describe_totals(comparison: Comparison) -> Iterator[str]:
+    for each in comparison.totals:
+        if each.verdict == "changed":
+            then, now = (_state(*side) for side in zip(each.states, each.means, strict=True))
+            trend = f"{each.trend}: " if each.trend else ""
+            limit = f"limit {format_number(exponential(each.limit))} or 1/{format_number(exponential(each.limit))}"
+            yield f"{trend}{describe_metric(each)}, from {then} to {now} ({limit}, in amplitude)"
+
+
+def _describe_findings(comparison: Comparison) -> Iterator[str]:
     for rule, layer in comparison.new_findings:
-        yield f"new finding: {rule} at {layer or 'the whole model'}"
+        yield f"new finding: {rule} {RULES[rule].name} at {layer or 'the whole model'}"
+    for then, now in comparison.worse_findings:
+        yield f"got worse: {_describe_finding(now)}; it was {_write(then.value)}"
+    for rule, layer in comparison.unconfirmed:
+        yield (
+            f"not in the baseline: {rule} {RULES[rule].name} at {layer or 'the whole model'}. Nothing else has "
+            "changed, and the seeds are other ones: it lies near its limit"
+        )
+    for each in comparison.gone_findings:
+        yield f"fixed: {_describe_finding(each)}. Renew the baseline, so that it counts should it come back"
 
 
-def _describe_fact(fact: FactChange) -> str:
-    return f"{FACTS[fact.fact]} {_value(fact.before)} -> {_value(fact.after)}"
+def _describe_not_compared(comparison: Comparison) -> Iterator[str]:
+    if comparison.kept:
+        yield (
+            f"not compared: {count(comparison.not_compared, 'metric')} of the signal that rest on "
+            f"{format_names(comparison.kept)}: these weights are kept as found in the model, since no known "
+            "initializer drew them, and hold other values than in the baseline. Gate the function that makes the "
+            "model, so that its initializers are known"
+        )
 
 
-def _value(value: object) -> str:
-    if value is None or value == "":
-        return "unknown" if value is None else "none"
-    if isinstance(value, float) and not value.is_integer():
-        return format_number(value)
-    return f"{value:.0f}" if isinstance(value, float) else str(value)
+def _describe_finding(finding: FindingRecord) -> str:
+    where = finding.layers[0] or "the whole model"
+    value = "" if finding.value is None else f": {finding.quantity} {_write(finding.value)}"
+    if finding.value is not None and finding.low is not None and finding.high is not None:
+        value += f" [{_write(finding.low)}, {_write(finding.high)}]"
+    return f"{finding.code} {RULES[finding.code].name} at {where}{value}" if finding.code in RULES else finding.code
+
+
+def _write(value: float | None) -> str:
+    return "no value" if value is None else format_number(value)
 
 
 def _cut(lines: Iterable[str], most: int | None) -> Iterator[str]:
@@ -209,9 +237,11 @@ def _describe_method(comparison: Comparison) -> Text:
     how = "seed by seed" if comparison.paired else "as independent draws (Welch)"
     return prose(
         "Metrics are amplitudes (roots of second moments): of a weight, and of what a layer makes of the signal and of "
-        f"the gradient that reach it. They are compared {how}. Same: two one-sided tests at 5% within a margin of ",
+        f"the gradient that reach it. They are compared {how}. Same: the 90% interval of the factor lies within a "
+        "margin of ",
         code(f"{comparison.margin:g}"),
-        "; changed: beyond it, at 1 in 10,000 for all metrics together (Holm).",
+        "; changed: the interval lies beyond it, at 1 in 10,000 for all metrics together (Holm). The interval shown is "
+        "the one that decides: where the factor lies beyond the margin, the second.",
     )
 
 
@@ -228,7 +258,8 @@ def _row(difference: Difference) -> Row:
     shift = difference.shift
     factor = Cell("none")
     if shift is not None:
-        ends = () if math.isnan(shift.low) else (f"[{_exp(shift.low)}, {_exp(shift.high)}]",)
+        low, high = difference.interval
+        ends = () if math.isnan(low) else (f"[{_exp(low)}, {_exp(high)}]",)
         factor = Cell(_exp(shift.value), ends)
     cells = (
         Cell(difference.quantity),
@@ -246,5 +277,9 @@ def _side(state: str, mean: float) -> Cell:
     return Cell(_exp(mean), () if state == "finite" else (state,))
 
 
+def _state(state: str, mean: float) -> str:
+    return state if math.isnan(mean) else _exp(mean)
+
+
 def _exp(value: float) -> str:
-    return format_number(math.exp(value))
+    return format_number(exponential(value))

@@ -7,6 +7,7 @@ gave, and what is left over was added or removed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -160,9 +161,9 @@ class Matching:
         found = {self.find_now(key): key for key in before.calls}
         both = [key for key in after.calls if key in found]
         for key in both:
-            then, now = before.sites[found[key]], after.sites[key]
-            if then.kind == now.kind:
-                yield from _compare(key, now.kind, then.arguments, now.arguments)
+            site_then, site_now = before.sites[found[key]], after.sites[key]
+            if site_then.kind == site_now.kind:
+                yield from _compare(key, site_now.kind, site_then.arguments, site_now.arguments)
         inputs = [
             LayerChange(key, after.sites[key].kind, INPUTS, *sides)
             for key in both
@@ -299,7 +300,7 @@ def _list_gaps(
     """List what lies between pairs on either side, where both sides have something."""
     where, there = ({key: place for place, key in enumerate(side)} for side in (left, right))
     ends = [(-1, -1), *((where[one], there[other]) for one, other in pairs), (len(left), len(right))]
-    for (one, other), (next_one, next_other) in zip(ends, ends[1:], strict=False):
+    for (one, other), (next_one, next_other) in itertools.pairwise(ends):
         if next_one > one + 1 and next_other > other + 1:
             yield left[one + 1 : next_one], right[other + 1 : next_other]
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from initcheck.audit.findings import CheckResult, Edit, Finding, Fix
 from initcheck.audit.proofs import LossCurves, Proof
 from initcheck.audit.total_change import JudgedPath
-from initcheck.checking.gate.causes import (
-    find_condition_changes,
-    find_origin,
-    find_version_changes,
-    group_weight_changes,
-)
+from initcheck.checking.gate.causes import find_causes, find_condition_changes, find_origin, find_version_changes
 from initcheck.checking.gate.comparison import Comparison, Difference
 from initcheck.checking.report.text import exit_code_of, find_place, layer_rows
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import exponential, to_plain
 from initcheck.core.statistics import Estimate
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised when a field is removed or changes its meaning; fields may be added without."""
 
 _NO_FACTOR: Final = {"value": math.nan, "low": math.nan, "high": math.nan}
@@ -196,13 +192,31 @@ def _gate(comparison: Comparison) -> dict[str, Any]:
         "paired": comparison.paired,
         "versions": [dataclasses.asdict(each) for each in find_version_changes(comparison)],
         "conditions": [dataclasses.asdict(each) for each in find_condition_changes(comparison)],
-        "weights": [dataclasses.asdict(each) for each in group_weight_changes(comparison)],
+        "causes": [dataclasses.asdict(each) for each in find_causes(comparison)],
+        "weights": [dataclasses.asdict(each) for each in comparison.facts],
+        "layers": [dataclasses.asdict(each) for each in comparison.layers],
         "structure": [{"change": each.action, **dataclasses.asdict(each)} for each in comparison.structure],
         "figures": [_difference(each) for each in comparison.differences],
-        "new_findings": [{"code": code, "layer": layer or None} for code, layer in comparison.new_findings],
-        "seeds_needed": comparison.seeds_needed,
-        "baseline_seeds_needed": comparison.baseline_seeds_needed,
+        "totals": [_difference(each) for each in comparison.totals],
+        "new_findings": _pairs(comparison.new_findings),
+        "known_findings": _pairs(sorted(comparison.known)),
+        "unconfirmed_findings": _pairs(comparison.unconfirmed),
+        "gone_findings": [dataclasses.asdict(each) for each in comparison.gone_findings],
+        "worse_findings": [
+            {"before": dataclasses.asdict(then), "after": dataclasses.asdict(now)}
+            for then, now in comparison.worse_findings
+        ],
+        "kept": comparison.kept,
+        "not_compared": comparison.not_compared,
+        "seeds_needed": None
+        if comparison.seeds_needed is None
+        else dict(zip(("low", "high"), comparison.seeds_needed, strict=True)),
+        "baseline_is_too_small": comparison.baseline_is_too_small,
     }
+
+
+def _pairs(findings: Iterable[tuple[str, str]]) -> list[dict[str, str | None]]:
+    return [{"code": code, "layer": layer or None} for code, layer in findings]
 
 
 def _difference(difference: Difference) -> dict[str, Any]:
@@ -211,7 +225,10 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "path": difference.path,
         "quantity": difference.quantity,
         "verdict": difference.verdict,
-        "factor": None if shift is None else {name: exponential(getattr(shift, name)) for name in _NO_FACTOR},
+        "factor": None
+        if shift is None
+        else dict(zip(_NO_FACTOR, map(exponential, (shift.value, *difference.interval)), strict=True)),
+        "trend": difference.trend or None,
         "p_within": None if shift is None else shift.p_within,
         "p_changed": difference.p_changed,
         "states": list(difference.states),

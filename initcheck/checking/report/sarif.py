@@ -152,7 +152,7 @@ def _result(result: CheckResult, problem: Problem, comparison: Comparison | None
         "properties": {"codes": list(problem.codes)},
     }
     if comparison is not None:
-        known = is_known(problem, frozenset(comparison.before.findings))
+        known = is_known(problem, comparison.known)
         made["baselineState"] = "unchanged" if known else "new"
     if files := write_fix(result, problem):
         assert problem.fix is not None

@@ -40,7 +40,7 @@ _MARKS: Final[dict[Severity, str]] = {"wrong": "", "unjudged": " (not judged)", 
 
 def format_text(result: CheckResult, comparison: Comparison | None = None, *, full: bool = False) -> str:
     """Format the result for a terminal, what has changed since the baseline first; ``full`` shows all layers."""
-    known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    known = frozenset() if comparison is None else comparison.known
     verdict = [f"{describe_verdict(result)}{_describe_command(result)}", *wrap(describe_present_weights(result))]
     first, *others = *_format_problems(result, known), ""
     blocks = [
@@ -373,7 +373,7 @@ def list_changes(comparison: Comparison) -> list[str]:
 
 def list_failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
     """List the problems and notes of which the baseline does not know every finding."""
-    known = frozenset() if comparison is None else frozenset(comparison.before.findings)
+    known = frozenset() if comparison is None else comparison.known
     return [each for each in result.problems if not is_known(each, known)]
 
 
