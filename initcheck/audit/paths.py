@@ -15,9 +15,9 @@ has to stand before the sum: behind it, the factor would change how much the bra
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from initcheck.core.columns import ScaleEffect
 
@@ -65,7 +65,6 @@ class SiteNode:
         scale_effects: what becomes of the scale on the way from each parent; empty where that is not known.
         clips_at_zero: whether its fused activation function is exactly 0 on a whole interval, as ReLU is.
         place: where its layer was made, ``models.py:14``; empty where that is not known.
-        arguments: what the call was given besides tensors, as JSON has it.
     """
 
     layer: str
@@ -77,7 +76,6 @@ class SiteNode:
     clips_at_zero: bool = True
     activation: str = ""
     place: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def normalizes(self) -> bool:

@@ -43,7 +43,7 @@ from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.proof import prove_problems
 from initcheck.checking.settings import CheckSettings, default_seeds
 from initcheck.checking.sizes import compare_loss, measure_inputs, scale_inputs
-from initcheck.checking.structure import describe_layers, simplify_value
+from initcheck.checking.structure import describe_layers
 from initcheck.core.errors import FindingsError, ModelError
 from initcheck.core.files import digest_arrays
 from initcheck.core.formatting import Progress, format_duration, no_progress
@@ -318,7 +318,7 @@ def check_session(session: CheckSession, settings: CheckSettings, progress: Prog
         fewer=session.fewer,
         sites={name: each.site for name, each in session.constructions.items() if each.site is not None},
         loaded_at=time.time() - (time.perf_counter() - started),
-        layers=describe_layers(session.probe.namer),
+        layers=describe_layers(session.probe.namer, session.probe.arguments),
     )
 
 
@@ -611,11 +611,8 @@ class CheckSession:
                 clips_at_zero=site.clips_at_zero,
                 activation=site.activation,
                 place=places.get(site.layer.partition(":")[0], ""),
-                arguments={name: simplify_value(value) for name, value in arguments.items()},
             )
-            for position, (site, parents, arguments) in enumerate(
-                zip(self.probe.sites, self.probe.parents, self.probe.arguments, strict=True)
-            )
+            for position, (site, parents) in enumerate(zip(self.probe.sites, self.probe.parents, strict=True))
         ]
 
     def _measure_plan(self, plan: RedrawPlan, seeds: Sequence[int], progress: Progress, before: int = 0) -> Measurement:

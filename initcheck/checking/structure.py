@@ -15,7 +15,7 @@ import json
 import math
 import textwrap
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from initcheck.audit.findings import LayerFacts
@@ -34,12 +34,16 @@ _PLAIN: Final = (bool, int, float, str)
 _LIBRARIES: Final = frozenset({"keras", "tensorflow", "builtins", "typing", "abc"})
 
 
-def describe_layers(namer: PathNamer) -> dict[str, LayerFacts]:
-    """Describe the model, each of its layers, and each operation of its graph, by structural path."""
-    return {path: _describe(member) for path, member in namer.members()}
+def describe_layers(namer: PathNamer, arguments: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, LayerFacts]:
+    """Describe the model, each of its layers, and each operation of its graph, by structural path.
+
+    Args:
+        arguments: what each call was given besides tensors; it stands among the settings of the layer.
+    """
+    return {path: _describe(member, arguments.get(path, ())) for path, member in namer.members()}
 
 
-def _describe(layer: Any) -> LayerFacts:
+def _describe(layer: Any, calls: Sequence[Mapping[str, Any]]) -> LayerFacts:
     keras = import_keras()
     config: Mapping[str, Any] | None = {}
     # What a functional model is made of is described layer by layer.
@@ -50,10 +54,24 @@ def _describe(layer: Any) -> LayerFacts:
             config = None  # a layer of the user's own may have none, or one that fails
     return LayerFacts(
         kind=type(layer).__name__,
-        config=None if config is None else _simplify_config(config),
+        config=None if config is None else _simplify_config(config) | _number_arguments(layer, calls),
         code=_digest_code(layer),
         attributes=dict(_find_attributes(layer)) if _is_own(type(layer)) else {},
     )
+
+
+def _number_arguments(layer: Any, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write what the calls were given besides tensors: the second call's bear ``#2``."""
+    found = {
+        f"{name}#{number}" if number > 1 else name: simplify_value(value)
+        for number, given in enumerate(calls, 1)
+        for name, value in given.items()
+    }
+    # In a functional model the call of the model replaces what its layers were called with.
+    nodes = getattr(layer, "_inbound_nodes", None)
+    if nodes and nodes[0].arguments.kwargs.get("training") is False:
+        found["training"] = False
+    return found
 
 
 def _is_own(made: Any) -> bool:

@@ -59,7 +59,6 @@ class Site:
         preactivation: what the layer's fused activation function received; None without one.
         passed_on: whether the call returned a tensor that another site had returned before: its own weights then
             take part in it at most through the layers inside.
-        arguments: what the call was given besides tensors.
     """
 
     layer: str
@@ -72,7 +71,6 @@ class Site:
     preactivation: Any = None
     activation: Any = None
     passed_on: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,6 @@ class _Call:
 
     operation: Any
     received: Any = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
     recorded: list[tuple[Any, Any]] = field(default_factory=list)
     children: int = 0
 
@@ -109,6 +106,7 @@ class Capture:
         self.unmeasured: list[Unmeasured] = []
         self.captured: set[int] = set()
         self.recurrent: list[RecurrentCall] = []
+        self.arguments: dict[str, list[dict[str, Any]]] = {}
         self._loops: dict[str, tuple[str, int, Any]] = {}
         self._namer = namer
         self._calls: Counter[str] = Counter()
@@ -144,7 +142,8 @@ class Capture:
         number = self._calls[name]
         self._calls[name] += 1
         received = args[0] if args and self._reason_against(args[0]) is None else None
-        call = _Call(operation, received, _find_constants(operation, args, kwargs))
+        call = _Call(operation, received)
+        self.arguments.setdefault(self._namer.path_of(operation), []).append(_find_constants(operation, args, kwargs))
         self._stack.append(call)
         loops = isinstance(operation, keras.layers.RNN)
         sequence = self._copy_sequence(args[0]) if loops and args else None
@@ -223,7 +222,6 @@ class Capture:
                 output=output,
                 received=call.received,
                 passed_on=id(tensor) in self._captured,
-                arguments=call.arguments,
             )
             if index == 0 and len(call.recorded) == 1:
                 site.preactivation, site.activation = call.recorded[0]

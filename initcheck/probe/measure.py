@@ -120,7 +120,7 @@ class Probe:
         self._training = training
         self._sites: tuple[SiteInfo, ...] = ()
         self._parents: Parents = ()
-        self._arguments: tuple[Mapping[str, Any], ...] = ()
+        self._arguments: Mapping[str, Sequence[Mapping[str, Any]]] = {}
         self._received: tuple[int | None, ...] = ()
         self._softmaxes: tuple[int, ...] = ()
         self._output_sites: tuple[int, ...] = ()
@@ -149,8 +149,8 @@ class Probe:
         return self._parents
 
     @property
-    def arguments(self) -> tuple[Mapping[str, Any], ...]:
-        """For each site what its call was given besides tensors; known after the first measurement."""
+    def arguments(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """What each call of a layer was given besides tensors, by path; known after the first measurement."""
         return self._arguments
 
     @property
@@ -367,7 +367,7 @@ class Probe:
         )
         taken = {key: weights[place] for key, place in index.items() if key in scope.read}
         capture.note_loops(lambda layer: [taken[id(each)] for each in own_variables(layer) if id(each) in taken])
-        self._arguments = tuple(site.arguments for site in capture.sites)
+        self._arguments = capture.arguments
         self._unmeasured = tuple(capture.unmeasured)
         self._recurrent = tuple(capture.recurrent)
         self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from initcheck.audit.findings import Conditions
-from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, WeightRecord
+from initcheck.audit.findings import Conditions, LayerFacts
+from initcheck.checking.gate.baseline import Baseline, FindingRecord, Metric, Recipe, SiteRecord, WeightRecord
 
 SEEDS = 16
 KERNEL = WeightRecord(
@@ -61,7 +61,7 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
             scale=Metric(("zero",) * len(seeds)),
         )
         steps = {"forward": metric(0.35), "activation": metric(-0.35), "backward": metric(0.0)}
-        sites[f"dense_{layer}"] = SiteRecord("Dense", steps)
+        sites[f"dense_{layer}"] = SiteRecord("Dense", steps, (f"dense_{layer - 1}" if layer > start else "input",))
     fields = {
         "label": "models:plain",
         "recipe": Recipe(model="models:plain"),
@@ -71,8 +71,11 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
         "findings": (),
         "weights": weights,
         "sites": sites,
+        "layers": {name: LayerFacts("Dense", {"units": 64, "activation": "relu"}) for name in sites},
     }
-    return Baseline(**{**fields, **changes})
+    found = {**fields, **changes}
+    pairs = (FindingRecord(each[0], (each[1],)) if isinstance(each, tuple) else each for each in found["findings"])
+    return Baseline(**{**found, "findings": tuple(pairs), "calls": tuple(found["sites"])})
 
 
 def shift(baseline, path, by, quantity="scale"):
@@ -86,7 +89,7 @@ def shift(baseline, path, by, quantity="scale"):
         return replace(baseline, weights={**baseline.weights, path: replace(weight, scale=moved(weight.scale))})
     site = baseline.sites[path]
     metrics = {**site.metrics, quantity: moved(site.metrics[quantity])}
-    return replace(baseline, sites={**baseline.sites, path: SiteRecord(site.kind, metrics)})
+    return replace(baseline, sites={**baseline.sites, path: replace(site, metrics=metrics)})
 
 
 def change_weight(baseline, path, **changes):
@@ -99,5 +102,12 @@ def rename(baseline, before, after):
     return replace(
         baseline,
         weights={path.replace(f"{before}/", f"{after}/"): weight for path, weight in baseline.weights.items()},
-        sites={after if path == before else path: site for path, site in baseline.sites.items()},
+        sites={
+            after if path == before else path: replace(
+                site, inputs=tuple(after if each == before else each for each in site.inputs)
+            )
+            for path, site in baseline.sites.items()
+        },
+        calls=tuple(after if path == before else path for path in baseline.calls),
+        layers={after if path == before else path: layer for path, layer in baseline.layers.items()},
     )

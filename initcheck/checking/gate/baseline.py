@@ -137,13 +137,11 @@ class SiteRecord:
 
     Attributes:
         inputs: the calls that feed it, by structural path.
-        arguments: what the call was given besides tensors.
     """
 
     kind: str
     metrics: Mapping[str, Metric]
     inputs: tuple[str, ...] = ()
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -408,7 +406,6 @@ def _to_plain(baseline: Baseline) -> dict[str, Any]:
                 "kind": site.kind,
                 "figures": _metrics_to_plain(site.metrics),
                 "inputs": list(site.inputs),
-                "arguments": dict(site.arguments),
             }
             for path, site in baseline.sites.items()
         },
@@ -443,7 +440,6 @@ def _from_plain(document: dict[str, Any]) -> Baseline:
                 site["kind"],
                 _metrics_from_plain(site["figures"], seeds),
                 tuple(site.get("inputs", ())),
-                site.get("arguments", {}),
             )
             for path, site in document["sites"].items()
         },

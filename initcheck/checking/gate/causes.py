@@ -152,26 +152,47 @@ class _CauseFinder:
         feeding = {each for site in now.sites.values() for each in site.inputs}
         self._last = {names.get(key, key) for key in now.sites if key not in feeding}
         self._setting_changed = {each.path for each in comparison.layers if each.fact not in (CALLS, INPUTS, PLACE)}
-        self._own = {key for key, layer in self._facts.items() if layer.code}
+        self._shared: set[str] = set()
 
     # --- layers that came and went ------------------------------------------------------------------------------------
 
     def list_structure(self) -> Iterator[Cause]:
-        """Name what was replaced, added, removed or renamed, class by class."""
+        """Name what was added, removed or renamed, and what is shared now, or no longer."""
         found = [each for each in self._comparison.structure if not each.is_weight]
         names = {each.before or each.after for each in found}
         outer = [each for each in found if not any(parent in names for parent in _parents(each.before or each.after))]
-        outer.sort(key=lambda each: -sum(other.kind == each.kind for other in outer))
-        for (kind, action), group in _group(outer, lambda each: (each.kind, each.action)):
+        for change in self._comparison.layers:
+            if change.fact == CALLS:
+                action = "added" if change.after < change.before else "removed"
+                others = [each for each in outer if each.kind == change.kind and each.action == action]
+                if len(others) == abs(change.after - change.before):
+                    self._shared.add(change.path)
+                    outer = [each for each in outer if each not in others]
+                    yield self._describe_sharing(change, others)
+        for action, group in _group(outer, lambda each: each.action):
             origin = self._origin_of_structure(group)
-            if action == "renamed":
-                pairs = format_names([f"{each.before} -> {each.after}" for each in group])
-                yield Cause(f"renamed: {pairs}", tuple(each.after for each in group), origin)
-                continue
             layers = tuple(each.after or each.before for each in group)
-            many = len(group) > 1
-            what = f"{len(group)} {kind} layers were" if many else f"{layers[0]} ({kind}) was"
-            yield Cause(f"{what} {action}{f' ({_name_all(layers)})' if many else ''}", layers, origin)
+            kinds = _group(group, lambda each: each.kind)
+            if action == "renamed":
+                sentence = f"renamed: {format_names([f'{each.before} -> {each.after}' for each in group])}"
+            elif len(group) == 1:
+                sentence = f"{layers[0]} ({group[0].kind}) was {action}"
+            elif len(kinds) == 1:
+                sentence = f"{len(group)} {kinds[0][0]} layers were {action} ({_name_all(layers)})"
+            else:
+                kinds.sort(key=lambda each: -len(each[1]))
+                listed = ", ".join(f"{len(of_kind)} {kind}" for kind, of_kind in kinds)
+                sentence = f"{len(group)} layers were {action}: {listed} ({_name_all(layers)})"
+            yield Cause(sentence, layers, origin)
+
+    def _describe_sharing(self, change: LayerChange, others: Sequence[StructureChange]) -> Cause:
+        names = [each.after or each.before for each in others]
+        where, listed = f"{change.path} ({change.kind})", format_names(names)
+        if others[0].action == "added":
+            return Cause(
+                f"{where} is no longer shared: {listed} was added in its place", (change.path, *names), "model"
+            )
+        return Cause(f"{where} is now shared: it stands for {listed} too", (change.path, *names), "model")
 
     def _origin_of_structure(self, group: Sequence[StructureChange]) -> Origin:
         """Find the cause of layers that are there on one side only.
@@ -190,9 +211,13 @@ class _CauseFinder:
 
     def list_layers(self) -> Iterator[Cause]:
         """Name what differs of layers: other classes, settings, numbers of calls, places, and what feeds them."""
-        changes = [each for each in self._comparison.layers if not self._follows(each)]
+        changes = [
+            each
+            for each in self._comparison.layers
+            if not self._follows(each) and not (each.fact == CALLS and each.path in self._shared)
+        ]
         ranks = {CLASS: 0, CALLS: 1, PLACE: 3, INPUTS: 4}
-        came_or_went = any(not each.is_weight for each in self._comparison.structure)
+        came_or_went = any(not each.is_weight and each.action != "renamed" for each in self._comparison.structure)
         moved = any(each.fact == PLACE for each in changes)
         for rank in range(5):
             of_rank = [each for each in changes if ranks.get(each.fact, 2) == rank]
@@ -273,12 +298,17 @@ class _CauseFinder:
             if kept:
                 library = self._library_moved and kept[0].is_requested_alike
                 changes.append((path, kept[0].role, "library" if library else "model", tuple(kept)))
-        groups = _group(changes, lambda each: (each[1], each[2], tuple(map(_describe_fact, each[3]))))
-        for (role, origin, facts), group in sorted(groups, key=lambda each: -len(each[1])):
+        groups = _group(changes, lambda each: (each[2], tuple(map(_describe_fact, each[3]))))
+        for (origin, facts), group in sorted(groups, key=lambda each: -len(each[1])):
             paths = tuple(each[0] for each in group)
-            where = f"{role} of {_name_all([_owner(each) for each in paths])}"
-            if len(paths) > 1:
+            roles = [role for role, _ in _group(group, lambda each: each[1])]
+            owners = list(dict.fromkeys(map(_owner, paths)))
+            if len(owners) == 1:
+                where = f"{format_names(roles)} of {owners[0] or 'the model'}"
+            elif len(roles) == 1:
                 where = f"{len(paths)} weights ({_name_all(paths)})"
+            else:
+                where = f"{len(paths)} weights of {_name_all(owners)}"
             yield Cause(f"{', '.join(facts)} in {where}", paths, origin)
         weights = [each for each in self._comparison.structure if each.is_weight]
         if not known:
@@ -340,7 +370,8 @@ class _CauseFinder:
             return f"{layers[0]} ({kind})" if layers[0] else f"the model ({kind})"
         kinds = {self._kinds.get(each.partition("#")[0], kind) for each in layers}
         if len(kinds) > 1:
-            return f"{len(layers)} layers ({_name_all(layers)})"
+            every = {*self._kinds} <= {*layers, *(each for path in layers for each in _parents(path)), ""}
+            return f"all {len(layers)} layers" if every else f"{len(layers)} layers ({_name_all(layers)})"
         alike = {each for each, other in self._kinds.items() if other == kind}
         if alike == set(layers):
             return f"all {len(layers)} {kind} layers"
@@ -375,9 +406,10 @@ def _group(items: Iterable[_Item], key: Callable[[_Item], Any]) -> list[tuple[An
 
 def _name_all(names: Sequence[str]) -> str:
     """Name several layers: by one pattern where their names differ in numbers only, else up to three of them."""
-    patterns = {re.sub(r"\d+", "*", name) for name in names}
-    if len(names) > 2 and len(patterns) == 1:
-        return patterns.pop()
+    for number, mark in ((r"\d+", "*"), (r"_\d+(?=/|$)", "")):  # block0, block1; dense, dense_1
+        patterns = {re.sub(number, mark, name) for name in names}
+        if len(names) > 2 and len(patterns) == 1:
+            return patterns.pop() if mark else re.sub(number, "*", max(names, key=len))
     return format_names(list(names))
 
 
@@ -395,6 +427,18 @@ def _parents(path: str) -> Sequence[str]:
 
 
 def _describe_fact(fact: FactChange) -> str:
+    if fact.fact == "same_as":
+        return (
+            f"now drawn by the initializer of {fact.after}" if fact.after else "no longer drawn by a shared initializer"
+        )
+    if fact.fact == "initializer":
+        then, now = (re.fullmatch(r"(\w+)\((.*)\)", _value(each)) for each in (fact.before, fact.after))
+        if then is not None and now is not None and then[1] == now[1]:
+            # The same class with other arguments: those that differ say it all.
+            one, other = (dict(each.partition("=")[::2] for each in found[2].split(", ")) for found in (then, now))
+            differing = [name for name in other if one.get(name) != other[name]]
+            if one.keys() == other.keys():
+                return ", ".join(f"{then[1]} {name} {one[name]} -> {other[name]}" for name in differing)
     return f"{FACTS[fact.fact]} {_value(fact.before)} -> {_value(fact.after)}"
 
 
@@ -403,4 +447,6 @@ def _value(value: Any) -> str:
         return "none"
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.6g}"
+    if isinstance(value, list):  # a tuple, to whoever wrote it
+        return f"({', '.join(map(str, value))})"
     return f"{value:.0f}" if isinstance(value, float) else str(value)

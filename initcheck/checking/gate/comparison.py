@@ -143,8 +143,8 @@ class Comparison:
         gone_findings: findings of the baseline that there are no more.
         worse_findings: findings that are shown to be further from their limit: then and now.
         kept: paths of the weights that no seed draws, and that hold other values than in the baseline.
-        not_compared: how many metrics of the signal rest on these.
-        names: from the structural paths of the baseline to the names in this comparison.
+        not_compared: how many metrics rest on these, and one draw says nothing of them.
+        alike: whether the same seeds were drawn by the same library: chance changes nothing then.
     """
 
     before: Baseline
@@ -164,6 +164,7 @@ class Comparison:
     worse_findings: tuple[tuple[FindingRecord, FindingRecord], ...] = ()
     kept: tuple[str, ...] = ()
     not_compared: int = 0
+    alike: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -173,7 +174,10 @@ class Comparison:
             return "changed"
         if any(each.verdict == "changed" for each in self.totals):
             return "changed"
-        return "inconclusive" if "inconclusive" in verdicts else "same"
+        if "inconclusive" not in verdicts:
+            return "same"
+        # The user's own code is another one, chance has changed nothing, and the effect is not shown to be small.
+        return "changed" if self.hints and self.alike else "inconclusive"
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:
         """What a command exits with: 1 for a change or a new finding, 2 for what is not decided, else 0."""
@@ -227,12 +231,22 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     found = [each for each in _match_metrics(matching) if each[:2] not in rests]
     tests = [_test(*each, setting, matching) for each in (*found, *_match_totals(before, after, skip=bool(kept)))]
     judged = _judge(tests, setting, (len(before.seeds), len(after.seeds)))
+    # Of a kept weight with few entries no number of seeds decides.
+    open_ones = {
+        place
+        for place, each in enumerate(judged)
+        if each.is_weight and each.path in kept and each.verdict == "inconclusive"
+    }
     naming = _Naming(before, after)
     structure = tuple(matching.list_structure())
     layers = tuple(matching.list_changes())
     facts = tuple(compare_weights(matching))
     known, new, gone, worse = _compare_findings(matching, setting)
-    differences = tuple(replace(each, path=naming.now(each.path)) for each in judged[: len(found)])
+    differences = tuple(
+        replace(each, path=naming.now(each.path))
+        for place, each in enumerate(judged[: len(found)])
+        if place not in open_ones
+    )
     totals = tuple(replace(each, path=naming.path(each.path)) for each in judged[len(found) :])
     changed = bool(facts or structure or layers or any(each.verdict == "changed" for each in (*differences, *totals)))
     # Other draws of an unchanged model may bring a finding about, or not, where it lies at its limit.
@@ -257,7 +271,8 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         gone_findings=tuple(naming.name_finding(each) for each in gone) if certain else (),
         worse_findings=tuple((naming.name_finding(then), naming.name_finding(now)) for then, now in worse),
         kept=tuple(map(naming.now, kept)),
-        not_compared=len(rests),
+        not_compared=len(rests) + len(open_ones),
+        alike=setting.alike,
     )
 
 

@@ -88,7 +88,7 @@ def read_sites(table: pd.DataFrame, nodes: Sequence[SiteNode], keys: Mapping[str
         if has_own[position]:
             metrics["activation"] = _metric(outputs[:, position], entering[:, position])
         inputs = tuple(names[parent] for parent in node.parents)
-        sites[name] = SiteRecord(node.kind, metrics, inputs, node.arguments)
+        sites[name] = SiteRecord(node.kind, metrics, inputs)
     return sites
 
 

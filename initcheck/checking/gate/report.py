@@ -109,7 +109,7 @@ def format_verdict(comparison: Comparison) -> str:
 def describe_conditions(comparison: Comparison) -> list[str]:
     """Say whether the model or the library changed, and list the versions and conditions that differ."""
     origin = _ORIGINS[find_origin(comparison)]
-    lines = [f"cause: {origin}"] if origin else []
+    lines = [origin] if origin else []
     lines += [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
     lines += [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
     if not comparison.paired:
@@ -206,7 +206,7 @@ def _describe_findings(comparison: Comparison) -> Iterator[str]:
 def _describe_not_compared(comparison: Comparison) -> Iterator[str]:
     if comparison.kept:
         yield (
-            f"not compared: {count(comparison.not_compared, 'metric')} of the signal that rest on "
+            f"not compared: {count(comparison.not_compared, 'metric')} that rest on "
             f"{format_names(comparison.kept)}: these weights are kept as found in the model, since no known "
             "initializer drew them, and hold other values than in the baseline. Gate the function that makes the "
             "model, so that its initializers are known"

@@ -116,7 +116,7 @@ class Matching:
         changes += [
             StructureChange(now[after].kind, before, after)
             for before, after in self.pairs.items()
-            if before != after and self._generalize(before, then) != self._generalize(after, now)
+            if then[before].kind == now[after].kind and self._generalize(before, then) != self._generalize(after, now)
         ]
         weights = {self.find_now(key): key for key in self.before.weights}
         for key, weight in self.after.weights.items():
@@ -160,10 +160,6 @@ class Matching:
                 yield LayerChange(now, self._now[now].kind, CALLS, calls_then[then], calls_now[now])
         found = {self.find_now(key): key for key in before.calls}
         both = [key for key in after.calls if key in found]
-        for key in both:
-            site_then, site_now = before.sites[found[key]], after.sites[key]
-            if site_then.kind == site_now.kind:
-                yield from _compare(key, site_now.kind, site_then.arguments, site_now.arguments)
         inputs = [
             LayerChange(key, after.sites[key].kind, INPUTS, *sides)
             for key in both
@@ -243,7 +239,7 @@ class Matching:
     def _full_signature(self, key: str, is_now: bool) -> Any:
         facts = (self._now if is_now else self._then)[key]
         config = json.dumps(facts.config, sort_keys=True, default=str)
-        return *self._named_signature(key, is_now), config, self._shapes[is_now].get(key)
+        return *self._named_signature(key, is_now), config, tuple(self._shapes[is_now].get(key, ()))
 
     def _named_signature(self, key: str, is_now: bool) -> tuple[str, str]:
         layers = self._now if is_now else self._then
@@ -326,7 +322,7 @@ FACTS: Final = {
     "trainable": "trainable",
     "initializer": "initializer",
     "seed": "seed",
-    "same_as": "drawn by the initializer of",
+    "same_as": "shared initializer",
     "mode": "fan mode",
     "fan_in": "fan_in",
     "fan_out": "fan_out",

@@ -8,12 +8,7 @@ import pytest
 from gate_baselines import CONDITIONS, VERSIONS, change_weight, make_baseline, rename, shift
 
 from initcheck.checking.gate.baseline import Recipe
-from initcheck.checking.gate.causes import (
-    find_condition_changes,
-    find_origin,
-    find_version_changes,
-    group_weight_changes,
-)
+from initcheck.checking.gate.causes import find_causes, find_condition_changes, find_origin, find_version_changes
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.gate.report import format_gate, format_verdict
 
@@ -76,17 +71,18 @@ def test_versions_that_changed_nothing_are_named():
 def test_the_text_names_the_origin_and_the_fans():
     text = format_gate(compare(OLD, shift(MORE_FANS, KERNEL, -1.04)))
     assert "the library changed, not the model" in text
-    assert "dense_2/kernel (kernel of Dense): fan_in 64 -> 512, expected variance 0.0312 -> 0.00391" in text
+    assert "fan_in 64 -> 512, expected variance 0.03125 -> 0.00390625 in kernel of dense_2; cause: Keras" in text
     comparison = compare(OLD, change_weight(NEW, KERNEL, initializer="RandomNormal"))
-    assert "the model changed, not the library" in format_verdict(comparison)
+    assert format_verdict(comparison) == "changed: initializer HeNormal -> RandomNormal in kernel of dense_2"
+    assert "the model changed, not the library" in format_gate(comparison)
 
 
 def test_each_weight_has_an_origin_of_its_own():
     now = change_weight(change_weight(NEW, KERNEL, fan_in=512.0), "dense_1/kernel", initializer="Zeros")
     comparison = compare(OLD, now)
-    assert {each.path: each.origin for each in group_weight_changes(comparison)} == {
-        KERNEL: "library",
-        "dense_1/kernel": "model",
+    assert {each.layers: each.origin for each in find_causes(comparison)} == {
+        (KERNEL,): "library",
+        ("dense_1/kernel",): "model",
     }
     assert find_origin(comparison) == "library or model"
 

@@ -59,14 +59,15 @@ def test_all_forms_tell_the_same_verdict(name):
     assert format_annotations(checked, comparison, "b.json").startswith(f"::{level} file=b.json,")
 
 
-def test_the_versions_stand_before_what_changed():
+def test_the_cause_comes_first_then_versions_and_all_that_changed():
     lines = format_gate(CHANGED).splitlines()
-    assert lines[1] == "  keras 3.14.1 -> 3.15.1"
-    assert "dense_2/kernel" in lines[2]
+    assert lines[0] == "Gate: changed: scale of the weight dense_2/kernel x 1.22 [1.22, 1.22]"
+    assert lines[1:3] == ["  the library changed, not the model", "  keras 3.14.1 -> 3.15.1"]
+    assert "dense_2/kernel" in lines[3]
 
 
 def test_the_factor_is_that_of_the_amplitude():
-    assert "scale of the weight x 1.22 [1.22, 1.22]" in format_gate(CHANGED)
+    assert "scale of the weight dense_2/kernel x 1.22 [1.22, 1.22]" in format_gate(CHANGED)
 
 
 def test_many_changes_are_cut_short_unless_all_are_asked_for():
@@ -77,14 +78,14 @@ def test_many_changes_are_cut_short_unless_all_are_asked_for():
     comparison = compare(PLAIN, now)
     assert "... and 4 more like these" in format_gate(comparison)
     full = format_gate(comparison, full=True)
-    assert full.count("changed: ") == 12
+    assert full.count("\n  - ") == 12
     assert "more like these" not in full
 
 
 def test_what_would_decide_is_advised():
     near = compare(make_baseline(spread=0.06), make_baseline(spread=0.06, seeds=range(100, 116), draw=1))
     assert "seeds would decide, in the baseline too: record it with --seeds" in advise(near)
-    assert "More seeds will not decide all of it" in advise(OPEN)  # hundreds of thousands would
+    assert "No number of seeds is known to decide all of it" in advise(OPEN)  # hundreds of thousands would
     assert "No number of seeds" in advise(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
 
 

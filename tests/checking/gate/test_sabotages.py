@@ -110,7 +110,6 @@ def test_an_edit_that_changes_nothing_is_the_same(gate, name):
     assert (verdict, exit_code) == ("same", 0), line
 
 
-@pytest.mark.xfail(reason="The baseline does not hold the structure yet: 38 of 60 are changed, and none is named.")
 @pytest.mark.parametrize("name", ONE_OF_EACH_MODEL)
 def test_a_sabotage_is_called_changed(gate, name):
     answer = gate.answer(BY_NAME[name])
@@ -118,7 +117,6 @@ def test_a_sabotage_is_called_changed(gate, name):
     assert answer.is_named, answer.row
 
 
-@pytest.mark.xfail(reason="The baseline does not hold the structure yet: 38 of 60 are changed, and none is named.")
 @pytest.mark.thorough
 def test_all_sixty_are_called_changed_and_the_first_line_names_the_cause(gate):
     answers = [gate.answer(each) for each in SABOTAGES]
