@@ -289,10 +289,7 @@ class Initcheck:
 
         comparison = report.comparison
         assert comparison is not None
-        lines = [format_gate(comparison).removeprefix("Gate: "), *self._name_model(report)]
-        if comparison.seeds_needed is not None and not comparison.baseline_is_too_small:
-            low, high = comparison.seeds_needed
-            lines.append(f"Decide:    initcheck.gate(model, auto_seeds={high or low})")
+        lines = [format_gate(comparison, in_test=True).removeprefix("Gate: "), *self._name_model(report)]
         lines += [f"Baseline:  {report.baseline}", self._reproduce(), f"Update:    {self._update()}"]
         new = comparison.verdict == "same" and comparison.new_findings
         failed = report.exit_code != 0

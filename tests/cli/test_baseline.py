@@ -97,9 +97,9 @@ def test_an_unchanged_model_is_the_same_and_exits_with_0(run, recorded):
 def test_a_changed_gain_is_found_and_named_in_all_forms_with_the_model_as_its_cause(run, recorded):
     code, out, _ = run("check", "models.py:plain", "--arg", "gain=1.1", "--baseline", "b.json", "--out", "out")
     assert code == 1
-    assert out.startswith("Gate: changed (3 of 20 metrics, 1 in what draws the weights): the model changed")
-    assert "hidden_1/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0) ->" in out
-    assert "changed: hidden_1/kernel (Dense), scale of the weight x 1.10 [1.10, 1.10]" in out
+    assert out.startswith("Gate: changed: VarianceScaling scale 2 -> 2.42 in kernel of hidden_1\n  the model changed")
+    assert "3 of 20 metrics changed:" in out
+    assert "- scale of the weight hidden_1/kernel x 1.10 [1.10, 1.10]" in out
     for name in ("check.html", "check.md"):
         page = Path("out", name).read_text(encoding="utf-8")
         assert "Against the baseline" in page
@@ -121,10 +121,10 @@ def test_a_gain_that_no_configuration_tells_is_found_by_the_figures(run, monkeyp
 def test_another_name_or_another_layer_fails(run, recorded):
     code, out, _ = run("check", "models.py:plain", "--arg", "name=gate", "--baseline", "b.json")
     assert code == 1
-    assert "renamed: hidden_1/kernel -> gate_1/kernel (Dense)" in out
+    assert "renamed: hidden_0 -> gate_0, hidden_1 -> gate_1 and hidden_2 -> gate_2" in out
     code, out, _ = run("check", "models.py:plain", "--arg", "depth=4", "--baseline", "b.json")
     assert code == 1
-    assert "added: hidden_3 (Dense)" in out
+    assert "changed: hidden_3 (Dense) was added" in out
 
 
 def test_arguments_of_the_baseline_are_used_unless_others_are_given():
@@ -196,7 +196,7 @@ def test_findings_of_the_baseline_are_known_and_do_not_fail(run):
     Path("v.json").write_text(json.dumps(document))
     code, out, _ = run("check", "models.py:vanishing", "--baseline", "v.json", "--no-fixes")
     assert code == 1
-    assert "new finding: IC101 at" in out
+    assert "new finding: IC101 vanishing-activations at" in out
 
 
 def test_undecided_says_how_many_seeds_would_decide_and_auto_seeds_draws_them(run, recorded):
@@ -261,8 +261,8 @@ def test_annotations_are_lines_that_github_reads(run, recorded):
     code, out, _ = run(*words)
     (line,) = out.splitlines()
     assert code == 1
-    assert line.startswith("::error file=b.json,title=initcheck%3A changed::changed (3 of 20 metrics")
-    assert "%0Achanged: hidden_1/kernel" in line
+    assert line.startswith("::error file=b.json,title=initcheck%3A changed%3A VarianceScaling scale 2 -> 2.42 in")
+    assert "%0A- scale of the weight hidden_1/kernel" in line
     code, out, _ = run("check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
     assert (code, out.startswith("::notice file=b.json,title=initcheck::models.py:plain: same")) == (0, True)
     code, out, _ = run("check", "models.py:vanishing", "--format", "github", "--quiet", "--seeds", "5", "--no-fixes")

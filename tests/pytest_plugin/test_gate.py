@@ -55,7 +55,7 @@ def test_a_gain_that_changed_is_red_and_an_update_makes_it_green(recorded, monke
     monkeypatch.setenv("GAIN", "1.3")
     text = recorded.failure()
     assert "the model changed, not the library" in text
-    assert "hidden_0/kernel (kernel of Dense): initializer VarianceScaling(scale=2.0)" in text
+    assert "changed: VarianceScaling scale 2 -> 2.6 in " in text
     command = "pytest 'test_models.py::test_it'"
     assert f"Baseline:  {FILE}\nReproduce: {command}\nUpdate:    {command} --initcheck-update\n" in text
     recorded.run("--initcheck-update").assert_outcomes(passed=1)
@@ -82,7 +82,7 @@ def test_what_is_not_decided_is_no_pass_and_says_how_many_seeds_would_decide(rec
     write_baseline(replace(known, weights=weights), recorded.path / FILE)
     text = recorded.failure()
     assert "inconclusive: 1 of 15 metrics" in text
-    assert "Decide:    initcheck.gate(model, auto_seeds=" in text
+    assert "seeds would decide, in the baseline too: initcheck.gate(model, seeds=" in " ".join(text.split())
     recorded.passes("initcheck.gate(build(), allow_inconclusive=True)")
 
 

@@ -438,8 +438,16 @@ def _describe_fact(fact: FactChange) -> str:
             one, other = (dict(each.partition("=")[::2] for each in found[2].split(", ")) for found in (then, now))
             differing = [name for name in other if one.get(name) != other[name]]
             if one.keys() == other.keys():
-                return ", ".join(f"{then[1]} {name} {one[name]} -> {other[name]}" for name in differing)
+                return ", ".join(f"{then[1]} {name} {_round(one[name])} -> {_round(other[name])}" for name in differing)
     return f"{FACTS[fact.fact]} {_value(fact.before)} -> {_value(fact.after)}"
+
+
+def _round(text: str) -> str:
+    """Write the number in a text to six digits; other texts as they are."""
+    try:
+        return f"{float(text):.6g}"
+    except ValueError:
+        return text
 
 
 def _value(value: Any) -> str:

@@ -68,12 +68,14 @@ LEVEL_CHANGED: Final = 0.0001
 
 @dataclass(frozen=True)
 class Plan:
-    """How many seeds would decide a metric.
+    """How many seeds would decide a metric, in nine of ten cases.
+
+    Mean and standard deviation are known as far as the seeds so far show them: each lies beyond the end of its
+    one-sided 80% interval in one of five cases.
 
     Attributes:
-        low: with so many it is decided as often as not, if mean and standard deviation stay as they are.
-        high: with so many in nine of ten cases, even if both were estimated too favourably (each by the end of its
-            one-sided 80% interval); None where no number would.
+        low: the number if both lie at the ends that make it small.
+        high: the number if both lie at the other ends; None where the mean then lies at the margin.
         renew: whether the baseline has to be recorded with as many.
     """
 
@@ -496,8 +498,8 @@ def _judge(tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: 
     return judged
 
 
-_FAVOURABLE: Final = 0.8
-"""Confidence of the one-sided bounds of mean and standard deviation behind the higher number of seeds."""
+_CONFIDENCE: Final = 0.8
+_POWER: Final = 0.9
 
 
 def _plan(shift: Shift, setting: _Setting, alpha: float, seeds: tuple[int, int]) -> Plan | None:
@@ -509,12 +511,15 @@ def _plan(shift: Shift, setting: _Setting, alpha: float, seeds: tuple[int, int])
     # The standard deviation of one seed, if it is the same then and now: error^2 = sd^2 (1 / then + 1 / now).
     deviation = error / math.sqrt(1.0 / then + 1.0 / now)
     distance = abs(abs(shift.value) - setting.margin)
-    if not distance > 1e-6 * error:
-        return None
-    nearer = distance - float(stats.t.ppf(_FAVOURABLE, degrees)) * error
-    larger = deviation * math.sqrt(degrees / float(stats.chi2.ppf(1.0 - _FAVOURABLE, degrees)))
-    fewest = _count_seeds(deviation, distance, alpha, 0.5, setting)
-    most = _count_seeds(larger, nearer, alpha, 0.9, setting) if nearer > 0.0 else None
+    reach = float(stats.t.ppf(_CONFIDENCE, degrees)) * error
+    # A difference within the margin can lie no further from it than none.
+    further = distance + reach if abs(shift.value) > setting.margin else min(distance + reach, setting.margin)
+    smaller, larger = (
+        deviation * math.sqrt(degrees / float(stats.chi2.ppf(each, degrees)))
+        for each in (_CONFIDENCE, 1.0 - _CONFIDENCE)
+    )
+    fewest = _count_seeds(smaller, further, alpha, setting)
+    most = _count_seeds(larger, distance - reach, alpha, setting) if distance > reach else None
     if fewest is None:
         return None
     # The baseline's seeds are what they are; to compare seed by seed, both sides need the same.
@@ -526,11 +531,11 @@ def _plan(shift: Shift, setting: _Setting, alpha: float, seeds: tuple[int, int])
     return Plan(low, None if high is None else max(high, low), renew)
 
 
-def _count_seeds(deviation: float, distance: float, alpha: float, power: float, setting: _Setting) -> int | None:
+def _count_seeds(deviation: float, distance: float, alpha: float, setting: _Setting) -> int | None:
     """Count the seeds a side with which a t test sees a distance; None where more than anybody draws are needed."""
     counts = np.arange(2, MOST_ADVISED + 1)
     degrees = counts - 1 if setting.paired else 2 * counts - 2
-    reach = stats.t.isf(alpha, degrees) + stats.t.ppf(power, degrees)
+    reach = stats.t.isf(alpha, degrees) + stats.t.ppf(_POWER, degrees)
     enough = np.flatnonzero(reach * deviation * np.sqrt(2.0 / counts) <= distance)
     return int(counts[enough[0]]) if enough.size else None
 

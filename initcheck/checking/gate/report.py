@@ -54,10 +54,15 @@ _TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknow
 _UNFOLDED: Final = 30
 
 
-def format_gate(comparison: Comparison, *, full: bool = False) -> str:
-    """Write the comparison for a terminal: the verdict, the causes, and the clearest of what followed, or all of it."""
+def format_gate(comparison: Comparison, *, full: bool = False, in_test: bool = False) -> str:
+    """Write the comparison for a terminal: the verdict, the causes, and the clearest of what followed, or all of it.
+
+    Args:
+        in_test: whether options are those of a test, and not of the command line.
+    """
     lines = [f"Gate: {format_verdict(comparison)}"]
-    for line in (*describe_conditions(comparison), *describe_changes(comparison, None if full else _MOST_SHOWN)):
+    changes = describe_changes(comparison, None if full else _MOST_SHOWN, in_test=in_test)
+    for line in (*describe_conditions(comparison), *changes):
         lines += textwrap.wrap(line, LINE_WIDTH, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)
 
@@ -120,7 +125,7 @@ def describe_conditions(comparison: Comparison) -> list[str]:
     return lines
 
 
-def describe_changes(comparison: Comparison, most: int | None = None) -> list[str]:
+def describe_changes(comparison: Comparison, most: int | None = None, *, in_test: bool = False) -> list[str]:
     """List what changed or is undecided, a sentence each, the causes first, at most so many of a kind."""
     lines = [*_cut(_describe_causes(comparison), most)]
     changed = comparison.of_verdict("changed")
@@ -131,7 +136,7 @@ def describe_changes(comparison: Comparison, most: int | None = None) -> list[st
     if comparison.verdict == "inconclusive":
         undecided = comparison.of_verdict("inconclusive")
         lines += _cut((f"inconclusive: {describe_metric(each)}" for each in undecided), most)
-        lines.append(advise(comparison))
+        lines.append(advise(comparison, in_test=in_test))
     lines += _describe_findings(comparison)
     lines += _describe_not_compared(comparison)
     return lines
@@ -143,21 +148,24 @@ def describe_cause(cause: Cause) -> str:
     return f"{cause.sentence}; cause: {names.get(cause.origin, 'model')}"
 
 
-def advise(comparison: Comparison) -> str:
-    """Write what would decide what is inconclusive: so many seeds."""
+def advise(comparison: Comparison, *, in_test: bool = False) -> str:
+    """Write what would decide what is inconclusive: so many seeds, as options of a test or of the command line."""
     needed = format_seeds_needed(comparison)
     if not needed:
         return (
             "No number of seeds is known to decide all of it: something lies at the margin, or has one seed only. "
-            "Another margin would: --margin."
+            f"Another margin would: {'margin=' if in_test else '--margin'}."
         )
     assert comparison.seeds_needed is not None
     low, high = comparison.seeds_needed
     seeds = low if high is None else high
     if comparison.baseline_is_too_small:
         how = f"record it with --seeds {seeds}, then check with --seeds {seeds}"
+        if in_test:
+            how = f"initcheck.gate(model, seeds={seeds}), and record it anew"
         return f"{needed} seeds would decide, in the baseline too: {how}."
-    return f"{needed} seeds would decide: --auto-seeds {seeds}."
+    how = f"initcheck.gate(model, auto_seeds={seeds})" if in_test else f"--auto-seeds {seeds}"
+    return f"{needed} seeds would decide: {how}."
 
 
 def format_seeds_needed(comparison: Comparison) -> str:

@@ -76,11 +76,11 @@ class Matching:
 
     def __init__(self, before: Baseline, after: Baseline) -> None:
         self.before, self.after = before, after
-        self._then, self._now = _list_layers(before), _list_layers(after)
+        self.knows_facts = bool(before.layers and after.layers)
+        self._then, self._now = (_list_layers(each, with_facts=self.knows_facts) for each in (before, after))
         self._shapes = _list_shapes(before), _list_shapes(after)
         same = self._then.keys() == self._now.keys()
         self.pairs: dict[str, str] = {key: key for key in self._now} if same else dict(self._align())
-        self.knows_facts = bool(before.layers and after.layers)
 
     @cached_property
     def removed(self) -> frozenset[str]:
@@ -271,10 +271,10 @@ def _is_automatic(part: str, kind: str) -> bool:
     return plain == re.sub(r"\W", "", kind).lower()
 
 
-def _list_layers(baseline: Baseline) -> dict[str, LayerFacts]:
+def _list_layers(baseline: Baseline, *, with_facts: bool) -> dict[str, LayerFacts]:
     """List the layers in the order in which they are first called; those that are not called follow."""
     called = dict.fromkeys(map(layer_of_call, baseline.calls))
-    if baseline.layers:
+    if with_facts:
         order = [*(key for key in called if key in baseline.layers), *sorted(baseline.layers.keys() - called.keys())]
         return {key: baseline.layers[key] for key in order}
     holders = {key.rpartition("/")[0]: weight.kind for key, weight in baseline.weights.items()}

@@ -85,8 +85,10 @@ def test_many_changes_are_cut_short_unless_all_are_asked_for():
 def test_what_would_decide_is_advised():
     near = compare(make_baseline(spread=0.06), make_baseline(spread=0.06, seeds=range(100, 116), draw=1))
     assert "seeds would decide, in the baseline too: record it with --seeds" in advise(near)
-    assert "No number of seeds is known to decide all of it" in advise(OPEN)  # hundreds of thousands would
-    assert "No number of seeds" in advise(compare(PLAIN, make_baseline(seeds=[99], draw=1)))
+    alone = compare(PLAIN, make_baseline(seeds=[99], draw=1))
+    assert "No number of seeds is known to decide all of it" in advise(alone)
+    assert advise(alone).endswith("Another margin would: --margin.")
+    assert advise(alone, in_test=True).endswith("Another margin would: margin=.")
 
 
 def test_another_batch_comes_first():
