@@ -103,7 +103,7 @@ def test_a_changed_gain_is_found_and_named_in_all_forms_with_the_model_as_its_ca
     for name in ("check.html", "check.md"):
         page = Path("out", name).read_text(encoding="utf-8")
         assert "Against the baseline" in page
-        assert "hidden_1/kernel" in page
+        assert "VarianceScaling scale 2 " in page
     assert json.loads(Path("out/check.json").read_text())["gate"]["verdict"] == "changed"
 
 
@@ -269,7 +269,8 @@ def test_annotations_are_lines_that_github_reads(run, recorded):
     assert code == 1
     title, _, text = out.partition("::")[2].partition("::")
     assert re.match(
-        r"error file=models.py,line=\d+,title=initcheck%3A the kernels of .* are drawn .* times too small", title
+        r"error file=models.py,line=\d+,endLine=\d+,col=\d+,endColumn=\d+,title=initcheck%3A the kernels of .* are drawn .* times too small",
+        title,
     )
     assert "IC101" in title and text.startswith("cause: ") and "%0AIC101: the signal falls to 1/" in text
 
