@@ -41,7 +41,7 @@ from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
 from initcheck.checking.proof import prove_problems
-from initcheck.checking.settings import CheckSettings, default_seeds
+from initcheck.checking.settings import CheckSettings, choose_settings, default_seeds
 from initcheck.checking.sizes import compare_loss, measure_inputs, scale_inputs
 from initcheck.checking.structure import describe_layers
 from initcheck.core.errors import FindingsError, ModelError
@@ -259,9 +259,7 @@ def check(
         DataError: the batch or the labels do not fit the model.
         UsageError: a setting is unknown or out of range.
     """
-    if settings is not None and options:
-        raise TypeError(f"Give settings or single options, not both. Received both: {sorted(options)}.")
-    chosen = settings or CheckSettings(**options)
+    chosen = choose_settings(settings, options)
     started = time.perf_counter()
     runtime.import_keras()
     with preserved_random_state():

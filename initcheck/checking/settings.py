@@ -125,6 +125,13 @@ def check_margin(margin: float) -> None:
         )
 
 
+def choose_settings(settings: CheckSettings | None, options: Mapping[str, Any]) -> CheckSettings:
+    """Take the settings, or make them of single options."""
+    if settings is not None and options:
+        raise TypeError(f"Give settings or single options, not both. Received both: {sorted(options)}.")
+    return settings or CheckSettings(**options)
+
+
 def override(settings: Mapping[str, Any], **given: Any) -> CheckSettings:
     """Let what was given on the command line win over the project's settings; None and () mean not given."""
     return CheckSettings(**{**settings, **{name: value for name, value in given.items() if value not in (None, ())}})

@@ -268,10 +268,8 @@ def test_annotations_are_lines_that_github_reads(run, recorded):
     code, out, _ = run("check", "models.py:vanishing", "--format", "github", "--quiet", "--seeds", "5", "--no-fixes")
     assert code == 1
     title, _, text = out.partition("::")[2].partition("::")
-    assert re.match(
-        r"error file=models.py,line=\d+,endLine=\d+,col=\d+,endColumn=\d+,title=initcheck%3A the kernels of .* are drawn .* times too small",
-        title,
-    )
+    place = r"error file=models.py,line=\d+,endLine=\d+,col=\d+,endColumn=\d+,"
+    assert re.match(place + "title=initcheck%3A the kernels of .* are drawn .* times too small", title)
     assert "IC101" in title and text.startswith("cause: ") and "%0AIC101: the signal falls to 1/" in text
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from initcheck.audit.findings import Conditions, LayerFacts
 from initcheck.checking.gate.baseline import Baseline, FindingRecord, Metric, Recipe, SiteRecord, WeightRecord
+from initcheck.probe.paths import snake_case
 
 SEEDS = 16
 KERNEL = WeightRecord(
@@ -111,3 +113,35 @@ def rename(baseline, before, after):
         calls=tuple(after if path == before else path for path in baseline.calls),
         layers={after if path == before else path: layer for path, layer in baseline.layers.items()},
     )
+
+
+def change_layer(baseline, path, code="", **settings):
+    """Return a baseline in which settings of one layer, or its code, are others."""
+    layer = baseline.layers[path]
+    changed = replace(layer, config={**layer.config, **settings}, code=code or layer.code)
+    return replace(baseline, layers={**baseline.layers, path: changed})
+
+
+def make_chain(layers, shared=None):
+    """Make a baseline of layers one after the other, named as Keras does: ``Dense relu 64`` or the name of a class.
+
+    Args:
+        shared: from the place of a call to that of the call of the same layer before.
+    """
+    known, numbers, sites, weights, keys = {}, Counter(), {}, {}, []
+    for place, each in enumerate(layers):
+        kind, *settings = each.split()
+        if shared and place in shared:
+            name = keys[shared[place]]
+            key = f"{name}#2"
+        else:
+            base = snake_case(kind)
+            key = name = f"{base}_{numbers[base]}" if numbers[base] else base
+            numbers[base] += 1
+            known[name] = LayerFacts(kind, dict(zip(("activation", "units"), settings, strict=False)))
+            if settings:
+                weights[f"{name}/kernel"] = replace(KERNEL, shape=(64, int(settings[1])))
+        metrics = {quantity: Metric((0.0,) * SEEDS) for quantity in ("forward", "backward")}
+        sites[key] = SiteRecord(kind, metrics, (keys[-1] if keys else "input",))
+        keys.append(key)
+    return replace(make_baseline(), sites=sites, weights=weights, layers=known, calls=tuple(sites))

@@ -13,6 +13,7 @@ did.
 from __future__ import annotations
 
 import math
+import os.path
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -182,7 +183,7 @@ class _CauseFinder:
             else:
                 kinds.sort(key=lambda each: -len(each[1]))
                 listed = ", ".join(f"{len(of_kind)} {kind}" for kind, of_kind in kinds)
-                sentence = f"{len(group)} layers were {action}: {listed} ({_name_all(layers)})"
+                sentence = f"{len(group)} layers were {action} ({_name_all(layers)}): {listed}"
             yield Cause(sentence, layers, origin)
 
     def _describe_sharing(self, change: LayerChange, others: Sequence[StructureChange]) -> Cause:
@@ -309,6 +310,12 @@ class _CauseFinder:
                 where = f"{len(paths)} weights ({_name_all(paths)})"
             else:
                 where = f"{len(paths)} weights of {_name_all(owners)}"
+            kept = group[0][3]
+            if [each.fact for each in kept] == ["same_as"] and kept[0].after:
+                drawn = (kept[0].after, *paths)
+                sentence = f"one initializer instance now draws {len(drawn)} weights ({_name_all(drawn)})"
+                yield Cause(sentence, drawn, origin)
+                continue
             yield Cause(f"{', '.join(facts)} in {where}", paths, origin)
         weights = [each for each in self._comparison.structure if each.is_weight]
         if not known:
@@ -410,6 +417,9 @@ def _name_all(names: Sequence[str]) -> str:
         patterns = {re.sub(number, mark, name) for name in names}
         if len(names) > 2 and len(patterns) == 1:
             return patterns.pop() if mark else re.sub(number, "*", max(names, key=len))
+    shared = re.match(r".*[/_.]", os.path.commonprefix(list(names)))  # noqa: RUF071 - "block2_" is what is wanted
+    if len(names) > 2 and shared is not None:
+        return f"{shared[0]}*"
     return format_names(list(names))
 
 

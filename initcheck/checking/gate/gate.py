@@ -9,7 +9,7 @@ from typing import Any
 from initcheck.checking.check import Report, check
 from initcheck.checking.gate.baseline import Baseline, Recipe, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
-from initcheck.checking.settings import CheckSettings, check_margin
+from initcheck.checking.settings import CheckSettings, check_margin, choose_settings
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import Progress, no_progress
 
@@ -23,8 +23,9 @@ def record_baseline(
     recipe: Recipe | None = None,
     settings: CheckSettings | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
-    """Measure a model and write its baseline.
+    """Measure a model and write its baseline: ``record_baseline(build, "baseline.json", seeds=4)``.
 
     Args:
         model: as for :func:`initcheck.check`.
@@ -34,6 +35,7 @@ def record_baseline(
         recipe: how the same is measured once more; what the settings say of it is filled in.
         settings: how to check.
         progress: as for :func:`initcheck.check`.
+        **options: fields of :class:`initcheck.checking.settings.CheckSettings`, instead of ``settings``.
 
     Returns:
         The report of the check, whose findings the baseline knows from now on.
@@ -43,7 +45,8 @@ def record_baseline(
         DataError: the batch or the labels do not fit the model.
         OutputError: the file cannot be written.
     """
-    report, baseline = measure_baseline(model, x, y, recipe=recipe, settings=settings, progress=progress)
+    chosen = choose_settings(settings, options)
+    report, baseline = measure_baseline(model, x, y, recipe=recipe, settings=chosen, progress=progress)
     write_baseline(baseline, Path(path))
     return report
 
@@ -76,6 +79,7 @@ def gate_model(
     auto_seeds: int | None = None,
     settings: CheckSettings | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
     """Check a model, and compare it with its baseline.
 
@@ -90,6 +94,7 @@ def gate_model(
         auto_seeds: draw up to so many seeds where the first do not decide; None draws no more.
         settings: how to check.
         progress: as for :func:`initcheck.check`.
+        **options: fields of :class:`initcheck.checking.settings.CheckSettings`, instead of ``settings``.
 
     Returns:
         The report; ``report.comparison`` has what changed, and ``report.exit_code`` counts it.
@@ -102,7 +107,7 @@ def gate_model(
     """
     check_margin(margin)
     known = baseline if isinstance(baseline, Baseline) else read_baseline(Path(baseline))
-    given = settings or CheckSettings()
+    given = choose_settings(settings, options)
     chosen = follow_baseline(given, known)
     if auto_seeds is not None and auto_seeds < (chosen.seeds or 0):
         raise UsageError(

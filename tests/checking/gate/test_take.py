@@ -119,3 +119,73 @@ def test_the_batch_does_not_follow_the_seeds_of_the_weights(keras):
     first, other = take(model)[0], take(model, first_seed=50)[0]
     assert first.conditions == other.conditions
     assert first.sites["dense"].metrics["forward"] != other.sites["dense"].metrics["forward"]
+
+
+def test_a_baseline_is_recorded_with_options_as_a_check_is(keras, tmp_path):
+    def build():
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)])
+
+    path = tmp_path / "b.json"
+    report = initcheck.record_baseline(build, path, seeds=4)
+    assert len(report.result.seeds) == 4
+    gated = initcheck.gate_model(build, path)
+    assert (gated.result.seeds, gated.comparison.verdict) == (report.result.seeds, "same")
+    assert initcheck.gate_model(build, path, seeds=3).result.seeds == (0, 1, 2)
+    with pytest.raises(TypeError, match="Give settings or single options, not both"):
+        initcheck.record_baseline(build, path, settings=initcheck.checking.settings.CheckSettings(), seeds=4)
+
+
+def test_facts_of_layers_are_taken_from_the_model_itself(keras):
+    """Class, settings, arguments of calls and wiring; names, initializers and seeds are no settings."""
+    inputs = keras.Input((4, 8))
+    hidden = keras.layers.Dense(8, activation="gelu", kernel_constraint="unit_norm", name="up")(inputs)
+    hidden = keras.layers.MultiHeadAttention(2, 4, name="attention")(hidden, hidden, use_causal_mask=True)
+    hidden = keras.layers.BatchNormalization(epsilon=1e-5)(hidden, training=False)
+    summed = keras.layers.Add(name="sum")([hidden * 0.5, inputs])
+    baseline, _ = take(keras.Model(inputs, keras.layers.Dropout(0.25, seed=7)(summed)))
+    layers = baseline.layers
+    assert layers["up"].config["activation"] == "gelu"
+    assert layers["up"].config["kernel_constraint"] == "UnitNorm(axis=0)"
+    assert "kernel_initializer" not in layers["up"].config and "name" not in layers["up"].config
+    assert layers["attention"].config["use_causal_mask"] is True
+    assert layers["attention/query"].kind == "EinsumDense"
+    assert (
+        layers["batch_normalization"].config | {"epsilon": 1e-5, "training": False}
+        == layers["batch_normalization"].config
+    )
+    assert layers["multiply"].config == {"x2": 0.5}
+    assert layers["dropout"].config["rate"] == 0.25 and "seed" not in layers["dropout"].config
+    assert baseline.sites["sum"].inputs == ("input_layer", "multiply")
+    assert baseline.calls[-2:] == ("sum", "dropout")
+    assert not any(each.code for each in layers.values())
+
+
+TWICE = """import keras
+
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+def build():
+    return keras.Sequential([keras.Input((8,)), Twice(), keras.layers.Dense(2), keras.layers.Lambda(lambda x: x + 1)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "layer"),
+    [
+        ("return 2.0 * x", "return 2.0*x  # doubled\n", None),
+        ("return 2.0 * x", "return 3.0 * x", "twice"),
+        ("lambda x: x + 1", "lambda x: x + 2", "lambda"),
+    ],
+)
+def test_code_is_compared_without_comments_and_blanks(keras, tmp_path, old, new, layer):
+    digests = []
+    for place, source in enumerate((TWICE, TWICE.replace(old, new))):
+        file = tmp_path / f"model_{place}.py"
+        file.write_text(source)
+        baseline, _ = take(f"{file}:build")
+        digests.append({name: facts.code for name, facts in baseline.layers.items()})
+    first, second = digests
+    assert {name for name in first if first[name] != second[name]} == ({layer} if layer else set())
+    assert first["twice"] and first["lambda"] and not first["dense"]

@@ -1,0 +1,174 @@
+"""Findings beside a baseline: known, new, worse or gone; and whether a change along a path is for the better."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gate_baselines import SEEDS, change_layer, make_baseline
+
+from initcheck.checking.gate.baseline import FindingRecord, Metric, PathRecord
+from initcheck.checking.gate.comparison import compare
+from initcheck.checking.gate.report import describe_changes, describe_known, format_verdict
+
+PATH = "inputs -> outputs"
+FRESH = range(100, 116)
+
+
+def found(*layers, code="IC101", value=0.004, width=1.2, limit=0.01, seeds=SEEDS):
+    """Make a finding of the change along a path, with an interval of some factor around its value."""
+    return FindingRecord(
+        code, layers, "factor over the whole path, in squares", value, value / width, value * width, limit, seeds
+    )
+
+
+def with_path(mean, draw=0, **fields):
+    """Make a baseline whose signal changes so much along the path."""
+    logs = np.random.default_rng(draw).normal(np.log(mean), 0.02, SEEDS)
+    metric = Metric(tuple(round(float(each), 6) for each in logs))
+    return make_baseline(paths={PATH: PathRecord({"forward": metric}, {"forward": 2.302585})}, draw=draw, **fields)
+
+
+# --- which findings are known -----------------------------------------------------------------------------------------
+
+
+def test_a_finding_of_the_same_path_is_known_wherever_on_it_the_limit_was_passed():
+    before = make_baseline(findings=[found("dense_2", "dense_0", "dense_1", "dense_2", "dense_3")])
+    after = make_baseline(findings=[found("dense_3", "dense_0", "dense_1", "dense_2", "dense_3")])
+    comparison = compare(before, after)
+    assert comparison.known == {("IC101", "dense_3")}
+    assert (comparison.new_findings, comparison.gone_findings, comparison.exit_code()) == ((), (), 0)
+
+
+@pytest.mark.parametrize("other", [found("dense_2", code="IC303"), found("dense_0")])
+def test_a_finding_of_another_code_or_other_layers_is_new(other):
+    comparison = compare(make_baseline(findings=[found("dense_2")]), make_baseline(findings=[found("dense_2"), other]))
+    assert comparison.new_findings == ((other.code, other.layers[0]),)
+    assert comparison.exit_code() == 1
+    assert format_verdict(comparison).endswith("; 1 known finding; 1 new finding")
+
+
+def test_known_findings_are_shown_with_their_values():
+    comparison = compare(make_baseline(findings=[found("dense_2")]), make_baseline(findings=[found("dense_2")]))
+    assert comparison.exit_code() == 0
+    assert format_verdict(comparison).endswith("; 1 known finding")
+    (line,) = describe_known(comparison)
+    assert line.startswith("IC101 vanishing-activations at dense_2: factor over the whole path, in squares 0.00400 [")
+
+
+def test_a_known_finding_that_is_gone_is_reported_and_passes():
+    comparison = compare(make_baseline(findings=[found("dense_2")]), make_baseline())
+    assert [each.layers for each in comparison.gone_findings] == [("dense_2",)]
+    assert comparison.exit_code() == 0
+    (line,) = [each for each in describe_changes(comparison) if each.startswith("fixed: ")]
+    assert "Renew the baseline" in line
+
+
+def test_a_finding_that_settings_leave_out_now_is_not_gone():
+    after = make_baseline(set_aside=(("IC101", "dense_2"),))
+    assert not compare(make_baseline(findings=[found("dense_2")]), after).gone_findings
+
+
+# --- other seeds ------------------------------------------------------------------------------------------------------
+
+
+def test_a_finding_that_other_seeds_bring_about_is_no_change():
+    comparison = compare(make_baseline(), make_baseline(seeds=FRESH, draw=1, findings=[found("dense_2")]))
+    assert comparison.verdict == "same"
+    assert comparison.unconfirmed == (("IC101", "dense_2"),)
+    assert (comparison.new_findings, comparison.exit_code()) == ((), 0)
+    assert any(each.startswith("not in the baseline: IC101") for each in describe_changes(comparison))
+
+
+def test_a_finding_that_other_seeds_do_not_show_is_not_called_fixed():
+    assert not compare(make_baseline(findings=[found("dense_2")]), make_baseline(seeds=FRESH, draw=1)).gone_findings
+
+
+def test_where_something_changed_a_finding_of_other_seeds_is_new():
+    after = change_layer(make_baseline(seeds=FRESH, draw=1, findings=[found("dense_2")]), "dense_1", activation="gelu")
+    assert compare(make_baseline(), after).new_findings == (("IC101", "dense_2"),)
+
+
+def test_copies_of_weights_rest_on_no_seed():
+    copied = FindingRecord("IC301", ("dense_1/kernel",))
+    comparison = compare(make_baseline(), make_baseline(seeds=FRESH, draw=1, findings=[copied]))
+    assert comparison.new_findings == (("IC301", "dense_1/kernel"),)
+
+
+# --- worse ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "is_worse"),
+    [
+        (found("dense_2", value=0.0004), True),
+        (found("dense_2", value=0.0039), False),  # within the margin
+        (found("dense_2", value=0.009), False),  # better
+        (found("dense_2", value=0.0004, width=30.0), False),  # its interval reaches far
+        (found("dense_2", value=0.0004, seeds=2, width=1.5), False),  # two draws show little
+    ],
+)
+def test_a_known_finding_that_is_shown_to_be_further_from_its_limit_is_a_change(now, is_worse):
+    comparison = compare(make_baseline(findings=[found("dense_2")]), make_baseline(findings=[now]))
+    assert bool(comparison.worse_findings) is is_worse
+    assert (comparison.verdict, comparison.exit_code()) == (("changed", 1) if is_worse else ("same", 0))
+    if is_worse:
+        assert format_verdict(comparison).startswith("changed: IC101 at dense_2 got worse: ")
+
+
+@pytest.mark.montecarlo
+def test_an_unchanged_finding_is_hardly_ever_called_worse():
+    """1,000 pairs of eight draws of a normal logarithm, at 1 in 10,000: more than 3 come about in 1 of 250,000 runs."""
+    rng, called = np.random.default_rng(5), 0
+    for _ in range(1000):
+        sides = []
+        for _ in range(2):
+            logs = rng.normal(np.log(0.004), 0.4, 8)
+            half = 2.3646 * logs.std(ddof=1) / 8**0.5
+            mean = logs.mean()
+            sides.append(
+                FindingRecord("IC101", ("a",), "x", *map(float, np.exp([mean, mean - half, mean + half])), 0.01, 8)
+            )
+        comparison = compare(make_baseline(findings=sides[:1]), make_baseline(findings=sides[1:]), margin=1e-9)
+        called += bool(comparison.worse_findings)
+    assert called <= 3
+
+
+# --- better or worse --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "trend"),
+    [(0.5, 0.2, "worse"), (0.2, 0.5, "better"), (2.0, 5.0, "worse"), (5.0, 1.1, "better"), (0.05, 0.01, "worse")],
+)
+def test_a_change_along_a_path_is_better_away_from_the_limit(then, now, trend):
+    comparison = compare(with_path(then), with_path(now))
+    assert comparison.verdict == "changed"
+    (total,) = comparison.totals
+    assert total.trend == trend
+    assert any(
+        each.startswith(f"{trend}: change of the signal along the path") for each in describe_changes(comparison)
+    )
+
+
+def test_many_small_changes_add_up_along_a_path():
+    """No layer changes by more than the margin, and the path by twenty times as much."""
+    comparison = compare(with_path(0.5), with_path(0.2))
+    assert not comparison.of_verdict("changed")
+    assert comparison.exit_code() == 1
+
+
+def test_a_path_that_varies_with_its_seeds_decides_nothing():
+    comparison = compare(with_path(0.5), with_path(0.51, draw=1, seeds=FRESH))
+    assert (comparison.verdict, comparison.totals[0].trend) == ("same", "")
+
+
+def test_the_limit_of_a_path_is_kept_in_the_file(tmp_path):
+    from initcheck.checking.gate.baseline import read_baseline, write_baseline
+
+    write_baseline(with_path(0.5, findings=[found("dense_2")]), tmp_path / "b.json")
+    again = read_baseline(tmp_path / "b.json")
+    assert again.paths == with_path(0.5).paths
+    assert again.findings == (found("dense_2"),)
+    assert compare(replace(again, findings=()), with_path(0.5)).verdict == "same"

@@ -1,0 +1,163 @@
+"""What is not random of two baselines: which layers belong together, what differs, and what only follows."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from gate_baselines import VERSIONS, change_layer, change_weight, make_baseline, make_chain, shift
+
+from initcheck.checking.gate.causes import find_causes
+from initcheck.checking.gate.comparison import compare
+from initcheck.checking.gate.report import describe_conditions, format_verdict
+
+PLAIN = make_baseline()
+
+
+def sentences(before, after):
+    return [each.sentence for each in find_causes(compare(before, after))]
+
+
+# --- layers that came and went ----------------------------------------------------------------------------------------
+
+BLOCKS = ["Dense relu 64", "LayerNormalization", "Dropout"] * 3 + ["Dense linear 10"]
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (
+            [each for each in BLOCKS if each != "LayerNormalization"],
+            ["3 LayerNormalization layers were removed (layer_normalization*)"],
+        ),
+        (BLOCKS[:3] + BLOCKS, ["3 layers were added ("]),
+        ([*BLOCKS[:-1], "ReLU", BLOCKS[-1]], ["re_lu (ReLU) was added"]),
+        (BLOCKS[3:], ["3 layers were removed ("]),
+        (
+            ["BatchNormalization" if each == "LayerNormalization" else each for each in BLOCKS],
+            ["LayerNormalization -> BatchNormalization: all 3 BatchNormalization layers"],
+        ),
+        (
+            ["Dense relu 80" if each == "Dense relu 64" else each for each in BLOCKS],
+            ["units 64 -> 80 in all hidden Dense"],
+        ),
+        (
+            ["Dense gelu 64" if each == "Dense relu 64" else each for each in BLOCKS],
+            ["activation relu -> gelu in all hidden"],
+        ),
+        # Two at once: neither hides the other.
+        (
+            ["Dense gelu 64" if each == "Dense relu 64" else each for each in BLOCKS if each != "Dropout"],
+            ["3 Dropout layers were removed", "activation relu -> gelu in all hidden Dense layers"],
+        ),
+    ],
+)
+def test_what_was_done_is_said_and_nothing_else(now, expected):
+    found = sentences(make_chain(BLOCKS), make_chain(now))
+    assert len(found) == len(expected), found
+    assert all(one.startswith(other) for one, other in zip(found, expected, strict=True)), found
+
+
+@pytest.mark.parametrize("trial", range(40))
+def test_layers_that_are_taken_out_anywhere_are_the_only_ones_that_are_removed(trial):
+    rng = random.Random(trial)
+    layers = [f"Dense relu {rng.choice((8, 16, 32))}" if rng.random() < 0.6 else "Dropout" for _ in range(12)]
+    gone = set(rng.sample(range(12), rng.randint(1, 4)))
+    comparison = compare(make_chain(layers), make_chain([each for n, each in enumerate(layers) if n not in gone]))
+    assert {each.action for each in comparison.structure} == {"removed"}
+    assert len(comparison.structure) == len(gone)
+    assert not comparison.layers  # what is left has the settings, the order and the inputs that it had
+    back = compare(make_chain([each for n, each in enumerate(layers) if n not in gone]), make_chain(layers))
+    assert {each.action for each in back.structure} == {"added"} and len(back.structure) == len(gone)
+
+
+def test_metrics_of_layers_that_bear_another_number_now_are_not_compared():
+    before, after = make_chain(BLOCKS), make_chain(BLOCKS[3:])
+    compared = {each.path for each in compare(before, after).differences}
+    # Nothing says which of three alike was taken out: the last Dense has another number, and other draws.
+    assert "dense_3" not in compared
+    assert "dense" in compared
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_width_is_the_cause_and_shapes_and_fans_are_not():
+    after = change_layer(PLAIN, "dense_1", units=80)
+    after = change_weight(after, "dense_1/kernel", shape=(64, 80), fan_out=80.0)
+    after = change_weight(after, "dense_2/kernel", shape=(80, 64), fan_in=80.0, variance=2 / 80)
+    assert sentences(PLAIN, after) == ["units 64 -> 80 in dense_1 (Dense)"]
+
+
+def test_without_a_setting_shapes_and_fans_are_the_cause():
+    assert sentences(PLAIN, change_weight(PLAIN, "dense_1/kernel", shape=(64, 80))) == [
+        "shape (64, 64) -> (64, 80) in kernel of dense_1"
+    ]
+
+
+def test_settings_that_a_new_keras_adds_are_nobodys_change():
+    newer = {**VERSIONS, "keras": "3.16.0"}
+    after = replace(change_layer(PLAIN, "dense_1", quantization_config="int8"), versions=newer)
+    assert compare(PLAIN, after).verdict == "same"
+    assert compare(PLAIN, replace(after, versions=VERSIONS)).verdict == "changed"
+
+
+def test_a_setting_of_keras_own_layers_under_a_new_version_may_be_kerass():
+    after = replace(change_layer(PLAIN, "dense_1", activation="gelu"), versions={**VERSIONS, "keras": "3.16.0"})
+    (cause,) = find_causes(compare(PLAIN, after))
+    assert (cause.sentence, cause.origin) == ("activation relu -> gelu in dense_1 (Dense)", "library or model")
+    (cause,) = find_causes(compare(PLAIN, replace(after, versions=VERSIONS)))
+    assert cause.origin == "model"
+
+
+def test_code_decides_nothing_and_explains_what_was_measured():
+    before, after = (change_layer(PLAIN, "dense_1", code=each) for each in ("a" * 16, "b" * 16))
+    assert compare(before, after).verdict == "same"
+    moved = shift(after, "dense_1", 0.2, "forward")
+    assert sentences(before, moved) == ["the code of Dense has changed (dense_1)"]
+    undecided = shift(after, "dense_1", 0.0487, "forward")
+    assert compare(PLAIN, shift(PLAIN, "dense_1", 0.0487, "forward")).verdict != "changed"
+    assert compare(before, undecided).verdict in ("same", "changed")
+
+
+# --- what feeds what --------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_is_gone_is_named():
+    def skip(baseline):
+        site = baseline.sites["dense_3"]
+        return replace(baseline, sites={**baseline.sites, "dense_3": replace(site, inputs=("dense_1", "dense_2"))})
+
+    (sentence,) = sentences(skip(PLAIN), PLAIN)
+    assert sentence == "what feeds dense_3 (Dense) is no longer dense_1"
+    (sentence,) = sentences(PLAIN, skip(PLAIN))
+    assert sentence == "what feeds dense_3 (Dense) is now dense_1"
+
+
+def test_a_layer_at_another_place_has_moved():
+    layers = ["Dense relu 64", "LayerNormalization", "Dense relu 32", "Dense linear 10"]
+    moved = ["Dense relu 64", "Dense relu 32", "LayerNormalization", "Dense linear 10"]
+    (sentence,) = sentences(make_chain(layers), make_chain(moved))
+    assert sentence.startswith("moved: ")
+    assert "layer_normalization" in sentence or "dense_1" in sentence
+
+
+def test_a_layer_that_is_no_longer_shared_is_named():
+    shared = make_chain(["Dense relu 64", "Dense relu 32", "Dense relu 32"], shared={2: 1})
+    apart = make_chain(["Dense relu 64", "Dense relu 32", "Dense relu 32"])
+    assert sentences(shared, apart) == ["dense_1 (Dense) is no longer shared: dense_2 was added in its place"]
+    assert sentences(apart, shared) == ["dense_1 (Dense) is now shared: it stands for dense_2 too"]
+
+
+def test_older_baselines_say_what_they_lack():
+    older = replace(PLAIN, layers={})
+    assert compare(older, PLAIN).verdict == "same"
+    assert "renew it" in describe_conditions(compare(older, PLAIN))[-1]
+
+
+@pytest.mark.parametrize("length", [10, 200])
+def test_the_first_line_is_short_whatever_the_names(length):
+    after = change_layer(PLAIN, "dense_1", activation="x" * length)
+    line = format_verdict(compare(PLAIN, after))
+    assert line.startswith("changed: activation relu -> ") and len(line) <= 80
