@@ -310,9 +310,9 @@ class _CauseFinder:
                 where = f"{len(paths)} weights ({_name_all(paths)})"
             else:
                 where = f"{len(paths)} weights of {_name_all(owners)}"
-            kept = group[0][3]
-            if [each.fact for each in kept] == ["same_as"] and kept[0].after:
-                drawn = (kept[0].after, *paths)
+            first = group[0][3]
+            if [each.fact for each in first] == ["same_as"] and first[0].after:
+                drawn = (first[0].after, *paths)
                 sentence = f"one initializer instance now draws {len(drawn)} weights ({_name_all(drawn)})"
                 yield Cause(sentence, drawn, origin)
                 continue
