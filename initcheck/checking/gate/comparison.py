@@ -94,6 +94,8 @@ class Difference:
         means: the two mean logarithms, of the seeds that have one; NaN without any.
         plan: how many seeds would decide; None where that is not the question, or no number would.
         limit: of a change along a path, what its logarithm may be in size; NaN for all other metrics.
+        trend: whether the change along a path has moved away from its limit, or towards it and beyond; empty where that
+            is not shown. Where other facts show that the model changed, it rests on the 95% interval.
     """
 
     path: str
@@ -107,21 +109,12 @@ class Difference:
     interval: tuple[float, float] = (math.nan, math.nan)
     plan: Plan | None = None
     limit: float = math.nan
+    trend: Literal["better", "worse", ""] = ""
 
     @property
     def is_weight(self) -> bool:
         """Whether it is about a weight, and not about the signal in a layer call."""
         return self.quantity == "scale"
-
-    @property
-    def trend(self) -> Literal["better", "worse", ""]:
-        """Whether the change along a path has moved away from its limit, or towards it and beyond."""
-        if self.verdict != "changed" or math.isnan(self.limit):
-            return ""
-        then, now = (
-            math.inf if state != "finite" else abs(mean) for state, mean in zip(self.states, self.means, strict=True)
-        )
-        return "" if then == now else "worse" if now > then else "better"
 
 
 @dataclass(frozen=True)
@@ -251,6 +244,8 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     )
     totals = tuple(replace(each, path=naming.path(each.path)) for each in judged[len(found) :])
     changed = bool(facts or structure or layers or any(each.verdict == "changed" for each in (*differences, *totals)))
+    if changed:
+        totals = tuple(_find_trend(each, setting.margin) for each in totals)
     # Other draws of an unchanged model may bring a finding about, or not, where it lies at its limit.
     certain = setting.alike or changed
     listed = tuple((each.code, naming.now(each.layers[0])) for each in new)
@@ -276,6 +271,19 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         not_compared=len(rests) + len(open_ones),
         alike=setting.alike,
     )
+
+
+def _find_trend(total: Difference, margin: float) -> Difference:
+    """Say whether the change along a path is for the better, where it is shown to be one."""
+    interval, shift = total.interval, total.shift
+    if total.verdict != "changed":
+        if shift is None or not (shift.low > margin or shift.high < -margin):
+            return total
+        interval = (shift.low, shift.high)
+    then, now = (
+        math.inf if state != "finite" else abs(mean) for state, mean in zip(total.states, total.means, strict=True)
+    )
+    return replace(total, interval=interval, trend="" if then == now else "worse" if now > then else "better")
 
 
 class _Naming:

@@ -190,7 +190,7 @@ def _describe_causes(comparison: Comparison) -> list[str]:
 
 def _describe_totals(comparison: Comparison) -> Iterator[str]:
     for each in comparison.totals:
-        if each.verdict == "changed":
+        if each.verdict == "changed" or each.trend:
             then, now = (_state(*side) for side in zip(each.states, each.means, strict=True))
             trend = f"{each.trend}: " if each.trend else ""
             limit = f"limit {format_number(exponential(each.limit))} or 1/{format_number(exponential(each.limit))}"
@@ -208,7 +208,7 @@ def _describe_findings(comparison: Comparison) -> Iterator[str]:
             "changed, and the seeds are other ones: it lies near its limit"
         )
     for each in comparison.gone_findings:
-        yield f"fixed: {_describe_finding(each)}. Renew the baseline, so that it counts should it come back"
+        yield f"fixed: {_describe_finding(each)}. Renew the baseline"
 
 
 def _describe_not_compared(comparison: Comparison) -> Iterator[str]:

@@ -172,3 +172,22 @@ def test_the_limit_of_a_path_is_kept_in_the_file(tmp_path):
     assert again.paths == with_path(0.5).paths
     assert again.findings == (found("dense_2"),)
     assert compare(replace(again, findings=()), with_path(0.5)).verdict == "same"
+
+
+def test_where_the_change_is_certain_the_trend_rests_on_the_95_percent_interval():
+    before = replace(with_path(0.5), paths=_first_seeds(with_path(0.5).paths, 3))
+    moved = replace(before, paths=_first_seeds(with_path(0.4, draw=3).paths, 3))
+    comparison = compare(before, change_layer(moved, "dense_1", activation="gelu"))
+    (total,) = comparison.totals
+    assert (total.verdict, total.trend) == ("inconclusive", "worse")
+    assert total.shift is not None
+    assert total.interval == (total.shift.low, total.shift.high)
+    unexplained = compare(before, moved)
+    assert (unexplained.verdict, unexplained.totals[0].trend) == ("same", "")
+
+
+def _first_seeds(paths, count):
+    return {
+        name: replace(each, metrics={key: Metric(metric.logs[:count]) for key, metric in each.metrics.items()})
+        for name, each in paths.items()
+    }
