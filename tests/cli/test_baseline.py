@@ -261,7 +261,8 @@ def test_annotations_are_lines_that_github_reads(run, recorded):
     code, out, _ = run(*words)
     (line,) = out.splitlines()
     assert code == 1
-    assert line.startswith("::error file=b.json,title=initcheck%3A changed%3A VarianceScaling scale 2 -> 2.42 in")
+    assert line.startswith("::error file=models.py,line=")
+    assert ",title=initcheck%3A VarianceScaling scale 2 -> 2.42 in" in line
     assert "%0A- scale of the weight hidden_1/kernel" in line
     code, out, _ = run("check", "models.py:plain", "--baseline", "b.json", "--format", "github", "--quiet")
     assert (code, out.startswith("::notice file=b.json,title=initcheck::models.py:plain: same")) == (0, True)

@@ -8,8 +8,9 @@ from typing import Final
 
 from initcheck.audit.findings import CheckResult, Severity
 from initcheck.audit.problems import Problem
+from initcheck.checking.gate.causes import find_causes
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.gate.report import describe_cause, format_verdict
 from initcheck.checking.report.locations import Location, file_of_model, locate
 from initcheck.checking.report.text import (
     describe_problem,
@@ -73,8 +74,21 @@ def list_gate_changes(result: CheckResult, comparison: Comparison | None, baseli
     if comparison is None or comparison.verdict == "same":
         return []
     code = CHANGED if comparison.verdict == "changed" else INCONCLUSIVE
-    details = tuple(list_changes(comparison))
-    return [GateChange(code, format_verdict(comparison), details, (), locate(result, (), baseline))]
+    causes = find_causes(comparison)
+    titles = [describe_cause(each) for each in causes] or [format_verdict(comparison)]
+    layers = [each.layers for each in causes] or [()]
+    # What was measured is one list, whatever the causes are: it stands at the first.
+    details = [tuple(list_changes(comparison)), *[()] * (len(titles) - 1)]
+    places = [locate(result, [name for path in each for name in _list_holders(path)], baseline) for each in layers]
+    return [GateChange(code, *each) for each in zip(titles, details, layers, places, strict=True)]
+
+
+def _list_holders(path: str) -> Iterator[str]:
+    """List a layer, or the layer of a weight or of a call, and the layers that hold it."""
+    path = path.partition("#")[0]
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def locate_problem(result: CheckResult, problem: Problem, baseline: str) -> Location:

@@ -32,6 +32,7 @@ from initcheck.checking.report.text import (
     exit_code_of,
     find_place,
     is_known,
+    list_failed,
     title_problem,
 )
 from initcheck.checking.rewrite import ChangedFile, decode_source, write_fix
@@ -69,7 +70,7 @@ def format_sarif(result: CheckResult, comparison: Comparison | None = None, base
     rules = list(dict.fromkeys(finding.rule for problem in problems for finding in problem.findings))
     changes = list_gate_changes(result, comparison, baseline)
     codes = [*(each.code for each in rules), *dict.fromkeys(each.code for each in changes)]
-    results = [_gate_result(change) for change in changes]
+    results = [_gate_result(result, change) for change in changes]
     results += [_result(result, problem, comparison, baseline) for problem in problems]
     seen: Counter[str] = Counter()
     for made in results:
@@ -128,13 +129,14 @@ def _invocation(result: CheckResult, comparison: Comparison | None) -> dict[str,
     return invocation
 
 
-def _gate_result(change: GateChange) -> dict[str, Any]:
+def _gate_result(result: CheckResult, change: GateChange) -> dict[str, Any]:
+    where = "".join(f":{result.keys.get(layer, layer)}" for layer in change.layers[:1])
     return {
         "ruleId": change.code,
         "level": _GATE_LEVELS[change.code],
         "message": {"text": "\n".join([change.title, *change.details])},
         "locations": [_location(change.place, change.layers)],
-        "partialFingerprints": {_FINGERPRINT: change.code},
+        "partialFingerprints": {_FINGERPRINT: f"{change.code}{where}"},
         "baselineState": "new",
     }
 
@@ -152,8 +154,9 @@ def _result(result: CheckResult, problem: Problem, comparison: Comparison | None
         "properties": {"codes": list(problem.codes)},
     }
     if comparison is not None:
-        known = is_known(problem, comparison.known)
-        made["baselineState"] = "unchanged" if known else "new"
+        made["baselineState"] = "unchanged" if is_known(problem, comparison.known) else "new"
+        if made["baselineState"] == "new" and problem not in list_failed(result, comparison):
+            made["level"] = "note"  # other seeds may have brought it about, and nothing fails for it
     if files := write_fix(result, problem):
         assert problem.fix is not None
         made["fixes"] = [

@@ -372,9 +372,9 @@ def list_changes(comparison: Comparison) -> list[str]:
 
 
 def list_failed(result: CheckResult, comparison: Comparison | None) -> list[Problem]:
-    """List the problems and notes of which the baseline does not know every finding."""
-    known = frozenset() if comparison is None else comparison.known
-    return [each for each in result.problems if not is_known(each, known)]
+    """List the problems and notes that the baseline does not know, and that other seeds cannot have brought about."""
+    passed = frozenset() if comparison is None else comparison.known | {*comparison.unconfirmed}
+    return [each for each in result.problems if not is_known(each, passed)]
 
 
 def is_known(problem: Problem, known: Collection[tuple[str, str]]) -> bool:

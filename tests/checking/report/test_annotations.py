@@ -13,8 +13,9 @@ from gate_baselines import make_baseline, shift
 from placed_problems import CODE, find_call, make_placed
 
 from initcheck.audit.findings import Finding
+from initcheck.checking.gate.causes import find_causes
 from initcheck.checking.gate.comparison import compare
-from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.gate.report import describe_cause, format_verdict
 from initcheck.checking.report.annotations import format_annotations, format_concise
 from initcheck.probe.places import CallSite
 
@@ -164,7 +165,8 @@ def test_what_a_gate_fails_for_comes_first_with_a_code_of_its_own():
     undecided = compare(make_baseline(spread=0.2), make_baseline(spread=0.2, seeds=range(100, 116), draw=1))
     for comparison, severity in ((CHANGED, "error"), (undecided, "warning")):
         first, second = format_concise(make_result(forward=0.2), comparison, "b.json").splitlines()
-        assert first == f"b.json:1: gate-{comparison.verdict} {format_verdict(comparison)}"
+        title = describe_cause(find_causes(comparison)[0]) if severity == "error" else format_verdict(comparison)
+        assert first == f"b.json:1: gate-{comparison.verdict} {title}"
         ((found, fields),) = _match(first)
         assert (found, fields["code"], fields["file"]) == (severity, f"gate-{comparison.verdict}", "b.json")
         assert second.split()[1] == "IC101"

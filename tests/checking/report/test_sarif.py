@@ -10,16 +10,18 @@ from urllib.parse import unquote
 
 import pytest
 from examined_model import HOSTILE, KINDS, make_fix, make_result
-from gate_baselines import make_baseline, shift
+from gate_baselines import change_weight, make_baseline, rename, shift
 from placed_problems import CODE, make_placed
 from sarif_kit.validate import validation_errors
 
 from initcheck.audit.findings import Finding
 from initcheck.audit.rules import RULES
+from initcheck.checking.gate.causes import find_causes
 from initcheck.checking.gate.comparison import compare
-from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.gate.report import describe_cause, format_verdict
+from initcheck.checking.report.annotations import format_annotations, format_concise
 from initcheck.checking.report.sarif import format_sarif, list_replacements
-from initcheck.checking.report.text import format_summary
+from initcheck.checking.report.text import format_summary, list_changes
 from initcheck.checking.rewrite import write_edits
 from initcheck.probe.places import CallSite
 
@@ -68,13 +70,44 @@ def test_what_a_gate_fails_for_is_a_result_of_a_rule_of_its_own(name):
     run = _run(make_result(forward=0.2), GATES[name], "b.json")
     change, problem = run["results"]
     assert (change["ruleId"], change["level"]) == (f"gate-{name}", {"changed": "error"}.get(name, "warning"))
-    assert change["message"]["text"].startswith(f"{format_verdict(GATES[name])}\n")
+    title, _, said = change["message"]["text"].partition("\n")
+    assert title.removesuffix("; cause: model") in format_verdict(GATES[name])
+    assert said.splitlines() == list_changes(GATES[name])
     assert change["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "b.json"
     rule = run["tool"]["driver"]["rules"][change["ruleIndex"]]
     assert rule["id"] == f"gate-{name}" and rule["help"]["text"].count("What to do: ") == 1
     assert run["tool"]["driver"]["rules"][problem["ruleIndex"]]["id"] == problem["ruleId"] == "IC101"
     prints = [each["partialFingerprints"]["initcheckProblem/v1"] for each in run["results"]]
     assert len(set(prints)) == 2
+
+
+def test_each_cause_of_a_change_is_a_result_at_the_call_that_made_its_layer(project):
+    checked = make_placed(project / "my models.py", 0, 1)
+    checked = replace(checked, findings=())
+    before, after = (rename(rename(PLAIN, "dense_0", "layer_0"), "dense_1", "layer_1") for _ in range(2))
+    for layer, changes in (("layer_0", {"dtype": "float16"}), ("layer_1", {"initializer": "HeUniform"})):
+        after = change_weight(after, f"{layer}/kernel", **changes)
+    comparison = compare(before, after)
+    results = _run(checked, comparison, "b.json")["results"]
+    assert [each["message"]["text"].partition("\n")[0] for each in results] == [
+        describe_cause(each) for each in find_causes(comparison)
+    ]
+    lines = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in results]
+    prints = [each["partialFingerprints"]["initcheckProblem/v1"] for each in results]
+    assert sorted(zip(prints, lines, strict=True)) == [
+        ("gate-changed:layer_0/kernel", 5),
+        ("gate-changed:layer_1/kernel", 6),
+    ]
+
+
+def test_what_other_seeds_may_have_brought_about_is_a_note(project):
+    checked = make_placed(project / "my models.py", 0)
+    (finding,) = checked.findings
+    comparison = replace(compare(PLAIN, PLAIN), unconfirmed=((finding.code, finding.layer),))
+    (result,) = _run(checked, comparison, "b.json")["results"]
+    assert (result["level"], result["baselineState"]) == ("note", "new")
+    assert format_annotations(checked, comparison, "b.json").startswith("::notice file=b.json,")
+    assert format_concise(checked, comparison, "b.json") == ""
 
 
 def test_a_gate_that_passes_has_no_result():
