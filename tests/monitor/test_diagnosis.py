@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 
@@ -11,6 +12,7 @@ import pytest
 from keras import layers
 
 from initcheck.callbacks import SignalMonitor
+from initcheck.core.formatting import format_number
 from initcheck.monitor.diagnosis import _find_rise, diagnose
 from initcheck.monitor.quantities import Roles
 
@@ -113,11 +115,32 @@ SICK = {
 }
 
 
+def check_against_table(sentence, table):
+    """Look up in the table what a sentence says of measured steps: losses, gradients and growth."""
+    measured = {int(step) for step in table["step"]}
+    assert {int(step) for step in re.findall(r"\bsteps? (\d+)", sentence)} <= measured
+    span = re.search(r"between steps (\d+) and (\d+)", sentence)
+    if span is None:
+        return
+    start, end = (table[table["step"] == int(step)].set_index("layer") for step in span.groups())
+    if "The loss" in sentence:
+        losses = tuple(format_number(each["loss"].iloc[0]) for each in (start, end))
+        assert f"from {losses[0]} to {losses[1]} " in sentence
+    for layer, *numbers in re.findall(r"`(\w+)` \(dL/dW (\S+) to (\S+)\)", sentence):
+        assert numbers == [format_number(each.loc[layer, "weight_gradient_norm"]) for each in (start, end)]
+    for layer, factor in re.findall(r"activations of `(\w+)` \(root mean square, (\S+)-fold\)", sentence):
+        ratio = end.loc[layer, "activation_second_moment"] / start.loc[layer, "activation_second_moment"]
+        assert factor == format_number(math.sqrt(ratio))
+
+
 @pytest.mark.parametrize("name", SICK)
 def test_what_went_wrong_is_said(name):
     keras.utils.set_random_seed(1)
     run, expected = SICK[name]
-    told = run().diagnosis
+    monitor = run()
+    told = monitor.diagnosis
+    for sentence in told:
+        check_against_table(sentence, monitor.table)
     assert re.search(expected, told[0] if "regression" not in name else told[-1]), told
     died = [sentence for sentence in told if "died" in sentence]
     assert not (died and "start" in name), died
