@@ -73,7 +73,9 @@ def make_baseline(layers=4, seeds=range(SEEDS), spread=0.02, start=0, draw=0, **
         "findings": (),
         "weights": weights,
         "sites": sites,
-        "layers": {name: LayerFacts("Dense", {"units": 64, "activation": "relu"}) for name in sites},
+        "layers": {
+            name: LayerFacts("Dense", {"dtype": "float32", "units": 64, "activation": "relu"}) for name in sites
+        },
     }
     found = {**fields, **changes}
     pairs = (FindingRecord(each[0], (each[1],)) if isinstance(each, tuple) else each for each in found["findings"])
@@ -138,7 +140,9 @@ def make_chain(layers, shared=None):
             base = snake_case(kind)
             key = name = f"{base}_{numbers[base]}" if numbers[base] else base
             numbers[base] += 1
-            known[name] = LayerFacts(kind, dict(zip(("activation", "units"), settings, strict=False)))
+            known[name] = LayerFacts(
+                kind, {"dtype": "float32", **dict(zip(("activation", "units"), settings, strict=False))}
+            )
             if settings:
                 weights[f"{name}/kernel"] = replace(KERNEL, shape=(64, int(settings[1])))
         metrics = {quantity: Metric((0.0,) * SEEDS) for quantity in ("forward", "backward")}

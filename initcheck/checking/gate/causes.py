@@ -99,10 +99,14 @@ def find_condition_changes(comparison: Comparison) -> tuple[ConditionChange, ...
         ("dtype policy", then.conditions.dtype_policy, now.conditions.dtype_policy),
         ("loss", then.conditions.loss, now.conditions.loss),
         ("weights", then.recipe.weights, now.recipe.weights),
-        ("batch", then.conditions.batch, now.conditions.batch),
     ]
     found = [ConditionChange(*each) for each in pairs if each[1] != each[2]]
-    if then.conditions.batch_digest != now.conditions.batch_digest and then.conditions.batch == now.conditions.batch:
+    # Its description names layers, which bear another number in another process: what counts are its values.
+    if then.conditions.batch_digest == now.conditions.batch_digest:
+        return tuple(found)
+    if then.conditions.batch != now.conditions.batch:
+        found.append(ConditionChange("batch", then.conditions.batch, now.conditions.batch))
+    else:
         digests = (f"{each.conditions.batch_digest[:12]}..." for each in (then, now))
         found.append(ConditionChange("values of the batch (SHA-256)", *digests))
     return tuple(found)
@@ -113,7 +117,7 @@ def find_causes(comparison: Comparison) -> tuple[Cause, ...]:
     if comparison.verdict != "changed":
         return ()
     finder = _CauseFinder(comparison)
-    causes = [*finder.list_structure(), *finder.list_layers(), *finder.list_weights()]
+    causes = [*finder.list_structure(), *finder.list_layers(), *finder.list_operations(), *finder.list_weights()]
     if not causes:
         causes = [*finder.list_hints()] or [*finder.list_measured()]
     return tuple(causes)
@@ -154,6 +158,7 @@ class _CauseFinder:
         self._last = {names.get(key, key) for key in now.sites if key not in feeding}
         self._setting_changed = {each.path for each in comparison.layers if each.fact not in (CALLS, INPUTS, PLACE)}
         self._shared: set[str] = set()
+        self._operations: list[StructureChange] = []
 
     # --- layers that came and went ------------------------------------------------------------------------------------
 
@@ -170,6 +175,14 @@ class _CauseFinder:
                     self._shared.add(change.path)
                     outer = [each for each in outer if each not in others]
                     yield self._describe_sharing(change, others)
+        yield from self._describe_structure([each for each in outer if not each.is_operation])
+        self._operations = [each for each in outer if each.is_operation]
+
+    def list_operations(self) -> Iterator[Cause]:
+        """Name the operations of the graph that came or went, which the setting of a layer may have brought."""
+        yield from self._describe_structure(self._operations)
+
+    def _describe_structure(self, outer: Sequence[StructureChange]) -> Iterator[Cause]:
         for action, group in _group(outer, lambda each: each.action):
             origin = self._origin_of_structure(group)
             layers = tuple(each.after or each.before for each in group)
@@ -381,7 +394,7 @@ class _CauseFinder:
             return f"all {len(layers)} layers" if every else f"{len(layers)} layers ({_name_all(layers)})"
         alike = {each for each, other in self._kinds.items() if other == kind}
         if alike == set(layers):
-            return f"all {len(layers)} {kind} layers"
+            return f"both {kind} layers" if len(layers) == 2 else f"all {len(layers)} {kind} layers"
         if alike - self._last == set(layers):
             return f"all hidden {kind} layers"
         return f"{len(layers)} of {len(alike)} {kind} layers ({_name_all(layers)})"

@@ -54,12 +54,14 @@ class StructureChange:
         before: its path in the baseline; empty where it was added.
         after: its path now; empty where it was removed.
         is_weight: whether it is a weight.
+        is_operation: whether it is arithmetic between the layers, and no layer.
     """
 
     kind: str
     before: str
     after: str
     is_weight: bool = False
+    is_operation: bool = False
 
     @property
     def action(self) -> Literal["added", "removed", "renamed"]:
@@ -111,8 +113,16 @@ class Matching:
     def list_structure(self) -> list[StructureChange]:
         """List the layers that were added, removed or renamed, and the weights of others that were."""
         then, now = self._then, self._now
-        changes = [StructureChange(now[key].kind, "", key) for key in now if key in self.added]
-        changes += [StructureChange(then[key].kind, key, "") for key in then if key in self.removed]
+        changes = [
+            StructureChange(now[key].kind, "", key, is_operation=self._is_operation(now[key]))
+            for key in now
+            if key in self.added
+        ]
+        changes += [
+            StructureChange(then[key].kind, key, "", is_operation=self._is_operation(then[key]))
+            for key in then
+            if key in self.removed
+        ]
         changes += [
             StructureChange(now[after].kind, before, after)
             for before, after in self.pairs.items()
@@ -126,6 +136,10 @@ class Matching:
             if found is not None and found not in self.after.weights:
                 changes.append(StructureChange(self.before.weights[key].kind, key, "", is_weight=True))
         return changes
+
+    def _is_operation(self, facts: LayerFacts) -> bool:
+        # Every layer of Keras has a dtype.
+        return self.knows_facts and not facts.code and facts.config is not None and "dtype" not in facts.config
 
     def list_changes(self) -> Iterator[LayerChange]:
         """List what differs of the layers that are on both sides."""
@@ -156,7 +170,8 @@ class Matching:
             Counter(layer_of_call(key) for key in side.calls if ":" not in key) for side in (before, after)
         )
         for then, now in self.pairs.items():
-            if calls_then[then] != calls_now[now]:
+            # A layer that only passes on what those inside it return has no call of its own.
+            if calls_then[then] != calls_now[now] and calls_then[then] and calls_now[now]:
                 yield LayerChange(now, self._now[now].kind, CALLS, calls_then[then], calls_now[now])
         found = {self.find_now(key): key for key in before.calls}
         both = [key for key in after.calls if key in found]

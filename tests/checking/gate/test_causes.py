@@ -88,8 +88,12 @@ def test_each_weight_has_an_origin_of_its_own():
 
 
 def test_what_differs_in_the_conditions_is_named():
-    other = replace(CONDITIONS, batch="64 samples", loss="the compiled one", dtype_policy="mixed_float16")
+    other = replace(
+        CONDITIONS, batch="64 samples", batch_digest="b" * 64, loss="the compiled one", dtype_policy="mixed_float16"
+    )
     changes = find_condition_changes(compare(NEW, replace(NEW, conditions=other)))
     assert {each.what for each in changes} == {"batch", "loss", "dtype policy"}
     (digest,) = find_condition_changes(compare(NEW, replace(NEW, conditions=OTHER_BATCH)))
     assert (digest.what, digest.before) == ("values of the batch (SHA-256)", "aaaaaaaaaaaa...")
+    renumbered = replace(CONDITIONS, batch="the range of embedding_7")  # the same values, by another name of a layer
+    assert not find_condition_changes(compare(NEW, replace(NEW, conditions=renumbered)))

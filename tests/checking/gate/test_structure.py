@@ -72,6 +72,14 @@ def test_layers_that_are_taken_out_anywhere_are_the_only_ones_that_are_removed(t
     assert {each.action for each in back.structure} == {"added"} and len(back.structure) == len(gone)
 
 
+def test_arithmetic_that_a_setting_brings_comes_after_it():
+    before = make_chain(["Embedding", "Dense relu 64"])
+    after = change_layer(make_chain(["Embedding", "NotEqual", "Dense relu 64"]), "embedding", mask_zero=True)
+    operation = replace(after.layers["not_equal"], config={"y": 0})
+    found = sentences(before, replace(after, layers={**after.layers, "not_equal": operation}))
+    assert found == ["mask_zero none -> True in embedding (Embedding)", "not_equal (NotEqual) was added"]
+
+
 def test_metrics_of_layers_that_bear_another_number_now_are_not_compared():
     before, after = make_chain(BLOCKS), make_chain(BLOCKS[3:])
     compared = {each.path for each in compare(before, after).differences}
