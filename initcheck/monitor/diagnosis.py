@@ -204,7 +204,9 @@ def _find_loss(run: _Run) -> Iterator[_Event]:
             return
         start = int(np.nanargmin(before))
         if losses[end] >= LOSS_RISE * losses[start] and losses[end] >= losses[0]:
-            numbers = f"from {format_number(losses[start])} to {format_number(losses[end])}"
+            last = len(losses) - 1
+            now = "" if end == last else f" ({format_number(losses[last])} {run.at(last)})"
+            numbers = f"from {format_number(losses[start])} to {format_number(losses[end])}{now}"
             yield _Event(start, end, 0, "the loss on the monitor's batch", f"rose {numbers} {run.between(start, end)}")
             return
 
