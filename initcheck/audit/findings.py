@@ -474,6 +474,7 @@ class CheckResult:
         proofs: what training showed of the problems and their fixes; empty unless it was asked for.
         fail_on: from what on the command does not exit with 0.
         layers: what is not random of the model, its layers and the operations of its graph, by structural path.
+        unneeded: what was to be ignored or waived though nothing of it was found, each with the name of its setting.
     """
 
     model: str
@@ -504,6 +505,7 @@ class CheckResult:
     proofs: tuple[Proof, ...] = field(default=(), repr=False)
     fail_on: Failing = "problem"
     layers: Mapping[str, LayerFacts] = field(default_factory=dict, repr=False)
+    unneeded: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:

@@ -27,7 +27,7 @@ from initcheck.audit.findings import (
 )
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
-from initcheck.audit.rules import find_findings, select_findings
+from initcheck.audit.rules import find_findings, find_unneeded, select_findings
 from initcheck.audit.rules.sizes import UNSCALED_INPUTS, explain_by_inputs
 from initcheck.audit.silent_weights import count_silent, find_suspects
 from initcheck.audit.sizes import find_unscaled
@@ -317,6 +317,7 @@ def check_session(session: CheckSession, settings: CheckSettings, progress: Prog
         sites={name: each.site for name, each in session.constructions.items() if each.site is not None},
         loaded_at=time.time() - (time.perf_counter() - started),
         layers=describe_layers(session.probe.namer, session.probe.arguments),
+        unneeded=find_unneeded(judgement.found, settings.ignore, settings.waive),
     )
 
 

@@ -144,11 +144,14 @@ def leave_to_baseline(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_project_settings(folder: Path) -> dict[str, Any]:
     """Read ``[tool.initcheck]`` of the nearest pyproject.toml, searched from a folder upwards."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        path = place / "pyproject.toml"
-        if path.is_file():
-            return _read_table(path)
-    return {}
+    path = find_project_file(folder)
+    return {} if path is None else _read_table(path)
+
+
+def find_project_file(folder: Path) -> Path | None:
+    """Find the nearest pyproject.toml, from a folder upwards; None where there is none."""
+    files = (place / "pyproject.toml" for place in (folder.absolute(), *folder.absolute().parents))
+    return next((path for path in files if path.is_file()), None)
 
 
 def split_words(texts: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ROOT: Final = "initcheck"
 """Where the ids of the tests of models begin; no file has this name, since it has no suffix."""
 
+FOLDER: Final = "initcheck-baselines"
+"""The folder of baselines, beside the tests that compare with them."""
+
 ATTRIBUTE: Final = "initcheck_records"
 """The attribute of a test's report that holds what was measured in it, as plain dictionaries."""
 
@@ -35,8 +38,7 @@ IDS: Final = pytest.StashKey[list[str]]()
 without_warnings: Final = partial(warnings.catch_warnings, action="ignore")
 """Around what is not the user's code: where a project turns warnings into errors, those of Keras are not the test's."""
 
-_RECORDS: Final = pytest.StashKey[Sequence[Mapping[str, Any]]]()
-_WARNING: Final = pytest.StashKey[str]()
+_GATHERED: Final = pytest.StashKey["_Gatherer"]()
 _MARKER: Final = "initcheck"
 _READS_NUMBERS: Final = pytest.version_tuple >= (8, 4)
 """Whether pytest has settings that are numbers; before, they are read as text."""
@@ -45,6 +47,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "initcheck_models": "a list of models",
     "initcheck_seeds": "a whole number",
     "initcheck_margin": "a number",
+    "initcheck_strict": "true or false",
 }
 
 
@@ -67,11 +70,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the baselines of the tests that run, in place of comparing with them; with --initcheck-model those "
         "of these models alone",
     )
+    group.addoption(
+        "--initcheck-strict",
+        action="store_true",
+        dest="initcheck_strict",
+        help="fail the run for baselines that no test compares with, and for what is ignored or waived without need",
+    )
+    group.addoption(
+        "--initcheck-report",
+        dest="initcheck_report",
+        metavar="DIR",
+        help="write a page of all that was measured, DIR/index.html, the failures open",
+    )
     parser.addini("initcheck_models", "models that are checked without any test code", type="linelist", default=[])
     whole, number = ("int", "float") if _READS_NUMBERS else ("string", "string")
     add: Any = parser.addini  # its types name the kinds of settings one by one
     add("initcheck_seeds", "draws of each model", type=whole, default=None)
     add("initcheck_margin", "share that a baseline allows to differ", type=number, default=None)
+    add("initcheck_strict", "as --initcheck-strict", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,9 +98,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "weights, batch_size, input_shapes, select, ignore, waive, allow_inconclusive, fixes, prove, stop_early, "
         "limits, margin, auto_seeds",
     )
-    records: list[Mapping[str, Any]] = []
-    config.stash[_RECORDS] = records
-    config.pluginmanager.register(_Gatherer(records), "initcheck-records")
+    config.stash[_GATHERED] = _Gatherer()
+    config.pluginmanager.register(config.stash[_GATHERED], "initcheck-records")
     for name, kind in _KINDS.items():
         try:
             read_setting(config, name)
@@ -168,38 +183,112 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 class _Gatherer:
-    """Keeps what the reports of this process, or of its workers, bring along."""
+    """Keeps what this process has collected and measured, or its workers.
 
-    def __init__(self, records: list[Mapping[str, Any]]) -> None:
-        self._records = records
+    Attributes:
+        records: what was measured.
+        unfinished: the ids of tests that failed or were skipped.
+        left_out: the files of which tests were not run, or not collected.
+        surveys: what was collected, by process.
+        closing: lines at the end of the table.
+        failure: why the run fails though no test does; empty else.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, Any]] = []
+        self.unfinished: set[str] = set()
+        self.left_out: set[str] = set()
+        self.surveys: list[Mapping[str, Any]] = []
+        self.closing: list[str] = []
+        self.warning = ""
+        self.failure = ""
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take note of a file that could not be collected."""
+        if report.failed:
+            self.left_out.add(report.nodeid.partition("::")[0])
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Take note of files of which not all tests run."""
+        self.left_out.update(item.nodeid.partition("::")[0] for item in items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a report brought along."""
-        self._records.extend(getattr(report, ATTRIBUTE, ()))
+        self.records.extend(getattr(report, ATTRIBUTE, ()))
+        if not report.passed:
+            self.unfinished.add(report.nodeid)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker of pytest-xdist has collected."""
+        survey = getattr(node, "workeroutput", {}).get(ROOT)
+        if survey:
+            self.surveys.append(survey)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the summary of the job; not in a worker of pytest-xdist, which knows a part of the tests only."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Conclude; a worker of pytest-xdist, which knows a part of the tests only, hands on what it has collected.
+
+    Around all others, so that the last line stands below pytest's own.
+    """
     config = session.config
-    records = config.stash[_RECORDS]
-    if hasattr(config, "workerinput") or not records:
-        return
-    from initcheck.pytest_plugin.summary import append_job_summary
+    gathered = config.stash[_GATHERED]
+    with without_warnings():
+        _conclude(session, gathered)
+    result = yield
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if gathered.failure and terminal is not None:
+        terminal.write_line(gathered.failure, red=True)
+    return result
 
-    config.stash[_WARNING] = append_job_summary(records)
+
+def _conclude(session: pytest.Session, gathered: _Gatherer) -> None:
+    from initcheck.pytest_plugin.unused import survey_items
+
+    config = session.config
+    # A controller of pytest-xdist collects nothing by itself.
+    survey = survey_items(session, gathered.left_out) if getattr(session, "items", None) else None
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        output[ROOT] = survey
+        return
+    gathered.surveys += [] if survey is None else [survey]
+    complete = not (session.shouldstop or session.shouldfail) and session.exitstatus in (0, 1)
+    report = config.getoption("initcheck_report")
+    if not gathered.records and not report and not any(each["items"] for each in gathered.surveys):
+        return
+    from initcheck.pytest_plugin.summary import append_job_summary, describe_unused
+
+    if complete:
+        gathered.closing = describe_unused(config, gathered.surveys, gathered.records, gathered.unfinished)
+    gathered.warning = append_job_summary(gathered.records)
+    if gathered.closing and (config.getoption("initcheck_strict") or config.getini("initcheck_strict")):
+        count = len(gathered.closing)
+        gathered.failure = f"initcheck: the run fails (--initcheck-strict): no test needs {count} of the above."
+    if report:
+        from initcheck.core.errors import OutputError
+        from initcheck.pytest_plugin.page import write_page
+
+        try:
+            write_page(config.invocation_params.dir / report, gathered.records, gathered.closing)
+        except OutputError as error:
+            gathered.failure = f"initcheck: {error}"
+    if gathered.failure and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Write what was measured."""
-    records = config.stash[_RECORDS]
-    if not records:
+    gathered = config.stash[_GATHERED]
+    if not gathered.records and not gathered.closing:
         return
     from initcheck.pytest_plugin.summary import closing_lines
 
     terminalreporter.section("initcheck")
-    for line in closing_lines(records):
+    for line in closing_lines(gathered.records) if gathered.records else ():
         terminalreporter.line(line)
-    warning = config.stash.get(_WARNING, "")
-    if warning:
-        terminalreporter.line(warning, yellow=True)
+    for line in gathered.closing:
+        terminalreporter.line(line, yellow=True)
+    if gathered.warning:
+        terminalreporter.line(gathered.warning, yellow=True)

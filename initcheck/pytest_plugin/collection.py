@@ -22,6 +22,7 @@ from initcheck.pytest_plugin import IDS, RECORDS_OF_ITEM, ROOT, without_warnings
 from initcheck.pytest_plugin.settings import (
     Layers,
     baseline_of_model,
+    list_exemptions,
     load_reference,
     locate_all,
     pytest_command,
@@ -172,7 +173,14 @@ class _ModelItem(pytest.Item):
         """Judge, and keep what came out."""
         try:
             with without_warnings():
-                record = self.judge(self.model.measure())
+                report = self.model.measure()
+                allowed = list_exemptions(self.model, self.model.layers, report.result.unneeded)
+                record = replace(self.judge(report), exemptions=allowed)
+                if self.config.getoption("initcheck_report"):
+                    from initcheck.pytest_plugin.page import pack_sections
+
+                    text, page = record.message or report.to_text(), pack_sections(report) if record.failed else ""
+                    record = replace(record, message=text, page=page)
         except InitcheckError as error:
             message = " ".join(str(error).split())
             record = Record(self.model.name, "", "error", failed=True, model=self.model.name, message=message)

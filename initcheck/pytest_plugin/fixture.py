@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -20,7 +20,9 @@ from initcheck.core.files import relative_path
 from initcheck.probe.weight_copies import FEWEST
 from initcheck.pytest_plugin import RECORDS_OF_ITEM, without_warnings
 from initcheck.pytest_plugin.settings import (
+    Layers,
     baseline_of_test,
+    list_exemptions,
     load_reference,
     pytest_command,
     read_layers,
@@ -32,6 +34,7 @@ from initcheck.pytest_plugin.summary import Record, describe_report, summarize_p
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
     from initcheck.probe.weights import WeightFacts
+    from initcheck.pytest_plugin.unused import Exemption
     from initcheck.spec.claim import Outcome
 
 
@@ -69,7 +72,9 @@ class Initcheck:
             layers = read_layers(self._item, options, gate=False)
             report = check(self._load(model), x, y, settings=layers.for_checking())
             text = "\n\n".join([summarize_problems(report), report.to_text(), self._reproduce()])
-            self._keep("check", report, report.verdict, failed=report.exit_code != 0, message=text)
+            allowed = list_exemptions(self._item, layers, report.result.unneeded)
+            failed = report.exit_code != 0
+            self._keep("check", report, report.verdict, failed=failed, message=text, exemptions=allowed)
         return report
 
     def gate(
@@ -119,7 +124,8 @@ class Initcheck:
                 verdict = "updated" if path.exists() else "written"
                 recipe, settings = Recipe(test=test_id(self._item)), layers.for_checking()
                 report = record_baseline(self._load(model), path, x, y, recipe=recipe, settings=settings).named(shown)
-                self._keep("gate", report, verdict, failed=False)
+                allowed = list_exemptions(self._item, layers, report.result.unneeded)
+                self._keep("gate", report, verdict, failed=False, exemptions=allowed)
                 return report
             if not path.exists():
                 raise _MissingBaselineError(f"There is no baseline {shown!r}. Record and commit it: {self._update()}")
@@ -142,7 +148,7 @@ class Initcheck:
                 auto_seeds=layers.get("auto_seeds"),
                 settings=layers.for_comparing(),
             ).named(shown)
-            self._tell_gate(report)
+            self._tell_gate(report, layers)
         return report
 
     def assert_preserves(
@@ -209,12 +215,20 @@ class Initcheck:
             codes = tuple(code for code, rule in RULES.items() if rule.compares_weights)
             settings = replace(layers.for_checking(), select=codes, ignore=(), weights="keep")
             report = check(loaded, x, y, settings=settings)
-            unclear = _find_incomparable(loaded.model, report.result.facts, settings.waive)
+            incomparable = _find_incomparable(loaded.model, report.result.facts)
+            unclear = [reason for path, reason in incomparable if not is_waived(path, settings.waive)]
+            unneeded = [
+                (setting, word)
+                for setting, word in report.result.unneeded
+                if not any(is_waived(path, (word,)) for path, _ in incomparable)
+            ]
+            allowed = [each for each in list_exemptions(self._item, layers, unneeded) if each.setting == "waive"]
             lines = [f"{each.code} {each.name}: {each.message}" for each in report.findings]
             verdict = "not independent" if lines else "cannot judge" if unclear else "independent"
             lines += [f"cannot judge {each}" for each in unclear]
             text = "\n".join([*lines, *self._name_model(report), self._reproduce()])
-            self._keep("assert_independent_weights", report, verdict, failed=bool(lines), message=text)
+            failed = bool(lines)
+            self._keep("assert_independent_weights", report, verdict, failed=failed, message=text, exemptions=allowed)
         return report
 
     def assert_claim(self, claim_id: str) -> Outcome:
@@ -284,7 +298,7 @@ class Initcheck:
             named = model if isinstance(model, str) else ""
             self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
-    def _tell_gate(self, report: Report) -> None:
+    def _tell_gate(self, report: Report, layers: Layers) -> None:
         from initcheck.checking.gate.report import format_gate
 
         comparison = report.comparison
@@ -294,9 +308,24 @@ class Initcheck:
         new = comparison.verdict == "same" and comparison.new_findings
         failed = report.exit_code != 0
         verdict = "new findings" if new and failed else comparison.verdict
-        self._keep("gate", report, verdict, failed=failed, message="\n".join(lines))
+        allowed = list_exemptions(self._item, layers, report.result.unneeded)
+        self._keep("gate", report, verdict, failed=failed, message="\n".join(lines), exemptions=allowed)
 
-    def _keep(self, call: str, report: Report, verdict: str, *, failed: bool, message: str = "") -> None:
+    def _keep(
+        self,
+        call: str,
+        report: Report,
+        verdict: str,
+        *,
+        failed: bool,
+        message: str = "",
+        exemptions: Iterable[Exemption] = (),
+    ) -> None:
+        paged, page = self._config.getoption("initcheck_report"), ""
+        if failed and paged:
+            from initcheck.pytest_plugin.page import pack_sections
+
+            page = pack_sections(report)
         # The report's own summary is about findings and the gate; what else was asked is in the message.
         markdown = report.to_summary() if failed and call in ("check", "gate") else ""
         record = Record(
@@ -304,8 +333,10 @@ class Initcheck:
             call,
             verdict,
             failed=failed,
-            message=message if failed else "",
+            message=message if failed or paged else "",
             markdown=markdown,
+            page=page,
+            exemptions=tuple(exemptions),
             **describe_report(report),
         )
         self._finish(record)
@@ -346,14 +377,10 @@ _FEWEST_VALUES: Final = 8
 """Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
 
 
-def _find_incomparable(model: Any, facts: Sequence[WeightFacts], waive: Sequence[str] = ()) -> list[str]:
-    """List the weights that may be copies of others, and could not be compared with them; some are alike on purpose."""
-    return [
-        reason
-        for each, variable in zip(facts, model.weights, strict=True)
-        if not is_waived(each.path, waive)
-        for reason in _explain(each, variable)
-    ]
+def _find_incomparable(model: Any, facts: Sequence[WeightFacts]) -> list[tuple[str, str]]:
+    """List the weights that may be copies of others, and could not be compared with them, each with the reason."""
+    weights = zip(facts, model.weights, strict=True)
+    return [(each.path, reason) for each, variable in weights for reason in _explain(each, variable)]
 
 
 def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from initcheck.checking.settings import (
     GATE_OPTIONS,
     CheckSettings,
     check_option,
+    find_project_file,
     leave_to_baseline,
     override,
     read_project_settings,
@@ -27,12 +28,11 @@ from initcheck.checking.settings import (
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import relative_path
 from initcheck.core.loading import search_first
-from initcheck.pytest_plugin import ROOT, read_setting
+from initcheck.pytest_plugin import FOLDER, ROOT, read_setting
+from initcheck.pytest_plugin.unused import Exemption
 
 if TYPE_CHECKING:
     from initcheck.checking.load_model import LoadedModel
-
-FOLDER: Final = "initcheck-baselines"
 
 _LONGEST: Final = 150
 """Bytes of a file name without its suffix."""
@@ -58,6 +58,40 @@ class Layers:
     def for_comparing(self) -> CheckSettings:
         """Likewise for the comparison with a baseline, which decides what only the project says of seeds and batch."""
         return _merge(leave_to_baseline(self.project), leave_to_baseline(self.ini), self.marker, self.call)
+
+
+def list_exemptions(
+    node: pytest.Item | pytest.Collector, layers: Layers, unneeded: Collection[tuple[str, str]]
+) -> tuple[Exemption, ...]:
+    """List what was ignored and waived in a measurement, and who said so.
+
+    Args:
+        unneeded: what of it was not found, each with the name of its setting.
+    """
+    found: list[Exemption] = []
+    for setting in ("ignore", "waive"):
+        for kind in ("call", "marker", "project"):
+            words = getattr(layers, kind).get(setting)
+            if words is None:
+                continue
+            place = _place_of(node, kind, setting) if words else ""
+            pairs = [(setting, str(each)) for each in words]
+            found += [Exemption(kind, place, *pair, needed=pair not in unneeded) for pair in pairs]
+            break
+    return tuple(found)
+
+
+def _place_of(node: pytest.Item | pytest.Collector, kind: str, setting: str) -> str:
+    """Name the file of settings, or the test or what else bears the marker, without its case."""
+    if kind == "project":
+        path = find_project_file(node.path if node.path.is_dir() else node.path.parent)
+        assert path is not None
+        return relative_path(path, node.config.invocation_params.dir)
+    owner: Any = node
+    if kind == "marker":
+        marks = node.iter_markers_with_node("initcheck")
+        owner = next(each for each, marker in marks if marker.kwargs.get(setting) is not None)
+    return re.sub(r"\[.*\]$", "", test_id(owner))
 
 
 def read_layers(item: pytest.Item, call: Mapping[str, Any], *, gate: bool) -> Layers:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
+from initcheck.core.files import relative_path
+from initcheck.pytest_plugin.unused import Exemption, find_unneeded, find_unused_baselines
+
 if TYPE_CHECKING:
+    import pytest
+
     from initcheck.checking.check import Report
 
 
@@ -26,6 +31,8 @@ class Record:
         margin: of the comparison with the baseline; None without one.
         keras: version of Keras; empty where nothing was measured.
         part: which tests of a model without code it belongs to; empty for a test's own.
+        exemptions: what was to be ignored or waived.
+        page: the sections of its page, packed; empty unless the run writes a page, and it failed.
     """
 
     subject: str
@@ -47,6 +54,8 @@ class Record:
     message: str = ""
     markdown: str = ""
     part: str = ""
+    exemptions: tuple[Exemption, ...] = ()
+    page: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the record as a dictionary of Python's own types, which any worker process can send."""
@@ -55,7 +64,8 @@ class Record:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Record:
         """Read what :meth:`to_plain` gave."""
-        return cls(**{**plain, "findings": tuple(plain["findings"])})
+        exemptions = tuple(Exemption(**each) for each in plain["exemptions"])
+        return cls(**{**plain, "findings": tuple(plain["findings"]), "exemptions": exemptions})
 
     def properties(self) -> list[tuple[str, str]]:
         """List what the JUnit file keeps, as text."""
@@ -107,7 +117,7 @@ VARIABLE: Final = "GITHUB_STEP_SUMMARY"
 _LARGEST: Final = 900_000
 """Bytes that are written: GitHub refuses a page of more than 1 MiB."""
 
-_HEAD: Final = ("test or model", "verdict", "measured", "seeds", "same", "changed", "inconclusive", "baseline")
+HEAD: Final = ("test or model", "verdict", "measured", "seeds", "same", "changed", "inconclusive", "baseline")
 _RIGHT: Final = frozenset({"seeds", "same", "changed", "inconclusive"})
 _MADE: Final = frozenset({"written", "updated"})
 
@@ -115,18 +125,36 @@ _MADE: Final = frozenset({"written", "updated"})
 def closing_lines(plain: Iterable[Mapping[str, Any]]) -> list[str]:
     """Write the table of what was measured, what failed last."""
     records = sorted(merge_parts(map(Record.from_plain, plain)), key=lambda each: (each.failed, each.subject))
-    rows = [_HEAD, *map(_cells, records)]
-    shown = [column for column in range(len(_HEAD)) if any(row[column] for row in rows[1:])]
+    rows = [HEAD, *map(list_cells, records)]
+    shown = [column for column in range(len(HEAD)) if any(row[column] for row in rows[1:])]
     widths = {column: max(len(row[column]) for row in rows) for column in shown}
     lines = [
         "  ".join(
-            row[column].rjust(widths[column]) if _HEAD[column] in _RIGHT else row[column].ljust(widths[column])
+            row[column].rjust(widths[column]) if HEAD[column] in _RIGHT else row[column].ljust(widths[column])
             for column in shown
         ).rstrip()
         for row in rows
     ]
     made = [each for each in records if each.verdict in _MADE]
     return [*lines, *(f"{each.verdict} {each.baseline}: commit it" for each in made)]
+
+
+def describe_unused(
+    config: pytest.Config,
+    surveys: Sequence[Mapping[str, Any]],
+    plain: Iterable[Mapping[str, Any]],
+    unfinished: Collection[str],
+) -> list[str]:
+    """List the baselines that no test compares with, and what is ignored or waived though nothing of it was found."""
+    folder = config.invocation_params.dir
+    records = [Record.from_plain(each) for each in plain]
+    asked = {(folder / each.baseline).resolve() for each in records if each.baseline}
+    baselines = find_unused_baselines(surveys, asked, unfinished)
+    exemptions = find_unneeded(surveys, (exemption for each in records for exemption in each.exemptions), unfinished)
+    return [
+        *(f"not used: {relative_path(path, folder)}: no test compares with it, delete it" for path in baselines),
+        *(f"not needed: {each}: no finding fits it, leave it out" for each in exemptions),
+    ]
 
 
 def append_job_summary(plain: Iterable[Mapping[str, Any]]) -> str:
@@ -163,8 +191,8 @@ def write_job_summary(records: Sequence[Record]) -> str:
         blocks.append(block)
     passed = [each for each in records if not each.failed]
     if passed:
-        head = "| " + " | ".join(_HEAD) + " |\n|" + " --- |" * len(_HEAD) + "\n"
-        rows = "".join("| " + " | ".join(map(escape_text, _cells(each))) + " |\n" for each in passed)
+        head = "| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD) + "\n"
+        rows = "".join("| " + " | ".join(map(escape_text, list_cells(each))) + " |\n" for each in passed)
         word = "measurement" if len(passed) == 1 else "measurements"
         title = f"initcheck: {len(passed)} {word} without a failure"
         blocks.append(f"<details><summary>{title}</summary>\n\n{head}{rows}\n</details>\n")
@@ -189,10 +217,16 @@ def _merge(first: Record, second: Record) -> Record:
     worse = (
         second if (second.failed, second.verdict == "findings") > (first.failed, first.verdict == "findings") else first
     )
-    return replace(worse, findings=tuple(dict.fromkeys([*first.findings, *second.findings])))
+    messages = [each.message for each in (first, second) if each.failed == worse.failed and each.message]
+    return replace(
+        worse,
+        message="\n\n".join(dict.fromkeys(messages)),
+        findings=tuple(dict.fromkeys([*first.findings, *second.findings])),
+    )
 
 
-def _cells(record: Record) -> tuple[str, ...]:
+def list_cells(record: Record) -> tuple[str, ...]:
+    """Write the row of a record, in the columns of ``HEAD``."""
     measured = f"{record.calls} layer calls, {record.weights} weights" if record.seeds else ""
     counts = [str(each) if record.gate else "" for each in (record.same, record.changed, record.inconclusive)]
     named = record.model and record.model != record.subject

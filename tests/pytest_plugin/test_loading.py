@@ -61,9 +61,14 @@ def test_the_marker_and_the_options_are_listed(project):
     (line,) = [line for line in markers.splitlines() if line.startswith("@pytest.mark.initcheck(")]
     assert all(name in line for name in (*settings.CHECK_OPTIONS, *settings.GATE_OPTIONS))
     listed = project.run("--help").stdout.str()
-    for option in ("--initcheck-model=MODEL", "--initcheck-update"):
+    for option in ("--initcheck-model=MODEL", "--initcheck-update", "--initcheck-strict", "--initcheck-report=DIR"):
         assert option in listed
     number = pytest.version_tuple >= (8, 4)
     whole, decimal = ("int", "float") if number else ("string", "string")
-    for setting in ("initcheck_models (linelist)", f"initcheck_seeds ({whole})", f"initcheck_margin ({decimal})"):
+    for setting in (
+        "initcheck_models (linelist)",
+        "initcheck_strict (bool)",
+        f"initcheck_seeds ({whole})",
+        f"initcheck_margin ({decimal})",
+    ):
         assert setting in listed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from initcheck.audit.findings import Finding, ModelMeasurement, Rule
+from initcheck.audit.findings import Finding, ModelMeasurement, Rule, is_waived
 from initcheck.audit.rules import signal, sites, sizes, sums, time, weights
 from initcheck.core.columns import Direction
 
@@ -74,6 +74,19 @@ def select_findings(
 
     return tuple(
         finding for finding in findings if (longest(select, finding) if select else 0) > longest(ignore, finding)
+    )
+
+
+def find_unneeded(
+    findings: Iterable[Finding], ignore: Sequence[str], waive: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """List what is to be ignored or waived though nothing of it is found, each with the name of its setting."""
+    found = list(findings)
+    names = {name for each in found for name in (each.layer, *each.named)}
+    codes = {each.code for each in found}
+    return (
+        *(("ignore", str(each)) for each in ignore if not any(matches_rule(each, code) for code in codes)),
+        *(("waive", str(each)) for each in waive if not any(is_waived(name, (each,)) for name in names)),
     )
 
 
