@@ -29,7 +29,7 @@ from initcheck.pytest_plugin.settings import (
     read_ini,
     updates_baseline,
 )
-from initcheck.pytest_plugin.summary import Record, describe_report, summarize_problems
+from initcheck.pytest_plugin.summary import Record, describe_report, name_verdict, summarize_problems
 
 if TYPE_CHECKING:
     from initcheck.audit.findings import CheckResult, Finding
@@ -131,17 +131,19 @@ class ModelCollector(pytest.Collector):
         return read_baseline(self.baseline_path)
 
     def _measure(self) -> Report:
-        from initcheck.checking.check import check
+        from initcheck.checking.check import Report, check
         from initcheck.checking.gate.baseline import Recipe
-        from initcheck.checking.gate.comparison import DEFAULT_MARGIN
+        from initcheck.checking.gate.comparison import DEFAULT_MARGIN, compare
         from initcheck.checking.gate.gate import gate_model, measure_baseline
 
         layers, known = self.layers, self.baseline_known
         model = load_reference(self.config, self.name)
         if self.updates:
             recipe, settings = Recipe(model=self.name), layers.for_checking()
-            report, self.baseline_measured = measure_baseline(model, recipe=recipe, settings=settings)
-            return report
+            report, measured = measure_baseline(model, recipe=recipe, settings=settings)
+            self.baseline_measured = measured
+            # What is written knows all findings.
+            return Report(report.result, compare(measured, measured))
         if known is None:
             return check(model, settings=layers.for_checking())
         margin = layers.get("margin")
@@ -207,29 +209,31 @@ class FamilyItem(_ModelItem):
         from initcheck.checking.check import Report as FullReport
 
         whole, comparison = report.result, report.comparison
-        known = frozenset() if comparison is None else comparison.known
-        new = tuple(each for each in whole.findings if (each.code, each.layer) not in known)
-        part = FullReport(
-            replace(
-                whole,
-                findings=tuple(each for each in new if self._is_mine(each, whole)),
-                waived=tuple(each for each in whole.waived if self._is_mine(each, whole)),
-            )
-        )
-        verdict = part.verdict
+        passing: frozenset[tuple[str, str]] = frozenset()
+        worse: set[tuple[str, str]] = set()
+        if comparison is not None:
+            worse = {(now.code, now.layers[0]) for _, now in comparison.worse_findings}
+            passing = comparison.known.union(comparison.unconfirmed) - worse
+        mine = tuple(each for each in whole.findings if self._is_mine(each, whole))
+        others = tuple(each for each in whole.findings if (each.code, each.layer) not in passing)
+        new = tuple(each for each in mine if each in others)
+        waived = tuple(each for each in whole.waived if self._is_mine(each, whole))
+        part = FullReport(replace(whole, findings=new, waived=waived))
         failed = part.exit_code != 0
-        lines = [summarize_problems(part), part.to_text(), f"Reproduce: {pytest_command(self)}"] if failed else []
-        fields = {**describe_report(report), "findings": describe_report(part)["findings"], "gate": ""}
-        markdown = FullReport(replace(whole, findings=new)).to_summary() if failed else ""
-        return Record(
-            self.model.name,
-            "check",
-            verdict,
-            failed=failed,
-            message="\n\n".join(lines),
-            markdown=markdown,
-            **fields,
-        )
+        fields = describe_report(report)
+        codes = tuple(each.code for each in mine if each not in new)
+        known = tuple(each for each in fields["known"] if each.startswith(codes))
+        fixed = tuple(each for each in fields["fixed"] if each.removeprefix("fixed: ").startswith(self.family))
+        fields |= {"findings": describe_report(part)["findings"], "gate": "", "known": known, "fixed": fixed}
+        text = markdown = ""
+        if failed:
+            trend = "got worse: " if all((each.code, each.layer) in worse for each in new) else ""
+            lines = [summarize_problems(part, trend), part.to_text(), f"Reproduce: {pytest_command(self)}"]
+            text = "\n\n".join(lines)
+            # The page of the job has one entry for all tests of the model.
+            markdown = FullReport(replace(whole, findings=others)).to_summary()
+        verdict = "known" if known and part.verdict == "healthy" else part.verdict
+        return Record(self.model.name, "check", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _is_mine(self, finding: Finding, result: CheckResult) -> bool:
         if finding.rule.family == self.family:
@@ -251,28 +255,34 @@ class BaselineItem(_ModelItem):
     def judge(self, report: Report) -> Record:
         """Fail for what changed; with ``--initcheck-update`` write the file."""
         comparison = report.comparison
-        if comparison is None:
+        assert comparison is not None
+        if self.model.updates:
             return self._write(report)
         failed = report.exit_code != 0
-        verdict = "new findings" if failed and comparison.verdict == "same" else comparison.verdict
         text = self._word(comparison) if failed else ""
+        verdict = name_verdict(report, comparison)
         markdown = report.to_summary() if failed else ""
         fields = describe_report(report)
         return Record(self.model.name, "gate", verdict, failed=failed, message=text, markdown=markdown, **fields)
 
     def _write(self, report: Report) -> Record:
+        from initcheck.checking.check import Report
         from initcheck.checking.gate.baseline import write_baseline
 
         path, measured = self.model.baseline_path, self.model.baseline_measured
         assert measured is not None
         verdict = "updated" if path.exists() else "written"
         write_baseline(measured, path)
-        fields = {**describe_report(report), "baseline": self.model.baseline_shown}
+        fields = {**describe_report(Report(report.result)), "baseline": self.model.baseline_shown}
         return Record(self.model.name, "gate", verdict, failed=False, **fields)
 
     def _word(self, comparison: Comparison) -> str:
         from initcheck.checking.gate.report import format_gate
 
-        lines = [format_gate(comparison).removeprefix("Gate: "), "", f"Baseline:  {self.model.baseline_shown}"]
+        lines = [
+            format_gate(comparison, in_test=True).removeprefix("Gate: "),
+            "",
+            f"Baseline:  {self.model.baseline_shown}",
+        ]
         lines += [f"Reproduce: {pytest_command(self)}", f"Update:    {pytest_command(self, update=True)}"]
         return "\n".join(lines)

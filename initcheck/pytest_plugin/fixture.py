@@ -29,7 +29,7 @@ from initcheck.pytest_plugin.settings import (
     test_id,
     updates_baseline,
 )
-from initcheck.pytest_plugin.summary import Record, describe_report, summarize_problems
+from initcheck.pytest_plugin.summary import Record, describe_report, name_verdict, summarize_problems
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
@@ -305,9 +305,7 @@ class Initcheck:
         assert comparison is not None
         lines = [format_gate(comparison, in_test=True).removeprefix("Gate: "), *self._name_model(report)]
         lines += [f"Baseline:  {report.baseline}", self._reproduce(), f"Update:    {self._update()}"]
-        new = comparison.verdict == "same" and comparison.new_findings
-        failed = report.exit_code != 0
-        verdict = "new findings" if new and failed else comparison.verdict
+        failed, verdict = report.exit_code != 0, name_verdict(report, comparison)
         allowed = list_exemptions(self._item, layers, report.result.unneeded)
         self._keep("gate", report, verdict, failed=failed, message="\n".join(lines), exemptions=allowed)
 

@@ -28,14 +28,13 @@ from initcheck.pages.document import (
     table_row,
 )
 from initcheck.pages.html import render_html
-from initcheck.pytest_plugin.summary import HEAD, Record, list_cells, merge_parts
+from initcheck.pytest_plugin.summary import HEAD, Record, describe_known_findings, list_cells, merge_parts
 
 if TYPE_CHECKING:
     from initcheck.checking.check import Report
 
 FILE: Final = "index.html"
 
-_TONES: Final = {True: "growing-3", False: "kept"}
 _ID: Final = re.compile(r'\b(id="|href="#)|(url\(#)')
 
 
@@ -67,9 +66,8 @@ def build_run_document(plain: Iterable[Mapping[str, Any]], closing: Sequence[str
         rows = []
         for record in [*failed, *passed]:
             subject, verdict, *others = list_cells(record)
-            rows.append(
-                table_row(subject, Cell(verdict, tone=_TONES[record.failed]), *others, link=anchors.get(id(record), ""))
-            )
+            shown = Cell(verdict, tuple(describe_known_findings(record)), _tone_of(record))
+            rows.append(table_row(subject, shown, *others, link=anchors.get(id(record), "")))
         heads = tuple(each.capitalize() for each in HEAD)
         blocks.append(Table(prose("All that was measured."), heads, tuple(rows)))
     if closing:
@@ -87,6 +85,10 @@ def build_run_document(plain: Iterable[Mapping[str, Any]], closing: Sequence[str
     keras = ", ".join(sorted({each.keras for each in records if each.keras}))
     subtitle = f"{count(len(records), 'measurement')} in a run of pytest{f', with Keras {keras}' if keras else ''}."
     return Document("initcheck: initialization in a run of pytest", prose(subtitle), tuple(sections))
+
+
+def _tone_of(record: Record) -> str:
+    return "growing-3" if record.failed else "unknown" if record.verdict == "known" else "kept"
 
 
 def _detail(record: Record, prefix: str, *, unfolded: bool) -> Details:

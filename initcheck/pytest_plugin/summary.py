@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from initcheck.checking.check import Report
+    from initcheck.checking.gate.comparison import Comparison
 
 
 _SHORT: Final = 80
@@ -31,6 +32,8 @@ class Record:
         margin: of the comparison with the baseline; None without one.
         keras: version of Keras; empty where nothing was measured.
         part: which tests of a model without code it belongs to; empty for a test's own.
+        known: the findings that the baseline has, with their values now.
+        fixed: the findings that it has, and the model has no more, with their values then.
         exemptions: what was to be ignored or waived.
         page: the sections of its page, packed; empty unless the run writes a page, and it failed.
     """
@@ -54,18 +57,20 @@ class Record:
     message: str = ""
     markdown: str = ""
     part: str = ""
+    known: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
     page: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Give the record as a dictionary of Python's own types, which any worker process can send."""
-        return {**asdict(self), "findings": list(self.findings)}
+        return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Record:
         """Read what :meth:`to_plain` gave."""
-        exemptions = tuple(Exemption(**each) for each in plain["exemptions"])
-        return cls(**{**plain, "findings": tuple(plain["findings"]), "exemptions": exemptions})
+        texts = {name: tuple(plain[name]) for name in ("findings", "known", "fixed")}
+        return cls(**{**plain, **texts, "exemptions": tuple(Exemption(**each) for each in plain["exemptions"])})
 
     def properties(self) -> list[tuple[str, str]]:
         """List what the JUnit file keeps, as text."""
@@ -75,6 +80,8 @@ class Record:
             ("margin", "" if self.margin is None else f"{self.margin:g}"),
             ("seeds", str(self.seeds or "")),
             ("findings", "; ".join(self.findings) or ("none" if self.seeds else "")),
+            ("known", "; ".join(self.known)),
+            ("fixed", "; ".join(self.fixed)),
             ("gate", self.gate),
             ("baseline", self.baseline),
             ("keras", self.keras),
@@ -82,20 +89,22 @@ class Record:
         return [(f"initcheck_{name}", text) for name, text in pairs if text]
 
 
-def summarize_problems(report: Report) -> str:
-    """Write in one short line what is worst, which is all that pytest's summary shows."""
+def summarize_problems(report: Report, trend: str = "") -> str:
+    """Write in one short line what is worst, and that it got so, which is all that pytest's summary shows."""
     from initcheck.checking.report.text import describe_verdict, title_problem
 
     problems = [each for each in report.result.problems if each.level != "note"]
     if not problems:
         return describe_verdict(report.result)
     more = f", and {len(problems) - 1} more" if problems[1:] else ""
-    title = f"{problems[0].codes[0]} {title_problem(problems[0])}"
+    title = f"{trend}{problems[0].codes[0]} {title_problem(problems[0])}"
     return f"{shorten(title, _SHORT - len(more), placeholder=' ...')}{more}"
 
 
 def describe_report(report: Report) -> dict[str, Any]:
     """Take from a report the fields of a record that every measurement has."""
+    from initcheck.checking.gate.report import describe_fixed, describe_known
+
     result, comparison = report.result, report.comparison
     fields: dict[str, Any] = {
         "model": str(result.model),
@@ -105,11 +114,21 @@ def describe_report(report: Report) -> dict[str, Any]:
         "findings": tuple(f"{each.code} {each.name} {each.layer}".rstrip() for each in result.findings),
         "keras": str(result.versions.get("keras", "")),
         "baseline": report.baseline,
+        "known": (),
+        "fixed": (),
     }
     if comparison is not None:
         fields |= {name: len(comparison.of_verdict(name)) for name in ("same", "changed", "inconclusive")}
         fields |= {"margin": float(comparison.margin), "gate": str(comparison.verdict)}
+        fields |= {"known": tuple(describe_known(comparison)), "fixed": tuple(describe_fixed(comparison))}
     return fields
+
+
+def name_verdict(report: Report, comparison: Comparison) -> str:
+    """Name the verdict of a gate, which is not the comparison's alone: known findings are not healthy."""
+    if comparison.verdict != "same":
+        return comparison.verdict
+    return "new findings" if report.exit_code else "known" if comparison.known else "same"
 
 
 VARIABLE: Final = "GITHUB_STEP_SUMMARY"
@@ -128,15 +147,22 @@ def closing_lines(plain: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = [HEAD, *map(list_cells, records)]
     shown = [column for column in range(len(HEAD)) if any(row[column] for row in rows[1:])]
     widths = {column: max(len(row[column]) for row in rows) for column in shown}
-    lines = [
-        "  ".join(
-            row[column].rjust(widths[column]) if HEAD[column] in _RIGHT else row[column].ljust(widths[column])
-            for column in shown
-        ).rstrip()
-        for row in rows
-    ]
+    lines: list[str] = []
+    told: set[tuple[str, str]] = set()
+    for record, row in zip([None, *records], rows, strict=True):
+        cells = ((row[column], widths[column], HEAD[column] in _RIGHT) for column in shown)
+        lines.append("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells))
+        # The tests of a model and its baseline are two rows.
+        notes = [(record.subject, each) for each in describe_known_findings(record)] if record else []
+        lines += [f"  {note}" for subject, note in notes if (subject, note) not in told]
+        told.update(notes)
     made = [each for each in records if each.verdict in _MADE]
-    return [*lines, *(f"{each.verdict} {each.baseline}: commit it" for each in made)]
+    return [*map(str.rstrip, lines), *(f"{each.verdict} {each.baseline}: commit it" for each in made)]
+
+
+def describe_known_findings(record: Record) -> list[str]:
+    """List the findings that the baseline has: those that are still there, and those that are gone."""
+    return [*(f"known: {each}" for each in record.known), *record.fixed]
 
 
 def describe_unused(
@@ -195,7 +221,10 @@ def write_job_summary(records: Sequence[Record]) -> str:
         rows = "".join("| " + " | ".join(map(escape_text, list_cells(each))) + " |\n" for each in passed)
         word = "measurement" if len(passed) == 1 else "measurements"
         title = f"initcheck: {len(passed)} {word} without a failure"
-        blocks.append(f"<details><summary>{title}</summary>\n\n{head}{rows}\n</details>\n")
+        notes = "".join(
+            f"- {escape_text(f'{each.subject}: {note}')}\n" for each in passed for note in describe_known_findings(each)
+        )
+        blocks.append(f"<details><summary>{title}</summary>\n\n{head}{rows}\n{notes}</details>\n")
     return "\n".join([*blocks, ""])
 
 
@@ -214,15 +243,19 @@ def merge_parts(records: Iterable[Record]) -> list[Record]:
 
 def _merge(first: Record, second: Record) -> Record:
     """Keep the worse of two, with the findings of both."""
-    worse = (
-        second if (second.failed, second.verdict == "findings") > (first.failed, first.verdict == "findings") else first
-    )
+    worse = second if _rank(second) > _rank(first) else first
     messages = [each.message for each in (first, second) if each.failed == worse.failed and each.message]
     return replace(
         worse,
         message="\n\n".join(dict.fromkeys(messages)),
         findings=tuple(dict.fromkeys([*first.findings, *second.findings])),
+        known=tuple(dict.fromkeys([*first.known, *second.known])),
+        fixed=tuple(dict.fromkeys([*first.fixed, *second.fixed])),
     )
+
+
+def _rank(record: Record) -> tuple[bool, bool, bool]:
+    return record.failed, record.verdict == "findings", record.verdict == "known"
 
 
 def list_cells(record: Record) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
 from initcheck.audit.rules import FAMILIES
-from initcheck.checking.gate.baseline import read_baseline
+from initcheck.checking.gate.baseline import read_baseline, write_baseline
 
 FILE = "initcheck-baselines/models/models_build-"
 
@@ -169,3 +172,109 @@ def test_a_baseline_of_a_slow_model_has_all_draws_and_the_settings_that_it_was_m
     project.run("initcheck::models:build::baseline", "--initcheck-update").assert_outcomes(passed=1)
     (path,) = (project.path / "initcheck-baselines/models").iterdir()
     assert read_baseline(path).recipe.batch_size == 5
+
+
+SICK = """
+import os
+
+import keras
+
+
+def sick():
+    deviation = float(os.environ.get("DEVIATION", "0.02"))
+    model = keras.Sequential([keras.Input((32,))])
+    for layer in range(4):
+        drawn = keras.initializers.RandomNormal(0.0, deviation)
+        model.add(keras.layers.Dense(32, "relu", kernel_initializer=drawn, name=f"hidden_{layer}"))
+    model.add(keras.layers.Dense(4, name="head"))
+    return model
+"""
+GATED = """
+from sick_models import sick
+
+
+def test_it(initcheck):
+    initcheck.gate(sick)
+"""
+SIZE = r"factor over the whole path, in squares \d\.\d+×10⁻\S \[.*\]"
+KNOWN = {
+    "forward signal": rf"IC101 vanishing-activations at hidden_\d: {SIZE}",
+    "gradients": rf"IC201 vanishing-gradients at hidden_\d: {SIZE}",
+}
+
+
+@pytest.fixture
+def sick(project, monkeypatch):
+    """A project with a model that has two findings, both of which are recorded."""
+    monkeypatch.delitem(sys.modules, "sick_models", raising=False)
+    project.write("sick_models.py", SICK)
+    project.write("test_sick.py", GATED)
+    project.write(
+        "pytest.ini", "[pytest]\npythonpath = .\ninitcheck_seeds = 4\ninitcheck_models = sick_models.py:sick\n"
+    )
+    # What is recorded is known from then on, in the tests of the same run too.
+    project.run("--initcheck-update").assert_outcomes(passed=8)
+    return project
+
+
+def read_properties(project):
+    return {
+        case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")}
+        for case in ElementTree.parse(project.path / "junit.xml").iter("testcase")
+    }
+
+
+def test_known_findings_are_not_healthy_and_told_with_their_values(sick, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(sick.path / "summary.md"))
+    result = sick.run("--junit-xml=junit.xml")
+    result.assert_outcomes(passed=8)
+    told = [rf"  known: {each}" for each in KNOWN.values()]
+    result.stdout.re_match_lines(
+        [
+            r"test or model +verdict .*",
+            r"sick_models.py:sick +known ",
+            *told,
+            r"sick_models.py:sick +known .* 25 +0 +0 ",
+            r"test_sick.py::test_it \(sick\) +known .* 25 +0 +0 ",
+            *told,
+        ],
+        consecutive=True,
+    )
+    properties = read_properties(sick)
+    for family, words in KNOWN.items():
+        assert properties[family]["initcheck_verdict"] == "known"
+        assert re.fullmatch(words, properties[family]["initcheck_known"])
+    for family in ("fans", "coverage"):
+        assert properties[family]["initcheck_verdict"] == "healthy" and "initcheck_known" not in properties[family]
+    for name in ("baseline", "test_it"):
+        assert properties[name]["initcheck_verdict"] == "known" and properties[name]["initcheck_gate"] == "same"
+        assert re.fullmatch("; ".join(KNOWN.values()), properties[name]["initcheck_known"])
+    assert "known: IC101 vanishing" in (sick.path / "summary.md").read_text().replace("\\", "")
+
+
+def test_a_known_finding_that_got_worse_fails_its_family_and_the_gate(sick, monkeypatch):
+    monkeypatch.setenv("DEVIATION", "0.005")
+    text = sick.failure()
+    for code in ("IC101", "IC201"):
+        (told,) = [line for line in text.splitlines() if line.startswith(f"got worse: {code} the kernels of ")]
+        assert len(told) <= 80
+    assert text.count("\nchanged: RandomNormal stddev 0.02 -> 0.005 in 4 weights (hidden_*/kernel)\n") == 2
+    assert "4 failed, 4 passed" in text
+    assert "  known: " not in text
+
+
+def test_a_known_finding_that_is_gone_is_told_and_passes(sick):
+    (own,) = (sick.path / "initcheck-baselines/models").iterdir()
+    theirs = sick.path / "initcheck-baselines/test_sick/test_it.json"
+    for path in (own, theirs):
+        known = read_baseline(path)
+        gone = replace(known.findings[0], code="IC301", layers=("hidden_0/kernel",), value=None)
+        write_baseline(replace(known, findings=(*known.findings, gone)), path)
+    result = sick.run("--junit-xml=junit.xml")
+    result.assert_outcomes(passed=8)
+    words = "fixed: IC301 identical-weights at hidden_0/kernel. Renew the baseline"
+    assert sum(words in line for line in result.stdout.lines) == 2
+    properties = read_properties(sick)
+    assert properties["weights and units"]["initcheck_fixed"].startswith(words)
+    assert properties["test_it"]["initcheck_fixed"].startswith(words)
+    assert "initcheck_fixed" not in properties["gradients"]

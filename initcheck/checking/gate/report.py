@@ -177,11 +177,17 @@ def format_seeds_needed(comparison: Comparison) -> str:
 
 
 def describe_known(comparison: Comparison) -> list[str]:
-    """List the findings that the baseline knows, with their values now."""
+    """List the findings that the baseline knows, with their values now, but for those that got worse."""
     now = {(each.code, each.layers[0]): each for each in comparison.after.findings}
     names = comparison.after.names_by_key()
     named = {(code, names.get(layer, layer)): record for (code, layer), record in now.items()}
-    return [_describe_finding(named[each]) for each in sorted(comparison.known) if each in named]
+    worse = {(each.code, each.layers[0]) for _, each in comparison.worse_findings}
+    return [_describe_finding(named[each]) for each in sorted(comparison.known - worse) if each in named]
+
+
+def describe_fixed(comparison: Comparison) -> list[str]:
+    """List the findings of the baseline that there are no more, with their values then."""
+    return [f"fixed: {_describe_finding(each)}. Renew the baseline" for each in comparison.gone_findings]
 
 
 def _describe_causes(comparison: Comparison) -> list[str]:
@@ -207,8 +213,7 @@ def _describe_findings(comparison: Comparison) -> Iterator[str]:
             f"not in the baseline: {rule} {RULES[rule].name} at {layer or 'the whole model'}. Nothing else has "
             "changed, and the seeds are other ones: it lies near its limit"
         )
-    for each in comparison.gone_findings:
-        yield f"fixed: {_describe_finding(each)}. Renew the baseline"
+    yield from describe_fixed(comparison)
 
 
 def _describe_not_compared(comparison: Comparison) -> Iterator[str]:
