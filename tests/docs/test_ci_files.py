@@ -133,7 +133,8 @@ def test_the_action_measures_once_and_reports_it_twice(project):
 
     done = run_step("Check the model", project, ARGUMENTS="--margin 0.2\n  --arg stddev=0.5", **variables)
     assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith("::error file=b c.json,title=initcheck%3A changed (")
+    assert done.stdout.startswith("::error file=models.py,line=7,endLine=7,col=")
+    assert ",title=initcheck%3A RandomNormal stddev 0.3 -> 0.5 in " in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert "### initcheck: ❌ models.py:build" in summary.read_text().removeprefix(f"{first}\n{own}")
     assert read_outputs(project) == {}
