@@ -110,7 +110,7 @@ def pytest_options() -> str:
 
 
 def tox_sections() -> list[str]:
-    """The sections of ``tox.ini``; a name with alternatives, ``keras{314,315}``, gives one for each."""
+    """The sections of ``tox.ini``; a name with alternatives, ``keras{312,315}``, gives one for each."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini", encoding="utf-8")
     sections = []

@@ -1,80 +1,99 @@
-"""One model, gated under two versions of Keras: the library is blamed for what the library did.
+"""One model, gated under two versions of Keras: the library is blamed for what the library did, and for nothing else.
 
-The committed baseline was recorded under Keras 3.14.1. ``tox run -e keras314,keras315`` runs this file under both.
+The committed baseline was recorded under Keras 3.12.0. The installed Keras is gated against it; ``tox run -e keras312``
+runs this file under the version of the baseline.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import pytest
+from documentation import ROOT, check_printed, read_blocks, run_initcheck
 
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.gate.baseline import read_baseline
-from initcheck.cli import main
+from initcheck.checking.gate.baseline import SCHEMA_VERSION, read_baseline
+from initcheck.checking.gate.causes import find_origin
+from initcheck.checking.gate.gate import gate_model
 
-HERE = Path(__file__).parent
-BASELINE = HERE / "attention-keras-3.14.1.json"
-MODEL = f"{HERE / 'attention.py'}:build"
+MODEL = "examples/keras-upgrade/attention.py:build"
+BASELINE = "examples/keras-upgrade/keras-3.12.0.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_the_checkout():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield
+
+
+@pytest.fixture(scope="module")
+def gated() -> tuple[int, str]:
+    return run_initcheck(["check", MODEL, "--baseline", BASELINE])
+
+
+@pytest.fixture
+def older() -> None:
+    if not is_older():
+        pytest.skip("this is about Keras before 3.15; tox run -e keras312")
+
+
+@pytest.fixture
+def newer() -> None:
+    if is_older():
+        pytest.skip("this is about Keras 3.15 and newer; tox run -e keras315")
 
 
 def is_older() -> bool:
     return tuple(int(each) for each in import_keras().__version__.split(".")[:2]) < (3, 15)
 
 
-def run(capsys, *words):
-    code = main(["check", MODEL, "--baseline", *words])
-    return code, capsys.readouterr().out
+def test_the_baseline_is_of_keras_3_12_and_of_the_newest_schema():
+    assert read_baseline(ROOT / BASELINE).versions["keras"] == "3.12.0"
+    assert f'"schema_version": {SCHEMA_VERSION},' in (ROOT / BASELINE).read_text(encoding="utf-8")
 
 
-def test_the_baseline_is_of_keras_3_14_1():
-    assert read_baseline(BASELINE).versions["keras"] == "3.14.1"
-
-
-def test_under_the_version_of_the_baseline_the_model_is_the_same(capsys):
-    if not is_older():
-        pytest.skip("this is about Keras 3.14; tox run -e keras314")
-    code, out = run(capsys, str(BASELINE))
-    assert code == 0
+@pytest.mark.usefixtures("older")
+def test_under_the_version_of_the_baseline_the_model_is_the_same(gated):
+    code, out = gated
+    assert code == 0, out
     assert out.startswith("Gate: same: all 31 metrics")
 
 
-def test_under_the_next_version_the_fans_of_attention_are_named_and_the_library_is_blamed(capsys):
-    if is_older():
-        pytest.skip("this is about Keras 3.15; tox run -e keras315")
-    code, out = run(capsys, str(BASELINE), "--full")
-    text = " ".join(out.split())
-    version = import_keras().__version__
-    assert code == 1
-    assert text.startswith("Gate: changed (12 of 31 metrics, 4 in what draws the weights): the library changed, not")
-    assert f"keras 3.14.1 -> {version}" in text
-    for role, path in (("query", "query"), ("key", "key"), ("value", "value")):
-        assert (
-            f"multi_head_attention/{path}/kernel ({role} kernel of EinsumDense): fan_in 512 -> 64, fan_out 512 -> 64, "
-            "expected variance 0.00195 -> 0.0156; cause: Keras" in text
-        )
-    assert "(output kernel of EinsumDense): fan_out 512 -> 64" in text
-    # The root of 8: the variance is eight times what it was.
-    assert "changed: multi_head_attention/query/kernel (EinsumDense), scale of the weight x 2.83" in text
+@pytest.mark.usefixtures("newer")
+@pytest.mark.parametrize("page", ["README.md", "docs/gate.md"])
+def test_under_the_next_version_the_gate_prints_what_the_pages_show(gated, page):
+    code, out = gated
+    assert code == 1, out
+    blocks = read_blocks((ROOT / page).read_text(encoding="utf-8"))
+    (command,) = [place for place, each in enumerate(blocks) if BASELINE in each.text]
+    assert "changed by Keras: fan_in 128 -> 32 in query" in blocks[command + 1].text
+    check_printed(blocks[command + 1], out)
 
 
-def test_a_baseline_of_the_installed_version_is_the_same_again(capsys, tmp_path):
-    path = tmp_path / "now.json"
-    assert main(["baseline", MODEL, "-o", str(path), "--quiet"]) == 0
-    code, out = run(capsys, str(path))
-    assert code == 0
-    assert out.startswith("Gate: same: all 31 metrics")
+@pytest.mark.usefixtures("newer")
+def test_the_library_is_blamed_for_the_fans_of_attention_and_for_nothing_else():
+    comparison = gate_model(MODEL, BASELINE).comparison
+    assert find_origin(comparison) == "library"
+    assert {each.path.rpartition("/")[0] for each in comparison.facts} == {
+        f"multi_head_attention/{part}" for part in ("query", "key", "value", "attention_output")
+    }
+    assert {each.fact for each in comparison.facts} == {"fan_in", "fan_out", "variance"}
+    assert not comparison.layers
+    assert not comparison.structure
+    (query,) = [each for each in comparison.differences if each.path == "multi_head_attention/query/kernel"]
+    # The variance is six times what it was: that of 2 / (32 + 32) against that of 2 / (128 + 256).
+    assert query.shift.value == pytest.approx(0.5 * math.log(6.0), abs=0.05)
 
 
-def test_a_changed_model_under_another_version_is_not_laid_on_the_library_alone(capsys, tmp_path):
+@pytest.mark.usefixtures("newer")
+def test_a_changed_model_under_another_version_is_not_laid_on_the_library_alone(tmp_path):
     """The negative control: the model has changed as well, and is told apart from what the library did."""
-    if is_older():
-        pytest.skip("this is about Keras 3.15; tox run -e keras315")
-    source = (HERE / "attention.py").read_text(encoding="utf-8")
     changed = tmp_path / "changed.py"
+    source = (ROOT / MODEL.partition(":")[0]).read_text(encoding="utf-8")
     changed.write_text(source.replace("Dense(10)", 'Dense(10, kernel_initializer="he_normal")'), encoding="utf-8")
-    assert main(["check", f"{changed}:build", "--baseline", str(BASELINE)]) == 1
-    text = " ".join(capsys.readouterr().out.split())
+    code, out = run_initcheck(["check", f"{changed}:build", "--baseline", BASELINE])
+    text = " ".join(out.split())
+    assert code == 1
     assert "the library changed, and so did the model" in text
-    assert "dense/kernel (kernel of Dense): initializer GlorotUniform -> HeNormal" in text
-    assert "cause: model" in text
+    assert "initializer GlorotUniform -> HeNormal in kernel of dense; cause: model" in text

@@ -316,20 +316,18 @@ class _CauseFinder:
         for (origin, facts), group in sorted(groups, key=lambda each: -len(each[1])):
             paths = tuple(each[0] for each in group)
             roles = [role for role, _ in _group(group, lambda each: each[1])]
-            owners = list(dict.fromkeys(map(_owner, paths)))
-            if len(owners) == 1:
-                where = f"{format_names(roles)} of {owners[0] or 'the model'}"
-            elif len(roles) == 1:
-                where = f"{len(paths)} weights ({_name_all(paths)})"
-            else:
-                where = f"{len(paths)} weights of {_name_all(owners)}"
-            first = group[0][3]
-            if [each.fact for each in first] == ["same_as"] and first[0].after:
-                drawn = (first[0].after, *paths)
+            changes_of = group[0][3]
+            if [each.fact for each in changes_of] == ["same_as"] and changes_of[0].after:
+                drawn = (changes_of[0].after, *paths)
                 sentence = f"one initializer instance now draws {len(drawn)} weights ({_name_all(drawn)})"
                 yield Cause(sentence, drawn, origin)
                 continue
-            yield Cause(f"{', '.join(facts)} in {where}", paths, origin)
+            # What says most first: the fact, and where; the facts that go with it stand at the end.
+            requests = [each.fact not in _FOLLOWING for each in changes_of]
+            first = [fact for fact, is_request in zip(facts, requests, strict=True) if is_request] or facts[:1]
+            rest = ", ".join(fact for fact in facts if fact not in first)
+            sentence = f"{', '.join(first)} in {self._name_weights(paths, roles)}"
+            yield Cause(f"{sentence}; {rest}" if rest else sentence, paths, origin)
         weights = [each for each in self._comparison.structure if each.is_weight]
         if not known:
             for (action, kind), listed in _group(weights, lambda each: (each.action, each.kind)):
@@ -339,6 +337,20 @@ class _CauseFinder:
                     paths,
                     "library or model" if self._keras_moved else "model",
                 )
+
+    def _name_weights(self, paths: Sequence[str], roles: Sequence[str]) -> str:
+        """Say which weights: ``kernel of dense``, ``query and key kernels of attention (MultiHeadAttention)``."""
+        owners = list(dict.fromkeys(map(_owner, paths)))
+        parents = list(dict.fromkeys(map(_owner, owners)))
+        if len(owners) == 1:
+            return f"{format_names(roles)} of {owners[0] or 'the model'}"
+        if len(roles) * len(parents) == len(paths) and all(each in self._kinds for each in filter(None, parents)):
+            kinds = {self._kinds.get(each, "") for each in parents}
+            if len(kinds) == 1 and "" not in parents:
+                return f"{_name_roles(roles)} of {self._scope(parents, kinds.pop())}"
+        if len(roles) == 1:
+            return f"{len(paths)} weights ({_name_all(paths)})"
+        return f"{len(paths)} weights of {_name_all(owners)}"
 
     def _is_explained(self, change: FactChange, requested: set[str], setting_changed: bool) -> bool:
         """Find whether a fact of a weight follows from another, or from a setting of a layer."""
@@ -434,6 +446,14 @@ def _name_all(names: Sequence[str]) -> str:
     if len(names) > 2 and shared is not None:
         return f"{shared[0]}*"
     return format_names(list(names))
+
+
+def _name_roles(roles: Sequence[str]) -> str:
+    """Name roles with the word that all of them end with once: ``query, key and value kernels``."""
+    ends = {each.rpartition(" ")[2] for each in roles}
+    if len(roles) > 1 and len(ends) == 1 and all(" " in each for each in roles):
+        return f"{format_names([each.rpartition(' ')[0] for each in roles])} {ends.pop()}s"
+    return format_names(list(roles))
 
 
 def _is(layers: Sequence[str]) -> str:

@@ -97,7 +97,10 @@ def format_verdict(comparison: Comparison) -> str:
     if comparison.verdict == "changed":
         causes = find_causes(comparison)
         more = f"; {count(len(causes) - 1, 'more change')}" if len(causes) > 1 else ""
-        return f"changed: {shorten(causes[0].sentence, FIRST_LINE - len('changed: ') - len(more))}{more}"
+        moved = {each.name for each in find_version_changes(comparison)}
+        by_keras = "keras" in moved and find_origin(comparison) == "library"
+        head = "changed by Keras: " if by_keras else "changed: "
+        return f"{head}{shorten(causes[0].sentence, FIRST_LINE - len(head) - len(more))}{more}"
     if comparison.verdict == "inconclusive":
         undecided = len(comparison.of_verdict("inconclusive"))
         return f"inconclusive: {undecided} of {compared} metrics are neither shown to be the same nor to differ"

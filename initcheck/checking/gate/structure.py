@@ -365,10 +365,10 @@ class FactChange:
 
 def compare_weights(matching: Matching) -> Iterator[FactChange]:
     """List what differs of the weights that are on both sides."""
-    for key, then in matching.before.weights.items():
-        place = matching.find_now(key)
-        now = None if place is None else matching.after.weights.get(place)
-        if place is None or now is None:
+    found = {matching.find_now(key): then for key, then in matching.before.weights.items()}
+    for place, now in matching.after.weights.items():
+        then = found.get(place)
+        if then is None:
             continue
         for fact in FACTS:
             if matching.knows_facts or fact not in ("seed", "same_as"):
