@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -50,6 +51,7 @@ def test_the_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    shutil.copytree(ROOT / "examples" / "keras-upgrade", folder / "examples" / "keras-upgrade")
     follow((DOCS / name).read_text(encoding="utf-8"), folder)
 
 

@@ -41,6 +41,7 @@ FIRST_LINE: Final = 80
 """Characters of the first line of a failure: pytest's summary shows no more."""
 
 _MOST_SHOWN: Final = 8
+_MOST_PATHS: Final = 2
 _ORIGINS: Final[dict[Origin, str]] = {
     "library": "the library changed, not the model",
     "model": "the model changed, not the library",
@@ -98,7 +99,7 @@ def format_verdict(comparison: Comparison) -> str:
         causes = find_causes(comparison)
         more = f"; {count(len(causes) - 1, 'more change')}" if len(causes) > 1 else ""
         moved = {each.name for each in find_version_changes(comparison)}
-        by_keras = "keras" in moved and find_origin(comparison) == "library"
+        by_keras = causes[0].is_certain and "keras" in moved and find_origin(comparison) == "library"
         head = "changed by Keras: " if by_keras else "changed: "
         return f"{head}{shorten(causes[0].sentence, FIRST_LINE - len(head) - len(more))}{more}"
     if comparison.verdict == "inconclusive":
@@ -124,7 +125,10 @@ def describe_conditions(comparison: Comparison) -> list[str]:
         then, now = len(comparison.before.seeds), len(comparison.after.seeds)
         lines.append(f"other seeds than the baseline's ({then} then, {now} now): compared as independent draws")
     if not comparison.before.layers:
-        lines.append("not compared: the settings and the order of layers, which older baselines lack: renew it")
+        lines.append(
+            "not compared: the settings and the order of layers, which the baseline lacks, since an older initcheck "
+            "wrote it; renew it"
+        )
     return lines
 
 
@@ -135,7 +139,7 @@ def describe_changes(comparison: Comparison, most: int | None = None, *, in_test
     if changed:
         lines.append(f"{len(changed)} of {len(comparison.differences)} metrics changed:")
         lines += _cut((f"- {describe_metric(each)}" for each in changed), most)
-    lines += _describe_totals(comparison)
+    lines += _cut(_describe_totals(comparison), None if most is None else _MOST_PATHS)
     if comparison.verdict == "inconclusive":
         undecided = comparison.of_verdict("inconclusive")
         lines += _cut((f"inconclusive: {describe_metric(each)}" for each in undecided), most)
@@ -202,8 +206,8 @@ def _describe_totals(comparison: Comparison) -> Iterator[str]:
         if each.verdict == "changed" or each.trend:
             then, now = (_state(*side) for side in zip(each.states, each.means, strict=True))
             trend = f"{each.trend}: " if each.trend else ""
-            limit = f"limit {format_number(exponential(each.limit))} or 1/{format_number(exponential(each.limit))}"
-            yield f"{trend}{describe_metric(each)}, from {then} to {now} ({limit}, in amplitude)"
+            low, high = (format_number(exponential(sign * each.limit)) for sign in (-1.0, 1.0))
+            yield f"{trend}{describe_metric(each)}, from {then} to {now}, where {low} to {high} is within the limit"
 
 
 def _describe_findings(comparison: Comparison) -> Iterator[str]:
