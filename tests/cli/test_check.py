@@ -95,7 +95,7 @@ def test_sarif_alone_is_on_standard_output_with_the_fix_of_the_file(run):
 def test_json_alone_is_on_standard_output(run):
     code, out, _ = run("check", "my models.py:plain", "--seeds", "16", "--json", "--quiet")
     found = json.loads(out)
-    assert (code, found["schema_version"], found["verdict"], found["findings"]) == (0, 2, "healthy", [])
+    assert (code, found["schema_version"], found["verdict"], found["findings"]) == (0, 3, "healthy", [])
 
 
 SICK = ["my models.py:plain", "--arg", "depth=12", "--arg", "initializer=glorot_uniform", "--seeds", "5", "--no-fixes"]
