@@ -97,7 +97,8 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "true or false": (bool,),
 }
 
-_PROJECT_KEYS: Final = ("seeds", "batch-size", "select", "ignore", "waive", "allow-inconclusive", "limits")
+PROJECT_KEYS: Final = ("seeds", "batch-size", "select", "ignore", "waive", "allow-inconclusive", "limits")
+"""What ``[tool.initcheck]`` takes."""
 
 
 def check_option(name: str, value: Any, where: str, *, one_string: bool = False) -> Any:
@@ -185,8 +186,8 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise UsageError(f"[tool.initcheck] in {str(path)!r} must be a table. Received: {table!r}.")
     found: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in _PROJECT_KEYS:
-            raise name_unknown(f"key of [tool.initcheck] in {str(path)!r}", key, _PROJECT_KEYS)
+        if key not in PROJECT_KEYS:
+            raise name_unknown(f"key of [tool.initcheck] in {str(path)!r}", key, PROJECT_KEYS)
         name = key.replace("-", "_")
         found[name] = check_option(name, value, f"{key} of [tool.initcheck] in {str(path)!r}")
     if "waive" in found:

@@ -27,6 +27,7 @@ from initcheck.pytest_plugin.settings import (
     locate_all,
     pytest_command,
     read_ini,
+    spell_options,
     updates_baseline,
 )
 from initcheck.pytest_plugin.summary import Record, describe_report, name_verdict, summarize_problems
@@ -186,7 +187,8 @@ class _ModelItem(pytest.Item):
         except InitcheckError as error:
             message = " ".join(str(error).split())
             record = Record(self.model.name, "", "error", failed=True, model=self.model.name, message=message)
-        record = replace(record, part=self.name)
+        message, markdown = (spell_options(each, in_settings=True) for each in (record.message, record.markdown))
+        record = replace(record, part=self.name, message=message, markdown=markdown)
         self.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
         self.user_properties.extend(record.properties())
         if record.failed:

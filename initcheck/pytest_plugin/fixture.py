@@ -26,6 +26,7 @@ from initcheck.pytest_plugin.settings import (
     load_reference,
     pytest_command,
     read_layers,
+    spell_options,
     test_id,
     updates_baseline,
 )
@@ -341,6 +342,7 @@ class Initcheck:
 
     def _finish(self, record: Record) -> None:
         """Keep a record, and fail the test if it says so."""
+        record = replace(record, message=spell_options(record.message), markdown=spell_options(record.markdown))
         self._item.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
         self._item.user_properties.extend(record.properties())
         if record.failed:

@@ -18,6 +18,7 @@ import pytest
 from initcheck.checking.settings import (
     CHECK_OPTIONS,
     GATE_OPTIONS,
+    PROJECT_KEYS,
     CheckSettings,
     check_option,
     find_project_file,
@@ -33,6 +34,13 @@ from initcheck.pytest_plugin.unused import Exemption
 
 if TYPE_CHECKING:
     from initcheck.checking.load_model import LoadedModel
+
+_FLAGS: Final = ("allow_inconclusive",)
+_NAMES: Final = (*(each.replace("_", "-") for each in (*CHECK_OPTIONS, *GATE_OPTIONS)), "input-shape", "arg")
+_OPTION: Final = re.compile(
+    rf"(?<![^\s(])--(?P<name>{'|'.join(sorted(_NAMES, reverse=True))})\b"
+    r"(?:[ =](?P<value>[A-Z0-9]\w*(?:,\w+)*|\w+=[A-Z]+))?"
+)
 
 _LONGEST: Final = 150
 """Bytes of a file name without its suffix."""
@@ -234,7 +242,8 @@ def load_reference(config: pytest.Config, reference: str, *folders: Path) -> Loa
     with search_first(config.rootpath):
         if found is None:
             return load_model(reference)
-        return replace(load_model(f"{found}{rest}"), label=reference.strip())
+        # From the working folder, as a user writes it, in what is said of it.
+        return replace(load_model(f"{relative_path(found, Path.cwd())}{rest}"), label=reference.strip())
 
 
 def _find_file(reference: str, folders: Iterable[Path]) -> tuple[Path | None, str]:
@@ -244,6 +253,29 @@ def _find_file(reference: str, folders: Iterable[Path]) -> tuple[Path | None, st
     if not path.endswith((".py", ".keras")):
         return None, rest
     return next((folder / path for folder in folders if (folder / path).is_file()), None), rest
+
+
+def spell_options(text: str, *, in_settings: bool = False) -> str:
+    """Write options of the command line, which advice names, as a test gives them to the fixture.
+
+    Args:
+        in_settings: for a model without test code, whose options stand in ``[tool.initcheck]``.
+    """
+
+    def spell(match: re.Match[str]) -> str:
+        dashed, value = match["name"], match["value"]
+        if dashed == "arg":
+            return f"a function that calls it with {value}"
+        name = "input_shapes" if dashed == "input-shape" else dashed.replace("-", "_")
+        if name in _FLAGS:
+            value = "true" if in_settings else "True"
+        elif value is not None and not value.isdigit():
+            value = f'["{value}"]' if in_settings else f'"{value}"'
+        if in_settings and dashed in PROJECT_KEYS:
+            return f"{dashed}{'' if value is None else f' = {value}'} in [tool.initcheck]"
+        return name if value is None else f"{name}={value}"
+
+    return _OPTION.sub(spell, text)
 
 
 def quote(text: str) -> str:

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from initcheck.pytest_plugin.settings import spell_options
+
 
 def test_a_healthy_model_passes_and_the_report_is_returned(project):
     project.passes("report = initcheck.check(build(3), seeds=6)", "assert report.verdict == 'healthy'", "print(report)")
@@ -143,3 +145,38 @@ def test_a_marker_that_nobody_understands_is_refused_even_where_nothing_is_measu
     result.assert_outcomes(errors=1)
     assert words in result.stdout.str()
     assert "Traceback" not in result.stdout.str()
+
+
+SPELLED = {
+    "Give --input-shape (for example --input-shape 224,224,3), or a batch.": (
+        'Give input_shapes (for example input_shapes="224,224,3"), or a batch.',
+        'Give input_shapes (for example input_shapes=["224,224,3"]), or a batch.',
+    ),
+    "Lower --batch-size.": ("Lower batch_size.", "Lower batch-size in [tool.initcheck]."),
+    "record it with --seeds 36, then": (
+        "record it with seeds=36, then",
+        "record it with seeds = 36 in [tool.initcheck], then",
+    ),
+    "by name: --waive LAYER.": ('by name: waive="LAYER".', 'by name: waive = ["LAYER"] in [tool.initcheck].'),
+    "accept it: --allow-inconclusive.": (
+        "accept it: allow_inconclusive=True.",
+        "accept it: allow-inconclusive = true in [tool.initcheck].",
+    ),
+    "pytest 'test_a.py::test_b[--seeds 3]' --initcheck-update": (
+        "pytest 'test_a.py::test_b[--seeds 3]' --initcheck-update",
+    )
+    * 2,
+}
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_options_are_those_of_a_test_or_of_the_settings(text):
+    assert (spell_options(text), spell_options(text, in_settings=True)) == SPELLED[text]
+
+
+def test_no_advice_of_a_test_is_an_option_of_the_command_line(project):
+    project.write("sized.py", "import keras\n\n\ndef build(width):\n    return keras.Sequential()\n")
+    advice = "Give them by name (a function that calls it with width=VALUE), or name a factory"
+    assert f"\n'sized.py:build' needs arguments: width. {advice}" in project.fails("initcheck.check('sized.py:build')")
+    text = project.fails("initcheck.check(build, input_shapes='wide')")
+    assert "\ninput_shapes takes the shape of one sample" in text and "--input" not in text
