@@ -387,8 +387,9 @@ class _CauseFinder:
         shown = weights or changed or totals
         conditions = find_condition_changes(self._comparison)
         if conditions and not weights:
-            first = conditions[0]
-            yield Cause(f"{first.what} {first.before} -> {first.after}", (), "data or model", is_certain=False)
+            names = format_names([each.what for each in conditions])
+            yield Cause(f"not measured as the baseline was: {names}", (), "data or model", is_certain=False)
+            return
         for each in shown[:1]:
             yield Cause(describe_metric(each), (each.path,), "model", is_certain=False)
         for then, now in self._comparison.worse_findings:

@@ -179,7 +179,7 @@ class Matching:
             LayerChange(key, after.sites[key].kind, INPUTS, *sides)
             for key in both
             for sides in [(self._inputs_then(found[key]), self._inputs_now(key))]
-            if sides[0] != sides[1]
+            if sides[0] != sides[1] and not self._follows(found[key], key, *map(set, sides))
         ]
         yield from inputs
         order = [place for key in before.calls if (place := self.find_now(key)) in set(both)]
@@ -190,6 +190,12 @@ class Matching:
                 if key not in stayed:
                     places = [side[side.index(key) - 1] if side.index(key) else "" for side in (order, both)]
                     yield LayerChange(key, after.sites[key].kind, PLACE, *places)
+
+    def _follows(self, then: str, now: str, before: set[str], after: set[str]) -> bool:
+        """Find whether a call is fed otherwise because a layer that joined several was removed in front, or added."""
+        gone = any(self.find_now(each) is None for each in self.before.sites[then].inputs)
+        new = any(layer_of_call(each) in self.added for each in self.after.sites[now].inputs)
+        return (gone and bool(after) and after < before) or (new and bool(before) and before < after)
 
     def _inputs_then(self, key: str) -> tuple[str, ...]:
         """List what feeds a call, by its paths now; a removed call stands for what fed it."""

@@ -96,6 +96,13 @@ def test_another_batch_comes_first():
     assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in format_gate(compare(PLAIN, other))
 
 
+def test_what_another_batch_explains_is_laid_on_nothing_else():
+    now = replace(shift(PLAIN, "dense_1", 0.2, "forward"), conditions=replace(CONDITIONS, batch_digest="b" * 64))
+    comparison = compare(PLAIN, now)
+    assert format_verdict(comparison) == "changed: not measured as the baseline was: values of the batch (SHA-256)"
+    assert "cause: model" not in format_gate(comparison)
+
+
 def test_names_of_layers_are_data_in_every_form():
     comparison = compare(PLAIN, rename(change_weight(PLAIN, "dense_2/kernel", initializer=HOSTILE), "dense_1", HOSTILE))
     checked = make_result(model=HOSTILE)

@@ -143,6 +143,17 @@ def test_a_connection_that_is_gone_is_named():
     assert sentence == "what feeds dense_3 (Dense) is now dense_1"
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_layer_that_joins_branches_is_the_cause_of_what_feeds_the_next(removed):
+    plain = ["Dense relu 64", "Dense linear 64"]
+    joined = make_chain([*plain, "Add", "Dense linear 10"])
+    add = replace(joined.sites["add"], inputs=("dense", "dense_1"))
+    joined = replace(joined, sites={**joined.sites, "add": add})
+    apart = make_chain([*plain, "Dense linear 10"])
+    sides = (joined, apart) if removed else (apart, joined)
+    assert sentences(*sides) == [f"add (Add) was {'removed' if removed else 'added'}"]
+
+
 def test_a_layer_at_another_place_has_moved():
     layers = ["Dense relu 64", "LayerNormalization", "Dense relu 32", "Dense linear 10"]
     moved = ["Dense relu 64", "Dense relu 32", "LayerNormalization", "Dense linear 10"]
