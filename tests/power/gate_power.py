@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,15 +31,18 @@ from initcheck.checking.check import CheckSession, Report, check, check_session,
 from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
 from initcheck.checking.gate.gate import follow_baseline
-from initcheck.checking.gate.report import format_verdict
+from initcheck.checking.gate.report import format_gate
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.files import check_writable, publish_files
 from initcheck.core.formatting import no_progress
+from initcheck.core.statistics import MOST_ADVISED
 
 CHUNK = 1600
 EVERYTHING = "none, findings too"
-REBUILT = 25
+REBUILT = 12
 """How often each unchanged model is built and gated."""
+ADVISED = 50
+"""How often each model is gated to see what the advice on seeds is worth."""
 WAYS = ((8, 0), (8, 50), (3, 50))
 """How an unchanged model is gated: the draws, and how far apart their first seeds are from the baseline's."""
 LAYERS, WIDTH = 20, 256
@@ -60,10 +63,23 @@ changed, and no other.
 
 Rows *{everything}* gate the models of `tests/power/unchanged_models.py` as a test does that was given the model: it is
 built anew each time, after another global seed, and all that makes the gate fail counts. `changed` are the false
-alarms: a verdict *changed*, a finding that is new, or exit code 1; `inconclusive` is exit code 2 without any of these.
+alarms: a verdict *changed*, a finding that is new, gone or worse, or exit code 1. `inconclusive` is exit code 2
+without any of these.
 
 | model | change | seeds | compared | gates | changed | same | inconclusive | right ones | 95% interval of changed |
 |---|---|---|---|---|---|---|---|---|---|
+"""
+
+_ADVICE_HEAD = """
+## How many seeds decide
+
+A gate that is inconclusive says how many seeds would decide: about so many to so many, or at least so many. Here each
+of them is judged again with both numbers of seeds, in the baseline too where it says so. The interval is that of the
+rate at which the second number decides.
+
+| model | change | seeds | gates | inconclusive | advised | first number (median) | decides | with a second | \
+second number (median) | decides | 95% interval |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -96,6 +112,44 @@ class Row:
     right: int
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class AdviceRow:
+    """How gates that were inconclusive come out with as many seeds as they advise.
+
+    Attributes:
+        model: the model.
+        change: what was planted.
+        seeds: draws on either side at first.
+        gates: how many were judged.
+        inconclusive: how many of these could not tell.
+        advised: how many of these named a number.
+        ranged: how many of these named a second.
+        lower: median of the first number.
+        higher: median of the second.
+        decided_by_lower: how many were decided with the first.
+        decided_by_higher: how many of those that named a second were decided with that.
+        low: lower end of the 95 % interval of the rate of ``decided_by_higher`` (Clopper and Pearson).
+        high: upper end.
+    """
+
+    model: str
+    change: str
+    seeds: int
+    gates: int
+    inconclusive: int
+    advised: int
+    ranged: int
+    lower: float
+    higher: float
+    decided_by_lower: int
+    decided_by_higher: int
+    low: float
+    high: float
+
+
+AnyRow = TypeVar("AnyRow", Row, AdviceRow)
 
 
 def build_deep(factor: float = 1.0, layer: int = -1) -> Any:
@@ -195,8 +249,16 @@ def join(parts: Sequence[Baseline]) -> Baseline:
 
 def block(whole: Baseline, place: int, size: int) -> Baseline:
     """Take one block of seeds."""
-    seeds = slice(place * size, (place + 1) * size)
-    return with_metrics(whole, lambda path, name, metric: Metric(metric.logs[seeds]), seeds=whole.seeds[seeds])
+    return take(whole, range(place * size, (place + 1) * size))
+
+
+def take(whole: Baseline, places: Sequence[int]) -> Baseline:
+    """Take some of the seeds."""
+
+    def taken(path: str, name: str, metric: Metric) -> Metric:
+        return Metric(tuple(metric.logs[place] for place in places))
+
+    return with_metrics(whole, taken, seeds=tuple(whole.seeds[place] for place in places))
 
 
 def off(baseline: Baseline, layer: int, factor: float) -> Baseline:
@@ -283,7 +345,7 @@ def judge_unchanged(label: str, build: Callable[[], Any], gates: int) -> Iterato
             outcome = find_outcome(Report(result, comparison), comparison)
             counts[size, apart][outcome] += 1
             if outcome == "changed":
-                print(label, size, apart, place, format_verdict(comparison), comparison.new_findings)  # noqa: T201
+                print(label, size, apart, place, format_gate(comparison))  # noqa: T201 - why it was blamed
     for (size, apart), found in counts.items():
         yield make_row(label, EVERYTHING, size, apart == 0, found, right=0)
 
@@ -305,8 +367,9 @@ def write_and_read(result: CheckResult) -> Baseline:
 
 def find_outcome(report: Report, comparison: Comparison) -> str:
     """Say what a gate came to: ``changed`` where it blames, ``inconclusive`` where it fails without that."""
-    new = [code for code, _ in comparison.new_findings if not RULES[code].inconclusive]
-    if comparison.verdict == "changed" or report.exit_code == 1 or new:
+    codes = [*(code for code, _ in comparison.new_findings), *(each.code for each in comparison.gone_findings)]
+    blamed = comparison.worse_findings or any(not RULES[code].inconclusive for code in codes)
+    if comparison.verdict == "changed" or report.exit_code == 1 or blamed:
         return "changed"
     return "inconclusive" if report.exit_code else "same"
 
@@ -366,17 +429,91 @@ def assert_homogeneous(before: Baseline, after: Baseline, layer: int, factor: fl
             assert np.allclose(metric.logs, after.sites[path].metrics[name].logs, atol=FLIPPED), (path, name)
 
 
-def write(rows: Sequence[Row]) -> dict[str, str]:
+def collect_advice(gates: int) -> Iterator[AdviceRow]:
+    for label, build in SMALL.items():
+        whole = measure(build(), 2 * MOST_ADVISED)
+        for size in (5, 16):
+            yield judge_advice(label, "none", whole, whole, size, gates)
+    deep = f"{LAYERS} x {WIDTH}, ReLU"
+    whole = measure(build_deep(), 2 * MOST_ADVISED)
+    yield judge_advice(deep, "none", whole, whole, 3, gates)
+    for percent in (3, 7, 10):
+        told = f"kernel gain {percent:+d} % in one layer"
+        yield judge_advice(deep, told, whole, off(whole, 7, 1.0 + percent / 100), 5, gates)
+
+
+def judge_advice(label: str, change: str, whole: Baseline, changed: Baseline, size: int, gates: int) -> AdviceRow:
+    """Judge gates, and those that are inconclusive again with as many seeds as each of the numbers that it advises.
+
+    The baselines are drawn from the first half of the seeds, what is compared with them from the second.
+    """
+    half = len(whole.seeds) // 2
+
+    def judge_with(place: int, then: int, now: int) -> Comparison:
+        sides = [[(place * size + each) % half for each in range(count)] for count in (then, now)]
+        return compare(take(whole, sides[0]), take(changed, [half + each for each in sides[1]]), DEFAULT_MARGIN)
+
+    first = [judge_with(place, size, size) for place in range(gates)]
+    undecided = [place for place, each in enumerate(first) if each.verdict == "inconclusive"]
+    numbers: tuple[list[int], list[int]] = ([], [])
+    decided = [0, 0]
+    for place in undecided:
+        advice = first[place].seeds_needed or (None, None)
+        for end, count in enumerate(advice):
+            if count is not None:
+                numbers[end].append(count)
+                then = count if first[place].baseline_is_too_small else size
+                decided[end] += judge_with(place, then, count).verdict != "inconclusive"
+    interval = stats.binomtest(decided[1], max(1, len(numbers[1]))).proportion_ci(0.95, method="exact")
+    lower, higher = (float(np.median(each)) if each else math.nan for each in numbers)
+    return AdviceRow(
+        model=label,
+        change=change,
+        seeds=size,
+        gates=gates,
+        inconclusive=len(undecided),
+        advised=len(numbers[0]),
+        ranged=len(numbers[1]),
+        lower=lower,
+        higher=higher,
+        decided_by_lower=decided[0],
+        decided_by_higher=decided[1],
+        low=float(interval.low),
+        high=float(interval.high),
+    )
+
+
+def write(rows: Sequence[Row], advice: Sequence[AdviceRow]) -> dict[str, str]:
     head = _HEAD.format(margin=DEFAULT_MARGIN, everything=EVERYTHING)
     lines = [
         f"| {row.model} | {row.change} | {row.seeds} | {row.pairing} | {row.gates} | {row.changed} | {row.same} | "
         f"{row.inconclusive} | {row.right} | [{row.low:.4f}, {row.high:.4f}] |"
         for row in rows
     ]
+    advised = [
+        f"| {row.model} | {row.change} | {row.seeds} | {row.gates} | {row.inconclusive} | {row.advised} | "
+        f"{_number(row.lower)} | {row.decided_by_lower} | {row.ranged} | {_number(row.higher)} | "
+        f"{row.decided_by_higher} | [{row.low:.3f}, {row.high:.3f}] |"
+        for row in advice
+    ]
     return {
         "gate.csv": pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"),
-        "gate.md": head + "\n".join(lines) + "\n",
+        "gate-advice.csv": pd.DataFrame(advice).to_csv(index=False, lineterminator="\n"),
+        "gate.md": head + "\n".join(lines) + "\n" + _ADVICE_HEAD + "\n".join(advised) + "\n",
     }
+
+
+def _number(median: float) -> str:
+    return "none" if math.isnan(median) else f"{median:g}"
+
+
+def collect_printed(rows: Iterator[AnyRow]) -> list[AnyRow]:
+    """Collect rows, and print each once it is there."""
+    found = []
+    for row in rows:
+        found.append(row)
+        print(row, flush=True)  # noqa: T201 - a script's progress
+    return found
 
 
 def main() -> None:
@@ -385,11 +522,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports"))
     options = parser.parse_args()
     check_writable(options.out)
-    rows = []
-    for row in collect(options.gates):
-        rows.append(row)
-        print(row, flush=True)  # noqa: T201 - a script's progress
-    publish_files(options.out, write(rows))
+    rows = collect_printed(collect(options.gates))
+    publish_files(options.out, write(rows, collect_printed(collect_advice(ADVISED))))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import gate_power
 import keras
 import pytest
 import unchanged_models
+from gate_baselines import make_baseline, shift
 from unchanged_models import UNCHANGED, build_deep
 
 from initcheck.checking.gate.baseline import Baseline
@@ -125,3 +127,17 @@ def test_a_process_that_hashes_otherwise_sees_the_same_model(tmp_path):
     assert recorded.returncode == 0, recorded.stderr
     gated = run("2", "check", model, "--baseline", baseline)
     assert (gated.returncode, "Gate: same" in gated.stdout) == (0, True), gated.stdout + gated.stderr
+
+
+def test_gates_are_judged_again_with_as_many_seeds_as_they_advise():
+    """A difference far beyond the margin is decided by more seeds, one that lies on it by none."""
+    whole = make_baseline(layers=1, spread=0.1, seeds=range(2000))
+    numbers = {
+        percent: gate_power.judge_advice(
+            "made up", "", whole, shift(whole, "dense_0/kernel", math.log1p(percent / 100)), 5, 20
+        )
+        for percent in (20, 5)
+    }
+    assert all(row.inconclusive == row.advised == 20 for row in numbers.values())
+    assert numbers[20].decided_by_lower == 20
+    assert numbers[5].decided_by_lower <= 2
