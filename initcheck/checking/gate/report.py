@@ -207,7 +207,7 @@ def _describe_totals(comparison: Comparison) -> Iterator[str]:
             then, now = (_state(*side) for side in zip(each.states, each.means, strict=True))
             trend = f"{each.trend}: " if each.trend else ""
             low, high = (format_number(exponential(sign * each.limit)) for sign in (-1.0, 1.0))
-            yield f"{trend}{describe_metric(each)}, from {then} to {now}, where {low} to {high} is within the limit"
+            yield f"{trend}{describe_metric(each)}, from {then} to {now} (limits {low} and {high})"
 
 
 def _describe_findings(comparison: Comparison) -> Iterator[str]:
