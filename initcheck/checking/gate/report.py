@@ -70,19 +70,23 @@ def format_gate(comparison: Comparison, *, full: bool = False, in_test: bool = F
 
 def build_gate_section(comparison: Comparison) -> Section:
     """Build the section of the page."""
-    blocks: list[Block] = [paragraph(strong(f"{format_verdict(comparison)}."))]
+    origin = _ORIGINS[find_origin(comparison)]
+    first = format_verdict(comparison).replace(" -> ", " → ")
+    blocks: list[Block] = [paragraph(strong(first), f" ({origin})." if origin else ".")]
     moved = [(each.name, prose(f"{each.before} → {each.after}")) for each in find_version_changes(comparison)]
     moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
     if moved:
         blocks.append(Definitions(tuple(moved)))
     lines = [*_describe_causes(comparison), *_describe_totals(comparison), *_describe_findings(comparison)]
-    lines += _describe_not_compared(comparison)
+    lines += [*_describe_not_compared(comparison), *(f"known: {each}" for each in describe_known(comparison))]
     if lines:
         blocks.append(Bullets(tuple(prose(each.replace(" -> ", " → ")) for each in lines)))
     for verdict in ("changed", "inconclusive"):
         found = comparison.of_verdict(verdict)
         if found:
-            blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}."))
+            # Beside a change it is no question whether more has changed.
+            is_aside = verdict == "inconclusive" and comparison.verdict == "changed"
+            blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}.", most=0 if is_aside else _UNFOLDED))
     if comparison.verdict == "inconclusive":
         blocks.append(paragraph(advise(comparison)))
     blocks.append(Paragraph(_describe_method(comparison)))
@@ -265,9 +269,9 @@ def _describe_method(comparison: Comparison) -> Text:
     )
 
 
-def _fold(found: tuple[Difference, ...], caption: str) -> Block:
+def _fold(found: tuple[Difference, ...], caption: str, most: int) -> Block:
     table = _table(found, caption)
-    return table if len(found) <= _UNFOLDED else Details(prose(caption), (table,))
+    return table if len(found) <= most else Details(prose(caption), (table,))
 
 
 def _table(found: tuple[Difference, ...], caption: str) -> Table:

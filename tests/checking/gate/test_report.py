@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_what_would_decide_is_advised():
 def test_another_batch_comes_first():
     other = replace(PLAIN, conditions=replace(CONDITIONS, batch_digest="b" * 64))
     assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in format_gate(compare(PLAIN, other))
+
+
+def test_the_page_says_who_changed_something_and_leaves_open_questions_beside_a_change_folded():
+    now = change_weight(OPEN.after, "dense_2/kernel", initializer="RandomNormal")
+    page = render_html(build_check_document(make_result(), compare(OPEN.before, now)))
+    assert "(the model changed, not the library)" in page
+    folded = r"<summary>\d+ metrics inconclusive"
+    assert re.search(folded, page)
+    assert not re.search(folded, render_html(build_check_document(make_result(), OPEN)))
+
+
+def test_the_page_names_known_findings():
+    known = compare(*[make_baseline(findings=(("IC101", "dense_1"),))] * 2)
+    assert "known: IC101 vanishing-activations at dense_1" in render_html(build_check_document(make_result(), known))
 
 
 def test_what_another_batch_explains_is_laid_on_nothing_else():
