@@ -139,7 +139,7 @@ def pytest_collection(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the tests of the models that were named; first, so that ``-k`` and pytest-xdist see them too."""
-    if config.getoption("initcheck_model") or config.getini("initcheck_models") or config.stash[IDS]:
+    if config.getoption("initcheck_model") or config.getini("initcheck_models") or config.stash.get(IDS, []):
         with without_warnings():
             from initcheck.pytest_plugin.collection import collect_models
 
@@ -255,7 +255,7 @@ def _conclude(session: pytest.Session, gathered: _Gatherer) -> None:
         return
     gathered.surveys += [] if survey is None else [survey]
     complete = not (session.shouldstop or session.shouldfail) and session.exitstatus in (0, 1)
-    report = config.getoption("initcheck_report")
+    report = "" if config.getoption("collectonly") else config.getoption("initcheck_report")
     if not gathered.records and not report and not any(each["items"] for each in gathered.surveys):
         return
     from initcheck.pytest_plugin.summary import append_job_summary, describe_unused

@@ -43,7 +43,7 @@ _BASELINE: Final = "baseline"
 
 def collect_models(session: pytest.Session) -> list[pytest.Item]:
     """Make the tests of all models that were named, and report them as collected."""
-    ids = session.config.stash[IDS]
+    ids = session.config.stash.get(IDS, [])
     references = _references(session.config)
     items: list[pytest.Item] = []
     made: list[str] = []
@@ -68,7 +68,7 @@ def _references(config: pytest.Config) -> list[str]:
         raise pytest.UsageError("--initcheck-model needs a model: package.module:factory. Received: ''.")
     references = locate_all(config, named)
     # Whoever runs a single test by its id does not ask for the models of the settings.
-    arguments = [*config.args, *config.stash[IDS]]
+    arguments = [*config.args, *config.stash.get(IDS, [])]
     if not (arguments and all("::" in each for each in arguments)):
         references += locate_all(config, config.getini("initcheck_models"), typed=False)
     return list(dict.fromkeys(references))

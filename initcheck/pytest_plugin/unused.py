@@ -27,7 +27,7 @@ def survey_items(session: pytest.Session, left_out: Collection[str]) -> dict[str
         left_out: the files of which tests were collected and not run, or not collected.
     """
     config = session.config
-    picked = config.stash[IDS] or any("::" in each for each in config.args)
+    picked = config.stash.get(IDS, []) or any("::" in each for each in config.args)
     if picked or config.getoption("lf", False) or config.getoption("collectonly"):
         return None
     wanted = config.getini("testpaths") or ["."]
