@@ -32,6 +32,7 @@ from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecor
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
 from initcheck.checking.gate.gate import follow_baseline
 from initcheck.checking.gate.report import format_gate
+from initcheck.checking.gate.seed_plan import plan_seeds
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.files import check_writable, publish_files
 from initcheck.core.formatting import no_progress
@@ -458,11 +459,11 @@ def judge_advice(label: str, change: str, whole: Baseline, changed: Baseline, si
     numbers: tuple[list[int], list[int]] = ([], [])
     decided = [0, 0]
     for place in undecided:
-        advice = first[place].seeds_needed or (None, None)
-        for end, count in enumerate(advice):
-            if count is not None:
+        plan = plan_seeds(first[place])
+        for end, count in enumerate(() if plan is None else (plan.low, plan.high)):
+            if plan is not None and count is not None:
                 numbers[end].append(count)
-                then = count if first[place].baseline_is_too_small else size
+                then = count if plan.renew else size
                 decided[end] += judge_with(place, then, count).verdict != "inconclusive"
     interval = stats.binomtest(decided[1], max(1, len(numbers[1]))).proportion_ci(0.95, method="exact")
     lower, higher = (float(np.median(each)) if each else math.nan for each in numbers)

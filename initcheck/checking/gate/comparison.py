@@ -51,7 +51,7 @@ from initcheck.checking.gate.structure import (
     compare_weights,
     layer_of_call,
 )
-from initcheck.core.statistics import MOST_ADVISED, Shift, adjust_pvalues, shift_test
+from initcheck.core.statistics import Shift, adjust_pvalues, shift_test
 
 Verdict = Literal["same", "changed", "inconclusive"]
 
@@ -67,24 +67,6 @@ LEVEL_CHANGED: Final = 0.0001
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many seeds would decide a metric, in nine of ten cases.
-
-    Mean and standard deviation are known as far as the seeds so far show them: each lies beyond the end of its
-    one-sided 80% interval in one of five cases.
-
-    Attributes:
-        low: the number if both lie at the ends that make it small.
-        high: the number if both lie at the other ends; None where the mean then lies at the margin.
-        renew: whether the baseline has to be recorded with as many.
-    """
-
-    low: int
-    high: int | None
-    renew: bool
-
-
-@dataclass(frozen=True)
 class Difference:
     """One metric, then and now.
 
@@ -92,7 +74,7 @@ class Difference:
         shift: of the mean logarithms; None where a seed has no logarithm.
         interval: of the shift, the one that the verdict rests on; NaN where there is none.
         means: the two mean logarithms, of the seeds that have one; NaN without any.
-        plan: how many seeds would decide; None where that is not the question, or no number would.
+        alpha: the probability that the interval leaves out on either side.
         limit: of a change along a path, what its logarithm may be in size; NaN for all other metrics.
         trend: whether the change along a path has moved away from its limit, or towards it and beyond; empty where that
             is not shown. Where other facts show that the model changed, it rests on the 95% interval.
@@ -107,7 +89,7 @@ class Difference:
     means: tuple[float, float]
     p_changed: float
     interval: tuple[float, float] = (math.nan, math.nan)
-    plan: Plan | None = None
+    alpha: float = math.nan
     limit: float = math.nan
     trend: Literal["better", "worse", ""] = ""
 
@@ -140,6 +122,7 @@ class Comparison:
         kept: paths of the weights that no seed draws, and that hold other values than in the baseline.
         not_compared: how many metrics rest on these, and one draw says nothing of them.
         alike: whether the same seeds were drawn by the same library: chance changes nothing then.
+        looks: how often the same gate judges.
     """
 
     before: Baseline
@@ -160,6 +143,7 @@ class Comparison:
     kept: tuple[str, ...] = ()
     not_compared: int = 0
     alike: bool = False
+    looks: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -187,24 +171,6 @@ class Comparison:
         found = [each for each in self.differences if each.verdict == verdict]
         return tuple(sorted(found, key=lambda each: (not each.is_weight, -_size(each))))
 
-    @property
-    def seeds_needed(self) -> tuple[int, int | None] | None:
-        """Between how many seeds all that is inconclusive would be decided; None if nothing is, or no number would.
-
-        The second number is None where the metric that is hardest to decide may lie on the margin.
-        """
-        plans = [each.plan for each in self.of_verdict("inconclusive")]
-        if self.verdict != "inconclusive" or None in plans:
-            return None
-        known = [each for each in plans if each is not None]
-        highs = [each.high for each in known if each.high is not None]
-        return max(each.low for each in known), max(highs) if len(highs) == len(known) else None
-
-    @property
-    def baseline_is_too_small(self) -> bool:
-        """Whether the baseline has to be recorded with more seeds for that."""
-        return any(each.plan is not None and each.plan.renew for each in self.of_verdict("inconclusive"))
-
 
 def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, looks: int = 1) -> Comparison:
     """Compare what was measured now with a baseline.
@@ -225,7 +191,7 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     rests = _find_dependent(matching, kept)
     found = [each for each in _match_metrics(matching) if each[:2] not in rests]
     tests = [_test(*each, setting, matching) for each in (*found, *_match_totals(before, after, skip=bool(kept)))]
-    judged = _judge(tests, setting, (len(before.seeds), len(after.seeds)))
+    judged = _judge(tests, setting)
     # Of a kept weight with few entries no number of seeds decides.
     open_ones = {
         place
@@ -270,6 +236,7 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
         kept=tuple(map(naming.now, kept)),
         not_compared=len(rests) + len(open_ones),
         alike=setting.alike,
+        looks=looks,
     )
 
 
@@ -474,10 +441,10 @@ def _test_without_logs(first: Metric, second: Metric, setting: _Setting) -> tupl
     return float(stats.fisher_exact(counts).pvalue), float(not same)
 
 
-# --- verdicts, intervals, and how many seeds would decide -------------------------------------------------------------
+# --- verdicts and intervals -------------------------------------------------------------------------------------------
 
 
-def _judge(tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: tuple[int, int]) -> list[Difference]:
+def _judge(tests: Sequence[tuple[Difference, float]], setting: _Setting) -> list[Difference]:
     """Judge all metrics together: Holm's method, and the intervals at the levels that it takes."""
     level = LEVEL_CHANGED / setting.looks
     raw = np.asarray([test.p_changed for test, _ in tests], dtype=np.float64)
@@ -500,59 +467,10 @@ def _judge(tests: Sequence[tuple[Difference, float]], setting: _Setting, seeds: 
                 verdict=verdict,
                 p_changed=float(p),
                 interval=(math.nan, math.nan) if shift is None else shift.interval(alpha),
-                plan=None if shift is None or verdict != "inconclusive" else _plan(shift, setting, alpha, seeds),
+                alpha=alpha,
             )
         )
     return judged
-
-
-_CONFIDENCE: Final = 0.8
-_POWER: Final = 0.9
-
-
-def _plan(shift: Shift, setting: _Setting, alpha: float, seeds: tuple[int, int]) -> Plan | None:
-    """Count the seeds that would decide a metric."""
-    error, degrees = shift.standard_error, shift.degrees
-    if math.isnan(error) or not 0.0 < degrees < math.inf:
-        return None
-    then, now = seeds
-    # The standard deviation of one seed, if it is the same then and now: error^2 = sd^2 (1 / then + 1 / now).
-    deviation = error / math.sqrt(1.0 / then + 1.0 / now)
-    distance = abs(abs(shift.value) - setting.margin)
-    reach = float(stats.t.ppf(_CONFIDENCE, degrees)) * error
-    # A difference within the margin can lie no further from it than none.
-    further = distance + reach if abs(shift.value) > setting.margin else min(distance + reach, setting.margin)
-    smaller, larger = (
-        deviation * math.sqrt(degrees / float(stats.chi2.ppf(each, degrees)))
-        for each in (_CONFIDENCE, 1.0 - _CONFIDENCE)
-    )
-    fewest = _count_seeds(smaller, further, alpha, setting)
-    most = _count_seeds(larger, distance - reach, alpha, setting) if distance > reach else None
-    if fewest is None:
-        return None
-    # The baseline's seeds are what they are; to compare seed by seed, both sides need the same.
-    alone = [None if setting.paired or each is None else _count_alone(each, then) for each in (fewest, most)]
-    renew = alone[0] is None or (most is not None and alone[1] is None)
-    low, high = (fewest, most) if renew else (alone[0], alone[1])
-    assert low is not None
-    low = max(low, now + 1)
-    return Plan(low, None if high is None else max(high, low), renew)
-
-
-def _count_seeds(deviation: float, distance: float, alpha: float, setting: _Setting) -> int | None:
-    """Count the seeds a side with which a t test sees a distance; None where more than anybody draws are needed."""
-    counts = np.arange(2, MOST_ADVISED + 1)
-    degrees = counts - 1 if setting.paired else 2 * counts - 2
-    reach = stats.t.isf(alpha, degrees) + stats.t.ppf(_POWER, degrees)
-    enough = np.flatnonzero(reach * deviation * np.sqrt(2.0 / counts) <= distance)
-    return int(counts[enough[0]]) if enough.size else None
-
-
-def _count_alone(equal: int, then: int) -> int | None:
-    """Count the seeds now that do what so many on both sides do; None where the baseline's are too few for that."""
-    left = 2.0 / equal - 1.0 / then
-    needed = math.ceil(1.0 / left) if left > 0.0 else MOST_ADVISED + 1
-    return needed if needed <= MOST_ADVISED else None
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------

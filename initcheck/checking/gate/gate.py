@@ -9,6 +9,7 @@ from typing import Any
 from initcheck.checking.check import Report, check
 from initcheck.checking.gate.baseline import Baseline, Recipe, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
+from initcheck.checking.gate.seed_plan import plan_seeds
 from initcheck.checking.settings import CheckSettings, check_margin, choose_settings
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import Progress, no_progress
@@ -149,5 +150,5 @@ def _seeds_to_draw(comparison: Comparison, settings: CheckSettings, most: int | 
     """Count the seeds that the second look takes; None where there is none."""
     if most is None or settings.seeds is None or comparison.verdict != "inconclusive" or most <= settings.seeds:
         return None
-    needed = comparison.seeds_needed
-    return most if needed is None or needed[1] is None else min(most, needed[1])
+    plan = plan_seeds(comparison)
+    return most if plan is None or plan.high is None else min(most, plan.high)

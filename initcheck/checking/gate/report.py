@@ -19,6 +19,7 @@ from initcheck.checking.gate.causes import (
     find_version_changes,
 )
 from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.checking.gate.seed_plan import plan_seeds
 from initcheck.core.formatting import LINE_WIDTH, count, exponential, format_names, format_number, shorten
 from initcheck.pages.document import (
     Block,
@@ -161,30 +162,24 @@ def describe_cause(cause: Cause) -> str:
 
 def advise(comparison: Comparison, *, in_test: bool = False) -> str:
     """Write what would decide what is inconclusive: so many seeds, as options of a test or of the command line."""
-    needed = format_seeds_needed(comparison)
-    if not needed:
+    plan = plan_seeds(comparison)
+    if plan is None:
         return (
             "No number of seeds is known to decide all of it: something lies at the margin, or has one seed only. "
             f"Another margin would: {'margin=' if in_test else '--margin'}."
         )
-    assert comparison.seeds_needed is not None
-    low, high = comparison.seeds_needed
-    seeds = low if high is None else high
-    if comparison.baseline_is_too_small:
+    seeds = plan.low if plan.high is None else plan.high
+    numbers = f"at least {seeds}" if plan.high is None else f"about {plan.low} to {plan.high}"
+    needed = f"{numbers} seeds would decide"
+    if plan.supposes_no_change:
+        needed = f"if nothing has changed, {numbers} seeds would show it"
+    if plan.renew:
         how = f"record it with --seeds {seeds}, then check with --seeds {seeds}"
         if in_test:
             how = f"initcheck.gate(model, seeds={seeds}), and record it anew"
-        return f"{needed} seeds would decide, in the baseline too: {how}."
+        return f"{needed[0].upper()}{needed[1:]}, in the baseline too: {how}."
     how = f"initcheck.gate(model, auto_seeds={seeds})" if in_test else f"--auto-seeds {seeds}"
-    return f"{needed} seeds would decide: {how}."
-
-
-def format_seeds_needed(comparison: Comparison) -> str:
-    """Write how many seeds would decide, ``About 52 to 79``; empty where no number would."""
-    if comparison.seeds_needed is None:
-        return ""
-    low, high = comparison.seeds_needed
-    return f"At least {low}" if high is None else f"About {low} to {high}" if high > low else f"About {low}"
+    return f"{needed[0].upper()}{needed[1:]}: {how}."
 
 
 def describe_known(comparison: Comparison) -> list[str]:

@@ -13,6 +13,7 @@ from initcheck.audit.proofs import LossCurves, Proof
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.causes import find_causes, find_condition_changes, find_origin, find_version_changes
 from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.checking.gate.seed_plan import plan_seeds
 from initcheck.checking.report.text import exit_code_of, find_place, layer_rows
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import exponential, to_plain
@@ -208,10 +209,7 @@ def _gate(comparison: Comparison) -> dict[str, Any]:
         ],
         "kept": comparison.kept,
         "not_compared": comparison.not_compared,
-        "seeds_needed": None
-        if comparison.seeds_needed is None
-        else dict(zip(("low", "high"), comparison.seeds_needed, strict=True)),
-        "baseline_is_too_small": comparison.baseline_is_too_small,
+        "seeds_needed": plan_seeds(comparison),
     }
 
 
