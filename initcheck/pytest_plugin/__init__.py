@@ -191,6 +191,7 @@ class _Gatherer:
         left_out: the files of which tests were not run, or not collected.
         surveys: what was collected, by process.
         closing: lines at the end of the table.
+        warning: that the page of the job could not be written; empty else.
         failure: why the run fails though no test does; empty else.
     """
 
@@ -262,7 +263,8 @@ def _conclude(session: pytest.Session, gathered: _Gatherer) -> None:
 
     if complete:
         gathered.closing = describe_unused(config, gathered.surveys, gathered.records, gathered.unfinished)
-    gathered.warning = append_job_summary(gathered.records)
+    if gathered.records:
+        gathered.warning = append_job_summary(gathered.records)
     if gathered.closing and (config.getoption("initcheck_strict") or config.getini("initcheck_strict")):
         count = len(gathered.closing)
         gathered.failure = f"initcheck: the run fails (--initcheck-strict): no test needs {count} of the above."
