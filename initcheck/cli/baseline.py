@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,9 +86,8 @@ def update(files: tuple[Path, ...], quiet: bool) -> None:
     known = {path: read_baseline(path) for path in files}
     for path, old in known.items():
         if old.recipe.model is None:
-            raise BaselineError(
-                f"{str(path)!r} was recorded by a test. Run: pytest {old.recipe.test or 'TEST'} --initcheck-update"
-            )
+            test = shlex.quote(old.recipe.test or "TEST")  # the id of a test with parameters holds brackets
+            raise BaselineError(f"{str(path)!r} was recorded by a test. Run: pytest {test} --initcheck-update")
     for path in known:
         check_writable(path.absolute().parent)
     renewed = {path: _measure(old.recipe, _measuring_of(old, path), quiet=quiet) for path, old in known.items()}
