@@ -18,13 +18,12 @@ from initcheck.audit.total_change import JudgedPath
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.formatting import count, format_number
-from initcheck.core.statistics import Estimate, equivalence_test, seeds_to_decide
+from initcheck.core.statistics import Estimate, equivalence_test, seeds_of_equivalence
 
 Verdict = Literal["preserved", "not preserved", "undecided", "cannot judge"]
 
 _SUBJECT: Final = {"forward": "the signal", "backward": "the gradient"}
 _LEVEL: Final = 0.05
-_POWER: Final = 0.9
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,7 @@ def _judge(judged: JudgedPath, within: float) -> Preservation:
 def _advise(estimate: Estimate, bound: float) -> str:
     if estimate.count < 2:
         return "One draw has no standard deviation to judge by: measure at least 2 seeds."
-    distance = abs(abs(estimate.value) - bound)
-    deviation = estimate.standard_error * math.sqrt(estimate.count)
-    needed = seeds_to_decide(deviation, distance, _LEVEL, _POWER, estimate.count)
+    needed = seeds_of_equivalence(estimate, -bound, bound, _LEVEL)
     if needed is None:
         return "It lies at the bound: more seeds will not decide it."
-    return f"About {needed} seeds would decide, if mean and standard deviation stay as they are: seeds={needed}."
+    return f"{str(needed).capitalize()} seeds would decide: seeds={needed.advised}."

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.paths import SignalPath, SiteNode
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.statistics import Estimate, estimate_mean, seeds_to_decide
+from initcheck.core.statistics import Estimate, SeedRange, estimate_mean, seeds_to_decide
 
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
@@ -209,7 +209,8 @@ class JudgedPath:
         step_change: that change with its interval, in nats; None without one.
         doers: where a change beyond the limit comes from: the places on the path of the few layers that account for it;
             empty where it is spread over the path.
-        seeds_needed: how many seeds would decide; None where that is not the question, or where it lies at the limit.
+        seeds_needed: between how many seeds would decide; None where a change is shown or excluded, and where the
+            total lies at the limit.
         wakes: whether a path without a signal has one after small steps of gradient descent.
     """
 
@@ -223,7 +224,7 @@ class JudgedPath:
     beyond: tuple[str, ...] = ()
     step: tuple[str, str] | None = None
     step_change: Estimate | None = None
-    seeds_needed: int | None = None
+    seeds_needed: SeedRange | None = None
     doers: tuple[int, ...] = ()
     wakes: bool = False
 
@@ -275,7 +276,7 @@ def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], 
     if undefined is not None:
         where = tuple(levels.layers[int(place)] for place in np.flatnonzero(~np.isfinite(logs).all(axis=0)))
         return JudgedPath(path, levels, undefined, total, steps, limit, allowance, where)
-    outcome, needed = _judge_total(levels.total_logs, total, limit) if steps else ("within", None)
+    outcome = _judge_total(levels.total_logs, total, limit) if steps else "within"
     passed = _passed_between(levels, nodes) if levels.direction == "backward" else np.zeros(len(levels.layers))
     step, change = _worst_step(levels, math.log(limits.step_factor), gates, passed)
     if outcome in ("within", "undecided") and step is not None and change is not None:
@@ -283,6 +284,7 @@ def judge_path(path: SignalPath, levels: PathLevels, nodes: Sequence[SiteNode], 
     wrong = outcome in ("falls", "grows")
     beyond = _find_beyond(levels, limit) if wrong else ()
     doers = _find_doers(levels, limits, gates, -1.0 if outcome == "falls" else 1.0) if wrong else ()
+    needed = _count_seeds(total, limit) if outcome == "undecided" else None
     return JudgedPath(path, levels, outcome, total, steps, limit, allowance, beyond, step, change, needed, doers)
 
 
@@ -312,19 +314,30 @@ def _judge_undefined(logs: NDArray[np.float64]) -> Outcome | None:
     return "dead" if np.isneginf(logs).any() else None
 
 
-def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> tuple[Outcome, int | None]:
+def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> Outcome:
     if total.count == 1:
-        return ("within" if abs(total.value) < limit else "falls" if total.value < 0 else "grows"), None
+        return "within" if abs(total.value) < limit else "falls" if total.value < 0 else "grows"
     narrow = estimate_mean(totals, confidence=2.0 * total.confidence - 1.0)  # 90% beside 95%: two one-sided tests
     if -limit < narrow.low and narrow.high < limit:
-        return "within", None
+        return "within"
     if total.high < -limit:
-        return "falls", None
-    if total.low > limit:
-        return "grows", None
-    distance = abs(abs(total.value) - limit)
+        return "falls"
+    return "grows" if total.low > limit else "undecided"
+
+
+def _count_seeds(total: Estimate, limit: float) -> SeedRange | None:
+    """Count the seeds that would decide: the 90% interval within the limit, or the 95% interval beyond it."""
+    inside = abs(total.value) < limit
     deviation = total.standard_error * math.sqrt(total.count)
-    return "undecided", seeds_to_decide(deviation, distance, 0.025, seeds=total.count)
+    seeds = seeds_to_decide(
+        deviation,
+        abs(abs(total.value) - limit),
+        total.standard_error,
+        total.count - 1.0,
+        0.05 if inside else 0.025,
+        furthest=limit if inside else math.inf,
+    )
+    return None if seeds is None else seeds.more_than(total.count)
 
 
 def _normalization_allowance(levels: PathLevels, nodes: Sequence[SiteNode]) -> float:

@@ -243,19 +243,89 @@ def adjust_pvalues(pvalues: ArrayLike, method: str = "holm") -> NDArray[np.float
 MOST_ADVISED: Final = 1000
 """More seeds than that nobody draws: a mean that they would be needed for lies at the bound."""
 
+_RANGE_CONFIDENCE: Final = 0.8
+
+
+@dataclass(frozen=True)
+class SeedRange:
+    """Between how many seeds would show, in nine of ten cases, on which side of a bound a mean lies.
+
+    Mean and standard deviation are known as far as the seeds so far show them: each lies beyond the end of its
+    one-sided 80% interval in one of five cases.
+
+    Attributes:
+        low: the number if both lie at the ends that make it small.
+        high: the number if both lie at the other ends; None where the mean then lies at the bound, or more than
+            `MOST_ADVISED` would be needed.
+    """
+
+    low: int
+    high: int | None
+
+    def more_than(self, seeds: int) -> SeedRange:
+        """Raise the ends above the number of seeds that have not decided."""
+        low = max(self.low, seeds + 1)
+        return SeedRange(low, None if self.high is None else max(self.high, low))
+
+    @property
+    def advised(self) -> int:
+        """The number to draw: the higher end, where there is one."""
+        return self.low if self.high is None else self.high
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low}"
+        return f"about {self.low} to {self.high}" if self.high > self.low else f"about {self.low}"
+
 
 def seeds_to_decide(
-    standard_deviation: float, distance: float, alpha: float, power: float = 0.9, seeds: int = 1
-) -> int | None:
-    """Count the seeds, more than there are, that would show on which side of a bound a mean lies; see `seeds_needed`.
+    deviation: float,
+    distance: float,
+    error: float,
+    degrees: float,
+    alpha: float,
+    *,
+    furthest: float = math.inf,
+) -> SeedRange | None:
+    """Count the seeds that would show on which side of a bound a mean lies.
 
-    None where it lies at the bound: more seeds will not decide it.
+    None where the mean lies at the bound, or its standard error is unknown.
+
+    Args:
+        deviation: standard deviation of one seed.
+        distance: between the mean and the nearer bound.
+        error: standard error of the mean.
+        degrees: degrees of freedom of that error.
+        alpha: level of the one-sided test that decides.
+        furthest: the largest distance that there is: between two bounds, half of what separates them.
     """
-    # A distance in the last digits of the bound is none.
-    if not (distance > 1e-6 * standard_deviation):
+    if not (error > 0.0 and 0.0 < degrees < math.inf):
         return None
-    needed = max(seeds_needed(standard_deviation, distance, alpha, power), seeds + 1)
-    return needed if needed <= MOST_ADVISED else None
+    reach = float(stats.t.ppf(_RANGE_CONFIDENCE, degrees)) * error
+    smaller, larger = (
+        deviation * math.sqrt(degrees / float(stats.chi2.ppf(each, degrees)))
+        for each in (_RANGE_CONFIDENCE, 1.0 - _RANGE_CONFIDENCE)
+    )
+    low = count_seeds(smaller, min(distance + reach, furthest), alpha)
+    return None if low is None else SeedRange(low, count_seeds(larger, distance - reach, alpha))
+
+
+def count_seeds(
+    deviation: float, distance: float, alpha: float, power: float = 0.9, samples: Literal[1, 2] = 1
+) -> int | None:
+    """Count the seeds with which a t test sees a distance; None where more than `MOST_ADVISED` are needed.
+
+    Args:
+        deviation: standard deviation of one seed.
+        distance: between the mean and the bound, or between the two means.
+        alpha: level of the one-sided test.
+        samples: whether one sample is drawn, or two of one size, with as many seeds each.
+    """
+    counts = np.arange(2, MOST_ADVISED + 1)
+    degrees = samples * (counts - 1)
+    quantiles = stats.t.isf(alpha, degrees) + stats.t.ppf(power, degrees)
+    enough = np.flatnonzero(quantiles * deviation * np.sqrt(samples / counts) <= distance)
+    return int(counts[enough[0]]) if enough.size else None
 
 
 def seeds_needed(
@@ -353,10 +423,18 @@ def _decide(
 
 
 def _advise(estimate: Estimate, low: float, high: float, alpha: float) -> str:
-    """Say how many seeds would decide, if the mean and the standard deviation stay as they are."""
-    distance = min(abs(estimate.value - low), abs(estimate.value - high))
-    deviation = estimate.standard_error * math.sqrt(estimate.count)
-    seeds = seeds_to_decide(deviation, distance, alpha, seeds=estimate.count)
+    seeds = seeds_of_equivalence(estimate, low, high, alpha)
     if seeds is None:
         return " The mean lies at the bound: more seeds will not decide it."
-    return f" About {seeds} seeds would decide, if mean and standard deviation stay as they are."
+    return f" {str(seeds).capitalize()} seeds would decide."
+
+
+def seeds_of_equivalence(estimate: Estimate, low: float, high: float, alpha: float) -> SeedRange | None:
+    """Count the seeds that would decide an equivalence test that was inconclusive, more than there are."""
+    distance = min(abs(estimate.value - low), abs(estimate.value - high))
+    furthest = (high - low) / 2.0 if low < estimate.value < high else math.inf
+    deviation = estimate.standard_error * math.sqrt(estimate.count)
+    seeds = seeds_to_decide(
+        deviation, distance, estimate.standard_error, estimate.count - 1.0, alpha, furthest=furthest
+    )
+    return None if seeds is None else seeds.more_than(estimate.count)

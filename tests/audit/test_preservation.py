@@ -51,9 +51,10 @@ def test_the_interval_is_the_t_interval_at_90_per_cent_of_the_logarithms():
 def test_a_wide_interval_is_undecided_and_says_how_many_seeds_would_decide():
     (found,) = judge("forward", 0.05, spread=0.5, seeds=4)
     assert found.verdict == "undecided"
-    needed = int(re.search(r"About (\d+) seeds would decide", found.sentence)[1])
-    assert needed > 4
-    assert judge("forward", 0.05, spread=0.5, seeds=4 * needed)[0].verdict == "preserved"
+    match = re.search(r"At least (\d+) seeds would decide: seeds=(\d+)\.", found.sentence)
+    assert match is not None and match[1] == match[2]
+    assert int(match[1]) > 4
+    assert judge("forward", 0.05, spread=0.5, seeds=40 * int(match[1]))[0].verdict == "preserved"
 
 
 def test_the_undecided_are_rarely_called_preserved_on_the_bound():

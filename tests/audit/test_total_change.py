@@ -92,16 +92,25 @@ def test_five_per_cent_a_layer_are_allowed_at_any_depth():
 def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would_decide():
     paths, findings = judge(np.exp(-np.linspace(0, 5.2, 12)), noise=0.8, seeds=4)
     assert codes(findings)[0] == "IC603"
-    assert paths[0].seeds_needed > 4
-    assert f"about {paths[0].seeds_needed} seeds" in findings[0].message
+    assert paths[0].seeds_needed.low > 4
+    assert f"; {paths[0].seeds_needed} seeds would decide" in findings[0].message
 
 
 def test_at_the_limit_no_number_of_seeds_is_said_to_decide():
     fall = math.log(100.0)
-    off = judge(np.exp(-np.linspace(0, fall, 12)), noise=0.8, seeds=4)[0][0].total.value + fall
-    paths, findings = judge(np.exp(-np.linspace(0, fall + off + 0.001, 12)), noise=0.8, seeds=4)
+    off = judge(np.exp(-np.linspace(0, fall, 12)), noise=0.8, seeds=200)[0][0].total.value + fall
+    paths, findings = judge(np.exp(-np.linspace(0, fall + off + 0.001, 12)), noise=0.8, seeds=200)
     assert paths[0].outcome == "undecided" and paths[0].seeds_needed is None
     assert "lies at the limit, and more seeds will not decide it" in findings[0].message
+
+
+def test_no_number_of_seeds_is_advised_where_a_change_is_shown():
+    """The total is undecided, and one layer alone is shown to change too much."""
+    levels = np.exp(-np.r_[np.zeros(6), np.full(6, 4.8)])
+    paths, _ = judge(levels, noise=0.3, seeds=4, limits=Limits(step_factor=10.0))
+    assert not paths[0].total_is_wrong and abs(paths[0].total.low) > paths[0].limit
+    assert paths[0].step is not None and paths[0].outcome == "falls"
+    assert paths[0].seeds_needed is None
 
 
 def test_one_draw_is_judged_without_an_interval():

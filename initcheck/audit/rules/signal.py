@@ -209,7 +209,7 @@ def _undecided(judged: JudgedPath) -> Finding:
         return Finding("IC603", where, _add_branch(judged, message), None, levels.layers)
     measured = _measured_total(judged)
     advice = (
-        f"about {judged.seeds_needed} seeds would decide"
+        f"{judged.seeds_needed} seeds would decide"
         if judged.seeds_needed is not None
         else "it lies at the limit, and more seeds will not decide it"
     )
@@ -452,7 +452,8 @@ UNDECIDED = Rule(
     why="Inconclusive is not a pass.",
     example=stack_example(16, "relu", "keras.initializers.VarianceScaling(1.4, 'fan_in', 'truncated_normal')"),
     fix=(
-        "Draw more seeds: the message says how many would decide, or that it lies at the limit and no number will. Or "
+        "Draw more seeds: the message says between how many would decide, or that it lies at the limit and no number "
+        "will. Or "
         "accept it: --allow-inconclusive."
     ),
     source="Schuirmann 1987 (two one-sided tests)",

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from scipy import stats
 
 from initcheck.checking.gate.comparison import LEVEL_SAME, Comparison, Difference
-from initcheck.core.statistics import MOST_ADVISED, adjust_pvalues
+from initcheck.core.statistics import MOST_ADVISED, adjust_pvalues, count_seeds
 
 _CONFIDENCE: Final = 0.8
 _POWER: Final = 0.9
@@ -96,11 +95,10 @@ def _plan(difference: Difference, comparison: Comparison, differs: bool, power: 
     if differs:
         reach = float(stats.t.ppf(_CONFIDENCE, shift.degrees)) * shift.standard_error
         distance, alpha = abs(abs(shift.value) - margin) + (-reach if worst else reach), difference.alpha
-    counts = np.arange(2, MOST_ADVISED + 1)
-    degrees = counts - 1 if comparison.paired else 2 * counts - 2
-    needed = (stats.t.isf(alpha, degrees) + stats.t.ppf(power, degrees)) * deviation * np.sqrt(2.0 / counts)
-    enough = np.flatnonzero(needed <= distance)
-    return int(counts[enough[0]]) if enough.size else None
+    if comparison.paired:
+        # The difference of a pair, where that of two seeds counts twice.
+        return count_seeds(math.sqrt(2.0) * deviation, distance, alpha, power)
+    return count_seeds(deviation, distance, alpha, power, samples=2)
 
 
 def _largest(numbers: Sequence[int | None]) -> int | None:

@@ -303,7 +303,7 @@ def _path_row(judged: JudgedPath) -> Row:
     if judged.steps == 0:
         return table_row(header, "too few layers to follow", *("none" for _ in _PATH_COLUMNS[2:]))
     words, tone = _OUTCOMES[judged.outcome]
-    needed = (f"about {judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
+    needed = (f"{judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
     judgement = Cell(words, needed, tone=tone)
     if not math.isfinite(judged.total.value):
         return table_row(header, judgement, _MISSING, _MISSING, _limit_cell(judged), _beyond_cell(judged))

@@ -181,7 +181,7 @@ def _path(result: CheckResult, judged: JudgedPath) -> dict[str, Any]:
         "beyond": judged.beyond,
         "doers": [levels.layers[place] for place in judged.doers],
         "worst_step": step,
-        "seeds_needed": judged.seeds_needed,
+        "seeds_needed": None if judged.seeds_needed is None else dataclasses.asdict(judged.seeds_needed),
     }
 
 
