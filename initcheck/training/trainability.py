@@ -72,6 +72,11 @@ THRESHOLDS: Final = (0.25, 0.5, 0.75, 0.9)
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
+FEWEST_PAIRS: Final = 10
+"""A bootstrap over fewer pairs resamples so few that its interval is too narrow: none is given then."""
+
+DIGITS: Final = 6
+"""Significant digits of the tables and of what is ranked: losses at chance level differ in the seventh by rounding."""
 
 PREDICTORS: Final = {
     "depth": "depth alone, the baseline",
@@ -148,14 +153,27 @@ class RankCorrelation:
 
 
 @dataclass(frozen=True)
+class CorrelationLead:
+    """By how much the highest of the correlations exceeds the next, where both predictors are known."""
+
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Agreement:
-    """How often theory's depth agrees with what trained, at one threshold."""
+    """How often theory's depth agrees with what trained, at one threshold; the interval is that of the share."""
 
     threshold: float
     both: int
     neither: int
     only_predicted: int
     only_trained: int
+    low: float
+    high: float
 
     @property
     def count(self) -> int:
@@ -181,6 +199,13 @@ class Relations:
     record: TrainabilityRecord
     summary: pd.DataFrame = field(repr=False)
     correlations: tuple[RankCorrelation, ...]
+    lead: CorrelationLead | None
+    agreements: tuple[Agreement, ...]
+
+    @property
+    def agreement(self) -> Agreement:
+        """The agreement at the threshold below which a configuration has trained."""
+        return next(each for each in self.agreements if each.threshold == TRAINED_BELOW)
 
 
 def run_trainability(options: TrainabilityOptions, progress: Progress = no_progress) -> TrainabilityRecord:
@@ -226,16 +251,18 @@ def run_trainability(options: TrainabilityOptions, progress: Progress = no_progr
 
 
 def relate(record: TrainabilityRecord, resamples: int = RESAMPLES) -> Relations:
-    """Sum up the configurations of a record and correlate every predictor with their loss."""
+    """Sum up the configurations of a record, correlate every predictor with their loss, and count theory's hits."""
     summary = summarize_runs(record)
-    return Relations(record, summary, tuple(correlate_ranks(summary, each, resamples) for each in PREDICTORS))
+    correlations = tuple(correlate_ranks(summary, each, resamples) for each in PREDICTORS)
+    agreements = tuple(count_agreement(summary, each, resamples) for each in THRESHOLDS)
+    return Relations(record, summary, correlations, find_lead(summary, correlations, resamples), agreements)
 
 
 def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
     """Sum up each configuration.
 
     The learning rate with the lowest mean loss over the seeds counts; a loss that is no number is infinite. So one seed
-    that diverges rules a rate out.
+    that diverges rules a rate out. Everything follows from the numbers as the tables have them.
 
     Returns:
         One row per configuration: its keys; ``sigma_w2``, ``xi_c``, ``xi_gradient``, ``scale``, ``predicted_depth`` and
@@ -243,7 +270,7 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
         ``learning_rate``, ``start_loss``, ``loss`` with the lowest and highest of the seeds; ``relative_loss``, over
         chance; and ``trained``.
     """
-    runs = record.runs.copy()
+    runs = _round_as_written(record.runs)
     runs["loss"] = runs["loss"].where(np.isfinite(runs["loss"]), np.inf)
     keys = list(KEYS)
     by_rate = runs.groupby([*keys, "learning_rate"], sort=False)
@@ -254,10 +281,10 @@ def summarize_runs(record: TrainabilityRecord) -> pd.DataFrame:
         initial = runs.groupby(keys, sort=False)[list(INITIAL_METRICS)].agg(_mean_of_logarithms).reset_index()
     initial["seeds"] = runs.groupby(keys, sort=False)["seed"].nunique().to_numpy()
     table = record.predictions.drop(columns="reason").merge(initial, on=keys, validate="1:1")
-    table = table.merge(best, on=keys, validate="1:1")
+    table = _round_as_written(table.merge(best, on=keys, validate="1:1"))
     covered = table["predicted_depth"].notna()
     table["predicted_trainable"] = (table["depth"] <= table["predicted_depth"]).astype("boolean").where(covered)
-    table["relative_loss"] = table["loss"] / record.chance
+    table["relative_loss"] = _round_digits(table["loss"] / record.chance)
     table["trained"] = table["relative_loss"] <= TRAINED_BELOW
     order = [
         *keys, "sigma_w2", "xi_c", "xi_gradient", "scale", "predicted_depth", "predicted_trainable", "seeds",
@@ -289,43 +316,44 @@ def correlate_ranks(summary: pd.DataFrame, predictor: str, resamples: int = RESA
     values = find_predictor(summary, predictor)
     loss = summary["relative_loss"].to_numpy(dtype=np.float64)
     known = ~np.isnan(values)
-    labels = summary["activation"] + " " + summary["initializer"]
-    places = [np.flatnonzero((labels == label).to_numpy() & known) for label in labels[known].unique()]
-
-    def statistic(chosen: NDArray[np.int64]) -> float:
-        rows = np.concatenate([places[int(pair)] for pair in chosen])
-        return _spearman(values[rows], loss[rows])
-
-    value = _spearman(values[known], loss[known])
-    low = high = math.nan
-    if len(places) > 1 and not math.isnan(value):
-        with warnings.catch_warnings():
-            # Of few pairs some samples do not vary and have no correlation: the interval is NaN, which says so.
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            interval = stats.bootstrap(
-                (np.arange(len(places)),),
-                statistic,
-                n_resamples=resamples,
-                vectorized=False,
-                confidence_level=CONFIDENCE,
-                method="percentile",
-                rng=np.random.default_rng(0),
-            ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+    places = _group_pairs(summary, known)
+    value, low, high = _estimate(places, lambda rows: _spearman(values[rows], loss[rows]), resamples)
     return RankCorrelation(predictor, value, low, high, int(known.sum()), len(places))
 
 
-def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW) -> Agreement:
-    """Count where theory's depth and the outcome agree."""
+def find_lead(
+    summary: pd.DataFrame, correlations: Sequence[RankCorrelation], resamples: int = RESAMPLES
+) -> CorrelationLead | None:
+    """Compare the two highest correlations; None where fewer than two are known."""
+    ranked = sorted((each for each in correlations if not math.isnan(each.value)), key=lambda each: -each.value)
+    if len(ranked) < 2:
+        return None
+    first, second = (find_predictor(summary, each.predictor) for each in ranked[:2])
+    loss = summary["relative_loss"].to_numpy(dtype=np.float64)
+    places = _group_pairs(summary, ~np.isnan(first) & ~np.isnan(second))
+
+    def subtract(rows: NDArray[np.int64]) -> float:
+        return _spearman(first[rows], loss[rows]) - _spearman(second[rows], loss[rows])
+
+    return CorrelationLead(ranked[0].predictor, ranked[1].predictor, *_estimate(places, subtract, resamples))
+
+
+def count_agreement(summary: pd.DataFrame, threshold: float = TRAINED_BELOW, resamples: int = RESAMPLES) -> Agreement:
+    """Count where theory's depth and the outcome agree; pairs are resampled as in :func:`correlate_ranks`."""
     covered = summary[summary["predicted_trainable"].notna()]
     predicted = covered["predicted_trainable"].astype(bool).to_numpy()
     trained = (covered["relative_loss"] <= threshold).to_numpy()
+    right = predicted == trained
+    places = _group_pairs(covered, np.ones(len(covered), dtype=np.bool_))
+    _, low, high = _estimate(places, lambda rows: float(right[rows].mean()), resamples)
     return Agreement(
         threshold=threshold,
         both=int((predicted & trained).sum()),
         neither=int((~predicted & ~trained).sum()),
         only_predicted=int((predicted & ~trained).sum()),
         only_trained=int((~predicted & trained).sum()),
+        low=low,
+        high=high,
     )
 
 
@@ -496,6 +524,48 @@ class _Experiment:
             width=self._options.width,
             outputs=self._data.classes,
         )
+
+
+def _group_pairs(summary: pd.DataFrame, known: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """List the rows of each pair of initializer and activation function, of those that are known."""
+    labels = (summary["activation"] + " " + summary["initializer"]).to_numpy()
+    return [np.flatnonzero((labels == label) & known) for label in dict.fromkeys(labels[known])]
+
+
+def _estimate(
+    places: Sequence[NDArray[np.int64]], statistic: Callable[[NDArray[np.int64]], float], resamples: int
+) -> tuple[float, float, float]:
+    """Compute a statistic of all rows, and its interval by resampling pairs; NaN where there are too few."""
+    if not places:
+        return math.nan, math.nan, math.nan
+    value = statistic(np.concatenate(places))
+    if len(places) < FEWEST_PAIRS or math.isnan(value):
+        return value, math.nan, math.nan
+    with warnings.catch_warnings():
+        # Some samples do not vary and have no correlation: the interval is NaN, which says so.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        interval = stats.bootstrap(
+            (np.arange(len(places)),),
+            lambda chosen: statistic(np.concatenate([places[int(pair)] for pair in chosen])),
+            n_resamples=resamples,
+            vectorized=False,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return value, float(interval.low), float(interval.high)
+
+
+def _round_as_written(table: pd.DataFrame) -> pd.DataFrame:
+    """Round the floating-point columns to the digits that the tables have."""
+    rounded = table.copy()
+    for name in table.select_dtypes("float"):
+        rounded[name] = _round_digits(table[name])
+    return rounded
+
+
+def _round_digits(values: pd.Series) -> pd.Series:
+    return values.map(lambda value: float(f"{value:.{DIGITS}g}"))
 
 
 def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -35,6 +35,7 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
+    Text,
     method_section,
     paragraph,
     prose,
@@ -58,17 +59,18 @@ from initcheck.pages.svg import (
     export_svg,
 )
 from initcheck.training.trainability import (
+    DIGITS,
+    FEWEST_PAIRS,
     LAST_STEPS,
     MEASURED_ON,
     PREDICTORS,
     RESAMPLES,
-    THRESHOLDS,
     TRAINED_BELOW,
     Agreement,
+    CorrelationLead,
     RankCorrelation,
     Relations,
     TrainabilityRecord,
-    count_agreement,
     find_deepest,
     find_failures,
     find_predictor,
@@ -92,7 +94,7 @@ _NAMES: Final = {
     "forward_change": "the change of the signal from the first to the last layer",
     "backward_change": "the change of the gradient from the last to the first layer",
     "distinct_log_share": "the loss of what distinguishes samples",
-    "largest_change": "the largest of these changes",
+    "largest_change": "the largest of the three changes",
     "depth_ratio": "theory's depth",
 }
 _SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
@@ -111,9 +113,8 @@ def write_trainability(relations: Relations, folder: Path) -> list[Path]:
 
 def trainability_text(relations: Relations) -> str:
     """Write the answer for a terminal."""
-    record, summary = relations.record, relations.summary
-    agreement = count_agreement(summary)
-    lines = [f"{record.data}. {_describe_descent(record)}.", "", *_describe_agreement(summary, agreement), ""]
+    record = relations.record
+    lines = [f"{record.data}. {_describe_descent(record)}.", "", *_describe_agreement(relations), ""]
     lines.append("Spearman's correlation with the loss after training:")
     lines += [f"  {_format_correlation(each):<22} {PREDICTORS[each.predictor]}" for each in relations.correlations]
     return "\n".join(lines)
@@ -131,8 +132,8 @@ def trainability_json(relations: Relations) -> str:
         "seconds": record.seconds,
         "versions": dict(record.versions),
         "agreement": [
-            {**asdict(each), "share": each.share}
-            for each in (count_agreement(summary, threshold) for threshold in THRESHOLDS)
+            {**asdict(each), "share": each.share, "share_by_one_answer": each.share_by_one_answer}
+            for each in relations.agreements
         ],
         "correlations": [
             {
@@ -144,6 +145,7 @@ def trainability_json(relations: Relations) -> str:
             }
             for each in relations.correlations
         ],
+        "lead": None if relations.lead is None else asdict(relations.lead),
         "configurations": summary.astype(object).to_dict("records"),
     }
     return to_json(document)
@@ -222,10 +224,11 @@ def format_loss(relative: float) -> str:
 
 
 def _write_csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    return table.to_csv(index=False, lineterminator="\n", float_format=f"%.{DIGITS}g")
 
 
-def _describe_agreement(summary: pd.DataFrame, agreement: Agreement) -> list[str]:
+def _describe_agreement(relations: Relations) -> list[str]:
+    summary, agreement = relations.summary, relations.agreement
     pairs = summary.drop_duplicates(["activation", "initializer"])
     first = (
         f"{count(len(summary), 'configuration')} ({count(len(pairs), 'pair')} of initializer and activation function): "
@@ -236,7 +239,7 @@ def _describe_agreement(summary: pd.DataFrame, agreement: Agreement) -> list[str
     if agreement.count:
         lines.append(
             f"Theory, which expects training up to six depth scales, is right for {agreement.both + agreement.neither} "
-            f"of {agreement.count} ({format_share(agreement.share)}; one answer for all would be right for "
+            f"of {agreement.count} ({_format_agreement(agreement)}; one answer for all would be right for "
             f"{format_share(agreement.share_by_one_answer)})."
         )
         lines.append(
@@ -254,39 +257,54 @@ def _describe_descent(record: TrainabilityRecord) -> str:
     )
 
 
+def _format_agreement(agreement: Agreement) -> str:
+    return f"{format_share(agreement.share)} {format_interval(agreement.low, agreement.high, format_share)}".rstrip()
+
+
+def _describe_lead(relations: Relations, lead: CorrelationLead) -> Text:
+    """Say what the loss has the highest correlation with, and whether it is shown to be higher than the next."""
+    by_name = {each.predictor: each for each in relations.correlations}
+    first, second = by_name[lead.first], by_name[lead.second]
+    difference = f"{_signed(lead.value)} {format_interval(lead.low, lead.high, _signed)}".rstrip()
+    shown = "is" if lead.low > 0.0 else "is not"
+    return prose(
+        "Of what is known before the first step, the loss after training has the highest rank correlation with ",
+        strong(_NAMES[lead.first]),
+        f": Spearman {_format_correlation(first)}. The next is {_NAMES[lead.second]}, with "
+        f"{_format_correlation(second)}; it {shown} shown to be lower (difference {difference}). Depth alone has "
+        f"{_format_correlation(by_name['depth'])}, theory without a measurement "
+        f"{_format_correlation(by_name['depth_ratio'])}.",
+    )
+
+
+def _signed(value: float) -> str:
+    return format_signed(value, ".3f")
+
+
 def _format_correlation(each: RankCorrelation) -> str:
     return f"{format_signed(each.value)} {format_interval(each.low, each.high, format_signed)}".rstrip()
 
 
 def _write_answer(relations: Relations) -> Section:
-    record, summary = relations.record, relations.summary
-    agreement = count_agreement(summary)
-    answer = [prose(each) for each in _describe_agreement(summary, agreement)]
-    by_name = {each.predictor: each for each in relations.correlations}
-    strongest = max(
-        relations.correlations,
-        key=lambda each: -math.inf if math.isnan(each.value) else each.value,
-    )
-    answer.append(
-        prose(
-            "Of what is known before the first step, the loss after training is correlated most with ",
-            strong(_NAMES[strongest.predictor]),
-            f": Spearman {_format_correlation(strongest)}; depth alone has {_format_correlation(by_name['depth'])}, "
-            f"theory without a measurement {_format_correlation(by_name['depth_ratio'])}.",
-        )
-    )
+    record = relations.record
+    answer = [prose(each) for each in _describe_agreement(relations)]
+    if relations.lead is not None:
+        answer.append(_describe_lead(relations, relations.lead))
     blocks: list[Block] = [paragraph(f"{record.data}. {_describe_descent(record)}."), Bullets(tuple(answer))]
-    blocks.append(_agreement_table(summary))
+    blocks.append(_agreement_table(relations.agreements))
     return Section("answer", "The answer", tuple(blocks))
 
 
-def _agreement_table(summary: pd.DataFrame) -> Table:
+def _agreement_table(agreements: Sequence[Agreement]) -> Table:
     rows = []
-    for threshold in THRESHOLDS:
-        each = count_agreement(summary, threshold)
+    for each in agreements:
         counts = (each.both, each.neither, each.only_predicted, each.only_trained)
-        shares = (Cell(format_share(each.share)), Cell(format_share(each.share_by_one_answer)))
-        rows.append(table_row(f"{threshold:g} of chance", *(str(number) for number in counts), *shares))
+        interval = format_interval(each.low, each.high, format_share)
+        shares = (
+            Cell(format_share(each.share), (interval,) if interval else ()),
+            format_share(each.share_by_one_answer),
+        )
+        rows.append(table_row(f"{each.threshold:g} of chance", *(str(number) for number in counts), *shares))
     columns = (
         "Trained is a loss of at most",
         "Expected, and trained",
@@ -307,13 +325,21 @@ def _write_correlations(relations: Relations) -> Section:
         rows.append(table_row(PREDICTORS[each.predictor], correlation, str(each.configurations)))
     caption = prose(
         "Spearman's rank correlation with the loss after training: +1 where more of it always means a higher loss. "
-        f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
-        "function, each with all its depths: depths of one pair are no independent replicates."
+        f"Losses that agree to {DIGITS} digits, as in the table, have one rank. {_describe_intervals(relations)}"
     )
     table = Table(
         caption, ("Known before the first step", "Spearman", "Configurations"), tuple(rows), code_headers=False
     )
     return Section("correlations", "What is correlated with the loss", (table, draw_scatter(relations.summary)))
+
+
+def _describe_intervals(relations: Relations) -> str:
+    if max(each.pairs for each in relations.correlations) < FEWEST_PAIRS:
+        return f"No intervals: they take {FEWEST_PAIRS} pairs of initializer and activation function."
+    return (
+        f"95% intervals by {RESAMPLES:,} bootstrap samples (percentiles) of the pairs of initializer and activation "
+        "function, each with all its depths: depths of one pair are no independent replicates."
+    )
 
 
 def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Section:

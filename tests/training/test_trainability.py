@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -28,9 +29,11 @@ from initcheck.training.trainability import (
     count_agreement,
     find_deepest,
     find_failures,
+    find_lead,
     find_predictor,
     measure_initialization,
     predict_depth,
+    relate,
     run_trainability,
     summarize_runs,
 )
@@ -225,6 +228,53 @@ def test_pairs_and_not_configurations_are_resampled():
     one, ten = (correlate_ranks(each, "forward_change", resamples=500) for each in (summary, copied))
     assert ten.high - ten.low == pytest.approx(one.high - one.low, rel=0.1)
     assert one.pairs == ten.pairs
+
+
+def test_losses_that_the_table_writes_alike_have_one_rank():
+    """At chance level they differ in the seventh digit, by rounding; the page says what the table says."""
+    record = make_record()
+    runs = record.runs.copy()
+    runs["loss"] += np.random.default_rng(0).normal(size=len(runs)) * 1e-9
+    first, second = (relate(replace(record, runs=each), resamples=2) for each in (record.runs, runs))
+    assert first.summary["loss"].nunique() == second.summary["loss"].nunique()
+    assert [each.value for each in first.correlations] == [each.value for each in second.correlations]
+
+
+def test_of_fewer_than_ten_pairs_there_is_no_interval():
+    for pairs, known in ((9, False), (10, True)):
+        summary = simulate(seed=6, noise=0.5, pairs=pairs)
+        summary["predicted_trainable"] = summary["depth"] < 16
+        found = [correlate_ranks(summary, each, resamples=50) for each in PREDICTORS]
+        intervals = [*found, find_lead(summary, found, 50), count_agreement(summary, 10.0, 50)]
+        assert [math.isfinite(each.low) and math.isfinite(each.high) for each in intervals] == [known] * len(intervals)
+
+
+def test_the_lead_is_the_difference_of_the_two_highest_correlations():
+    summary = simulate(seed=7, noise=2.0)
+    # Another view of the same change: as good a predictor, but for its own noise.
+    summary["backward_change"] = summary["forward_change"] * np.random.default_rng(8).uniform(0.9, 1.1, len(summary))
+    found = [correlate_ranks(summary, each, 50) for each in ("depth", "forward_change", "backward_change")]
+    lead = find_lead(summary, found, 500)
+    one, other = sorted(found, key=lambda each: -each.value)[:2]
+    assert (lead.first, lead.second) == (one.predictor, other.predictor)
+    assert lead.value == pytest.approx(one.value - other.value)
+    assert lead.low < 0.0 < lead.high
+    # Two that go together differ by far less than their own intervals, and one that leads for a reason is shown to.
+    assert lead.high - lead.low < 0.3 * (one.high - one.low)
+    far = find_lead(summary, found[:2], 500)
+    assert far.low > 0.0
+    assert find_lead(summary, found[:1], 50) is None
+
+
+def test_the_interval_of_the_agreement_is_that_of_pairs():
+    summary = simulate(seed=9, noise=0.0, pairs=40)
+    right = np.repeat(np.arange(40) < 30, 3)  # pair by pair right at all depths, or at none
+    trained = summary["relative_loss"] <= 1.0
+    summary["predicted_trainable"] = np.where(right, trained, ~trained)
+    found = count_agreement(summary, 1.0)
+    assert found.share == 0.75
+    error = math.sqrt(0.75 * 0.25 / 40)
+    assert (found.low, found.high) == pytest.approx((0.75 - 1.96 * error, 0.75 + 1.96 * error), abs=0.03)
 
 
 def test_a_lost_signal_is_the_largest_change_and_an_unmeasured_one_is_none():

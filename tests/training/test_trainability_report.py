@@ -90,6 +90,23 @@ def test_the_terminal_gets_the_same_values(relations):
     assert "nan" not in text
 
 
+def test_no_interval_is_printed_for_four_pairs(folder, relations):
+    page = (folder / "trainability.md").read_text(encoding="utf-8")
+    assert "No intervals: they take 10 pairs of initializer and activation function." in page
+    assert "bootstrap" not in page
+    assert "[" not in trainability_text(relations)
+
+
+def test_the_lead_is_named_and_whether_it_is_shown(folder, relations, tmp_path):
+    page = (folder / "trainability.md").read_text(encoding="utf-8")
+    lead = relations.lead
+    assert lead is not None and not lead.low > 0.0
+    assert f"it is not shown to be lower (difference {lead.value:+.3f})" in page.replace("−", "-")
+    shown = replace(relations, lead=replace(lead, low=0.01, high=0.2))
+    write_trainability(shown, tmp_path)
+    assert "it is shown to be lower (difference" in (tmp_path / "trainability.md").read_text(encoding="utf-8")
+
+
 def test_names_are_escaped(tmp_path):
     record = make_record()
     runs, predictions = (table.replace("good", "<b>|x") for table in (record.runs, record.predictions))
