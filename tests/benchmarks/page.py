@@ -7,6 +7,8 @@ beside it; other results become a page of their own name. Neither Keras nor init
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +20,13 @@ HEAD = """\
 # Benchmarks
 
 Ratios of times within one process, the two sides taking turns; 95 % intervals over rounds. A ratio with a limit is
-asserted by the benchmark that measured it, one without is told for orientation; results of earlier versions do not
-record their limits. How to run and to compare them: [docs/benchmarks.md](../../docs/benchmarks.md).
+asserted by the benchmark that measured it, one without is there for orientation; results of earlier versions do not
+record their limits. A limit is shown where the whole interval lies within it: where it is *not shown*, more rounds or a
+quieter machine would be needed. How to run and to compare them: [docs/benchmarks.md](../../docs/benchmarks.md).
 """
+
+
+LIMIT = re.compile(r"(at least|above|at most|within) ([\d.]+)(?: to ([\d.]+))?")
 
 
 def write_page(results: Mapping[str, Any], source: str) -> str:
@@ -52,7 +58,19 @@ def _list_ratios(benchmark: Mapping[str, Any]) -> Iterator[str]:
             continue  # seconds and bytes that a benchmark keeps beside its ratios
         figures = [format_ratio(found[key]) for key in ("ratio", "low", "high")]
         label = name.replace("|", "\\|")
-        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {found.get('limit', 'not recorded')} |"
+        yield f"| {label} | {figures[0]} | {figures[1]} to {figures[2]} | {_describe_limit(found)} |"
+
+
+def _describe_limit(found: Mapping[str, Any]) -> str:
+    limit = found.get("limit", "not recorded")
+    match = LIMIT.fullmatch(limit)
+    if match is None:
+        return limit
+    ends = {"at least": (float(match[2]), math.inf), "above": (float(match[2]), math.inf)}
+    least, most = ends.get(match[1], (0.0, float(match[2])))
+    if match[3] is not None:
+        least, most = float(match[2]), float(match[3])
+    return f"{limit}: {'shown' if least <= found['low'] and found['high'] <= most else 'not shown'}"
 
 
 def format_ratio(value: float) -> str:

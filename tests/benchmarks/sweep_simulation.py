@@ -110,8 +110,8 @@ def write_page(tasks, overhead, recording):
     )
     origin = (
         f"The measured sweep is [`reports/sweep`](../reports/sweep/sweep.md): {cells:,} cells in {len(tasks)} tasks of "
-        f"{spread}, on two workers of one machine. The simulated sweep has a "
-        f"hundred times these tasks: {REPEATS * cells:,} cells, {REPEATS * len(tasks):,} tasks. The scheduler takes "
+        f"{spread}, on two workers of one machine. The simulated sweep has "
+        f"{REPEATS} times these tasks: {REPEATS * cells:,} cells, {REPEATS * len(tasks):,} tasks. The scheduler takes "
         f"{1000 * overhead:.2f} ms for a task, one after the other, measured with tasks that do nothing; the sweep's "
         f"own process takes {1000 * recording:.2f} ms for a cell, one after the other, measured with the table of a "
         "real one. Workers take tasks as they become free, the longest first. Efficiency is the time of the tasks by "
@@ -127,8 +127,8 @@ def write_page(tasks, overhead, recording):
     by_scheduler = tasks["seconds"].mean() / overhead
     by_process = tasks["seconds"].sum() / (cells * recording)
     limit = (
-        f"At this length of a task, one scheduler keeps up with about {_round(by_scheduler):,} workers, and the "
-        f"process that records with about {_round(by_process):,}: more of them wait. Before that, the end of the sweep "
+        f"At this length of a task, one scheduler keeps up with {by_scheduler:,.0f} workers, and the "
+        f"process that records with {by_process:,.0f}: more of them wait. Before that, the end of the sweep "
         "costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than workers "
         "gains nothing from the rest of them. Cells of deeper or wider networks take longer and are recorded about as "
         "fast: they keep more workers busy."
@@ -144,10 +144,6 @@ def _write_time(seconds):
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _round(number):
-    return int(float(f"{number:.1g}"))
 
 
 def read_csv():

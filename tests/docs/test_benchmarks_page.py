@@ -57,12 +57,33 @@ def test_ratios_stand_by_file_with_interval_and_limit(page):
     )
     assert "page.py some.json -->" in text
     assert "Run on 2026-01-02: Some CPU, 2 cores, 3.11." in text
-    assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2 |\n" in text
+    assert "| a \\| b | 6.18 | 5.00 to 123 | at least 2: shown |\n" in text
     assert "| c | 0.0321 | 0.03 to 0.034 | not recorded |\n" in text
     assert "| d | 1.00 | 0.90 to 1.10 |  |\n" in text
     assert text.index("## Real models") < text.index("## Theory")
     assert "seconds" not in text
     assert "## Empty" not in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "low", "high", "shown"),
+    [
+        ("at least 0.85", 0.73, 1.40, False),
+        ("at least 0.85", 0.85, 1.40, True),
+        ("above 1", 0.99, 3.0, False),
+        ("at most 1.1", 0.9, 1.11, False),
+        ("at most 1.1", 0.9, 1.1, True),
+        ("within 0.9 to 1.1", 0.89, 1.0, False),
+        ("within 0.9 to 1.1", 1.0, 1.11, False),
+        ("within 0.9 to 1.1", 0.9, 1.1, True),
+        ("at most 1.1", float("nan"), float("nan"), False),
+    ],
+)
+def test_a_limit_is_shown_only_where_the_whole_interval_lies_within(page, limit, low, high, shown):
+    found = {"ratio": 1.0, "low": low, "high": high, "limit": limit}
+    benchmark = {"fullname": "tests/benchmarks/test_a.py::b", "extra_info": {"c": found}}
+    text = page.write_page({"benchmarks": [benchmark]}, "some.json")
+    assert f"| {limit}: {'shown' if shown else 'not shown'} |\n" in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"benchmarks": [{}]}', "{}"])
