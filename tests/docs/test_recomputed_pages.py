@@ -146,6 +146,112 @@ def test_the_shares_of_theory_are_those_of_the_table(configurations):
             assert f"{trained.sum()} trained, which means a loss of at most 0.5 of that at chance level" in page
 
 
+# --- initializers, trained --------------------------------------------------------------------------------------------
+
+T_OF_FOUR = 2.7764451
+"""Student's t of 97.5% with four degrees of freedom: there are five seeds."""
+
+
+CLAIMS = {"more accurate": ("validation_accuracy", 10, 1), "faster": ("loss", 1, -1)}
+"""The column that a claim is about, the epoch, and the sign of what is better."""
+
+
+@pytest.fixture(scope="module")
+def history():
+    return pd.read_csv(REPORTS / "training" / "history.csv")
+
+
+def estimate(values):
+    """Estimate a mean over five seeds: the value and the ends of its 95% interval."""
+    assert len(values) == 5
+    half = T_OF_FOUR * np.std(values, ddof=1) / np.sqrt(5)
+    return [np.mean(values), np.mean(values) - half, np.mean(values) + half]
+
+
+def numbers_in(text):
+    found = re.findall(r"[+-]?\d+(?:\.\d+)?(?:×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?", text)
+    powers = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    return [float(each.replace("×10", "e").translate(powers)) for each in found]
+
+
+def test_the_accuracies_and_losses_are_those_of_the_learning_curves(history):
+    printed = {row[0].strip("`"): row[1:] for row in rows_of("reports/training/training.md") if len(row) == 6}
+    final = history[history["epoch"] == history["epoch"].max()]
+    for initializer, part in final.groupby("initializer"):
+        row = printed[initializer]
+        assert numbers_in(row[0]) == pytest.approx(estimate(part["validation_accuracy"]), abs=0.6e-4)
+        assert numbers_in(row[1]) == pytest.approx(estimate(part["validation_loss"]), rel=0.006)
+        first = history[(history["initializer"] == initializer) & (history["epoch"] == 1)]
+        assert numbers_in(row[2]) == pytest.approx([first["loss"].mean()], rel=0.006)
+
+
+def test_the_differences_and_verdicts_are_those_of_the_learning_curves(history):
+    rows = [row for row in rows_of("reports/training/training.md") if len(row) == 4 and row[1] in CLAIMS]
+    assert len(rows) == 12
+    for pair, claim, verdict, text in rows:
+        column, epoch, sign = CLAIMS[claim]
+        part = history[history["epoch"] == epoch].pivot(index="seed", columns="initializer", values=column)
+        first, second = pair.strip("`").split(" against ")
+        found = estimate(part[first] - part[second])
+        assert numbers_in(text)[:3] == pytest.approx(found, rel=0.006, abs=1e-5), pair
+        p_value = numbers_in(text)[3]
+        assert verdict == ("undecided" if p_value > 0.05 else "true" if sign * found[0] > 0 else "false"), pair
+        # The interval of one pair alone is narrower than what Holm's correction over all pairs asks for.
+        assert verdict == "undecided" or min(sign * found[1], sign * found[2]) > 0.0, pair
+    counts = {verdict: sum(row[2] == verdict for row in rows) for verdict in ("true", "false", "undecided")}
+    words = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items() if count)
+    assert f"of {len(rows)} parts {words}." in read_page("reports/training/training.md")
+
+
+# --- the reference study ----------------------------------------------------------------------------------------------
+
+
+def test_the_gains_of_the_study_are_those_of_its_measurements():
+    keys = ["initializer", "activation"]
+    summary = pd.read_csv(REPORTS / "reference" / "summary.csv")
+    summary = summary[summary["network"] == "mlp"].set_index(keys)
+    table = pd.read_parquet(REPORTS / "reference" / "measurements.parquet")
+    hidden = table[(table["network"] == "mlp") & table["layer"].str.startswith("hidden")]
+    judged = 0
+    for pair, part in hidden.groupby(keys):
+        row = summary.loc[pair]
+        for direction, column in (("forward", "preactivation_second_moment"), ("backward", "gradient_norm")):
+            levels = part.pivot(index="seed", columns="position", values=column).to_numpy(dtype=np.float64)
+            if not (np.isfinite(levels).all() and (levels > 0.0).all() and np.isfinite(row[f"{direction}_log_gain"])):
+                continue
+            ratios = levels[:, 1:] / levels[:, :-1] if direction == "forward" else (levels[:, :-1] / levels[:, 1:]) ** 2
+            assert row[f"{direction}_gain"] == pytest.approx(ratios.mean(), rel=1e-6), (pair, direction)
+            assert row[f"{direction}_log_gain"] == pytest.approx(np.log(ratios).mean(), rel=1e-6, abs=1e-9), pair
+            judged += 1
+    assert judged > 400
+
+
+# --- planted defects --------------------------------------------------------------------------------------------------
+
+
+def test_the_defects_that_were_found_are_those_that_were_counted():
+    table = pd.read_csv(REPORTS / "diagnosis.csv")
+    planted, sound = table[table["defect"].notna()], table[table["defect"].isna()]
+    caused = planted["cause"].dropna()
+    counts = {
+        "found": (int((planted["exit_code"] == 1).sum()), len(planted)),
+        "layer": (int(planted["layer"].sum()), len(planted)),
+        "cause": (int(caused.sum()), len(caused)),
+        "false alarm": (int((sound["exit_code"] == 1).sum()), len(sound)),
+    }
+    printed = {row[0]: row[1] for row in rows_of("reports/diagnosis.md") if len(row) == 4}
+    for name, (hits, count) in counts.items():
+        assert printed[name].startswith(f"{hits}/{count}: {100 * hits / count:.1f}% "), name
+
+
+def test_the_planted_defects_are_those_that_claims_caught():
+    table = pd.read_csv(REPORTS / "power.csv")
+    uncaught = int((~table.assign(caught=table["verdict"].notna()).groupby("defect")["caught"].any()).sum())
+    assert f"{table['defect'].nunique()} defects, {uncaught} of them caught by no claim." in read_page(
+        "reports/power.md"
+    )
+
+
 # --- how often the statistics raise a false alarm ---------------------------------------------------------------------
 
 
