@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
+from initcheck.backend.runtime import import_keras
 from initcheck.cli.measuring import echo_written, names_option, out_option, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
@@ -67,9 +69,12 @@ def report(
     _require_at_least("--first-seed", first_seed, 0, "Seeds are counted from 0")
     check_writable(out)
 
-    # Imported only now: these bring Keras and pandas along.
-    from initcheck.study.report import summary_json, write_report
-    from initcheck.study.run import StudyOptions, run_study
+    # Keras takes seconds to load: a thread does it while this one loads what the report is written with. Should that
+    # fail, the study says why.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(import_keras)
+        from initcheck.study.report import summary_json, write_report
+        from initcheck.study.run import StudyOptions, run_study
 
     options = StudyOptions(
         networks=_without_repeats(networks),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow
+import pyarrow.csv
 import pyarrow.parquet
 
 from initcheck.core.columns import KEY_COLUMNS, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MEASUREMENT_ORDER = [column.name for column in KEY_COLUMNS] + ["position", "layer", "call"]
+_CSV: Final = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
 _ROWS_AT_A_TIME = 20_000
 _SUMMARY_ORDER = [column.name for column in KEY_COLUMNS if column.name != "seed"]
 
@@ -40,16 +42,20 @@ def write_measurements_parquet(table: DataFrame, path: Path) -> None:
 
 def write_summary_csv(summary: DataFrame, path: Path) -> None:
     """Write the summary as CSV, sorted by its keys, nulls empty, floats in full."""
-    write_chunks_csv(_conform_chunks(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER), path)
+    rows = _conform(summary, SUMMARY_COLUMNS, _SUMMARY_ORDER)
+    # No float format: the shortest text that reads back to the same float is written.
+    rows.astype(object).to_csv(path, index=False, lineterminator="\n")
 
 
 def write_chunks_csv(chunks: Iterator[DataFrame], path: Path) -> None:
-    """Write the pieces of a table as one CSV file, nulls empty, floats in full."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    """Write the pieces of a table of numbers and names as one CSV file, nulls empty, floats in full."""
+    with path.open("wb") as file:
         for number, chunk in enumerate(chunks):
-            # No float format: the shortest text that reads back to the same float is written. Of plain objects pandas
-            # makes text three times as fast as of nullable numbers.
-            chunk.astype(object).to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            if number == 0:
+                file.write((",".join(chunk.columns) + "\n").encode())
+            # Numbers are the shortest text that reads back to the same float, ten times as fast as by pandas.
+            table = pyarrow.Table.from_pandas(chunk, preserve_index=False)
+            pyarrow.csv.write_csv(table, file, _CSV)
 
 
 def summary_json(summary: DataFrame) -> str:

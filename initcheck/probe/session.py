@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from initcheck.backend.graphs import as_array
+from initcheck.core.files import digest_arrays
 from initcheck.probe.measure import MOST_BYTES_DRAWN, Measurement, Probe, count_bytes
 from initcheck.probe.recurrence import join_over_time
 
@@ -32,20 +34,29 @@ Part = TypeVar("Part")
 Draw = Callable[[Sequence[int]], Sequence[Any]]
 """From seeds to the values of all weights, each of shape [seeds, ...]: such as :meth:`RedrawPlan.sample`."""
 
+KnownTables = dict[tuple[Any, ...], pd.DataFrame]
+"""Measurement tables by the probe that measured, the seeds, and the digest of the weights that were drawn."""
+
 Report = Callable[[float, int], None]
 """Called before each measurement with the number of seeds that are finished, those of the models before counted in
 proportion, and with the position of the model to be measured."""
 
 
 class Session:
-    """Measures models that take the same weights: one model, or networks that differ in their activation functions."""
+    """Measures models that take the same weights: one model, or networks that differ in their activation functions.
 
-    def __init__(self, probes: Sequence[Probe]) -> None:
+    Args:
+        known: where given, what :meth:`measure` finds is kept there, and weights that are drawn once more (by an
+            initializer of another name, say) are not measured again.
+    """
+
+    def __init__(self, probes: Sequence[Probe], known: KnownTables | None = None) -> None:
         self.probes = tuple(probes)
+        self._known = known
 
     def measure(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[pd.DataFrame]:
         """Draw the weights of each seed once, and measure each model with them."""
-        parts = self._measure_parts([probe.measure_weights for probe in self.probes], draw, seeds, report)
+        parts = self._measure_parts([probe.measure_weights for probe in self.probes], draw, seeds, report, self._known)
         return [pd.concat(tables, ignore_index=True) for tables in parts]
 
     def measure_all(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[Measurement]:
@@ -59,18 +70,25 @@ class Session:
         draw: Draw,
         seeds: Sequence[int],
         report: Report | None,
+        known: dict[tuple[Any, ...], Part] | None = None,
     ) -> list[list[Part]]:
         found: list[list[Part]] = [[] for _ in measure]
         size = max(1, MOST_BYTES_DRAWN // max(1, count_bytes(self.probes[0].model)))
         for start in range(0, len(seeds), size):
             chunk = seeds[start : start + size]
             values: Sequence[Any] | None = None
+            digest = ""
             for position, measure_one in enumerate(measure):
                 if report is not None:
                     report(start + len(chunk) * position / len(measure), position)
                 if values is None:
                     values = draw(chunk)
-                found[position].append(measure_one(chunk, values))
+                    digest = "" if known is None else digest_arrays(map(as_array, values))
+                key = (self.probes[position], tuple(chunk), digest)
+                part = measure_one(chunk, values) if known is None or key not in known else known[key]
+                if known is not None:
+                    known[key] = part
+                found[position].append(part)
         return found
 
 

@@ -2,7 +2,8 @@
 
 What costs most, the drawing of weights and the tracing of graphs, is shared. A network is traced once for each
 activation function and serves all initializers; weights are drawn once for each initializer and seed and serve all
-activation functions, so that these are compared on the same weights.
+activation functions, so that these are compared on the same weights. Initializers that draw the same weights, bit for
+bit, are measured once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import HEAD, NetworkSpec
 from initcheck.prediction import ModelPrediction, ModelPredictor
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
-from initcheck.probe.session import Report, Session
+from initcheck.probe.session import KnownTables, Report, Session
 
 Specify = Callable[[InitializerSpec, str], NetworkSpec]
 """From an initializer and the name of an activation function to the network that has them."""
@@ -48,6 +49,7 @@ class NetworkMeasurement:
         self._plans: dict[InitializerSpec, RedrawPlan] = {}
         self._probes: dict[str, Probe] = {}
         self._predictors: dict[str, ModelPredictor] = {}
+        self._known: KnownTables = {}
 
     @property
     def models(self) -> tuple[Any, ...]:
@@ -63,7 +65,7 @@ class NetworkMeasurement:
             model = probes[0].model
             initializers = self._specify(initializer, activations[0]).weight_initializers(model)
             self._plans[initializer] = RedrawPlan(model, initializers, self._loops)
-        tables = Session(probes).measure(self._plans[initializer].sample, self._seeds, report)
+        tables = Session(probes, self._known).measure(self._plans[initializer].sample, self._seeds, report)
         for table, activation in zip(tables, activations, strict=True):
             self._label(table, initializer, activation)
         return tables
@@ -85,6 +87,7 @@ class NetworkMeasurement:
             if self._one_graph and self._probes:
                 self._probes.clear()
                 self._predictors.clear()
+                self._known.clear()
                 gc.collect()  # graphs refer to themselves
             with _dtype_policy(self._dtype):
                 spec = self._specify(initializer, activation)

@@ -6,6 +6,7 @@ import datetime
 import gc
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -108,26 +109,41 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     descriptions: list[NetworkDescription] = []
     signal_layers: dict[str, tuple[str, ...]] = {}
     predictions: dict[tuple[str, str, str], ModelPrediction] = {}
+
+    def predict(
+        network: NetworkMeasurement, task: _Task, initializer: InitializerSpec, tables: list[pd.DataFrame]
+    ) -> None:
+        for activation, table in zip(task.activations, tables, strict=True):
+            prediction = network.predict(initializer, activation, table)
+            predictions[task.name, initializer.label, activation] = prediction
+            collected.add(add_site_predictions(table, prediction))
+
     for task in tasks:
         network = NetworkMeasurement(task.specify, task.batch, options.seeds)
         signal_layers[task.name] = task.spec.signal_layers()
-        for initializer in task.initializers:
-            report = _make_report(progress, done, total, task, initializer, len(options.seeds))
-            try:
-                tables = network.measure(initializer, task.activations, report)
-            except InitializerError as error:
-                not_measured += [
-                    NotMeasured(task.name, initializer.label, activation, str(error)) for activation in task.activations
-                ]
-            else:
-                for activation, table in zip(task.activations, tables, strict=True):
-                    prediction = network.predict(initializer, activation, table)
-                    predictions[task.name, initializer.label, activation] = prediction
-                    collected.add(add_site_predictions(table, prediction))
-            done += len(task.activations)
+        # TensorFlow lets go of Python's lock while it measures: meanwhile a thread predicts what was measured before.
+        # It has ended before the next network is traced, since tracing watches all calls of layers.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            predicting: Future[None] | None = None
+            for initializer in task.initializers:
+                report = _make_report(progress, done, total, task, initializer, len(options.seeds))
+                try:
+                    tables = network.measure(initializer, task.activations, report)
+                except InitializerError as error:
+                    not_measured += [
+                        NotMeasured(task.name, initializer.label, activation, str(error))
+                        for activation in task.activations
+                    ]
+                else:
+                    if predicting is not None:
+                        predicting.result()
+                    predicting = thread.submit(predict, network, task, initializer, tables)
+                done += len(task.activations)
+            if predicting is not None:
+                predicting.result()
         descriptions.append(_describe(network, task))
         # The graphs refer to themselves: without this their memory would still be held when the table is made.
-        del network, report
+        del network, report, predicting
         gc.collect()
     progress(done, total, "summary")
     not_measured.extend(_uncovered(options))

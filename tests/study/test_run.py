@@ -55,6 +55,23 @@ def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(
             np.testing.assert_allclose(rows[name].to_numpy(float), alone[name].to_numpy(float), rtol=1e-6)
 
 
+def test_initializers_that_draw_the_same_weights_are_measured_once(monkeypatch):
+    """Lecun's and Glorot's normal weights are the same on square layers, but not He's."""
+    measured = []
+    measure = Probe.measure_weights
+    monkeypatch.setattr(Probe, "measure_weights", lambda *given: measured.append(1) or measure(*given))
+    alike = run_study(changed(initializers=("LecunNormal", "GlorotNormal", "HeNormal")))
+    assert len(measured) == 2 * len(SMALL.activations)
+    labels = ["initializer", "predicted_weight_variance"]
+    rows = [alike.table[alike.table["initializer"] == name] for name in ("LecunNormal", "GlorotNormal")]
+    first, second = (each.drop(columns=labels).reset_index(drop=True) for each in rows)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    alone = run_study(changed(initializers=("GlorotNormal",)))
+    pd.testing.assert_frame_equal(
+        alone.table, rows[1].reset_index(drop=True), check_exact=True, check_categorical=False
+    )
+
+
 def test_the_number_of_seeds_held_at_a_time_changes_nothing(record, monkeypatch):
     monkeypatch.setattr(session, "MOST_BYTES_DRAWN", 1)
     columns = ["preactivation_second_moment", "gradient_second_moment"]
