@@ -45,10 +45,22 @@ class LabelledData:
         return float(np.bincount(self.y_valid, minlength=self.classes).max() / len(self.y_valid))
 
     @property
+    def chance_loss(self) -> float:
+        """The cross-entropy of the best constant answer on the samples to validate on, in nats."""
+        return chance_loss(self.y_valid, self.classes)
+
+    @property
     def description(self) -> str:
         """The data in words."""
         shape = "×".join(map(str, self.sample_shape))
         return f"{self.name}: {len(self.x):,} samples of {shape} to train on, {len(self.x_valid):,} to validate on"
+
+
+def chance_loss(labels: NDArray[np.int32], classes: int) -> float:
+    """Return the cross-entropy of an answer that knows only how frequent the classes are: their entropy, in nats."""
+    shares = np.bincount(labels, minlength=classes) / len(labels)
+    present = shares[shares > 0.0]
+    return float(-(present * np.log(present)).sum())
 
 
 def load_labelled(source: str | None = None, validation: int | None = None) -> LabelledData:

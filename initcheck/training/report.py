@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -104,6 +103,7 @@ def training_json(record: TrainingRecord) -> str:
         "data": record.data,
         "descent": record.descent,
         "chance": record.chance,
+        "chance_loss": record.chance_loss,
         "seeds": list(record.seeds),
         "epochs": record.epochs,
         "seconds": record.seconds,
@@ -141,8 +141,9 @@ def draw_curves(record: TrainingRecord) -> Iterator[Figure]:
     keys = tuple(_key(name, place) for place, name in enumerate(record.initializers))
     caption = prose(
         "Each line is the mean over the seeds, each band reaches from the lowest to the highest of them. Epoch 0 is "
-        "the initialization, and the dotted line the chance level: what a constant answer reaches. Losses are drawn up "
-        "to ten times the chance level; the line of a network that is worse leaves the picture."
+        "the initialization, and the dotted line the chance level: what the best constant answer reaches "
+        f"({format_number(record.chance_loss)} nats). Losses are drawn up to ten times the chance level; the line of a "
+        "network that is worse leaves the picture."
     )
     best = _best(record)
     yield Figure("learning-curves", caption, keys, (), panels, f"Learning curves; {best}", columns=3)
@@ -287,10 +288,12 @@ def _write_differences(record: TrainingRecord) -> Section:
 
 
 def _write_method(record: TrainingRecord) -> Section:
+    loss = format_number(record.chance_loss)
+    constant = f"a constant answer is right for {format_share(record.chance)}, and its loss is at least {loss} nats"
     seeds = f"{record.seeds[0]} to {record.seeds[-1]}; weights and the order of the batches derive from them."
     rows = (
         ("Network", record.network),
-        ("Data", f"{record.data}; a constant answer is right for {format_share(record.chance)}."),
+        ("Data", f"{record.data}; {constant}."),
         ("Training", record.descent),
         ("Seeds", seeds),
     )
@@ -318,8 +321,9 @@ def _draw(record: TrainingRecord, column: str, title: str, unit: str) -> Panel:
     if unit == "nats":
         axes.set_ylim(0.0, _highest_loss(record, column))
     else:
-        axes.axhline(record.chance, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
         axes.set_ylim(0.0, 1.0)
+    chance = record.chance_loss if unit == "nats" else record.chance
+    axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.grid(color=GRID, linewidth=0.6)
     axes.tick_params(colors=INK)
     description = f"{title} by epoch; {_best(record)}"
@@ -345,5 +349,5 @@ def _highest_loss(record: TrainingRecord, column: str) -> float:
     """End the axis where chance level is well inside, and those that have not blown up are all seen."""
     values = record.history[column].to_numpy(dtype=np.float64, na_value=np.nan)
     finite = values[np.isfinite(values)]
-    chance = max(-math.log(record.chance), 0.1)  # with a single class chance costs nothing; an axis has a height
+    chance = max(record.chance_loss, 0.1)  # with a single class chance costs nothing; an axis has a height
     return float(min(10.0 * chance, max(1.2 * chance, finite.max(initial=0.0) * 1.05)))

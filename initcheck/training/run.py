@@ -100,6 +100,7 @@ class TrainingRecord:
     network: str
     data: str
     chance: float
+    chance_loss: float
     descent: str
     versions: Mapping[str, str]
     command_line: str
@@ -151,6 +152,7 @@ def run_training(
         network=_NETWORK,
         data=data.description,
         chance=data.chance,
+        chance_loss=data.chance_loss,
         descent=f"stochastic gradient descent, learning rate {rate:g}, batches of {options.batch_size}, "
         f"{options.epochs} epochs",
         versions=versions(),

@@ -37,7 +37,7 @@ from initcheck.probe import DrawingLoops, Probe, RedrawPlan
 from initcheck.theory.mean_field import TRAINABLE_DEPTHS
 from initcheck.theory.phase import find_phase
 from initcheck.theory.weights import weight_distribution
-from initcheck.training.data import LabelledData, load_labelled
+from initcheck.training.data import LabelledData, chance_loss, load_labelled
 from initcheck.training.engine import Descent, Trainer, Weights, orders_of
 
 DEFAULT_INITIALIZERS: Final = (
@@ -372,13 +372,6 @@ def find_deepest(part: pd.DataFrame) -> int:
             break
         deepest = int(row.depth)  # type: ignore[arg-type]
     return deepest
-
-
-def chance_loss(labels: NDArray[np.int32], classes: int) -> float:
-    """Return the cross-entropy of an answer that knows only how frequent the classes are: their entropy, in nats."""
-    shares = np.bincount(labels, minlength=classes) / len(labels)
-    present = shares[shares > 0.0]
-    return float(-(present * np.log(present)).sum())
 
 
 def predict_depth(xi_c: float, xi_gradient: float) -> tuple[float, str]:

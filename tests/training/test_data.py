@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from initcheck.core.errors import DataError
-from initcheck.training.data import MOST_CLASSES, load_labelled
+from initcheck.training.data import MOST_CLASSES, LabelledData, chance_loss, load_labelled
 
 X = np.linspace(-1.0, 1.0, 40).reshape(20, 2)
 Y = np.arange(20) % 3
@@ -58,3 +60,11 @@ def test_the_largest_class_allowed_and_pixels_of_8_bits_are_taken(tmp_path):
     data = load(tmp_path, np.full((20, 2), 255, np.uint8), with_label(MOST_CLASSES - 1)[:, None])
     assert data.classes == MOST_CLASSES and data.y.dtype == np.int32 and data.y.ndim == 1
     assert float(data.x.max()) == 1.0 and data.x.dtype == np.float32
+
+
+def test_guessing_costs_the_entropy_of_the_classes():
+    assert chance_loss(np.arange(10, dtype=np.int32), 10) == pytest.approx(math.log(10.0))
+    assert chance_loss(np.asarray([0, 0, 0, 1], dtype=np.int32), 3) == pytest.approx(0.5623351446)
+    x, y = np.zeros((4, 2), dtype=np.float32), np.asarray([0, 0, 0, 1], dtype=np.int32)
+    data = LabelledData("coins", x, y[::-1] * 2, x, y, 3)
+    assert (data.chance, data.chance_loss) == (0.75, pytest.approx(0.5623351446))

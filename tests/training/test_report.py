@@ -32,6 +32,7 @@ def make_record(chance=0.5, losses=(0.3, 0.4, 0.5)):
         network="a network",
         data="coins: 80 samples of 2 to train on, 20 to validate on",
         chance=chance,
+        chance_loss=-math.log(chance),
         descent="stochastic gradient descent",
         versions={"keras": "3.15.1"},
         command_line="initcheck train --data coins.npz",
@@ -56,6 +57,9 @@ def test_losses_are_drawn_up_to_ten_times_the_chance_level_of_the_data(monkeypat
     monkeypatch.setattr(report, "begin_drawing", begin_drawing)
     tuple(report.draw_curves(make_record(chance=1.0 / classes, losses=(1e6, 0.1, 0.2))))
     assert drawn[1].get_ylim() == pytest.approx((0.0, 10.0 * math.log(classes)))  # of the validation loss
+    assert [float(axes.lines[-1].get_ydata()[0]) for axes in drawn] == pytest.approx(
+        [1.0 / classes, math.log(classes), math.log(classes)]
+    )
     drawn.clear()
     tuple(report.draw_curves(make_record(chance=1.0 / classes, losses=(0.01, 0.01, 0.01))))
     assert drawn[1].get_ylim() == pytest.approx((0.0, max(1.2 * math.log(classes), 0.7 * 1.05)))

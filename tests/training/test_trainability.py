@@ -24,7 +24,6 @@ from initcheck.training.trainability import (
     MEASURED_ON,
     PREDICTORS,
     TrainabilityOptions,
-    chance_loss,
     correlate_ranks,
     count_agreement,
     find_deepest,
@@ -134,11 +133,6 @@ def test_nothing_is_said_about_tracing(caplog):
     run_trainability(TrainabilityOptions(activations=("relu",), depths=(2,), width=4, steps=LAST_STEPS, seeds=(0,)))
     assert logger.filters == before
     assert not [each for each in caplog.records if "retracing" in each.getMessage()]
-
-
-def test_guessing_costs_the_entropy_of_the_classes():
-    assert chance_loss(np.arange(10, dtype=np.int32), 10) == pytest.approx(math.log(10.0))
-    assert chance_loss(np.asarray([0, 0, 0, 1], dtype=np.int32), 3) == pytest.approx(0.5623351446)
 
 
 def test_the_depth_predicted_is_six_scales_of_the_correlation_else_of_the_gradient():
