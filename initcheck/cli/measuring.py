@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -193,21 +194,43 @@ def echo_written(paths: Iterable[Path]) -> None:
 
 
 @contextmanager
-def show_progress(*, quiet: bool) -> Iterator[Progress]:
-    """Show progress on standard error for the length of a block; yield the function to call at each step."""
+def show_progress(*, quiet: bool, left: Callable[[], float | None] | None = None) -> Iterator[Progress]:
+    """Show progress on standard error for the length of a block; yield the function to call at each step.
+
+    Args:
+        left: gives the seconds that the rest will take, None where it is not known; without it all steps count alike.
+    """
     if quiet:
         yield no_progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Display
     from rich.table import Column
+    from rich.text import Text
 
     # Names of layers and networks may hold square brackets, which rich would take for markup.
     name = TextColumn(
         "{task.description}", markup=False, table_column=Column(min_width=24, no_wrap=True, overflow="ellipsis")
     )
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+
+    class TimeLeftColumn(ProgressColumn):
+        """Shows the seconds that are left as hours, minutes and seconds."""
+
+        def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's
+            seconds = None if left is None else left()
+            return Text("-:--:--" if seconds is None else str(timedelta(seconds=round(seconds))))
+
+    remaining = TimeRemainingColumn() if left is None else TimeLeftColumn()
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), remaining)
     # Standard output is for results: rich must not pass it through the display.
     progress = Display(*columns, console=Console(stderr=True), redirect_stdout=False)
     task = progress.add_task("starting", total=None)

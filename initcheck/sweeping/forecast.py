@@ -1,29 +1,44 @@
-"""What a sweep will take, before it is begun: cells, time and memory."""
+"""What a sweep will take, before it is begun: cells, time and memory; and what is left of it while it runs.
+
+Times are those of one core of a reference machine, times the slowdown of the machine at hand: that of a fixed piece of
+work before anything is finished, and from then on that of what is finished.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from initcheck.backend.graphs import PARALLEL_REPLICATES
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.models.networks import find_network
 from initcheck.probe.measure import MOST_BYTES_DRAWN
+from initcheck.sweeping.measurement import CellResult, Engine, Measure
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
 
-# Read off a sweep of 1,140 cells on a server; finished cells correct them for the machine at hand.
-_GRAPH_SECONDS: Final = (0.75, 0.06)
+# Processor time, read off the three sweeps that tests/sweeping/recorded_sweeps.csv holds.
+_START_SECONDS: Final = 4.3
+"""Importing Keras and TensorFlow, once a process."""
+_GRAPH_SECONDS: Final = (0.65, 0.03)
 """Tracing one activation function's graph: at least this, and this more for each layer."""
-_CELL_SECONDS: Final = (0.05, 0.0055)
+_CELL_SECONDS: Final = (0.04, 0.0035)
 """Tables and theory of one cell, likewise."""
-_DRAW_SECONDS: Final = 0.15
+_DRAW_SECONDS: Final = 0.06
 """Tracing the drawing of one initializer."""
-_MULTIPLICATIONS_PER_SECOND: Final = 1.0e10
+_MULTIPLICATIONS_PER_SECOND: Final = 7.0e10
+_ELEMENT_SECONDS: Final = 8e-9
+"""One entry of a layer's output, with its statistics forward and backward."""
+_WEIGHT_SECONDS: Final = 2.7e-8
+"""Drawing one weight, with the statistics of it and of its gradient."""
 _LAYER_SECONDS: Final = 6e-5
 """One layer of one seed, forward and backward with statistics, however small."""
 
@@ -37,11 +52,21 @@ _SIGNALS: Final = 6
 """Tensors of a layer's output that are alive together: two replicates with pre-activation, output and gradient."""
 
 _FEWEST_FINISHED: Final = 5
+_LOOP_STEPS: Final = 7_000_000
+_LOOP_SECONDS: Final = 0.26
+"""What so many steps of :func:`measure_slowdown` take on the reference machine."""
+_TRUSTED_SECONDS: Final = 1.0
+"""Estimated work after which what was measured of a running sweep counts as much as the slowdown before it."""
 
 
 @dataclass(frozen=True)
 class SweepForecast:
-    """What a sweep will take."""
+    """What a sweep will take.
+
+    Attributes:
+        seconds: from the command to the last cell, with the start.
+        start_seconds: until Keras and TensorFlow are loaded.
+    """
 
     cells: int
     left: int
@@ -49,6 +74,7 @@ class SweepForecast:
     changed: str
     graphs: int
     seconds: float
+    start_seconds: float
     workers: int
     bytes_each: float
     observed: int
@@ -61,11 +87,12 @@ class SweepForecast:
         ground = (
             f"from {count(self.observed, 'finished cell')} on this store"
             if self.observed
-            else "from another machine's speed; a few finished cells make it better"
+            else "from the speed of this machine at this moment; a few finished cells make it better"
         )
+        times = f"about {format_duration(self.seconds)}, {format_duration(self.start_seconds)} of it to start"
         lines = [
             f"{count(self.cells, 'cell')}, {self.left:,} to measure, on {count(self.graphs, 'traced graph')}.",
-            f"Time: about {format_duration(self.seconds)} in {count(self.workers, 'process', 'processes')}, {ground}.",
+            f"Time: {times}, in {count(self.workers, 'process', 'processes')}, {ground}.",
             f"Memory: about {format_number(self.bytes_each / 2**30, 2)} GiB in each process.",
         ]
         if self.stale:
@@ -75,44 +102,55 @@ class SweepForecast:
 
 def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> SweepForecast:
     """Forecast a sweep; nothing is measured or written."""
-    speed, observed = 1.0, 0
+    slowdown, observed = measure_slowdown(), 0
+    start = _START_SECONDS * slowdown
     installed, digests = versions(), digest_files(spec.cells, spec.data_folder)
     if store.exists():
         with SweepStore(store, readonly=True) as finished:
             plan = plan_sweep(spec, finished, installed, digests)
-            speed, observed = _measure_slowdown(finished.read_seconds())
+            finished_cells = finished.read_seconds()
+            if len(finished_cells) >= _FEWEST_FINISHED:
+                slowdown, observed = _compare_finished(finished_cells), len(finished_cells)
     else:
         plan = plan_sweep(spec, None, installed, digests)
-    seconds = sum(estimate_seconds(plan.left).values()) * speed
+    seconds = sum(estimate_seconds(plan.left, workers, os.cpu_count() or 1).values()) * slowdown
     return SweepForecast(
         cells=len(spec.cells),
         left=len(plan.left),
         stale=plan.stale,
         changed=plan.changed,
         graphs=len({cell.graph for cell in plan.left}),
-        seconds=seconds / workers,
+        seconds=start + seconds / workers if plan.left else 0.0,
+        start_seconds=start,
         workers=workers,
         bytes_each=max((estimate_bytes(cell) for cell in plan.left), default=0.0),
         observed=observed,
     )
 
 
-def estimate_seconds(cells: Sequence[Cell]) -> Mapping[Cell, float]:
-    """Estimate the time of each cell on one core; the first of a graph has to trace it."""
+def estimate_seconds(cells: Sequence[Cell], workers: int = 1, cores: int = 1) -> Mapping[Cell, float]:
+    """Estimate the time of each cell; the first of a graph has to trace it.
+
+    Seeds are measured side by side where each of the workers has several cores.
+    """
+    side_by_side = max(1, min(PARALLEL_REPLICATES, cores // workers))
     seconds: dict[Cell, float] = {}
     known: set[Any] = set()
     for cell in cells:
         fixed, each = _CELL_SECONDS
-        time = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
-        time += len(cell.seeds) * cell.depth * _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
+        seconds_of_cell = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
+        layer_seconds = _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
+        layer_seconds += cell.batch_size * cell.width * _positions(cell) * _ELEMENT_SECONDS
+        layer_seconds += _kernel(cell) * _WEIGHT_SECONDS
+        seconds_of_cell += len(cell.seeds) * cell.depth * layer_seconds / side_by_side
         least, layer = _GRAPH_SECONDS
         traced = {
             cell.graph: least + layer * cell.depth,
             (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
         }
-        time += sum(needed for what, needed in traced.items() if what not in known)
+        seconds_of_cell += sum(needed for what, needed in traced.items() if what not in known)
         known.update(traced)
-        seconds[cell] = time
+        seconds[cell] = seconds_of_cell
     return seconds
 
 
@@ -124,15 +162,74 @@ def estimate_bytes(cell: Cell) -> float:
     return _PROCESS_BYTES + _COPIES * drawn + signals + _GRAPH_BYTES_PER_LAYER * cell.depth
 
 
-def _measure_slowdown(observed: Sequence[tuple[Cell, float]]) -> tuple[float, int]:
-    """Compute how many times longer finished cells took than estimated, and count them.
+def measure_slowdown() -> float:
+    """Measure how many times longer this machine takes at this moment for a fixed piece of work than the reference."""
+    started, total = time.perf_counter(), 0
+    for step in range(_LOOP_STEPS):
+        total += step
+    return (time.perf_counter() - started) / _LOOP_SECONDS
+
+
+class TimeLeft:
+    """An engine that hands all work to another, and knows meanwhile how long the rest will take.
+
+    Args:
+        engine: who does the work.
+        workers: in how many processes.
+        slowdown: of this machine, before anything is finished.
+        cores: of this machine.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        workers: int = 1,
+        slowdown: float = 1.0,
+        cores: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._engine = engine
+        self._workers = workers
+        self._slowdown = slowdown
+        self._cores = cores
+        self._clock = clock
+        self._left: dict[Cell, float] = {}
+        self._done = 0.0
+        self._started = self._noted = clock()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the rest will take by what is known at this moment; None before the first cell is begun."""
+        if not self._left and not self._done:
+            return None
+        now = self._clock()
+        measured = (self._noted - self._started) * self._workers
+        slowdown = (self._slowdown * _TRUSTED_SECONDS + measured) / (_TRUSTED_SECONDS + self._done)
+        return max(0.0, sum(self._left.values()) * slowdown / self._workers - (now - self._noted))
+
+    @contextmanager
+    def open(self, data_folder: Path, versions: Mapping[str, str]) -> Iterator[Measure]:
+        """Get ready as the engine does."""
+        with self._engine.open(data_folder, versions) as measure:
+            yield lambda cells: self._follow(measure, cells)
+
+    def _follow(self, measure: Measure, cells: Sequence[Cell]) -> Iterator[CellResult]:
+        self._left = dict(estimate_seconds(cells, self._workers, self._cores))
+        self._started = self._noted = self._clock()
+        for result in measure(cells):
+            self._done += self._left.pop(result.cell)
+            self._noted = self._clock()
+            yield result
+
+
+def _compare_finished(observed: Sequence[tuple[Cell, float]]) -> float:
+    """Compute how many times longer finished cells took than estimated.
 
     A graph that two workers traced, or a resumed run, counts twice there and once here: that is part of the ratio.
     """
-    if len(observed) < _FEWEST_FINISHED:
-        return 1.0, 0
     estimated = sum(estimate_seconds([cell for cell, _ in observed]).values())
-    return math.fsum(seconds for _, seconds in observed) / estimated, len(observed)
+    return math.fsum(seconds for _, seconds in observed) / estimated
 
 
 def _kernel(cell: Cell) -> float:
