@@ -64,6 +64,8 @@ _GUIDE: Final = {
     "shows its interval as a line and its bounds as a band.",
     "p": "After Holm’s correction over the members. Where a claim gives bounds it is the p-value of lying outside, and "
     "a small one supports the claim; in a test of fit it is that of the fit, and a small one speaks against the claim.",
+    "False alarm": "At most so often the claim comes out otherwise over fresh seeds though Keras is right: a bound by "
+    "design, and not a count.",
     "Detects": "A deviation of this size does not pass unnoticed, with the probability called power.",
     "Negative control": "The same experiment where the claim is false (or true, where it is documented and false). A "
     "claim whose control is not recognised is broken, whatever its own value is.",
