@@ -16,7 +16,9 @@ Backward the same holds for one sample and a loss that is linear in the outputs 
 
 The *log gain* is the mean over seeds and layers of ln r_j: the typical rate. A product of ratios grows by its
 logarithms, and by Jensen's inequality E ln r < ln E r: for He and ReLU it is about -5 / (2n). So a critical but narrow
-network keeps its mean and loses its median, and verdicts are about the log gain.
+network keeps its mean and loses its median. Verdicts are about the log gain; its exponential, the geometric mean of the
+ratios, is the factor that is printed, since over all layers it gives what was measured. The arithmetic mean stands
+beside the textbook's number.
 
 Rates are taken from ratios and not from levels: levels are a random walk, whose errors add up with depth.
 
@@ -47,6 +49,7 @@ from initcheck.audit.total_change import SignalLevels
 from initcheck.core import columns
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.statistics import Estimate, equivalence_test, estimate_mean
+from initcheck.theory.thousandfold import THOUSANDFOLD, ThousandfoldChange
 
 DirectionVerdict = Literal["preserves", "vanishes", "explodes", "dead", "inconclusive"]
 
@@ -55,9 +58,6 @@ PRESERVED_FACTOR: Final = 2.0
 
 It is the more lenient of the two limits up to 14 layers (1.05^14 = 2).
 """
-
-THOUSANDFOLD: Final = math.log(1000.0)
-"""The change of the signal, in nats, that `*_layers_until_thousandth` counts layers to."""
 
 SYMMETRIC: Final = "symmetric: all units of a layer stay alike"
 INDISTINGUISHABLE: Final = "inputs become indistinguishable"
@@ -72,8 +72,9 @@ class DirectionGains:
 
     Attributes:
         gain: arithmetic mean ratio of a layer, with its 95% interval over seeds; low is at least 0.
-        layers_until_thousandth: ln 1000 / |deep-half log gain|; inf where its 95% interval includes 0, NaN where
-            that interval is undefined.
+        thousandfold: after how many of the measured layers the geometric mean over seeds has changed by a factor 1000:
+            forward from the first layer to a later one, backward from a later one to the first; of a run cut short,
+            from where the signal enters. None where it has not.
     """
 
     gain: Estimate
@@ -81,7 +82,7 @@ class DirectionGains:
     shallow_half: Estimate
     deep_half: Estimate
     steps: int
-    layers_until_thousandth: float
+    thousandfold: ThousandfoldChange | None
     verdict: DirectionVerdict
 
 
@@ -132,7 +133,8 @@ def _name_columns(direction: str, gains: DirectionGains) -> dict[str, object]:
         "log_gain_shallow_half": gains.shallow_half.value,
         "log_gain_deep_half": gains.deep_half.value,
         "steps": gains.steps,
-        "layers_until_thousandth": gains.layers_until_thousandth,
+        "layers_until_thousandth": math.nan if gains.thousandfold is None else gains.thousandfold.layers,
+        "thousandfold_change": None if gains.thousandfold is None else gains.thousandfold.direction,
         "verdict": gains.verdict,
     }
     return {f"{direction}_{name}": value for name, value in values.items()}
@@ -205,7 +207,7 @@ def measure_gains(levels: SignalLevels, *, margin: float = PRESERVING_MARGIN, al
         shallow_half=estimate_mean(_average_layers(from_input[:, : max(half, 1)])),
         deep_half=deep_half,
         steps=steps,
-        layers_until_thousandth=_count_layers_until_thousandth(deep_half),
+        thousandfold=_find_thousandfold(from_input if cut is None else logs),
         verdict=rate_verdict if cut is None else _judge_cut(cut, log_gain.value),
     )
 
@@ -248,12 +250,12 @@ def _judge_cut(cut: _Cut, log_gain_before: float) -> DirectionVerdict:
     return "vanishes" if log_gain_before < 0.0 else "dead"
 
 
-def _count_layers_until_thousandth(rate: Estimate) -> float:
-    if math.isnan(rate.low) or math.isnan(rate.high):
-        return math.nan
-    if rate.low > 0.0 or rate.high < 0.0:
-        return THOUSANDFOLD / abs(rate.value)
-    return math.inf
+def _find_thousandfold(logs: NDArray[np.float64]) -> ThousandfoldChange | None:
+    changes = np.cumsum(logs.mean(axis=0))
+    beyond = np.flatnonzero(np.abs(changes) >= THOUSANDFOLD)
+    if not beyond.size:
+        return None
+    return ThousandfoldChange(int(beyond[0]) + 1, "explodes" if changes[beyond[0]] > 0.0 else "vanishes")
 
 
 def describe_propagation(

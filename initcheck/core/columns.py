@@ -266,10 +266,18 @@ def _direction(direction: str, moment: str, order: str) -> tuple[Column, ...]:
                 f"{direction}_layers_until_thousandth",
                 "layers",
                 (
-                    "layers after which the signal has changed by a factor 1000 at the rate of the deep half; "
-                    "inf where that rate is not distinguished from 0"
+                    "layers over which the geometric mean over seeds changes by a factor 1000; where that is more than "
+                    f"{direction}_steps, theory at this width goes on from the last measured layer; inf: not within "
+                    "1,000 layers; null: not within the measured ones, and no theory"
                 ),
             ),
+        ),
+        _column(
+            group,
+            f"{direction}_thousandfold_change",
+            "string",
+            "word",
+            "vanishes (1/1000 is left), explodes (1000 times as large) or keeps; null as the number of layers",
         ),
         _column(
             group,
@@ -299,8 +307,9 @@ def _direction_prediction(direction: str) -> tuple[Column, ...]:
             f"{direction}_gain_z",
             "standard errors",
             (
-                f"({direction}_gain - predicted_{direction}_gain) / standard error over the seeds, as a normal score: "
-                "Student's t made standard normal; null where nothing varies from seed to seed"
+                f"({direction}_gain - predicted_{direction}_gain) / standard error, measured over the seeds or "
+                "predicted, whichever is larger; as a normal score: Student's t made standard normal; null where "
+                "nothing varies from seed to seed"
             ),
         ),
     )

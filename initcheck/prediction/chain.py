@@ -17,6 +17,7 @@ from initcheck.prediction.signal import (
     FINITE_WIDTH,
     Measured,
     ModelPrediction,
+    RepeatedLayers,
     SitePrediction,
     WeightsOf,
     describe_weights,
@@ -27,7 +28,6 @@ from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import (
     DenseLayer,
     DenseNetworkMoments,
-    Gain,
     InputStatistics,
     LayerMoments,
     describe_batch,
@@ -136,7 +136,14 @@ def predict_chain(
             if samples.shape[0] > 1:
                 values["activation_batch_variance"] = float(moments.activation_batch_variance[place])
     _describe_data(graph, chain, samples, sites)
-    return ModelPrediction(sites, _find_gains(graph, chain, moments, signal_layers), FINITE_WIDTH, {})
+    places = _find_places(graph, chain, signal_layers)
+    return ModelPrediction(
+        sites,
+        {"forward": moments.preactivation.gain(places), "backward": moments.gradient.gain(places[::-1])},
+        FINITE_WIDTH,
+        {},
+        _find_repeated(layers, places, float(inputs.second_moments.mean())),
+    )
 
 
 def _scale_gradients(
@@ -183,12 +190,24 @@ def _describe_data(
             values["activation_batch_variance"] = float(samples.var(axis=0).mean())
 
 
-def _find_gains(
-    graph: Graph, chain: Sequence[Link], moments: DenseNetworkMoments, signal_layers: Sequence[str]
-) -> dict[str, Gain]:
+def _find_places(graph: Graph, chain: Sequence[Link], signal_layers: Sequence[str]) -> list[int]:
+    """Find the places of the signal layers in the chain; none where they do not follow each other."""
     layers = [graph.nodes[link.dense].layer for link in chain]
     places = [layers.index(layer) for layer in signal_layers if layer in layers]
-    consecutive = places == list(range(min(places, default=0), min(places, default=0) + len(places)))
-    if len(places) < max(2, len(signal_layers)) or not consecutive:
-        return {"forward": Gain(), "backward": Gain()}
-    return {"forward": moments.preactivation.gain(places), "backward": moments.gradient.gain(places[::-1])}
+    first = min(places, default=0)
+    consecutive = places == list(range(first, first + len(places)))
+    return places if consecutive and len(places) == len(signal_layers) else []
+
+
+def _find_repeated(
+    layers: Sequence[DenseLayer], places: Sequence[int], input_second_moment: float
+) -> RepeatedLayers | None:
+    followed = layers[: len(places)]
+    if (
+        len(places) < 2
+        or places[0] != 0
+        or len(set(followed[1:])) > 1
+        or followed[-1].weights.fan_in != followed[-1].units
+    ):
+        return None
+    return RepeatedLayers(tuple(followed), input_second_moment)

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import special, stats
 
 from initcheck.backend.runtime import import_keras
-from initcheck.core.columns import PREDICTED_COLUMNS
+from initcheck.core.columns import DIRECTIONS, PREDICTED_COLUMNS
 from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import InitializerSpec, is_of_keras, read
 from initcheck.prediction.chain import describe_chain_batch, find_chain, predict_chain
@@ -27,6 +27,7 @@ from initcheck.probe.layer_kinds import count_fans, main_kernel
 from initcheck.probe.paths import PathNamer, own_variables
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.dense_network import Gain
+from initcheck.theory.thousandfold import MeasuredChange, count_layers_until
 from initcheck.theory.weights import weight_distribution
 
 
@@ -201,9 +202,11 @@ Pair = tuple[str, str, str]
 def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, ModelPrediction]) -> pd.DataFrame:
     """Put the predicted gains beside the measured ones, and count the difference in standard errors.
 
-    The standard error is that of the measured gain over the seeds, from the half width of its interval. The difference
-    in units of it has Student's distribution with S - 1 degrees of freedom where the prediction holds; it is turned
-    into a normal score of the same probability.
+    The standard error is that of the measured gain over the seeds or the one that theory expects, whichever is larger.
+    The difference in units of the measured one has Student's distribution with S - 1 degrees of freedom where the
+    prediction holds; it is turned into a normal score of the same probability, which is therefore too near to 0 rather
+    than too far from it. Where theory can go on with more layers of the same kind, the layers until a thousandfold
+    change that was not measured are counted from the last measured layer on.
 
     Args:
         summary: the table of ``columns.SUMMARY_COLUMNS``.
@@ -213,10 +216,13 @@ def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, Model
         The summary with the columns of theory filled.
     """
     columns: dict[str, list[object]] = {}
-    for row in summary.to_dict(orient="records"):
+    deeper: dict[str, list[object]] = {name: list(summary[name]) for name in _THOUSANDFOLD_COLUMNS}
+    for place, row in enumerate(summary.to_dict(orient="records")):
         prediction = predictions.get((str(row["network"]), str(row["initializer"]), str(row["activation"])))
         columns.setdefault("prediction", []).append("no prediction" if prediction is None else prediction.basis)
-        for direction in ("forward", "backward"):
+        for name, entry in _continue_layers(row, prediction).items():
+            deeper[name][place] = entry
+        for direction in DIRECTIONS:
             gain = Gain() if prediction is None else prediction.gains[direction]
             measured = [math.nan if pd.isna(row[name]) else float(row[name]) for name in _gain_columns(direction)]
             of_row = {
@@ -227,10 +233,37 @@ def add_gain_predictions(summary: pd.DataFrame, predictions: Mapping[Pair, Model
             }
             for name, value in of_row.items():
                 columns.setdefault(name, []).append(value if math.isfinite(value) else pd.NA)
+    columns |= deeper
     typed = {
         name: pd.Series(values, index=summary.index, dtype=summary[name].dtype) for name, values in columns.items()
     }
     return summary.assign(**typed)
+
+
+_THOUSANDFOLD_COLUMNS = tuple(
+    f"{direction}_{end}" for direction in DIRECTIONS for end in ("layers_until_thousandth", "thousandfold_change")
+)
+
+
+def _continue_layers(row: Mapping[Any, Any], prediction: ModelPrediction | None) -> dict[str, object]:
+    """Count on with theory where no thousandfold change was measured; nothing where the signal or theory ends."""
+    missing = [direction for direction in DIRECTIONS if pd.isna(row[f"{direction}_layers_until_thousandth"])]
+    if not missing or prediction is None or prediction.repeated is None:
+        return {}
+    repeated, steps = prediction.repeated, {int(row[f"{direction}_steps"]) for direction in DIRECTIONS}
+    rates = [row[f"{direction}_log_gain"] for direction in DIRECTIONS]
+    if steps != {len(repeated.layers) - 1} or any(map(pd.isna, rates)):
+        return {}
+    (layers,) = steps
+    measured = MeasuredChange(layers, *(float(rate) * layers for rate in rates))
+    found = count_layers_until(repeated.layers, repeated.input_second_moment, measured)
+    filled: dict[str, object] = {}
+    for direction in missing:
+        change = found.forward if direction == "forward" else found.backward
+        if change is not None:
+            filled[f"{direction}_layers_until_thousandth"] = math.inf if change.layers is None else change.layers
+            filled[f"{direction}_thousandfold_change"] = change.direction
+    return filled
 
 
 def _gain_columns(direction: str) -> tuple[str, str, str]:
@@ -247,16 +280,19 @@ Orthogonal weights keep the signal of a linear network exactly; in float32 it va
 def score_difference(measured: Sequence[float], seeds: int, predicted: Gain) -> float:
     """Turn the difference between a mean over seeds and its prediction into a standard normal score.
 
-    It has the probability of t = (mean - expected) / standard error at S - 1 degrees of freedom; NaN where nothing
-    varies from seed to seed, or nothing is predicted.
+    It has the probability of t = (mean - expected) / standard error at S - 1 degrees of freedom, with the measured or
+    the predicted standard error, whichever is larger; NaN where nothing varies from seed to seed, or nothing is
+    predicted.
     """
-    value, low, high = measured
+    value, _, high = measured
     expected, deviation = predicted.mean, predicted.standard_deviation
-    if seeds < 2 or not all(map(math.isfinite, (value, low, high, expected, deviation))):
+    if seeds < 2 or not all(map(math.isfinite, (value, high, expected, deviation))):
         return math.nan
-    error = 0.5 * (high - low) / float(stats.t.ppf(0.975, seeds - 1))
+    # By the upper end, since the lower one of a gain is cut at 0.
+    error = (high - value) / float(stats.t.ppf(0.975, seeds - 1))
     if not (deviation > SMALLEST_DEVIATION * abs(expected) and error > 0.0):
         return math.nan
+    error = max(error, deviation / math.sqrt(seeds))
     t = (value - expected) / error
     # By the logarithm of the tail's probability, which does not underflow.
     return math.copysign(-float(special.ndtri_exp(stats.t.logsf(abs(t), seeds - 1))), t)

@@ -13,7 +13,7 @@ from scipy import interpolate
 from initcheck.core.errors import TheoryError
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.theory.breakpoints import Array
-from initcheck.theory.dense_network import Gain
+from initcheck.theory.dense_network import DenseLayer, Gain
 from initcheck.theory.gaussian import Activation, evaluate_on_grid, expand
 from initcheck.theory.weights import WeightDistribution
 
@@ -234,6 +234,14 @@ class SitePrediction:
     basis: str = MEAN_FIELD
 
 
+@dataclass(frozen=True)
+class RepeatedLayers:
+    """Hidden layers of which all after the first are alike, so that theory can go on with more of them."""
+
+    layers: tuple[DenseLayer, ...]
+    input_second_moment: float
+
+
 @dataclass(frozen=True, eq=False)
 class ModelPrediction:
     """What is predicted of a model."""
@@ -242,6 +250,7 @@ class ModelPrediction:
     gains: Mapping[str, Gain]
     basis: str
     unknown: Mapping[str, str]
+    repeated: RepeatedLayers | None = None
 
 
 def describe_weights(values: dict[str, float], operation: Any, weights: WeightDistribution | None) -> None:

@@ -33,13 +33,14 @@ from initcheck.theory.dense_network import (
 )
 from initcheck.theory.gaussian import OVERFLOWS, Activation, find_activation
 from initcheck.theory.mean_field import ActivationLike, Profile, predict_weight_gradient, trace_profile
-from initcheck.theory.phase import MOST_LAYERS, Phase, find_phase, without_phase
+from initcheck.theory.phase import Phase, find_phase, without_phase
 from initcheck.theory.sampling import (
     LARGEST_WIDTH,
     compute_dead_probability,
     compute_relu_increment,
     count_seeds_for_ratio,
 )
+from initcheck.theory.thousandfold import MOST_LAYERS, LayersUntil, count_layers_until
 from initcheck.theory.weights import WeightDistribution, weight_distribution
 
 DEFAULT_INITIALIZER: Final = "HeNormal"
@@ -50,6 +51,9 @@ WIDEST: Final = 10**9
 """Layers have no more units."""
 
 _LARGEST_SIGMA: Final = 1e100  # of which the square is a number
+
+DEEPEST: Final = 10_000
+"""Networks have no more layers."""
 
 DEEPEST_WITH_WIDTH: Final = 200
 """Up to this depth the theory of finite width is computed; its cost grows with the cube of the depth."""
@@ -134,6 +138,8 @@ class Forecast:
         initializer: as text; None where sigma_w was given instead.
         q: variance of the pre-activations by layer, in an infinitely wide network.
         phase: where an infinitely wide network goes whose layers are all like those after the first.
+        layers_until: when the typical network of this width has changed its signal a thousandfold; deeper than this
+            one, it goes on with the last layer. None where there is no phase.
         reasons: why there is no value, by field; for fields of the layers by ``layers.<field>``.
     """
 
@@ -152,6 +158,7 @@ class Forecast:
     power: float
     q: tuple[float, ...]
     phase: Phase
+    layers_until: LayersUntil | None
     log_variance: float
     seeds_needed: int | None
     dead_input_probability: float
@@ -233,6 +240,7 @@ def forecast(
         if np.isnan(profile.q).any():
             reasons["q"] = OVERFLOWS
         phase = _find_phase(network, float(profile.q[0]))
+        layers_until = _count_layers_until(network, phase, reasons)
         moments = _predict_moments(network, reasons)
         layers = _list_layers(network, profile, moments, reasons)
         log_variance = _find_log_variance(network, moments, reasons)
@@ -253,6 +261,7 @@ def forecast(
         power=power,
         q=tuple(map(float, profile.q)),
         phase=phase,
+        layers_until=layers_until,
         log_variance=log_variance,
         seeds_needed=seeds_needed,
         dead_input_probability=_find_dead_probability(network, reasons),
@@ -275,10 +284,8 @@ def _read_sizes(depth: int | None, width: int | Sequence[int], inputs: int | Non
             "Leave depth out, or give one width."
         )
     size = widths[0] if inputs is None else check_count("inputs", inputs)
-    if layers > MOST_LAYERS:
-        raise TheoryError(
-            f"Networks are followed through {MOST_LAYERS:,} layers. Received: depth={layers}. Give fewer."
-        )
+    if layers > DEEPEST:
+        raise TheoryError(f"Networks are followed through {DEEPEST:,} layers. Received: depth={layers}. Give fewer.")
     if max(*widths, size) > WIDEST:
         raise TheoryError(f"Layers may have {WIDEST:,} units. Received: {max(*widths, size)}. Give fewer.")
     return widths if len(widths) == layers else widths * layers, size
@@ -312,6 +319,19 @@ def _find_phase(network: _PlainNetwork, start: float) -> Phase:
             "settles nowhere"
         )
     return find_phase(network.activation, following[0], network.bias_variance, start)
+
+
+def _count_layers_until(network: _PlainNetwork, phase: Phase, reasons: dict[str, str]) -> LayersUntil | None:
+    if phase.regime is None:
+        reasons["layers_until"] = phase.reasons["regime"]
+        return None
+    found = count_layers_until(network.layers, network.input_second_moment)
+    for name, change in (("forward", found.forward), ("backward", found.backward)):
+        if change is None:
+            reasons[f"layers_until.{name}"] = OVERFLOWS
+        elif change.layers is None:
+            reasons[f"layers_until.{name}.layers"] = f"there is no thousandfold change within {MOST_LAYERS:,} layers"
+    return found
 
 
 def _predict_moments(network: _PlainNetwork, reasons: dict[str, str]) -> DenseNetworkMoments | None:

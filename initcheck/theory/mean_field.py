@@ -37,7 +37,7 @@ from initcheck.theory.breakpoints import Array
 from initcheck.theory.gaussian import Activation, compute_moments, evaluate_on_grid, expect_pair, find_activation
 
 ActivationLike = str | Callable[..., Any] | Activation
-Regime = Literal["ordered", "critical", "chaotic"]
+Regime = Literal["ordered", "critical", "chaotic", "no fixed point"]
 
 SMALLEST_Q: Final = 1e-12
 """Variances below this count as vanished."""
@@ -111,6 +111,19 @@ def trace_profile(
     return Profile(np.asarray(q), np.asarray(second), chi)
 
 
+PRODUCT_LAYERS: Final = 100
+"""Over so many layers the product of chi_1 is given where chi_1 at the fixed point does not say what it comes to."""
+
+
+def multiply_chi(activation: ActivationLike, sigma_w2: float, sigma_b2: float, start: float) -> float:
+    """Give ln of the product of chi_1 over PRODUCT_LAYERS layers, from the variance in the first one."""
+    profile = trace_profile(
+        activation, sigma_w2, PRODUCT_LAYERS + 1, sigma_b2=sigma_b2, input_second_moment=(start - sigma_b2) / sigma_w2
+    )
+    with np.errstate(divide="ignore"):  # of a gradient that is exactly zero
+        return float(np.log(profile.chi).sum())
+
+
 @dataclass(frozen=True)
 class FixedPoint:
     """Where the variance settles.
@@ -127,8 +140,9 @@ class FixedPoint:
 
     @property
     def regime(self) -> Regime:
-        """Ordered (chi_1 < 1), critical or chaotic (chi_1 > 1); Schoenholz et al. 2017."""
-        return classify(self.chi_backward)
+        """Ordered (chi_1 < 1), critical or chaotic (chi_1 > 1), by Schoenholz et al. 2017; none where q grows."""
+        # chi_1 tends to a limit there, and may stay on one side of it for good: its limit is about no layer.
+        return "no fixed point" if math.isinf(self.q) else classify(self.chi_backward)
 
 
 def classify(chi: float) -> Regime:

@@ -6,9 +6,10 @@ import math
 import textwrap
 from typing import Any, Final
 
-from initcheck.core.formatting import count, to_plain
+from initcheck.core.formatting import count, format_factor, to_plain
 from initcheck.theory.forecast import Forecast
-from initcheck.theory.phase import MOST_LAYERS, ThousandfoldChange
+from initcheck.theory.mean_field import PRODUCT_LAYERS
+from initcheck.theory.thousandfold import MOST_LAYERS, ThousandfoldChange
 
 _SHOWN_WHOLE: Final = 20
 _SHOWN_BETWEEN: Final = 15
@@ -21,6 +22,7 @@ _MEANINGS: Final = {
     "xi_q": "layers in which a deviation of q shrinks e-fold; negative where it grows",
     "xi_c": "the same for the correlation of two inputs",
     "xi_gradient": "the same for the gradient's squared norm",
+    "log_chi_product": f"ln of the product of chi_1 over the first {PRODUCT_LAYERS} layers",
     "correlation_fixed_point": "c*, where the correlation of two inputs settles",
     "trainable_depth": "6 xi_c, the depth up to which such networks were seen to train",
     "power_law": "q falls as 1/(decay l), the gradient's squared norm as l^-exponent",
@@ -47,6 +49,9 @@ _CONSEQUENCES: Final = {
     "critical": "gradients change more slowly than exponentially",
     "chaotic": "gradients explode exponentially with depth",
 }
+_TYPICAL: Final = (
+    "Forward and Backward are about the geometric mean over seeds at this width, the regime is about infinite width."
+)
 
 
 def format_forecast(found: Forecast) -> str:
@@ -61,7 +66,8 @@ def forecast_as_json(found: Forecast) -> dict[str, Any]:
     reasons, phase = fields.pop("reasons"), fields.pop("phase")
     reasons |= phase.pop("reasons")
     layers = fields.pop("layers")
-    fields |= {_name_field(name): value for name, value in phase.items()}
+    fields |= phase
+    fields = {_name_field(name): value for name, value in fields.items()}
     return {**fields, "layers": layers, "reasons": {_name_field(name): reason for name, reason in reasons.items()}}
 
 
@@ -86,12 +92,17 @@ def _describe_answer(found: Forecast) -> list[str]:
     lines = [("", f"{weights}{biases}, {found.activation}: {layers}.")]
     if phase.regime is None:
         lines.append(("Regime", f"none: {phase.reasons['regime']}."))
+    elif phase.regime == "no fixed point":
+        grows = f"q grows without limit, and chi_1 tends to {_format_number(phase.chi_backward)}"
+        product = f"over {PRODUCT_LAYERS} layers chi_1 multiplies the gradient's squared norm by"
+        lines.append(("Regime", f"no fixed point: {grows}; {product} {format_factor(phase.log_chi_product)}."))
     else:
         at = f"chi_1 = {_format_number(phase.chi_backward)} at q* = {_format_number(phase.fixed_point)}"
         lines.append(("Regime", f"{phase.regime} ({at}): in the end {_CONSEQUENCES[phase.regime]}."))
-    if phase.layers_until is not None:
-        lines.append(("Forward", _describe_change("the signal", "mean square", phase.layers_until.forward)))
-        lines.append(("Backward", _describe_change("the gradient", "squared norm", phase.layers_until.backward)))
+    if found.layers_until is not None:
+        lines.append(("Forward", _describe_change("the signal", "mean square", found.layers_until.forward)))
+        lines.append(("Backward", _describe_change("the gradient", "squared norm", found.layers_until.backward)))
+        lines.append(("Typical", _TYPICAL))
     if found.depth > 1:
         forward = (
             f"q goes from {_format_number(found.q[0])} to {_format_number(found.q[-1])} on its way through these layers"
@@ -129,7 +140,7 @@ def _format_scalars(found: Forecast) -> list[str]:
         value = getattr(found, name, None) if hasattr(found, name) else getattr(found.phase, name)
         if name == "power_law" and value is not None:
             value = f"{_format_number(value.decay)}, {_format_number(value.gradient_exponent)}"
-        if found.phase.layers_until is None and name in found.phase.reasons:
+        if found.phase.regime is None and name in found.phase.reasons:
             continue  # one reason for all, which was given above
         written = value if isinstance(value, str) else _format_number(math.nan if value is None else value)
         text = meaning.format(effect=found.effect, alpha=found.alpha, power=found.power)

@@ -178,8 +178,8 @@ class TestGains:
         one = summarize(make_table(moments, np.ones_like(moments)), 9)
         other = summarize(make_table(np.ones_like(moments), moments[:, ::-1]), 9)
         forward = [name for name in MEASURED_NAMES if name.startswith("forward_")]
-        # What is told from the deep half does not travel along: a mirror swaps the halves.
-        of_one_half = ("layers_until_thousandth", "verdict")
+        # What is said of the deep half, or of the layers behind the first, does not travel along with a mirror.
+        of_one_half = ("layers_until_thousandth", "thousandfold_change", "verdict")
         swapped = {"shallow_half": "deep_half", "deep_half": "shallow_half"}
         for name in (name for name in forward if not name.endswith(of_one_half)):
             stem, gain, half = name.replace("forward", "backward").partition("log_gain_")
@@ -235,29 +235,29 @@ class TestGains:
         assert row["backward_log_gain_shallow_half"] == pytest.approx(math.log(2))
         assert row["backward_log_gain_deep_half"] == pytest.approx(-math.log(2))
 
-    def test_layers_until_a_thousandth_follow_from_the_deep_half(self) -> None:
-        row = summarize(make_table(decay(0.5)), 11)
-        assert row["forward_layers_until_thousandth"] == pytest.approx(math.log(1000) / math.log(2))
-        assert row["backward_layers_until_thousandth"] == math.inf
-        # Level in the half next to the input, halved by each layer in the other: a gradient doubles there.
-        moments = np.tile(np.cumprod([1.0, *[1.0] * 5, *[0.5] * 5]), (3, 1))
-        row = summarize(make_table(moments, moments), 11)
+    def test_layers_until_a_thousandth_are_counted_where_they_were_measured(self) -> None:
+        row = summarize(make_table(decay(0.5), decay(2.0)), 11)
         for direction in ("forward", "backward"):
-            assert row[f"{direction}_layers_until_thousandth"] == pytest.approx(math.log(1000) / math.log(2))
-        # Negative control: the other way round there is no trend.
-        moments = moments[:, ::-1]
-        row = summarize(make_table(moments, moments), 11)
+            assert row[f"{direction}_layers_until_thousandth"] == 10.0  # 2^-10 = 1/1024
+            assert row[f"{direction}_thousandfold_change"] == "vanishes"
+        grown = summarize(make_table(decay(2.0), decay(0.5)), 11)
+        assert grown["forward_thousandfold_change"] == grown["backward_thousandfold_change"] == "explodes"
+        # One layer fewer, and nothing is said: no rate is carried on.
+        short = summarize(make_table(decay(0.5, 10), decay(2.0, 10)), 10)
         for direction in ("forward", "backward"):
-            assert row[f"{direction}_layers_until_thousandth"] == math.inf
+            assert pd.isna(short[f"{direction}_layers_until_thousandth"])
+            assert pd.isna(short[f"{direction}_thousandfold_change"])
 
-    def test_a_slow_drift_is_told_from_none_although_both_are_preserved(self) -> None:
-        rng = np.random.default_rng(7)
-        noise = 1 + 0.001 * rng.normal(size=(6, 11))
-        drifting = summarize(make_table(decay(0.99, seeds=6) * noise), 11)
-        still = summarize(make_table(decay(1.0, seeds=6) * noise), 11)
-        assert drifting["forward_verdict"] == still["forward_verdict"] == "preserves"
-        assert drifting["forward_layers_until_thousandth"] == pytest.approx(math.log(1000) / 0.01, rel=0.1)
-        assert still["forward_layers_until_thousandth"] == math.inf
+    def test_a_gradient_is_counted_from_the_first_layer_to_the_one_that_it_comes_from(self) -> None:
+        # Eleven steps from the input on: three that lose a factor 11 each on the way back, and eight that lose none.
+        gradients = np.tile(np.cumprod([1.0, *[11.0] * 3, *[1.0] * 8]), (3, 1))
+        row = summarize(make_table(decay(1.0, 12), gradients), 12)
+        assert (row["backward_layers_until_thousandth"], row["backward_thousandfold_change"]) == (3.0, "vanishes")
+
+    def test_it_is_the_geometric_mean_over_seeds_that_is_counted(self) -> None:
+        # Seeds that lose a factor 4 a layer, and nothing: a factor 2 typically, and a mean factor of 0.625.
+        moments = np.concatenate([decay(0.25, seeds=1), decay(1.0, seeds=1)])
+        assert summarize(make_table(moments), 11)["forward_layers_until_thousandth"] == 10.0
 
 
 class TestVerdicts:

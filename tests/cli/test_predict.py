@@ -22,6 +22,7 @@ FIELDS = {
     *("initializer", "activation", "depth", "widths", "inputs", "input_second_moment", "sigma_w2", "sigma_b2"),
     *("forward_gain", "backward_gain", "effect", "alpha", "power", "q", "regime", "fixed_point", "chi_forward"),
     *("chi_backward", "xi_q", "xi_c", "xi_gradient", "correlation_fixed_point", "trainable_depth", "power_law"),
+    "log_chi_product",
     *("layers_until_1e-3", "log_variance", "seeds_needed", "dead_input_probability", "layers", "reasons"),
 }
 
@@ -106,7 +107,7 @@ def test_json_has_the_forecast_under_its_own_names(predict_json):
     assert found["fixed_point"] == expected.phase.fixed_point == pytest.approx(1.0)
     assert found["xi_c"] == expected.phase.xi_c
     assert found["q"] == list(expected.q)
-    assert found["layers_until_1e-3"]["backward"] == {"layers": 100, "direction": "explodes"}
+    assert found["layers_until_1e-3"]["backward"] == vars(expected.layers_until.backward)
     assert found["seeds_needed"] == expected.seeds_needed
     for layer, twin in zip(found["layers"], expected.layers, strict=True):
         for name, value in vars(twin).items():
@@ -142,25 +143,26 @@ def test_the_answer_comes_first_in_words(predict):
     assert lines[1].startswith("Regime:   ordered (chi_1 = 0.5 at q* = 0)")
     assert lines[2] == "Forward:  the signal vanishes: 1/1000 of its mean square is left after 10 layers."
     assert lines[3] == "Backward: the gradient vanishes: 1/1000 of its squared norm is left after 10 layers."
-    assert lines[4].startswith("Here:     q goes from 1 to 1.907e-06")
+    assert lines[4].startswith("Typical:  Forward and Backward are about the geometric mean over seeds")
+    assert lines[6].startswith("Here:     q goes from 1 to 1.907e-06")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (
-            "--initializer RandomNormal(stddev=1.0) --depth 2 --width 2000",
+            "--initializer RandomNormal(stddev=1.0) --depth 2 --width 2100",
             [
                 "the signal explodes: its mean square is 1,000 times as large after 1 layer.",
-                "explode exponentially",
+                "no fixed point: q grows without limit, and chi_1 tends to 1050;",
             ],
         ),
         (
             "",
             [
                 "Regime:   critical (chi_1 = 1 at q* = 2)",
-                "the signal keeps its size",
-                "the gradient keeps its size",
+                "1/1000 of its mean square is left after 708 layers.",
+                "1/1000 of its squared norm is left after 708 layers.",
                 "varies by 69% from seed to",
             ],
         ),

@@ -67,7 +67,7 @@ def test_glorot_divides_by_both_fans_of_each_layer():
     found = forecast("linear", initializer="GlorotUniform", width=[300, 100, 10], inputs=784)
     assert found.sigma_w2 == pytest.approx((2 * 784 / 1084, 1.5, 2 * 100 / 110))
     assert found.q == pytest.approx(np.cumprod(found.sigma_w2))
-    assert found.phase.layers_until is None
+    assert found.layers_until is None
     assert "differ in sigma_w^2, from 1.5 to 1.818" in found.phase.reasons["fixed_point"]
 
 

@@ -47,7 +47,8 @@ def write_answer(study: StudyRecord, pairs: Sequence[SummaryRow], network: str) 
         blocks.append(_headline_table(headlines))
     caption = prose(
         "Which initializers keep the signal on ", code(network), ", by activation function. ",
-        "“Information lost” names what keeps the size of the signal and loses what it carries.",
+        "“Undecided” names the direction in which more seeds would decide; “information lost” what keeps the size of "
+        "the signal in a direction and loses what it carries.",
     )  # fmt: skip
     blocks.append(make_kept_table(own, caption))
     others = [name for name in names_in_order(pairs, "network") if name != network]
@@ -85,7 +86,12 @@ def _headline_table(pairs: Sequence[SummaryRow]) -> Table:
         "Gradient, layers until",
         "Verdict",
     )
-    caption = prose("The pairs that textbooks discuss, as measured here. In brackets: the 95% interval over seeds.")
+    caption = prose(
+        "The pairs that textbooks discuss, as measured here: the geometric mean factor of a layer, and over how many "
+        "layers signal and gradient change a thousandfold. Beyond the measured layers theory goes on at this width, "
+        "where the geometric mean falls a little in every layer even if the arithmetic mean is kept. In brackets: the "
+        "95% interval over seeds."
+    )
     return Table(caption, columns, rows, code_headers=False)
 
 
@@ -147,7 +153,7 @@ def _describe_agreement(pairs: Sequence[SummaryRow]) -> Text:
         strong("Theory"), f" predicts the gain, with its standard deviation, of {count(scored, 'pair')} forward and "
         f"{back:,} backward. The score of the measured gain, its distance in standard errors, lies beyond "
         f"±{NOTABLE:g} in {notable:,} and {back_notable:,} of them, and beyond ±{STRIKING:g} in {striking:,} and "
-        f"{back_striking:,}; of independent normal scores, {_share(NOTABLE)} and {_share(STRIKING)} would.",
+        f"{back_striking:,}; of independent normal scores, at most {_share(NOTABLE)} and {_share(STRIKING)} would.",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from initcheck.audit.gains import PRESERVED_FACTOR, THOUSANDFOLD
+from initcheck.audit.gains import PRESERVED_FACTOR
 from initcheck.audit.limits import INDISTINGUISHABLE_SHARE, PRESERVING_MARGIN
 from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
 from initcheck.core.formatting import count, format_duration, format_number
@@ -25,6 +25,7 @@ from initcheck.pages.document import (
     table_row,
 )
 from initcheck.study.record import NotMeasured, Provenance, StudyRecord
+from initcheck.theory.thousandfold import MOST_LAYERS, THOUSANDFOLD
 
 _MARGIN: Final = f"{100 * PRESERVING_MARGIN:.0f}%"
 _CRITICAL_DEPTH: Final = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"
@@ -54,7 +55,8 @@ def write_guide() -> Section:
         "Gain": prose(
             "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
             "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is "
-            "the mean factor over all layers, then over all seeds.",
+            "the geometric mean of the factors over all layers and seeds: multiplied over all layers it gives what was "
+            "measured. The arithmetic mean, which textbooks speak of, stands beside the textbook’s number.",
         ),
         "Forward and backward": prose(
             "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
@@ -77,8 +79,8 @@ def write_guide() -> Section:
             f"less than a factor {PRESERVED_FACTOR:g} in all. The rate judged is the typical one, the mean "
             "logarithm of the factors, over the deeper half of the network: the half nearer to the output, in both "
             "directions. There the forward signal has settled, and the factors of the gradient depend on it too, "
-            "so a deeper network has more layers like these. The rate can differ from the gain, which is a mean of "
-            "the factors themselves, over all layers.",
+            "so a deeper network has more layers like these. The rate can differ from the gain, which is "
+            "taken over all layers.",
         ),
         "Vanishes, explodes": prose(
             "That rate is shown to lie below, or above, that margin; or the signal faded until it was "
@@ -96,9 +98,11 @@ def write_guide() -> Section:
             "report says that inputs become indistinguishable.",
         ),
         "Layers until 1/1000 or × 1000": prose(
-            f"After how many layers the signal has changed by a factor {_FACTOR}, at the rate of the deeper half "
-            "of the network, where the first layers' transient has passed. “No significant trend”: that "
-            "rate's interval includes no change at all.",
+            f"Over how many layers the geometric mean over the seeds changes by a factor {_FACTOR}: forward from the "
+            "first layer to a later one, backward from a later one to the first. Within the network it is measured. "
+            "Beyond, theory goes on from the last measured layer, with more layers of the same kind and width, as ",
+            code("initcheck predict"), f" does; it looks {MOST_LAYERS:,} layers far. Where there is no theory, nothing "
+            "is said of layers that were not measured.",
         ),
         "Textbook": prose(
             "The gain that theory gives for an infinitely wide network, where chance averages out: for ReLU and "
@@ -108,20 +112,24 @@ def write_guide() -> Section:
         "Predicted": prose(
             "The gain that theory expects of a network of this width on a batch of this size, with its standard "
             "deviation (sd) from seed to seed. The narrower the layers, the farther networks lie apart, and the "
-            "farther their mean may lie from the textbook. “Mean field only”: the textbook's gain is known, and "
+            "farther their mean may lie from the textbook. Where the seeds vary otherwise than predicted, "
+            "the table says so. “Mean field only”: the textbook's gain is known, and "
             "what the width does to it is not.",
         ),
         "Score": prose(
-            "How far the measured gain lies from the predicted one, in standard errors over the seeds, made "
-            "comparable with a standard normal number (a z-score; Student's t on few seeds has longer tails, "
-            "which are taken out). Near 0 the two agree. Chance alone takes about one score in 22 beyond "
-            "±2 and one in 370 beyond ±3. A large score is a finding: about the network, the measurement, or the "
-            "theory.",
+            "How far the arithmetic mean of the measured gains lies from the predicted one, in standard errors: that "
+            "over the seeds or that which theory predicts, whichever is larger. It is made comparable with a standard "
+            "normal number (a z-score; Student's t on few seeds has longer tails, which are taken out). Near 0 the two "
+            "agree. Chance alone takes at most about one score in 22 beyond ±2 and one in 370 beyond ±3. A large score "
+            "is a finding: about the network, the measurement, or the theory.",
         ),
         "Ordered, critical, chaotic": prose(
             "What an infinitely deep network does, by the factor ", code("χ"), " with which each layer multiplies "
             "the squared gradient once the signal has settled: below 1, ordered, gradients vanish; above 1, "
-            "chaotic, they explode; at 1, critical, they are kept. ", code("σ_w"), " is the standard deviation of "
+            "chaotic, they explode; at 1, critical, they are kept. The squared difference between two inputs that are "
+            "nearly alike changes by the same factor. Where the signal grows without limit, there is no fixed point. "
+            "Of ReLU and its like, without biases, χ says only how the sizes change: the correlation of two inputs "
+            "does not depend on ", code("σ_w"), ". ", code("σ_w"), " is the standard deviation of "
             "a weight times the square root of the number of inputs that a unit sums, ", code("σ_b"), " the "
             "standard deviation of the biases, which Keras initializes to zero.",
         ),
@@ -214,8 +222,9 @@ def _describe_theory(study: StudyRecord) -> Text:
         "not from the measurements, unless they say that they begin with a measured value. For plain networks of Dense "
         "layers they hold to leading order in 1/width: means with their first correction, standard deviations from "
         "seed to seed, and a log-normal distribution of each layer’s signal. For He’s initialization with ReLU the "
-        "expected gain of 1 is exact at every width. Other networks are predicted in mean-field theory, as if they "
-        "were infinitely wide, and without standard deviations. There is no theory for weights that are not drawn at "
+        "expected gain of 1 is exact at every width forward; backward it is so for one sample, and a little below 1 "
+        "for the mean over a batch. Other networks are predicted in mean-field theory, as if they were "
+        "infinitely wide, and without standard deviations. There is no theory for weights that are not drawn at "
         "random or whose mean is not zero, nor for activation functions that grow faster than any power. Phase "
         "diagrams are about infinitely wide and deep networks."
     )

@@ -18,6 +18,7 @@ from scipy import stats
 from initcheck.audit.gains import trace_networks
 from initcheck.audit.limits import INDISTINGUISHABLE_SHARE
 from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.core.formatting import exponential
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,14 +68,22 @@ class LevelSummary:
 
 @dataclass(frozen=True)
 class DirectionSummary:
-    """What happens to the signal in one direction. Numbers are NaN where the summary has none."""
+    """What happens to the signal in one direction. Numbers are NaN where the summary has none.
+
+    Attributes:
+        gain: arithmetic mean of the layers' factors, as textbooks speak of it.
+        geometric: geometric mean of them, which over all layers gives what was measured.
+    """
 
     gain: float
     low: float
     high: float
+    geometric: float
+    geometric_low: float
+    geometric_high: float
     steps: int
-    deep_half: float
     layers_until_thousandth: float
+    thousandfold_change: str
     verdict: str
     textbook: float
     predicted: float
@@ -262,9 +271,12 @@ def _read_direction(row: Mapping[Any, Any], direction: Direction) -> DirectionSu
         gain=_number(row[f"{direction}_gain"]),
         low=_number(row[f"{direction}_gain_low"]),
         high=_number(row[f"{direction}_gain_high"]),
+        geometric=exponential(_number(row[f"{direction}_log_gain"])),
+        geometric_low=exponential(_number(row[f"{direction}_log_gain_low"])),
+        geometric_high=exponential(_number(row[f"{direction}_log_gain_high"])),
         steps=_whole(row[f"{direction}_steps"]) or 0,
-        deep_half=_number(row[f"{direction}_log_gain_deep_half"]),
         layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
+        thousandfold_change=_word(row[f"{direction}_thousandfold_change"]),
         verdict=_word(row[f"{direction}_verdict"]),
         textbook=_number(row[f"textbook_{direction}_gain"]),
         predicted=_number(row[f"predicted_{direction}_gain"]),

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from initcheck.core.errors import InitcheckError, UsageError
-from initcheck.core.formatting import format_number
+from initcheck.core.formatting import exponential, format_number
 from initcheck.models.initializers import InitializerSpec, split_call
 from initcheck.pages import svg
 from initcheck.pages.document import (
@@ -42,12 +42,15 @@ from initcheck.study.report.tables import names_in_order
 from initcheck.theory.gaussian import Activation, find_activation
 from initcheck.theory.mean_field import (
     CRITICAL_TOLERANCE,
+    PRODUCT_LAYERS,
     FixedPoint,
     PhaseDiagram,
     Regime,
     find_critical_points,
     find_fixed_point,
+    map_correlation,
     map_phases,
+    multiply_chi,
 )
 from initcheck.theory.weights import weight_distribution
 
@@ -69,12 +72,26 @@ _NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
 _LABEL_FROM: Final = 0.75  # the words of the phases are above the numbers
 _WORD_WIDTH: Final = 54.0
 _TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
-_TONES: Final[Mapping[Regime, str]] = {"ordered": "fading-1", "critical": "neutral", "chaotic": "growing-1"}
+_TONES: Final[Mapping[Regime, str]] = {
+    "ordered": "fading-1",
+    "critical": "neutral",
+    "chaotic": "growing-1",
+    "no fixed point": "unknown",
+}
+_WORDS: Final = ("ordered", "chaotic")
+_WORDS_OF_SIZE: Final = ("vanishes", "explodes")  # of functions without a scale of their own
 _NEAR: Final = 0.01
 _SCALE_FREE: Final = (
     "χ does not depend on σ_b. Above σ_b = 0 the variance grows without limit on the border, so that only the point at "
     "σ_b = 0 is critical."
 )
+_NO_SCALE: Final = (
+    "“Vanishes” and “explodes” are said of the gradient. At σ_b = 0 the correlation of two inputs does not depend on "
+    "σ_w: "
+)
+_NO_CORRELATION: Final = 1e-9
+_BENT: Final = "they grow alike at every σ_w."
+_LINEAR: Final = "it stays as it is at every σ_w."
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ def write_phases(
     if known:
         blocks.append(_draw(known, places, fixed_points, f"{anchor}-phases"))
     if known and places:
-        blocks.append(_tabulate(places, fixed_points))
+        blocks.append(_tabulate(known, places, fixed_points))
     gaps = [prose(code(name), f" has no phase diagram: {reason}.") for name, reason in refused.items()]
     gaps += [
         prose(listed(names), f" {'is' if len(names) == 1 else 'are'} not shown: {why}.")
@@ -189,8 +206,9 @@ def draw_phases(
     places: Sequence[Place],
     fixed_points: Mapping[int, FixedPoint],
     notes: tuple[str, ...],
+    words: tuple[str, str] = _WORDS,
 ) -> Panel:
-    """Draw the phase diagram of one activation function."""
+    """Draw the phase diagram of one activation function, with a word in the region below the border and above it."""
     width, height = _PANEL
     # Where chi is 0, as below the threshold of a shrinking function, interpolation leaves noise of either sign.
     logarithm = np.log(np.clip(diagram.chi, np.exp(-30.0), np.exp(30.0)))
@@ -202,7 +220,7 @@ def draw_phases(
         axes.grid(visible=False)
         _fill(axes, diagram, logarithm)
         _style(axes)
-        _write_words(axes, diagram, logarithm)
+        _write_words(axes, diagram, logarithm, words)
         _mark_places(axes, places)
         text = describe_phases(name, places, fixed_points)
         picture = svg.export_svg(drawing, prefix, text)
@@ -216,6 +234,14 @@ def describe_phases(name: str, places: Sequence[Place], fixed_points: Mapping[in
         for place in places
     ]
     return f"Phase diagram of {name}, at σ_b = 0. {'; '.join(parts)}."
+
+
+def describe_scale(phi: Activation) -> tuple[str, ...]:
+    """Say what holds at every size of the signal; nothing for functions with a scale of their own."""
+    if not is_scale_free(phi):
+        return ()
+    # Two inputs without correlation get one, unless the function is linear.
+    return _SCALE_FREE, _NO_SCALE + (_BENT if map_correlation(phi, 0.0, 1.0, 1.0) > _NO_CORRELATION else _LINEAR)
 
 
 def phase_keys() -> tuple[Key, ...]:
@@ -261,10 +287,11 @@ def _introduce(width: int) -> Paragraph:
     return paragraph(
         "This is theory without a measurement. Two numbers decide what an infinitely wide and deep network does: "
         f"σ_w², the variance of a weight times the {width:,} inputs that a unit sums, and σ_b², the variance of "
-        "the biases. The size of the signal settles layer by layer. From then on each layer multiplies the squared "
+        "the biases. Where the size of the signal settles, each layer from then on multiplies the squared "
         "gradient by one factor, χ, and the squared difference between two inputs that are nearly alike as well. "
         "Where χ is below 1 (ordered), both vanish; where it is above 1 (chaotic), both explode. Only in between, "
-        "at χ = 1 (critical), do they reach far. Keras initializes biases to zero, so all initializers lie "
+        "at χ = 1 (critical), do they reach far. Where the signal grows without limit there is no fixed point, and "
+        "differences between inputs grow with the signal. Keras initializes biases to zero, so all initializers lie "
         "at σ_b = 0, and those with the same σ_w at one point. The diagram is about the limit of many layers, "
         "which a network of a few layers does not reach."
     )
@@ -279,10 +306,11 @@ def _draw(
     limits = choose_range(places)
     panels = []
     for number, (activation, phi) in enumerate(known.items()):
-        notes = (_SCALE_FREE,) if is_scale_free(phi) else ()
+        notes = describe_scale(phi)
+        words = _WORDS_OF_SIZE if notes else _WORDS
         diagram = compute_phases(phi, limits)
         prefix = f"{name}-{number}"
-        panels.append(draw_phases(activation, prefix, diagram, places, fixed_points[activation], notes))
+        panels.append(draw_phases(activation, prefix, diagram, places, fixed_points[activation], notes, words))
     marks = tuple(
         (str(place.number), f"σ_w = {format_number(place.sigma_w, 4)}: {', '.join(place.initializers)}")
         for place in places
@@ -301,23 +329,27 @@ def _draw(
     )
 
 
-def _tabulate(places: Sequence[Place], fixed_points: Mapping[str, Mapping[int, FixedPoint]]) -> Table:
+def _tabulate(
+    known: Mapping[str, Activation], places: Sequence[Place], fixed_points: Mapping[str, Mapping[int, FixedPoint]]
+) -> Table:
     rows = tuple(
         Row(
             f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}",
-            tuple(_phase_cell(found[place.number]) for found in fixed_points.values()),
+            tuple(_phase_cell(known[name], place, found[place.number]) for name, found in fixed_points.items()),
         )
         for place in places
     )
     caption = prose(
         "The same in words: the phase at each of these points, the factor χ, and what the variance q of the "
-        f"pre-activations settles at. “Critical”: χ within one part in {1.0 / CRITICAL_TOLERANCE:,.0f} of 1. “q "
-        "grows”: without limit, and χ is what the factor tends to. “Any q”: every variance stays as it is."
+        f"pre-activations settles at. “Critical”: χ within one part in {1.0 / CRITICAL_TOLERANCE:,.0f} of 1. “No "
+        "fixed point”: q grows without limit, and χ → is what the factor tends to. “Any q”: every variance stays as it "
+        f"is. Where χ does not say what becomes of the gradient, its product over {PRODUCT_LAYERS} layers does: the "
+        "factor for the squared gradient, with an input of mean square 1."
     )
     return Table(caption, ("Place", *fixed_points), rows, form="heat map", code_headers=False)
 
 
-def _phase_cell(found: FixedPoint) -> Cell:
+def _phase_cell(phi: Activation, place: Place, found: FixedPoint) -> Cell:
     chi = found.chi_backward
     if found.is_neutral:
         variance = "any q"
@@ -328,8 +360,12 @@ def _phase_cell(found: FixedPoint) -> Cell:
     else:
         variance = f"q = {format_number(found.q, 2)}"
     digits = 5 if abs(chi - 1.0) < _NEAR else 3
-    notes = (f"χ = {format_number(chi, digits)}", variance)
-    return Cell(found.regime, notes, _TONES[found.regime], emphasis=found.regime == "critical")
+    sign = "→" if math.isinf(found.q) else "="
+    notes = [f"χ {sign} {format_number(chi, digits)}", variance]
+    if math.isinf(found.q) or (found.regime == "critical" and not found.is_neutral):
+        product = multiply_chi(phi, place.sigma_w2, 0.0, place.sigma_w2)
+        notes.append(f"{PRODUCT_LAYERS} layers: × {format_number(exponential(product), 2)}")
+    return Cell(found.regime, tuple(notes), _TONES[found.regime], emphasis=found.regime == "critical")
 
 
 def _split(label: str) -> tuple[str, tuple[tuple[str, object], ...]]:
@@ -380,11 +416,11 @@ def _style(axes: Axes) -> None:
     axes.set_ylabel("σ_b", color=svg.MUTED, labelpad=6)
 
 
-def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64]) -> None:
+def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64], words: tuple[str, str]) -> None:
     """Write the name of each phase where it has room."""
     low, high = np.log(axes.get_xlim())
     pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
-    for word, inside in (("ordered", logarithm < 0.0), ("chaotic", logarithm > 0.0)):
+    for word, inside in zip(words, (logarithm < 0.0, logarithm > 0.0), strict=True):
         best = (0.0, 0.0, 0.0)
         for row in np.flatnonzero(diagram.sigma_b >= _LABEL_FROM):
             for begin, end in _find_runs(inside[row]):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.formatting import count, format_estimate, format_number, format_share
+from initcheck.core.formatting import count, format_estimate, format_share
 from initcheck.pages import palette
 from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose, table_row
 from initcheck.study.record import NotMeasured
 from initcheck.study.report.levels import DirectionSummary, LevelSummary, Outcome, SummaryRow
+from initcheck.theory.thousandfold import MOST_LAYERS
 
 # Pairs that textbooks talk about. Only those in the study are shown.
 HEADLINES: Final = (
@@ -43,13 +44,12 @@ _TONES: Final[Mapping[Outcome, str]] = {
     "dead": "dead",
     "undecided": "unknown",
 }
-KEPT_COLUMNS: Final = (
-    "Activation",
-    "Kept both ways",
-    "Size kept forward only",
-    "Size kept backward only",
-    "Size kept both ways, but information lost",
-)
+_KEPT: Final = "Kept both ways"
+_FORWARD_ONLY: Final = "Size kept forward only"
+_BACKWARD_ONLY: Final = "Size kept backward only"
+_UNDECIDED: Final = "Undecided"
+_LOST: Final = "Size kept, but information lost"
+KEPT_COLUMNS: Final = ("Activation", _KEPT, _FORWARD_ONLY, _BACKWARD_ONLY, _UNDECIDED, _LOST)
 VERDICT_COLUMNS: Final = (
     "Initializer",
     "Verdict",
@@ -156,43 +156,75 @@ def verdict_cell(pair: SummaryRow) -> Cell:
 
 
 def gain_cell(summary: DirectionSummary) -> Cell:
-    """Give the gain of one direction with its interval, or say why there is none."""
+    """Give the geometric mean gain of one direction with its interval, or say why there is none."""
     if summary.verdict == "dead":
         return Cell("dead", ("no rate: exactly zero",))
-    if summary.steps == 0 and math.isnan(summary.gain):
+    if summary.steps == 0 and math.isnan(summary.geometric):
         return Cell("no rate", ("no step between layers was measured",))
-    estimate = format_estimate(summary.gain, summary.low, summary.high)
+    estimate = format_estimate(summary.geometric, summary.geometric_low, summary.geometric_high)
     return Cell(estimate.value, (estimate.interval,))
 
 
 def format_layers_until(summary: DirectionSummary) -> str:
     """Say after how many layers the signal has changed a thousandfold, and which way."""
     layers = summary.layers_until_thousandth
-    if math.isnan(layers):
-        return "no rate"
     if math.isinf(layers):
-        return "no significant trend"
-    end = "1/1000" if summary.deep_half < 0.0 else "× 1000"
-    return f"{end} after {format_number(layers, 2)}"
+        return f"not within {MOST_LAYERS:,}"
+    if not math.isnan(layers):
+        end = "1/1000" if summary.thousandfold_change == "vanishes" else "× 1000"
+        return f"{end} after {layers:.0f}"
+    return f"not within {summary.steps + 1}" if summary.steps and summary.verdict != "dead" else "no rate"
 
 
 def make_kept_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
-    """List by activation which initializers keep the signal both ways, and which keep less than that."""
+    """List by activation which initializers keep the signal both ways, and which keep less than that.
+
+    What the signal carries comes before its size: where that is lost, no other column names the pair.
+    """
     rows = []
     for activation in names_in_order(pairs, "activation"):
-        group = [pair for pair in pairs if pair.activation == activation]
-        kept = [pair.initializer for pair in group if pair.outcome == "kept"]
-        lost = [f"{pair.initializer} ({_flaw(pair)})" for pair in group if pair.keeps_size and pair.outcome != "kept"]
-        cells = [Cell(", ".join(kept) or "none", tone="kept" if kept else "", emphasis=bool(kept))]
-        for direction in DIRECTIONS:
-            one_way = [
-                f"{pair.initializer} ({_flaw(pair)})" if pair.symmetric else pair.initializer
-                for pair in group
-                if not pair.keeps_size and pair.by_direction[direction].verdict == "preserves"
-            ]
-            cells.append(Cell(", ".join(one_way) or "none"))
-        rows.append(table_row(activation, *cells, ", ".join(lost) or "none"))
+        listed: dict[str, list[str]] = {column: [] for column in KEPT_COLUMNS[1:]}
+        for pair in pairs:
+            if pair.activation == activation and (column := _find_kept_column(pair)):
+                listed[column].append(f"{pair.initializer}{_describe_flaw(pair, column)}")
+        cells = [Cell(", ".join(names) or "none") for names in listed.values()]
+        if listed[_KEPT]:
+            cells[0] = Cell(cells[0].text, tone="kept", emphasis=True)
+        rows.append(table_row(activation, *cells))
     return Table(caption, KEPT_COLUMNS, tuple(rows))
+
+
+def _find_kept_column(pair: SummaryRow) -> str:
+    """Find the column that names a pair; none for one that keeps its size in no direction."""
+    preserved = [direction for direction in DIRECTIONS if pair.by_direction[direction].verdict == "preserves"]
+    undecided = any(summary.verdict == "inconclusive" for summary in pair.by_direction.values())
+    if pair.outcome == "kept":
+        return _KEPT
+    if not preserved:
+        return _UNDECIDED if undecided else ""
+    if pair.symmetric or not pair.distinguishes_inputs:
+        return _LOST
+    if undecided or len(preserved) > 1:
+        return _UNDECIDED
+    return _FORWARD_ONLY if preserved == ["forward"] else _BACKWARD_ONLY
+
+
+def _describe_flaw(pair: SummaryRow, column: str) -> str:
+    """Say in brackets what a pair loses, or what was not decided."""
+    if column == _LOST:
+        if pair.symmetric:
+            return " (symmetric units)"
+        return " (not known)" if math.isnan(pair.batch_variance_share) else " (same for all inputs)"
+    if column == _UNDECIDED:
+        return f" ({_name_undecided(pair)})"
+    return ""
+
+
+def _name_undecided(pair: SummaryRow) -> str:
+    if not pair.is_finite:
+        return "values that are not finite"
+    open_ways = [way for way in DIRECTIONS if pair.by_direction[way].verdict == "inconclusive"]
+    return " and ".join(open_ways) or "not fully measured"
 
 
 def describe_verdicts(pairs: Sequence[SummaryRow], direction: Direction) -> str:
@@ -211,19 +243,19 @@ def describe_verdicts(pairs: Sequence[SummaryRow], direction: Direction) -> str:
 
 
 def heat_cell(pair: SummaryRow, direction: Direction, margin: float) -> Cell:
-    """Give the gain of one direction with the margin of its interval, or say what there is instead."""
+    """Give the geometric mean gain of one direction with the margin of its interval, or say what there is instead."""
     summary = pair.by_direction[direction]
     notes = []
     if pair.symmetric:
         notes.append("symmetric")
     if summary.verdict == "dead":
         return Cell("dead", tuple(notes), "dead")
-    if math.isnan(summary.gain):
+    if math.isnan(summary.geometric):
         overflow = pair.nonfinite_from is not None
         word = "non-finite" if overflow else ("one layer only" if summary.steps == 0 else "no rate")
         return Cell(word, tuple(notes), "non-finite" if overflow else "unknown")
-    estimate = format_estimate(summary.gain, summary.low, summary.high)
-    tone = palette.tone_of_gain(summary.gain, margin)
+    estimate = format_estimate(summary.geometric, summary.geometric_low, summary.geometric_high)
+    tone = palette.tone_of_gain(summary.geometric, margin)
     if pair.nonfinite_from is not None:
         notes.append("overflows")
     return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
@@ -254,11 +286,3 @@ def _remarks(pair: SummaryRow) -> list[str]:
     if pair.saturated_fraction > 0.0:
         remarks.append(f"{format_share(pair.saturated_fraction)} saturated")
     return remarks
-
-
-def _flaw(pair: SummaryRow) -> str:
-    if pair.symmetric:
-        return "symmetric units"
-    if not pair.is_finite:
-        return "values that are not finite"
-    return "same for all inputs" if pair.outcome == "uniform" else "not fully measured"

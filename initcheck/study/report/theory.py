@@ -13,8 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import numpy as np
+from scipy import stats
+
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import count, format_estimate, format_number
+from initcheck.core.statistics import adjust_pvalues
 from initcheck.pages import palette
 from initcheck.pages.document import (
     Block,
@@ -50,6 +54,7 @@ NOTABLE: Final = 2.0
 STRIKING: Final = 3.0
 EXACT_TOLERANCE: Final = 1e-4
 """A prediction that is the same for all seeds is met within this; float32 adds up to about 1e-6 a layer."""
+DEVIATION_LEVEL: Final = 0.05
 _NO_DEVIATION: Final = 1e-6  # of the predicted gain
 _OFF_BY: Final = f"one part in {1.0 / EXACT_TOLERANCE:,.0f}"
 _DIGITS: Final = 4
@@ -80,12 +85,26 @@ class AgreementScore:
         return self.pair.by_direction[self.direction]
 
     @property
+    def measured_sd(self) -> float:
+        """The standard deviation of the measured gain over the seeds, from its interval."""
+        quantile = float(stats.t.ppf(0.975, self.pair.seeds - 1))
+        return (self.summary.high - self.summary.gain) / quantile * math.sqrt(self.pair.seeds)
+
+    @property
     def relative_difference(self) -> float:
         """Measured over predicted gain (textbook gain, where only that is known), less 1."""
         expected = self.summary.textbook if math.isnan(self.summary.predicted) else self.summary.predicted
         if expected == 0.0:
             return 0.0 if self.summary.gain == 0.0 else math.inf
         return self.summary.gain / expected - 1.0
+
+
+@dataclass(frozen=True)
+class TableMarks:
+    """What the tables of gains mark: the number of each note, and pairs whose predicted standard deviation is wrong."""
+
+    notes: Mapping[str, int]
+    wrong_deviations: Mapping[Direction, Sequence[SummaryRow]]
 
 
 @dataclass(frozen=True)
@@ -123,17 +142,22 @@ def write_theory(
         nothing = paragraph("No gain was predicted on the network ", code(network), "; the notes say why.")
         return Section(f"{anchor}-theory", title, (nothing, list_gaps(pairs)))
     blocks: list[Block] = [_introduce()]
+    marks = TableMarks(
+        number_gaps(pairs), {direction: find_wrong_deviations(pairs, direction) for direction in DIRECTIONS}
+    )
     headlines = pick_headlines(pairs)
     if headlines:
         caption = prose(
             "Textbook against measured: the pairs that textbooks discuss. Each number is a factor per layer. "
             "sd: the standard deviation from seed to seed that theory expects. In brackets: the 95% interval over "
-            "seeds. Difference: measured less predicted in standard errors, as a normal score."
+            "seeds. Measured is the arithmetic mean here, which the textbook’s number is about. Difference: measured "
+            "less predicted in standard errors, as a normal score."
         )
-        blocks.append(make_gain_table(headlines, caption, number_gaps(pairs), headlines=True))
-    blocks.append(
-        Bullets(tuple(describe_scores(count_scores(pairs, direction), len(pairs)) for direction in DIRECTIONS))
-    )
+        blocks.append(make_gain_table(headlines, caption, marks, headlines=True))
+    counts = [count_scores(pairs, direction) for direction in DIRECTIONS]
+    scores = [describe_scores(found, len(pairs)) for found in counts]
+    deviations = [describe_deviations(marks.wrong_deviations[found.direction], found) for found in counts]
+    blocks.append(Bullets((*scores, *(text for text in deviations if text))))
     blocks.append(_warn())
     if len(names_in_order(pairs, "activation")) > 1:
         blocks.append(Scale(palette.score_steps(), "Colours of the scores"))
@@ -151,10 +175,9 @@ def write_theory(
             "and their difference as a score. Where no note is named, the prediction is for this finite width."
         )
     )
-    numbers = number_gaps(pairs)
 
     def make_table(group: Sequence[SummaryRow], caption: Text) -> Table:
-        return make_gain_table(group, caption, numbers)
+        return make_gain_table(group, caption, marks)
 
     blocks += group_by_activation(pairs, make_table, "Gains per layer", _format_counts)
     return Section(f"{anchor}-theory", title, tuple(blocks))
@@ -210,11 +233,31 @@ def describe_scores(found: ScoreCounts, total: int) -> Text:
     return prose(
         *head,
         f": {found.beyond(NOTABLE)} of them beyond ±{NOTABLE:g}, {found.beyond(STRIKING)} beyond ±{STRIKING:g}. "
-        f"Of {count(scored, 'independent standard normal score')}, chance would put {chance}. "
+        f"Of {count(scored, 'independent standard normal score')}, chance would put at most {chance}. "
         f"The largest is {format_score(largest.summary.z)} (",
         code(largest.pair.initializer), " with ", code(largest.pair.activation), ").",
         _describe_unscored(found),
     )  # fmt: skip
+
+
+def describe_deviations(wrong: Sequence[SummaryRow], found: ScoreCounts) -> Text:
+    """Say where the seeds vary otherwise than theory predicts; nothing without scores."""
+    scored = len(found.of("scored"))
+    if not scored:
+        return ()
+    head = (
+        strong(found.direction.capitalize()),
+        ", the standard deviation from seed to seed is tested in these pairs, ",
+    )
+    test = f"each by χ², at {100.0 * DEVIATION_LEVEL:g}% in all after Holm’s correction: "
+    if not wrong:
+        return prose(*head, test, f"in none of {scored} it differs significantly from the predicted one.")
+    by_activation = [
+        prose(listed(tuple(pair.initializer for pair in wrong if pair.activation == name)), " with ", code(name))
+        for name in names_in_order(wrong, "activation")
+    ]
+    names = [prose("; " if place else "", text) for place, text in enumerate(by_activation)]
+    return prose(*head, test, f"in {len(wrong)} of {scored} it differs from the predicted one (", *names, ").")
 
 
 def explain_gaps(pairs: Sequence[SummaryRow]) -> dict[str, tuple[SummaryRow, ...]]:
@@ -249,12 +292,27 @@ def list_gaps(pairs: Sequence[SummaryRow]) -> Bullets:
     return Bullets(tuple(items))
 
 
-def make_gain_table(
-    pairs: Sequence[SummaryRow], caption: Text, numbers: Mapping[str, int], *, headlines: bool = False
-) -> Table:
+def find_wrong_deviations(pairs: Sequence[SummaryRow], direction: Direction) -> tuple[SummaryRow, ...]:
+    """Find the pairs whose seeds vary otherwise than theory predicts.
+
+    The variance over S seeds, in units of the predicted one, is compared with chi-square of S - 1 degrees of freedom,
+    two-sided, after Holm's correction over the pairs.
+    """
+    scored = [item for item in count_scores(pairs, direction).of("scored") if item.summary.predicted_sd > 0.0]
+    if not scored:
+        return ()
+    freedom = np.asarray([item.pair.seeds - 1 for item in scored])
+    ratios = np.asarray([item.measured_sd / item.summary.predicted_sd for item in scored])
+    sums = freedom * np.square(ratios)
+    p_values = 2.0 * np.minimum(stats.chi2.sf(sums, freedom), stats.chi2.cdf(sums, freedom))
+    adjusted = adjust_pvalues(np.minimum(p_values, 1.0), "holm")
+    return tuple(item.pair for item, p_value in zip(scored, adjusted, strict=True) if p_value < DEVIATION_LEVEL)
+
+
+def make_gain_table(pairs: Sequence[SummaryRow], caption: Text, marks: TableMarks, *, headlines: bool = False) -> Table:
     """Set textbook, predicted and measured gain of each pair side by side; headlines name the activation as well."""
     rows = tuple(
-        Row(f"{pair.initializer} with {pair.activation}" if headlines else pair.initializer, _gain_cells(pair, numbers))
+        Row(f"{pair.initializer} with {pair.activation}" if headlines else pair.initializer, _gain_cells(pair, marks))
         for pair in pairs
     )
     return Table(caption, ("Pair" if headlines else "Initializer", *GAIN_COLUMNS), rows, code_headers=not headlines)
@@ -326,8 +384,9 @@ def _introduce() -> Paragraph:
         "Before anything is measured, theory says what to expect: the gain of an infinitely wide network, which is "
         "what textbooks give, and the gain of a network of this width on a batch of this size, with its standard "
         "deviation from seed to seed. The score is the distance between the measured and the predicted gain in "
-        "standard errors over the seeds. If theory is right, about 19 of 20 scores lie within ±2; a score far "
-        "outside says that theory, or the measurement, leaves something out. “Exact”: theory expects the same gain "
+        "standard errors, by the standard deviation over the seeds or the predicted one, whichever is larger. If "
+        "theory is right, at least about 19 of 20 scores lie within ±2; a score far outside says that theory, or the "
+        "measurement, leaves something out. “Exact”: theory expects the same gain "
         f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
         "difference is given below it. In the Markdown edition, scores beyond ±2 are bold."
     )
@@ -401,15 +460,15 @@ def _point_to_note(pair: SummaryRow, numbers: Mapping[str, int]) -> str:
     return f"note {number}" if number else ""
 
 
-def _gain_cells(pair: SummaryRow, numbers: Mapping[str, int]) -> tuple[Cell, ...]:
+def _gain_cells(pair: SummaryRow, marks: TableMarks) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     for direction in DIRECTIONS:
         item = compare(pair, direction)
         cells += [
             _textbook_cell(item.summary),
-            _predicted_cell(item.summary),
-            gain_cell(item.summary),
-            _gap_cell(item, _point_to_note(pair, numbers)),
+            _predicted_cell(item, pair in marks.wrong_deviations[direction]),
+            _measured_cell(item.summary),
+            _gap_cell(item, _point_to_note(pair, marks.notes)),
         ]
     return tuple(cells)
 
@@ -418,11 +477,22 @@ def _textbook_cell(summary: DirectionSummary) -> Cell:
     return Cell("none" if math.isnan(summary.textbook) else format_number(summary.textbook, _DIGITS))
 
 
-def _predicted_cell(summary: DirectionSummary) -> Cell:
+def _predicted_cell(item: AgreementScore, wrong_deviation: bool) -> Cell:
+    summary = item.summary
     if math.isnan(summary.predicted):
         return Cell("none")
-    note = f"sd {format_number(summary.predicted_sd, 2, missing='not known')}"
-    return Cell(format_number(summary.predicted, _DIGITS), (note,))
+    notes = [f"sd {format_number(summary.predicted_sd, 2, missing='not known')}"]
+    if wrong_deviation:
+        notes.append(f"but measured {format_number(item.measured_sd, 2)}")
+    return Cell(format_number(summary.predicted, _DIGITS), tuple(notes), emphasis=wrong_deviation)
+
+
+def _measured_cell(summary: DirectionSummary) -> Cell:
+    """Give the arithmetic mean, which textbooks speak of."""
+    if math.isnan(summary.gain):
+        return gain_cell(summary)
+    estimate = format_estimate(summary.gain, summary.low, summary.high)
+    return Cell(estimate.value, (estimate.interval,))
 
 
 def _gap_cell(item: AgreementScore, note: str) -> Cell:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from simulated_study import change_summary, make_study
@@ -85,7 +87,7 @@ def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
     missing = {
         name: pd.NA
         for name in kept_study.summary.columns
-        if name.startswith(("forward_gain", "backward_gain", "forward_layers", "backward_layers"))
+        if name.startswith(("forward_log_gain", "backward_log_gain", "forward_layers", "backward_layers"))
     }
     study = change_summary(kept_study, HE_RELU, **missing, dead_fraction=pd.NA, symmetric=pd.NA)
     section = build_document(study).sections[2].sections[1]
@@ -93,7 +95,7 @@ def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
     table = details.blocks[0]  # type: ignore[union-attr]
     assert isinstance(table, Table)
     texts = [cell.text for cell in table.rows[0].cells]
-    assert texts[1:5] == ["no rate"] * 4
+    assert texts[1:5] == ["no rate", "no rate", "not within 6", "not within 6"]
     assert texts[6] == "symmetry not known, dead units not known"
 
 
@@ -105,20 +107,54 @@ def test_the_textbook_pairs_are_reported_only_if_they_were_measured(small_study:
 
 
 def test_the_numbers_of_the_answer_follow_the_summary(kept_study: StudyRecord):
-    study = change_summary(kept_study, HE_RELU, forward_gain=123.4, forward_gain_low=122.0, forward_gain_high=124.8)
+    logs = {"": 123.4, "_low": 122.0, "_high": 124.8}
+    study = change_summary(
+        kept_study, HE_RELU, **{f"forward_log_gain{end}": math.log(value) for end, value in logs.items()}
+    )
     tables = [block for block in _answer(study).blocks if isinstance(block, Table)]
     cell = tables[0].rows[0].cells[0]
     assert (cell.text, cell.notes) == ("123", ("[122, 125]",))
 
 
-@pytest.mark.parametrize(("rate", "words"), [(0.1, "× 1000 after 69"), (-0.1, "1/1000 after 69")])
-def test_which_way_the_signal_goes_is_reported_from_the_deeper_half(kept_study: StudyRecord, rate: float, words: str):
-    halves = {"backward_log_gain_deep_half": rate, "backward_log_gain_shallow_half": -3.0 * rate}
-    study = change_summary(
-        kept_study, HE_RELU, **halves, backward_log_gain=-rate, backward_layers_until_thousandth=69.08
-    )
+@pytest.mark.parametrize(
+    ("layers", "change", "words"),
+    [
+        (69.0, "explodes", "× 1000 after 69"),
+        (282.0, "vanishes", "1/1000 after 282"),
+        (math.inf, "keeps", "not within 1,000"),
+        (pd.NA, pd.NA, "not within 6"),
+    ],
+)
+def test_layers_until_are_counted_or_only_the_measured_range_is_named(
+    kept_study: StudyRecord, layers: object, change: object, words: str
+):
+    found = {"backward_layers_until_thousandth": layers, "backward_thousandfold_change": change}
+    study = change_summary(kept_study, HE_RELU, **found)
     tables = [block for block in _answer(study).blocks if isinstance(block, Table)]
     assert tables[0].rows[0].cells[3].text == words
+
+
+def _maps(study: StudyRecord) -> list[Table]:
+    blocks = build_document(study).sections[2].sections[0].blocks
+    return [block for block in blocks if isinstance(block, Table)]
+
+
+def test_the_printed_gain_of_a_layer_gives_what_was_measured_over_all_layers(small_study: Callable[..., StudyRecord]):
+    """Seeds that differ much: their arithmetic mean, over all layers, would be off by far more than is printed."""
+    study = small_study(("HeNormal", "GlorotUniform"), ("relu", "tanh", "selu"), depth=20)
+    table = study.table
+    for direction, cells in zip(("forward", "backward"), _maps(study), strict=True):
+        column = "preactivation_second_moment" if direction == "forward" else "gradient_norm"
+        power = 1.0 if direction == "forward" else -2.0
+        for row in cells.rows:
+            for activation, cell in zip(cells.columns[1:], row.cells, strict=True):
+                own = table[(table["initializer"] == row.header) & (table["activation"] == activation)]
+                ends = [np.log(own[own["position"] == place][column].astype(float)).mean() for place in (1, 20)]
+                printed = float(cell.text)
+                digit = 0.51 * 10.0 ** -len(cell.text.partition(".")[2])
+                assert abs(printed - math.exp(power * (ends[1] - ends[0]) / 19)) < digit
+    off = study.summary["forward_gain"] / np.exp(study.summary["forward_log_gain"])
+    assert (off > 1.02).all()  # 1.02^19 = 1.46
 
 
 def test_the_counts_add_up_to_the_number_of_pairs(full_study: StudyRecord):
@@ -154,6 +190,41 @@ def test_initializers_that_drew_the_same_weights_are_not_passed_off_as_several(s
     gains = build_document(twins).sections[2].sections[0].blocks[-1]
     assert isinstance(gains, Paragraph)
     assert "".join(span.text for span in gains.text).startswith("HeNormal and Twin have the same gains")
+
+
+def _kept_row(study: StudyRecord) -> dict[str, str]:
+    table = [block for block in _answer(study).blocks if isinstance(block, Table)][-1]
+    return dict(zip(table.columns[1:], (cell.text for cell in table.rows[0].cells), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "words"),
+    [
+        ({}, "Kept both ways", "HeNormal"),
+        ({"backward_verdict": "vanishes"}, "Size kept forward only", "HeNormal"),
+        ({"forward_verdict": "explodes"}, "Size kept backward only", "HeNormal"),
+        ({"forward_verdict": "inconclusive"}, "Undecided", "HeNormal (forward)"),
+        ({"backward_verdict": "inconclusive"}, "Undecided", "HeNormal (backward)"),
+        ({"symmetric": pd.NA}, "Undecided", "HeNormal (not fully measured)"),
+        (
+            {"backward_verdict": "vanishes", "batch_variance_share": 0.001},
+            "Size kept, but information lost",
+            "HeNormal (same for all inputs)",
+        ),
+        ({"batch_variance_share": pd.NA}, "Size kept, but information lost", "HeNormal (not known)"),
+        (
+            {"backward_verdict": "vanishes", "symmetric": True},
+            "Size kept, but information lost",
+            "HeNormal (symmetric units)",
+        ),
+        ({"forward_verdict": "vanishes", "backward_verdict": "vanishes"}, "", ""),
+    ],
+)
+def test_a_pair_is_named_once_and_information_comes_before_size(
+    kept_study: StudyRecord, changes: dict[str, object], column: str, words: str
+):
+    found = _kept_row(change_summary(kept_study, HE_RELU, **changes))
+    assert {name: text for name, text in found.items() if text != "none"} == ({column: words} if column else {})
 
 
 def test_a_network_of_one_layer_has_no_rate_and_says_so(small_study: Callable[..., StudyRecord]):

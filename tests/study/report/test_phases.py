@@ -21,7 +21,7 @@ from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document, phases
 from initcheck.study.report.phases import find_phase_activation, is_scale_free, place_initializers, read_width
 from initcheck.theory.gaussian import find_activation
-from initcheck.theory.mean_field import find_fixed_point
+from initcheck.theory.mean_field import find_fixed_point, map_correlation
 
 
 def _section(study: StudyRecord, anchor: str = "network-1") -> Section:
@@ -110,12 +110,13 @@ def test_of_an_unknown_activation_alone_there_is_no_picture(small_study: Callabl
     [
         ("relu", 2.0, "critical", 1.0, 2.0),
         ("relu", 1.0, "ordered", 0.5, 0.0),
-        ("relu", 3.0, "chaotic", 1.5, math.inf),
+        ("relu", 3.0, "no fixed point", 1.5, math.inf),
         ("linear", 0.64, "ordered", 0.64, 0.0),
         ("tanh", 1.0, "critical", 1.0, 0.0),
         ("softsign", 1.0, "critical", 1.0, 0.0),
         ("selu", 1.0, "chaotic", 1.0716, 1.0),
-        ("softplus", 2.0, "critical", 1.0, math.inf),
+        ("softplus", 2.0, "no fixed point", 1.0, math.inf),
+        ("elu", 2.0, "no fixed point", 1.0, math.inf),
     ],
 )
 def test_the_phases_are_those_of_the_closed_forms(name: str, sigma_w2: float, regime: str, chi: float, q: float):
@@ -130,6 +131,37 @@ def test_scale_free_functions_say_that_only_the_foot_of_the_border_is_critical(s
     for panel in figure.panels:
         noted = any("only the point at σ_b = 0 is critical" in note for note in panel.notes)
         assert noted == is_scale_free(find_activation(panel.title)) == (panel.title != "tanh")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("relu", "they grow alike at every σ_w"),
+        ("leaky_relu", "they grow alike at every σ_w"),
+        ("linear", "it stays as it is at every σ_w"),
+        ("tanh", ""),
+    ],
+)
+def test_of_functions_without_a_scale_no_chaos_is_said(small_study: Callable[..., StudyRecord], name: str, said: str):
+    """What is said of their correlations is so: the map of the correlation is the same at every sigma_w."""
+    (panel,) = _figure(_section(small_study(("HeNormal", "RandomNormal(stddev=1.0)"), (name,)))).panels
+    assert any(said in note for note in panel.notes) if said else panel.notes == ()
+    words = {element.text for element in ElementTree.fromstring(panel.svg).iter("text")}
+    assert ("chaotic" in words, "explodes" in words) == (not said, bool(said))
+    assert ("chaotic" in panel.description) == (not said)
+    phi = find_activation(name)
+    maps = [[map_correlation(phi, c, sigma_w2, sigma_w2) for c in (0.0, 0.5, 0.9)] for sigma_w2 in (0.5, 8.0)]
+    assert (maps[0] == pytest.approx(maps[1], rel=1e-9)) == bool(said)
+
+
+def test_where_the_signal_grows_for_good_the_product_of_chi_is_given(small_study: Callable[..., StudyRecord]):
+    section = _section(small_study(("HeNormal",), ("softplus", "elu", "relu")))
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    softplus, elu, relu = table.rows[0].cells
+    assert (softplus.text, elu.text, relu.text) == ("no fixed point", "no fixed point", "critical")
+    assert softplus.notes == ("χ → 1.0000", "q grows", "100 layers: × 8.2×10⁻⁹")
+    assert elu.notes[-1] == "100 layers: × 2800"
+    assert relu.notes == ("χ = 1.0000", "any q")
 
 
 def _pixels(sigma_w: float, limits: tuple[float, float]) -> float:
@@ -193,7 +225,7 @@ def test_marks_stand_at_their_place_and_their_numbers_do_not_overlap(small_study
     np.testing.assert_allclose(sorted(rings), [_pixels(place.sigma_w, limits) for place in places], atol=0.05)
     numbers = {element.text for element in root.iter("text")}
     assert {str(place.number) for place in places} <= numbers
-    assert {"ordered", "chaotic"} <= numbers
+    assert {"vanishes", "explodes"} <= numbers
 
 
 def test_numbers_move_apart_as_little_as_that_takes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -193,10 +194,10 @@ def test_the_gains_of_both_pages_are_those_of_the_summary(
                 pair = (html_row[0], activation)
                 if pair not in rows.index or rows.loc[pair, f"{direction}_verdict"] == "dead":
                     continue
-                values = [rows.loc[pair, f"{direction}_gain{end}"] for end in ("", "_low", "_high")]
+                values = [rows.loc[pair, f"{direction}_log_gain{end}"] for end in ("", "_low", "_high")]
                 if any(pd.isna(value) for value in values):
                     continue
-                estimate = format_estimate(*values)
+                estimate = format_estimate(*map(math.exp, values))
                 assert cell.split(" ")[0] == estimate.value
                 assert plain_cell.replace("*", "").split("<br>")[0] == estimate.value
                 assert estimate.margin in cell

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from simulated_study import WrittenReport, change_summary, words_of
 from simulated_theory import predict_study
 
 from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.core.formatting import format_number
 from initcheck.pages import palette
 from initcheck.pages.document import Block, Details, Document, Figure, Section, Table, prose
 from initcheck.pages.html import render_markdown
@@ -20,11 +24,14 @@ from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document
 from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
 from initcheck.study.report.theory import (
+    TableMarks,
     compare,
     count_scores,
+    describe_deviations,
     describe_scores,
     difference_cell,
     explain_gaps,
+    find_wrong_deviations,
     format_score,
     is_predicted,
     list_gaps,
@@ -129,7 +136,7 @@ def test_the_sentence_counts_what_the_summary_holds(full_study: StudyRecord, dir
     text = "".join(span.text for span in describe_scores(count_scores(pairs, direction), len(pairs)))
     assert f"{len(z)} of {len(rows)} pairs have a score" in text
     assert f": {(z.abs() > 2).sum()} of them beyond ±2, {(z.abs() > 3).sum()} beyond ±3." in text
-    chance = re.search(r"chance would put ([\d.]+) \(4\.6%\) beyond ±2 and ([\d.]+) \(0\.27%\) beyond ±3", text)
+    chance = re.search(r"chance would put at most ([\d.]+) \(4\.6%\) beyond ±2 and ([\d.]+) \(0\.27%\) beyond ±3", text)
     assert chance is not None
     assert float(chance[1]) == pytest.approx(0.0455 * len(z), rel=0.05)
     assert float(chance[2]) == pytest.approx(0.0027 * len(z), rel=0.05)
@@ -238,7 +245,7 @@ def test_textbook_predicted_and_measured_gain_stand_side_by_side(study: StudyRec
         "backward_gain_high": 0.50,
     }
     pair = _pair(study, **changes)
-    (row,) = make_gain_table([pair], prose(""), number_gaps([pair])).rows
+    (row,) = make_gain_table([pair], prose(""), TableMarks(number_gaps([pair]), {"forward": (), "backward": ()})).rows
     assert [(cell.text, cell.notes) for cell in row.cells] == [
         ("1.000", ()),
         ("0.9877", ("sd 0.032",)),
@@ -253,7 +260,7 @@ def test_textbook_predicted_and_measured_gain_stand_side_by_side(study: StudyRec
 
 def test_a_cell_names_the_note_that_says_what_its_prediction_rests_on(study: StudyRecord):
     pair = _pair(study, prediction="half a theory", predicted_backward_gain=pd.NA)
-    (row,) = make_gain_table([pair], prose(""), number_gaps([pair])).rows
+    (row,) = make_gain_table([pair], prose(""), TableMarks(number_gaps([pair]), {"forward": (), "backward": ()})).rows
     assert row.cells[3].notes == ("note 1",)
     assert row.cells[7].notes[-1] == "note 1"
 
@@ -264,6 +271,79 @@ def test_a_study_without_predictions_is_not_predicted(small_study: Callable[...,
     assert not is_predicted(pairs)
     assert list(explain_gaps(pairs)) == ["no prediction was made"]
     assert is_predicted(read_pairs(predict_study(study).summary, study.table))
+
+
+# --- the predicted standard deviation
+
+
+def _with_deviations(study: StudyRecord, factor: float) -> list[SummaryRow]:
+    """The pairs of a study, of which HeNormal with relu varies over the seeds by a multiple of what is predicted."""
+    (row,) = study.summary[
+        (study.summary["initializer"] == "HeNormal") & (study.summary["activation"] == "relu")
+    ].to_dict("records")
+    seeds, gain, sd = int(row["seeds"]), float(row["forward_gain"]), float(row["predicted_forward_gain_sd"])
+    margin = float(stats.t.ppf(0.975, seeds - 1)) * factor * sd / math.sqrt(seeds)
+    changed = change_summary(study, HE_RELU, forward_gain_low=gain - margin, forward_gain_high=gain + margin)
+    return [pair for pair in read_pairs(changed.summary, changed.table) if pair.network == "mlp"]
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, False), (0.1, True), (3.0, True)])
+def test_a_predicted_deviation_that_does_not_hold_is_flagged_in_its_cell_and_named(
+    small_study: Callable[..., StudyRecord], factor: float, wrong: bool
+):
+    study = predict_study(small_study(("HeNormal", "GlorotUniform"), ("relu", "tanh")))
+    pairs = _with_deviations(study, factor)
+    found = find_wrong_deviations(pairs, "forward")
+    assert [(pair.initializer, pair.activation) for pair in found] == ([HE_RELU] if wrong else [])
+    marks = TableMarks({}, {"forward": found, "backward": ()})
+    own = next(pair for pair in pairs if (pair.initializer, pair.activation) == HE_RELU)
+    (row,) = make_gain_table([own], prose(""), marks).rows
+    sd = own.by_direction["forward"].predicted_sd
+    measured = (f"but measured {format_number(factor * sd, 2)}",) if wrong else ()
+    assert row.cells[1].notes == (f"sd {format_number(sd, 2)}", *measured)
+    text = "".join(span.text for span in describe_deviations(found, count_scores(pairs, "forward")))
+    assert ("in 1 of 4 it differs from the predicted one (HeNormal with relu)" in text) == wrong
+    assert ("in none of 4 it differs significantly" in text) == (not wrong)
+
+
+def test_deviations_are_tested_two_sided_after_holm(small_study: Callable[..., StudyRecord]):
+    """The variance over 6 seeds lies on either side of what chi-square allows for the smallest of 4 p-values."""
+    study = predict_study(small_study(("HeNormal", "GlorotUniform"), ("relu", "tanh")))
+    for tail, just_inside, just_outside in ((stats.chi2.isf, 0.99, 1.01), (stats.chi2.ppf, 1.01, 0.99)):
+        limit = math.sqrt(tail(0.05 / 4 / 2, 5) / 5)
+        assert not find_wrong_deviations(_with_deviations(study, just_inside * limit), "forward")
+        assert find_wrong_deviations(_with_deviations(study, just_outside * limit), "forward")
+
+
+# --- what is said of He and ReLU
+
+
+def test_the_gain_of_he_and_relu_is_what_the_report_says_of_it(study: StudyRecord):
+    """Forward exact for a batch as well, backward for one sample; a mean over a batch lies below 1."""
+    text = words_of(next(section for section in build_document(study).sections if section.anchor == "method"))
+    assert "exact at every width forward; backward it is so for one sample, and a little below 1" in text
+    random = np.random.default_rng(12)
+    width, seeds, depth = 24, 6000, 8
+    gains: dict[str, list[float]] = {"forward": [], "one sample": [], "batch": []}
+    for _ in range(seeds):
+        signal = random.standard_normal((24, width))
+        kernels = random.standard_normal((depth, width, width)) * math.sqrt(2.0 / width)
+        before = []
+        for kernel in kernels:
+            before.append(signal @ kernel)
+            signal = np.maximum(before[-1], 0.0)
+        gradient = random.standard_normal(signal.shape) * (before[-1] > 0.0)
+        norms = [np.square(gradient).sum(axis=1)]
+        for kernel, z in zip(kernels[:0:-1], before[-2::-1], strict=True):
+            gradient = gradient @ kernel.T * (z > 0.0)
+            norms.append(np.square(gradient).sum(axis=1))
+        sizes = [np.square(z).sum() for z in before]
+        gains["forward"].append(np.mean(np.divide(sizes[1:], sizes[:-1])))
+        gains["batch"].append(np.mean([after.sum() / norm.sum() for norm, after in itertools.pairwise(norms)]))
+        gains["one sample"].append(np.mean([after[0] / norm[0] for norm, after in itertools.pairwise(norms)]))
+    z = {name: (np.mean(values) - 1.0) / (np.std(values) / math.sqrt(seeds)) for name, values in gains.items()}
+    assert abs(z["forward"]) < 4.0 and abs(z["one sample"]) < 4.0
+    assert z["batch"] < -4.0
 
 
 # --- the section of the report

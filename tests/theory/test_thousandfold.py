@@ -1,0 +1,159 @@
+"""After how many layers a typical network has changed its signal a thousandfold: closed forms, and networks drawn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from initcheck.theory.dense_layers import DenseLayer
+from initcheck.theory.gaussian import Activation, find_activation
+from initcheck.theory.thousandfold import (
+    MOST_LAYERS,
+    THOUSANDFOLD,
+    LayersUntil,
+    MeasuredChange,
+    ThousandfoldChange,
+    count_layers_until,
+)
+from initcheck.theory.weights import WeightDistribution
+
+GAUSS_POINTS, GAUSS_WEIGHTS = np.polynomial.hermite_e.hermegauss(120)
+GAUSS_WEIGHTS = GAUSS_WEIGHTS / GAUSS_WEIGHTS.sum()
+WIDE = 10**9
+KEPT = ThousandfoldChange(None, "keeps")
+
+
+def layer(activation, sigma_w2, units=WIDE, sigma_b2=0.0, distribution="normal", kurtosis=3.0):
+    weights = WeightDistribution(distribution, sigma_w2 / units, kurtosis, units, units)
+    return DenseLayer(units, weights, find_activation(activation), sigma_b2)
+
+
+def count(*arguments, measured=None, input_second_moment=1.0, **options):
+    return count_layers_until([layer(*arguments, **options)], input_second_moment, measured)
+
+
+def follow_tanh(sigma_w2: float, sigma_b2: float, layers: int) -> tuple[np.ndarray, np.ndarray]:
+    """ln q_l / q_1 and ln of the gradient's factor in an infinitely wide network, by another quadrature."""
+    q, forward, backward = sigma_w2 + sigma_b2, [], []
+    start, gradient = q, 0.0
+    for _ in range(layers):
+        value = np.tanh(math.sqrt(q) * GAUSS_POINTS)
+        gradient += math.log(sigma_w2 * float(GAUSS_WEIGHTS @ (1.0 - value**2) ** 2))
+        q = sigma_w2 * float(GAUSS_WEIGHTS @ value**2) + sigma_b2
+        forward.append(math.log(q / start))
+        backward.append(gradient)
+    return np.asarray(forward), np.asarray(backward)
+
+
+def first_thousandfold(logarithms: np.ndarray) -> int:
+    return int(np.flatnonzero(np.abs(logarithms) >= THOUSANDFOLD)[0]) + 1
+
+
+# --- infinitely wide --------------------------------------------------------------------------------------------------
+
+
+def test_relu_halves_or_doubles_and_is_lost_after_ten_layers():
+    lost, grown = ThousandfoldChange(10, "vanishes"), ThousandfoldChange(10, "explodes")  # 2^10 = 1024
+    assert count("relu", 1.0) == LayersUntil(lost, lost)
+    assert count("relu", 4.0) == LayersUntil(grown, grown)
+    assert count("relu", 2.0) == LayersUntil(KEPT, KEPT)
+
+
+def test_selu_holds_the_signal_while_its_gradient_explodes():
+    """Klambauer et al. 2017: at the fixed point from the first layer on, the gradient's factor is 1.07157."""
+    assert count("selu", 1.0) == LayersUntil(KEPT, ThousandfoldChange(100, "explodes"))
+    assert math.ceil(THOUSANDFOLD / math.log(1.07157)) == 100
+
+
+@pytest.mark.parametrize(("sigma_w2", "sigma_b2"), [(1.0, 0.0), (0.98, 0.0), (1.2, 0.0), (0.25, 1e-6), (1.5, 0.05)])
+def test_layers_are_counted_as_another_quadrature_counts_them(sigma_w2: float, sigma_b2: float):
+    """With and without a settled signal below the gradient; near criticality in more than 300 layers."""
+    found = count("tanh", sigma_w2, sigma_b2=sigma_b2)
+    followed = follow_tanh(sigma_w2, sigma_b2, MOST_LAYERS)
+    for change, logarithms in zip((found.forward, found.backward), followed, strict=True):
+        if change.layers is None:
+            assert np.abs(logarithms).max() < THOUSANDFOLD
+        else:
+            expected = first_thousandfold(logarithms)
+            assert abs(change.layers - expected) <= expected // 300
+            assert change.direction == ("explodes" if logarithms[expected - 1] > 0.0 else "vanishes")
+
+
+def test_beyond_the_table_moments_are_powers():
+    cubic = Activation("cubic", lambda x: x**3)
+    assert count(cubic, 1.0, input_second_moment=1e100).forward == ThousandfoldChange(1, "explodes")
+    assert count("relu", 1.0, input_second_moment=1e100) == count("relu", 1.0)
+
+
+# --- at the width that it has -----------------------------------------------------------------------------------------
+
+
+def test_he_and_relu_lose_the_typical_signal_at_five_over_two_widths_a_layer():
+    lost = ThousandfoldChange(math.ceil(THOUSANDFOLD / (2.5 / 256)), "vanishes")
+    assert count("relu", 2.0, units=256) == LayersUntil(lost, lost)
+
+
+def test_orthogonal_weights_keep_a_linear_signal_and_independent_ones_lose_it():
+    assert count("linear", 1.0, units=64, distribution="orthogonal", kurtosis=math.nan) == LayersUntil(KEPT, KEPT)
+    lost = ThousandfoldChange(math.ceil(THOUSANDFOLD * 64), "vanishes")  # E ln of chi-square over its mean: -1 / n
+    assert count("linear", 1.0, units=64) == LayersUntil(lost, lost)
+
+
+def draw_tanh(width: int, depth: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """ln of the signal's and the gradient's change over ``depth`` layers of critical tanh networks, by seed."""
+    random = np.random.default_rng(21)
+    forward, backward = [], []
+    for _ in range(seeds):
+        kernels = random.standard_normal((depth + 1, width, width)) / math.sqrt(width)
+        signals = [kernels[0] @ random.standard_normal(width)]
+        for kernel in kernels[1:]:
+            signals.append(kernel @ np.tanh(signals[-1]))
+        slopes = [1.0 - np.tanh(signal) ** 2 for signal in signals]
+        gradients = [random.standard_normal(width) * slopes[-1]]
+        for kernel, slope in zip(kernels[:0:-1], slopes[-2::-1], strict=True):
+            gradients.append(kernel.T @ gradients[-1] * slope)
+        for change, (first, last) in ((forward, (signals[0], signals[-1])), (backward, (gradients[0], gradients[-1]))):
+            change.append(math.log(np.square(last).sum() / np.square(first).sum()))
+    return np.asarray(forward), np.asarray(backward)
+
+
+def test_networks_that_are_drawn_have_lost_a_thousandth_where_theory_says():
+    """Deviations of 4 standard errors (one alarm in 8,000); an infinitely wide network is far from it."""
+    width, seeds = 48, 300
+    found, infinite = count("tanh", 1.0, units=width), count("tanh", 1.0)
+    for place, change in ((0, found.forward), (1, found.backward)):
+        drawn = draw_tanh(width, change.layers, seeds)[place]
+        error = drawn.std(ddof=1) / math.sqrt(seeds)
+        assert abs(drawn.mean() + THOUSANDFOLD) < 4.0 * error
+        wide = follow_tanh(1.0, 0.0, change.layers)[place][-1]
+        assert wide > drawn.mean() + 8.0 * error
+    assert found.forward.layers < infinite.forward.layers / 3
+
+
+# --- from what was measured on ----------------------------------------------------------------------------------------
+
+
+def test_theory_goes_on_from_what_was_measured():
+    measured = MeasuredChange(5, math.log(1 / 64), math.log(1 / 8))
+    found = count("relu", 1.0, measured=measured)
+    # 64 * 2^4 = 1024 and 8 * 2^7 = 1024.
+    assert found == LayersUntil(ThousandfoldChange(9, "vanishes"), ThousandfoldChange(12, "vanishes"))
+
+
+def test_measuring_what_theory_expects_changes_no_count():
+    forward, backward = follow_tanh(1.1, 0.0, 20)
+    for layers in (1, 7, 20):
+        measured = MeasuredChange(layers, float(forward[layers - 1]), float(backward[layers - 1]))
+        assert count("tanh", 1.1, measured=measured) == count("tanh", 1.1)
+
+
+def test_layers_that_differ_are_taken_as_they_come_and_the_last_is_repeated():
+    halving, doubling = layer("relu", 1.0), layer("relu", 4.0)
+    found = count_layers_until([halving, halving, halving, doubling], 1.0)
+    # Two steps halve, then all double: 2^-2 to 2^10.
+    assert found.forward == ThousandfoldChange(14, "explodes")
+    for first, second in itertools.pairwise((1, 2, 3)):
+        assert count_layers_until([halving] * first, 1.0) == count_layers_until([halving] * second, 1.0)
