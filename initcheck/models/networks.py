@@ -102,6 +102,11 @@ class NetworkSpec(ABC):
         """Units or channels of a hidden layer."""
 
     @property
+    def calls(self) -> int:
+        """Calls of layers that each hidden layer or block consists of."""
+        return 1
+
+    @property
     @abstractmethod
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample, without the batch axis, where no data prescribe it."""
@@ -332,6 +337,11 @@ class ResidualSpec(NetworkSpec):
     def sample_shape(self) -> tuple[int, ...]:
         """As many inputs as units, so that all kernels but the head's are square."""
         return (self.width,)
+
+    @property
+    def calls(self) -> int:
+        """Those of the activation function, the Dense layer and the sum, and of the normalization."""
+        return 3 + self.normalized
 
     def signal_layers(self) -> tuple[str, ...]:
         """Name the sums at the end of the blocks."""

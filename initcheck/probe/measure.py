@@ -55,7 +55,7 @@ _Source = Literal["drawn", "given", "one given", "current"]
 """Where the weights of a measurement come from: new ones, the caller's (of several replicates or of one, which no loop
 need copy), or the model's as they are."""
 
-MOST_BYTES_DRAWN: Final = 2**26
+MOST_BYTES_DRAWN: Final = 2**25
 """Weights of at most this many bytes (but of one seed at least) are held at a time, whatever the number of seeds."""
 
 RANDOM_LOSS_SEED: Final = 20_100_513
@@ -269,7 +269,7 @@ class Probe:
         ops = import_keras().ops
         if source == "drawn" and self.plan.has_eager_draws:
             source, values = "given", self.plan.sample(seeds)
-        if source == "given" and len(seeds) == 1 and count_bytes(self.model) > MOST_BYTES_DRAWN // 2:
+        if source == "given" and len(seeds) == 1 and count_bytes(self.model) > MOST_BYTES_DRAWN:
             source = "one given"
         compiled = self._compile(source, every_weight)
         with preserved_random_state():

@@ -12,24 +12,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from initcheck.backend.graphs import PARALLEL_REPLICATES
 from initcheck.backend.runtime import versions
 from initcheck.core.formatting import count, format_duration, format_number
-from initcheck.models.networks import find_network
+from initcheck.models.initializers import InitializerSpec
+from initcheck.models.networks import find_network, make_network
 from initcheck.probe.measure import MOST_BYTES_DRAWN
 from initcheck.sweeping.measurement import CellResult, Engine, Measure
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
 
-# Processor time, read off the three sweeps that tests/sweeping/recorded_sweeps.csv holds.
+# Processor time, read off three of the sweeps that tests/sweeping/recorded_sweeps.csv holds.
 _START_SECONDS: Final = 4.3
 """Importing Keras and TensorFlow, once a process."""
 _GRAPH_SECONDS: Final = (0.65, 0.03)
-"""Tracing one activation function's graph: at least this, and this more for each layer."""
+"""Tracing one activation function's graph: at least this, and this more for each call of a layer."""
 _CELL_SECONDS: Final = (0.04, 0.0035)
 """Tables and theory of one cell, likewise."""
 _DRAW_SECONDS: Final = 0.06
@@ -138,14 +140,15 @@ def estimate_seconds(cells: Sequence[Cell], workers: int = 1, cores: int = 1) ->
     known: set[Any] = set()
     for cell in cells:
         fixed, each = _CELL_SECONDS
-        seconds_of_cell = fixed + each * cell.depth + len(cell.seeds) * cell.depth * _LAYER_SECONDS
+        calls = cell.depth * _count_calls(cell.network)
+        seconds_of_cell = fixed + each * calls + len(cell.seeds) * calls * _LAYER_SECONDS
         layer_seconds = _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
         layer_seconds += cell.batch_size * cell.width * _positions(cell) * _ELEMENT_SECONDS
         layer_seconds += _kernel(cell) * _WEIGHT_SECONDS
         seconds_of_cell += len(cell.seeds) * cell.depth * layer_seconds / side_by_side
         least, layer = _GRAPH_SECONDS
         traced = {
-            cell.graph: least + layer * cell.depth,
+            cell.graph: least + layer * calls,
             (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
         }
         seconds_of_cell += sum(needed for what, needed in traced.items() if what not in known)
@@ -230,6 +233,12 @@ def _compare_finished(observed: Sequence[tuple[Cell, float]]) -> float:
     """
     estimated = sum(estimate_seconds([cell for cell, _ in observed]).values())
     return math.fsum(seconds for _, seconds in observed) / estimated
+
+
+@cache
+def _count_calls(network: str) -> int:
+    """Count the calls of layers in each hidden layer of a network, whatever its initializer and activation function."""
+    return make_network(network, initializer=InitializerSpec("GlorotUniform"), activation="relu").calls
 
 
 def _kernel(cell: Cell) -> float:

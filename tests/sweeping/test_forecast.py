@@ -1,8 +1,8 @@
-"""What a sweep is forecast to take, beside what three sweeps took.
+"""What a sweep is forecast to take, beside what four sweeps took.
 
 ``recorded_sweeps.csv`` has the processor time of each of their cells, in the order in which they were measured: the
-example of ``docs/sweeps.md``, networks of up to 40 layers, and convolutions beside dense layers up to a width of 256.
-Processor time, since the machine had other work.
+example of ``docs/sweeps.md``, networks of up to 40 layers, convolutions beside dense layers up to a width of 256, and
+residual networks with normalization. Processor time, since the machine had other work.
 """
 
 from __future__ import annotations
