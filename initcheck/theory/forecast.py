@@ -328,7 +328,7 @@ def _count_layers_until(network: _PlainNetwork, phase: Phase, reasons: dict[str,
     found = count_layers_until(network.layers, network.input_second_moment)
     for name, change in (("forward", found.forward), ("backward", found.backward)):
         if change is None:
-            reasons[f"layers_until.{name}"] = OVERFLOWS
+            reasons[f"layers_until.{name}"] = "the theory of finite width does not hold at so few units"
         elif change.layers is None:
             reasons[f"layers_until.{name}.layers"] = f"there is no thousandfold change within {MOST_LAYERS:,} layers"
     return found

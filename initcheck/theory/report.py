@@ -124,7 +124,7 @@ def _describe_answer(found: Forecast) -> list[str]:
 
 def _describe_change(what: str, size: str, change: ThousandfoldChange | None) -> str:
     if change is None:
-        return f"{what} cannot be followed."
+        return f"{what} cannot be followed: the theory of finite width does not hold at so few units."
     if change.layers is None:
         return f"{what} keeps its size: no thousandfold change of its {size} within {MOST_LAYERS:,} layers."
     layers = count(change.layers, "layer")

@@ -56,8 +56,8 @@ class LayersUntil:
     """When a signal and its gradient have changed a thousandfold.
 
     Attributes:
-        forward: the mean square of the pre-activations, counted from the first layer on; None where its moments
-            overflow before.
+        forward: the mean square of the pre-activations, counted from the first layer on; None where a few units are too
+            few for theory.
         backward: the gradient's squared norm in the first layer over that in the last of so many more; None likewise.
     """
 
@@ -164,7 +164,8 @@ class _TypicalSignal:
         self._to_first = self._to_first @ passed.downward
         self.place += 1
         self.forward = self._log_kappa + _shift_mean_square(following) - self._start
-        self.backward = self._slopes + math.log(self._to_first[0] @ np.asarray([1.0, passed.alignment]))
+        # A few units are too few for an order in 1/n: the level may leave the positive numbers there.
+        self.backward = self._slopes + float(np.log(self._to_first[0] @ np.asarray([1.0, passed.alignment])))
 
     def restart(self, measured: MeasuredChange) -> None:
         """Put what was measured up to the current layer in the place of what theory says."""
@@ -181,8 +182,8 @@ class _TypicalSignal:
         kappas = self._log_kappa + math.sqrt(self._variance) * np.append(0.0, _NODES)
         moments = _tabulate(layer.activation)(kappas)
         excess = layer.excess_kurtosis(self._fourth) / 24.0
-        values = math.log(gain) + moments[:, _VALUE] + np.log1p(excess * moments[:, _VALUE_TAILS])
-        slopes = moments[:, _SLOPE] + np.log1p(excess * moments[:, _SLOPE_TAILS])
+        values = math.log(gain) + moments[:, _VALUE] + excess * moments[:, _VALUE_TAILS]
+        slopes = moments[:, _SLOPE] + excess * moments[:, _SLOPE_TAILS]
         after = np.logaddexp(values, math.log(bias)) if bias > 0.0 else values
         share = math.exp(values[0] - after[0])
         here = moments[0]

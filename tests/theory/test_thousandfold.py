@@ -133,6 +133,16 @@ def test_networks_that_are_drawn_have_lost_a_thousandth_where_theory_says():
     assert found.forward.layers < infinite.forward.layers / 3
 
 
+@pytest.mark.parametrize("name", ["relu", "tanh", "softplus", "soft_shrink", "tanh_shrink"])
+@pytest.mark.parametrize("units", [1, 2, 8])
+def test_a_width_too_small_for_theory_has_no_count_and_no_error(name: str, units: int):
+    found = count(name, 2.0, units=units, kurtosis=1.8)
+    for change in (found.forward, found.backward):
+        assert change is None or change.layers is None or change.layers >= 1
+    if (name, units) == ("softplus", 1):
+        assert found.forward is None
+
+
 # --- from what was measured on ----------------------------------------------------------------------------------------
 
 

@@ -130,10 +130,11 @@ def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
 def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
     blocks: list[Block] = [
         paragraph(
-            "Each cell holds the gain of one layer, and below it the 95% interval over seeds. A cell without "
+            "Each cell holds the gain of one layer, the geometric mean over layers and seeds, and below it the 95% "
+            "interval over seeds. A cell without "
             "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
             "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
-            "the neutral range are bold instead. A colour shows the measured gain, a mean over all layers; whether "
+            "the neutral range are bold instead. A colour shows the measured gain, over all layers; whether "
             "the signal is shown to be kept is what the verdict says, by the deeper half of the network.",
         ),
         Scale(palette.scale_steps(_NEUTRAL_FACTOR)),

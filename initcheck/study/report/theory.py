@@ -245,19 +245,19 @@ def describe_deviations(wrong: Sequence[SummaryRow], found: ScoreCounts) -> Text
     scored = len(found.of("scored"))
     if not scored:
         return ()
-    head = (
+    test = f"(χ² in each pair, at {100.0 * DEVIATION_LEVEL:g}% in all after Holm’s correction)"
+    head = prose(
         strong(found.direction.capitalize()),
-        ", the standard deviation from seed to seed is tested in these pairs, ",
+        ", the standard deviation over the seeds differs significantly from the predicted one in ",
+        f"{len(wrong) or 'none'} of {count(scored, 'pair')} {test}",
     )
-    test = f"each by χ², at {100.0 * DEVIATION_LEVEL:g}% in all after Holm’s correction: "
     if not wrong:
-        return prose(*head, test, f"in none of {scored} it differs significantly from the predicted one.")
+        return prose(head, ".")
     by_activation = [
         prose(listed(tuple(pair.initializer for pair in wrong if pair.activation == name)), " with ", code(name))
         for name in names_in_order(wrong, "activation")
     ]
-    names = [prose("; " if place else "", text) for place, text in enumerate(by_activation)]
-    return prose(*head, test, f"in {len(wrong)} of {scored} it differs from the predicted one (", *names, ").")
+    return prose(head, ": ", *(prose("; " if place else "", text) for place, text in enumerate(by_activation)), ".")
 
 
 def explain_gaps(pairs: Sequence[SummaryRow]) -> dict[str, tuple[SummaryRow, ...]]:

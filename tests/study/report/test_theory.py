@@ -302,8 +302,9 @@ def test_a_predicted_deviation_that_does_not_hold_is_flagged_in_its_cell_and_nam
     measured = (f"but measured {format_number(factor * sd, 2)}",) if wrong else ()
     assert row.cells[1].notes == (f"sd {format_number(sd, 2)}", *measured)
     text = "".join(span.text for span in describe_deviations(found, count_scores(pairs, "forward")))
-    assert ("in 1 of 4 it differs from the predicted one (HeNormal with relu)" in text) == wrong
-    assert ("in none of 4 it differs significantly" in text) == (not wrong)
+    assert (" in 1 of 4 pairs (χ² in each pair, at 5% in all" in text) == wrong
+    assert text.endswith("correction): HeNormal with relu.") == wrong
+    assert (" in none of 4 pairs " in text) == (not wrong)
 
 
 def test_deviations_are_tested_two_sided_after_holm(small_study: Callable[..., StudyRecord]):
