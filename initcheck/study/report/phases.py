@@ -71,6 +71,7 @@ _NUMBER_HEIGHT: Final = 0.34
 _NUMBER_DISTANCE: Final = 15.0  # CSS pixels between neighbouring numbers
 _LABEL_FROM: Final = 0.75  # the words of the phases are above the numbers
 _WORD_WIDTH: Final = 54.0
+_WIDE_WORD_WIDTH: Final = 92.0
 _TICKS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _TONES: Final[Mapping[Regime, str]] = {
     "ordered": "fading-1",
@@ -78,17 +79,12 @@ _TONES: Final[Mapping[Regime, str]] = {
     "chaotic": "growing-1",
     "no fixed point": "unknown",
 }
-_WORDS: Final = ("ordered", "chaotic")
-_WORDS_OF_SIZE: Final = ("vanishes", "explodes")  # of functions without a scale of their own
 _NEAR: Final = 0.01
 _SCALE_FREE: Final = (
     "χ does not depend on σ_b. Above σ_b = 0 the variance grows without limit on the border, so that only the point at "
     "σ_b = 0 is critical."
 )
-_NO_SCALE: Final = (
-    "“Vanishes” and “explodes” are said of the gradient. At σ_b = 0 the correlation of two inputs does not depend on "
-    "σ_w: "
-)
+_NO_SCALE: Final = "At σ_b = 0 the correlation of two inputs does not depend on σ_w: "
 _NO_CORRELATION: Final = 1e-9
 _BENT: Final = "they grow alike at every σ_w."
 _LINEAR: Final = "it stays as it is at every σ_w."
@@ -206,9 +202,8 @@ def draw_phases(
     places: Sequence[Place],
     fixed_points: Mapping[int, FixedPoint],
     notes: tuple[str, ...],
-    words: tuple[str, str] = _WORDS,
 ) -> Panel:
-    """Draw the phase diagram of one activation function, with a word in the region below the border and above it."""
+    """Draw the phase diagram of one activation function."""
     width, height = _PANEL
     # Where chi is 0, as below the threshold of a shrinking function, interpolation leaves noise of either sign.
     logarithm = np.log(np.clip(diagram.chi, np.exp(-30.0), np.exp(30.0)))
@@ -220,7 +215,7 @@ def draw_phases(
         axes.grid(visible=False)
         _fill(axes, diagram, logarithm)
         _style(axes)
-        _write_words(axes, diagram, logarithm, words)
+        _write_words(axes, diagram, logarithm)
         _mark_places(axes, places)
         text = describe_phases(name, places, fixed_points)
         picture = svg.export_svg(drawing, prefix, text)
@@ -250,8 +245,8 @@ def phase_keys() -> tuple[Key, ...]:
     line = '<line x1="1" y1="6" x2="33" y2="6" stroke="var(--ink)" stroke-width="2"/>'
     mark = '<circle cx="17" cy="6" r="3.5" fill="var(--paper)" stroke="var(--ink)" stroke-width="1.5"/>'
     entries = (
-        (box.format(name="ordered"), "ordered: χ < 1"),
-        (box.format(name="chaotic"), "chaotic: χ > 1"),
+        (box.format(name="ordered"), "χ < 1"),
+        (box.format(name="chaotic"), "χ > 1"),
         (line, "the border, χ = 1"),
         (mark, "initializers, by number"),
     )
@@ -307,10 +302,9 @@ def _draw(
     panels = []
     for number, (activation, phi) in enumerate(known.items()):
         notes = describe_scale(phi)
-        words = _WORDS_OF_SIZE if notes else _WORDS
         diagram = compute_phases(phi, limits)
         prefix = f"{name}-{number}"
-        panels.append(draw_phases(activation, prefix, diagram, places, fixed_points[activation], notes, words))
+        panels.append(draw_phases(activation, prefix, diagram, places, fixed_points[activation], notes))
     marks = tuple(
         (str(place.number), f"σ_w = {format_number(place.sigma_w, 4)}: {', '.join(place.initializers)}")
         for place in places
@@ -416,19 +410,25 @@ def _style(axes: Axes) -> None:
     axes.set_ylabel("σ_b", color=svg.MUTED, labelpad=6)
 
 
-def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64], words: tuple[str, str]) -> None:
+def _write_words(axes: Axes, diagram: PhaseDiagram, logarithm: NDArray[np.float64]) -> None:
     """Write the name of each phase where it has room."""
     low, high = np.log(axes.get_xlim())
     pixels = (_PANEL[0] - _MARGINS["left"] - _MARGINS["right"]) / (high - low)
-    for word, inside in zip(words, (logarithm < 0.0, logarithm > 0.0), strict=True):
+    grows = np.isinf(diagram.q)
+    phases = (
+        ("ordered", _WORD_WIDTH, (logarithm < 0.0) & ~grows),
+        ("chaotic", _WORD_WIDTH, (logarithm > 0.0) & ~grows),
+        ("no fixed point", _WIDE_WORD_WIDTH, grows),
+    )
+    for word, width, inside in phases:
         best = (0.0, 0.0, 0.0)
         for row in np.flatnonzero(diagram.sigma_b >= _LABEL_FROM):
             for begin, end in _find_runs(inside[row]):
                 edges = np.log(diagram.sigma_w[[begin, end]])
                 # Room beyond what the word needs does not count; then the middle of the picture does.
-                room = min(float(edges[1] - edges[0]) * pixels, 1.5 * _WORD_WIDTH)
+                room = min(float(edges[1] - edges[0]) * pixels, 1.5 * width)
                 rating = room - 4.0 * abs(float(diagram.sigma_b[row]) - 1.4)
-                if room >= _WORD_WIDTH and rating > best[0]:
+                if room >= width and rating > best[0]:
                     best = (rating, float(np.exp(edges.mean())), float(diagram.sigma_b[row]))
         if best[0] > 0.0:
             axes.text(best[1], best[2], word, ha="center", va="center", color=svg.INK, fontsize=FONT_SIZE, zorder=5)
