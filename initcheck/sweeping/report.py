@@ -191,12 +191,12 @@ def draw_maps(summary: pd.DataFrame, chosen: MapAxes, quantity: Quantity, margin
             for place, (key, part) in enumerate(groups)
         )
     direction = quantity.partition("_")[0]
-    caption = f"{direction.capitalize()} gain per layer, mean over layers and seeds; without colour: kept."
+    caption = f"{direction.capitalize()} gain per layer, arithmetic mean over layers and seeds; without colour: kept."
     if score:
         caption = (
-            f"Score of the {direction} gain: measured less predicted in standard errors over the seeds, as a normal "
-            "score. Beyond 3 it is far from theory; cells without a score have no prediction with a standard "
-            "deviation, or do not vary."
+            f"Score of the {direction} gain: measured less predicted in standard errors, measured or predicted, "
+            "whichever is larger, as a normal score. Beyond 3 it is far from theory; cells without a score have no "
+            "prediction with a standard deviation, or do not vary."
         )
     name = quantity.replace("_", "-")
     alternative = f"{caption.partition(';')[0]} by {chosen.y} and {chosen.x}."
@@ -316,8 +316,8 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         counts.append(
             prose(
                 f"{direction}: {count(len(scores), 'cell')} with a score; {two} beyond ±2 "
-                f"({format_share(two / len(scores))}, 4.6% by chance alone), "
-                f"{three} beyond ±3 (chance: 0.3%)."
+                f"({format_share(two / len(scores))}, at most 4.6% by chance alone), "
+                f"{three} beyond ±3 (chance: at most 0.3%)."
             )
         )
         for cell, score in list_farthest(summary, name, _FARTHEST):
@@ -328,8 +328,9 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         maps.append(draw_maps(summary, chosen, name, _MARGIN))
     blocks: list[Block] = [
         paragraph(
-            "A score is the measured gain less the predicted one, in standard errors over the seeds, as a normal "
-            "score: of the same probability under Student's distribution, which takes the number of seeds into "
+            "A score is the measured gain less the predicted one, both arithmetic means, in standard errors, measured "
+            "or predicted, whichever is larger; as a normal score: of the same probability under Student's "
+            "distribution, which takes the number of seeds into "
             "account. The prediction is theory's for this depth, width and batch, to order 1/width; the summary's "
             "files hold it for each cell, with what it rests on. Cells of one seed and width share weights, so "
             "their scores are not independent.",
