@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def report(
         thread.submit(import_keras)
         from initcheck.study.report import summary_json, write_report
         from initcheck.study.run import StudyOptions, run_study
+        from initcheck.sweeping.forecast import TimeLeft, follow_study, measure_slowdown
 
     options = StudyOptions(
         networks=_without_repeats(networks),
@@ -87,9 +89,10 @@ def report(
         data=data,
         command_line=command_line,
     )
-    with show_progress(quiet=quiet) as progress:
-        study = run_study(options, progress=progress)
-    paths = write_report(study, out)
+    left = TimeLeft(slowdown=1.0 if quiet else measure_slowdown())
+    with show_progress(quiet=quiet, left=lambda: left.seconds) as progress:
+        study = run_study(options, progress=follow_study(options, progress, left, os.cpu_count() or 1))
+        paths = write_report(study, out)
     if as_json:
         click.echo(summary_json(study.summary))
     elif not quiet:

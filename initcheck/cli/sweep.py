@@ -90,7 +90,7 @@ def sweep(
         forecast = forecast_sweep(cells, path, _count_workers(engine, workers))
         click.echo(to_json(forecast) if as_json else forecast.text)
         return
-    from initcheck.sweeping.forecast import TimeLeft, measure_slowdown
+    from initcheck.sweeping.forecast import TimedEngine, TimeLeft, measure_slowdown
     from initcheck.sweeping.report import check_axes, export_cells, sweep_json, sweep_text, write_sweep
     from initcheck.sweeping.run import run_sweep
     from initcheck.sweeping.store import SweepStore
@@ -103,14 +103,10 @@ def sweep(
         return
     check_axes(x, y)
     path.parent.mkdir(parents=True, exist_ok=True)
-    watched = TimeLeft(
-        _choose_engine(engine, workers, scheduler),
-        _count_workers(engine, workers),
-        1.0 if quiet else measure_slowdown(),
-        os.cpu_count() or 1,
-    )
-    with show_progress(quiet=quiet, left=lambda: watched.seconds) as progress:
-        result = run_sweep(cells, path, watched, progress)
+    left = TimeLeft(_count_workers(engine, workers), 1.0 if quiet else measure_slowdown())
+    timed = TimedEngine(_choose_engine(engine, workers, scheduler), left, os.cpu_count() or 1)
+    with show_progress(quiet=quiet, left=lambda: left.seconds) as progress:
+        result = run_sweep(cells, path, timed, progress)
     paths = write_sweep(result, out, command_line, x, y)
     if as_json:
         click.echo(sweep_json(result))

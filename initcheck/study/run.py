@@ -68,7 +68,7 @@ class StudyOptions:
 
 
 @dataclass(frozen=True)
-class _Task:
+class StudyTask:
     """One network with all that is measured on it."""
 
     spec: NetworkSpec
@@ -78,9 +78,11 @@ class _Task:
 
     @property
     def name(self) -> str:
+        """The network's name."""
         return self.spec.name
 
     def specify(self, initializer: InitializerSpec, activation: str) -> NetworkSpec:
+        """Make the network of one pair."""
         return replace(self.spec, initializer=initializer, activation=activation)
 
 
@@ -100,7 +102,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
         InitializerError: none of the initializers can make the weights of a network.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    tasks = _plan(options)
+    tasks = plan_study(options)
     total = sum(len(task.initializers) * len(task.activations) for task in tasks)
     progress(0, total, "starting")
     done = 0
@@ -111,7 +113,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     predictions: dict[tuple[str, str, str], ModelPrediction] = {}
 
     def predict(
-        network: NetworkMeasurement, task: _Task, initializer: InitializerSpec, tables: list[pd.DataFrame]
+        network: NetworkMeasurement, task: StudyTask, initializer: InitializerSpec, tables: list[pd.DataFrame]
     ) -> None:
         for activation, table in zip(task.activations, tables, strict=True):
             prediction = network.predict(initializer, activation, table)
@@ -196,7 +198,7 @@ class _Collection:
         return tabulate(columns, length)
 
 
-def _describe(network: NetworkMeasurement, task: _Task) -> NetworkDescription:
+def _describe(network: NetworkMeasurement, task: StudyTask) -> NetworkDescription:
     """Describe a network after it was measured."""
     if not network.models:
         raise InitializerError(
@@ -215,7 +217,7 @@ def _describe(network: NetworkMeasurement, task: _Task) -> NetworkDescription:
     )
 
 
-def _plan(options: StudyOptions) -> list[_Task]:
+def plan_study(options: StudyOptions) -> list[StudyTask]:
     """Check all names and numbers, and load the data, before anything is measured."""
     if len(options.seeds) < FEWEST_SEEDS:
         raise UsageError(
@@ -234,7 +236,7 @@ def _plan(options: StudyOptions) -> list[_Task]:
         source = options.data or kind.DATA
         shape = network.sample_shape if source == "gaussian" else None
         batch = load_data(source, batch_size=options.batch_size, seed=BATCH_SEED, sample_shape=shape)
-        tasks.append(_Task(network, batch, initializers, chosen))
+        tasks.append(StudyTask(network, batch, initializers, chosen))
     if not tasks:
         raise UsageError(f"Name at least one network. Known: {', '.join(NETWORKS)}. Received: none.")
     return tasks
@@ -248,7 +250,7 @@ def _uncovered(options: StudyOptions) -> list[NotMeasured]:
 
 
 def _make_report(
-    progress: Progress, done: int, total: int, task: _Task, initializer: InitializerSpec, seeds: int
+    progress: Progress, done: int, total: int, task: StudyTask, initializer: InitializerSpec, seeds: int
 ) -> Report:
     """Make the function that shows which pair is being measured."""
 

@@ -18,29 +18,34 @@ from typing import Any, Final
 
 from initcheck.backend.graphs import PARALLEL_REPLICATES
 from initcheck.backend.runtime import versions
-from initcheck.core.formatting import count, format_duration, format_number
+from initcheck.core.formatting import Progress, count, format_duration, format_number
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import find_network, make_network
 from initcheck.probe.measure import MOST_BYTES_DRAWN
+from initcheck.study.run import StudyOptions, plan_study
 from initcheck.sweeping.measurement import CellResult, Engine, Measure
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
 
-# Processor time, read off three of the sweeps that tests/sweeping/recorded_sweeps.csv holds.
+# Processor time, read off the sweeps and studies that tests/sweeping/recorded_sweeps.csv and recorded_studies.csv hold.
 _START_SECONDS: Final = 4.3
 """Importing Keras and TensorFlow, once a process."""
 _GRAPH_SECONDS: Final = (0.65, 0.03)
 """Tracing one activation function's graph: at least this, and this more for each call of a layer."""
 _CELL_SECONDS: Final = (0.04, 0.0035)
 """Tables and theory of one cell, likewise."""
+_PAIR_SECONDS: Final = (0.02, 0.0035)
+"""Those of a pair of a study, which has no summary of its own."""
 _DRAW_SECONDS: Final = 0.06
 """Tracing the drawing of one initializer."""
 _MULTIPLICATIONS_PER_SECOND: Final = 7.0e10
 _ELEMENT_SECONDS: Final = 8e-9
 """One entry of a layer's output, with its statistics forward and backward."""
-_WEIGHT_SECONDS: Final = 2.7e-8
-"""Drawing one weight, with the statistics of it and of its gradient."""
+_WEIGHT_SECONDS: Final = 5e-9
+"""The statistics of one weight and of its gradient."""
+_DRAWN_WEIGHT_SECONDS: Final = 2.2e-8
+"""Drawing one weight."""
 _LAYER_SECONDS: Final = 6e-5
 """One layer of one seed, forward and backward with statistics, however small."""
 
@@ -54,6 +59,8 @@ _SIGNALS: Final = 6
 """Tensors of a layer's output that are alive together: two replicates with pre-activation, output and gradient."""
 
 _FEWEST_FINISHED: Final = 5
+_PAGE_SECONDS: Final = 0.037
+"""What each pair of a study adds to the time of its summary, pictures and tables."""
 _LOOP_STEPS: Final = 7_000_000
 _LOOP_SECONDS: Final = 0.26
 """What so many steps of :func:`measure_slowdown` take on the reference machine."""
@@ -130,16 +137,19 @@ def forecast_sweep(spec: SweepSpec, store: Path, workers: int) -> SweepForecast:
     )
 
 
-def estimate_seconds(cells: Sequence[Cell], workers: int = 1, cores: int = 1) -> Mapping[Cell, float]:
+def estimate_seconds(
+    cells: Sequence[Cell], workers: int = 1, cores: int = 1, *, in_study: bool = False
+) -> Mapping[Cell, float]:
     """Estimate the time of each cell; the first of a graph has to trace it.
 
-    Seeds are measured side by side where each of the workers has several cores.
+    Seeds are measured side by side where each of the workers has several cores. A study draws the weights of an
+    initializer once for all activation functions, and has one summary; a sweep does both for each cell.
     """
     side_by_side = max(1, min(PARALLEL_REPLICATES, cores // workers))
     seconds: dict[Cell, float] = {}
     known: set[Any] = set()
     for cell in cells:
-        fixed, each = _CELL_SECONDS
+        fixed, each = _PAIR_SECONDS if in_study else _CELL_SECONDS
         calls = cell.depth * _count_calls(cell.network)
         seconds_of_cell = fixed + each * calls + len(cell.seeds) * calls * _LAYER_SECONDS
         layer_seconds = _multiplications(cell) / _MULTIPLICATIONS_PER_SECOND
@@ -147,12 +157,14 @@ def estimate_seconds(cells: Sequence[Cell], workers: int = 1, cores: int = 1) ->
         layer_seconds += _kernel(cell) * _WEIGHT_SECONDS
         seconds_of_cell += len(cell.seeds) * cell.depth * layer_seconds / side_by_side
         least, layer = _GRAPH_SECONDS
-        traced = {
+        once: dict[Any, float] = {
             cell.graph: least + layer * calls,
             (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
         }
-        seconds_of_cell += sum(needed for what, needed in traced.items() if what not in known)
-        known.update(traced)
+        drawn = len(cell.seeds) * cell.depth * _kernel(cell) * _DRAWN_WEIGHT_SECONDS / side_by_side
+        once[cell.setting, cell.initializer, None if in_study else cell.activation] = drawn
+        seconds_of_cell += sum(needed for what, needed in once.items() if what not in known)
+        known.update(once)
         seconds[cell] = seconds_of_cell
     return seconds
 
@@ -174,56 +186,103 @@ def measure_slowdown() -> float:
 
 
 class TimeLeft:
-    """An engine that hands all work to another, and knows meanwhile how long the rest will take.
+    """Knows how long the rest of some work will take, by what its parts need and what those that are done took.
 
     Args:
-        engine: who does the work.
-        workers: in how many processes.
-        slowdown: of this machine, before anything is finished.
-        cores: of this machine.
+        workers: processes that share the work.
+        slowdown: of this machine, before anything is done.
         clock: seconds from any origin.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        workers: int = 1,
-        slowdown: float = 1.0,
-        cores: int = 1,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._engine = engine
-        self._workers = workers
+    def __init__(self, workers: int = 1, slowdown: float = 1.0, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.workers = workers
         self._slowdown = slowdown
-        self._cores = cores
         self._clock = clock
-        self._left: dict[Cell, float] = {}
-        self._done = 0.0
+        self._left = self._done = 0.0
         self._started = self._noted = clock()
+
+    def begin(self, needed: float) -> None:
+        """Begin work that is estimated to need these seconds of one process."""
+        self._left = needed
+        self._started = self._noted = self._clock()
+
+    def finish(self, needed: float) -> None:
+        """Note that a part is done that was estimated to need these seconds."""
+        self._left -= needed
+        self._done += needed
+        self._noted = self._clock()
 
     @property
     def seconds(self) -> float | None:
-        """How long the rest will take by what is known at this moment; None before the first cell is begun."""
+        """How long the rest will take by what is known at this moment; None before the work is begun."""
         if not self._left and not self._done:
             return None
         now = self._clock()
-        measured = (self._noted - self._started) * self._workers
+        measured = (self._noted - self._started) * self.workers
         slowdown = (self._slowdown * _TRUSTED_SECONDS + measured) / (_TRUSTED_SECONDS + self._done)
-        return max(0.0, sum(self._left.values()) * slowdown / self._workers - (now - self._noted))
+        return max(0.0, self._left * slowdown / self.workers - (now - self._noted))
+
+
+@dataclass(frozen=True)
+class TimedEngine:
+    """An engine that hands all work to another, and notes how much of it is done."""
+
+    engine: Engine
+    left: TimeLeft
+    cores: int = 1
 
     @contextmanager
     def open(self, data_folder: Path, versions: Mapping[str, str]) -> Iterator[Measure]:
         """Get ready as the engine does."""
-        with self._engine.open(data_folder, versions) as measure:
+        with self.engine.open(data_folder, versions) as measure:
             yield lambda cells: self._follow(measure, cells)
 
     def _follow(self, measure: Measure, cells: Sequence[Cell]) -> Iterator[CellResult]:
-        self._left = dict(estimate_seconds(cells, self._workers, self._cores))
-        self._started = self._noted = self._clock()
+        needed = estimate_seconds(cells, self.left.workers, self.cores)
+        self.left.begin(math.fsum(needed.values()))
         for result in measure(cells):
-            self._done += self._left.pop(result.cell)
-            self._noted = self._clock()
+            self.left.finish(needed[result.cell])
             yield result
+
+
+def follow_study(options: StudyOptions, progress: Progress, left: TimeLeft, cores: int = 1) -> Progress:
+    """Make the function that passes on a study's progress and notes what is done; last come its pages."""
+    needed = estimate_study(options, cores)
+    done = 0
+
+    def follow(pairs: int, total: int, what: str) -> None:
+        nonlocal done
+        if pairs == done == 0 and left.seconds is None:
+            left.begin(math.fsum(needed))
+        if pairs > done:
+            left.finish(math.fsum(needed[done:pairs]))
+            done = pairs
+        progress(pairs, total, what)
+
+    return follow
+
+
+def estimate_study(options: StudyOptions, cores: int = 1) -> list[float]:
+    """Estimate the time of each pair of a study, in order, and of its pages."""
+    needed: list[float] = []
+    for task in plan_study(options):
+        spec = task.spec
+        cells = [
+            Cell(
+                network=spec.name,
+                initializer=initializer.label,
+                activation=activation,
+                depth=spec.depth,
+                width=spec.width,
+                data=task.batch.name,
+                batch_size=task.batch.size,
+                seeds=options.seeds,
+            )
+            for initializer in task.initializers
+            for activation in task.activations
+        ]
+        needed += estimate_seconds(cells, cores=cores, in_study=True).values()
+    return [*needed, _PAGE_SECONDS * len(needed)]
 
 
 def _compare_finished(observed: Sequence[tuple[Cell, float]]) -> float:

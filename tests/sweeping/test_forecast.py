@@ -2,7 +2,9 @@
 
 ``recorded_sweeps.csv`` has the processor time of each of their cells, in the order in which they were measured: the
 example of ``docs/sweeps.md``, networks of up to 40 layers, convolutions beside dense layers up to a width of 256, and
-residual networks with normalization. Processor time, since the machine had other work.
+residual networks with normalization. ``recorded_studies.csv`` has the processor time after which so many pairs of two
+studies were done, and at last the report: that of ``initcheck report`` as it is, and a small one. Processor time, since
+the machine had other work.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from initcheck.sweeping.forecast import TimeLeft, estimate_seconds, measure_slowdown
+from initcheck.study.run import StudyOptions
+from initcheck.sweeping.forecast import (
+    TimedEngine,
+    TimeLeft,
+    estimate_seconds,
+    estimate_study,
+    follow_study,
+    measure_slowdown,
+)
 from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.spec import Cell
 
@@ -53,9 +63,9 @@ class Recorded:
 def follow(seconds, slowdown, expected):
     """Return the forecast total after each cell beside the share of the time that is over, and the true total."""
     engine = Recorded(seconds, slowdown)
-    left = TimeLeft(engine, slowdown=expected, clock=lambda: engine.now)
+    left = TimeLeft(slowdown=expected, clock=lambda: engine.now)
     total = sum(seconds.values()) * slowdown
-    with left.open(Path(), {}) as measure:
+    with TimedEngine(engine, left).open(Path(), {}) as measure:
         return [(engine.now / total, left.seconds, total - engine.now) for _ in measure(list(seconds))]
 
 
@@ -75,19 +85,52 @@ def test_from_half_way_the_end_is_forecast_within_a_factor_of_one_and_a_fifth(na
             assert (elapsed + true) / FROM_HALF_WAY <= elapsed + forecast <= (elapsed + true) * FROM_HALF_WAY, over
 
 
+STUDIES = {
+    "default": StudyOptions(),
+    "small": StudyOptions(networks=("mlp",), depth=6, width=64, seeds=tuple(range(8))),
+}
+
+
+def read_study(name):
+    with (Path(__file__).parent / "recorded_studies.csv").open(encoding="utf-8", newline="") as file:
+        return [(int(row["pairs"]), float(row["seconds"])) for row in csv.DictReader(file) if row["study"] == name]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_takes_what_was_forecast_within_a_factor_of_one_and_a_half(name):
+    _, took = read_study(name)[-1]
+    assert took / AT_THE_START <= sum(estimate_study(STUDIES[name])) <= took * AT_THE_START
+
+
+@pytest.mark.parametrize("slowdown", [1.0, 7.0])
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_end_of_a_study_is_forecast_within_a_factor_of_one_and_a_fifth_from_half_way(name, slowdown):
+    *pairs, (_, end) = read_study(name)
+    now = 0.0
+    left = TimeLeft(slowdown=slowdown, clock=lambda: now)
+    shown = []
+    follow = follow_study(STUDIES[name], lambda *given: shown.append(given), left)
+    for done, seconds in pairs:
+        now = seconds * slowdown
+        follow(done, len(pairs), "a pair")
+        if seconds >= 0.5 * end:
+            assert end / FROM_HALF_WAY <= seconds + left.seconds / slowdown <= end * FROM_HALF_WAY, done
+    assert [done for done, *_ in shown] == [done for done, _ in pairs]
+
+
 def test_no_cell_is_left_without_time_while_others_wait():
     for seconds in SWEEPS.values():
         assert all(forecast > 0.0 for over, forecast, _ in follow(seconds, 1.0, 1.0) if over < 0.999)
 
 
 def test_nothing_is_known_before_the_first_cell_is_begun():
-    assert TimeLeft(Recorded({}, 1.0)).seconds is None
+    assert TimeLeft().seconds is None
 
 
 def test_the_time_left_runs_on_between_cells():
     engine = Recorded(SWEEPS["deep"], 1.0)
-    left = TimeLeft(engine, clock=lambda: engine.now)
-    with left.open(Path(), {}) as measure:
+    left = TimeLeft(clock=lambda: engine.now)
+    with TimedEngine(engine, left).open(Path(), {}) as measure:
         next(measure(list(SWEEPS["deep"])))
         before = left.seconds
         engine.now += 1.0
