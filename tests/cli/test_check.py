@@ -109,7 +109,7 @@ def test_a_line_a_problem_alone_is_on_standard_output(run):
     assert run("check", "my models.py:plain", "--seeds", "16", "--format", "concise")[:2] == (0, "")
 
 
-def test_with_exit_zero_a_problem_is_told_and_ends_with_0_in_every_output(run, here):
+def test_with_exit_zero_a_problem_is_reported_and_ends_with_0_in_every_output(run, here):
     code, out, _ = run("check", *SICK, "--exit-zero", "--json", "--quiet", "--out", "out", "--summary", "s.md")
     found = json.loads(out)
     assert (code, found["exit_code"], found["fail_on"], found["verdict"]) == (0, 0, "nothing", "findings")

@@ -1,4 +1,4 @@
-"""What others run of this repository: the GitHub action, the hook for pre-commit, all that ``docs/ci.md`` tells to run.
+"""What others run of this repository: the GitHub action, the hook for pre-commit, all that ``docs/ci.md`` says to run.
 
 Scripts run in bash as they stand there. What is not on this machine is stood for: ``pip`` keeps what it was to install
 (the package is installed already), and the actions of others are taken as done.

@@ -138,13 +138,13 @@ def test_what_went_wrong_is_said(name):
     keras.utils.set_random_seed(1)
     run, expected = SICK[name]
     monitor = run()
-    told = monitor.diagnosis
-    for sentence in told:
+    said = monitor.diagnosis
+    for sentence in said:
         check_against_table(sentence, monitor.table)
-    assert re.search(expected, told[0] if "regression" not in name else told[-1]), told
-    died = [sentence for sentence in told if "died" in sentence]
+    assert re.search(expected, said[0] if "regression" not in name else said[-1]), said
+    died = [sentence for sentence in said if "died" in sentence]
     assert not (died and "start" in name), died
-    assert len(told) <= 6
+    assert len(said) <= 6
 
 
 def normalized_convolutions():
@@ -284,9 +284,9 @@ def test_the_shares_are_those_that_a_slow_count_finds_at_the_same_steps():
                 counts[layer.name, self.steps] = np.mean(np.all(signal == 0.0, axis=0))
 
     keras.utils.set_random_seed(1)
-    told = train(build(), keras.optimizers.Adam(0.1), callbacks=[Count()]).diagnosis
+    said = train(build(), keras.optimizers.Adam(0.1), callbacks=[Count()]).diagnosis
     found = 0
-    for sentence in told:
+    for sentence in said:
         start, end = (int(step) for step in re.search(r"died between steps (\d+) and (\d+)\.$", sentence).groups())
         for share, layer in re.findall(r"([\d.]+)% of the units of `(\w+)`", sentence):
             assert counts[layer, end] - counts[layer, start] == pytest.approx(float(share) / 100, abs=0.0051)
@@ -316,15 +316,15 @@ def test_a_frozen_layer_is_named_on_the_page():
     assert "not judged: <code>h1</code>." in fine_tuning().to_html()
 
 
-def test_a_gradient_that_ceases_to_be_finite_is_told_though_all_activations_are():
+def test_a_gradient_that_ceases_to_be_finite_is_reported_though_all_activations_are():
     table = train(build(), every=10, epochs=1).table
     lost = (table["step"] == 20) & table["layer"].isin(["h1", "h2"])
     table.loc[lost, "weight_gradient_norm"] = np.nan
     loss = table[table["step"] == 10]["loss"].iloc[0]
-    (told,) = diagnose(table, Roles())
+    (said,) = diagnose(table, Roles())
     # What comes back from the outputs reaches h2 first.
-    assert told.startswith("The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss")
-    assert f"was {loss:.3g}"[:7] in told
+    assert said.startswith("The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss")
+    assert f"was {loss:.3g}"[:7] in said
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -89,17 +89,10 @@ class Row:
     """One kind of gate.
 
     Attributes:
-        model: the model.
-        change: what was planted.
         seeds: draws on either side.
         pairing: whether both sides have the same seeds.
-        gates: how many were judged.
-        changed: how many called it changed.
-        same: how many called it the same.
-        inconclusive: how many could not tell.
         right: of those called changed, how many named the layers that are off and no other.
-        low: lower end of the 95 % interval of the rate of ``changed`` (Clopper and Pearson).
-        high: upper end.
+        low, high: 95 % interval of the rate of ``changed`` (Clopper and Pearson).
     """
 
     model: str
@@ -120,19 +113,13 @@ class AdviceRow:
     """How gates that were inconclusive come out with as many seeds as they advise.
 
     Attributes:
-        model: the model.
-        change: what was planted.
         seeds: draws on either side at first.
-        gates: how many were judged.
-        inconclusive: how many of these could not tell.
-        advised: how many of these named a number.
+        advised: how many of the inconclusive ones named a number of seeds.
         ranged: how many of these named a second.
-        lower: median of the first number.
-        higher: median of the second.
+        lower, higher: medians of the first and the second number.
         decided_by_lower: how many were decided with the first.
         decided_by_higher: how many of those that named a second were decided with that.
-        low: lower end of the 95 % interval of the rate of ``decided_by_higher`` (Clopper and Pearson).
-        high: upper end.
+        low, high: 95 % interval of the rate of ``decided_by_higher`` (Clopper and Pearson).
     """
 
     model: str
@@ -392,8 +379,8 @@ def collect(gates: int) -> Iterator[Row]:
             (before, off(after, place_of[place], factor))
             for place, (before, after) in enumerate(fresh(whole, size, gates))
         )
-        told = f"kernel gain {percent:+d} % in one layer"
-        yield judge(deep, told, pairs, lambda place: figures_of(place_of[place]))
+        change = f"kernel gain {percent:+d} % in one layer"
+        yield judge(deep, change, pairs, lambda place: figures_of(place_of[place]))
     yield from measured_changes(deep)
     for label, build in UNCHANGED.items():
         yield from judge_unchanged(label, build, REBUILT)
@@ -439,8 +426,8 @@ def collect_advice(gates: int) -> Iterator[AdviceRow]:
     whole = measure(build_deep(), 2 * MOST_ADVISED)
     yield judge_advice(deep, "none", whole, whole, 3, gates)
     for percent in (3, 7, 10):
-        told = f"kernel gain {percent:+d} % in one layer"
-        yield judge_advice(deep, told, whole, off(whole, 7, 1.0 + percent / 100), 5, gates)
+        change = f"kernel gain {percent:+d} % in one layer"
+        yield judge_advice(deep, change, whole, off(whole, 7, 1.0 + percent / 100), 5, gates)
 
 
 def judge_advice(label: str, change: str, whole: Baseline, changed: Baseline, size: int, gates: int) -> AdviceRow:

@@ -224,19 +224,19 @@ def read_properties(project):
     }
 
 
-def test_known_findings_are_not_healthy_and_told_with_their_values(sick, monkeypatch):
+def test_known_findings_are_not_healthy_and_listed_with_their_values(sick, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(sick.path / "summary.md"))
     result = sick.run("--junit-xml=junit.xml")
     result.assert_outcomes(passed=8)
-    told = [rf"  known: {each}" for each in KNOWN.values()]
+    listed = [rf"  known: {each}" for each in KNOWN.values()]
     result.stdout.re_match_lines(
         [
             r"test or model +verdict .*",
             r"sick_models.py:sick +known ",
-            *told,
+            *listed,
             r"sick_models.py:sick +known .* 25 +0 +0 ",
             r"test_sick.py::test_it \(sick\) +known .* 25 +0 +0 ",
-            *told,
+            *listed,
         ],
         consecutive=True,
     )
@@ -256,14 +256,14 @@ def test_a_known_finding_that_got_worse_fails_its_family_and_the_gate(sick, monk
     monkeypatch.setenv("DEVIATION", "0.005")
     text = sick.failure()
     for code in ("IC101", "IC201"):
-        (told,) = [line for line in text.splitlines() if line.startswith(f"got worse: {code} the kernels of ")]
-        assert len(told) <= 80
+        (listed,) = [line for line in text.splitlines() if line.startswith(f"got worse: {code} the kernels of ")]
+        assert len(listed) <= 80
     assert text.count("\nchanged: RandomNormal stddev 0.02 -> 0.005 in 4 weights (hidden_*/kernel)\n") == 2
     assert "4 failed, 4 passed" in text
     assert "  known: " not in text
 
 
-def test_a_known_finding_that_is_gone_is_told_and_passes(sick):
+def test_a_known_finding_that_is_gone_is_reported_and_passes(sick):
     (own,) = (sick.path / "initcheck-baselines/models").iterdir()
     theirs = sick.path / "initcheck-baselines/test_sick/test_it.json"
     for path in (own, theirs):

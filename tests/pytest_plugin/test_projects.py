@@ -106,8 +106,8 @@ def test_a_setting_that_cannot_be_used_is_refused_in_one_line_before_anything_ru
     project.test("pass")
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    (told,) = [each for each in result.stderr.lines if each]
-    assert told.startswith(f"ERROR: {REFUSED[line]}")
+    (error,) = [each for each in result.stderr.lines if each]
+    assert error.startswith(f"ERROR: {REFUSED[line]}")
 
 
 def test_without_the_plugin_nothing_is_left_of_it(project):

@@ -173,7 +173,7 @@ def test_what_is_ignored_or_waived_without_need_is_listed_by_who_says_so(project
 
 
 @pytest.mark.cluster
-def test_workers_tell_the_controller_what_they_collected(left_over):
+def test_workers_report_to_the_controller_what_they_collected(left_over):
     done = left_over.run_apart("-n", "2", "--dist", "loadgroup", "--initcheck-strict", "-W", "ignore")
     assert done.returncode == 1, done.stdout
     assert [line for line in done.stdout.splitlines() if line.startswith("not ")] == lines_of(GONE)
