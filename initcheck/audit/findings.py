@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from initcheck.audit.paths import SiteNode
     from initcheck.audit.problems import Problem
     from initcheck.audit.proofs import Proof
-    from initcheck.audit.site_levels import LevelEstimates
+    from initcheck.audit.site_estimates import LevelEstimates
     from initcheck.audit.total_change import JudgedPath
     from initcheck.backend.graphs import WeightUse
     from initcheck.probe.coverage import Coverage

@@ -7,13 +7,14 @@ can bring them about: what lies behind its layers on the way forward, and anythi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from initcheck.audit.findings import Cause, Finding, Fix, Severity
 from initcheck.audit.paths import SiteNode
 from initcheck.core.formatting import format_names, format_number
+from initcheck.core.statistics import intervals_at
 
 _TITLES: Final = {
     "spread": ("{where} is drawn {factor}too {size}", "{where} are drawn {factor}too {size}"),
@@ -49,6 +50,9 @@ _WEIGHTS: Final = frozenset(
 )
 
 _LEVELS: Final[tuple[Severity, ...]] = ("wrong", "unjudged", "note")
+
+_CONFIDENCES: Final = (0.6, 0.95, 0.999)
+"""Of the intervals of an early look: hardly more than the value itself, the usual one, and a strict one."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +222,24 @@ def _order(nodes: Sequence[SiteNode]) -> dict[str, int]:
     for position, node in enumerate(nodes):
         order.setdefault(node.layer, position)
     return order
+
+
+def is_decided(judge: Callable[[], Iterable[Finding]], nodes: Sequence[SiteNode]) -> bool:
+    """Find whether the first draws of a slow model decide: all others would change no problem.
+
+    The whole judgement is repeated with narrower and with wider intervals. The draws decide where all of them give the
+    same problems and nothing is undecided: then every value that a problem stands on lies far from its limit, on
+    whichever side. What else follows from a problem need not be decided.
+
+    Looking early adds hardly any false alarms. Each look finds what is not there with half the probability that its
+    widest interval misses, 0.05%, against 2.5% at the end; and a look that rightly ends with nothing found spares that
+    end.
+    """
+    verdicts = []
+    for confidence in _CONFIDENCES:
+        with intervals_at(confidence):
+            found = list(judge())
+        if any(each.rule.inconclusive and not each.note for each in found):
+            return False
+        verdicts.append({(each.main.code, each.main.layer, each.level) for each in group_findings(found, nodes)})
+    return all(verdict == verdicts[0] for verdict in verdicts)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import GivenInput, ModelMeasurement
 from initcheck.audit.paths import NORMALIZING_KINDS, SiteNode
-from initcheck.audit.site_shares import SiteTable, estimate_geometric
+from initcheck.audit.site_estimates import SiteTable, estimate_geometric
 from initcheck.core.statistics import Estimate
 
 _SQUASHING_KINDS: Final = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid", "HardSigmoid", "Tanh"})

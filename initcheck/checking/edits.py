@@ -33,7 +33,7 @@ from initcheck.probe.places import (
 from initcheck.probe.weights import WeightFacts, find_initializer_argument, name_initializer
 
 if TYPE_CHECKING:
-    from initcheck.checking.check import CheckSession
+    from initcheck.checking.session import CheckSession
 
 
 class EditMaker:

@@ -20,8 +20,7 @@ from initcheck.audit.causes import CauseFinder
 from initcheck.audit.findings import RATE, Edit, Finding, Fix, GivenInput, Measured, ModelMeasurement, describe_edits
 from initcheck.audit.problems import Problem, group_findings, is_same_cause
 from initcheck.audit.rules.sites import NON_FINITE
-from initcheck.audit.site_levels import estimate_levels
-from initcheck.audit.site_shares import estimate_share
+from initcheck.audit.site_estimates import estimate_levels, estimate_share
 from initcheck.audit.sizes import find_unscaled
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.edits import EditMaker, build_edited
@@ -31,7 +30,7 @@ from initcheck.core.formatting import Progress
 from initcheck.probe.weights import WeightFacts
 
 if TYPE_CHECKING:
-    from initcheck.checking.check import CheckSession  # a check tries fixes, and imports this module
+    from initcheck.checking.session import CheckSession
     from initcheck.probe.coverage import Coverage
 
 CHOOSING_SEEDS: Final = 5

@@ -29,7 +29,7 @@ from initcheck.training.one_batch import BatchTrainer, State
 if TYPE_CHECKING:
     from initcheck.audit.findings import CheckResult, Fix
     from initcheck.audit.problems import Problem
-    from initcheck.checking.check import CheckSession  # a check proves its fixes, and imports this module
+    from initcheck.checking.session import CheckSession
 
 Values = Sequence[Any]
 """The values of all weights of a model in one draw."""

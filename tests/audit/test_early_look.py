@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from model_measurement import find_by
 
-from initcheck.audit.early_look import FEWEST_DRAWS, is_decided
 from initcheck.audit.findings import Finding
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
+from initcheck.audit.problems import is_decided
 from initcheck.audit.total_change import judge_path, judge_paths
+from initcheck.checking.session import FEWEST_DRAWS
 from initcheck.core.statistics import estimate_mean, intervals_at
 
 LAYERS, LIMIT = 10, math.log(100.0)

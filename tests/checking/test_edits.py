@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from initcheck.checking.check import check, prepare_session
+from initcheck.checking.check import check
 from initcheck.checking.edits import EditMaker, build_edited
+from initcheck.checking.session import prepare_session
 from initcheck.checking.settings import CheckSettings
 
 layers = keras.layers

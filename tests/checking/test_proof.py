@@ -11,8 +11,8 @@ from examined_model import make_fix, make_result
 from initcheck.audit.findings import Finding
 from initcheck.audit.proofs import LossCurves, Proof, describe_proof
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.check import prepare_session
 from initcheck.checking.proof import MOST_DRAWS, prove, prove_problems
+from initcheck.checking.session import prepare_session
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.errors import ModelError, UsageError
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import initcheck
-from initcheck.checking import check as checking
+from initcheck.checking import session
 from initcheck.checking.gate.gate import measure_baseline
 
 NEAR_THE_LIMIT = keras.initializers.VarianceScaling(1.45, "fan_in", "truncated_normal")
@@ -16,8 +16,8 @@ NEAR_THE_LIMIT = keras.initializers.VarianceScaling(1.45, "fan_in", "truncated_n
 @pytest.fixture
 def slow(monkeypatch):
     """Let every model count as slow."""
-    monkeypatch.setattr(checking, "SLOW_START", 0.0)
-    monkeypatch.setattr(checking, "SLOW", 0.0)
+    monkeypatch.setattr(session, "SLOW_START", 0.0)
+    monkeypatch.setattr(session, "SLOW", 0.0)
 
 
 def build(depth=12, initializer="glorot_uniform"):
@@ -59,8 +59,8 @@ def test_a_baseline_has_all_draws(slow):
 
 
 def test_of_a_model_whose_draws_take_too_long_five_are_measured_and_it_is_said(slow, monkeypatch):
-    monkeypatch.setattr(checking, "LONGEST", 0.0)
-    monkeypatch.setattr(checking, "FEWEST_DRAWS", 99)
+    monkeypatch.setattr(session, "LONGEST", 0.0)
+    monkeypatch.setattr(session, "FEWEST_DRAWS", 99)
     report = initcheck.check(build, fixes=False)
     assert len(report.result.seeds) == 5
     assert "5 draws (seeds 0 to 4; not 16: each takes 0." in words(report)

@@ -27,12 +27,13 @@ from initcheck.audit.findings import CheckResult
 from initcheck.audit.rules import RULES
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.check import CheckSession, Report, check, check_session, prepare_session
+from initcheck.checking.check import Report, check, check_session
 from initcheck.checking.gate.baseline import Baseline, Metric, Recipe, SiteRecord, read_baseline, write_baseline
 from initcheck.checking.gate.comparison import DEFAULT_MARGIN, Comparison, compare
 from initcheck.checking.gate.gate import follow_baseline
 from initcheck.checking.gate.report import format_gate
 from initcheck.checking.gate.seed_plan import plan_seeds
+from initcheck.checking.session import CheckSession, prepare_session
 from initcheck.checking.settings import CheckSettings
 from initcheck.core.files import check_writable, publish_files
 from initcheck.core.formatting import no_progress

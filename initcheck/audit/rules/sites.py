@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from initcheck.audit.paths import SiteNode
-    from initcheck.audit.site_shares import SiteTable
+    from initcheck.audit.site_estimates import SiteTable
 
 _FEWEST_SAMPLES: Final = 8
 """Below this many samples a variance across them says little about the next batch."""
@@ -110,7 +110,7 @@ def _weights_with_nonfinite_gradients(gradients: pd.DataFrame, finite_forward: N
 
 def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find the layer from which on, to the end of the main path, the samples of the batch are nearly alike."""
-    from initcheck.audit.site_shares import find_collapse
+    from initcheck.audit.site_estimates import find_collapse
 
     sites, limit = _sites(measurement), measurement.limits.sample_share
     whole = max((each.path for each in measurement.paths), key=lambda path: len(path.positions), default=None)
@@ -135,7 +135,7 @@ def _find_collapsed(measurement: ModelMeasurement) -> Iterator[Finding]:
 
 
 def _find_dead(measurement: ModelMeasurement) -> Iterator[Finding]:
-    from initcheck.audit.site_shares import dead_shares
+    from initcheck.audit.site_estimates import dead_shares
 
     sites = _sites(measurement)
     chance = 2.0 * 0.5**sites.samples  # of a unit with a symmetric input and independent samples, doubled
@@ -147,7 +147,7 @@ def _find_saturated(measurement: ModelMeasurement) -> Iterator[Finding]:
     import numpy as np
 
     from initcheck.audit.causes import CauseFinder
-    from initcheck.audit.site_shares import saturated_shares
+    from initcheck.audit.site_estimates import saturated_shares
 
     what = "outputs lie at the ends of the activation function's range"
     shares, finder = saturated_shares(_sites(measurement)), CauseFinder(measurement)
@@ -163,7 +163,7 @@ def _find_saturated(measurement: ModelMeasurement) -> Iterator[Finding]:
 def _find_one_hot(measurement: ModelMeasurement) -> Iterator[Finding]:
     """Find the softmaxes inside a model, as in attention, that pick one entry and let no gradient through."""
     from initcheck.audit.causes import CauseFinder
-    from initcheck.audit.site_shares import find_above
+    from initcheck.audit.site_estimates import find_above
 
     nodes, sites = measurement.nodes, _sites(measurement)
     if not sites.has("softmax_certainty"):
@@ -207,7 +207,7 @@ def _find_shares(
     code: str, measurement: ModelMeasurement, shares: NDArray[np.float64], limit: float, what: str
 ) -> Iterator[Finding]:
     """Make one finding of all sites whose share is shown to exceed the limit."""
-    from initcheck.audit.site_shares import find_above
+    from initcheck.audit.site_estimates import find_above
 
     found = find_above(shares, limit)
     if not found:
@@ -229,7 +229,7 @@ def _find_shares(
 
 
 def _sites(measurement: ModelMeasurement) -> SiteTable:
-    from initcheck.audit.site_shares import SiteTable
+    from initcheck.audit.site_estimates import SiteTable
 
     return SiteTable(measurement.table, measurement.nodes)
 

@@ -126,7 +126,7 @@ def _explodes(measurement: ModelMeasurement, output: OutputSize) -> bool:
 def _judge_loss(measurement: ModelMeasurement, loss: InitialLoss, outputs: Sequence[OutputSize]) -> Iterator[Finding]:
     import numpy as np
 
-    from initcheck.audit.site_shares import estimate_geometric
+    from initcheck.audit.site_estimates import estimate_geometric
 
     ratios = np.asarray(loss.values) / loss.chance
     if not np.isfinite(ratios).all():

@@ -22,7 +22,7 @@ def _find_unbalanced(measurement: ModelMeasurement) -> Iterator[Finding]:
     import numpy as np
 
     from initcheck.audit.causes import CauseFinder
-    from initcheck.audit.site_shares import SiteTable
+    from initcheck.audit.site_estimates import SiteTable
     from initcheck.core.statistics import estimate_mean
 
     limit = math.log(measurement.limits.step_factor)

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Finding
-from initcheck.audit.site_levels import estimate_levels
+from initcheck.audit.site_estimates import estimate_levels
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.report.text import LayerRow, layer_rows, names_layer
 from initcheck.core.columns import DIRECTIONS, Direction

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from initcheck.audit.findings import CheckResult, Edit
 from initcheck.audit.problems import Problem
-from initcheck.audit.site_levels import LevelEstimates, estimate_levels
+from initcheck.audit.site_estimates import LevelEstimates, estimate_levels
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.report.figures import (
     DOTTED,

@@ -18,7 +18,7 @@ from initcheck.audit.findings import RATE, CheckResult, Finding, Fix, Measured, 
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import METHOD, Proof, describe_proof, describe_training
 from initcheck.audit.rules.signal import describe_rate
-from initcheck.audit.site_levels import name_site
+from initcheck.audit.site_estimates import name_site
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict

@@ -22,11 +22,11 @@ from initcheck.audit.width_exponents import WIDTH_KEYS, Exponent, Quantity, Widt
 from initcheck.backend import runtime
 from initcheck.backend.gradients import Optimizer
 from initcheck.backend.runtime import import_keras
-from initcheck.checking.check import default_batch_size
 from initcheck.checking.input_specs import flatten
 from initcheck.checking.inputs import ModelBatch, make_batch
 from initcheck.checking.labels import compiled_loss, make_labelled_loss
 from initcheck.checking.load_model import LoadedModel, adopt_model, load_model
+from initcheck.checking.session import default_batch_size
 from initcheck.checking.widths.report import write_width_json, write_width_text
 from initcheck.core.errors import ModelError, UsageError, name_unknown
 from initcheck.core.formatting import Progress, no_progress

@@ -9,7 +9,7 @@ from model_measurement import find_by
 
 from initcheck.audit.limits import Limits
 from initcheck.audit.paths import SiteNode, find_paths
-from initcheck.audit.site_shares import estimate_share
+from initcheck.audit.site_estimates import estimate_share
 from initcheck.audit.total_change import judge_paths
 
 NODES = [

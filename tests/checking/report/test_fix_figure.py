@@ -11,7 +11,7 @@ import pytest
 from examined_model import make_fix, make_result
 
 from initcheck.audit.findings import CheckResult, Finding, Fix
-from initcheck.audit.site_levels import estimate_levels
+from initcheck.audit.site_estimates import estimate_levels
 from initcheck.checking.check import Report
 from initcheck.checking.report.figures import take_site_levels
 from initcheck.checking.report.fix_figure import draw_fix_figure
