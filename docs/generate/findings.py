@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from initcheck.audit.findings import Rule
-from initcheck.audit.harm import describe_harm
 from initcheck.audit.rules import FAMILIES, RULES
 from initcheck.pages.markdown import escape_text
 
@@ -36,14 +35,13 @@ def write_page(rules: Mapping[str, Rule] = RULES) -> str:
 
 
 def _write_rule(rule: Rule) -> str:
-    harm = describe_harm(rule.code)
     limits = ", ".join(f"`{name.replace('_', '-')}`" for name in rule.limits)
     sections = [
         f'<a id="{rule.code.lower()}"></a>',
         f"## {rule.code} {rule.name}",
         escape_text(rule.what),
         f"**Why it matters.** {escape_text(rule.why)}",
-        *([f"**Harm.** {escape_text(harm)}"] if harm else []),
+        *([f"**Harm.** {escape_text(rule.harm)}"] if rule.harm else []),
         "**Example.**",
         f"```python\n{rule.example.strip()}\n```",
         f"**What to do.** {escape_text(rule.fix)}",

@@ -12,11 +12,12 @@ without pandas and SciPy: nothing heavy is imported here.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -395,11 +396,31 @@ class Rule:
         """The start of the code."""
         return self.code[:3]
 
+    @property
+    def harm(self) -> str:
+        """How models with the defect trained beside those without; empty where none were trained."""
+        measured = _read_harm()
+        found = measured["rules"].get(self.code)
+        if found is None:
+            return ""
+        return (
+            f"Models were trained with the defect and without it, each at its own best learning rate: after "
+            f"{measured['steps']} steps the loss is higher with it in {found['higher'] or 'none'} of {found['pairs']} "
+            f"pairs (median {found['with']:.3g}, {found['without']:.3g} without; chance level "
+            f"{measured['chance']:.3g})."
+        )
+
     def panels_of(self, finding: Finding) -> tuple[Direction, ...]:
         """Name the panels of the report's figure that show a finding."""
         if self.direction_of is None or finding.measured is None:
             return self.directions
         return (self.direction_of(finding.measured),)
+
+
+@cache
+def _read_harm() -> Any:
+    """Read what ``tests/power/harm.py`` measured."""
+    return json.loads(Path(__file__).with_name("harm.json").read_text(encoding="utf-8"))
 
 
 def example(code: str) -> str:

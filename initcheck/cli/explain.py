@@ -57,25 +57,13 @@ def _choose(words: Sequence[str], rules: Mapping[str, Rule], families: Mapping[s
 
 
 def _fields(rule: Rule, families: Mapping[str, str]) -> dict[str, str]:
-    texts = {name: getattr(rule, name) for name in ("what", "why", "example", "fix", "source")}
-    return {
-        "code": rule.code,
-        "name": rule.name,
-        "family": families[rule.family],
-        **texts,
-        "harm": _describe_harm(rule),
-    }
-
-
-def _describe_harm(rule: Rule) -> str:
-    from initcheck.audit.harm import describe_harm
-
-    return describe_harm(rule.code)
+    texts = {name: getattr(rule, name) for name in ("what", "why", "example", "fix", "source", "harm")}
+    return {"code": rule.code, "name": rule.name, "family": families[rule.family], **texts}
 
 
 def _format_rule(rule: Rule, families: Mapping[str, str]) -> str:
     parts = [f"{rule.code} {rule.name} ({families[rule.family]})"]
-    for heading, text in (("What", rule.what), ("Why it matters", rule.why), ("Harm", _describe_harm(rule))):
+    for heading, text in (("What", rule.what), ("Why it matters", rule.why), ("Harm", rule.harm)):
         if text:
             parts.append(f"{heading}\n{_wrap(text)}")
     parts.append(f"Example\n{textwrap.indent(rule.example.strip(), _INDENT)}")
