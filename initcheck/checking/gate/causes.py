@@ -30,14 +30,15 @@ from initcheck.checking.gate.structure import (
     FactChange,
     LayerChange,
     StructureChange,
+    layer_of_call,
 )
 from initcheck.core.formatting import count, format_interval, format_names, format_number
 
-Origin = Literal["library", "model", "data", "library or model", "data or model", "nothing"]
+Origin = Literal["library", "model", "library or model", "data or model", "nothing"]
 
 _APPLICATIONS: Final = "applications:"
 _FOLLOWING: Final = ("shape", "fan_in", "fan_out", "variance", "mode")
-"""Facts of a weight that follow from others: from a width or an initializer."""
+"""Facts of a weight that follow from others: the shape from a layer, the rest from the shape or the initializer."""
 
 QUANTITIES: Final = {
     "scale": "scale of the weight",
@@ -131,7 +132,11 @@ def find_origin(comparison: Comparison) -> Origin:
     origins = {each.origin for each in causes if each.is_certain}
     if origins:
         return origins.pop() if len(origins) == 1 else "library or model"
-    # Only measured metrics differ: of weights that were requested alike, or of the signal.
+    return _find_origin_of_metrics(comparison)
+
+
+def _find_origin_of_metrics(comparison: Comparison) -> Origin:
+    """Find the cause where only measured metrics differ: of weights that were requested alike, or of the signal."""
     library_moved, data_moved = bool(find_version_changes(comparison)), bool(find_condition_changes(comparison))
     if any(each.is_weight for each in comparison.of_verdict("changed")):
         data_moved = False  # weights do not know the batch
@@ -145,18 +150,20 @@ class _CauseFinder:
 
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
-        now, then = comparison.after, comparison.before
+        now = comparison.after
         moved = {each.name for each in find_version_changes(comparison)}
         self._library_moved = bool(moved - {"initcheck"})
         self._keras_moved = "keras" in moved
-        names = now.names_by_key()
+        self._names = names = now.names_by_key()
         self._facts = {names.get(key, key): layer for key, layer in now.layers.items()}
         self._kinds = {names.get(key, key): layer.kind for key, layer in now.layers.items()}
-        self._layers_then = {*then.layers} | {key.partition("#")[0] for key in then.sites}
-        self._layers_now = {*now.layers} | {key.partition("#")[0] for key in now.sites}
+        added = {each.after for each in comparison.structure if not each.before}
+        layers = [*now.layers, *map(layer_of_call, now.sites)]
+        self._both = {names.get(key, key) for key in layers} - added
         feeding = {each for site in now.sites.values() for each in site.inputs}
         self._last = {names.get(key, key) for key in now.sites if key not in feeding}
         self._setting_changed = {each.path for each in comparison.layers if each.fact not in (CALLS, INPUTS, PLACE)}
+        self._origin_of_metrics = _find_origin_of_metrics(comparison)
         self._shared: set[str] = set()
         self._operations: list[StructureChange] = []
 
@@ -216,8 +223,7 @@ class _CauseFinder:
         """
         if self._keras_moved and (self._comparison.after.recipe.model or "").startswith(_APPLICATIONS):
             return "library"
-        both = self._layers_then & self._layers_now
-        if self._keras_moved and all(both & {*_parents(each.after or each.before)} for each in group):
+        if self._keras_moved and all(self._both & {*_parents(each.after or each.before)} for each in group):
             return "library or model"
         return "model"
 
@@ -232,7 +238,7 @@ class _CauseFinder:
         ]
         ranks = {CLASS: 0, CALLS: 1, PLACE: 3, INPUTS: 4}
         came_or_went = any(not each.is_weight and each.action != "renamed" for each in self._comparison.structure)
-        moved = any(each.fact == PLACE for each in changes)
+        moved = not came_or_went and any(each.fact == PLACE for each in changes)
         for rank in range(5):
             of_rank = [each for each in changes if ranks.get(each.fact, 2) == rank]
             if rank == ranks[INPUTS] and moved:
@@ -281,7 +287,7 @@ class _CauseFinder:
         return [e for e in change.before if e not in change.after], [e for e in change.after if e not in change.before]
 
     def _name(self, key: str) -> str:
-        return self._comparison.after.names_by_key().get(key, key)
+        return self._names.get(key, key)
 
     def _follows(self, change: LayerChange) -> bool:
         """Find whether a change is one of a layer inside another that has changed likewise."""
@@ -308,7 +314,8 @@ class _CauseFinder:
         changes: list[tuple[str, str, Origin, tuple[FactChange, ...]]] = []
         for path, facts in by_path.items():
             requested = {each.fact for each in facts} - set(_FOLLOWING)
-            kept = [each for each in facts if not self._is_explained(each, requested, known)]
+            reshaped = any(each.fact == "shape" for each in facts)
+            kept = [each for each in facts if not self._is_explained(each, requested, known, reshaped)]
             if kept:
                 library = self._library_moved and kept[0].is_requested_alike
                 changes.append((path, kept[0].role, "library" if library else "model", tuple(kept)))
@@ -352,11 +359,15 @@ class _CauseFinder:
             return f"{len(paths)} weights ({_name_all(paths)})"
         return f"{len(paths)} weights of {_name_all(owners)}"
 
-    def _is_explained(self, change: FactChange, requested: set[str], setting_changed: bool) -> bool:
+    def _is_explained(
+        self, change: FactChange, requested: set[str], setting_changed: bool, has_other_shape: bool
+    ) -> bool:
         """Find whether a fact of a weight follows from another, or from a setting of a layer."""
         owner = _owner(change.path)
+        if change.fact == "shape":
+            return setting_changed
         if change.fact in _FOLLOWING:
-            return setting_changed or bool(requested)
+            return has_other_shape or bool(requested)
         if change.fact == "kind":
             return any(each.fact == CLASS and each.path == owner for each in self._comparison.layers)
         return change.fact == "dtype" and owner in self._setting_changed
@@ -372,12 +383,12 @@ class _CauseFinder:
             first, layers = group[0], tuple(each.path for each in group)
             where = self._scope(layers, first.kind)
             sentence = f"{fact} {_value(first.before)} -> {_value(first.after)} in {where}"
-            yield Cause(sentence, layers, "model", is_certain=False)
+            yield Cause(sentence, layers, self._origin_of_metrics, is_certain=False)
         # The code of a model differs too where that of its layers is written inside it.
         for kind, group in _group([each for each in codes if each.path not in explained], lambda each: each.kind):
             layers = tuple(each.path for each in group)
             where = "" if layers == ("",) else f" ({_name_all(layers)})"
-            yield Cause(f"the code of {kind} has changed{where}", layers, "model", is_certain=False)
+            yield Cause(f"the code of {kind} has changed{where}", layers, self._origin_of_metrics, is_certain=False)
 
     def list_measured(self) -> Iterator[Cause]:
         """Name the metrics that changed, the weights first, or the findings that got worse."""
@@ -391,11 +402,11 @@ class _CauseFinder:
             yield Cause(f"not measured as the baseline was: {names}", (), "data or model", is_certain=False)
             return
         for each in shown[:1]:
-            yield Cause(describe_metric(each), (each.path,), "model", is_certain=False)
+            yield Cause(describe_metric(each), (each.path,), self._origin_of_metrics, is_certain=False)
         for then, now in self._comparison.worse_findings:
             if not shown:
                 sentence = f"{now.code} at {now.layers[0]} got worse: {_value(then.value)} -> {_value(now.value)}"
-                yield Cause(sentence, now.layers, "model", is_certain=False)
+                yield Cause(sentence, now.layers, self._origin_of_metrics, is_certain=False)
 
     def _scope(self, layers: Sequence[str], kind: str) -> str:
         """Say in which layers: ``dense_3 (Dense)``, ``all 6 Dense layers``, ``3 of 4 Dense layers (block*/up)``."""

@@ -203,6 +203,7 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     layers = tuple(matching.list_changes())
     facts = tuple(compare_weights(matching))
     known, new, gone, worse = _compare_findings(matching, setting)
+    worse = [] if kept else worse  # one draw of the weights that are kept says nothing of them
     differences = tuple(
         replace(each, path=naming.now(each.path))
         for place, each in enumerate(judged[: len(found)])
@@ -213,7 +214,7 @@ def compare(before: Baseline, after: Baseline, margin: float = DEFAULT_MARGIN, l
     if changed:
         totals = tuple(_find_trend(each, setting.margin) for each in totals)
     # Other draws of an unchanged model may bring a finding about, or not, where it lies at its limit.
-    certain = setting.alike or changed
+    certain = changed or (setting.alike and not kept)
     listed = tuple((each.code, naming.now(each.layers[0])) for each in new)
     return Comparison(
         before=before,

@@ -46,7 +46,6 @@ _MOST_PATHS: Final = 2
 _ORIGINS: Final[dict[Origin, str]] = {
     "library": "the library changed, not the model",
     "model": "the model changed, not the library",
-    "data": "the batch changed, not the model",
     "library or model": "the library changed, and so did the model or its batch: see what by which",
     "data or model": "the batch or the conditions changed, or the model: measure on the old batch to find out",
     "nothing": "",
@@ -217,7 +216,7 @@ def _describe_findings(comparison: Comparison) -> Iterator[str]:
     for rule, layer in comparison.unconfirmed:
         yield (
             f"not in the baseline: {rule} {RULES[rule].name} at {layer or 'the whole model'}. Nothing else has "
-            "changed, and the seeds are other ones: it lies near its limit"
+            "changed, and other weights were drawn: it lies near its limit"
         )
     yield from describe_fixed(comparison)
 

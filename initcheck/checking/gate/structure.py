@@ -12,9 +12,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from initcheck.audit.findings import LayerFacts
@@ -175,49 +175,31 @@ class Matching:
                 yield LayerChange(now, self._now[now].kind, CALLS, calls_then[then], calls_now[now])
         found = {self.find_now(key): key for key in before.calls}
         both = [key for key in after.calls if key in found]
+        known = {self.find_now(each) for each in before.sites}
+        inputs_then = _resolve_inputs(before, self.find_now, lambda now: now in after.sites)
+        inputs_now = _resolve_inputs(after, lambda each: each, lambda each: each in known)
         inputs = [
             LayerChange(key, after.sites[key].kind, INPUTS, *sides)
             for key in both
-            for sides in [(self._inputs_then(found[key]), self._inputs_now(key))]
-            if sides[0] != sides[1] and not self._follows(found[key], key, *map(set, sides))
+            for sides in [(inputs_then[found[key]], inputs_now[key])]
+            if sides[0] != sides[1] and not self._follows(found[key], key, *sides)
         ]
-        yield from inputs
-        order = [place for key in before.calls if (place := self.find_now(key)) in set(both)]
+        yield from (replace(each, before=sorted(each.before), after=sorted(each.after)) for each in inputs)
+        common = set(both)
+        order = [place for key in before.calls if (place := self.find_now(key)) in common]
         if order != both:
             blocks = SequenceMatcher(None, order, both, autojunk=False).get_matching_blocks()
             stayed = {key for block in blocks for key in both[block.b : block.b + block.size]}
+            in_front = [dict(zip(side, ("", *side), strict=False)) for side in (order, both)]
             for key in both:
                 if key not in stayed:
-                    places = [side[side.index(key) - 1] if side.index(key) else "" for side in (order, both)]
-                    yield LayerChange(key, after.sites[key].kind, PLACE, *places)
+                    yield LayerChange(key, after.sites[key].kind, PLACE, *(side[key] for side in in_front))
 
-    def _follows(self, then: str, now: str, before: set[str], after: set[str]) -> bool:
+    def _follows(self, then: str, now: str, before: frozenset[str], after: frozenset[str]) -> bool:
         """Find whether a call is fed otherwise because a layer that joined several was removed in front, or added."""
         gone = any(self.find_now(each) is None for each in self.before.sites[then].inputs)
         new = any(layer_of_call(each) in self.added for each in self.after.sites[now].inputs)
         return (gone and bool(after) and after < before) or (new and bool(before) and before < after)
-
-    def _inputs_then(self, key: str) -> tuple[str, ...]:
-        """List what feeds a call, by its paths now; a removed call stands for what fed it."""
-        found: dict[str, None] = {}
-        for each in self.before.sites[key].inputs:
-            now = self.find_now(each)
-            if each in self.before.sites and (now is None or now not in self.after.sites):
-                found |= dict.fromkeys(self._inputs_then(each))
-            else:
-                found[now or each] = None
-        return tuple(sorted(found))
-
-    def _inputs_now(self, key: str) -> tuple[str, ...]:
-        """Likewise; an added call stands for what feeds it."""
-        known = {self.find_now(each) for each in self.before.sites}
-        found: dict[str, None] = {}
-        for each in self.after.sites[key].inputs:
-            if each in self.after.sites and each not in known:
-                found |= dict.fromkeys(self._inputs_now(each))
-            else:
-                found[each] = None
-        return tuple(sorted(found))
 
     # --- alignment ----------------------------------------------------------------------------------------------------
 
@@ -227,15 +209,12 @@ class Matching:
         yield from first
         # What is not alike in all may be the same layer, with another setting: between what is alike on both sides.
         for left, right in _list_gaps(then, now, first):
-            pairs: list[tuple[str, str]] = []
+            rest = list(left), list(right)
             for sign in (self._named_signature, self._kind_signature):
-                taken = {each for pair in pairs for each in pair}
-                pairs += self._pair(
-                    [key for key in left if key not in taken], [key for key in right if key not in taken], sign
-                )
-            yield from pairs
-            old, new = {one for one, _ in pairs}, {other for _, other in pairs}
-            rest = [key for key in left if key not in old], [key for key in right if key not in new]
+                pairs = self._pair(*rest, sign)
+                yield from pairs
+                old, new = {one for one, _ in pairs}, {other for _, other in pairs}
+                rest = [key for key in rest[0] if key not in old], [key for key in rest[1] if key not in new]
             if len(rest[0]) == len(rest[1]):  # each was replaced by one of another class
                 yield from zip(*rest, strict=True)
 
@@ -281,6 +260,29 @@ class Matching:
         )
 
 
+def _resolve_inputs(
+    baseline: Baseline, name: Callable[[str], str | None], is_there: Callable[[str | None], bool]
+) -> dict[str, frozenset[str]]:
+    """Say what feeds each call; a call that is not on the other side stands for what feeds it.
+
+    Args:
+        name: gives the path now of a call.
+        is_there: whether the call of that path is on the other side too.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for key in baseline.calls:  # in the order of execution: what feeds a call comes before it
+        sources: set[str] = set()
+        for each in baseline.sites[key].inputs:
+            now = name(each)
+            if each in baseline.sites and not is_there(now):
+                sources |= found.get(each, frozenset())
+            else:
+                sources.add(now or each)
+        found[key] = frozenset(sources)
+    return found
+
+
+@lru_cache(maxsize=4096)
 def layer_of_call(key: str) -> str:
     """Leave out of the key of a call which call of its layer it is, and which of its outputs: ``lstm:1#2``."""
     return re.sub(r"(:\d+)?(#\d+)?$", "", key)

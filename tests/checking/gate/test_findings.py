@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from gate_baselines import SEEDS, change_layer, make_baseline
+from gate_baselines import SEEDS, change_layer, change_weight, make_baseline, shift
+from scipy import stats
 
 from initcheck.checking.gate.baseline import FindingRecord, Metric, PathRecord
 from initcheck.checking.gate.comparison import compare
@@ -191,3 +193,70 @@ def _first_seeds(paths, count):
         name: replace(each, metrics={key: Metric(metric.logs[:count]) for key, metric in each.metrics.items()})
         for name, each in paths.items()
     }
+
+
+# --- weights that are kept --------------------------------------------------------------------------------------------
+
+
+def kept(value):
+    """Make a baseline with a weight that no initializer draws, and that holds these values."""
+    weight = {"initializer": "", "default_initializer": "", "variance": None, "error": 0.01}
+    return change_weight(make_baseline(), "dense_0/kernel", scale=Metric((value,) * SEEDS), **weight)
+
+
+def test_findings_that_other_values_of_kept_weights_may_bring_about_are_no_change():
+    before, after = kept(-1.70), replace(kept(-1.71), findings=(found("dense_2"),))
+    comparison = compare(before, after)
+    assert comparison.kept == ("dense_0/kernel",)
+    assert (comparison.verdict, comparison.exit_code(), comparison.new_findings) == ("same", 0, ())
+    assert comparison.unconfirmed == (("IC101", "dense_2"),)
+    assert compare(before, replace(before, findings=(found("dense_2"),))).new_findings
+    worse = compare(
+        replace(before, findings=(found("dense_2"),)), replace(kept(-1.71), findings=(found("dense_2", value=0.0004),))
+    )
+    assert (worse.verdict, worse.worse_findings) == ("same", ())
+
+
+def test_kept_weights_of_many_entries_are_compared_by_their_standard_errors():
+    assert compare(kept(-1.70), kept(-1.71)).verdict == "same"  # 1% apart, each known to 1%
+    changed = compare(kept(-1.70), kept(-1.50))
+    (difference,) = changed.of_verdict("changed")
+    assert difference.path == "dense_0/kernel"
+    error = math.hypot(0.01, 0.01)
+    half = stats.norm.isf(difference.alpha) * error
+    assert difference.interval == pytest.approx((0.2 - half, 0.2 + half))
+    assert difference.interval[0] > math.log(1.05)
+
+
+def test_the_interval_of_a_change_excludes_the_margin_at_holms_level_and_of_what_is_open_it_does_not():
+    before = make_baseline(spread=0.05)
+    after = shift(make_baseline(spread=0.05, draw=1), "dense_0/kernel", 0.5)
+    after = shift(after, "dense_1/kernel", 0.12)
+    comparison = compare(before, after)
+    margin = math.log(1.05)
+    tested = len(comparison.differences) + len(comparison.totals)
+    seen = set()
+    for each in comparison.differences:
+        if each.shift is None or each.shift.standard_error == 0.0:
+            continue
+        logs = [
+            np.asarray(
+                side.weights[each.path].scale.logs
+                if each.is_weight
+                else side.sites[each.path].metrics[each.quantity].logs
+            )
+            for side in (before, after)
+        ]
+        mean, error = (logs[1] - logs[0]).mean(), (logs[1] - logs[0]).std(ddof=1) / SEEDS**0.5
+        half = stats.t.isf(each.alpha, SEEDS - 1) * error
+        assert each.interval == pytest.approx((mean - half, mean + half), rel=1e-6)
+        low, high = each.interval
+        beyond = low > margin or high < -margin
+        within = -margin < low and high < margin
+        assert (each.verdict == "changed") == beyond
+        if abs(mean) <= margin:
+            assert each.alpha == 0.05 and (each.verdict == "same") == within
+        else:
+            assert each.alpha in [pytest.approx(1e-4 / (tested - place)) for place in range(tested)]
+        seen.add(each.verdict)
+    assert seen == {"same", "changed", "inconclusive"}

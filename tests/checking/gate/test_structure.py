@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from gate_baselines import VERSIONS, change_layer, change_weight, make_baseline, make_chain, shift
 
-from initcheck.checking.gate.causes import find_causes
+from initcheck.audit.findings import LayerFacts
+from initcheck.checking.gate.causes import find_causes, find_origin
 from initcheck.checking.gate.comparison import compare
-from initcheck.checking.gate.report import describe_conditions, format_verdict
+from initcheck.checking.gate.report import describe_conditions, format_gate, format_verdict
+from initcheck.checking.gate.structure import Matching
 
 PLAIN = make_baseline()
 
@@ -180,3 +182,67 @@ def test_the_first_line_is_short_whatever_the_names(length):
     after = change_layer(PLAIN, "dense_1", activation="x" * length)
     line = format_verdict(compare(PLAIN, after))
     assert line.startswith("changed: activation relu -> ") and len(line) <= 80
+
+
+# --- any change -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trial", range(60))
+def test_whatever_changed_has_a_cause_and_layers_are_matched_one_to_one(trial):
+    rng = random.Random(trial)
+    kinds = ["Dense relu 64", "Dense gelu 64", "Dense relu 32", "LayerNormalization", "Dropout", "Embedding"]
+    before, after = (make_chain([rng.choice(kinds) for _ in range(rng.randint(1, 9))]) for _ in range(2))
+    matching = Matching(before, after)
+    assert len(set(matching.pairs.values())) == len(matching.pairs)
+    assert len(matching.pairs) + len(matching.removed) == len(before.layers)
+    assert len(matching.pairs) + len(matching.added) == len(after.layers)
+    for then, now in ((before, after), (after, before), (before, before)):
+        comparison = compare(then, now)
+        assert (comparison.verdict == "changed") == bool(find_causes(comparison)) == (then.layers != now.layers)
+        assert len(format_verdict(comparison)) <= 80
+        assert format_gate(comparison, full=True)
+
+
+def make_residual(blocks):
+    """Make a network of blocks, each of which adds what a Dense layer makes of its input to it."""
+    chain = make_chain([each for _ in range(blocks) for each in ("Dense relu 64", "Add")])
+    sites = dict(chain.sites)
+    names = list(sites)
+    for place in range(1, len(names), 2):
+        skipped = names[place - 2] if place > 2 else "input"
+        sites[names[place]] = replace(sites[names[place]], inputs=(skipped, names[place - 1]))
+    return replace(chain, sites=sites)
+
+
+def test_many_blocks_that_were_removed_are_found_at_once():
+    """Through each of forty blocks lead two ways: to follow them all would take for ever."""
+    (sentence,) = sentences(make_residual(42), make_residual(2))
+    assert sentence.startswith("80 layers were removed")
+
+
+def test_what_the_library_and_the_model_changed_are_both_listed():
+    older = {**VERSIONS, "keras": "3.14.1"}
+    after = change_weight(change_layer(PLAIN, "dense_1", activation="gelu"), "dense_2/kernel", fan_in=512.0)
+    found = find_causes(compare(replace(PLAIN, versions=older), after))
+    assert {each.layers: each.origin for each in found} == {
+        ("dense_1",): "library or model",
+        ("dense_2/kernel",): "library",
+    }
+
+
+def test_what_was_measured_alone_has_one_origin_wherever_it_is_named():
+    older = replace(PLAIN, versions={**VERSIONS, "keras": "3.14.1"})
+    for before, origin in ((older, "library"), (PLAIN, "model")):
+        comparison = compare(before, shift(PLAIN, "dense_1/kernel", 0.3))
+        (cause,) = find_causes(comparison)
+        assert (cause.origin, find_origin(comparison)) == (origin, origin)
+
+
+def test_layers_inside_one_that_keras_numbers_may_be_kerass():
+    """The name of the layer around has another number now: it is found by its path."""
+    outer = {"attention": LayerFacts("Attention", {"dtype": "float32"})}
+    before = replace(PLAIN, layers={**PLAIN.layers, **outer}, versions={**VERSIONS, "keras": "3.14.1"})
+    inner = {"attention/dense": LayerFacts("Dense", {"dtype": "float32"})}
+    names = {"attention": "attention_7", "attention/dense": "attention_7/dense_3"}
+    (cause,) = find_causes(compare(before, replace(PLAIN, layers={**PLAIN.layers, **outer, **inner}, names=names)))
+    assert (cause.sentence, cause.origin) == ("attention_7/dense_3 (Dense) was added", "library or model")
