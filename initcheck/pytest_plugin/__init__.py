@@ -259,11 +259,12 @@ def _conclude(session: pytest.Session, gathered: _Gatherer) -> None:
     report = "" if config.getoption("collectonly") else config.getoption("initcheck_report")
     if not gathered.records and not report and not any(each["items"] for each in gathered.surveys):
         return
-    from initcheck.pytest_plugin.summary import append_job_summary, describe_unused
+    from initcheck.pytest_plugin.summary import add_suite_properties, append_job_summary, describe_unused
 
     if complete:
         gathered.closing = describe_unused(config, gathered.surveys, gathered.records, gathered.unfinished)
     if gathered.records:
+        add_suite_properties(config, gathered.records)
         gathered.warning = append_job_summary(gathered.records)
     if gathered.closing and (config.getoption("initcheck_strict") or config.getini("initcheck_strict")):
         count = len(gathered.closing)

@@ -190,7 +190,6 @@ class _ModelItem(pytest.Item):
         message, markdown = (spell_options(each, in_settings=True) for each in (record.message, record.markdown))
         record = replace(record, part=self.name, message=message, markdown=markdown)
         self.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
-        self.user_properties.extend(record.properties())
         if record.failed:
             pytest.fail(record.message, pytrace=False)
 

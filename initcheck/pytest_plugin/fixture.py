@@ -344,7 +344,6 @@ class Initcheck:
         """Keep a record, and fail the test if it says so."""
         record = replace(record, message=spell_options(record.message), markdown=spell_options(record.markdown))
         self._item.stash.setdefault(RECORDS_OF_ITEM, []).append(record.to_plain())
-        self._item.user_properties.extend(record.properties())
         if record.failed:
             _fail(record.message)
 

@@ -10,6 +10,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from initcheck.core.files import relative_path
+from initcheck.pytest_plugin import ROOT
 from initcheck.pytest_plugin.unused import Exemption, find_unneeded, find_unused_baselines
 
 if TYPE_CHECKING:
@@ -72,8 +73,13 @@ class Record:
         texts = {name: tuple(plain[name]) for name in ("findings", "known", "fixed")}
         return cls(**{**plain, **texts, "exemptions": tuple(Exemption(**each) for each in plain["exemptions"])})
 
+    @property
+    def test_id(self) -> str:
+        """The id of the test that has measured it."""
+        return f"{ROOT}::{self.subject}::{self.part}" if self.part else self.subject
+
     def properties(self) -> list[tuple[str, str]]:
-        """List what the JUnit file keeps, as text."""
+        """List what the JUnit file keeps, as text, each with the id of the test behind its name."""
         pairs = [
             ("model", self.model),
             ("verdict", self.verdict),
@@ -86,7 +92,7 @@ class Record:
             ("baseline", self.baseline),
             ("keras", self.keras),
         ]
-        return [(f"initcheck_{name}", text) for name, text in pairs if text]
+        return [(f"initcheck_{name} {self.test_id}", text) for name, text in pairs if text]
 
 
 def summarize_problems(report: Report, trend: str = "") -> str:
@@ -181,6 +187,16 @@ def describe_unused(
         *(f"not used: {relative_path(path, folder)}: no test compares with it, delete it" for path in baselines),
         *(f"not needed: {each}: no finding fits it, leave it out" for each in exemptions),
     ]
+
+
+def add_suite_properties(config: pytest.Config, plain: Iterable[Mapping[str, Any]]) -> None:
+    """Add what was measured to the suite of the JUnit file, where one is written: its published form has no others."""
+    from _pytest.junitxml import xml_key  # record_testsuite_property does nothing in the workers of pytest-xdist
+
+    file = config.stash.get(xml_key, None)
+    if file is not None:
+        for name, text in (each for record in plain for each in Record.from_plain(record).properties()):
+            file.add_global_property(name, text)
 
 
 def append_job_summary(plain: Iterable[Mapping[str, Any]]) -> str:

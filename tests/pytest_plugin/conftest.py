@@ -6,9 +6,12 @@ import importlib
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import xmlschema
+from documentation import ROOT
 
 from initcheck.backend.runtime import import_keras
 
@@ -103,6 +106,16 @@ class Project:
         assert "Traceback" not in text and "During handling" not in text
         assert "initcheck/pytest_plugin" not in text
         return text
+
+    def read_properties(self, name):
+        """Read the properties in a JUnit file, by the id of a test; the file has the published form."""
+        file = ElementTree.parse(self.path / name)
+        xmlschema.validate(file, ROOT / "tests/docs/junit-10.xsd")
+        found = {}
+        for each in file.iter("property"):
+            key, _, test = each.get("name").partition(" ")
+            found.setdefault(test, {})[key] = each.get("value")
+        return found
 
     def passes(self, *lines, marker=""):
         """Run one test of these lines, which must pass."""

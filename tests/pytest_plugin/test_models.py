@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
@@ -218,10 +217,8 @@ def sick(project, monkeypatch):
 
 
 def read_properties(project):
-    return {
-        case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")}
-        for case in ElementTree.parse(project.path / "junit.xml").iter("testcase")
-    }
+    """Read the properties of the JUnit file by the last part of the id of a test."""
+    return {each.rpartition("::")[2]: said for each, said in project.read_properties("junit.xml").items()}
 
 
 def test_known_findings_are_not_healthy_and_listed_with_their_values(sick, monkeypatch):

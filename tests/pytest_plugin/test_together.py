@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-
 import pytest
 
+from initcheck.audit.rules import FAMILIES
 from initcheck.pytest_plugin.settings import sanitize
 
 MANY = """
@@ -61,12 +60,13 @@ def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(pro
     assert page.count("**Gate: changed") == 3
     assert page.count("without a failure") == 1
     assert "Update:    pytest 'test_many.py::test_gate[1]' --initcheck-update" in done.stdout
-    names = {
-        str(case.get("name"))
-        for case in ElementTree.parse(project.path / "junit.xml").iter("testcase")
-        if "initcheck" in str(case.get("classname"))
+    verdicts = {test: said["initcheck_verdict"] for test, said in project.read_properties("junit.xml").items()}
+    tests_of_model = [*FAMILIES.values(), "baseline"]
+    assert verdicts.keys() == {
+        *(f"initcheck::models:counted::{each}" for each in tests_of_model),
+        *(f"test_many.py::test_gate[{depth}]" for depth in (1, 2)),
     }
-    assert {"forward signal", "gradients", "coverage", "baseline"} <= names
+    assert list(verdicts.values()).count("changed") == 3
 
 
 def test_the_tests_of_a_model_are_a_group_for_workers(project):
