@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 FEWEST: Final = 16
 """Entries that have to agree, and the fewest that a weight must have to be compared."""
-_FEWEST_VALUES: Final = 8
+FEWEST_VALUES: Final = 8
 """Different values that the first entries of a weight must have: constants and identities are no draws."""
 _BLOCK: Final = 1024
 _SEED_PERIOD: Final = 2**31 - 2
@@ -171,7 +171,7 @@ def _is_comparable(weight: WeightFacts) -> bool:
 
 
 def _is_drawn(head: Array) -> bool:
-    return bool(np.all(np.isfinite(head))) and len(np.unique(head)) >= _FEWEST_VALUES
+    return bool(np.all(np.isfinite(head))) and len(np.unique(head)) >= FEWEST_VALUES
 
 
 def _rounding(weights: Sequence[WeightFacts], places: Sequence[int]) -> float:

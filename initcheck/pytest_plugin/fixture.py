@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from initcheck.audit.rules import RULES
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import BaselineError, InitcheckError, UsageError
 from initcheck.core.files import relative_path
-from initcheck.probe.weight_copies import FEWEST
+from initcheck.probe.weight_copies import FEWEST, FEWEST_VALUES
 from initcheck.pytest_plugin import RECORDS_OF_ITEM, without_warnings
 from initcheck.pytest_plugin.settings import (
     Layers,
@@ -149,7 +149,7 @@ class Initcheck:
                 auto_seeds=layers.get("auto_seeds"),
                 settings=layers.for_comparing(),
             ).named(shown)
-            self._tell_gate(report, layers)
+            self._keep_gate(report, layers)
         return report
 
     def assert_preserves(
@@ -299,7 +299,7 @@ class Initcheck:
             named = model if isinstance(model, str) else ""
             self._finish(Record(self._subject(), call, verdict, failed=True, model=named, message=message))
 
-    def _tell_gate(self, report: Report, layers: Layers) -> None:
+    def _keep_gate(self, report: Report, layers: Layers) -> None:
         from initcheck.checking.gate.report import format_gate
 
         comparison = report.comparison
@@ -372,10 +372,6 @@ def _fail(message: str) -> NoReturn:
 # --- which weights cannot be judged -----------------------------------------------------------------------------------
 
 
-_FEWEST_VALUES: Final = 8
-"""Different values among the first entries from which on two weights are compared, as in ``probe.weight_copies``."""
-
-
 def _find_incomparable(model: Any, facts: Sequence[WeightFacts]) -> list[tuple[str, str]]:
     """List the weights that may be copies of others, and could not be compared with them, each with the reason."""
     weights = zip(facts, model.weights, strict=True)
@@ -390,5 +386,5 @@ def _explain(facts: WeightFacts, variable: Any) -> Iterator[str]:
         yield f"{facts.path}: it holds values that are not finite."
     elif held.ndim > 1 and math.prod(facts.shape) >= FEWEST and not facts.constant and len(np.unique(held)) > 1:
         values = len(np.unique(held.reshape(-1)[:FEWEST]))
-        if values < _FEWEST_VALUES:
+        if values < FEWEST_VALUES:
             yield f"{facts.path}: its first {FEWEST} entries have {values} different values, too few to show copies."

@@ -10,6 +10,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from initcheck.core.files import relative_path
+from initcheck.core.formatting import count
 from initcheck.pytest_plugin import ROOT
 from initcheck.pytest_plugin.unused import Exemption, find_unneeded, find_unused_baselines
 
@@ -154,14 +155,14 @@ def closing_lines(plain: Iterable[Mapping[str, Any]]) -> list[str]:
     shown = [column for column in range(len(HEAD)) if any(row[column] for row in rows[1:])]
     widths = {column: max(len(row[column]) for row in rows) for column in shown}
     lines: list[str] = []
-    told: set[tuple[str, str]] = set()
+    listed: set[tuple[str, str]] = set()
     for record, row in zip([None, *records], rows, strict=True):
         cells = ((row[column], widths[column], HEAD[column] in _RIGHT) for column in shown)
         lines.append("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells))
         # The tests of a model and its baseline are two rows.
         notes = [(record.subject, each) for each in describe_known_findings(record)] if record else []
-        lines += [f"  {note}" for subject, note in notes if (subject, note) not in told]
-        told.update(notes)
+        lines += [f"  {note}" for subject, note in notes if (subject, note) not in listed]
+        listed.update(notes)
     made = [each for each in records if each.verdict in _MADE]
     return [*map(str.rstrip, lines), *(f"{each.verdict} {each.baseline}: commit it" for each in made)]
 
@@ -235,8 +236,7 @@ def write_job_summary(records: Sequence[Record]) -> str:
     if passed:
         head = "| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD) + "\n"
         rows = "".join("| " + " | ".join(map(escape_text, list_cells(each))) + " |\n" for each in passed)
-        word = "measurement" if len(passed) == 1 else "measurements"
-        title = f"initcheck: {len(passed)} {word} without a failure"
+        title = f"initcheck: {count(len(passed), 'measurement')} without a failure"
         notes = "".join(
             f"- {escape_text(f'{each.subject}: {note}')}\n" for each in passed for note in describe_known_findings(each)
         )

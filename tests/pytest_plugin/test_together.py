@@ -35,7 +35,7 @@ SPECIFICATION = ("-p", "initcheck.spec.plugin", "--initcheck-seed", "7")
 
 
 @pytest.mark.cluster
-def test_with_workers_each_test_writes_its_own_file_and_the_controller_tells(project):
+def test_with_workers_each_test_writes_its_own_file_and_the_controller_reports(project):
     project.write("test_many.py", MANY)
     settings = (project.path / "pytest.ini").read_text()
     project.write("pytest.ini", f"{settings}initcheck_models = models:counted\n")
