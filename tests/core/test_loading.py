@@ -76,6 +76,15 @@ def test_a_file_of_a_package_imports_from_its_package(folder):
     assert sys.path == before
 
 
+def test_a_file_in_a_folder_whose_name_no_import_could_name_stands_alone(folder):
+    own = folder / "2.0-models"
+    own.mkdir()
+    (own / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (own / "loading_models.py").write_text("value = 5\n")
+    module = import_place(str(own / "loading_models.py"))
+    assert (module.value, module.__name__) == (5, "loading_models")
+
+
 def test_a_file_of_another_package_of_the_same_name_stands_alone(folder):
     for place in ("installed", "own"):
         package = folder / place / "loading_twice"

@@ -87,6 +87,7 @@ def test_settings_are_read_from_every_file_that_pytest_reads(project, name):
 REFUSED = {
     "initcheck_seeds = many": "The setting initcheck_seeds must be a whole number. Received: 'many'.",
     "initcheck_seeds = 1": "The setting initcheck_seeds must be at least 2: an interval needs two draws or more.",
+    "initcheck_strict = maybe": "The setting initcheck_strict must be true or false. Received: 'maybe'.",
     "initcheck_margin = 5%": "The setting initcheck_margin must be a number. Received: '5%'.",
     "initcheck_margin = -1": "The setting initcheck_margin must be above 0 and at most 1: 0.05 allows 5%. Received: -1",
 }

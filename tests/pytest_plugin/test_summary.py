@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from initcheck.pytest_plugin.summary import Record, closing_lines, merge_parts, write_job_summary
+from initcheck.pytest_plugin.unused import Exemption
 
 MANY = """
 import pytest
@@ -96,7 +97,7 @@ def test_where_nothing_was_measured_nothing_is_reported(project, monkeypatch):
 
 def test_tests_of_one_model_are_one_row_with_the_worst_verdict():
     parts = [
-        Record("m:f", "check", verdict, failed, seeds=4, findings=found, part=part)
+        Record("m:f", "check", verdict, failed, seeds=4, findings=found, part=part, message=f"of {part}")
         for part, verdict, failed, found in (
             ("forward signal", "healthy", False, ()),
             ("gradients", "findings", True, ("IC201 vanishing-gradients a",)),
@@ -107,10 +108,19 @@ def test_tests_of_one_model_are_one_row_with_the_worst_verdict():
     (merged,) = merge_parts(Record.from_plain(each.to_plain()) for each in parts)
     assert (merged.verdict, merged.failed) == ("findings", True)
     assert merged.findings == ("IC201 vanishing-gradients a", "IC603 undecided a")
+    assert merged.message == "of gradients\n\nof coverage"
+
+
+@pytest.mark.parametrize("verdicts", [("healthy", "known"), ("known", "healthy")])
+def test_what_a_baseline_knows_is_the_verdict_of_a_model_whichever_test_ran_first(verdicts):
+    (merged,) = merge_parts(Record("m:f", "check", each, False, part=f"part {each}") for each in verdicts)
+    assert merged.verdict == "known"
 
 
 def test_a_record_survives_the_way_between_processes():
-    record = Record("t", "gate", "same", False, margin=0.05, findings=("IC1",))
+    exemptions = (Exemption("call", "t", "ignore", "IC1", needed=False),)
+    texts = {"findings": ("IC1",), "known": ("IC2",), "fixed": ("fixed: IC3",)}
+    record = Record("t", "gate", "same", False, margin=0.05, exemptions=exemptions, page="packed", **texts)
     assert Record.from_plain(record.to_plain()) == record
 
 

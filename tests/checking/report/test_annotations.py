@@ -73,11 +73,25 @@ def test_a_call_of_one_line_is_marked_with_its_columns_and_one_of_several_with_i
     assert call.startswith("layers.Dense(64") and call.endswith('"ones")')
     ((_, place, _),) = _annotate(make_placed(project / "my models.py", 1))
     assert (place["line"], place["endLine"]) == ("6", "9") and "col" not in place and "endColumn" not in place
+    (project / "flat.py").write_text("layers.Dense(3)\n", encoding="utf-8")
+    ((_, place, _),) = _annotate(make_placed(project / "flat.py", 0))
+    assert (place["line"], place["col"], place["endColumn"]) == ("1", "1", "16")
+
+
+def test_the_last_line_is_the_command_that_writes_the_fix(project):
+    checked = replace(make_placed(project / "my models.py", 0), fix_command="initcheck fix m.py:build --write")
+    assert _annotate(checked)[0][2].splitlines()[-1] == "write: initcheck fix m.py:build --write"
+    without = replace(checked, findings=tuple(replace(each, fix=None) for each in checked.findings))
+    assert "write: " not in _annotate(without)[0][2]
 
 
 def test_on_github_files_are_named_from_the_repository_wherever_the_command_runs(project, monkeypatch):
     repository = project.parent
     monkeypatch.setenv("GITHUB_WORKSPACE", str(repository))
+    ((_, place, _),) = _annotate(make_placed(project / "my models.py", 0))
+    assert place["file"] == "a project/my models.py"
+    (repository / "link").symlink_to(repository, target_is_directory=True)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(repository / "link"))
     ((_, place, _),) = _annotate(make_placed(project / "my models.py", 0))
     assert place["file"] == "a project/my models.py"
     (repository / "shared").mkdir()
@@ -94,6 +108,7 @@ def test_on_github_files_are_named_from_the_repository_wherever_the_command_runs
 def test_what_no_file_of_the_project_makes_stands_beside_the_baseline_or_the_models_file(project, tmp_path):
     outside = tmp_path / "outside.py"
     outside.write_text(CODE, encoding="utf-8")
+    (project / "outside.py").write_text(CODE, encoding="utf-8")  # another file of the name that is shown
     checked = replace(make_placed(outside, 0), model="my models.py:build")
     assert [each[1]["file"] for each in (*_annotate(checked), *_annotate(checked, None, "b.json"))] == [
         "my models.py",
@@ -130,6 +145,20 @@ def test_where_the_first_layer_was_made_elsewhere_the_next_one_of_the_project_is
         sites={**checked.sites, "layer_9": outside},
     )
     assert _annotate(checked)[0][1]["line"] == "5"
+
+
+def test_where_the_layers_of_the_cause_have_no_place_those_of_the_finding_are_marked(project):
+    checked = make_placed(project / "my models.py", 0)
+    site = find_call(project / "my models.py", 1)
+    (found,) = checked.findings
+    checked = replace(checked, places={found.layer: str(site)}, sites={found.layer: site})
+    assert _annotate(checked)[0][1]["line"] == "6"
+
+
+def test_a_weight_that_another_line_made_is_marked_there_and_not_at_its_layer(project):
+    checked = make_placed(project / "my models.py", 0)
+    checked = replace(checked, places={**checked.places, "layer_0/kernel": "my models.py:9"})
+    assert _annotate(checked)[0][1]["line"] == "9"
 
 
 def test_a_file_that_has_changed_since_is_marked_by_its_line(project):

@@ -69,6 +69,7 @@ def test_the_level_is_that_of_the_problem():
 def test_what_a_gate_fails_for_is_a_result_of_a_rule_of_its_own(name):
     run = _run(make_result(forward=0.2), GATES[name], "b.json")
     change, problem = run["results"]
+    assert change["baselineState"] == "new"
     assert (change["ruleId"], change["level"]) == (f"gate-{name}", {"changed": "error"}.get(name, "warning"))
     title, _, said = change["message"]["text"].partition("\n")
     assert title.removesuffix("; cause: model") in format_verdict(GATES[name])
@@ -81,9 +82,21 @@ def test_what_a_gate_fails_for_is_a_result_of_a_rule_of_its_own(name):
     assert len(set(prints)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "level"), [("changed", 1, "error"), ("inconclusive", 2, "warning"), ("", 0, "note")]
+)
+def test_the_exit_code_and_the_notification_are_those_of_the_gate(name, code, level):
+    comparison = GATES[name] if name else compare(PLAIN, PLAIN)
+    (invocation,) = _run(make_result(), comparison, "b.json")["invocations"]
+    assert invocation["exitCode"] == code
+    assert invocation["toolExecutionNotifications"] == [
+        {"level": level, "message": {"text": format_verdict(comparison)}}
+    ]
+
+
 def test_each_cause_of_a_change_is_a_result_at_the_call_that_made_its_layer(project):
     checked = make_placed(project / "my models.py", 0, 1)
-    checked = replace(checked, findings=())
+    checked = replace(checked, findings=(), keys={"layer_0/kernel": "dense/kernel"})
     before, after = (rename(rename(PLAIN, "dense_0", "layer_0"), "dense_1", "layer_1") for _ in range(2))
     for layer, changes in (("layer_0", {"dtype": "float16"}), ("layer_1", {"initializer": "HeUniform"})):
         after = change_weight(after, f"{layer}/kernel", **changes)
@@ -95,9 +108,22 @@ def test_each_cause_of_a_change_is_a_result_at_the_call_that_made_its_layer(proj
     lines = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in results]
     prints = [each["partialFingerprints"]["initcheckProblem/v1"] for each in results]
     assert sorted(zip(prints, lines, strict=True)) == [
-        ("gate-changed:layer_0/kernel", 5),
+        ("gate-changed:dense/kernel", 5),
         ("gate-changed:layer_1/kernel", 6),
     ]
+    # What was measured is said once, and an annotation without it says what it is about.
+    first, second = (each["message"]["text"].partition("\n")[2] for each in results)
+    assert first.splitlines() == list_changes(comparison) and second == ""
+    _, annotation = format_annotations(checked, comparison, "b.json").splitlines()
+    assert annotation.endswith(f"::{results[1]['message']['text']}")
+
+
+def test_a_change_of_a_later_call_is_a_result_where_its_layer_was_made(project):
+    checked = replace(make_placed(project / "my models.py", 0), findings=())
+    before = rename(PLAIN, "dense_0", "layer_0#1")
+    comparison = compare(before, change_weight(before, "layer_0#1/kernel", dtype="float16"))
+    (result,) = _run(checked, comparison, "b.json")["results"]
+    assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == 5
 
 
 def test_what_other_seeds_may_have_brought_about_is_a_note(project):
