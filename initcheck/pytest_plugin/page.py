@@ -66,12 +66,14 @@ def build_run_document(plain: Iterable[Mapping[str, Any]], closing: Sequence[str
         rows = []
         for record in [*failed, *passed]:
             subject, verdict, *others = list_cells(record)
-            shown = Cell(verdict, tuple(describe_known_findings(record)), _tone_of(record))
+            shown = Cell(verdict, tone=_tone_of(record))
             rows.append(table_row(subject, shown, *others, link=anchors.get(id(record), "")))
         heads = tuple(each.capitalize() for each in HEAD)
         blocks.append(Table(prose("All that was measured."), heads, tuple(rows)))
-    if closing:
-        blocks.append(Bullets(tuple(prose(each) for each in closing)))
+    # Below the table, whose lines do not break. The tests of a model and its baseline know the same.
+    known = dict.fromkeys(f"{each.subject}: {note}" for each in records for note in describe_known_findings(each))
+    if known or closing:
+        blocks.append(Bullets(tuple(prose(each) for each in (*known, *closing))))
     sections = [Section("answer", "Answer", tuple(blocks))]
     if failed:
         parts = tuple(
