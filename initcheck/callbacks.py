@@ -100,7 +100,6 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         self._plan: quantities.LogPlan = {}
         self._labels: list[str] = []
         self._roles = quantities.Roles()
-        self._had_gradient: Any = None
         self._in_batches = False
         self._logs: dict[str, float] = {}
         self._verbose = verbose
@@ -247,12 +246,11 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
     def _judge(self, probe: StepProbe, vector: Any, update_steps: int) -> None:
         """Take from a measurement what goes into the logs, and stop the training run where a condition is met."""
         measured, changes, _ = probe.unpack(np.asarray(vector)[np.newaxis])
-        first = self._had_gradient is None
+        first = not self._labels
         if first:
             self._labels, self._roles = quantities.label_sites(probe), quantities.find_roles(probe)
-            self._had_gradient = quantities.find_gradients(measured[0])
         updated = update_steps > 0
-        values = quantities.name_values(measured[0], changes[0], self._had_gradient, self._roles, updated=updated)
+        values = quantities.name_values(measured[0], changes[0], self._roles, updated=updated)
         if first:
             self._plan = quantities.plan_logs(self._logged, self._labels, values)
         self._logs = quantities.read_logs(self._plan, values)

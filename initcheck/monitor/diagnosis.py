@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.core.formatting import format_change, format_names, format_number, format_share
-from initcheck.monitor.quantities import Roles, take_dead, take_saturated
+from initcheck.monitor.quantities import Roles, find_lost_gradients, take_dead, take_saturated
 from initcheck.monitor.record import label_site
 
 if TYPE_CHECKING:
@@ -104,11 +104,9 @@ class _Run:
         return self.take_all(name)[: self.known]
 
     def find_nonfinite(self) -> NDArray[np.bool_]:
-        """Find what is not finite: activations, gradients and weights. What had no gradient at first has none."""
-        found = self.take_all("nonfinite_fraction") > 0.0
-        for name in ("weight_gradient_norm", "weight_norm"):
-            found |= self._has_lost(self.take_all(name))
-        return found
+        """Find what is not finite: activations, gradients and weights."""
+        gradients = find_lost_gradients(self.take_all("weight_gradient_norm"), self.roles)
+        return (self.take_all("nonfinite_fraction") > 0.0) | gradients | self._has_lost(self.take_all("weight_norm"))
 
     @staticmethod
     def _has_lost(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -214,11 +212,17 @@ def _find_loss(run: _Run) -> Iterator[_Event]:
 def _find_gradients(run: _Run) -> Iterator[_Event]:
     """Find kernels whose gradient is next to nothing beside the largest: since when, or at all measured steps."""
     gradients, norms = run.gradients(), run["weight_gradient_norm"][:, run.kernels]
+    for site in run.kernels:
+        if site not in run.roles.connected | run.roles.frozen:
+            yield _Event(0, 0, 3, run.labels[site], _NO_GRADIENT)
+    if run.roles.half_precision:
+        gradients = np.where(gradients > 0.0, gradients, np.nan)
     if not gradients.size or np.isnan(gradients).all():
         return
     largest = np.nanmax(np.where(np.isnan(gradients), -1.0, gradients), axis=1)
     all_gone = largest <= 0.0
-    yield from _find_no_gradient(run, all_gone)
+    if not run.roles.half_precision:
+        yield from _find_no_gradient(run, all_gone)
     some = np.flatnonzero(~all_gone)
     if not len(some):
         return
@@ -229,8 +233,6 @@ def _find_gradients(run: _Run) -> Iterator[_Event]:
         values = levels[:, kernel]
         if site in run.roles.frozen:
             continue
-        if np.isnan(values).all() and run.known > 1:  # a gradient of NaN would have made the next weights NaN
-            yield _Event(0, 0, 3, run.labels[site], _NO_GRADIENT)
         if np.isnan(values).any() or not values[-1] < np.log10(LEAST_GRADIENT):
             continue
         if values.max() < np.log10(LEAST_GRADIENT):

@@ -53,11 +53,16 @@ class Roles:
         clipping: those whose activation function is exactly 0 on an interval, where units can die.
         outputs: those that feed the loss: what is at their ends, or grows, may be meant.
         frozen: those whose kernel is not to be trained.
+        connected: those from whose kernel a path leads to the loss.
+        half_precision: whether a layer computes in float16. A gradient of 0 may be one that is too small for it, which
+            the training run's own, of a scaled loss, is not.
     """
 
     clipping: frozenset[int] = frozenset()
     outputs: frozenset[int] = frozenset()
     frozen: frozenset[int] = frozenset()
+    connected: frozenset[int] = frozenset()
+    half_precision: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,13 @@ def find_roles(probe: StepProbe) -> Roles:
     clipping = [
         place for place, site in enumerate(probe.sites) if site.clips_at_zero or site.activation in ("relu", "relu6")
     ]
-    return Roles(frozenset(clipping), frozenset(probe.output_sites), probe.find_frozen())
+    return Roles(
+        frozenset(clipping),
+        frozenset(probe.output_sites),
+        probe.find_frozen(),
+        probe.find_connected(),
+        probe.has_half_precision(),
+    )
 
 
 def take_dead(dead: NDArray[np.float64], received: NDArray[np.float64], roles: Roles) -> NDArray[np.float64]:
@@ -149,15 +160,14 @@ def _at(places: frozenset[int], values: NDArray[np.float64]) -> NDArray[np.bool_
     return np.isin(np.arange(values.shape[-1]), list(places))
 
 
-def find_gradients(quantities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Find the sites whose kernel has a finite gradient, in one measurement of shape [sites, len(QUANTITIES)]."""
-    return np.isfinite(quantities[:, QUANTITIES.index("weight_gradient_norm")])
+def find_lost_gradients(norms: NDArray[np.float64], roles: Roles) -> NDArray[np.bool_]:
+    """Find where a gradient is inf or NaN: one that does not exist is NaN, too."""
+    return _at(roles.connected, norms) & ~np.isfinite(norms)
 
 
 def name_values(
     quantities: NDArray[np.float64],
     changes: NDArray[np.float64],
-    had_gradient: NDArray[np.bool_],
     roles: Roles,
     *,
     updated: bool,
@@ -167,19 +177,17 @@ def name_values(
     Args:
         quantities: shape [sites, len(columns.QUANTITIES)].
         changes: norm of the change of each site's kernel; NaN without a kernel.
-        had_gradient: the sites whose kernel had a finite gradient when it was first measured.
         updated: whether there was a step before.
     """
     columns = dict(zip(QUANTITIES, quantities.T, strict=True))
     gradients = columns["weight_gradient_norm"]
-    lost = had_gradient & ~np.isfinite(gradients)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(columns["weight_norm"] > 0.0, changes / columns["weight_norm"], np.nan)
     return {
         "activation": np.sqrt(columns["activation_second_moment"]),
         "dead": take_dead(columns["dead_fraction"], columns["preactivation_second_moment"], roles),
         "gradient": gradients,
-        "nonfinite": np.where(lost, 1.0, columns["nonfinite_fraction"]),
+        "nonfinite": np.where(find_lost_gradients(gradients, roles), 1.0, columns["nonfinite_fraction"]),
         "saturated": take_saturated(columns["saturated_fraction"], columns["zero_fraction"], roles),
         "update": ratios if updated else np.full_like(ratios, np.nan),
         "zero": columns["zero_fraction"],

@@ -124,6 +124,7 @@ class Probe:
         self._received: tuple[int | None, ...] = ()
         self._softmaxes: tuple[int, ...] = ()
         self._output_sites: tuple[int, ...] = ()
+        self._connected: frozenset[int] = frozenset()
         self._sources: tuple[int | None, ...] = ()
         self._uses: tuple[WeightUse, ...] = ()
         self._constant_softmaxes: tuple[int, ...] = ()
@@ -343,7 +344,10 @@ class Probe:
             self._uses = tuple(find_weight_uses(weights, keras.tree.flatten(inputs)))
             used = [place for place, weight in enumerate(weights) if is_float_dtype(weight.dtype)]
         derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
-        by_weight = dict(zip(used, derivatives[len(targets) :], strict=True))
+        by_weight: dict[int | None, Any] = dict(zip(used, derivatives[len(targets) :], strict=True))
+        self._connected = frozenset(
+            place for place, position in enumerate(positions) if by_weight.get(position) is not None
+        )
         self._sources = find_sources([x.output for x in capture.sites], [x.preactivation for x in capture.sites])
         parts = [
             reduce_site(

@@ -67,6 +67,14 @@ class StepProbe(Probe):
             site for site, place in places if place is not None and not self.model.weights[place].trainable
         )
 
+    def find_connected(self) -> frozenset[int]:
+        """Find the sites from whose kernel a path leads to the loss, whatever the gradient is."""
+        return self._connected
+
+    def has_half_precision(self) -> bool:
+        """Whether a layer computes in float16, where small gradients become 0 unless the loss is scaled."""
+        return any(getattr(member, "compute_dtype", None) == "float16" for _, member in self._namer.members())
+
     def unpack(
         self, vectors: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -321,10 +321,36 @@ def test_a_gradient_that_ceases_to_be_finite_is_reported_though_all_activations_
     lost = (table["step"] == 20) & table["layer"].isin(["h1", "h2"])
     table.loc[lost, "weight_gradient_norm"] = np.nan
     loss = table[table["step"] == 10]["loss"].iloc[0]
-    (said,) = diagnose(table, Roles())
+    (said,) = diagnose(table, Roles(connected=frozenset(range(4))))
     # What comes back from the outputs reaches h2 first.
     assert said.startswith("The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss")
     assert f"was {loss:.3g}"[:7] in said
+
+
+def test_a_gradient_that_is_never_finite_is_not_called_missing():
+    x, _ = classes()
+    monitor = train(build(), data=(x, 0.0 * x[:, :10]), loss=lambda true, made: keras.ops.sqrt(0.0 * made) + true)
+    assert monitor.diagnosis == ["The gradient of `out` is not finite before the first step."]
+    model = build()
+    model.compile("sgd", lambda true, made: keras.ops.sqrt(0.0 * made) + true)
+    stopped = SignalMonitor(x[:BATCH], x[:BATCH, :10], stop_on="nonfinite", verbose=0)
+    model.fit(x, x[:, :10], verbose=0, callbacks=[stopped])
+    assert stopped.stopped.startswith("Stopped at step 0 by stop_on='nonfinite'")
+
+
+def test_gradients_that_float16_rounds_to_zero_are_not_called_missing():
+    x, _ = classes()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "tanh", name="h1"), layers.Dense(1, name="out")])
+        # Without the scaling that fit does, the gradients are far below the smallest number of float16.
+        loss = lambda true, made: 1e-9 * keras.ops.square(true - made)  # noqa: E731
+        monitor = train(model, keras.optimizers.SGD(1e5), (x, x[:, :1]), loss)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kernels = monitor.table[monitor.table["layer"] == "h1"]
+    assert (kernels["weight_gradient_norm"] == 0.0).all() and (kernels["update_norm"].iloc[1:] > 0.0).any()
+    assert monitor.diagnosis == []
 
 
 @pytest.mark.parametrize("seed", range(20))
