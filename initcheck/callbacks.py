@@ -160,8 +160,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         self._ahead = int(getattr(self.model, "steps_per_execution", 1))
         self._before = None
         self.stopped = None
-        # A progress bar (verbose=1) shows all that is in the logs of a batch, on one line.
-        self._in_batches = bool(self._logged) and (self.params or {}).get("verbose") != 1
+        # A progress bar shows all that is in the logs of a batch, on one line, and fit draws one unless asked not to.
+        self._in_batches = bool(self._logged) and (self.params or {}).get("verbose") not in (1, "auto")
         if self._probe is None:
             self._probe = self._prepare()
             self._measure(self._probe.read_kernels(), 0)

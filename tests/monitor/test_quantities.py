@@ -85,10 +85,11 @@ def test_the_largest_values_over_the_layers_are_in_the_history(data):
     }
 
 
-def test_each_batch_has_the_last_measurement_but_not_beside_a_progress_bar(data, capsys):
+@pytest.mark.parametrize("bar", [1, "auto"])
+def test_each_batch_has_the_last_measurement_but_not_beside_a_progress_bar(data, capsys, bar):
     quiet, shown = Keep(), Keep()
     monitor, _ = train(data, every=2, epochs=1, callbacks=[quiet])
-    train(data, every=2, epochs=1, callbacks=[shown], verbose=1)
+    train(data, every=2, epochs=1, callbacks=[shown], verbose=bar)
     assert "signal/dead" in capsys.readouterr().out  # once, when the epoch has ended
     gradients = [logs["signal/gradient"] for logs in quiet.batches]
     assert gradients == [largest(monitor.table, step, "weight_gradient_norm") for step in (0, 2, 2, 4, 4, 6)]
