@@ -152,8 +152,10 @@ def take_dead(dead: NDArray[np.float64], received: NDArray[np.float64], roles: R
 
 def take_saturated(saturated: NDArray[np.float64], zero: NDArray[np.float64], roles: Roles) -> NDArray[np.float64]:
     """Keep the shares of saturated activations of hidden layers: an output may be sure of itself."""
-    # An activation function cut off at zero is not saturated where it is zero: that is its other half.
-    return np.where(_at(roles.outputs, saturated), np.nan, saturated - zero)
+    # An activation function cut off at zero is not saturated where it is zero: that is its other half. A sigmoid's
+    # zeros are rounded: nothing is as saturated.
+    at_ends = np.where(_at(roles.clipping, saturated), saturated - zero, saturated)
+    return np.where(_at(roles.outputs, saturated), np.nan, at_ends)
 
 
 def _at(places: frozenset[int], values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -77,6 +77,11 @@ def raw_inputs():
     return train(build("tanh"), data=((255 * x).astype("float32"), y))
 
 
+def raw_inputs_of_a_sigmoid():
+    x, y = classes()
+    return train(build("sigmoid", depth=1), data=((5000 * x).astype("float32"), y))
+
+
 SICK = {
     "a rate too high for ReLU": (
         lambda: train(build(), keras.optimizers.Adam(0.1)),
@@ -101,6 +106,10 @@ SICK = {
     "saturated from the start": (
         raw_inputs,
         r"\d.*% of the activations of `h1`.* were saturated before the first step\.",
+    ),
+    "saturated to the last digit": (
+        raw_inputs_of_a_sigmoid,
+        r"\d.*% of the activations of `h1` were saturated before the first step\.",
     ),
     "dead from the start": (
         lambda: train(build(bias_initializer=keras.initializers.Constant(-10.0))),
