@@ -53,6 +53,9 @@ NEARLY: Final = 0.05
 MOST_OF_IT: Final = 0.8
 """The steps that are named are the shortest span in which this share of a rise or fall happened."""
 
+OWN_FALL: Final = GROWTH**-0.5
+"""To this share dL/dW alone must have fallen, beside that of the other kernel: a kernel may shrink instead."""
+
 _NO_GRADIENT: Final = "had no gradient at any measured step"
 
 _FLOOR: Final = -40.0  # decimal logarithm that stands for a gradient of exactly zero
@@ -246,9 +249,11 @@ def _find_gradients(run: _Run) -> Iterator[_Event]:
             yield _Event(0, 0, 3, share, predicate)
         elif values.max() - values[-1] >= np.log10(GROWTH):
             span = _find_rise(-values, MOST_OF_IT * (values.max() - values[-1]))
-            if span is not None:
-                start, end = (int(some[place]) for place in span)
-                most = int(np.nanargmax(gradients[end]))
+            if span is None:
+                continue
+            start, end = (int(some[place]) for place in span)
+            most = int(np.nanargmax(gradients[end]))
+            if norms[end, kernel] * norms[start, most] <= norms[start, kernel] * norms[end, most] * OWN_FALL:
                 subject = f"the gradient of {run.labels[site]} ({_format_course(norms[:, kernel], start, end)})"
                 other = f"that of {run.labels[run.kernels[most]]} ({_format_course(norms[:, most], start, end)})"
                 yield _Event(start, end, 3, subject, f"vanished {run.between(start, end)} beside {other}")

@@ -362,6 +362,17 @@ def test_gradients_that_float16_rounds_to_zero_are_not_called_missing():
     assert monitor.diagnosis == []
 
 
+def test_a_kernel_that_shrank_has_not_lost_its_gradient():
+    table = train(build(), every=10).table
+    table["weight_norm"] = table["weight_norm"].mask((table["layer"] == "h2") & (table["step"] >= 20), 1e-6)
+    roles = Roles(connected=frozenset(range(4)))
+    assert diagnose(table, roles) == []
+    table["weight_gradient_norm"] = table["weight_gradient_norm"].mask(table["weight_norm"] == 1e-6, 1e-6)
+    (sentence,) = diagnose(table, roles)
+    assert sentence.startswith("The gradient of `h2` (dL/dW ")
+    assert " to 1.00×10⁻⁶) vanished between steps 10 and 20 beside that of `" in sentence
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_span_that_is_named_is_the_shortest_with_such_a_rise(seed):
     random = np.random.default_rng(seed)
