@@ -8,6 +8,7 @@ table later, many steps at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class StepProbe(Probe):
 
     def find_frozen(self) -> frozenset[int]:
         """Find the sites whose kernel is not to be trained, as the model is set now."""
-        places = enumerate(self._kernel_places())
+        places = enumerate(self._kernel_places)
         return frozenset(
             site for site, place in places if place is not None and not self.model.weights[place].trainable
         )
@@ -86,7 +87,7 @@ class StepProbe(Probe):
         end = len(sites) * len(PARTS)
         order = {place: number for number, place in enumerate(self._kernels)}
         changes = np.full((len(vectors), len(sites)), np.nan)
-        for position, place in enumerate(self._kernel_places()):
+        for position, place in enumerate(self._kernel_places):
             if place in order:
                 changes[:, position] = vectors[:, order[place] - len(self._kernels)]  # the last ones
         return self._finish(vectors[:, :end]), changes, vectors[:, -len(self._kernels) - 1]
@@ -96,6 +97,7 @@ class StepProbe(Probe):
         """Samples in the batch."""
         return self._batch_size
 
+    @cached_property
     def _kernel_places(self) -> list[int | None]:
         """Find for each site the place of its kernel among the model's weights."""
         index = {id(weight): place for place, weight in enumerate(self.model.weights)}
