@@ -118,8 +118,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
     def diagnosis(self) -> list[str]:
         """What went wrong so far, in sentences, the earliest first; empty where nothing did.
 
-        Told are units that died, activations that became saturated, gradients that vanished or grew, steps as large as
-        the weights, a loss that rose, and values that are inf or NaN; each with the measured steps between which it
+        Reported are units that died, activations that became saturated, gradients that vanished or grew, steps as large
+        as the weights, a loss that rose, and values that are inf or NaN; each with the measured steps between which it
         happened.
         """
         return [] if self._probe is None else diagnose(self.table, quantities.find_roles(self._probe))
@@ -146,7 +146,8 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         from initcheck.monitor.report import build_monitor_document
         from initcheck.pages.html import render_html
 
-        return render_html(build_monitor_document(self.table, self._describe(), self._name_frozen()))
+        frozen, inner = ([], []) if self._probe is None else quantities.name_unjudged(self._probe)
+        return render_html(build_monitor_document(self.table, self._describe(), frozen, inner))
 
     def flush(self) -> None:
         """Write to ``log_dir`` what has been measured and not been written, after an interruption say.
@@ -209,11 +210,6 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         probe = StepProbe(self.model, batch.inputs, loss=loss, seed=self._seed)
         probe.trace()
         return probe
-
-    def _name_frozen(self) -> list[str]:
-        if self._probe is None:
-            return []
-        return [quantities.label_sites(self._probe)[place] for place in sorted(self._probe.find_frozen())]
 
     def _describe(self) -> list[str]:
         return [*([self.stopped] if self.stopped else []), *self.diagnosis]

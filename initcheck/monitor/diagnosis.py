@@ -1,6 +1,6 @@
 """What went wrong in a monitored training run, and between which measured steps: rules on the monitor's table.
 
-A sentence tells what was measured: the steps are measured ones, and what happened, happened between them. After the
+A sentence says what was measured: the steps are measured ones, and what happened, happened between them. After the
 first value that is inf or NaN nothing else is judged.
 """
 
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_DEAD: Final = 0.5
-"""A larger share of dead units is told, as in a check of the initialization."""
+"""A larger share of dead units is reported, as in a check of the initialization."""
 
 MOST_SATURATED: Final = 0.8
-"""A larger share of saturated activations is told: what is trained well may saturate more than what is drawn."""
+"""A larger share of saturated activations is reported: what is trained well may saturate more than what is drawn."""
 
 LEAST_RISE: Final = 0.3
-"""By so much a share must have risen for its rise to be told; otherwise it was as it is from the start."""
+"""By so much a share must have risen for its rise to be reported; otherwise it was as it is from the start."""
 
 GROWTH: Final = 1000.0
-"""Activations and gradients that grow, and gradients that fall, by less than this factor are not told."""
+"""Activations and gradients that grow, and gradients that fall, by less than this factor are not reported."""
 
 LEAST_GRADIENT: Final = 1e-4
 """A smaller share of the largest gradient of all kernels, each times the norm of its kernel, counts as vanished."""
 
 LOSS_RISE: Final = 10.0
-"""A loss is told that rises from its lowest value by this factor and above what it was before training."""
+"""A loss is reported that rises from its lowest value by this factor and above what it was before training."""
 
 LARGEST_UPDATE: Final = 0.5
 SETTLED: Final = 10
-"""From this step on a step that changes a kernel by more than that share of its norm is told: before, a kernel that
+"""From this step on a step that changes a kernel by more than that share of its norm is reported: before, a kernel that
 starts near zero has hardly any norm."""
 
 SMALLEST_UPDATE: Final = 1e-7
 """A kernel that no step changes by more than this share of its norm does not learn: float32 rounds there."""
 
 NEARLY: Final = 0.05
-"""A share at the end that differs by less from the one that is told is not told beside it."""
+"""A share at the end that differs by less from the one that is named is not named beside it."""
 
 MOST_OF_IT: Final = 0.8
 """The steps that are named are the shortest span in which this share of a rise or fall happened."""

@@ -30,7 +30,7 @@ DESCRIPTIONS: Final = {
 """Each quantity by the name that logs and conditions use."""
 
 LOGGED: Final = ("dead", "saturated", "gradient", "update", "nonfinite")
-"""What goes into Keras' logs unless told otherwise: enough to see that something is wrong, on one line."""
+"""What goes into Keras' logs unless asked otherwise: enough to see that something is wrong, on one line."""
 
 PREFIX: Final = "signal/"
 """Stands before each name in the logs: a metric of the user's own may be called the same."""
@@ -124,6 +124,12 @@ def read_selections(names: Any) -> tuple[Selection, ...]:
 def label_sites(probe: StepProbe) -> list[str]:
     """Name each site as logs, conditions and the diagnosis do."""
     return [label_site(site.layer, site.call) for site in probe.sites]
+
+
+def name_unjudged(probe: StepProbe) -> tuple[list[str], list[str]]:
+    """Name the sites whose kernel is not to be trained, and those that multiply by kernels which are not measured."""
+    labels, inner = label_sites(probe), probe.find_inner_kernels()
+    return [labels[place] for place in sorted(probe.find_frozen())], [labels[place] for place in sorted(inner)]
 
 
 def find_roles(probe: StepProbe) -> Roles:

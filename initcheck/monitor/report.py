@@ -72,29 +72,36 @@ def draw_monitor(table: DataFrame) -> Figure:
     return Figure("monitor", caption, keys, (), panels, f"The signal during training: {steps}", columns=3)
 
 
-def build_monitor_document(table: DataFrame, diagnosis: Sequence[str], frozen: Sequence[str]) -> Document:
+def build_monitor_document(
+    table: DataFrame, diagnosis: Sequence[str], frozen: Sequence[str], inner: Sequence[str]
+) -> Document:
     """Build the page of a monitored training run: what went wrong, and the figure.
 
     Args:
         frozen: layers that are not to be trained.
+        inner: layers whose kernels are those of a layer inside, and are not measured.
     """
     subtitle = prose("The signal while the model was trained.")
     title = "initcheck: a monitored training run"
     if not len(table):
         nothing = Section("monitor", "Over the steps", (Paragraph(prose("Nothing was measured yet.")),))
         return Document(title, subtitle, (nothing,))
-    told: list[Block] = [Bullets(tuple(_mark_names(sentence) for sentence in diagnosis))]
+    blocks: list[Block] = [Bullets(tuple(_mark_names(sentence) for sentence in diagnosis))]
     if not diagnosis:
         steps = count(table["step"].nunique(), "measured step")
-        told = [paragraph(f"Nothing wrong was seen in {steps}, up to step {int(table['step'].max())}.")]
+        blocks = [paragraph(f"Nothing wrong was seen in {steps}, up to step {int(table['step'].max())}.")]
     if frozen:
         names = listed(tuple(frozen))
-        told.append(paragraph("Not to be trained, so that their gradients and steps are not judged: ", names, "."))
+        blocks.append(paragraph("Not to be trained, so that their gradients and steps are not judged: ", names, "."))
+    if inner:
+        names = listed(tuple(inner))
+        text = "With kernels in a layer inside, a cell say, whose gradients and steps are not measured: "
+        blocks.append(paragraph(text, names, "."))
     return Document(
         title,
         subtitle,
         (
-            Section("diagnosis", "What went wrong", tuple(told)),
+            Section("diagnosis", "What went wrong", tuple(blocks)),
             Section("monitor", "Over the steps", (draw_monitor(table),)),
         ),
     )

@@ -68,6 +68,11 @@ class StepProbe(Probe):
             site for site, place in places if place is not None and not self.model.weights[place].trainable
         )
 
+    def find_inner_kernels(self) -> frozenset[int]:
+        """Find the sites whose kernels lie in a layer inside them, the cell of a recurrent layer: none is measured."""
+        kernels = enumerate(zip(self.sites, self._kernel_places, strict=True))
+        return frozenset(place for place, (site, kernel) in kernels if site.weighted and kernel is None)
+
     def find_connected(self) -> frozenset[int]:
         """Find the sites from whose kernel a path leads to the loss, whatever the gradient is."""
         return self._connected

@@ -147,13 +147,13 @@ def test_what_went_wrong_is_said(name):
     keras.utils.set_random_seed(1)
     run, expected = SICK[name]
     monitor = run()
-    said = monitor.diagnosis
-    for sentence in said:
+    sentences = monitor.diagnosis
+    for sentence in sentences:
         check_against_table(sentence, monitor.table)
-    assert re.search(expected, said[0] if "regression" not in name else said[-1]), said
-    died = [sentence for sentence in said if "died" in sentence]
+    assert re.search(expected, sentences[0] if "regression" not in name else sentences[-1]), sentences
+    died = [sentence for sentence in sentences if "died" in sentence]
     assert not (died and "start" in name), died
-    assert len(said) <= 6
+    assert len(sentences) <= 6
 
 
 def normalized_convolutions():
@@ -293,9 +293,9 @@ def test_the_shares_are_those_that_a_slow_count_finds_at_the_same_steps():
                 counts[layer.name, self.steps] = np.mean(np.all(signal == 0.0, axis=0))
 
     keras.utils.set_random_seed(1)
-    said = train(build(), keras.optimizers.Adam(0.1), callbacks=[Count()]).diagnosis
+    sentences = train(build(), keras.optimizers.Adam(0.1), callbacks=[Count()]).diagnosis
     found = 0
-    for sentence in said:
+    for sentence in sentences:
         start, end = (int(step) for step in re.search(r"died between steps (\d+) and (\d+)\.$", sentence).groups())
         for share, layer in re.findall(r"([\d.]+)% of the units of `(\w+)`", sentence):
             assert counts[layer, end] - counts[layer, start] == pytest.approx(float(share) / 100, abs=0.0051)
@@ -321,8 +321,10 @@ def test_what_went_wrong_is_printed_at_the_end_and_stands_first_on_the_page(caps
     assert 0 < page.index("of the units of <code>h") < page.index("Mean square of the activations")
 
 
-def test_a_frozen_layer_is_named_on_the_page():
+def test_layers_whose_kernels_are_not_judged_are_named_on_the_page_with_the_reason():
     assert "not judged: <code>h1</code>." in fine_tuning().to_html()
+    page = long_short_term_memory().to_html()
+    assert "gradients and steps are not measured: <code>lstm" in page and "not judged" not in page
 
 
 def test_a_gradient_that_ceases_to_be_finite_is_reported_though_all_activations_are():
@@ -330,10 +332,12 @@ def test_a_gradient_that_ceases_to_be_finite_is_reported_though_all_activations_
     lost = (table["step"] == 20) & table["layer"].isin(["h1", "h2"])
     table.loc[lost, "weight_gradient_norm"] = np.nan
     loss = table[table["step"] == 10]["loss"].iloc[0]
-    (said,) = diagnose(table, Roles(connected=frozenset(range(4))))
+    (sentence,) = diagnose(table, Roles(connected=frozenset(range(4))))
     # What comes back from the outputs reaches h2 first.
-    assert said.startswith("The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss")
-    assert f"was {loss:.3g}"[:7] in said
+    assert sentence.startswith(
+        "The gradient of `h2` is not finite at step 20; at step 10 all values were finite (the loss"
+    )
+    assert f"was {loss:.3g}"[:7] in sentence
 
 
 def test_a_gradient_that_is_never_finite_is_not_called_missing():
