@@ -366,8 +366,66 @@ def test_gradients_that_float16_rounds_to_zero_are_not_called_missing():
     assert monitor.diagnosis == []
 
 
+@cache
+def sound_table():
+    """The table of a sound training run, measured at steps 0, 10, 20, 30 and 40, for tests to change values in."""
+    keras.utils.set_random_seed(1)
+    return train(build(), every=10).table
+
+
+def change(column, values, layer=None):
+    """Set a quantity, of one layer or of all, at the measured steps given with their values; say what is diagnosed."""
+    table = sound_table().copy()
+    for step, value in values.items():
+        chosen = (table["step"] == step) & ((table["layer"] == layer) if layer else True)
+        table.loc[chosen, column] = value
+    return diagnose(table, Roles(clipping=frozenset(range(3)), connected=frozenset(range(4))))
+
+
+def test_a_loss_rose_only_if_it_is_above_what_it_was_before_training():
+    assert change("loss", {0: 2.0, 10: 0.1, 20: 1.9, 30: 1.0, 40: 1.5}) == []
+    sentence = "The loss on the monitor's batch rose from 0.100 to 2.10 (1.50 at step 40) between steps 10 and 30."
+    assert change("loss", {0: 2.0, 10: 0.1, 20: 1.9, 30: 2.1, 40: 1.5}) == [sentence]
+    assert change("loss", {0: 2.0, 10: 0.3, 20: 0.3, 30: 2.1, 40: 1.5}) == []  # not tenfold
+
+
+def test_the_largest_single_step_is_named_from_the_tenth_on():
+    update = "update_to_weight_ratio"
+    sentence = "The kernel of `h2` (by 0.70 of its norm) changed in the single step that ends at step 20."
+    assert change(update, {10: 0.6, 20: 0.7, 30: 0.1}, "h2") == [sentence]
+    assert change(update, {10: 0.5, 20: 0.49}, "h2") == []
+    table = sound_table().copy()
+    table.loc[table["step"] == 20, update] = 0.7
+    early = table.assign(step=table["step"] // 4)  # the same at step 5
+    several = table.assign(update_steps=4)  # the change of four steps
+    assert diagnose(early, Roles(connected=frozenset(range(4)))) == []
+    assert diagnose(several, Roles(connected=frozenset(range(4)))) == []
+
+
+def test_units_that_were_dead_from_the_start_did_not_die():
+    dead = "dead_fraction"
+    still = dict.fromkeys((0, 10, 20, 30), 0.55)
+    were = ["55% of the units of `h2` (80% are dead at step 40) were dead before the first step."]
+    assert change(dead, {**still, 40: 0.8}, "h2") == were
+    assert (
+        change(dead, {0: 0.25, 10: 0.25, 20: 0.3, 30: 0.54, 40: 0.54}, "h2") == []
+    )  # neither from the start nor risen
+    assert change(dead, {0: 0.2, 10: 0.2, 20: 0.5, 30: 0.51, 40: 0.52}, "h2") == [
+        "30% of the units of `h2` (52% are dead at step 40) died between steps 10 and 20."
+    ]
+    assert change(dead, {0: 0.0, 10: 0.0, 20: 0.9, 30: 0.9, 40: 0.1}, "h2") == []  # they came back
+    assert change(dead, {0: 0.0, 10: 0.0, 20: 0.9, 30: 0.9, 40: 0.9}, "out") == []  # nothing there can die
+
+
+def test_growth_is_that_of_the_root_mean_square():
+    moment = "activation_second_moment"
+    assert change(moment, {0: 1.0, 10: 1.0, 20: 1.0, 30: 1.0, 40: 0.9e6}, "h2") == []
+    grew = ["The activations of `h2` (root mean square, 2000-fold) grew between steps 30 and 40."]
+    assert change(moment, {0: 1.0, 10: 1.0, 20: 1.0, 30: 1.0, 40: 4e6}, "h2") == grew
+
+
 def test_a_kernel_that_shrank_has_not_lost_its_gradient():
-    table = train(build(), every=10).table
+    table = sound_table().copy()
     table["weight_norm"] = table["weight_norm"].mask((table["layer"] == "h2") & (table["step"] >= 20), 1e-6)
     roles = Roles(connected=frozenset(range(4)))
     assert diagnose(table, roles) == []
