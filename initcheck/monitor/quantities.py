@@ -111,14 +111,12 @@ class Condition:
 
 def read_conditions(stop_on: Any) -> tuple[Condition, ...]:
     """Read conditions such as ``nonfinite`` and ``dead>0.9``."""
-    texts = [stop_on] if isinstance(stop_on, str) else list(stop_on)
-    return tuple(_read_condition(text) for text in texts)
+    return tuple(_read_condition(text) for text in _list_texts(stop_on, "stop_on"))
 
 
 def read_selections(names: Any) -> tuple[Selection, ...]:
     """Read the names of quantities for the logs, such as ``dead`` and ``dead/h2``."""
-    texts = [names] if isinstance(names, str) else list(names or ())
-    return tuple(_read_selection(text, "logs", text) for text in texts)
+    return tuple(_read_selection(text, "logs", text) for text in _list_texts(names, "logs"))
 
 
 def label_sites(probe: StepProbe) -> list[str]:
@@ -253,6 +251,15 @@ def _read_selection(name: Any, option: str, text: Any) -> Selection:
     if quantity not in DESCRIPTIONS or (slash and not pattern):
         raise _refuse(option, text)
     return Selection(quantity, pattern if slash else None)
+
+
+def _list_texts(given: Any, option: str) -> list[Any]:
+    """List what an option holds: one text, several, or none."""
+    if given is None or isinstance(given, str):
+        return [] if given is None else [given]
+    if not isinstance(given, Iterable):
+        raise _refuse(option, given)
+    return list(given)
 
 
 def _refuse(option: str, text: Any) -> UsageError:

@@ -193,6 +193,13 @@ def test_a_condition_that_cannot_be_read_is_refused_with_what_is_allowed(conditi
     assert '"nonfinite", "dead>0.9"' in message and "activation, dead, gradient" in message
 
 
+@pytest.mark.parametrize("option", ["logs", "stop_on"])
+def test_what_is_no_list_of_names_is_refused_and_none_is_nothing(option):
+    with pytest.raises(UsageError, match=rf"Cannot read {option}\. Received: 3\. Give \"(dead|nonfinite)\""):
+        SignalMonitor(np.ones((4, 8)), **{option: 3})
+    SignalMonitor(np.ones((4, 8)), **{option: None})
+
+
 def test_a_name_for_the_logs_that_cannot_be_read_is_refused():
     with pytest.raises(UsageError, match=r"Cannot read logs\. Received: 'loss'\. Give \"dead\""):
         SignalMonitor(np.ones((4, 8)), logs=("dead", "loss"))
