@@ -64,7 +64,7 @@ def draw_monitor(table: DataFrame) -> Figure:
     measured = table["step"].nunique()
     steps = f"{count(measured, 'measurement')}, up to step {int(table['step'].max())}"
     others = table[["layer", "call"]].drop_duplicates().shape[0] - len(layers)
-    left_out = f" {count(others, 'further site')} are in the table only." if others else ""
+    left_out = f" {count(others, 'further site is', 'further sites are')} in the table only." if others else ""
     caption = prose(
         f"{steps}, on one and the same batch. Step 0 is before the first step. Shares are drawn on a linear scale, all "
         f"else on a logarithmic one, where zeros are left out.{left_out}"
