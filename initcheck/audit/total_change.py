@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from initcheck.audit.limits import NORMALIZATION_GROWTH, NORMALIZED_DEPTH, Limits
 from initcheck.audit.paths import SignalPath, SiteNode
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.statistics import Estimate, SeedRange, estimate_mean, seeds_to_decide
+from initcheck.core.statistics import Estimate, SeedRange, estimate_mean, seeds_of_equivalence
 
 Outcome = Literal["within", "falls", "grows", "undecided", "dead", "nonfinite"]
 
@@ -327,17 +327,7 @@ def _judge_total(totals: NDArray[np.float64], total: Estimate, limit: float) -> 
 
 def _count_seeds(total: Estimate, limit: float) -> SeedRange | None:
     """Count the seeds that would decide: the 90% interval within the limit, or the 95% interval beyond it."""
-    inside = abs(total.value) < limit
-    deviation = total.standard_error * math.sqrt(total.count)
-    seeds = seeds_to_decide(
-        deviation,
-        abs(abs(total.value) - limit),
-        total.standard_error,
-        total.count - 1.0,
-        0.05 if inside else 0.025,
-        furthest=limit if inside else math.inf,
-    )
-    return None if seeds is None else seeds.more_than(total.count)
+    return seeds_of_equivalence(total, -limit, limit, 0.05 if abs(total.value) < limit else 0.025)
 
 
 def _normalization_allowance(levels: PathLevels, nodes: Sequence[SiteNode]) -> float:
