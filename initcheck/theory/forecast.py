@@ -52,6 +52,8 @@ WIDEST: Final = 10**9
 
 _LARGEST_SIGMA: Final = 1e100  # of which the square is a number
 
+_TOO_FEW_UNITS: Final = "so few units vary too much from seed to seed for the theory of finite width"
+
 DEEPEST: Final = 10_000
 """Networks have no more layers."""
 
@@ -328,7 +330,7 @@ def _count_layers_until(network: _PlainNetwork, phase: Phase, reasons: dict[str,
     found = count_layers_until(network.layers, network.input_second_moment)
     for name, change in (("forward", found.forward), ("backward", found.backward)):
         if change is None:
-            reasons[f"layers_until.{name}"] = "the theory of finite width does not hold at so few units"
+            reasons[f"layers_until.{name}"] = _TOO_FEW_UNITS
         elif change.layers is None:
             reasons[f"layers_until.{name}.layers"] = f"there is no thousandfold change within {MOST_LAYERS:,} layers"
     return found

@@ -53,6 +53,9 @@ TINY_Q: Final = 1e-20
 """Where limits at q = 0 are taken, with kinks and bends of phi out of sight."""
 
 _HUGE_Q: Final = 1e16
+PRODUCT_LAYERS: Final = 100
+"""Over so many layers the product of chi_1 is given where chi_1 at the fixed point does not say what it comes to."""
+
 NEUTRAL: Final = 1e-11
 """Relative drift of q below which every q is a fixed point (He and ReLU)."""
 
@@ -109,10 +112,6 @@ def trace_profile(
             q.append(gains[layer + 1] * second[layer] + sigma_b2)
     chi = np.asarray(gains[1:]) * np.asarray(slopes[:-1])
     return Profile(np.asarray(q), np.asarray(second), chi)
-
-
-PRODUCT_LAYERS: Final = 100
-"""Over so many layers the product of chi_1 is given where chi_1 at the fixed point does not say what it comes to."""
 
 
 def multiply_chi(activation: ActivationLike, sigma_w2: float, sigma_b2: float, start: float) -> float:

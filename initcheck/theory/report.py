@@ -6,6 +6,7 @@ import math
 import textwrap
 from typing import Any, Final
 
+from initcheck.core.columns import Direction
 from initcheck.core.formatting import count, format_factor, to_plain
 from initcheck.theory.forecast import Forecast
 from initcheck.theory.mean_field import PRODUCT_LAYERS
@@ -93,15 +94,17 @@ def _describe_answer(found: Forecast) -> list[str]:
     if phase.regime is None:
         lines.append(("Regime", f"none: {phase.reasons['regime']}."))
     elif phase.regime == "no fixed point":
-        grows = f"q grows without limit, and chi_1 tends to {_format_number(phase.chi_backward)}"
-        product = f"over {PRODUCT_LAYERS} layers chi_1 multiplies the gradient's squared norm by"
-        lines.append(("Regime", f"no fixed point: {grows}; {product} {format_factor(phase.log_chi_product)}."))
+        text = f"no fixed point: q grows without limit, and chi_1 tends to {_format_number(phase.chi_backward)}"
+        if not math.isnan(phase.log_chi_product):
+            factor = format_factor(phase.log_chi_product)
+            text += f"; over {PRODUCT_LAYERS} layers chi_1 multiplies the gradient's squared norm by {factor}"
+        lines.append(("Regime", f"{text}."))
     else:
         at = f"chi_1 = {_format_number(phase.chi_backward)} at q* = {_format_number(phase.fixed_point)}"
         lines.append(("Regime", f"{phase.regime} ({at}): in the end {_CONSEQUENCES[phase.regime]}."))
     if found.layers_until is not None:
-        lines.append(("Forward", _describe_change("the signal", "mean square", found.layers_until.forward)))
-        lines.append(("Backward", _describe_change("the gradient", "squared norm", found.layers_until.backward)))
+        lines.append(("Forward", _describe_change(found, "forward", "the signal", "mean square")))
+        lines.append(("Backward", _describe_change(found, "backward", "the gradient", "squared norm")))
         lines.append(("Typical", _TYPICAL))
     if found.depth > 1:
         forward = (
@@ -122,9 +125,10 @@ def _describe_answer(found: Forecast) -> list[str]:
     ]
 
 
-def _describe_change(what: str, size: str, change: ThousandfoldChange | None) -> str:
+def _describe_change(found: Forecast, direction: Direction, what: str, size: str) -> str:
+    change: ThousandfoldChange | None = getattr(found.layers_until, direction)
     if change is None:
-        return f"{what} cannot be followed: the theory of finite width does not hold at so few units."
+        return f"{what} cannot be followed: {found.reasons[f'layers_until.{direction}']}."
     if change.layers is None:
         return f"{what} keeps its size: no thousandfold change of its {size} within {MOST_LAYERS:,} layers."
     layers = count(change.layers, "layer")

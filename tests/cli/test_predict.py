@@ -166,10 +166,18 @@ def test_the_answer_comes_first_in_words(predict):
                 "varies by 69% from seed to",
             ],
         ),
-        ("--width 1 --depth 2", ["2 layers of 1 unit, 1 input."]),
+        (
+            "--width 1 --depth 2",
+            [
+                "2 layers of 1 unit, 1 input.",
+                "the signal cannot be followed: so few units vary too much from seed to seed for the theory\n",
+                "the gradient cannot be followed: so few units",
+            ],
+        ),
+        ("--sigma-w 1e90", ["no fixed point: q grows without limit, and chi_1 tends to 5e+179.\n"]),
         ("--width 2 --depth 1", ["1 layer of"]),
     ],
-    ids=["exploding", "healthy", "one unit", "one layer"],
+    ids=["exploding", "healthy", "one unit", "a product that overflows", "one layer"],
 )
 def test_a_network_is_described_in_words(arguments, words, predict):
     out = predict(*arguments.split())

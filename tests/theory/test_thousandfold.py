@@ -102,16 +102,16 @@ def test_orthogonal_weights_keep_a_linear_signal_and_independent_ones_lose_it():
     assert count("linear", 1.0, units=64) == LayersUntil(lost, lost)
 
 
-def draw_tanh(width: int, depth: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """ln of the signal's and the gradient's change over ``depth`` layers of critical tanh networks, by seed."""
+def draw_tanh(width: int, depth: int, seeds: int, sigma_w: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """ln of the signal's and the gradient's change over ``depth`` layers of tanh networks, by seed."""
     random = np.random.default_rng(21)
     forward, backward = [], []
     for _ in range(seeds):
-        kernels = random.standard_normal((depth + 1, width, width)) / math.sqrt(width)
+        kernels = random.standard_normal((depth + 1, width, width)) * sigma_w / math.sqrt(width)
         signals = [kernels[0] @ random.standard_normal(width)]
         for kernel in kernels[1:]:
             signals.append(kernel @ np.tanh(signals[-1]))
-        slopes = [1.0 - np.tanh(signal) ** 2 for signal in signals]
+        slopes = [np.cosh(signal) ** -2.0 for signal in signals]
         gradients = [random.standard_normal(width) * slopes[-1]]
         for kernel, slope in zip(kernels[:0:-1], slopes[-2::-1], strict=True):
             gradients.append(kernel.T @ gradients[-1] * slope)
@@ -139,8 +139,21 @@ def test_a_width_too_small_for_theory_has_no_count_and_no_error(name: str, units
     found = count(name, 2.0, units=units, kurtosis=1.8)
     for change in (found.forward, found.backward):
         assert change is None or change.layers is None or change.layers >= 1
-    if (name, units) == ("softplus", 1):
-        assert found.forward is None
+    if units == 1:
+        assert found.backward is None
+        assert found.forward == {"relu": None, "softplus": KEPT}.get(name, found.forward)
+
+
+def test_where_the_slopes_of_few_units_vary_too_much_the_gradient_has_no_count_and_the_signal_has():
+    """At sigma_w = 128 a few units of 64 pass all of the gradient on: its typical size falls while its mean grows."""
+    forward, backward = draw_tanh(64, 2, 200, sigma_w=128.0)
+    assert backward.mean() < 0.0 < 2.0 * math.log(128.0 * (4.0 / 3.0) / math.sqrt(2.0 * math.pi))
+    assert count("tanh", 128.0**2, units=64) == LayersUntil(KEPT, None)
+    assert abs(forward.mean()) < 0.1
+    # At a quarter of it theory is one layer off.
+    found = count("tanh", 32.0**2, units=64).backward
+    drawn = draw_tanh(64, found.layers + 1, 200, sigma_w=32.0)[1]
+    assert found.direction == "explodes" and drawn.mean() > THOUSANDFOLD
 
 
 # --- from what was measured on ----------------------------------------------------------------------------------------
