@@ -10,6 +10,7 @@ from model_measurement import find_by
 from initcheck.audit.limits import NORMALIZATION_GROWTH, Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.total_change import judge_paths
+from initcheck.core.statistics import seeds_of_equivalence
 
 
 def make_case(forward, backward=None, kinds=None, seeds=8, noise=0.01):
@@ -94,6 +95,15 @@ def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would
     assert codes(findings)[0] == "IC603"
     assert paths[0].seeds_needed.low > 4
     assert f"; {paths[0].seeds_needed} seeds would decide" in findings[0].message
+
+
+@pytest.mark.parametrize(("fall", "alpha"), [(4.5, 0.05), (6.0, 0.025)])
+def test_seeds_are_planned_at_the_level_that_decides_within_the_limit_and_beyond_it(fall: float, alpha: float):
+    (judged, _), _ = judge(np.exp(-np.linspace(0, fall, 12)), noise=0.8, seeds=6)
+    assert judged.outcome == "undecided" and (abs(judged.total.value) < judged.limit) == (alpha == 0.05)
+    planned = {level: seeds_of_equivalence(judged.total, -judged.limit, judged.limit, level) for level in (0.05, 0.025)}
+    assert planned[0.05] != planned[0.025]
+    assert judged.seeds_needed == planned[alpha]
 
 
 def test_at_the_limit_no_number_of_seeds_is_said_to_decide():

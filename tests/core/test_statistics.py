@@ -129,6 +129,19 @@ class TestSeedsThatDecide:
         for error, degrees in ((0.0, 4.0), (math.nan, 4.0), (0.1, math.nan), (0.1, math.inf), (0.1, 0.0)):
             assert statistics.seeds_to_decide(0.3, 0.2, error, degrees, 0.05) is None
 
+    def test_no_mean_lies_farther_from_two_bounds_than_their_middle(self) -> None:
+        free, between = (
+            statistics.seeds_to_decide(0.3, 0.2, 0.1, 8.0, 0.05, furthest=furthest) for furthest in (math.inf, 0.25)
+        )
+        smaller = 0.3 * math.sqrt(8.0 / stats.chi2.ppf(0.8, 8.0))
+        assert between.low == statistics.count_seeds(smaller, 0.25, 0.05) > free.low
+        assert between.high == free.high
+
+    def test_of_an_equivalence_test_more_are_advised_than_did_not_decide(self) -> None:
+        estimate = statistics.estimate_mean([-1.0, 0.0, 1.0])
+        assert statistics.equivalence_test([-1.0, 0.0, 1.0], -10.0, 1.6).verdict == "inconclusive"
+        assert statistics.seeds_of_equivalence(estimate, -10.0, 1.6, 0.05).low == 4
+
     def test_it_is_written_as_a_range_that_exceeds_what_was_drawn(self) -> None:
         found = statistics.SeedRange(8, 40)
         assert (str(found), found.advised) == ("about 8 to 40", 40)
@@ -260,6 +273,17 @@ class TestShift:
     def test_no_seed_on_either_side_shows_nothing(self, paired: bool) -> None:
         shift = statistics.shift_test([], [], 0.05, paired=paired)
         assert all(math.isnan(number) for number in dataclasses.astuple(shift))
+
+    @pytest.mark.parametrize("paired", [True, False])
+    def test_an_interval_of_any_level_is_student_s_and_leaves_out_its_level_on_either_side(self, paired: bool) -> None:
+        before, after = np.random.default_rng(3).normal([[0.0], [0.4]], 1.0, (2, 9))
+        shift = statistics.shift_test(before, after, 0.05, paired=paired)
+        assert shift.interval(0.025) == pytest.approx((shift.low, shift.high), rel=1e-12)
+        test = stats.ttest_rel(after, before) if paired else stats.ttest_ind(after, before, equal_var=False)
+        reference = test.confidence_interval(0.999)
+        assert shift.interval(0.0005) == pytest.approx((reference.low, reference.high), rel=1e-9)
+        constant = statistics.shift_test([1.0, 1.0], [2.0, 2.0], 0.05, paired=paired)
+        assert constant.interval(0.0005) == (1.0, 1.0)
 
     def test_paired_seeds_that_are_equal_to_the_last_digit_are_the_same(self) -> None:
         shift = statistics.shift_test([1.5], [1.5], 0.05, paired=True)

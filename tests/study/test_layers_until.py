@@ -13,8 +13,13 @@ from initcheck.core.columns import DIRECTIONS
 from initcheck.core.errors import TheoryError
 from initcheck.models.initializers import study_initializers
 from initcheck.models.networks import STUDY_ACTIVATIONS
+from initcheck.prediction.chain import _find_repeated
+from initcheck.prediction.signal import RepeatedLayers
 from initcheck.study.run import StudyOptions, run_study
+from initcheck.theory.dense_layers import DenseLayer
 from initcheck.theory.forecast import forecast
+from initcheck.theory.gaussian import find_activation
+from initcheck.theory.weights import WeightDistribution
 
 FEW = StudyOptions(
     networks=("mlp",),
@@ -64,6 +69,33 @@ def test_report_and_predict_agree_on_every_pair(options):
     pairs = len(options.initializers or study_initializers()) * len(options.activations or STUDY_ACTIVATIONS)
     assert compared > pairs
     assert beyond > 0
+
+
+def test_theory_goes_on_from_the_last_measured_layer():
+    """With ReLU each further layer adds ln 0.5 - 5 / (2 n), whatever was measured before."""
+    options = StudyOptions(("mlp",), ("GlorotUniform",), ("relu",), depth=4, width=64, seeds=tuple(range(6)))
+    (row,) = run_study(options).summary.to_dict("records")
+    for direction in DIRECTIONS:
+        left = math.log(1000.0) + 3 * row[f"{direction}_log_gain"]
+        expected = 3 + math.ceil(left / (math.log(2.0) + 2.5 / 64))
+        assert row[f"{direction}_layers_until_thousandth"] == expected
+
+
+def test_only_layers_that_are_alike_from_the_second_to_the_last_are_repeated():
+    def make(inputs: int, units: int, scale: float = 2.0) -> DenseLayer:
+        weights = WeightDistribution("normal", scale / inputs, 3.0, inputs, units)
+        return DenseLayer(units, weights, find_activation("relu"))
+
+    first, alike, other, head = make(784, 64), make(64, 64), make(64, 64, 1.0), make(64, 10)
+    assert _find_repeated([first, alike, alike, head], [0, 1, 2], 0.5) == RepeatedLayers((first, alike, alike), 0.5)
+    for layers, places in (
+        ([first, alike, other, head], [0, 1, 2]),
+        ([first, alike, alike, head], [1, 2]),
+        ([first, make(64, 32), head], [0, 1]),
+        ([first, head], [0]),
+        ([first, alike, head], []),
+    ):
+        assert _find_repeated(layers, places, 0.5) is None
 
 
 def test_where_nothing_is_known_of_deeper_layers_nothing_is_said():

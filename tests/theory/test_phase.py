@@ -54,10 +54,12 @@ def test_critical_tanh_fades_by_a_power_law():
     assert found.xi_gradient == math.inf
 
 
-@pytest.mark.parametrize(("name", "sign"), [("softplus", -1.0), ("elu", 1.0)])
-def test_where_q_grows_the_limit_of_chi_says_nothing_and_its_product_much(name: str, sign: float):
+@pytest.mark.parametrize(
+    ("name", "sigma_b2", "sign"), [("softplus", 0.0, -1.0), ("softplus", 1.0, -1.0), ("elu", 0.0, 1.0)]
+)
+def test_where_q_grows_the_limit_of_chi_says_nothing_and_its_product_much(name: str, sigma_b2: float, sign: float):
     """chi tends to 1 from below or from above, and is never near it for long enough to count as critical."""
-    found = find_phase(name, 2.0)
+    found = find_phase(name, 2.0, sigma_b2)
     assert found.chi_backward == pytest.approx(1.0, abs=1e-6)
     assert (found.regime, found.fixed_point) == ("no fixed point", math.inf)
     points = np.linspace(-12.0, 12.0, 20_001)
@@ -66,11 +68,11 @@ def test_where_q_grows_the_limit_of_chi_says_nothing_and_its_product_much(name: 
         "softplus": (lambda x: np.logaddexp(0.0, x), lambda x: 1.0 / (1.0 + np.exp(-x))),
         "elu": (lambda x: np.maximum(x, np.expm1(np.minimum(x, 0.0))), lambda x: np.exp(np.minimum(x, 0.0))),
     }[name]
-    q, product = 2.0, 0.0
+    q, product = 2.0 + sigma_b2, 0.0
     for _ in range(100):
         x = math.sqrt(q) * points
         product += math.log(2.0 * float(weights @ slope(x) ** 2))
-        q = 2.0 * float(weights @ value(x) ** 2)
+        q = 2.0 * float(weights @ value(x) ** 2) + sigma_b2
     assert found.log_chi_product == pytest.approx(product, rel=1e-3)
     assert sign * found.log_chi_product > math.log(1000.0)
 
