@@ -8,14 +8,14 @@ that was measured comes from.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
-import io
 import json
 import math
 import textwrap
-import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from initcheck.audit.findings import LayerFacts
@@ -26,9 +26,6 @@ from initcheck.probe.paths import PathNamer
 _LEFT_OUT: Final = frozenset({"name", "trainable", "seed", "build_config", "layers", "input_layers", "output_layers"})
 _ENDS_LEFT_OUT: Final = ("initializer", "regularizer")
 _OWN_TO_KERAS: Final = frozenset({"built", "autocast", "supports_jit", "supports_masking", "stop_training"})
-_SILENT_TOKENS: Final = frozenset(
-    {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-)
 _LONGEST: Final = 80
 _PLAIN: Final = (bool, int, float, str)
 _LIBRARIES: Final = frozenset({"keras", "tensorflow", "builtins", "typing", "abc"})
@@ -40,10 +37,11 @@ def describe_layers(namer: PathNamer, arguments: Mapping[str, Sequence[Mapping[s
     Args:
         arguments: what each call was given besides tensors; it stands among the settings of the layer.
     """
-    return {path: _describe(member, arguments.get(path, ())) for path, member in namer.members()}
+    read_once = cache(_read_code)  # to find a class, Python may parse all of its file
+    return {path: _describe(member, arguments.get(path, ()), read_once) for path, member in namer.members()}
 
 
-def _describe(layer: Any, calls: Sequence[Mapping[str, Any]]) -> LayerFacts:
+def _describe(layer: Any, calls: Sequence[Mapping[str, Any]], read_code: Callable[[Any], str]) -> LayerFacts:
     keras = import_keras()
     config: Mapping[str, Any] | None = {}
     # What a functional model is made of is described layer by layer.
@@ -55,7 +53,7 @@ def _describe(layer: Any, calls: Sequence[Mapping[str, Any]]) -> LayerFacts:
     return LayerFacts(
         kind=type(layer).__name__,
         config=None if config is None else _simplify_config(config) | _number_arguments(layer, calls),
-        code=_digest_code(layer),
+        code=_digest_code(layer, read_code),
         attributes=dict(_find_attributes(layer)) if _is_own(type(layer)) else {},
     )
 
@@ -138,25 +136,28 @@ def _shorten(values: list[Any]) -> Any:
 # --- the user's own code ----------------------------------------------------------------------------------------------
 
 
-def _digest_code(layer: Any) -> str:
+def _digest_code(layer: Any, read_code: Callable[[Any], str]) -> str:
     """Digest the code of a layer's classes, and of the functions that it holds, as far as they are the user's."""
     kinds = [kind for kind in type(layer).__mro__ if _is_own(kind)]
     functions = [value for value in vars(layer).values() if inspect.isfunction(value) and _is_own(value)]
-    parts = [_read_code(each) for each in (*kinds, *functions)]
+    parts = [read_code(each) for each in (*kinds, *functions)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16] if any(parts) else ""
 
 
 def _read_code(owner: Any) -> str:
-    """Read the source of a class or function without comments and blanks; empty where there is none."""
+    """Read the source of a class or function without comments, docstrings and layout; empty where there is none."""
     try:
         text = textwrap.dedent(inspect.getsource(owner))
     except (OSError, TypeError):
         return ""
     try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    except (tokenize.TokenError, SyntaxError):  # a lambda in the middle of an expression
+        tree = ast.parse(text)
+    except SyntaxError:  # a lambda in the middle of an expression
         return "".join(text.split())
-    return "".join(each.string for each in tokens if each.type not in _SILENT_TOKENS)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
 
 
 def _find_attributes(layer: Any) -> Iterator[tuple[str, Any]]:

@@ -109,6 +109,23 @@ class TestSeedsThatDecide:
             tested = stats.ttest_ind(draws[:, 0], draws[:, 1], axis=1, alternative="greater")
         assert np.mean(tested.pvalue <= 0.05) == pytest.approx(0.9, abs=0.03)
 
+    @pytest.mark.parametrize("samples", [1, 2])
+    @pytest.mark.parametrize("distance", [0.1, 0.2, 0.45, 1.0])
+    def test_it_is_the_smallest_number_of_that_power_by_the_noncentral_t(self, samples, distance) -> None:
+        def power(seeds: int) -> float:
+            degrees, shift = samples * (seeds - 1), distance / 0.3 * math.sqrt(seeds / samples)
+            return float(stats.nct.sf(stats.t.isf(0.05, degrees), degrees, shift))
+
+        found = statistics.count_seeds(0.3, distance, 0.05, samples=samples)
+        assert power(found) >= 0.9 and (found == 2 or power(found - 1) < 0.9)
+
+    def test_between_two_bounds_no_mean_lies_further_from_the_nearer_one_than_the_middle(self) -> None:
+        # Of so few seeds the mean may lie anywhere: the least number is that in the middle, half a width from either.
+        estimate = statistics.estimate_mean([-2.0, 2.0, -1.0, 1.0])
+        found = statistics.seeds_of_equivalence(estimate, -0.5, 0.5, 0.05)
+        deviation = estimate.standard_error * 2.0 * math.sqrt(3.0 / stats.chi2.ppf(0.8, 3))
+        assert found is not None and found.low == statistics.count_seeds(deviation, 0.5, 0.05) > 5
+
     @pytest.mark.parametrize("seeds", [5, 16])
     def test_the_range_has_the_number_that_is_needed_where_a_single_number_is_far_off(self, seeds) -> None:
         """Each end is that of two one-sided 80% intervals; one number is within 1.5 times in half as many."""
@@ -269,6 +286,15 @@ class TestSeedsNeeded:
 
 
 class TestShift:
+    @pytest.mark.parametrize("alpha", [0.05, 0.025, 0.0001])
+    def test_its_interval_leaves_out_that_probability_on_either_side(self, alpha: float) -> None:
+        before, after = np.random.default_rng(3).normal(0.0, 1.0, (2, 6))
+        shift = statistics.shift_test(before, after, 0.05, paired=True)
+        expected = stats.ttest_1samp(after - before, 0.0).confidence_interval(1.0 - 2.0 * alpha)
+        assert shift.interval(alpha) == pytest.approx(tuple(expected))
+        same = statistics.shift_test(before, before, 0.05, paired=True)
+        assert same.interval(alpha) == (0.0, 0.0)
+
     @pytest.mark.parametrize("paired", [True, False])
     def test_no_seed_on_either_side_shows_nothing(self, paired: bool) -> None:
         shift = statistics.shift_test([], [], 0.05, paired=paired)

@@ -163,7 +163,12 @@ def test_facts_of_layers_are_taken_from_the_model_itself(keras):
 TWICE = """import keras
 
 class Twice(keras.layers.Layer):
+    'Doubles.'
+
     def call(self, x):
+        for _ in range(3):
+            x = x - 1.0
+            x = x + 1.0
         return 2.0 * x
 
 def build():
@@ -175,11 +180,13 @@ def build():
     ("old", "new", "layer"),
     [
         ("return 2.0 * x", "return 2.0*x  # doubled\n", None),
+        ("'Doubles.'", '"Doubles what it is given."', None),
+        ("            x = x + 1.0", "        x = x + 1.0", "twice"),
         ("return 2.0 * x", "return 3.0 * x", "twice"),
         ("lambda x: x + 1", "lambda x: x + 2", "lambda"),
     ],
 )
-def test_code_is_compared_without_comments_and_blanks(keras, tmp_path, old, new, layer):
+def test_code_is_compared_without_comments_docstrings_and_blanks(keras, tmp_path, old, new, layer):
     digests = []
     for place, source in enumerate((TWICE, TWICE.replace(old, new))):
         file = tmp_path / f"model_{place}.py"
