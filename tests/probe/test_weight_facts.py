@@ -12,7 +12,7 @@ import pytest
 from keras_features import HAS_AXES
 from unusual_models import build_unknown_initializer
 
-from initcheck.probe import RedrawPlan
+from initcheck.probe import RedrawPlan, weights
 from initcheck.probe.weights import describe_weights, name_initializer
 
 
@@ -163,3 +163,43 @@ def test_seeds_say_whether_they_were_given_or_made_by_keras():
     assert facts["none/kernel"].seed_given == ""
     assert facts["constant/kernel"].seed is None
     assert facts["constant/kernel"].constant and not facts["none/kernel"].constant
+
+
+@pytest.mark.parametrize(
+    ("draw", "size"),
+    [
+        (lambda random, size: random.normal(0.3, 0.7, size), 40),
+        (lambda random, size: random.uniform(-2.0, 2.0, size), 400),
+        (lambda random, size: random.standard_t(9, size), 2000),
+    ],
+)
+def test_the_error_of_a_kept_weight_is_the_spread_of_its_size_over_as_many_entries_drawn_anew(draw, size):
+    random = np.random.default_rng(5)
+    model = keras.Sequential([keras.Input((size,)), keras.layers.Dense(1, name="kept"), keras.layers.Dense(1)])
+    plan = RedrawPlan(model, {"kept/kernel": "loaded"})
+    sizes, errors = [], []
+    for _ in range(200):
+        model.layers[0].kernel.assign(draw(random, (size, 1)))
+        facts = {each.path: each for each in describe_weights(model, plan)}
+        sizes.append(math.log(np.sqrt(np.mean(np.square(model.layers[0].kernel.numpy())))))
+        errors.append(facts["kept/kernel"].kept_error)
+    # A standard deviation over 200 draws has a standard error of 5%.
+    assert np.mean(errors) == pytest.approx(np.std(sizes), rel=0.2)
+    assert all(math.isnan(facts[path].kept_error) for path in facts if path != "kept/kernel")
+
+
+def test_a_kept_weight_of_zeros_or_of_one_entry_has_no_error():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="kept")])
+    for values in (np.zeros((3, 1)), np.full((3, 1), np.inf)):
+        model.layers[0].kernel.assign(values)
+        plan = RedrawPlan(model, {"kept/kernel": "loaded", "kept/bias": "loaded"})
+        assert all(math.isnan(each.kept_error) for each in describe_weights(model, plan))
+
+
+def test_a_large_kept_weight_is_read_in_part_and_counted_as_a_whole(monkeypatch):
+    model = keras.Sequential([keras.Input((500,)), keras.layers.Dense(100, name="kept")])
+    plan = RedrawPlan(model, {"kept/kernel": "loaded"})
+    whole = {each.path: each.kept_error for each in describe_weights(model, plan)}["kept/kernel"]
+    monkeypatch.setattr(weights, "_MOST_READ", 5000)
+    part = {each.path: each.kept_error for each in describe_weights(model, plan)}["kept/kernel"]
+    assert part != whole and part == pytest.approx(whole, rel=0.1)
