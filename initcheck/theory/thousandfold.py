@@ -206,7 +206,9 @@ class _TypicalSignal:
             # Where orthogonal weights leave no noise, rounding may leave less than none.
             variance=max(float(_WEIGHTS @ np.square(after[1:] - mean)) + share**2 * noise, 0.0),
             fourth=here[_VALUE_FOURTH] / layer.units,
-            slopes=math.log(following.weights.norm_gain) + _WEIGHTS @ slopes[1:] - 0.5 * _limit_noise(slope_noise),
+            slopes=math.log(following.weights.norm_gain)
+            + float(_WEIGHTS @ slopes[1:])
+            - 0.5 * _limit_noise(slope_noise),
             downward=np.asarray([[1.0 - pinned, pinned], [here[_ALIGNMENT] - coherence, coherence]]),
             alignment=float(_tabulate(layer.activation)(np.asarray([mean]))[0, _ALIGNMENT]),
         )
