@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 Style = Literal["plain", "code", "strong"]
+Tone = Literal["passed", "failed", "undecided"]
 
 
 @dataclass(frozen=True)
 class Span:
-    """A run of text in one style."""
+    """A run of text in one style.
+
+    Attributes:
+        link: the address that it leads to, ``#`` and an anchor for one in the document; empty for none.
+    """
 
     text: str
     style: Style = "plain"
+    link: str = ""
 
 
 Text = tuple[Span, ...]
@@ -45,6 +51,11 @@ def code(text: str) -> Span:
 def strong(text: str) -> Span:
     """Make a span to be stressed."""
     return Span(text, "strong")
+
+
+def linked(text: str, address: str) -> Span:
+    """Make a span that leads to an address, ``#`` and an anchor for one in the document."""
+    return Span(text, link=address)
 
 
 def listed(names: tuple[str, ...]) -> Text:
@@ -80,10 +91,11 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Definitions:
-    """Terms with their explanations."""
+    """Terms with their explanations; with an anchor, each can be linked to as ``anchor-term``."""
 
     kind: ClassVar[str] = "definitions"
     items: tuple[tuple[str, Text], ...]
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +159,7 @@ class Panel:
 
     Attributes:
         svg: an ``<svg>`` element for a page that defines the colours of ``palette.py``.
+        phone: the same drawn for a column of ``svg.PHONE_WIDTH`` pixels; needed where ``width`` is larger than that.
     """
 
     title: str
@@ -155,6 +168,7 @@ class Panel:
     width: int
     height: int
     notes: tuple[str, ...] = ()
+    phone: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,12 +226,30 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a reader wants to know first, and sees without scrolling.
+
+    Attributes:
+        verdict: one sentence.
+        tone: whether all is well, something is wrong, or it is not decided.
+        values: at most three, each with what it is: ``("18 of 168", "keep the signal in both directions")``.
+        blocks: the one picture, or table, that shows it.
+    """
+
+    verdict: Text
+    tone: Tone
+    values: tuple[tuple[str, str], ...]
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole report, the answer first."""
 
     title: str
     subtitle: Text
     sections: tuple[Section, ...]
+    answer: Answer | None = None
 
 
 def method_section(

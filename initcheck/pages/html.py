@@ -8,20 +8,27 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from initcheck.pages import markdown, palette, svg
-from initcheck.pages.document import Block, Details, Document, Figure, Section, Text
+from initcheck.pages import glossary, markdown, palette, svg
+from initcheck.pages.document import Block, Details, Document, Figure, Section, Span, Text
 
 _TAGS = {"code": Markup("<code>{}</code>"), "strong": Markup("<strong>{}</strong>"), "plain": Markup("{}")}
+_LINK = Markup('<a href="{}">{}</a>')
 _BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_])|(?<=\.)(?=[A-Za-z])")
 
 
 def render_html(document: Document) -> str:
     """Render a document as one self-contained page: no script, nothing fetched from elsewhere."""
-    return _environment("html").get_template("report.html.jinja").render(document=document)
+    return _environment("html").get_template("report.html.jinja").render(document=glossary.add_glossary(document))
+
+
+def render_fragment(document: Document) -> str:
+    """Render the answer of a document for a notebook: the verdict, its values, and the picture that shows it."""
+    return _environment("html").get_template("fragment.html.jinja").render(document=document)
 
 
 def render_markdown(document: Document) -> str:
     """Render a document as GitHub-flavoured Markdown. Its pictures are the files of ``render_pictures``."""
+    document = glossary.add_glossary(document)
     return _environment("markdown").get_template("report.md.jinja").render(document=document)
 
 
@@ -36,7 +43,8 @@ def render_pages(document: Document, name: str) -> dict[str, str]:
 
 def render_pictures(document: Document) -> dict[str, str]:
     """Render each figure of a document as an SVG file."""
-    figures = [figure for section in document.sections for figure in _figures(section)]
+    first = _figures_in(document.answer.blocks) if document.answer else []
+    figures = [*first, *(figure for section in document.sections for figure in _figures(section))]
     return {picture_name(figure): svg.compose_file(figure) for figure in figures}
 
 
@@ -92,7 +100,12 @@ def _environment(form: str) -> Environment:
 
 
 def _spans_html(text: Text) -> Markup:
-    return Markup("").join(_TAGS[span.style].format(span.text) for span in text)
+    return Markup("").join(_span(span) for span in text)
+
+
+def _span(span: Span) -> Markup:
+    styled = _TAGS[span.style].format(span.text)
+    return _LINK.format(span.link, styled) if span.link else styled
 
 
 def _words(text: Text) -> str:

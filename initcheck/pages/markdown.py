@@ -51,6 +51,11 @@ def inline(text: Text) -> str:
 
 
 def _span(span: Span) -> str:
+    styled = _style(span)
+    return f"[{styled}]({span.link})" if span.link else styled
+
+
+def _style(span: Span) -> str:
     if span.style == "code":
         return code_span(span.text)
     if span.style == "strong":

@@ -82,6 +82,10 @@ TONES: Final = {
     "non-finite": Tone(Colour("#6d1f5c", "#e9a8d8"), Colour(_LIGHT_TEXT, _DARK_TEXT)),
     "unknown": Tone(Colour("#eceef1", "#2a2f38"), _PLAIN),
     "expected": Tone(PAPER, _PLAIN),
+    # The verdict on a whole page.
+    "passed": Tone(Colour("#d2efdf", "#134a35"), _PLAIN),
+    "failed": Tone(Colour("#fadcd9", "#5e211c"), _PLAIN),
+    "undecided": Tone(Colour("#fbeeb8", "#4d3f0c"), _PLAIN),
 }
 
 REGIONS: Final = {"ordered": Colour("#d5e6f7", "#1d3550"), "chaotic": Colour("#fce0c8", "#4d2f19")}

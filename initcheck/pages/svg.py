@@ -59,8 +59,10 @@ _LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
 _FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
 _SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
 
-FONT_SIZE: Final = 10.0
-SMALL_FONT_SIZE: Final = 8.5
+FONT_SIZE: Final = 12.0
+SMALL_FONT_SIZE: Final = 11.0
+PHONE_WIDTH: Final = 340
+"""CSS pixels of a picture for a phone; a page is never scaled below the size in which its text was drawn."""
 
 LONGEST_NAME: Final = 28
 """Characters that fit into one line beside a picture."""
@@ -77,7 +79,7 @@ _FACTORS: Final = (1.0, 2.0, 5.0)
 _FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
 _NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
 _MAP_COLUMN: Final = 44
-_CHARACTER: Final = 6.0  # mean width of a character in CSS pixels
+_CHARACTER: Final = 7.0  # mean width of a character in CSS pixels
 _SHORT_NAME: Final = 6  # characters that fit below a column of a map
 
 
@@ -87,7 +89,7 @@ def drawing_settings() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rc("svg", fonttype="none", hashsalt="initcheck")  # text stays text; ids are the same in every run
-        matplotlib.rc("font", family="DejaVu Sans", size=10.0)  # comes with matplotlib: one layout on all machines
+        matplotlib.rc("font", family="DejaVu Sans", size=FONT_SIZE)  # comes with matplotlib: one layout on all machines
         matplotlib.rc("text", parse_math=False)  # names are user input: a dollar sign is a dollar sign
         matplotlib.rc("path", simplify=False)
         matplotlib.rc("axes", linewidth=0.8)
@@ -274,7 +276,7 @@ def draw_map_cell(axes: Axes, place: tuple[int, int], text: str, colour: str, **
     """Draw the cell of a map at a column and row: a rectangle in the style given, with text on it."""
     column, row = place
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1.0, 1.0, **patch))
-    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL_FONT_SIZE + 1.0, zorder=4)
+    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL_FONT_SIZE, zorder=4)
 
 
 def style_level_axis(axes: Axes, limit: float) -> None:

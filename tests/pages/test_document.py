@@ -1,8 +1,22 @@
-"""Every page ends with the command, the circumstances and the versions."""
+"""Every page begins with its answer, and ends with the command, the circumstances and the versions."""
 
 from __future__ import annotations
 
-from initcheck.pages.document import CodeBlock, Paragraph, Table, method_section, method_table, prose
+from initcheck.pages.document import (
+    Answer,
+    CodeBlock,
+    Document,
+    Figure,
+    Panel,
+    Paragraph,
+    Section,
+    Table,
+    method_section,
+    method_table,
+    paragraph,
+    prose,
+)
+from initcheck.pages.html import render_fragment, render_html, render_markdown, render_pictures
 
 ROWS, VERSIONS = (("Seeds", "0 to 9"),), {"keras": "3.15.1", "numpy": "2"}
 
@@ -23,3 +37,25 @@ def test_a_command_comes_first_and_further_blocks_last_and_without_a_command_the
     )
     (only,) = method_section(ROWS, VERSIONS).blocks
     assert isinstance(only, Table)
+
+
+def test_the_answer_comes_before_everything_else_on_the_page_in_markdown_and_alone_in_a_notebook():
+    answer = Answer(prose("Two layers <vanish>."), "failed", (("2 of 8", "layers vanish"),), (paragraph("See here."),))
+    document = Document("A page", prose("A subtitle."), (Section("more", "More", (paragraph("Much more."),)),), answer)
+    page, markdown, fragment = render_html(document), render_markdown(document), render_fragment(document)
+    for text in (page, fragment):
+        assert '<p class="verdict failed">Two layers &lt;vanish&gt;.</p>' in text
+        assert text.index("&lt;vanish&gt;") < text.index("2 of 8") < text.index("See here.")
+    assert page.index("See here.") < page.index("Much more.") and "Much more." not in fragment
+    assert markdown.index("**Two layers &lt;vanish&gt;.**") < markdown.index("- layers vanish: 2 of 8")
+    assert markdown.index("See here.") < markdown.index("[More](#more)") < markdown.index("Much more.")
+
+
+def test_pictures_of_the_answer_are_files_beside_the_markdown():
+    panel = Panel("One", "A picture", '<svg viewBox="0 0 1 1"></svg>', 300, 200, phone="<svg></svg>")
+    figure = Figure("first", prose("Caption."), (), (), (panel,), "A picture")
+    document = Document("A page", prose("A subtitle."), (), Answer(prose("Well."), "passed", (), (figure,)))
+    assert list(render_pictures(document)) == ["figure-first.svg"]
+    page = render_html(document)
+    assert '<div class="wide"><svg viewBox="0 0 1 1"></svg></div>' in page
+    assert '<div class="phone"><svg></svg></div>' in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from initcheck.audit.width_exponents import QUANTITIES, Exponent, Quantity, Widt
 from initcheck.core.formatting import count, format_interval, format_signed
 from initcheck.core.statistics import Estimate
 from initcheck.pages.document import (
+    Answer,
     Block,
     Bullets,
     Cell,
@@ -24,9 +26,8 @@ from initcheck.pages.document import (
     Row,
     Section,
     Table,
-    paragraph,
+    Tone,
     prose,
-    strong,
 )
 from initcheck.pages.svg import INK, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg, mark_sizes
 
@@ -180,22 +181,36 @@ def _place(exponent: Exponent) -> str:
     return f"{name_site(exponent)}, {QUANTITIES[exponent.quantity]}: {write_interval(exponent.estimate)}"
 
 
-_WIDTH: Final = 330
-_HEIGHT: Final = 250
+_WIDTH: Final = 300
+_HEIGHT: Final = 240
 _LINE: Final = 1.8
 _TONES: Final = {True: "kept", False: "growing-3", None: "unknown"}
 
 
 def build_width_document(scaling: WidthScaling) -> Document:
-    """Build the page: the verdict, the exponents, the pictures, how it was measured."""
+    """Build the page: the verdict and the pictures, the exponents, how it was measured."""
     return Document(
         "initcheck: the same model at several widths",
-        prose("What grows and what shrinks with the width, at the start and in training."),
-        (_write_answer(scaling), _draw_section(scaling), _write_method(scaling)),
+        prose("What grows and what shrinks with the width, at initialization and in training."),
+        (_write_exponents(scaling), _write_method(scaling)),
+        _write_answer(scaling),
     )
 
 
-def _write_answer(scaling: WidthScaling) -> Section:
+def _write_answer(scaling: WidthScaling) -> Answer:
+    tones: dict[str, Tone] = {"stable": "passed", "findings": "failed", "undecided": "undecided"}
+    by_wanted = Counter(each.wanted for each in scaling.exponents)
+    values = (
+        (f"{by_wanted[True]} of {len(scaling.exponents)}", "exponents are as wanted"),
+        (str(by_wanted[False]), "grow or shrink with the width"),
+        (str(by_wanted[None]), "are undecided"),
+    )
+    lines = tuple(prose(line) for line in highlights(scaling))
+    found = (Bullets(lines),) if lines else ()
+    return Answer(prose(verdict_words(scaling)), tones[scaling.verdict], values, (*found, _draw_figure(scaling)))
+
+
+def _write_exponents(scaling: WidthScaling) -> Section:
     quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
     sites: dict[tuple[str, int], list[Exponent]] = {}
     for each in scaling.exponents:
@@ -209,17 +224,13 @@ def _write_answer(scaling: WidthScaling) -> Section:
     )
     caption = prose("Exponents of the root mean square in the width, with 95% intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
-    lines = highlights(scaling)
-    blocks: list[Block] = [paragraph(strong(verdict_words(scaling)))]
-    if lines:
-        blocks.append(Bullets(tuple(prose(line) for line in lines)))
-    blocks.append(Table(caption, columns, rows))
+    blocks: list[Block] = [Table(caption, columns, rows)]
     reasons = tuple(
         prose(f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}.") for each in scaling.undecided
     )
     if reasons:
         blocks.append(Bullets(reasons))
-    return Section("answer", "The verdict", tuple(blocks))
+    return Section("exponents", "Every exponent", tuple(blocks))
 
 
 def _cell(exponent: Exponent) -> Cell:
@@ -229,7 +240,7 @@ def _cell(exponent: Exponent) -> Cell:
     return Cell(write_figure(exponent), (verdict_of(exponent),), tone=tone, emphasis=exponent.wanted is False)
 
 
-def _draw_section(scaling: WidthScaling) -> Section:
+def _draw_figure(scaling: WidthScaling) -> Figure:
     chosen = _choose(scaling)
     quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
     with drawing_settings():
@@ -241,8 +252,7 @@ def _draw_section(scaling: WidthScaling) -> Section:
         "Root mean square over width, both on logarithmic scales: a level line is stable, one that rises to twice the "
         f"size at four times the width has the exponent 1/2. Geometric means over seeds.{more}"
     )
-    figure = Figure("widths", caption, keys, (), panels, verdict_words(scaling), columns=3)
-    return Section("sizes", "Sizes over widths", (figure,))
+    return Figure("widths", caption, keys, (), panels, verdict_words(scaling), columns=3)
 
 
 def _choose(scaling: WidthScaling) -> dict[int, Exponent]:

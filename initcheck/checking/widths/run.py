@@ -81,6 +81,11 @@ class WidthReport:
 
         return render_html(self._document)
 
+    def _repr_html_(self) -> str:
+        from initcheck.pages.html import render_fragment
+
+        return render_fragment(self._document)
+
     def to_markdown(self) -> str:
         """Write the same in Markdown; its pictures are those of :meth:`pictures`."""
         from initcheck.pages.html import render_markdown

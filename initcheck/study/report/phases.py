@@ -467,6 +467,6 @@ def _mark_places(axes: Axes, places: Sequence[Place]) -> None:
             ha="center",
             va="center",
             color=svg.LABEL,
-            fontsize=SMALL_FONT_SIZE + 1.0,
+            fontsize=SMALL_FONT_SIZE,
             zorder=9,
         )
