@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import click
-from generate import api, claims, command_line, findings
+from generate import claims, findings
 
 from initcheck.core.files import publish_files
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "api.md": api.write_page,
     "claims.md": claims.write_page,
-    "command-line.md": command_line.write_page,
     "findings.md": findings.write_page,
 }
 

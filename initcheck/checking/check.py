@@ -113,7 +113,7 @@ class Report:
         return render_html(build_check_document(self.result, self.comparison))
 
     def to_markdown(self) -> str:
-        """Write the report as Markdown; its pictures are the files of :meth:`pictures`."""
+        """Write the report as Markdown; its pictures are the files of ``pictures``."""
         from initcheck.checking.report.document import build_check_document
         from initcheck.pages.html import render_markdown
 
@@ -217,7 +217,7 @@ def check(
             with unit variance at each output.
         settings: how to check.
         progress: called with the steps done, all steps, and what is being done.
-        **options: fields of :class:`initcheck.checking.settings.CheckSettings`, instead of ``settings``: ``seeds``,
+        **options: fields of ``initcheck.checking.settings.CheckSettings``, instead of ``settings``: ``seeds``,
             ``weights``, ``select``, ``ignore``, ``waive``...
 
     Returns:

@@ -29,7 +29,7 @@ class CheckSettings:
     """How to check.
 
     Attributes:
-        seeds: number of draws; None chooses by the size of the model (:func:`default_seeds`).
+        seeds: number of draws; None chooses by the size of the model (``default_seeds``).
         first_seed: the first of their seeds; None begins with 0, or where the baseline begins.
         weights: ``redraw`` all for each seed, by the model's own initializers, or ``keep`` all as they are; ``auto``
             keeps those alone that these initializers cannot have drawn: weights that were loaded or trained.

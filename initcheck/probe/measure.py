@@ -201,7 +201,7 @@ class Probe:
         return count_coverage(self._namer, calls, self.plan, redrawn=redrawn)
 
     def measure_all(self, seeds: Sequence[int]) -> Measurement:
-        """Measure as :meth:`measure` does, and the gradients of all weights.
+        """Measure as ``measure`` does, and the gradients of all weights.
 
         Returns:
             The measurement table and the table of all weights.
@@ -209,11 +209,11 @@ class Probe:
         return self._measure_all(seeds, "drawn")
 
     def measure_weights_all(self, seeds: Sequence[int], values: Sequence[Any]) -> Measurement:
-        """Measure as :meth:`measure_weights` does, and the gradients of all weights; see :meth:`measure_all`."""
+        """Measure as ``measure_weights`` does, and the gradients of all weights; see ``measure_all``."""
         return self._measure_all(seeds, "given", values)
 
     def measure_current_all(self, seed: int = 0) -> Measurement:
-        """Measure as :meth:`measure_current` does, and the gradients of all weights; see :meth:`measure_all`."""
+        """Measure as ``measure_current`` does, and the gradients of all weights; see ``measure_all``."""
         return self._measure_all([seed], "current")
 
     def measure(self, seeds: Sequence[int]) -> pd.DataFrame:
@@ -236,7 +236,7 @@ class Probe:
             values: for each of ``model.weights`` its values, shape [len(seeds), ...].
 
         Returns:
-            As :meth:`measure`.
+            As ``measure``.
         """
         return self._tabulate(seeds, self._run(seeds, "given", self._every_weight, values))
 
@@ -247,7 +247,7 @@ class Probe:
             seed: seeds the model's random layers (Dropout).
 
         Returns:
-            As :meth:`measure`, for one seed.
+            As ``measure``, for one seed.
         """
         return self._tabulate([seed], self._run([seed], "current", self._every_weight))
 

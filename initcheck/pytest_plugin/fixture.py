@@ -95,14 +95,14 @@ class Initcheck:
         test then passes. Without it the test fails.
 
         Args:
-            model: as for :meth:`check`.
+            model: as for ``check``.
             x: the batch; None makes one.
             y: labels.
             margin: the share by which amplitudes may differ and be called the same; None takes the marker's, else
                 ``initcheck_margin``, else 0.05.
             name: distinguishes several baselines of one test.
             auto_seeds: draw up to so many seeds where the first do not decide.
-            **options: as for :meth:`check`. Seeds, batch size and shapes are the baseline's unless the call or the
+            **options: as for ``check``. Seeds, batch size and shapes are the baseline's unless the call or the
                 marker says otherwise.
 
         Returns:
@@ -168,12 +168,12 @@ class Initcheck:
         In amplitude the factor is its root.
 
         Args:
-            model: as for :meth:`check`.
+            model: as for ``check``.
             direction: ``forward``, ``backward`` or ``both``.
             within: the share by which the square may change a layer.
             x: the batch; None makes one.
             y: labels.
-            **options: as for :meth:`check`.
+            **options: as for ``check``.
 
         Returns:
             The report.
@@ -198,10 +198,10 @@ class Initcheck:
         one whose entries are not all finite, or take a few values only.
 
         Args:
-            model: as for :meth:`check`.
+            model: as for ``check``.
             x: the batch; None makes one.
             y: labels.
-            **options: as for :meth:`check`.
+            **options: as for ``check``.
 
         Returns:
             The report.

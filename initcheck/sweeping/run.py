@@ -86,9 +86,9 @@ def sweep(
 
     Args:
         spec: the sweep, the path of its TOML file, or a mapping as in TOML:
-            see :func:`initcheck.sweeping.spec.read_spec`.
+            see ``initcheck.sweeping.spec.read_spec``.
         store: the file of finished cells, made if it is missing. Several sweeps may use one file, one after the other.
-        engine: who does the work: :class:`initcheck.LocalEngine` or :class:`initcheck.DaskEngine`; None for this
+        engine: who does the work: ``initcheck.LocalEngine`` or ``initcheck.DaskEngine``; None for this
             process.
         progress: called once before the first cell and after each.
 

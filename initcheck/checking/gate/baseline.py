@@ -214,7 +214,7 @@ class Baseline:
         versions: of the libraries, Python and NumPy.
         conditions: under which was measured.
         findings: those of ``initcheck check`` at the time: the known ones.
-        weights: by structural path (:mod:`initcheck.probe.paths`), which is the same in every process.
+        weights: by structural path (``initcheck.probe.paths``), which is the same in every process.
         sites: likewise, with ``#2`` for the second call.
         names: by structural path, the name that people saw, where that is another.
         layers: what is not random of each layer; empty where the file is older than that (schema versions 1 and 2).

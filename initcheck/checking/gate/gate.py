@@ -29,14 +29,14 @@ def record_baseline(
     """Measure a model and write its baseline: ``record_baseline(build, "baseline.json", seeds=4)``.
 
     Args:
-        model: as for :func:`initcheck.check`.
+        model: as for ``initcheck.check``.
         path: the file; one that is there is replaced at once.
         x: the batch; None makes one.
         y: labels.
         recipe: how the same is measured once more; what the settings say of it is filled in.
         settings: how to check.
-        progress: as for :func:`initcheck.check`.
-        **options: fields of :class:`initcheck.checking.settings.CheckSettings`, instead of ``settings``.
+        progress: as for ``initcheck.check``.
+        **options: fields of ``initcheck.checking.settings.CheckSettings``, instead of ``settings``.
 
     Returns:
         The report of the check, whose findings the baseline knows from now on.
@@ -87,15 +87,15 @@ def gate_model(
     Seeds, batch size, input shapes and whether weights are drawn are the baseline's, unless the settings name others.
 
     Args:
-        model: as for :func:`initcheck.check`.
+        model: as for ``initcheck.check``.
         baseline: the file, or what was read from it.
         x: the batch; None makes the one that the baseline was made on.
         y: labels.
         margin: the share by which amplitudes may differ and be called the same.
         auto_seeds: draw up to so many seeds where the first do not decide; None draws no more.
         settings: how to check.
-        progress: as for :func:`initcheck.check`.
-        **options: fields of :class:`initcheck.checking.settings.CheckSettings`, instead of ``settings``.
+        progress: as for ``initcheck.check``.
+        **options: fields of ``initcheck.checking.settings.CheckSettings``, instead of ``settings``.
 
     Returns:
         The report; ``report.comparison`` has what changed, and ``report.exit_code`` counts it.

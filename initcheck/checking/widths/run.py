@@ -87,7 +87,7 @@ class WidthReport:
         return render_fragment(self._document)
 
     def to_markdown(self) -> str:
-        """Write the same in Markdown; its pictures are those of :meth:`pictures`."""
+        """Write the same in Markdown; its pictures are those of ``pictures``."""
         from initcheck.pages.html import render_markdown
 
         return render_markdown(self._document)
