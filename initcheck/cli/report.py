@@ -31,7 +31,13 @@ from initcheck.core.seeds import FEWEST_SEEDS
     "Activation function of the hidden layers; may be repeated.  [default: the main twelve]",
 )
 @click.option("--depth", type=int, help="Hidden layers of the networks that take a depth.  [default: 20 for mlp]")
-@click.option("--width", type=int, help="Units of their hidden layers.  [default: 256 for mlp]")
+@click.option(
+    "--width",
+    "widths",
+    type=int,
+    multiple=True,
+    help="Units of their hidden layers; may be repeated.  [default: 256 for mlp]",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Samples that go through it together.")
 @click.option("--seeds", type=int, default=16, show_default=True, help="Networks drawn for each pair.")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of their seeds.")
@@ -50,7 +56,7 @@ def report(
     initializers: tuple[str, ...],
     activations: tuple[str, ...],
     depth: int | None,
-    width: int | None,
+    widths: tuple[int, ...],
     batch_size: int,
     seeds: int,
     first_seed: int,
@@ -64,7 +70,8 @@ def report(
     signal changes from layer to layer, forward and backward, with its interval over the seeds.
     """
     _require_at_least("--depth", depth, 1, "Give the number of hidden layers")
-    _require_at_least("--width", width, 1, "Give the number of units of a layer")
+    for width in widths:
+        _require_at_least("--width", width, 1, "Give the number of units of a layer")
     _require_at_least("--batch-size", batch_size, 1, "Give the number of samples")
     _require_at_least("--seeds", seeds, FEWEST_SEEDS, "An interval needs two networks or more")
     _require_at_least("--first-seed", first_seed, 0, "Seeds are counted from 0")
@@ -83,7 +90,7 @@ def report(
         initializers=_without_repeats(initializers),
         activations=_without_repeats(activations),
         depth=depth,
-        width=width,
+        widths=widths,
         batch_size=batch_size,
         seeds=tuple(range(first_seed, first_seed + seeds)),
         data=data,

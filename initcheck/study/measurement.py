@@ -28,7 +28,11 @@ Specify = Callable[[InitializerSpec, str], NetworkSpec]
 
 
 class NetworkMeasurement:
-    """Measures one reference network on one batch, under a dtype policy or the process's own."""
+    """Measures one reference network on one batch, under a dtype policy or the process's own.
+
+    Args:
+        name: of the network in the tables; its own by default.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class NetworkMeasurement:
         batch: Batch,
         seeds: Sequence[int],
         *,
+        name: str = "",
         dtype: str | None = None,
         loops: DrawingLoops | None = None,
         one_graph: bool = False,
@@ -43,6 +48,7 @@ class NetworkMeasurement:
         self.batch = batch
         self._specify = specify
         self._seeds = tuple(seeds)
+        self._name = name
         self._dtype = dtype
         self._loops = loops or DrawingLoops()
         self._one_graph = one_graph
@@ -98,7 +104,7 @@ class NetworkMeasurement:
     def _label(self, table: pd.DataFrame, initializer: InitializerSpec, activation: str) -> None:
         spec = self._specify(initializer, activation)
         labels = {
-            "network": spec.name,
+            "network": self._name or spec.name,
             "initializer": initializer.label,
             "activation": activation,
             "depth": spec.depth,

@@ -49,7 +49,8 @@ class StudyOptions:
         initializers: as a person writes them, ``HeNormal`` or ``RandomNormal(stddev=1.0)``; empty for all.
         activations: names of Keras activations; empty for each network's default.
         depth: hidden layers of the networks that take a depth; None for the network's default.
-        width: units of the networks that take a width; None for the network's default.
+        widths: units of the networks that take a width, each measured at all of them: at the first under its own
+            name, at others under one that ends in the width; empty for the network's default.
         batch_size: samples in the batch.
         seeds: one network is drawn for each.
         data: a source for ``load_data``, for every network; None for each network's default.
@@ -60,7 +61,7 @@ class StudyOptions:
     initializers: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
     depth: int | None = None
-    width: int | None = None
+    widths: tuple[int, ...] = ()
     batch_size: int = 64
     seeds: tuple[int, ...] = tuple(range(16))
     data: str | None = None
@@ -69,17 +70,13 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class StudyTask:
-    """One network with all that is measured on it."""
+    """One network with all that is measured on it, under a name of its own in the study."""
 
+    name: str
     spec: NetworkSpec
     batch: Batch
     initializers: tuple[InitializerSpec, ...]
     activations: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The network's name."""
-        return self.spec.name
 
     def specify(self, initializer: InitializerSpec, activation: str) -> NetworkSpec:
         """Make the network of one pair."""
@@ -121,7 +118,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
             collected.add(add_site_predictions(table, prediction))
 
     for task in tasks:
-        network = NetworkMeasurement(task.specify, task.batch, options.seeds)
+        network = NetworkMeasurement(task.specify, task.batch, options.seeds, name=task.name)
         signal_layers[task.name] = task.spec.signal_layers()
         # TensorFlow lets go of Python's lock while it measures: meanwhile a thread predicts what was measured before.
         # It has ended before the next network is traced, since tracing watches all calls of layers.
@@ -231,12 +228,15 @@ def plan_study(options: StudyOptions) -> list[StudyTask]:
         kind = find_network(name)
         chosen = activations or kind.ACTIVATIONS
         depth = options.depth if "depth" in kind.ADJUSTABLE else None
-        width = options.width if "width" in kind.ADJUSTABLE else None
-        network = make_network(name, initializer=initializers[0], activation=chosen[0], depth=depth, width=width)
-        source = options.data or kind.DATA
-        shape = network.sample_shape if source == "gaussian" else None
-        batch = load_data(source, batch_size=options.batch_size, seed=BATCH_SEED, sample_shape=shape)
-        tasks.append(StudyTask(network, batch, initializers, chosen))
+        given = tuple(dict.fromkeys(options.widths)) if "width" in kind.ADJUSTABLE else ()
+        widths: tuple[int | None, ...] = given or (None,)
+        for place, width in enumerate(widths):
+            network = make_network(name, initializer=initializers[0], activation=chosen[0], depth=depth, width=width)
+            source = options.data or kind.DATA
+            shape = network.sample_shape if source == "gaussian" else None
+            batch = load_data(source, batch_size=options.batch_size, seed=BATCH_SEED, sample_shape=shape)
+            own_name = f"{network.name}_{width}" if place else network.name
+            tasks.append(StudyTask(own_name, network, batch, initializers, chosen))
     if not tasks:
         raise UsageError(f"Name at least one network. Known: {', '.join(NETWORKS)}. Received: none.")
     return tasks

@@ -26,7 +26,7 @@ FEW = StudyOptions(
     initializers=("GlorotUniform", "HeNormal", "Orthogonal", "Identity", "Zeros"),
     activations=("tanh", "relu", "sigmoid"),
     depth=10,
-    width=64,
+    widths=(64,),
     seeds=tuple(range(12)),
 )
 ALL = StudyOptions(networks=("mlp",), seeds=tuple(range(8)))
@@ -73,7 +73,7 @@ def test_report_and_predict_agree_on_every_pair(options):
 
 def test_theory_goes_on_from_the_last_measured_layer():
     """With ReLU each further layer adds ln 0.5 - 5 / (2 n), whatever was measured before."""
-    options = StudyOptions(("mlp",), ("GlorotUniform",), ("relu",), depth=4, width=64, seeds=tuple(range(6)))
+    options = StudyOptions(("mlp",), ("GlorotUniform",), ("relu",), depth=4, widths=(64,), seeds=tuple(range(6)))
     (row,) = run_study(options).summary.to_dict("records")
     for direction in DIRECTIONS:
         left = math.log(1000.0) + 3 * row[f"{direction}_log_gain"]

@@ -19,7 +19,7 @@ SMALL = StudyOptions(
     initializers=("HeNormal", "GlorotUniform"),
     activations=("relu", "tanh"),
     depth=3,
-    width=16,
+    widths=(16,),
     batch_size=8,
     seeds=(0, 1, 2),
 )
@@ -42,6 +42,19 @@ def test_every_pair_seed_and_site_has_one_row(record):
         [3, 16, 8, "gaussian"]
     ]
     assert len(record.summary) == 4
+
+
+def test_a_network_is_measured_at_each_width_under_a_name_of_its_own(record):
+    both = run_study(changed(networks=("mlp", "notebook"), widths=(16, 24, 16), activations=("relu",)))
+    widths = both.table[["network", "width"]].drop_duplicates().to_numpy().tolist()
+    assert widths == [["mlp", 16], ["mlp_24", 24], ["notebook", 300]]
+    assert [network.name for network in both.provenance.networks] == ["mlp", "mlp_24", "notebook"]
+    # A further width changes nothing of the first one.
+    first = both.summary[both.summary["network"] == "mlp"].reset_index(drop=True)
+    alone = record.summary[record.summary["activation"] == "relu"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, alone)
+    deviations = both.summary.set_index(["network", "initializer"])["predicted_forward_gain_sd"].astype(float)
+    assert (deviations["mlp_24"] < deviations["mlp"]).all()
 
 
 def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(record):
@@ -94,7 +107,7 @@ def test_progress_says_what_is_measured_and_ends_complete():
 
 
 def test_an_initializer_that_cannot_make_a_kernel_is_named_and_the_rest_is_measured():
-    record = run_study(changed(networks=("conv",), initializers=("Identity", "HeNormal"), depth=2, width=4))
+    record = run_study(changed(networks=("conv",), initializers=("Identity", "HeNormal"), depth=2, widths=(4,)))
     assert set(record.summary["initializer"]) == {"HeNormal"}
     refused = [entry for entry in record.not_measured if entry.initializer == "Identity"]
     assert {entry.activation for entry in refused} == {"relu", "tanh"}
@@ -103,12 +116,12 @@ def test_an_initializer_that_cannot_make_a_kernel_is_named_and_the_rest_is_measu
 
 def test_a_study_of_nothing_that_works_is_an_error():
     with pytest.raises(InitializerError, match=r"No initializer.*Identity"):
-        run_study(changed(networks=("conv",), initializers=("Identity",), depth=2, width=4))
+        run_study(changed(networks=("conv",), initializers=("Identity",), depth=2, widths=(4,)))
 
 
 @pytest.mark.thorough
 def test_installed_initializers_outside_the_study_are_named():
-    record = run_study(changed(initializers=(), activations=("relu",), depth=1, width=4, seeds=(0, 1)))
+    record = run_study(changed(initializers=(), activations=("relu",), depth=1, widths=(4,), seeds=(0, 1)))
     assert "STFT" in {entry.initializer for entry in record.not_measured}
 
 

@@ -87,7 +87,7 @@ def test_from_half_way_the_end_is_forecast_within_a_factor_of_one_and_a_fifth(na
 
 STUDIES = {
     "default": StudyOptions(),
-    "small": StudyOptions(networks=("mlp",), depth=6, width=64, seeds=tuple(range(8))),
+    "small": StudyOptions(networks=("mlp",), depth=6, widths=(64,), seeds=tuple(range(8))),
 }
 
 

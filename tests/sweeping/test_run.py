@@ -145,7 +145,7 @@ def test_real_cells_have_the_values_of_a_study(path):
         initializers=("HeNormal", "GlorotUniform", "Identity"),
         activations=("relu", "tanh"),
         depth=3,
-        width=8,
+        widths=(8,),
         batch_size=16,
         seeds=(0, 1, 2),
     )
