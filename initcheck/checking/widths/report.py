@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from initcheck.audit.width_exponents import QUANTITIES, Exponent, Quantity, WidthScaling, measured_at, name_size
-from initcheck.core.formatting import count, format_interval, format_signed
+from initcheck.core.formatting import count, format_interval, format_names, format_signed
 from initcheck.core.statistics import Estimate
 from initcheck.pages.document import (
     Answer,
@@ -29,7 +29,18 @@ from initcheck.pages.document import (
     Tone,
     prose,
 )
-from initcheck.pages.svg import INK, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg, mark_sizes
+from initcheck.pages.svg import (
+    INK,
+    LONGEST_LABEL,
+    SERIES,
+    begin_drawing,
+    draw_line_key,
+    drawing_settings,
+    export_svg,
+    label_ends,
+    mark_sizes,
+    measure_labels,
+)
 
 
 def write_width_json(scaling: WidthScaling) -> str:
@@ -95,9 +106,7 @@ def write_width_text(scaling: WidthScaling) -> str:
             if each.quantity == quantity
         ]
         blocks.append("")
-    reasons = dict.fromkeys(
-        f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}." for each in scaling.undecided
-    )
+    reasons = describe_undecided(scaling)
     blocks += [line for reason in reasons for line in textwrap.wrap(reason, WIDTH, subsequent_indent="  ")]
     return "\n".join(blocks).rstrip()
 
@@ -127,6 +136,17 @@ def highlights(scaling: WidthScaling) -> list[str]:
         line = f"{word} first in {_place(first)}"
         lines.append(f"{line}." if most is first else f"{line}; most in {_place(most)}.")
     return lines
+
+
+def describe_undecided(scaling: WidthScaling) -> list[str]:
+    """Say why exponents are undecided, those with the same reason in one line."""
+    alike: dict[str, list[str]] = {}
+    for each in scaling.undecided:
+        alike.setdefault(each.reason, []).append(f"{QUANTITIES[each.quantity]} in {name_site(each)}")
+    return [
+        f"Undecided, {count(len(names), 'exponent')} ({format_names(names)}): {reason}."
+        for reason, names in alike.items()
+    ]
 
 
 def conditions_words(scaling: WidthScaling) -> str:
@@ -222,14 +242,11 @@ def _write_exponents(scaling: WidthScaling) -> Section:
         )
         for own in sites.values()
     )
-    caption = prose("Exponents of the root mean square in the width, with 95% intervals over seeds.")
+    caption = prose("Exponents in the width, with 95% intervals over seeds.")
     columns = ("Layer", *(QUANTITIES[quantity].capitalize() for quantity in quantities))
     blocks: list[Block] = [Table(caption, columns, rows)]
-    reasons = tuple(
-        prose(f"{name_site(each)}, {QUANTITIES[each.quantity]}: {each.reason}.") for each in scaling.undecided
-    )
-    if reasons:
-        blocks.append(Bullets(reasons))
+    if scaling.undecided:
+        blocks.append(Bullets(tuple(prose(each) for each in describe_undecided(scaling))))
     return Section("exponents", "Every exponent", tuple(blocks))
 
 
@@ -245,12 +262,13 @@ def _draw_figure(scaling: WidthScaling) -> Figure:
     quantities = list(dict.fromkeys(each.quantity for each in scaling.exponents))
     with drawing_settings():
         panels = tuple(_draw(scaling, quantity, chosen) for quantity in quantities)
-    keys = tuple(draw_line_key(name_site(each), place, _LINE, ()) for place, each in enumerate(chosen.values()))
+    names = [name_site(each) for each in chosen.values()]
+    keys = tuple(draw_line_key(name, place, _LINE, ()) for place, name in enumerate(names) if len(name) > LONGEST_LABEL)
     left_out = len({(each.layer, each.call) for each in scaling.exponents}) - len(chosen)
     more = f" {left_out} more layer calls are in the table alone." if left_out else ""
     caption = prose(
-        "Root mean square over width, both on logarithmic scales: a level line is stable, one that rises to twice the "
-        f"size at four times the width has the exponent 1/2. Geometric means over seeds.{more}"
+        "Root mean squares, geometric means over seeds, both scales logarithmic: a level line is stable, one that "
+        f"rises to twice the size at four times the width has the exponent 1/2.{more}"
     )
     return Figure("widths", caption, keys, (), panels, verdict_words(scaling), columns=3)
 
@@ -269,18 +287,22 @@ def _choose(scaling: WidthScaling) -> dict[int, Exponent]:
 
 
 def _draw(scaling: WidthScaling, quantity: Quantity, chosen: dict[int, Exponent]) -> Panel:
-    drawing, axes = begin_drawing(_WIDTH, _HEIGHT, left=48, bottom=40, right=12, top=10)
-    heights = []
-    for place, position in enumerate(chosen):
+    room = measure_labels([name_site(each) for each in chosen.values()])
+    drawing, axes = begin_drawing(_WIDTH, _HEIGHT, left=42, bottom=40, right=room, top=10)
+    heights, ends = [], []
+    for place, (position, each) in enumerate(chosen.items()):
         widths, sizes = measured_at(scaling.table, position, name_size(quantity, "rms"))
         axes.plot(np.log10(widths), np.log10(sizes), color=SERIES[place], linewidth=_LINE, marker="o", markersize=3.5)
-        heights.append(np.log10(sizes[np.isfinite(sizes)]))
+        finite = np.log10(sizes[np.isfinite(sizes)])
+        heights.append(finite)
+        ends.append((name_site(each), float(finite[-1]) if finite.size else math.nan, SERIES[place]))
     levels = np.concatenate(heights)
     if levels.size:
         # At least a decade: a line that is level within a few per cent shall look level.
         middle, half = 0.5 * (levels.max() + levels.min()), max(0.55 * np.ptp(levels), 0.6)
         axes.set_ylim(middle - half, middle + half)
         mark_sizes(axes, (float(middle - half), float(middle + half)))
+        label_ends(axes, ends)
     axes.xaxis.set_major_locator(FixedLocator([float(np.log10(width)) for width in scaling.widths]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{10.0**level:.0f}"))
