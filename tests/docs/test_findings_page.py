@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from generate.findings import write_page
 
+from initcheck.audit.limits import Limits
 from initcheck.audit.rules import RULES
 
 
@@ -28,3 +29,9 @@ def test_markup_in_a_rule_is_text():
     page = write_page({"IC101": rule})
     assert "<b>" not in page
     assert "\\|E h^2\\|" in page and "\\*much\\*" in page
+
+
+def test_every_limit_has_a_row_with_its_default():
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \|", write_page(), flags=re.MULTILINE)
+    limits = Limits()
+    assert {name.replace("-", "_"): float(value) for name, value in rows} == vars(limits)
