@@ -142,12 +142,21 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         return compose_file(draw_monitor(table))
 
     def to_html(self) -> str:
-        """Write the diagnosis and the same figure as a page that needs nothing from elsewhere."""
-        from initcheck.monitor.report import build_monitor_document
+        """Write the diagnosis and the same pictures as a page that needs nothing from elsewhere."""
         from initcheck.pages.html import render_html
 
+        return render_html(self._build_document())
+
+    def _repr_html_(self) -> str:
+        from initcheck.pages.html import render_fragment
+
+        return render_fragment(self._build_document())
+
+    def _build_document(self) -> Any:
+        from initcheck.monitor.report import build_monitor_document
+
         frozen, inner = ([], []) if self._probe is None else quantities.name_unjudged(self._probe)
-        return render_html(build_monitor_document(self.table, self._describe(), frozen, inner))
+        return build_monitor_document(self.table, self._describe(), frozen, inner)
 
     def flush(self) -> None:
         """Write to ``log_dir`` what has been measured and not been written, after an interruption say.

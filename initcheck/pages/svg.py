@@ -75,11 +75,11 @@ DOTS: Final = (
 )
 """Matplotlib's marker of each kind of dot, and its shape in a legend."""
 
-LONGEST_LABEL: Final = 16
+LONGEST_LABEL: Final = 14
 """Characters of a name at the end of a line; a longer one is cut, and needs a legend beside it."""
 
 _LINE_OF_LABEL: Final = 13.0  # CSS pixels from one label to the next
-_LABEL_CHARACTER: Final = 6.3  # mean width of its characters
+_LABEL_CHARACTER: Final = 7.2  # width of its characters in a wide font
 _FACTORS: Final = (1.0, 2.0, 5.0)
 _FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
 _NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
@@ -324,32 +324,32 @@ def _set_factors(axes: Axes, limit: float) -> None:
 
 def measure_labels(names: Sequence[str]) -> int:
     """Measure the room that :func:`label_ends` needs right of a picture, in CSS pixels."""
-    return 10 + int(_LABEL_CHARACTER * max((min(len(name), LONGEST_LABEL) for name in names), default=0))
+    return 12 + int(_LABEL_CHARACTER * max((min(len(name), LONGEST_LABEL) for name in names), default=0))
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
+def label_ends(axes: Axes, ends: Sequence[tuple[str, tuple[float, float], str]]) -> None:
     """Write a name beside the end of each line, in its colour; names that would overlap are moved apart.
 
     Args:
         axes: with its vertical limits set.
-        ends: of each line the name, the height where it ends, and the colour.
+        ends: of each line the name, where it ends, and the colour.
     """
     low, high = axes.get_ylim()
     room = axes.get_window_extent().height
-    known = sorted((each for each in ends if math.isfinite(each[1])), key=lambda each: each[1])
-    heights = [room * min(max((height - low) / (high - low), 0.0), 1.0) for _, height, _ in known]
+    known = sorted((each for each in ends if math.isfinite(each[1][1])), key=lambda each: each[1][1])
+    heights = [room * min(max((height - low) / (high - low), 0.0), 1.0) for _, (_, height), _ in known]
     for place in range(1, len(heights)):
         heights[place] = max(heights[place], heights[place - 1] + _LINE_OF_LABEL)
     top = room
     for place in reversed(range(len(heights))):
         heights[place] = min(heights[place], top)
         top = heights[place] - _LINE_OF_LABEL
-    for (name, _, colour), height in zip(known, heights, strict=True):
+    for (name, (end, _), colour), height in zip(known, heights, strict=True):
         axes.annotate(
             shorten(name, LONGEST_LABEL, keep_end=True),
-            (1.0, height / room),
-            (6.0, 0.0),
-            xycoords="axes fraction",
+            (end, height / room),
+            (8.0, 0.0),
+            xycoords=("data", "axes fraction"),
             textcoords="offset points",
             va="center",
             color=colour,

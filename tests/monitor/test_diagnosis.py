@@ -318,7 +318,8 @@ def test_what_went_wrong_is_printed_at_the_end_and_stands_first_on_the_page(caps
         expected = [monitor.stopped, *monitor.diagnosis] if verbose else []
         assert capsys.readouterr().out.splitlines() == expected
     page = monitor.to_html()
-    assert 0 < page.index("of the units of <code>h") < page.index("Mean square of the activations")
+    assert 0 < page.index("Stopped at step") < page.index("Activations (root mean square)")
+    assert "of the units of <code>h" in page
 
 
 def test_layers_whose_kernels_are_not_judged_are_named_on_the_page_with_the_reason():

@@ -15,7 +15,8 @@ from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import OutputError, UsageError
 from initcheck.monitor import record
 from initcheck.monitor.record import MONITOR_COLUMNS, SCALARS
-from initcheck.monitor.report import MOST_LINES, choose_layers, draw_monitor
+from initcheck.monitor.report import MOST_LINES, build_monitor_document, choose_layers, draw_monitor
+from initcheck.pages.html import render_html
 
 STEPS, BATCH = 6, 16
 
@@ -192,6 +193,57 @@ def test_of_many_layers_six_are_drawn_from_the_first_to_the_last():
     assert chosen[0] == ("hidden_0", 0) and chosen[-1] == ("last->out", 0)
     caption = "".join(span.text for span in draw_monitor(monitor.table).caption)
     assert "7 further sites are in the table only" in caption
+
+
+def test_layers_that_are_named_are_drawn_first_and_stand_out():
+    model, monitor = build(layers=12), make_monitor(every=3)
+    train(model, monitor)
+    assert "hidden_4" not in dict(choose_layers(monitor.table))
+    chosen = choose_layers(monitor.table, {"hidden_4", "hidden_6"})
+    assert {("hidden_4", 0), ("hidden_6", 0)} < set(chosen) and len(chosen) == MOST_LINES
+    assert chosen == sorted(chosen, key=lambda site: 99 if site[0] == "last->out" else int(site[0][7:]))
+    plain, marked = (draw_monitor(monitor.table, named).panels[0].svg for named in ((), {"hidden_4"}))
+    assert "hidden_4" in marked and "hidden_4" not in plain
+    assert plain.count("stroke: var(--muted)") == 0 < marked.count("stroke: var(--muted)")
+
+
+def test_the_page_begins_with_the_earliest_finding_and_lists_the_others():
+    model, monitor = build(), make_monitor(every=2)
+    train(model, monitor)
+    table = monitor.table
+    document = build_monitor_document(table, ["The loss rose.", "`hidden_1` died.", "`hidden_0` died."], [], [])
+    assert document.answer is not None and document.answer.tone == "failed"
+    assert "".join(span.text for span in document.answer.verdict) == "The loss rose. 2 more below."
+    assert [len(section.blocks[0].items) for section in document.sections if section.anchor == "diagnosis"] == [3]
+    one = build_monitor_document(table, ["The loss rose."], [], [])
+    assert "more below" not in render_html(one) and "diagnosis" not in [section.anchor for section in one.sections]
+    loss = table.groupby("step")["loss"].first()
+    assert document.answer.values[0][0] == f"{loss.iloc[0]:.3g} → {loss.iloc[-1]:.3g}"
+    last = table[table["step"] == table["step"].max()].set_index("layer")["dead_fraction"]
+    assert document.answer.values[1] == (
+        f"{100 * last.max():.0f}%",
+        f"of the units of {last.idxmax()} are dead at the end",
+    )
+    assert document.answer.values[2] == ("4", "measurements, up to step 6")
+
+
+def test_a_notebook_shows_the_answer_of_a_monitor():
+    model, monitor = build(), make_monitor(every=2)
+    assert "Nothing was measured yet." in monitor._repr_html_()
+    train(model, monitor)
+    fragment = monitor._repr_html_()
+    assert "Nothing wrong was seen in 4 measured steps, up to step 6." in fragment
+    assert "Gradient norm, dL/dW" in fragment and "Gradient norm, dL/dz" not in fragment
+    assert not fragment.lower().startswith("<!doctype")
+
+
+def test_sizes_are_drawn_as_amplitudes():
+    """A mean square of 1/10,000 is a root mean square of 1/100."""
+    model, monitor = build(), make_monitor(every=6)
+    train(model, monitor)
+    table = monitor.table.assign(activation_second_moment=pd.array([1e-4] * len(monitor.table), dtype="Float64"))
+    words = "".join(ElementTree.fromstring(draw_monitor(table).panels[0].svg).itertext())
+    assert "0.01" in words and "0.0001" not in words
 
 
 def test_the_picture_follows_the_numbers():

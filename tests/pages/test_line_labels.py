@@ -12,7 +12,7 @@ from initcheck.pages.svg import LONGEST_LABEL, begin_drawing, label_ends, measur
 def place_labels(*heights):
     drawing, axes = begin_drawing(300, 200, left=40, bottom=40, right=90, top=10)
     axes.set_ylim(0.0, 1.0)
-    label_ends(axes, [(f"line {place}", height, "#000001") for place, height in enumerate(heights)])
+    label_ends(axes, [(f"line {place}", (1.0, height), "#000001") for place, height in enumerate(heights)])
     drawing.draw_without_rendering()
     return {text.get_text(): text.get_window_extent() for text in axes.texts}, axes.get_window_extent()
 
@@ -35,6 +35,15 @@ def test_six_labels_never_overlap_and_never_leave_the_picture(heights):
     assert boxes[-1].y1 < picture.y1 + 8.0
 
 
+def test_the_label_of_a_line_that_ends_early_stands_where_it_ends():
+    _, axes = begin_drawing(300, 200, left=40, bottom=40, right=90, top=10)
+    axes.set_xlim(0.0, 10.0)
+    label_ends(axes, [("early", (5.0, 0.5), "#000001"), ("late", (10.0, 0.5), "#000001")])
+    axes.figure.draw_without_rendering()
+    early, late = (text.get_window_extent().x0 for text in axes.texts)
+    assert late - early == pytest.approx(0.5 * axes.get_window_extent().width)
+
+
 def test_a_line_without_an_end_has_no_label():
     labels, _ = place_labels(0.5, float("nan"))
     assert list(labels) == ["line 0"]
@@ -42,7 +51,7 @@ def test_a_line_without_an_end_has_no_label():
 
 def test_a_long_name_is_cut_at_its_beginning_and_needs_no_more_room_than_one_that_fits():
     _, axes = begin_drawing(300, 200, left=40, bottom=40, right=90, top=10)
-    label_ends(axes, [("encoder/block_1/attention/query", 0.5, "#000001")])
-    assert axes.texts[0].get_text() == "…attention/query"
+    label_ends(axes, [("encoder/block_1/attention/query", (1.0, 0.5), "#000001")])
+    assert axes.texts[0].get_text() == "…tention/query"
     assert len(axes.texts[0].get_text()) == LONGEST_LABEL
     assert measure_labels(["x" * 100]) == measure_labels(["x" * LONGEST_LABEL]) > measure_labels(["x"])

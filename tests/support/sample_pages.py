@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import layers
 
 import initcheck
@@ -20,7 +21,22 @@ def write_widths() -> str:
     return initcheck.check_widths(_make_wide, [32, 64, 128, 256], seeds=4, steps=1).to_html()
 
 
-PAGES: dict[str, Callable[[], str]] = {"widths": write_widths}
+def write_monitor() -> str:
+    """Train with steps that are far too large, so that units die."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(160, 20)).astype("float32"), random.integers(0, 4, 160)
+    keras.utils.set_random_seed(1)
+    names = ("first", "second", "a_third_layer_with_a_long_name")
+    hidden = [layers.Dense(32, "relu", name=name) for name in names]
+    model = keras.Sequential([keras.Input((20,)), *hidden, layers.Dense(4, name="out")])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.3), loss)
+    monitor = initcheck.SignalMonitor(x[:32], y[:32], every=1, verbose=0)
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[monitor])
+    return monitor.to_html()
 
-HEIGHTS: dict[str, float] = {"widths": 3_000.0}
+
+PAGES: dict[str, Callable[[], str]] = {"monitor": write_monitor, "widths": write_widths}
+
+HEIGHTS: dict[str, float] = {"monitor": 2_500.0, "widths": 3_000.0}
 """How long each page may be at a width of 1,200 pixels, with everything folded."""

@@ -293,9 +293,11 @@ def _draw(scaling: WidthScaling, quantity: Quantity, chosen: dict[int, Exponent]
     for place, (position, each) in enumerate(chosen.items()):
         widths, sizes = measured_at(scaling.table, position, name_size(quantity, "rms"))
         axes.plot(np.log10(widths), np.log10(sizes), color=SERIES[place], linewidth=_LINE, marker="o", markersize=3.5)
-        finite = np.log10(sizes[np.isfinite(sizes)])
-        heights.append(finite)
-        ends.append((name_site(each), float(finite[-1]) if finite.size else math.nan, SERIES[place]))
+        finite = np.isfinite(sizes)
+        heights.append(np.log10(sizes[finite]))
+        if finite.any():
+            end = float(np.log10(widths[finite][-1])), float(heights[-1][-1])
+            ends.append((name_site(each), end, SERIES[place]))
     levels = np.concatenate(heights)
     if levels.size:
         # At least a decade: a line that is level within a few per cent shall look level.
