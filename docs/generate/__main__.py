@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Final
 
 import click
-from generate import claims, findings
+from generate import claims, figures, findings, glossary, which_initializer
 
-from initcheck.core.files import publish_files
+from initcheck.core.files import replace_files
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "claims.md": claims.write_page,
+    "figures/relu-forward.svg": figures.draw_relu_forward,
+    "figures/seeds.svg": figures.draw_seeds,
+    "figures/tanh-backward.svg": figures.draw_tanh_backward,
     "findings.md": findings.write_page,
+    "glossary.md": glossary.write_page,
+    "which-initializer.md": which_initializer.write_page,
 }
 
 
@@ -24,7 +29,7 @@ def main(folder: Path, *, check: bool) -> None:
     """Write the generated pages into a folder."""
     pages = {name: write_page() for name, write_page in PAGES.items()}
     if not check:
-        publish_files(folder.absolute(), pages)
+        replace_files({folder.absolute() / name: text for name, text in pages.items()})
         return
     stale = [
         name

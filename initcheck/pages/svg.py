@@ -57,6 +57,7 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
 _FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
+_FONT_FAMILY = re.compile(r";?\s*font-family: [^;]*")  # matplotlib's own font, which a reader may not have
 _SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
 
 FONT_SIZE: Final = 12.0
@@ -154,7 +155,7 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
 
 def _theme(style: str) -> str:
     style = _COLOUR.sub(lambda match: STAND_INS.get(match[0], match[0]), style)
-    return _FONT.sub(r"font-size: \1px", style)
+    return _FONT_FAMILY.sub("", _FONT.sub(r"font-size: \1px", style))
 
 
 def draw_key(label: str, shapes: str, *, width: int = 34) -> Key:
