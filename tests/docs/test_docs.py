@@ -13,7 +13,7 @@ from sybil import Example
 
 DOCS = ROOT / "docs"
 
-FOLLOWED = ("gate.md", "getting-started.md", "statistics.md", "sweeps.md")
+FOLLOWED = ("gate.md", "getting-started.md", "signal-propagation.md", "statistics.md", "sweeps.md")
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
 
 READ = (
@@ -24,6 +24,7 @@ READ = (
     "ci.md",
     "cluster.md",
     "command-line.md",
+    "in-the-wild.md",
     "monitor.md",
     "report.md",
     "training.md",
@@ -36,6 +37,8 @@ TESTED_ELSEWHERE = {
     "claims.md": "docs/test_claims_page.py",
     "scale.md": "docs/test_sweep_simulation.py",
     "findings.md": "docs/test_findings_page.py",
+    "glossary.md": "docs/test_generated_pages.py",
+    "which-initializer.md": "docs/test_numbers_of_pages.py",
 }
 
 
@@ -44,15 +47,15 @@ def test_every_page_is_tested():
     assert all((ROOT / "tests" / name).is_file() for name in TESTED_ELSEWHERE.values())
 
 
-@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(DOCS / name for name in FOLLOWED)], ids=lambda page: page.name)
 @pytest.mark.followed
-def test_the_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page_can_be_followed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     shutil.copytree(ROOT / "examples" / "keras-upgrade", folder / "examples" / "keras-upgrade")
-    follow((DOCS / name).read_text(encoding="utf-8"), folder)
+    follow(page.read_text(encoding="utf-8"), folder)
 
 
 def _examples() -> list[object]:
