@@ -304,16 +304,17 @@ def set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
 
 
-def mark_sizes(axes: Axes, limits: tuple[float, float]) -> None:
-    """Mark a vertical axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
+def mark_sizes(axes: Axes, limits: tuple[float, float], which: str = "y") -> None:
+    """Mark an axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
     low, high = limits
     if high - low >= _FEW_POWERS:
-        set_powers(axes, limits, "y")
+        set_powers(axes, limits, which)
         return
+    axis = axes.xaxis if which == "x" else axes.yaxis
     powers = range(math.floor(low), math.ceil(high) + 1)
     levels = [power + math.log10(factor) for power in powers for factor in _FACTORS]
-    axes.yaxis.set_ticks([level for level in levels if low <= level <= high])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
+    axis.set_ticks([level for level in levels if low <= level <= high])
+    axis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
 
 
 def _set_factors(axes: Axes, limit: float) -> None:
@@ -359,10 +360,10 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, tuple[float, float], str]])
         )
 
 
-def break_name(name: str) -> str:
+def break_name(name: str, longest: int = LONGEST_NAME) -> str:
     """Break a long name in two at the comma or bracket nearest to its middle."""
     places = [index + 1 for index, character in enumerate(name) if character in ",( "]
-    if len(name) <= LONGEST_NAME or not places:
+    if len(name) <= longest or not places:
         return name
     place = min(places, key=lambda index: abs(index - len(name) / 2.0))
     return f"{name[:place].rstrip()}\n{name[place:].lstrip()}"

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_interval, format_number, format_share, format_signed, to_json, wrap
+from initcheck.core.formatting import (
+    count,
+    format_interval,
+    format_names,
+    format_number,
+    format_share,
+    format_signed,
+    is_missing,
+    to_json,
+    wrap,
+)
 from initcheck.pages.document import (
+    Answer,
     Block,
-    Bullets,
     Cell,
     Details,
     Document,
     Figure,
-    Key,
     Panel,
     Row,
     Section,
@@ -30,7 +39,24 @@ from initcheck.pages.document import (
     table_row,
 )
 from initcheck.pages.html import render_pages
-from initcheck.pages.svg import GRID, INK, MUTED, SERIES, begin_drawing, draw_line_key, drawing_settings, export_svg
+from initcheck.pages.svg import (
+    DOTS,
+    INK,
+    LONGEST_LABEL,
+    MUTED,
+    PHONE_WIDTH,
+    SERIES,
+    SMALL_FONT_SIZE,
+    begin_drawing,
+    break_name,
+    draw_dot_key,
+    draw_line_key,
+    drawing_settings,
+    export_svg,
+    label_ends,
+    mark_sizes,
+    measure_labels,
+)
 from initcheck.training.comparison import (
     LEVEL,
     QUANTITIES,
@@ -47,17 +73,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-_WIDTH: Final = 420
-_HEIGHT: Final = 300
+MOST_LINES: Final = len(SERIES)
+_WIDE: Final = 760
+_ROW: Final = 26
+_PHONE_ROW: Final = 30
+_PANEL: Final = (300, 230)
 _LINE_WIDTH: Final = 1.8
-_DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (5.0, 2.0), (1.5, 1.5), (5.0, 1.5, 1.0, 1.5))
 _PANELS: Final = (
-    ("validation_accuracy", "Validation accuracy", "accuracy"),
-    ("validation_loss", "Validation loss", "nats"),
-    ("loss", "Training loss", "nats"),
+    ("validation_accuracy", "Validation error"),
+    ("validation_loss", "Validation loss, nats"),
+    ("loss", "Training loss, nats"),
 )
 _TONES: Final = {"true": "kept", "false": "growing-3", "undecided": "unknown"}
 _WORDS: Final = {"accuracy": "more accurate", "first_loss": "faster"}
+_DOT_KEYS: Final = ("the lowest", "shown to be higher", "not shown to be higher")
+_DOT_COLOURS: Final = (0, 1, 5)
 _COLUMNS: Final = (
     "Initializer",
     "Accuracy at the end",
@@ -81,18 +111,20 @@ def write_training(record: TrainingRecord, folder: Path) -> list[Path]:
 
 
 def training_text(record: TrainingRecord) -> str:
-    """Write the comparison for a terminal: a line for each initializer, then the verdict on the notebook."""
-    summary = summarize(record.history, record.initializers)
+    """Write the comparison for a terminal: the verdict, then a line for each initializer, the best first."""
+    summary = _rank(record)
     width = max(len(name) for name in record.initializers)
-    lines = [f"{record.data}. {record.descent}.", ""]
+    lines = [*wrap(_describe_ranking(record), hanging="    "), f"{record.data}. {record.descent}.", ""]
     for row in summary.to_dict("records"):
         accuracy = " ".join((_number(row["accuracy"], 4), *_interval(row, "accuracy", 4)))
         loss = " ".join((_format_loss(row, record), *_interval(row, "loss", 3)))
         epochs = _format_epochs(row, "95", record)
         lines.append(f"  {row['initializer']:<{width}}  accuracy {accuracy}  loss {loss}  to .95: {epochs}")
-    lines.append("")
-    for line in _describe_statements(judge_notebook(record.history, record.initializers)):
-        lines += wrap(line, hanging="    ")
+    statements = _judge(record)
+    if statements:
+        lines += ["", _STATEMENT]
+        for line in [_count_verdicts(statements), *_describe_statements(statements)]:
+            lines += wrap(line, hanging="    ")
     return "\n".join(lines)
 
 
@@ -115,47 +147,63 @@ def training_json(record: TrainingRecord) -> str:
         ],
         "statements": [
             {"xavier": each.xavier, "other": each.other, "claim": _WORDS[each.quantity], "verdict": each.verdict}
-            for each in judge_notebook(history, names)
+            for each in _judge(record)
         ],
     }
     return to_json(document)
 
 
 def build_training_document(record: TrainingRecord) -> Document:
-    """Build the page of a comparison: the verdict first, then the curves, the differences and how it was measured."""
-    statements = judge_notebook(record.history, record.initializers)
+    """Build the page: the verdict and the errors, all pairs, every initializer, the curves, how it was measured."""
+    statements = _judge(record)
     sections = [
-        _write_answer(record, statements),
-        Section("curves", "The learning curves", tuple(draw_curves(record))),
-        _write_differences(record),
+        _write_pairs(record),
+        _write_initializers(record),
+        Section("curves", "The learning curves", (draw_curves(record),)),
+        *([_write_statements(statements)] if statements else []),
         _write_method(record),
     ]
     subtitle = prose("Networks that differ in nothing but their initializer, trained side by side.")
-    return Document("initcheck: initializers, trained", subtitle, tuple(sections))
+    return Document("initcheck: initializers, trained", subtitle, tuple(sections), _write_answer(record))
 
 
-def draw_curves(record: TrainingRecord) -> Iterator[Figure]:
-    """Draw accuracy and loss by epoch."""
+def draw_curves(record: TrainingRecord) -> Figure:
+    """Draw error and losses by epoch, of at most six initializers from the best to the worst."""
+    ranked = [str(name) for name in _rank(record)["initializer"]]
+    places = np.linspace(0, len(ranked) - 1, min(MOST_LINES, len(ranked))).round().astype(int)
+    chosen = [ranked[place] for place in places]
     with drawing_settings():
-        panels = tuple(_draw(record, *panel) for panel in _PANELS)
-    keys = tuple(_key(name, place) for place, name in enumerate(record.initializers))
-    caption = prose(
-        "Each line is the mean over the seeds, each band reaches from the lowest to the highest of them. Epoch 0 is "
-        "the initialization, and the dotted line the chance level: what the best constant answer reaches "
-        f"({format_number(record.chance_loss)} nats). Losses are drawn up to ten times the chance level; the line of a "
-        "network that is worse leaves the picture."
+        panels = tuple(_draw(record, chosen, *panel) for panel in _PANELS)
+    keys = tuple(
+        draw_line_key(name, place, _LINE_WIDTH, ()) for place, name in enumerate(chosen) if len(name) > LONGEST_LABEL
     )
-    best = _best(record)
-    yield Figure("learning-curves", caption, keys, (), panels, f"Learning curves; {best}", columns=3)
+    left_out = len(ranked) - len(chosen)
+    more = f" {count(left_out, 'more initializer is', 'more initializers are')} in history.csv." if left_out else ""
+    caption = prose(
+        "Each line is the mean over the seeds, each band reaches from the lowest to the highest of them; the scales "
+        "are logarithmic. Epoch 0 is the initialization, and the dotted line what the best constant answer reaches. "
+        "Losses are drawn up to ten times that; the line of a network that is worse leaves the picture." + more
+    )
+    alternative = f"Learning curves. {_describe_ranking(record)}"
+    return Figure("learning-curves", caption, keys, (), panels, alternative, columns=3)
+
+
+_STATEMENT: Final = '"Xavier trains faster and more accurately than random or zero":'
+
+
+def _judge(record: TrainingRecord) -> list[Statement]:
+    """Judge the notebook's statement where its comparison is repeated; who compares others has not asked for it."""
+    return judge_notebook(record.history, record.initializers) if record.notebook else []
+
+
+def _count_verdicts(statements: list[Statement]) -> str:
+    counts = {verdict: sum(each.verdict == verdict for each in statements) for verdict in _TONES}
+    parts = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items() if number)
+    return f"of {len(statements)} parts {parts}."
 
 
 def _describe_statements(statements: list[Statement]) -> list[str]:
-    if not statements:
-        return []
-    lines = ['"Xavier trains faster and more accurately than random or zero":']
-    counts = {verdict: sum(each.verdict == verdict for each in statements) for verdict in _TONES}
-    parts = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items() if number)
-    lines.append(f"of {len(statements)} parts {parts}.")
+    lines = []
     for quantity, word in _WORDS.items():
         for verdict in ("true", "false", "undecided"):
             found = [each for each in statements if each.quantity == quantity and each.verdict == verdict]
@@ -165,6 +213,40 @@ def _describe_statements(statements: list[Statement]) -> list[str]:
                 )
                 lines.append(f"{word}: {verdict} for {pairs}.")
     return lines
+
+
+def _rank(record: TrainingRecord) -> DataFrame:
+    """Summarize, the most accurate first."""
+    summary = summarize(record.history, record.initializers)
+    return summary.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+
+
+def _find_worse(record: TrainingRecord) -> tuple[str, list[str], list[str]]:
+    """Find the most accurate initializer, those that are shown to be less accurate, and the others."""
+    best, *others = (str(name) for name in _rank(record)["initializer"])
+    pairs = compare_pairs(record.history, record.initializers, "accuracy")
+    worse = {name for each in pairs if each.better == best for name in (each.first, each.second)}
+    return best, [name for name in others if name in worse], [name for name in others if name not in worse]
+
+
+def _describe_ranking(record: TrainingRecord) -> str:
+    best, worse, others = _find_worse(record)
+    accuracy = _percent(float(_rank(record)["accuracy"].iloc[0]))
+    if not worse and not others:
+        return f"{best} reaches an accuracy of {accuracy}; there is nothing to compare it with."
+    if not worse:
+        return f"{best} has the highest accuracy, {accuracy}, and is not shown to be more accurate than any other."
+    if not others:
+        return f"{best} is shown to be more accurate ({accuracy}) than {format_names(worse, 4)}."
+    verb = "is" if len(worse) == 1 else "are"
+    return (
+        f"{best} has the highest accuracy, {accuracy}; of the other {len(worse) + len(others)}, {len(worse)} {verb} "
+        f"shown to be less accurate: {format_names(worse, 4)}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.1f}%"
 
 
 def _format_lead(difference: PairedDifference, statement: Statement) -> str:
@@ -215,20 +297,102 @@ def _difference(difference: PairedDifference) -> dict[str, Any]:
     }
 
 
-def _write_answer(record: TrainingRecord, statements: list[Statement]) -> Section:
-    summary = summarize(record.history, record.initializers)
-    blocks: list[Block] = [paragraph(f"{record.data}. {count(len(record.seeds), 'network')} for each initializer.")]
-    if statements:
-        blocks.append(paragraph(strong("“Xavier trains faster and more accurately than random or zero”")))
-        blocks.append(Bullets(tuple(prose(each) for each in _describe_statements(statements)[1:])))
-        blocks.append(_statement_table(statements))
-    rows = tuple(_summary_row(row, record) for row in summary.to_dict("records"))
+def _write_answer(record: TrainingRecord) -> Answer:
+    best, worse, _ = _find_worse(record)
+    pairs = compare_pairs(record.history, record.initializers, "accuracy")
+    accuracy = float(_rank(record)["accuracy"].iloc[0])
+    values = (
+        (_percent(accuracy), f"highest accuracy at the end, of {best}"),
+        (f"{sum(bool(each.better) for each in pairs)} of {len(pairs)}", "pairs are shown to differ in accuracy"),
+        (_percent(record.chance), "is right by the best constant answer"),
+    )
+    return Answer(prose(_describe_ranking(record)), "passed" if worse else "undecided", values, (draw_errors(record),))
+
+
+def draw_errors(record: TrainingRecord) -> Figure:
+    """Draw the error at the end of each initializer with its interval; the loss where an error is zero."""
+    with drawing_settings():
+        wide = _draw_errors(record, _WIDE)
+        phone = _draw_errors(record, PHONE_WIDTH)
+    keys = tuple(draw_dot_key(label, colour, DOTS[0][1]) for label, colour in zip(_DOT_KEYS, _DOT_COLOURS, strict=True))
+    of = "seed" if len(record.seeds) == 1 else "seeds"
+    caption = prose(
+        f"Means over {len(record.seeds)} {of} with 95% intervals, on the samples that were held out; the scale is "
+        "logarithmic, and the dotted line is the chance level. Whether a difference is shown is decided by the "
+        f"differences in accuracy for each seed, at the level {LEVEL:g}, by Holm's method over all pairs."
+    )
+    panel = Panel(wide.title, wide.description, wide.svg, wide.width, wide.height, phone=phone.svg)
+    return Figure("errors", caption, keys, (), (panel,), f"{wide.title}. {_describe_ranking(record)}", columns=1)
+
+
+def _draw_errors(record: TrainingRecord, width: int) -> Panel:
+    summary = _rank(record)
+    by_error = bool((summary["accuracy"] < 1.0).all())
+    title, chance = (
+        ("Error at the end", 1.0 - record.chance) if by_error else ("Loss at the end over chance level", 1.0)
+    )
+    rows = [_take_row(row, record, by_error=by_error) for row in summary.to_dict("records")]
+    narrow = width < _WIDE
+    names = [break_name(str(name), 17 if narrow else 28) for name in summary["initializer"]]
+    left = 14 + int((6.4 if narrow else 7.0) * max(len(line) for name in names for line in name.splitlines()))
+    height = (_PHONE_ROW if narrow else _ROW) * len(rows) + 44
+    drawing, axes = begin_drawing(width, height, left=left, bottom=38, right=64, top=6)
+    known = [value for row in rows for value in row if math.isfinite(value) and value > 0.0]
+    low, high = math.log10(min([*known, chance or 1.0])) - 0.1, math.log10(max([*known, chance or 1.0])) + 0.1
+    axes.set_xlim(low, high)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _, worse, _ = _find_worse(record)
+    for place, (name, (value, lower, upper)) in enumerate(zip(summary["initializer"], rows, strict=True)):
+        colour = SERIES[_DOT_COLOURS[0 if place == 0 else 1 if name in worse else 2]]
+        if value > 0.0 and math.isfinite(value):
+            ends = [math.log10(max(end, 10.0**low)) for end in (lower, upper) if math.isfinite(end)]
+            axes.plot(ends, [place] * len(ends), color=colour, linewidth=_LINE_WIDTH)
+            axes.plot([math.log10(value)], [place], color=colour, marker=DOTS[0][0], markersize=6)
+        written = _percent(value) if by_error else format_number(value, missing="not finite")
+        axes.annotate(
+            written, (1.0, place), (8.0, 0.0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            va="center", color=INK, fontsize=SMALL_FONT_SIZE,
+        )  # fmt: skip
+    if chance > 0.0:
+        axes.axvline(math.log10(chance), color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL_FONT_SIZE if narrow else None, linespacing=0.95)
+    axes.grid(visible=False, axis="y")
+    mark_sizes(axes, (low, high), "x")
+    if by_error:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: format_share(10.0**level)))
+    description = f"{title}, with 95% intervals. {_describe_ranking(record)}"
+    return Panel(title, description, export_svg(drawing, f"errors-{width}", description), width, height)
+
+
+def _take_row(row: dict[Any, Any], record: TrainingRecord, *, by_error: bool) -> tuple[float, float, float]:
+    """Take what is drawn of an initializer, with the ends of its interval; NaN where there is none."""
+    if by_error:
+        return 1.0 - _float(row["accuracy"]), 1.0 - _float(row["accuracy_high"]), 1.0 - _float(row["accuracy_low"])
+    chance = record.chance_loss or 1.0
+    return _float(row["loss"]) / chance, _float(row["loss_low"]) / chance, _float(row["loss_high"]) / chance
+
+
+def _float(value: Any) -> float:
+    return math.nan if is_missing(value) else float(value)
+
+
+def _write_initializers(record: TrainingRecord) -> Section:
+    rows = tuple(_summary_row(row, record) for row in _rank(record).to_dict("records"))
     caption = prose(
         "Means over seeds with 95% intervals; accuracy and loss on the held-out samples. A network whose loss is not "
         "finite has none."
     )
-    blocks.append(Table(caption, _COLUMNS, rows))
-    return Section("answer", "The verdict", tuple(blocks))
+    return Section("initializers", "Every initializer, the most accurate first", (Table(caption, _COLUMNS, rows),))
+
+
+def _write_statements(statements: list[Statement]) -> Section:
+    sentence = strong("“Xavier trains faster and more accurately than random or zero”")
+    table = Details(prose(count(len(statements), "part")), (_statement_table(statements),))
+    return Section(
+        "notebook",
+        "The statement of the notebook",
+        (paragraph(sentence, ": ", _count_verdicts(statements)), table),
+    )
 
 
 def _statement_table(statements: list[Statement]) -> Table:
@@ -260,31 +424,46 @@ def _summary_row(row: dict[Any, Any], record: TrainingRecord) -> Row:
     return Row(str(row["initializer"]), cells)
 
 
-def _write_differences(record: TrainingRecord) -> Section:
+def _write_pairs(record: TrainingRecord) -> Section:
+    """Write all pairs, the largest difference first: those shown to differ open, the others folded."""
     blocks: list[Block] = []
     for quantity, words in QUANTITIES.items():
         pairs = compare_pairs(record.history, record.initializers, quantity)
-        rows = tuple(
-            table_row(
-                f"{each.first} less {each.second}",
-                Cell(
-                    _signed(each.estimate.value),
-                    (format_interval(each.estimate.low, each.estimate.high, _signed),),
-                ),
-                _number(each.p_value, 2),
-                Cell(each.better or "not shown", tone="" if each.better else "unknown"),
-            )
-            for each in pairs
-        )
-        if rows:
-            table = Table(prose(f"{words.capitalize()}."), ("Pair", "Difference", "p", "Better"), rows)
-            blocks.append(Details(prose(f"Differences in {words}"), (table,), unfolded=quantity == "accuracy"))
+        ordered = sorted(pairs, key=_order_by_effect)
+        for shown, said in ((True, "shown to differ"), (False, "not shown to differ")):
+            rows = tuple(_pair_row(each) for each in ordered if bool(each.better) == shown)
+            if rows:
+                caption = prose(f"Differences in {words}, the largest first, with 95% intervals.")
+                table = Table(caption, ("Pair", "Difference", "p", "Better"), rows)
+                summary = f"{words.capitalize()}: {count(len(rows), 'pair')} {said}"
+                blocks.append(Details(prose(summary), (table,), unfolded=shown and quantity == "accuracy"))
     if not blocks:
         blocks.append(paragraph("One initializer alone has nothing to be compared with."))
     introduction = paragraph(
         "Differences of networks of one seed, which see the same batches; p-values after Holm over all pairs."
     )
-    return Section("differences", "In pairs", (introduction, *blocks))
+    return Section("differences", "In pairs", (*blocks, introduction))
+
+
+def _order_by_effect(pair: PairedDifference) -> float:
+    value = pair.estimate.value
+    return math.inf if math.isnan(value) else -abs(value)
+
+
+def _pair_row(pair: PairedDifference) -> Row:
+    """Write a pair so that the difference is positive."""
+    estimate = pair.estimate
+    if estimate.value < 0.0:
+        names, ends = (pair.second, pair.first), (-estimate.value, -estimate.high, -estimate.low)
+    else:
+        names, ends = (pair.first, pair.second), (estimate.value, estimate.low, estimate.high)
+    interval = format_interval(*ends[1:], _signed)
+    return table_row(
+        f"{names[0]} less {names[1]}",
+        Cell(_signed(ends[0]), (interval,) if interval else ()),
+        _number(pair.p_value, 2),
+        Cell(pair.better or "not shown", tone="" if pair.better else "unknown"),
+    )
 
 
 def _write_method(record: TrainingRecord) -> Section:
@@ -300,49 +479,47 @@ def _write_method(record: TrainingRecord) -> Section:
     return method_section(rows, record.versions, command_line=record.command_line)
 
 
-def _best(record: TrainingRecord) -> str:
-    final = record.history[record.history["epoch"] == record.history["epoch"].max()]
-    means = final.groupby("initializer")["validation_accuracy"].mean()
-    return f"at the end {means.idxmax()} is the most accurate, at {means.max():.3f} on average"
-
-
-def _key(name: str, place: int) -> Key:
-    return draw_line_key(name, place % len(SERIES), _LINE_WIDTH, _DASHES[place // len(SERIES) % len(_DASHES)])
-
-
-def _draw(record: TrainingRecord, column: str, title: str, unit: str) -> Panel:
-    drawing, axes = begin_drawing(_WIDTH, _HEIGHT, left=52, bottom=42, right=10, top=10)
-    for place, name in enumerate(record.initializers):
-        _draw_line(axes, record.history[record.history["initializer"] == name], column, place)
+def _draw(record: TrainingRecord, chosen: list[str], column: str, title: str) -> Panel:
+    width, height = _PANEL
+    drawing, axes = begin_drawing(width, height, left=50, bottom=40, right=measure_labels(chosen), top=10)
+    error = column == "validation_accuracy"
+    ends, drawn = [], []
+    for place, name in enumerate(chosen):
+        part = record.history[record.history["initializer"] == name]
+        line = _draw_line(axes, part, column, place, error=error)
+        if len(line):
+            drawn.append(line[:, 1])
+            ends.append((name, (float(line[-1, 0]), float(line[-1, 1])), SERIES[place]))
     axes.set_xlabel("epoch", color=INK)
-    axes.set_ylabel(unit, color=INK)
     axes.set_xlim(0, record.epochs)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if unit == "nats":
-        axes.set_ylim(0.0, _highest_loss(record, column))
-    else:
-        axes.set_ylim(0.0, 1.0)
-    chance = record.chance_loss if unit == "nats" else record.chance
-    axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.tick_params(colors=INK)
-    description = f"{title} by epoch; {_best(record)}"
-    return Panel(title, description, export_svg(drawing, f"curves-{column}", description), _WIDTH, _HEIGHT)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    chance = 1.0 - record.chance if error else record.chance_loss
+    highest = 1.0 if error else _highest_loss(record, column)
+    lowest = min((float(heights.min()) for heights in drawn), default=-1.0)
+    limits = min(lowest, math.log10(highest) - 0.5) - 0.05, math.log10(highest)
+    axes.set_ylim(*limits)
+    mark_sizes(axes, limits)
+    if chance > 0.0:
+        axes.axhline(math.log10(chance), color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    label_ends(axes, ends)
+    description = f"{title} by epoch. {_describe_ranking(record)}"
+    return Panel(title, description, export_svg(drawing, f"curves-{column}", description), width, height)
 
 
-def _draw_line(axes: Axes, part: DataFrame, column: str, place: int) -> None:
+def _draw_line(axes: Axes, part: DataFrame, column: str, place: int, *, error: bool) -> Any:
+    """Draw one line with its band, and return its points, one row each; those of zero and infinity are left out."""
     matrix = part.pivot(index="epoch", columns="seed", values=column)
     values = matrix.to_numpy(dtype=np.float64, na_value=np.nan)
-    known = np.isfinite(values).any(axis=1)
-    if not known.any():
-        return
+    masked = np.ma.masked_invalid(1.0 - values if error else values)
+    mean = masked.mean(axis=1)
+    known = ~np.ma.getmaskarray(mean) & (mean.filled(0.0) > 0.0)
     epochs = matrix.index.to_numpy(dtype=np.float64)[known]
-    masked = np.ma.masked_invalid(values[known])
-    colour = SERIES[place % len(SERIES)]
-    dashes = _DASHES[place // len(SERIES) % len(_DASHES)]
-    style = (0, dashes) if dashes else "solid"
-    axes.plot(epochs, masked.mean(axis=1), color=colour, linewidth=_LINE_WIDTH, linestyle=style)
-    axes.fill_between(epochs, masked.min(axis=1), masked.max(axis=1), color=colour, alpha=0.18, linewidth=0)
+    line = np.log10(mean[known].filled())
+    with np.errstate(divide="ignore"):
+        low, high = (np.log10(end[known].filled()) for end in (masked.min(axis=1), masked.max(axis=1)))
+    axes.plot(epochs, line, color=SERIES[place], linewidth=_LINE_WIDTH)
+    axes.fill_between(epochs, np.maximum(low, -99.0), high, color=SERIES[place], alpha=0.18, linewidth=0)
+    return np.column_stack((epochs, line))
 
 
 def _highest_loss(record: TrainingRecord, column: str) -> float:

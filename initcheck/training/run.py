@@ -91,7 +91,11 @@ class TrainingOptions:
 
 @dataclass(frozen=True, eq=False)
 class TrainingRecord:
-    """The learning curves of all networks, and how they were made."""
+    """The learning curves of all networks, and how they were made.
+
+    Attributes:
+        notebook: whether the notebook's comparison was repeated, so that its statement is judged.
+    """
 
     history: DataFrame = field(repr=False)
     initializers: tuple[str, ...]
@@ -106,6 +110,7 @@ class TrainingRecord:
     command_line: str
     seconds: float
     resumed: int
+    notebook: bool = False
 
 
 def run_training(
@@ -159,6 +164,7 @@ def run_training(
         command_line=options.command_line,
         seconds=time.perf_counter() - started,
         resumed=resumed,
+        notebook=options.initializers == DEFAULT_INITIALIZERS,
     )
 
 

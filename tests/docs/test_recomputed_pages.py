@@ -19,8 +19,9 @@ CHANGES = ["forward_change", "backward_change", "distinct_log_share"]
 
 
 def read_page(path):
-    """Read a page as plain text, with the marks of Markdown and its typographic signs taken out."""
-    text = (ROOT / path).read_text(encoding="utf-8").replace("\\", "").replace("−", "-").replace("**", "")
+    """Read a page as plain text, with the marks of Markdown, links and typographic signs taken out."""
+    text = re.sub(r"(?<!\\)\[([^\]\\]*)\]\(#[^)]*\)", r"\1", (ROOT / path).read_text(encoding="utf-8"))
+    text = text.replace("\\", "").replace("−", "-").replace("**", "")
     return re.sub(r"\s+", " ", text.replace("<br>", " "))
 
 

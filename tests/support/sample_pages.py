@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import layers
 
 import initcheck
+from initcheck.pages.html import render_html
+from initcheck.training.report import build_training_document
+from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingRecord
+
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 def _make_wide(width: int = 64) -> keras.Model:
@@ -36,7 +44,35 @@ def write_monitor() -> str:
     return monitor.to_html()
 
 
-PAGES: dict[str, Callable[[], str]] = {"monitor": write_monitor, "widths": write_widths}
+def write_training() -> str:
+    record = TrainingRecord(
+        history=pd.read_parquet(REPORTS / "training" / "history.parquet"),
+        initializers=DEFAULT_INITIALIZERS,
+        seeds=(0, 1, 2, 3, 4),
+        epochs=10,
+        network="a network",
+        data="digits",
+        chance=0.1,
+        chance_loss=math.log(10),
+        descent="stochastic gradient descent",
+        versions={"keras": "3"},
+        command_line="initcheck train",
+        seconds=1.0,
+        resumed=0,
+        notebook=True,
+    )
+    return render_html(build_training_document(record))
 
-HEIGHTS: dict[str, float] = {"monitor": 2_500.0, "widths": 3_000.0}
+
+PAGES: dict[str, Callable[[], str]] = {
+    "monitor": write_monitor,
+    "training": write_training,
+    "widths": write_widths,
+}
+
+HEIGHTS: dict[str, float] = {
+    "monitor": 2_500.0,
+    "training": 4_500.0,
+    "widths": 3_000.0,
+}
 """How long each page may be at a width of 1,200 pixels, with everything folded."""
