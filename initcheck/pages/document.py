@@ -128,12 +128,14 @@ class Row:
     Attributes:
         anchor: a word for links to this row, unique in the document; empty for none.
         link: the anchor that the header leads to; empty for none.
+        address: what the header leads to outside of the document, in place of an anchor.
     """
 
     header: str
     cells: tuple[Cell, ...]
     anchor: str = ""
     link: str = ""
+    address: str = ""
 
 
 def table_row(header: str, *cells: str | Cell, link: str = "") -> Row:
@@ -217,12 +219,17 @@ Block = Paragraph | Bullets | Definitions | CodeBlock | Table | Figure | Scale |
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report, with its own parts; the anchor is safe in an address and unique in the document."""
+    """A part of the report, with its own parts; the anchor is safe in an address and unique in the document.
+
+    Attributes:
+        brief: what the contents say in place of a long title.
+    """
 
     anchor: str
     title: str
     blocks: tuple[Block, ...]
     sections: tuple[Section, ...] = field(default=())
+    brief: str = ""
 
 
 @dataclass(frozen=True)

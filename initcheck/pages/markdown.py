@@ -70,8 +70,8 @@ def table(content: Table) -> str:
     lines = [_row(header), _row(["---"] * len(header))]
     for row in content.rows:
         first = code_span(row.header) if content.code_headers else escape_text(row.header)
-        if row.link and row.link != row.anchor:
-            first = f"[{first}](#{row.link})"
+        if row.address or (row.link and row.link != row.anchor):
+            first = f"[{first}]({row.address or '#' + row.link})"
         if row.anchor:
             first = f'<a id="{html.escape(row.anchor)}"></a>{first}'
         lines.append(_row([first, *(_cell(cell) for cell in row.cells)]))

@@ -22,8 +22,11 @@ SCREEN = 900
 @pytest.fixture(scope="session", params=sorted(PAGES))
 def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     name = request.param
+    made = PAGES[name]()
+    if isinstance(made, Path):
+        return name, made
     path = tmp_path_factory.mktemp(name) / f"{name}.html"
-    path.write_text(PAGES[name](), encoding="utf-8")
+    path.write_text(made, encoding="utf-8")
     return name, path
 
 

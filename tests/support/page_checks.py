@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 SMALLEST_TEXT = 11.0
@@ -68,9 +69,15 @@ def find_what_is_below(page: Any, height: float) -> list[str]:
 
 
 def find_broken_links(page: Any) -> list[str]:
-    """List the links that lead nowhere in the page, and to no public page."""
-    found: list[str] = page.evaluate(_BROKEN_LINKS)
-    return found
+    """List the links that lead nowhere: in the page, to a page beside it, or to no public page."""
+    folder = Path(page.evaluate("decodeURIComponent(location.pathname)")).parent
+    return [address for address in page.evaluate(_BROKEN_LINKS) if not address or not _leads_to_file(folder, address)]
+
+
+def _leads_to_file(folder: Path, address: str) -> bool:
+    name, _, anchor = address.partition("#")
+    path = folder / name
+    return bool(name) and path.is_file() and (not anchor or f'id="{anchor}"' in path.read_text(encoding="utf-8"))
 
 
 def find_lost_focus(page: Any) -> list[str]:
