@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.core import statistics
+from initcheck.core.formatting import format_names
 from initcheck.spec.claim import EstimateRow, Evidence, Verdict, make_table
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ VARIANCE_FACTOR: Final = 2.5
 
 INCREMENTS_LEVEL: Final = CLAIM_FALSE_ALARM / 4.0
 """A quarter of what a claim may have: log chi-squares are skew, which raises the far tail of a mean by half or so."""
-
-_LARGEST_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -206,8 +205,8 @@ class AllWithin:
         verdict = Verdict.PASS
         if broken.any():
             verdict = Verdict.FAIL
-            names = ", ".join(name for name, bad in zip(members, broken, strict=True) if bad)
-            reason = f"{int(broken.sum())} of {len(members)} differ ({_cut(names)}): {reason}"
+            names = format_names([name for name, bad in zip(members, broken, strict=True) if bad])
+            reason = f"{int(broken.sum())} of {len(members)} differ ({names}): {reason}"
         elif unknown.any():
             verdict = Verdict.INCONCLUSIVE
             reason = f"{int(unknown.sum())} of {len(members)} have no value (NaN)."
@@ -381,9 +380,3 @@ def _nothing(quantity: str, unit: str) -> Evidence:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _cut(names: str) -> str:
-    parts = names.split(", ")
-    rest = len(parts) - _LARGEST_SHOWN
-    return names if rest <= 0 else f"{', '.join(parts[:_LARGEST_SHOWN])} and {rest} more"
