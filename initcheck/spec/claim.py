@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, Type
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
+from initcheck.spec.causes import KnownCause
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -112,6 +113,8 @@ class Claim:
     """The experiment where the sentence is false, or for ``refuted`` true; its table must be judged so."""
     control_note: str
     expected: Expectation = "holds"
+    cause: KnownCause | None = None
+    """Why it is false, of what is expected to be refuted."""
     slow: bool = False
     """Whether it takes more than about two seconds (training); left out by ``-m "not slow"``."""
     rows: tuple[str, ...] = ()
@@ -119,6 +122,8 @@ class Claim:
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise UsageError(f"A claim's id is words in lower case joined by dots. Received: {self.id!r}.")
+        if self.expected == "refuted" and self.cause is None:
+            raise UsageError(f"A refuted claim needs a cause, one of initcheck.spec.causes. Received none: {self.id}.")
 
     @property
     def topic(self) -> str:
@@ -167,7 +172,7 @@ def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[
         return ("holds" if evidence.verdict == Verdict.PASS else "broken"), evidence.reason
     if evidence.verdict == Verdict.FAIL:
         return "refuted", evidence.reason
-    return "now holds", f"Documented, known to be false, and now true: {evidence.reason} Expect it to hold from now on."
+    return "now holds", f"Known to be false, and now true: {evidence.reason} Expect it to hold from now on."
 
 
 _Made = TypeVar("_Made")

@@ -26,6 +26,8 @@ class ClaimRecord:
     source: str
     condition: str
     expected: str
+    cause: str
+    """Why it is known to be false, the slug of its cause; empty where it is expected to hold."""
     rows: tuple[str, ...]
     false_alarm: float
     evidence: Evidence
@@ -96,6 +98,7 @@ def make_record(outcome: Outcome) -> ClaimRecord:
         source=claim.source,
         condition=claim.condition,
         expected=claim.expected,
+        cause=claim.cause.slug if claim.cause is not None and claim.expected == "refuted" else "",
         rows=claim.rows,
         false_alarm=claim.false_alarm,
         evidence=outcome.evidence,
@@ -117,7 +120,7 @@ def count_statuses(records: Sequence[ClaimRecord]) -> dict[Status, int]:
 def describe_counts(records: Sequence[ClaimRecord]) -> str:
     """Say how many claims have each status, in one line."""
     counted = count_statuses(records)
-    words = {"refuted": "refuted as documented", "now holds": "now hold", "holds": "hold"}
+    words = {"refuted": "refuted as expected", "now holds": "now hold", "holds": "hold"}
     return ", ".join(f"{number} {words.get(status, status)}" for status, number in counted.items())
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from initcheck.core.errors import BackendError, UsageError
-from initcheck.spec import decisions
+from initcheck.spec import causes, decisions
 from initcheck.spec.catalogue import TOPICS, catalogue, find_claim
 from initcheck.spec.claim import Claim, Evidence, RunContext, Verdict, settle
 from initcheck.spec.decisions import AllWithin
@@ -38,6 +38,7 @@ CLAIM = Claim(
     decide=AllWithin("difference"),
     control=Fixed(1.0),
     control_note="where it is not so",
+    cause=causes.NOTEBOOK,
 )
 
 

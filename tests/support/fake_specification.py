@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from initcheck.backend import runtime
-from initcheck.spec import catalogue
-from initcheck.spec.claim import Claim, Evidence, Verdict
+from initcheck.spec import catalogue, causes
+from initcheck.spec.claim import Claim, Evidence, RunContext, Verdict
+from initcheck.spec.records import SpecificationRecord, make_record
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class FakeDecision:
 
 def make_claim(name: str, value: float, control: float | None = None, false_alarm: float = 0.0, **fields) -> Claim:
     """Make a claim whose experiment gives this value; its control is right unless another value is given for it."""
-    right = 1.0 if fields.get("expected") == "refuted" else 0.0
+    refuted = fields.get("expected") == "refuted"
+    right = 1.0 if refuted else 0.0
     return Claim(
+        cause=causes.TRANSPOSED if refuted else None,
         id=name,
         statement=f"The statement of {name} & <others>.",
         source="Nobody, 2001",
@@ -84,6 +87,20 @@ CLAIMS = {
         make_claim("second.unclear.inconclusive", math.nan),
     ),
 }
+
+
+def run_fake_specification() -> SpecificationRecord:
+    """Judge all of the fake claims."""
+    context = RunContext(0)
+    return SpecificationRecord(
+        claims=tuple(make_record(context.judge(claim)) for group in CLAIMS.values() for claim in group),
+        left_out=3,
+        seed=5,
+        command_line="initcheck spec --report out",
+        started="2026-01-02T03:04:05+00:00",
+        duration_seconds=61.0,
+        versions={"keras": "3.15.1"},
+    )
 
 
 def replace_specification(patch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import SeedMeanWithin
 from initcheck.spec.subjects import to_numpy
@@ -95,6 +96,7 @@ def _weight_gradient_claims() -> Iterator[Claim]:
         condition=f"{SQUARE}; GlorotUniform and ReLU, where dL/dz halves in every layer",
         decide=SeedMeanWithin(quantity, expected - margin, expected + margin),
         expected="refuted",
+        cause=causes.SIZE_ALONE,
     )
     yield claim(
         id="backward.weight_gradient.is_level",

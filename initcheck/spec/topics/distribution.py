@@ -17,7 +17,7 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec, installed_initializers
-from initcheck.spec import subjects
+from initcheck.spec import causes, subjects
 from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experiment, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
@@ -334,6 +334,7 @@ def _constant_precision() -> Claim:
         control=replace(constant, target=InitializerSpec("Identity", (("gain", 0.37),))),
         control_note="Identity with the gain 0.37, which has it",
         expected="refuted",
+        cause=causes.CONSTANT_PRECISION,
     )
 
 
@@ -395,6 +396,7 @@ def _truncated_deviation() -> Iterator[Claim]:
             control=DeviationOverArgument("RandomNormal", stddev),
             control_note="RandomNormal, whose stddev is one",
             expected="refuted",
+            cause=causes.TRUNCATED_DEVIATION,
             rows=("A2",),
         )
 
@@ -429,6 +431,7 @@ def _uniform_end() -> Claim:
         control=ReachesEnd(0.0, 1.0, 1_000_000),
         control_note="numbers from 0 to 1, of which the end cannot be reached by rounding",
         expected="refuted",
+        cause=causes.UPPER_BOUND,
         rows=("A4",),
     )
 
@@ -460,6 +463,7 @@ def _constant_array() -> Claim:
         control=TakesArrays("VarianceScaling", "scale"),
         control_note="VarianceScaling, which refuses an array for its scale",
         expected="refuted",
+        cause=causes.CONSTANT_ARRAY,
         rows=("A15",),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.models.initializers import InitializerSpec
-from initcheck.spec import subjects
+from initcheck.spec import causes, subjects
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, to_numpy
@@ -208,6 +208,7 @@ def _refuses_half(subject: Subject) -> Claim:
         control=AcceptsDtype(Subject("he_normal", InitializerSpec("HeNormal"))),
         control_note="HeNormal, which works in all of them",
         expected="refuted",
+        cause=causes.BFLOAT16,
         rows=("D4", "S6"),
     )
 
@@ -226,6 +227,7 @@ def _uniform_in_bfloat16() -> Iterator[Claim]:
         control=Moments((Draws(subject, (1000, 1000), 5, "float32"),), "mean"),
         control_note="the same in float32, where they have",
         expected="refuted",
+        cause=causes.BFLOAT16,
         rows=("D2", "S6"),
     )
     yield claim(
@@ -237,6 +239,7 @@ def _uniform_in_bfloat16() -> Iterator[Claim]:
         control=FewValues(Draws(subject, (1000, 1000), 2, "float32")),
         control_note="the same in float32",
         expected="refuted",
+        cause=causes.BFLOAT16,
         rows=("D2",),
     )
     yield claim(

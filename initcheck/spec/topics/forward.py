@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import ConvSpec, MlpSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import to_numpy
@@ -75,6 +76,7 @@ def _selu_claims() -> Iterator[Claim]:
         control=Gains(lecun, "forward", 1.0, seeds),
         control_note="LecunNormal in place of HeNormal",
         expected="refuted",
+        cause=causes.HE,
     )
     theory = partial(theory_claim, "forward", source=SELU, rows=("E5",))
     yield replace(
@@ -101,6 +103,7 @@ def _rectifier_claims() -> Iterator[Claim]:
             control=Gains(relu, "forward", 1.0, seeds),
             control_note="ReLU",
             expected="refuted",
+            cause=causes.HE,
             slow=True,
             rows=("E6",),
         )
@@ -151,6 +154,7 @@ def _batch_claims() -> Iterator[Claim]:
         source="Glorot & Bengio, 2010, AISTATS, section 4",
         decide=SeedMeanWithin(healthy, 0.01, 1.0),
         expected="refuted",
+        cause=causes.SIZE_ALONE,
     )
     yield claim(
         id="forward.sigmoid.batch_variance_collapses",
@@ -228,6 +232,7 @@ def _convolution_claims() -> Iterator[Claim]:
         statement="The default initializer keeps the signal in a stack of convolutions such as VGG's.",
         decide=SeedMeanWithin(quantity, 0.7, 1.1),
         expected="refuted",
+        cause=causes.GLOROT,
     )
     yield claim(
         id="forward.vgg_block.default_halves_signal",
@@ -317,6 +322,7 @@ def _loss_claims() -> Iterator[Claim]:
         control=InitialLoss(tiny, "uniform"),
         control_note="a standard deviation of 1e-4 in the last layer",
         expected="refuted",
+        cause=causes.FIRST_LOSS,
     )
     yield claim(
         id="forward.random_head.initial_cross_entropy",
@@ -372,6 +378,7 @@ def _normalization_claims() -> Iterator[Claim]:
         experiment=inference,
         control=training,
         expected="refuted",
+        cause=causes.NORMALIZATION,
     )
     yield claim(
         id="forward.batch_normalization.normalizes_in_training",
@@ -436,6 +443,7 @@ def _shift_claims() -> Iterator[Claim]:
         control=ShiftedInput("pooled", "batch", mean=0.0),
         control_note="inputs of mean zero",
         expected="refuted",
+        cause=causes.SIZE_ALONE,
         rows=("S9", "NB6"),
     )
 

@@ -17,6 +17,7 @@ from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
 from initcheck.spec.subjects import Draws, Subject
@@ -61,6 +62,7 @@ def _usual_deviation() -> Claim:
         control=DefaultDeviation("VarianceScaling", "scale"),
         control_note="VarianceScaling's default scale, which is 1",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         rows=("NB4",),
     )
 
@@ -116,6 +118,7 @@ def _output(name: str, statement: str, ratio: float, *, refuted: bool = False) -
         control=OutputVariance(other),
         control_note=f"{other.label}, which {'does' if refuted else 'does not'}",
         expected="refuted" if refuted else "holds",
+        cause=causes.NOTEBOOK,
         rows=("NB6",),
     )
 
@@ -139,6 +142,7 @@ def _formulas() -> Iterator[Claim]:
             control=VarianceTimes(Draws(other, at, 1), factor),
             control_note=f"{other.label}, which {'has' if refuted else 'has not'} that variance",
             expected="refuted" if refuted else "holds",
+            cause=causes.NOTEBOOK,
             rows=("NB8",) if subject is he else ("NB5",),
         )
 
@@ -210,6 +214,7 @@ def _gradients() -> Iterator[Claim]:
         control=GradientRatio(MlpSpec(initializer=GLOROT, activation="linear", depth=2, width=128)),
         control_note="square linear layers, where it is",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         rows=("NB7",),
     )
     yield claim(
@@ -304,6 +309,7 @@ def _zeros() -> Iterator[Claim]:
         control=OneUnit(),
         control_note="a single linear unit of equal inputs, where they are equal",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         rows=("NB1",),
     )
     yield claim(
@@ -315,6 +321,7 @@ def _zeros() -> Iterator[Claim]:
         control=Accuracy(linear, Learner(GLOROT, "linear", 0, epochs=6)),
         control_note="a linear model initialized with zeros, against one that is not",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         slow=True,
         rows=("NB1",),
     )
@@ -338,6 +345,7 @@ def _zeros() -> Iterator[Claim]:
         control=Accuracy(linear),
         control_note="no hidden layer",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         slow=True,
         rows=("NB2",),
     )
@@ -350,6 +358,7 @@ def _zeros() -> Iterator[Claim]:
         control=Descent(sign=-1.0),
         control_note="the opposite step, which raises it",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         slow=True,
         rows=("NB10",),
     )
@@ -392,6 +401,7 @@ def _better() -> Iterator[Claim]:
         control=Accuracy(Learner(ZEROS)),
         control_note="zero kernels, which do not learn",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         rows=("NB4",),
     )
     yield claim(
@@ -414,6 +424,7 @@ def _better() -> Iterator[Claim]:
         control=Accuracy(glorot, zeros, _PAIRS),
         control_note="against zeros, where it does",
         expected="refuted",
+        cause=causes.NOTEBOOK,
         rows=("NB9",),
     )
     yield claim(

@@ -13,6 +13,7 @@ import numpy as np
 
 from initcheck.core.columns import Direction
 from initcheck.models.initializers import InitializerSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, GainByLayer, IncrementsByLayer, SeedMeanWithin
 from initcheck.spec.topics.deep.networks import (
@@ -202,6 +203,7 @@ def _shared_seed_claims(direction: Direction) -> Iterator[Claim]:
         decide=IncrementsByLayer(),
         control=LogIncrements(apart, direction, seeds),
         expected="refuted",
+        cause=causes.ONE_SEED,
     )
     yield claim(
         id=f"{direction}.shared_integer_seed.spread",
@@ -232,6 +234,7 @@ def _glorot_claims(direction: Direction) -> Iterator[Claim]:
         control=Gains(linear, direction, 1.0, seeds),
         control_note="linear layers",
         expected="refuted",
+        cause=causes.GLOROT,
         rows=("E3",) if direction == "forward" else ("F2",),
     )
     yield claim(
@@ -250,6 +253,7 @@ def _glorot_claims(direction: Direction) -> Iterator[Claim]:
         control=Gains(small, direction, 1.0),
         control_note=f"a sample of root mean square {SMALL}, for which tanh is linear",
         expected="refuted",
+        cause=causes.GLOROT,
     )
     yield theory_claim(direction, "glorot_uniform", tanh, TANH, rows, "tanh_course")
     larger = DeepNetwork(InitializerSpec("VarianceScaling", (("scale", 25.0 / 9.0),)), "tanh", scale=FIVE_THIRDS_SCALE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.subjects import initializers_take_axes
@@ -127,6 +128,7 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         control=SeedTrial("shapes", subject, variant="other seed"),
         control_note="two seeds",
         expected="refuted",
+        cause=causes.ONE_SEED,
         rows=("C6", "S2"),
     )
     yield claim(
@@ -148,6 +150,7 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         control=SeedTrial("period", subject, variant="next"),
         control_note="successive seeds",
         expected="refuted",
+        cause=causes.SEED_PERIOD,
         rows=("C8",),
     )
     yield claim(
@@ -173,6 +176,7 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
         condition="no argument with its default; the class and a registered subclass; integers and seed generators",
         decide=_CASES,
         expected="holds" if complete else "refuted",
+        cause=causes.IDENTITY_CONFIGURATION,
         rows=("C3",),
     )
     if not complete:
@@ -230,7 +234,9 @@ def _of_names(subject: Constructor) -> Iterator[Claim]:
         another = replace(aliases, variant=ALIASES_OF_ANOTHER_CLASS)
         yield claim(ALIASES_OF_ANOTHER_CLASS, decide=_CASES, control=another)
     else:
-        yield claim("configuration allowed to be empty", decide=_CASES, expected="refuted")
+        yield claim(
+            "configuration allowed to be empty", decide=_CASES, expected="refuted", cause=causes.CONSTANT_BY_NAME
+        )
         yield _claim(
             ConfigurationTrial("alias_raises", subject),
             "its names alone raise KeyError, and give it together with a value.",
@@ -327,6 +333,7 @@ def _of_builds() -> Iterator[Claim]:
             control=BuildTwice("keras"),
             control_note="keras.utils.set_random_seed",
             expected="refuted",
+            cause=causes.OTHER_SEEDS,
         )
         yield claim(
             id=f"determinism.{setter}_seed.no_effect",
@@ -356,6 +363,7 @@ def _of_classes(distribution: str) -> Iterator[Claim]:
         decide=_CORRELATED,
         control=replace(independent, other_seeds=True),
         expected="refuted",
+        cause=causes.ONE_SEED,
     )
     yield claim(
         id=f"determinism.one_seed_classes.{distribution}_proportional",
@@ -379,6 +387,7 @@ def _of_compilation(name: str) -> Iterator[Claim]:
         control=CompiledEqual(name, "itself"),
         control_note="compiled values against themselves",
         expected="refuted",
+        cause=causes.COMPILED,
     )
     yield claim(
         id=f"determinism.{slug}.compiled_repeats",
@@ -429,6 +438,7 @@ def _of_sharing(sharer: str) -> Iterator[Claim]:
             control=SharedInitializer(sharer, "alias" if equal else "integer"),
             control_note="the initializer's name instead of an instance" if equal else "an integer seed",
             expected="refuted" if equal else "holds",
+            cause=causes.COPIED_GENERATOR if kind == "generator" else causes.ONE_SEED,
             rows=("S1",),
         )
         if equal:
@@ -485,6 +495,7 @@ def _of_custom_initializers() -> Iterator[Claim]:
             experiment=CustomInitializer(kind, layer),
             control=CustomInitializer(kind, "Dense"),
             expected="refuted",
+            cause=causes.OWN_FUNCTION if kind == "function" else causes.OWN_SUBCLASS,
         )
         yield claim(
             id=f"determinism.custom_{kind}.{slug}_raises",

@@ -17,6 +17,7 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
 from initcheck.spec.subjects import initializers_take_axes, to_numpy
@@ -150,6 +151,7 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
         control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
         control_note="output_axes given too",
         expected="refuted",
+        cause=causes.AXES_ALONE,
     )
     yield claim(
         id="fans.computation.axes_alone_ignored",
@@ -201,6 +203,7 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         replace(experiment, corrected=True) if wrong else replace(experiment, mode=other),
         "kernels rescaled to the units that the layer really has" if wrong else f"kernels scaled by {_COUNTED[other]}",
         expected="refuted" if wrong else "holds",
+        cause=kind.cause,
         # Two initializers show the fans of a layer; the others, and three dimensions, show that none is an exception.
         slow=scaling.slug not in ("glorot_uniform", "he_normal") or "3d" in kind.slug,
         rows=kind.rows,

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from initcheck.spec import causes
+from initcheck.spec.causes import KnownCause
 from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.fans.measurement import Case, Fans
 
@@ -30,6 +32,7 @@ class LayerKind:
     rows: tuple[str, ...]
     wrong: tuple[str, ...] = ()
     outcome: str = ""
+    cause: KnownCause | None = None
 
 
 def _dense(inputs: int, units: int) -> Case:
@@ -207,6 +210,7 @@ def layer_kinds() -> Iterator[LayerKind]:
         ("B2",),
         both,
         "inputs are counted that the padding has replaced by zeros",
+        causes.BORDERS,
     )
     for rank in (1, 2):
         yield LayerKind(
@@ -216,6 +220,7 @@ def layer_kinds() -> Iterator[LayerKind]:
             ("B3",),
             ("fan_avg",),
             "the outputs of all groups are counted",
+            causes.GROUPS,
         )
     for rank in (1, 2):
         yield LayerKind(
@@ -225,6 +230,7 @@ def layer_kinds() -> Iterator[LayerKind]:
             ("B4",),
             both,
             "all channels are counted as inputs of each output",
+            causes.DEPTHWISE,
         )
     for rank in (1, 2):
         yield LayerKind(
@@ -234,6 +240,7 @@ def layer_kinds() -> Iterator[LayerKind]:
             ("B5",),
             both,
             "all channels are counted as inputs of each output",
+            causes.DEPTHWISE,
         )
     for rank in (1, 2):
         yield LayerKind(
@@ -250,6 +257,7 @@ def layer_kinds() -> Iterator[LayerKind]:
             ("B6",),
             ("fan_in",),
             "channels in and channels out are exchanged",
+            causes.TRANSPOSED,
         )
     for rank in (1, 2):
         yield LayerKind(
@@ -259,6 +267,7 @@ def layer_kinds() -> Iterator[LayerKind]:
             ("B6",),
             both,
             "channels in and out are exchanged, and the strides left out",
+            causes.TRANSPOSED,
         )
     yield LayerKind(
         "einsum_dense",
@@ -271,6 +280,7 @@ def layer_kinds() -> Iterator[LayerKind]:
         ("B7",),
         old,
         "the fans are those of a convolution kernel",
+        causes.HEADS,
     )
     yield LayerKind(
         "einsum_dense_with_shared_axis",
@@ -282,6 +292,7 @@ def layer_kinds() -> Iterator[LayerKind]:
         ("B8",),
         old or ("fan_avg",),
         "the experts are counted as outputs that each input feeds",
+        causes.SHARED_AXIS,
     )
     yield LayerKind(
         "embedding",
@@ -301,6 +312,7 @@ def layer_kinds() -> Iterator[LayerKind]:
         ("L2",),
         both,
         "all rows are counted as inputs of each output",
+        causes.EMBEDDING,
     )
     for layer, slug, gates in RECURRENT:
         words = f"{layer}, with the units of all gates as outputs"
@@ -309,11 +321,11 @@ def layer_kinds() -> Iterator[LayerKind]:
             words = f"each gate of {layer}"
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
-            yield LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome)
+            yield LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome, causes.GATES)
     for layer, slug, settings, weight, shape in _ATTENTION:
         case = _attention(layer, settings, weight, shape)
         kernel = weight.removeprefix("attention_")
         words = f"the {kernel} kernel of {layer}"
         outcome = "the fans are those of a convolution kernel"
         rows = ("B7", "S3")
-        yield LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome)
+        yield LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome, causes.HEADS)

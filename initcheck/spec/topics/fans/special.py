@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.core import statistics
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
 from initcheck.spec.subjects import EntryDistribution, initializers_take_axes, to_numpy
@@ -132,6 +133,7 @@ def _recurrent_kernels() -> Iterator[Claim]:
                 control=replace(by_gate, layer="SimpleRNN"),
                 control_note="SimpleRNN, whose only matrix is orthogonal",
                 expected="refuted",
+                cause=causes.GATES,
             )
 
 
@@ -205,6 +207,7 @@ def _orthogonal() -> Iterator[Claim]:
         control=OrthogonalOutputs(tall, "preserved"),
         control_note="no more filters than inputs",
         expected="refuted",
+        cause=causes.ORTHOGONAL_LAYERS,
     )
 
 
@@ -302,6 +305,7 @@ def _attention() -> Iterator[Claim]:
         control=AttentionOrthogonality("after_first", corrected=True),
         control_note="a kernel that is orthogonal as the layer multiplies",
         expected="refuted",
+        cause=causes.ORTHOGONAL_LAYERS,
     )
     yield claim(
         id="fans.multi_head_attention.orthogonal_query_as_flattened",
@@ -399,6 +403,7 @@ def _sequences() -> Iterator[Claim]:
             experiment=by_layer,
             control=replace(by_layer, corrected=True),
             expected="refuted",
+            cause=causes.DEPTHWISE,
         )
         yield separable(
             id=f"fans.separable_conv2d.{scaling.slug}_output_as_counted",
@@ -422,4 +427,4 @@ def _sequences() -> Iterator[Claim]:
         if initializers_take_axes():
             yield attention(control=replace(experiment, mode=other), control_note="kernels scaled by other units")
         else:
-            yield attention(control=replace(experiment, corrected=True), expected="refuted")
+            yield attention(control=replace(experiment, corrected=True), expected="refuted", cause=causes.HEADS)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from initcheck.models.initializers import InitializerSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
 from initcheck.spec.subjects import initializers_take_axes
@@ -225,6 +226,7 @@ def _independence_claim(layer: Layer) -> Claim:
         control=Correlations("Embedding") if shared else Correlations(layer.name, seeded=True),
         control_note="two layers of one table each" if shared else "every initializer is given the same seed",
         expected="refuted" if shared else "holds",
+        cause=causes.TWO_TABLES,
         rows=("L2",) if "Embedding" in layer.name else ("L1",),
     )
 

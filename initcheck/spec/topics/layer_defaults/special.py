@@ -13,6 +13,7 @@ import numpy as np
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
+from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.topics.layer_defaults.measurement import Given, built, constant_row, fit_rows, limit_of
@@ -202,6 +203,7 @@ def _gate_claims(layer: Layer) -> Iterator[Claim]:
         control=GateBiases(name, 0.0, (undocumented, 1.0, undocumented, undocumented)),
         control_note="bias_initializer is zeros, to which 1 is added",
         expected="refuted",
+        cause=causes.FORGET_BIAS,
     )
     sets_one = GateBiases(name, _OWN, (_OWN, 1.0, _OWN, _OWN))
     yield claim(
@@ -235,6 +237,7 @@ def _gate_claims(layer: Layer) -> Iterator[Claim]:
             control=GateBiases(name, 0.0, (0.0, 1.0, 0.0, 0.0)),
             control_note="bias_initializer is zeros",
             expected="refuted",
+            cause=causes.FORGET_BIAS,
             rows=("L5",),
         )
 
@@ -253,6 +256,7 @@ def _none_claims(layer: Layer, argument: Argument) -> Iterator[Claim]:
             control=replace(zeros, given=InitializerSpec("Zeros")),
             control_note="it is given zeros",
             expected="refuted",
+            cause=causes.NONE_FOR_BIAS,
         )
     glorot = NoneGiven(layer.name, argument.name, "glorot_uniform")
     yield claim(
