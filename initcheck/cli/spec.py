@@ -24,7 +24,12 @@ _EXIT_INCONCLUSIVE: Final = 2
 )
 @click.option("-m", "marks", default="", metavar="EXPR", help='Only claims with these marks, as in "not slow".')
 @click.option("--seed", default="0", show_default=True, metavar="N|random", help="Seed that all others derive from.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Folder for spec.md and spec.html.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for spec.html and spec.md, and in spec/ a page a topic.",
+)
 @click.option(
     "--power",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -74,7 +79,8 @@ def spec(
 
     from initcheck.spec.plugin import closing_lines
     from initcheck.spec.records import count_statuses, specification_json
-    from initcheck.spec.report import read_power_table, write_specification
+    from initcheck.spec.report import write_specification
+    from initcheck.spec.report.defects import read_power_table
     from initcheck.spec.run import run_specification
 
     power_table = None if power is None else read_power_table(power)

@@ -7,12 +7,15 @@ and the summary at the end is made from the reports.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from initcheck.core.formatting import count
 from initcheck.spec.catalogue import catalogue
+from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Claim, Outcome, RunContext
 from initcheck.spec.records import ClaimRecord, describe_counts, make_record
 
@@ -74,15 +77,17 @@ def record_of(report: Any) -> ClaimRecord | None:
 
 
 def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
-    """List each claim that did not come out as expected with its reason, and in the last line the counts."""
+    """Name the causes of what was refuted, then each claim that did not come out as expected; last the counts."""
     all_records = tuple(records)
-    lines = [
+    refuted = Counter(record.cause for record in all_records if record.status == "refuted")
+    causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]
+    amiss = [
         f"{status.upper()} {record.id}: {record.reason}"
         for status in ("broken", "now holds", "inconclusive")
         for record in all_records
         if record.status == status
     ]
-    return [*lines, describe_counts(all_records)]
+    return [*causes, *amiss, describe_counts(all_records)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ from initcheck.cli import main
 from initcheck.spec import catalogue
 
 _FAKE = Path(__file__).parents[1] / "support" / "fake_specification.py"
-_COUNTS = "2 hold, 1 refuted as documented, 3 broken, 1 now hold, 1 inconclusive"
+_COUNTS = "2 hold, 1 refuted as expected, 3 broken, 1 now hold, 1 inconclusive"
 
 
 def run_apart(folder, *arguments, **environment):
@@ -73,12 +73,12 @@ def test_json_alone_is_on_standard_output(everything):
 
 def test_the_pages_are_written_and_nothing_else_is_left_behind(everything):
     folder, _ = everything
-    assert {path.name for path in (folder / "out").iterdir()} == {"spec.html", "spec.md", "spec.json"}
+    assert {path.name for path in (folder / "out").iterdir()} == {"spec", "spec.html", "spec.md", "spec.json"}
     left = {"pytest.ini", "conftest.py", "test_own.py", "power.csv", "junit.xml", "out"}
     assert {path.name for path in folder.iterdir()} == left
-    page = (folder / "out" / "spec.html").read_text(encoding="utf-8")
-    assert 'id="first.green.holds"' in page
-    assert "halved" in page
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (folder / "out" / "spec").glob("*.html")}
+    assert 'id="first.green.holds"' in pages["first"]
+    assert "halved" in pages["defects"]
 
 
 def test_the_junit_file_has_the_evidence(everything):
@@ -104,6 +104,7 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
     assert lines[-2] == _COUNTS
     assert lines[-1] == "initcheck seed: 0 (repeat this run with --seed 0)"
     assert [line.partition(":")[0] for line in lines[:-2]] == [
+        "REFUTED 1 claim",
         "BROKEN second.red.broken",
         "BROKEN second.red.raises",
         "BROKEN second.red.control",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from fake_specification import run_fake_specification
 from keras import layers
 
 import initcheck
 from initcheck.pages.html import render_html
+from initcheck.spec.records import PowerTable
+from initcheck.spec.report import write_specification
 from initcheck.training.report import build_training_document
 from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingRecord
 
@@ -64,14 +68,30 @@ def write_training() -> str:
     return render_html(build_training_document(record))
 
 
-PAGES: dict[str, Callable[[], str]] = {
+def write_fake_specification() -> Path:
+    """Judge invented claims, of which some are broken; the pages lead to each other."""
+    out = Path(tempfile.mkdtemp())
+    write_specification(run_fake_specification(), out, PowerTable(("defect", "caught_by"), (("halved", "first"),)))
+    return out / "spec.html"
+
+
+def find_committed_specification() -> Path:
+    return REPORTS / "spec.html"
+
+
+PAGES: dict[str, Callable[[], str | Path]] = {
     "monitor": write_monitor,
+    "specification": find_committed_specification,
+    "specification-broken": write_fake_specification,
     "training": write_training,
     "widths": write_widths,
 }
+"""What makes each page: its text, or where it is."""
 
 HEIGHTS: dict[str, float] = {
     "monitor": 2_500.0,
+    "specification": 12_000.0,
+    "specification-broken": 4_000.0,
     "training": 4_500.0,
     "widths": 3_000.0,
 }
