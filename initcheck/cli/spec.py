@@ -56,7 +56,7 @@ def spec(
     """Run the specification against the installed Keras.
 
     Each documented claim about the initializers is measured and judged, with a negative control. A claim that is
-    documented and known to be false counts as fulfilled while it stays refuted.
+    known to be false counts as fulfilled while it stays refuted.
 
     Exit codes: 0 all claims came out as specified; 1 a claim is broken, or holds now that was refuted; 2 a claim is
     inconclusive, or none was selected.

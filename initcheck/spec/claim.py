@@ -2,7 +2,7 @@
 
 A claim is a sentence of some document. Its experiment is plain data until a :class:`RunContext` measures it; its
 decision is a pure function of the experiment's table, and can be tested without Keras. Whether the sentence is expected
-to hold is part of the claim: one that is documented and false is asserted as *refuted*, and turns the specification red
+to hold is part of the claim: one that is known to be false is asserted as *refuted*, and turns the specification red
 on the day it becomes true.
 """
 
