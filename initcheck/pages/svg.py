@@ -250,7 +250,7 @@ def begin_drawing(width: int, height: int, *, left: int, bottom: int, right: int
 
 
 def begin_map(
-    columns: Sequence[Any], rows: Sequence[Any], label: str, *, row_height: int, margin: int
+    columns: Sequence[Any], rows: Sequence[Any], label: str, *, row_height: int, margin: int, width: int | None = None
 ) -> tuple[Drawing, Axes, int, int]:
     """Begin a map with a cell of size 1 for each column and row, the first row at the top.
 
@@ -258,6 +258,7 @@ def begin_map(
         columns: their names, written at an angle where one is long.
         rows: their names, which may have two lines.
         margin: left of the names, in CSS pixels.
+        width: of the map, in CSS pixels; what its columns need if it is None.
 
     Returns:
         The drawing, its axes, and its width and height in CSS pixels.
@@ -267,7 +268,7 @@ def begin_map(
     longest = max(map(len, names))
     tilted = longest > _SHORT_NAME
     bottom = 36 + (int(_CHARACTER * 0.75 * longest) if tilted else 0)
-    width, height = left + _MAP_COLUMN * len(names) + 12, row_height * len(labels) + bottom + 8
+    width, height = width or left + _MAP_COLUMN * len(names) + 12, row_height * len(labels) + bottom + 8
     drawing, axes = begin_drawing(width, height, left=left, bottom=bottom, right=12, top=8)
     axes.grid(visible=False)
     axes.set_xlim(-0.5, len(names) - 0.5)

@@ -44,11 +44,8 @@ from initcheck.pages.svg import (
     INK,
     LONGEST_LABEL,
     MUTED,
-    PHONE_WIDTH,
     SERIES,
-    SMALL_FONT_SIZE,
     begin_drawing,
-    break_name,
     draw_dot_key,
     draw_line_key,
     drawing_settings,
@@ -67,6 +64,7 @@ from initcheck.training.comparison import (
     judge_notebook,
     summarize,
 )
+from initcheck.training.intervals import IntervalRow, draw_intervals
 from initcheck.training.run import TrainingRecord
 
 if TYPE_CHECKING:
@@ -74,9 +72,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_LINES: Final = len(SERIES)
-_WIDE: Final = 760
-_ROW: Final = 26
-_PHONE_ROW: Final = 30
 _PANEL: Final = (300, 230)
 _LINE_WIDTH: Final = 1.8
 _PANELS: Final = (
@@ -311,57 +306,48 @@ def _write_answer(record: TrainingRecord) -> Answer:
 
 def draw_errors(record: TrainingRecord) -> Figure:
     """Draw the error at the end of each initializer with its interval; the loss where an error is zero."""
-    with drawing_settings():
-        wide = _draw_errors(record, _WIDE)
-        phone = _draw_errors(record, PHONE_WIDTH)
-    keys = tuple(draw_dot_key(label, colour, DOTS[0][1]) for label, colour in zip(_DOT_KEYS, _DOT_COLOURS, strict=True))
-    of = "seed" if len(record.seeds) == 1 else "seeds"
-    caption = prose(
-        f"Means over {len(record.seeds)} {of} with 95% intervals, on the samples that were held out; the scale is "
-        "logarithmic, and the dotted line is the chance level. Whether a difference is shown is decided by the "
-        f"differences in accuracy for each seed, at the level {LEVEL:g}, by Holm's method over all pairs."
-    )
-    panel = Panel(wide.title, wide.description, wide.svg, wide.width, wide.height, phone=phone.svg)
-    return Figure("errors", caption, keys, (), (panel,), f"{wide.title}. {_describe_ranking(record)}", columns=1)
-
-
-def _draw_errors(record: TrainingRecord, width: int) -> Panel:
     summary = _rank(record)
     by_error = bool((summary["accuracy"] < 1.0).all())
     title, chance = (
         ("Error at the end", 1.0 - record.chance) if by_error else ("Loss at the end over chance level", 1.0)
     )
-    rows = [_take_row(row, record, by_error=by_error) for row in summary.to_dict("records")]
-    narrow = width < _WIDE
-    names = [break_name(str(name), 17 if narrow else 28) for name in summary["initializer"]]
-    left = 14 + int((6.4 if narrow else 7.0) * max(len(line) for name in names for line in name.splitlines()))
-    height = (_PHONE_ROW if narrow else _ROW) * len(rows) + 44
-    drawing, axes = begin_drawing(width, height, left=left, bottom=38, right=64, top=6)
-    known = [value for row in rows for value in row if math.isfinite(value) and value > 0.0]
-    low, high = math.log10(min([*known, chance or 1.0])) - 0.1, math.log10(max([*known, chance or 1.0])) + 0.1
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    _, worse, _ = _find_worse(record)
-    for place, (name, (value, lower, upper)) in enumerate(zip(summary["initializer"], rows, strict=True)):
-        colour = SERIES[_DOT_COLOURS[0 if place == 0 else 1 if name in worse else 2]]
-        if value > 0.0 and math.isfinite(value):
-            ends = [math.log10(max(end, 10.0**low)) for end in (lower, upper) if math.isfinite(end)]
-            axes.plot(ends, [place] * len(ends), color=colour, linewidth=_LINE_WIDTH)
-            axes.plot([math.log10(value)], [place], color=colour, marker=DOTS[0][0], markersize=6)
-        written = _percent(value) if by_error else format_number(value, missing="not finite")
-        axes.annotate(
-            written, (1.0, place), (8.0, 0.0), xycoords=("axes fraction", "data"), textcoords="offset points",
-            va="center", color=INK, fontsize=SMALL_FONT_SIZE,
-        )  # fmt: skip
-    if chance > 0.0:
-        axes.axvline(math.log10(chance), color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    axes.set_yticks(range(len(names)), names, fontsize=SMALL_FONT_SIZE if narrow else None, linespacing=0.95)
-    axes.grid(visible=False, axis="y")
-    mark_sizes(axes, (low, high), "x")
-    if by_error:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: format_share(10.0**level)))
-    description = f"{title}, with 95% intervals. {_describe_ranking(record)}"
-    return Panel(title, description, export_svg(drawing, f"errors-{width}", description), width, height)
+    best, worse, _ = _find_worse(record)
+    rows = []
+    for row in summary.to_dict("records"):
+        value, low, high = _take_row(row, record, by_error=by_error)
+        text = _percent(value) if by_error else format_number(value, missing="not finite")
+        kind = 0 if row["initializer"] == best else 1 if row["initializer"] in worse else 2
+        rows.append(IntervalRow(str(row["initializer"]), _log(value), _log(low), _log(high), text, _DOT_COLOURS[kind]))
+    ends = [end for row in rows for end in (row.value, row.low, row.high, _log(chance)) if math.isfinite(end)]
+    limits = min(ends, default=-1.0) - 0.1, max(ends, default=0.0) + 0.1
+
+    def mark_axis(axes: Axes) -> None:
+        mark_sizes(axes, limits, "x")
+        if by_error:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: format_share(10.0**level)))
+
+    ranking = _describe_ranking(record)
+    panel = draw_intervals(
+        rows,
+        limits,
+        _log(chance) if chance > 0.0 else None,
+        mark_axis,
+        title=title,
+        description=f"{title}, with 95% intervals. {ranking}",
+        prefix="errors",
+    )
+    keys = tuple(draw_dot_key(label, colour, DOTS[0][1]) for label, colour in zip(_DOT_KEYS, _DOT_COLOURS, strict=True))
+    caption = prose(
+        f"Means over {count(len(record.seeds), 'seed')} with 95% intervals, on the samples that were held out; the "
+        "scale is logarithmic, and the dotted line is the chance level. Whether a difference is shown is decided by "
+        f"the differences in accuracy for each seed, at the level {LEVEL:g}, by Holm's method over all pairs."
+    )
+    return Figure("errors", caption, keys, (), (panel,), f"{title}. {ranking}", columns=1)
+
+
+def _log(value: float) -> float:
+    """Give the decimal logarithm; minus infinite for what is not above 0."""
+    return math.log10(value) if value > 0.0 else math.nan if math.isnan(value) else -math.inf
 
 
 def _take_row(row: dict[Any, Any], record: TrainingRecord, *, by_error: bool) -> tuple[float, float, float]:

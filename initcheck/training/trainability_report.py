@@ -24,6 +24,7 @@ from initcheck.core.formatting import (
     to_json,
 )
 from initcheck.pages.document import (
+    Answer,
     Block,
     Bullets,
     Cell,
@@ -36,6 +37,7 @@ from initcheck.pages.document import (
     Section,
     Table,
     Text,
+    Tone,
     method_section,
     paragraph,
     prose,
@@ -49,15 +51,18 @@ from initcheck.pages.svg import (
     GRID,
     INK,
     MUTED,
+    PHONE_WIDTH,
     SERIES,
     begin_drawing,
     begin_map,
+    break_name,
     draw_dot_key,
     draw_key,
     draw_map_cell,
     drawing_settings,
     export_svg,
 )
+from initcheck.training.intervals import IntervalRow, draw_intervals
 from initcheck.training.trainability import (
     DIGITS,
     FEWEST_PAIRS,
@@ -78,9 +83,12 @@ from initcheck.training.trainability import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
     from pandas import DataFrame
 
 _ROW: Final = 24
+_PHONE_ROW: Final = 32
+_PHONE_NAME: Final = 18  # characters of a line of a name on a phone
 _DEEPEST: Final = 0.55  # opacity of a cell whose loss is zero: its number has to stay readable
 _SCATTER: Final = (420, 300)
 _CEILING: Final = 1.25  # of the relative loss that is drawn; what is beyond lies on it
@@ -97,6 +105,17 @@ _NAMES: Final = {
     "largest_change": "the largest of the three changes",
     "depth_ratio": "theory's depth",
 }
+_LABELS: Final = {
+    "depth": "depth alone",
+    "forward_change": "change of the signal",
+    "backward_change": "change of the gradient",
+    "distinct_log_share": "samples becoming alike",
+    "largest_change": "largest of the three",
+    "depth_ratio": "theory, unmeasured",
+}
+"""What is written beside the picture of the correlations."""
+
+_THEORY: Final = "depth_ratio"
 _SCALES: Final = {"xi_c": "ξ_c", "xi_gradient": "|ξ_∇|", "": "none"}
 
 
@@ -154,15 +173,17 @@ def trainability_json(relations: Relations) -> str:
 def build_trainability_document(relations: Relations) -> Document:
     """Build the page: the answer, the map, the correlations, where theory fails, and how it was made."""
     record, summary = relations.record, relations.summary
+    pairs = summary.drop_duplicates(["activation", "initializer"])
+    table = Details(prose(count(len(pairs), "pair")), (_pair_table(summary),))
     sections = (
-        _write_answer(relations),
-        Section("map", "What trained", (draw_maps(summary), Details(prose("Pair by pair"), (_pair_table(summary),)))),
+        _write_agreement(relations),
+        Section("map", "What trained", (draw_maps(summary), table)),
         _write_correlations(relations),
         _write_failures(record, summary),
         _write_method(record),
     )
     subtitle = prose("Networks measured before the first step, and their loss after training.")
-    return Document(TITLE, subtitle, sections)
+    return Document(TITLE, subtitle, sections, _write_answer(relations))
 
 
 def draw_maps(summary: DataFrame) -> Figure:
@@ -228,6 +249,7 @@ def _write_csv(table: pd.DataFrame) -> str:
 
 
 def _describe_agreement(relations: Relations) -> list[str]:
+    """Say how many trained, how often theory is right, and how often it is wrong in each way."""
     summary, agreement = relations.summary, relations.agreement
     pairs = summary.drop_duplicates(["activation", "initializer"])
     first = (
@@ -235,18 +257,21 @@ def _describe_agreement(relations: Relations) -> list[str]:
         f"{int(summary['trained'].sum())} trained, which means a loss of at most {TRAINED_BELOW:g} of that at "
         "chance level."
     )
-    lines = [first]
-    if agreement.count:
-        lines.append(
-            f"Theory, which expects training up to six depth scales, is right for {agreement.both + agreement.neither} "
-            f"of {agreement.count} ({_format_agreement(agreement)}; one answer for all would be right for "
-            f"{format_share(agreement.share_by_one_answer)})."
-        )
-        lines.append(
-            f"It is wrong for {agreement.only_predicted + agreement.only_trained}: {agreement.only_predicted} were "
-            f"expected to train and did not, {agreement.only_trained} trained against expectation."
-        )
-    return lines
+    if not agreement.count:
+        return [first]
+    wrong = (
+        f"It is wrong for {agreement.only_predicted + agreement.only_trained}: {agreement.only_predicted} were "
+        f"expected to train and did not, {agreement.only_trained} trained against expectation."
+    )
+    return [first, _describe_theory(agreement), wrong]
+
+
+def _describe_theory(agreement: Agreement) -> str:
+    return (
+        f"Theory, which expects training up to six depth scales, is right for {agreement.both + agreement.neither} of "
+        f"{agreement.count} ({_format_agreement(agreement)}; one answer for all would be right for "
+        f"{format_share(agreement.share_by_one_answer)})."
+    )
 
 
 def _describe_descent(record: TrainabilityRecord) -> str:
@@ -285,14 +310,72 @@ def _format_correlation(each: RankCorrelation) -> str:
     return f"{format_signed(each.value)} {format_interval(each.low, each.high, format_signed)}".rstrip()
 
 
-def _write_answer(relations: Relations) -> Section:
-    record = relations.record
-    answer = [prose(each) for each in _describe_agreement(relations)]
+def _write_answer(relations: Relations) -> Answer:
+    agreement = relations.agreement
+    verdict = "Theory says nothing of these configurations."
+    tone: Tone = "undecided"
+    values = []
+    if agreement.count:
+        verdict = _describe_theory(agreement)
+        one_answer = agreement.share_by_one_answer
+        tone = "passed" if agreement.low > one_answer else "failed" if agreement.high < one_answer else "undecided"
+        values = [
+            (str(agreement.only_predicted), "were expected to train and did not"),
+            (str(agreement.only_trained), "trained against expectation"),
+        ]
     if relations.lead is not None:
-        answer.append(_describe_lead(relations, relations.lead))
-    blocks: list[Block] = [paragraph(f"{record.data}. {_describe_descent(record)}."), Bullets(tuple(answer))]
-    blocks.append(_agreement_table(relations.agreements))
-    return Section("answer", "The answer", tuple(blocks))
+        first = next(each for each in relations.correlations if each.predictor == relations.lead.first)
+        values.append((format_signed(first.value), "highest rank correlation with the loss"))
+    return Answer(prose(verdict), tone, tuple(values), (draw_correlations(relations),))
+
+
+def draw_correlations(relations: Relations) -> Figure:
+    """Draw how well each predictor ranks the loss, the best first."""
+    ranked = sorted(relations.correlations, key=lambda each: -math.inf if math.isnan(each.value) else each.value)
+    rows = [
+        IntervalRow(
+            _LABELS[each.predictor],
+            each.value,
+            each.low,
+            each.high,
+            format_signed(each.value),
+            1 if each.predictor == _THEORY else 0,
+        )
+        for each in reversed(ranked)
+    ]
+    ends = [end for row in rows for end in (row.value, row.low) if math.isfinite(end)]
+    limits = min([0.0, *ends]) - 0.03, 1.0
+    title = "Rank correlation with the loss after training"
+    panel = draw_intervals(
+        rows,
+        limits,
+        0.0,
+        lambda axes: axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}".replace("-", "−"))),
+        title=title,
+        description="; ".join(f"{row.name} {row.text}" for row in rows),
+        prefix="correlations",
+    )
+    keys = (
+        draw_dot_key("measured before the first step", 0, DOTS[0][1]),
+        draw_dot_key("theory, without a measurement", 1, DOTS[0][1]),
+    )
+    caption = prose(
+        "Spearman: +1 where more of it always means a higher loss. ",
+        _describe_lead(relations, relations.lead) if relations.lead is not None else "",
+    )
+    return Figure("correlations", caption, keys, (), (panel,), f"{title}. {panel.description}", columns=1)
+
+
+def _write_agreement(relations: Relations) -> Section:
+    record = relations.record
+    trained, *_ = sentences = _describe_agreement(relations)
+    wrong = sentences[2:]  # how often theory is right is the verdict
+    blocks: list[Block] = [
+        Bullets(tuple(prose(each) for each in (trained, *wrong))),
+        paragraph(f"{record.data}. {_describe_descent(record)}."),
+        Details(prose("The same at other thresholds"), (_agreement_table(relations.agreements),)),
+    ]
+    return Section("agreement", "Where theory is right", tuple(blocks))
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
@@ -314,7 +397,8 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
         "Theory right",
         "One answer for all",
     )
-    return Table(prose("The same at other thresholds."), columns, tuple(rows), code_headers=False)
+    caption = prose("Where trained means a loss of at most so much of that at chance level.")
+    return Table(caption, columns, tuple(rows), code_headers=False)
 
 
 def _write_correlations(relations: Relations) -> Section:
@@ -330,7 +414,8 @@ def _write_correlations(relations: Relations) -> Section:
     table = Table(
         caption, ("Known before the first step", "Spearman", "Configurations"), tuple(rows), code_headers=False
     )
-    return Section("correlations", "What is correlated with the loss", (table, draw_scatter(relations.summary)))
+    details = Details(prose(count(len(rows), "predictor")), (table,))
+    return Section("correlations", "What is correlated with the loss", (draw_scatter(relations.summary), details))
 
 
 def _describe_intervals(relations: Relations) -> str:
@@ -347,20 +432,23 @@ def _write_failures(record: TrainabilityRecord, summary: pd.DataFrame) -> Sectio
         "What the rule leaves out: it was found with tanh, wide networks and many more steps than the "
         f"{record.steps} here. At a finite width n the logarithm of a critical ReLU network's signal has a variance of "
         f"about 5 L / n from seed to seed (Hanin and Rolnick 2018), which is 1 at {max(1, round(record.width / 5))} "
-        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, by a power of the depth. And "
-        "a network can fail for its gradient before it fails for its correlations."
+        f"layers of {record.width} units. Where ξ_c is infinite samples still grow alike, though not exponentially. "
+        "And a network can fail for its gradient before it fails for its correlations."
     )
-    blocks: list[Block] = [paragraph(limits)]
+    blocks: list[Block] = []
     for predicted, title in ((True, "Expected to train, and did not"), (False, "Trained against expectation")):
         failures = find_failures(summary, predicted=predicted)
-        blocks.append(paragraph(strong(f"{title}: {count(len(failures), 'configuration')}.")))
+        words = f"{title}: {count(len(failures), 'configuration')}"
         if len(failures):
-            blocks.append(_failure_table(failures, title))
+            blocks.append(Details(prose(words), (_failure_table(failures, title),)))
+        else:
+            blocks.append(paragraph(f"{words}."))
     unpredicted = summary[summary["predicted_trainable"].isna()]
     if len(unpredicted):
         names = ", ".join(dict.fromkeys(unpredicted["initializer"]))
         note = f"Theory says nothing of {count(len(unpredicted), 'configuration')} ({names}); they are not counted."
         blocks.append(paragraph(note))
+    blocks.append(paragraph(limits))
     return Section("failures", "Where theory fails", tuple(blocks))
 
 
@@ -446,17 +534,30 @@ def _box(fill: str, opacity: float, label: str) -> Key:
 
 def _draw_map(activation: str, part: DataFrame) -> Panel:
     initializers = list(dict.fromkeys(part.sort_values("sigma_w2", kind="stable")["initializer"]))
+    deepest = {name: part[(part["initializer"] == name) & part["trained"]]["depth"].max() for name in initializers}
+    reached = ", ".join(f"{name} {'none' if math.isnan(depth) else int(depth)}" for name, depth in deepest.items())
+    description = f"{activation}, deepest network that trained: {reached}."
+    wide, width, height = _draw_cells(part, initializers, initializers, _ROW)
+    names = [break_name(name, _PHONE_NAME) for name in initializers]
+    phone, _, _ = _draw_cells(part, initializers, names, _PHONE_ROW, PHONE_WIDTH)
+    pictures = [
+        export_svg(each, f"map-{activation}{end}", description) for each, end in ((wide, ""), (phone, "-phone"))
+    ]
+    return Panel(activation, description, pictures[0], width, height, phone=pictures[1])
+
+
+def _draw_cells(
+    part: DataFrame, initializers: Sequence[str], names: Sequence[str], row_height: int, width: int | None = None
+) -> tuple[Drawing, int, int]:
+    """Draw the map of one activation function, and give its size; in a width if one is given."""
     depths = sorted(set(part["depth"]))
-    drawing, axes, width, height = begin_map(depths, initializers, "hidden layers", row_height=_ROW, margin=12)
+    drawing, axes, *size = begin_map(depths, names, "hidden layers", row_height=row_height, margin=12, width=width)
     cells = part.set_index(["initializer", "depth"])
     for row, initializer in enumerate(initializers):
         for column, depth in enumerate(depths):
             _draw_cell(axes, column, row, float(cells.loc[(initializer, depth), "relative_loss"]))
     _draw_border(axes, [find_border(depths, _reach(part, name)) for name in initializers])
-    deepest = {name: part[(part["initializer"] == name) & part["trained"]]["depth"].max() for name in initializers}
-    reached = ", ".join(f"{name} {'none' if math.isnan(depth) else int(depth)}" for name, depth in deepest.items())
-    description = f"{activation}, deepest network that trained: {reached}."
-    return Panel(activation, description, export_svg(drawing, f"map-{activation}", description), width, height)
+    return drawing, size[0], size[1]
 
 
 def _draw_border(axes: Axes, borders: Sequence[float]) -> None:
@@ -486,7 +587,26 @@ def _draw_scatter(
     label: str,
     limits: tuple[float, float],
 ) -> Panel:
+    description = f"Loss over chance against {label}, one dot for each of {len(summary)} configurations."
     width, height = _SCATTER
+    pictures = [
+        export_svg(
+            _draw_dots(summary, activations, predictor, label, limits, each), f"scatter-{predictor}-{each}", description
+        )
+        for each in (width, PHONE_WIDTH)
+    ]
+    return Panel(title, description, pictures[0], width, height, phone=pictures[1])
+
+
+def _draw_dots(
+    summary: DataFrame,
+    activations: Sequence[str],
+    predictor: str,
+    label: str,
+    limits: tuple[float, float],
+    width: int,
+) -> Drawing:
+    height = _SCATTER[1]
     drawing, axes = begin_drawing(width, height, left=52, bottom=42, right=12, top=10)
     axes.set_xscale("log")
     axes.set_xlim(limits[0] / 1.25, limits[1] * 1.25)
@@ -514,5 +634,4 @@ def _draw_scatter(
         axes.axvline(1.0, color=INK, linewidth=1.6, zorder=2)
     axes.set_xlabel(label, color=INK, fontsize=FONT_SIZE)
     axes.set_ylabel("loss / chance", color=INK, fontsize=FONT_SIZE)
-    description = f"Loss over chance against {label}, one dot for each of {len(summary)} configurations."
-    return Panel(title, description, export_svg(drawing, f"scatter-{predictor}", description), width, height)
+    return drawing

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from fake_specification import run_fake_specification
 from keras import layers
+from made_up_trainability import make_record
 
 import initcheck
 from initcheck.pages.html import render_html
@@ -19,6 +20,8 @@ from initcheck.spec.records import PowerTable
 from initcheck.spec.report import write_specification
 from initcheck.training.report import build_training_document
 from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingRecord
+from initcheck.training.trainability import relate
+from initcheck.training.trainability_report import build_trainability_document
 
 REPORTS = Path(__file__).parents[2] / "reports"
 
@@ -79,10 +82,15 @@ def find_committed_specification() -> Path:
     return REPORTS / "spec.html"
 
 
+def write_trainability() -> str:
+    return render_html(build_trainability_document(relate(make_record(), resamples=20)))
+
+
 PAGES: dict[str, Callable[[], str | Path]] = {
     "monitor": write_monitor,
     "specification": find_committed_specification,
     "specification-broken": write_fake_specification,
+    "trainability": write_trainability,
     "training": write_training,
     "widths": write_widths,
 }
@@ -92,6 +100,7 @@ HEIGHTS: dict[str, float] = {
     "monitor": 2_500.0,
     "specification": 12_000.0,
     "specification-broken": 4_000.0,
+    "trainability": 4_500.0,
     "training": 4_500.0,
     "widths": 3_000.0,
 }

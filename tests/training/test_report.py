@@ -13,7 +13,7 @@ import pytest
 
 from initcheck.core.columns import HISTORY_COLUMNS
 from initcheck.pages import html, svg
-from initcheck.training import report
+from initcheck.training import intervals, report
 from initcheck.training.run import TrainingRecord
 
 
@@ -56,7 +56,8 @@ def drawn(monkeypatch):
         found.append(axes)
         return drawing, axes
 
-    monkeypatch.setattr(report, "begin_drawing", begin_drawing)
+    for module in (report, intervals):
+        monkeypatch.setattr(module, "begin_drawing", begin_drawing)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from made_up_trainability import CASES, DEPTHS, make_record
 
 from initcheck.training.trainability import relate, summarize_runs
 from initcheck.training.trainability_report import (
+    build_trainability_document,
     find_border,
     format_loss,
     trainability_json,
@@ -35,6 +37,7 @@ def folder(tmp_path_factory, relations):
 
 def test_all_forms_are_written(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
+        "figure-correlations.svg",
         "figure-predictors.svg",
         "figure-trainability.svg",
         "runs.csv",
@@ -42,6 +45,37 @@ def test_all_forms_are_written(folder):
         "trainability.html",
         "trainability.md",
     ]
+
+
+def answer_of(relations):
+    answer = build_trainability_document(relations).answer
+    assert answer is not None
+    return answer, "".join(span.text for span in answer.verdict)
+
+
+@pytest.mark.parametrize(("low", "high", "tone"), [(0.7, 0.9, "passed"), (0.1, 0.3, "failed"), (0.5, 0.9, "undecided")])
+def test_the_verdict_compares_theory_with_one_answer_for_all(relations, low, high, tone):
+    agreement = replace(relations.agreement, low=low, high=high, both=1, neither=1, only_predicted=1, only_trained=1)
+    answer, verdict = answer_of(replace(relations, agreements=(agreement,)))
+    assert answer.tone == tone
+    assert "is right for 2 of 4 (50%" in verdict and "one answer for all would be right for 50%" in verdict
+    assert [value for value, _ in answer.values[:2]] == ["1", "1"]
+
+
+def test_without_a_prediction_nothing_is_decided(relations):
+    agreement = replace(relations.agreement, both=0, neither=0, only_predicted=0, only_trained=0)
+    answer, verdict = answer_of(replace(relations, agreements=(agreement,)))
+    assert (answer.tone, verdict) == ("undecided", "Theory says nothing of these configurations.")
+
+
+def test_the_predictors_stand_by_their_correlation_and_each_number_is_that_of_the_table(relations):
+    (figure,) = answer_of(relations)[0].blocks
+    numbers = re.findall(r"[+−]\d\.\d\d", figure.panels[0].description)
+    values = [float(each.replace("−", "-")) for each in numbers]
+    assert values == sorted(values, reverse=True)
+    expected = sorted((each.value for each in relations.correlations if not math.isnan(each.value)), reverse=True)
+    assert values == pytest.approx(expected, abs=0.006)
+    assert figure.panels[0].phone
 
 
 @pytest.mark.parametrize("name", ["trainability.html", "trainability.md"])
@@ -91,7 +125,7 @@ def test_the_terminal_gets_the_same_values(relations):
 
 
 def test_no_interval_is_printed_for_four_pairs(folder, relations):
-    page = (folder / "trainability.md").read_text(encoding="utf-8")
+    page = (folder / "trainability.md").read_text(encoding="utf-8").replace("[intervals](#term-interval)", "intervals")
     assert "No intervals: they take 10 pairs of initializer and activation function." in page
     assert "bootstrap" not in page
     assert "[" not in trainability_text(relations)
