@@ -11,7 +11,8 @@ from initcheck.checking.gate.baseline import read_baseline
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.gate.gate import record_baseline
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def test_a_model_of_so_many_layers_has_so_many_metrics(tmp_path):
@@ -27,3 +28,13 @@ def test_a_model_of_so_many_layers_has_so_many_metrics(tmp_path):
     assert len(compare(baseline, baseline).differences) == metrics
     assert f"0.95**{metrics}" in page
     assert f"that all {metrics} pass by chance" in " ".join(page.split())
+
+
+def test_the_cost_of_a_monitor_is_what_its_benchmark_allows():
+    page = " ".join((DOCS / "monitor.md").read_text(encoding="utf-8").split())
+    benchmark = (ROOT / "tests" / "benchmarks" / "test_monitor.py").read_text(encoding="utf-8")
+    rare, every = re.search(
+        r"`every=100` take more than ([\d.]+) times .* `every=1` more than ([\d.]+) times", page
+    ).groups()
+    assert f'every=100 / without its hooks", ratio, "at most {rare}"' in benchmark
+    assert f'limit="at most {every}"' in benchmark
