@@ -38,3 +38,11 @@ def test_the_cost_of_a_monitor_is_what_its_benchmark_allows():
     ).groups()
     assert f'every=100 / without its hooks", ratio, "at most {rare}"' in benchmark
     assert f'limit="at most {every}"' in benchmark
+
+
+def test_the_parts_of_the_report_are_those_that_its_page_names():
+    page = (DOCS / "report.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    parts = set(re.findall(r"\*([^*]+)\*", page))
+    report = (ROOT / "reports" / "reference" / "report.md").read_text(encoding="utf-8")
+    assert len(parts) == 9
+    assert parts <= set(re.findall(r"^##+ (.+)$", report, flags=re.MULTILINE))
