@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import click
-from generate import claims, figures, findings, glossary, which_initializer
+from generate import claims, figures, findings, glossary, tutorial, which_initializer
 
 from initcheck.core.files import replace_files
 
@@ -18,6 +18,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "figures/tanh-backward.svg": figures.draw_tanh_backward,
     "findings.md": findings.write_page,
     "glossary.md": glossary.write_page,
+    "tutorial.md": tutorial.write_page,
     "which-initializer.md": which_initializer.write_page,
 }
 

@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "scale.md": "docs/test_sweep_simulation.py",
     "findings.md": "docs/test_findings_page.py",
     "glossary.md": "docs/test_generated_pages.py",
+    "tutorial.md": "docs/test_tutorial.py",
     "which-initializer.md": "docs/test_numbers_of_pages.py",
 }
 
