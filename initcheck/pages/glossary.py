@@ -65,8 +65,10 @@ TERMS: Final[Mapping[str, str]] = {
 }
 """Each term in the singular as it stands in a sentence, and what it means."""
 
+# Parts of a path, an option or a hyphenated word are none.
 _PATTERN: Final = re.compile(
-    r"\b(" + "|".join(map(re.escape, sorted(TERMS, key=len, reverse=True))) + r")s?\b", re.IGNORECASE
+    r"(?<![\w/.-])(" + "|".join(map(re.escape, sorted(TERMS, key=len, reverse=True))) + r")s?(?![\w/=-]|\.\w)",
+    re.IGNORECASE,
 )
 
 

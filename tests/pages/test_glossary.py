@@ -39,6 +39,13 @@ def test_of_two_terms_the_longer_one_is_meant_and_parts_of_words_are_none():
     ]
 
 
+def test_parts_of_paths_options_and_hyphenated_words_are_left_alone():
+    text = "initcheck-baselines/x.json, baseline/y, --margin=1, power.csv, fan-like."
+    assert glossary.add_glossary(make(paragraph(text))).sections[0].blocks == (paragraph(text),)
+    linked = glossary.add_glossary(make(paragraph("Of power. (A fan.)"))).sections[0].blocks[0].text
+    assert [span.text for span in linked if span.link] == ["power", "fan"]
+
+
 def test_every_link_leads_to_its_definition_on_the_page_and_in_markdown():
     document = make(paragraph("Of the ", code("kernel"), ": the depth scale of one draw, at chance level."))
     page, markdown = Page(render_html(document)), render_markdown(document)
