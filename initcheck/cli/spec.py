@@ -59,7 +59,7 @@ def spec(
     known to be false counts as fulfilled while it stays refuted.
 
     Exit codes: 0 all claims came out as specified; 1 a claim is broken, or holds now that was refuted; 2 a claim is
-    inconclusive, or none was selected.
+    inconclusive or not shown, or none was selected.
     """
     if seed != "random" and not (seed.isascii() and seed.isdigit() and len(seed) <= 10):
         raise UsageError(f"--seed takes a whole number from 0 to 9999999999, or random. Received: {seed!r}.")
@@ -100,7 +100,7 @@ def spec(
     counts = count_statuses(record.claims)
     if counts["broken"] or counts["now holds"]:
         raise click.exceptions.Exit(_EXIT_BROKEN)
-    if counts["inconclusive"]:
+    if counts["inconclusive"] or counts["not shown"]:
         raise click.exceptions.Exit(_EXIT_INCONCLUSIVE)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 Expectation = Literal["holds", "refuted"]
-Status = Literal["holds", "refuted", "broken", "now holds", "inconclusive"]
+Status = Literal["holds", "refuted", "broken", "now holds", "not shown", "inconclusive"]
 
 _ID: Final = re.compile(r"[a-z][a-z_]*(\.[a-z0-9_]+)+")
 
@@ -160,12 +160,17 @@ class Outcome:
 
 
 def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[Status, str]:
-    """Give the status that a claim's evidence means for the specification, and its reason."""
-    # A control that does not turn out as it must makes the claim broken: a decision that cannot distinguish true from
-    # false gives no evidence.
+    """Give the status that a claim's evidence means for the specification, and its reason, the claim's own first."""
+    status, reason = _settle_without_control(claim, evidence)
     wanted = Verdict.FAIL if claim.expected == "holds" else Verdict.PASS
-    if control is not None and control.verdict != wanted:
-        return "broken", f"Its control ({claim.control_note}) must {wanted}, and is {control.verdict}: {control.reason}"
+    if control is None or control.verdict == wanted:
+        return status, reason
+    about = f"Its control ({claim.control_note}) must {wanted}, and is {control.verdict}: {control.reason}"
+    # A decision that cannot distinguish true from false gives no evidence for the claim; against it, its own does.
+    return ("not shown" if status in ("holds", "refuted") else status), f"{reason} {about}"
+
+
+def _settle_without_control(claim: Claim, evidence: Evidence) -> tuple[Status, str]:
     if evidence.verdict == Verdict.INCONCLUSIVE:
         return "inconclusive", evidence.reason
     if claim.expected == "holds":

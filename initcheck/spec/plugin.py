@@ -17,7 +17,7 @@ from initcheck.core.formatting import count
 from initcheck.spec.catalogue import catalogue
 from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Claim, Outcome, RunContext
-from initcheck.spec.records import ClaimRecord, describe_counts, make_record
+from initcheck.spec.records import AMISS, ClaimRecord, describe_counts, make_record
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -30,7 +30,7 @@ RECORD: Final = "initcheck_record"
 _INPUT: Final = "initcheck_seed"
 _RECORD_OF_ITEM: Final = pytest.StashKey[ClaimRecord]()
 _RUN_CONTEXT: Final = pytest.StashKey[RunContext]()
-_LETTERS: Final = {"holds": ".", "refuted": "r", "broken": "F", "now holds": "N", "inconclusive": "?"}
+_LETTERS: Final = {"holds": ".", "refuted": "r", "broken": "F", "now holds": "N", "not shown": "c", "inconclusive": "?"}
 
 
 def claim_test(topic: str | None = None) -> Callable[..., None]:
@@ -83,7 +83,7 @@ def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
     causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]
     amiss = [
         f"{status.upper()} {record.id}: {record.reason}"
-        for status in ("broken", "now holds", "inconclusive")
+        for status in AMISS
         for record in all_records
         if record.status == status
     ]

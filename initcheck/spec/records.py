@@ -13,8 +13,9 @@ from typing import Any, Final
 from initcheck.core.formatting import to_json
 from initcheck.spec.claim import Evidence, Outcome, Status, Verdict
 
-STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "inconclusive")
+STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "not shown", "inconclusive")
 GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
+AMISS: Final = tuple(status for status in STATUSES if status not in GREEN)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,10 @@ def judge(**changes):
     [
         ("holds", 0.0, 1.0, "holds"),
         ("holds", 1.0, 1.0, "broken"),
-        ("holds", 0.0, 0.0, "broken"),  # a control that passes
+        ("holds", 0.0, 0.0, "not shown"),  # a control that passes
+        ("holds", 1.0, 0.0, "broken"),
+        ("refuted", 1.0, 1.0, "not shown"),
+        ("refuted", 0.0, 1.0, "now holds"),
         ("refuted", 1.0, 0.0, "refuted"),
         ("refuted", 0.0, 0.0, "now holds"),
     ],
@@ -60,7 +63,8 @@ def test_a_claim_has_the_status_of_its_evidence(expected, experiment, control, s
     outcome = judge(expected=expected, experiment=Fixed(experiment), control=Fixed(control))
     assert outcome.status == status
     assert outcome.green == (status in ("holds", "refuted"))
-    assert ("control" in outcome.reason) == (experiment == control == 0.0 and expected == "holds")
+    assert outcome.reason.removeprefix("Known to be false, and now true: ").startswith(outcome.evidence.reason)
+    assert ("control" in outcome.reason) == (control != (1.0 if expected == "holds" else 0.0))
 
 
 @pytest.mark.parametrize("expected", ["holds", "refuted"])

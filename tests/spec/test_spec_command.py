@@ -16,7 +16,7 @@ from initcheck.cli import main
 from initcheck.spec import catalogue
 
 _FAKE = Path(__file__).parents[1] / "support" / "fake_specification.py"
-_COUNTS = "2 hold, 1 refuted as expected, 3 broken, 1 now hold, 1 inconclusive"
+_COUNTS = "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive"
 
 
 def run_apart(folder, *arguments, **environment):
@@ -62,13 +62,13 @@ def test_json_alone_is_on_standard_output(everything):
     _, done = everything
     facts = json.loads(done.stdout)
     assert done.returncode == 1, done.stderr
-    assert facts["counts"] == {"holds": 2, "refuted": 1, "broken": 3, "now holds": 1, "inconclusive": 1}
+    assert facts["counts"] == {"holds": 2, "refuted": 1, "broken": 2, "now holds": 1, "not shown": 1, "inconclusive": 1}
     assert facts["seed"] == 7
     by_id = {claim["id"]: claim for claim in facts["claims"]}
     assert by_id["first.green.holds"]["evidence"]["bounds"] == [0.25, "inf"]
     assert by_id["second.unclear.inconclusive"]["evidence"]["effect"] is None
     assert "Keras says no" in by_id["second.red.raises"]["reason"]
-    assert by_id["second.red.control"]["status"] == "broken"
+    assert by_id["second.red.control"]["status"] == "not shown"
 
 
 def test_the_pages_are_written_and_nothing_else_is_left_behind(everything):
@@ -107,8 +107,8 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
         "REFUTED 1 claim",
         "BROKEN second.red.broken",
         "BROKEN second.red.raises",
-        "BROKEN second.red.control",
         "NOW HOLDS second.red.now_holds",
+        "NOT SHOWN second.red.control",
         "INCONCLUSIVE second.unclear.inconclusive",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -123,6 +123,7 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
         (["-k", "broken"], 1),
         (["-k", "now_holds or inconclusive"], 1),
         (["-k", "inconclusive or green"], 2),
+        (["-k", "control or green"], 2),
     ],
 )
 def test_exit_codes(run, arguments, code):

@@ -48,8 +48,9 @@ from initcheck.spec.report.false_claims import (
 _MEANINGS: Final[dict[Status, str]] = {
     "holds": "the claim was shown to be true within its bounds, and its control was recognised as false.",
     "refuted": "the claim is known to be false, and was shown to be false once more. As specified.",
-    "broken": "a claim that has to hold was shown not to, could not be measured, or its control was not recognised.",
+    "broken": "a claim that has to hold was shown not to, or could not be measured.",
     "now holds": "a claim that was known to be false has become true: the specification is outdated.",
+    "not shown": "the claim came out as it has to, and so did its control, which must not: the test shows nothing.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
 }
 
@@ -106,7 +107,7 @@ def build_specification(
         ("Claims", _describe_extent(record)),
     )
     meanings = Bullets(tuple(prose(strong(status), f": {_MEANINGS[status]}") for status in STATUSES))
-    more = (Details(prose("What the five statuses mean"), (meanings,)),)
+    more = (Details(prose("What the statuses mean"), (meanings,)),)
     sections.append(method_section(facts, record.versions, command_line=record.command_line, more=more))
     day = record.started.partition("T")[0]
     subtitle = prose(
@@ -125,6 +126,7 @@ def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], 
         for number, words in (
             (counts["broken"], f"{count(counts['broken'], 'claim')} broken"),
             (counts["now holds"], f"{counts['now holds']} now true that {verbs} false"),
+            (counts["not shown"], f"{counts['not shown']} not shown"),
             (counts["inconclusive"], f"{counts['inconclusive']} inconclusive"),
         )
         if number

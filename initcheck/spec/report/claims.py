@@ -36,6 +36,7 @@ TONES: Final[dict[Status, str]] = {
     "refuted": "symmetric",
     "broken": "growing-5",
     "now holds": "growing-3",
+    "not shown": "unknown",
     "inconclusive": "unknown",
 }
 _COLUMNS: Final = ("Claim", "What is claimed", "Result", "Value", "Evidence", "Negative control")
@@ -49,7 +50,7 @@ _GUIDE: Final = {
     "design, and not a count.",
     "Detects": "A deviation of this size does not pass unnoticed, with the probability called power.",
     "Negative control": "The same experiment where the claim is false (or true, where it is known to be false). A "
-    "claim whose control is not recognised is broken, whatever its own value is.",
+    "claim whose value is as it has to be and whose control is not recognised is not shown.",
 }
 
 

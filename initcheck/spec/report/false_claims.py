@@ -45,7 +45,7 @@ from initcheck.pages.svg import (
 )
 from initcheck.spec.causes import BASES, CAUSES, Basis, KnownCause, Quotation, documentation_address
 from initcheck.spec.claim import Evidence
-from initcheck.spec.records import ClaimRecord
+from initcheck.spec.records import AMISS, ClaimRecord
 from initcheck.spec.report.claims import TONES, describe_bounds, has_interval, record_address
 
 _LAYER: Final = re.compile(r"keras\.layers\.[A-Z]\w+")
@@ -318,7 +318,7 @@ def list_wrong(claims: Sequence[ClaimRecord], suffix: str) -> Table | None:
             (Cell(claim.status, (claim.reason,), tone=TONES[claim.status]),),
             address=record_address(claim, suffix),
         )
-        for status in ("broken", "now holds", "inconclusive")
+        for status in AMISS
         for claim in claims
         if claim.status == status
     )
