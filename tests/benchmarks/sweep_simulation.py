@@ -103,19 +103,18 @@ def write_page(tasks, overhead, recording):
         f"{tasks['seconds'].min():.1f} to {tasks['seconds'].max():.0f} s, {tasks['seconds'].mean():.1f} s on average"
     )
     nature = (
-        "A simulation, not a measurement: nobody has a thousand workers for a test. Its tasks are measured, and so are "
-        "the scheduler's time for each of them and the time in which the sweep's own process records their cells; what "
-        "is left out is the network between machines, and machines that are not alike. What two workers of one machine "
-        "take against one is measured: [benchmarks](../reports/benchmarks/sweeps.md)."
+        "A simulation, not a measurement: nobody has a thousand workers for a test. The tasks are measured, and so are "
+        "the scheduler's time for each and the time in which the sweep's own process records a cell. Left out are the "
+        "network between machines, machines that are not alike, and the start: a worker needs about ten seconds to "
+        "import TensorFlow. What two workers of one machine take against one is measured: "
+        "[benchmarks](../reports/benchmarks/sweeps.md)."
     )
     origin = (
         f"The measured sweep is [`reports/sweep`](../reports/sweep/sweep.md): {cells:,} cells in {len(tasks)} tasks of "
-        f"{spread}, on two workers of one machine. The simulated sweep has "
-        f"{REPEATS} times these tasks: {REPEATS * cells:,} cells, {REPEATS * len(tasks):,} tasks. The scheduler takes "
-        f"{1000 * overhead:.2f} ms for a task, one after the other, measured with tasks that do nothing; the sweep's "
-        f"own process takes {1000 * recording:.2f} ms for a cell, one after the other, measured with the table of a "
-        "real one. Workers take tasks as they become free, the longest first. Efficiency is the time of the tasks by "
-        "themselves, over workers and time."
+        f"{spread}. The simulated one has {REPEATS} times these: {REPEATS * cells:,} cells, "
+        f"{REPEATS * len(tasks):,} tasks. One after the other, the scheduler takes {1000 * overhead:.2f} ms for a "
+        f"task, and the sweep's process {1000 * recording:.2f} ms for a cell. Workers take tasks as they become free, "
+        "the longest first. Efficiency is the time of the tasks by themselves, over workers and time."
     )
     lines = ["# How far a sweep scales", ""]
     for paragraph in (nature, origin):
@@ -129,13 +128,11 @@ def write_page(tasks, overhead, recording):
     limit = (
         f"At this length of a task, one scheduler keeps up with {by_scheduler:,.0f} workers, and the "
         f"process that records with {by_process:,.0f}: more of them wait. Before that, the end of the sweep "
-        "costs the most: workers that are free wait for the last tasks. A sweep with fewer tasks than workers "
-        "gains nothing from the rest of them. Cells of deeper or wider networks take longer and are recorded about as "
-        "fast: they keep more workers busy."
+        "costs the most, when free workers wait for the last tasks. Deeper or wider networks take longer and are "
+        "recorded about as fast: they keep more workers busy."
     )
-    start = "Start-up is left out: a worker needs about ten seconds to import TensorFlow."
     maker = "Made by `tests/benchmarks/sweep_simulation.py` of `tests/benchmarks/sweep_tasks.csv`."
-    for paragraph in (limit, start, maker):
+    for paragraph in (limit, maker):
         lines += ["", *textwrap.wrap(paragraph, 118, break_long_words=False, break_on_hyphens=False)]
     return "\n".join([*lines, ""])
 

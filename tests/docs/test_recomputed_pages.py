@@ -345,6 +345,10 @@ def test_the_times_of_the_simulated_sweep_never_rise_with_the_workers():
         assert seconds[0] / each / count == pytest.approx(float(row[2].rstrip("%")) / 100.0, rel=0.02)
 
 
+def test_the_page_on_training_counts_the_configurations(configurations):
+    assert f"has the results of {len(configurations)} configurations." in read_page("docs/training.md")
+
+
 def test_the_chance_level_of_ten_classes_is_printed_as_an_example_of_any_number():
     words = f"of C classes that are equally frequent is ln C, for ten of them {math.log(10):.2f}"
     assert words in read_page("docs/training.md")
