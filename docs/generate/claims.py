@@ -18,7 +18,8 @@ _INTRODUCTION = """\
 Each row is a statement about weight initialization that some document makes, or a surprise that was found. The claims
 are those that `initcheck spec` tests. Braces group claims that differ only in their subject. A claim that is *refuted*
 is known to be false, and has to be shown false; a claim that *holds* has to be shown true. If a row has both, the
-one that holds says what is really true.
+one that holds says what is really true. `--json` prints the results, and `--report` writes them as `spec.json`, in the
+form of [spec_schema.json](../initcheck/spec/spec_schema.json).
 
 """
 

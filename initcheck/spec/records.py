@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from initcheck.core.formatting import to_json
+from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Evidence, Outcome, Status, Verdict
 
+SCHEMA_VERSION: Final = 1
 STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "not shown", "inconclusive")
 GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
 AMISS: Final = tuple(status for status in STATUSES if status not in GREEN)
@@ -126,8 +128,10 @@ def describe_counts(records: Sequence[ClaimRecord]) -> str:
 
 
 def specification_json(record: SpecificationRecord) -> str:
-    """Write a run as JSON, NaN as null and infinity as "inf"."""
+    """Write a run as JSON, whose fields ``spec_schema.json`` describes: NaN is null, infinity is "inf"."""
+    causes = dict.fromkeys(claim.cause for claim in record.claims if claim.cause)
     facts = {
+        "schema_version": SCHEMA_VERSION,
         "seed": record.seed,
         "command_line": record.command_line,
         "started": record.started,
@@ -135,6 +139,7 @@ def specification_json(record: SpecificationRecord) -> str:
         "versions": dict(record.versions),
         "left_out": record.left_out,
         "counts": count_statuses(record.claims),
+        "causes": [CAUSES[cause] for cause in causes],
         "claims": [claim.to_plain() for claim in record.claims],
     }
     return to_json(facts)

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from fake_specification import run_fake_specification
 from html_page import Page
+from json_schema import find_violations
 
 from initcheck.core.errors import DataError
+from initcheck.spec import records
 from initcheck.spec.claim import Evidence, Verdict
 from initcheck.spec.records import ClaimRecord, PowerTable, SpecificationRecord
 from initcheck.spec.report import build_specification, write_specification
 from initcheck.spec.report.claims import draw_interval
 from initcheck.spec.report.defects import read_power_table
 
+SCHEMA = json.loads(Path(records.__file__).with_name("spec_schema.json").read_text(encoding="utf-8"))
 _EVIL = "<script>alert(`x|y`)</script>"
 _AMISS = ("second.red.broken", "second.red.raises", "second.red.now_holds", "second.red.control")
 
@@ -130,9 +133,11 @@ def test_markdown_says_the_same_and_shows_markup_as_text(written, record):
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
-def test_json_reads_back(written, record):
+def test_json_reads_back_in_the_form_of_its_schema(written, record):
     facts = json.loads((written / "spec.json").read_text(encoding="utf-8"))
+    assert find_violations(facts, SCHEMA) == []
     assert [claim["id"] for claim in facts["claims"]] == [claim.id for claim in record.claims]
+    assert [cause["slug"] for cause in facts["causes"]] == ["transposed"]
     assert [claim["cause"] for claim in facts["claims"] if claim["status"] == "refuted"] == ["transposed"]
 
 
