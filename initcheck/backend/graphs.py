@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -97,12 +98,21 @@ def compile_over_replicates(
     tf = import_tensorflow()
 
     def run(*stacked: Any) -> Any:
-        return tf.map_fn(
-            lambda replicate: function(*replicate),
-            stacked,
-            fn_output_signature=outputs,
-            parallel_iterations=PARALLEL_REPLICATES,
+        # Not by map_fn, which copies all that is stacked before its first step.
+        count = tf.shape(stacked[0])[0]
+
+        def step(number: Any, *rows: Any) -> Any:
+            # One operation for each argument; `values[number]` would make five.
+            begin, end, by_one = tf.stack([number]), tf.stack([number + 1]), tf.constant([1])
+            replicate = [tf.strided_slice(values, begin, end, by_one, shrink_axis_mask=1) for values in stacked]
+            results = tf.nest.flatten(function(*replicate))
+            return number + 1, *(row.write(number, result) for row, result in zip(rows, results, strict=True))
+
+        empty = [tf.TensorArray(dtype, count) for dtype in tf.nest.flatten(outputs)]
+        _, *rows = tf.while_loop(
+            lambda number, *_: number < count, step, [0, *empty], parallel_iterations=PARALLEL_REPLICATES
         )
+        return tf.nest.pack_sequence_as(outputs, [row.stack() for row in rows])
 
     return compile_once(run, [((None, *shape), dtype) for shape, dtype in signature])
 
@@ -114,10 +124,11 @@ def compile_once(
     tf = import_tensorflow()
     specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
     compiled = tf.function(function, input_signature=specification, autograph=False, **options)
+    # The traced graph itself is called: tf.function's own call would look it up, and warn of many traced functions.
+    find_traced = cache(compiled.get_concrete_function)
 
     def call(*tensors: Any) -> Any:
-        # The traced graph itself is called: tf.function's own call would warn of many traced functions.
-        return compiled.get_concrete_function()(*tensors)
+        return find_traced()(*tensors)
 
     return call
 
@@ -135,6 +146,12 @@ def trace(function: Callable[..., Any], signature: Sequence[tuple[tuple[int | No
         function, input_signature=specification, autograph=False
     ).get_concrete_function()
     return traced
+
+
+def describe_graph(traced: Any) -> bytes:
+    """Describe all operations of what :func:`trace` traced: functions of no variables that are alike do the same."""
+    description: bytes = traced.graph.as_graph_def().SerializeToString(deterministic=True)
+    return description
 
 
 def repeat(step: Callable[..., Sequence[Any]], times: int, *state: Any) -> list[Any]:
