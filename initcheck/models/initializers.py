@@ -13,6 +13,7 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from initcheck.backend.runtime import import_keras
@@ -428,11 +429,16 @@ def read_nearest(initializer: Any) -> InitializerSpec | None:
 
 
 def _specify(kind: type, values: Mapping[str, Any]) -> InitializerSpec:
-    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    defaults = _find_defaults(kind)
     arguments = {
         name: value for name, value in values.items() if name != "seed" and not _is_default(value, defaults.get(name))
     }
     return InitializerSpec(kind.__name__, tuple(arguments.items()))
+
+
+@lru_cache(maxsize=256)
+def _find_defaults(kind: type) -> dict[str, Any]:
+    return {name: each.default for name, each in inspect.signature(kind).parameters.items()}
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -233,9 +233,10 @@ def _visit(run: _Propagation, place: int, layer: DenseLayer, following: DenseLay
         seconds = grid.expect(value2) + excess / 24.0 * grid.expect(value2 * he4)
         slopes = grid.expect(slope2) + excess / 24.0 * grid.expect(slope2 * he4)
         log_slopes = np.log(slopes)
-        local = _measure_locally(phi, grid, center)
-        value_rate = float(grid.expect(value2 * (z2 - 1.0))[0]) / (2.0 * local.value_second)
-        slope_rate = float(grid.expect(slope2 * (z2 - 1.0))[0]) / (2.0 * local.slope_second)
+        at_center = grid.first
+        local = _measure_locally(phi, at_center, center)
+        value_rate = float(at_center.expect(value2[:1] * (z2[:1] - 1.0))[0]) / (2.0 * local.value_second)
+        slope_rate = float(at_center.expect(slope2[:1] * (z2[:1] - 1.0))[0]) / (2.0 * local.slope_second)
         # Over a wide distribution of ln kappa, the best straight line is not the tangent.
         spans = nodes.size > 1
         value_line = float(weights @ (nodes * np.log(seconds[1:]))) / math.sqrt(log_variance) if spans else value_rate
@@ -425,7 +426,7 @@ class LocalMoments:
 
 
 def _measure_locally(phi: Activation, grid: Grid, kappa: float) -> LocalMoments:
-    """Measure at the first variance of a grid."""
+    """Measure on the grid of one variance."""
     with np.errstate(all="ignore"):
         value_second, slope_second = (float(moment[0]) for moment in grid.second_moments())
         if not (0.0 < value_second < math.inf and 0.0 < slope_second < math.inf):

@@ -148,6 +148,11 @@ class Grid:
     slope: Array
     is_tame: bool
 
+    @property
+    def first(self) -> Grid:
+        """The grid of the first variance alone."""
+        return Grid(self.q[:1], self.z[:1], self.weight[:1], self.value[:1], self.slope[:1], self.is_tame)
+
     def expect(self, integrand: Array) -> Array:
         """Integrate over z what is given at the nodes; NaN where it has not died away at the ends of their range."""
         terms = integrand * self.weight
@@ -368,6 +373,9 @@ ORDER: Final = 41
 """Highest order kept; odd, so that the term that stands for the rest is even in the correlation."""
 
 
+_ROOTS: Final = tuple(np.sqrt(np.arange(ORDER + 1)).tolist())
+
+
 @dataclass(frozen=True, eq=False)
 class HermiteExpansion:
     """Several functions of one standard normal variable.
@@ -393,6 +401,6 @@ def expand(z: Array, weight: Array, functions: Array) -> HermiteExpansion:
     basis = np.empty((ORDER + 1, z.size))
     basis[0], basis[1] = 1.0, z
     for k in range(1, ORDER):
-        basis[k + 1] = (z * basis[k] - np.sqrt(k) * basis[k - 1]) / np.sqrt(k + 1)
+        basis[k + 1] = (z * basis[k] - _ROOTS[k] * basis[k - 1]) / _ROOTS[k + 1]
     weighted = functions * weight
     return HermiteExpansion(weighted @ basis.T, weighted @ functions.T)

@@ -28,7 +28,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import interpolate, optimize
 from scipy.optimize import elementwise
 
@@ -49,6 +49,7 @@ CRITICAL_TOLERANCE: Final = 1e-6
 """chi_1 within this of 1 is critical: over a million layers the gradient keeps its size to a factor e."""
 
 _POINTS_PER_DECADE: Final = 12
+_POINTS_AT_A_TIME: Final = 128
 TINY_Q: Final = 1e-20
 """Where limits at q = 0 are taken, with kinks and bends of phi out of sight."""
 
@@ -458,17 +459,13 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     table = tabulate_moments(phi)
     grid = np.log(table.q)
     w2, b2 = (array.ravel() for array in np.broadcast_arrays(np.square(weights), np.square(biases)[:, np.newaxis]))
-    relative = (w2[:, np.newaxis] * table.second + b2[:, np.newaxis]) / table.q - 1.0
-    start = np.clip(np.searchsorted(grid, np.log(w2 + b2)), 1, grid.size - 2)
-    rows = np.arange(w2.size)
-    initial = relative[rows, start]
-    place = np.arange(grid.size)
+    # A few points at a time: the drifts of all of them over the whole table would take a tenth of a gigabyte.
+    parts = [
+        _bracket_fixed_points(table, *points)
+        for points in zip(*(np.array_split(array, 1 + w2.size // _POINTS_AT_A_TIME) for array in (w2, b2)), strict=True)
+    ]
+    initial, found, left = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     upward = initial > 0.0
-    ahead = np.where(upward[:, np.newaxis], place > start[:, np.newaxis], place < start[:, np.newaxis])
-    other_side = np.where(upward[:, np.newaxis], relative <= 0.0, relative >= 0.0) & ahead
-    found = other_side.any(axis=1) & (np.abs(initial) > NEUTRAL)
-    first = np.where(upward, np.argmax(other_side, axis=1), grid.size - 1 - np.argmax(other_side[:, ::-1], axis=1))
-    left = np.clip(np.where(upward, first - 1, first), 0, grid.size - 2)
     logarithm = np.where(upward, np.inf, -np.inf)
     neutral = np.abs(initial) <= NEUTRAL
     logarithm[neutral] = np.log((w2 + b2)[neutral])
@@ -485,3 +482,25 @@ def map_phases(activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLik
     chi = w2 * slope(np.clip(logarithm, grid[0], grid[-1]))
     shape = (biases.size, weights.size)
     return PhaseDiagram(weights, biases, np.exp(logarithm).reshape(shape), np.asarray(chi).reshape(shape))
+
+
+def _bracket_fixed_points(
+    table: MomentTable, w2: Array, b2: Array
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.intp]]:
+    """Find between which variances of a table those that start at w2 + b2 settle.
+
+    Returns:
+        The relative change in the first layer; whether the variance settles in the table; and the place there of the
+        variance below.
+    """
+    grid = np.log(table.q)
+    relative = (w2[:, np.newaxis] * table.second + b2[:, np.newaxis]) / table.q - 1.0
+    start = np.clip(np.searchsorted(grid, np.log(w2 + b2)), 1, grid.size - 2)
+    initial = relative[np.arange(w2.size), start]
+    place = np.arange(grid.size)
+    upward = initial > 0.0
+    ahead = np.where(upward[:, np.newaxis], place > start[:, np.newaxis], place < start[:, np.newaxis])
+    other_side = np.where(upward[:, np.newaxis], relative <= 0.0, relative >= 0.0) & ahead
+    found = other_side.any(axis=1) & (np.abs(initial) > NEUTRAL)
+    first = np.where(upward, np.argmax(other_side, axis=1), grid.size - 1 - np.argmax(other_side[:, ::-1], axis=1))
+    return initial, found, np.clip(np.where(upward, first - 1, first), 0, grid.size - 2)

@@ -35,6 +35,7 @@ THOUSANDFOLD: Final = math.log(1000.0)
 _POINTS_PER_DECADE: Final = 24
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_TABULATED_APART: Final = 16
 _SETTLED: Final = 1e-13
 _LARGEST_NOISE: Final = 3.0
 """Relative variance of a layer's factor beyond which order 1/n is off by more than a count of layers bears.
@@ -263,6 +264,15 @@ def _tabulate(phi: Activation) -> _Table:
     """Tabulate ln E phi^2, ln E phi'^2, how they change with ln q, and moments in units of them."""
     decades = math.log10(LARGEST_Q / SMALLEST_Q)
     q = np.logspace(math.log10(SMALLEST_Q), math.log10(LARGEST_Q), round(decades * _POINTS_PER_DECADE) + 1)
+    # A few at a time: the values on the nodes of all of them would take a tenth of a gigabyte.
+    moments = np.concatenate([_compute_moments(phi, some) for some in np.array_split(q, _TABULATED_APART)])
+    known = np.isfinite(moments).all(axis=1)
+    logarithms = np.log(q[known])
+    return _Table(CubicSpline(logarithms, moments[known]), float(logarithms[0]), float(logarithms[-1]))
+
+
+def _compute_moments(phi: Activation, q: Array) -> Array:
+    """Compute the columns of a table, shape [Q, columns]."""
     grid = evaluate_on_grid(phi, q)
     value_second, slope_second = grid.second_moments()
     value, slope = grid.value / np.sqrt(value_second)[:, np.newaxis], grid.slope / np.sqrt(slope_second)[:, np.newaxis]
@@ -281,7 +291,4 @@ def _tabulate(phi: Activation) -> _Table:
         np.square(grid.expect(grid.z * value * slope)),
         grid.expect(z2 * slope2),
     ]
-    moments = np.stack(columns, axis=1)
-    known = np.isfinite(moments).all(axis=1)
-    logarithms = np.log(q[known])
-    return _Table(CubicSpline(logarithms, moments[known]), float(logarithms[0]), float(logarithms[-1]))
+    return np.stack(columns, axis=1)
