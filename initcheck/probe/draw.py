@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import compile_once, compile_over_replicates
+from initcheck.backend.graphs import compile_once, compile_over_replicates, describe_graph, trace
 from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -87,6 +87,20 @@ class RedrawPlan:
         """The weights that look random, and for which two seeds give the same numbers."""
         return frozenset(path for path, values in self._repeated.items() if values >= _FEWEST_VALUES)
 
+    @cached_property
+    def drawn_by(self) -> tuple[Any, ...] | None:
+        """What decides, besides the seeds, on all values: equal for plans that draw alike, bit for bit.
+
+        None where that is not known.
+        """
+        if not all(planned.initializer is None or planned.likeness for planned in self.variables):
+            return None
+        with preserved_random_state():
+            return self.paths, tuple(
+                id(planned.variable) if planned.initializer is None else self._shared_loops.find(planned)
+                for planned in self.variables
+            )
+
     @property
     def varies(self) -> bool:
         """Whether any weight differs from seed to seed."""
@@ -152,13 +166,14 @@ class RedrawPlan:
                 if planned.is_eager:
                     values[places[0]] = ops.stack([self._draw_one(planned, row) for row in states[:, places[0]]])
                 elif planned.varies and len(seeds) == 1 and planned.likeness and planned.is_large:
-                    draw = self._shared_loops.find_single(planned)
+                    draw = self._shared_loops.find(planned).single
                     values |= {place: draw(ops.convert_to_tensor(states[0, place])) for place in places}
                 elif planned.varies:
-                    # The states of all replicates of all these variables, one after the other.
-                    rows = ops.convert_to_tensor(states[:, places].reshape(-1, states.shape[-1]))
-                    drawn = ops.reshape(self._loop(places[0])(rows), (len(seeds), len(places), *shape))
-                    values |= zip(places, ops.unstack(drawn, axis=1), strict=True)
+                    # The states of all replicates of one variable after those of another: so the values of each of them
+                    # stand together, and need not be copied.
+                    rows = ops.convert_to_tensor(states[:, places].swapaxes(0, 1).reshape(-1, states.shape[-1]))
+                    drawn = ops.reshape(self._loop(places[0])(rows), (len(places), len(seeds), *shape))
+                    values |= zip(places, ops.unstack(drawn, axis=0), strict=True)
                 else:
                     same = self._draw_one(planned, ops.convert_to_tensor(states[0, places[0]]))
                     values |= dict.fromkeys(places, ops.broadcast_to(same, (len(seeds), *shape)))
@@ -176,7 +191,7 @@ class RedrawPlan:
         """Return the compiled loop that draws a variable from any number of states."""
         planned = self.variables[place]
         if planned.likeness:
-            return self._shared_loops.find(planned)
+            return self._shared_loops.find(planned).loop
         if place not in self._loops:
             draw = partial(self._draw_one, planned)
             self._loops[place] = compile_over_replicates(draw, [_STATE], planned.variable.dtype)
@@ -231,25 +246,42 @@ class DrawingLoops:
     """
 
     def __init__(self) -> None:
-        self._loops: dict[tuple[Likeness, bool], Callable[..., Any]] = {}
+        self._found: dict[Likeness, CompiledDraw] = {}
+        self._by_graph: dict[bytes, CompiledDraw] = {}
 
-    def find(self, planned: PlannedVariable) -> Callable[..., Any]:
-        """Return the loop that draws a variable, which has a likeness, from any number of states."""
-        return self._find(planned, single=False)
-
-    def find_single(self, planned: PlannedVariable) -> Callable[..., Any]:
-        """Return what draws it from one state, without the second copy that a loop makes of its results."""
-        return self._find(planned, single=True)
-
-    def _find(self, planned: PlannedVariable, *, single: bool) -> Callable[..., Any]:
+    def find(self, planned: PlannedVariable) -> CompiledDraw:
+        """Return what draws a variable, which has a likeness: one and the same where the graphs are, bit for bit."""
         likeness = planned.likeness
         if likeness is None:
             raise ValueError("Only variables with a likeness have a loop in common.")
-        if (likeness, single) not in self._loops:
-            if len(self._loops) >= _MOST_LOOPS:
-                self._loops.clear()
-            self._loops[likeness, single] = _compile_draws(planned.initializer, *likeness[2:], single=single)
-        return self._loops[likeness, single]
+        if likeness not in self._found:
+            if len(self._found) >= _MOST_LOOPS:
+                self._found.clear()
+                self._by_graph.clear()
+            draw = _trace_draw(planned.initializer, *likeness[2:])
+            self._found[likeness] = self._by_graph.setdefault(
+                describe_graph(draw), CompiledDraw(draw, str(planned.variable.dtype))
+            )
+        return self._found[likeness]
+
+
+class CompiledDraw:
+    """What draws values from the states of seeds: a traced function of one state."""
+
+    def __init__(self, draw: Callable[[Any], Any], dtype: str) -> None:
+        self._draw = draw
+        self._dtype = dtype
+
+    @cached_property
+    def loop(self) -> Callable[..., Any]:
+        """Draws from any number of states."""
+        return compile_over_replicates(self._draw, [_STATE], self._dtype)
+
+    @cached_property
+    def single(self) -> Callable[..., Any]:
+        """Draws from one state, without the second copy that a loop makes of its results."""
+        ops = import_keras().ops
+        return compile_once(lambda state: ops.expand_dims(self._draw(state), 0), [_STATE])
 
 
 @dataclass(frozen=True)
@@ -399,11 +431,11 @@ def _is_keras_layer(layer: Any) -> bool:
     return module.startswith("keras.") and ".rnn" not in module and ".applications" not in module
 
 
-def _compile_draws(initializer: Any, shape: tuple[int, ...], dtype: str, *, single: bool) -> Callable[..., Any]:
-    """Compile a loop that draws from several states, stacked, or what draws from one: in both cases [draws, ...]."""
+def _trace_draw(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callable[..., Any]:
+    """Trace the draw of one value from one state."""
     keras = import_keras()
     seed = _given_seed_class()()
-    # A copy: the loop outlives the plan, and must not keep its model.
+    # A copy: the graph outlives the plan, and must not keep its model.
     own = copy.copy(initializer)
     own.seed = seed
 
@@ -414,9 +446,7 @@ def _compile_draws(initializer: Any, shape: tuple[int, ...], dtype: str, *, sing
             seed.given = None
             return value
 
-    if single:
-        return compile_once(lambda state: keras.ops.expand_dims(draw(state), 0), [_STATE])
-    return compile_over_replicates(draw, [_STATE], dtype)
+    return trace(draw, [_STATE])
 
 
 @cache

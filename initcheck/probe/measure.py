@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -226,7 +227,7 @@ class Probe:
             The measurement table, one row per seed and site, without the keys that only the caller
             knows (network, initializer, ...).
         """
-        return self._tabulate(seeds, self._run(seeds, "drawn", self._every_weight))
+        return self.tabulate(seeds, self._run(seeds, "drawn", self._every_weight))
 
     def measure_weights(self, seeds: Sequence[int], values: Sequence[Any]) -> pd.DataFrame:
         """Measure weights that the caller supplies, for example drawn once for several activations.
@@ -238,7 +239,15 @@ class Probe:
         Returns:
             As ``measure``.
         """
-        return self._tabulate(seeds, self._run(seeds, "given", self._every_weight, values))
+        return self.tabulate(seeds, self.measure_sums(seeds, values))
+
+    def measure_sums(self, seeds: Sequence[int], values: Sequence[Any]) -> NDArray[np.float64]:
+        """Measure as :meth:`measure_weights` does, up to the sums of which :meth:`tabulate` makes the table.
+
+        Returns:
+            One row for each seed.
+        """
+        return self._run(seeds, "given", self._every_weight, values)
 
     def measure_current(self, seed: int = 0) -> pd.DataFrame:
         """Measure the weights as they are. One draw is one replicate: there are no intervals over seeds.
@@ -249,11 +258,11 @@ class Probe:
         Returns:
             As ``measure``, for one seed.
         """
-        return self._tabulate([seed], self._run([seed], "current", self._every_weight))
+        return self.tabulate([seed], self._run([seed], "current", self._every_weight))
 
     def _measure_all(self, seeds: Sequence[int], source: _Source, values: Sequence[Any] = ()) -> Measurement:
         measured = self._run(seeds, source, True, values)
-        table = self._tabulate(seeds, measured)
+        table = self.tabulate(seeds, measured)
         norms = self._reduction.collect(measured, table)
         # The loss stands in front of the norms.
         losses = measured[:, measured.shape[1] - self._reduction.size - 1]
@@ -464,7 +473,8 @@ class Probe:
         start = len(self._sites) * (len(PARTS) + self._precision_range * len(RANGE_COLUMNS)) + self._others
         return split_over_time(self._recurrent, measured[:, start:])
 
-    def _tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
+    def tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
+        """Make the measurement table of what :meth:`measure_sums` gave."""
         sites = self._sites
         end = len(sites) * len(PARTS)
         quantities = self._finish(measured[:, :end]).reshape(-1, len(QUANTITIES))
@@ -588,7 +598,7 @@ def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
     for column in MEASUREMENT_COLUMNS:
         values = columns.get(column.name)
         if values is None:
-            arrays[column.name] = pd.Series([pd.NA], dtype=column.dtype).array.take(np.zeros(length, dtype=np.intp))
+            arrays[column.name] = _make_null(column.dtype).take(np.zeros(length, dtype=np.intp))
         elif isinstance(values, np.ndarray) and values.dtype == np.float64:
             arrays[column.name] = pd.arrays.FloatingArray(np.ascontiguousarray(values), np.isnan(values))
         elif isinstance(values, np.ndarray) and values.dtype == np.int64:
@@ -598,13 +608,23 @@ def tabulate(columns: Mapping[str, Any], length: int) -> pd.DataFrame:
     return pd.DataFrame(arrays, copy=False)
 
 
+@cache
+def _make_null(dtype: Any) -> Any:
+    return pd.Series([pd.NA], dtype=dtype).array
+
+
 def repeat_sites(sites: Sequence[SiteInfo], columns: Sequence[Column], times: int) -> dict[str, Any]:
     """Make columns about the sites of a table that lists all sites several times, one after the other."""
     rows = np.tile(np.arange(len(sites)), times)
+    return {name: values.take(rows) for name, values in _list_sites(tuple(sites), tuple(columns)).items()}
+
+
+@lru_cache(maxsize=64)
+def _list_sites(sites: tuple[SiteInfo, ...], columns: tuple[Column, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for column in columns:
         dtype: Any = column.dtype
-        found[column.name] = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype).array.take(rows)
+        found[column.name] = pd.Series([getattr(site, column.name) for site in sites], dtype=dtype).array
     return found
 
 

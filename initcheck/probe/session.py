@@ -20,12 +20,14 @@ beside it changes a single bit of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from itertools import repeat
+from operator import call
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from initcheck.backend.graphs import as_array
-from initcheck.core.files import digest_arrays
 from initcheck.probe.measure import MOST_BYTES_DRAWN, Measurement, Probe, count_bytes
 from initcheck.probe.recurrence import join_over_time
 
@@ -33,9 +35,6 @@ Part = TypeVar("Part")
 
 Draw = Callable[[Sequence[int]], Sequence[Any]]
 """From seeds to the values of all weights, each of shape [seeds, ...]: such as :meth:`RedrawPlan.sample`."""
-
-KnownTables = dict[tuple[Any, ...], pd.DataFrame]
-"""Measurement tables by the probe that measured, the seeds, and the digest of the weights that were drawn."""
 
 Report = Callable[[float, int], None]
 """Called before each measurement with the number of seeds that are finished, those of the models before counted in
@@ -46,18 +45,17 @@ class Session:
     """Measures models that take the same weights: one model, or networks that differ in their activation functions.
 
     Args:
-        known: where given, what :meth:`measure` finds is kept there, and weights that are drawn once more (by an
-            initializer of another name, say) are not measured again.
+        threads: where given, they measure models side by side.
     """
 
-    def __init__(self, probes: Sequence[Probe], known: KnownTables | None = None) -> None:
+    def __init__(self, probes: Sequence[Probe], threads: Executor | None = None) -> None:
         self.probes = tuple(probes)
-        self._known = known
+        self._threads = threads
 
     def measure(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[pd.DataFrame]:
         """Draw the weights of each seed once, and measure each model with them."""
-        parts = self._measure_parts([probe.measure_weights for probe in self.probes], draw, seeds, report, self._known)
-        return [pd.concat(tables, ignore_index=True) for tables in parts]
+        parts = self._measure_parts([probe.measure_sums for probe in self.probes], draw, seeds, report)
+        return [probe.tabulate(seeds, np.concatenate(sums)) for probe, sums in zip(self.probes, parts, strict=True)]
 
     def measure_all(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[Measurement]:
         """Measure as :meth:`measure` does, and the gradients of all weights."""
@@ -70,25 +68,18 @@ class Session:
         draw: Draw,
         seeds: Sequence[int],
         report: Report | None,
-        known: dict[tuple[Any, ...], Part] | None = None,
     ) -> list[list[Part]]:
         found: list[list[Part]] = [[] for _ in measure]
         size = max(1, MOST_BYTES_DRAWN // max(1, count_bytes(self.probes[0].model)))
         for start in range(0, len(seeds), size):
             chunk = seeds[start : start + size]
-            values: Sequence[Any] | None = None
-            digest = ""
-            for position, measure_one in enumerate(measure):
+            values = draw(chunk)
+            parts = (self._threads.map if self._threads else map)(call, measure, repeat(chunk), repeat(values))
+            for position, of_model in enumerate(found):
                 if report is not None:
                     report(start + len(chunk) * position / len(measure), position)
-                if values is None:
-                    values = draw(chunk)
-                    digest = "" if known is None else digest_arrays(map(as_array, values))
-                key = (self.probes[position], tuple(chunk), digest)
-                part = measure_one(chunk, values) if known is None or key not in known else known[key]
-                if known is not None:
-                    known[key] = part
-                found[position].append(part)
+                of_model.append(next(parts))
+            del values, parts  # before the next ones are drawn
         return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +22,7 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import HEAD, NetworkSpec
 from initcheck.prediction import ModelPrediction, ModelPredictor
 from initcheck.probe import DrawingLoops, Probe, RedrawPlan
-from initcheck.probe.session import KnownTables, Report, Session
+from initcheck.probe.session import Report, Session
 
 Specify = Callable[[InitializerSpec, str], NetworkSpec]
 """From an initializer and the name of an activation function to the network that has them."""
@@ -32,6 +33,8 @@ class NetworkMeasurement:
 
     Args:
         name: of the network in the tables; its own by default.
+        one_graph: keep the graph of one activation function alone, the last that was measured.
+        threads: where given, they measure activation functions side by side.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class NetworkMeasurement:
         dtype: str | None = None,
         loops: DrawingLoops | None = None,
         one_graph: bool = False,
+        threads: Executor | None = None,
     ) -> None:
         self.batch = batch
         self._specify = specify
@@ -52,10 +56,11 @@ class NetworkMeasurement:
         self._dtype = dtype
         self._loops = loops or DrawingLoops()
         self._one_graph = one_graph
+        self._threads = threads
         self._plans: dict[InitializerSpec, RedrawPlan] = {}
         self._probes: dict[str, Probe] = {}
         self._predictors: dict[str, ModelPredictor] = {}
-        self._known: KnownTables = {}
+        self._known: dict[tuple[Any, ...], dict[str, pd.DataFrame]] = {}
 
     @property
     def models(self) -> tuple[Any, ...]:
@@ -71,10 +76,12 @@ class NetworkMeasurement:
             model = probes[0].model
             initializers = self._specify(initializer, activations[0]).weight_initializers(model)
             self._plans[initializer] = RedrawPlan(model, initializers, self._loops)
-        tables = Session(probes, self._known).measure(self._plans[initializer].sample, self._seeds, report)
-        for table, activation in zip(tables, activations, strict=True):
-            self._label(table, initializer, activation)
-        return tables
+        plan = self._plans[initializer]
+        known = {} if plan.drawn_by is None else self._known.setdefault(plan.drawn_by, {})
+        if not known.keys() >= set(activations):
+            tables = Session(probes, self._threads).measure(plan.sample, self._seeds, report)
+            known |= zip(activations, tables, strict=True)
+        return [self._label(known[activation], initializer, activation) for activation in activations]
 
     def predict(self, initializer: InitializerSpec, activation: str, table: pd.DataFrame) -> ModelPrediction:
         """Predict what was measured of an initializer and the activation function, as in ``table``."""
@@ -101,7 +108,7 @@ class NetworkMeasurement:
             self._probes[activation] = Probe(model, self.batch.x)
         return self._probes[activation]
 
-    def _label(self, table: pd.DataFrame, initializer: InitializerSpec, activation: str) -> None:
+    def _label(self, measured: pd.DataFrame, initializer: InitializerSpec, activation: str) -> pd.DataFrame:
         spec = self._specify(initializer, activation)
         labels = {
             "network": self._name or spec.name,
@@ -111,8 +118,10 @@ class NetworkMeasurement:
             "width": spec.width,
             "data": self.batch.name,
         }
+        table = measured.copy(deep=False)
         for name, value in labels.items():
             table[name] = pd.Series(value, index=table.index, dtype=table[name].dtype)
+        return table
 
 
 @contextmanager

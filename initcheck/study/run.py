@@ -8,34 +8,29 @@ import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from pandas.api.types import union_categoricals
 
 from initcheck.audit.gains import summarize_propagation
 from initcheck.backend import runtime
-from initcheck.core.columns import KEY_COLUMNS, PREDICTED_COLUMNS, QUANTITIES, SITE_COLUMNS
+from initcheck.backend.random_state import preserved_random_state
 from initcheck.core.errors import InitializerError, UsageError
 from initcheck.core.formatting import Progress, no_progress
 from initcheck.core.seeds import BATCH_SEED, FEWEST_SEEDS
 from initcheck.models.data import Batch, load_data
 from initcheck.models.initializers import InitializerSpec, parse_initializer, study_initializers, uncovered_initializers
 from initcheck.models.networks import NETWORKS, NetworkSpec, check_activation, find_network, make_network
-from initcheck.prediction import ModelPrediction, add_gain_predictions, add_site_predictions
-from initcheck.probe import tabulate
+from initcheck.prediction import ModelPrediction, Pair, add_gain_predictions, add_site_predictions
 from initcheck.probe.session import Report
 from initcheck.study.measurement import NetworkMeasurement
 from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 
-_LABELS: Final[dict[str, Any]] = {
-    column.name: column.dtype
-    for column in (*KEY_COLUMNS, *SITE_COLUMNS, *PREDICTED_COLUMNS)
-    if column in SITE_COLUMNS or column.dtype != "Float64"
-}
-_NUMBERS: Final = (*QUANTITIES, *(column.name for column in PREDICTED_COLUMNS if column.dtype == "Float64"))
+_SIDE_BY_SIDE: Final = 2
+"""How many activation functions are measured at a time: while one of them occupies Python, the other's graph runs."""
+
+_LEFT_OUT: Final = ("input_second_moment", "softmax_certainty")
+"""Measured columns that are for the user's models: a layer of a reference network receives what another puts out."""
 
 EVERY_NETWORK: Final = "every network"
 
@@ -103,50 +98,46 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     total = sum(len(task.initializers) * len(task.activations) for task in tasks)
     progress(0, total, "starting")
     done = 0
-    collected = _Collection()
+    tables: list[pd.DataFrame] = []
     not_measured: list[NotMeasured] = []
     descriptions: list[NetworkDescription] = []
     signal_layers: dict[str, tuple[str, ...]] = {}
-    predictions: dict[tuple[str, str, str], ModelPrediction] = {}
-
-    def predict(
-        network: NetworkMeasurement, task: StudyTask, initializer: InitializerSpec, tables: list[pd.DataFrame]
-    ) -> None:
-        for activation, table in zip(task.activations, tables, strict=True):
-            prediction = network.predict(initializer, activation, table)
-            predictions[task.name, initializer.label, activation] = prediction
-            collected.add(add_site_predictions(table, prediction))
-
-    for task in tasks:
-        network = NetworkMeasurement(task.specify, task.batch, options.seeds, name=task.name)
-        signal_layers[task.name] = task.spec.signal_layers()
-        # TensorFlow lets go of Python's lock while it measures: meanwhile a thread predicts what was measured before.
-        # It has ended before the next network is traced, since tracing watches all calls of layers.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            predicting: Future[None] | None = None
+    predictions: dict[Pair, ModelPrediction] = {}
+    with (
+        preserved_random_state(),
+        ThreadPoolExecutor(_SIDE_BY_SIDE) as measuring,
+        ThreadPoolExecutor(1) as theory,
+    ):
+        for task in tasks:
+            network = NetworkMeasurement(task.specify, task.batch, options.seeds, name=task.name, threads=measuring)
+            signal_layers[task.name] = task.spec.signal_layers()
+            predicting: dict[Pair, Future[_Predicted]] = {}
             for initializer in task.initializers:
                 report = _make_report(progress, done, total, task, initializer, len(options.seeds))
                 try:
-                    tables = network.measure(initializer, task.activations, report)
+                    measured = network.measure(initializer, task.activations, report)
                 except InitializerError as error:
                     not_measured += [
                         NotMeasured(task.name, initializer.label, activation, str(error))
                         for activation in task.activations
                     ]
                 else:
-                    if predicting is not None:
-                        predicting.result()
-                    predicting = thread.submit(predict, network, task, initializer, tables)
+                    for activation, table in zip(task.activations, measured, strict=True):
+                        pair = (task.name, initializer.label, activation)
+                        predicting[pair] = theory.submit(_predict, network, initializer, activation, table)
                 done += len(task.activations)
-            if predicting is not None:
-                predicting.result()
-        descriptions.append(_describe(network, task))
-        # The graphs refer to themselves: without this their memory would still be held when the table is made.
-        del network, report, predicting
-        gc.collect()
+            for pair, predicted in predicting.items():
+                table, predictions[pair] = predicted.result()
+                tables.append(table)
+            descriptions.append(_describe(network, task))
+            # The graphs refer to themselves: without this their memory would still be held when the table is made.
+            del network, report, predicting
+            gc.collect()
     progress(done, total, "summary")
     not_measured.extend(_uncovered(options))
-    table = collected.make_table()
+    table = pd.concat(tables, ignore_index=True)
+    tables.clear()
+    table = table.assign(**dict.fromkeys(_LEFT_OUT, pd.array([pd.NA] * len(table), dtype="Float64")))
     return StudyRecord(
         table=table,
         summary=add_gain_predictions(summarize_propagation(table, signal_layers), predictions),
@@ -169,30 +160,15 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     )
 
 
-class _Collection:
-    """Holds measurement tables in little memory until all are there: numbers as they are, labels as categories."""
+_Predicted = tuple[pd.DataFrame, ModelPrediction]
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _NUMBERS}
-        self._labels: list[pd.DataFrame] = []
 
-    def add(self, table: pd.DataFrame) -> None:
-        for name, parts in self._numbers.items():
-            parts.append(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
-        self._labels.append(table[list(_LABELS)].astype("category"))
-
-    def make_table(self) -> pd.DataFrame:
-        """Put all tables into one, and hold them no longer."""
-        length = sum(map(len, self._labels))
-        columns: dict[str, Any] = {}
-        for name, parts in self._numbers.items():
-            columns[name] = np.concatenate(parts)
-            parts.clear()
-        for name, dtype in _LABELS.items():
-            united = union_categoricals([labels[name] for labels in self._labels])
-            columns[name] = pd.Series(united).astype(dtype).array
-        self._labels.clear()
-        return tabulate(columns, length)
+def _predict(
+    network: NetworkMeasurement, initializer: InitializerSpec, activation: str, table: pd.DataFrame
+) -> _Predicted:
+    """Predict what was measured of a pair, and put the prediction beside it."""
+    prediction = network.predict(initializer, activation, table)
+    return add_site_predictions(table, prediction), prediction
 
 
 def _describe(network: NetworkMeasurement, task: StudyTask) -> NetworkDescription:
