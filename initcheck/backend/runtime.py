@@ -6,6 +6,8 @@ noise is held back and shown only when the import fails, because then it may say
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -88,6 +90,18 @@ def limit_threads() -> None:
             "other processes. Set %s=1 before TensorFlow is imported.",
             _THREADS,
         )
+
+
+def release_memory() -> None:
+    """Let go of graphs that nothing uses, which refer to themselves, and return what is free to the system.
+
+    On Linux, the C library keeps memory that was freed for the threads that had it, and those of TensorFlow stay.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # of glibc alone
+            trim(0)
 
 
 def is_float_dtype(dtype: Any) -> bool:

@@ -154,7 +154,7 @@ class RedrawPlan:
     def sample(self, seeds: Sequence[int]) -> list[Any]:
         """Draw all variables for several seeds, each of shape [len(seeds), ...], in loops that are traced once.
 
-        Variables of one shape whose initializers are alike are drawn in one loop: tracing does not take longer for a
+        Variables of one shape whose initializers are alike are drawn by one loop: tracing does not take longer for a
         network that has more of them.
         """
         ops, states = import_keras().ops, self.derive(seeds)
@@ -169,11 +169,9 @@ class RedrawPlan:
                     draw = self._shared_loops.find(planned).single
                     values |= {place: draw(ops.convert_to_tensor(states[0, place])) for place in places}
                 elif planned.varies:
-                    # The states of all replicates of one variable after those of another: so the values of each of them
-                    # stand together, and need not be copied.
-                    rows = ops.convert_to_tensor(states[:, places].swapaxes(0, 1).reshape(-1, states.shape[-1]))
-                    drawn = ops.reshape(self._loop(places[0])(rows), (len(places), len(seeds), *shape))
-                    values |= zip(places, ops.unstack(drawn, axis=0), strict=True)
+                    # One variable after the other: a loop makes a second copy of its results.
+                    loop = self._loop(places[0])
+                    values |= {place: loop(ops.convert_to_tensor(states[:, place])) for place in places}
                 else:
                     same = self._draw_one(planned, ops.convert_to_tensor(states[0, places[0]]))
                     values |= dict.fromkeys(places, ops.broadcast_to(same, (len(seeds), *shape)))

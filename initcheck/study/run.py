@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -130,9 +129,9 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
                 table, predictions[pair] = predicted.result()
                 tables.append(table)
             descriptions.append(_describe(network, task))
-            # The graphs refer to themselves: without this their memory would still be held when the table is made.
+            # Without this the memory of the graphs would still be held when the table is made.
             del network, report, predicting
-            gc.collect()
+            runtime.release_memory()
     progress(done, total, "summary")
     not_measured.extend(_uncovered(options))
     table = pd.concat(tables, ignore_index=True)

@@ -228,3 +228,23 @@ def test_plans_that_share_loops_trace_once_and_keep_no_model(monkeypatch):
     del first
     gc.collect()
     assert kernel() is None
+
+
+def test_plans_draw_by_the_same_graphs_only_where_they_draw_the_same():
+    loops = DrawingLoops()
+
+    def plan(initializer):
+        return RedrawPlan(build_equal_layers([initializer, initializer]), loops=loops)
+
+    def draw(initializer):
+        return [np.asarray(value).tobytes() for value in plan(initializer).sample([0, 1])]
+
+    # On a square kernel, Glorot's fans are LeCun's.
+    lecun, glorot, he, zeros = (plan(name) for name in ("lecun_normal", "glorot_normal", "he_normal", "zeros"))
+    assert lecun.drawn_by == glorot.drawn_by
+    assert draw("lecun_normal") == draw("glorot_normal") != draw("he_normal")
+    assert len({lecun.drawn_by, he.drawn_by, zeros.drawn_by}) == 3
+
+
+def test_it_is_not_known_what_initializers_draw_that_keras_does_not_ship():
+    assert RedrawPlan(build_equal_layers([lambda shape, dtype=None: keras.ops.ones(shape, dtype)])).drawn_by is None

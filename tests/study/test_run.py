@@ -11,7 +11,8 @@ from initcheck.core.seeds import BATCH_SEED
 from initcheck.models.data import load_data
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec
-from initcheck.probe import Probe, session
+from initcheck.probe import Probe, RedrawPlan, session
+from initcheck.study import run
 from initcheck.study.run import StudyOptions, run_study
 
 SMALL = StudyOptions(
@@ -68,12 +69,14 @@ def test_sharing_graphs_and_weights_gives_what_measuring_each_model_alone_gives(
             np.testing.assert_allclose(rows[name].to_numpy(float), alone[name].to_numpy(float), rtol=1e-6)
 
 
-def test_initializers_that_draw_the_same_weights_are_measured_once(monkeypatch):
+def test_initializers_that_draw_the_same_weights_are_drawn_and_measured_once(monkeypatch):
     """Lecun's and Glorot's normal weights are the same on square layers, but not He's."""
-    measured = []
-    measure = Probe.measure_weights
-    monkeypatch.setattr(Probe, "measure_weights", lambda *given: measured.append(1) or measure(*given))
+    measured, drawn = [], []
+    measure, sample = Probe.measure_sums, RedrawPlan.sample
+    monkeypatch.setattr(Probe, "measure_sums", lambda *given: measured.append(1) or measure(*given))
+    monkeypatch.setattr(RedrawPlan, "sample", lambda *given: drawn.append(1) or sample(*given))
     alike = run_study(changed(initializers=("LecunNormal", "GlorotNormal", "HeNormal")))
+    assert len(drawn) == 2
     assert len(measured) == 2 * len(SMALL.activations)
     labels = ["initializer", "predicted_weight_variance"]
     rows = [alike.table[alike.table["initializer"] == name] for name in ("LecunNormal", "GlorotNormal")]
@@ -83,6 +86,11 @@ def test_initializers_that_draw_the_same_weights_are_measured_once(monkeypatch):
     pd.testing.assert_frame_equal(
         alone.table, rows[1].reset_index(drop=True), check_exact=True, check_categorical=False
     )
+
+
+def test_pairs_that_are_measured_side_by_side_are_the_same_as_one_after_the_other(record, monkeypatch):
+    monkeypatch.setattr(run, "_SIDE_BY_SIDE", 1)
+    pd.testing.assert_frame_equal(run_study(SMALL).table, record.table, check_exact=True)
 
 
 def test_the_number_of_seeds_held_at_a_time_changes_nothing(record, monkeypatch):
