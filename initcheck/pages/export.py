@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MEASUREMENT_ORDER = [column.name for column in KEY_COLUMNS] + ["position", "layer", "call"]
 _CSV: Final = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
-_ROWS_AT_A_TIME = 20_000
+_ROWS_AT_A_TIME = 10_000
 _SUMMARY_ORDER = [column.name for column in KEY_COLUMNS if column.name != "seed"]
 
 

@@ -192,7 +192,7 @@ def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]])
     """
     layers = {(network, layer): place for network, path in signal_layers.items() for place, layer in enumerate(path)}
     place = [layers.get(key, -1) for key in zip(table["network"], table["layer"], strict=True)]
-    rows = table.assign(
+    rows = table[[*_PAIR, "call", "prediction", *_PREDICTED]].assign(
         place=place,
         without_preactivation=table[_PREACTIVATION].isna(),
         overflow=(table["nonfinite_fraction"] > 0.0).fillna(False),

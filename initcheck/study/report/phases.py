@@ -185,7 +185,8 @@ def is_scale_free(phi: Activation) -> bool:
 
 def read_width(table: DataFrame, network: str, layers: Sequence[str]) -> int | None:
     """Find the one width of a plain network of Dense layers; None for other kinds of layers or several widths."""
-    rows = table[(table["network"] == network) & table["layer"].isin(list(layers))]
+    chosen = (table["network"] == network) & table["layer"].isin(list(layers))
+    rows = table.loc[chosen, ["layer", "kind", "fan_in", "fan_out"]]
     later = rows[rows["layer"] != layers[0]] if len(layers) > 1 else rows
     if set(rows["kind"].dropna()) != {"Dense"} or bool(rows["kind"].isna().any()):
         return None
