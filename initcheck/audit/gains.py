@@ -185,11 +185,8 @@ def measure_gains(levels: SignalLevels, *, margin: float = PRESERVING_MARGIN, al
         raise UsageError(f"margin must be finite and above 0. Received: margin={margin!r}")
 
     steps, cut = _find_run(squares)
-    used = squares[:, : steps + 1]
-    # Two finite squares 308 orders of magnitude apart have no finite ratio: that is inf, not an error.
-    with np.errstate(over="ignore"):
-        ratios = used[:, 1:] / used[:, :-1] if steps else np.empty((len(squares), 0))
-    logs = np.diff(np.log(used), axis=1) if steps else ratios
+    ratios = _divide_layers(squares, steps)
+    logs = np.diff(np.log(squares[:, : steps + 1]), axis=1) if steps else ratios
     from_input = logs if levels.direction == "forward" else logs[:, ::-1]
     half = steps // 2
     deep_logs = _average_layers(from_input[:, half:])
@@ -210,6 +207,19 @@ def measure_gains(levels: SignalLevels, *, margin: float = PRESERVING_MARGIN, al
         thousandfold=_find_thousandfold(from_input if cut is None else logs),
         verdict=rate_verdict if cut is None else _judge_cut(cut, log_gain.value),
     )
+
+
+def average_ratios(levels: SignalLevels) -> NDArray[np.float64]:
+    """Average the ratios of each seed over the layers, as the gain does; NaN without a ratio."""
+    steps, _ = _find_run(levels.squares)
+    return _average_layers(_divide_layers(levels.squares, steps))
+
+
+def _divide_layers(squares: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Divide the square of each layer of a run by that of the layer before it."""
+    # Two finite squares 308 orders of magnitude apart have no finite ratio: that is inf, not an error.
+    with np.errstate(over="ignore"):
+        return squares[:, 1 : steps + 1] / squares[:, :steps]
 
 
 def _find_run(moments: NDArray[np.float64]) -> tuple[int, _Cut | None]:

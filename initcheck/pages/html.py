@@ -13,6 +13,7 @@ from initcheck.pages.document import Block, Details, Document, Figure, Section, 
 
 _TAGS = {"code": Markup("<code>{}</code>"), "strong": Markup("<strong>{}</strong>"), "plain": Markup("{}")}
 _LINK = Markup('<a href="{}">{}</a>')
+_BREAK_IN_CALL = re.compile(r"(?=\()|(?<==)|(?<=,)(?=[A-Za-z])")
 _BREAK_BEFORE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?=\()|(?<=[,=_])|(?<=\.)(?=[A-Za-z])")
 
 
@@ -86,6 +87,7 @@ def _environment(form: str) -> Environment:
         environment.filters["spans"] = _spans_html
         environment.filters["words"] = _words
         environment.filters["breakable"] = _breakable
+        environment.filters["breakable_call"] = _breakable_call
         # Pictures are built by svg.py through an XML serializer, which escapes the names in them.
         environment.filters["drawn"] = Markup
         environment.globals["variables"] = svg.palette_variables()
@@ -115,3 +117,8 @@ def _words(text: Text) -> str:
 def _breakable(name: str) -> Markup:
     """Let a long name break where its words do."""
     return Markup("<wbr>").join(_BREAK_BEFORE.split(name))
+
+
+def _breakable_call(text: str) -> Markup:
+    """Let a long call break before its arguments."""
+    return Markup("<wbr>").join(_BREAK_IN_CALL.split(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pandas as pd
 
 from initcheck.audit.gains import summarize_propagation
 from initcheck.core import columns
-from initcheck.pages.document import Bullets, Paragraph, Section
+from initcheck.pages.document import Block, Bullets, Details, Paragraph, Section
 from initcheck.study.record import NetworkDescription, NotMeasured, Provenance, StudyRecord
 
 # Variance of a weight times the width of 256, and whether all weights are alike.
@@ -166,10 +168,24 @@ def change_summary(study: StudyRecord, pair: tuple[str, str], **values: object) 
     return replace(study, summary=summary)
 
 
+def all_blocks(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    """Yield blocks, and those that are folded in them."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Details):
+            yield from all_blocks(block.blocks)
+
+
+def split_names(header: str) -> list[str]:
+    """Split a row's header into the initializers that it is about, whose arguments may hold commas too."""
+    return re.split(r", (?=[A-Z])", header)
+
+
 def words_of(section: Section) -> str:
     """Give the paragraphs and bullets of a section, one a line."""
-    texts = [block.text for block in section.blocks if isinstance(block, Paragraph)]
-    texts += [item for block in section.blocks if isinstance(block, Bullets) for item in block.items]
+    blocks = list(all_blocks(section.blocks))
+    texts = [block.text for block in blocks if isinstance(block, Paragraph)]
+    texts += [item for block in blocks if isinstance(block, Bullets) for item in block.items]
     return "\n".join("".join(span.text for span in text) for text in texts)
 
 

@@ -6,42 +6,38 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from initcheck.audit.limits import PRESERVING_MARGIN
-from initcheck.core.columns import DIRECTIONS, Direction
+from initcheck.audit.gains import trace_networks
 from initcheck.core.files import publish_files
-from initcheck.pages import palette
-from initcheck.pages.document import Block, Document, Scale, Section, code, listed, paragraph, prose
+from initcheck.core.formatting import count
+from initcheck.pages.document import Block, Details, Document, Section, Table, code, paragraph, prose
 from initcheck.pages.export import summary_json, write_measurements_csv, write_measurements_parquet, write_summary_csv
 from initcheck.pages.html import render_html, render_markdown, render_pictures
-from initcheck.study.record import NotMeasured, StudyRecord
-from initcheck.study.report.answer import write_answer
+from initcheck.study.record import StudyRecord
+from initcheck.study.report.answer import write_answer, write_findings
+from initcheck.study.report.calibration import write_calibration
 from initcheck.study.report.figures import write_layers
 from initcheck.study.report.guide import write_column_definitions, write_guide, write_method, write_not_measured
 from initcheck.study.report.levels import (
     LevelSummary,
     PredictedLevels,
     SummaryRow,
+    measure_seeds,
     predict_levels,
     read_pairs,
     summarize_levels,
 )
+from initcheck.study.report.maps import draw_gain_maps
 from initcheck.study.report.phases import write_phases
 from initcheck.study.report.tables import (
-    find_twins,
+    describe_twins,
     format_outcomes,
-    group_by_activation,
-    heat_cell,
-    make_map,
+    list_activations,
     make_verdict_table,
+    merge_twins,
     names_in_order,
 )
-from initcheck.study.report.theory import write_theory
+from initcheck.study.report.theory import is_predicted, make_gain_table, mark_tables, write_theory
 
-_NEUTRAL_FACTOR = 1.0 + PRESERVING_MARGIN
-_PATHS: dict[Direction, str] = {
-    "forward": "from the input to the output: how much larger or smaller each layer makes the pre-activations",
-    "backward": "from the output to the input: how much larger or smaller each layer makes the gradient",
-}
 __all__ = ["summary_json", "write_report"]
 
 
@@ -63,31 +59,31 @@ def write_report(study: StudyRecord, out: Path) -> list[Path]:
 
 def build_document(study: StudyRecord) -> Document:
     """Build the report of a study."""
-    pairs = read_pairs(study.summary, study.table)
-    levels = summarize_levels(study.table, study.signal_layers)
+    pairs = merge_twins(read_pairs(study.summary, study.table))
+    traced = tuple(trace_networks(study.table, study.signal_layers))
+    levels, gains = summarize_levels(traced), measure_seeds(traced)
     predictions = predict_levels(study.table, study.signal_layers)
     measured = names_in_order(pairs, "network")
     described = [network.name for network in study.provenance.networks if network.name in measured]
     networks = tuple(
-        _write_network(study, pairs, levels, predictions, network, f"network-{number}")
+        _write_network(study, pairs, levels, predictions, network, number)
         for number, network in enumerate(described, start=1)
     )
-    opening = (write_answer(study, pairs, described[0]),) if described else ()
     keras = study.provenance.versions.get("keras")
     day, _, _ = study.provenance.started.partition("T")
-    subtitle = prose(
-        "Does the signal survive the network at initialization, forward and backward? Measured on ",
-        f"Keras {keras}, " if keras else "", f"{day}.",
-    )  # fmt: skip
+    subtitle = prose("Measured on ", f"Keras {keras}, " if keras else "", f"{day}.")
+    calibration = write_calibration(pairs, gains)
     sections = (
-        *opening,
-        write_guide(),
+        *((write_findings(study, pairs, described[0]),) if described else ()),
         *networks,
+        *((calibration,) if calibration else ()),
         write_not_measured(study.not_measured),
+        write_guide(),
         write_method(study),
         write_column_definitions(),
     )
-    return Document("Weight initialization, measured", subtitle, sections)
+    answer = write_answer(study, pairs, gains, described[0]) if described else None
+    return Document("Weight initialization", subtitle, sections, answer)
 
 
 def _write_network(
@@ -96,60 +92,51 @@ def _write_network(
     levels: Sequence[LevelSummary],
     predictions: Sequence[PredictedLevels],
     network: str,
-    anchor: str,
+    number: int,
 ) -> Section:
     own = [pair for pair in pairs if pair.network == network]
-    measured = [series for series in levels if series.network == network]
-    predicted = [series for series in predictions if series.network == network]
+    shown = {pair.initializer for pair in own}
+    measured = [series for series in levels if series.network == network and series.initializer in shown]
+    predicted = [series for series in predictions if series.network == network and series.initializer in shown]
     refused = [item for item in study.not_measured if item.network == network]
     description = next(item for item in study.provenance.networks if item.name == network)
     layers = study.signal_layers[network]
-    parts = [
-        write_layers(measured, predicted, own, layers, anchor),
-        _write_verdicts(own, anchor),
-        write_theory(own, refused, measured, predicted, network, anchor),
+    anchor = f"network-{number}"
+    words = paragraph(
+        f"{description.description.rstrip('.')}. Data: {description.data}, {description.batch_size} samples."
+    )
+    blocks: list[Block] = [words]
+    if number > 1:
+        twins = describe_twins(own)
+        if len(names_in_order(own, "activation")) > 1:
+            picture = draw_gain_maps(own, refused, twins, f"{anchor}-gains")
+            blocks.append(Details(prose(f"Gains: {format_outcomes(own)}"), (picture,)))
+        elif twins:
+            blocks.append(paragraph(twins))
+    parts = (
+        write_layers(measured, predicted, own, layers, anchor, unfolded=number == 1),
+        _write_pairs(own, anchor),
+        write_theory(own, refused, measured, predicted, network, anchor, unfolded=number == 1),
         write_phases(own, study.table, layers, network, anchor),
-    ]
-    if len(names_in_order(own, "activation")) > 1:
-        parts.insert(0, _write_heat_maps(own, refused, network, anchor))
-    introduction = paragraph(
-        description.description.rstrip("."), f". Data: {description.data}, {description.batch_size} samples."
     )
-    return Section(anchor, f"The network {network}", (introduction,), tuple(parts))
+    return Section(anchor, f"The network {network}", tuple(blocks), parts)
 
 
-def _write_verdicts(pairs: Sequence[SummaryRow], anchor: str) -> Section:
-    introduction = paragraph(
-        "Every pair with its verdict in words. In brackets: the 95% interval over seeds. The terms are explained "
-        "under “How to read this report”.",
+def _write_pairs(pairs: Sequence[SummaryRow], anchor: str) -> Section:
+    """Write the section with the tables of all pairs, by activation function: verdicts and theory."""
+    marks = mark_tables(pairs)
+
+    def make_theory_table(group: Sequence[SummaryRow], activation: str) -> Table:
+        caption = prose(
+            "Gains per layer with ", code(activation), ", arithmetic means: as theory expects them for this width and "
+            "batch, with the standard deviation (sd) from seed to seed and the textbook’s number for infinite width; "
+            "as measured, with the 95% interval; and the difference in standard errors."
+        )  # fmt: skip
+        return make_gain_table(group, caption, marks)
+
+    makers = (make_verdict_table, make_theory_table) if is_predicted(pairs) else (make_verdict_table,)
+    tables = list_activations(pairs, format_outcomes, *makers)
+    listing = Details(prose(f"{count(len(pairs), 'pair')}: {format_outcomes(pairs)}"), tables)
+    return Section(
+        f"{anchor}-verdicts", "Every pair, by activation function", (listing,) if len(tables) > 1 else tables
     )
-    groups = group_by_activation(pairs, make_verdict_table, "Verdicts", format_outcomes)
-    return Section(f"{anchor}-verdicts", "The verdicts, pair by pair", (introduction, *groups))
-
-
-def _write_heat_maps(pairs: Sequence[SummaryRow], refused: Sequence[NotMeasured], network: str, anchor: str) -> Section:
-    blocks: list[Block] = [
-        paragraph(
-            "Each cell holds the gain of one layer, the geometric mean over layers and seeds, and below it the 95% "
-            "interval over seeds. A cell without "
-            "colour keeps the signal; blue cells lose it, orange cells blow it up. Equal strength of colour means "
-            "equal ratio: a gain of 1/4 is as blue as a gain of 4 is orange. In the Markdown edition, gains within "
-            "the neutral range are bold instead. A colour shows the measured gain, over all layers; whether "
-            "the signal is shown to be kept is what the verdict says, by the deeper half of the network.",
-        ),
-        Scale(palette.scale_steps(_NEUTRAL_FACTOR)),
-    ]
-    for direction in DIRECTIONS:
-        caption = prose(f"{direction.capitalize()} gain per layer on ", code(network), f", {_PATHS[direction]}.")
-        blocks.append(
-            make_map(pairs, refused, partial(heat_cell, direction=direction, margin=_NEUTRAL_FACTOR), caption)
-        )
-    blocks += [
-        paragraph(
-            listed(twins),
-            " have the same gains to the last bit: on this network they draw the same weights from the same "
-            "seeds. Their rows are one measurement, not several that agree.",
-        )
-        for twins in find_twins(pairs)
-    ]
-    return Section(f"{anchor}-gains", "Gain per layer, at a glance", tuple(blocks))

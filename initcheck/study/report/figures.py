@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.formatting import format_level, power_of_ten
+from initcheck.core.formatting import count, format_level, power_of_ten
 from initcheck.pages import svg
-from initcheck.pages.document import Block, Figure, Key, Panel, Paragraph, Section, paragraph, prose
+from initcheck.pages.document import Block, Details, Figure, Key, Panel, Paragraph, Section, paragraph, prose
 from initcheck.pages.svg import (
     FONT_SIZE,
     LONGEST_NAME,
@@ -30,26 +30,17 @@ from initcheck.pages.svg import (
     style_level_axis,
 )
 from initcheck.study.report.levels import FINITE_WIDTH, UNEXPLAINED, LevelSummary, PredictedLevels, SummaryRow
-from initcheck.study.report.tables import names_in_order
+from initcheck.study.report.tables import REPRESENTATIVES, names_in_order
 
 _Levels = TypeVar("_Levels", bound=LevelSummary)
-_LINE: Final = (1.1, (4.5, 3.0))  # width, dashes in multiples of it
-_EDGE: Final = (1.0, (1.0, 2.0))
-_LINE_LAYER: Final = 15  # above the measured lines, below the marks
+_THEORY_WIDTH: Final = 7.0  # so wide that it is seen beside the measured line on top of it
+_THEORY_ALPHA: Final = 0.25
+_EDGE_WIDTH: Final = 0.7
 _RING: Final = 9.0
 _CAP: Final = 0.13  # of a row
 _ABOUT_GRADIENTS: Final = re.compile(r"; gradients [^;]*")
-MEDIAN_LABEL: Final = "theory: the median of the seeds"
-BAND_LABEL: Final = "theory: from the 10th to the 90th percentile"
-# The lines a reader can distinguish in one panel. One initializer of each family, and both sizes of plain noise.
-REPRESENTATIVES: Final = (
-    "HeNormal",
-    "GlorotUniform",
-    "LecunNormal",
-    "Orthogonal",
-    "RandomNormal",
-    "RandomNormal(stddev=1.0)",
-)
+THEORY_LABEL: Final = "theory: the median, and from the 10th to the 90th percentile"
+EDGE_LABEL: Final = "seeds: the 10th and the 90th percentile"
 MOST_LINES: Final = len(svg.SERIES)
 MOST_DOTS: Final = len(svg.DOTS)
 _CLIP: Final = 10.0
@@ -80,9 +71,8 @@ MARKS: Final = (
     ("◆", "the signal is not a finite number"),
 )
 _LINES_OF_THEORY: Final = (
-    " Thin dashed lines: the median that theory expects, and dotted, the 10th and 90th percentile. They come "
-    "from the initializer, the width and the batch, and not from what was measured, unless the note below a picture "
-    "says that they begin with a measured value."
+    " Pale band: what theory expects, from the initializer, the width and the batch, and not from what was measured, "
+    "unless the note below a picture says that it begins with a measured value."
 )
 _DOTS_OF_THEORY: Final = (
     " Hollow marks: the median that theory expects, with a capped whisker from the 10th to the 90th percentile where "
@@ -97,6 +87,8 @@ def write_layers(
     pairs: Sequence[SummaryRow],
     layers: Sequence[str],
     anchor: str,
+    *,
+    unfolded: bool = False,
 ) -> Section:
     """Write the section that shows the signal of one network layer by layer."""
     by_pair = {(series.initializer, series.activation, series.direction): series for series in levels}
@@ -110,9 +102,13 @@ def write_layers(
         else:
             own[direction] = found
     if len(layers) > MOST_DOTS:
-        blocks += [_line_figure(found, predicted, f"{anchor}-{direction}") for direction, found in own.items()]
+        for direction, found in own.items():
+            figure = _line_figure(found, predicted, f"{anchor}-{direction}")
+            summary = prose(f"{direction.capitalize()}, {count(len(figure.panels), 'picture')}")
+            blocks.append(Details(summary, (figure,), unfolded=unfolded and direction == "forward"))
     elif own:
-        blocks.append(_dot_figure(own, predicted, layers, f"{anchor}-levels"))
+        figure = _dot_figure(own, predicted, layers, f"{anchor}-levels")
+        blocks.append(Details(prose(count(len(figure.panels), "picture")), (figure,), unfolded=unfolded))
     if not predicted:
         blocks.append(_explain_gap(predictions))
     elif not all(prediction.is_known for prediction in predicted):
@@ -145,7 +141,7 @@ def draw_lines(
             if name in by_name:
                 _draw_line(axes, by_name[name], index, limit)
         for prediction in predicted:
-            _draw_predicted_line(axes, prediction, limit)
+            _draw_predicted_line(axes, prediction, initializers.index(prediction.initializer), limit)
         _label_exits(axes, {initializers.index(name): series for name, series in by_name.items()}, limit, direction)
         text = describe_panel(title, levels, predicted, quantity)
         picture = svg.export_svg(drawing, prefix, text)
@@ -270,18 +266,16 @@ def dot_keys(layers: Sequence[str]) -> tuple[Key, ...]:
     return tuple(svg.draw_dot_key(name, index, svg.DOTS[index][1]) for index, name in enumerate(layers))
 
 
-def theory_line_keys() -> tuple[Key, ...]:
-    """Make the legend entries of a predicted line and of the edges of its band."""
-    parts = []
-    for label, (width, dashes), heights in ((MEDIAN_LABEL, _LINE, (6.0,)), (BAND_LABEL, _EDGE, (2.5, 9.5))):
-        pattern = " ".join(f"{length * width:g}" for length in dashes)
-        lines = "".join(
-            f'<line x1="1" y1="{y:g}" x2="33" y2="{y:g}" stroke="var(--ink)" stroke-width="{width:g}" '
-            f'stroke-dasharray="{pattern}"/>'
-            for y in heights
-        )
-        parts.append(svg.draw_key(label, lines))
-    return tuple(parts)
+def edge_key() -> Key:
+    """Make the legend entry of the thin lines beside a measured one."""
+    line = f'stroke="var(--ink)" stroke-width="{_EDGE_WIDTH}"'
+    return svg.draw_key(EDGE_LABEL, f'<path d="M1 2.5H33M1 9.5H33" {line}/>')
+
+
+def theory_line_key() -> Key:
+    """Make the legend entry of a predicted line with its band."""
+    band = f'<rect x="1" y="1" width="32" height="10" fill="var(--ink)" opacity="{_THEORY_ALPHA}"/>'
+    return svg.draw_key(THEORY_LABEL, band)
 
 
 def theory_dot_keys() -> tuple[Key, ...]:
@@ -316,10 +310,10 @@ def _line_figure(levels: Sequence[LevelSummary], predictions: Sequence[Predicted
     if direction == "forward":
         caption = prose(
             "Forward: the size of the signal at each layer, one picture an activation function; layer 1 is next to the "
-            "input. Each step of the vertical scale is a power of ten: a straight slope means that every layer "
+            "input. The vertical scale is logarithmic: a straight slope means that every layer "
             "multiplies by the same factor, and a level line that the signal is kept. Line: the median of the seeds. "
-            "Band: from the 10th to the 90th percentile of the seeds, which is where single networks lie. All pictures "
-            "share one scale, and lines that coincide lie on top of each other."
+            "Thin lines: their 10th and 90th percentile, between which single networks lie. All pictures share one "
+            "scale, and lines that coincide lie on top of each other."
             + others
             + (_LINES_OF_THEORY if predicted else ""),
         )
@@ -333,7 +327,7 @@ def _line_figure(levels: Sequence[LevelSummary], predictions: Sequence[Predicted
     return Figure(
         name=name,
         caption=caption,
-        keys=line_keys(chosen) + (theory_line_keys() if predicted else ()),
+        keys=(*line_keys(chosen), edge_key(), *((theory_line_key(),) if predicted else ())),
         marks=MARKS,
         panels=tuple(panels),
         alternative=f"{direction.capitalize()} size of the signal by layer on {levels[0].network}, by activation.",
@@ -375,7 +369,7 @@ def _dot_figure(
             panels.append(draw_dots(f"{activation}, {direction}", prefix, group, layers, limits[direction], expected))
     caption = prose(
         "The size of the signal at each hidden layer, by initializer: of the pre-activations going forward, and of "
-        "their gradients going backward. Each step of the scale is a power of ten. Dots that lie one above the other: "
+        "their gradients going backward. The scale is logarithmic. Dots that lie one above the other: "
         "the layers hand the signal on as they got it. Dot: the median of the seeds. Whisker: from the 10th to the "
         "90th percentile of the seeds, often narrower than the dot." + (_DOTS_OF_THEORY if predictions else ""),
     )
@@ -434,23 +428,27 @@ def _crossing(middle: NDArray[np.float64], outside: NDArray[np.int64], edge: flo
     return float(inner + 1 + share * (outer - inner))
 
 
-def _draw_predicted_line(axes: Axes, prediction: PredictedLevels, limit: float) -> None:
-    """Draw a predicted line with the edges of its band."""
-    layer = np.arange(1, prediction.middle.size + 1)
-    for values, (width, dashes) in ((prediction.middle, _LINE), (prediction.low, _EDGE), (prediction.high, _EDGE)):
-        shown = np.where(np.isfinite(values), np.clip(values, -2.0 * limit, 2.0 * limit), np.nan)
-        if not np.isnan(shown).all():
-            axes.plot(layer, shown, color=svg.INK, linewidth=width, linestyle=(0.0, dashes), zorder=_LINE_LAYER)
+def _draw_predicted_line(axes: Axes, prediction: PredictedLevels, index: int, limit: float) -> None:
+    """Draw what theory expects as a pale band, below the measured lines."""
+    layer, colour = np.arange(1, prediction.middle.size + 1), svg.SERIES[index]
+    middle, low, high = (
+        np.where(np.isfinite(values), np.clip(values, -2.0 * limit, 2.0 * limit), np.nan)
+        for values in (prediction.middle, prediction.low, prediction.high)
+    )
+    if not np.isnan(low).all():
+        axes.fill_between(layer, low, high, color=colour, alpha=_THEORY_ALPHA, linewidth=0.0, zorder=2)
+    if not np.isnan(middle).all():
+        axes.plot(layer, middle, color=colour, linewidth=_THEORY_WIDTH, alpha=_THEORY_ALPHA, zorder=2)
 
 
 def _draw_line(axes: Axes, series: LevelSummary, index: int, limit: float) -> None:
     layer = np.arange(1, series.middle.size + 1)
     colour, (width, dashes) = svg.SERIES[index], _STROKES[index]
-    low, high = (np.clip(band, -2.0 * limit, 2.0 * limit) for band in (series.low, series.high))
-    axes.fill_between(layer, low, high, color=colour, alpha=0.16, linewidth=0.0, zorder=2)
+    for edge in (series.low, series.high):
+        axes.plot(layer, np.clip(edge, -2.0 * limit, 2.0 * limit), color=colour, linewidth=_EDGE_WIDTH, zorder=3)
     shown = np.where(np.isfinite(series.middle), series.middle, np.nan)
     style = "-" if not dashes else (0.0, dashes)
-    axes.plot(layer, shown, color=colour, linewidth=width, linestyle=style, zorder=3 + index)
+    axes.plot(layer, shown, color=colour, linewidth=width, linestyle=style, zorder=4 + index)
     _mark(axes, layer[np.isneginf(series.middle)], -0.94 * limit, "x", colour)
     _mark(axes, layer[np.isposinf(series.middle)], 0.94 * limit, "D", colour)
 

@@ -12,6 +12,7 @@ from initcheck.core.columns import MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Column
 from initcheck.core.formatting import count, format_duration, format_number
 from initcheck.pages.document import (
     Block,
+    CodeBlock,
     Definitions,
     Details,
     Paragraph,
@@ -19,7 +20,7 @@ from initcheck.pages.document import (
     Table,
     Text,
     code,
-    method_section,
+    method_table,
     paragraph,
     prose,
     table_row,
@@ -27,6 +28,7 @@ from initcheck.pages.document import (
 from initcheck.study.record import NotMeasured, Provenance, StudyRecord
 from initcheck.theory.thousandfold import MOST_LAYERS, THOUSANDFOLD
 
+_FEW: Final = 3
 _MARGIN: Final = f"{100 * PRESERVING_MARGIN:.0f}%"
 _CRITICAL_DEPTH: Final = f"{THOUSANDFOLD / math.log1p(PRESERVING_MARGIN):.0f}"
 _FACTOR: Final = format_number(math.exp(THOUSANDFOLD), 4)
@@ -47,30 +49,12 @@ def write_guide() -> Section:
             "included. ReLU's outputs are never negative, so their mean is far from zero, and their variance alone "
             "would miss much of what is passed on."
         ),
-        "Pre-activation": prose(
-            "Each layer first computes a weighted sum, called ", code("z"), ", then bends it with its activation "
-            "function. Forward sizes are taken of ", code("z"), ", before the bend: this is the quantity that the "
-            "theory of He and of Glorot speaks about, and it can be compared between activation functions.",
-        ),
-        "Gain": prose(
-            "The factor by which the size changes from one layer to the next. A gain of 1 keeps the signal. Gains "
-            "multiply: ten layers of gain 0.5 leave about a thousandth of the signal. The gain in the tables is "
-            "the geometric mean of the factors over all layers and seeds: multiplied over all layers it gives what was "
-            "measured. The arithmetic mean, which textbooks speak of, stands beside the textbook’s number.",
-        ),
         "Forward and backward": prose(
             "Forward, the signal goes from the input to the output. Backward, the gradient goes from the output to "
             "the input: its size is the squared length of one sample's ", code("dL/dz"), ", which says how "
             "strongly the loss ", code("L"), " reacts to the pre-activations of a layer. The length, not the mean "
             "over units, because it can be kept through layers of different widths. Weights learn only where a "
             "gradient arrives, so both directions must survive.",
-        ),
-        "Interval": prose(
-            "Another draw of the weights would give other numbers. Each pair is therefore measured on several "
-            "networks with different seeds, and the 95% t interval over seeds says where the mean of many such "
-            "networks lies. Only seeds count as repetitions: thousands of units in one network share one draw of "
-            "the weights and are not independent evidence. No more digits are printed than the interval supports. "
-            "“No variation”: every seed gave the same, as an initializer without chance does.",
         ),
         "Preserves": prose(
             f"The rate is shown to lie within {_MARGIN} a layer of no change, by an equivalence test (two "
@@ -85,12 +69,6 @@ def write_guide() -> Section:
         "Vanishes, explodes": prose(
             "That rate is shown to lie below, or above, that margin; or the signal faded until it was "
             "exactly zero, or grew beyond the largest number.",
-        ),
-        "Inconclusive": prose("The interval allows both; more seeds would decide. It is not a pass."),
-        "Dead": prose("The signal, or the gradient, is exactly zero without having faded. There is no rate."),
-        "Symmetric": prose(
-            "All weights of a kernel are equal, so all units of a layer compute the same and learn the same. A "
-            "symmetric layer of 300 units is one unit, 300 times. A gain near 1 does not help it.",
         ),
         "Differs between inputs": prose(
             "The share of the last hidden layer's second moment that changes from one input to another. A signal "
@@ -134,7 +112,10 @@ def write_guide() -> Section:
             "standard deviation of the biases, which Keras initializes to zero.",
         ),
     }  # fmt: skip
-    return Section("reading", "How to read this report", (introduction, Definitions(tuple(vocabulary.items()))))
+    terms = Details(
+        prose(f"{count(len(vocabulary), 'term')} of this report"), (Definitions(tuple(vocabulary.items())),)
+    )
+    return Section("reading", "How the values are made", (introduction, terms))
 
 
 def write_not_measured(items: Sequence[NotMeasured]) -> Section:
@@ -143,7 +124,8 @@ def write_not_measured(items: Sequence[NotMeasured]) -> Section:
     if items:
         rows = tuple(table_row(item.initializer, item.activation, item.network, item.reason) for item in items)
         caption = prose("Not measured, and why. Nothing is claimed about these.")
-        block = Table(caption, ("Initializer", "Activation", "Network", "Reason"), rows)
+        table = Table(caption, ("Initializer", "Activation", "Network", "Reason"), rows)
+        block = Details(prose(count(len(items), "entry", "entries")), (table,), unfolded=len(items) <= _FEW)
     else:
         block = paragraph("Everything that was asked for was measured.")
     return Section("not-measured", "What was not measured", (block,))
@@ -160,8 +142,14 @@ def write_method(study: StudyRecord) -> Section:
         ("Started", provenance.started),
         ("Duration", format_duration(provenance.duration_seconds)),
     )
-    more = (_networks_table(provenance), Paragraph(_describe_theory(study)))
-    return method_section(rows, provenance.versions, command_line=provenance.command_line, more=more)
+    facts = (method_table(rows, provenance.versions), _networks_table(provenance))
+    words = prose(f"Circumstances, versions and {count(len(provenance.networks), 'network')}")
+    command: tuple[Block, ...] = (paragraph("The command:"), CodeBlock(provenance.command_line))
+    return Section(
+        "method",
+        "How it was measured",
+        (*(command if provenance.command_line else ()), Details(words, facts), Paragraph(_describe_theory(study))),
+    )
 
 
 def write_column_definitions() -> Section:

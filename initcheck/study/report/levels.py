@@ -15,10 +15,11 @@ import numpy as np
 import pandas
 from scipy import stats
 
-from initcheck.audit.gains import trace_networks
+from initcheck.audit.gains import NetworkLevels, average_ratios, measure_gains
 from initcheck.audit.limits import INDISTINGUISHABLE_SHARE
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import exponential
+from initcheck.core.statistics import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,7 @@ class DirectionSummary:
     Attributes:
         gain: arithmetic mean of the layers' factors, as textbooks speak of it.
         geometric: geometric mean of them, which over all layers gives what was measured.
+        settled: geometric mean over the deeper half of the network, which the verdict is about.
     """
 
     gain: float
@@ -81,6 +83,7 @@ class DirectionSummary:
     geometric: float
     geometric_low: float
     geometric_high: float
+    settled: float
     steps: int
     layers_until_thousandth: float
     thousandfold_change: str
@@ -98,6 +101,7 @@ class SummaryRow:
     Attributes:
         symmetric: all units of a layer are alike, or None where that is not known.
         prediction: what the predictions rest on, or why there are none; empty where the summary says nothing.
+        twins: other initializers that were measured on the same weights.
     """
 
     network: str
@@ -112,6 +116,17 @@ class SummaryRow:
     symmetric: bool | None
     verdict: str
     prediction: str
+    twins: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All initializers that this was measured of."""
+        return (self.initializer, *self.twins)
+
+    @property
+    def label(self) -> str:
+        """The name of the initializer, and of how many more this is the measurement."""
+        return f"{self.initializer} +{len(self.twins)}" if self.twins else self.initializer
 
     @property
     def keeps_size(self) -> bool:
@@ -146,6 +161,23 @@ class SummaryRow:
 
 
 @dataclass(frozen=True, eq=False)
+class SeedGains:
+    """What single seeds add to the gains of one pair in one direction.
+
+    Attributes:
+        by_seed: the arithmetic mean of the layers' factors, which theory's score is about.
+        settled: the mean logarithm of the factors over the deeper half, which the verdict is about.
+    """
+
+    network: str
+    initializer: str
+    activation: str
+    direction: Direction
+    by_seed: NDArray[np.float64]
+    settled: Estimate
+
+
+@dataclass(frozen=True, eq=False)
 class PredictedLevels(LevelSummary):
     """The levels of one pair over seeds as theory gives them: quantiles are NaN where it does not know them."""
 
@@ -170,19 +202,31 @@ def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[SummaryRow, ...]:
     )
 
 
-def summarize_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[LevelSummary, ...]:
-    """Reduce a measurement table to levels."""
+def summarize_levels(networks: Sequence[NetworkLevels]) -> tuple[LevelSummary, ...]:
+    """Reduce what was traced of each pair to levels."""
     found = []
-    for traced in trace_networks(table, signal_layers):
+    for traced in networks:
         # The layers of both, input side first.
         moments = {"forward": traced.forward.squares, "backward": traced.backward.squares[:, ::-1]}
-        network, initializer, activation = (str(traced.keys[key]) for key in ("network", "initializer", "activation"))
         for direction in DIRECTIONS:
             with np.errstate(divide="ignore"):  # the logarithm of an exact zero is a level
                 level = np.log10(moments[direction])
-            middle, low, high = _quantiles(level)
-            found.append(LevelSummary(network, initializer, activation, direction, middle, low, high))
+            found.append(LevelSummary(*_name_pair(traced), direction, *_quantiles(level)))
     return tuple(found)
+
+
+def measure_seeds(networks: Sequence[NetworkLevels]) -> tuple[SeedGains, ...]:
+    """Take from what was traced of each pair the gains of its seeds."""
+    return tuple(
+        SeedGains(*_name_pair(traced), levels.direction, average_ratios(levels), measure_gains(levels).deep_half)
+        for traced in networks
+        for levels in (traced.forward, traced.backward)
+    )
+
+
+def _name_pair(traced: NetworkLevels) -> tuple[str, str, str]:
+    network, initializer, activation = (str(traced.keys[key]) for key in _PAIR)
+    return network, initializer, activation
 
 
 def predict_levels(table: DataFrame, signal_layers: Mapping[str, Sequence[str]]) -> tuple[PredictedLevels, ...]:
@@ -274,6 +318,7 @@ def _read_direction(row: Mapping[Any, Any], direction: Direction) -> DirectionSu
         geometric=exponential(_number(row[f"{direction}_log_gain"])),
         geometric_low=exponential(_number(row[f"{direction}_log_gain_low"])),
         geometric_high=exponential(_number(row[f"{direction}_log_gain_high"])),
+        settled=exponential(_number(row[f"{direction}_log_gain_deep_half"])),
         steps=_whole(row[f"{direction}_steps"]) or 0,
         layers_until_thousandth=_number(row[f"{direction}_layers_until_thousandth"]),
         thousandfold_change=_word(row[f"{direction}_thousandfold_change"]),

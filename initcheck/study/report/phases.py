@@ -17,13 +17,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from initcheck.core.errors import InitcheckError, UsageError
-from initcheck.core.formatting import exponential, format_number
+from initcheck.core.formatting import count, exponential, format_number
 from initcheck.models.initializers import InitializerSpec, split_call
 from initcheck.pages import svg
 from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
+    Details,
     Figure,
     Key,
     Panel,
@@ -116,7 +117,7 @@ def write_phases(
             code(network), " is not one: its initializers have no single σ_w."
         )  # fmt: skip
         return Section(f"{anchor}-phases", title, (Paragraph(refusal),))
-    places, unplaced = place_initializers(names_in_order(pairs, "initializer"), width)
+    places, unplaced = place_initializers(tuple(dict.fromkeys(name for pair in pairs for name in pair.names)), width)
     known: dict[str, Activation] = {}
     refused: dict[str, str] = {}
     for name in names_in_order(pairs, "activation"):
@@ -128,18 +129,23 @@ def write_phases(
     fixed_points = {
         name: {place.number: find_fixed_point(phi, place.sigma_w2) for place in places} for name, phi in known.items()
     }
-    blocks: list[Block] = [_introduce(width)]
+    blocks: list[Block] = []
     if known:
-        blocks.append(_draw(known, places, fixed_points, f"{anchor}-phases"))
+        figure = _draw(known, places, fixed_points, f"{anchor}-phases")
+        blocks.append(Details(prose(count(len(figure.panels), "phase diagram")), (_introduce(width), figure)))
     if known and places:
-        blocks.append(_tabulate(known, places, fixed_points))
+        critical = sum(found.regime == "critical" for each in fixed_points.values() for found in each.values())
+        points = len(known) * len(places)
+        words = f"{critical} of {points} places are critical: the phase of each"
+        blocks.append(Details(prose(words), (_tabulate(known, places, fixed_points),)))
     gaps = [prose(code(name), f" has no phase diagram: {reason}.") for name, reason in refused.items()]
     gaps += [
         prose(listed(names), f" {'is' if len(names) == 1 else 'are'} not shown: {why}.")
         for why, names in unplaced.items()
     ]
     if gaps:
-        blocks.append(Bullets(tuple(gaps)))
+        left_out = sum(map(len, unplaced.values())) + len(refused)
+        blocks.append(Details(prose(f"Not shown: {count(left_out, 'name')}"), (Bullets(tuple(gaps)),)))
     return Section(f"{anchor}-phases", title, tuple(blocks))
 
 
@@ -328,11 +334,8 @@ def _tabulate(
     known: Mapping[str, Activation], places: Sequence[Place], fixed_points: Mapping[str, Mapping[int, FixedPoint]]
 ) -> Table:
     rows = tuple(
-        Row(
-            f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}",
-            tuple(_phase_cell(known[name], place, found[place.number]) for name, found in fixed_points.items()),
-        )
-        for place in places
+        Row(name, tuple(_phase_cell(known[name], place, found[place.number]) for place in places))
+        for name, found in fixed_points.items()
     )
     caption = prose(
         "The same in words: the phase at each of these points, the factor χ, and what the variance q of the "
@@ -341,7 +344,8 @@ def _tabulate(
         f"is. Where χ does not say what becomes of the gradient, its product over {PRODUCT_LAYERS} layers does: the "
         "factor for the squared gradient, with an input of mean square 1."
     )
-    return Table(caption, ("Place", *fixed_points), rows, form="heat map", code_headers=False)
+    columns = (f"{place.number}: σ_w = {format_number(place.sigma_w, 4)}" for place in places)
+    return Table(caption, ("Activation", *columns), rows, form="heat map")
 
 
 def _phase_cell(phi: Activation, place: Place, found: FixedPoint) -> Cell:

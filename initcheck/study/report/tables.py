@@ -1,16 +1,15 @@
-"""The report's tables about pairs: the heat maps of gains, and the verdicts in words."""
+"""The report's tables about pairs, and what is counted of them: a measurement of several initializers counts once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.formatting import count, format_estimate, format_share
-from initcheck.pages import palette
-from initcheck.pages.document import Cell, Details, Row, Table, Text, code, prose, table_row
-from initcheck.study.record import NotMeasured
+from initcheck.core.formatting import format_estimate, format_number, format_share
+from initcheck.pages.document import Cell, Details, Row, Table, Text, code, listed, prose, table_row
 from initcheck.study.report.levels import DirectionSummary, LevelSummary, Outcome, SummaryRow
 from initcheck.theory.thousandfold import MOST_LAYERS
 
@@ -55,10 +54,17 @@ VERDICT_COLUMNS: Final = (
     "Verdict",
     "Forward gain per layer",
     "Backward gain per layer",
-    "Forward, layers until",
-    "Backward, layers until",
     "Differs between inputs",
     "Also seen",
+)
+# The best known initializer of each family, and both sizes of plain noise.
+REPRESENTATIVES: Final = (
+    "HeNormal",
+    "GlorotUniform",
+    "LecunNormal",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomNormal(stddev=1.0)",
 )
 
 
@@ -68,58 +74,51 @@ def names_in_order(items: Sequence[SummaryRow] | Sequence[LevelSummary], field: 
 
 
 def pick_headlines(pairs: Sequence[SummaryRow]) -> list[SummaryRow]:
-    """Pick from the pairs of one network those that textbooks talk about, in their order."""
-    return [pair for name in HEADLINES for pair in pairs if (pair.initializer, pair.activation) == name]
+    """Pick from the pairs of one network those that textbooks talk about, in their order, under the names there."""
+    return [
+        replace(pair, initializer=initializer, twins=())
+        for initializer, activation in HEADLINES
+        for pair in pairs
+        if initializer in pair.names and pair.activation == activation
+    ]
 
 
-def group_by_activation(
+def list_activations(
     pairs: Sequence[SummaryRow],
-    make_table: Callable[[Sequence[SummaryRow], Text], Table],
-    title: str,
     count_up: Callable[[Sequence[SummaryRow]], str],
+    *make_tables: Callable[[Sequence[SummaryRow], str], Table],
 ) -> tuple[Details, ...]:
-    """Make one foldable table an activation, with a count in the line that stays; few pairs are unfolded."""
+    """Make the tables of each activation function, folded behind a line with a count; few pairs are unfolded."""
     groups = []
     for activation in names_in_order(pairs, "activation"):
         group = [pair for pair in pairs if pair.activation == activation]
-        table = make_table(group, prose(f"{title} with ", code(activation), "."))
-        groups.append(
-            Details(prose(code(activation), f": {count_up(group)}"), (table,), unfolded=len(pairs) <= _LONG_TABLE)
-        )
+        tables = tuple(make_table(group, activation) for make_table in make_tables)
+        summary = prose(code(activation), f": {count_up(group)}")
+        groups.append(Details(summary, tables, unfolded=len(pairs) <= _LONG_TABLE))
     return tuple(groups)
 
 
-def make_map(
-    pairs: Sequence[SummaryRow],
-    not_measured: Sequence[NotMeasured],
-    make_cell: Callable[[SummaryRow], Cell],
-    caption: Text,
-) -> Table:
-    """Lay pairs out by initializer and activation."""
-    measured = {(pair.initializer, pair.activation): pair for pair in pairs}
-    refused = {(item.initializer, item.activation) for item in not_measured}
-    initializers = dict.fromkeys([name for name, _ in measured] + [item.initializer for item in not_measured])
-    activations = dict.fromkeys([name for _, name in measured] + [item.activation for item in not_measured])
-    rows = []
-    for initializer in initializers:
-        cells = []
-        for activation in activations:
-            pair = measured.get((initializer, activation))
-            if pair is not None:
-                cells.append(make_cell(pair))
-            else:
-                asked = (initializer, activation) in refused
-                cells.append(Cell("not measured" if asked else "not asked for", tone="unknown"))
-        rows.append(Row(initializer, tuple(cells)))
-    return Table(caption, ("Initializer", *activations), tuple(rows), form="heat map")
-
-
-def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
-    """Find initializers that were measured on the same weights: equal rows are no independent confirmations.
+def merge_twins(pairs: Sequence[SummaryRow]) -> tuple[SummaryRow, ...]:
+    """Make one of the pairs whose initializers were measured on the same weights, under the best known of the names.
 
     Keras draws the same numbers for one seed whatever the class, and on square kernels several initializers have the
-    same variance.
+    same variance: equal rows are no independent confirmations.
     """
+    merged: list[SummaryRow] = []
+    for network in names_in_order(pairs, "network"):
+        own = [pair for pair in pairs if pair.network == network]
+        groups = _find_twins(own)
+        for pair in own:
+            names = groups.get(pair.initializer, (pair.initializer,))
+            if pair.initializer == names[0]:
+                shown = next((name for name in REPRESENTATIVES if name in names), min(names, key=len))
+                others = tuple(name for name in names if name != shown)
+                merged.append(replace(pair, initializer=shown, twins=others))
+    return tuple(merged)
+
+
+def _find_twins(pairs: Sequence[SummaryRow]) -> dict[str, tuple[str, ...]]:
+    """Find for each initializer with an equal row all that have it, in their order."""
     rows: dict[str, list[object]] = {}
     for pair in pairs:
         gains = [(summary.gain, summary.low, summary.high) for summary in pair.by_direction.values()]
@@ -128,12 +127,25 @@ def find_twins(pairs: Sequence[SummaryRow]) -> tuple[tuple[str, ...], ...]:
     groups: dict[str, list[str]] = {}
     for initializer, row in rows.items():
         groups.setdefault(repr(row), []).append(initializer)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    return {name: tuple(group) for group in groups.values() if len(group) > 1 for name in group}
 
 
-def make_verdict_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
+def describe_twins(pairs: Sequence[SummaryRow]) -> Text:
+    """Say which names stand for several initializers; nothing where none does."""
+    twins = {pair.label: pair.twins for pair in pairs if pair.twins}
+    if not twins:
+        return ()
+    listing = [prose(code(label), " stands for ", listed(names), " too; ") for label, names in twins.items()]
+    return prose(*listing, "from one seed they draw the same weights here, so they are one measurement.")
+
+
+def make_verdict_table(pairs: Sequence[SummaryRow], activation: str) -> Table:
     """Make the table with the verdict of each pair in words."""
-    return Table(caption, VERDICT_COLUMNS, tuple(Row(pair.initializer, _verdict_cells(pair)) for pair in pairs))
+    caption = prose(
+        "Verdicts with ", code(activation), ". Gains are geometric means: first that over the deeper half of the "
+        "network, which decides, then that over all layers with its 95% interval over seeds."
+    )  # fmt: skip
+    return Table(caption, VERDICT_COLUMNS, tuple(Row(", ".join(pair.names), _verdict_cells(pair)) for pair in pairs))
 
 
 def count_outcomes(pairs: Sequence[SummaryRow]) -> dict[Outcome, int]:
@@ -156,13 +168,22 @@ def verdict_cell(pair: SummaryRow) -> Cell:
 
 
 def gain_cell(summary: DirectionSummary) -> Cell:
-    """Give the geometric mean gain of one direction with its interval, or say why there is none."""
+    """Give the geometric mean gain over all layers with its interval, or say why there is none."""
     if summary.verdict == "dead":
         return Cell("dead", ("no rate: exactly zero",))
     if summary.steps == 0 and math.isnan(summary.geometric):
-        return Cell("no rate", ("no step between layers was measured",))
+        return Cell("no rate", ("no layer measured",))
     estimate = format_estimate(summary.geometric, summary.geometric_low, summary.geometric_high)
     return Cell(estimate.value, (estimate.interval,))
+
+
+def settled_cell(summary: DirectionSummary) -> Cell:
+    """Give the gain that decides, that over all layers, and after how many layers a thousandfold change is there."""
+    every = gain_cell(summary)
+    if math.isnan(summary.settled) or summary.verdict == "dead":
+        return every
+    notes = (f"all layers {every.text}", *every.notes, format_layers_until(summary))
+    return Cell(format_number(summary.settled, 3), notes)
 
 
 def format_layers_until(summary: DirectionSummary) -> str:
@@ -183,12 +204,12 @@ def make_kept_table(pairs: Sequence[SummaryRow], caption: Text) -> Table:
     """
     rows = []
     for activation in names_in_order(pairs, "activation"):
-        listed: dict[str, list[str]] = {column: [] for column in KEPT_COLUMNS[1:]}
+        found: dict[str, list[str]] = {column: [] for column in KEPT_COLUMNS[1:]}
         for pair in pairs:
             if pair.activation == activation and (column := _find_kept_column(pair)):
-                listed[column].append(f"{pair.initializer}{_describe_flaw(pair, column)}")
-        cells = [Cell(", ".join(names) or "none") for names in listed.values()]
-        if listed[_KEPT]:
+                found[column].append(f"{pair.label}{_describe_flaw(pair, column)}")
+        cells = [Cell(", ".join(names) or "none") for names in found.values()]
+        if found[_KEPT]:
             cells[0] = Cell(cells[0].text, tone="kept", emphasis=True)
         rows.append(table_row(activation, *cells))
     return Table(caption, KEPT_COLUMNS, tuple(rows))
@@ -239,33 +260,13 @@ def describe_verdicts(pairs: Sequence[SummaryRow], direction: Direction) -> str:
     words = [pair.by_direction[direction].verdict for pair in pairs]
     known = {word: words.count(word) for word in dict.fromkeys([*phrases, *words]) if word in words}
     parts = [f"{phrases.get(word, word)} in {number:,}" for word, number in known.items()]
-    return f"the size of the signal {', '.join(parts)} of {count(len(pairs), 'pair')}"
-
-
-def heat_cell(pair: SummaryRow, direction: Direction, margin: float) -> Cell:
-    """Give the geometric mean gain of one direction with the margin of its interval, or say what there is instead."""
-    summary = pair.by_direction[direction]
-    notes = []
-    if pair.symmetric:
-        notes.append("symmetric")
-    if summary.verdict == "dead":
-        return Cell("dead", tuple(notes), "dead")
-    if math.isnan(summary.geometric):
-        overflow = pair.nonfinite_from is not None
-        word = "non-finite" if overflow else ("one layer only" if summary.steps == 0 else "no rate")
-        return Cell(word, tuple(notes), "non-finite" if overflow else "unknown")
-    estimate = format_estimate(summary.geometric, summary.geometric_low, summary.geometric_high)
-    tone = palette.tone_of_gain(summary.geometric, margin)
-    if pair.nonfinite_from is not None:
-        notes.append("overflows")
-    return Cell(estimate.value, (estimate.margin, *notes), tone, emphasis=tone == "neutral")
+    return ", ".join(parts)
 
 
 def _verdict_cells(pair: SummaryRow) -> tuple[Cell, ...]:
     return (
         verdict_cell(pair),
-        *(gain_cell(pair.by_direction[direction]) for direction in DIRECTIONS),
-        *(Cell(format_layers_until(pair.by_direction[direction])) for direction in DIRECTIONS),
+        *(settled_cell(pair.by_direction[direction]) for direction in DIRECTIONS),
         Cell("not known" if math.isnan(pair.batch_variance_share) else format_share(pair.batch_variance_share)),
         Cell(", ".join(_remarks(pair)) or "nothing"),
     )

@@ -24,10 +24,9 @@ from initcheck.pages.document import (
     Block,
     Bullets,
     Cell,
+    Details,
     Figure,
-    Paragraph,
     Row,
-    Scale,
     Section,
     Table,
     Text,
@@ -47,7 +46,8 @@ from initcheck.study.report.levels import (
     PredictedLevels,
     SummaryRow,
 )
-from initcheck.study.report.tables import gain_cell, group_by_activation, make_map, names_in_order, pick_headlines
+from initcheck.study.report.maps import MapCell, draw_score_maps
+from initcheck.study.report.tables import gain_cell, names_in_order, pick_headlines
 
 Category = Literal["scored", "exact", "off", "unscored", "mean field", "no gain", "no theory"]
 NOTABLE: Final = 2.0
@@ -58,8 +58,16 @@ DEVIATION_LEVEL: Final = 0.05
 _NO_DEVIATION: Final = 1e-6  # of the predicted gain
 _OFF_BY: Final = f"one part in {1.0 / EXACT_TOLERANCE:,.0f}"
 _DIGITS: Final = 4
-_PART: Final = ("textbook", "predicted", "measured", "difference")
+_PART: Final = ("predicted", "measured", "difference")
 GAIN_COLUMNS: Final = tuple(f"{direction.capitalize()}: {part}" for direction in DIRECTIONS for part in _PART)
+_WORDS: Final[Mapping[Category, str]] = {
+    "exact": "=",
+    "off": "≠",
+    "unscored": "–",
+    "mean field": "∞",
+    "no gain": "–",
+    "no theory": "",
+}
 _LEAST_RANGE: Final = 0.35  # of a close-up, in powers of ten on either side
 _GREATEST_RANGE: Final = 2.0
 
@@ -135,16 +143,22 @@ def write_theory(
     predictions: Sequence[PredictedLevels],
     network: str,
     anchor: str,
+    *,
+    unfolded: bool = False,
 ) -> Section:
     """Write the section that sets theory against measurement on one network."""
     title = "Theory against measurement"
     if not is_predicted(pairs):
         nothing = paragraph("No gain was predicted on the network ", code(network), "; the notes say why.")
         return Section(f"{anchor}-theory", title, (nothing, list_gaps(pairs)))
-    blocks: list[Block] = [_introduce()]
-    marks = TableMarks(
-        number_gaps(pairs), {direction: find_wrong_deviations(pairs, direction) for direction in DIRECTIONS}
-    )
+    marks = mark_tables(pairs)
+    counts = [count_scores(pairs, direction) for direction in DIRECTIONS]
+    scores = [describe_scores(found, len(pairs)) for found in counts]
+    deviations = [describe_deviations(marks.wrong_deviations[found.direction], found) for found in counts]
+    beyond = [found.beyond(NOTABLE) for found in counts]
+    words = f"Scores: {beyond[0]} forward and {beyond[1]} backward lie beyond ±{NOTABLE:g}"
+    listing = Bullets((*scores, *(text for text in deviations if text)))
+    blocks: list[Block] = [Details(prose(words), (listing,), unfolded=unfolded)]
     headlines = pick_headlines(pairs)
     if headlines:
         caption = prose(
@@ -153,34 +167,43 @@ def write_theory(
             "seeds. Measured is the arithmetic mean here, which the textbook’s number is about. Difference: measured "
             "less predicted in standard errors, as a normal score."
         )
-        blocks.append(make_gain_table(headlines, caption, marks, headlines=True))
-    counts = [count_scores(pairs, direction) for direction in DIRECTIONS]
-    scores = [describe_scores(found, len(pairs)) for found in counts]
-    deviations = [describe_deviations(marks.wrong_deviations[found.direction], found) for found in counts]
-    blocks.append(Bullets((*scores, *(text for text in deviations if text))))
-    blocks.append(_warn())
+        table = make_gain_table(headlines, caption, marks, headlines=True)
+        blocks.append(Details(prose(f"{count(len(headlines), 'pair')} that textbooks discuss"), (table,)))
     if len(names_in_order(pairs, "activation")) > 1:
-        blocks.append(Scale(palette.score_steps(), "Colours of the scores"))
-        blocks += [_make_score_map(pairs, not_measured, network, direction) for direction in DIRECTIONS]
-    if explain_gaps(pairs):
-        blocks.append(paragraph("What the predictions rest on where it is not the theory of finite width:"))
-        blocks.append(list_gaps(pairs))
+        caption = prose(
+            "Scores on ", code(network), ": measured less predicted gain, in standard errors over the seeds. White: "
+            f"within ±{NOTABLE:g}. “=”: theory expects the same of all seeds, and it was measured; “≠”: it was not; "
+            "“∞”: only the infinite width is known. The cells of one initializer share their weights over all "
+            "activation functions, and initializers of one distribution draw proportional numbers from one seed: a "
+            "few unlucky draws can colour many cells."
+        )  # fmt: skip
+        picture = draw_score_maps(pairs, not_measured, score_map_cell, caption, f"{anchor}-scores")
+        blocks.append(Details(prose("Every score"), (picture,)))
     close_up = _draw_close_up(headlines, levels, predictions, f"{anchor}-distance")
     if close_up is not None:
-        blocks.append(close_up)
-    blocks.append(
-        paragraph(
-            "All pairs: the gain in the textbook’s infinitely wide network, the gain that theory expects at this "
-            "width and batch with its standard deviation from seed to seed, the measured gain with its interval, "
-            "and their difference as a score. Where no note is named, the prediction is for this finite width."
+        blocks.append(Details(prose("The same pairs, layer by layer, close up"), (close_up,)))
+    if gaps := explain_gaps(pairs):
+        summary = prose(
+            f"What the predictions rest on where it is not the theory of finite width: {count(len(gaps), 'note')}"
         )
-    )
-
-    def make_table(group: Sequence[SummaryRow], caption: Text) -> Table:
-        return make_gain_table(group, caption, marks)
-
-    blocks += group_by_activation(pairs, make_table, "Gains per layer", _format_counts)
+        blocks.append(Details(summary, (list_gaps(pairs),)))
     return Section(f"{anchor}-theory", title, tuple(blocks))
+
+
+def mark_tables(pairs: Sequence[SummaryRow]) -> TableMarks:
+    """Find what the tables of the gains of one network mark."""
+    wrong = {direction: find_wrong_deviations(pairs, direction) for direction in DIRECTIONS}
+    return TableMarks(number_gaps(pairs), wrong)
+
+
+def score_map_cell(pair: SummaryRow, direction: Direction) -> MapCell:
+    """Give the score of one pair, or a sign for why there is none."""
+    item = compare(pair, direction)
+    if item.category == "scored":
+        z = item.summary.z
+        return MapCell(format_score(z), "" if abs(z) <= NOTABLE else "+" if z > 0.0 else "−", palette.tone_of_score(z))
+    cell = difference_cell(item)
+    return MapCell(_WORDS[item.category], _WORDS[item.category], cell.tone)
 
 
 def compare(pair: SummaryRow, direction: Direction) -> AgreementScore:
@@ -310,9 +333,12 @@ def find_wrong_deviations(pairs: Sequence[SummaryRow], direction: Direction) -> 
 
 
 def make_gain_table(pairs: Sequence[SummaryRow], caption: Text, marks: TableMarks, *, headlines: bool = False) -> Table:
-    """Set textbook, predicted and measured gain of each pair side by side; headlines name the activation as well."""
+    """Set predicted and measured gain of each pair side by side; headlines name the activation as well."""
     rows = tuple(
-        Row(f"{pair.initializer} with {pair.activation}" if headlines else pair.initializer, _gain_cells(pair, marks))
+        Row(
+            f"{pair.initializer} with {pair.activation}" if headlines else ", ".join(pair.names),
+            _gain_cells(pair, marks),
+        )
         for pair in pairs
     )
     return Table(caption, ("Pair" if headlines else "Initializer", *GAIN_COLUMNS), rows, code_headers=not headlines)
@@ -367,37 +393,15 @@ def _draw_close_up(
         name=name,
         caption=prose(
             "The same pairs, close up: the size of the signal at each layer, divided by the median that theory "
-            "predicts. × 1 is theory. Line and filled band: the median and the 10th to 90th percentile of the seeds. "
-            "Dashed line and dotted edges: median and percentiles as predicted. The band widens with the distance from "
-            "where the signal enters, because every layer adds randomness. The median of a few seeds varies "
-            "inside the dotted edges, and neighbouring layers vary together."
+            "predicts. × 1 is theory. Line and thin lines: the median and the 10th and 90th percentile of the seeds. "
+            "Pale band: median and percentiles as predicted. The band widens with the distance from where the signal "
+            "enters, because every layer adds randomness. The median of a few seeds varies inside the band, and "
+            "neighbouring layers vary together."
         ),
-        keys=(*figures.line_keys(("measured",)), *figures.theory_line_keys()),
+        keys=(*figures.line_keys(("measured",)), figures.edge_key(), figures.theory_line_key()),
         marks=(),
         panels=tuple(panels),
         alternative="Measured size of the signal by layer, divided by the predicted median.",
-    )
-
-
-def _introduce() -> Paragraph:
-    return paragraph(
-        "Before anything is measured, theory says what to expect: the gain of an infinitely wide network, which is "
-        "what textbooks give, and the gain of a network of this width on a batch of this size, with its standard "
-        "deviation from seed to seed. The score is the distance between the measured and the predicted gain in "
-        "standard errors, by the standard deviation over the seeds or the predicted one, whichever is larger. If "
-        "theory is right, at least about 19 of 20 scores lie within ±2; a score far outside says that theory, or the "
-        "measurement, leaves something out. “Exact”: theory expects the same gain "
-        f"from every seed, and it was measured to one part in {1.0 / EXACT_TOLERANCE:,.0f}; the relative "
-        "difference is given below it. In the Markdown edition, scores beyond ±2 are bold."
-    )
-
-
-def _warn() -> Paragraph:
-    return paragraph(
-        "The scores are not independent of each other: the cells of one initializer share their weights over all "
-        "activation functions, and initializers of one distribution draw proportional numbers from one seed. So "
-        "they vary together, and a few unlucky draws can colour many cells: the counts can differ much from "
-        "those of independent scores, either way."
     )
 
 
@@ -439,22 +443,6 @@ def _has(number: int) -> str:
     return "has" if number == 1 else "have"
 
 
-def _make_score_map(
-    pairs: Sequence[SummaryRow], not_measured: Sequence[NotMeasured], network: str, direction: Direction
-) -> Table:
-    """Lay the scores out by initializer and activation; a cell without a score says in words why."""
-    numbers = number_gaps(pairs)
-    caption = prose(
-        f"{direction.capitalize()} scores on ", code(network), ": measured less predicted gain, in standard "
-        f"errors over the seeds. Without colour: within ±{NOTABLE:g}.",
-    )  # fmt: skip
-
-    def make_cell(pair: SummaryRow) -> Cell:
-        return difference_cell(compare(pair, direction), _point_to_note(pair, numbers))
-
-    return make_map(pairs, not_measured, make_cell, caption)
-
-
 def _point_to_note(pair: SummaryRow, numbers: Mapping[str, int]) -> str:
     number = numbers.get(pair.prediction or UNEXPLAINED)
     return f"note {number}" if number else ""
@@ -465,7 +453,6 @@ def _gain_cells(pair: SummaryRow, marks: TableMarks) -> tuple[Cell, ...]:
     for direction in DIRECTIONS:
         item = compare(pair, direction)
         cells += [
-            _textbook_cell(item.summary),
             _predicted_cell(item, pair in marks.wrong_deviations[direction]),
             _measured_cell(item.summary),
             _gap_cell(item, _point_to_note(pair, marks.notes)),
@@ -473,17 +460,14 @@ def _gain_cells(pair: SummaryRow, marks: TableMarks) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _textbook_cell(summary: DirectionSummary) -> Cell:
-    return Cell("none" if math.isnan(summary.textbook) else format_number(summary.textbook, _DIGITS))
-
-
 def _predicted_cell(item: AgreementScore, wrong_deviation: bool) -> Cell:
     summary = item.summary
+    textbook = "" if math.isnan(summary.textbook) else f"textbook {format_number(summary.textbook, _DIGITS)}"
     if math.isnan(summary.predicted):
-        return Cell("none")
-    notes = [f"sd {format_number(summary.predicted_sd, 2, missing='not known')}"]
+        return Cell("none", (textbook,) if textbook else ())
+    notes = [textbook, f"sd {format_number(summary.predicted_sd, 2, missing='not known')}"]
     if wrong_deviation:
-        notes.append(f"but measured {format_number(item.measured_sd, 2)}")
+        notes.append(f"seeds: {format_number(item.measured_sd, 2)}")
     return Cell(format_number(summary.predicted, _DIGITS), tuple(notes), emphasis=wrong_deviation)
 
 
@@ -504,17 +488,7 @@ def _gap_cell(item: AgreementScore, note: str) -> Cell:
         return cell
     values = (item.summary.gain, item.summary.low, item.summary.high)
     ratio = format_estimate(*(value / item.summary.textbook for value in values))
-    return replace(cell, notes=(f"{ratio.value} of the textbook", *cell.notes))
-
-
-def _format_counts(pairs: Sequence[SummaryRow]) -> str:
-    parts = []
-    for direction in DIRECTIONS:
-        found = count_scores(pairs, direction)
-        scored = len(found.of("scored"))
-        beyond = f", {found.beyond(NOTABLE)} beyond ±{NOTABLE:g}" if scored else ""
-        parts.append(f"{direction} {count(scored, 'score')}{beyond}")
-    return " · ".join(parts)
+    return replace(cell, notes=(f"{ratio.value} × textbook", *cell.notes))
 
 
 def _part(difference: float) -> str:

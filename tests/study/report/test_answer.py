@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_study import change_summary, make_study
+from simulated_study import all_blocks, change_summary, make_study
 
-from initcheck.pages.document import Bullets, Paragraph, Section, Table
+from initcheck.pages.document import Answer, Bullets, Figure, Row, Section, Table, Text
 from initcheck.study.record import NotMeasured, StudyRecord
 from initcheck.study.report import build_document
 from initcheck.study.report.levels import SummaryRow, read_pairs
-from initcheck.study.report.tables import find_twins, format_outcomes
+from initcheck.study.report.maps import gain_map_cell
+from initcheck.study.report.tables import VERDICT_COLUMNS, format_outcomes, merge_twins
 
 HE_RELU = ("HeNormal", "relu")
 
@@ -38,24 +39,42 @@ def kept_study(small_study: Callable[..., StudyRecord]) -> StudyRecord:
     )
 
 
-def _answer(study: StudyRecord) -> Section:
+def _findings(study: StudyRecord) -> Section:
     section = build_document(study).sections[0]
     assert section.anchor == "found"
     return section
 
 
+def _tables(study: StudyRecord) -> list[Table]:
+    return [block for block in all_blocks(_findings(study).blocks) if isinstance(block, Table)]
+
+
 def _bullets(study: StudyRecord) -> list[str]:
+    blocks = _findings(study).blocks
     return [
-        "".join(span.text for span in item)
-        for block in _answer(study).blocks
-        if isinstance(block, Bullets)
-        for item in block.items
+        "".join(span.text for span in item) for block in blocks if isinstance(block, Bullets) for item in block.items
     ]
+
+
+def _answer(study: StudyRecord) -> Answer:
+    answer = build_document(study).answer
+    assert answer is not None
+    return answer
+
+
+def _words(text: Text) -> str:
+    return "".join(span.text for span in text)
 
 
 def test_a_pair_kept_both_ways_is_counted_as_kept(kept_study: StudyRecord):
     assert _pair(kept_study).outcome == "kept"
     assert _bullets(kept_study)[0].startswith("1 of 1 pair keeps the signal")
+    answer = _answer(kept_study)
+    assert _words(answer.verdict) == (
+        "1 of 1 activation function has an initializer that keeps the signal in both directions: relu."
+    )
+    assert answer.tone == "passed"
+    assert answer.values[0] == ("1 of 1", "measured pairs keep the signal")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +100,10 @@ def test_a_pair_with_anything_wrong_or_unknown_is_not_kept(
     study = change_summary(kept_study, HE_RELU, **{column: value})
     assert _pair(study).outcome == outcome
     assert _bullets(study)[0].startswith("0 of 1 pair keep the signal")
+    answer = _answer(study)
+    assert answer.tone == "failed"
+    assert answer.values[0][0] == "0 of 1"
+    assert _words(answer.verdict).startswith("With none of 1 activation function is an initializer shown to keep")
 
 
 def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
@@ -90,19 +113,18 @@ def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
         if name.startswith(("forward_log_gain", "backward_log_gain", "forward_layers", "backward_layers"))
     }
     study = change_summary(kept_study, HE_RELU, **missing, dead_fraction=pd.NA, symmetric=pd.NA)
-    section = build_document(study).sections[2].sections[1]
-    details = section.blocks[1]
-    table = details.blocks[0]  # type: ignore[union-attr]
-    assert isinstance(table, Table)
+    section = build_document(study).sections[1].sections[1]
+    table = next(block for block in all_blocks(section.blocks) if isinstance(block, Table))
     texts = [cell.text for cell in table.rows[0].cells]
-    assert texts[1:5] == ["no rate", "no rate", "not within 6", "not within 6"]
-    assert texts[6] == "symmetry not known, dead units not known"
+    assert texts[-1] == "symmetry not known, dead units not known"
+    for cell in table.rows[0].cells[1:3]:
+        assert (cell.text, cell.notes) == ("no rate", ("no interval",))
 
 
 def test_the_textbook_pairs_are_reported_only_if_they_were_measured(small_study: Callable[..., StudyRecord]):
-    tables = [block for block in _answer(small_study(("HeNormal",), ("gelu",))).blocks if isinstance(block, Table)]
-    assert [table.columns[0] for table in tables] == ["Activation"]
-    tables = [block for block in _answer(small_study(("HeNormal",), ("relu",))).blocks if isinstance(block, Table)]
+    tables = _tables(small_study(("HeNormal",), ("gelu",)))
+    assert [table.columns[0] for table in tables] == ["Network", "Activation"]
+    tables = _tables(small_study(("HeNormal",), ("relu",)))
     assert [row.header for row in tables[0].rows] == ["HeNormal with relu"]
 
 
@@ -111,8 +133,7 @@ def test_the_numbers_of_the_answer_follow_the_summary(kept_study: StudyRecord):
     study = change_summary(
         kept_study, HE_RELU, **{f"forward_log_gain{end}": math.log(value) for end, value in logs.items()}
     )
-    tables = [block for block in _answer(study).blocks if isinstance(block, Table)]
-    cell = tables[0].rows[0].cells[0]
+    cell = _tables(study)[0].rows[0].cells[0]
     assert (cell.text, cell.notes) == ("123", ("[122, 125]",))
 
 
@@ -130,29 +151,37 @@ def test_layers_until_are_counted_or_only_the_measured_range_is_named(
 ):
     found = {"backward_layers_until_thousandth": layers, "backward_thousandfold_change": change}
     study = change_summary(kept_study, HE_RELU, **found)
-    tables = [block for block in _answer(study).blocks if isinstance(block, Table)]
-    assert tables[0].rows[0].cells[3].text == words
+    assert _tables(study)[0].rows[0].cells[3].text == words
 
 
-def _maps(study: StudyRecord) -> list[Table]:
-    blocks = build_document(study).sections[2].sections[0].blocks
-    return [block for block in blocks if isinstance(block, Table)]
+def _pair_rows(study: StudyRecord) -> dict[tuple[str, str], Row]:
+    """Find the rows of the verdict tables, by pair."""
+    parts = build_document(study).sections[1].sections[1].blocks
+    listed = [block for block in all_blocks(parts) if isinstance(block, Table) and block.columns == VERDICT_COLUMNS]
+    activations = dict.fromkeys(study.table["activation"])
+    return {
+        (row.header, activation): row
+        for table, activation in zip(listed, activations, strict=True)
+        for row in table.rows
+    }
 
 
-def test_the_printed_gain_of_a_layer_gives_what_was_measured_over_all_layers(small_study: Callable[..., StudyRecord]):
+def test_the_printed_gain_of_all_layers_gives_what_was_measured_over_them(small_study: Callable[..., StudyRecord]):
     """Seeds that differ much: their arithmetic mean, over all layers, would be off by far more than is printed."""
     study = small_study(("HeNormal", "GlorotUniform"), ("relu", "tanh", "selu"), depth=20)
-    table = study.table
-    for direction, cells in zip(("forward", "backward"), _maps(study), strict=True):
-        column = "preactivation_second_moment" if direction == "forward" else "gradient_norm"
-        power = 1.0 if direction == "forward" else -2.0
-        for row in cells.rows:
-            for activation, cell in zip(cells.columns[1:], row.cells, strict=True):
-                own = table[(table["initializer"] == row.header) & (table["activation"] == activation)]
-                ends = [np.log(own[own["position"] == place][column].astype(float)).mean() for place in (1, 20)]
-                printed = float(cell.text)
-                digit = 0.51 * 10.0 ** -len(cell.text.partition(".")[2])
-                assert abs(printed - math.exp(power * (ends[1] - ends[0]) / 19)) < digit
+    table, rows = study.table, _pair_rows(study)
+    assert len(rows) == 6
+    for place, (column, power) in enumerate((("preactivation_second_moment", 1.0), ("gradient_norm", -2.0)), start=1):
+        for (initializer, activation), row in rows.items():
+            own = table[(table["initializer"] == initializer) & (table["activation"] == activation)]
+            levels = [np.log(own[own["position"] == place][column].astype(float)).mean() for place in (1, 10, 11, 20)]
+            printed = row.cells[place].notes[0].removeprefix("all layers ")
+            digit = 0.51 * 10.0 ** -len(printed.partition(".")[2])
+            assert abs(float(printed) - math.exp(power * (levels[3] - levels[0]) / 19)) < digit
+            # The deeper half: of 19 ratios the last ten, from layer 10 on.
+            assert float(row.cells[place].text) == pytest.approx(
+                math.exp(power * (levels[3] - levels[1]) / 10), rel=0.006
+            )
     off = study.summary["forward_gain"] / np.exp(study.summary["forward_log_gain"])
     assert (off > 1.02).all()  # 1.02^19 = 1.46
 
@@ -165,7 +194,7 @@ def test_the_counts_add_up_to_the_number_of_pairs(full_study: StudyRecord):
 
 def test_what_was_not_measured_is_spoken_of_in_the_answer(small_study: Callable[..., StudyRecord]):
     study = small_study(not_measured=(NotMeasured("every network", "STFT", "all", "not in the study"),))
-    assert any("1 entry is listed, with the reason, under “What was not measured”" in text for text in _bullets(study))
+    assert any("1 entry is listed, with the reason, under What was not measured" in text for text in _bullets(study))
 
 
 def test_the_margin_spoken_of_is_the_one_that_holds_at_that_depth(small_study: Callable[..., StudyRecord]):
@@ -180,20 +209,28 @@ def test_pairs_are_reported_in_the_order_in_which_they_were_measured(small_study
     assert [pair.activation for pair in pairs[:2]] == ["tanh", "relu"]
 
 
-def test_initializers_that_drew_the_same_weights_are_not_passed_off_as_several(small_study: Callable[..., StudyRecord]):
+def test_initializers_that_drew_the_same_weights_are_one_measurement(small_study: Callable[..., StudyRecord]):
     study = small_study(("HeNormal", "HeUniform", "Zeros"), ("relu", "tanh"))
-    assert find_twins(read_pairs(study.summary, study.table)) == ()
-    table = study.table[study.table["initializer"] == "HeNormal"]
-    both = pd.concat([table, table.assign(initializer=pd.array(["Twin"] * len(table), dtype="string"))])
-    twins = make_study(both, {"mlp": 6})
-    assert find_twins(read_pairs(twins.summary, twins.table)) == (("HeNormal", "Twin"),)
-    gains = build_document(twins).sections[2].sections[0].blocks[-1]
-    assert isinstance(gains, Paragraph)
-    assert "".join(span.text for span in gains.text).startswith("HeNormal and Twin have the same gains")
+    pairs = read_pairs(study.summary, study.table)
+    assert merge_twins(pairs) == pairs
+    table = study.table[study.table["initializer"] != "Zeros"]
+    again = table[table["initializer"] == "HeNormal"]
+    twin = again.assign(initializer=pd.array(["A"] * len(again), dtype="string"))
+    twins = make_study(pd.concat([twin, table]), {"mlp": 6})
+    merged = merge_twins(read_pairs(twins.summary, twins.table))
+    # The best known name stands for both, in the place of the first.
+    assert [pair.label for pair in merged] == ["HeNormal +1", "HeNormal +1", "HeUniform", "HeUniform"]
+    assert merged[0].names == ("HeNormal", "A")
+    assert _answer(twins).values[0][0].endswith(" of 4")
+    assert "4 measured pairs (6 by name)" in _bullets(twins)[0]
+    figure = _answer(twins).blocks[0]
+    assert isinstance(figure, Figure)
+    assert "HeNormal +1 stands for A too; from one seed they draw the same weights" in _words(figure.caption)
+    assert figure.panels[0].svg.count(">HeNormal +1<") == 1
 
 
 def _kept_row(study: StudyRecord) -> dict[str, str]:
-    table = [block for block in _answer(study).blocks if isinstance(block, Table)][-1]
+    table = _tables(study)[-1]
     return dict(zip(table.columns[1:], (cell.text for cell in table.rows[0].cells), strict=True))
 
 
@@ -229,9 +266,9 @@ def test_a_pair_is_named_once_and_information_comes_before_size(
 
 def test_a_network_of_one_layer_has_no_rate_and_says_so(small_study: Callable[..., StudyRecord]):
     study = small_study(("HeNormal",), ("relu", "tanh"), depth=1)
-    gains = build_document(study).sections[2].sections[0].blocks[2]
-    assert isinstance(gains, Table)
-    assert {cell.text for row in gains.rows for cell in row.cells} == {"one layer only"}
+    pairs = read_pairs(study.summary, study.table)
+    assert {gain_map_cell(pair, "forward").text for pair in pairs} == {"?"}
+    assert {row.cells[1].text for row in _pair_rows(study).values()} == {"no rate"}
 
 
 def test_a_record_with_contradictions_is_refused(kept_study: StudyRecord):

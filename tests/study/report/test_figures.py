@@ -15,7 +15,7 @@ from initcheck.pages import svg
 from initcheck.pages.document import Panel
 from initcheck.pages.html import render_pictures
 from initcheck.study.record import StudyRecord
-from initcheck.study.report import build_document, figures
+from initcheck.study.report import build_document, figures, tables
 from initcheck.study.report.levels import LevelSummary, PredictedLevels
 
 # The frame of a line panel, in its own pixels: see figures.draw_lines.
@@ -105,8 +105,8 @@ def test_a_line_that_was_not_measured_is_named_below_the_picture():
 
 
 def test_well_known_initializers_get_the_lines():
-    names = ["Zeros", *reversed(figures.REPRESENTATIVES), "Ones"]
-    assert figures.choose_representatives(names) == figures.REPRESENTATIVES
+    names = ["Zeros", *reversed(tables.REPRESENTATIVES), "Ones"]
+    assert figures.choose_representatives(names) == tables.REPRESENTATIVES
 
 
 def test_few_initializers_all_get_a_line_and_unknown_ones_are_not_dropped():
@@ -118,13 +118,13 @@ def test_few_initializers_all_get_a_line_and_unknown_ones_are_not_dropped():
 
 def test_every_line_of_a_panel_has_its_own_colour_and_stroke():
     assert len(set(svg.SERIES)) == figures.MOST_LINES
-    keys = figures.line_keys(figures.REPRESENTATIVES)
+    keys = figures.line_keys(tables.REPRESENTATIVES)
     assert len({key.svg for key in keys}) == figures.MOST_LINES
 
 
 def test_a_picture_file_stands_alone_in_light_and_dark(small_study: Callable[..., StudyRecord]):
     files = render_pictures(build_document(small_study(("HeNormal", "Zeros"), ("relu", "tanh"))))
-    names = ("forward", "backward", "phases")
+    names = ("gains", "forward", "backward", "phases")
     assert list(files) == [f"figure-network-1-{name}.svg" for name in names]
     for name, text in files.items():
         root = ElementTree.fromstring(text)
@@ -144,15 +144,23 @@ def _points(path: ElementTree.Element) -> np.ndarray:
     return np.array([float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d", ""))]).reshape(-1, 2)
 
 
-def _dashed_lines(panel: Panel) -> dict[str, list[np.ndarray]]:
-    """Find the broken lines in the colour of the text, by their pattern."""
-    found: dict[str, list[np.ndarray]] = {}
-    for path in ElementTree.fromstring(panel.svg).iter("path"):
+def _pale_shapes(panel: Panel) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Find the pale lines, and the outlines of the pale bands."""
+    lines, bands = [], []
+    root = ElementTree.fromstring(panel.svg)
+    for path in root.iter("path"):
         style = path.get("style", "")
-        pattern = re.search(r"stroke-dasharray: ([^;]+)", style)
-        if pattern and "stroke: var(--ink)" in style:
-            found.setdefault(pattern[1], []).append(_points(path))
-    return found
+        if "stroke-opacity: 0.25" in style and "stroke-width: 7" in style:
+            lines.append(_points(path))
+        elif "fill-opacity: 0.25" in style:
+            bands.append(_points(path))
+    if not bands:  # a band may be defined once, and drawn where it is used
+        drawn = [use for use in root.iter("use") if "fill-opacity: 0.25" in use.get("style", "")]
+        shapes = {path.get("id"): path for path in root.iter("path")}
+        for use in drawn:
+            shift = np.array([float(use.get("x", 0)), float(use.get("y", 0))])
+            bands.append(_points(shapes[use.get("href", "").removeprefix("#")]) + shift)
+    return lines, bands
 
 
 def _to_data(points: np.ndarray, depth: int, limit: float) -> np.ndarray:
@@ -162,46 +170,37 @@ def _to_data(points: np.ndarray, depth: int, limit: float) -> np.ndarray:
     return np.column_stack([x, y])
 
 
-def test_the_dashed_line_and_the_dotted_edges_lie_where_the_law_says():
-    middle = [0.0, -0.7, -1.4, -2.1, -3.0]
-    found = _dashed_lines(_draw([_levels("HeNormal", [1.0] * 5)], [_prediction("HeNormal", middle)], 4.5))
-    assert sorted(len(lines) for lines in found.values()) == [1, 2]
-    (line,) = next(lines for lines in found.values() if len(lines) == 1)
-    edges = next(lines for lines in found.values() if len(lines) == 2)
-    for points, shift in ((line, 0.0), (edges[0], -0.5), (edges[1], 0.5)):
-        data = _to_data(points, 5, 4.5)
-        np.testing.assert_allclose(data[:, 0], [1, 2, 3, 4, 5], atol=0.01)
-        np.testing.assert_allclose(data[:, 1], np.array(middle) + shift, atol=0.02)
+def test_the_pale_line_and_its_band_lie_where_the_law_says():
+    middle = np.array([0.0, -0.7, -1.4, -2.1, -3.0])
+    panel = _draw([_levels("HeNormal", [1.0] * 5)], [_prediction("HeNormal", list(middle))], 4.5)
+    (line,), (band,) = _pale_shapes(panel)
+    data = _to_data(line, 5, 4.5)
+    np.testing.assert_allclose(data[:, 0], [1, 2, 3, 4, 5], atol=0.01)
+    np.testing.assert_allclose(data[:, 1], middle, atol=0.02)
+    corners = _to_data(band, 5, 4.5)
+    for layer, level in enumerate(middle, start=1):
+        ends = corners[np.abs(corners[:, 0] - layer) < 0.01, 1]
+        np.testing.assert_allclose([ends.min(), ends.max()], [level - 0.5, level + 0.5], atol=0.03)
 
 
-def test_a_prediction_without_a_standard_deviation_has_no_edges():
+def test_a_prediction_without_a_standard_deviation_has_no_band():
     prediction = _prediction("HeNormal", [0.0, 0.1, 0.2], sd=np.nan)
-    found = _dashed_lines(_draw([_levels("HeNormal", [0.0] * 3)], [prediction]))
-    assert [len(lines) for lines in found.values()] == [1]
+    lines, bands = _pale_shapes(_draw([_levels("HeNormal", [0.0] * 3)], [prediction]))
+    assert (len(lines), len(bands)) == (1, 0)
+
+
+def test_the_percentiles_of_the_seeds_are_thin_lines_beside_the_median():
+    panel = _draw([_levels("HeNormal", [1.0, 1.0, 1.0])], limit=4.5)
+    paths = ElementTree.fromstring(panel.svg).iter("path")
+    thin = [_points(path) for path in paths if "stroke-width: 0.7" in path.get("style", "")]
+    levels = sorted(float(_to_data(points, 3, 4.5)[0, 1]) for points in thin)
+    assert levels == pytest.approx([0.9, 1.1], abs=0.02)
 
 
 def test_a_law_that_knows_nothing_draws_nothing():
     levels = [_levels("HeNormal", [0.0] * 3)]
     prediction = PredictedLevels("mlp", "HeNormal", "relu", "forward", *[np.full(3, np.nan)] * 3, ("no reason",))
     assert _draw(levels, [prediction]).svg == _draw(levels, []).svg
-
-
-def test_the_strokes_of_theory_differ_from_those_of_every_measured_line():
-    theory = {re.search(r'stroke-dasharray="([^"]+)"', key.svg)[1] for key in figures.theory_line_keys()}  # type: ignore[index]
-    measured = "".join(key.svg for key in figures.line_keys(figures.REPRESENTATIVES))
-    assert len(theory) == 2
-    assert not [pattern for pattern in theory if f'"{pattern}"' in measured]
-    assert 'stroke-width="1.1"' not in measured
-
-
-def test_the_legend_shows_the_lines_as_they_are_drawn():
-    found = _dashed_lines(_draw([_levels("HeNormal", [0.0] * 3)], [_prediction("HeNormal", [0.0, 0.1, 0.2])]))
-    drawn = {tuple(float(part) for part in pattern.split(",")) for pattern in found}
-    keys = {
-        tuple(float(part) for part in re.findall(r'stroke-dasharray="([^"]+)"', key.svg)[0].split())
-        for key in figures.theory_line_keys()
-    }
-    assert {tuple(np.round(pattern, 3)) for pattern in drawn} == {tuple(np.round(pattern, 3)) for pattern in keys}
 
 
 def test_the_description_has_both_measurement_and_theory():

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import variation
 from simulated_theory import predict_study
 
+from initcheck.audit.gains import trace_networks
 from initcheck.study.record import StudyRecord
 from initcheck.study.report.levels import (
     LevelSummary,
@@ -27,7 +28,8 @@ def study(small_study: Callable[..., StudyRecord]) -> StudyRecord:
 
 
 def _by_direction(study: StudyRecord, table: pd.DataFrame | None = None) -> dict[str, LevelSummary]:
-    levels = summarize_levels(study.table if table is None else table, study.signal_layers)
+    traced = trace_networks(study.table if table is None else table, study.signal_layers)
+    levels = summarize_levels(tuple(traced))
     return {series.direction: series for series in levels}
 
 
@@ -44,14 +46,15 @@ def test_the_median_of_an_odd_number_of_seeds_is_the_middle_level(study: StudyRe
 
 
 def test_the_band_holds_the_median_and_leaves_out_the_extremes(study: StudyRecord):
-    for series in summarize_levels(study.table, study.signal_layers):
+    for series in summarize_levels(tuple(trace_networks(study.table, study.signal_layers))):
         assert (series.low <= series.middle).all()
         assert (series.middle <= series.high).all()
         assert (series.low < series.high).all()
 
 
 def test_an_exact_zero_is_a_level_of_minus_infinity(small_study: Callable[..., StudyRecord]):
-    for series in summarize_levels(small_study(("Zeros",), ("relu",)).table, {"mlp": ("hidden_01", "hidden_06")}):
+    table = small_study(("Zeros",), ("relu",)).table
+    for series in summarize_levels(tuple(trace_networks(table, {"mlp": ("hidden_01", "hidden_06")}))):
         assert np.isneginf(series.middle).all()
 
 

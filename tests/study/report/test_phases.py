@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from contrast import contrast
 from scipy.optimize import brentq
-from simulated_study import make_study, words_of
+from simulated_study import all_blocks, make_study, words_of
 
 from initcheck.pages import palette
 from initcheck.pages.document import Figure, Paragraph, Section, Table
@@ -30,7 +30,7 @@ def _section(study: StudyRecord, anchor: str = "network-1") -> Section:
 
 
 def _figure(section: Section) -> Figure:
-    return next(block for block in section.blocks if isinstance(block, Figure))
+    return next(block for block in all_blocks(section.blocks) if isinstance(block, Figure))
 
 
 def test_he_stands_at_the_square_root_of_two_and_is_critical_for_relu(small_study: Callable[..., StudyRecord]):
@@ -40,13 +40,13 @@ def test_he_stands_at_the_square_root_of_two_and_is_critical_for_relu(small_stud
     assert "HeNormal, HeUniform at σ_w 1.41: critical" in figure.panels[0].description
     assert "GlorotUniform at σ_w 1: ordered" in figure.panels[0].description
     assert "HeNormal, HeUniform at σ_w 1.41: chaotic" in figure.panels[1].description
-    table = next(block for block in section.blocks if isinstance(block, Table))
+    table = next(block for block in all_blocks(section.blocks) if isinstance(block, Table))
     cells = {row.header: dict(zip(table.columns[1:], row.cells, strict=True)) for row in table.rows}
-    he = cells["2: σ_w = 1.414"]["relu"]
+    he = cells["relu"]["2: σ_w = 1.414"]
     assert (he.text, he.notes, he.emphasis) == ("critical", ("χ = 1.0000", "any q"), True)
-    glorot = cells["1: σ_w = 1.000"]["relu"]
+    glorot = cells["relu"]["1: σ_w = 1.000"]
     assert (glorot.text, glorot.notes) == ("ordered", ("χ = 0.500", "q → 0"))
-    assert cells["1: σ_w = 1.000"]["tanh"].text == "critical"
+    assert cells["tanh"]["1: σ_w = 1.000"].text == "critical"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_activations_without_phases_get_a_sentence_instead_of_a_picture(
 
 def test_of_an_unknown_activation_alone_there_is_no_picture(small_study: Callable[..., StudyRecord]):
     section = _section(small_study(("HeNormal",), ("mine",)))
-    assert not [block for block in section.blocks if isinstance(block, Figure | Table)]
+    assert not [block for block in all_blocks(section.blocks) if isinstance(block, Figure | Table)]
     assert "mine has no phase diagram: theory does not know this function." in words_of(section).splitlines()
 
 
@@ -156,8 +156,8 @@ def test_of_functions_without_a_scale_no_chaos_is_said(small_study: Callable[...
 
 def test_where_the_signal_grows_for_good_the_product_of_chi_is_given(small_study: Callable[..., StudyRecord]):
     section = _section(small_study(("HeNormal",), ("softplus", "elu", "relu")))
-    table = next(block for block in section.blocks if isinstance(block, Table))
-    softplus, elu, relu = table.rows[0].cells
+    table = next(block for block in all_blocks(section.blocks) if isinstance(block, Table))
+    softplus, elu, relu = (row.cells[0] for row in table.rows)
     assert (softplus.text, elu.text, relu.text) == ("no fixed point", "no fixed point", "critical")
     assert softplus.notes == ("χ → 1.0000", "q grows", "100 layers: × 8.2×10⁻⁹")
     assert elu.notes[-1] == "100 layers: × 2800"

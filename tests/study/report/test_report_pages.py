@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from simulated_study import WrittenReport
+from simulated_study import ACTIVATIONS, WrittenReport, split_names
 from simulated_theory import predict_study
 
-from initcheck.core.formatting import format_estimate
+from initcheck.core.formatting import format_estimate, format_number
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.study.record import NotMeasured, StudyRecord
 from initcheck.study.report import build_document, write_report
+from initcheck.study.report.levels import read_pairs
+from initcheck.study.report.maps import gain_map_cell
 
 _EVIL = "<script>alert(`x|y`)</script>"
 _VOID = {"meta", "wbr", "br", "line", "circle", "rect", "path", "use", "image"}
@@ -144,7 +146,8 @@ def test_every_id_is_unique_and_every_link_leads_somewhere(page: _Page):
 def test_the_page_is_structured_for_readers_and_machines(page: _Page, full_report: WrittenReport):
     text = full_report.read("report.html")
     assert text.startswith("<!doctype html>\n<html lang=")
-    assert page.tags["title"] == page.tags["h1"] == page.tags["main"] == page.tags["nav"] == 1
+    assert page.tags["title"] == page.tags["h1"] == page.tags["main"] == 1
+    assert page.tags["nav"] == 2  # beside the text, or folded: one of them is shown
     assert page.headings[0] == 1
     assert all(after - before <= 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
     assert {scope for _, scope in page.heads} == {"row", "col"}
@@ -162,21 +165,17 @@ def test_every_colour_class_and_variable_that_is_used_is_defined(full_report: Wr
     assert {name for name in classes if f".{name}" not in style} == set()
 
 
+def _verdicts(tables: list[list[list[str]]]) -> list[list[list[str]]]:
+    return [table for table in tables if table[0][:2] == ["Initializer", "Verdict"]]
+
+
 def test_every_row_of_the_summary_is_in_the_verdict_tables_of_both_pages(
     full_study: StudyRecord, page: _Page, full_report: WrittenReport
 ):
     expected = Counter(full_study.summary["initializer"])
     for tables, fence in ((page.tables, ""), (_markdown_tables(full_report.read("report.md")), "`")):
-        verdicts = [table for table in tables if table[0][:2] == ["Initializer", "Verdict"]]
-        found = Counter(row[0].strip(fence) for table in verdicts for row in table[1:] if "---" not in row[0])
-        assert found == expected
-
-
-def _gain_maps(tables: list[list[list[str]]]) -> list[list[list[str]]]:
-    """The measured gains, forward and backward; two maps of scores against theory follow them."""
-    maps = [table for table in tables if table[0][:3] == ["Initializer", "linear", "relu"]]
-    assert len(maps) == 4
-    return maps[:2]
+        rows = [row for table in _verdicts(tables) for row in table[1:] if "---" not in row[0]]
+        assert Counter(name for row in rows for name in split_names(row[0].strip(fence))) == expected
 
 
 def test_the_gains_of_both_pages_are_those_of_the_summary(
@@ -184,36 +183,52 @@ def test_the_gains_of_both_pages_are_those_of_the_summary(
 ):
     summary = full_study.summary[full_study.summary["network"] == "mlp"]
     rows = summary.set_index(["initializer", "activation"])
-    markdown = _markdown_tables(full_report.read("report.md"))
-    html_maps, markdown_maps = _gain_maps(page.tables), _gain_maps(markdown)
+    activations = list(dict.fromkeys(summary["activation"]))
+    html_tables = _verdicts(page.tables)[: len(activations)]
+    markdown_tables = _verdicts(_markdown_tables(full_report.read("report.md")))[: len(activations)]
     checked = 0
-    for direction, html_map, markdown_map in zip(("forward", "backward"), html_maps, markdown_maps, strict=True):
-        activations = html_map[0][1:]
-        for html_row, markdown_row in zip(html_map[1:], markdown_map[2:], strict=True):
-            for activation, cell, plain_cell in zip(activations, html_row[1:], markdown_row[1:], strict=True):
-                pair = (html_row[0], activation)
-                if pair not in rows.index or rows.loc[pair, f"{direction}_verdict"] == "dead":
-                    continue
-                values = [rows.loc[pair, f"{direction}_log_gain{end}"] for end in ("", "_low", "_high")]
-                if any(pd.isna(value) for value in values):
+    for activation, html_table, markdown_table in zip(ACTIVATIONS, html_tables, markdown_tables, strict=True):
+        for html_row, markdown_row in zip(html_table[1:], markdown_table[2:], strict=True):
+            row = rows.loc[(split_names(html_row[0])[0], activation)]
+            for place, direction in ((2, "forward"), (3, "backward")):
+                values = [row[f"{direction}_log_gain{end}"] for end in ("", "_low", "_high")]
+                if row[f"{direction}_verdict"] == "dead" or any(pd.isna(value) for value in values):
                     continue
                 estimate = format_estimate(*map(math.exp, values))
-                assert cell.split(" ")[0] == estimate.value
-                assert plain_cell.replace("*", "").split("<br>")[0] == estimate.value
-                assert estimate.margin in cell
+                settled = format_number(math.exp(row[f"{direction}_log_gain_deep_half"]), 3)
+                assert html_row[place].startswith(f"{settled} all layers {estimate.value} {estimate.interval} ")
+                plain = markdown_row[place].replace("\\", "").split("<br>")
+                assert plain[:3] == [settled, f"all layers {estimate.value}", estimate.interval]
                 checked += 1
     assert checked > 350
 
 
-def test_dead_non_finite_and_unmeasured_pairs_say_so_instead_of_a_gain(page: _Page):
-    forward, backward = _gain_maps(page.tables)
-    by_name = {row[0]: dict(zip(forward[0][1:], row[1:], strict=True)) for row in forward[1:]}
-    assert by_name["Zeros"]["relu"] == "dead symmetric"
-    assert by_name["Identity"]["relu"] == "not measured"
-    assert by_name["Identity"]["linear"] == "not asked for"
-    assert "overflows" in by_name["Ones"]["linear"]
-    ones = next(row for row in backward if row[0] == "Ones")
-    assert "non-finite" in ones[1]
+def test_dead_non_finite_and_unmeasured_pairs_say_so_instead_of_a_gain(full_study: StudyRecord, full_report):
+    pairs = {(pair.initializer, pair.activation): pair for pair in read_pairs(full_study.summary, full_study.table)}
+    cells = {name: gain_map_cell(pairs[name, "relu"], "forward") for name in ("Zeros", "Constant(value=0.05)")}
+    assert (cells["Zeros"].text, cells["Zeros"].tone) == ("0", "dead")
+    assert cells["Constant(value=0.05)"].tone == "symmetric"
+    ones = gain_map_cell(pairs["Ones", "linear"], "backward")
+    assert (ones.text, ones.tone) == ("∞", "non-finite")
+    picture = full_report.read("figure-network-1-gains.svg")
+    assert picture.count(">–</text>") == 2 * 2  # refused: two pairs, in two directions
+    assert picture.count(">Identity</text>") == 1
+
+
+def test_the_map_shows_one_number_that_decides_both_colour_and_verdict(full_study: StudyRecord):
+    seen = Counter()
+    for pair in read_pairs(full_study.summary, full_study.table):
+        for direction, summary in pair.by_direction.items():
+            cell = gain_map_cell(pair, direction)
+            seen[summary.verdict, cell.tone.partition("-")[0]] += 1
+            if cell.tone == "neutral":
+                assert summary.verdict == "preserves" and pair.distinguishes_inputs
+            if cell.tone.startswith("fading"):
+                assert summary.verdict == "vanishes" and cell.sign == "−"
+            if cell.tone.startswith("growing"):
+                assert summary.verdict == "explodes" and cell.sign == "+"
+    assert seen["preserves", "neutral"] and seen["vanishes", "fading"] and seen["explodes", "growing"]
+    assert seen["preserves", "symmetric"]  # the size is kept, and the inputs are not distinguished
 
 
 def test_markdown_tables_are_well_formed(full_report: WrittenReport):
@@ -252,11 +267,9 @@ def test_hostile_names_are_shown_and_never_obeyed(small_study: Callable[..., Stu
         assert {len(row) for row in table} == {len(table[0])}
 
 
-def test_each_network_has_a_section_and_a_heat_map_only_where_activations_differ(page: _Page):
+def test_each_network_has_a_section(page: _Page):
     assert "The network mlp" in page.text
     assert "The network notebook" in page.text
-    assert "network-1-gains" in page.ids
-    assert "network-2-gains" not in page.ids
     assert {"network-2-layers", "network-2-verdicts"} <= set(page.ids)
 
 

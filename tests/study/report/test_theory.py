@@ -6,24 +6,26 @@ import html
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from simulated_study import WrittenReport, change_summary, words_of
+from simulated_study import WrittenReport, all_blocks, change_summary, split_names, words_of
 from simulated_theory import predict_study
 
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_number
 from initcheck.pages import palette
-from initcheck.pages.document import Block, Details, Document, Figure, Section, Table, prose
+from initcheck.pages.document import Document, Figure, Section, Table, prose
 from initcheck.pages.html import render_markdown
 from initcheck.study.record import StudyRecord
 from initcheck.study.report import build_document
 from initcheck.study.report.levels import SummaryRow, read_pairs, shorten_reason
 from initcheck.study.report.theory import (
+    GAIN_COLUMNS,
     TableMarks,
     compare,
     count_scores,
@@ -38,6 +40,7 @@ from initcheck.study.report.theory import (
     make_gain_table,
     normal_share,
     number_gaps,
+    score_map_cell,
 )
 
 HE_RELU = ("HeNormal", "relu")
@@ -247,22 +250,20 @@ def test_textbook_predicted_and_measured_gain_stand_side_by_side(study: StudyRec
     pair = _pair(study, **changes)
     (row,) = make_gain_table([pair], prose(""), TableMarks(number_gaps([pair]), {"forward": (), "backward": ()})).rows
     assert [(cell.text, cell.notes) for cell in row.cells] == [
-        ("1.000", ()),
-        ("0.9877", ("sd 0.032",)),
+        ("0.9877", ("textbook 1.000", "sd 0.032")),
         ("1.01", ("[0.99, 1.03]",)),
         ("+1.3", ()),
-        ("0.5000", ()),
-        ("none", ()),
+        ("none", ("textbook 0.5000",)),
         ("0.49", ("[0.48, 0.50]",)),
-        ("mean field only", ("0.98 of the textbook",)),
+        ("mean field only", ("0.98 × textbook",)),
     ]
 
 
 def test_a_cell_names_the_note_that_says_what_its_prediction_rests_on(study: StudyRecord):
     pair = _pair(study, prediction="half a theory", predicted_backward_gain=pd.NA)
     (row,) = make_gain_table([pair], prose(""), TableMarks(number_gaps([pair]), {"forward": (), "backward": ()})).rows
-    assert row.cells[3].notes == ("note 1",)
-    assert row.cells[7].notes[-1] == "note 1"
+    assert row.cells[2].notes == ("note 1",)
+    assert row.cells[5].notes[-1] == "note 1"
 
 
 def test_a_study_without_predictions_is_not_predicted(small_study: Callable[..., StudyRecord]):
@@ -299,8 +300,8 @@ def test_a_predicted_deviation_that_does_not_hold_is_flagged_in_its_cell_and_nam
     own = next(pair for pair in pairs if (pair.initializer, pair.activation) == HE_RELU)
     (row,) = make_gain_table([own], prose(""), marks).rows
     sd = own.by_direction["forward"].predicted_sd
-    measured = (f"but measured {format_number(factor * sd, 2)}",) if wrong else ()
-    assert row.cells[1].notes == (f"sd {format_number(sd, 2)}", *measured)
+    measured = (f"seeds: {format_number(factor * sd, 2)}",) if wrong else ()
+    assert row.cells[0].notes[1:] == (f"sd {format_number(sd, 2)}", *measured)
     text = "".join(span.text for span in describe_deviations(found, count_scores(pairs, "forward")))
     assert (" in 1 of 4 pairs (χ² in each pair, at 5% in all" in text) == wrong
     assert text.endswith("correction): HeNormal with relu.") == wrong
@@ -356,53 +357,46 @@ def _part(study: StudyRecord | Document, name: str, network: int = 1) -> Section
     return next(part for part in section.sections if part.anchor == f"network-{network}-{name}")
 
 
-def _all(blocks: tuple[Block, ...]) -> Iterator[Block]:
-    for block in blocks:
-        yield block
-        if isinstance(block, Details):
-            yield from _all(block.blocks)
-
-
 def _tables(section: Section) -> list[Table]:
-    return [block for block in _all(section.blocks) if isinstance(block, Table)]
+    return [block for block in all_blocks(section.blocks) if isinstance(block, Table)]
+
+
+def _figures(section: Section) -> list[Figure]:
+    return [block for block in all_blocks(section.blocks) if isinstance(block, Figure)]
 
 
 def test_every_cell_of_the_score_maps_is_the_score_of_the_summary(full_study: StudyRecord, full_document: Document):
-    maps = [table for table in _tables(_part(full_document, "theory")) if table.form == "heat map"]
+    figure = next(figure for figure in _figures(_part(full_document, "theory")) if figure.name == "network-1-scores")
+    written = Counter(re.findall(r">([^<>]*)</text>", figure.panels[0].svg))
     rows = full_study.summary[full_study.summary["network"] == "mlp"]
-    rows = rows.set_index(["initializer", "activation"])
-    checked = 0
-    for direction, table in zip(("forward", "backward"), maps, strict=True):
-        for row in table.rows:
-            for activation, cell in zip(table.columns[1:], row.cells, strict=True):
-                if (row.header, activation) not in rows.index:
-                    assert cell.text in ("not measured", "not asked for")
-                    continue
-                z = rows.loc[(row.header, activation), f"{direction}_gain_z"]
-                if pd.isna(z):
-                    assert cell.text in ("mean field only", "no theory")
-                    assert re.fullmatch(r"note \d", cell.notes[-1])
-                else:
-                    assert cell.text == format_score(float(z))
-                    assert cell.emphasis == (abs(float(z)) > 2.0)
-                    checked += 1
-    assert checked == 280
+    scores = pd.concat([rows["forward_gain_z"], rows["backward_gain_z"]]).dropna().astype(float)
+    assert len(scores) == 280
+    expected = Counter(map(format_score, scores))
+    # Names stand there too, and signs where there is no score.
+    assert {text: written[text] for text in expected} == expected
+    for pair in read_pairs(rows, full_study.table):
+        for direction in DIRECTIONS:
+            cell = score_map_cell(pair, direction)
+            z = pair.by_direction[direction].z
+            if not math.isnan(z):
+                assert cell.sign == ("" if abs(z) <= 2.0 else "+" if z > 0.0 else "−")
+                assert cell.tone == palette.tone_of_score(z)
+            else:
+                assert cell.text == ("∞" if pair.activation == "gelu" and not pair.symmetric else "")
 
 
-def test_the_headline_pairs_have_a_table_that_is_not_folded(full_document: Document):
-    section = _part(full_document, "theory")
-    table = next(block for block in section.blocks if isinstance(block, Table))
+def test_the_headline_pairs_have_a_table(full_document: Document):
+    table = _tables(_part(full_document, "theory"))[0]
     assert [row.header for row in table.rows][:2] == ["HeNormal with relu", "GlorotUniform with relu"]
-    assert table.columns[1:5] == ("Forward: textbook", "Forward: predicted", "Forward: measured", "Forward: difference")
-    assert [cell.text for cell in table.rows[0].cells][:2] == ["1.000", "1.000"]
+    assert table.columns[1:4] == ("Forward: predicted", "Forward: measured", "Forward: difference")
+    assert (table.rows[0].cells[0].text, table.rows[0].cells[0].notes[0]) == ("1.000", "textbook 1.000")
     zeros = next(row for row in table.rows if row.header == "Zeros with relu")
-    assert [cell.text for cell in zeros.cells][:4] == ["none", "none", "dead", "no theory"]
+    assert [cell.text for cell in zeros.cells][:3] == ["none", "dead", "no theory"]
 
 
-def test_every_pair_is_in_a_folded_table_of_gains(full_study: StudyRecord, full_document: Document):
-    section = _part(full_document, "theory")
-    folded = [table for block in section.blocks if isinstance(block, Details) for table in _all(block.blocks)]
-    found = sorted(row.header for table in folded if isinstance(table, Table) for row in table.rows)
+def test_every_pair_is_in_a_table_of_gains(full_study: StudyRecord, full_document: Document):
+    tables = [table for table in _tables(_part(full_document, "verdicts")) if table.columns[1:] == GAIN_COLUMNS]
+    found = sorted(name for table in tables for row in table.rows for name in split_names(row.header))
     mlp = full_study.summary[full_study.summary["network"] == "mlp"]
     assert found == sorted(mlp["initializer"].astype(str))
 
@@ -425,11 +419,11 @@ def test_both_editions_have_all_of_it(full_report: WrittenReport):
     for text in (
         "Theory against measurement",
         "Textbook against measured: the pairs that textbooks discuss.",
-        "The scores are not independent of each other",
+        "The scores are not independent: all cells of an initializer share their weights",
         "restarted from the measured value at hidden_03",
         "Order and chaos: where the initializers lie",
         "The same in words: the phase at each of these points",
-        "Thin dashed lines: the median that theory expects",
+        "Pale band: what theory expects",
         "Hollow marks: the median that theory expects",
         "leading order in 1/width",
     ):
@@ -439,19 +433,19 @@ def test_both_editions_have_all_of_it(full_report: WrittenReport):
         assert f"**{term}.**" in markdown
     for column in ("predicted_gradient_norm_sd", "textbook_forward_gain", "forward_gain_z", "prediction"):
         assert f"`{column}`" in markdown
-    assert "theory: the median of the seeds" in page
+    assert "theory: the median, and from the 10th" in page
     for name in ("distance", "phases", "forward", "backward"):
         assert (full_report.folder / f"figure-network-1-{name}.svg").is_file()
 
 
 def test_the_legend_of_theory_is_in_the_picture_files(full_report: WrittenReport):
     for name in ("forward", "backward", "distance"):
-        assert "theory: the median of the seeds" in full_report.read(f"figure-network-1-{name}.svg")
+        assert "theory: the median, and from the 10th" in full_report.read(f"figure-network-1-{name}.svg")
     assert "theory, in the shape of the layer" in full_report.read("figure-network-2-levels.svg")
 
 
 def test_the_close_up_shows_the_headline_pairs_against_their_law(full_document: Document):
-    figure = next(block for block in _part(full_document, "theory").blocks if isinstance(block, Figure))
+    figure = next(figure for figure in _figures(_part(full_document, "theory")) if "distance" in figure.name)
     titles = [panel.title for panel in figure.panels]
     assert titles[:2] == ["HeNormal with relu, forward", "HeNormal with relu, backward"]
     assert not [title for title in titles if title.startswith("Zeros")]
@@ -460,7 +454,7 @@ def test_the_close_up_shows_the_headline_pairs_against_their_law(full_document: 
 
 
 def test_a_shallow_network_has_no_close_up(full_document: Document):
-    assert not [block for block in _part(full_document, "theory", network=2).blocks if isinstance(block, Figure)]
+    assert not _figures(_part(full_document, "theory", network=2))
 
 
 def test_without_predictions_the_report_says_that_there_are_none_and_why(small_study: Callable[..., StudyRecord]):
@@ -487,10 +481,9 @@ def test_wrong_predictions_show_in_the_sentence_and_in_the_map(small_study: Call
     section = _part(wrong, "theory")
     found = re.findall(r"6 of 6 pairs have a score: (\d) of them beyond ±2, (\d) beyond ±3", words_of(section))
     assert found == [("6", "6")] * 2
-    maps = [table for table in _tables(section) if table.form == "heat map"]
-    tones = {cell.tone for table in maps for row in table.rows for cell in row.cells}
+    tones = {score_map_cell(pair, way).tone for pair in read_pairs(wrong.summary, wrong.table) for way in DIRECTIONS}
     assert tones <= {"fading-3", "fading-4", "fading-5"}
-    figure = next(block for block in section.blocks if isinstance(block, Figure))
+    figure = next(figure for figure in _figures(section) if "distance" in figure.name)
     ends = [float(match) for match in re.findall(r"to 10\^(-?[\d.]+)\. Theory", figure.panels[0].description)]
     # 1.5 a layer too much: the last of 20 layers lies 19 factors below theory, and no more than the standard
     # deviation above that.
