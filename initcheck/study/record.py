@@ -82,3 +82,10 @@ class StudyRecord:
             raise ValueError(f"network {name!r} is in the summary but not in provenance.networks.")
         for name in sorted(measured - set(self.signal_layers)):
             raise ValueError(f"network {name!r} is in the summary but not in signal_layers.")
+
+    def _repr_html_(self) -> str:
+        """Show the answer of the report in a notebook."""
+        from initcheck.pages.html import render_fragment
+        from initcheck.study.report import build_summary
+
+        return render_fragment(build_summary(self))

@@ -18,6 +18,7 @@ import initcheck
 from initcheck.pages.html import render_html
 from initcheck.spec.records import PowerTable
 from initcheck.spec.report import write_specification
+from initcheck.study.report import build_document
 from initcheck.training.report import build_training_document
 from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingRecord
 from initcheck.training.trainability import relate
@@ -82,12 +83,21 @@ def find_committed_specification() -> Path:
     return REPORTS / "spec.html"
 
 
+def write_report() -> str:
+    """Measure a narrow network with weights of every fate, some of which are drawn alike."""
+    names = ("Zeros", "RandomNormal(stddev=1.0)", "GlorotUniform", "LecunUniform", "HeNormal")
+    functions = ("relu", "tanh", "sigmoid")
+    options = initcheck.StudyOptions(("mlp",), names, functions, depth=6, widths=(24, 16), seeds=tuple(range(4)))
+    return render_html(build_document(initcheck.run_study(options)))
+
+
 def write_trainability() -> str:
     return render_html(build_trainability_document(relate(make_record(), resamples=20)))
 
 
 PAGES: dict[str, Callable[[], str | Path]] = {
     "monitor": write_monitor,
+    "report": write_report,
     "specification": find_committed_specification,
     "specification-broken": write_fake_specification,
     "trainability": write_trainability,
@@ -98,6 +108,7 @@ PAGES: dict[str, Callable[[], str | Path]] = {
 
 HEIGHTS: dict[str, float] = {
     "monitor": 2_500.0,
+    "report": 9_000.0,
     "specification": 12_000.0,
     "specification-broken": 4_000.0,
     "trainability": 4_500.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from initcheck.audit.gains import trace_networks
 from initcheck.core.files import publish_files
@@ -38,6 +39,7 @@ from initcheck.study.report.tables import (
 )
 from initcheck.study.report.theory import is_predicted, make_gain_table, mark_tables, write_theory
 
+_TITLE: Final = "Weight initialization"
 __all__ = ["summary_json", "write_report"]
 
 
@@ -57,14 +59,21 @@ def write_report(study: StudyRecord, out: Path) -> list[Path]:
     )
 
 
+def build_summary(study: StudyRecord) -> Document:
+    """Build the answer of the report alone, as a notebook shows it."""
+    pairs = merge_twins(read_pairs(study.summary, study.table))
+    gains = measure_seeds(tuple(trace_networks(study.table, study.signal_layers)))
+    described = _name_networks(study, pairs)
+    return Document(_TITLE, (), (), write_answer(study, pairs, gains, described[0]) if described else None)
+
+
 def build_document(study: StudyRecord) -> Document:
     """Build the report of a study."""
     pairs = merge_twins(read_pairs(study.summary, study.table))
     traced = tuple(trace_networks(study.table, study.signal_layers))
     levels, gains = summarize_levels(traced), measure_seeds(traced)
     predictions = predict_levels(study.table, study.signal_layers)
-    measured = names_in_order(pairs, "network")
-    described = [network.name for network in study.provenance.networks if network.name in measured]
+    described = _name_networks(study, pairs)
     networks = tuple(
         _write_network(study, pairs, levels, predictions, network, number)
         for number, network in enumerate(described, start=1)
@@ -83,7 +92,13 @@ def build_document(study: StudyRecord) -> Document:
         write_column_definitions(),
     )
     answer = write_answer(study, pairs, gains, described[0]) if described else None
-    return Document("Weight initialization", subtitle, sections, answer)
+    return Document(_TITLE, subtitle, sections, answer)
+
+
+def _name_networks(study: StudyRecord, pairs: Sequence[SummaryRow]) -> list[str]:
+    """Name the networks of which something was measured, in the order of the study."""
+    measured = names_in_order(pairs, "network")
+    return [network.name for network in study.provenance.networks if network.name in measured]
 
 
 def _write_network(

@@ -90,15 +90,13 @@ def write_findings(study: StudyRecord, pairs: Sequence[SummaryRow], network: str
 
 
 def _name_served(served: Sequence[str], activations: int) -> Text:
-    """Say for which activation functions something is shown to keep the signal."""
+    """Say for which activation functions something is recommended."""
     functions = count(activations, "activation function")
     if not served:
-        return prose(f"With none of {functions} is an initializer shown to keep the signal in both directions.")
+        return prose(f"With none of {functions} is there an initializer to recommend, which keeps the signal.")
     has = "has" if len(served) == 1 else "have"
     names = format_names(served, len(served))
-    return prose(
-        f"{len(served)} of {functions} {has} an initializer that keeps the signal in both directions: {names}."
-    )
+    return prose(f"{len(served)} of {functions} {has} an initializer to recommend, which keeps the signal: {names}.")
 
 
 def _explain_maps(pairs: Sequence[SummaryRow], network: str) -> Text:

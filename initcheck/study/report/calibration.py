@@ -14,7 +14,7 @@ from scipy import stats
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.formatting import format_number
 from initcheck.core.statistics import adjust_pvalues
-from initcheck.pages.document import Cell, Section, Table, code, paragraph, prose, table_row
+from initcheck.pages.document import Cell, Details, Section, Table, code, paragraph, prose, table_row
 from initcheck.study.report.levels import SeedGains, SummaryRow
 from initcheck.study.report.tables import names_in_order
 from initcheck.study.report.theory import count_scores
@@ -137,6 +137,5 @@ def write_calibration(pairs: Sequence[SummaryRow], gains: Sequence[SeedGains]) -
         "independent ones (", code("n² / Σ ρ²"), f", Satterthwaite’s approximation). The verdict is at "
         f"{100.0 * LEVEL:g}% in all rows together, after Holm’s correction.",
     )  # fmt: skip
-    return Section(
-        "calibration", "Theory’s scores, taken together", (Table(caption, CALIBRATION_COLUMNS, rows), explanation)
-    )
+    blocks = (Table(caption, CALIBRATION_COLUMNS, rows), Details(prose("How this is judged"), (explanation,)))
+    return Section("calibration", "Theory’s scores, taken together", blocks)

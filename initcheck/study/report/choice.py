@@ -9,16 +9,13 @@ from typing import Final
 
 from initcheck.audit.limits import PRESERVING_MARGIN
 from initcheck.core.columns import DIRECTIONS, Direction
-from initcheck.core.errors import InitcheckError
-from initcheck.core.formatting import exponential, format_estimate, format_share
-from initcheck.models.initializers import InitializerSpec, split_call
+from initcheck.core.formatting import exponential, format_estimate, format_names, format_share
+from initcheck.models.initializers import INITIALIZERS
 from initcheck.pages.document import Cell, Table, code, prose, table_row
 from initcheck.study.report.levels import SeedGains, SummaryRow
 from initcheck.study.report.tables import format_layers_until, names_in_order
-from initcheck.theory.weights import weight_distribution
 
 CHOICE_COLUMNS: Final = ("Activation", "Recommended", "Forward gain", "Backward gain", "Second choice", "Why")
-_WIDTHS: Final = (64, 128)
 _FARTHEST: Final = math.log(2.0)  # a layer: beyond, a signal is lost at once
 
 
@@ -28,10 +25,12 @@ class Choice:
 
     Attributes:
         ranked: the best first; those that are shown to keep the signal in both directions come before all others.
+        at_this_width: those that keep it by weights whose size does not follow that of the layer.
     """
 
     activation: str
     ranked: tuple[SummaryRow, ...]
+    at_this_width: tuple[SummaryRow, ...]
 
     @property
     def best(self) -> SummaryRow | None:
@@ -57,32 +56,26 @@ def choose_initializers(pairs: Sequence[SummaryRow], gains: Sequence[SeedGains])
             for pair in pairs
             if pair.activation == activation and _is_candidate(pair) and math.isfinite(measure_distance(pair)[1])
         ]
-        groups = (
-            [pair for pair in candidates if pair.outcome == "kept" and not ignores_width(pair.initializer)],
-            [pair for pair in candidates if pair.outcome == "kept" and ignores_width(pair.initializer)],
-            [pair for pair in candidates if pair.outcome != "kept" and measure_distance(pair)[0] <= _FARTHEST],
-        )
+        following = [pair for pair in candidates if not ignores_width(pair.initializer)]
+        kept = [pair for pair in following if pair.outcome == "kept"]
+        others = [pair for pair in following if pair.outcome != "kept" and measure_distance(pair)[0] <= _FARTHEST]
         ranked: list[SummaryRow] = []
-        for group in groups:
+        for group in (kept, others):
             left = {pair.initializer: (pair, *measure_distance(pair)) for pair in group}
             while left:
                 # The first of which no other is shown to be better: noise does not decide.
                 nearest = min(most for _, _, most in left.values())
                 chosen = next(name for name, (_, least, _) in left.items() if least <= nearest)
                 ranked.append(left.pop(chosen)[0])
-        choices.append(Choice(activation, tuple(ranked)))
+        by_chance = (pair for pair in candidates if pair.outcome == "kept" and ignores_width(pair.initializer))
+        choices.append(Choice(activation, tuple(ranked), tuple(by_chance)))
     return tuple(choices)
 
 
 def ignores_width(initializer: str) -> bool:
-    """Check whether the size of the weights is known not to follow the number of inputs."""
-    try:
-        name, arguments = split_call(initializer)
-        spec = InitializerSpec(name, tuple(arguments.items()))
-        narrow, wide = (weight_distribution(spec, (width, width)).forward_gain for width in _WIDTHS)
-    except InitcheckError:
-        return False
-    return not math.isclose(narrow, wide)
+    """Check whether the size of the weights is known not to follow the size of the layer."""
+    known = INITIALIZERS.get(initializer.partition("(")[0])
+    return known is not None and known.ignores_size
 
 
 def make_choice_table(choices: Sequence[Choice], gains: Sequence[SeedGains], network: str) -> Table:
@@ -102,14 +95,15 @@ def make_choice_table(choices: Sequence[Choice], gains: Sequence[SeedGains], net
                 choice.activation,
                 *cells,
                 Cell(second.label if second else "none", notes),
-                _explain(best, second),
+                _explain(choice, second),
             )
         )
     caption = prose(
         "Which initializer for my activation function, on ", code(network), ". Recommended is what is shown to keep "
         f"the signal in both directions, within {100.0 * PRESERVING_MARGIN:.0f}% a layer, with the gain nearest to 1; "
-        "where intervals overlap, the order of the study decides. Weights without chance are not recommended: all "
-        "seeds give the same network."
+        "where intervals overlap, the order of the study decides. Not recommended are weights without chance, of "
+        "which all seeds give the same network, and weights whose size does not follow that of the layer, which keep a "
+        "signal at one width and lose it at another."
     )  # fmt: skip
     return Table(caption, CHOICE_COLUMNS, tuple(rows))
 
@@ -146,14 +140,13 @@ def _describe_second(pair: SummaryRow, settled: dict[tuple[str, str, Direction],
     return tuple(notes)
 
 
-def _explain(best: SummaryRow | None, second: SummaryRow | None) -> str:
-    if best is None:
-        if second is None:
-            return "with none do inputs stay apart at a gain within a factor of 2"
-        lost = {way: second.by_direction[way] for way in DIRECTIONS if second.by_direction[way].verdict != "preserves"}
-        depths = "; ".join(f"{way} {format_layers_until(summary)}" for way, summary in lost.items())
-        return f"second choice: {depths} layers"
-    share = f"{format_share(best.batch_variance_share)} of the output differs between inputs"
-    if ignores_width(best.initializer):
-        return f"at this width alone: the size of its weights does not follow the number of inputs; {share}"
-    return share
+def _explain(choice: Choice, second: SummaryRow | None) -> str:
+    if choice.best:
+        return f"{format_share(choice.best.batch_variance_share)} of the output differs between inputs"
+    here = format_names([pair.label for pair in choice.at_this_width])
+    remark = f"; at this width alone, {here}" if here else ""
+    if second is None:
+        return f"with none do inputs stay apart at a gain within a factor of 2{remark}"
+    lost = {way: second.by_direction[way] for way in DIRECTIONS if second.by_direction[way].verdict != "preserves"}
+    depths = "; ".join(f"{way} {format_layers_until(summary)}" for way, summary in lost.items())
+    return f"second choice: {depths} layers{remark}"

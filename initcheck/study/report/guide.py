@@ -148,7 +148,11 @@ def write_method(study: StudyRecord) -> Section:
     return Section(
         "method",
         "How it was measured",
-        (*(command if provenance.command_line else ()), Details(words, facts), Paragraph(_describe_theory(study))),
+        (
+            *(command if provenance.command_line else ()),
+            Details(words, facts),
+            Details(prose("What the predictions rest on"), (Paragraph(_describe_theory(study)),)),
+        ),
     )
 
 

@@ -71,7 +71,7 @@ def test_a_pair_kept_both_ways_is_counted_as_kept(kept_study: StudyRecord):
     assert _bullets(kept_study)[0].startswith("1 of 1 pair keeps the signal")
     answer = _answer(kept_study)
     assert _words(answer.verdict) == (
-        "1 of 1 activation function has an initializer that keeps the signal in both directions: relu."
+        "1 of 1 activation function has an initializer to recommend, which keeps the signal: relu."
     )
     assert answer.tone == "passed"
     assert answer.values[0] == ("1 of 1", "measured pairs keep the signal")
@@ -103,7 +103,7 @@ def test_a_pair_with_anything_wrong_or_unknown_is_not_kept(
     answer = _answer(study)
     assert answer.tone == "failed"
     assert answer.values[0][0] == "0 of 1"
-    assert _words(answer.verdict).startswith("With none of 1 activation function is an initializer shown to keep")
+    assert _words(answer.verdict).startswith("With none of 1 activation function is there an initializer to recommend")
 
 
 def test_missing_values_become_words_and_never_zeros(kept_study: StudyRecord):
@@ -227,6 +227,13 @@ def test_initializers_that_drew_the_same_weights_are_one_measurement(small_study
     assert isinstance(figure, Figure)
     assert "HeNormal +1 stands for A too; from one seed they draw the same weights" in _words(figure.caption)
     assert figure.panels[0].svg.count(">HeNormal +1<") == 1
+
+
+def test_a_notebook_shows_the_answer_of_the_report(kept_study: StudyRecord):
+    shown = kept_study._repr_html_()
+    assert "1 of 1 activation function has an initializer to recommend" in shown
+    assert 'role="img"' in shown and ">HeNormal<" in shown
+    assert "<section" not in shown
 
 
 def _kept_row(study: StudyRecord) -> dict[str, str]:

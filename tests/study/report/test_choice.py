@@ -69,13 +69,13 @@ def test_what_keeps_the_signal_comes_before_what_is_nearer_to_one_and_is_not_sho
     assert _rank(pairs, gains) == ["HeNormal", "HeUniform"]
 
 
-def test_weights_whose_size_ignores_the_width_come_after_those_that_follow_it(pair: SummaryRow):
-    pairs = [_name(pair, "RandomNormal"), _name(pair, "HeNormal")]
-    gains = _gains("RandomNormal", (0.0, 0.0), (0.0, 0.0)) + _gains("HeNormal", (0.03, 0.04), (0.03, 0.04))
-    assert _rank(pairs, gains) == ["HeNormal", "RandomNormal"]
-    table = make_choice_table(choose_initializers(pairs[:1], gains), gains, "mlp")
-    assert table.rows[0].cells[0].text == "RandomNormal"
-    assert table.rows[0].cells[-1].text.startswith("at this width alone: ")
+def test_weights_whose_size_ignores_the_width_are_named_and_not_recommended(pair: SummaryRow):
+    pairs = [_name(pair, "RandomNormal"), _name(pair, "HeNormal", ("preserves", "explodes"))]
+    gains = _gains("RandomNormal", (0.0, 0.0), (0.0, 0.0)) + _gains("HeNormal", (0.03, 0.04), (0.1, 0.2))
+    assert _rank(pairs, gains) == ["HeNormal"]
+    cells = make_choice_table(choose_initializers(pairs, gains), gains, "mlp").rows[0].cells
+    assert (cells[0].text, cells[3].text) == ("none keeps it", "HeNormal")
+    assert cells[-1].text.endswith("; at this width alone, RandomNormal")
 
 
 @pytest.mark.parametrize(
