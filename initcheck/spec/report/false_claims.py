@@ -43,7 +43,7 @@ from initcheck.pages.svg import (
     drawing_settings,
     export_svg,
 )
-from initcheck.spec.causes import BASES, CAUSES, Basis, KnownCause, Quotation, documentation_address
+from initcheck.spec.causes import BASES, CAUSES, FIRST_TRIED, Basis, KnownCause, Quotation, documentation_address
 from initcheck.spec.claim import Evidence
 from initcheck.spec.records import AMISS, ClaimRecord
 from initcheck.spec.report.claims import TONES, describe_bounds, has_interval, record_address
@@ -204,9 +204,17 @@ def _describe_measured(group: FalseClaims, suffix: str) -> Text:
     others = (
         f" {len(same)} claims: {format_short(min(same), 3)} to {format_short(max(same), 3)}." if len(same) > 1 else ""
     )
-    own = f"{_capitalize(worst.evidence.quantity)}: {describe_effect(worst.evidence)}."
+    own = f"{_capitalize(worst.evidence.quantity)}: {describe_effect(worst.evidence)}"
+    seen = own if has_interval(worst.evidence) else worst.reason.rstrip(".")
     name = Span(worst.id, "code", record_address(worst, suffix))
-    return prose(own if has_interval(worst.evidence) else worst.reason, " (", name, f"){others}")
+    return prose(seen, " (", name, f").{others}{_describe_since(group.cause)}")
+
+
+def _describe_since(cause: KnownCause) -> str:
+    if not cause.code:
+        return ""
+    version = ".".join(map(str, cause.since))
+    return f" In Keras {version} already." if cause.since == FIRST_TRIED else f" Since Keras {version}."
 
 
 def describe_effect(evidence: Evidence) -> str:

@@ -66,6 +66,22 @@ def test_what_keras_states_comes_before_what_others_assume(refuted):
     assert not sections[2].blocks[1].unfolded
 
 
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (
+            "groups",
+            "Variance: 0.25 [0.225, 0.275], claimed 1 (fans.groups.1). 2 claims: 0.25 to 0.5. In Keras 3.1 already.",
+        ),
+        ("copied_generator", "Since Keras 3.6."),
+    ],
+)
+def test_what_was_measured_is_the_worst_with_its_interval_the_range_and_since_when(refuted, cause: str, words: str):
+    (section,) = write_false_claims(group_false_claims(make(refuted, cause, 0.5, 0.25)), ".html")
+    facts = dict(section.sections[0].blocks[1].items)
+    assert "".join(span.text for span in facts["Measured"]).endswith(words)
+
+
 def test_claims_that_are_not_refuted_are_left_out(refuted):
     assert group_false_claims([replace(refuted, status="now holds")]) == ()
 
