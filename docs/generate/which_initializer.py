@@ -28,8 +28,8 @@ _INTRODUCTION: Final = """\
 # Which initializer for which activation, and why
 
 In short: **LeCun's for SELU and linear layers, He's for everything else.** With sigmoid, softplus, GELU, SiLU, Mish
-and ELU even the best one does not keep a signal through many layers; there, use normalization, skip connections, or few
-layers.
+and ELU even the best one does not keep a signal through many layers; there, use normalization or skip
+connections ([what is normal](architectures.md)), or few layers.
 
 The table is computed from the [reference study](../reports/reference/report.md): plain networks of {depth} layers of
 {width} units, without normalization, {seeds} networks a row. It gives the factor by which each layer multiplies the

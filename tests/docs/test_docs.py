@@ -13,7 +13,15 @@ from sybil import Example
 
 DOCS = ROOT / "docs"
 
-FOLLOWED = ("gate.md", "getting-started.md", "signal-propagation.md", "statistics.md", "sweeps.md")
+FOLLOWED = (
+    "architectures.md",
+    "gate.md",
+    "getting-started.md",
+    "signal-propagation.md",
+    "statistics.md",
+    "sweeps.md",
+    "upgrading-keras.md",
+)
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
 
 READ = (
@@ -24,6 +32,7 @@ READ = (
     "ci.md",
     "cluster.md",
     "command-line.md",
+    "cost.md",
     "in-the-wild.md",
     "monitor.md",
     "report.md",

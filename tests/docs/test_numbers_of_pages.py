@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -12,6 +13,7 @@ from documentation import ROOT
 from keras_features import HAS_AXES
 from scipy import stats
 
+from initcheck.checking.settings import default_seeds
 from initcheck.spec.catalogue import catalogue
 
 STUDY = ROOT / "reports" / "reference"
@@ -144,6 +146,47 @@ def test_the_advice_in_short_is_that_of_the_table():
     kept = {name.strip("`") for name, recommended, *_ in CHOICES if recommended.startswith("**")}
     assert kept == {"relu", "leaky_relu", "linear", "softsign"}
     assert len(CHOICES) == len(kept) + len(["sigmoid", "softplus", "gelu", "silu", "mish", "elu", "selu", "tanh"])
+
+
+# --- docs/cost.md -----------------------------------------------------------------------------------------------------
+
+COST = read_page("docs/cost.md")
+
+
+def test_the_times_of_models_are_those_of_the_table():
+    table = (ROOT / "reports" / "applications.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| \d \| (\d+) \| (\d+) \|", table, re.MULTILINE)
+    seconds = {name: int(each) for name, _, _, each in rows}
+    paths = {name: int(each) for name, _, each, _ in rows}
+    assert f"All {len(rows)} models" in COST and {size for _, size, _, _ in rows} == {"96"}
+    assert "3 draws, 4 images" in table and "with 3 draws, on 4 images of 96 × 96 pixels" in COST
+    median = f"Half of them took less than {math.ceil(np.median(list(seconds.values())))} seconds"
+    assert f"{median}, and none took more than {max(seconds.values())}." in COST
+    shown = re.findall(r"\| (\w+) \| (\d+) \| ([\d.]+) \|", COST)
+    assert len(shown) > 5
+    for name, judged, ratio in shown:
+        assert int(judged) == paths[name]
+        assert float(ratio) == pytest.approx(seconds[name] / seconds["ResNet50V2"], abs=0.051), name
+
+
+def test_the_ratios_are_those_of_the_benchmarks():
+    text = (ROOT / "reports" / "benchmarks" / "benchmarks.json").read_text(encoding="utf-8")
+    ratios = {}
+    for benchmark in json.loads(text)["benchmarks"]:
+        ratios |= {name: each["ratio"] for name, each in benchmark["extra_info"].items()}
+    measured = sorted(ratio for name, ratio in ratios.items() if "measured seed / (draw + plain step)" in name)
+    assert f"costs {measured[0]:.2f} to {measured[-1]:.2f} times a plain forward and backward pass" in COST
+    loops = sorted(ratio for name, ratio in ratios.items() if "straightforward loop / measured seed" in name)
+    assert f"takes {loops[0]:.1f} to {loops[-1]:.0f} times as long" in COST
+    assert f"takes {ratios['initcheck predict / import keras']:.2f} times as long as importing Keras" in COST
+
+
+def test_the_default_seeds_are_those_of_the_program():
+    assert [default_seeds(each) for each in (5_000_000, 5_000_001, 30_000_000, 30_000_001)] == [16, 8, 8, 5]
+    assert (
+        "By default 16 seeds are drawn, 8 for models of more than 5 million weights, and 5 for more than 30 million"
+        in (COST)
+    )
 
 
 # --- README.md --------------------------------------------------------------------------------------------------------
