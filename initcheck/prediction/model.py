@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -245,6 +246,10 @@ _THOUSANDFOLD_COLUMNS = tuple(
 )
 
 
+# Several initializers have one distribution, and where they draw alike they have one measurement.
+_count_layers = lru_cache(maxsize=512)(count_layers_until)
+
+
 def _continue_layers(row: Mapping[Any, Any], prediction: ModelPrediction | None) -> dict[str, object]:
     """Count on with theory where no thousandfold change was measured; nothing where the signal or theory ends."""
     missing = [direction for direction in DIRECTIONS if pd.isna(row[f"{direction}_layers_until_thousandth"])]
@@ -256,7 +261,7 @@ def _continue_layers(row: Mapping[Any, Any], prediction: ModelPrediction | None)
         return {}
     (layers,) = steps
     measured = MeasuredChange(layers, *(float(rate) * layers for rate in rates))
-    found = count_layers_until(repeated.layers, repeated.input_second_moment, measured)
+    found = _count_layers(repeated.layers, repeated.input_second_moment, measured)
     filled: dict[str, object] = {}
     for direction in missing:
         change = found.forward if direction == "forward" else found.backward

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from initcheck.backend.graphs import PARALLEL_REPLICATES
 from initcheck.backend.runtime import versions
+from initcheck.core.errors import TheoryError
 from initcheck.core.formatting import Progress, count, format_duration, format_number
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import find_network, make_network
@@ -27,6 +28,7 @@ from initcheck.sweeping.measurement import CellResult, Engine, Measure
 from initcheck.sweeping.run import plan_sweep
 from initcheck.sweeping.spec import Cell, SweepSpec, digest_files
 from initcheck.sweeping.store import SweepStore
+from initcheck.theory.weights import weight_distribution
 
 # Processor time, read off the sweeps and studies that tests/sweeping/recorded_sweeps.csv and recorded_studies.csv hold.
 _START_SECONDS: Final = 4.3
@@ -35,8 +37,14 @@ _GRAPH_SECONDS: Final = (0.65, 0.03)
 """Tracing one activation function's graph: at least this, and this more for each call of a layer."""
 _CELL_SECONDS: Final = (0.04, 0.0035)
 """Tables and theory of one cell, likewise."""
-_PAIR_SECONDS: Final = (0.02, 0.0035)
-"""Those of a pair of a study, which has no summary of its own."""
+_STUDY_GRAPH_SECONDS: Final = (0.3, 0.023)
+"""Tracing where all graphs of a network are kept, and the functions that they share are traced once."""
+_PAIR_SECONDS: Final = (0.01, 0.0017)
+"""Table and theory of a pair of a study, which has no summary of its own."""
+_REPEATED_SECONDS: Final = 0.03
+"""Those of a pair that was measured under another initializer's name."""
+_STUDY_OVERLAP: Final = 1.6
+"""How many cores a study occupies on average where it has two or more, before its pages."""
 _DRAW_SECONDS: Final = 0.06
 """Tracing the drawing of one initializer."""
 _MULTIPLICATIONS_PER_SECOND: Final = 7.0e10
@@ -44,7 +52,7 @@ _ELEMENT_SECONDS: Final = 8e-9
 """One entry of a layer's output, with its statistics forward and backward."""
 _WEIGHT_SECONDS: Final = 5e-9
 """The statistics of one weight and of its gradient."""
-_DRAWN_WEIGHT_SECONDS: Final = 2.2e-8
+_DRAWN_WEIGHT_SECONDS: Final = 1.2e-8
 """Drawing one weight."""
 _LAYER_SECONDS: Final = 6e-5
 """One layer of one seed, forward and backward with statistics, however small."""
@@ -59,7 +67,7 @@ _SIGNALS: Final = 6
 """Tensors of a layer's output that are alive together: two replicates with pre-activation, output and gradient."""
 
 _FEWEST_FINISHED: Final = 5
-_PAGE_SECONDS: Final = 0.037
+_PAGE_SECONDS: Final = 0.028
 """What each pair of a study adds to the time of its summary, pictures and tables."""
 _LOOP_STEPS: Final = 7_000_000
 _LOOP_SECONDS: Final = 0.26
@@ -142,10 +150,13 @@ def estimate_seconds(
 ) -> Mapping[Cell, float]:
     """Estimate the time of each cell; the first of a graph has to trace it.
 
-    Seeds are measured side by side where each of the workers has several cores. A study draws the weights of an
-    initializer once for all activation functions, and has one summary; a sweep does both for each cell.
+    Seeds are measured side by side where each of the workers has several cores; so are the activation functions of a
+    study, which draws the weights of an initializer once for all of them, and has one summary. A sweep does both for
+    each cell.
     """
-    side_by_side = max(1, min(PARALLEL_REPLICATES, cores // workers))
+    several = cores // workers > 1
+    side_by_side = PARALLEL_REPLICATES if several and not in_study else 1
+    overlap = _STUDY_OVERLAP if several and in_study else 1.0
     seconds: dict[Cell, float] = {}
     known: set[Any] = set()
     for cell in cells:
@@ -156,7 +167,7 @@ def estimate_seconds(
         layer_seconds += cell.batch_size * cell.width * _positions(cell) * _ELEMENT_SECONDS
         layer_seconds += _kernel(cell) * _WEIGHT_SECONDS
         seconds_of_cell += len(cell.seeds) * cell.depth * layer_seconds / side_by_side
-        least, layer = _GRAPH_SECONDS
+        least, layer = _STUDY_GRAPH_SECONDS if in_study else _GRAPH_SECONDS
         once: dict[Any, float] = {
             cell.graph: least + layer * calls,
             (cell.network, cell.width, cell.dtype, cell.initializer): _DRAW_SECONDS,
@@ -165,7 +176,7 @@ def estimate_seconds(
         once[cell.setting, cell.initializer, None if in_study else cell.activation] = drawn
         seconds_of_cell += sum(needed for what, needed in once.items() if what not in known)
         known.update(once)
-        seconds[cell] = seconds_of_cell
+        seconds[cell] = seconds_of_cell / overlap
     return seconds
 
 
@@ -263,12 +274,15 @@ def follow_study(options: StudyOptions, progress: Progress, left: TimeLeft, core
 
 
 def estimate_study(options: StudyOptions, cores: int = 1) -> list[float]:
-    """Estimate the time of each pair of a study, in order, and of its pages."""
+    """Estimate the time of each pair of a study, in order, and of its pages.
+
+    Initializers that have one distribution between hidden layers are taken to draw alike, and so to be measured once.
+    """
     needed: list[float] = []
     for task in plan_study(options):
         spec = task.spec
-        cells = [
-            Cell(
+        cells = {
+            (initializer, activation): Cell(
                 network=spec.name,
                 initializer=initializer.label,
                 activation=activation,
@@ -280,9 +294,22 @@ def estimate_study(options: StudyOptions, cores: int = 1) -> list[float]:
             )
             for initializer in task.initializers
             for activation in task.activations
-        ]
-        needed += estimate_seconds(cells, cores=cores, in_study=True).values()
+        }
+        first: dict[Any, InitializerSpec] = {}
+        for initializer in task.initializers:
+            first.setdefault(_find_distribution(initializer, spec.width), initializer)
+        measured = [cell for (initializer, _), cell in cells.items() if initializer in first.values()]
+        seconds = estimate_seconds(measured, cores=cores, in_study=True)
+        needed += [seconds.get(cell, _REPEATED_SECONDS) for cell in cells.values()]
     return [*needed, _PAGE_SECONDS * len(needed)]
+
+
+def _find_distribution(initializer: InitializerSpec, width: int) -> Any:
+    """Find what an initializer draws between layers of one width: itself where theory does not know it."""
+    try:
+        return weight_distribution(initializer, (width, width))
+    except TheoryError:
+        return initializer
 
 
 def _compare_finished(observed: Sequence[tuple[Cell, float]]) -> float:
