@@ -38,7 +38,7 @@ _FAILED = 2
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes of --engine local.  [default: one a processor]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of --engine dask, such as tcp://10.0.0.1:8786.")
-@click.option("--x", metavar="AXIS", help="Axis of the heat maps from left to right.  [default: depth, if it varies]")
+@click.option("--x", metavar="AXIS", help="Axis of the tables from left to right.  [default: depth, if it varies]")
 @click.option("--y", metavar="AXIS", help="Axis from top to bottom.  [default: initializer, if it varies]")
 @click.option("--dry-run", is_flag=True, help="Measure nothing: say how many cells, how long, how much memory.")
 @click.option(

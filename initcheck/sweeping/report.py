@@ -1,23 +1,22 @@
-"""The report of ``initcheck sweep``: pages with heat maps, tables, text and JSON."""
+"""The report of ``initcheck sweep``: pages with tables of gains, text and JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from initcheck.audit.limits import PRESERVING_MARGIN
-from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS
+from initcheck.core.columns import DIRECTIONS, DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_COLUMNS, Direction
 from initcheck.core.errors import UsageError, name_unknown
 from initcheck.core.files import publish_files
-from initcheck.core.formatting import count, format_duration, format_number, format_share, format_signed, to_json
+from initcheck.core.formatting import count, format_duration, format_number, format_share, format_signed, to_json, wrap
 from initcheck.pages import palette
 from initcheck.pages.document import (
     Block,
@@ -25,10 +24,7 @@ from initcheck.pages.document import (
     Cell,
     Details,
     Document,
-    Figure,
-    Panel,
     Row,
-    Scale,
     Section,
     Table,
     code,
@@ -39,18 +35,24 @@ from initcheck.pages.document import (
 )
 from initcheck.pages.export import write_chunks_csv
 from initcheck.pages.html import render_pages
-from initcheck.pages.svg import GRID, GROUNDS, TEXTS, begin_map, break_name, draw_map_cell, drawing_settings, export_svg
+from initcheck.sweeping.answer import (
+    TITLE,
+    MeasuredCell,
+    describe_sweep,
+    drop_alike,
+    format_gain,
+    label_alike,
+    name_initializer,
+    order_names,
+    read_cells,
+    write_answer,
+)
 from initcheck.sweeping.run import SweepResult
 from initcheck.sweeping.spec import AXES
 from initcheck.sweeping.store import SweepStore, make_schema
 
 MOST_PANELS: Final = 60
-_ROW: Final = 22
-_TWO_LINES: Final = 7.5  # font size of two lines in one row
 _NAMES: Final = {"depth": "hidden layers", "width": "units a layer", "batch_size": "samples", "dtype": "dtype policy"}
-Quantity = Literal["forward_gain", "backward_gain", "forward_gain_z", "backward_gain_z"]
-TITLE: Final = "initcheck: a sweep"
-_MARGIN: Final = 1.0 + PRESERVING_MARGIN
 _VERDICTS: Final = ("preserves", "vanishes", "explodes", "dead", "inconclusive")
 _FARTHEST: Final = 10
 _MOST_REASONS: Final = 50
@@ -58,7 +60,7 @@ _MOST_REASONS: Final = 50
 
 @dataclass(frozen=True)
 class MapAxes:
-    """What is drawn against what: one map for each combination of the facets, and the axes with one value beside it."""
+    """What stands against what: a table for each combination of the facets, and the axes with one value beside it."""
 
     x: str
     y: str
@@ -67,7 +69,7 @@ class MapAxes:
 
 
 def write_sweep(result: SweepResult, folder: Path, command_line: str, x: str | None, y: str | None) -> list[Path]:
-    """Write ``sweep.html`` and ``sweep.md`` with their pictures, and the summary as CSV and Parquet."""
+    """Write ``sweep.html`` and ``sweep.md``, and the summary as CSV and Parquet."""
     document = build_sweep_document(result, command_line, x, y)
     summary = result.summary
     return publish_files(
@@ -85,6 +87,7 @@ def sweep_text(result: SweepResult) -> str:
     lines = [_describe_cells(result)]
     if result.stale:
         lines.append(_describe_stale(result))
+    lines += wrap(describe_sweep(result.summary)[0])
     for verdict, number in result.summary["verdict"].value_counts().items():
         lines.append(f"  {number:>6}  {verdict}")
     lines += [f"not measured: {cell.label}: {reason}" for cell, reason in result.refused[:_FARTHEST]]
@@ -131,15 +134,21 @@ def export_cells(store: SweepStore, identities: list[str], path: Path) -> int:
 
 
 def build_sweep_document(result: SweepResult, command_line: str, x: str | None, y: str | None) -> Document:
-    """Build the page: the answer, the maps, theory, what is missing, and how it was made."""
-    sections = [_write_answer(result)]
+    """Build the page: the answer, the gains of all cells, theory, what is missing, and how it was made."""
+    sections = []
     if len(result.summary):
         chosen = choose_axes(result.summary, x, y)
-        sections += [_write_maps(result.summary, chosen), _write_theory(result.summary, chosen)]
+        summary, alike = drop_alike(result.summary)
+        sections += [
+            _write_gains(summary, alike, chosen),
+            _write_verdicts(summary, alike),
+            _write_theory(summary, chosen),
+        ]
     if result.refused or result.failed:
         sections.append(_write_missing(result))
     sections.append(_write_method(result, command_line))
-    return Document(TITLE, prose("Many networks, measured before the first step of training."), tuple(sections))
+    subtitle = prose("Many networks, measured before the first step of training.")
+    return Document(TITLE, subtitle, tuple(sections), write_answer(result))
 
 
 def check_axes(x: str | None, y: str | None) -> None:
@@ -152,7 +161,7 @@ def check_axes(x: str | None, y: str | None) -> None:
 
 
 def choose_axes(summary: pd.DataFrame, x: str | None, y: str | None) -> MapAxes:
-    """Choose the axes of the maps: depth and initializer by default if they vary, else those with the most values."""
+    """Choose the axes of the tables: depth and initializer by default if they vary, else those with the most values."""
     check_axes(x, y)
     counts = {axis: summary[axis].nunique() for axis in AXES}
     free = sorted((axis for axis in AXES if axis not in (x, y)), key=lambda axis: -counts[axis])
@@ -170,40 +179,13 @@ def choose_axes(summary: pd.DataFrame, x: str | None, y: str | None) -> MapAxes:
     panels = len(summary.drop_duplicates(list(facets))) if facets else 1
     if panels > MOST_PANELS:
         raise UsageError(
-            f"{y} against {x} would take {panels} maps, more than {MOST_PANELS}. Choose the axes with the most values "
-            "with --x and --y."
+            f"{y} against {x} would take {panels} tables, more than {MOST_PANELS}. Choose the axes with the most "
+            "values with --x and --y."
         )
     return MapAxes(x, y, facets, fixed)
 
 
-def draw_maps(summary: pd.DataFrame, chosen: MapAxes, quantity: Quantity, margin: float) -> Figure:
-    """Draw a quantity over two axes."""
-    score = quantity.endswith("_z")
-    write: Callable[[Any], tuple[str, str]] = (
-        _format_score if score else lambda row: _format_gain(row, quantity, margin)
-    )
-    groups: list[tuple[Any, pd.DataFrame]] = [("", summary)]
-    if chosen.facets:
-        groups = list(summary.groupby(list(chosen.facets), sort=False, dropna=False))
-    with drawing_settings():
-        panels = tuple(
-            _draw_map(part, chosen, _title(chosen, key), f"{quantity.replace('_', '-')}-{place}", quantity, write)
-            for place, (key, part) in enumerate(groups)
-        )
-    direction = quantity.partition("_")[0]
-    caption = f"{direction.capitalize()} gain per layer, arithmetic mean over layers and seeds; without colour: kept."
-    if score:
-        caption = (
-            f"Score of the {direction} gain: measured less predicted in standard errors, measured or predicted, "
-            "whichever is larger, as a normal score. Beyond 3 it is far from theory; cells without a score have no "
-            "prediction with a standard deviation, or do not vary."
-        )
-    name = quantity.replace("_", "-")
-    alternative = f"{caption.partition(';')[0]} by {chosen.y} and {chosen.x}."
-    return Figure(name, prose(caption), (), (), panels, alternative, columns=2)
-
-
-def list_farthest(summary: pd.DataFrame, quantity: Quantity, number: int) -> list[tuple[pd.Series[Any], str]]:
+def list_farthest(summary: pd.DataFrame, quantity: str, number: int) -> list[tuple[pd.Series[Any], str]]:
     """List the cells in which a score is farthest from 0."""
     scored = summary[summary[quantity].notna()]
     order = scored[quantity].abs().sort_values(ascending=False).index[:number]
@@ -239,26 +221,93 @@ def _write_parquet(tables: Iterator[pd.DataFrame], path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
 
 
-def _write_answer(result: SweepResult) -> Section:
-    blocks: list[Block] = [paragraph(_describe_cells(result))]
-    if result.stale:
-        blocks.append(paragraph(_describe_stale(result)))
-    summary = result.summary
-    if len(summary):
-        axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
-        rows = []
-        for name, part in summary.groupby(axis, sort=False):
-            found = [part[f"{direction}_verdict"].value_counts() for direction in DIRECTIONS]
-            both = int((part["verdict"] == "preserves in both directions").sum())
-            numbers = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
-            rows.append(Row(str(name), tuple(Cell(str(number or "")) for number in numbers)))
-        caption = prose(
-            "In how many of its cells the signal is kept in both directions (with inputs that stay apart and units "
-            "that differ), and each direction's own verdict."
-        )
-        columns = (axis.capitalize(), "Both kept", *(f"{way} {word}" for way in DIRECTIONS for word in _VERDICTS))
-        blocks.append(Table(caption, columns, tuple(rows)))
-    return Section("answer", "The answer", tuple(blocks))
+def _write_gains(summary: pd.DataFrame, alike: Mapping[str, tuple[str, ...]], chosen: MapAxes) -> Section:
+    """Write a folded table of each direction for each combination of the other axes."""
+    cells = read_cells(summary)
+    columns, rows = (_order_axis(cells, axis) for axis in (chosen.x, chosen.y))
+    groups: dict[tuple[Any, ...], list[MeasuredCell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(cell.axes[axis] for axis in chosen.facets), []).append(cell)
+    blocks: list[Block] = []
+    for key, group in groups.items():
+        kept = sum(cell.state == "kept" for cell in group)
+        title = _title(chosen, key) or f"{chosen.y} by {chosen.x}"
+        tables = tuple(_tabulate(group, chosen, direction, columns, rows, alike) for direction in DIRECTIONS)
+        summary_line = prose(f"{title}: kept in {kept} of {count(len(group), 'measurement')}")
+        blocks.append(Details(summary_line, tables, unfolded=len(groups) == 1))
+    scores = summary[[f"{direction}_gain_z" for direction in DIRECTIONS]].notna().to_numpy().any()
+    caption = (
+        "The number is the gain of a layer, geometric mean over the deeper half of the network, which decides; framed: "
+        "shown to be kept."
+    )
+    if scores:
+        caption += " Below it, z is the score of the mean gain against theory's."
+    fixed = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in chosen.fixed.items())
+    blocks.append(paragraph(caption + (f" In all tables: {fixed}." if fixed else "")))
+    title = f"Gains by {chosen.y.replace('_', ' ')} and {chosen.x.replace('_', ' ')}"
+    return Section("gains", title, tuple(blocks))
+
+
+def _order_axis(cells: Sequence[MeasuredCell], axis: str) -> list[Any]:
+    """Order the values of an axis: numbers by size, initializers by their gains, other names as they come."""
+    if axis == "initializer":
+        return list(order_names(cells, name_initializer))
+    found = list(dict.fromkeys(cell.axes[axis] for cell in cells))
+    return found if any(value is None or isinstance(value, str) for value in found) else sorted(found)
+
+
+def _tabulate(
+    group: Sequence[MeasuredCell],
+    chosen: MapAxes,
+    direction: Direction,
+    columns: Sequence[Any],
+    rows: Sequence[Any],
+    alike: Mapping[str, tuple[str, ...]],
+) -> Table:
+    by_place = {(cell.axes[chosen.y], cell.axes[chosen.x]): cell for cell in group}
+    written = []
+    for name in rows:
+        own = [by_place.get((name, column)) for column in columns]
+        if any(own):
+            cells = tuple(Cell("") if cell is None else _write_cell(cell, direction) for cell in own)
+            written.append(Row(label_alike(str(name), alike), cells))
+    axis = _NAMES.get(chosen.x, chosen.x)
+    caption = prose(f"{direction.capitalize()}, by {axis}.")
+    return Table(caption, (chosen.y.capitalize(), *map(str, columns)), tuple(written), "heat map")
+
+
+def _write_cell(cell: MeasuredCell, direction: Direction) -> Cell:
+    """Write the gain of one direction, coloured by its verdict, with the score of its mean."""
+    found = cell.row.by_direction[direction]
+    text = "dead" if found.verdict == "dead" else format_gain(found.settled)
+    if math.isnan(found.settled) and not cell.row.is_finite:
+        text = "∞"
+    tones = {"preserves": "neutral", "inconclusive": "unknown", "dead": "dead"}
+    strength = "non-finite" if math.isnan(found.settled) else palette.tone_of_gain(found.settled, 1.0)
+    notes = () if math.isnan(found.z) else (f"z {format_signed(found.z, '.1f')}",)
+    return Cell(text, notes, tone=tones.get(found.verdict, strength), emphasis=found.verdict == "preserves")
+
+
+def _write_verdicts(summary: pd.DataFrame, alike: Mapping[str, tuple[str, ...]]) -> Section:
+    axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
+    rows = []
+    for name, part in summary.groupby(axis, sort=False):
+        found = [part[f"{direction}_verdict"].value_counts() for direction in DIRECTIONS]
+        both = int((part["verdict"] == "preserves in both directions").sum())
+        numbers = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
+        rows.append(Row(label_alike(str(name), alike), tuple(Cell(str(number or "")) for number in numbers)))
+    caption = prose(
+        "In how many of its cells the signal is kept in both directions (with inputs that stay apart and units that "
+        "differ), and each direction's own verdict."
+    )
+    columns = (axis.capitalize(), "Both kept", *(f"{way} {word}" for way in DIRECTIONS for word in _VERDICTS))
+    table = Table(caption, columns, tuple(rows), "heat map")
+    words = axis.replace("_", " ")
+    return Section(
+        "verdicts",
+        "Verdicts, counted",
+        (Details(prose(f"{count(len(rows), 'row')}, one for each {words}"), (table,)),),
+    )
 
 
 def _write_method(result: SweepResult, command_line: str) -> Section:
@@ -268,6 +317,7 @@ def _write_method(result: SweepResult, command_line: str) -> Section:
         "Seeds": f"{' or '.join(map(str, seeds))} networks for each cell; intervals are over them.",
         "Loss": "A fixed random linear functional of the outputs, scaled to mean r² = 1.",
         "Mode": "training=True: normalization by the statistics of the batch.",
+        "Cells": " ".join([_describe_cells(result), *([_describe_stale(result)] if result.stale else [])]),
         "This run": (
             f"{format_duration(result.seconds)} for {count(len(cells) - result.skipped, 'cell')}; "
             f"{result.skipped:,} were finished before. "
@@ -286,26 +336,8 @@ def _write_method(result: SweepResult, command_line: str) -> Section:
     return method_section(rows.items(), result.versions, command_line=command_line, more=(files,))
 
 
-def _write_maps(summary: pd.DataFrame, chosen: MapAxes) -> Section:
-    introduction = (
-        "The gain of a layer is the factor by which the signal's second moment, or the squared norm of one sample's "
-        "gradient, changes from layer to layer: mean over layers, then over seeds. Blue layers lose the signal, orange "
-        "ones blow it up; a gain of 1/4 is as blue as a gain of 4 is orange."
-    )
-    fixed = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in chosen.fixed.items())
-    blocks: list[Block] = [paragraph(introduction), Scale(palette.scale_steps(_MARGIN))]
-    if fixed:
-        blocks.append(paragraph(f"In all maps: {fixed}."))
-    blocks += [
-        draw_maps(summary, chosen, "forward_gain", _MARGIN),
-        draw_maps(summary, chosen, "backward_gain", _MARGIN),
-    ]
-    return Section("maps", f"Gains by {chosen.y} and {chosen.x}", tuple(blocks))
-
-
 def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
     counts, rows = [], []
-    maps: list[Block] = []
     for direction in DIRECTIONS:
         name: Any = f"{direction}_gain_z"
         scores = [float(score) for score in summary[name].dropna()]
@@ -315,7 +347,7 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         two, three = count_beyond(scores, 2.0), count_beyond(scores, 3.0)
         counts.append(
             prose(
-                f"{direction}: {count(len(scores), 'cell')} with a score; {two} beyond ±2 "
+                f"{direction}: {count(len(scores), 'measurement')} with a score; {two} beyond ±2 "
                 f"({format_share(two / len(scores))}, at most 4.6% by chance alone), "
                 f"{three} beyond ±3 (chance: at most 0.3%)."
             )
@@ -325,17 +357,27 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
             gains = (cell[f"{direction}_gain"], cell[f"predicted_{direction}_gain"])
             cells = (Cell(direction), *(Cell(format_number(float(gain))) for gain in gains), Cell(score))
             rows.append(Row(where, cells))
-        maps.append(draw_maps(summary, chosen, name, _MARGIN))
-    blocks: list[Block] = [
+    blocks: list[Block] = [Bullets(tuple(counts))]
+    if rows:
+        columns = (
+            ", ".join((chosen.y, chosen.x, *chosen.facets)),
+            "Direction",
+            "Measured gain",
+            "Predicted gain",
+            "Score",
+        )
+        caption = prose("Where measurement and theory are farthest apart; gains are arithmetic means.")
+        blocks.append(
+            Details(prose(f"The {count(len(rows), 'farthest cell')}"), (Table(caption, columns, tuple(rows)),))
+        )
+    blocks += [
         paragraph(
             "A score is the measured gain less the predicted one, both arithmetic means, in standard errors, measured "
             "or predicted, whichever is larger; as a normal score: of the same probability under Student's "
-            "distribution, which takes the number of seeds into "
-            "account. The prediction is theory's for this depth, width and batch, to order 1/width; the summary's "
-            "files hold it for each cell, with what it rests on. Cells of one seed and width share weights, so "
-            "their scores are not independent.",
+            "distribution, which takes the number of seeds into account. The prediction is theory's for this depth, "
+            "width and batch, to order 1/width; the summary's files hold it for each cell, with what it rests on. "
+            "Cells of one seed and width share weights, so their scores are not independent.",
         ),
-        Bullets(tuple(counts)),
         paragraph(
             "Why the two may differ besides by chance: the next order in 1/width, in deep and narrow networks; and "
             "float32. A signal below 1e-38 is flushed to zero, and TensorFlow's ",
@@ -346,17 +388,6 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
             "then loses half of what theory expects.",
         ),
     ]
-    if maps:
-        columns = (
-            ", ".join((chosen.y, chosen.x, *chosen.facets)),
-            "Direction",
-            "Measured gain",
-            "Predicted gain",
-            "Score",
-        )
-        farthest = Table(prose("Where measurement and theory are farthest apart."), columns, tuple(rows))
-        blocks += [Details(prose("The farthest cells"), (farthest,)), Scale(palette.score_steps(), "Colours of scores")]
-        blocks += maps
     return Section("theory", "Theory beside it", tuple(blocks))
 
 
@@ -369,66 +400,6 @@ def _write_missing(result: SweepResult) -> Section:
             if len(listed) > _MOST_REASONS:
                 blocks.append(paragraph(f"{len(listed) - _MOST_REASONS} more are in the store."))
     return Section("missing", "Not measured", tuple(blocks))
-
-
-def _format_score(value: float) -> tuple[str, str]:
-    if math.isnan(value):
-        return "", "unknown"
-    return format_signed(value, ".1f"), palette.tone_of_score(value)
-
-
-def _format_gain(row: Any, quantity: str, margin: float) -> tuple[str, str]:
-    """Say a gain in few characters, and name its tone."""
-    if row[f"{quantity.partition('_')[0]}_verdict"] == "dead":
-        return "dead", "dead"
-    gain = row[quantity]
-    if pd.isna(gain):
-        return ("∞", "non-finite") if not pd.isna(row["nonfinite_from_position"]) else ("none", "unknown")
-    return _format_short_gain(float(gain)), palette.tone_of_gain(float(gain), margin)
-
-
-def _format_short_gain(gain: float) -> str:
-    """Write a gain in at most six characters."""
-    if 0.01 <= gain < 10.0:
-        return f"{gain:.2f}"
-    return f"{gain:.0f}" if 10.0 <= gain < 1e4 else f"{gain:.0e}".replace("e+0", "e").replace("e-0", "e-")
-
-
-def _draw_map(
-    part: pd.DataFrame,
-    chosen: MapAxes,
-    title: str,
-    prefix: str,
-    quantity: Quantity,
-    write: Callable[[Any], tuple[str, str]],
-) -> Panel:
-    columns, rows = _in_order(part[chosen.x]), _in_order(part[chosen.y])
-    labels = [break_name(str(name)) for name in rows]
-    axis = _NAMES.get(chosen.x, chosen.x)
-    drawing, axes, width, height = begin_map(columns, labels, axis, row_height=_ROW, margin=14)
-    for label in axes.get_yticklabels():
-        label.set_linespacing(0.9)
-        if "\n" in label.get_text():
-            label.set_fontsize(_TWO_LINES)
-    cells = []
-    for _, cell in part.iterrows():
-        value = cell[quantity]
-        argument = (math.nan if pd.isna(value) else float(value)) if quantity.endswith("_z") else cell
-        text, tone = write(argument)
-        place = columns.index(cell[chosen.x]), rows.index(cell[chosen.y])
-        style = {"facecolor": GROUNDS[tone], "edgecolor": GRID, "linewidth": 0.6, "zorder": 1}
-        draw_map_cell(axes, place, text, TEXTS[tone], **style)
-        cells.append(f"{cell[chosen.y]}, {cell[chosen.x]}: {text or 'none'}")
-    description = f"{title + '. ' if title else ''}{'; '.join(cells)}."
-    return Panel(
-        title or quantity.replace("_", " "), description, export_svg(drawing, prefix, description), width, height
-    )
-
-
-def _in_order(values: pd.Series[Any]) -> list[Any]:
-    """List the values of an axis: numbers by size, names as they come."""
-    found = list(dict.fromkeys(values))
-    return sorted(found) if all(not isinstance(value, str) for value in found) else found
 
 
 def _title(chosen: MapAxes, key: Any) -> str:

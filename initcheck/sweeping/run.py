@@ -57,6 +57,13 @@ class SweepResult:
             parts = list(store.read_tables([cell.identity for cell in self.spec.cells]))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
+    def _repr_html_(self) -> str:
+        from initcheck.pages.document import Document
+        from initcheck.pages.html import render_fragment
+        from initcheck.sweeping.answer import TITLE, write_answer
+
+        return render_fragment(Document(TITLE, (), (), write_answer(self)))
+
 
 @dataclass(frozen=True)
 class SweepPlan:

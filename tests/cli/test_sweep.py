@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -48,10 +49,9 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_it_writes_pages_pictures_and_the_summary(finished):
+def test_it_writes_pages_and_the_summary(finished):
     names = {path.name for path in (finished / "sweep").iterdir()}
     assert {"sweep.html", "sweep.md", "summary.csv", "summary.parquet", "cells.sqlite"} <= names
-    assert {"figure-forward-gain.svg", "figure-backward-gain.svg", "figure-forward-gain-z.svg"} <= names
     table, parquet = (
         pd.read_csv(finished / "sweep" / "summary.csv"),
         pd.read_parquet(finished / "sweep/summary.parquet"),
@@ -63,22 +63,41 @@ def test_it_writes_pages_pictures_and_the_summary(finished):
     assert "can only be used for 2D matrices" in page
 
 
-def test_every_gain_in_the_maps_is_that_of_the_summary(finished):
-    """The description of a map, for those who cannot see it, holds each figure; it is written beside the picture."""
-    html = (finished / "sweep" / "sweep.html").read_text(encoding="utf-8")
+def test_every_gain_on_the_page_is_that_of_the_summary(finished):
+    page = (finished / "sweep" / "sweep.md").read_text(encoding="utf-8")
+    summary = pd.read_parquet(finished / "sweep" / "summary.parquet").set_index(["activation", "initializer", "depth"])
+    checked = 0
+    for activation in ("relu", "tanh"):
+        part = page[page.index(f"<summary>{activation}: kept in") :]
+        for direction in ("forward", "backward"):
+            table = part[part.index(f"{direction.capitalize()}, by hidden layers.") :].splitlines()[2:7]
+            assert table[0] == "| Initializer | 2 | 3 |"
+            for line in table[2:]:
+                name, *cells = (cell.strip() for cell in line.strip()[1:-1].split("|"))
+                for depth, cell in zip((2, 3), cells, strict=True):
+                    row = summary.loc[(activation, name.strip("`"), depth)]
+                    text, _, note = cell.partition("<br>")
+                    checked += 1
+                    if name == "`Zeros`":
+                        assert text == "dead"
+                        continue
+                    gain = np.exp(row[f"{direction}_log_gain_deep_half"])
+                    assert float(text.strip("*")) == pytest.approx(gain, abs=0.0051)
+                    assert text.startswith("**") == (row[f"{direction}_verdict"] == "preserves")
+                    score = row[f"{direction}_gain_z"]
+                    assert note == f"z {score:+.1f}".replace("-", "−")
+    assert checked == 24
+
+
+def test_the_answer_says_what_is_kept_and_counts_measurements(finished):
+    page = (finished / "sweep" / "sweep.md").read_text(encoding="utf-8")
     summary = pd.read_parquet(finished / "sweep" / "summary.parquet")
-    maps = re.findall(r'aria-label="(relu|tanh)\. ([^"]*)"', html)
-    assert [name for name, _ in maps] == ["relu", "tanh"] * 4
-    for direction, (name, found) in zip(("forward", "forward", "backward", "backward"), maps, strict=False):
-        part = summary[summary["activation"] == name]
-        figures = dict(re.findall(r"([^;]+?, \d+): ([^;.]+(?:\.\d+)?)", found))
-        assert len(figures) == len(part) == 6
-        for _, row in part.iterrows():
-            shown = figures[next(key for key in figures if key.strip() == f"{row['initializer']}, {row['depth']}")]
-            if row["initializer"] == "Zeros":
-                assert shown == "dead"
-            else:
-                assert float(shown) == pytest.approx(row[f"{direction}_gain"], abs=0.005)
+    kept = (summary["verdict"] == "preserves in both directions").sum()
+    assert f"- measurements keep the signal in both directions: {kept} of 12" in page
+    assert "- cells could not be measured: 1" in page
+    answer = page[: page.index("- [")]
+    for activation in ("relu", "tanh"):
+        assert activation in answer.split("**")[1]
 
 
 def test_every_count_of_the_page_is_that_of_the_summary(finished):
@@ -99,7 +118,7 @@ def test_every_count_of_the_page_is_that_of_the_summary(finished):
 
     for direction in ("forward", "backward"):
         scores = summary[f"{direction}_gain_z"].dropna()
-        found = re.search(rf"{direction}: (\d+) cells with a score; (\d+) beyond ±2 .*?, (\d+) beyond ±3", page)
+        found = re.search(rf"{direction}: (\d+) measurements with a score; (\d+) beyond ±2 .*?, (\d+) beyond ±3", page)
         assert [int(number) for number in found.groups()] == [
             len(scores),
             (scores.abs() > 2.0).sum(),

@@ -13,12 +13,14 @@ import pandas as pd
 from fake_specification import run_fake_specification
 from keras import layers
 from made_up_trainability import make_record
+from sweep_stub import make_result
 
 import initcheck
 from initcheck.pages.html import render_html
 from initcheck.spec.records import PowerTable
 from initcheck.spec.report import write_specification
 from initcheck.study.report import build_document
+from initcheck.sweeping.report import build_sweep_document
 from initcheck.training.report import build_training_document
 from initcheck.training.run import DEFAULT_INITIALIZERS, TrainingRecord
 from initcheck.training.trainability import relate
@@ -91,6 +93,13 @@ def write_report() -> str:
     return render_html(build_document(initcheck.run_study(options)))
 
 
+def write_sweep() -> str:
+    summary = pd.read_parquet(REPORTS / "sweep" / "summary.parquet")
+    names = ["HeNormal", "LecunNormal", "GlorotNormal", "Identity", "Zeros", "RandomNormal(stddev=1.0)"]
+    some = summary[summary["initializer"].isin(names)]
+    return render_html(build_sweep_document(make_result(some), "initcheck sweep", None, None))
+
+
 def write_trainability() -> str:
     return render_html(build_trainability_document(relate(make_record(), resamples=20)))
 
@@ -100,6 +109,7 @@ PAGES: dict[str, Callable[[], str | Path]] = {
     "report": write_report,
     "specification": find_committed_specification,
     "specification-broken": write_fake_specification,
+    "sweep": write_sweep,
     "trainability": write_trainability,
     "training": write_training,
     "widths": write_widths,
@@ -111,6 +121,7 @@ HEIGHTS: dict[str, float] = {
     "report": 9_000.0,
     "specification": 12_000.0,
     "specification-broken": 4_000.0,
+    "sweep": 4_500.0,
     "trainability": 4_500.0,
     "training": 4_500.0,
     "widths": 3_000.0,

@@ -14,6 +14,7 @@ import pandas as pd
 from initcheck.core.columns import SUMMARY_COLUMNS
 from initcheck.probe.measure import tabulate
 from initcheck.sweeping.measurement import CellResult
+from initcheck.sweeping.run import SweepResult
 from initcheck.sweeping.spec import Cell, SweepSpec, order_cells
 
 VERSIONS = {"initcheck": "1", "keras": "2", "tensorflow": "3", "numpy": "4"}
@@ -30,6 +31,24 @@ def make_cells(number):
 
 def make_spec(number):
     return SweepSpec(tuple(order_cells(make_cells(number))), "stub", Path())
+
+
+def make_result(summary: pd.DataFrame) -> SweepResult:
+    """Make the result of a sweep from a summary."""
+    return SweepResult(
+        spec=make_spec(len(summary)),
+        store=Path("cells.sqlite"),
+        skipped=0,
+        stale=0,
+        changed="",
+        measured=len(summary),
+        refused=(),
+        failed=(),
+        summary=summary,
+        versions={"keras": "3"},
+        cell_seconds=1.0,
+        seconds=1.0,
+    )
 
 
 @cache

@@ -191,7 +191,7 @@ class PredictedLevels(LevelSummary):
 
 def read_pairs(summary: DataFrame, table: DataFrame) -> tuple[SummaryRow, ...]:
     """Read the summary's rows in the order of the measurements: initializers of one family are side by side."""
-    pairs = [_read_row(row) for row in summary.to_dict("records")]
+    pairs = [read_row(row) for row in summary.to_dict("records")]
     ranks = {
         field: {str(name): rank for rank, name in enumerate(table[field].unique())}
         for field in ("network", "initializer", "activation")
@@ -280,7 +280,8 @@ def shorten_reason(text: str) -> str:
     return _ADVICE.sub("", text).removesuffix(".")
 
 
-def _read_row(row: Mapping[Any, Any]) -> SummaryRow:
+def read_row(row: Mapping[Any, Any]) -> SummaryRow:
+    """Read a row of the summary."""
     symmetric = row["symmetric"]
     return SummaryRow(
         network=str(row["network"]),
