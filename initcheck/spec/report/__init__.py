@@ -110,9 +110,7 @@ def build_specification(
     more = (Details(prose("What the statuses mean"), (meanings,)),)
     sections.append(method_section(facts, record.versions, command_line=record.command_line, more=more))
     day = record.started.partition("T")[0]
-    subtitle = prose(
-        f"What Keras’ documentation, papers and common advice claim, measured with a negative control each, {day}."
-    )
+    subtitle = prose(f"What Keras’ documentation, papers and advice claim, measured {day}.")
     answer = _write_answer(record, groups, () if first is None else (first,))
     return Document("Weight initialization, specified", subtitle, tuple(sections), answer)
 
