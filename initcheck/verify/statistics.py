@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from initcheck.core.errors import TheoryError, UsageError
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
@@ -226,11 +226,7 @@ def judge_statistics(
         return
     members = tuple(record_draws(target, shape, dtype, drawn[shape], declared[shape].distribution) for shape in drawn)
     if all(each.distribution is not None for each in declared.values()):
-        results = _judge_distribution(members, context)
-        yield from results
-        if any(each.status == "fail" for each in results):
-            # Scores by a distribution that does not hold would not be normal: dependence is then judged by ranks.
-            members = tuple(record_draws(target, shape, dtype, drawn[shape], None) for shape in drawn)
+        yield from _judge_distribution(members, context)
     else:
         yield from _judge_moments(drawn, declared)
     for rule, between in _RULES:
@@ -363,16 +359,7 @@ class RecordedDraws(Draws):
 def record_draws(
     target: VerifyTarget, shape: Shape, dtype: str, weights: NDArray[Any], distribution: EntryDistribution | None
 ) -> RecordedDraws:
-    """Hold drawn weights; without a distribution, as normal scores of their ranks, normal if they are independent.
-
-    Entries that are equal are put in order by chance, so that the scores of a discrete distribution are normal too.
-    """
-    if distribution is None:
-        random = np.random.default_rng(0)
-        order = np.lexsort((random.random(weights.size), weights.ravel()))
-        scores = np.empty(weights.size)
-        scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
-        weights, distribution = scores.reshape(weights.shape), EntryDistribution("normal", 0.0, 1.0)
+    """Hold drawn weights."""
     return RecordedDraws(Subject("verified", target, distribution), shape, len(weights), dtype, "", "all", weights)
 
 

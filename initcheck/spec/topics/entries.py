@@ -1,15 +1,17 @@
 """Experiments on the entries of drawn weights: moments, distribution function, extremes, and independence.
 
-For independence every entry is first brought, through its documented distribution function F, to a normal score
-g = Phi^-1(F(w)). By the claim the scores are independent standard normal numbers whatever the initializer, so that each
-statistic below has an exact distribution (or a proven bound), and one set of tests serves every initializer. With a
-weight as a matrix of p rows (all axes but the last) and q columns:
+For independence every entry is replaced by the normal score of its rank among all of its member's entries,
+g = Phi^-1((rank - 1/2) / N), equal ones in an order left to chance. Entries that are independent and drawn from one
+distribution, whatever it is, are then a random order of the same N numbers: a wrong variance or a wrong distribution
+does not show here, and has claims of its own. Up to terms of order 1/N the scores are a random direction in the N - 1
+dimensions in which they have the mean 0, which gives the statistics below their distributions. With a weight as a
+matrix of p rows (all axes but the last) and q columns, R rows in all draws together:
 
-- ``sums``: row sums over sqrt(q) are standard normal (Kolmogorov and Smirnov over all rows);
-- ``sizes``: row sums of squares are chi-square with q degrees of freedom (the same test);
+- ``sums``: row sums over sqrt(q (1 - 1/R)) are standard normal (Kolmogorov and Smirnov over all rows);
+- ``sizes``: row sums of squares over N are Beta(q/2, (N - q)/2) (the same test);
 - ``variance of sums`` and ``variance of sizes``: the same numbers once more as normal scores; their sum of squares is
-  chi-square with as many degrees of freedom as there are rows, which sees rows of unequal variance (too large) and
-  rows that were made alike (too small);
+  chi-square with R - 1 degrees of freedom, which sees rows of unequal variance (too large) and rows that were made
+  alike (too small);
 - ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
 - ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
   squared cosines are pairwise independent; normal in the limit, so that its p-values are raised tenfold;
@@ -49,6 +51,9 @@ _STANDARD_ERRORS: Final = float(
     stats.norm.isf(CLAIM_FALSE_ALARM / (2.0 * _TESTS * _TAIL_FACTOR)) + stats.norm.ppf(POWER)
 )
 """A deviation by so many standard errors is seen with probability :data:`POWER`."""
+
+_SHORTEST: Final = 5
+"""Length of vectors compared pair by pair: scores of ranks lie on a grid, where shorter ones may be parallel."""
 
 _DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 
@@ -138,7 +143,7 @@ class Extremes:
 
 @dataclass(frozen=True)
 class Independence:
-    """Tests of independence on normal scores: of columns (the entries of a row), rows, draws, neighbours in memory."""
+    """Tests of independence by ranks: of columns (the entries of a row), rows, draws, and neighbours in memory."""
 
     members: tuple[Draws, ...]
     between: Between
@@ -163,9 +168,13 @@ Test = tuple[str, float, float, float]
 
 def _score(draws: Draws, context: RunContext) -> Scores:
     def make() -> Scores:
-        cdf = draws.subject.distribution(draws.shape).cdf(draws.draw(context))
-        scores: Scores = special.ndtri(np.clip(cdf, _SMALLEST, 1.0 - _SMALLEST))
-        return scores
+        weights = draws.draw(context)
+        # What is equal is put in order by chance: half the entries at one value are no sign of dependence.
+        random = np.random.default_rng(context.seed(f"order/{draws.name}"))
+        order = np.lexsort((random.random(weights.size), weights.ravel()))
+        scores = np.empty(weights.size)
+        scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
+        return scores.reshape(weights.shape)
 
     return context.remember(("scores", draws), make)
 
@@ -173,13 +182,20 @@ def _score(draws: Draws, context: RunContext) -> Scores:
 def _test_vectors(stacks: Scores) -> list[Test]:
     """Test whether vectors of shape [draws, vectors, length] depend on each other, pair by pair within a draw."""
     draws, vectors, length = stacks.shape
-    sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
+    count = draws * vectors
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
-    sizes = stats.chi2.cdf(squares.ravel(), length)
-    tests = [_test_sample("sums", stats.norm.cdf(sums)), _test_sample("sizes", sizes)]
-    tests.append(_test_variance("variance of sums", sums))
-    tests.append(_test_variance("variance of sizes", special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))))
-    if vectors < 2 or length < 2:
+    tests: list[Test] = []
+    if count > 1:
+        # Of all vectors together the sum is 0 and the sum of squares is fixed.
+        sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
+        shares = squares.ravel() / squares.sum()
+        sizes = stats.beta.cdf(shares, length / 2.0, length * (count - 1) / 2.0)
+        tests.append(_test_sample("sums", special.ndtr(sums / math.sqrt(1.0 - 1.0 / count))))
+        tests.append(_test_sample("sizes", sizes))
+        tests.append(_test_variance("variance of sums", sums))
+        by_size = special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))
+        tests.append(_test_variance("variance of sizes", by_size * math.sqrt(1.0 - 1.0 / count)))
+    if vectors < 2 or length < _SHORTEST:
         return tests
     gram = stacks @ stacks.swapaxes(1, 2)
     cosines2 = gram**2 / (squares[:, :, None] * squares[:, None, :])
@@ -206,17 +222,15 @@ def _test_vectors(stacks: Scores) -> list[Test]:
 def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
     """Test whether numbers that should be uniform are."""
     count = cdf.size
-    if count < 2:
-        return name, min(1.0, 2.0 * float(min(cdf[0], 1.0 - cdf[0]))), float(cdf[0]), math.inf
     found = stats.kstest(cdf, "uniform")
     return name, float(found.pvalue), float(found.statistic), detectable_distance(count, _TESTS)
 
 
 def _test_variance(name: str, scores: NDArray[Any]) -> Test:
-    """Test whether numbers that should be standard normal have the variance 1, two-sided."""
-    total = float(np.sum(scores**2))
-    p_value = 2.0 * float(min(stats.chi2.sf(total, scores.size), stats.chi2.cdf(total, scores.size)))
-    return name, min(p_value, 1.0), total / scores.size, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / scores.size)
+    """Test whether numbers that should be standard normal, but for their sum of 0, have the variance 1, two-sided."""
+    total, freedom = float(np.sum(scores**2)), scores.size - 1
+    p_value = 2.0 * float(min(stats.chi2.sf(total, freedom), stats.chi2.cdf(total, freedom)))
+    return name, min(p_value, 1.0), total / freedom, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / freedom)
 
 
 def _test_order(scores: Scores) -> list[Test]:
