@@ -21,8 +21,8 @@ from initcheck.spec import causes, subjects
 from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experiment, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
 from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
-from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moment, Moments
-from initcheck.spec.topics.orthogonality import Haar, Orthonormality
+from initcheck.spec.topics.entries import Between, Extremes, Finite, Fit, Independence, Moment, Moments, Repeats
+from initcheck.spec.topics.orthogonality import FourthPowers, Haar, Orthonormality
 
 SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
 """One to five dimensions; in all but the first fan_in and fan_out differ."""
@@ -91,6 +91,8 @@ def _describe(subject: Subject) -> tuple[str, str, str, str]:
     return target.label, f"{entry.mean:g}", variance, kinds[entry.kind]
 
 
+_BITS: Final = 22
+
 _CONDITION: Final = f"float32 weights of the shapes {', '.join(map(str, SHAPES))}, {ENTRIES:,} entries of each or more"
 
 
@@ -136,6 +138,7 @@ def _independent(subject: Subject) -> Iterator[Claim]:
             **(shared | fields),
         )
 
+    yield _finite(subject, members(subject))
     for moment, (statement, quantity, margin) in _MOMENTS.items():
         centre = 0.0 if moment in ("mean", "sign") else 1.0
         decide = EstimateWithin(quantity, centre - margin, centre + margin)
@@ -153,6 +156,14 @@ def _independent(subject: Subject) -> Iterator[Claim]:
     )
     fit = NoDifference("largest distance between distribution functions", largest_detectable=0.02)
     yield claim("distribution", f"{label}'s entries follow {kind}.", Fit, fit, "half")
+    yield claim(
+        "resolution",
+        f"{label}'s entries have a resolution of {_BITS} bits or more: equal ones are as rare as that makes them.",
+        partial(Repeats, bits=_BITS),
+        # Uniform numbers of TensorFlow have 23 bits, half as many pairs: dozens of standard deviations from the limit.
+        AllWithin("equal pairs, over those of numbers with so many bits", "entries"),
+        "float16",
+    )
     for between, name, statement in _BETWEEN:
         pairwise = between in ("columns", "rows")
         yield claim(
@@ -166,6 +177,19 @@ def _independent(subject: Subject) -> Iterator[Claim]:
             condition=_MATRICES_CONDITION if pairwise else _CONDITION,
             rows=("A10",),
         )
+
+
+def _finite(subject: Subject, weights: tuple[Draws, ...]) -> Claim:
+    return Claim(
+        id=f"distribution.{subject.slug}.finite",
+        statement=f"All of {subject.label}'s entries are finite.",
+        source=subjects.cite(subject),
+        condition=f"float32 weights of the shapes {', '.join(str(each.shape) for each in weights)}",
+        experiment=Finite(weights),
+        decide=AllWithin("entries that are NaN or infinite", "entries"),
+        control=Finite(weights, spoiled=True),
+        control_note="one entry made NaN",
+    )
 
 
 def _matrices(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
@@ -196,6 +220,7 @@ def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:
 _ORTHOGONAL_SHAPES: Final = ((96, 96), (120, 40), (40, 120), (3, 20, 30), (3, 3, 8, 24), (2, 2, 3, 8, 12))
 _HAAR_SHAPES: Final = ((12, 12), (6, 18), (3, 2, 5))
 _HAAR_DRAWS: Final = 300
+_SMALL_DRAWS: Final = 2000
 
 
 def _orthogonal(subject: Subject) -> Iterator[Claim]:
@@ -206,6 +231,7 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
     haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
     source, shapes = subjects.cite(subject), ", ".join(map(str, _ORTHOGONAL_SHAPES))
     claim = partial(Claim, source=source, condition=f"float32 weights of the shapes {shapes}, 4 seeds")
+    yield _finite(subject, exact)
     yield claim(
         id=f"distribution.{subject.slug}.orthonormal",
         statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
@@ -236,6 +262,19 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
         rows=("A12",),
         source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
     )
+    if gain == 1.0:
+        yield claim(
+            id=f"distribution.{subject.slug}.haar_of_small_matrices",
+            statement=f"{subject.label} draws uniformly among the orthogonal matrices of 2 and 3 dimensions too.",
+            condition=f"{_SMALL_DRAWS:,} seeds of the shapes (2, 2) and (3, 3)",
+            experiment=FourthPowers(small := tuple(Draws(subject, (n, n), _SMALL_DRAWS) for n in (2, 3))),
+            decide=NoDifference("sum of the fourth powers of a column, over its mean", "weights"),
+            control=FourthPowers(small, of_uniform=True),
+            control_note="a QR factorization of uniform entries, signs corrected",
+            slow=True,
+            rows=("A12",),
+            source=f"{source}; Mezzadri, 2007, Notices of the AMS 54",
+        )
 
 
 # --- initializers that leave nothing to chance, and ranks that are refused --------------------------------------------

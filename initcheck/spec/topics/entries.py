@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from initcheck.spec.claim import EstimateRow, FitRow, RunContext
+from initcheck.spec.claim import EstimateRow, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
 from initcheck.spec.subjects import EPSILON, Draws
 
@@ -87,6 +87,39 @@ class Moments:
             else:
                 estimate, term = float(np.mean(x > 0.0) + np.mean(x == 0.0) / 2.0) - 0.5, 0.25
             yield EstimateRow(draws.name, estimate, math.sqrt(term / x.size), x.size)
+
+
+@dataclass(frozen=True)
+class Finite:
+    """How many entries are NaN or infinite."""
+
+    members: tuple[Draws, ...]
+    spoiled: bool = False
+    """Whether one entry is made NaN, for a control."""
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        for draws in self.members:
+            weights = draws.draw(context)
+            bad = int(np.count_nonzero(~np.isfinite(weights))) + self.spoiled
+            yield ExactRow(draws.name, float(bad), 0.0, weights.size)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How many pairs of entries are equal, over what numbers of so many random bits give.
+
+    Of N uniform numbers with b bits, N (N - 1) / 2^(b + 1) pairs are equal on average, by a Poisson distribution.
+    """
+
+    members: tuple[Draws, ...]
+    bits: int
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        for draws in self.members:
+            counts = np.unique(draws.draw(context), return_counts=True)[1].astype(np.float64)
+            pairs = float(np.sum(counts * (counts - 1.0)) / 2.0)
+            expected = draws.entries * (draws.entries - 1.0) / 2.0 ** (self.bits + 1)
+            yield ExactRow(draws.name, pairs / expected, 1.0, draws.entries, f"{pairs:.0f} equal pairs")
 
 
 @dataclass(frozen=True)

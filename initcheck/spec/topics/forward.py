@@ -494,6 +494,21 @@ class DropoutMoments:
             yield EstimateRow(f"second moment, rate {rate}", float(np.mean(y**2)) * (1.0 - rate), error, count)
 
 
+@dataclass(frozen=True)
+class TinyInputs:
+    """The relative difference between the values at tiny negative inputs and the defined ones; 1 where they are 0."""
+
+    name: str
+    inputs: tuple[float, ...]
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
+        function = getattr(import_keras().activations, self.name)
+        inputs = np.asarray(self.inputs, np.float32)
+        found, wanted = to_numpy(function(inputs)), TWINS[self.name](inputs.astype(np.float64))
+        for given, value, expected in zip(self.inputs, found.tolist(), wanted.tolist(), strict=True):
+            yield ExactRow(f"{given:g}", abs(value / expected - 1.0), 0.01, 1, f"{value:g}")
+
+
 def _function_claims() -> Iterator[Claim]:
     for name in TWINS:
         yield Claim(
@@ -505,6 +520,18 @@ def _function_claims() -> Iterator[Claim]:
             decide=AllWithin("largest difference over 1 + |x| + |f(x)|", "arguments"),
             control=ActivationValues(name, stretch=1.001),
             control_note="arguments one in a thousand too large",
+        )
+    for name in ("elu", "selu"):
+        yield Claim(
+            id=f"forward.{name}.tiny_inputs",
+            statement=f"The activation function {name} has the values of its definition at tiny negative inputs.",
+            source=f"Keras, keras.activations.{name}",
+            condition="inputs from -1e-8 to -1e-4, float32",
+            experiment=TinyInputs(name, (-1e-8, -2e-8, -1e-6, -1e-4)),
+            decide=AllWithin("relative difference from the definition", "arguments"),
+            control=TinyInputs(name, (-1e-4, -2e-4)),
+            control_note="inputs of 1e-4 and more, which float32 tells from 0 after exp(x) - 1",
+            expected="refuted",
         )
     yield Claim(
         id="forward.dropout.moments",

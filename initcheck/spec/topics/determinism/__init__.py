@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
+from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
-from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, Constructor, Trial
+from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, SHARE, Constructor, Trial
 from initcheck.spec.topics.determinism.seeds import CLASSES_WITHOUT_SEED, INSTANCES, Coincidences, SeedTrial
 from initcheck.spec.topics.determinism.sharing import (
     COMPILED,
@@ -29,7 +29,9 @@ from initcheck.spec.topics.determinism.sharing import (
 )
 
 _EQUAL: Final = AllWithin("Entries that differ")
-_CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=CLAIM_FALSE_ALARM)
+MOST_LIMITS: Final = 10
+"""Limits on correlations that one claim has at most."""
+_CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=MOST_LIMITS * SHARE)
 _CASES: Final = AllWithin("Cases that differ")
 _CLOSE: Final = AllWithin("Largest difference")
 _SAME_DISTRIBUTION: Final = NoDifference("Distance of the distributions", largest_detectable=0.05)
@@ -83,6 +85,22 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         "different integer seeds give different, uncorrelated values.",
         "seed cut to its lowest byte",
         condition="0 to 5, eight successive seeds, and a seed with any of its 30 bits flipped, all below 2147483646",
+        decide=_CORRELATED,
+        rows=("C8",),
+    )
+    yield claim(
+        SeedTrial("far_seeds_differ", subject),
+        "a seed and its negative, and seeds beyond 2^31 up to almost 2^63, give different, uncorrelated values.",
+        "sign of the seed dropped",
+        condition="1, 42 and another seed, their negatives, and four large ones; none 2147483646 apart",
+        decide=_CORRELATED,
+        rows=("C8",),
+    )
+    yield claim(
+        SeedTrial("streams_are_no_shifts", subject),
+        "the values of neighbouring seeds are not the same ones at another distance.",
+        "seed taken for a place in one stream",
+        condition="a seed and the three after it, 4,096 values each, correlated at every distance",
         decide=_CORRELATED,
         rows=("C8",),
     )

@@ -330,11 +330,26 @@ def _changes_values(cls: Any, _: Constructor) -> tuple[str, Any]:
     return "__call__", call
 
 
+def _seed_is_a_place(cls: Any, _: Constructor) -> tuple[str, Any]:
+    original = cls.__call__
+
+    def call(self: Any, shape: Any, dtype: Any = None) -> Any:
+        keras = import_keras()
+        count = int(np.prod(shape))
+        stream = keras.random.normal((count + 64,), dtype=dtype, seed=7)
+        place = self.seed % 64 if isinstance(self.seed, int) else 0
+        return keras.ops.reshape(stream[place : place + count], shape)
+
+    return "__call__", functools.wraps(original)(call)
+
+
 DEFECTS: Final[dict[str, MethodDefect]] = {
     "seed ignored": _seed_becomes(lambda _: None),
     "seed 0 taken for none": _seed_becomes(lambda seed: seed or None),
     "seed constant": _seed_becomes(lambda seed: 7 if isinstance(seed, int) else seed),
     "seed cut to its lowest byte": _seed_becomes(lambda seed: seed & 0xFF if isinstance(seed, int) else seed),
+    "sign of the seed dropped": _seed_becomes(lambda seed: abs(seed) if isinstance(seed, int) else seed),
+    "seed taken for a place in one stream": _seed_is_a_place,
     "seed by default": _seed_becomes(lambda seed: 1337 if seed is None else seed),
     "seed generator frozen": _seed_becomes(
         lambda seed: seed if isinstance(seed, (int, dict, type(None))) else seed.get_config()["seed"]

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from scipy import stats
 
 from initcheck.backend.runtime import import_keras, import_tensorflow
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.determinism.measurement import (
+    SHARE,
     Factory,
     Trial,
     closeness,
@@ -64,6 +66,30 @@ def _seed_sensitivity(factory: Factory) -> list[ExactRow]:
     bits = [factory.seed ^ (1 << bit) for bit in range(30)]
     seeds = sorted({*near, *bits, *range(6), PERIOD - 1})
     return independence(f"{len(seeds)} seeds", [factory.draw(factory.make(seed=seed)) for seed in seeds])
+
+
+def _far_seeds(factory: Factory) -> list[ExactRow]:
+    """Compare the draws of a seed, of the negative one, and of large ones, no two of them alike to TensorFlow."""
+    near = (1, 42, factory.seed)
+    seeds = sorted({*near, *(-seed for seed in near), *(2**31 + 7 * seed for seed in (1, 42)), 2**32 + 3, 2**63 - 5})
+    assert len({seed % PERIOD for seed in seeds}) == len(seeds)
+    return independence(f"{len(seeds)} seeds", [factory.draw(factory.make(seed=seed)) for seed in seeds])
+
+
+def _shifted_streams(factory: Factory) -> list[ExactRow]:
+    """Correlate the draws of neighbouring seeds at every distance, around the end to the beginning."""
+    shape = (64, 64) if factory.subject.class_name == "Orthogonal" else (4096,)
+    streams = [factory.draw(factory.make(seed=factory.seed + step), shape).ravel() for step in range(4)]
+    scaled = np.stack([(values - values.mean()) / values.std() for values in streams]).astype(np.float64)
+    spectra = np.fft.rfft(scaled)
+    rows = []
+    for step in range(1, len(streams)):
+        found = np.fft.irfft(spectra[0] * spectra[step].conj(), scaled.shape[1]) / scaled.shape[1]
+        limit = stats.norm.isf(SHARE / (2 * found.size * (len(streams) - 1))) / np.sqrt(found.size)
+        distance = int(np.argmax(np.abs(found)))
+        seen = f"largest correlation, {distance} apart"
+        rows.append(ExactRow(f"seeds {step} apart", float(np.abs(found).max()), float(limit), found.size, seen))
+    return rows
 
 
 def _seed_generator_varies(factory: Factory) -> list[ExactRow]:
@@ -188,6 +214,8 @@ class SeedTrial(Trial):
         "seed_repeats": _seed_repeats,
         "unseeded_repeats": _unseeded_repeats,
         "seed_sensitivity": _seed_sensitivity,
+        "far_seeds_differ": _far_seeds,
+        "streams_are_no_shifts": _shifted_streams,
         "seed_generator_varies": _seed_generator_varies,
         "seed_generator_start": _generator_start,
         "unseeded_instances_differ": _unseeded_differ,

@@ -209,9 +209,9 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         rows=kind.rows,
     )
     yield claim
-    # Of attention, which is wrong in old versions of Keras only, two initializers show how: the claims of all six would
-    # take the specification past the false alarms that it may have.
-    if wrong and not (claim.slow and "attention" in kind.slug):
+    # Of a bias, and of attention, which is wrong in old versions of Keras only, two initializers show how: the claims
+    # of all six would take the specification past the false alarms that it may have.
+    if wrong and not (claim.slow and ("attention" in kind.slug or "bias" in kind.slug)):
         yield replace(
             claim,
             id=f"{claim.id}_as_counted",

@@ -295,6 +295,25 @@ def layer_kinds() -> Iterator[LayerKind]:
         causes.SHARED_AXIS,
     )
     yield LayerKind(
+        "dense_bias",
+        "the bias of Dense, where it is drawn",
+        (
+            Case(
+                "512 to 192",
+                "Dense",
+                (("units", 192),),
+                ((None, 512),),
+                Fans(512, 192),
+                Fans(192, 192),
+                weight="bias",
+                argument="bias_initializer",
+            ),
+        ),
+        ("A16",),
+        ("fan_in", "fan_avg"),
+        "the length of the bias is counted as its inputs and as its outputs",
+    )
+    yield LayerKind(
         "embedding",
         "Embedding, which takes one row of its matrix",
         (
