@@ -338,6 +338,20 @@ print(round(float(layer.embeddings.numpy().var() / 2), 3))""",
     prints="0.002",
 )
 
+BIAS: Final = KnownCause(
+    slug="bias",
+    title="A bias counts its own length as its inputs",
+    label="drawn biases",
+    text="A bias is a vector, and its one axis counts as inputs and as outputs. What the layer sums does not matter.",
+    basis="applied",
+    quotations=(_FAN_IN,),
+    code="""\
+layer = keras.layers.Dense(4096, bias_initializer=keras.initializers.HeNormal(seed=1))
+layer.build((None, 64))
+print(round(float(layer.bias.numpy().var() / (2 / 4096)), 1))""",
+    prints="1.0",
+)
+
 GROUPS: Final = KnownCause(
     slug="groups",
     title="Convolutions with groups count the outputs of all groups",
@@ -548,6 +562,18 @@ SIZE_ALONE: Final = KnownCause(
     basis="assumed",
 )
 
+TINY_INPUTS: Final = KnownCause(
+    slug="tiny_inputs",
+    title="elu and selu are exactly 0 at negative inputs above -3e-8",
+    label="elu of tiny inputs",
+    text="TensorFlow computes exp(x) - 1, and exp(x) is rounded to 1. The function expm1 would keep them.",
+    basis="assumed",
+    quotations=(Quotation("keras.activations.elu", "alpha * `exp(x) - 1` if `x < 0`"),),
+    code="""\
+print(float(keras.activations.elu(keras.ops.convert_to_tensor([-1e-8]))[0]))""",
+    prints="0.0",
+)
+
 FIRST_LOSS: Final = KnownCause(
     slug="first_loss",
     title="A new classifier’s cross-entropy is above the chance level",
@@ -585,9 +611,9 @@ CAUSES: Final[Mapping[str, KnownCause]] = MappingProxyType(
         for cause in (
             *(TRANSPOSED, NONE_FOR_BIAS, FORGET_BIAS, TRUNCATED_DEVIATION, COPIED_GENERATOR, OWN_FUNCTION),
             *(CONSTANT_BY_NAME, CONSTANT_ARRAY, UPPER_BOUND, IDENTITY_CONFIGURATION, AXES_ALONE),
-            *(DEPTHWISE, EMBEDDING, GROUPS, SHARED_AXIS, HEADS, GATES, BORDERS, ORTHOGONAL_LAYERS),
+            *(DEPTHWISE, EMBEDDING, BIAS, GROUPS, SHARED_AXIS, HEADS, GATES, BORDERS, ORTHOGONAL_LAYERS),
             *(ONE_SEED, SEED_PERIOD, OTHER_SEEDS, COMPILED, OWN_SUBCLASS, BFLOAT16, CONSTANT_PRECISION, TWO_TABLES),
-            *(GLOROT, HE, SIZE_ALONE, FIRST_LOSS, NORMALIZATION, NOTEBOOK),
+            *(GLOROT, HE, SIZE_ALONE, TINY_INPUTS, FIRST_LOSS, NORMALIZATION, NOTEBOOK),
         )
     }
 )

@@ -30,9 +30,9 @@ from initcheck.spec.subjects import (
     documented_values,
     entry_distribution,
 )
-from initcheck.spec.topics.distribution import SHAPES
-from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moments
-from initcheck.spec.topics.orthogonality import Orthonormality
+from initcheck.spec.topics.distribution import BITS, SHAPES
+from initcheck.spec.topics.entries import Between, Extremes, Fit, Independence, Moments, Repeats
+from initcheck.spec.topics.orthogonality import Haar, Orthonormality
 from initcheck.theory.weights import count_fans
 from initcheck.verify.target import Shape, VerifyTarget
 
@@ -43,6 +43,9 @@ RuleStatus = Literal["pass", "fail", "inconclusive", "not declared"]
 
 MARGIN: Final = 0.03
 """Of a mean in standard deviations, and of a variance over its declared value, where there are entries enough."""
+
+_FEWEST_FOR_RESOLUTION: Final = 30_000
+"""Entries: of fewer, hardly any pair is equal by chance."""
 
 LARGEST_MARGIN: Final = 0.1
 """Of what is passed at most; with fewer entries a rule is inconclusive."""
@@ -147,7 +150,9 @@ def default_shapes(target: VerifyTarget) -> tuple[Shape, ...]:
         return ((20, 20), (30, 45), (45, 30))
     if name == "STFT":
         return ((64, 1, 33), (32, 1, 33))
-    return SHAPES[1:] if name == "Orthogonal" else SHAPES
+    # The matrix first: the usual weight, whose fans differ.
+    vector, *others = SHAPES
+    return tuple(others) if name == "Orthogonal" else (*others, vector)
 
 
 def describe_declaration(target: VerifyTarget, expected: Expected) -> str:
@@ -257,14 +262,18 @@ def _judge_distribution(members: tuple[RecordedDraws, ...], context: RunContext)
     mean, variance = _margin(1.0, fewest, len(members)), _margin(2.0, fewest, len(members))
     centred = EstimateWithin("mean over the declared one, in standard deviations", -mean, mean)
     scaled = EstimateWithin("variance over its declared value", 1.0 - variance, 1.0 + variance)
+    fine = AllWithin(f"equal pairs, over those of numbers with {BITS} bits", "entries")
     bounded = NoDifference("extreme entry, over the end of the support")
     fitting = NoDifference("largest distance between distribution functions", largest_detectable=0.06)
-    return [
+    results = [
         _result("mean", centred(context.measure(Moments(members, "mean")))),
         _result("variance", scaled(context.measure(Moments(members, "variance")))),
         _result("support", bounded(context.measure(Extremes(members)))),
         _result("distribution", fitting(context.measure(Fit(members)))),
     ]
+    if members[0].dtype in ("float32", "float64") and fewest >= _FEWEST_FOR_RESOLUTION:
+        results.append(_result("resolution", fine(context.measure(Repeats(members, BITS)))))
+    return results
 
 
 def _judge_moments(drawn: Drawn, declared: dict[Shape, Declaration]) -> Iterator[RuleResult]:
@@ -326,6 +335,16 @@ def _judge_orthogonal(
         member = RecordedDraws(Subject("verified", target), shape, len(weights), dtype, "", "orthogonal", weights)
         rows += Orthonormality((member,), float(declared[shape].gain or 1.0)).measure(context)
     return _result("orthogonal", AllWithin(quantity, "weights")(make_table(rows)))
+
+
+def judge_haar(target: VerifyTarget, drawn: Drawn, gain: float, dtype: str, context: RunContext) -> RuleResult:
+    """Judge whether orthogonal matrices, many of each shape, are uniformly distributed."""
+    members = tuple(
+        RecordedDraws(Subject("verified", target), shape, len(weights), dtype, "", "haar", weights)
+        for shape, weights in drawn.items()
+    )
+    decide = NoDifference("distance from the distribution on the sphere", "weights")
+    return _result("haar", decide(context.measure(Haar(members, gain))))
 
 
 # --- weights that were drawn already, as the specification's experiments take them ------------------------------------

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.random_state import preserved_random_state, set_random_seed
+from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import LINE_WIDTH, count, to_json
 from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import size_of_equivalence
+from initcheck.theory.weights import count_fans
 from initcheck.verify.statistics import (
     MARGIN,
     Declaration,
@@ -27,6 +29,7 @@ from initcheck.verify.statistics import (
     declare,
     default_shapes,
     describe_declaration,
+    judge_haar,
     judge_statistics,
 )
 from initcheck.verify.target import Answer, Shape, VerifyTarget, call_initializer
@@ -38,7 +41,7 @@ _SEEDS: Final = 3
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of a run: at most ten rules with a part of chance, each at the level of a claim (1e-6).
+    """The result of a run: at most twelve rules with a part of chance, each at the level of a claim (1e-6).
 
     Attributes:
         declared: by whom its distribution is declared, in words; empty where nothing is.
@@ -133,7 +136,10 @@ def _judge(run: _Run) -> None:
         return
     by_chance = all(each.by_chance for each in declared.values())
     deterministic, sensitive = _judge_seeds(run, by_chance)
-    _judge_config(run, deterministic)
+    shape = _choose_uneven(run)
+    _judge_config(run, deterministic, shape)
+    if by_chance and deterministic and sensitive:
+        _judge_instances(run, shape)
     varied = _judge_constant(run, answers, declared)
     drawn = {shape: answer.values[None] for shape, answer in answers.items() if answer.values is not None}
     if by_chance and deterministic and sensitive and varied:
@@ -145,6 +151,38 @@ def _judge(run: _Run) -> None:
         run.results.append(RuleResult("distribution", "inconclusive", reason))
         return
     run.results.extend(judge_statistics(run.target, drawn, declared, run.dtype, run.context))
+    if by_chance and any(math.isfinite(each.gain or math.inf) for each in declared.values()):
+        _judge_haar(run, declared)
+
+
+_HAAR_SHAPES: Final = ((12, 12), (6, 18))
+_HAAR_DRAWS: Final = 300
+_FEWEST_HAAR_DRAWS: Final = 100
+
+
+def _judge_haar(run: _Run, declared: dict[Shape, Declaration]) -> None:
+    """Judge whether orthogonal matrices are uniformly distributed, on small ones, many of which can be drawn."""
+    rule, gain = "haar", next(each.gain for each in declared.values() if each.gain)
+    if run.dtype not in ("float32", "float64"):
+        return
+    drawn: dict[Shape, NDArray[Any]] = {}
+    for shape in _HAAR_SHAPES:
+        start = time.perf_counter()
+        weights: list[NDArray[Any]] = []
+        for seed in run.context.seeds(f"haar/{shape}", _HAAR_DRAWS):
+            try:
+                weights.append(_values(run.call(seed, shape)))
+            except RaisedError as error:
+                run.results.append(RuleResult(rule, "inconclusive", f"{shape}: {error}"))
+                return
+            if time.perf_counter() - start > run.seconds:
+                break
+        if len(weights) < _FEWEST_HAAR_DRAWS:
+            reason = f"Only {len(weights)} draws of {shape} in {run.seconds:g} s. --timeout sets the limit."
+            run.results.append(RuleResult(rule, "inconclusive", reason))
+            return
+        drawn[shape] = np.stack(weights)
+    run.results.append(judge_haar(run.target, drawn, gain, run.dtype, run.context))
 
 
 def _declare_all(run: _Run) -> dict[Shape, Declaration] | None:
@@ -262,9 +300,66 @@ def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
 
 
-def _judge_config(run: _Run, deterministic: bool) -> None:
+def _choose_uneven(run: _Run) -> Shape:
+    """Choose a shape whose fan_in and fan_out differ: at others a lost ``mode`` does not show.
+
+    Where no shape of the run is such, one is made of its largest if the initializer takes it.
+    """
+    uneven = [shape for shape in run.shapes if len(set(count_fans(shape))) > 1]
+    if uneven:
+        return min(uneven, key=math.prod)
+    largest = max(run.shapes, key=len)
+    made = (*largest[:-1], 2 * largest[-1] + 1)
+    try:
+        answer = run.call(run.context.seed("uneven"), made)
+    except RaisedError:
+        return largest
+    return made if answer.values is not None and answer.values.shape == made else largest
+
+
+def _judge_instances(run: _Run, shape: Shape) -> None:
+    """Judge what is made without a seed, with a SeedGenerator, and by ``clone``."""
+    target = run.target
+    if not target.takes_seed or target.form == "function":
+        return
+    if target.form != "instance":
+        first, second = (_values(run.call_made(lambda: target.build(None), shape)) for _ in range(2))
+        alike = _equal(first, second)
+        reason = "the same values: layers that take it by its name start alike" if alike else "different values"
+        run.add("unseeded", not alike, f"Two instances without a seed give {reason}: {shape}.")
+    _judge_generator(run, shape)
+    seed = run.context.seed("clone")
+    made = target.build(seed)
+    if callable(getattr(made, "clone", None)):
+        copied = _values(run.call_made(made.clone, shape))
+        same = _equal(copied, _values(run.call_made(lambda: made, shape)))
+        values = "equal values" if same else "other values"
+        run.add("clone", same, f"A clone of an initializer with a seed gives {values}: {shape}.")
+
+
+def _judge_generator(run: _Run, shape: Shape) -> None:
+    """Judge a SeedGenerator as seed: other values on each call, and the same sequence from an equal one."""
+    generator = import_keras().random.SeedGenerator
+    seed = run.context.seed("generator") % 2**31
+    try:
+        made = run.target.build(generator(seed))
+        first, second = (_values(run.call_made(lambda: made, shape)) for _ in range(2))
+    except (RaisedError, TypeError, ValueError) as error:
+        reason = f"It takes no SeedGenerator as seed, as Keras' own do: {' '.join(str(error).split())[:120]}"
+        run.results.append(RuleResult("seed_generator", "not declared", reason))
+        return
+    again = _values(run.call_made(lambda: run.target.build(generator(seed)), shape))
+    if _equal(first, second):
+        run.add("seed_generator", False, f"With a SeedGenerator every call gives the same values: {shape}.")
+    else:
+        same = _equal(first, again)
+        values = "the same sequence" if same else "another sequence"
+        run.add("seed_generator", same, f"Each call gives other values; an equal SeedGenerator {values}: {shape}.")
+
+
+def _judge_config(run: _Run, deterministic: bool, shape: Shape) -> None:
     """Judge whether get_config and from_config give an initializer that does the same."""
-    target, shape, seed, rule = run.target, run.shapes[0], run.context.seed("config"), "config_round_trip"
+    target, seed, rule = run.target, run.context.seed("config"), "config_round_trip"
     if target.form == "function":
         return
     cases: list[tuple[str, Callable[[], Any]]] = [("as given", lambda: target.create(seed))]

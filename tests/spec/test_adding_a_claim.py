@@ -64,6 +64,6 @@ def test_without_the_claim_nothing_knows_it():
     assert ID not in {each.id for each in catalogue()}
 
 
-def test_a_claim_whose_control_does_not_fail_is_broken(claim):
+def test_a_claim_whose_control_does_not_fail_is_not_shown(claim):
     twin = Claim(**{**{name: getattr(claim, name) for name in claim.__dataclass_fields__}, "control": claim.experiment})
     assert RunContext(0).judge(twin).status == "not shown"

@@ -85,6 +85,7 @@ CLAIMS = {
         make_claim("second.red.control", 1.0, control=1.0),
         make_claim("second.red.now_holds", 1.0, control=1.0, expected="refuted"),
         make_claim("second.unclear.inconclusive", math.nan),
+        make_claim("second.pinned.changed", 0.0, pinned=True),
     ),
 }
 

@@ -113,6 +113,33 @@ class NotQuiteOrthogonal(keras.initializers.Orthogonal):  # type: ignore[misc]
         return super().__call__(shape, dtype) * 1.01
 
 
+class UnsignedOrthogonal(keras.initializers.Orthogonal):  # type: ignore[misc]
+    """The orthogonal factor as LAPACK returns it: some signs are never drawn."""
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        normal = keras.random.normal((math.prod(shape[:-1]), shape[-1]), seed=self.seed)
+        wide = normal.shape[0] < normal.shape[1]
+        factor, _ = keras.ops.qr(keras.ops.transpose(normal) if wide else normal)
+        return keras.ops.cast(keras.ops.reshape(keras.ops.transpose(factor) if wide else factor, shape), dtype)
+
+
+class FrozenGenerator(keras.initializers.HeNormal):  # type: ignore[misc]
+    """A SeedGenerator is asked for its seed once."""
+
+    def __init__(self, seed: Any = None) -> None:
+        super().__init__(seed=seed.get_config()["seed"] if isinstance(seed, keras.random.SeedGenerator) else seed)
+
+
+class LostMode(keras.initializers.VarianceScaling):  # type: ignore[misc]
+    """The mode is not in the config, and comes back as the default."""
+
+    def __init__(self, mode: str = "fan_in", seed: Any = None) -> None:
+        super().__init__(2.0, mode, "truncated_normal", seed)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+
 class WrongOnes(keras.initializers.Ones):  # type: ignore[misc]
     """Ones that are no ones."""
 
@@ -195,6 +222,19 @@ DEFECTS: dict[str, tuple[Any, Expected, str]] = {
     "half of He's variance": (HalfHe, Expected(), "variance"),
     "fans exchanged": (HeFanOut, Expected(), "variance"),
     "not quite orthogonal": (NotQuiteOrthogonal, Expected(), "orthogonal"),
+    "signs of a factorization": (UnsignedOrthogonal, Expected(), "haar"),
+    "coarse": (altered(lambda v, _: v.astype(np.float16)), NORMAL, "resolution"),
+    "a seed by default": (
+        planted(__init__=lambda self, stddev=0.1, seed=7: Sound.__init__(self, stddev, seed)),
+        NORMAL,
+        "unseeded",
+    ),
+    "a generator asked once": (FrozenGenerator, Expected(), "seed_generator"),
+    "a clone with another seed": (
+        planted(clone=lambda self: type(self)(self.stddev, self.seed + 1)),
+        NORMAL,
+        "clone",
+    ),
     "not quite ones": (WrongOnes, Expected(), "values"),
     "not constant as expected": (Sound, Expected(distribution="constant"), "values"),
 }
@@ -211,6 +251,13 @@ def test_a_planted_defect_is_found_by_its_rule(name: str):
     assert result.exit_code == 1
     assert rule in [each.rule for each in result.results if each.status == "fail"], result.results
     assert all("\n" not in each.reason for each in result.results)
+
+
+@pytest.mark.parametrize("shapes", [(), ((60, 60),)])
+def test_a_mode_that_the_config_loses_shows_where_the_fans_differ(shapes: tuple[tuple[int, ...], ...]):
+    target = read_target(LostMode, "it", {"mode": "fan_out"}, 10.0)
+    result = verify(target, expected=Expected(variance="2/fan_out"), shapes=shapes)
+    assert [each.rule for each in result.results if each.status == "fail"] == ["config_round_trip"]
 
 
 def function(shape: tuple[int, ...], dtype: str | None = None) -> Any:
@@ -267,7 +314,7 @@ def test_what_is_not_declared_is_reported_and_not_judged():
     result = run(Sound, Expected())
     reasons = {each.rule: each.reason for each in result.results if each.status == "not declared"}
     assert result.declared == ""
-    assert set(reasons) == {"mean", "variance", "distribution"}
+    assert set(reasons) == {"mean", "variance", "distribution", "seed_generator"}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ TONES: Final[dict[Status, str]] = {
     "now holds": "growing-3",
     "not shown": "unknown",
     "inconclusive": "unknown",
+    "changed": "fading-2",
 }
 _COLUMNS: Final = ("Claim", "What is claimed", "Result", "Value", "Evidence", "Negative control")
 _DID: Final = {"fail": "failed", "pass": "passed", "inconclusive": "is inconclusive", "": "was not run"}

@@ -91,7 +91,8 @@ def _describe(subject: Subject) -> tuple[str, str, str, str]:
     return target.label, f"{entry.mean:g}", variance, kinds[entry.kind]
 
 
-_BITS: Final = 22
+BITS: Final = 22
+"""Of float32 numbers: TensorFlow's uniform ones have 23, and half as many equal pairs as numbers of 22."""
 
 _CONDITION: Final = f"float32 weights of the shapes {', '.join(map(str, SHAPES))}, {ENTRIES:,} entries of each or more"
 
@@ -158,9 +159,9 @@ def _independent(subject: Subject) -> Iterator[Claim]:
     yield claim("distribution", f"{label}'s entries follow {kind}.", Fit, fit, "half")
     yield claim(
         "resolution",
-        f"{label}'s entries have a resolution of {_BITS} bits or more: equal ones are as rare as that makes them.",
-        partial(Repeats, bits=_BITS),
-        # Uniform numbers of TensorFlow have 23 bits, half as many pairs: dozens of standard deviations from the limit.
+        f"{label}'s entries have a resolution of {BITS} bits or more: equal ones are as rare as that makes them.",
+        partial(Repeats, bits=BITS),
+        # Half as many pairs is dozens of standard deviations from the limit: chance has no part.
         AllWithin("equal pairs, over those of numbers with so many bits", "entries"),
         "float16",
     )

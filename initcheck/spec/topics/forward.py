@@ -530,8 +530,9 @@ def _function_claims() -> Iterator[Claim]:
             experiment=TinyInputs(name, (-1e-8, -2e-8, -1e-6, -1e-4)),
             decide=AllWithin("relative difference from the definition", "arguments"),
             control=TinyInputs(name, (-1e-4, -2e-4)),
-            control_note="inputs of 1e-4 and more, which float32 tells from 0 after exp(x) - 1",
+            control_note="inputs of 1e-4 and more, which exp(x) - 1 keeps in float32",
             expected="refuted",
+            cause=causes.TINY_INPUTS,
         )
     yield Claim(
         id="forward.dropout.moments",

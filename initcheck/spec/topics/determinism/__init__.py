@@ -306,6 +306,7 @@ def _general() -> Iterator[Claim]:
             decide=_CLOSE,
             control=Pinned(subject.class_name, arguments, values, seed=43),
             control_note="seed 43",
+            pinned=True,
             rows=("C9",),
         )
 

@@ -312,6 +312,7 @@ def layer_kinds() -> Iterator[LayerKind]:
         ("A16",),
         ("fan_in", "fan_avg"),
         "the length of the bias is counted as its inputs and as its outputs",
+        causes.BIAS,
     )
     yield LayerKind(
         "embedding",
