@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from initcheck.core.formatting import to_json
 from initcheck.spec.causes import CAUSES
-from initcheck.spec.claim import Evidence, Outcome, Status, Verdict
+from initcheck.spec.claim import GREEN, Evidence, Outcome, Status, Verdict
 
 SCHEMA_VERSION: Final = 1
-STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", "broken", "now holds", "not shown", "inconclusive")
-GREEN: Final[tuple[Status, ...]] = ("holds", "refuted")
-AMISS: Final = tuple(status for status in STATUSES if status not in GREEN)
+AMISS: Final[tuple[Status, ...]] = ("broken", "now holds", "not shown", "inconclusive", "changed")
+"""What is listed claim by claim, the worst first."""
+STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", *AMISS)
 
 
 @dataclass(frozen=True)

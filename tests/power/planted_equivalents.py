@@ -57,6 +57,8 @@ def _in_float64(path: str) -> Any:
     def change(original: Draw, shape: Any, one: float, other: float, dtype: Any, seed: Any) -> Any:
         keras = import_keras()
         wanted = dtype or keras.config.floatx()
+        if wanted != "float32":
+            return original(shape, one, other, dtype=dtype, seed=seed)
         return keras.ops.cast(original(shape, one, other, dtype="float64", seed=seed), wanted)
 
     return _drawn(path, change)

@@ -67,6 +67,12 @@ def test_a_claim_has_the_status_of_its_evidence(expected, experiment, control, s
     assert ("control" in outcome.reason) == (control != (1.0 if expected == "holds" else 0.0))
 
 
+def test_what_is_pinned_changes_and_breaks_nothing():
+    outcome = judge(experiment=Fixed(1.0), pinned=True)
+    assert (outcome.status, outcome.green) == ("changed", True)
+    assert judge(pinned=True).status == "holds"
+
+
 @pytest.mark.parametrize("expected", ["holds", "refuted"])
 def test_what_was_not_measured_is_inconclusive_and_an_error_of_keras_broken_whatever_is_expected(expected):
     evidence = Evidence(Verdict.INCONCLUSIVE, "Not measured.", "difference", float("nan"))

@@ -11,6 +11,7 @@ from initcheck.spec.topics.determinism.measurement import (
     ALL,
     CLASSES,
     RANDOM,
+    SHARE,
     closeness,
     differing,
     independence,
@@ -70,6 +71,8 @@ def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
         ("default changed", "glorot_uniform", "defaults"),
         ("default changed", "zeros", "defaults"),
         ("argument ignored", "stft", "arguments"),
+        ("sign of the seed dropped", "he_uniform", "far_seeds_differ"),
+        ("seed taken for a place in one stream", "lecun_normal", "streams_are_no_shifts"),
         # Documented and false: fixed, the claim has to say so.
         ("configuration made complete", "identity", "config_round_trip"),
         ("configuration allowed to be empty", "constant", "aliases"),
@@ -89,6 +92,14 @@ def test_an_alias_of_the_wrong_class_turns_the_claim_red(monkeypatch):
     found = RunContext(0).judge(CLAIMS["determinism.he_uniform.aliases"], with_control=False)
     assert found.status == "broken"
     assert "HeNormal" in found.reason
+
+
+def test_a_claim_has_no_more_limits_on_chance_than_its_rate_of_false_alarms_counts():
+    tried = [claim for claim in CLAIMS.values() if claim.statistical and isinstance(claim.decide, AllWithin)]
+    for claim in tried:
+        if claim.id.split(".")[1] in ("he_normal", "orthogonal", "set_random_seed", "one_seed_classes"):
+            table = make_table(claim.experiment.measure(RunContext(0)))
+            assert (table["limit"] > 0.0).sum() * SHARE <= claim.false_alarm * (1.0 + 1e-9), claim.id
 
 
 def test_planting_leaves_the_class_as_it_was():

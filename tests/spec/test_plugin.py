@@ -40,18 +40,23 @@ def test_the_closing_section(tmp_path, workers):
     section = re.split(r"=+ specification =+\n", done.stdout)[1].splitlines()
     assert section[0] == "REFUTED 1 claim: Transposed convolutions count their outputs as inputs."
     assert section[1].startswith("BROKEN second.red.broken: The value is 0.0; the seed was ")
-    assert "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive" in section
+    assert "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed" in section
     assert "initcheck seed: 11 (repeat this run with --initcheck-seed=11)" in section
     assert "REFUTED" in done.stdout
     assert "INCONCLUSIVE" in done.stdout
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
     assert "5 failed" in done.stdout
+
+
+def test_what_is_pinned_fails_only_where_that_is_asked_for(tmp_path):
+    assert run(tmp_path, "-k", "changed").returncode == 0
+    assert run(tmp_path, "-k", "changed", "--initcheck-strict-pinned").returncode == 1
 
 
 def test_slow_claims_can_be_left_out(tmp_path):
     done = run(tmp_path, "-m", "not slow", "-k", "green")
     assert done.returncode == 0
-    assert "2 passed, 6 deselected" in done.stdout
+    assert "2 passed, 7 deselected" in done.stdout
 
 
 def test_all_tests_of_a_session_have_one_run_context_with_its_seed(tmp_path):

@@ -16,7 +16,7 @@ from initcheck.cli import main
 from initcheck.spec import catalogue
 
 _FAKE = Path(__file__).parents[1] / "support" / "fake_specification.py"
-_COUNTS = "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive"
+_COUNTS = "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed"
 
 
 def run_apart(folder, *arguments, **environment):
@@ -62,7 +62,15 @@ def test_json_alone_is_on_standard_output(everything):
     _, done = everything
     facts = json.loads(done.stdout)
     assert done.returncode == 1, done.stderr
-    assert facts["counts"] == {"holds": 2, "refuted": 1, "broken": 2, "now holds": 1, "not shown": 1, "inconclusive": 1}
+    assert facts["counts"] == {
+        "holds": 2,
+        "refuted": 1,
+        "broken": 2,
+        "now holds": 1,
+        "not shown": 1,
+        "inconclusive": 1,
+        "changed": 1,
+    }
     assert facts["seed"] == 7
     by_id = {claim["id"]: claim for claim in facts["claims"]}
     assert by_id["first.green.holds"]["evidence"]["bounds"] == [0.25, "inf"]
@@ -84,7 +92,7 @@ def test_the_pages_are_written_and_nothing_else_is_left_behind(everything):
 def test_the_junit_file_has_the_evidence(everything):
     folder, _ = everything
     cases = {case.get("name"): case for case in ElementTree.parse(folder / "junit.xml").iter("testcase")}
-    assert len(cases) == 8
+    assert len(cases) == 9
     holds = cases["test_claim[first.green.holds]"]
     properties = {each.get("name"): each.get("value") for each in holds.iter("property")}
     assert properties["status"] == "holds"
@@ -110,6 +118,7 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
         "NOW HOLDS second.red.now_holds",
         "NOT SHOWN second.red.control",
         "INCONCLUSIVE second.unclear.inconclusive",
+        "CHANGED second.pinned.changed",
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -123,6 +132,8 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
         (["-k", "broken"], 1),
         (["-k", "now_holds or inconclusive"], 1),
         (["-k", "inconclusive or green"], 2),
+        (["-k", "changed or green"], 0),
+        (["-k", "changed", "--strict-pinned"], 1),
         (["-k", "control or green"], 2),
     ],
 )

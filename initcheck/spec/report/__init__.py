@@ -52,6 +52,7 @@ _MEANINGS: Final[dict[Status, str]] = {
     "now holds": "a claim that was known to be false has become true: the specification is outdated.",
     "not shown": "the claim came out as it has to, and so did its control, which must not: the test shows nothing.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
+    "changed": "what the implementation happens to do, and no document promises, is otherwise than it was.",
 }
 
 _FALSE: Final[dict[Basis, str]] = {
@@ -134,7 +135,7 @@ def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], 
         tone = "failed" if counts["broken"] or counts["now holds"] else "undecided"
     verdict = (
         f"{keras} is as specified: {counts['holds']:,} of {count(len(record.claims), 'claim')} hold, the others are "
-        "known to be false."
+        f"known to be false{f', or pinned and changed ({changed})' if (changed := counts['changed']) else ''}."
     )
     if amiss:
         verdict = f"{keras} is not as specified: {', '.join(amiss)}."

@@ -68,7 +68,7 @@ def test_every_claim_has_all_that_is_known_on_the_page_of_its_topic(pages, recor
     for claim in record.claims:
         assert claim.id in pages[claim.topic].ids
         assert claim.statement in pages[claim.topic].text
-    assert pages["first"].text.count("must fail, failed") + pages["second"].text.count("must fail, failed") == 4
+    assert pages["first"].text.count("must fail, failed") + pages["second"].text.count("must fail, failed") == 5
     for part in (
         "Nobody, 2001",
         "Bounds: at least 0.25",
@@ -102,7 +102,7 @@ def test_a_subject_with_a_claim_that_is_amiss_is_unfolded_on_the_page_of_its_top
     _contents, *first = [values for tag, values in pages["first"].tags if tag == "details"]
     _contents, *second = [values for tag, values in pages["second"].tags if tag == "details"]
     assert ["open" in values for values in first] == [False]
-    assert ["open" in values for values in second] == [True, True]
+    assert ["open" in values for values in second] == [True, True, False]
 
 
 def test_a_run_without_any_red_is_green_and_counts_what_is_false(record):
@@ -110,7 +110,8 @@ def test_a_run_without_any_red_is_green_and_counts_what_is_false(record):
     answer = build_specification(green).answer
     assert answer.tone == "passed"
     words = "".join(span.text for span in answer.verdict)
-    assert words == "Keras 3.15.1 is as specified: 2 of 3 claims hold, the others are known to be false."
+    assert words.startswith("Keras 3.15.1 is as specified: 2 of 4 claims hold, ")
+    assert words.endswith("the others are known to be false, or pinned and changed (1).")
     assert [value for value, _ in answer.values] == ["1", "0", "0"]
 
 

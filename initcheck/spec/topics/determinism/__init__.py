@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
-from initcheck.spec.decisions import AllWithin, NoDifference
+from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
 from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, SHARE, Constructor, Trial
@@ -29,9 +29,10 @@ from initcheck.spec.topics.determinism.sharing import (
 )
 
 _EQUAL: Final = AllWithin("Entries that differ")
-MOST_LIMITS: Final = 10
-"""Limits on correlations that one claim has at most."""
-_CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=MOST_LIMITS * SHARE)
+_CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=10 * SHARE)
+"""Of ten limits on correlations at most."""
+_CORRELATED_BUILDS: Final = AllWithin("Correlation, or entries that differ", false_alarm=CLAIM_FALSE_ALARM)
+"""Of twenty: one for each layer that is built."""
 _CASES: Final = AllWithin("Cases that differ")
 _CLOSE: Final = AllWithin("Largest difference")
 _SAME_DISTRIBUTION: Final = NoDifference("Distance of the distributions", largest_detectable=0.05)
@@ -328,7 +329,7 @@ def _of_builds() -> Iterator[Claim]:
         statement="After another seed of keras.utils.set_random_seed the weights are others.",
         source="Keras, keras.utils.set_random_seed",
         experiment=BuildTwice("keras", other_seed=True, independent=True, global_generator=True),
-        decide=_CORRELATED,
+        decide=_CORRELATED_BUILDS,
         control=BuildTwice("keras", independent=True, global_generator=True),
         control_note="the same seed",
     )
@@ -359,7 +360,7 @@ def _of_builds() -> Iterator[Claim]:
             statement=f"After {call} with the same seed the weights of layers are others, and uncorrelated.",
             source="Keras, keras.random.SeedGenerator",
             experiment=BuildTwice(setter, independent=True),
-            decide=_CORRELATED,
+            decide=_CORRELATED_BUILDS,
             control=BuildTwice("keras", independent=True),
             control_note="keras.utils.set_random_seed",
         )
