@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -17,8 +17,9 @@ import pandas as pd
 from initcheck.core.columns import DIRECTIONS
 from initcheck.core.formatting import format_names, is_missing
 from initcheck.pages import palette
-from initcheck.pages.document import Answer, Block, Cell, Row, Scale, Table, Text, Tone, code, listed, paragraph, prose
+from initcheck.pages.document import Answer, Block, Cell, Paragraph, Row, Scale, Table, Tone, prose
 from initcheck.study.report.levels import SummaryRow, read_row
+from initcheck.study.report.tables import choose_name, describe_twins
 from initcheck.sweeping.spec import AXES
 
 if TYPE_CHECKING:
@@ -81,11 +82,20 @@ class Question:
 
 
 def read_cells(summary: pd.DataFrame) -> list[MeasuredCell]:
-    """Read the cells of a summary."""
+    """Read the cells of a summary, those of initializers that draw the same weights once."""
+    measured, alike = drop_alike(summary)
     return [
-        MeasuredCell({axis: None if is_missing(row[axis]) else row[axis] for axis in AXES}, read_row(row))
-        for row in summary.to_dict("records")
+        MeasuredCell(
+            {axis: None if is_missing(row[axis]) else row[axis] for axis in AXES},
+            replace(read_row(row), twins=alike.get(str(row["initializer"]), ())),
+        )
+        for row in measured.to_dict("records")
     ]
+
+
+def name_labels(cells: Sequence[MeasuredCell]) -> dict[str, str]:
+    """Give the label of each initializer, which says for how many more it stands."""
+    return {cell.row.initializer: cell.row.label for cell in cells}
 
 
 def drop_alike(summary: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
@@ -104,7 +114,7 @@ def find_alike(summary: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     for name, part in varied.groupby("initializer", sort=False):
         values = part.sort_values(rest)[[*rest, *_GAINS]].to_dict("records")
         groups.setdefault(repr(values), []).append(str(name))
-    shown = {min(names, key=len): names for names in groups.values() if len(names) > 1}
+    shown = {choose_name(names): names for names in groups.values() if len(names) > 1}
     return {name: tuple(other for other in names if other != name) for name, names in shown.items()}
 
 
@@ -117,8 +127,7 @@ def choose_question(summary: pd.DataFrame) -> Question:
 
 def write_answer(result: SweepResult) -> Answer:
     """Write the verdict, how many cells keep the signal, and the matrix."""
-    measured, alike = drop_alike(result.summary)
-    cells = read_cells(measured)
+    cells = read_cells(result.summary)
     missing = len(result.refused) + len(result.failed)
     verdict, tone = describe_sweep(result.summary)
     if not cells:
@@ -130,14 +139,14 @@ def write_answer(result: SweepResult) -> Answer:
         (f"{states.count('undecided'):,}", "are undecided"),
         last,
     )
-    return Answer(prose(verdict), tone, values, tuple(_write_matrix(cells, alike, choose_question(result.summary))))
+    return Answer(prose(verdict), tone, values, tuple(_write_matrix(cells, choose_question(result.summary))))
 
 
 def describe_sweep(summary: pd.DataFrame) -> tuple[str, Tone]:
     """Say in one sentence what keeps the signal and how far, and whether that is well."""
     if not len(summary):
         return "No cell was measured.", "failed"
-    return describe_keepers(read_cells(drop_alike(summary)[0]), choose_question(summary))
+    return describe_keepers(read_cells(summary), choose_question(summary))
 
 
 def describe_keepers(cells: Sequence[MeasuredCell], question: Question) -> tuple[str, Tone]:
@@ -233,9 +242,7 @@ def _rank_cell(cell: MeasuredCell) -> float:
     return float(np.clip(cell.log_gain, -_EXTREME, _EXTREME))
 
 
-def _write_matrix(
-    cells: Sequence[MeasuredCell], alike: Mapping[str, tuple[str, ...]], question: Question
-) -> Iterator[Block]:
+def _write_matrix(cells: Sequence[MeasuredCell], question: Question) -> Iterator[Block]:
     """Write a row an initializer and a column an activation function, both by their gains, and the colours."""
     items = order_names(cells, question.name_item)
     by_value = len(items) == 1 and bool(question.along)
@@ -245,11 +252,12 @@ def _write_matrix(
         place = cell.axes[question.along] if by_value else question.name_item(cell)
         groups.setdefault((name_initializer(cell), place), []).append(cell)
     along = "" if by_value else question.along
+    labels = name_labels(cells)
     rows, tones = [], set()
     for name in order_names(cells, name_initializer):
         own = [_write_group(groups.get((name, column), []), along) for column in columns]
         tones |= {cell.tone for cell in own}
-        rows.append(Row(label_alike(name, alike), tuple(own)))
+        rows.append(Row(labels[name], tuple(own)))
     word = _WORDS.get(along, "")
     where = f", at the greatest {word}; below it, up to which {word} the signal is kept, or at how many" if word else ""
     caption = prose(
@@ -259,8 +267,8 @@ def _write_matrix(
     names = [f"{_WORDS[question.along]} {column}" if by_value else str(column) for column in columns]
     yield Table(caption, ("Initializer", *names), tuple(rows), "heat map")
     yield Scale(scale_of_tones(tones))
-    if alike:
-        yield paragraph(describe_alike(alike))
+    if twins := describe_twins([cell.row for cell in cells]):
+        yield Paragraph(twins)
 
 
 def _write_group(group: Sequence[MeasuredCell], along: str) -> Cell:
@@ -318,17 +326,3 @@ def scale_of_tones(tones: Collection[str]) -> tuple[tuple[str, str], ...]:
         "non-finite": "overflows",
     }
     return tuple((tone, text) for tone, text in words.items() if tone in tones)
-
-
-def label_alike(name: str, alike: Mapping[str, tuple[str, ...]]) -> str:
-    """Name an initializer, and how many more draw the same weights."""
-    return f"{name} +{len(alike[name])}" if name in alike else name
-
-
-def describe_alike(alike: Mapping[str, tuple[str, ...]]) -> Text:
-    """Say which initializers stand for others."""
-    listing = [
-        prose(code(label_alike(name, alike)), " stands for ", listed(others), " too; ")
-        for name, others in alike.items()
-    ]
-    return prose(*listing, "from one seed they draw the same weights here, so they are one measurement.")

@@ -41,8 +41,8 @@ from initcheck.sweeping.answer import (
     describe_sweep,
     drop_alike,
     format_gain,
-    label_alike,
     name_initializer,
+    name_labels,
     order_names,
     read_cells,
     write_answer,
@@ -138,10 +138,11 @@ def build_sweep_document(result: SweepResult, command_line: str, x: str | None, 
     sections = []
     if len(result.summary):
         chosen = choose_axes(result.summary, x, y)
-        summary, alike = drop_alike(result.summary)
+        cells = read_cells(result.summary)
+        summary, _ = drop_alike(result.summary)
         sections += [
-            _write_gains(summary, alike, chosen),
-            _write_verdicts(summary, alike),
+            _write_gains(cells, summary, chosen),
+            _write_verdicts(summary, name_labels(cells)),
             _write_theory(summary, chosen),
         ]
     if result.refused or result.failed:
@@ -221,9 +222,8 @@ def _write_parquet(tables: Iterator[pd.DataFrame], path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
 
 
-def _write_gains(summary: pd.DataFrame, alike: Mapping[str, tuple[str, ...]], chosen: MapAxes) -> Section:
+def _write_gains(cells: Sequence[MeasuredCell], summary: pd.DataFrame, chosen: MapAxes) -> Section:
     """Write a folded table of each direction for each combination of the other axes."""
-    cells = read_cells(summary)
     columns, rows = (_order_axis(cells, axis) for axis in (chosen.x, chosen.y))
     groups: dict[tuple[Any, ...], list[MeasuredCell]] = {}
     for cell in cells:
@@ -232,7 +232,7 @@ def _write_gains(summary: pd.DataFrame, alike: Mapping[str, tuple[str, ...]], ch
     for key, group in groups.items():
         kept = sum(cell.state == "kept" for cell in group)
         title = _title(chosen, key) or f"{chosen.y} by {chosen.x}"
-        tables = tuple(_tabulate(group, chosen, direction, columns, rows, alike) for direction in DIRECTIONS)
+        tables = tuple(_tabulate(group, chosen, direction, columns, rows) for direction in DIRECTIONS)
         summary_line = prose(f"{title}: kept in {kept} of {count(len(group), 'measurement')}")
         blocks.append(Details(summary_line, tables, unfolded=len(groups) == 1))
     scores = summary[[f"{direction}_gain_z" for direction in DIRECTIONS]].notna().to_numpy().any()
@@ -262,15 +262,15 @@ def _tabulate(
     direction: Direction,
     columns: Sequence[Any],
     rows: Sequence[Any],
-    alike: Mapping[str, tuple[str, ...]],
 ) -> Table:
     by_place = {(cell.axes[chosen.y], cell.axes[chosen.x]): cell for cell in group}
+    labels = name_labels(group) if chosen.y == "initializer" else {}
     written = []
     for name in rows:
         own = [by_place.get((name, column)) for column in columns]
         if any(own):
             cells = tuple(Cell("") if cell is None else _write_cell(cell, direction) for cell in own)
-            written.append(Row(label_alike(str(name), alike), cells))
+            written.append(Row(labels.get(str(name), str(name)), cells))
     axis = _NAMES.get(chosen.x, chosen.x)
     caption = prose(f"{direction.capitalize()}, by {axis}.")
     return Table(caption, (chosen.y.capitalize(), *map(str, columns)), tuple(written), "heat map")
@@ -288,14 +288,14 @@ def _write_cell(cell: MeasuredCell, direction: Direction) -> Cell:
     return Cell(text, notes, tone=tones.get(found.verdict, strength), emphasis=found.verdict == "preserves")
 
 
-def _write_verdicts(summary: pd.DataFrame, alike: Mapping[str, tuple[str, ...]]) -> Section:
+def _write_verdicts(summary: pd.DataFrame, labels: Mapping[str, str]) -> Section:
     axis = next((axis for axis in ("initializer", "activation", *AXES) if summary[axis].nunique() > 1), AXES[0])
     rows = []
     for name, part in summary.groupby(axis, sort=False):
         found = [part[f"{direction}_verdict"].value_counts() for direction in DIRECTIONS]
         both = int((part["verdict"] == "preserves in both directions").sum())
         numbers = (both, *(int(counts.get(verdict, 0)) for counts in found for verdict in _VERDICTS))
-        rows.append(Row(label_alike(str(name), alike), tuple(Cell(str(number or "")) for number in numbers)))
+        rows.append(Row(labels.get(str(name), str(name)), tuple(Cell(str(number or "")) for number in numbers)))
     caption = prose(
         "In how many of its cells the signal is kept in both directions (with inputs that stay apart and units that "
         "differ), and each direction's own verdict."

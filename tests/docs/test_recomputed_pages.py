@@ -204,6 +204,67 @@ def test_the_differences_and_verdicts_are_those_of_the_learning_curves(history):
     assert f"of {len(rows)} parts {words}." in read_page("reports/training/training.md")
 
 
+def test_the_verdict_on_the_initializers_is_that_of_the_learning_curves(history):
+    final = history[history["epoch"] == history["epoch"].max()]
+    means = final.groupby("initializer")["validation_accuracy"].mean()
+    best = means.idxmax()
+    pattern = (
+        r"(\S+) has the highest accuracy, ([\d.]+)%; of the other (\d+), (\d+) are shown to be less accurate: "
+        r"([^.]*\.?[^.]*)\."
+    )
+    found = re.search(pattern, read_page("reports/training/training.md"))
+    assert found is not None
+    assert (found[1], found[2], found[3]) == (best, f"{100 * means[best]:.1f}", str(len(means) - 1))
+    worse = re.split(r", | and ", found[5])
+    assert len(worse) == int(found[4])
+    values = final.pivot(index="seed", columns="initializer", values="validation_accuracy")
+    for name in means.index.drop(best):
+        _, low, _ = estimate(values[best] - values[name])
+        assert low > 0.0 or name not in worse, name
+    assert set(worse) == set(means.nsmallest(len(worse)).index)
+
+
+# --- the sweep --------------------------------------------------------------------------------------------------------
+
+
+def test_the_sentence_of_the_sweep_is_that_of_its_summary():
+    page = read_page("reports/sweep/sweep.md")
+    summary = pd.read_csv(REPORTS / "sweep" / "summary.csv")
+    kept = summary[summary["verdict"] == "preserves in both directions"]
+    depths = set(summary["depth"])
+    by_pair = kept.groupby(["activation", "initializer"])["depth"].agg(set).to_dict()
+    sentence = page.split("# initcheck: a sweep Many networks, measured before the first step of training. ")[1].split(
+        ". - "
+    )[0]
+    named = []
+    for clause in sentence.split("; "):
+        keeper, verb, rest = re.fullmatch(r"(\w+) (keeps|is shown to keep) (.*)", clause).groups()
+        names, where, limit = re.fullmatch(r"(.*) (at every|beyond|at any) depth ?(\d*)", rest).groups()
+        for activation in re.split(r", | and | or ", names):
+            named.append(activation)
+            found = {initializer: own for (each, initializer), own in by_pair.items() if each == activation}
+            if keeper.lower() != "nothing":
+                assert verb == "keeps" and where == "at every" and found[keeper] == depths
+                continue
+            reached = set().union(*found.values())
+            if where == "at every":
+                assert max(reached) == max(depths) and depths not in found.values()
+            elif where == "beyond":
+                assert max(reached) == int(limit)
+            else:
+                assert not reached
+    assert sorted(named) == sorted(summary["activation"].unique())
+
+    varied = summary[summary["forward_gain_low"] < summary["forward_gain_high"]]
+    gains = varied.pivot(index="initializer", columns=["activation", "depth"], values="forward_gain")
+    first = gains.drop_duplicates().index.union(
+        summary["initializer"].unique()[~np.isin(summary["initializer"].unique(), gains.index)]
+    )
+    once = summary[summary["initializer"].isin(first)]
+    number = (once["verdict"] == "preserves in both directions").sum()
+    assert f"measurements keep the signal in both directions: {number} of {len(once)} " in page
+
+
 # --- the reference study ----------------------------------------------------------------------------------------------
 
 

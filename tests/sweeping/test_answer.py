@@ -190,7 +190,7 @@ def test_initializers_that_draw_the_same_weights_are_one_measurement(summary):
     alike = find_alike(summary)
     assert alike == {
         "LecunNormal": ("GlorotNormal", "VarianceScaling", "VarianceScaling(mode='fan_out')"),
-        "LecunUniform": ("GlorotUniform", "VarianceScaling(mode='fan_out', distribution='uniform')"),
+        "GlorotUniform": ("LecunUniform", "VarianceScaling(mode='fan_out', distribution='uniform')"),
     }
     once, _ = drop_alike(summary)
     assert len(once) == len(summary) - 5 * 60

@@ -111,10 +111,15 @@ def merge_twins(pairs: Sequence[SummaryRow]) -> tuple[SummaryRow, ...]:
         for pair in own:
             names = groups.get(pair.initializer, (pair.initializer,))
             if pair.initializer == names[0]:
-                shown = next((name for name in REPRESENTATIVES if name in names), min(names, key=len))
+                shown = choose_name(names)
                 others = tuple(name for name in names if name != shown)
                 merged.append(replace(pair, initializer=shown, twins=others))
     return tuple(merged)
+
+
+def choose_name(names: Sequence[str]) -> str:
+    """Choose the best known of some initializers."""
+    return next((name for name in REPRESENTATIVES if name in names), min(names, key=len))
 
 
 def _find_twins(pairs: Sequence[SummaryRow]) -> dict[str, tuple[str, ...]]:
