@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -90,6 +90,25 @@ def limit_threads() -> None:
             "other processes. Set %s=1 before TensorFlow is imported.",
             _THREADS,
         )
+
+
+@contextmanager
+def no_garbage_sought_in(load: Callable[[], None]) -> Iterator[None]:
+    """Load libraries, and for the length of the block look for garbage only in what is made after them.
+
+    They make a million objects that stay, and each full collection would walk through them all, as would several while
+    they load.
+    """
+    gc.disable()
+    try:
+        load()
+        gc.freeze()
+    finally:
+        gc.enable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def release_memory() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import import_keras, no_garbage_sought_in
 from initcheck.cli.measuring import echo_written, names_option, out_option, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.files import check_writable
@@ -77,33 +77,40 @@ def report(
     _require_at_least("--first-seed", first_seed, 0, "Seeds are counted from 0")
     check_writable(out)
 
-    # Keras takes seconds to load: a thread does it while this one loads what the report is written with. Should that
-    # fail, the study says why.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(import_keras)
+    with no_garbage_sought_in(_load_libraries):
         from initcheck.study.report import summary_json, write_report
         from initcheck.study.run import StudyOptions, run_study
         from initcheck.sweeping.forecast import TimeLeft, follow_study, measure_slowdown
 
-    options = StudyOptions(
-        networks=_without_repeats(networks),
-        initializers=_without_repeats(initializers),
-        activations=_without_repeats(activations),
-        depth=depth,
-        widths=widths,
-        batch_size=batch_size,
-        seeds=tuple(range(first_seed, first_seed + seeds)),
-        data=data,
-        command_line=command_line,
-    )
-    left = TimeLeft(slowdown=1.0 if quiet else measure_slowdown())
-    with show_progress(quiet=quiet, left=lambda: left.seconds) as progress:
-        study = run_study(options, progress=follow_study(options, progress, left, os.cpu_count() or 1))
-        paths = write_report(study, out)
+        options = StudyOptions(
+            networks=_without_repeats(networks),
+            initializers=_without_repeats(initializers),
+            activations=_without_repeats(activations),
+            depth=depth,
+            widths=widths,
+            batch_size=batch_size,
+            seeds=tuple(range(first_seed, first_seed + seeds)),
+            data=data,
+            command_line=command_line,
+        )
+        left = TimeLeft(slowdown=1.0 if quiet else measure_slowdown())
+        with show_progress(quiet=quiet, left=lambda: left.seconds) as progress:
+            study = run_study(options, progress=follow_study(options, progress, left, os.cpu_count() or 1))
+            paths = write_report(study, out)
     if as_json:
         click.echo(summary_json(study.summary))
     elif not quiet:
         echo_written(paths)
+
+
+def _load_libraries() -> None:
+    # Keras takes seconds to load: a thread does it while this one loads what the report is written with. Should that
+    # fail, the study says why.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(import_keras)
+        import initcheck.study.report
+        import initcheck.study.run
+        import initcheck.sweeping.forecast  # noqa: F401
 
 
 def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
