@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initcheck.probe.measure import MOST_BYTES_DRAWN, Measurement, Probe, count_bytes
 from initcheck.probe.recurrence import join_over_time
@@ -54,8 +55,13 @@ class Session:
 
     def measure(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[pd.DataFrame]:
         """Draw the weights of each seed once, and measure each model with them."""
+        sums = self.measure_sums(draw, seeds, report)
+        return [probe.tabulate(seeds, of_probe) for probe, of_probe in zip(self.probes, sums, strict=True)]
+
+    def measure_sums(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[NDArray[np.float64]]:
+        """Measure as :meth:`measure` does, up to the sums of which each probe makes its table."""
         parts = self._measure_parts([probe.measure_sums for probe in self.probes], draw, seeds, report)
-        return [probe.tabulate(seeds, np.concatenate(sums)) for probe, sums in zip(self.probes, parts, strict=True)]
+        return [np.concatenate(sums) for sums in parts]
 
     def measure_all(self, draw: Draw, seeds: Sequence[int], report: Report | None = None) -> list[Measurement]:
         """Measure as :meth:`measure` does, and the gradients of all weights."""

@@ -14,7 +14,9 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.data import Batch
@@ -60,7 +62,7 @@ class NetworkMeasurement:
         self._plans: dict[InitializerSpec, RedrawPlan] = {}
         self._probes: dict[str, Probe] = {}
         self._predictors: dict[str, ModelPredictor] = {}
-        self._known: dict[tuple[Any, ...], dict[str, pd.DataFrame]] = {}
+        self._known: dict[tuple[Any, ...], dict[str, NDArray[np.float64]]] = {}
 
     @property
     def models(self) -> tuple[Any, ...]:
@@ -71,6 +73,13 @@ class NetworkMeasurement:
         self, initializer: InitializerSpec, activations: Sequence[str], report: Report | None = None
     ) -> list[pd.DataFrame]:
         """Measure an initializer under some activation functions, on the same weights."""
+        sums = self.measure_sums(initializer, activations, report)
+        return [self.tabulate(initializer, *of_activation) for of_activation in zip(activations, sums, strict=True)]
+
+    def measure_sums(
+        self, initializer: InitializerSpec, activations: Sequence[str], report: Report | None = None
+    ) -> list[NDArray[np.float64]]:
+        """Measure as :meth:`measure` does, up to the sums of which :meth:`tabulate` makes the tables."""
         probes = [self._find_probe(initializer, activation) for activation in activations]
         if initializer not in self._plans:
             model = probes[0].model
@@ -79,9 +88,25 @@ class NetworkMeasurement:
         plan = self._plans[initializer]
         known = {} if plan.drawn_by is None else self._known.setdefault(plan.drawn_by, {})
         if not known.keys() >= set(activations):
-            tables = Session(probes, self._threads).measure(plan.sample, self._seeds, report)
-            known |= zip(activations, tables, strict=True)
-        return [self._label(known[activation], initializer, activation) for activation in activations]
+            sums = Session(probes, self._threads).measure_sums(plan.sample, self._seeds, report)
+            known |= zip(activations, sums, strict=True)
+        return [known[activation] for activation in activations]
+
+    def tabulate(self, initializer: InitializerSpec, activation: str, sums: NDArray[np.float64]) -> pd.DataFrame:
+        """Make the table of an initializer and an activation function."""
+        table = self._probes[activation].tabulate(self._seeds, sums)
+        spec = self._specify(initializer, activation)
+        labels = {
+            "network": self._name or spec.name,
+            "initializer": initializer.label,
+            "activation": activation,
+            "depth": spec.depth,
+            "width": spec.width,
+            "data": self.batch.name,
+        }
+        for name, value in labels.items():
+            table[name] = pd.Series(value, index=table.index, dtype=table[name].dtype)
+        return table
 
     def predict(self, initializer: InitializerSpec, activation: str, table: pd.DataFrame) -> ModelPrediction:
         """Predict what was measured of an initializer and the activation function, as in ``table``."""
@@ -107,21 +132,6 @@ class NetworkMeasurement:
                 model = spec.build(self.batch.sample_shape, seed=self._seeds[0])
             self._probes[activation] = Probe(model, self.batch.x)
         return self._probes[activation]
-
-    def _label(self, measured: pd.DataFrame, initializer: InitializerSpec, activation: str) -> pd.DataFrame:
-        spec = self._specify(initializer, activation)
-        labels = {
-            "network": self._name or spec.name,
-            "initializer": initializer.label,
-            "activation": activation,
-            "depth": spec.depth,
-            "width": spec.width,
-            "data": self.batch.name,
-        }
-        table = measured.copy(deep=False)
-        for name, value in labels.items():
-            table[name] = pd.Series(value, index=table.index, dtype=table[name].dtype)
-        return table
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from initcheck.audit.gains import summarize_propagation
 from initcheck.backend import runtime
@@ -114,16 +116,16 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
             for initializer in task.initializers:
                 report = _make_report(progress, done, total, task, initializer, len(options.seeds))
                 try:
-                    measured = network.measure(initializer, task.activations, report)
+                    measured = network.measure_sums(initializer, task.activations, report)
                 except InitializerError as error:
                     not_measured += [
                         NotMeasured(task.name, initializer.label, activation, str(error))
                         for activation in task.activations
                     ]
                 else:
-                    for activation, table in zip(task.activations, measured, strict=True):
+                    for activation, sums in zip(task.activations, measured, strict=True):
                         pair = (task.name, initializer.label, activation)
-                        predicting[pair] = theory.submit(_predict, network, initializer, activation, table)
+                        predicting[pair] = theory.submit(_predict, network, initializer, activation, sums)
                 done += len(task.activations)
             for pair, predicted in predicting.items():
                 table, predictions[pair] = predicted.result()
@@ -136,6 +138,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     not_measured.extend(_uncovered(options))
     table = pd.concat(tables, ignore_index=True)
     tables.clear()
+    runtime.release_memory()
     table = table.assign(**dict.fromkeys(_LEFT_OUT, pd.array([pd.NA] * len(table), dtype="Float64")))
     return StudyRecord(
         table=table,
@@ -163,9 +166,10 @@ _Predicted = tuple[pd.DataFrame, ModelPrediction]
 
 
 def _predict(
-    network: NetworkMeasurement, initializer: InitializerSpec, activation: str, table: pd.DataFrame
+    network: NetworkMeasurement, initializer: InitializerSpec, activation: str, sums: NDArray[np.float64]
 ) -> _Predicted:
-    """Predict what was measured of a pair, and put the prediction beside it."""
+    """Make the table of a pair, and put beside it what theory predicts."""
+    table = network.tabulate(initializer, activation, sums)
     prediction = network.predict(initializer, activation, table)
     return add_site_predictions(table, prediction), prediction
 

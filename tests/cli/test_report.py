@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_earlier_report_as_it_was(tmp_path, monkeypatch, 
 
 
 def test_an_interrupted_run_exits_with_130_and_leaves_no_report(tmp_path, interrupt_after, run):
-    interrupt_after(NetworkMeasurement, "measure", 1)
+    interrupt_after(NetworkMeasurement, "measure_sums", 1)
     code, out, err = run("report", "--out", tmp_path / "report", *TINY)
     assert (code, out) == (130, "")
     assert err.endswith("initcheck: error: Interrupted.\n")
