@@ -15,11 +15,13 @@ DOCS = ROOT / "docs"
 
 FOLLOWED = (
     "architectures.md",
+    "extending.md",
     "gate.md",
     "getting-started.md",
     "signal-propagation.md",
     "statistics.md",
     "sweeps.md",
+    "troubleshooting.md",
     "upgrading-keras.md",
 )
 """Pages that are followed from top to bottom in an empty folder, as a reader does."""
