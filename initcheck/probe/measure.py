@@ -242,7 +242,7 @@ class Probe:
         return self.tabulate(seeds, self.measure_sums(seeds, values))
 
     def measure_sums(self, seeds: Sequence[int], values: Sequence[Any]) -> NDArray[np.float64]:
-        """Measure as :meth:`measure_weights` does, up to the sums of which :meth:`tabulate` makes the table.
+        """Measure as `measure_weights` does, up to the sums of which `tabulate` makes the table.
 
         Returns:
             One row for each seed.
@@ -474,7 +474,7 @@ class Probe:
         return split_over_time(self._recurrent, measured[:, start:])
 
     def tabulate(self, seeds: Sequence[int], measured: NDArray[np.float64]) -> pd.DataFrame:
-        """Make the measurement table of what :meth:`measure_sums` gave."""
+        """Make the measurement table of what `measure_sums` gave."""
         sites = self._sites
         end = len(sites) * len(PARTS)
         quantities = self._finish(measured[:, :end]).reshape(-1, len(QUANTITIES))

@@ -79,7 +79,7 @@ class NetworkMeasurement:
     def measure_sums(
         self, initializer: InitializerSpec, activations: Sequence[str], report: Report | None = None
     ) -> list[NDArray[np.float64]]:
-        """Measure as :meth:`measure` does, up to the sums of which :meth:`tabulate` makes the tables."""
+        """Measure as :meth:`measure` does, up to the sums of which `tabulate` makes the tables."""
         probes = [self._find_probe(initializer, activation) for activation in activations]
         if initializer not in self._plans:
             model = probes[0].model
