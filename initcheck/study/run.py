@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -103,7 +104,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     not_measured: list[NotMeasured] = []
     descriptions: list[NetworkDescription] = []
     signal_layers: dict[str, tuple[str, ...]] = {}
-    predictions: dict[Pair, ModelPrediction] = {}
+    summaries: list[Future[pd.DataFrame]] = []
     with (
         preserved_random_state(),
         ThreadPoolExecutor(_SIDE_BY_SIDE) as measuring,
@@ -127,14 +128,17 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
                         pair = (task.name, initializer.label, activation)
                         predicting[pair] = theory.submit(_predict, network, initializer, activation, sums)
                 done += len(task.activations)
-            for pair, predicted in predicting.items():
-                table, predictions[pair] = predicted.result()
-                tables.append(table)
             descriptions.append(_describe(network, task))
+            found = {pair: predicted.result() for pair, predicted in predicting.items()}
             # Without this the memory of the graphs would still be held when the table is made.
             del network, report, predicting
             runtime.release_memory()
-    progress(done, total, "summary")
+            tables.append(pd.concat([table for table, _ in found.values()], ignore_index=True))
+            predictions = {pair: prediction for pair, (_, prediction) in found.items()}
+            summaries.append(theory.submit(_summarize, tables[-1], {task.name: signal_layers[task.name]}, predictions))
+            del found
+        progress(done, total, "summary")
+        summary = pd.concat([each.result() for each in summaries], ignore_index=True)
     not_measured.extend(_uncovered(options))
     table = pd.concat(tables, ignore_index=True)
     tables.clear()
@@ -142,7 +146,7 @@ def run_study(options: StudyOptions, progress: Progress = no_progress) -> StudyR
     table = table.assign(**dict.fromkeys(_LEFT_OUT, pd.array([pd.NA] * len(table), dtype="Float64")))
     return StudyRecord(
         table=table,
-        summary=add_gain_predictions(summarize_propagation(table, signal_layers), predictions),
+        summary=summary,
         signal_layers=signal_layers,
         not_measured=tuple(not_measured),
         provenance=Provenance(
@@ -172,6 +176,13 @@ def _predict(
     table = network.tabulate(initializer, activation, sums)
     prediction = network.predict(initializer, activation, table)
     return add_site_predictions(table, prediction), prediction
+
+
+def _summarize(
+    table: pd.DataFrame, signal_layers: Mapping[str, Sequence[str]], predictions: Mapping[Pair, ModelPrediction]
+) -> pd.DataFrame:
+    """Summarize the pairs of a network, with what theory predicts of them."""
+    return add_gain_predictions(summarize_propagation(table, signal_layers), predictions)
 
 
 def _describe(network: NetworkMeasurement, task: StudyTask) -> NetworkDescription:
