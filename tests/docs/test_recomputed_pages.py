@@ -1,4 +1,4 @@
-"""What the committed pages print follows from the committed tables: recomputed here with NumPy and pandas alone."""
+"""What the committed pages print follows from the committed tables: recomputed with NumPy, pandas and SciPy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
@@ -286,6 +287,40 @@ def test_the_gains_of_the_study_are_those_of_its_measurements():
             assert row[f"{direction}_log_gain"] == pytest.approx(np.log(ratios).mean(), rel=1e-6, abs=1e-9), pair
             judged += 1
     assert judged > 400
+
+
+def test_the_scores_taken_together_are_those_of_the_tables():
+    summary = pd.read_csv(REPORTS / "reference" / "summary.csv")
+    table = pd.read_parquet(REPORTS / "reference" / "measurements.parquet")
+    printed = {(row[0].strip("`"), row[1]): row[2:] for row in rows_of("reports/reference/report.md") if len(row) == 8}
+    judged = 0
+    for network in ("mlp", "mlp_64"):
+        own = table[(table["network"] == network) & table["layer"].str.startswith("hidden")]
+        for direction, column in (("forward", "preactivation_second_moment"), ("backward", "gradient_norm")):
+            known = summary[(summary["network"] == network) & summary[f"{direction}_gain_z"].notna()]
+            # What several initializers were measured of alike counts once.
+            both = ["forward_gain", "backward_gain", "activation"]
+            known = known.drop_duplicates(both).set_index(["initializer", "activation"])
+            gains = []
+            for pair in known.index:
+                rows = own[(own["initializer"] == pair[0]) & (own["activation"] == pair[1])]
+                levels = rows.pivot(index="seed", columns="position", values=column).to_numpy(dtype=np.float64)
+                up = levels[:, 1:] / levels[:, :-1]
+                gains.append((up if direction == "forward" else up**-2.0).mean(axis=1))
+            squares = np.square(known[f"{direction}_gain_z"].to_numpy(dtype=np.float64))
+            correlations, seeds = np.corrcoef(gains), levels.shape[0]
+            # Of independent normal numbers, r squared over S seeds is 1 / (S - 1) on average.
+            excess = (correlations[np.triu_indices(len(gains), 1)] ** 2 * (seeds - 1) - 1.0) / (seeds - 2)
+            worth = len(gains) ** 2 / (len(gains) + 2.0 * excess.sum())
+            chance = chi2.sf(squares.sum() * worth / len(gains), worth)
+            row = printed[network, direction]
+            assert row[0] == str(len(squares))
+            assert numbers_in(row[1]) == pytest.approx([squares.sum()], rel=1e-3)
+            assert numbers_in(row[2]) == pytest.approx([np.sqrt(squares.mean())], abs=0.006)
+            assert numbers_in(row[3]) == pytest.approx([worth], rel=0.05)
+            assert numbers_in(row[4]) == pytest.approx([chance], rel=0.1)
+            judged += 1
+    assert judged == 4
 
 
 # --- planted defects --------------------------------------------------------------------------------------------------

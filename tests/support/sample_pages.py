@@ -81,6 +81,10 @@ def write_fake_specification() -> Path:
     return out / "spec.html"
 
 
+def find_committed_report() -> Path:
+    return REPORTS / "reference" / "report.html"
+
+
 def find_committed_specification() -> Path:
     return REPORTS / "spec.html"
 
@@ -107,6 +111,7 @@ def write_trainability() -> str:
 PAGES: dict[str, Callable[[], str | Path]] = {
     "monitor": write_monitor,
     "report": write_report,
+    "report-reference": find_committed_report,
     "specification": find_committed_specification,
     "specification-broken": write_fake_specification,
     "sweep": write_sweep,
@@ -119,6 +124,7 @@ PAGES: dict[str, Callable[[], str | Path]] = {
 HEIGHTS: dict[str, float] = {
     "monitor": 2_500.0,
     "report": 9_000.0,
+    "report-reference": 9_000.0,
     "specification": 12_000.0,
     "specification-broken": 4_000.0,
     "sweep": 4_500.0,
