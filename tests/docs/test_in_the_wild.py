@@ -39,3 +39,6 @@ def test_the_published_models_with_a_problem_are_those_of_the_table():
     wrong = [name for name, code in rows if code == "1"]
     assert f"builds {len(rows)} models that were checked" in PAGE
     assert wrong == ["VGG16", "VGG19"] and "in two of them" in PAGE
+    factors = set(re.findall(r"drawn up to ([\d.]+) times too small", table))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert factors == set(re.findall(r"drawn up to ([\d.]+) times too small for ReLU", readme))
