@@ -307,7 +307,7 @@ def test_of_identity_nothing_but_the_config_may_fail():
 def test_a_wrong_variance_is_not_taken_for_dependence():
     result = run(HalfHe, Expected())
     failed = {each.rule for each in result.results if each.status == "fail"}
-    assert failed == {"variance", "support", "distribution"}
+    assert failed == {"variance", "support"}
 
 
 def test_what_is_not_declared_is_reported_and_not_judged():
