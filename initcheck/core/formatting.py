@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os.path
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -180,6 +182,18 @@ def format_names(names: Sequence[str], most: int = 3) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most:,} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def name_alike(names: Sequence[str]) -> str:
+    """Name several layers: by one pattern where their names differ in numbers only, else up to three of them."""
+    for number, mark in ((r"\d+", "*"), (r"_\d+(?=/|$)", "")):  # block0, block1; dense, dense_1
+        patterns = {re.sub(number, mark, name) for name in names}
+        if len(names) > 2 and len(patterns) == 1:
+            return patterns.pop() if mark else re.sub(number, "*", max(names, key=len))
+    shared = re.match(r".*[/_.]", os.path.commonprefix(list(names)))  # noqa: RUF071 - "block2_" is what is wanted
+    if len(names) > 2 and shared is not None:
+        return f"{shared[0]}*"
+    return format_names(list(names))
 
 
 def shorten(text: str, length: int, *, keep_end: bool = False) -> str:

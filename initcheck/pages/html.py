@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from initcheck.pages import glossary, markdown, palette, svg
-from initcheck.pages.document import Block, Details, Document, Figure, Section, Span, Text
+from initcheck.pages.document import (
+    Block,
+    Bullets,
+    Details,
+    Document,
+    Figure,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Text,
+)
 
 _TAGS = {"code": Markup("<code>{}</code>"), "strong": Markup("<strong>{}</strong>"), "plain": Markup("{}")}
 _LINK = Markup('<a href="{}">{}</a>')
@@ -24,7 +37,35 @@ def render_html(document: Document) -> str:
 
 def render_fragment(document: Document) -> str:
     """Render the answer of a document for a notebook: the verdict, its values, and the picture that shows it."""
-    return _environment("html").get_template("fragment.html.jinja").render(document=document)
+    answer = document.answer
+    if answer is not None:
+        answer = replace(answer, verdict=_detach(answer.verdict), blocks=tuple(map(_detach_block, answer.blocks)))
+    template = _environment("html").get_template("fragment.html.jinja")
+    fragment = template.render(document=replace(document, answer=answer))
+    # A notebook holds several, whose pictures may bear the same names.
+    return svg.prefix_ids(fragment, f"i{hashlib.sha256(fragment.encode()).hexdigest()[:8]}")
+
+
+def _detach(text: Text) -> Text:
+    """Drop the links to places in the document, which a part of it has not got."""
+    return tuple(replace(span, link="" if span.link.startswith("#") else span.link) for span in text)
+
+
+def _detach_block(block: Block) -> Block:
+    match block:
+        case Paragraph():
+            return Paragraph(_detach(block.text))
+        case Bullets():
+            return Bullets(tuple(map(_detach, block.items)))
+        case Table():
+            rows = tuple(replace(row, link="") for row in block.rows)
+            return replace(block, caption=_detach(block.caption), rows=rows)
+        case Figure():
+            return replace(block, caption=_detach(block.caption))
+        case Details():
+            return replace(block, blocks=tuple(map(_detach_block, block.blocks)))
+        case _:
+            return block
 
 
 def render_markdown(document: Document) -> str:

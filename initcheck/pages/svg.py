@@ -56,6 +56,7 @@ STAND_INS: Final[Mapping[str, str]] = {
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d{2})\d+")
+_ID = re.compile(r'\b(id="|href="#)|(url\(#)')
 _FONT = re.compile(r"font:\s*(?:\d+ )?([\d.]+)px [^;]*")
 _FONT_FAMILY = re.compile(r";?\s*font-family: [^;]*")  # matplotlib's own font, which a reader may not have
 _SPACE_BETWEEN_TAGS = re.compile(r">\s+<")
@@ -84,6 +85,7 @@ _LABEL_CHARACTER: Final = 7.2  # width of its characters in a wide font
 _FACTORS: Final = (1.0, 2.0, 5.0)
 _FEW_POWERS: Final = 2.5  # below which a scale of sizes is marked with 1, 2 and 5 of each
 _NARROW: Final = 1.5  # powers of ten on either side below which the scale is marked in factors
+_LABEL_LINE: Final = 14.0
 _MAP_COLUMN: Final = 44
 _CHARACTER: Final = 7.0  # mean width of a character in CSS pixels
 _SHORT_NAME: Final = 6  # characters that fit below a column of a map
@@ -151,6 +153,11 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
             element.set("href", "#" + used[element.attrib.pop(_XLINK).removeprefix("#")])
         for attribute, value in element.attrib.items():
             element.set(attribute, _REFERENCE.sub(lambda match: f"url(#{used[match[1]]})", value))
+
+
+def prefix_ids(markup: str, prefix: str) -> str:
+    """Put a prefix before the ids in a page or picture, and before what refers to them, to stand beside others."""
+    return _ID.sub(rf"\g<0>{prefix}-", markup)
 
 
 def _theme(style: str) -> str:
@@ -284,6 +291,27 @@ def draw_map_cell(axes: Axes, place: tuple[int, int], text: str, colour: str, **
     column, row = place
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1.0, 1.0, **patch))
     axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL_FONT_SIZE, zorder=4)
+
+
+def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], *, height: int) -> None:
+    """Write a name to the right of each line, pushed apart where two would meet.
+
+    Args:
+        ends: the height at which a line ends, its name and its colour.
+        height: of the axes in CSS pixels.
+    """
+    low, high = axes.get_ylim()
+    lowest = 0.0
+    for level, name, colour in sorted(ends):
+        lowest = max(lowest, (level - low) / (high - low) * height)
+        place: dict[str, Any] = {
+            "xy": (1.0, 0.0),
+            "xycoords": "axes fraction",
+            "xytext": (6.0, lowest),
+            "textcoords": "offset points",
+        }
+        axes.annotate(name, **place, va="center", color=colour, fontsize=SMALL_FONT_SIZE, annotation_clip=False)
+        lowest += _LABEL_LINE
 
 
 def style_level_axis(axes: Axes, limit: float) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from initcheck.pages.document import (
     Answer,
     CodeBlock,
@@ -11,10 +14,12 @@ from initcheck.pages.document import (
     Paragraph,
     Section,
     Table,
+    linked,
     method_section,
     method_table,
     paragraph,
     prose,
+    table_row,
 )
 from initcheck.pages.html import render_fragment, render_html, render_markdown, render_pictures
 
@@ -59,3 +64,19 @@ def test_pictures_of_the_answer_are_files_beside_the_markdown():
     page = render_html(document)
     assert '<div class="wide"><svg viewBox="0 0 1 1"></svg></div>' in page
     assert '<div class="phone"><svg></svg></div>' in page
+
+
+def test_a_notebook_gets_no_link_into_the_page_and_ids_that_no_other_picture_has():
+    drawn = '<svg viewBox="0 0 1 1"><path id="p-0" d="M0 0"/><use href="#p-0"/></svg>'
+    panel = Panel("One", "A picture", drawn, 300, 200)
+    figure = Figure("first", prose(linked("Caption", "#more")), (), (), (panel,), "A picture")
+    table = Table(prose("Rows"), ("What", "Value"), (table_row("one", "1", link="more"),))
+    answer = Answer(
+        prose(linked("Well", "#more")), "passed", (), (figure, table, paragraph(linked("Keras", "https://keras.io")))
+    )
+    document = Document("A page", prose("A subtitle."), (), answer)
+    fragment, other = render_fragment(document), render_fragment(replace(document, title="Another page"))
+    assert "<a " not in fragment.replace('<a href="https://keras.io">', "")
+    ids = [re.findall(r'\bid="([^"]+)"', each) for each in (fragment, other)]
+    assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
+    assert f'href="#{ids[0][0]}"' in fragment

@@ -13,7 +13,6 @@ did.
 from __future__ import annotations
 
 import math
-import os.path
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from initcheck.checking.gate.structure import (
     StructureChange,
     layer_of_call,
 )
-from initcheck.core.formatting import count, format_interval, format_names, format_number
+from initcheck.core.formatting import count, format_interval, format_names, format_number, name_alike
 
 Origin = Literal["library", "model", "library or model", "data or model", "nothing"]
 
@@ -199,11 +198,11 @@ class _CauseFinder:
             elif len(group) == 1:
                 sentence = f"{layers[0]} ({group[0].kind}) was {action}"
             elif len(kinds) == 1:
-                sentence = f"{len(group)} {kinds[0][0]} layers were {action} ({_name_all(layers)})"
+                sentence = f"{len(group)} {kinds[0][0]} layers were {action} ({name_alike(layers)})"
             else:
                 kinds.sort(key=lambda each: -len(each[1]))
                 listed = ", ".join(f"{len(of_kind)} {kind}" for kind, of_kind in kinds)
-                sentence = f"{len(group)} layers were {action} ({_name_all(layers)}): {listed}"
+                sentence = f"{len(group)} layers were {action} ({name_alike(layers)}): {listed}"
             yield Cause(sentence, layers, origin)
 
     def _describe_sharing(self, change: LayerChange, others: Sequence[StructureChange]) -> Cause:
@@ -326,7 +325,7 @@ class _CauseFinder:
             changes_of = group[0][3]
             if [each.fact for each in changes_of] == ["same_as"] and changes_of[0].after:
                 drawn = (changes_of[0].after, *paths)
-                sentence = f"one initializer instance now draws {len(drawn)} weights ({_name_all(drawn)})"
+                sentence = f"one initializer instance now draws {len(drawn)} weights ({name_alike(drawn)})"
                 yield Cause(sentence, drawn, origin)
                 continue
             # What says most first: the fact, and where; the facts that go with it stand at the end.
@@ -340,7 +339,7 @@ class _CauseFinder:
             for (action, kind), listed in _group(weights, lambda each: (each.action, each.kind)):
                 paths = tuple(each.after or each.before for each in listed)
                 yield Cause(
-                    f"{action}: weights of {kind} ({_name_all(paths)})",
+                    f"{action}: weights of {kind} ({name_alike(paths)})",
                     paths,
                     "library or model" if self._keras_moved else "model",
                 )
@@ -356,8 +355,8 @@ class _CauseFinder:
             if len(kinds) == 1 and "" not in parents:
                 return f"{_name_roles(roles)} of {self._scope(parents, kinds.pop())}"
         if len(roles) == 1:
-            return f"{len(paths)} weights ({_name_all(paths)})"
-        return f"{len(paths)} weights of {_name_all(owners)}"
+            return f"{len(paths)} weights ({name_alike(paths)})"
+        return f"{len(paths)} weights of {name_alike(owners)}"
 
     def _is_explained(
         self, change: FactChange, requested: set[str], setting_changed: bool, has_other_shape: bool
@@ -387,7 +386,7 @@ class _CauseFinder:
         # The code of a model differs too where that of its layers is written inside it.
         for kind, group in _group([each for each in codes if each.path not in explained], lambda each: each.kind):
             layers = tuple(each.path for each in group)
-            where = "" if layers == ("",) else f" ({_name_all(layers)})"
+            where = "" if layers == ("",) else f" ({name_alike(layers)})"
             yield Cause(f"the code of {kind} has changed{where}", layers, self._origin_of_metrics, is_certain=False)
 
     def list_measured(self) -> Iterator[Cause]:
@@ -415,13 +414,13 @@ class _CauseFinder:
         kinds = {self._kinds.get(each.partition("#")[0], kind) for each in layers}
         if len(kinds) > 1:
             every = {*self._kinds} <= {*layers, *(each for path in layers for each in _parents(path)), ""}
-            return f"all {len(layers)} layers" if every else f"{len(layers)} layers ({_name_all(layers)})"
+            return f"all {len(layers)} layers" if every else f"{len(layers)} layers ({name_alike(layers)})"
         alike = {each for each, other in self._kinds.items() if other == kind}
         if alike == set(layers):
             return f"both {kind} layers" if len(layers) == 2 else f"all {len(layers)} {kind} layers"
         if alike - self._last == set(layers):
             return f"all hidden {kind} layers"
-        return f"{len(layers)} of {len(alike)} {kind} layers ({_name_all(layers)})"
+        return f"{len(layers)} of {len(alike)} {kind} layers ({name_alike(layers)})"
 
 
 def describe_metric(difference: Difference) -> str:
@@ -446,18 +445,6 @@ def _group(items: Iterable[_Item], key: Callable[[_Item], Any]) -> list[tuple[An
     for each in items:
         groups.setdefault(key(each), []).append(each)
     return list(groups.items())
-
-
-def _name_all(names: Sequence[str]) -> str:
-    """Name several layers: by one pattern where their names differ in numbers only, else up to three of them."""
-    for number, mark in ((r"\d+", "*"), (r"_\d+(?=/|$)", "")):  # block0, block1; dense, dense_1
-        patterns = {re.sub(number, mark, name) for name in names}
-        if len(names) > 2 and len(patterns) == 1:
-            return patterns.pop() if mark else re.sub(number, "*", max(names, key=len))
-    shared = re.match(r".*[/_.]", os.path.commonprefix(list(names)))  # noqa: RUF071 - "block2_" is what is wanted
-    if len(names) > 2 and shared is not None:
-        return f"{shared[0]}*"
-    return format_names(list(names))
 
 
 def _name_roles(roles: Sequence[str]) -> str:
