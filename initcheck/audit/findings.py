@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from initcheck.core.columns import DIRECTIONS, Direction
 from initcheck.core.errors import find_near_names, name_unknown
+from initcheck.core.formatting import count, format_names, format_number, format_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from initcheck.probe.weights import WeightFacts
 
 Severity = Literal["wrong", "unjudged", "note"]
+
+_LARGEST_COUNT: Final = 1e9
+"""Whole numbers below are counts and written exactly."""
 
 RATE: Final = "square a layer"
 """The quantity of a factor by which the square of the signal, or of its gradient, changes a layer."""
@@ -233,6 +237,13 @@ class Finding:
         """The layers or weights that it is about: all, or the first one where no others are listed."""
         return self.layers or (self.layer,)
 
+    def _repr_html_(self) -> str:
+        """Show it inside a notebook: what was found, its value beside the limit, and the fix."""
+        from initcheck.audit.finding_page import build_finding_document
+        from initcheck.pages.html import render_fragment
+
+        return render_fragment(build_finding_document(self))
+
 
 def waive_layers(findings: Iterable[Finding], patterns: Sequence[str]) -> tuple[Finding, ...]:
     """Leave out findings all of whose layers are waived."""
@@ -273,6 +284,55 @@ def check_waivers(patterns: Sequence[str], known: Iterable[str]) -> tuple[str, .
 def is_waived(path: str, patterns: Sequence[str]) -> bool:
     """Find whether a layer or weight, or the layer that it belongs to, fits a pattern with wildcards."""
     return any(fnmatchcase(path, each) or fnmatchcase(path, f"{each}/*") for each in patterns)
+
+
+# --- values and fixes for people --------------------------------------------------------------------------------------
+
+
+def format_value(measured: Measured, value: float) -> str:
+    """Format one number of a measured quantity: a share in per cent, a count exactly, anything else to three digits."""
+    if is_share(measured):
+        return format_share(value)
+    counted = math.isnan(measured.low) and float(value).is_integer() and abs(value) < _LARGEST_COUNT
+    return f"{value:.0f}" if counted else format_number(value)
+
+
+def format_interval(measured: Measured) -> str:
+    """Format the interval with a space before it; empty where there is none."""
+    if math.isnan(measured.low):
+        return ""
+    return f" [{format_value(measured, measured.low)}, {format_value(measured, measured.high)}]"
+
+
+def format_limit(measured: Measured) -> str:
+    """Format the limit, a number that somebody chose: without digits that nobody meant."""
+    return format_share(measured.limit) if is_share(measured) else f"{measured.limit:.3g}"
+
+
+def describe_change(fix: Fix, place: str = "") -> str:
+    """Write the edits in one line, with the lines of the code that they are for, if these are others than one said."""
+    return fix.change if fix.places in ((), (place,)) else f"{fix.change} at {format_names(fix.places)}"
+
+
+def describe_fix(fix: Fix) -> str:
+    """Write what the edits do to the value that the problem rests on, and whether they cure it."""
+    text = "cures it" if fix.cures else "helps, and does not cure it"
+    if fix.before is not None and fix.after is not None:
+        before, after = fix.before, fix.after
+        change = f"{format_value(after, after.value)}{format_interval(after)}"
+        was = "" if fix.cures else f"{format_value(before, before.value)} -> "
+        what = after.quantity.removeprefix("share of ")
+        if after.quantity == RATE:
+            text += f": × {was}{change} a layer"
+        else:
+            text += f": {was}{change} of {what}" if what != after.quantity else f": {after.quantity} {was}{change}"
+    text += f" ({count(fix.draws, 'fresh draw')})"
+    return f"{text}; left: {format_names(fix.left, 2)}" if fix.left else text
+
+
+def is_share(measured: Measured) -> bool:
+    """Whether a value is a share, between 0 and 1."""
+    return measured.quantity.startswith("share")
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

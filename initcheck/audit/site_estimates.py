@@ -146,7 +146,7 @@ def estimate_geometric(values: NDArray[np.float64]) -> Estimate:
 class LevelEstimates:
     """The mean level of all sites over draws in one direction, with its 95% interval.
 
-    A level is the decimal logarithm of a second moment, or of a squared gradient norm.
+    A level is the decimal logarithm of a root mean square, or of the norm of one sample's gradient.
 
     Attributes:
         sites: their names, in the order of execution; a later call of a layer ends in its number, ``dense#2``.
@@ -169,8 +169,8 @@ def name_site(layer: str, call: int) -> str:
 
 def estimate_levels(table: pd.DataFrame, direction: Direction) -> LevelEstimates:
     """Estimate the levels of all sites of a measurement table."""
-    # A norm of 1e-200 has a level, though its square is zero.
-    quantity, power = (second_moments(table), 1.0) if direction == "forward" else (table["gradient_norm"], 2.0)
+    # Of the norm itself: one of 1e-200 has a level, though its square is zero.
+    quantity, power = (second_moments(table), 0.5) if direction == "forward" else (table["gradient_norm"], 1.0)
     with np.errstate(divide="ignore"):
         levels = power * np.log10(quantity.to_numpy(dtype=np.float64, na_value=np.nan))
     wide = pd.Series(levels, index=[table["seed"], table["position"]]).unstack("position")

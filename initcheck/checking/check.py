@@ -184,13 +184,11 @@ class Report:
         return f"<initcheck.Report of {self.result.model!r}: {self.verdict}{gate}, {len(self.findings)} findings>"
 
     def _repr_html_(self) -> str:
-        """Show the page inside a notebook, apart from the notebook's own styles."""
-        from html import escape
+        """Show the answer inside a notebook: the verdict, the picture, and what is wrong."""
+        from initcheck.checking.report.document import build_check_document
+        from initcheck.pages.html import render_fragment
 
-        page = escape(self.to_html(), quote=True)
-        return (
-            f'<iframe srcdoc="{page}" sandbox="" style="width:100%;height:800px;border:0" title="initcheck"></iframe>'
-        )
+        return render_fragment(build_check_document(self.result, self.comparison))
 
 
 def check(

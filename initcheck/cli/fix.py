@@ -136,7 +136,8 @@ def _choose(result: CheckResult, number: int | None) -> dict[int, Problem]:
 
 def _describe(result: CheckResult, number: int, problem: Problem, unwritten: Sequence[Unwritten]) -> str:
     """Describe a problem, its fix, and why that is not written."""
-    from initcheck.checking.report.text import describe_fix, describe_tried, find_place, title_problem
+    from initcheck.audit.findings import describe_fix
+    from initcheck.checking.report.text import describe_tried, find_place, title_problem
 
     parts = (title_problem(problem), find_place(result, problem), " ".join(problem.codes))
     lines = wrap(f"{number}  {'  '.join(each for each in parts if each)}", "", _INDENT)

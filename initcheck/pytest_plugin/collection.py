@@ -180,9 +180,9 @@ class _ModelItem(pytest.Item):
                 allowed = list_exemptions(self.model, self.model.layers, report.result.unneeded)
                 record = replace(self.judge(report), exemptions=allowed)
                 if self.config.getoption("initcheck_report"):
-                    from initcheck.pytest_plugin.page import pack_sections
+                    from initcheck.pytest_plugin.page import pack_page
 
-                    text, page = record.message or report.to_text(), pack_sections(report) if record.failed else ""
+                    text, page = record.message or report.to_text(), pack_page(report) if record.failed else ""
                     record = replace(record, message=text, page=page)
         except InitcheckError as error:
             message = " ".join(str(error).split())

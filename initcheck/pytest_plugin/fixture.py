@@ -322,9 +322,9 @@ class Initcheck:
     ) -> None:
         paged, page = self._config.getoption("initcheck_report"), ""
         if failed and paged:
-            from initcheck.pytest_plugin.page import pack_sections
+            from initcheck.pytest_plugin.page import pack_page
 
-            page = pack_sections(report)
+            page = pack_page(report)
         # The report's own summary is about findings and the gate; what else was asked is in the message.
         markdown = report.to_summary() if failed and call in ("check", "gate") else ""
         record = Record(

@@ -37,7 +37,7 @@ class Record:
         known: the findings that the baseline has, with their values now.
         fixed: the findings that it has, and the model has no more, with their values then.
         exemptions: what was to be ignored or waived.
-        page: the sections of its page, packed; empty unless the run writes a page, and it failed.
+        page: its own page, packed; empty unless the run writes a page, and it failed.
     """
 
     subject: str

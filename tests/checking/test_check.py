@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from html_page import Page
 from keras_features import HAS_AXES
 
 import initcheck
@@ -244,8 +245,13 @@ def test_single_options_and_settings_are_not_mixed():
 def test_the_page_the_markdown_and_the_json_hold_the_finding(vanishing):
     for text in (vanishing.to_html(), vanishing.to_markdown(), vanishing.to_json(), str(vanishing)):
         assert "IC101" in text
-    assert vanishing._repr_html_().startswith("<iframe srcdoc=")
     assert "findings" in repr(vanishing)
+
+
+def test_a_notebook_shows_the_answer_and_no_link_that_leads_out_of_it(vanishing):
+    shown = Page(vanishing._repr_html_())
+    assert {"svg", "table"} <= shown.tag_names and "html" not in shown.tag_names
+    assert vanishing.result.problems[0].title in shown.text and "a" not in shown.tag_names
 
 
 def test_depthwise_convolutions_get_what_their_true_fan_needs():

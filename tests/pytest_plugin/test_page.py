@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from html_page import Page
 
+from initcheck.pytest_plugin.page import build_run_document
+from initcheck.pytest_plugin.summary import Record
+
 MANY = """
 from models import build, twins
 
@@ -45,10 +48,10 @@ def check_page(project):
     assert file.name == "index.html"
     page = Page(file.read_text(encoding="utf-8"))
     page.assert_self_contained()
-    assert "4 measurements of 6 failed." in page.text
+    assert "4 of 6 measurements failed." in page.text
     assert "not used: initcheck-baselines/test_many/test_<i>.json: no test compares with it, delete it" in page.text
 
-    failures, passed = page.text.rsplit("Without a failure", 1)
+    failures, passed = page.text.rsplit("2 measurements without a failure", 1)
     failures = failures.rsplit("Failures", 1)[1]
     assert all(f"test_many.py::{name}" in failures for name in ("test_red", "test_gate", "test_missing"))
     assert "IC301 hidden_0/kernel and hidden_1/kernel are copies of one another" in failures
@@ -56,13 +59,37 @@ def check_page(project):
     assert "Update: pytest 'test_many.py::test_gate' --initcheck-update" in failures
     assert "There is no baseline 'initcheck-baselines/test_many/test_missing.json'" in failures
     # Of each failure that was measured: a section for each of the sections of its own page.
-    assert failures.count("How it was measured") == 3
+    assert failures.count("What was measured, and how") == 3
     assert failures.count("Against the baseline") == 1
     assert "test_many.py::test_green: healthy" in passed and "test_many.py::test_same: same" in passed
     assert "Judged: 1 path, 4 layer calls, 8 weights" in passed
-    openings = [attributes for tag, attributes in page.tags if tag == "details" and "open" in attributes]
-    assert len(openings) == 4
+    # Of a failure that was measured the answer of its own page is open: a copy's, a gate's and a model's.
+    assert not any(tag == "details" and "open" in attributes for tag, attributes in page.tags)
+    assert failures.count("The text in the terminal") == 3
+    assert "factor, now over then" in failures and "Backward: norm of one sample’s gradient" in failures
     return page
+
+
+def _take_record(name: str, failed: bool) -> dict[str, object]:
+    return Record(name, "check", "findings" if failed else "healthy", failed=failed, message="why").to_plain()
+
+
+def test_what_failed_stands_first_in_a_table_and_what_did_not_is_folded_with_its_count():
+    records = [_take_record(f"test_{place}", failed=place == 7) for place in range(20)]
+    answer = build_run_document(records, ()).answer
+    assert answer is not None and answer.tone == "failed"
+    assert answer.values == (("1", "failed"), ("19", "without a failure"))
+    table, folded = answer.blocks
+    assert [(row.header, row.link) for row in table.rows] == [("test_7", "failure-1")]
+    assert folded.summary[0].text == "19 measurements without a failure" and len(folded.blocks[0].rows) == 19
+
+
+def test_where_nothing_failed_the_first_twelve_are_shown_and_the_others_folded():
+    answer = build_run_document([_take_record(f"test_{place}", failed=False) for place in range(15)], ()).answer
+    assert answer is not None and (answer.tone, answer.verdict[0].text) == ("passed", "Nothing failed.")
+    table, folded = answer.blocks
+    assert len(table.rows) == 12 and all(row.link == "" for row in table.rows)
+    assert folded.summary[0].text == "3 more measurements without a failure"
 
 
 def test_the_page_has_all_that_was_measured_with_the_failures_open(many, monkeypatch):

@@ -13,6 +13,13 @@ import pandas as pd
 from fake_specification import run_fake_specification
 from keras import layers
 from made_up_trainability import make_record
+from sample_checks import (
+    write_gate_with_changes,
+    write_gate_without_changes,
+    write_healthy,
+    write_pytest_run,
+    write_vanishing,
+)
 from sweep_stub import make_result
 
 import initcheck
@@ -109,7 +116,12 @@ def write_trainability() -> str:
 
 
 PAGES: dict[str, Callable[[], str | Path]] = {
+    "check-healthy": write_healthy,
+    "check-vanishing": write_vanishing,
+    "gate-changed": write_gate_with_changes,
+    "gate-same": write_gate_without_changes,
     "monitor": write_monitor,
+    "pytest-run": write_pytest_run,
     "report": write_report,
     "report-reference": find_committed_report,
     "specification": find_committed_specification,
@@ -122,7 +134,12 @@ PAGES: dict[str, Callable[[], str | Path]] = {
 """What makes each page: its text, or where it is."""
 
 HEIGHTS: dict[str, float] = {
+    "check-healthy": 3_000.0,
+    "check-vanishing": 3_000.0,
+    "gate-changed": 3_000.0,
+    "gate-same": 3_000.0,
     "monitor": 2_500.0,
+    "pytest-run": 4_000.0,
     "report": 9_000.0,
     "report-reference": 9_000.0,
     "specification": 12_000.0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from initcheck.audit.rules import RULES
 from initcheck.checking.gate.baseline import FindingRecord
@@ -18,29 +18,34 @@ from initcheck.checking.gate.causes import (
     find_origin,
     find_version_changes,
 )
-from initcheck.checking.gate.comparison import Comparison, Difference
+from initcheck.checking.gate.comparison import Comparison, Difference, Verdict
 from initcheck.checking.gate.seed_plan import plan_seeds
-from initcheck.core.formatting import LINE_WIDTH, count, exponential, format_names, format_number, shorten
+from initcheck.core.formatting import LINE_WIDTH, count, exponential, format_names, format_number, name_alike, shorten
 from initcheck.pages.document import (
+    Answer,
     Block,
     Bullets,
     Cell,
-    Definitions,
     Details,
+    Figure,
     Paragraph,
     Row,
     Section,
     Table,
     Text,
+    Tone,
     code,
     paragraph,
     prose,
-    strong,
 )
+
+if TYPE_CHECKING:
+    from initcheck.pages.forest import ForestRow
 
 FIRST_LINE: Final = 80
 """Characters of the first line of a failure: pytest's summary shows no more."""
 
+_PAGE_LINE: Final = 240
 _MOST_SHOWN: Final = 8
 _MOST_PATHS: Final = 2
 _ORIGINS: Final[dict[Origin, str]] = {
@@ -52,7 +57,18 @@ _ORIGINS: Final[dict[Origin, str]] = {
 }
 _COLUMNS: Final = ("Layer or weight", "Quantity", "Verdict", "Factor", "Then", "Now")
 _TONES: Final = {"same": "kept", "changed": "growing-3", "inconclusive": "unknown"}
-_UNFOLDED: Final = 30
+_SERIES: Final[dict[Verdict, int]] = {"changed": 1, "inconclusive": 5, "same": 2}
+"""Numbers of the colours of the verdicts."""
+_COUNTED: Final[dict[Verdict, str]] = {
+    "changed": "changed",
+    "inconclusive": "inconclusive",
+    "same": "same",
+}
+_VERDICTS: Final[dict[int, Tone]] = {0: "passed", 1: "failed", 2: "undecided"}
+"""By exit code."""
+_ROW_NAMES: Final = {"total forward": "signal", "total backward": "gradient"}
+_MOST_ROWS: Final = 12
+_MOST_CAUSES: Final = 3
 
 
 def format_gate(comparison: Comparison, *, full: bool = False, in_test: bool = False) -> str:
@@ -68,36 +84,118 @@ def format_gate(comparison: Comparison, *, full: bool = False, in_test: bool = F
     return "\n".join(lines)
 
 
-def build_gate_section(comparison: Comparison) -> Section:
-    """Build the section of the page."""
+def build_gate_answer(comparison: Comparison, *, allow_inconclusive: bool = False) -> Answer:
+    """Build what a reader sees first: what was changed, by whom, and a forest plot of what that changed."""
     origin = _ORIGINS[find_origin(comparison)]
-    first = format_verdict(comparison).replace(" -> ", " → ")
-    blocks: list[Block] = [paragraph(strong(first), f" ({origin})." if origin else ".")]
-    moved = [(each.name, prose(f"{each.before} → {each.after}")) for each in find_version_changes(comparison)]
-    moved += [(each.what, prose(f"{each.before} → {each.after}")) for each in find_condition_changes(comparison)]
-    if moved:
-        blocks.append(Definitions(tuple(moved)))
-    lines = [*_describe_causes(comparison), *_describe_totals(comparison), *_describe_findings(comparison)]
-    lines += [*_describe_not_compared(comparison), *(f"known: {each}" for each in describe_known(comparison))]
+    first = format_verdict(comparison, _PAGE_LINE).replace(" -> ", " → ")
+    tone = _VERDICTS[comparison.exit_code(allow_inconclusive=allow_inconclusive)]
+    compared = len(comparison.differences)
+    values = tuple(
+        (f"{len(comparison.of_verdict(verdict))} of {compared}", f"metrics {text}")
+        for verdict, text in _COUNTED.items()
+        if compared
+    )
+    others = [describe_cause(each) for each in find_causes(comparison)[1:]]
+    lines = [*_cut(others, _MOST_CAUSES), *_list_moved(comparison)]
+    blocks: list[Block] = []
     if lines:
-        blocks.append(Bullets(tuple(prose(each.replace(" -> ", " → ")) for each in lines)))
-    for verdict in ("changed", "inconclusive"):
-        found = comparison.of_verdict(verdict)
-        if found:
-            # Beside a change it is no question whether more has changed.
-            is_aside = verdict == "inconclusive" and comparison.verdict == "changed"
-            blocks.append(_fold(found, f"{count(len(found), 'metric')} {verdict}.", most=0 if is_aside else _UNFOLDED))
+        blocks.append(_list_lines(lines))
+    figure = _draw_changes(comparison)
+    blocks += [] if figure is None else [figure]
     if comparison.verdict == "inconclusive":
         blocks.append(paragraph(advise(comparison)))
-    blocks.append(Paragraph(_describe_method(comparison)))
-    same = comparison.of_verdict("same")
-    if same:
-        blocks.append(Details(prose(f"{count(len(same), 'metric')} that stayed the same"), (_table(same, ""),)))
+    verdict = f"{first[0].upper()}{first[1:]}{f' ({origin})' if origin else ''}."
+    return Answer(prose(verdict), tone, values, tuple(blocks))
+
+
+def build_gate_section(comparison: Comparison) -> Section:
+    """Build the section with all that was compared, folded by verdict."""
+    causes = [describe_cause(each) for each in find_causes(comparison)]
+    lines = causes if len(causes) > _MOST_CAUSES + 2 else []  # else the answer has them all
+    lines += [*_describe_totals(comparison), *_describe_findings(comparison), *_describe_not_compared(comparison)]
+    lines += [f"known: {each}" for each in describe_known(comparison)]
+    blocks: list[Block] = []
+    if lines:
+        blocks.append(_list_lines(lines))
+    for verdict, text in _COUNTED.items():
+        found = comparison.of_verdict(verdict)
+        if found:
+            summary = f"{count(len(found), 'metric')} {text}"
+            blocks.append(Details(prose(summary), (_table(found, f"{summary}: geometric means over seeds."),)))
+    blocks.append(Details(prose("How metrics are compared"), (Paragraph(_describe_method(comparison)),)))
     return Section("gate", "Against the baseline", tuple(blocks))
 
 
-def format_verdict(comparison: Comparison) -> str:
-    """Write the verdict in one line: with what was changed, first."""
+def _list_lines(lines: Iterable[str]) -> Bullets:
+    return Bullets(tuple(prose(each.replace(" -> ", " → ")) for each in lines))
+
+
+def _draw_changes(comparison: Comparison) -> Figure | None:
+    """Draw the factors that decide the verdict, the worst first; None where nothing was compared."""
+    changed = [*comparison.of_verdict("changed"), *(each for each in comparison.totals if each.verdict == "changed")]
+    decisive = changed or comparison.of_verdict("inconclusive") or comparison.differences
+    groups = sorted(_group_alike(decisive), key=lambda each: -_distance(each[0]))
+    if not groups:
+        return None
+    from initcheck.pages.forest import draw_forest  # Matplotlib, which the text does without
+    from initcheck.pages.svg import DOTS, draw_dot_key
+
+    rows = [_forest_row(group) for group in groups[:_MOST_ROWS]]
+    margin = math.log1p(comparison.margin)
+    others = sum(len(group) for group in groups[_MOST_ROWS:])
+    more = f" {count(others, 'more metric')} {'is' if others == 1 else 'are'} in the tables below." if others else ""
+    caption = prose(
+        "Factors of amplitudes, now over then: of a weight (scale), and of what a layer makes of the size of the "
+        f"signal (forward, activation) and of the gradient (backward). Shaded: the margin of {comparison.margin:g}. "
+        f"What is alike is one line. {describe_intervals(comparison)}{more}"
+    )
+    text = f"{count(len(rows), 'line')} of factors around 1, the farthest first: {rows[0].label} {rows[0].text}"
+    panel = draw_forest(
+        rows, (-margin, margin), title="", description=text, prefix="gate", axis="factor, now over then"
+    )
+    keys = tuple(
+        draw_dot_key(_COUNTED[each], _SERIES[each], DOTS[0][1])
+        for each in _COUNTED
+        if any(group[0].verdict == each for group in groups[:_MOST_ROWS])
+    )
+    return Figure("gate", caption, keys, (), (panel,), text, columns=1)
+
+
+def _group_alike(differences: Iterable[Difference]) -> list[list[Difference]]:
+    """Bring metrics together that changed alike: one quantity, one verdict, one factor with one interval."""
+    groups: dict[tuple[object, ...], list[Difference]] = {}
+    for each in differences:
+        shift = each.shift
+        places = () if shift is None else tuple(map(_exp, (shift.value, *each.interval)))
+        states = each.states if shift is None else ()
+        groups.setdefault((each.quantity, each.verdict, places, states), []).append(each)
+    return list(groups.values())
+
+
+def _forest_row(group: Sequence[Difference]) -> ForestRow:
+    from initcheck.pages.forest import ForestRow
+
+    first = group[0]
+    names = [each.path for each in group]
+    where = f"{name_alike(names)} ({len(names)})" if names[1:] else names[0]
+    label = f"{where.replace(' -> ', ' → ')}, {_ROW_NAMES.get(first.quantity, first.quantity)}"
+    shift = first.shift
+    if shift is None:
+        return ForestRow(label, math.nan, math.nan, math.nan, " → ".join(first.states), _SERIES[first.verdict])
+    low, high = first.interval
+    text = f"× {_exp(shift.value)}"
+    if low < high and {_exp(low), _exp(high)} != {_exp(shift.value)}:
+        text += f" [{_exp(low)}, {_exp(high)}]"
+    return ForestRow(label, shift.value, low, high, text, _SERIES[first.verdict])
+
+
+def _distance(difference: Difference) -> float:
+    """Give how far a factor is from 1; what has no factor is farthest."""
+    return math.inf if difference.shift is None else abs(difference.shift.value)
+
+
+def format_verdict(comparison: Comparison, length: int = FIRST_LINE) -> str:
+    """Write the verdict in one line of a length: with what was changed, first."""
     compared = len(comparison.differences)
     if comparison.verdict == "changed":
         causes = find_causes(comparison)
@@ -105,7 +203,7 @@ def format_verdict(comparison: Comparison) -> str:
         moved = {each.name for each in find_version_changes(comparison)}
         by_keras = causes[0].is_certain and "keras" in moved and find_origin(comparison) == "library"
         head = "changed by Keras: " if by_keras else "changed: "
-        return f"{head}{shorten(causes[0].sentence, FIRST_LINE - len(head) - len(more))}{more}"
+        return f"{head}{shorten(causes[0].sentence, length - len(head) - len(more))}{more}"
     if comparison.verdict == "inconclusive":
         undecided = len(comparison.of_verdict("inconclusive"))
         return f"inconclusive: {undecided} of {compared} metrics are neither shown to be the same nor to differ"
@@ -122,9 +220,7 @@ def format_verdict(comparison: Comparison) -> str:
 def describe_conditions(comparison: Comparison) -> list[str]:
     """Say whether the model or the library changed, and list the versions and conditions that differ."""
     origin = _ORIGINS[find_origin(comparison)]
-    lines = [origin] if origin else []
-    lines += [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
-    lines += [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
+    lines = [*([origin] if origin else []), *_list_moved(comparison)]
     if not comparison.paired:
         then, now = len(comparison.before.seeds), len(comparison.after.seeds)
         lines.append(f"other seeds than the baseline's ({then} then, {now} now): compared as independent draws")
@@ -136,13 +232,22 @@ def describe_conditions(comparison: Comparison) -> list[str]:
     return lines
 
 
+def _list_moved(comparison: Comparison) -> list[str]:
+    """List the versions and conditions that differ."""
+    moved = [f"{each.name} {each.before} -> {each.after}" for each in find_version_changes(comparison)]
+    return moved + [f"{each.what}: {each.before} -> {each.after}" for each in find_condition_changes(comparison)]
+
+
 def describe_changes(comparison: Comparison, most: int | None = None, *, in_test: bool = False) -> list[str]:
     """List what changed or is undecided, a sentence each, the causes first, at most so many of a kind."""
     lines = [*_cut(_describe_causes(comparison), most)]
     changed = comparison.of_verdict("changed")
     if changed:
-        lines.append(f"{len(changed)} of {len(comparison.differences)} metrics changed:")
-        lines += _cut((f"- {describe_metric(each)}" for each in changed), most)
+        said = _find_said(comparison)
+        metrics = [each for each in map(describe_metric, changed) if each != said]
+        end = ":" if metrics else ""
+        lines.append(f"{len(changed)} of {len(comparison.differences)} metrics changed{end}")
+        lines += _cut((f"- {each}" for each in metrics), most)
     lines += _cut(_describe_totals(comparison), None if most is None else _MOST_PATHS)
     if comparison.verdict == "inconclusive":
         undecided = comparison.of_verdict("inconclusive")
@@ -196,7 +301,16 @@ def describe_fixed(comparison: Comparison) -> list[str]:
 
 
 def _describe_causes(comparison: Comparison) -> list[str]:
-    return [describe_cause(each) for each in find_causes(comparison)]
+    """List the causes, but for one that the first line has said."""
+    said = _find_said(comparison)
+    return [describe_cause(each) for each in find_causes(comparison) if each.sentence != said]
+
+
+def _find_said(comparison: Comparison) -> str:
+    """Give the sentence of the cause, where there is one only and the first line has the whole of it; else nothing."""
+    causes = find_causes(comparison)
+    whole = len(causes) == 1 and format_verdict(comparison).endswith(causes[0].sentence)
+    return causes[0].sentence if whole else ""
 
 
 def _describe_totals(comparison: Comparison) -> Iterator[str]:
@@ -263,9 +377,11 @@ def _describe_method(comparison: Comparison) -> Text:
     )
 
 
-def _fold(found: tuple[Difference, ...], caption: str, most: int) -> Block:
-    table = _table(found, caption)
-    return table if len(found) <= most else Details(prose(caption), (table,))
+def describe_intervals(comparison: Comparison) -> str:
+    """Say what the intervals of a picture are, and that there are none where the same numbers were drawn."""
+    if all(not low < high for low, high in (each.interval for each in comparison.differences)):
+        return "No factor varies over the draws, so that none has an interval."
+    return "Lines are the intervals that decide."
 
 
 def _table(found: tuple[Difference, ...], caption: str) -> Table:

@@ -4,74 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Final
 
-from initcheck.audit.findings import CheckResult, Finding, Measured, Verdict
+from initcheck.audit.findings import (
+    CheckResult,
+    Finding,
+    Measured,
+    Verdict,
+    describe_change,
+    describe_fix,
+    format_interval,
+    format_limit,
+    format_value,
+)
 from initcheck.audit.limits import Limits
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import describe_proof
-from initcheck.audit.rules.signal import format_rate
 from initcheck.audit.total_change import JudgedPath
 from initcheck.checking.gate.comparison import Comparison
-from initcheck.checking.gate.report import build_gate_section
+from initcheck.checking.gate.report import build_gate_answer, build_gate_section
 from initcheck.checking.report.figures import draw_check_figure
-from initcheck.checking.report.fix_figure import draw_fix_figure
 from initcheck.checking.report.text import (
     LayerRow,
-    describe_change,
     describe_coverage,
-    describe_fix,
     describe_present_weights,
     describe_verdict,
     find_place,
     find_proofs,
-    format_interval,
-    format_limit,
-    format_value,
+    is_known,
     layer_rows,
     name_ends,
     title_problem,
 )
 from initcheck.checking.report.training_figure import build_training_section
 from initcheck.checking.rewrite import format_diff
-from initcheck.core.columns import DIRECTIONS
-from initcheck.core.formatting import count, format_change, format_duration, format_names, format_number, format_share
+from initcheck.core.formatting import (
+    count,
+    exponential,
+    format_change,
+    format_duration,
+    format_names,
+    format_number,
+    format_share,
+    format_short,
+    name_alike,
+)
+from initcheck.core.formatting import format_interval as format_bounds
 from initcheck.pages.document import (
+    Answer,
     Block,
+    Bullets,
     Cell,
     CodeBlock,
     Definitions,
     Details,
     Document,
+    Figure,
+    Paragraph,
     Row,
     Section,
     Table,
+    Text,
+    Tone,
     code,
     listed,
-    method_section,
+    method_table,
     paragraph,
     prose,
     strong,
     table_row,
 )
-from initcheck.probe.coverage import Coverage, Gap
+from initcheck.probe.coverage import Gap
 
-_FOLDED_GAPS: Final = 10
 _MISSING: Final = "no value"
-_UNFOLDED_LAYERS: Final = 30
-_UNFOLDED_FINDINGS: Final = 10
-_UNFOLDED_PATHS: Final = 8
 _NAMED: Final = 1  # layers that need no list of their own
-_BEGINNINGS: Final = ("the ", "from ", "whether ", "what ", "in ", "each ", "no ")
-_LISTED: Final = 6
-_PROBLEM_COLUMNS: Final = ("Cause, else what was found", "Made at", "What fixes it", "Findings")
+_NAMED_IN_TITLE: Final = 3
+_BEGINNINGS: Final = ("the ", "from ", "whether ", "what ", "in ", "each ", "no ", "all ")
 _FINDING_COLUMNS: Final = ("Finding", "What was found", "First at", "Value", "Limit")
-_MEANINGS: Final[dict[Verdict, str]] = {
-    "healthy": "Every layer call and every weight was measured or is accounted for, and no rule found anything.",
-    "findings": "Something is wrong with this model at initialization.",
-    "cannot judge": "Nothing was shown to be wrong, but not everything could be measured or decided.",
-}
+_VERDICT_TONES: Final[dict[Verdict, Tone]] = {"healthy": "passed", "findings": "failed", "cannot judge": "undecided"}
 _OUTCOMES: Final = {
     "within": ("within the limit", "kept"),
     "falls": ("falls", "fading-3"),
@@ -97,72 +108,93 @@ _LAYER_COLUMNS: Final = (
 
 def build_check_document(result: CheckResult, comparison: Comparison | None = None) -> Document:
     """Build the page of a checked model, with what has changed since a baseline first; all names in it are raw."""
-    sections = [] if comparison is None else [build_gate_section(comparison)]
-    sections.append(_answer_section(result))
-    problems, notes = _split_notes(result)
-    if problems:
-        introduction = paragraph(
-            "One for each cause, the worst first. Sizes of the signal are in squares, with 95% intervals."
+    known = frozenset() if comparison is None else comparison.known
+    problems = [each for each in result.problems if each.level != "note"]
+    new = [each for each in problems if not is_known(each, known)]
+    open_parts = tuple(
+        _problem_section(result, each, f"problem-{place}", is_first=place == 1)
+        for place, each in enumerate(new, start=1)
+    )
+    folded = [_fold(_problem_section(result, each, "known"), "known") for each in problems if is_known(each, known)]
+    notes = [each for each in result.problems if each.level == "note"]
+    folded += [_fold(_problem_section(result, each, "note"), "note") for each in notes]
+    sections: list[Section] = []
+    if comparison is None:
+        answer = _write_answer(result)
+    else:
+        answer = build_gate_answer(comparison, allow_inconclusive=result.allow_inconclusive)
+        sections += [build_gate_section(comparison), _model_section(result)]
+    if open_parts:
+        sections.append(Section("problems", "Problems", (), open_parts))
+    if folded:
+        sections.append(
+            Section("notes", "Known problems and notes" if len(folded) > len(notes) else "Notes", tuple(folded))
         )
-        parts = tuple(_problem_section(result, each, anchor) for anchor, each in problems)
-        sections.append(Section("problems", "Problems", (introduction,), parts))
-    if notes:
-        introduction = paragraph("Worth knowing, and no fault: a note changes no exit code.")
-        parts = tuple(_problem_section(result, each, anchor) for anchor, each in notes)
-        sections.append(Section("notes", "Notes", (introduction,), parts))
     if result.proofs:
         sections.append(build_training_section(result))
-    sections += [
-        _figure_section(result),
-        _paths_section(result),
-        _layers_section(layer_rows(result)),
-        _coverage_section(result.coverage),
-        _method_section(result),
-    ]
+    sections.append(_method_section(result))
     subtitle = prose("Does the signal survive ", code(result.model), " at initialization, forward and backward?")
-    return Document(f"initcheck: {result.model}", subtitle, tuple(sections))
-
-
-def _split_notes(result: CheckResult) -> tuple[list[tuple[str, Problem]], list[tuple[str, Problem]]]:
-    """List the problems, and the notes, each with the anchor of its section."""
-    problems = [each for each in result.problems if each.level != "note"]
-    notes = [each for each in result.problems if each.level == "note"]
-    return (
-        [(f"problem-{place}", each) for place, each in enumerate(problems, start=1)],
-        [(f"note-{place}", each) for place, each in enumerate(notes, start=1)],
-    )
+    if comparison is not None:
+        subtitle = prose("What has changed at initialization since the baseline was recorded.")
+    return Document(f"initcheck: {result.model}", subtitle, tuple(sections), answer)
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _answer_section(result: CheckResult) -> Section:
-    blocks: list[Block] = [paragraph(strong(f"{describe_verdict(result)}."), f" {_MEANINGS[result.verdict]}")]
-    blocks += [paragraph(text) for text in (describe_present_weights(result), describe_coverage(result)) if text]
-    problems, notes = _split_notes(result)
+def _write_answer(result: CheckResult) -> Answer:
+    figure = draw_check_figure(result)
+    blocks: list[Block] = [] if figure is None else [figure]
+    problems = [each for each in result.problems if each.level != "note"]
     if problems:
-        rows = tuple(_problem_row(result, each, anchor) for anchor, each in problems)
-        caption = prose("One problem for each cause, the worst first.")
-        blocks.append(Table(caption, ("Problem", *_PROBLEM_COLUMNS), rows, form="claims", code_headers=False))
-    if notes:
-        rows = tuple(_problem_row(result, each, anchor) for anchor, each in notes)
-        caption = prose("Notes: worth knowing, and no fault.")
-        blocks.append(Table(caption, ("Note", *_PROBLEM_COLUMNS), rows, form="claims", code_headers=False))
+        rows = tuple(_problem_row(result, each, f"problem-{place}") for place, each in enumerate(problems, start=1))
+        caption = prose("The worst first.")
+        blocks.append(Table(caption, ("Problem", "Made at", "What fixes it"), rows, code_headers=False))
+    remarks = _list_remarks(result)
+    blocks += [Bullets(remarks)] if remarks else []
+    worst = f": {problems[0].title}" if problems else ""
+    verdict = prose(f"{describe_verdict(result)}{worst}.")
+    return Answer(verdict, _VERDICT_TONES[result.verdict], _list_values(result), tuple(blocks))
+
+
+def _list_values(result: CheckResult) -> tuple[tuple[str, str], ...]:
+    """List the change of signal and gradient along the main path, and what was measured or what the fix does."""
+    values = []
+    for judged in result.paths:
+        if judged.path.is_main and judged.steps and math.isfinite(judged.total.value):
+            subject = "signal" if judged.levels.direction == "forward" else "gradient"
+            layers = count(judged.steps, "layer")
+            text = f"{subject} over {layers}, limit {_limit_of(judged)}"
+            values.append((format_change(judged.total.value / 2.0), text))
+    coverage = result.coverage
+    missing = f", {len(coverage.open_gaps)} not" if coverage.open_gaps else ", nothing left out"
+    values.append((count(coverage.calls, "layer call"), f"and {count(coverage.weights, 'weight')} measured{missing}"))
+    return tuple(values)
+
+
+def _limit_of(judged: JudgedPath) -> str:
+    """Write the limit of a change of amplitude."""
+    if math.isnan(judged.limit):
+        return "none"
+    amount = format_short(exponential(judged.limit / 2.0), 3)
+    return f"1/{amount}" if judged.total.value < 0.0 else f"{amount}-fold"
+
+
+def _list_remarks(result: CheckResult) -> tuple[Text, ...]:
+    """List what is out of the ordinary: loaded weights, what was left out, settings without effect."""
+    remarks = [describe_present_weights(result), *result.hints]
     if result.waived:
         left_out = sorted({f"{each.code} {each.name}" for each in result.waived})
-        blocks.append(paragraph(f"Left out on request: {', '.join(left_out)}."))
-    blocks += [paragraph(each) for each in result.hints]
-    return Section("answer", "The verdict", tuple(blocks))
+        remarks.append(f"Left out on request: {', '.join(left_out)}.")
+    return tuple(prose(each) for each in remarks if each)
 
 
 def _problem_row(result: CheckResult, problem: Problem, anchor: str) -> Row:
     fix = problem.fix
-    fixed = Cell("none needed" if problem.level == "note" else "nothing helped" if problem.tried else "nothing tried")
+    fixed = Cell("nothing that was tried" if problem.tried else "nothing was tried")
     if fix is not None:
-        fixed = Cell(fix.change, (fix.outcome,), tone="kept" if fix.cures else "")
-    place = Cell(find_place(result, problem) or "not known")
-    cells = (Cell(_describe_why(problem)), place, fixed, Cell(" ".join(problem.codes)))
-    return Row(_title(problem), cells, link=anchor)
+        fixed = Cell(fix.change, (fix.outcome,))
+    return Row(_title(problem), (Cell(find_place(result, problem) or "not known"), fixed), link=anchor)
 
 
 def _title(problem: Problem) -> str:
@@ -175,15 +207,33 @@ def _describe_why(problem: Problem) -> str:
     return _sentence(problem.main.message if problem.cause is None else problem.cause.message)
 
 
+def _model_section(result: CheckResult) -> Section:
+    """Show the model itself, apart from what has changed."""
+    answer = _write_answer(result)
+    blocks: list[Block] = [Paragraph(tuple(replace(each, style="strong") for each in answer.verdict))]
+    figures = tuple(each for each in answer.blocks if isinstance(each, Figure))
+    if figures:
+        blocks.append(Details(prose("Signal and gradient, layer by layer"), figures))
+    remarks = _list_remarks(result)
+    blocks += [Bullets(remarks)] if remarks else []
+    return Section("model", "The model itself", tuple(blocks))
+
+
 # --- one problem ------------------------------------------------------------------------------------------------------
 
 
-def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Section:
+def _problem_section(result: CheckResult, problem: Problem, anchor: str, *, is_first: bool = True) -> Section:
+    """Write a problem: its cause, place and fix, the change of the code, the evidence, and folded what follows.
+
+    Args:
+        is_first: whether no other stands before it; all but its cause can be folded away if not.
+    """
     place, fix = find_place(result, problem), problem.fix
+    facts = []
     layers = [each for each in dict.fromkeys(problem.layers) if each]
-    facts = [("Layers", prose(format_names(layers, _LISTED) if layers else "The whole model."))]
     if place:
-        facts.append(("Made at", prose(code(place))))
+        named = f"{name_alike(layers)} ({len(layers)}), made at " if len(layers) > _NAMED_IN_TITLE else "made at "
+        facts.append(("Where", prose(named, code(place))))
     if fix is not None:
         facts += [("Fix", prose(f"{describe_change(fix, place)}.")), ("What it does", prose(f"{describe_fix(fix)}."))]
         if result.fix_command:
@@ -192,35 +242,72 @@ def _problem_section(result: CheckResult, problem: Problem, anchor: str) -> Sect
         tried = "Nothing that was tried helps" if problem.tried else "Nothing was tried"
         facts.append(("What usually helps", prose(f"{problem.main.rule.fix} {tried}{_count_tried(problem)}.")))
     facts += [("In training", prose(f"{describe_proof(each)}.")) for each in find_proofs(result, problem)]
-    blocks: list[Block] = [paragraph(strong(_describe_why(problem))), Definitions(tuple(facts))]
+    main = problem.main
+    evidence = [] if problem.cause is None or problem.cause.message == main.message else [_sentence(main.message)]
+    if main.measured is not None:
+        evidence.append(_describe_value(main.measured))
+    if evidence:
+        facts.append((f"{main.code} {main.name}", prose(" ".join(evidence))))
+    blocks: list[Block] = [paragraph(strong(_describe_why(problem)))]
+    blocks += [Definitions(tuple(facts))] if facts else []
     if fix is not None:
-        figure = draw_fix_figure(result, problem, f"fix-{anchor}")
-        blocks += [] if figure is None else [figure]
-        diff = format_diff(result, problem)
-        blocks += [paragraph("The change of the code:" if diff else "The code to write:"), CodeBlock(diff or fix.code)]
-    blocks += [*_effects(problem), _rule_texts(problem)]
-    return Section(anchor, _title(problem), tuple(blocks))
+        blocks.append(CodeBlock((format_diff(result, problem) or fix.code).rstrip("\n")))
+    blocks += [*_fold_figure(result, problem, anchor), _fold_evidence(problem)]
+    if not is_first:
+        blocks = [blocks[0], Details(prose("Place, fix and evidence"), tuple(blocks[1:]), unfolded=True)]
+    brief = problem.main.name.replace("-", " ")
+    return Section(anchor, _title(problem), tuple(blocks), brief=f"{brief[0].upper()}{brief[1:]}")
+
+
+def _fold(section: Section, what: str) -> Details:
+    title = section.title.removesuffix(f" ({what})")
+    return Details(prose(f"{title} ({what})"), section.blocks)
 
 
 def _count_tried(problem: Problem) -> str:
     return f" ({count(problem.tried, 'change')})" if problem.tried else ""
 
 
-def _effects(problem: Problem) -> Iterator[Block]:
-    """Tabulate the findings of a problem, and list all that they name."""
-    findings = problem.findings
-    rows = tuple(map(_finding_row, findings))
-    table = Table(prose("What was found."), _FINDING_COLUMNS, rows, form="claims", code_headers=False)
-    if len(findings) <= _UNFOLDED_FINDINGS:
-        yield table
-    else:
-        yield Details(prose(f"All {count(len(findings), 'finding')}"), (table,))
-    several = [(each.code, each.named) for each in findings if len(each.named) > _NAMED]
-    if problem.cause is not None and len(problem.layers) > _LISTED:
+def _describe_value(measured: Measured) -> str:
+    """Write a value with its interval, what it is, and its limit."""
+    limit = "" if math.isnan(measured.limit) else f"; limit {format_limit(measured)}"
+    value = f"{format_value(measured, measured.value)}{format_interval(measured)}"
+    unit = " Factors are those of squares." if "in squares" in measured.quantity else ""
+    return f"{value}: {measured.quantity}{_describe_seeds(measured)}{limit}.{unit}"
+
+
+def _fold_figure(result: CheckResult, problem: Problem, anchor: str) -> Iterator[Details]:
+    """Draw a problem whose fix is not the one of the first picture."""
+    fix = problem.fix
+    first = next((each for each in result.problems if each.fix is not None and each.fix.levels), None)
+    if fix is None or not fix.levels or problem is first:
+        return
+    figure = draw_check_figure(result, (problem,), f"check-{anchor}")
+    if figure is not None:
+        yield Details(prose("Signal and gradient with this fix"), (figure,))
+
+
+def _fold_evidence(problem: Problem) -> Details:
+    """Fold the findings that follow, the names of all layers that a problem is about, and what the rules say."""
+    blocks: list[Block] = []
+    rows = tuple(map(_finding_row, problem.findings[1:]))
+    parts = []
+    if rows:
+        caption = prose(f"What follows: {problem.title}.")
+        blocks.append(Table(caption, _FINDING_COLUMNS, rows, form="claims", code_headers=False))
+        parts.append("1 finding that follows" if len(rows) == 1 else f"{len(rows)} findings that follow")
+    several = [(each.code, each.named) for each in problem.findings if len(each.named) > _NAMED]
+    if problem.cause is not None and len(problem.layers) > _NAMED_IN_TITLE:
         several.insert(0, ("Cause", problem.layers))
     if several:
         names = tuple((f"{each}, {len(layers)} in all", listed(layers)) for each, layers in several)
-        yield Details(prose("All layers or weights that it is about"), (Definitions(names),))
+        blocks.append(Definitions(names))
+        parts.append("all layers or weights that it is about")
+    rules = dict.fromkeys(each.rule for each in problem.findings)
+    texts = tuple((f"{rule.code} {rule.name}", prose(f"{rule.what} {rule.why}")) for rule in rules)
+    blocks.append(Definitions(texts))
+    summary = format_names([*parts, "what the rules say, and why it matters"])
+    return Details(prose(f"{summary[0].upper()}{summary[1:]}"), tuple(blocks))
 
 
 def _finding_row(finding: Finding) -> Row:
@@ -241,12 +328,6 @@ def _value_cell(measured: Measured) -> Cell:
     return Cell(format_value(measured, measured.value), notes)
 
 
-def _rule_texts(problem: Problem) -> Details:
-    rules = dict.fromkeys(each.rule for each in problem.findings)
-    texts = tuple((f"{rule.code} {rule.name}", prose(f"{rule.what} {rule.why}")) for rule in rules)
-    return Details(prose("What the rules say, and why it matters"), (Definitions(texts),))
-
-
 def _sentence(message: str) -> str:
     """End a message with a stop, and begin it with a capital unless it begins with a name."""
     return f"{_capitalize(message)}." if message else ""
@@ -262,40 +343,45 @@ def _describe_seeds(measured: Measured) -> str:
     return ", from one draw" if measured.seeds == 1 else ""
 
 
-# --- the layers -------------------------------------------------------------------------------------------------------
+# --- what was measured ------------------------------------------------------------------------------------------------
 
 
-def _figure_section(result: CheckResult) -> Section:
-    figure = draw_check_figure(result)
-    block = paragraph("No layer has a level to draw.") if figure is None else figure
-    return Section("levels", "The signal, layer by layer", (block,))
+def _method_section(result: CheckResult) -> Section:
+    """Write what was measured, and how: gaps open, all that is known folded with its count."""
+    coverage = result.coverage
+    blocks: list[Block] = [paragraph(describe_coverage(result))]
+    if coverage.open_gaps:
+        blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
+    blocks += [_fold_paths(result), _fold_layers(layer_rows(result))]
+    covered = [gap for gap in coverage.gaps if gap.covered_by]
+    if covered:
+        table = _gap_table("Parts without numbers of their own, and where they are measured.", covered)
+        blocks.append(Details(prose(f"{count(len(covered), 'part')} without numbers of their own"), (table,)))
+    limits = _limit_table(result.limits)
+    summary = f"Weights, batch, loss, {len(result.versions)} versions and {len(limits.rows)} limits"
+    blocks.append(Details(prose(summary), (_tabulate_conditions(result), limits)))
+    return Section("method", "What was measured, and how", tuple(blocks))
 
 
-def _paths_section(result: CheckResult) -> Section:
+def _fold_paths(result: CheckResult) -> Block:
     if not result.paths:
-        text = "No measured layer reaches the outputs, so that propagation has nothing to follow."
-        return Section("paths", "The paths of the signal", (paragraph(text),))
+        return paragraph("No measured layer reaches the outputs, so that propagation has nothing to follow.")
     introduction = paragraph(
         "Every chain of layers with weights is judged: the main path, the sequence of layers that every path from the "
-        "inputs to the outputs passes, and each tower, head and branch beside it. Changes are factors of the second "
-        "moment and of the squared gradient norm, in the direction of propagation."
+        "inputs to the outputs passes, and each tower, head and branch beside it. Changes are factors of the "
+        "amplitude, in the direction of propagation."
     )
-    shown, folded = list(result.paths), []
-    if len(result.paths) > len(DIRECTIONS) * _UNFOLDED_PATHS:
-        shown = [each for each in result.paths if each.path.is_main or each.outcome != "within"]
-        folded = [each for each in result.paths if not each.path.is_main and each.outcome == "within"]
-    blocks: list[Block] = [introduction]
-    if shown:
-        blocks.append(_path_table("How the signal changes along each path.", shown))
-    if folded:
-        caption = "Paths within the limit, or with too few layers to follow."
-        summary = prose(f"{count(len(folded), 'row')} of paths within the limit, or with too few layers to follow")
-        blocks.append(Details(summary, (_path_table(caption, folded),)))
-    return Section("paths", "The paths of the signal", tuple(blocks))
-
-
-def _path_table(caption: str, paths: Sequence[JudgedPath]) -> Table:
-    return Table(prose(caption), _PATH_COLUMNS, tuple(map(_path_row, paths)), code_headers=False)
+    wrong = [each for each in result.paths if each.outcome != "within"]
+    right = [each for each in result.paths if each.outcome == "within"]
+    paths = len(dict.fromkeys(each.path for each in result.paths))
+    table = Table(
+        prose("How signal and gradient change along each path."),
+        _PATH_COLUMNS,
+        tuple(map(_path_row, [*wrong, *right])),
+        code_headers=False,
+    )
+    summary = f"{count(paths, 'path')}, forward and backward: {len(right)} of {len(result.paths)} within the limit"
+    return Details(prose(summary), (introduction, table))
 
 
 def _path_row(judged: JudgedPath) -> Row:
@@ -305,23 +391,15 @@ def _path_row(judged: JudgedPath) -> Row:
     words, tone = _OUTCOMES[judged.outcome]
     needed = (f"{judged.seeds_needed} seeds would decide",) if judged.seeds_needed is not None else ()
     judgement = Cell(words, needed, tone=tone)
+    limit = Cell(_limit_of(judged))
     if not math.isfinite(judged.total.value):
-        return table_row(header, judgement, _MISSING, _MISSING, _limit_cell(judged), _beyond_cell(judged))
+        return table_row(header, judgement, _MISSING, _MISSING, limit, _beyond_cell(judged))
     layers, last = judged.levels.layers, judged.levels.last_counted
     steps = f"{count(judged.steps, 'layer')}, {judged.levels.start} to {layers[last]}"
-    rate = format_rate(judged)
-    cells = (
-        judgement,
-        Cell(format_change(judged.total.value), (steps,)),
-        Cell(rate),
-        _limit_cell(judged),
-        _beyond_cell(judged),
-    )
-    return Row(header, cells)
-
-
-def _limit_cell(judged: JudgedPath) -> Cell:
-    return Cell("none" if math.isnan(judged.limit) else format_change(math.copysign(judged.limit, judged.total.value)))
+    change = Cell(format_change(judged.total.value / 2.0), (steps,))
+    value, low, high = (math.sqrt(each) for each in judged.rate)
+    rate = f"{format_number(value)} {format_bounds(low, high) if low < high else ''}".rstrip()
+    return Row(header, (judgement, change, Cell(rate), limit, _beyond_cell(judged)))
 
 
 def _beyond_cell(judged: JudgedPath) -> Cell:
@@ -332,17 +410,14 @@ def _beyond_cell(judged: JudgedPath) -> Cell:
     return Cell(judged.beyond[0], (*([f"and {count(others, 'more layer')}"] if others else []), *notes))
 
 
-def _layers_section(rows: Sequence[LayerRow]) -> Section:
+def _fold_layers(rows: Sequence[LayerRow]) -> Details:
     introduction = paragraph(
-        "All measured layer calls, in the order of execution: geometric means over the draws that are not 0. z is "
-        "what the layer’s activation function receives, h the output; where there is no z, the output stands for it. "
-        "The gain is the second moment of z over that of what the layer receives."
+        "In the order of execution: geometric means over the draws that are not 0. z is what the layer’s activation "
+        "function receives, h the output; where there is no z, the output stands for it. The gain is the second moment "
+        "of z over that of what the layer receives."
     )
     table = Table(prose(f"{count(len(rows), 'layer call')}."), _LAYER_COLUMNS, tuple(map(_layer_row, rows)))
-    if len(rows) <= _UNFOLDED_LAYERS:
-        return Section("layers", "All layers", (introduction, table))
-    summary = prose(f"The table of all {count(len(rows), 'layer call')}")
-    return Section("layers", "All layers", (introduction, Details(summary, (table,))))
+    return Details(prose(f"All {count(len(rows), 'layer call')}, with sizes and gains"), (introduction, table))
 
 
 def _layer_row(row: LayerRow) -> Row:
@@ -360,31 +435,12 @@ def _layer_row(row: LayerRow) -> Row:
     return Row(row.name, cells)
 
 
-# --- coverage and method ----------------------------------------------------------------------------------------------
-
-
-def _coverage_section(coverage: Coverage) -> Section:
-    covered = [gap for gap in coverage.gaps if gap.covered_by]
-    measured = f"Measured: {count(coverage.calls, 'layer call')}, and {count(coverage.weights, 'weight')}."
-    blocks: list[Block] = [paragraph(measured)]
-    if coverage.open_gaps:
-        blocks.append(_gap_table("What was not measured. Nothing is known of it.", coverage.open_gaps))
-    else:
-        blocks.append(paragraph("Nothing was left out."))
-    if covered:
-        caption = "Parts without numbers of their own, and where they are measured."
-        table = _gap_table(caption, covered)
-        summary = prose(f"{count(len(covered), 'part')} without numbers of their own")
-        blocks.append(Details(summary, (table,), unfolded=len(covered) <= _FOLDED_GAPS))
-    return Section("coverage", "Coverage", tuple(blocks))
-
-
 def _gap_table(caption: str, gaps: list[Gap] | tuple[Gap, ...]) -> Table:
     rows = tuple(table_row(gap.path, gap.kind, gap.reason, gap.covered_by or "nothing") for gap in gaps)
     return Table(prose(caption), ("Layer or weight", "Kind", "Reason", "Measured through"), rows)
 
 
-def _method_section(result: CheckResult) -> Section:
+def _tabulate_conditions(result: CheckResult) -> Table:
     seeds = result.seeds
     drawn = f"{count(len(seeds), 'draw')}, seeds {seeds[0]} to {seeds[-1]}, by the model’s own initializers"
     facts = (
@@ -396,7 +452,7 @@ def _method_section(result: CheckResult) -> Section:
         ("Exit code", f"{result.exit_code}: {result.verdict}"),
         ("Duration", format_duration(result.seconds)),
     )
-    return method_section(facts, result.versions, more=(_limit_table(result.limits),))
+    return method_table(facts, result.versions)
 
 
 def _limit_table(limits: Limits) -> Table:

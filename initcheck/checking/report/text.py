@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.audit.findings import RATE, CheckResult, Finding, Fix, Measured, Severity
+from initcheck.audit.findings import CheckResult, Finding, Severity, describe_change, describe_fix
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import METHOD, Proof, describe_proof, describe_training
 from initcheck.audit.rules.signal import describe_rate
@@ -26,7 +26,6 @@ from initcheck.checking.rewrite import format_diff
 from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
 from initcheck.pages.markdown import code_block, code_span, escape_text
 
-_LARGEST_COUNT: Final = 1e9
 _INDENT: Final = "   "
 _SHOWN: Final = 12
 _NAMED: Final = 6
@@ -123,47 +122,6 @@ def describe_present_weights(result: CheckResult) -> str:
     if result.not_finite:
         text += f"The model's own weights hold NaN or infinity: {format_names(result.not_finite, _NAMED)}."
     return text.strip()
-
-
-def format_value(measured: Measured, value: float) -> str:
-    """Format one number of a measured quantity: a share in per cent, a count exactly, anything else to three digits."""
-    if measured.quantity.startswith("share"):
-        return format_share(value)
-    counted = math.isnan(measured.low) and float(value).is_integer() and abs(value) < _LARGEST_COUNT
-    return f"{value:.0f}" if counted else format_number(value)
-
-
-def format_interval(measured: Measured) -> str:
-    """Format the interval with a space before it; empty where there is none."""
-    if math.isnan(measured.low):
-        return ""
-    return f" [{format_value(measured, measured.low)}, {format_value(measured, measured.high)}]"
-
-
-def format_limit(measured: Measured) -> str:
-    """Format the limit, a number that somebody chose: without digits that nobody meant."""
-    return format_share(measured.limit) if measured.quantity.startswith("share") else f"{measured.limit:.3g}"
-
-
-def describe_change(fix: Fix, place: str = "") -> str:
-    """Write the edits in one line, with the lines of the code that they are for, if these are others than one said."""
-    return fix.change if fix.places in ((), (place,)) else f"{fix.change} at {format_names(fix.places)}"
-
-
-def describe_fix(fix: Fix) -> str:
-    """Write what the edits do to the value that the problem rests on, and whether they cure it."""
-    text = "cures it" if fix.cures else "helps, and does not cure it"
-    if fix.before is not None and fix.after is not None:
-        before, after = fix.before, fix.after
-        change = f"{format_value(after, after.value)}{format_interval(after)}"
-        was = "" if fix.cures else f"{format_value(before, before.value)} -> "
-        what = after.quantity.removeprefix("share of ")
-        if after.quantity == RATE:
-            text += f": × {was}{change} a layer"
-        else:
-            text += f": {was}{change} of {what}" if what != after.quantity else f": {after.quantity} {was}{change}"
-    text += f" ({count(fix.draws, 'fresh draw')})"
-    return f"{text}; left: {format_names(fix.left, 2)}" if fix.left else text
 
 
 def describe_tried(problem: Problem) -> str:

@@ -19,7 +19,7 @@ from initcheck.pages.svg import begin_drawing, export_svg
 _WIDTH: Final = 330
 _HEIGHT: Final = 240
 _LINE: Final = 1.8
-_SERIES: Final = (1, 0)
+_SERIES: Final = (0, 2)
 """Colours of the model as it is, and of the one with the fix."""
 _LEAST_POWERS: Final = 0.35
 """Powers of ten that are shown above and below the middle at least, so that noise does not fill the picture."""

@@ -21,6 +21,7 @@ from initcheck.checking.report.document import build_check_document
 from initcheck.checking.report.json_document import format_json
 from initcheck.checking.report.sarif import format_sarif
 from initcheck.checking.report.text import format_summary, format_text
+from initcheck.pages.document import Figure
 from initcheck.pages.html import render_html, render_markdown
 from initcheck.pages.markdown import escape_text
 
@@ -44,7 +45,8 @@ def test_all_forms_tell_the_same_verdict(name):
     assert line.startswith(name)
     assert format_text(checked, comparison).startswith(f"Gate: {name}")
     document = build_check_document(checked, comparison)
-    assert document.sections[0].anchor == "gate"
+    assert [each.anchor for each in document.sections[:2]] == ["gate", "model"]
+    assert document.answer.tone == {"same": "passed", "changed": "failed", "inconclusive": "undecided"}[name]
     assert line.split(":")[0] in render_html(document)
     assert line.split(":")[0] in render_markdown(document).replace("\\", "")
     result = json.loads(format_json(checked, comparison))
@@ -64,7 +66,17 @@ def test_the_cause_comes_first_then_versions_and_all_that_changed():
     lines = format_gate(CHANGED).splitlines()
     assert lines[0] == "Gate: changed: scale of the weight dense_2/kernel x 1.22 [1.22, 1.22]"
     assert lines[1:3] == ["  the library changed, not the model", "  keras 3.14.1 -> 3.15.1"]
-    assert "dense_2/kernel" in lines[3]
+    assert lines[3:] == ["  1 of 20 metrics changed"]
+
+
+def test_a_single_cause_is_said_once_unless_the_first_line_cuts_it_off():
+    text = format_gate(compare(PLAIN, change_weight(PLAIN, "dense_2/kernel", initializer="RandomNormal")))
+    assert text.count("RandomNormal") == 1
+    long = "RandomNormal" + "x" * 80
+    text = format_gate(compare(PLAIN, change_weight(PLAIN, "dense_2/kernel", initializer=long)))
+    assert long in "".join(text.split()) and text.splitlines()[0].endswith("…")
+    two = change_weight(change_weight(PLAIN, "dense_2/kernel", initializer="A"), "dense_1/kernel", initializer="B")
+    assert format_gate(compare(PLAIN, two)).count("; cause: model") == 2
 
 
 def test_the_factor_is_that_of_the_amplitude():
@@ -77,9 +89,9 @@ def test_many_changes_are_cut_short_unless_all_are_asked_for():
         for quantity in ("forward", "activation", "backward"):
             now = shift(now, f"dense_{layer}", 0.2, quantity)
     comparison = compare(PLAIN, now)
-    assert "... and 4 more like these" in format_gate(comparison)
+    assert "... and 3 more like these" in format_gate(comparison)
     full = format_gate(comparison, full=True)
-    assert full.count("\n  - ") == 12
+    assert full.count("\n  - ") == 11  # the first line says one of the twelve
     assert "more like these" not in full
 
 
@@ -100,13 +112,51 @@ def test_another_batch_comes_first():
     assert "values of the batch (SHA-256): aaaaaaaaaaaa... -> bbbbbbbbbbbb..." in format_gate(compare(PLAIN, other))
 
 
-def test_the_page_says_who_changed_something_and_leaves_open_questions_beside_a_change_folded():
+def test_the_page_says_first_who_changed_something_and_folds_the_tables_with_their_counts():
     now = change_weight(OPEN.after, "dense_2/kernel", initializer="RandomNormal")
     page = render_html(build_check_document(make_result(), compare(OPEN.before, now)))
     assert "(the model changed, not the library)" in page
-    folded = r"<summary>\d+ metrics inconclusive"
-    assert re.search(folded, page)
-    assert not re.search(folded, render_html(build_check_document(make_result(), OPEN)))
+    assert re.search(r"<summary>\d+ metrics inconclusive", page) and "<details open" not in page
+
+
+def _take_forest(comparison):
+    """Take the labels and texts of the picture on the page, row by row, and its caption."""
+    answer = build_check_document(make_result(), comparison).answer
+    (figure,) = [each for each in answer.blocks if isinstance(each, Figure)]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure.panels[0].svg)
+    return texts, "".join(span.text for span in figure.caption)
+
+
+def test_what_changed_alike_is_one_line_of_the_picture_and_the_farthest_comes_first():
+    now = PLAIN
+    for layer in range(4):
+        now = shift(now, f"dense_{layer}", 0.2, "forward")
+    texts, _ = _take_forest(compare(PLAIN, shift(now, "dense_2/kernel", 0.5)))
+    rows = [text for text in texts if "dense" in text or "inputs" in text]
+    assert "dense_* (4), forward" in rows and "dense_2/kernel, scale" in rows
+    assert rows.index("dense_2/kernel, scale") < rows.index("dense_* (4), forward")
+    assert {"× 1.65", "× 1.22"} <= {text.partition(" [")[0] for text in texts}
+
+
+def test_of_many_lines_the_picture_has_twelve_and_counts_the_others():
+    now = PLAIN
+    for place, layer in enumerate(range(4)):
+        for step, quantity in enumerate(("forward", "activation", "backward"), start=1):
+            now = shift(now, f"dense_{layer}", 0.2 + 0.05 * place + 0.21 * step, quantity)
+    for place, layer in enumerate(range(4)):
+        now = shift(now, f"dense_{layer}/kernel", 0.3 + 0.01 * place)
+    comparison = compare(PLAIN, now)
+    texts, caption = _take_forest(comparison)
+    assert sum("dense" in text or "→" in text for text in texts) == 12
+    changed = len(comparison.of_verdict("changed")) + sum(each.verdict == "changed" for each in comparison.totals)
+    assert f"{changed - 12} more metrics are in the tables below" in caption
+
+
+def test_the_picture_shows_what_decides_and_all_where_nothing_changed():
+    assert all("dense_2/kernel" in text for text in _take_forest(CHANGED)[0] if "dense" in text)
+    texts, caption = _take_forest(RESULTS["same"])
+    assert "× 1.00" in texts and "none has an interval" in caption
+    assert any("[" in text for text in _take_forest(OPEN)[0])
 
 
 def test_the_page_names_known_findings():

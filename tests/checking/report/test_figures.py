@@ -11,7 +11,8 @@ import pytest
 from examined_model import HOSTILE, Stack, make_result
 
 from initcheck.audit.findings import Finding, Measured
-from initcheck.checking.report.figures import draw_check_figure, take_site_levels
+from initcheck.audit.site_estimates import estimate_levels
+from initcheck.checking.report.figures import draw_check_figure
 from initcheck.pages import svg
 from initcheck.pages.document import Figure, Panel
 from initcheck.pages.palette import PAGE, REGIONS, SERIES
@@ -43,18 +44,18 @@ def _dots(panel: Panel, colour: str = _WRONG) -> int:
     return len(_places(panel, colour))
 
 
-def test_levels_are_the_logarithms_of_the_tables_geometric_means():
+def test_levels_are_the_logarithms_of_amplitudes_in_their_geometric_mean():
     checked = make_result(layers=5, forward=0.3, backward=0.5, seeds=6)
     table = checked.table
     for direction in ("forward", "backward"):
-        levels = take_site_levels(checked, direction)
-        for place, row in enumerate(levels.rows):
-            own = table[table["layer"] == row.layer]
+        levels = estimate_levels(table, direction)
+        for place, site in enumerate(levels.sites):
+            own = table[table["layer"] == site]
             if direction == "backward":
-                values = own["gradient_norm"].to_numpy(float) ** 2
+                values = own["gradient_norm"].to_numpy(float)
             else:
-                column = "activation_second_moment" if row.kind == "Input" else "preactivation_second_moment"
-                values = own[column].to_numpy(float)
+                column = "activation_second_moment" if site == "inputs" else "preactivation_second_moment"
+                values = np.sqrt(own[column].to_numpy(float))
             logs = np.log10(values)
             assert levels.middle[place] == pytest.approx(logs.mean())
             assert levels.low[place] < levels.middle[place] < levels.high[place]
@@ -65,8 +66,7 @@ def test_levels_are_the_logarithms_of_the_tables_geometric_means():
 def test_a_gradient_whose_square_underflows_still_has_a_level():
     checked = make_result(backward=1.0, spread=0.0)
     table = checked.table.assign(gradient_norm=1e-250)
-    levels = take_site_levels(replace(checked, table=table), "backward")
-    assert levels.middle == pytest.approx(-500.0)
+    assert estimate_levels(table, "backward").middle == pytest.approx(-250.0)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 12, 13, 61, 400])
@@ -74,9 +74,11 @@ def test_any_number_of_layers_is_drawn_in_both_directions(layers):
     figure = _draw(layers=layers)
     assert len(figure.panels) == 2
     for panel in figure.panels:
-        named = [text for text in _texts(panel) if text.startswith(("layer_", "inputs"))]
-        # Names where they fit; where they do not, numbers.
-        assert len(named) == (layers + 1 if layers < 12 else 0)
+        for picture in (panel, replace(panel, svg=panel.phone)):
+            named = [text for text in _texts(picture) if text.startswith(("layer_", "inputs"))]
+            # All names where they fit, else some: always the first and the last.
+            assert named[0] == "inputs" and named[-1] == f"layer_{layers - 1}"
+            assert len(named) == layers + 1 if layers < 10 else 6 <= len(named) <= 22
 
 
 def test_a_picture_of_400_layers_stays_small():
@@ -85,8 +87,8 @@ def test_a_picture_of_400_layers_stays_small():
 
 def test_one_draw_has_no_band_and_says_so():
     several, single = _draw(seeds=8), _draw(seeds=1)
-    assert "95% interval" in _words(several) and "one draw" not in _words(several)
-    assert "95% interval" not in _words(single) and "one draw" in _words(single)
+    assert "95% interval" in _words(several) and "One draw" not in _words(several)
+    assert "95% interval" not in _words(single) and "One draw" in _words(single)
     for with_band, without in zip(several.panels, single.panels, strict=True):
         assert _bands(with_band) == 1
         assert _bands(without) == 0
@@ -112,14 +114,14 @@ def test_the_layers_beyond_the_limit_are_marked_and_no_others():
     assert _dots(forward) == 4
     assert _dots(backward) == 0
     assert "IC101" in _texts(forward) and "IC101" not in _texts(backward)
-    assert {key.label for key in figure.keys} == {"main path", "other layers", "limit", "named by a finding"}
+    assert {key.label for key in figure.keys} == {"main path", "other layers", "limit", "named in a finding"}
 
 
 def test_a_healthy_model_has_no_mark():
     figure = _draw()
     assert [_dots(panel) for panel in figure.panels] == [0, 0]
     assert figure.marks == ()
-    assert "named by a finding" not in {key.label for key in figure.keys}
+    assert "named in a finding" not in {key.label for key in figure.keys}
 
 
 def test_gradients_are_marked_in_the_backward_panel():
@@ -180,7 +182,9 @@ def test_branches_are_faint_beside_the_main_path():
 def test_without_a_main_path_there_are_only_dots():
     figure = _draw(routed=False)
     assert figure.keys == ()
-    assert "there is no main path" in _words(figure) and "Thin lines" not in _words(figure)
+    assert "No line, since no layer with weights lies on every path" in _words(figure) and "Thin lines" not in _words(
+        figure
+    )
     assert _dots(figure.panels[0], "var(--series-0)") == 7
     assert _dots(figure.panels[0], "var(--muted)") == 0
 

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from examined_model import make_fix, make_result
 
-from initcheck.audit.findings import CheckResult, Finding, Fix
+from initcheck.audit.findings import Cause, CheckResult, Finding, Fix
 from initcheck.audit.site_estimates import estimate_levels
 from initcheck.checking.check import Report
-from initcheck.checking.report.figures import take_site_levels
-from initcheck.checking.report.fix_figure import draw_fix_figure
+from initcheck.checking.report.figures import draw_check_figure
 from initcheck.core.columns import DIRECTIONS
 from initcheck.pages.document import Figure, Panel
 
-_AS_IT_IS, _WITH_FIX = "var(--series-1)", "var(--series-0)"
+_AS_IT_IS, _WITH_FIX, _NAMED = "var(--series-0)", "var(--series-2)", "var(--series-1)"
 
 
 def _fix(fixed: CheckResult, layer: str = "layer_1") -> Fix:
@@ -26,8 +25,7 @@ def _fix(fixed: CheckResult, layer: str = "layer_1") -> Fix:
 
 
 def _draw(fix: Fix, **changes) -> Figure | None:
-    checked = make_result(fix=fix, **changes)
-    return draw_fix_figure(checked, checked.problems[0], "fix")
+    return draw_check_figure(make_result(fix=fix, **changes))
 
 
 def _dots(panel: Panel, colour: str) -> list[tuple[float, float]]:
@@ -42,19 +40,22 @@ def _heights(panel: Panel, colour: str) -> list[float]:
     return [height for _, height in _dots(panel, colour)]
 
 
+def _find_text(picture: str, text: str) -> tuple[float, float]:
+    """Find where a text stands in a picture."""
+    (found,) = [each for each in ElementTree.fromstring(picture).iter("text") if each.text == text]
+    place = re.search(r"translate\(([\d.]+) ([\d.]+)\)", found.get("transform", ""))
+    return (float(place[1]), float(place[2])) if place else (float(found.get("x", "")), float(found.get("y", "")))
+
+
 def test_both_models_are_in_one_picture_each_at_its_own_levels():
     fixed = make_result()
     figure = _draw(_fix(fixed), forward=0.2)
     assert figure is not None
-    (panel,) = figure.panels
-    assert panel.title.startswith("Forward") and [key.label for key in figure.keys] == [
-        "as it is",
-        "with the fix",
-        "edited",
-    ]
+    panel = figure.panels[0]
+    assert panel.title.startswith("Forward") and "main path" not in [key.label for key in figure.keys]
     as_it_is, with_fix = (np.asarray(_heights(panel, colour)) for colour in (_AS_IT_IS, _WITH_FIX))
-    assert len(as_it_is) == len(with_fix) == 7
-    levels = [take_site_levels(each, "forward").middle for each in (make_result(forward=0.2), fixed)]
+    assert len(as_it_is) == len(with_fix) == 6
+    levels = [estimate_levels(each.table, "forward").middle[1:] for each in (make_result(forward=0.2), fixed)]
     # One scale for both: a height is a linear function of a level.
     slope = (as_it_is[-1] - as_it_is[0]) / (levels[0][-1] - levels[0][0])
     assert slope < 0.0
@@ -63,69 +64,61 @@ def test_both_models_are_in_one_picture_each_at_its_own_levels():
     assert "as it is" in panel.description and "with the fix" in panel.description
 
 
-def test_the_picture_has_the_directions_that_the_problem_is_about():
-    forward = Finding("IC101", "layer_3", "falls", fix=_fix(make_result()))
-    both = Finding("IC301", "layer_3/kernel", "equal", fix=_fix(make_result()))
-    checked = make_result()
-    for finding, titles in ((forward, ["Forward"]), (both, ["Forward", "Backward"])):
-        with_finding = replace(checked, findings=(finding,))
-        figure = draw_fix_figure(with_finding, with_finding.problems[0], "fix")
+def test_lines_are_named_at_their_ends_apart_from_each_other_in_both_widths():
+    figure = _draw(_fix(make_result(forward=0.99)), backward=0.2)
+    assert figure is not None
+    for picture in (figure.panels[0].svg, figure.panels[0].phone):
+        heights = [_find_text(picture, name)[1] for name in ("as it is", "with the fix")]
+        assert abs(heights[0] - heights[1]) >= 13.0
+
+
+def test_the_cause_is_marked_and_not_the_layers_where_its_effect_is_seen():
+    checked = make_result(fix=_fix(make_result()), forward=0.2)
+    cause = Cause("spread", ("layer_1",), "in layer_1: too small")
+    caused = replace(checked, findings=tuple(replace(each, cause=cause) for each in checked.findings))
+    for result, count in ((checked, 2), (caused, 1)):
+        figure = draw_check_figure(result)
         assert figure is not None
-        assert [panel.title.partition(":")[0] for panel in figure.panels] == titles
+        assert len(_dots(figure.panels[0], _NAMED)) == count
 
 
-def test_the_edited_layers_are_marked_and_no_others():
-    figure = _draw(_fix(make_result(), "layer_2"), forward=0.2)
-    assert figure is not None
-    (panel,) = figure.panels
-    lines = re.findall(r'd="M ([\d.]+) [\d.]+ +L \1 [^"]*"[^>]*stroke-dasharray', panel.svg)
-    place = [place for place, _ in _dots(panel, _WITH_FIX)][3]
-    assert [float(each) for each in lines] == [pytest.approx(place, abs=0.02)]
-
-
-def test_of_many_edited_layers_none_is_marked():
-    edits = tuple(replace(make_fix().edits[0], layer=f"layer_{place}") for place in range(7))
-    figure = _draw(replace(_fix(make_result(layers=12)), edits=edits), layers=12, forward=0.2)
-    assert figure is not None
-    assert [key.label for key in figure.keys] == ["as it is", "with the fix"]
-    assert "stroke-dasharray" not in figure.panels[0].svg
-    # Thirteen names do not fit.
-    assert "".join(span.text for span in figure.caption).endswith("those of the table of all layers.")
-
-
-def test_only_the_path_of_the_problem_is_drawn():
+def test_the_line_follows_the_branch_that_the_problem_lies_in():
     blocks = {"blocks": True, "layers": 12}
-    figure = _draw(_fix(make_result(**blocks)), **blocks, forward=0.2)
-    assert figure is not None
     checked = make_result(**blocks)
-    main = next(each.path.positions for each in checked.paths if each.path.is_main)
-    assert len(_heights(figure.panels[0], _WITH_FIX)) == len({0, *main}) < len(checked.nodes)
+    inside = next(each for each in checked.paths if not each.path.is_main and each.levels.direction == "forward")
+    layer = inside.levels.layers[0]
+    finding = Finding("IC301", f"{layer}/kernel", "equal", None, (f"{layer}/kernel",), _fix(checked))
+    figure = draw_check_figure(replace(checked, findings=(finding,)))
+    assert figure is not None
+    assert len(_heights(figure.panels[0], _WITH_FIX)) == len(inside.levels.positions)
+    assert "that the problem lies on" in "".join(span.text for span in figure.caption)
 
 
 def test_a_level_of_exactly_zero_is_a_sign_at_the_edge_and_explained():
     figure = _draw(_fix(make_result()), dead_from=3)
     assert figure is not None
-    assert figure.marks == (("×", "exactly zero in at least one seed"),)
-    assert len(_heights(figure.panels[0], _WITH_FIX)) == 7
+    assert ("×", "exactly zero in at least one seed") in figure.marks
+    assert len(_heights(figure.panels[0], _WITH_FIX)) == 6
 
 
 def test_a_site_that_the_edited_model_has_not_is_left_out_of_its_line():
     figure = _draw(_fix(make_result(names=("layer_0", "layer_1", "other"))), forward=0.2)
     assert figure is not None
-    assert [len(_heights(figure.panels[0], colour)) for colour in (_AS_IT_IS, _WITH_FIX)] == [7, 6]
+    assert [len(_heights(figure.panels[0], colour)) for colour in (_AS_IT_IS, _WITH_FIX)] == [6, 5]
 
 
-def test_without_a_fix_or_its_levels_there_is_no_picture():
-    assert _draw(make_fix(), forward=0.2) is None
-    checked = make_result(forward=0.2)
-    assert draw_fix_figure(checked, checked.problems[0], "fix") is None
+def test_without_a_fix_or_its_levels_there_is_one_line():
+    for checked in (make_result(forward=0.2, fix=make_fix()), make_result(forward=0.2)):
+        figure = draw_check_figure(checked)
+        assert figure is not None
+        assert _heights(figure.panels[0], _WITH_FIX) == []
 
 
-def test_the_picture_stands_in_the_section_of_its_problem_in_both_editions():
-    report = Report(make_result(forward=0.2, fix=_fix(make_result())))
+def test_the_first_fix_is_in_the_answer_and_that_of_another_problem_folded_beside_it():
+    extra = [Finding("IC301", "layer_5/kernel", "equal", None, ("layer_5/kernel",), _fix(make_result(), "layer_5"))]
+    report = Report(make_result(forward=0.2, fix=_fix(make_result()), extra=extra))
     page = report.to_html()
-    assert page.index('id="problem-1"') < page.index("with the fix") < page.index("The code to write")
+    assert page.index("with the fix") < page.index('id="problem-1"') < page.index("Signal and gradient with this fix")
     pictures = report.pictures()
-    assert sorted(pictures) == ["figure-check-fix-problem-1.svg", "figure-check-levels.svg"]
-    assert "figure-check-fix-problem-1.svg" in report.to_markdown()
-    assert "with the fix" in pictures["figure-check-fix-problem-1.svg"]
+    assert sorted(pictures) == ["figure-check-levels.svg", "figure-check-problem-2.svg"]
+    assert all(name in report.to_markdown() for name in pictures)

@@ -14,18 +14,15 @@ from examined_model import HOSTILE, make_fix, make_result
 from gate_baselines import make_baseline
 
 import initcheck
-from initcheck.audit.findings import Cause, CheckResult, Finding, Measured
+from initcheck.audit.findings import Cause, CheckResult, Finding, Measured, format_interval, format_limit, format_value
 from initcheck.checking.gate.comparison import compare
 from initcheck.checking.report.annotations import format_annotations
 from initcheck.checking.report.text import (
     describe_coverage,
     describe_verdict,
     exit_code_of,
-    format_interval,
-    format_limit,
     format_summary,
     format_text,
-    format_value,
     layer_rows,
     rows_that_matter,
 )

@@ -98,7 +98,7 @@ def test_the_picture_has_a_curve_with_a_band_for_each_model_and_names_what_is_no
     assert [key.label for key in alone.keys] == ["as it is"]
     assert whole.panels[0].notes == ()
     assert partly.panels[0].notes == ("as it is: 2 of 6 draws not finite, not drawn",)
-    for colour, curves in (("--series-0", (1, 1, 0)), ("--series-1", (1, 1, 0))):
+    for colour, curves in (("--series-0", (1, 1, 0)), ("--series-2", (1, 1, 0))):
         found = [figure.panels[0].svg.count(f"stroke: var({colour})") > 0 for figure in (whole, partly, alone)]
         assert found == [bool(each) for each in curves]
     assert whole.panels[0].svg.count("fill-opacity: 0.22") == 2
