@@ -33,4 +33,4 @@ def test_the_tutorial_goes_from_chance_to_a_gate():
     assert before < 15 < 30 < after
     assert any("1 problem" in text for text in printed) and any("healthy: nothing found" in text for text in printed)
     assert any("Gate: same" in text for text in printed)
-    assert any("cause: model" in text for text in printed)
+    assert any("the model changed, not the library" in text for text in printed)
