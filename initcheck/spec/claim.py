@@ -178,11 +178,12 @@ def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[
 def _settle_without_control(claim: Claim, evidence: Evidence) -> tuple[Status, str]:
     if evidence.verdict == Verdict.INCONCLUSIVE:
         return "inconclusive", evidence.reason
+    if evidence.verdict == (Verdict.PASS if claim.expected == "holds" else Verdict.FAIL):
+        return claim.expected, evidence.reason
+    if claim.pinned:
+        return "changed", evidence.reason
     if claim.expected == "holds":
-        failed: Status = "changed" if claim.pinned else "broken"
-        return ("holds" if evidence.verdict == Verdict.PASS else failed), evidence.reason
-    if evidence.verdict == Verdict.FAIL:
-        return "refuted", evidence.reason
+        return "broken", evidence.reason
     return "now holds", f"Known to be false, and now true: {evidence.reason} Expect it to hold from now on."
 
 

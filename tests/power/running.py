@@ -46,8 +46,8 @@ class Judged:
 
     @property
     def caught(self) -> bool:
-        """Whether the defect, and nothing else, turned the claim red."""
-        return self.before.green and not self.after.green
+        """Whether the defect, and nothing else, gave the claim another status: red, or changed where it is pinned."""
+        return self.before.green and self.after.status != self.before.status
 
 
 def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
