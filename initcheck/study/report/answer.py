@@ -61,7 +61,7 @@ def write_answer(study: StudyRecord, pairs: Sequence[SummaryRow], gains: Sequenc
     found = [calibrate_scores(own, own_gains, direction) for direction in DIRECTIONS]
     if all(found):
         sizes = ", ".join(f"{each.rms:.2f}" for each in found if each)
-        values.append((sizes, "size of theory’s scores; 1: chance"))
+        values.append((sizes, "root mean square of theory’s scores: 1 by chance"))
     picture = draw_gain_maps(own, refused, _explain_maps(own, network), "network-1-gains")
     return Answer(
         _name_served(served, len(choices)),
