@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import product
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from initcheck.core.columns import DIRECTIONS
-from initcheck.core.formatting import format_estimate, format_share
-from initcheck.models.initializers import INITIALIZERS
-from initcheck.pages.markdown import escape_text
-from initcheck.study.report.levels import SummaryRow, read_pairs
-from initcheck.study.report.tables import format_layers_until, names_in_order
+from initcheck.audit.gains import trace_networks
+from initcheck.models.initializers import study_initializers
+from initcheck.models.networks import STUDY_ACTIVATIONS
+from initcheck.pages.markdown import inline, table
+from initcheck.study.report.choice import choose_initializers, make_choice_table
+from initcheck.study.report.levels import measure_seeds, read_pairs
+from initcheck.study.report.tables import describe_twins, merge_twins
 
-_SUMMARY: Final = Path(__file__).parents[2] / "reports" / "reference" / "summary.csv"
+_STUDY: Final = Path(__file__).parents[2] / "reports" / "reference"
 _NETWORK: Final = "mlp"
-_MOST_NAMES: Final = 2  # of initializers that are alike
-_SHORT: Final = {"preserves": "kept", "inconclusive": "undecided"}
 
 _INTRODUCTION: Final = """\
 <!-- Written by: tox run -e docs -->
 
 # Which initializer for which activation, and why
 
-In short: **LeCun's for SELU and linear layers, He's for everything else.** With sigmoid, softplus, GELU, SiLU, Mish
-and ELU even the best one does not keep a signal through many layers; there, use normalization or skip
-connections ([what is normal](architectures.md)), or few layers.
+In short: **LeCun's for linear layers, SELU and tanh; He's for ReLU, leaky ReLU, softsign, GELU, SiLU, Mish and ELU.**
+Only with linear, ReLU, leaky ReLU and softsign is this shown to keep signal and gradient. With the others, use
+normalization or skip connections ([what is normal](architectures.md)), or few layers. With sigmoid and softplus not
+even a second choice was found.
 
-The table is computed from the [reference study](../reports/reference/report.md): plain networks of {depth} layers of
-{width} units, without normalization, {seeds} networks a row. It gives the factor by which each layer multiplies the
-mean square of the signal, and of the gradient on its way back: the geometric mean, with its 95% interval over the
-networks. The column *thousandfold change* says after how many layers the signal, and behind the semicolon the
-gradient, has changed a thousandfold. **Bold** means that both are shown to be kept, to within 5% a layer in the
-deeper half, and that the last layer still distinguishes its inputs.
+The table is that of the [reference study](../reports/reference/report.md): plain networks of {depth} layers of
+{width} units, without normalization, {seeds} networks a row. A gain is the factor by which each layer multiplies the
+mean square of the signal (forward), and of the gradient on its way back (backward): the geometric mean over the
+deeper half of the layers, with its 95% interval over the networks.
 
-| activation | recommended | signal, a layer | gradient, a layer | thousandfold change | second choice |
-| --- | --- | --- | --- | --- | --- |
 """
 
 _EXPLANATION: Final = """
-- Initializers of which theory expects the same here are one choice. `HeNormal` and `HeUniform` have one variance;
-  Glorot's, LeCun's and `VarianceScaling` have one too, because these layers are equally wide.
-- Of a choice, the best stands first, and the factors are its own. Where intervals overlap, the order within a choice
-  is not shown.
-- A thousandfold change beyond the {depth} layers that were measured is theory's.
-- Each initializer has its default arguments. Left out is what ignores the width, such as `RandomNormal` with its
-  standard deviation of 0.05: it keeps a signal at one width and loses it at another. Left out is also what draws
-  nothing at random: `Identity`, `Zeros`, `Ones` and `Constant`.
+- Where nothing is shown to keep the signal, the second choice is what comes nearest to it.
+- `× 1000` and `1/1000` say after how many layers the mean square has changed a thousandfold. Beyond the {depth} layers
+  that were measured this is theory's.
+- {twins}
 
 ## Why
 
@@ -59,12 +49,12 @@ _EXPLANATION: Final = """
 - **Linear, SELU.** A variance of 1 / fan_in keeps the signal of linear layers, and SELU has its fixed point there;
   its gradient grows slowly. In layers with other numbers of inputs than outputs, take LeCun's: Glorot's is a
   compromise there.
-- **tanh, softsign.** They shrink large values. With He's variance the signal settles at a smaller size. With 1 /
-  fan_in it fades, slower with each layer.
+- **tanh, softsign.** They shrink large values. With He's variance the signal settles at a smaller size and the gradient
+  grows: with softsign by less than 5% a layer, with tanh by more. With 1 / fan_in both fade, slower with each layer.
 - **GELU, SiLU, Mish, ELU.** They are nearly linear for small values and like ReLU for large ones, so that no variance
   fits all sizes of a signal.
 - **Sigmoid, softplus.** The mean of their outputs is far from 0, and after a few layers nothing but this mean is
-  left: the outputs are nearly the same for every input. Their size looks healthy, and no initializer helps.
+  left: the outputs are nearly the same for every input, although their size looks healthy.
 
 For a network of your own: `initcheck check`; from theory alone, `initcheck predict --initializer HeNormal
 --activation gelu --depth 12`.
@@ -73,72 +63,17 @@ For a network of your own: `initcheck check`; from theory alone, `initcheck pred
 
 def write_page() -> str:
     """Write the page in Markdown."""
-    summary = pd.read_csv(_SUMMARY)
-    pairs = [pair for pair in read_pairs(summary, summary) if pair.network == _NETWORK and _scales(pair)]
-    mlp = summary[summary["network"] == _NETWORK].iloc[0]
-    facts = {"depth": mlp["depth"], "width": mlp["width"], "seeds": mlp["seeds"]}
-    rows = (
-        _write_row(activation, [pair for pair in pairs if pair.activation == activation])
-        for activation in names_in_order(pairs, "activation")
-    )
-    return _INTRODUCTION.format(**facts) + "".join(rows) + _EXPLANATION.format(**facts)
-
-
-def _scales(pair: SummaryRow) -> bool:
-    """Whether the initializer has default arguments and draws weights whose variance goes by the size of the layer."""
-    row = INITIALIZERS.get(pair.initializer)
-    return row is not None and row.draw is not None and not row.ignores_size
-
-
-def _write_row(activation: str, pairs: Sequence[SummaryRow]) -> str:
-    first, *others = _group_alike(pairs)
-    best = first[0]
-    gains = (_format_gain(best, direction) for direction in DIRECTIONS)
-    second = f"{_format_names(others[0])}: {_describe(others[0][0])}" if others else "none"
-    cells = (f"`{activation}`", _format_choice(first), *gains, _describe(best), second)
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _group_alike(pairs: Iterable[SummaryRow]) -> list[list[SummaryRow]]:
-    """Group the pairs of which theory expects the same; groups, and pairs within them, have the best first."""
-
-    def expect(pair: SummaryRow) -> tuple[float, ...]:
-        return tuple(round(pair.by_direction[direction].textbook, 6) for direction in DIRECTIONS)
-
-    groups = [sorted(group, key=_rank) for _, group in groupby(sorted(pairs, key=expect), key=expect)]
-    return sorted(groups, key=lambda group: _rank(group[0]))
-
-
-def _rank(pair: SummaryRow) -> tuple[bool, bool, float]:
-    change = max(abs(math.log(pair.by_direction[direction].geometric)) for direction in DIRECTIONS)
-    return pair.outcome != "kept", not pair.distinguishes_inputs, change
-
-
-def _format_choice(group: Sequence[SummaryRow]) -> str:
-    best = group[0]
-    if best.outcome == "kept":
-        return f"**{_format_names([pair for pair in group if pair.outcome == 'kept'])}**"
-    if not best.distinguishes_inputs:
-        return f"none; the best: {_format_names(group)}"
-    return _format_names(group)
-
-
-def _format_names(group: Sequence[SummaryRow]) -> str:
-    names = [f"`{pair.initializer}`" for pair in group[:_MOST_NAMES]]
-    more = f" and {len(group) - len(names)} more alike" if len(group) > len(names) else ""
-    return ", ".join(names) + more
-
-
-def _format_gain(pair: SummaryRow, direction: str) -> str:
-    found = pair.by_direction[direction]
-    estimate = format_estimate(found.geometric, found.geometric_low, found.geometric_high)
-    return escape_text(f"{estimate.value} {estimate.interval}")
-
-
-def _describe(pair: SummaryRow) -> str:
-    """Say in a few words what becomes of signal and gradient, or that nothing distinguishes inputs."""
-    if not pair.distinguishes_inputs:
-        share = format_share(pair.batch_variance_share)
-        return f"same for all inputs: {share} of the last layer varies"
-    found = (pair.by_direction[direction] for direction in DIRECTIONS)
-    return "; ".join(_SHORT.get(each.verdict) or format_layers_until(each) for each in found)
+    summary = pd.read_csv(_STUDY / "summary.csv")
+    measurements = pd.read_parquet(_STUDY / "measurements.parquet")
+    summary, measurements = (each[each["network"] == _NETWORK] for each in (summary, measurements))
+    layers = [name for name in measurements["layer"].unique() if name.startswith("hidden")]
+    # The committed tables are sorted by name; where intervals overlap, the order of the study decides.
+    plan = product([_NETWORK], [each.label for each in study_initializers()], STUDY_ACTIVATIONS)
+    order = pd.DataFrame(plan, columns=["network", "initializer", "activation"])
+    pairs = merge_twins(read_pairs(summary, order))
+    gains = measure_seeds(tuple(trace_networks(measurements, {_NETWORK: layers})))
+    choices = make_choice_table(choose_initializers(pairs, gains), gains, _NETWORK)
+    network = summary.iloc[0]
+    facts = {"depth": network["depth"], "width": network["width"], "seeds": network["seeds"]}
+    shown = f"{inline(choices.caption)}\n\n{table(choices)}\n"
+    return _INTRODUCTION.format(**facts) + shown + _EXPLANATION.format(**facts, twins=inline(describe_twins(pairs)))

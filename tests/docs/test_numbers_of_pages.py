@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -107,45 +108,94 @@ def test_the_signal_falls_by_the_power_law_that_the_page_gives():
 
 # --- docs/which-initializer.md ----------------------------------------------------------------------------------------
 
-CHOICES = [
-    [cell.strip() for cell in line.strip("|").replace("\\", "").split("|")]
-    for line in (ROOT / "docs" / "which-initializer.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("| `")
-]
-RANDOM = [
-    *("VarianceScaling", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform"),
-    *("LecunNormal", "LecunUniform", "Orthogonal"),
-]
+CHOSEN = read_page("docs/which-initializer.md")
+WITHOUT_WIDTH = ("RandomNormal", "RandomUniform", "TruncatedNormal")
+WITHOUT_CHANCE = ("Constant", "Identity", "Ones", "Zeros")
 
 
-@pytest.mark.parametrize("row", CHOICES, ids=lambda row: row[0].strip("`"))
-def test_what_is_recommended_is_the_best_of_the_study(row, summary):
-    activation, recommended = row[0].strip("`"), row[1]
-    table = summary.xs(activation, level="activation").loc[RANDOM]
-    directions = ["forward", "backward"]
-    kept = (table[[f"{each}_verdict" for each in directions]] == "preserves").all(axis=1)
-    distinct = table["batch_variance_share"] >= 0.01
-    assert recommended.startswith("**") == (kept & distinct).any()
-    assert recommended.startswith("none") == (not distinct.any())
-    candidates = table[kept & distinct] if (kept & distinct).any() else table[distinct] if distinct.any() else table
-    change = candidates[[f"{each}_log_gain" for each in directions]].abs().max(axis=1)
-    best = re.search(r"`(\w+)`", recommended)[1]
-    assert change[best] == change.min()
-    for direction, cell in zip(directions, row[2:4], strict=True):
-        for end, number in zip(("", "_low", "_high"), re.findall(r"[\d.]+", cell), strict=True):
-            places = len(number.partition(".")[2])
-            assert f"{math.exp(table.loc[best, f'{direction}_log_gain{end}']):.{places}f}" == number, cell
+def read_choices(path: Path) -> dict[str, list[str]]:
+    """Read the cells behind each activation function from the table of choices of a page."""
+    _, _, rest = path.read_text(encoding="utf-8").partition("| Activation | Recommended |")
+    lines = rest.partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").replace("\\", "").split(" | ")] for line in lines]
+    return {activation.strip("`"): cells for activation, *cells in rows}
+
+
+CHOICES = read_choices(ROOT / "docs" / "which-initializer.md")
+
+
+def read_names(activation: str) -> tuple[str | None, str | None]:
+    """Read what is recommended, and the second choice; None where there is none."""
+    recommended, _, _, second, _ = CHOICES[activation]
+    names = (recommended.strip("*").split(" +")[0], second.split("<br>")[0].split(" +")[0])
+    return tuple(None if name.startswith("none") else name for name in names)
+
+
+def settle(measurements: pd.DataFrame, initializer: str, activation: str) -> list[tuple[float, float, float]]:
+    """Estimate the mean ln of the gain over the deeper half of the layers, forward and backward, with its interval."""
+    rows = measurements[(measurements["initializer"] == initializer) & (measurements["activation"] == activation)]
+    found = []
+    for column, power in (("preactivation_second_moment", 1.0), ("gradient_norm", -2.0)):
+        table = rows.pivot(index="seed", columns="position", values=column).to_numpy(dtype=np.float64)
+        logs = power * np.diff(np.log(table), axis=1)
+        deeper = logs[:, logs.shape[1] // 2 :].mean(axis=1)
+        half = stats.t.ppf(0.975, len(deeper) - 1) * deeper.std(ddof=1) / math.sqrt(len(deeper))
+        found.append((deeper.mean(), deeper.mean() - half, deeper.mean() + half))
+    return found
+
+
+def test_the_choices_are_those_of_the_report():
+    assert read_choices(STUDY / "report.md") == CHOICES
+
+
+@pytest.mark.parametrize("activation", CHOICES)
+def test_nothing_is_shown_to_be_better_than_what_is_recommended(activation, summary, measurements):
+    table = summary.xs(activation, level="activation")
+    table = table[~table.index.str.startswith(WITHOUT_WIDTH + WITHOUT_CHANCE) & (table["batch_variance_share"] >= 0.01)]
+    kept = (table[["forward_verdict", "backward_verdict"]] == "preserves").all(axis=1)
+    gains = {name: settle(measurements, name, activation) for name in table.index}
+    nearest = {name: max(max(low, -high, 0.0) for _, low, high in found) for name, found in gains.items()}
+    farthest = {name: max(max(abs(low), abs(high)) for _, low, high in found) for name, found in gains.items()}
+    recommended, second = read_names(activation)
+    assert (recommended is not None) == kept.any()
+    left = [name for name in table.index if kept[name] or nearest[name] <= math.log(2.0)]
+    for name in (recommended, second) if recommended else (second,):
+        group = [each for each in left if kept[each]] or left
+        assert (name is None) == (not group)
+        if name is not None:
+            assert name in group and nearest[name] <= min(farthest[each] for each in group)
+            left = [each for each in left if gains[each] != gains[name]]  # others may draw the same weights
+    shown = [CHOICES[activation][place] for place in (1, 2)] if recommended else []
+    for cell, found in zip(shown, gains.get(recommended, ()), strict=True):
+        for number, expected in zip(re.findall(r"[\d.]+", cell), found, strict=True):
+            assert f"{math.exp(expected):.{len(number.partition('.')[2])}f}" == number, cell
 
 
 def test_the_advice_in_short_is_that_of_the_table():
-    page = read_page("docs/which-initializer.md")
-    assert "**LeCun's for SELU and linear layers, He's for everything else.**" in page
-    assert "With sigmoid, softplus, GELU, SiLU, Mish and ELU even the best one does not keep" in page
-    for name, recommended, *_ in CHOICES:
-        assert ("`He" in recommended) == (name not in ("`selu`", "`linear`")), name
-    kept = {name.strip("`") for name, recommended, *_ in CHOICES if recommended.startswith("**")}
-    assert kept == {"relu", "leaky_relu", "linear", "softsign"}
-    assert len(CHOICES) == len(kept) + len(["sigmoid", "softplus", "gelu", "silu", "mish", "elu", "selu", "tanh"])
+    def read_list(pattern: str) -> set[str]:
+        names = re.split(r", | and ", re.search(pattern, CHOSEN)[1])
+        return {name.lower().removesuffix(" layers").replace(" ", "_") for name in names}
+
+    names = {activation: read_names(activation) for activation in CHOICES}
+    taken = {activation: recommended or second for activation, (recommended, second) in names.items()}
+    for pattern, family in ((r"\*\*LeCun's for (.*?);", "Lecun"), (r"He's for (.*?)\.\*\*", "He")):
+        assert read_list(pattern) == {each for each, name in taken.items() if name and name.startswith(family)}
+    assert read_list(r"Only with (.*?) is this shown") == {each for each, (name, _) in names.items() if name}
+    assert read_list(r"With (\w+ and \w+) not even") == {each for each, name in taken.items() if name is None}
+
+
+def test_what_the_page_says_of_tanh_and_softsign_is_so(summary):
+    assert "the gradient grows: with softsign by less than 5% a layer, with tanh by more. With 1 / fan_in" in CHOSEN
+    for name in ("HeNormal", "HeUniform"):
+        gains = {each: summary.loc[(name, each), "backward_log_gain_deep_half"] for each in ("softsign", "tanh")}
+        assert 0.0 < gains["softsign"] < math.log(1.05) < gains["tanh"]
+    for name in ("LecunNormal", "GlorotUniform"):
+        for activation in ("softsign", "tanh"):
+            for direction in ("forward", "backward"):
+                first, then = (
+                    summary.loc[(name, activation), f"{direction}_log_gain_{each}_half"] for each in ("shallow", "deep")
+                )
+                assert first < then < 0.0
 
 
 # --- docs/cost.md -----------------------------------------------------------------------------------------------------
