@@ -1,9 +1,9 @@
-"""A forest plot: values with their intervals, one below the other, beside the band in which they are wanted."""
+"""A forest plot: values with their intervals, one below the other, beside a band or a line."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,10 @@ _FACTORS: Final = (1.0, 2.0, 5.0)
 _NEAR: Final = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4, 1.6, 2.0, 2.5, 3.0, 4.0)
 _WIDE: Final = math.log(4.5)
 _LEAST_GAP: Final = 0.09  # of the axis, between two factors that are written
+
+
+def _format_factor(factor: float) -> str:
+    return f"× {format_short(factor, 3)}"
 
 
 @dataclass(frozen=True)
@@ -59,19 +63,24 @@ def draw_forest(
     prefix: str,
     axis: str,
     as_factors: bool = True,
+    format_factor: Callable[[float], str] = _format_factor,
+    limits: tuple[float, float] | None = None,
 ) -> Panel:
-    """Draw rows from the top down; a value that would set the scale alone is cut off, with an arrow.
+    """Draw rows from the top down; a value beyond the ends of the axis is an arrow.
 
     Args:
-        band: from where to where values are wanted, on the axis; an end may be infinite. None draws none.
+        band: what values are compared with, on the axis; an end may be infinite, and equal ends are a line.
         prefix: of the ids in the picture.
         axis: what the axis shows.
         as_factors: whether values are natural logarithms of factors.
+        format_factor: writes a factor below the axis.
+        limits: the ends of the axis; None finds them, and cuts off a value that would set the scale alone.
     """
-    limits = _find_limits(rows, band)
+    ends = _find_limits(rows, band) if limits is None else limits
+    mark = format_factor if as_factors else None
     with svg.drawing_settings():
-        wide = _draw(rows, band, limits, _WIDTH, axis, as_factors)
-        narrow = _draw(rows, band, limits, svg.PHONE_WIDTH, axis, as_factors)
+        wide = _draw(rows, band, ends, _WIDTH, axis, mark)
+        narrow = _draw(rows, band, ends, svg.PHONE_WIDTH, axis, mark)
         pictures = [
             svg.export_svg(each, name, description) for each, name in ((wide, prefix), (narrow, f"{prefix}-phone"))
         ]
@@ -103,7 +112,7 @@ def _draw(
     limits: tuple[float, float],
     width: int,
     axis: str,
-    as_factors: bool,
+    format_factor: Callable[[float], str] | None,
 ) -> Drawing:
     """Draw for a width; on a phone labels and values stand above their rows."""
     is_phone = width <= svg.PHONE_WIDTH
@@ -115,10 +124,12 @@ def _draw(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks([])
     axes.grid(visible=False, axis="y")
-    if band is not None:
+    if band is not None and band[0] == band[1]:
+        axes.axvline(band[0], color=svg.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    elif band is not None:
         low, high = max(band[0], limits[0]), min(band[1], limits[1])
         axes.axvspan(low, high, color=svg.SERIES[2], alpha=0.16, linewidth=0.0, zorder=1)
-    _mark_axis(axes, limits, as_factors, 0.16 if is_phone else _LEAST_GAP)
+    _mark_axis(axes, limits, format_factor, 0.16 if is_phone else _LEAST_GAP)
     axes.set_xlabel(axis, color=svg.MUTED, labelpad=2)
     for place, row in enumerate(rows):
         colour = svg.SERIES[row.series]
@@ -158,8 +169,10 @@ def _draw_row(axes: Axes, row: ForestRow, place: float, limits: tuple[float, flo
     axes.plot([row.value], [place], "o", color=colour, markersize=6.0, zorder=5)
 
 
-def _mark_axis(axes: Axes, limits: tuple[float, float], as_factors: bool, gap: float) -> None:
-    if not as_factors:
+def _mark_axis(
+    axes: Axes, limits: tuple[float, float], format_factor: Callable[[float], str] | None, gap: float
+) -> None:
+    if format_factor is None:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value, 2)))
         return
@@ -177,7 +190,7 @@ def _mark_axis(axes: Axes, limits: tuple[float, float], as_factors: bool, gap: f
         if low <= level <= high and all(abs(level - other) >= gap * span for other in chosen):
             chosen.append(level)
     axes.set_xticks(sorted(chosen))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"× {format_short(exponential(level), 3)}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: format_factor(exponential(level))))
 
 
 def _is_power(factor: float) -> bool:

@@ -333,17 +333,16 @@ def set_powers(axes: Axes, limits: tuple[float, float], which: str) -> None:
     axis.set_major_formatter(FuncFormatter(lambda level, _: power_of_ten(round(level))))
 
 
-def mark_sizes(axes: Axes, limits: tuple[float, float], which: str = "y") -> None:
-    """Mark an axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
+def mark_sizes(axes: Axes, limits: tuple[float, float]) -> None:
+    """Mark the vertical axis of logarithms of sizes: with round numbers where it spans few powers of ten."""
     low, high = limits
     if high - low >= _FEW_POWERS:
-        set_powers(axes, limits, which)
+        set_powers(axes, limits, "y")
         return
-    axis = axes.xaxis if which == "x" else axes.yaxis
     powers = range(math.floor(low), math.ceil(high) + 1)
     levels = [power + math.log10(factor) for power in powers for factor in _FACTORS]
-    axis.set_ticks([level for level in levels if low <= level <= high])
-    axis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
+    axes.yaxis.set_ticks([level for level in levels if low <= level <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda level, _: format_number(10.0**level, 1)))
 
 
 def _set_factors(axes: Axes, limit: float) -> None:

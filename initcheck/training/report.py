@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from initcheck.core.files import publish_files
 from initcheck.core.formatting import (
@@ -38,6 +38,7 @@ from initcheck.pages.document import (
     strong,
     table_row,
 )
+from initcheck.pages.forest import ForestRow, draw_forest
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import (
     DOTS,
@@ -64,7 +65,6 @@ from initcheck.training.comparison import (
     judge_notebook,
     summarize,
 )
-from initcheck.training.intervals import IntervalRow, draw_intervals
 from initcheck.training.run import TrainingRecord
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ if TYPE_CHECKING:
 MOST_LINES: Final = len(SERIES)
 _PANEL: Final = (300, 230)
 _LINE_WIDTH: Final = 1.8
+_ROOM: Final = 0.2
+"""Of the axis of the errors at each end, as a logarithm."""
 _PANELS: Final = (
     ("validation_accuracy", "Validation error"),
     ("validation_loss", "Validation loss, nats"),
@@ -309,7 +311,7 @@ def draw_errors(record: TrainingRecord) -> Figure:
     summary = _rank(record)
     by_error = bool((summary["accuracy"] < 1.0).all())
     title, chance = (
-        ("Error at the end", 1.0 - record.chance) if by_error else ("Loss at the end over chance level", 1.0)
+        ("Error at the end", _log(1.0 - record.chance)) if by_error else ("Loss at the end over chance level", 0.0)
     )
     best, worse, _ = _find_worse(record)
     rows = []
@@ -317,24 +319,18 @@ def draw_errors(record: TrainingRecord) -> Figure:
         value, low, high = _take_row(row, record, by_error=by_error)
         text = _percent(value) if by_error else format_number(value, missing="not finite")
         kind = 0 if row["initializer"] == best else 1 if row["initializer"] in worse else 2
-        rows.append(IntervalRow(str(row["initializer"]), _log(value), _log(low), _log(high), text, _DOT_COLOURS[kind]))
-    ends = [end for row in rows for end in (row.value, row.low, row.high, _log(chance)) if math.isfinite(end)]
-    limits = min(ends, default=-1.0) - 0.1, max(ends, default=0.0) + 0.1
-
-    def mark_axis(axes: Axes) -> None:
-        mark_sizes(axes, limits, "x")
-        if by_error:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: format_share(10.0**level)))
-
+        rows.append(ForestRow(str(row["initializer"]), _log(value), _log(low), _log(high), text, _DOT_COLOURS[kind]))
+    ends = [end for row in rows for end in (row.value, row.low, row.high, chance) if math.isfinite(end)]
     ranking = _describe_ranking(record)
-    panel = draw_intervals(
+    panel = draw_forest(
         rows,
-        limits,
-        _log(chance) if chance > 0.0 else None,
-        mark_axis,
-        title=title,
+        (chance, chance) if math.isfinite(chance) else None,
+        title="",
         description=f"{title}, with 95% intervals. {ranking}",
         prefix="errors",
+        axis=f"{title[0].lower()}{title[1:]}",
+        format_factor=format_share if by_error else lambda factor: format_number(factor, 1),
+        limits=(min(ends, default=-1.0) - _ROOM, max(ends, default=0.0) + _ROOM),
     )
     keys = tuple(draw_dot_key(label, colour, DOTS[0][1]) for label, colour in zip(_DOT_KEYS, _DOT_COLOURS, strict=True))
     caption = prose(
@@ -346,8 +342,8 @@ def draw_errors(record: TrainingRecord) -> Figure:
 
 
 def _log(value: float) -> float:
-    """Give the decimal logarithm; minus infinite for what is not above 0."""
-    return math.log10(value) if value > 0.0 else math.nan if math.isnan(value) else -math.inf
+    """Give the natural logarithm; minus infinite for what is not above 0."""
+    return math.log(value) if value > 0.0 else math.nan if math.isnan(value) else -math.inf
 
 
 def _take_row(row: dict[Any, Any], record: TrainingRecord, *, by_error: bool) -> tuple[float, float, float]:

@@ -44,6 +44,7 @@ from initcheck.pages.document import (
     strong,
     table_row,
 )
+from initcheck.pages.forest import ForestRow, draw_forest
 from initcheck.pages.html import render_pages
 from initcheck.pages.svg import (
     DOTS,
@@ -62,7 +63,6 @@ from initcheck.pages.svg import (
     drawing_settings,
     export_svg,
 )
-from initcheck.training.intervals import IntervalRow, draw_intervals
 from initcheck.training.trainability import (
     DIGITS,
     FEWEST_PAIRS,
@@ -333,7 +333,7 @@ def draw_correlations(relations: Relations) -> Figure:
     """Draw how well each predictor ranks the loss, the best first."""
     ranked = sorted(relations.correlations, key=lambda each: -math.inf if math.isnan(each.value) else each.value)
     rows = [
-        IntervalRow(
+        ForestRow(
             _LABELS[each.predictor],
             each.value,
             each.low,
@@ -344,16 +344,16 @@ def draw_correlations(relations: Relations) -> Figure:
         for each in reversed(ranked)
     ]
     ends = [end for row in rows for end in (row.value, row.low) if math.isfinite(end)]
-    limits = min([0.0, *ends]) - 0.03, 1.0
     title = "Rank correlation with the loss after training"
-    panel = draw_intervals(
+    panel = draw_forest(
         rows,
-        limits,
-        0.0,
-        lambda axes: axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}".replace("-", "−"))),
-        title=title,
-        description="; ".join(f"{row.name} {row.text}" for row in rows),
+        (0.0, 0.0),
+        title="",
+        description="; ".join(f"{row.label} {row.text}" for row in rows),
         prefix="correlations",
+        axis=f"{title[0].lower()}{title[1:]}",
+        as_factors=False,
+        limits=(min([0.0, *ends]) - 0.03, 1.0),
     )
     keys = (
         draw_dot_key("measured before the first step", 0, DOTS[0][1]),

@@ -69,3 +69,28 @@ def test_the_band_is_drawn_where_there_is_one():
         for band in (BAND, None)
     ]
     assert shaded[0] > shaded[1] == 0
+
+
+def test_a_band_without_a_width_is_a_line_through_its_place():
+    root = _draw(0.5, 1.0, 2.0, band=(0.0, 0.0))
+    lines = [each.get("d", "") for each in root.iter("path") if "stroke-dasharray" in each.get("style", "")]
+    at_one = _dots(root)[1][0]
+    assert [float(line.split()[1]) for line in lines] == pytest.approx([at_one], abs=0.05)
+
+
+def test_given_ends_of_the_axis_cut_nothing_off_between_them():
+    rows = [ForestRow(f"row {place}", value, value, value, "") for place, value in enumerate((0.1, 0.1, 0.1, 0.9))]
+    panel = draw_forest(
+        rows, None, title="", description="d", prefix="p", axis="share", as_factors=False, limits=(0.0, 1.0)
+    )
+    first, *_, last = _dots(ElementTree.fromstring(panel.svg))
+    assert last[0] - first[0] == pytest.approx(0.8 * 390, abs=1.0)
+
+
+def test_the_numbers_of_the_axis_are_written_as_asked():
+    row = ForestRow("error", math.log(0.03), math.log(0.02), math.log(0.05), "3%")
+    panel = draw_forest(
+        [row], None, title="", description="d", prefix="p", axis="error", format_factor=lambda share: f"{share:.0%}"
+    )
+    texts = ["".join(each.itertext()) for each in ElementTree.fromstring(panel.svg).iter("text")]
+    assert {"2%", "5%"} <= set(texts) and not any("×" in text for text in texts)

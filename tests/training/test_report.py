@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from initcheck.core.columns import HISTORY_COLUMNS
-from initcheck.pages import html, svg
-from initcheck.training import intervals, report
+from initcheck.pages import forest, html, svg
+from initcheck.training import report
 from initcheck.training.run import TrainingRecord
 
 
@@ -56,7 +56,7 @@ def drawn(monkeypatch):
         found.append(axes)
         return drawing, axes
 
-    for module in (report, intervals):
+    for module in (report, forest):
         monkeypatch.setattr(module, "begin_drawing", begin_drawing)
     return found
 
@@ -106,19 +106,19 @@ def test_errors_are_drawn_with_their_intervals_the_lowest_first(drawn):
     values = {"Zeros": [0.1, 0.1, 0.1], "HeNormal": [0.96, 0.97, 0.98]}
     report.draw_errors(make_ranked(values))
     for axes in drawn:  # on a wide page and on a phone
-        assert [text.get_text() for text in axes.get_yticklabels()] == ["HeNormal", "Zeros"]
-        interval, dot = (10.0 ** np.asarray(line.get_xdata(), dtype=float) for line in axes.lines[:2])
+        chance, interval, dot = (np.exp(np.asarray(line.get_xdata(), dtype=float)) for line in axes.lines[:3])
+        assert chance == pytest.approx([0.5, 0.5])
         half = 4.302653 * 0.01 / math.sqrt(3)  # Student's t of two degrees of freedom
         assert dot == pytest.approx([0.03])
         assert sorted(interval) == pytest.approx([0.03 - half, 0.03 + half], abs=1e-6)
-        assert axes.texts[0].get_text() == "3.0%"
+        assert [text.get_text() for text in axes.texts] == ["HeNormal", "3.0%", "Zeros", "90.0%"]
     assert [axes.bbox.width < 340 for axes in drawn] == [False, True]
 
 
 def test_where_an_error_is_zero_losses_over_chance_are_drawn(drawn):
-    figure = report.draw_errors(make_ranked({"HeNormal": [1.0, 1.0], "Zeros": [0.5, 0.5]}))
-    assert figure.panels[0].title == "Loss at the end over chance level"
-    assert 10.0 ** float(drawn[0].lines[1].get_xdata()[0]) == pytest.approx(0.4 / math.log(2.0))
+    report.draw_errors(make_ranked({"HeNormal": [1.0, 1.0], "Zeros": [0.5, 0.5]}))
+    assert drawn[0].get_xlabel() == "loss at the end over chance level"
+    assert math.exp(drawn[0].lines[2].get_xdata()[0]) == pytest.approx(0.4 / math.log(2.0))
 
 
 GOOD, LESS, NOISY = [0.97, 0.971, 0.969], [0.5, 0.501, 0.499], [0.99, 0.90, 0.96]
