@@ -319,6 +319,8 @@ def describe_fix(fix: Fix) -> str:
     text = "cures it" if fix.cures else "helps, and does not cure it"
     if fix.before is not None and fix.after is not None:
         before, after = fix.before, fix.after
+        if after.quantity == RATE:
+            before, after = map(_take_root, (before, after))
         change = f"{format_value(after, after.value)}{format_interval(after)}"
         was = "" if fix.cures else f"{format_value(before, before.value)} -> "
         what = after.quantity.removeprefix("share of ")
@@ -328,6 +330,11 @@ def describe_fix(fix: Fix) -> str:
             text += f": {was}{change} of {what}" if what != after.quantity else f": {after.quantity} {was}{change}"
     text += f" ({count(fix.draws, 'fresh draw')})"
     return f"{text}; left: {format_names(fix.left, 2)}" if fix.left else text
+
+
+def _take_root(squares: Measured) -> Measured:
+    value, low, high, limit = map(math.sqrt, (squares.value, squares.low, squares.high, squares.limit))
+    return replace(squares, value=value, low=low, high=high, limit=limit)
 
 
 def is_share(measured: Measured) -> bool:

@@ -24,7 +24,7 @@ def _picture(finding: Finding) -> list[str]:
 def test_a_finding_shows_its_message_value_limit_picture_and_table():
     (finding,) = make_result(forward=0.2).findings
     page = Page(finding._repr_html_())
-    for words in ("The signal falls to 1/618", "0.00162 [0.00156, 0.00168]", "0.01", "layer_3 and layer_4"):
+    for words in ("The signal falls to 1/24.9", "0.00162 [0.00156, 0.00168]", "0.01", "layer_3 and layer_4"):
         assert words in page.text
     answer = build_finding_document(finding).answer
     assert answer is not None and answer.tone == "failed"

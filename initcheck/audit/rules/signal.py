@@ -55,14 +55,22 @@ def _find_changes(
 
 
 def format_rate(judged: JudgedPath) -> str:
-    """Format the factor a layer with its interval, such as ``0.560 [0.550, 0.570]``; without one if no draw differs."""
-    value, low, high = judged.rate
+    """Format the factor of the root mean square a layer with its interval, such as ``0.560 [0.550, 0.570]``.
+
+    Without an interval if no draw differs.
+    """
+    value, low, high = map(math.sqrt, judged.rate)
     return f"{format_number(value)} {format_interval(low, high) if low < high else ''}".rstrip()
 
 
 def describe_rate(judged: JudgedPath) -> str:
     """Write the factor a layer in words, such as ``a factor of 0.560 [0.550, 0.570] a layer``."""
     return f"a factor of {format_rate(judged)} a layer"
+
+
+def format_amplitude(log_change: float) -> str:
+    """Write a change of the root mean square in words, given the logarithm of that of the square."""
+    return format_change(0.5 * log_change)
 
 
 def _measured_total(judged: JudgedPath) -> Measured:
@@ -79,7 +87,7 @@ def _add_branch(judged: JudgedPath, message: str) -> str:
 def _gradual(code: str, judged: JudgedPath) -> Finding:
     levels = judged.levels
     verb = "falls" if judged.outcome == "falls" else "grows"
-    change = f"{_SUBJECT[levels.direction]} {verb} {format_change(judged.total.value)}"
+    change = f"{_SUBJECT[levels.direction]} {verb} {format_amplitude(judged.total.value)}"
     end = levels.layers[levels.last_counted]
     if judged.doers:
         message = f"{change} from {levels.start} to {end}: {_describe_doers(judged)}"
@@ -108,11 +116,13 @@ def _describe_doers(judged: JudgedPath) -> str:
         levels.layers[place] if forward else f"between {levels.layers[place - 1]} and {levels.layers[place]}"
         for place in judged.doers
     ]
-    named = ", ".join(f"{each} {format_change(means[place])}" for each, place in zip(where, judged.doers, strict=True))
+    named = ", ".join(
+        f"{each} {format_amplitude(means[place])}" for each, place in zip(where, judged.doers, strict=True)
+    )
     others = [means[place] for place in range(len(means)) if levels.counted[place] and place not in judged.doers]
     if not others:
         return named
-    low, high = format_number(exponential(min(others))), format_number(exponential(max(others)))
+    low, high = (format_number(exponential(0.5 * each)) for each in (min(others), max(others)))
     return f"{named}; the other{'s' if others[1:] else ''} × {low}" + ("" if low == high else f" to {high}")
 
 
@@ -122,7 +132,7 @@ def _single_layer(code: str, judged: JudgedPath, limits: Limits) -> Finding:
     assert change is not None
     verb = "falls" if judged.outcome == "falls" else "grows"
     message = (
-        f"{_SUBJECT[judged.levels.direction]} {verb} {format_change(change.value)} at one layer, "
+        f"{_SUBJECT[judged.levels.direction]} {verb} {format_amplitude(change.value)} at one layer, "
         f"from {before} to {after}, and no later layer makes up for it"
     )
     measured = _measured_change("factor at this layer, in squares", change, math.log(limits.step_factor))
@@ -214,9 +224,10 @@ def _undecided(judged: JudgedPath) -> Finding:
         else "it lies at the limit, and more seeds will not decide it"
     )
     message = (
-        f"whether {subject} stays within the limit is not shown: it changes {format_change(judged.total.value)} from "
-        f"{levels.layers[0]} to {levels.layers[levels.last_counted]}, with the interval "
-        f"{format_interval(measured.low, measured.high)} around a limit of {format_factor(judged.limit)}; {advice}"
+        f"whether {subject} stays within the limit is not shown: it changes {format_amplitude(judged.total.value)} "
+        f"from {levels.layers[0]} to {levels.layers[levels.last_counted]}, with the interval "
+        f"{format_interval(math.sqrt(measured.low), math.sqrt(measured.high))} around a limit of "
+        f"{format_factor(0.5 * judged.limit)}; {advice}"
     )
     return Finding("IC603", levels.layers[-1], _add_branch(judged, message), measured, levels.layers)
 

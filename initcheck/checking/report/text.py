@@ -17,20 +17,22 @@ from numpy.typing import NDArray
 from initcheck.audit.findings import CheckResult, Finding, Severity, describe_change, describe_fix
 from initcheck.audit.problems import Problem
 from initcheck.audit.proofs import METHOD, Proof, describe_proof, describe_training
-from initcheck.audit.rules.signal import describe_rate
+from initcheck.audit.rules.signal import describe_rate, format_amplitude
 from initcheck.audit.site_estimates import name_site
 from initcheck.audit.total_change import JudgedPath, second_moments
 from initcheck.checking.gate.comparison import Comparison
 from initcheck.checking.gate.report import describe_changes, describe_conditions, format_gate, format_verdict
 from initcheck.checking.rewrite import format_diff
-from initcheck.core.formatting import count, format_change, format_names, format_number, format_share, wrap
+from initcheck.core.formatting import count, format_names, format_number, format_share, wrap
 from initcheck.pages.markdown import code_block, code_span, escape_text
 
 _INDENT: Final = "   "
 _SHOWN: Final = 12
 _NAMED: Final = 6
 _NAMED_ROWS: Final = 3
-_HEADS: Final = "z, h: before and after the activation; gain: of E z^2; L: one sample's loss; factors are of squares."
+_HEADS: Final = (
+    "z, h: before and after the activation; gain: of E z^2; L: one sample's loss; factors: root mean squares."
+)
 _MOST_CHANGES: Final = 20
 _MOST_JOINED: Final = 3
 """Lines that a paragraph of several effects may have: more is read more easily apart."""
@@ -253,7 +255,7 @@ def _format_path(judged: JudgedPath) -> str:
     if judged.outcome in ("dead", "nonfinite") or not math.isfinite(judged.total.value):
         return f"  {word}  {judged.outcome}: see the findings"
     verdict = {"within": "within the limit", "undecided": "undecided"}.get(judged.outcome, judged.outcome)
-    change = f"{format_change(judged.total.value)} in {count(judged.steps, 'layer')}, {describe_rate(judged)}"
+    change = f"{format_amplitude(judged.total.value)} in {count(judged.steps, 'layer')}, {describe_rate(judged)}"
     return f"  {word}  {change}: {verdict}"
 
 
