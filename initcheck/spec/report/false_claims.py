@@ -44,7 +44,7 @@ from initcheck.pages.svg import (
     export_svg,
 )
 from initcheck.spec.causes import BASES, CAUSES, FIRST_TRIED, Basis, KnownCause, Quotation, documentation_address
-from initcheck.spec.claim import Evidence
+from initcheck.spec.claim import GREEN, Evidence
 from initcheck.spec.records import AMISS, ClaimRecord
 from initcheck.spec.report.claims import TONES, describe_bounds, has_interval, record_address
 
@@ -58,6 +58,7 @@ _EXPLAINED: Final[dict[Basis, tuple[str | Span, ...]]] = {
 }
 
 _MOST_DRAWN: Final = 8
+_MOST_OPEN: Final = 17
 """Rows of the picture: as many as fit on the first screen of a phone."""
 _WIDTH: Final = 900
 _LEFT: Final = 260
@@ -111,8 +112,8 @@ def group_false_claims(claims: Iterable[ClaimRecord]) -> tuple[FalseClaims, ...]
 
 
 def write_false_claims(groups: Sequence[FalseClaims], suffix: str) -> tuple[Section, ...]:
-    """Write a section for each basis; what nobody at Keras has stated is folded."""
-    sections = []
+    """Write a section for each basis; what nobody at Keras has stated is folded, and the last of many causes."""
+    sections, room = [], _MOST_OPEN
     for basis, title in BASES.items():
         own = [group for group in groups if group.cause.basis == basis]
         if not own:
@@ -131,9 +132,12 @@ def write_false_claims(groups: Sequence[FalseClaims], suffix: str) -> tuple[Sect
                     _write_cause(group, suffix),
                     brief=_capitalize(group.cause.label),
                 )
-                for group in own
+                for group in own[:room]
             )
-            sections.append(Section(basis, title, (lead,), parts))
+            folded = tuple(_fold_cause(group, suffix) for group in own[room:])
+            further = (Section(f"further-{basis}", "Further causes", folded),) if folded else ()
+            room = max(room - len(own), 0)
+            sections.append(Section(basis, title, (lead,), (*parts, *further)))
     return tuple(sections)
 
 
@@ -246,7 +250,11 @@ def draw_false_claims(groups: Sequence[FalseClaims]) -> Figure | None:
     with drawing_settings():
         wide = _draw(drawn, _WIDTH, _ROW, alternative, phone=False)
         phone = _draw(drawn, PHONE_WIDTH, _PHONE_ROW, alternative, phone=True)
-    more = f" {count(len(left_out), 'cause')} with smaller factors are below." if left_out else ""
+    more = (
+        f" {count(len(left_out), 'cause')} with smaller factors {'is' if len(left_out) == 1 else 'are'} below."
+        if left_out
+        else ""
+    )
     caption = prose(
         f"Of each cause with a factor, every claim with its interval; the label is the one that is farthest off.{more}"
     )
@@ -327,6 +335,7 @@ def list_wrong(claims: Sequence[ClaimRecord], suffix: str) -> Table | None:
             address=record_address(claim, suffix),
         )
         for status in AMISS
+        if status not in GREEN
         for claim in claims
         if claim.status == status
     )
