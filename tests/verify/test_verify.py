@@ -293,7 +293,10 @@ def test_sound_initializers_pass(found: Any, form: str, expected: Expected):
     assert result.exit_code == 0, result.results
 
 
-@pytest.mark.parametrize("text", ["GlorotUniform", "Orthogonal(gain=1.5)", "Constant(value=0.3)", "STFT"])
+@pytest.mark.parametrize(
+    "text",
+    ["RandomNormal(mean=1.0, stddev=0.01)", "GlorotUniform", "Orthogonal(gain=1.5)", "Constant(value=0.3)", "STFT"],
+)
 def test_initializers_of_keras_pass(text: str):
     result = verify(keras_target(parse_initializer(text)))
     assert result.exit_code == 0, result.results

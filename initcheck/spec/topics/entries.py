@@ -107,11 +107,17 @@ class Finite:
             yield ExactRow(draws.name, float(bad), 0.0, weights.size)
 
 
+_DENSEST: Final = 0.5
+"""More than the density of any of the distributions, times its standard deviation."""
+
+
 @dataclass(frozen=True)
 class Repeats:
     """How many pairs of entries are equal, over what numbers of so many random bits give.
 
     Of N uniform numbers with b bits, N (N - 1) / 2^(b + 1) pairs are equal on average, by a Poisson distribution.
+    Numbers of a density f that are rounded to multiples of u have as many with E(u f) in the place of 2^-b: weights around a
+    large mean coincide more often, whatever draws them. Twice that is allowed besides.
     """
 
     members: tuple[Draws, ...]
@@ -119,9 +125,13 @@ class Repeats:
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         for draws in self.members:
-            counts = np.unique(draws.draw(context), return_counts=True)[1].astype(np.float64)
+            weights = draws.draw(context)
+            counts = np.unique(weights, return_counts=True)[1].astype(np.float64)
             pairs = float(np.sum(counts * (counts - 1.0)) / 2.0)
-            expected = draws.entries * (draws.entries - 1.0) / 2.0 ** (self.bits + 1)
+            rounding = EPSILON[draws.dtype] * float(np.mean(np.abs(weights), dtype=np.float64))
+            deviation = draws.subject.distribution(draws.shape).standard_deviation
+            chance = 2.0**-self.bits + 2.0 * _DENSEST * rounding / deviation
+            expected = draws.entries * (draws.entries - 1.0) / 2.0 * chance
             yield ExactRow(draws.name, pairs / expected, 1.0, draws.entries, f"{pairs:.0f} equal pairs")
 
 
