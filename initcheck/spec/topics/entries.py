@@ -116,8 +116,8 @@ class Repeats:
     """How many pairs of entries are equal, over what numbers of so many random bits give.
 
     Of N uniform numbers with b bits, N (N - 1) / 2^(b + 1) pairs are equal on average, by a Poisson distribution.
-    Numbers of a density f that are rounded to multiples of u have as many with E(u f) in the place of 2^-b: weights around a
-    large mean coincide more often, whatever draws them. Twice that is allowed besides.
+    Numbers of a density f that are rounded to multiples of u have as many with E(u f) in the place of 2^-b: weights
+    around a large mean coincide more often, whatever draws them. Twice that is allowed besides.
     """
 
     members: tuple[Draws, ...]
