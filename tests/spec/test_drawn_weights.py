@@ -15,8 +15,8 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import EstimateWithin, NoDifference
 from initcheck.spec.subjects import DEFECTS, KINDS, Draws, EntryDistribution, Subject, entry_distribution
-from initcheck.spec.topics.entries import Extremes, Fit, Independence, Moments
-from initcheck.spec.topics.orthogonality import Haar, Orthonormality
+from initcheck.spec.topics.entries import Extremes, Finite, Fit, Independence, Moments, Repeats
+from initcheck.spec.topics.orthogonality import FourthPowers, Haar, Orthonormality
 
 MEAN, DEVIATION = 0.2, 0.3
 STANDARD_ERRORS = 5
@@ -138,6 +138,77 @@ def test_a_defect_is_seen_and_its_absence_too(kind, defect):
         member = draws(kind, (200, 250), 6, defect=name)
         experiment, decide = SEEN_BY[defect](member)
         assert decide(RunContext(3).measure(experiment)).verdict == ("fail" if name else "pass")
+
+
+@pytest.mark.parametrize("between", ["columns", "rows", "draws", "order"])
+@pytest.mark.parametrize("defect", ["variance", "mean", "positive", "half", "distribution"])
+def test_no_other_distribution_is_taken_for_dependence(defect, between):
+    member = draws("normal", (60, 80), 8, defect=defect)
+    assert NoDifference("statistic")(RunContext(3).measure(Independence((member,), between))).verdict == "pass"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("defect", ["variance", "mean"])
+def test_mean_and_variance_have_no_part_in_the_shape_of_a_distribution(kind, defect):
+    member = draws(kind, (200, 250), 6, defect=defect)
+    assert NoDifference("distance")(RunContext(3).measure(Fit((member,)))).verdict == "pass"
+    tails = EstimateWithin("kurtosis", 0.9, 1.1)
+    assert tails(RunContext(3).measure(Moments((member,), "tails"))).verdict == "pass"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An initializer whose values are known."""
+
+    values: tuple[float, ...]
+
+    @property
+    def label(self):
+        return "given"
+
+    def create(self, _):
+        return lambda shape, dtype: np.asarray(self.values, dtype).reshape(shape)
+
+
+def given(*values, mean=0.0):
+    member = Draws(Subject("given", Given(values), EntryDistribution("normal", mean, 1.0)), (len(values),), 2)
+    return (member,)
+
+
+def test_entries_that_are_not_finite_are_counted():
+    table = RunContext(0).measure(Finite(given(1.0, math.nan, -math.inf)))
+    assert table["deviation"].tolist() == [4.0]
+    assert RunContext(0).measure(Finite(given(1.0, 2.0)))["deviation"].tolist() == [0.0]
+
+
+def test_equal_pairs_are_compared_with_those_of_so_many_bits_and_of_rounding():
+    # Two draws of (0, 0, 1): four zeros and two ones, 6 + 1 pairs of 15.
+    found = float(RunContext(0).measure(Repeats(given(0.0, 0.0, 1.0), bits=2))["deviation"].iloc[0])
+    chance = 2.0**-2 + 2.0 * 0.5 * 2.0**-23 / 3.0
+    assert found == pytest.approx(7.0 / (15.0 * chance))
+
+
+def test_sums_of_fourth_powers_have_their_documented_mean_and_deviation():
+    for shape in ((2, 2), (3, 3)):
+        member = Draws(Subject("numpy_orthogonal", NumpyTarget("orthogonal")), shape, 400)
+        tables = [RunContext(seed).measure(FourthPowers((member,))) for seed in range(60)]
+        found = np.asarray([float(table["effect"].iloc[0]) for table in tables])
+        columns = np.random.default_rng(0).standard_normal((200_000, shape[0]))
+        sums = np.sum((columns / np.linalg.norm(columns, axis=1, keepdims=True)) ** 4, axis=1)
+        error = sums.std() / sums.mean() / math.sqrt(400)
+        assert abs(found.mean() - 1.0) <= STANDARD_ERRORS * error / math.sqrt(60)
+        assert abs(found.std() / error - 1.0) <= STANDARD_ERRORS / math.sqrt(2 * 60)
+        z = (found[0] - 1.0) / error
+        assert float(tables[0]["p_value"].iloc[0]) == pytest.approx(min(20.0 * stats.norm.sf(abs(z)), 1.0), rel=0.1)
+
+
+def test_factorized_uniform_entries_are_off_by_what_the_integral_says():
+    member = Draws(Subject("numpy_orthogonal", NumpyTarget("orthogonal")), (2, 2), 2000)
+    table = RunContext(0).measure(FourthPowers((member,), of_uniform=True))
+    # The mean of cos 4t is 3 - pi for t the angle of a uniform point of the square.
+    assert float(table["effect"].iloc[0]) == pytest.approx((3.0 + 3.0 - math.pi) / 3.0, abs=0.02)
+    assert NoDifference("sum")(table).verdict == "fail"
+    assert NoDifference("sum")(RunContext(0).measure(FourthPowers((member,)))).verdict == "pass"
 
 
 def test_every_defect_has_its_note():
