@@ -10,6 +10,7 @@ from model_measurement import find_by
 from initcheck.audit.limits import NORMALIZATION_GROWTH, Limits
 from initcheck.audit.paths import SiteNode, find_paths
 from initcheck.audit.total_change import judge_paths
+from initcheck.core.formatting import format_interval, format_number
 from initcheck.core.statistics import seeds_of_equivalence
 
 
@@ -70,6 +71,10 @@ def test_a_signal_that_halves_in_each_of_eleven_steps_vanishes():
 def test_the_first_layer_beyond_the_limit_is_named():
     _, findings = judge(0.5 ** np.arange(12), noise=1e-6)
     assert findings[0].layer == "layer_7", "2^-7 is the first power below 1/100"
+    # The signal is the root of its square: ten times by sqrt(1/2), to 1/32.
+    change = "the signal falls to 1/32.0 from layer_0 to layer_10 (10 layers), a factor of 0.707"
+    assert findings[0].message.startswith(change)
+    assert findings[0].measured.value == pytest.approx(2.0**-10, rel=1e-3)
 
 
 def test_a_signal_that_doubles_explodes():
@@ -95,6 +100,9 @@ def test_an_interval_across_the_limit_is_undecided_and_says_how_many_seeds_would
     assert codes(findings)[0] == "IC603"
     assert paths[0].seeds_needed.low > 4
     assert f"; {paths[0].seeds_needed} seeds would decide" in findings[0].message
+    low, high = math.exp(paths[0].total.low / 2.0), math.exp(paths[0].total.high / 2.0)
+    stated = f"with the interval {format_interval(low, high)} around a limit of {format_number(10.0)};"
+    assert stated in findings[0].message
 
 
 @pytest.mark.parametrize(("fall", "alpha"), [(4.5, 0.05), (6.0, 0.025)])
@@ -276,6 +284,14 @@ def test_a_fall_into_a_small_end_does_not_hide_the_layer_that_made_the_signal_gr
     paths, findings = judge(np.asarray([1.0, 1.0, 300.0, 300.0, 1.0]))
     assert codes(findings) == ["IC102"]
     assert [paths[0].levels.layers[place] for place in paths[0].doers] == ["layer_2"]
+
+
+def test_who_made_a_change_is_named_with_factors_of_the_signal_and_not_of_its_square():
+    _, findings = judge(np.asarray([1.0, 0.64, 400.0, 256.0, 1.0]), noise=1e-9)
+    assert (
+        findings[0].message
+        == "the signal grows 16.0-fold from layer_0 to layer_3: layer_2 25.0-fold; the others × 0.800"
+    )
 
 
 def test_a_step_across_many_normalizations_has_their_allowance():
