@@ -42,8 +42,9 @@ def test_the_axis_is_marked_with_factors_and_1_is_among_them():
         assert "× 1" in marks and 3 <= len(marks) <= 12
 
 
-def test_a_value_that_would_set_the_scale_alone_is_cut_off_and_keeps_its_text():
-    near, far = _draw(1.1, 1.2, 1.3, 1.4), _draw(1.1, 1.2, 1.3, 1e9)
+@pytest.mark.parametrize("farthest", [10.0, 1e9])
+def test_a_value_that_would_set_the_scale_alone_is_cut_off_and_keeps_its_text(farthest: float):
+    near, far = _draw(1.1, 1.2, 1.3, 1.4), _draw(1.1, 1.2, 1.3, farthest)
     spans = []
     for drawing in (near, far):
         first, _, third, *_ = _dots(drawing)
@@ -53,8 +54,11 @@ def test_a_value_that_would_set_the_scale_alone_is_cut_off_and_keeps_its_text():
 
 
 def test_two_values_far_apart_are_both_drawn():
-    first, second = _dots(_draw(1.1, 1e9))
+    drawing = _draw(1.1, 1e9)
+    first, second = _dots(drawing)
     assert second[0] - first[0] > 100
+    marks = ["".join(each.itertext()) for each in drawing.iter("text")]
+    assert any("10⁸" in mark or "10⁹" in mark or "e" in mark for mark in marks if mark.startswith("× ")), marks
 
 
 def test_without_a_place_only_the_text_is_written():

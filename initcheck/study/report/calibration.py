@@ -72,9 +72,13 @@ def calibrate_scores(
     total = float(sum(item.summary.z**2 for item in scored))
     samples = [by_seed[item.pair.network, item.pair.initializer, item.pair.activation, direction] for item in scored]
     independent = count_independent(np.stack(samples))
-    share = independent / len(scored)
-    p_value = float(stats.chi2.sf(share * total, independent))
+    p_value = judge_sum(total, len(scored), independent)
     return Calibration(scored[0].pair.network, direction, len(scored), total, independent, p_value)
+
+
+def judge_sum(total: float, scores: int, independent: float) -> float:
+    """Give the chance of so large a sum of squares of scores that are worth a number of independent ones."""
+    return float(stats.chi2.sf(independent / scores * total, independent))
 
 
 def count_independent(samples: NDArray[np.float64]) -> float:

@@ -16,7 +16,12 @@ from initcheck.audit.gains import trace_networks
 from initcheck.core.columns import DIRECTIONS
 from initcheck.pages.document import Table
 from initcheck.study.record import StudyRecord
-from initcheck.study.report.calibration import calibrate_scores, count_independent, write_calibration
+from initcheck.study.report.calibration import (
+    calibrate_scores,
+    count_independent,
+    judge_sum,
+    write_calibration,
+)
 from initcheck.study.report.levels import SeedGains, SummaryRow, measure_seeds, read_pairs
 from initcheck.study.report.tables import merge_twins
 
@@ -52,8 +57,8 @@ def test_the_p_values_of_right_theories_are_those_of_chance_and_not_of_independe
     p_values, naive = [], []
     for _ in range(2000):
         scores = np.repeat(random.standard_normal(5), 8)
-        total, independent = float(np.square(scores).sum()), 5.0
-        p_values.append(stats.chi2.sf(independent / 40 * total, independent))
+        total = float(np.square(scores).sum())
+        p_values.append(judge_sum(total, 40, 5.0))
         naive.append(stats.chi2.sf(total, 40))
     assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.02)
     assert np.mean(np.array(naive) < 0.05) > 0.2
@@ -67,6 +72,7 @@ def test_the_sum_is_that_of_the_summary_and_a_measurement_counts_once(full_study
     z = full_study.summary[full_study.summary["network"] == "mlp"][f"{direction}_gain_z"].dropna().astype(float)
     assert found is not None
     assert (found.scores, found.total) == (len(z), pytest.approx(np.square(z).sum()))
+    assert found.p_value == judge_sum(found.total, found.scores, found.independent)
     assert found.rms == pytest.approx(math.sqrt(np.square(z).mean()))
     table = full_study.table[full_study.table["network"] == "mlp"]
     twin = table[table["initializer"] == "HeNormal"].assign(initializer="Twin").astype(table.dtypes)
