@@ -24,18 +24,18 @@ def preserved_random_state() -> Iterator[None]:
     """Restore every global random state when the context ends, also by an exception.
 
     Preserved are Python's ``random``, NumPy's legacy global generator (``numpy.random.seed``), Keras'
-    global seed generator and the seed given to ``keras.utils.set_random_seed``, and TensorFlow's eager
-    global seed with the generator of operation seeds that depends on it. What did not exist before does not
-    exist afterwards. Libraries that are not imported are not imported for this. Keras keeps its state by
-    thread, so the context belongs to the thread that enters it; and it reads the state eagerly, so it
-    cannot be entered while a graph is traced.
+    global seed generator and the seed given to ``keras.utils.set_random_seed``, TensorFlow's eager
+    global seed with the generator of operation seeds that depends on it, and PyTorch's default generators;
+    JAX has no such state. What did not exist before does not exist afterwards. Libraries that are not imported
+    are not imported for this. Keras keeps its state by thread, so the context belongs to the thread that enters
+    it; and it reads the state eagerly, so it cannot be entered while a graph is traced.
 
     Out of reach are the counters inside the kernels of TensorFlow's stateful random operations
     (``tensorflow.random.normal``): one that is called inside the context has counted on, and
     ``tensorflow.random.set_seed`` restarts them all. Keras uses none of these operations.
     """
     with ExitStack() as restored:
-        for save in (_save_python, _save_numpy, _save_keras, _save_tensorflow):
+        for save in (_save_python, _save_numpy, _save_keras, _save_tensorflow, _save_torch):
             restored.callback(save())
         yield
 
@@ -97,6 +97,22 @@ def _save_tensorflow() -> Callable[[], None]:
             context._rng = operation_seeds
         elif hasattr(context, "_rng"):
             del context._rng
+
+    return restore
+
+
+def _save_torch() -> Callable[[], None]:
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_rng_state"):
+        return lambda: None
+    state = torch.get_rng_state()
+    # A device that nothing has used yet has no state: asking for one would start it.
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def restore() -> None:
+        torch.set_rng_state(state)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
 
     return restore
 

@@ -1,6 +1,6 @@
 """The one place where Keras and its backend are imported: quietly, and checked before anything is measured.
 
-TensorFlow writes to file descriptor 2 while it starts, past Python's ``sys.stderr`` and past its own log levels. That
+Backends write to file descriptor 2 while they start, past Python's ``sys.stderr`` and past their own log levels. That
 noise is held back and shown only when the import fails, because then it may say why.
 """
 
@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import logging
 import os
 import platform
@@ -18,8 +19,10 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from initcheck import __version__
@@ -27,23 +30,42 @@ from initcheck.core.errors import BackendError
 
 OLDEST_KERAS: Final = (3, 12)
 
-_INSTALL: Final = 'Run: pip install "initcheck[tensorflow]"'
-_DISTRIBUTIONS: Final = {
-    "keras": ("keras",),
-    "tensorflow": ("tensorflow", "tensorflow-cpu", "tf-nightly"),
-    "numpy": ("numpy",),
-    "scipy": ("scipy",),
-    "pandas": ("pandas",),
+
+@dataclass(frozen=True)
+class _Library:
+    """What is known of a backend before it is imported.
+
+    Attributes:
+        distributions: for each module that numbers depend on, the names under which it is installed.
+        threads: the environment variable that says how many threads compute, read when the backend starts.
+    """
+
+    title: str
+    distributions: Mapping[str, tuple[str, ...]]
+    threads: str
+
+
+_BACKENDS: Final = {
+    "tensorflow": _Library(
+        "TensorFlow", {"tensorflow": ("tensorflow", "tensorflow-cpu", "tf-nightly")}, "TF_NUM_INTRAOP_THREADS"
+    ),
+    "jax": _Library("JAX", {"jax": ("jax",), "jaxlib": ("jaxlib",)}, "PJRT_NPROC"),
+    "torch": _Library("PyTorch", {"torch": ("torch",)}, "OMP_NUM_THREADS"),
 }
+
+BACKEND_LIBRARIES: Final = tuple(module for library in _BACKENDS.values() for module in library.distributions)
+"""The libraries that compute, of which an installation needs those of one backend."""
+
+_DEFAULT: Final = "tensorflow"  # as in Keras
 
 _lock = threading.Lock()
 _checked_keras: Any = None
 
 
 def import_keras() -> Any:
-    """Import Keras on its TensorFlow backend, without the start-up noise.
+    """Import Keras and its backend, without the start-up noise.
 
-    Cheap after the first call. While the first call lasts (4 to 5 s), nothing that any thread writes to standard
+    Cheap after the first call. While the first call lasts (2 to 5 s), nothing that any thread writes to standard
     error appears: start progress displays after it.
     """
     global _checked_keras
@@ -66,30 +88,45 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
-_THREADS: Final = "TF_NUM_INTRAOP_THREADS"
+def backend_name() -> str:
+    """Name the backend that Keras runs on, or will run on once it is imported; nothing is imported for it."""
+    keras = sys.modules.get("keras")
+    running = getattr(getattr(keras, "backend", None), "backend", None)
+    return str(running()) if callable(running) else _chosen_backend()[0]
 
 
 def limit_threads() -> None:
-    """Let each operation of TensorFlow use one thread: then its sums have one order, the same in every process.
+    """Let each operation of the backend use one thread: then its sums have one order, the same in every process.
 
-    Once TensorFlow has started it is too late; then a warning is logged. The environment variable has precedence.
+    Once the backend has started it is too late; then a warning is logged. The environment variable has precedence.
     """
-    if _THREADS in os.environ:
+    name = backend_name()
+    library = _BACKENDS.get(name)
+    if library is None or library.threads in os.environ:
         return
-    if "tensorflow" not in sys.modules:
-        os.environ[_THREADS] = "1"
+    started = sys.modules.get(name)
+    if started is None:
+        os.environ[library.threads] = "1"
         return
-    threading_of = import_tensorflow().config.threading
-    if threading_of.get_intra_op_parallelism_threads() == 1:
+    if name == "torch":
+        started.set_num_threads(1)
         return
-    try:
-        threading_of.set_intra_op_parallelism_threads(1)
-    except RuntimeError:
-        logging.getLogger("initcheck").warning(
-            "TensorFlow has started with several threads for each operation: the last digits may differ from those of "
-            "other processes. Set %s=1 before TensorFlow is imported.",
-            _THREADS,
-        )
+    if name == "tensorflow":
+        threading_of = started.config.threading
+        if threading_of.get_intra_op_parallelism_threads() == 1:
+            return
+        try:
+            threading_of.set_intra_op_parallelism_threads(1)
+        except RuntimeError:
+            pass
+        else:
+            return
+    logging.getLogger("initcheck").warning(
+        "%s has started with several threads for each operation: the last digits may differ from those of other "
+        "processes. Set %s=1 before it is imported.",
+        library.title,
+        library.threads,
+    )
 
 
 @contextmanager
@@ -129,19 +166,31 @@ def is_float_dtype(dtype: Any) -> bool:
     return bool(backend.is_float_dtype(backend.standardize_dtype(dtype)))
 
 
+def backend_errors() -> tuple[type[Exception], ...]:
+    """Return the kinds of exceptions that a backend raises where memory is exhausted, or an operation fails."""
+    tensorflow = sys.modules.get("tensorflow")
+    # Those of TensorFlow derive from none of Python's, those of JAX and PyTorch from RuntimeError.
+    own = getattr(getattr(tensorflow, "errors", None), "OpError", None)
+    return (RuntimeError,) if own is None else (RuntimeError, own)
+
+
 def versions() -> dict[str, str]:
     """Return the versions that measurements depend on, by name, and the platform; nothing is imported for it."""
+    library = _BACKENDS.get(backend_name())
+    computing = {} if library is None else library.distributions
     found = {"initcheck": __version__, "python": platform.python_version()}
-    found.update({module: _version(module) for module in _DISTRIBUTIONS})
+    found["keras"] = _version("keras", ("keras",))
+    found.update({module: _version(module, names) for module, names in computing.items()})
+    found.update({module: _version(module, (module,)) for module in ("numpy", "scipy", "pandas")})
     found["platform"] = platform.platform()
     return found
 
 
-def _version(module: str) -> str:
+def _version(module: str, distributions: tuple[str, ...]) -> str:
     imported = getattr(sys.modules.get(module), "__version__", None)
     if imported is not None:
         return str(imported)
-    for distribution in _DISTRIBUTIONS[module]:
+    for distribution in distributions:
         try:
             return importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -149,43 +198,80 @@ def _version(module: str) -> str:
     return "not installed"
 
 
+def _chosen_backend() -> tuple[str, str]:
+    """Find which backend Keras will take, as Keras does, and what says so: empty where nothing does."""
+    named = os.environ.get("KERAS_BACKEND")
+    if named:
+        return named, "KERAS_BACKEND"
+    home = os.path.expanduser("~")  # noqa: PTH111 - as Keras does, where there is no home too
+    folder = os.environ.get("KERAS_HOME") or Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    settings = Path(folder, "keras.json")
+    try:
+        named = json.loads(settings.read_text(encoding="utf-8")).get("backend")
+    except (OSError, ValueError, AttributeError):
+        return _DEFAULT, ""
+    return (str(named), str(settings)) if named else (_DEFAULT, "")
+
+
 def _import_quietly() -> Any:
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend != "tensorflow":
-        raise _other_backend(backend)
-    for module, name in (("keras", "Keras"), ("tensorflow", "TensorFlow")):
-        if importlib.util.find_spec(module) is None:
-            raise BackendError(f"{name} is not installed. {_INSTALL}")
+    backend, source = _chosen_backend()
+    if backend not in _BACKENDS:
+        raise _unknown_backend(backend)
+    library = _BACKENDS[backend]
+    install = _how_to_install(backend)
+    if importlib.util.find_spec("keras") is None:
+        raise BackendError(f"Keras is not installed. {install}")
+    if any(importlib.util.find_spec(module) is None for module in library.distributions):
+        raise _missing_backend(backend, source)
     # Level 2 keeps errors. oneDNN stays as TensorFlow sets it: switching it off would change the numbers.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with _standard_error_held_back():
             keras = importlib.import_module("keras")
-            # TensorFlow complains about missing GPU drivers when it first looks for devices: let it look now.
-            importlib.import_module("tensorflow").config.list_physical_devices()
+            # TensorFlow and JAX complain about missing GPU drivers when they first look for devices: let them look now.
+            if backend == "tensorflow":
+                importlib.import_module("tensorflow").config.list_physical_devices()
+            elif backend == "jax":
+                importlib.import_module("jax").devices()
             return keras
     except Exception as error:
         # Whatever the failure, a broken installation is what the user has to hear about.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BackendError(f"Keras cannot be imported: {reason}. Fix the installation. {_INSTALL}") from error
+        raise BackendError(f"Keras cannot be imported: {reason}. Fix the installation. {install}") from error
 
 
 def _check(keras: Any) -> None:
     version = str(getattr(keras, "__version__", "unknown"))
+    backend = str(keras.backend.backend()) if hasattr(keras, "backend") else _DEFAULT
     digits = re.match(r"(\d+)\.(\d+)", version)
     if digits is None or (int(digits[1]), int(digits[2])) < OLDEST_KERAS:
         oldest = ".".join(map(str, OLDEST_KERAS))
-        raise BackendError(f"Keras {oldest} or newer is needed. Received: Keras {version}. {_INSTALL}")
-    backend = str(keras.backend.backend())
-    if backend != "tensorflow":
-        raise _other_backend(backend)
+        raise BackendError(f"Keras {oldest} or newer is needed. Received: Keras {version}. {_how_to_install(backend)}")
+    if backend not in _BACKENDS:
+        raise _unknown_backend(backend)
 
 
-def _other_backend(backend: str) -> BackendError:
+def _how_to_install(backend: str) -> str:
+    return f'Run: pip install "initcheck[{backend if backend in _BACKENDS else _DEFAULT}]"'
+
+
+def _unknown_backend(backend: str) -> BackendError:
     return BackendError(
-        f"Measuring gradients needs the TensorFlow backend at present. Received: backend {backend!r}. "
-        "Set the environment variable KERAS_BACKEND=tensorflow"
+        f"Measuring gradients needs one of the backends {', '.join(_BACKENDS)}. Received: backend {backend!r}. "
+        f"Set the environment variable KERAS_BACKEND to one of them"
     )
+
+
+def _missing_backend(backend: str, source: str) -> BackendError:
+    """Say which backend is not installed, what asks for it, and which one there is."""
+    why = {"": "which Keras runs on by default", "KERAS_BACKEND": "which KERAS_BACKEND names"}
+    message = f"{_BACKENDS[backend].title}, {why.get(source, f'which {source} names')}, is not installed. "
+    install = _how_to_install(backend)
+    for other, library in _BACKENDS.items():
+        if other != backend and all(importlib.util.find_spec(module) for module in library.distributions):
+            install = f"Set the environment variable KERAS_BACKEND={other}, which is, or r{install[1:]}"
+            break
+    return BackendError(message + install)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, Final
 
 from initcheck.audit.findings import LayerFacts
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import BACKEND_LIBRARIES, import_keras
 from initcheck.core.loading import RaisedError, run_user_code
 from initcheck.probe.paths import PathNamer
 
@@ -28,7 +28,7 @@ _ENDS_LEFT_OUT: Final = ("initializer", "regularizer")
 _OWN_TO_KERAS: Final = frozenset({"built", "autocast", "supports_jit", "supports_masking", "stop_training"})
 _LONGEST: Final = 80
 _PLAIN: Final = (bool, int, float, str)
-_LIBRARIES: Final = frozenset({"keras", "tensorflow", "builtins", "typing", "abc"})
+_LIBRARIES: Final = frozenset({"keras", *BACKEND_LIBRARIES, "builtins", "typing", "abc"})
 
 
 def describe_layers(namer: PathNamer, arguments: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, LayerFacts]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any, ClassVar, Final, cast
 import numpy as np
 
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import backend_errors, import_keras
 from initcheck.core.errors import InitializerError, ModelError, UsageError, name_unknown
 from initcheck.core.seeds import derive_seeds, whole_number
 from initcheck.models.initializers import InitializerSpec, in_one_line
@@ -488,11 +487,5 @@ class SeededLayers:
             yield
         except (TypeError, ValueError) as error:
             raise InitializerError(f"{initializer} cannot make the kernel of {where}: {in_one_line(error)}") from error
-        except _backend_errors() as error:
+        except backend_errors() as error:
             raise ModelError(f"Cannot build {where}: {in_one_line(error)}") from error
-
-
-def _backend_errors() -> tuple[type[Exception], ...]:
-    """TensorFlow's own exceptions, such as exhausted memory, derive from none of Python's."""
-    tensorflow = sys.modules.get("tensorflow")
-    return () if tensorflow is None else (tensorflow.errors.OpError,)

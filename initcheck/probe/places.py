@@ -15,14 +15,14 @@ from types import FrameType, MappingProxyType
 from typing import Any, Final
 
 from initcheck.backend.keras_private import MethodWatch, variable_class
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import BACKEND_LIBRARIES, import_keras
 from initcheck.core.loading import run_user_code
 from initcheck.probe.paths import PathNamer
 
 NOT_REPEATED: Final = -1
 """The number of what running the factory again does not make again, or that has no number."""
 
-_LIBRARIES: Final = ("keras", "tensorflow", "initcheck")
+_LIBRARIES: Final = ("keras", *BACKEND_LIBRARIES, "initcheck")
 
 _INITIALIZER: Final = "initializer"
 

@@ -406,8 +406,10 @@ def read_versions() -> dict[str, str]:
 
 def compare_versions(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
     """Say in words which of the versions that count differ; empty where none does."""
-    differing = [name for name in VERSIONED if wanted[name] != found.get(name)]
-    return ", ".join(f"{name} {found.get(name, 'not installed')} instead of {wanted[name]}" for name in differing)
+    differing = [name for name in VERSIONED if wanted.get(name) != found.get(name)]
+    return ", ".join(
+        f"{name} {found.get(name, 'not in use')} instead of {wanted.get(name, 'not in use')}" for name in differing
+    )
 
 
 def _explain(error: BaseException) -> str:

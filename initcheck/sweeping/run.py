@@ -170,6 +170,8 @@ def _describe_change(former: Mapping[str, str], installed: Mapping[str, str], st
     if not stale:
         return ""
     changes = [
-        f"{name} {former[name]} -> {installed[name]}" for name in VERSIONED if former.get(name) != installed[name]
+        f"{name} {former.get(name, 'not in use')} -> {installed.get(name, 'not in use')}"
+        for name in VERSIONED
+        if former.get(name) != installed.get(name)
     ]
     return ", ".join(changes) or "the data file"

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from initcheck.backend.runtime import BACKEND_LIBRARIES
 from initcheck.core.errors import InitcheckError, SpecError, name_unknown
 from initcheck.core.files import digest_arrays
 from initcheck.core.seeds import FEWEST_SEEDS
@@ -23,7 +24,7 @@ from initcheck.models.networks import NETWORKS, check_activation, find_network, 
 DTYPES: Final = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 """The dtype policies of Keras that a network can be measured under."""
 
-VERSIONED: Final = ("initcheck", "keras", "tensorflow", "numpy")
+VERSIONED: Final = ("initcheck", "keras", *BACKEND_LIBRARIES, "numpy")
 """What a cell's numbers depend on besides itself: a change of one of these versions makes it stale."""
 
 
@@ -53,7 +54,7 @@ class Cell:
 
     def key(self, versions: Mapping[str, str], data_digest: str = "") -> str:
         """The digest of content and versions: what was measured under one key is still valid under it."""
-        return _digest(self.content + json.dumps({name: versions[name] for name in VERSIONED}) + data_digest)
+        return _digest(self.content + json.dumps(keep_versions(versions)) + data_digest)
 
     @property
     def setting(self) -> tuple[Any, ...]:
@@ -87,6 +88,11 @@ def order_cells(cells: Sequence[Cell]) -> list[Cell]:
     The order depends on the cells alone, so that a sweep and its resumption agree on it.
     """
     return sorted(cells, key=lambda cell: (cell.depth * cell.width**2, cell.setting, cell.activation, cell.initializer))
+
+
+def keep_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """Keep of some versions those that a result depends on; of backends there is only the one in use."""
+    return {name: versions[name] for name in VERSIONED if name in versions}
 
 
 def _digest(text: str) -> str:

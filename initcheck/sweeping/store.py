@@ -25,7 +25,7 @@ from initcheck.core.columns import DTYPE_COLUMN, MEASUREMENT_COLUMNS, SUMMARY_CO
 from initcheck.core.errors import StoreError
 from initcheck.core.formatting import is_missing
 from initcheck.sweeping.measurement import CellResult, State
-from initcheck.sweeping.spec import VERSIONED, Cell
+from initcheck.sweeping.spec import Cell, keep_versions
 
 APPLICATION: Final = 0x696E6974
 """The file's application id, "init" in ASCII: a database of another program is not written to."""
@@ -118,7 +118,7 @@ class SweepStore:
             result.reason,
             result.seconds,
             finished,
-            json.dumps({name: versions[name] for name in VERSIONED}),
+            json.dumps(keep_versions(versions)),
             json.dumps({key: _unwrap(value) for key, value in result.summary.items()}),
             pack_table(result.table) if isinstance(result.table, pd.DataFrame) else result.table,
         )

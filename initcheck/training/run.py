@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras, versions
+from initcheck.backend.runtime import BACKEND_LIBRARIES, import_keras, versions
 from initcheck.core.columns import HISTORY_COLUMNS
 from initcheck.core.errors import DataError, StoreError, UsageError
 from initcheck.core.files import digest_arrays, publish_files
@@ -264,7 +264,7 @@ def _settings(options: TrainingOptions, data: LabelledData, rate: float) -> dict
         "batch_size": options.batch_size,
         "learning_rate": rate,
         "keras": found["keras"],
-        "tensorflow": found["tensorflow"],
+        **{name: found[name] for name in BACKEND_LIBRARIES if name in found},
     }
 
 

@@ -1,7 +1,7 @@
 """Keras is imported quietly, and a backend that cannot be measured on is named in one line.
 
 Each test that imports or breaks something does so in a process of its own: an import cannot be undone. Packages that
-stand in for Keras and TensorFlow keep these processes fast; the last test uses the real ones.
+stand in for Keras and its backends keep these processes fast; the last test uses the real ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import os
 os.write(2, b"noise from the C++ side\\n")
 __version__ = "3.15.1"
 class backend:
-    backend = staticmethod(lambda: "tensorflow")
+    backend = staticmethod(lambda: os.environ.get("KERAS_BACKEND", "tensorflow"))
 """
 
 SOUND_TENSORFLOW = """
@@ -34,6 +34,14 @@ import os
 class config:
     list_physical_devices = staticmethod(lambda: os.write(2, b"no driver for a GPU\\n"))
 """
+
+OTHER_BACKENDS = {
+    "jax": "import os\ndef devices(): os.write(2, b'no driver for a GPU\\n')",
+    "jaxlib": "",
+    "torch": "",
+}
+
+THREADS = {"tensorflow": "TF_NUM_INTRAOP_THREADS", "jax": "PJRT_NPROC", "torch": "OMP_NUM_THREADS"}
 
 IMPORT = """
 from initcheck.core.errors import BackendError
@@ -49,11 +57,15 @@ except BackendError as error:
 def stand_ins(tmp_path: Path) -> Path:
     (tmp_path / "keras.py").write_text(SOUND_KERAS)
     (tmp_path / "tensorflow.py").write_text(SOUND_TENSORFLOW)
+    for name, text in OTHER_BACKENDS.items():
+        (tmp_path / f"{name}.py").write_text(text)
     return tmp_path
 
 
 def _run(code: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")}
+    unset = ("KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL", *THREADS.values())
+    clean = {name: value for name, value in os.environ.items() if name not in unset}
+    clean["KERAS_HOME"] = str(folder or Path(os.devnull))
     if folder is not None:
         code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"
     return subprocess.run(
@@ -97,11 +109,54 @@ def test_a_closed_standard_error_does_no_harm(stand_ins: Path):
     assert _run("import os; os.close(2)\n" + IMPORT, stand_ins).stdout == "3.15.1\n"
 
 
-@pytest.mark.parametrize(("module", "name"), [("keras", "Keras"), ("tensorflow", "TensorFlow")])
-def test_a_missing_package_names_the_extra(stand_ins: Path, module: str, name: str):
-    message = _error(f"import sys; sys.modules[{module!r}] = None\n" + IMPORT, stand_ins)
-    assert f"{name} is not installed." in message
-    assert 'pip install "initcheck[tensorflow]"' in message
+def _without(*modules: str) -> str:
+    return f"import sys\nfor name in {modules}: sys.modules[name] = None\n" + IMPORT
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_keras_is_imported_quietly_on_each_backend(stand_ins: Path, backend: str):
+    result = _run(IMPORT, stand_ins, KERAS_BACKEND=backend)
+    assert (result.stdout, result.stderr) == ("3.15.1\n", "")
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_missing_keras_names_the_extra(stand_ins: Path, backend: str):
+    message = _error(_without("keras"), stand_ins, KERAS_BACKEND=backend)
+    assert "Keras is not installed." in message
+    assert f'pip install "initcheck[{backend}]"' in message
+
+
+@pytest.mark.parametrize(
+    ("backend", "title", "missing"),
+    [("tensorflow", "TensorFlow", "tensorflow"), ("jax", "JAX", "jaxlib"), ("torch", "PyTorch", "torch")],
+)
+def test_a_missing_backend_names_the_extra_and_what_asks_for_it(
+    stand_ins: Path, backend: str, title: str, missing: str
+):
+    others = {"tensorflow", "jax", "torch"} - {backend}
+    message = _error(_without(missing, *others), stand_ins, KERAS_BACKEND=backend)
+    assert f'{title}, which KERAS_BACKEND names, is not installed. Run: pip install "initcheck[{backend}]"' in message
+
+
+def test_a_missing_default_names_a_backend_that_is_installed(stand_ins: Path):
+    message = _error(_without("tensorflow", "torch"), stand_ins)
+    assert "TensorFlow, which Keras runs on by default, is not installed. Set" in message
+    assert "KERAS_BACKEND=jax, which is, or run: pip install" in message
+
+
+def test_the_settings_of_keras_name_the_backend_and_the_variable_has_precedence(stand_ins: Path):
+    (stand_ins / "keras.json").write_text('{"backend": "torch"}')
+    message = _error(_without("torch", "jax"), stand_ins)
+    assert f"PyTorch, which {stand_ins / 'keras.json'} names, is not installed. Set" in message
+    message = _error(_without("jax", "torch"), stand_ins, KERAS_BACKEND="jax")
+    assert "JAX, which KERAS_BACKEND names, is not installed." in message
+    assert _run(IMPORT, stand_ins, KERAS_BACKEND="tensorflow").stdout == "3.15.1\n"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"floatx": "float32"}'])
+def test_settings_that_name_no_backend_leave_the_default(stand_ins: Path, text: str):
+    (stand_ins / "keras.json").write_text(text)
+    assert _run(IMPORT, stand_ins).stdout == "3.15.1\n"
 
 
 @pytest.mark.parametrize("version", ["2.15.0", "3.11.3", "unknown"])
@@ -116,16 +171,15 @@ def test_a_newer_keras_is_accepted(stand_ins: Path, version: str):
     assert _run(IMPORT, stand_ins).stdout == f"{version}\n"
 
 
-def test_another_backend_in_the_environment_is_refused_before_it_is_imported(stand_ins: Path):
+def test_an_unknown_backend_is_refused_before_it_is_imported(stand_ins: Path):
     (stand_ins / "keras.py").write_text("raise SystemExit('imported')")
-    message = _error(IMPORT, stand_ins, KERAS_BACKEND="jax")
-    assert "needs the TensorFlow backend at present. Received: backend 'jax'." in message
-    assert "KERAS_BACKEND=tensorflow" in message
+    message = _error(IMPORT, stand_ins, KERAS_BACKEND="openvino")
+    assert "needs one of the backends tensorflow, jax, torch. Received: backend 'openvino'." in message
 
 
-def test_another_backend_in_the_settings_of_keras_is_refused(stand_ins: Path):
-    (stand_ins / "keras.py").write_text(SOUND_KERAS.replace('"tensorflow"', '"torch"'))
-    assert "Received: backend 'torch'" in _error(IMPORT, stand_ins)
+def test_a_keras_that_was_loaded_with_another_backend_is_refused(stand_ins: Path):
+    (stand_ins / "keras.py").write_text(SOUND_KERAS.replace('"tensorflow"', '"numpy"'))
+    assert "Received: backend 'numpy'" in _error("import keras\n" + IMPORT, stand_ins)
 
 
 def test_a_keras_that_is_loaded_already_is_used_and_checked(stand_ins: Path):
@@ -180,9 +234,27 @@ def test_a_failed_check_is_repeated_at_the_next_call(monkeypatch: pytest.MonkeyP
             runtime.import_keras()
 
 
-def test_versions_name_all_that_the_numbers_depend_on():
+@pytest.mark.parametrize("backend", THREADS)
+def test_threads_are_limited_before_the_backend_starts_and_a_variable_has_precedence(stand_ins: Path, backend: str):
+    code = "import os\nfrom initcheck.backend.runtime import limit_threads\nlimit_threads()\n"
+    code += f"print(os.environ[{THREADS[backend]!r}])"
+    assert _run(code, stand_ins, KERAS_BACKEND=backend).stdout == "1\n"
+    assert _run(code, stand_ins, **{"KERAS_BACKEND": backend, THREADS[backend]: "3"}).stdout == "3\n"
+
+
+def test_a_warning_says_where_it_is_too_late_to_limit_threads(stand_ins: Path):
+    code = "import jax\nfrom initcheck.backend.runtime import limit_threads\nlimit_threads()\n"
+    warning = _run(code, stand_ins, KERAS_BACKEND="jax").stderr
+    assert warning.startswith("JAX has started with several threads")
+    assert "Set PJRT_NPROC=1 before" in warning
+
+
+@pytest.mark.parametrize(("backend", "libraries"), [("tensorflow", 1), ("jax", 2), ("torch", 1)])
+def test_versions_name_all_that_the_numbers_depend_on(backend: str, libraries: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime, "backend_name", lambda: backend)
     versions = runtime.versions()
-    assert set(versions) == {"initcheck", "python", "keras", "tensorflow", "numpy", "scipy", "pandas", "platform"}
+    assert {backend, "initcheck", "python", "keras", "numpy", "scipy", "pandas", "platform"} <= set(versions)
+    assert len(versions) == 7 + libraries
     assert versions["initcheck"] == __version__
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["numpy"] != "not installed"
@@ -198,7 +270,8 @@ def test_versions_import_nothing_and_tell_what_is_missing():
 
 @pytest.mark.thorough
 def test_the_real_keras_is_imported_without_noise():
-    pytest.importorskip("tensorflow")
-    result = _run(IMPORT + "import keras; keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2))")
+    result = _run(
+        IMPORT + "import keras; keras.ops.ones((2, 2)) @ keras.ops.ones((2, 2))", KERAS_BACKEND=runtime.backend_name()
+    )
     assert result.stdout.startswith("3.")
     assert result.stderr == ""

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from initcheck.audit.findings import CheckResult, Conditions, Finding, LayerFacts
+from initcheck.backend.runtime import BACKEND_LIBRARIES
 from initcheck.core.errors import BaselineError
 from initcheck.core.files import replace_files
 
@@ -43,13 +44,13 @@ Word = Literal["zero", "not finite", "undefined"]
 """What stands for a logarithm that is none: the amplitude is exactly 0, or not finite; or what it is compared with is 0
 or was not measured."""
 
-LIBRARIES: Final = ("keras", "tensorflow", "initcheck")
+LIBRARIES: Final = ("keras", *BACKEND_LIBRARIES, "initcheck")
 """The libraries that draw and measure."""
 
 DIGITS: Final = 6
 """Decimals that a logarithm keeps: float32 sums are no more exact than that."""
 
-_KEPT_VERSIONS: Final = ("initcheck", "keras", "numpy", "python", "tensorflow")
+_KEPT_VERSIONS: Final = (*LIBRARIES, "numpy", "python")
 
 FORMAT: Final = "initcheck baseline"
 SCHEMA_VERSION: Final = 3
@@ -253,7 +254,7 @@ class Baseline:
             label=result.model,
             recipe=replace(recipe, weights=_weights_of(result)),
             seeds=result.seeds,
-            versions={name: result.versions[name] for name in _KEPT_VERSIONS},
+            versions={name: result.versions[name] for name in sorted(_KEPT_VERSIONS) if name in result.versions},
             conditions=result.conditions,
             findings=tuple(_record_finding(each, result) for each in result.findings if not each.note),
             weights=read_weights(result.facts, result.weights),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
+from initcheck.backend.runtime import BACKEND_LIBRARIES
 from initcheck.checking.gate.baseline import LIBRARIES
 from initcheck.checking.gate.comparison import Comparison, Difference
 from initcheck.checking.gate.structure import (
@@ -83,13 +84,19 @@ class Cause:
 
 
 def find_version_changes(comparison: Comparison) -> tuple[VersionChange, ...]:
-    """List the libraries whose version differs from the baseline's."""
+    """List the libraries whose version differs from the baseline's; another backend is one change."""
     then, now = comparison.before.versions, comparison.after.versions
-    return tuple(
-        VersionChange(name, then.get(name, "unknown"), now.get(name, "unknown"))
-        for name in LIBRARIES
-        if then.get(name) != now.get(name)
-    )
+    moved = [name for name in LIBRARIES if then.get(name) != now.get(name)]
+    backends = [
+        ", ".join(f"{name} {versions[name]}" for name in BACKEND_LIBRARIES if name in versions)
+        for versions in (then, now)
+    ]
+    changes = []
+    if all(backends) and any(name in moved and (name in then) != (name in now) for name in BACKEND_LIBRARIES):
+        changes.append(VersionChange("backend", *backends))
+        moved = [name for name in moved if name not in BACKEND_LIBRARIES]
+    changes += [VersionChange(name, then.get(name, "unknown"), now.get(name, "unknown")) for name in moved]
+    return tuple(changes)
 
 
 def find_condition_changes(comparison: Comparison) -> tuple[ConditionChange, ...]:

@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from initcheck.audit.findings import LayerFacts
+from initcheck.backend.runtime import BACKEND_LIBRARIES
 from initcheck.checking.gate.baseline import Baseline, WeightRecord
 
 CLASS: Final = "class"
@@ -26,7 +27,7 @@ INPUTS: Final = "inputs"
 PLACE: Final = "place"
 """Facts of a layer that are not of its configuration."""
 
-_OF_KERAS: Final = ("keras", "tensorflow")
+_OF_KERAS: Final = ("keras", *BACKEND_LIBRARIES)
 
 
 @dataclass(frozen=True)

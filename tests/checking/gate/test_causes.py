@@ -60,6 +60,18 @@ def test_a_change_has_its_origin(before, after, origin):
     assert find_origin(compare(before, after)) == origin
 
 
+def test_another_backend_is_one_change():
+    plain = make_baseline()
+    others = {name: version for name, version in VERSIONS.items() if name != "tensorflow"}
+    on_jax = replace(make_baseline(draw=1), versions={**others, "jax": "0.10.2", "jaxlib": "0.10.1"})
+    comparison = compare(plain, on_jax)
+    (change,) = find_version_changes(comparison)
+    assert (change.name, change.before, change.after) == ("backend", "tensorflow 2.21.0", "jax 0.10.2, jaxlib 0.10.1")
+    newer = replace(on_jax, versions={**on_jax.versions, "jax": "0.11.0"})
+    (change,) = find_version_changes(compare(on_jax, newer))
+    assert (change.name, change.before, change.after) == ("jax", "0.10.2", "0.11.0")
+
+
 def test_versions_that_changed_nothing_are_named():
     comparison = compare(OLD, NEW)
     assert [(each.name, each.before, each.after) for each in find_version_changes(comparison)] == [
