@@ -130,6 +130,25 @@ def limit_threads() -> None:
 
 
 @contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let what is started in this context use one thread: processes, and libraries that load in this one.
+
+    On small matrices threads cost many times what they save, and with several processes they wait for each other.
+    """
+    names = (_THREADS, "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    former = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def no_garbage_sought_in(load: Callable[[], None]) -> Iterator[None]:
     """Load libraries, and for the length of the block look for garbage only in what is made after them.
 

@@ -30,6 +30,16 @@ Status = Literal["holds", "refuted", "broken", "now holds", "not shown", "inconc
 
 _ID: Final = re.compile(r"[a-z][a-z_]*(\.[a-z0-9_]+)+")
 
+_GROUPS: Final = {
+    "layer_defaults": "layer_defaults",
+    "forward": "networks",
+    "backward": "networks",
+    "symmetry": "learners",
+    "training": "learners",
+    "notebook": "learners",
+}
+"""The groups of claims that share more than a subject; the claims of other topics share what is drawn of a subject."""
+
 
 class Verdict(enum.StrEnum):
     """What the evidence says of a claim's sentence."""
@@ -133,6 +143,11 @@ class Claim:
         return self.id.partition(".")[0]
 
     @property
+    def group(self) -> str:
+        """What its experiments have in common with those of other claims: drawn weights, traced networks."""
+        return _GROUPS.get(self.topic, ".".join(self.id.split(".")[:2]))
+
+    @property
     def false_alarm(self) -> float:
         """The probability, at most, that a sentence that is true is judged false."""
         return self.decide.false_alarm
@@ -191,7 +206,7 @@ _Made = TypeVar("_Made")
 
 
 class RunContext:
-    """The seeds of a run, and its experiments, each measured once while claims of one topic are judged.
+    """The seeds of a run, and its experiments, each measured once while claims of one group are judged.
 
     Every seed derives from the base seed and a label, so that an experiment gives the same numbers alone, in another
     order or in another process.
@@ -201,7 +216,7 @@ class RunContext:
         self.base_seed: Final = check_seed(seed)
         self._tables: dict[Experiment, DataFrame] = {}
         self._made: dict[Hashable, Any] = {}
-        self._topic = ""
+        self._group = ""
 
     def seed(self, label: str) -> int:
         """Derive the seed of one thing, an integer from 1 to 2^31 - 3 that Keras takes."""
@@ -234,9 +249,9 @@ class RunContext:
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
         """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason."""
         start = time.perf_counter()
-        if self._topic not in ("", claim.topic):
+        if self._group not in ("", claim.group):
             self.forget()
-        self._topic = claim.topic
+        self._group = claim.group
         try:
             evidence = claim.decide(self.measure(claim.experiment))
             control = claim.decide(self.measure(claim.control)) if with_control else None

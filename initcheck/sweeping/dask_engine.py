@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from initcheck.backend.runtime import single_threaded
 from initcheck.core.errors import EngineError, InitcheckError
 from initcheck.sweeping.measurement import CellResult, Measure, describe_exception, measure_batch
 from initcheck.sweeping.spec import VERSIONED, Cell, digest_files
@@ -127,7 +128,7 @@ class LocalEngine:
         with ExitStack() as stack:
             stack.enter_context(_quiet_dask())
             stack.enter_context(dask.config.set(settings))
-            stack.enter_context(_single_threaded())
+            stack.enter_context(single_threaded())
             try:
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers or os.cpu_count() or 1,
@@ -426,22 +427,6 @@ def _scheduler_gone() -> EngineError:
     return EngineError(
         "The connection to the scheduler was lost. The finished cells are kept: start it anew, and run the sweep again."
     )
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let processes started in this context use one thread each: there is one of them for each processor."""
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    former = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in former.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_ids_are_words_joined_by_dots():
         replace(CLAIM, id="Topic.Subject")
 
 
-def test_a_context_keeps_what_was_measured_until_a_claim_of_another_topic_is_judged():
+def test_a_context_keeps_what_was_measured_until_a_claim_of_another_group_is_judged():
     measured = []
 
     @dataclass(frozen=True)
@@ -102,8 +102,9 @@ def test_a_context_keeps_what_was_measured_until_a_claim_of_another_topic_is_jud
             return super().measure(context)
 
     context = RunContext(0)
-    for topic in ("one", "one", "two", "two", "one"):
-        claim = replace(CLAIM, id=f"{topic}.subject.property", experiment=Counted(0.0), control=Counted(1.0))
+    # The signal and its gradient are measured together.
+    for subject in ("topic.one", "topic.one", "forward.one", "backward.two", "topic.one"):
+        claim = replace(CLAIM, id=f"{subject}.property", experiment=Counted(0.0), control=Counted(1.0))
         assert context.judge(claim).status == "holds"
     assert measured == [0.0, 1.0] * 3
 

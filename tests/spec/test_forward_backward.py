@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,14 @@ from initcheck.core import statistics
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext, Verdict
 from initcheck.spec.decisions import MISS_RATE, GainByLayer, IncrementsByLayer
-from initcheck.spec.topics.deep import SMALL
-from initcheck.spec.topics.deep.networks import DeepNetwork, NetworkMoments, plan_seeds, tabulate_layers
+from initcheck.spec.topics.deep import SMALL, networks
+from initcheck.spec.topics.deep.networks import (
+    HOMOGENEOUS,
+    DeepNetwork,
+    NetworkMoments,
+    plan_seeds,
+    tabulate_layers,
+)
 from initcheck.theory.sampling import compute_relu_increment
 
 WIDTH, STEPS, SEEDS = 64, 9, 489
@@ -143,6 +150,23 @@ def test_tanh_takes_next_to_nothing_from_a_small_signal():
     """The bound that ``glorot_uniform.tanh_small_signal_gain`` rests on: 2 q = 2e-4 of the second moment a layer."""
     moments = DeepNetwork(InitializerSpec("GlorotUniform"), "tanh", scale=SMALL).measure(RunContext(), 4)
     assert 0.0 < float(np.mean(1.0 - moments.after[:, 1:] / moments.before)) < 1e-3
+
+
+@pytest.mark.parametrize("activation", HOMOGENEOUS)
+def test_larger_kernels_change_a_homogeneous_network_as_the_formula_says(activation):
+    context = RunContext()
+    network = DeepNetwork(InitializerSpec("HeNormal"), activation, depth=4, width=16)
+    measured = networks._measure(replace(network, variance_factor=1.5), context, 3)
+    followed = replace(network, variance_factor=1.5).measure(context, 3)
+    before = network.measure(context, 3)
+    for name in ("before", "after", "gradient", "weight_gradient"):
+        found, expected = getattr(followed, name), getattr(measured, name)
+        # The loss may depend on the size of the outputs: it has one gradient for all layers.
+        if name.endswith("gradient"):
+            found, expected = found / found[:, -1:], expected / expected[:, -1:]
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert followed.ratios("forward") == pytest.approx(1.5 * before.ratios("forward"), rel=1e-12)
+    assert followed.ratios("backward") == pytest.approx(1.5 * before.ratios("backward"), rel=1e-12)
 
 
 def test_a_smaller_margin_needs_more_seeds():

@@ -28,6 +28,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -221,14 +222,23 @@ Test = tuple[str, float, float, float]
 def _score(draws: Draws, context: RunContext) -> Scores:
     def make() -> Scores:
         weights = draws.draw(context)
-        # What is equal is put in order by chance: half the entries at one value are no sign of dependence.
-        random = np.random.default_rng(context.seed(f"order/{draws.name}"))
-        order = np.lexsort((random.random(weights.size), weights.ravel()))
+        # What is equal is put in order by chance: half the entries at one value are no sign of dependence. Where
+        # entries are shuffled before, any sorting does that, and the fastest is ten times as fast as by two keys.
+        shuffled = np.random.default_rng(context.seed(f"order/{draws.name}")).permutation(weights.size)
+        order = shuffled[np.argsort(weights.ravel()[shuffled])]
         scores = np.empty(weights.size)
-        scores[order] = special.ndtri((np.arange(weights.size) + 0.5) / weights.size)
+        scores[order] = _normal_scores(weights.size)
         return scores.reshape(weights.shape)
 
     return context.remember(("scores", draws), make)
+
+
+@lru_cache(maxsize=16)
+def _normal_scores(count: int) -> Scores:
+    """Give the normal scores of so many numbers in order: the same few sizes are asked for again and again."""
+    scores: Scores = special.ndtri((np.arange(count) + 0.5) / count)
+    scores.flags.writeable = False
+    return scores
 
 
 def _test_vectors(stacks: Scores) -> list[Test]:
@@ -263,7 +273,9 @@ def _test_vectors(stacks: Scores) -> list[Test]:
     if pairs2.size >= 1000:
         p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
         tests.append(("energy", p_value, float(pairs2.sum()) / expected, 1.0 + _STANDARD_ERRORS * deviation / expected))
-        top = float(np.sqrt(np.linalg.eigvalsh(gram)[:, -1].max()))
+        # X X' and X' X have the same largest eigenvalue: that of the smaller one takes less time to find.
+        smaller = gram if vectors <= length else stacks.swapaxes(1, 2) @ stacks
+        top = float(np.sqrt(np.linalg.eigvalsh(smaller)[:, -1].max()))
         beyond = max(top - math.sqrt(vectors) - math.sqrt(length), 0.0)
         edge = math.sqrt(vectors) + math.sqrt(length)
         p_value = min(draws * math.exp(-(beyond**2) / 2.0), 1.0)

@@ -47,11 +47,13 @@ class Learner:
         """Train networks of several seeds; learners of one label get the same tasks, and kernels of the same seeds."""
         found: list[Trained] = context.remember(("trained", self, label), list)
         if len(found) < count:  # a seed does not depend on how many are asked for: train those that are missing
-            found += self._train(context.seeds(label, count)[len(found) :])
+            alike = replace(self, initializer=ZEROS, head=None, epochs=0, random_biases=False)
+            model = context.remember(("learner", alike), self.build)
+            found += self._train(model, context.seeds(label, count)[len(found) :])
         return found[:count]
 
     def build(self) -> Any:
-        """Build the compiled model; its weights are set for each seed."""
+        """Build the compiled model; its weights are set for each seed, and it is traced once for all initializers."""
         keras = import_keras()
         hidden = [
             keras.layers.Dense(self.width, activation=self.activation, dtype=self.dtype) for _ in range(self.depth)
@@ -79,8 +81,7 @@ class Learner:
             weights.append(bias)
         return weights
 
-    def _train(self, seeds: tuple[int, ...]) -> list[Trained]:
-        model = self.build()
+    def _train(self, model: Any, seeds: tuple[int, ...]) -> list[Trained]:
         found = []
         for seed in seeds:
             x, y = make_task(seed)

@@ -49,6 +49,9 @@ AVERAGE_MARGIN: Final = 0.04
 _SKEWNESS: Final = 3.0
 """By how much the skewness of ratios may raise the far tail of a mean over a few hundred seeds."""
 
+HOMOGENEOUS: Final = ("linear", "relu")
+"""Activation functions by which a signal that is c times as large comes out c times as large."""
+
 LEFT_OUT: Final = 0.01
 """Part of the average's margin that is left for what theory leaves out: terms beyond the first order in 1 / width."""
 
@@ -78,7 +81,9 @@ class DeepNetwork:
         )
 
     def measure(self, context: RunContext, seeds: int) -> NetworkMoments:
-        """Measure the second moments by seed and layer, unless they were measured before."""
+        """Measure the second moments by seed and layer, unless they were measured before, or follow from such."""
+        if self.variance_factor != 1.0 and self.activation in HOMOGENEOUS:
+            return replace(self, variance_factor=1.0).measure(context, seeds).rescaled(self.variance_factor)
         return context.remember(("deep", self, seeds), lambda: _measure(self, context, seeds))
 
 
@@ -91,6 +96,19 @@ class NetworkMoments:
     """Of the outputs, the input's first: shape [seeds, layers + 1]."""
     gradient: Array
     weight_gradient: Array
+
+    def rescaled(self, factor: float) -> NetworkMoments:
+        """Give the moments that kernels larger by the root of the factor have in a homogeneous network without biases.
+
+        There phi(c z) = c phi(z): each kernel multiplies what is behind it forward, and what is before it backward.
+        """
+        powers = factor ** np.arange(self.before.shape[1] + 1.0)
+        return NetworkMoments(
+            before=self.before * powers[1:],
+            after=self.after * powers,
+            gradient=self.gradient * powers[-2::-1],
+            weight_gradient=self.weight_gradient * powers[-2],
+        )
 
     def ratios(self, direction: Direction) -> Array:
         """Give the ratios from one hidden layer to the next in the given direction, shape [seeds, layers - 1]."""

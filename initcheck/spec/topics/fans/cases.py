@@ -299,12 +299,12 @@ def layer_kinds() -> Iterator[LayerKind]:
         "the bias of Dense, where it is drawn",
         (
             Case(
-                "512 to 192",
+                "64 to 4096",
                 "Dense",
-                (("units", 192),),
-                ((None, 512),),
-                Fans(512, 192),
-                Fans(192, 192),
+                (("units", 4096),),
+                ((None, 64),),
+                Fans(64, 4096),
+                Fans(4096, 4096),
                 weight="bias",
                 argument="bias_initializer",
             ),
