@@ -135,7 +135,8 @@ def single_threaded() -> Iterator[None]:
 
     On small matrices threads cost many times what they save, and with several processes they wait for each other.
     """
-    names = (_THREADS, "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    libraries = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTEROP_THREADS")
+    names = dict.fromkeys((*libraries, *(library.threads for library in _BACKENDS.values())))
     former = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:

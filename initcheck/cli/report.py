@@ -78,9 +78,10 @@ def report(
     check_writable(out)
 
     with no_garbage_sought_in(_load_libraries):
+        from initcheck.core.forecast import TimeLeft, measure_slowdown
         from initcheck.study.report import summary_json, write_report
         from initcheck.study.run import StudyOptions, run_study
-        from initcheck.sweeping.forecast import TimeLeft, follow_study, measure_slowdown
+        from initcheck.sweeping.forecast import follow_study
 
         options = StudyOptions(
             networks=_without_repeats(networks),

@@ -90,7 +90,8 @@ def sweep(
         forecast = forecast_sweep(cells, path, _count_workers(engine, workers))
         click.echo(to_json(forecast) if as_json else forecast.text)
         return
-    from initcheck.sweeping.forecast import TimedEngine, TimeLeft, measure_slowdown
+    from initcheck.core.forecast import TimeLeft, measure_slowdown
+    from initcheck.sweeping.forecast import TimedEngine
     from initcheck.sweeping.report import check_axes, export_cells, sweep_json, sweep_text, write_sweep
     from initcheck.sweeping.run import run_sweep
     from initcheck.sweeping.store import SweepStore

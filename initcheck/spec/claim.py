@@ -126,7 +126,7 @@ class Claim:
     cause: KnownCause | None = None
     """Why it is false, of what is expected to be refuted."""
     slow: bool = False
-    """Whether it takes more than about two seconds (training); left out by ``-m "not slow"``."""
+    """Whether it takes more than about two seconds, or says of a further case what a fast one says; see ``mark``."""
     pinned: bool = False
     """Whether it states what this implementation happens to do, and no documented law: a deviation is *changed*."""
     rows: tuple[str, ...] = ()
@@ -141,6 +141,11 @@ class Claim:
     def topic(self) -> str:
         """The first part of the id."""
         return self.id.partition(".")[0]
+
+    @property
+    def mark(self) -> str:
+        """The mark of its test: ``slow``, or ``fast`` of those that ``-m fast`` runs."""
+        return "slow" if self.slow else "fast"
 
     @property
     def group(self) -> str:
@@ -169,6 +174,7 @@ class Outcome:
     status: Status
     reason: str
     seconds: float = field(default=math.nan, compare=False)
+    """Processor time, with what it measured for others of its group; what else the machine does is left out."""
 
     @property
     def green(self) -> bool:
@@ -248,7 +254,7 @@ class RunContext:
 
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
         """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason."""
-        start = time.perf_counter()
+        start = time.process_time()
         if self._group not in ("", claim.group):
             self.forget()
         self._group = claim.group
@@ -261,9 +267,9 @@ class RunContext:
             text = " ".join(str(error).split())[:300]
             reason = f"It could not be measured: {type(error).__name__}: {text}"
             evidence = Evidence(Verdict.INCONCLUSIVE, reason, "could not be measured", math.nan)
-            return Outcome(claim, evidence, None, "broken", reason, time.perf_counter() - start)
+            return Outcome(claim, evidence, None, "broken", reason, time.process_time() - start)
         status, reason = settle(claim, evidence, control)
-        return Outcome(claim, evidence, control, status, reason, time.perf_counter() - start)
+        return Outcome(claim, evidence, control, status, reason, time.process_time() - start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from initcheck.core.formatting import count
 from initcheck.spec.catalogue import catalogue
 from initcheck.spec.causes import CAUSES
-from initcheck.spec.claim import Claim, Outcome, RunContext
+from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.records import AMISS, ClaimRecord, describe_counts, make_record
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ RECORD: Final = "initcheck_record"
 _INPUT: Final = "initcheck_seed"
 _RECORD_OF_ITEM: Final = pytest.StashKey[ClaimRecord]()
 _RUN_CONTEXT: Final = pytest.StashKey[RunContext]()
+JUDGED: Final = pytest.StashKey[Mapping[str, ClaimRecord]]()
+"""Of the configuration: the records, by id, of claims that were judged before, elsewhere."""
 STRICT_OPTION: Final = "--initcheck-strict-pinned"
 _LETTERS: Final = {
     "holds": ".",
@@ -46,23 +48,29 @@ def claim_test(topic: str | None = None) -> Callable[..., None]:
     """Make the test of a topic's claims (None: of all), one case a claim, named by its id; it needs this plugin."""
     cases = [
         pytest.param(
-            claim, id=claim.id, marks=[pytest.mark.claim(claim.id), *([pytest.mark.slow] if claim.slow else [])]
+            claim,
+            id=claim.id,
+            marks=[
+                pytest.mark.claim(claim.id),
+                pytest.mark.slow if claim.slow else pytest.mark.fast,
+                pytest.mark.xdist_group(claim.group),
+            ],
         )
         for claim in catalogue(topic)
     ]
 
     @pytest.mark.parametrize("claim", cases)
-    def test_claim(claim: Claim, judge_claim: Callable[[Claim], Outcome], pytestconfig: pytest.Config) -> None:
+    def test_claim(claim: Claim, judge_claim: Callable[[Claim], ClaimRecord], pytestconfig: pytest.Config) -> None:
         """Measure and judge the claim."""
-        outcome = judge_claim(claim)
-        if not outcome.green or (outcome.status == "changed" and pytestconfig.getoption(STRICT_OPTION)):
-            pytest.fail(f"{outcome.status}: {outcome.reason}", pytrace=False)
+        record = judge_claim(claim)
+        if not record.green or (record.status == "changed" and pytestconfig.getoption(STRICT_OPTION)):
+            pytest.fail(f"{record.status}: {record.reason}", pytrace=False)
 
     return test_claim
 
 
 def run_context_of(config: pytest.Config) -> RunContext:
-    """Give the one run context of the session: what a claim has measured, others of its topic need not."""
+    """Give the one run context of the session: what a claim has measured, others of its group need not."""
     if _RUN_CONTEXT not in config.stash:
         config.stash[_RUN_CONTEXT] = RunContext(base_seed_of(config))
     return config.stash[_RUN_CONTEXT]
@@ -116,7 +124,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Decide on the seed, and register the markers."""
-    config.addinivalue_line("markers", 'slow: a claim that takes more than about two seconds; -m "not slow" leaves out')
+    config.addinivalue_line("markers", "fast: a claim of the fast part, which -m fast runs")
+    config.addinivalue_line("markers", 'slow: a claim that -m fast and -m "not slow" leave out')
+    config.addinivalue_line("markers", "xdist_group(name): what shares its measurements, for --dist loadgroup")
     config.addinivalue_line("markers", "claim(id): the test of a claim of the specification")
     # A worker of pytest-xdist takes the number that was drawn where it was started.
     text = getattr(config, "workerinput", {}).get(_INPUT) or config.getoption(OPTION, default="0")
@@ -141,16 +151,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture
 def judge_claim(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Callable[[Claim], Outcome]:
+) -> Callable[[Claim], ClaimRecord]:
     """The function that measures and judges a claim, and keeps the result for the report."""
 
-    def judge(claim: Claim) -> Outcome:
-        outcome = run_context_of(request.config).judge(claim)
-        record = make_record(outcome)
+    def judge(claim: Claim) -> ClaimRecord:
+        judged = request.config.stash.get(JUDGED, {})
+        record = judged.get(claim.id) or make_record(run_context_of(request.config).judge(claim))
         request.node.stash[_RECORD_OF_ITEM] = record
         for name, value in _properties(record):
             record_property(name, value)
-        return outcome
+        return record
 
     return judge
 
@@ -162,6 +172,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     record = item.stash.get(_RECORD_OF_ITEM, None)
     if report.when == "call" and record is not None:
         setattr(report, RECORD, record.to_plain())
+        if JUDGED in item.config.stash:
+            report.duration = record.seconds
     return report
 
 

@@ -1,4 +1,4 @@
-"""The specification run in this process, isolated from the user's project.
+"""The specification run in this process or in worker processes, isolated from the user's project.
 
 pytest selects and runs the claims; it reads no configuration, no ``conftest.py``, no environment variable and no plugin
 but the package's own, and writes nothing but the JUnit file that was asked for. What is shown is up to the caller.
@@ -12,8 +12,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,15 +21,17 @@ import pytest
 
 from initcheck.backend import runtime
 from initcheck.core.errors import UsageError
-from initcheck.core.formatting import Progress
+from initcheck.core.formatting import Progress, no_progress
 from initcheck.spec import plugin
 from initcheck.spec.claim import Claim
+from initcheck.spec.forecast import group_claims
 from initcheck.spec.records import ClaimRecord, SpecificationRecord
+from initcheck.spec.workers import judge_in_workers
 
 _HERE: Final = Path(__file__).parent
 _TESTS: Final[tuple[str, ...]] = ("initcheck.spec.test_catalogue", "test_catalogue")
 """What pytest calls the module of the tests: before 8.2 by its path below ``--rootdir``."""
-_MARKS: Final = ("claim", "slow")
+_MARKS: Final = ("claim", "fast", "slow")
 _FOREIGN: Final = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
@@ -60,6 +62,12 @@ class _Collector:
     wrong_expression: str = ""
     crashed: list[str] = field(default_factory=list)
     seed: int = 0
+    judged: Mapping[str, ClaimRecord] | None = None
+    """Where the claims were judged before, their records by id."""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        if self.judged is not None:
+            config.stash[plugin.JUDGED] = self.judged
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
@@ -109,14 +117,31 @@ def list_claims(selection: Selection) -> tuple[Claim, ...]:
 
 
 def run_specification(
-    selection: Selection, *, command_line: str, junit: Path | None = None, progress: Progress | None = None
+    selection: Selection,
+    *,
+    command_line: str,
+    workers: int = 1,
+    junit: Path | None = None,
+    progress: Progress | None = None,
 ) -> SpecificationRecord:
-    """Run the claims of a selection; each is reported to ``progress`` before and after."""
-    # Fails here in one line, and not in each claim.
-    runtime.import_keras()
+    """Run the claims of a selection in this process, or in several workers; ``progress`` hears of each when it ends.
+
+    In this process it hears of each claim before, too.
+    """
     started, clock = datetime.datetime.now().astimezone(), time.perf_counter()
-    collector = _Collector(progress)
-    _run(collector, selection, [] if junit is None else [f"--junit-xml={junit.absolute()}"])
+    to_junit = [] if junit is None else [f"--junit-xml={junit.absolute()}"]
+    if workers == 1:
+        # Fails here in one line, and not in each claim.
+        runtime.import_keras()
+        collector = _Collector(progress)
+        _run(collector, selection, to_junit)
+    else:
+        collector = _Collector()
+        _run(collector, selection, ["--collect-only"])
+        judged = _judge_in_workers(collector.collected, collector.seed, workers, progress or no_progress)
+        collector.records = [judged[claim.id] for claim in collector.collected]
+        if to_junit:
+            _run(_Collector(judged=judged), replace(selection, seed=str(collector.seed)), to_junit)
     return SpecificationRecord(
         claims=tuple(collector.records),
         left_out=collector.left_out,
@@ -126,6 +151,18 @@ def run_specification(
         duration_seconds=time.perf_counter() - clock,
         versions=runtime.versions(),
     )
+
+
+def _judge_in_workers(claims: Sequence[Claim], seed: int, workers: int, progress: Progress) -> dict[str, ClaimRecord]:
+    judged: dict[str, ClaimRecord] = {}
+
+    def report(record: ClaimRecord) -> None:
+        judged[record.id] = record
+        progress(len(judged), len(claims), record.id)
+
+    progress(0, len(claims), "starting")
+    judge_in_workers(group_claims(claims), seed, workers, report)
+    return judged
 
 
 def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> None:
@@ -151,7 +188,7 @@ def _run(collector: _Collector, selection: Selection, arguments: list[str]) -> N
 
 
 def _wrong_expression(problem: str) -> UsageError:
-    return UsageError(f"{problem}. Give words of ids (-k) or the mark slow (-m), joined by and, or, not.")
+    return UsageError(f"{problem}. Give words of ids (-k) or the marks fast and slow (-m), joined by and, or, not.")
 
 
 @contextlib.contextmanager

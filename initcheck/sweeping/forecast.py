@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any, Final
 from initcheck.backend.graphs import PARALLEL_REPLICATES
 from initcheck.backend.runtime import versions
 from initcheck.core.errors import TheoryError
+from initcheck.core.forecast import TimeLeft, measure_slowdown
 from initcheck.core.formatting import Progress, count, format_duration, format_number
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import find_network, make_network
@@ -69,11 +69,6 @@ _SIGNALS: Final = 6
 _FEWEST_FINISHED: Final = 5
 _PAGE_SECONDS: Final = 0.028
 """What each pair of a study adds to the time of its summary, pictures and tables."""
-_LOOP_STEPS: Final = 7_000_000
-_LOOP_SECONDS: Final = 0.26
-"""What so many steps of :func:`measure_slowdown` take on the reference machine."""
-_TRUSTED_SECONDS: Final = 1.0
-"""Estimated work after which what was measured of a running sweep counts as much as the slowdown before it."""
 
 
 @dataclass(frozen=True)
@@ -186,52 +181,6 @@ def estimate_bytes(cell: Cell) -> float:
     drawn = max(weights, min(weights * len(cell.seeds), MOST_BYTES_DRAWN))
     signals = 4.0 * _SIGNALS * cell.depth * cell.batch_size * cell.width * _positions(cell)
     return _PROCESS_BYTES + _COPIES * drawn + signals + _GRAPH_BYTES_PER_LAYER * cell.depth
-
-
-def measure_slowdown() -> float:
-    """Measure how many times longer this machine takes at this moment for a fixed piece of work than the reference."""
-    started, total = time.perf_counter(), 0
-    for step in range(_LOOP_STEPS):
-        total += step
-    return (time.perf_counter() - started) / _LOOP_SECONDS
-
-
-class TimeLeft:
-    """Knows how long the rest of some work will take, by what its parts need and what those that are done took.
-
-    Args:
-        workers: processes that share the work.
-        slowdown: of this machine, before anything is done.
-        clock: seconds from any origin.
-    """
-
-    def __init__(self, workers: int = 1, slowdown: float = 1.0, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.workers = workers
-        self._slowdown = slowdown
-        self._clock = clock
-        self._left = self._done = 0.0
-        self._started = self._noted = clock()
-
-    def begin(self, needed: float) -> None:
-        """Begin work that is estimated to need these seconds of one process."""
-        self._left = needed
-        self._started = self._noted = self._clock()
-
-    def finish(self, needed: float) -> None:
-        """Note that a part is done that was estimated to need these seconds."""
-        self._left -= needed
-        self._done += needed
-        self._noted = self._clock()
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the rest will take by what is known at this moment; None before the work is begun."""
-        if not self._left and not self._done:
-            return None
-        now = self._clock()
-        measured = (self._noted - self._started) * self.workers
-        slowdown = (self._slowdown * _TRUSTED_SECONDS + measured) / (_TRUSTED_SECONDS + self._done)
-        return max(0.0, self._left * slowdown / self.workers - (now - self._noted))
 
 
 @dataclass(frozen=True)

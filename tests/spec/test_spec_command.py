@@ -38,7 +38,9 @@ def run(tmp_path, monkeypatch, capsys):
     replace_specification(monkeypatch)
 
     def run_here(*arguments):
-        return subprocess.CompletedProcess(arguments, main(["spec", *arguments]), *capsys.readouterr())
+        return subprocess.CompletedProcess(
+            arguments, main(["spec", "--workers", "1", *arguments]), *capsys.readouterr()
+        )
 
     yield run_here
     monkeypatch.undo()

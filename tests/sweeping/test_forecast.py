@@ -15,15 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from initcheck.core.forecast import TimeLeft, measure_slowdown
 from initcheck.study.run import StudyOptions
-from initcheck.sweeping.forecast import (
-    TimedEngine,
-    TimeLeft,
-    estimate_seconds,
-    estimate_study,
-    follow_study,
-    measure_slowdown,
-)
+from initcheck.sweeping.forecast import TimedEngine, estimate_seconds, estimate_study, follow_study
 from initcheck.sweeping.measurement import CellResult
 from initcheck.sweeping.spec import Cell
 
@@ -139,5 +133,5 @@ def test_the_time_left_runs_on_between_cells():
 
 def test_a_machine_that_takes_twice_as_long_has_a_slowdown_of_two(monkeypatch):
     clock = iter([0.0, 0.52])
-    monkeypatch.setattr("initcheck.sweeping.forecast.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("initcheck.core.forecast.time.perf_counter", lambda: next(clock))
     assert measure_slowdown() == pytest.approx(2.0)
