@@ -199,11 +199,28 @@ def versions() -> dict[str, str]:
     library = _BACKENDS.get(backend_name())
     computing = {} if library is None else library.distributions
     found = {"initcheck": __version__, "python": platform.python_version()}
-    found["keras"] = _version("keras", ("keras",))
+    found["keras"] = keras_version()
     found.update({module: _version(module, names) for module, names in computing.items()})
     found.update({module: _version(module, (module,)) for module in ("numpy", "scipy", "pandas")})
     found["platform"] = platform.platform()
     return found
+
+
+def keras_version() -> str:
+    """Return the version of the installed Keras, which is not imported for it."""
+    return _version("keras", ("keras", "keras-nightly")) if "keras" in sys.modules else _read_keras_version()
+
+
+def _read_keras_version() -> str:
+    """Read the version from Keras' own file.
+
+    keras-nightly puts its files over those of keras, which TensorFlow needs: both are then installed by name.
+    """
+    found = importlib.util.find_spec("keras")
+    file = None if found is None or found.origin is None else Path(found.origin).parent / "src" / "version.py"
+    text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
+    version = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    return _version("keras", ("keras", "keras-nightly")) if version is None else version[1]
 
 
 def _version(module: str, distributions: tuple[str, ...]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from initcheck.spec.versions import INITIALIZER_AXES, KerasVersions
+
 Basis = Literal["stated", "applied", "assumed"]
 
 BASES: Final[Mapping[Basis, str]] = MappingProxyType(
@@ -23,8 +25,9 @@ BASES: Final[Mapping[Basis, str]] = MappingProxyType(
 )
 """What the false claims rest on, the firmest first, each with its heading."""
 
-FIRST_TRIED: Final = (3, 1)
+FIRST_TRIED: Final = "3.1"
 """The oldest version of Keras under which the code was run."""
+_ALL_TRIED: Final = KerasVersions(since=FIRST_TRIED)
 
 _SITE: Final = "https://keras.io/api"
 _FOLDERS: Final = {
@@ -68,8 +71,8 @@ class KnownCause:
     code: str = ""
     """Lines that show it after ``import keras``, the last of which prints one line."""
     prints: str = ""
-    since: tuple[int, int] = FIRST_TRIED
-    """The first minor version of Keras under which the code prints that: each from 3.1 to 3.15 was tried."""
+    keras: KerasVersions = _ALL_TRIED
+    """The versions of Keras under which the code prints that: each minor one from 3.1 on was tried, and the nightly."""
     issues: tuple[str, ...] = ()
     """Addresses of issues and pull requests that are about it."""
 
@@ -191,7 +194,7 @@ layer = keras.layers.MultiHeadAttention(2, 8, kernel_initializer=initializer)
 layer.build((None, 4, 16), (None, 4, 16))
 print(bool((layer.query_dense.kernel.numpy() == layer.key_dense.kernel.numpy()).all()))""",
     prints="True",
-    since=(3, 6),
+    keras=KerasVersions(since="3.6"),
 )
 
 OWN_FUNCTION: Final = KnownCause(
@@ -220,7 +223,7 @@ CONSTANT_BY_NAME: Final = KnownCause(
     slug="constant_by_name",
     title="Constant cannot be had by its name",
     label="get('constant')",
-    text="Its from_config reads the value from the configuration, which is empty where only the name is given.",
+    text="Its from_config reads the value from the configuration, which was empty where only the name was given.",
     basis="stated",
     quotations=(
         Quotation(
@@ -234,6 +237,7 @@ try:
 except KeyError as error:
     print(repr(error))""",
     prints="KeyError('value')",
+    keras=KerasVersions(since=FIRST_TRIED, until="3.16.0.dev2026101504"),
 )
 
 CONSTANT_ARRAY: Final = KnownCause(
@@ -269,7 +273,7 @@ IDENTITY_CONFIGURATION: Final = KnownCause(
     slug="identity_configuration",
     title="Identity’s configuration is empty, so that copies lose the gain",
     label="Identity’s configuration",
-    text="Identity has no get_config of its own: what is cloned, saved or loaded again is the plain identity.",
+    text="Identity had no get_config of its own: what is cloned, saved or loaded again is the plain identity.",
     basis="stated",
     quotations=(
         Quotation(
@@ -280,6 +284,30 @@ IDENTITY_CONFIGURATION: Final = KnownCause(
     code="""\
 print(keras.initializers.Identity(gain=2.0).clone().gain)""",
     prints="1.0",
+    keras=KerasVersions(since=FIRST_TRIED, until="3.16.0.dev2026100704"),
+)
+
+GLOBAL_GENERATOR: Final = KnownCause(
+    slug="global_generator",
+    title="set_random_seed does not restart the generator of keras.random",
+    label="set_random_seed and keras.random",
+    text="What keras.random draws without a seed comes from a generator of Keras’ own, which went on as it was before "
+    "Keras 3.13.",
+    basis="stated",
+    quotations=(
+        Quotation(
+            "keras.utils.set_random_seed",
+            "You can use this utility to make almost any Keras program fully deterministic.",
+        ),
+    ),
+    code="""\
+keras.utils.set_random_seed(1)
+first = keras.random.normal((4,)).numpy()
+keras.utils.set_random_seed(1)
+print(bool((first == keras.random.normal((4,)).numpy()).all()))""",
+    prints="False",
+    keras=KerasVersions(since=FIRST_TRIED, until="3.13"),
+    issues=("https://github.com/keras-team/keras/pull/21874",),
 )
 
 AXES_ALONE: Final = KnownCause(
@@ -299,7 +327,7 @@ alone = keras.initializers.VarianceScaling(seed=1, input_axes=[1])((40, 12))
 neither = keras.initializers.VarianceScaling(seed=1)((40, 12))
 print(bool((alone.numpy() == neither.numpy()).all()))""",
     prints="True",
-    since=(3, 15),
+    keras=INITIALIZER_AXES,
 )
 
 # --- Keras' rule, read for what a layer computes ----------------------------------------------------------------------
@@ -389,6 +417,13 @@ HEADS: Final = KnownCause(
     text="Before Keras 3.15 EinsumDense, and with it attention, did not tell initializers which axes are inputs.",
     basis="applied",
     quotations=(_FAN_IN, _FAN_OUT),
+    code="""\
+layer = keras.layers.MultiHeadAttention(8, 16, kernel_initializer=keras.initializers.HeNormal(seed=1))
+layer.build((None, 4, 128), (None, 4, 128))
+print(round(float(layer.query_dense.kernel.numpy().var() / (2 / 128)), 1))""",
+    prints="0.1",
+    keras=KerasVersions(since=FIRST_TRIED, until="3.15"),
+    issues=("https://github.com/keras-team/keras/pull/22789",),
 )
 
 GATES: Final = KnownCause(
@@ -463,7 +498,7 @@ SEED_PERIOD: Final = KnownCause(
 one, other = (keras.initializers.GlorotUniform(seed=seed)((4, 4)).numpy() for seed in (1, 1 + 2147483646))
 print(bool((one == other).all()))""",
     prints="True",
-    since=(3, 5),
+    keras=KerasVersions(since="3.5"),
 )
 
 OTHER_SEEDS: Final = KnownCause(
@@ -494,6 +529,24 @@ OWN_SUBCLASS: Final = KnownCause(
     text="It makes a copy of the initializer with its own axes from the configuration, which names arguments that such "
     "a constructor does not take.",
     basis="assumed",
+)
+
+CUSTOM_NAME: Final = KnownCause(
+    slug="custom_name",
+    title="keras.initializers.get does not know the names of the user’s own initializers",
+    label="names of own initializers",
+    text="It looks a name up among Keras’ own initializers alone. Before, it also asked custom_object_scope and the "
+    "register of serializable objects. A configuration still does.",
+    basis="assumed",
+    code="""\
+class Own(keras.initializers.Zeros): pass
+try:
+    with keras.saving.custom_object_scope({"Own": Own}):
+        print(type(keras.initializers.get("Own")).__name__)
+except ValueError as error:
+    print(error)""",
+    prints="Could not interpret initializer identifier: Own",
+    keras=KerasVersions(since="3.16.0.dev2026101504"),
 )
 
 BFLOAT16: Final = KnownCause(
@@ -610,9 +663,19 @@ CAUSES: Final[Mapping[str, KnownCause]] = MappingProxyType(
         cause.slug: cause
         for cause in (
             *(TRANSPOSED, NONE_FOR_BIAS, FORGET_BIAS, TRUNCATED_DEVIATION, COPIED_GENERATOR, OWN_FUNCTION),
-            *(CONSTANT_BY_NAME, CONSTANT_ARRAY, UPPER_BOUND, IDENTITY_CONFIGURATION, AXES_ALONE),
+            *(CONSTANT_BY_NAME, CONSTANT_ARRAY, UPPER_BOUND, IDENTITY_CONFIGURATION, GLOBAL_GENERATOR, AXES_ALONE),
             *(DEPTHWISE, EMBEDDING, BIAS, GROUPS, SHARED_AXIS, HEADS, GATES, BORDERS, ORTHOGONAL_LAYERS),
-            *(ONE_SEED, SEED_PERIOD, OTHER_SEEDS, COMPILED, OWN_SUBCLASS, BFLOAT16, CONSTANT_PRECISION, TWO_TABLES),
+            *(
+                ONE_SEED,
+                SEED_PERIOD,
+                OTHER_SEEDS,
+                COMPILED,
+                OWN_SUBCLASS,
+                CUSTOM_NAME,
+                BFLOAT16,
+                CONSTANT_PRECISION,
+                TWO_TABLES,
+            ),
             *(GLOROT, HE, SIZE_ALONE, TINY_INPUTS, FIRST_LOSS, NORMALIZATION, NOTEBOOK),
         )
     }

@@ -2,8 +2,9 @@
 
 A claim is a sentence of some document. Its experiment is plain data until a :class:`RunContext` measures it; its
 decision is a pure function of the experiment's table, and can be tested without Keras. Whether the sentence is expected
-to hold is part of the claim: one that is known to be false is asserted as *refuted*, and turns the specification red
-on the day it becomes true.
+to hold, and in which versions of Keras, is part of the claim: one that is known to be false is asserted as *refuted*,
+and turns the specification red on the day it becomes true. Where a version changed what is expected, two claims of one
+id say what was expected before and since.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from initcheck.backend.random_state import preserved_random_state
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
 from initcheck.spec.causes import KnownCause
+from initcheck.spec.versions import EVERY, KerasVersions, format_version, installed_keras
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 Expectation = Literal["holds", "refuted"]
-Status = Literal["holds", "refuted", "broken", "now holds", "not shown", "inconclusive", "changed"]
+Status = Literal["holds", "refuted", "broken", "now holds", "not shown", "inconclusive", "changed", "not there"]
 
 _ID: Final = re.compile(r"[a-z][a-z_]*(\.[a-z0-9_]+)+")
 
@@ -125,6 +127,8 @@ class Claim:
     expected: Expectation = "holds"
     cause: KnownCause | None = None
     """Why it is false, of what is expected to be refuted."""
+    keras: KerasVersions = EVERY
+    """The versions of Keras in which this is expected; in others the claim is another of its id, or not there."""
     slow: bool = False
     """Whether it takes more than about two seconds, or says of a further case what a fast one says; see ``mark``."""
     pinned: bool = False
@@ -178,11 +182,11 @@ class Outcome:
 
     @property
     def green(self) -> bool:
-        """Whether the claim came out as the specification expects, or is pinned and no law is broken."""
+        """Whether it came out as specified, is pinned and no law is broken, or is not about the installed Keras."""
         return self.status in GREEN
 
 
-GREEN: Final[tuple[Status, ...]] = ("holds", "refuted", "changed")
+GREEN: Final[tuple[Status, ...]] = ("holds", "refuted", "changed", "not there")
 
 
 def settle(claim: Claim, evidence: Evidence, control: Evidence | None) -> tuple[Status, str]:
@@ -206,6 +210,13 @@ def _settle_without_control(claim: Claim, evidence: Evidence) -> tuple[Status, s
     if claim.expected == "holds":
         return "broken", evidence.reason
     return "now holds", f"Known to be false, and now true: {evidence.reason} Expect it to hold from now on."
+
+
+def _not_there(claim: Claim) -> Outcome:
+    reason = f"Of Keras {claim.keras}; {format_version(installed_keras())} is installed."
+    return Outcome(
+        claim, Evidence(Verdict.INCONCLUSIVE, reason, "not measured", math.nan), None, "not there", reason, 0.0
+    )
 
 
 _Made = TypeVar("_Made")
@@ -253,7 +264,12 @@ class RunContext:
         self._made.clear()
 
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
-        """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason."""
+        """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason.
+
+        Of a claim that is not about the installed Keras nothing is measured.
+        """
+        if installed_keras() not in claim.keras:
+            return _not_there(claim)
         start = time.process_time()
         if self._group not in ("", claim.group):
             self.forget()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from initcheck.core.formatting import count
-from initcheck.spec.catalogue import catalogue
+from initcheck.spec.catalogue import catalogue, claims_not_there
 from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.records import AMISS, ClaimRecord, describe_counts, make_record
@@ -41,6 +41,7 @@ _LETTERS: Final = {
     "not shown": "-",
     "inconclusive": "?",
     "changed": "c",
+    "not there": "x",
 }
 
 
@@ -56,7 +57,7 @@ def claim_test(topic: str | None = None) -> Callable[..., None]:
                 pytest.mark.xdist_group(claim.group),
             ],
         )
-        for claim in catalogue(topic)
+        for claim in (*catalogue(topic), *claims_not_there(topic))
     ]
 
     @pytest.mark.parametrize("claim", cases)
@@ -94,7 +95,7 @@ def record_of(report: Any) -> ClaimRecord | None:
 
 
 def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
-    """Name the causes of what was refuted, then each claim that did not come out as expected; last the counts."""
+    """Name causes of what was refuted, versions of what is not there, what came out otherwise; last the counts."""
     all_records = tuple(records)
     refuted = Counter(record.cause for record in all_records if record.status == "refuted")
     causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]
@@ -104,7 +105,9 @@ def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
         for record in all_records
         if record.status == status
     ]
-    return [*causes, *amiss, describe_counts(all_records)]
+    absent = Counter(str(record.keras) for record in all_records if record.status == "not there")
+    not_there = [f"NOT THERE {count(number, 'claim')}: of Keras {versions}." for versions, number in absent.items()]
+    return [*causes, *not_there, *amiss, describe_counts(all_records)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

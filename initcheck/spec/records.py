@@ -13,11 +13,12 @@ from typing import Any, Final
 from initcheck.core.formatting import to_json
 from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import GREEN, Evidence, Outcome, Status, Verdict
+from initcheck.spec.versions import KerasVersions
 
 SCHEMA_VERSION: Final = 1
 AMISS: Final[tuple[Status, ...]] = ("broken", "now holds", "not shown", "inconclusive", "changed")
 """What is listed claim by claim, the worst first."""
-STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", *AMISS)
+STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", *AMISS, "not there")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ClaimRecord:
     cause: str
     """Why it is known to be false, the slug of its cause; empty where it is expected to hold."""
     rows: tuple[str, ...]
+    keras: KerasVersions
     false_alarm: float
     evidence: Evidence
     control_note: str
@@ -68,7 +70,8 @@ class ClaimRecord:
         evidence = dict(plain["evidence"])
         evidence["verdict"] = Verdict(evidence["verdict"])
         evidence["bounds"] = tuple(evidence["bounds"])
-        return cls(**{**plain, "rows": tuple(plain["rows"]), "evidence": Evidence(**evidence)})
+        keras = KerasVersions(**plain["keras"])
+        return cls(**{**plain, "rows": tuple(plain["rows"]), "keras": keras, "evidence": Evidence(**evidence)})
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def make_record(outcome: Outcome) -> ClaimRecord:
         expected=claim.expected,
         cause=claim.cause.slug if claim.cause is not None and claim.expected == "refuted" else "",
         rows=claim.rows,
+        keras=claim.keras,
         false_alarm=claim.false_alarm,
         evidence=outcome.evidence,
         control_note=claim.control_note,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
-from initcheck.backend.runtime import versions
 from initcheck.core.errors import InitializerError, UsageError, name_unknown
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.claim import RunContext
@@ -129,15 +127,6 @@ ALL: Final = (*INDEPENDENT, *ORTHOGONAL, *FIXED_VALUES)
 
 CLASSES: Final = tuple(sorted({subject.spec.class_name for subject in ALL}))
 """The classes of Keras that the specification knows."""
-
-
-def initializers_take_axes() -> bool:
-    """Whether this Keras' scaling initializers take the axes of their fans, as they do from 3.15 on.
-
-    EinsumDense, and with it attention, hands them its own.
-    """
-    numbers = re.match(r"(\d+)\.(\d+)", versions()["keras"])
-    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (3, 15)
 
 
 def cite(subject: Subject) -> str:

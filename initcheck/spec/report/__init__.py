@@ -53,6 +53,7 @@ _MEANINGS: Final[dict[Status, str]] = {
     "not shown": "the claim came out as it has to, and so did its control, which must not: the test shows nothing.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
     "changed": "what the implementation happens to do, and no document promises, is otherwise than it was.",
+    "not there": "the claim is about other versions of Keras than the one that is installed; nothing was measured.",
 }
 
 _FALSE: Final[dict[Basis, str]] = {
@@ -133,9 +134,14 @@ def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], 
     tone: Tone = "passed"
     if amiss:
         tone = "failed" if counts["broken"] or counts["now holds"] else "undecided"
+    others = ["known to be false"]
+    if counts["changed"]:
+        others.append(f"pinned and changed ({counts['changed']})")
+    if counts["not there"]:
+        others.append(f"about other versions of Keras ({counts['not there']})")
     verdict = (
         f"{keras} is as specified: {counts['holds']:,} of {count(len(record.claims), 'claim')} hold, the others are "
-        f"known to be false{f', or pinned and changed ({changed})' if (changed := counts['changed']) else ''}."
+        f"{', or '.join(others)}."
     )
     if amiss:
         verdict = f"{keras} is not as specified: {', '.join(amiss)}."

@@ -22,6 +22,7 @@ from initcheck.pages.document import (
 )
 from initcheck.spec.claim import Evidence, Status
 from initcheck.spec.records import ClaimRecord, count_statuses
+from initcheck.spec.versions import EVERY
 
 FOLDER: Final = "spec"
 """Beside the main page, of the pages that it leads to."""
@@ -39,6 +40,7 @@ TONES: Final[dict[Status, str]] = {
     "not shown": "unknown",
     "inconclusive": "unknown",
     "changed": "fading-2",
+    "not there": "unknown",
 }
 _COLUMNS: Final = ("Claim", "What is claimed", "Result", "Value", "Evidence", "Negative control")
 _DID: Final = {"fail": "failed", "pass": "passed", "inconclusive": "is inconclusive", "": "was not run"}
@@ -89,6 +91,8 @@ def _write_claim(claim: ClaimRecord) -> Row:
     notes = [claim.source, f"Condition: {claim.condition}"]
     if claim.expected == "refuted":
         notes.append("Known to be false.")
+    if claim.keras != EVERY:
+        notes.append(f"Keras: {claim.keras}.")
     if claim.rows:
         notes.append(f"Catalogue: {', '.join(claim.rows)}")
     control = Cell(

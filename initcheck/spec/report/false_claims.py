@@ -47,6 +47,7 @@ from initcheck.spec.causes import BASES, CAUSES, FIRST_TRIED, Basis, KnownCause,
 from initcheck.spec.claim import GREEN, Evidence
 from initcheck.spec.records import AMISS, ClaimRecord
 from initcheck.spec.report.claims import TONES, describe_bounds, has_interval, record_address
+from initcheck.spec.versions import format_version
 
 _LAYER: Final = re.compile(r"keras\.layers\.[A-Z]\w+")
 _ISSUE: Final = re.compile(r"https://github\.com/([^/]+/[^/]+)/(?:issues|pull)/(\d+)")
@@ -217,8 +218,9 @@ def _describe_measured(group: FalseClaims, suffix: str) -> Text:
 def _describe_since(cause: KnownCause) -> str:
     if not cause.code:
         return ""
-    version = ".".join(map(str, cause.since))
-    return f" In Keras {version} already." if cause.since == FIRST_TRIED else f" Since Keras {version}."
+    since, until = cause.keras.since, cause.keras.until
+    fixed = f" Until Keras {format_version(until)}." if until else ""
+    return (f" In Keras {since} already." if since == FIRST_TRIED else f" Since Keras {since}.") + fixed
 
 
 def describe_effect(evidence: Evidence) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
-from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
 from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, SHARE, Constructor, Trial
 from initcheck.spec.topics.determinism.seeds import CLASSES_WITHOUT_SEED, INSTANCES, Coincidences, SeedTrial
@@ -24,9 +23,11 @@ from initcheck.spec.topics.determinism.sharing import (
     CompiledEqual,
     CustomInitializer,
     OneSeedClasses,
+    OwnByName,
     Pinned,
     SharedInitializer,
 )
+from initcheck.spec.versions import EVERY, INITIALIZER_AXES, KerasVersions
 
 _EQUAL: Final = AllWithin("Entries that differ")
 _CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=10 * SHARE)
@@ -190,26 +191,28 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
 
 
 def _of_configuration(subject: Constructor) -> Iterator[Claim]:
-    # Identity keeps the get_config of the base class, which is empty.
-    complete = subject.class_name != "Identity"
-    yield _claim(
+    round_trip = partial(
+        _claim,
         ConfigurationTrial("config_round_trip", subject),
         "its configuration names every argument, and gives back an initializer of the same class, configuration and "
         "values.",
-        "configuration drops an argument" if complete else "configuration made complete",
         condition="no argument with its default; the class and a registered subclass; integers and seed generators",
         decide=_CASES,
-        expected="holds" if complete else "refuted",
-        cause=causes.IDENTITY_CONFIGURATION,
         rows=("C3",),
     )
-    if not complete:
+    fixed = EVERY
+    if subject.class_name == "Identity":  # it kept the get_config of the base class, which is empty
+        cause, fixed = causes.IDENTITY_CONFIGURATION, KerasVersions(since=causes.IDENTITY_CONFIGURATION.keras.until)
+        before = KerasVersions(until=fixed.since)
+        yield round_trip("configuration made complete", expected="refuted", cause=cause, keras=before)
         yield _claim(
             ConfigurationTrial("config_lost", subject),
             "its configuration is empty: copies and clones have the default gain again.",
             "configuration made complete",
             decide=_CASES,
+            keras=before,
         )
+    yield round_trip("configuration drops an argument", keras=fixed)
     if subject in CLASSES:
         yield from _of_names(subject)
     yield _claim(
@@ -253,20 +256,21 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
 def _of_names(subject: Constructor) -> Iterator[Claim]:
     aliases = ConfigurationTrial("aliases", subject)
     claim = partial(_claim, aliases, "its names, its class and a dictionary give it, with the documented defaults.")
-    # Constant's from_config reads the value, so that its names alone do not do.
-    if subject.class_name != "Constant":
-        another = replace(aliases, variant=ALIASES_OF_ANOTHER_CLASS)
-        yield claim(ALIASES_OF_ANOTHER_CLASS, decide=_CASES, control=another)
-    else:
-        yield claim(
-            "configuration allowed to be empty", decide=_CASES, expected="refuted", cause=causes.CONSTANT_BY_NAME
-        )
+    fixed = EVERY
+    if subject.class_name == "Constant":  # names gave it through from_config, which reads the value
+        fixed = KerasVersions(since=causes.CONSTANT_BY_NAME.keras.until)
+        before = KerasVersions(until=fixed.since)
+        empty = "configuration allowed to be empty"
+        yield claim(empty, decide=_CASES, expected="refuted", cause=causes.CONSTANT_BY_NAME, keras=before)
         yield _claim(
             ConfigurationTrial("alias_raises", subject),
             "its names alone raise KeyError, and give it together with a value.",
-            "configuration allowed to be empty",
+            empty,
             decide=_CASES,
+            keras=before,
         )
+    another = replace(aliases, variant=ALIASES_OF_ANOTHER_CLASS)
+    yield claim(ALIASES_OF_ANOTHER_CLASS, decide=_CASES, control=another, keras=fixed)
     yield _claim(
         ConfigurationTrial("defaults", subject),
         "its constructor has the documented arguments, in their order and with their defaults.",
@@ -320,14 +324,26 @@ def _general() -> Iterator[Claim]:
 def _of_builds() -> Iterator[Claim]:
     built = "Dense with every random initializer, Conv2D, LSTM and Embedding, none with a seed"
     claim = partial(Claim, condition=built, rows=("C4",))
-    yield claim(
+    repeats = partial(
+        claim,
         id="determinism.set_random_seed.build_repeats",
         statement="keras.utils.set_random_seed makes layers, and what keras.random draws without a seed, repeat.",
         source="Keras, keras.utils.set_random_seed",
         experiment=BuildTwice("keras", global_generator=True),
         decide=_EQUAL,
+    )
+    fixed = causes.GLOBAL_GENERATOR.keras.until
+    yield repeats(
+        control=BuildTwice("keras"),
+        control_note="layers alone",
+        expected="refuted",
+        cause=causes.GLOBAL_GENERATOR,
+        keras=KerasVersions(until=fixed),
+    )
+    yield repeats(
         control=BuildTwice("python", global_generator=True),
         control_note="random.seed alone, which does not restart Keras' global generator",
+        keras=KerasVersions(since=fixed),
     )
     yield claim(
         id="determinism.set_random_seed.other_seed_differs",
@@ -509,12 +525,12 @@ def _of_custom_initializers() -> Iterator[Claim]:
         control_note="Dense, which takes it",
         rows=("S4",),
     )
-    cases = [
-        ("function", "MultiHeadAttention", "multi_head_attention", "AttributeError", "a function of shape and dtype")
-    ]
-    if initializers_take_axes():  # EinsumDense hands its own to a copy
-        cases.append(("subclass", "EinsumDense", "einsum_dense", "TypeError", seed_alone))
-    for kind, layer, slug, error, what in cases:
+    function = "a function of shape and dtype"
+    for kind, layer, slug, error, what, keras in (
+        ("function", "MultiHeadAttention", "multi_head_attention", "AttributeError", function, EVERY),
+        # EinsumDense hands the axes to a copy.
+        ("subclass", "EinsumDense", "einsum_dense", "TypeError", seed_alone, INITIALIZER_AXES),
+    ):
         yield claim(
             id=f"determinism.custom_{kind}.{slug}_builds",
             statement=f"{layer} takes {what} as its kernel_initializer.",
@@ -522,10 +538,32 @@ def _of_custom_initializers() -> Iterator[Claim]:
             control=CustomInitializer(kind, "Dense"),
             expected="refuted",
             cause=causes.OWN_FUNCTION if kind == "function" else causes.OWN_SUBCLASS,
+            keras=keras,
         )
         yield claim(
             id=f"determinism.custom_{kind}.{slug}_raises",
             statement=f"{layer} raises {error} for {what} as its kernel_initializer, and Dense takes it.",
             experiment=CustomInitializer(kind, layer, error),
             control=CustomInitializer(kind, "Dense", error),
+            keras=keras,
         )
+    broke = causes.CUSTOM_NAME.keras.since
+    by_name = partial(
+        claim,
+        id="determinism.custom_names.given_by_name",
+        statement="keras.initializers.get gives the user's own class and function by the names that "
+        "keras.saving.custom_object_scope gives them, and a registered class by its registered name.",
+        source="Keras, keras.initializers.get and keras.saving.custom_object_scope",
+        condition="a class and a function in a scope, and a registered class",
+        experiment=OwnByName(),
+    )
+    yield by_name(
+        control=OwnByName(known=False), control_note="neither scope nor register", keras=KerasVersions(until=broke)
+    )
+    yield by_name(
+        control=OwnByName(by="configuration"),
+        control_note="the configuration that keras.initializers.serialize gives, in place of the name",
+        expected="refuted",
+        cause=causes.CUSTOM_NAME,
+        keras=KerasVersions(since=broke),
+    )

@@ -15,7 +15,7 @@ from scipy import stats
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow
-from initcheck.spec.subjects import documented_values, initializers_take_axes
+from initcheck.spec.subjects import documented_values
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Factory,
@@ -28,6 +28,7 @@ from initcheck.spec.topics.determinism.measurement import (
     independence,
     plain,
 )
+from initcheck.spec.versions import initializers_take_axes
 
 _Case = tuple[dict[str, Any], tuple[int, ...], Values, float]
 """Arguments, shape, the expected values, and the roundings they may be off by."""

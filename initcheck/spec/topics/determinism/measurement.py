@@ -19,7 +19,8 @@ from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM
-from initcheck.spec.subjects import EPSILON, FAMILY, MODES_AND_DISTRIBUTIONS, initializers_take_axes
+from initcheck.spec.subjects import EPSILON, FAMILY, MODES_AND_DISTRIBUTIONS
+from initcheck.spec.versions import initializers_take_axes
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
 

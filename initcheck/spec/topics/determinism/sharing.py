@@ -6,7 +6,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from scipy import stats
@@ -320,3 +320,45 @@ class CustomInitializer:
         except (TypeError, AttributeError) as error:
             seen = type(error).__name__
         return [ExactRow(f"{self.kind}, {self.layer}", float(seen != self.raises), seen=f"raised: {seen or 'nothing'}")]
+
+
+@dataclass(frozen=True)
+class OwnByName:
+    """Ask for a user's own initializers by the names under which Keras knows them, in a scope or in its register."""
+
+    by: Literal["name", "configuration"] = "name"
+    known: bool = True
+    """Whether Keras is told of them."""
+
+    def measure(self, context: RunContext) -> list[ExactRow]:  # noqa: ARG002 - without chance
+        keras = import_keras()
+        initializers = keras.initializers
+
+        class Own(initializers.Initializer):  # type: ignore[misc, name-defined]
+            def __call__(self, shape: Any, dtype: Any = None) -> Any:
+                return keras.ops.ones(shape, dtype)
+
+        def own_function(shape: Any, dtype: Any = None) -> Any:
+            return keras.ops.ones(shape, dtype)
+
+        registered = type("OwnRegistered", (Own,), {})
+        registers = keras.saving.get_custom_objects()
+        before = dict(registers)
+        own = {"Own": Own(), "own_function": own_function, "initcheck>OwnRegistered": registered()}
+        rows = []
+        try:
+            if self.known:
+                keras.saving.register_keras_serializable("initcheck")(registered)
+            with keras.saving.custom_object_scope({"Own": Own, "own_function": own_function} if self.known else {}):
+                for name, each in own.items():
+                    asked = name if self.by == "name" else initializers.serialize(each)
+                    try:
+                        found = type(initializers.get(asked)).__name__
+                        seen = "" if found == type(each).__name__ else f"get gives {found}"
+                    except (TypeError, ValueError) as error:
+                        seen = f"get raises {type(error).__name__}"
+                    rows.append(ExactRow(name, float(bool(seen)), seen=seen))
+        finally:
+            registers.clear()
+            registers.update(before)
+        return rows

@@ -20,7 +20,7 @@ from initcheck.models.initializers import INITIALIZERS
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, EstimateWithin
-from initcheck.spec.subjects import initializers_take_axes, to_numpy
+from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.fans import special
 from initcheck.spec.topics.fans.cases import LayerKind, fans_of_shape, layer_kinds
 from initcheck.spec.topics.fans.measurement import (
@@ -32,6 +32,7 @@ from initcheck.spec.topics.fans.measurement import (
     Scaling,
     documented_variance,
 )
+from initcheck.spec.versions import INITIALIZER_AXES
 
 MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
 SCALES: Final = (0.7, 2.5)
@@ -103,7 +104,7 @@ _SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
 
 
 def _claims_on_counting() -> Iterator[Claim]:
-    """List the claims; those on axes only for a Keras that has them."""
+    """List the claims, of which those on axes are of a Keras that has them."""
     decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)", false_alarm=CLAIM_FALSE_ALARM)
     for rank, (sizes, words) in enumerate(_RANKS):
         shapes = tuple(Shaped(shape, fans_of_shape(shape)) for shape in sizes)
@@ -119,8 +120,7 @@ def _claims_on_counting() -> Iterator[Claim]:
             slow=rank == 0,
             rows=("A16",) if rank == 1 else ("A7",),
         )
-    if initializers_take_axes():
-        yield from _claims_on_axes(decide)
+    yield from _claims_on_axes(decide)
 
 
 def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -133,7 +133,7 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
     # With input axes alone: fan_in by them is 12, by the shape 40.
     by_shape, outputs = (Shaped((40, 12), Fans(40, 12), axes) for axes in (((1,), None), (None, (0,))))
     condition = "all three modes; scales .7 and 2.5; uniform"
-    claim = partial(Claim, source=_SOURCE, decide=decide, rows=("S5",))
+    claim = partial(Claim, source=_SOURCE, decide=decide, keras=INITIALIZER_AXES, rows=("S5",))
     yield claim(
         id="fans.computation.axes",
         statement="VarianceScaling with input_axes and output_axes counts the axes that it is given.",
@@ -204,6 +204,7 @@ def _claims(kind: LayerKind, scaling: Scaling) -> Iterator[Claim]:
         "kernels rescaled to the units that the layer really has" if wrong else f"kernels scaled by {_COUNTED[other]}",
         expected="refuted" if wrong else "holds",
         cause=kind.cause,
+        keras=kind.keras,
         # Two initializers show the fans of a layer; the others, and three dimensions, show that none is an exception.
         slow=scaling.slug not in ("glorot_uniform", "he_normal") or "3d" in kind.slug,
         rows=kind.rows,

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from initcheck.spec import causes
 from initcheck.spec.causes import KnownCause
-from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.fans.measurement import Case, Fans
+from initcheck.spec.versions import BEFORE_AXES, EVERY, INITIALIZER_AXES, KerasVersions
 
 SIDE: Final = 3
 """Of the convolution kernels."""
@@ -33,6 +33,8 @@ class LayerKind:
     wrong: tuple[str, ...] = ()
     outcome: str = ""
     cause: KnownCause | None = None
+    keras: KerasVersions = EVERY
+    """The versions that count so."""
 
 
 def _dense(inputs: int, units: int) -> Case:
@@ -122,7 +124,14 @@ def _transposed(rank: int, channels: int, filters: int, stride: int, side: int) 
     )
 
 
-def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int | None, ...], **sizes: int) -> Case:
+def _einsum(
+    keras: KerasVersions,
+    name: str,
+    equation: str,
+    inputs: tuple[int, ...],
+    output: tuple[int | None, ...],
+    **sizes: int,
+) -> Case:
     # The labels of the sizes are the kernel's, in its order.
     _, rest = equation.split(",")
     weights, result = rest.split("->")
@@ -133,9 +142,8 @@ def _einsum(name: str, equation: str, inputs: tuple[int, ...], output: tuple[int
         return float(math.prod(size for size, keep in zip(shape, kept, strict=True) if keep))
 
     fans = Fans(product(label not in result for label in weights), product(label not in entering for label in weights))
-    assumed = fans_of_shape(tuple(shape))
-    if initializers_take_axes():
-        assumed = Fans(fans.fan_in, product(label in result for label in weights))
+    by_axes = Fans(fans.fan_in, product(label in result for label in weights))
+    assumed = by_axes if keras == INITIALIZER_AXES else fans_of_shape(tuple(shape))
     return Case(
         name,
         "EinsumDense",
@@ -156,11 +164,13 @@ def fans_of_shape(shape: tuple[int, ...]) -> Fans:
     return Fans(area * shape[-2], area * shape[-1])
 
 
-def _attention(layer: str, settings: tuple[tuple[str, Any], ...], weight: str, shape: tuple[int, int, int]) -> Case:
+def _attention(
+    keras: KerasVersions, layer: str, settings: tuple[tuple[str, Any], ...], weight: str, shape: tuple[int, int, int]
+) -> Case:
     merges = weight == "attention_output"
     fans = Fans(shape[0] * shape[1], shape[2]) if merges else Fans(shape[0], shape[1] * shape[2])
     sequence = (None, 4, shape[2] if merges else shape[0])
-    assumed = fans if initializers_take_axes() else fans_of_shape(shape)
+    assumed = fans if keras == INITIALIZER_AXES else fans_of_shape(shape)
     return Case(weight, layer, settings, (sequence, sequence), fans, assumed, weight=f"{weight}/kernel")
 
 
@@ -194,7 +204,6 @@ def _recurrent(layer: str, gates: int, by_gate: bool, inputs: int = 96, units: i
 def layer_kinds() -> Iterator[LayerKind]:
     """List the layers whose kernels take the initializers that scale with the fans."""
     both = ("fan_in", "fan_avg")
-    old = () if initializers_take_axes() else both
     yield LayerKind("dense", "Dense", (_dense(256, 1024), _dense(768, 128)), ("B1",))
     for rank, channels, filters in ((1, 32, 256), (2, 16, 256), (3, 4, 256)):
         yield LayerKind(
@@ -269,31 +278,8 @@ def layer_kinds() -> Iterator[LayerKind]:
             "channels in and out are exchanged, and the strides left out",
             causes.TRANSPOSED,
         )
-    yield LayerKind(
-        "einsum_dense",
-        "EinsumDense",
-        (
-            _einsum("splits into heads", "abc,cde->abde", (1, 256), (1, 4, 128), c=256, d=4, e=128),
-            _einsum("merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
-            _einsum("output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
-        ),
-        ("B7",),
-        old,
-        "the fans are those of a convolution kernel",
-        causes.HEADS,
-    )
-    yield LayerKind(
-        "einsum_dense_with_shared_axis",
-        "EinsumDense with an axis of experts in input, kernel and output",
-        (
-            _einsum("8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
-            _einsum("32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
-        ),
-        ("B8",),
-        old or ("fan_avg",),
-        "the experts are counted as outputs that each input feeds",
-        causes.SHARED_AXIS,
-    )
+    for keras in (BEFORE_AXES, INITIALIZER_AXES):
+        yield from _with_axes(keras)
     yield LayerKind(
         "dense_bias",
         "the bias of Dense, where it is drawn",
@@ -342,10 +328,50 @@ def layer_kinds() -> Iterator[LayerKind]:
             case = _recurrent(layer, gates, by_gate=True)
             outcome = "the units of all gates are counted"
             yield LayerKind(f"{slug}_gate", words, (case,), ("B9",), ("fan_avg",), outcome, causes.GATES)
+
+
+def _with_axes(keras: KerasVersions) -> Iterator[LayerKind]:
+    """List the layers that tell initializers the axes of their kernels, in the versions before they did or since."""
+    both, as_convolution = ("fan_in", "fan_avg"), "the fans are those of a convolution kernel"
+    before = keras == BEFORE_AXES
+    yield LayerKind(
+        "einsum_dense",
+        "EinsumDense",
+        (
+            _einsum(keras, "splits into heads", "abc,cde->abde", (1, 256), (1, 4, 128), c=256, d=4, e=128),
+            _einsum(keras, "merges heads", "abcd,cde->abe", (1, 4, 32), (1, 512), c=4, d=32, e=512),
+            _einsum(keras, "output axes first", "abc,dc->abd", (1, 96), (1, 512), d=512, c=96),
+        ),
+        ("B7",),
+        both if before else (),
+        as_convolution,
+        causes.HEADS,
+        keras,
+    )
+    yield LayerKind(
+        "einsum_dense_with_shared_axis",
+        "EinsumDense with an axis of experts in input, kernel and output",
+        (
+            _einsum(keras, "8 experts", "bec,ecd->bed", (8, 96), (8, 64), e=8, c=96, d=64),
+            _einsum(keras, "32 experts", "bec,ecd->bed", (32, 64), (32, 64), e=32, c=64, d=64),
+        ),
+        ("B8",),
+        both if before else ("fan_avg",),
+        as_convolution if before else "the experts are counted as outputs that each input feeds",
+        causes.HEADS if before else causes.SHARED_AXIS,
+        keras,
+    )
     for layer, slug, settings, weight, shape in _ATTENTION:
-        case = _attention(layer, settings, weight, shape)
         kernel = weight.removeprefix("attention_")
-        words = f"the {kernel} kernel of {layer}"
-        outcome = "the fans are those of a convolution kernel"
-        rows = ("B7", "S3")
-        yield LayerKind(f"{slug}.{kernel}_kernel", words, (case,), rows, old, outcome, causes.HEADS)
+        # Heads and their sizes are what the output kernel sums: taken for an area and its channels, they are right.
+        wrong = () if not before else ("fan_avg",) if kernel == "output" else both
+        yield LayerKind(
+            f"{slug}.{kernel}_kernel",
+            f"the {kernel} kernel of {layer}",
+            (_attention(keras, layer, settings, weight, shape),),
+            ("B7", "S3"),
+            wrong,
+            as_convolution,
+            causes.HEADS,
+            keras,
+        )

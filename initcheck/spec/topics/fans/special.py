@@ -19,7 +19,7 @@ from initcheck.core import statistics
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, size_of_equivalence
-from initcheck.spec.subjects import EntryDistribution, initializers_take_axes, to_numpy
+from initcheck.spec.subjects import EntryDistribution, to_numpy
 from initcheck.spec.topics.fans.cases import RECURRENT
 from initcheck.spec.topics.fans.measurement import (
     BATCH,
@@ -32,6 +32,7 @@ from initcheck.spec.topics.fans.measurement import (
     random_signs,
 )
 from initcheck.spec.topics.orthogonality import distance_from_orthonormal
+from initcheck.spec.versions import BEFORE_AXES, INITIALIZER_AXES
 
 _ROUNDING: Final = 1e-5
 """Of products of float32 matrices with orthonormal rows: some hundred roundings of 6e-8."""
@@ -358,8 +359,8 @@ class OutputInSequence:
         if self.layer == "separable":
             pointwise = Fans(_CHANNELS, _CHANNELS)
             return (Fans(9, 9), pointwise), (Fans(9 * _CHANNELS, 9), pointwise)
-        real = (Fans(160, 96), Fans(96, 320))
-        return real, real if initializers_take_axes() else (Fans(160 * 4, 160 * 24), Fans(4 * 24, 4 * 320))
+        # The second pair is that of a Keras whose initializers take no axes.
+        return (Fans(160, 96), Fans(96, 320)), (Fans(160 * 4, 160 * 24), Fans(4 * 24, 4 * 320))
 
     def _build(self, seed: int, random: np.random.Generator) -> tuple[Any, tuple[Any, ...], tuple[Any, Any]]:
         keras = import_keras()
@@ -424,7 +425,11 @@ def _sequences() -> Iterator[Claim]:
             experiment=experiment,
             rows=("B7", "S3"),
         )
-        if initializers_take_axes():
-            yield attention(control=replace(experiment, mode=other), control_note="kernels scaled by other units")
-        else:
-            yield attention(control=replace(experiment, corrected=True), expected="refuted", cause=causes.HEADS)
+        yield attention(
+            control=replace(experiment, corrected=True), expected="refuted", cause=causes.HEADS, keras=BEFORE_AXES
+        )
+        yield attention(
+            control=replace(experiment, mode=other),
+            control_note="kernels scaled by other units",
+            keras=INITIALIZER_AXES,
+        )

@@ -20,7 +20,6 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim, ExactRow, FitRow, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, AllWithin, NoDifference, adjusted_for_tails
-from initcheck.spec.subjects import initializers_take_axes
 from initcheck.spec.topics.layer_defaults.measurement import (
     Given,
     as_fit_rows,
@@ -43,6 +42,7 @@ from initcheck.spec.topics.layer_defaults.table import (
     argument_named,
     layer_named,
 )
+from initcheck.spec.versions import initializers_take_axes
 
 _NEAREST: Final[dict[DefaultName, InitializerSpec]] = {
     "glorot_uniform": InitializerSpec("GlorotNormal"),
@@ -192,6 +192,7 @@ def _default_claim(layer: Layer, argument: Argument) -> Claim:
         decide=FIT if fit else _EXACT,
         control=control,
         control_note=note,
+        keras=layer.keras,
         rows=_ROWS.get(layer.name, ("L1",) if argument.is_argument else ()),
     )
 
@@ -208,6 +209,7 @@ def _own_claim(layer: Layer, argument: Argument) -> Claim:
         decide=AllWithin("Deviation from the user's constant"),
         control=UsersOwn(layer.name, argument.name, exchanged=True),
         control_note="the layer is not given it" if alone else "the layer is given another argument's initializer",
+        keras=layer.keras,
         rows=("L1",),
     )
 
@@ -227,6 +229,7 @@ def _independence_claim(layer: Layer) -> Claim:
         control_note="two layers of one table each" if shared else "every initializer is given the same seed",
         expected="refuted" if shared else "holds",
         cause=causes.TWO_TABLES,
+        keras=layer.keras,
         rows=("L2",) if "Embedding" in layer.name else ("L1",),
     )
 

@@ -25,6 +25,7 @@ from initcheck.spec.topics.layer_defaults.table import (
     layer_named,
     with_settings,
 )
+from initcheck.spec.versions import installed_keras
 
 FIT: Final = NoDifference("Distance from the documented distribution", largest_detectable=0.2)
 _GATES: Final = ("input gate", "forget gate", "cell", "output gate")
@@ -147,7 +148,7 @@ class Completeness:
         table = {
             layer.name: {argument.name for argument in layer.arguments}
             for layer in LAYERS
-            if layer.name != self.left_out
+            if layer.name != self.left_out and installed_keras() in layer.keras
         }
         known = {getattr(layers, name, None): arguments for name, arguments in table.items()}
         for name in sorted(set(dir(layers)) | set(table)):

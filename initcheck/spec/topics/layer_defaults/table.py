@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from initcheck.spec.versions import EVERY, KerasVersions
+
 DefaultName = Literal["glorot_uniform", "uniform", "orthogonal", "zeros", "ones"]
 """Keras' names of the initializers that are defaults; ``uniform`` is U(-.05, .05)."""
 
@@ -53,6 +55,8 @@ class Layer:
     settings: Settings
     shapes: tuple[Any, ...]
     arguments: tuple[Argument, ...]
+    keras: KerasVersions = EVERY
+    """The versions that have it."""
 
     @property
     def subject(self) -> str:
@@ -149,6 +153,13 @@ LAYERS: Final[tuple[Layer, ...]] = (
         (("equation", "ab,bc->ac"), ("output_shape", 120), ("bias_axes", "c")),
         ((None, 40),),
         _kernel_and_bias(),
+    ),
+    Layer(
+        "TernaryDense",
+        (("units", 120),),
+        ((None, 40),),
+        _kernel_and_bias(),
+        KerasVersions(since="3.16.0.dev2026080604"),
     ),
     Layer("Embedding", _EMBEDDING, ((None,),), (Argument("embeddings_initializer", "uniform", ("embeddings",)),)),
     Layer(
