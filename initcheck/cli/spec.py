@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,6 +12,9 @@ from initcheck.backend.runtime import single_threaded
 from initcheck.cli.measuring import echo_written, show_progress
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import format_duration
+
+if TYPE_CHECKING:
+    from initcheck.spec.claim import Claim
 
 _EXIT_BROKEN: Final = 1
 _EXIT_INCONCLUSIVE: Final = 2
@@ -69,7 +72,8 @@ def spec(
 
     Each documented claim about the initializers is measured and judged, with a negative control. A claim that is
     known to be false counts as fulfilled while it stays refuted. Pinned claims state what this implementation happens
-    to do, such as its stream of random numbers: what differs is listed as changed.
+    to do, such as its stream of random numbers: what differs is listed as changed. Claims about other versions of Keras
+    than the installed one are listed as not there, and not measured.
 
     Exit codes: 0 all claims came out as specified; 1 a claim is broken, or holds now that was refuted; 2 a claim is
     inconclusive or not shown, or none was selected.
@@ -132,13 +136,17 @@ def spec(
         raise click.exceptions.Exit(_EXIT_INCONCLUSIVE)
 
 
-def _show_list(claims: tuple[object, ...], *, as_json: bool) -> None:
+def _show_list(claims: tuple[Claim, ...], *, as_json: bool) -> None:
     import json
+    from dataclasses import asdict
 
-    names = ("id", "statement", "source", "condition", "expected", "slow")
-    facts = [{name: getattr(claim, name) for name in names} for claim in claims]
+    from initcheck.spec.versions import installed_keras
+
     if as_json:
+        names = ("id", "statement", "source", "condition", "expected", "slow")
+        facts = [{name: getattr(claim, name) for name in names} | {"keras": asdict(claim.keras)} for claim in claims]
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    for fact in facts:
-        click.echo(f"{fact['id']}: {fact['statement']}")
+    for claim in claims:
+        there = installed_keras() in claim.keras
+        click.echo(f"{claim.id}: {claim.statement}" + ("" if there else f" (Not there: of Keras {claim.keras}.)"))

@@ -43,7 +43,6 @@ def catalogue(topic: str | None = None, keras: str = "") -> tuple[Claim, ...]:
     return listed
 
 
-@cache
 def claims_not_there(topic: str | None = None, keras: str = "") -> tuple[Claim, ...]:
     """List a claim of each id that is about other versions of Keras alone; arguments as :func:`catalogue`."""
     listed = {claim.id for claim in catalogue(topic, keras)}

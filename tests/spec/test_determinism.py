@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
+from initcheck.spec.catalogue import catalogue
 from initcheck.spec.claim import RunContext, Verdict, make_table
 from initcheck.spec.decisions import AllWithin
-from initcheck.spec.topics.determinism import claims
 from initcheck.spec.topics.determinism.measurement import (
     ALL,
     CLASSES,
@@ -18,7 +18,7 @@ from initcheck.spec.topics.determinism.measurement import (
     planted,
 )
 
-CLAIMS = {claim.id: claim for claim in claims()}
+CLAIMS = {claim.id: claim for claim in catalogue("determinism")}
 SUBJECTS = {subject.slug: subject for subject in ALL}
 WITHIN = AllWithin("Correlation")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from initcheck.spec.catalogue import TOPICS, catalogue
+from initcheck.spec.catalogue import TOPICS, catalogue, claims_not_there
 from initcheck.spec.plugin import claim_test
 
 _SUPPORT = Path(__file__).parents[1] / "support"
@@ -40,7 +40,10 @@ def test_the_closing_section(tmp_path, workers):
     section = re.split(r"=+ specification =+\n", done.stdout)[1].splitlines()
     assert section[0] == "REFUTED 1 claim: Transposed convolutions count their outputs as inputs."
     assert section[1].startswith("BROKEN second.red.broken: The value is 0.0; the seed was ")
-    assert "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed" in section
+    assert (
+        "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed, 0 not there"
+        in section
+    )
     assert "initcheck seed: 11 (repeat this run with --initcheck-seed=11)" in section
     assert "REFUTED" in done.stdout
     assert "INCONCLUSIVE" in done.stdout
@@ -93,7 +96,9 @@ def test_every_claim_is_a_case_of_the_test_of_its_topic():
     module = runpy.run_path(str(_SPECIFICATION / "test_claims.py"))
     for topic in TOPICS:
         (cases,) = module[f"test_{topic}"].pytestmark
-        assert [case.id for case in cases.args[1]] == [claim.id for claim in catalogue(topic)]
+        assert [case.id for case in cases.args[1]] == [
+            claim.id for claim in (*catalogue(topic), *claims_not_there(topic))
+        ]
 
 
 def test_an_unknown_topic_is_named():

@@ -16,7 +16,7 @@ from initcheck.cli import main
 from initcheck.spec import catalogue
 
 _FAKE = Path(__file__).parents[1] / "support" / "fake_specification.py"
-_COUNTS = "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed"
+_COUNTS = "2 hold, 1 refuted as expected, 2 broken, 1 now hold, 1 not shown, 1 inconclusive, 1 changed, 0 not there"
 
 
 def run_apart(folder, *arguments, **environment):
@@ -72,6 +72,7 @@ def test_json_alone_is_on_standard_output(everything):
         "not shown": 1,
         "inconclusive": 1,
         "changed": 1,
+        "not there": 0,
     }
     assert facts["seed"] == 7
     by_id = {claim["id"]: claim for claim in facts["claims"]}
