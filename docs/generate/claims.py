@@ -145,9 +145,11 @@ def write_page(claims: Sequence[Claim] | None = None) -> str:
     refuted = sum(claim.expected == "refuted" for claim in claims)
     parts = [
         _INTRODUCTION,
-        f"{len(claims)} claims, {refuted} of them refuted; {covered} of {len(ROWS)} rows have a claim. What is expected\n"
-        "depends on the version of Keras: here it is the newest that is released, and "
-        f"{len(claims_not_there())} more claims are about others.\n",
+        (
+            f"{len(claims)} claims, {refuted} of them refuted; {covered} of {len(ROWS)} rows have a claim. What is\n"
+            "expected depends on the version of Keras: here it is the newest that is released, and "
+            f"{len(claims_not_there())} more claims are about others.\n"
+        ),
         _count_topics(claims),
     ]
     for letters, rows in groupby(ROWS, key=_letters):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from initcheck.backend.runtime import import_keras
-from initcheck.spec.catalogue import catalogue
 from initcheck.spec.claim import RunContext, Verdict, make_table
 from initcheck.spec.decisions import AllWithin, NoDifference
 from initcheck.spec.topics.layer_defaults import claims
@@ -15,7 +14,7 @@ from initcheck.spec.topics.layer_defaults.table import LAYERS, WITHOUT_ARGUMENT,
 
 EXACT = AllWithin("deviation")
 FIT = NoDifference("distance", largest_detectable=0.2)
-CLAIMS = {claim.id: claim for claim in catalogue("layer_defaults")}
+CLAIMS = {claim.id: claim for claim in claims()}
 ENTRIES = 3600
 
 

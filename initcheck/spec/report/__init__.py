@@ -134,14 +134,12 @@ def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], 
     tone: Tone = "passed"
     if amiss:
         tone = "failed" if counts["broken"] or counts["now holds"] else "undecided"
-    others = ["known to be false"]
-    if counts["changed"]:
-        others.append(f"pinned and changed ({counts['changed']})")
-    if counts["not there"]:
-        others.append(f"about other versions of Keras ({counts['not there']})")
+    measured = count(len(record.claims) - counts["not there"], "claim")
+    changed = f", or pinned and changed ({counts['changed']})" if counts["changed"] else ""
+    more = f" {counts['not there']} more are about other versions of Keras." if counts["not there"] else ""
     verdict = (
-        f"{keras} is as specified: {counts['holds']:,} of {count(len(record.claims), 'claim')} hold, the others are "
-        f"{', or '.join(others)}."
+        f"{keras} is as specified: {counts['holds']:,} of {measured} hold, the others are known to be "
+        f"false{changed}.{more}"
     )
     if amiss:
         verdict = f"{keras} is not as specified: {', '.join(amiss)}."
