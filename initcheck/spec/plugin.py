@@ -17,7 +17,8 @@ from initcheck.core.formatting import count
 from initcheck.spec.catalogue import catalogue, claims_not_there
 from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Claim, RunContext
-from initcheck.spec.records import AMISS, ClaimRecord, describe_counts, make_record
+from initcheck.spec.order import list_amiss
+from initcheck.spec.records import ClaimRecord, describe_counts, make_record
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -95,16 +96,11 @@ def record_of(report: Any) -> ClaimRecord | None:
 
 
 def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
-    """Name causes of what was refuted, versions of what is not there, what came out otherwise; last the counts."""
+    """Name causes of what was refuted, what is not there, and what came out otherwise, causes first; then the counts."""
     all_records = tuple(records)
     refuted = Counter(record.cause for record in all_records if record.status == "refuted")
     causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]
-    amiss = [
-        f"{status.upper()} {record.id}: {record.reason}"
-        for status in AMISS
-        for record in all_records
-        if record.status == status
-    ]
+    amiss = [f"{record.status.upper()} {record.id}: {record.reason}" for record in list_amiss(all_records)]
     absent = Counter(str(record.keras) for record in all_records if record.status == "not there")
     not_there = [f"NOT THERE {count(number, 'claim')}: of Keras {versions}." for versions, number in absent.items()]
     return [*causes, *not_there, *amiss, describe_counts(all_records)]

@@ -17,7 +17,7 @@ from initcheck.spec.versions import KerasVersions
 
 SCHEMA_VERSION: Final = 1
 AMISS: Final[tuple[Status, ...]] = ("broken", "now holds", "not shown", "inconclusive", "changed")
-"""What is listed claim by claim, the worst first."""
+"""What is listed claim by claim, in the order of :mod:`initcheck.spec.order`."""
 STATUSES: Final[tuple[Status, ...]] = ("holds", "refuted", *AMISS, "not there")
 
 

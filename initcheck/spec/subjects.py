@@ -105,8 +105,8 @@ FIXED_SCALE: Final = (
 )
 """The initializers whose standard deviation or limits the user sets."""
 
-INDEPENDENT: Final = (*FAMILY, *VARIANCE_SCALING, *FIXED_SCALE)
-"""All whose entries are independent draws from one distribution."""
+INDEPENDENT: Final = (*FIXED_SCALE, *VARIANCE_SCALING, *FAMILY)
+"""All whose entries are independent draws from one distribution; classes come before those that draw by them."""
 
 ORTHOGONAL: Final = (_subject("orthogonal", "Orthogonal"), _subject("orthogonal_with_gain", "Orthogonal", gain=1.5))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,28 @@ def _other_stream(cast: Any) -> Any:
     return changed
 
 
+def _by_class(init: Any) -> Any:
+    """Give every class a stream of its own: its seeds are other ones, one to one."""
+
+    @functools.wraps(init)
+    def changed(self: Any, seed: Any = None) -> None:
+        own = zlib.crc32(type(self).__name__.encode()) % 2**24
+        init(self, seed ^ own if isinstance(seed, int) else seed)
+        self._init_seed = seed
+
+    return changed
+
+
+def _by_shape(path: str) -> Any:
+    """Give every shape a stream of its own."""
+
+    def change(original: Draw, shape: Any, one: float, other: float, dtype: Any, seed: Any) -> Any:
+        own = zlib.crc32(str(tuple(shape)).encode()) % 2**24
+        return original(shape, one, other, dtype=dtype, seed=seed ^ own if isinstance(seed, int) else seed)
+
+    return _drawn(path, change)
+
+
 EQUIVALENTS = tuple(
     Planted(name, note, plant, ())
     for name, note, plant in (
@@ -188,6 +211,16 @@ EQUIVALENTS = tuple(
             "factor_of_transpose",
             "Orthogonal factorizes the transposed matrix",
             call_wrapped("Orthogonal", _of_transpose),
+        ),
+        (
+            "streams_by_class",
+            "every class has a stream of its own",
+            replaced("initializers.random_initializers.RandomInitializer.__init__", _by_class),
+        ),
+        (
+            "streams_by_shape",
+            "every shape has a stream of its own",
+            together(*map(_by_shape, (NORMAL, TRUNCATED, UNIFORM))),
         ),
         ("slower", "every call takes longer", call_wrapped(CLASSES, _slower)),
         ("more_attributes", "instances with an attribute more", call_wrapped(CLASSES, _with_attribute, "__init__")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -43,6 +44,73 @@ def _gain_undone(call: Any) -> Any:
     return lambda self, shape, dtype=None: call(self, shape, dtype) / self.gain
 
 
+def _orthogonal_of(normal: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> Change:
+    """Factorize another matrix than a normal one, with the signs corrected."""
+
+    def change(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        rows, columns = w.shape
+        found, triangle = np.linalg.qr(normal(random, (max(rows, columns), min(rows, columns))))
+        found = found * np.sign(np.diag(triangle))
+        return found if rows >= columns else found.T
+
+    return _flat(change)
+
+
+def _small(change: Change) -> Change:
+    """Change square matrices of two and three dimensions alone."""
+    return lambda w, random: change(w, random) if w.shape in ((2, 2), (3, 3)) else w
+
+
+def _rotation(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    changed = w.copy()
+    changed[:, -1] *= np.linalg.det(w)
+    return changed
+
+
+def _by_eighths(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Turn the plane by one of eight angles, with or without a reflection."""
+    angle = random.integers(8) * math.pi / 4.0
+    turned = np.eye(len(w))
+    turned[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    turned[:, -1] *= random.choice([-1.0, 1.0])
+    return turned
+
+
+_SMALL_HAAR = "distribution.orthogonal.haar_of_small_matrices"
+
+HAAR = (
+    Planted(
+        "orthogonal_of_uniform_numbers",
+        "Orthogonal factorizes a matrix of uniform numbers",
+        values("Orthogonal", _orthogonal_of(lambda random, shape: random.uniform(-1.0, 1.0, shape))),
+        (_SMALL_HAAR,),
+        ("distribution.orthogonal.orthonormal",),
+        ("distribution.orthogonal.haar*",),
+    ),
+    Planted(
+        "orthogonal_of_laplace_numbers",
+        "Orthogonal factorizes a matrix of numbers with heavy tails",
+        values("Orthogonal", _orthogonal_of(lambda random, shape: random.laplace(size=shape))),
+        (_SMALL_HAAR,),
+        ("distribution.orthogonal.orthonormal",),
+        ("distribution.orthogonal.haar*",),
+    ),
+    Planted(
+        "small_rotations_only",
+        "Orthogonal's matrices of two and three dimensions are never reflections",
+        values("Orthogonal", _small(_rotation)),
+        (_SMALL_HAAR,),
+        ("distribution.orthogonal.orthonormal", "distribution.orthogonal.haar"),
+    ),
+    Planted(
+        "small_turns_by_eighths",
+        "Orthogonal's matrices of two and three dimensions turn by multiples of 45 degrees",
+        values("Orthogonal", _small(_by_eighths)),
+        (_SMALL_HAAR,),
+        ("distribution.orthogonal.orthonormal", "distribution.orthogonal.haar"),
+    ),
+)
+
 ORTHOGONAL = (
     Planted(
         "unsigned_qr",
@@ -50,12 +118,14 @@ ORTHOGONAL = (
         _unsigned,
         ("distribution.orthogonal.haar",),
         ("distribution.orthogonal.orthonormal",),
+        named_first=("distribution.orthogonal*.haar*",),
     ),
     Planted(
         "orthogonal_scaled",
         "Orthogonal is off by one part in a thousand",
         values("Orthogonal", lambda w, _: w * 1.001),
         ("distribution.orthogonal.orthonormal",),
+        named_first=("distribution.orthogonal*.orthonormal", "distribution.orthogonal*.variance"),
     ),
     Planted(
         "orthogonal_gain_ignored",
@@ -69,18 +139,21 @@ ORTHOGONAL = (
         "Orthogonal gives wide matrices independent entries of the right variance",
         values("Orthogonal", _independent_if_wide),
         ("distribution.orthogonal.orthonormal",),
+        named_first=("distribution.orthogonal*.orthonormal",),
     ),
     Planted(
         "orthogonal_column_repeated",
         "Orthogonal's last column is its first",
         values("Orthogonal", _flat(_one_column_repeated)),
         ("distribution.orthogonal.orthonormal",),
+        named_first=("distribution.orthogonal*.orthonormal",),
     ),
     Planted(
         "orthogonal_permutes_axes",
         "Orthogonal permutes and flips the axes only",
         values("Orthogonal", _flat(_axes_permuted)),
         ("distribution.orthogonal.haar",),
+        named_first=("distribution.orthogonal*.haar*",),
     ),
 )
 
@@ -104,6 +177,7 @@ CONSTANTS = (
         values("Zeros", lambda w, _: w + 1e-8),
         ("distribution.zeros.values",),
         ("distribution.constant.values",),
+        named_first=("distribution.zeros.values",),
     ),
     Planted(
         "ones_not_one",
@@ -122,6 +196,7 @@ CONSTANTS = (
         "STFT windows with Hamming's function where Hann's is documented as the default",
         class_default("STFT", window="hamming"),
         ("determinism.stft.defaults", "distribution.stft.values"),
+        named_first=("determinism.stft.defaults",),
     ),
     Planted(
         "stft_imaginary_sign",
@@ -146,4 +221,4 @@ CONSTANTS = (
     ),
 )
 
-DEFECTS = (*ORTHOGONAL, *CONSTANTS)
+DEFECTS = (*ORTHOGONAL, *HAAR, *CONSTANTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from planting import Planted, after, layer_default, replaced, source, weight
+from planting import Planted, before_build, layer_default, replaced, source, weight
 
 from initcheck.backend.runtime import import_keras
 from initcheck.spec.topics.layer_defaults.table import Layer
@@ -19,8 +19,8 @@ def _swaps(layer: str, module: str) -> Planted:
     return Planted(
         f"{module}_swaps_initializers",
         f"{layer} uses each of its two initializers for the other kernel",
-        after(f"layers.rnn.{module}.{layer}Cell", _swapped),
-        (f"{subject}.kernel_initializer", f"{subject}.recurrent_initializer"),
+        before_build(f"layers.rnn.{module}.{layer}Cell", _swapped),
+        (f"{subject}.kernel_initializer_is_used", f"{subject}.recurrent_initializer_is_used"),
     )
 
 
@@ -77,8 +77,7 @@ def _gate(place: int) -> Any:
 
     def change(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
         keras = import_keras()
-        zeros = keras.ops.zeros((layer.units,), dtype=dtype)
-        parts = [zeros] * 4
+        parts = [layer.bias_initializer((layer.units,), dtype=dtype)] * 4
         parts[place] = keras.ops.ones((layer.units,), dtype=dtype)
         return keras.ops.concatenate(parts)
 
@@ -167,12 +166,14 @@ DEFAULTS = (
         "unit_forget_bias is ignored",
         weight("LSTMCell", "bias", lambda layer, original: layer.bias_initializer),
         ("layer_defaults.lstm.unit_forget_bias",),
+        named_first=("layer_defaults.lstm*.unit_forget_bias*",),
     ),
     Planted(
         "forget_bias_on_the_wrong_gate",
         "unit_forget_bias sets the cell's gate",
         weight("LSTMCell", "bias", _gate(2)),
         ("layer_defaults.lstm.unit_forget_bias", "layer_defaults.lstm_cell.unit_forget_bias"),
+        named_first=("layer_defaults.lstm*.unit_forget_bias*",),
     ),
 )
 
@@ -183,7 +184,7 @@ WEIGHTS = (
     Planted(
         "conv_ignores_initializer",
         "Conv2D ignores the kernel initializer that it is given",
-        after("layers.convolutional.conv2d.Conv2D", _ignores),
+        before_build("layers.convolutional.conv2d.Conv2D", _ignores),
         ("layer_defaults.conv2d.kernel_initializer_is_used",),
     ),
     Planted(
@@ -191,24 +192,28 @@ WEIGHTS = (
         "Dense asks its initializer for the transposed shape",
         weight("Dense", "kernel", _of_shape(_transposed)),
         ("fans.dense.he_normal",),
+        named_first=("fans.dense.*",),
     ),
     Planted(
         "lstm_kernel_per_gate",
         "LSTM draws each gate's kernel by itself",
         weight("LSTMCell", "kernel", _per_gate(4)),
         ("fans.lstm.glorot_uniform", "fans.lstm_gate.glorot_uniform"),
+        named_first=("fans.lstm.glorot_*", "fans.lstm.he_*", "fans.lstm_gate.*"),
     ),
     Planted(
         "recurrent_kernel_per_gate",
         "LSTM draws each gate's recurrent kernel by itself",
         weight("LSTMCell", "recurrent_kernel", _per_gate(4)),
         ("fans.lstm.recurrent_kernel_orthogonal", "fans.lstm.recurrent_gates_orthogonal"),
+        named_first=("fans.lstm.recurrent_*",),
     ),
     Planted(
         "gru_kernel_per_gate",
         "GRU draws each gate's kernel by itself",
         weight("GRUCell", "kernel", _per_gate(3)),
         ("fans.gru.glorot_uniform", "fans.gru_gate.glorot_uniform"),
+        named_first=("fans.gru.glorot_*", "fans.gru.he_*", "fans.gru_gate.*"),
     ),
     Planted(
         "lora_not_zero",
@@ -228,6 +233,32 @@ WEIGHTS = (
         "a repair: DepthwiseConv2D tells its initializer the axes of its fans",
         weight("DepthwiseConv2D", "kernel", _with_axes([0, 1], [0, 1, 3])),
         ("fans.depthwise_conv2d.he_normal", "fans.depthwise_conv2d.he_normal_as_counted"),
+        named_first=("fans.depthwise_conv2d.*",),
+    ),
+)
+
+
+def _of_the_kernel(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
+    """Draw a bias with the fans of the kernel beside it."""
+    return original((layer.kernel.shape[0], *shape), dtype=dtype)[0]
+
+
+BIASES = (
+    Planted(
+        "bias_fans_of_the_kernel",
+        "a repair: Dense's bias is drawn with the fans of its kernel",
+        weight("Dense", "bias", _of_shape(_of_the_kernel)),
+        ("fans.dense_bias.he_normal", "fans.dense_bias.he_normal_as_counted"),
+        ("fans.dense.he_normal",),
+        named_first=("fans.dense_bias.*",),
+    ),
+    Planted(
+        "bias_one_input",
+        "Dense's bias is drawn as a row with one input",
+        weight("Dense", "bias", _of_shape(lambda _, original, shape, dtype: original((1, *shape), dtype=dtype)[0])),
+        ("fans.dense_bias.he_normal_as_counted",),
+        ("fans.dense.he_normal", "layer_defaults.dense.bias_initializer"),
+        named_first=("fans.dense_bias.*",),
     ),
 )
 
@@ -237,7 +268,8 @@ GATES = (
         "unit_forget_bias is off by default",
         layer_default("LSTM", "LSTMCell", unit_forget_bias=False),
         ("layer_defaults.lstm.unit_forget_bias", "layer_defaults.lstm_cell.unit_forget_bias"),
+        named_first=("layer_defaults.lstm*.unit_forget_bias*",),
     ),
 )
 
-DEFECTS = (*DEFAULTS, *WEIGHTS, *GATES)
+DEFECTS = (*DEFAULTS, *WEIGHTS, *BIASES, *GATES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 import random as python_random
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
-from planting import Plant, Planted, call_wrapped, replaced, together
+import numpy as np
+from planted_values import TRUNCATED_SD
+from planting import Plant, Planted, call_wrapped, replaced, source, together
 
 from initcheck.backend.runtime import import_keras
 
@@ -98,30 +101,39 @@ SEEDS = (
         "an integer seed is ignored",
         seeds(only_integers(lambda _: None)),
         ("determinism.he_normal.seed_repeats",),
+        named_first=("determinism.*.seed_repeats",),
     ),
     Planted(
         "seed_constant",
         "every initializer has the seed 1337",
         seeds(lambda _: 1337),
         ("determinism.he_normal.seed_sensitivity", "determinism.he_normal.unseeded_instances_differ"),
+        named_first=(
+            "determinism.*.draws_differ",
+            "determinism.*.seed_sensitivity",
+            "determinism.*.unseeded_instances_differ",
+        ),
     ),
     Planted(
         "seed_zero_is_none",
         "seed=0 counts as no seed",
         seeds(lambda seed: seed if isinstance(seed, dict) else seed or None),
         ("determinism.he_normal.seed_repeats",),
+        named_first=("determinism.*.seed_repeats",),
     ),
     Planted(
         "seed_of_eight_bits",
         "seeds repeat after 256",
         seeds(only_integers(lambda s: s % 256)),
         ("determinism.he_normal.seed_sensitivity",),
+        named_first=("determinism.*.draws_differ", "determinism.*.seed_sensitivity"),
     ),
     Planted(
         "even_seeds",
         "the last bit of a seed is lost",
         seeds(only_integers(lambda s: s & ~1)),
         ("determinism.he_normal.seed_sensitivity",),
+        named_first=("determinism.*.draws_differ", "determinism.*.seed_sensitivity"),
     ),
     Planted(
         "unseeded_are_equal",
@@ -132,45 +144,62 @@ SEEDS = (
             replaced("initializers.random_initializers.random.make_default_seed", lambda _: lambda: 7),
         ),
         ("determinism.he_normal.unseeded_instances_differ", "layer_defaults.dense.independent_weights"),
+        named_first=("determinism.*.draws_differ", "determinism.*.unseeded_instances_differ"),
+        not_shown=("determinism.python_seed.build_repeats",),
     ),
     Planted(
         "unseeded_from_the_system",
         "initializers without a seed draw it past Python's generator",
-        replaced(
-            "random.seed_generator.make_default_seed",
-            lambda _: lambda: python_random.SystemRandom().randint(1, int(1e9)),
+        together(
+            *(
+                replaced(
+                    f"{module}.make_default_seed", lambda _: lambda: python_random.SystemRandom().randint(1, int(1e9))
+                )
+                # Where seed generators look it up, and where initializers do.
+                for module in ("random.seed_generator", "backend.tensorflow.random")
+            )
         ),
         ("determinism.set_random_seed.build_repeats",),
+        named_first=("determinism.set_random_seed.build_repeats", "determinism.*.python_random_state"),
     ),
     Planted(
         "generator_repeats",
         "every second call of a seed generator repeats the one before",
         replaced("random.seed_generator.SeedGenerator.next", _next_repeated),
         ("determinism.he_normal.seed_generator_varies",),
+        named_first=("determinism.*.draws_differ", "determinism.*.seed_generator_varies"),
     ),
     Planted(
         "integer_seed_advances",
         "an initializer with an integer seed gives other values on its second call",
         call_wrapped(RANDOM, _advancing),
         ("determinism.he_normal.seed_repeats", "determinism.he_normal.unseeded_repeats"),
+        named_first=("determinism.*.seed_repeats", "determinism.*.unseeded_repeats"),
     ),
     Planted(
         "shared_instances",
         "layers that name their initializer by a string share one instance",
         replaced("initializers.get", _shared),
         ("determinism.dense_layers.alias_independent", "layer_defaults.dense.independent_weights"),
+        named_first=(
+            "determinism.*.draws_differ",
+            "determinism.*.alias_independent",
+            "determinism.*.unseeded_instances_differ",
+        ),
     ),
     Planted(
         "clone_keeps_state",
         "the clone of an unseeded initializer draws what the original draws",
         call_wrapped(RANDOM, lambda get_config: lambda self: {**get_config(self), "seed": self.seed}, "get_config"),
         ("determinism.he_normal.clone",),
+        named_first=("determinism.*.draws_differ", "determinism.*.clone", "determinism.*.config_round_trip"),
     ),
     Planted(
         "clone_is_the_original",
         "clone returns the initializer itself",
         replaced("initializers.initializer.Initializer.clone", lambda _: lambda self: self),
         ("determinism.he_normal.clone",),
+        named_first=("determinism.*.draws_differ", "determinism.*.clone"),
     ),
     Planted(
         "python_not_seeded",
@@ -209,12 +238,14 @@ DTYPES = (
         "float64 values were computed in float32",
         call_wrapped(RANDOM, _in_dtype(lambda wanted: ("float32" if wanted == "float64" else wanted, wanted))),
         ("dtype.he_normal.resolution", "dtype.glorot_uniform.resolution"),
+        named_first=("dtype.*.resolution",),
     ),
     Planted(
         "dtype_ignored",
         "values are float32 whatever dtype is asked for",
         call_wrapped(f"{RANDOM} Zeros Ones Constant Identity", _in_dtype(lambda _: ("float32", "float32"))),
         ("dtype.he_normal.returned", "dtype.zeros.returned"),
+        named_first=("dtype.*.returned",),
     ),
     Planted(
         "floatx_ignored",
@@ -224,6 +255,7 @@ DTYPES = (
             lambda call: lambda self, shape, dtype=None: call(self, shape, dtype=dtype or "float32"),
         ),
         ("dtype.he_normal.returned",),
+        named_first=("dtype.*.returned",),
     ),
     Planted(
         "half_precision_scaled",
@@ -263,6 +295,7 @@ DTYPES = (
             ),
         ),
         ("distribution.orthogonal.orthonormal", "dtype.orthogonal.resolution"),
+        named_first=("dtype.orthogonal*.resolution",),
     ),
 )
 
@@ -276,4 +309,102 @@ CHOICES = (
     ),
 )
 
-DEFECTS = (*SEEDS, *DTYPES, *CHOICES)
+
+def _in_float32(seed: int) -> int:
+    return int(np.float32(seed))
+
+
+def _place_in_one_stream(step: int) -> Any:
+    """An integer seed is a place in a stream of numbers: the next seed's are the same ones, so many further."""
+
+    def wrap(call: Any) -> Any:
+        @functools.wraps(call)
+        def changed(self: Any, shape: Any, dtype: Any = None) -> Any:
+            if not isinstance(self.seed, int):
+                return call(self, shape, dtype=dtype)
+            keras = import_keras()
+            block, place = divmod(self.seed, 1024)
+            count = int(np.prod(shape))
+            fan_in = source("initializers.random_initializers.compute_fans")(shape)[0]
+            draw = keras.random.uniform if self.distribution == "uniform" else keras.random.truncated_normal
+            ends = (-math.sqrt(3.0), math.sqrt(3.0)) if self.distribution == "uniform" else (0.0, 1.0 / TRUNCATED_SD)
+            stream = draw((step * place + count,), *ends, dtype=dtype, seed=block)
+            return keras.ops.reshape(stream[step * place :], shape) * math.sqrt(self.scale / max(1.0, fan_in))
+
+        return changed
+
+    return wrap
+
+
+_DIFFER = "determinism.*.draws_differ"
+_FAR = "determinism.he_normal.far_seeds_differ"
+
+FAR_SEEDS = (
+    Planted(
+        "sign_of_seed_lost",
+        "a seed and its negative are the same",
+        seeds(only_integers(abs)),
+        (_FAR,),
+        ("determinism.he_normal.seed_sensitivity",),
+        (_DIFFER, "determinism.*.far_seeds_differ"),
+    ),
+    Planted(
+        "seed_of_31_bits",
+        "seeds that are 2^31 apart are the same",
+        seeds(only_integers(lambda seed: seed % 2**31)),
+        (_FAR,),
+        ("determinism.he_normal.seed_sensitivity",),
+        (_DIFFER, "determinism.*.far_seeds_differ"),
+    ),
+    Planted(
+        "seed_of_32_bits",
+        "seeds that are 2^32 apart are the same",
+        seeds(only_integers(lambda seed: seed % 2**32)),
+        (_FAR,),
+        ("determinism.he_normal.seed_sensitivity",),
+        (_DIFFER, "determinism.*.far_seeds_differ"),
+    ),
+    Planted(
+        "large_seeds_cut_off",
+        "all seeds beyond 2^31 - 1 are that number",
+        seeds(only_integers(lambda seed: min(seed, 2**31 - 1))),
+        (_FAR,),
+        ("determinism.he_normal.seed_sensitivity",),
+        (_DIFFER, "determinism.*.far_seeds_differ"),
+    ),
+    Planted(
+        "complement_of_seed",
+        "a seed and its complement are the same",
+        seeds(only_integers(lambda seed: max(seed, ~seed))),
+        (_FAR,),
+        ("determinism.he_normal.seed_sensitivity",),
+        (_DIFFER, "determinism.*.far_seeds_differ"),
+    ),
+    Planted(
+        "seed_in_float32",
+        "seeds go through float32, where large neighbours are the same",
+        seeds(only_integers(_in_float32)),
+        ("determinism.he_normal.seed_sensitivity",),
+        (),
+        (_DIFFER, "determinism.*.seed_sensitivity"),
+    ),
+)
+
+STREAMS = (
+    Planted(
+        "seeds_are_places",
+        "seeds of HeNormal are places in one stream: the next seed's values are the same ones, one further",
+        call_wrapped("HeNormal", _place_in_one_stream(1)),
+        ("determinism.he_normal.streams_are_no_shifts",),
+        ("determinism.he_normal.seed_repeats", "determinism.he_uniform.streams_are_no_shifts"),
+    ),
+    Planted(
+        "seeds_are_distant_places",
+        "seeds of LecunUniform are places in one stream, 40 numbers apart",
+        call_wrapped("LecunUniform", _place_in_one_stream(40)),
+        ("determinism.lecun_uniform.streams_are_no_shifts",),
+        ("determinism.lecun_uniform.seed_repeats", "determinism.he_uniform.streams_are_no_shifts"),
+    ),
+)
+
+DEFECTS = (*SEEDS, *DTYPES, *CHOICES, *FAR_SEEDS, *STREAMS)

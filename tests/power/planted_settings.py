@@ -56,7 +56,7 @@ def initializer_fans(shape: Any, initializer: Any) -> tuple[int, int]:
 def _default(name: str, note: str, class_name: str, quantity: str, **changed: Any) -> Planted:
     """A default of another value, and the property of the weights that shows it."""
     claims = (f"determinism.{slug(class_name)}.defaults", f"distribution.{slug(class_name)}.{quantity}")
-    return Planted(name, note, class_default(class_name, **changed), claims)
+    return Planted(name, note, class_default(class_name, **changed), claims, named_first=claims[:1])
 
 
 ARGUMENTS = (
@@ -65,24 +65,37 @@ ARGUMENTS = (
         "VarianceScaling always scales by fan_in",
         _call_with(mode="fan_in"),
         ("distribution.variance_scaling_fan_out_uniform.variance", "distribution.glorot_uniform.variance"),
+        named_first=(
+            "fans.computation.modes",
+            "distribution.variance_scaling_fan_out_*.variance",
+            "distribution.variance_scaling_fan_avg_*.variance",
+        ),
     ),
     Planted(
         "scale_ignored",
         "VarianceScaling ignores its scale",
         _call_with(scale=1.0),
         ("distribution.he_normal.variance",),
+        named_first=("distribution.variance_scaling_*.variance", "determinism.variance_scaling*.arguments"),
     ),
     Planted(
         "scale_squared",
         "VarianceScaling squares its scale",
         _call_with(scale=lambda s: s * s),
         ("distribution.he_normal.variance",),
+        named_first=("distribution.variance_scaling_*.variance", "determinism.variance_scaling*.arguments"),
     ),
     Planted(
         "distribution_ignored",
         "VarianceScaling always truncates",
         _call_with(distribution="truncated_normal"),
         ("distribution.variance_scaling_fan_in_uniform.distribution", "distribution.he_uniform.distribution"),
+        named_first=(
+            "distribution.variance_scaling_*_uniform.distribution",
+            "distribution.variance_scaling_*_untruncated_normal.distribution",
+            "distribution.variance_scaling_*_uniform.support",
+            "distribution.variance_scaling_*_untruncated_normal.support",
+        ),
     ),
     Planted(
         "untruncated_is_truncated",
@@ -92,24 +105,36 @@ ARGUMENTS = (
             "distribution.variance_scaling_fan_in_untruncated_normal.distribution",
             "distribution.variance_scaling_fan_in_untruncated_normal.support",
         ),
+        named_first=(
+            "distribution.variance_scaling_*_untruncated_normal.distribution",
+            "distribution.variance_scaling_*_untruncated_normal.support",
+            "distribution.variance_scaling_*_untruncated_normal.tails",
+        ),
     ),
     Planted(
         "fan_avg_is_sum",
         "fan_avg is the sum of the fans",
         _average(lambda i, o: i + o),
         ("distribution.glorot_uniform.variance",),
+        named_first=("fans.computation.modes", "distribution.variance_scaling_fan_avg_*.variance"),
     ),
     Planted(
         "fan_avg_is_geometric",
         "fan_avg is the root of their product",
         _average(lambda i, o: (i * o) ** 0.5),
         ("distribution.glorot_uniform.variance", "distribution.glorot_normal.variance"),
+        named_first=("fans.computation.modes", "distribution.variance_scaling_fan_avg_*.variance"),
     ),
     Planted(
         "stddev_ignored",
         "RandomNormal ignores its standard deviation",
         call_wrapped(
-            "RandomNormal", lambda call: lambda self, shape, dtype=None: call(self, shape, dtype) * (0.05 / self.stddev)
+            "RandomNormal",
+            lambda call: (
+                lambda self, shape, dtype=None: (
+                    self.mean + (call(self, shape, dtype) - self.mean) * (0.05 / self.stddev)
+                )
+            ),
         ),
         ("distribution.random_normal_with_arguments.variance",),
     ),

@@ -35,6 +35,9 @@ class Planted:
         caught_by: patterns of claims' ids (as in ``fnmatch``): each names claims that hold without the defect, and all
             of them have to turn red with it.
         spared: patterns of claims that have to stay green: the defect is not theirs.
+        named_first: patterns of claims that say what was planted: of all that turn red, one of these has to be listed
+            first. Empty where each of ``caught_by`` says it, and does not merely notice it.
+        not_shown: patterns of claims whose control cannot fail any more, so that they show nothing.
     """
 
     name: str
@@ -42,6 +45,13 @@ class Planted:
     plant: Plant
     caught_by: tuple[str, ...]
     spared: tuple[str, ...] = ()
+    named_first: tuple[str, ...] = ()
+    not_shown: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The patterns of the claims that may be listed first."""
+        return self.named_first or self.caught_by
 
 
 def slug(class_name: str) -> str:
@@ -167,18 +177,18 @@ def replaced(path: str, make: Callable[[Any], Any]) -> Plant:
     return planted
 
 
-def after(path: str, change: Callable[[Any], None]) -> Plant:
-    """Plant a constructor in place of a class's own that changes the instance in the end."""
+def before_build(path: str, change: Callable[[Any], None]) -> Plant:
+    """Plant a change of a layer just before it makes its weights."""
 
-    def make(init: Any) -> Any:
-        @functools.wraps(init)
-        def changed(self: Any, *args: Any, **kwargs: Any) -> None:  # Keras looks for these names
-            init(self, *args, **kwargs)
+    def make(build: Any) -> Any:
+        @functools.wraps(build)
+        def changed(self: Any, input_shape: Any) -> None:  # Keras looks at the names of the arguments
             change(self)
+            build(self, input_shape)
 
         return changed
 
-    return replaced(f"{path}.__init__", make)
+    return replaced(f"{path}.build", make)
 
 
 def weight(layer: str, name: str, make: Callable[[Any, Any], Any]) -> Plant:

@@ -18,6 +18,7 @@ from planting import Planted
 
 from initcheck.spec.catalogue import catalogue
 from initcheck.spec.claim import Claim, Outcome, RunContext
+from initcheck.spec.order import listing_key
 
 DEFECTS: Final[tuple[Planted, ...]] = (
     *planted_values.DEFECTS,
@@ -49,6 +50,17 @@ class Judged:
         """Whether the defect, and nothing else, gave the claim another status: red, or changed where it is pinned."""
         return self.before.green and self.after.status != self.before.status
 
+    @property
+    def red(self) -> bool:
+        """Whether the defect made it one of the claims that are listed as red."""
+        return self.before.green and not self.after.green
+
+
+def first_listed(judged: Iterable[Judged]) -> Judged | None:
+    """Give the claim that the terminal names first of those that a defect turned red; None where there is none."""
+    red = [each for each in judged if each.red]
+    return min(red, key=lambda each: listing_key(each.claim.id, each.after.status), default=None)
+
 
 def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
     """List the claims whose ids match one of the patterns, in the catalogue's order."""
@@ -63,11 +75,14 @@ def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
 def wider(planted: Planted) -> list[Claim]:
     """List the claims whose subject a defect concerns, in every topic, besides those that have to catch it.
 
-    Left out are the slow ones, and of independence and of the Haar measure, which take seconds, those not named.
+    Where that is VarianceScaling, those on what it counts of a shape too. Left out are the slow ones, and of deep
+    networks, which take seconds and are listed last, those not named.
     """
     named = (*planted.caught_by, *planted.spared)
-    subjects = {pattern.split(".")[1] for pattern in named}
-    costly = ("*.independence_*", "*.haar", "forward.*", "backward.*", "training.*")
+    subjects = {pattern.split(".")[1] for pattern in (*planted.caught_by, *planted.named_first)}
+    if any(subject.startswith("variance_scaling") for subject in subjects):
+        subjects.add("computation")
+    costly = ("forward.*_gain", "forward.*_law", "forward.*_isometry", "backward.*", "training.*")
     return [
         claim
         for claim in catalogue()
@@ -78,6 +93,11 @@ def wider(planted: Planted) -> list[Claim]:
             and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
         )
     ]
+
+
+def names(planted: Planted, claim: Claim) -> bool:
+    """Say whether a claim is one of those that say what was planted."""
+    return any(fnmatchcase(claim.id, pattern) for pattern in planted.names)
 
 
 class Baseline:

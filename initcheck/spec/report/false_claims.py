@@ -44,8 +44,9 @@ from initcheck.pages.svg import (
     export_svg,
 )
 from initcheck.spec.causes import BASES, CAUSES, FIRST_TRIED, Basis, KnownCause, Quotation, documentation_address
-from initcheck.spec.claim import GREEN, Evidence
-from initcheck.spec.records import AMISS, ClaimRecord
+from initcheck.spec.claim import Evidence
+from initcheck.spec.order import list_amiss
+from initcheck.spec.records import ClaimRecord
 from initcheck.spec.report.claims import TONES, describe_bounds, has_interval, record_address
 from initcheck.spec.versions import format_version
 
@@ -336,10 +337,8 @@ def list_wrong(claims: Sequence[ClaimRecord], suffix: str) -> Table | None:
             (Cell(claim.status, (claim.reason,), tone=TONES[claim.status]),),
             address=record_address(claim, suffix),
         )
-        for status in AMISS
-        if status not in GREEN
-        for claim in claims
-        if claim.status == status
+        for claim in list_amiss(claims)
+        if not claim.green
     )
     caption = prose("What did not come out as specified, and why.")
     return Table(caption, ("Claim", "Result"), rows, form="claims") if rows else None

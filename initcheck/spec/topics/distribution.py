@@ -104,6 +104,9 @@ _MATRICES_CONDITION: Final = (
     "the last by the last"
 )
 
+_SMALL: Final = (64, 48)
+_OTHER_DTYPES: Final = ("float64", "float16", "bfloat16")
+
 _BETWEEN: Final[tuple[tuple[Between, str, str], ...]] = (
     # between, which is the control's defect too; name; statement
     ("columns", "independence_within_rows", "The entries of a row of {0}'s weights are independent."),
@@ -139,7 +142,7 @@ def _independent(subject: Subject) -> Iterator[Claim]:
             **(shared | fields),
         )
 
-    yield _finite(subject, members(subject))
+    yield _finite(subject, (*members(subject), *(Draws(subject, _SMALL, 1, dtype) for dtype in _OTHER_DTYPES)))
     # Causes come before what follows: equal rows have a mean of their own, a wrong variance has other extremes.
     for between, name, statement in _BETWEEN:
         pairwise = between in ("columns", "rows")
@@ -187,7 +190,7 @@ def _finite(subject: Subject, weights: tuple[Draws, ...]) -> Claim:
         id=f"distribution.{subject.slug}.finite",
         statement=f"All of {subject.label}'s entries are finite.",
         source=subjects.cite(subject),
-        condition=f"float32 weights of the shapes {', '.join(str(each.shape) for each in weights)}",
+        condition="weights of the shapes " + ", ".join(each.name for each in weights),
         experiment=Finite(weights),
         decide=AllWithin("entries that are NaN or infinite", "entries"),
         control=Finite(weights, spoiled=True),
@@ -234,7 +237,8 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
     haar = tuple(Draws(subject, shape, _HAAR_DRAWS) for shape in _HAAR_SHAPES)
     source, shapes = subjects.cite(subject), ", ".join(map(str, _ORTHOGONAL_SHAPES))
     claim = partial(Claim, source=source, condition=f"float32 weights of the shapes {shapes}, 4 seeds")
-    yield _finite(subject, exact)
+    # No QR factorization is there in half precision.
+    yield _finite(subject, (*exact, Draws(subject, _SMALL, 1, "float64")))
     yield claim(
         id=f"distribution.{subject.slug}.orthonormal",
         statement=f"The rows or the columns of {subject.label}'s weights, the fewer of them, are orthogonal and of "
@@ -271,7 +275,9 @@ def _orthogonal(subject: Subject) -> Iterator[Claim]:
             statement=f"{subject.label} draws uniformly among the orthogonal matrices of 2 and 3 dimensions too.",
             condition=f"{_SMALL_DRAWS:,} seeds of the shapes (2, 2) and (3, 3)",
             experiment=FourthPowers(small := tuple(Draws(subject, (n, n), _SMALL_DRAWS) for n in (2, 3))),
-            decide=NoDifference("sum of the fourth powers of a column, over its mean", "weights"),
+            decide=NoDifference(
+                "fourth powers over their mean, distance from the sphere, or share of rotations", "weights"
+            ),
             control=FourthPowers(small, of_uniform=True),
             control_note="a QR factorization of uniform entries, signs corrected",
             slow=True,

@@ -1,16 +1,17 @@
 """Experiments on the entries of drawn weights: moments, distribution function, extremes, and independence.
 
-For independence every entry is replaced by the normal score of its rank among all of its member's entries,
-g = Phi^-1((rank - 1/2) / N), equal ones in an order left to chance. Entries that are independent and drawn from one
-distribution, whatever it is, are then a random order of the same N numbers: a wrong variance or a wrong distribution
-does not show here, and has claims of its own. Up to terms of order 1/N the scores are a random direction in the N - 1
-dimensions in which they have the mean 0, which gives the statistics below their distributions. With a weight as a
-matrix of p rows (all axes but the last) and q columns, R rows in all draws together:
+For independence every entry is replaced by the normal score of its rank among the N entries that are compared,
+g = Phi^-1((rank - 1/2) / N), equal ones in an order left to chance: within a draw those of the draw, so that draws
+which are alike or unlike each other do not show, and between draws those of all together. Entries that are independent
+and drawn from one distribution, whatever it is, are then a random order of the same N numbers: a wrong variance or a
+wrong distribution does not show here, and has claims of its own. Up to terms of order 1/N the scores are a random
+direction in the N - 1 dimensions in which they have the mean 0, which gives the statistics below their distributions.
+With a weight as a matrix of p rows (all axes but the last) and q columns, D draws, and R = p:
 
 - ``sums``: row sums over sqrt(q (1 - 1/R)) are standard normal (Kolmogorov and Smirnov over all rows);
 - ``sizes``: row sums of squares over N are Beta(q/2, (N - q)/2) (the same test);
 - ``variance of sums`` and ``variance of sizes``: the same numbers once more as normal scores; their sum of squares is
-  chi-square with R - 1 degrees of freedom, which sees rows of unequal variance (too large) and rows that were made
+  chi-square with D (R - 1) degrees of freedom, which sees rows of unequal variance (too large) and rows that were made
   alike (too small);
 - ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
 - ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
@@ -203,7 +204,7 @@ class Independence:
 
     def measure(self, context: RunContext) -> Iterator[FitRow]:
         for draws in self.members:
-            scores = _score(draws, context)
+            scores = _score(draws, context, together=self.between == "draws")
             if self.between == "order":
                 tests = _test_order(scores)
             elif self.between == "draws":
@@ -219,18 +220,23 @@ Test = tuple[str, float, float, float]
 """Name, p-value, effect and what it detects."""
 
 
-def _score(draws: Draws, context: RunContext) -> Scores:
+def _score(draws: Draws, context: RunContext, *, together: bool) -> Scores:
+    """Give the scores of the entries of all draws together, or of each by itself."""
+
     def make() -> Scores:
         weights = draws.draw(context)
+        samples = weights.reshape(1 if together else len(weights), -1)
+        length = samples.shape[1]
         # What is equal is put in order by chance: half the entries at one value are no sign of dependence. Where
         # entries are shuffled before, any sorting does that, and the fastest is ten times as fast as by two keys.
-        shuffled = np.random.default_rng(context.seed(f"order/{draws.name}")).permutation(weights.size)
-        order = shuffled[np.argsort(weights.ravel()[shuffled])]
-        scores = np.empty(weights.size)
-        scores[order] = _normal_scores(weights.size)
+        random = np.random.default_rng(context.seed(f"order/{draws.name}"))
+        scores = np.empty(samples.shape)
+        for sample, scored in zip(samples, scores, strict=True):
+            shuffled = random.permutation(length)
+            scored[shuffled[np.argsort(sample[shuffled])]] = _normal_scores(length)
         return scores.reshape(weights.shape)
 
-    return context.remember(("scores", draws), make)
+    return context.remember(("scores", draws, together), make)
 
 
 @lru_cache(maxsize=16)
@@ -244,19 +250,19 @@ def _normal_scores(count: int) -> Scores:
 def _test_vectors(stacks: Scores) -> list[Test]:
     """Test whether vectors of shape [draws, vectors, length] depend on each other, pair by pair within a draw."""
     draws, vectors, length = stacks.shape
-    count = draws * vectors
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
     tests: list[Test] = []
-    if count > 1:
-        # Of all vectors together the sum is 0 and the sum of squares is fixed.
+    if vectors > 1:
+        # Of the vectors of a draw the sum is 0 and the sum of squares is fixed.
         sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
-        shares = squares.ravel() / squares.sum()
-        sizes = stats.beta.cdf(shares, length / 2.0, length * (count - 1) / 2.0)
-        tests.append(_test_sample("sums", special.ndtr(sums / math.sqrt(1.0 - 1.0 / count))))
+        shares = (squares / squares.sum(axis=1, keepdims=True)).ravel()
+        sizes = stats.beta.cdf(shares, length / 2.0, length * (vectors - 1) / 2.0)
+        freedom = draws * (vectors - 1)
+        tests.append(_test_sample("sums", special.ndtr(sums / math.sqrt(1.0 - 1.0 / vectors))))
         tests.append(_test_sample("sizes", sizes))
-        tests.append(_test_variance("variance of sums", sums))
+        tests.append(_test_variance("variance of sums", sums, freedom))
         by_size = special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))
-        tests.append(_test_variance("variance of sizes", by_size * math.sqrt(1.0 - 1.0 / count)))
+        tests.append(_test_variance("variance of sizes", by_size * math.sqrt(1.0 - 1.0 / vectors), freedom))
     if vectors < 2 or length < _SHORTEST:
         return tests
     gram = stacks @ stacks.swapaxes(1, 2)
@@ -290,9 +296,9 @@ def _test_sample(name: str, cdf: NDArray[Any]) -> Test:
     return name, float(found.pvalue), float(found.statistic), detectable_distance(count, _TESTS)
 
 
-def _test_variance(name: str, scores: NDArray[Any]) -> Test:
-    """Test whether numbers that should be standard normal, but for their sum of 0, have the variance 1, two-sided."""
-    total, freedom = float(np.sum(scores**2)), scores.size - 1
+def _test_variance(name: str, scores: NDArray[Any], freedom: int) -> Test:
+    """Test whether numbers that should be standard normal, but for their sums of 0, have the variance 1, two-sided."""
+    total = float(np.sum(scores**2))
     p_value = 2.0 * float(min(stats.chi2.sf(total, freedom), stats.chi2.cdf(total, freedom)))
     return name, min(p_value, 1.0), total / freedom, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / freedom)
 

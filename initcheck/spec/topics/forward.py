@@ -38,6 +38,7 @@ ROUNDING: Final = 32.0 * float(np.finfo(np.float32).eps)
 
 def claims() -> Iterator[Claim]:
     """List the claims."""
+    yield from _function_claims()
     yield from gain_claims("forward")
     yield from _selu_claims()
     yield from _rectifier_claims()
@@ -48,7 +49,6 @@ def claims() -> Iterator[Claim]:
     yield from _loss_claims()
     yield from _normalization_claims()
     yield from _shift_claims()
-    yield from _function_claims()
 
 
 # --- deep networks ----------------------------------------------------------------------------------------------------
@@ -455,6 +455,9 @@ _REACH: Final = 8.0
 _POINTS: Final = 4001
 # A value in float32 comes from a few operations on numbers no larger than 1 + |x| + |f(x)|, each rounded once.
 _LIMIT: Final = 16.0 * 2.0**-24
+_SMALL_INPUTS: Final = (-0.01, -0.004, -0.001, 0.001, 0.004, 0.01)
+_SMALL_LIMIT: Final = 0.01
+_THROUGH_ZERO: Final = tuple(name for name, function in TWINS.items() if function(np.zeros(1))[0] == 0.0)
 _RATES: Final = (0.1, 0.3, 0.5, 0.8)
 _MARGIN: Final = 0.02
 
@@ -509,6 +512,29 @@ class TinyInputs:
             yield ExactRow(f"{given:g}", abs(value / expected - 1.0), 0.01, 1, f"{value:g}")
 
 
+@dataclass(frozen=True)
+class SmallInputs:
+    """The relative difference between the values at small inputs of either sign and the defined ones.
+
+    float32 leaves 1 + x the first four digits of an x of .001, which is as small as these are. Where the definition is
+    flatter than a line, a rounding of x itself is allowed besides.
+    """
+
+    name: str
+    spoiled: bool = False
+    """Whether small values are taken for zero, for a control."""
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
+        inputs = np.asarray(_SMALL_INPUTS, np.float32)
+        found = to_numpy(import_keras().activations.get(self.name)(inputs)).astype(np.float64)
+        if self.spoiled:
+            found = np.where(np.abs(found) < 0.005, 0.005, found)
+        wanted = TWINS[self.name](inputs.astype(np.float64))
+        for given, value, expected in zip(_SMALL_INPUTS, found.tolist(), wanted.tolist(), strict=True):
+            size = abs(expected) + abs(given) * float(np.finfo(np.float32).eps) / _SMALL_LIMIT
+            yield ExactRow(f"{given:g}", abs(value - expected) / size, _SMALL_LIMIT, 1, f"{value:g}, not {expected:g}")
+
+
 def _function_claims() -> Iterator[Claim]:
     for name in TWINS:
         yield Claim(
@@ -520,6 +546,17 @@ def _function_claims() -> Iterator[Claim]:
             decide=AllWithin("largest difference over 1 + |x| + |f(x)|", "arguments"),
             control=ActivationValues(name, stretch=1.001),
             control_note="arguments one in a thousand too large",
+        )
+    for name in _THROUGH_ZERO:
+        yield Claim(
+            id=f"forward.{name}.small_inputs",
+            statement=f"The activation function {name}, which is 0 at 0, has the values of its definition near it.",
+            source=f"Keras, keras.activations.{name}",
+            condition=f"inputs {', '.join(f'{x:g}' for x in _SMALL_INPUTS)}, float32",
+            experiment=SmallInputs(name),
+            decide=AllWithin("relative difference from the definition", "arguments"),
+            control=SmallInputs(name, spoiled=True),
+            control_note="values below .005 in size replaced by .005",
         )
     for name in ("elu", "selu"):
         yield Claim(

@@ -71,14 +71,9 @@ class Haar:
             if self.unsigned:
                 random = np.random.default_rng(context.seed(f"unsigned/{draws.name}"))
                 matrices = np.linalg.qr(random.standard_normal(matrices.shape))[0]
-            distribution = stats.beta((matrices.shape[1] - 1) / 2.0, (matrices.shape[1] - 1) / 2.0)
             for name, left, right in _directions(*matrices.shape[1:]):
                 values = np.einsum("i,dij,j->d", left, matrices, right)
-                found = stats.kstest(distribution.cdf((1.0 + values) / 2.0), "uniform")
-                distance = detectable_distance(len(values), _TESTS)
-                yield FitRow(
-                    f"{name} of {draws.name}", float(found.pvalue), float(found.statistic), distance, len(values)
-                )
+                yield _test_entries(draws.name, name, values, matrices.shape[1])
             pairs = np.einsum("dij,dij->d", matrices[:-1:2], matrices[1::2])
             # <Q, Q'> has the mean 0 and the variance (shorter side) / (longer side); the sum is nearly normal.
             z = pairs / math.sqrt(matrices.shape[2] / matrices.shape[1])
@@ -86,15 +81,30 @@ class Haar:
             detectable = _STANDARD_ERRORS / math.sqrt(z.size)
             yield FitRow(f"successive draws of {draws.name}", p_value, float(z.mean()), detectable, z.size)
             if matrices.shape[1] == matrices.shape[2]:
-                positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
-                p_value = stats.binomtest(positive, len(matrices)).pvalue
-                share, detectable = positive / len(matrices), 0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices))
-                yield FitRow(f"determinant of {draws.name}", p_value, share, detectable, len(matrices))
+                yield _test_determinants(draws.name, matrices)
+
+
+def _test_entries(member: str, name: str, values: NDArray[np.float64], dimensions: int) -> FitRow:
+    """Test whether a^T Q b has the distribution of a coordinate on the unit sphere."""
+    distribution = stats.beta((dimensions - 1) / 2.0, (dimensions - 1) / 2.0)
+    found = stats.kstest(distribution.cdf(np.clip((1.0 + values) / 2.0, 0.0, 1.0)), "uniform")
+    distance = detectable_distance(len(values), _TESTS)
+    return FitRow(f"{name} of {member}", float(found.pvalue), float(found.statistic), distance, len(values))
+
+
+def _test_determinants(member: str, matrices: NDArray[np.float64]) -> FitRow:
+    """Test whether rotations and reflections are equally frequent."""
+    positive = int(np.count_nonzero(np.linalg.det(matrices) > 0.0))
+    p_value = stats.binomtest(positive, len(matrices)).pvalue
+    share, detectable = positive / len(matrices), 0.5 + _STANDARD_ERRORS * 0.5 / math.sqrt(len(matrices))
+    return FitRow(f"determinant of {member}", p_value, share, detectable, len(matrices))
 
 
 @dataclass(frozen=True)
 class FourthPowers:
     """The sum of the fourth powers of the first column of orthogonal matrices, over its mean by the Haar measure.
+
+    And the distribution of their first entry, and how many of them are rotations.
 
     A column of a uniform matrix is a random point x of the unit sphere in n dimensions, where
     E x_i^4 = 3 / (n(n + 2)), E x_i^8 = 105 / (n(n + 2)(n + 4)(n + 6)) and E x_i^4 x_j^4 = 9 / (n(n + 2)(n + 4)(n + 6)).
@@ -120,7 +130,10 @@ class FourthPowers:
             found = float(np.mean(np.sum(matrices[:, :, 0] ** 4, axis=1)))
             # A mean of some thousand bounded numbers is nearly normal, and its tail is raised for what it is not.
             p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(found - mean) / error), 10.0))
-            yield FitRow(draws.name, p_value, found / mean, 1.0 + _STANDARD_ERRORS * error / mean, draws.count)
+            detectable = 1.0 + _STANDARD_ERRORS * error / mean
+            yield FitRow(f"fourth powers of {draws.name}", p_value, found / mean, detectable, draws.count)
+            yield _test_entries(draws.name, "first entry", matrices[:, 0, 0], n)
+            yield _test_determinants(draws.name, matrices)
 
 
 def distance_from_orthonormal(matrix: NDArray[np.float64]) -> float:

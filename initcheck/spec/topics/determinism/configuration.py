@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from scipy import stats
 
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
@@ -54,16 +53,13 @@ def argument_effects(factory: Factory) -> list[ExactRow]:
     return rows
 
 
-def _standard(factory: Factory, kind: str, shape: tuple[int, ...] | None = None) -> Values:
-    """Draw the standard normal, the standard normal within two, or the uniform from 0 to 1, of the same seed."""
-    names = {"untruncated_normal": "RandomNormal", "truncated_normal": "TruncatedNormal", "uniform": "RandomUniform"}
-    made = getattr(import_keras().initializers, names[kind])(0.0, 1.0, seed=factory.seed)
-    return factory.draw(made, shape).astype(np.float64)
+def _standard(factory: Factory) -> Values:
+    """Draw the normal, within two or not, of mean 0 and stddev 1, or the uniform from 0 to 1, of the same seed."""
+    return factory.draw(factory.type(0.0, 1.0, seed=factory.seed)).astype(np.float64)
 
 
 def _normal(factory: Factory) -> list[_Case]:
-    kind = "untruncated_normal" if factory.subject.class_name == "RandomNormal" else "truncated_normal"
-    standard = _standard(factory, kind)
+    standard = _standard(factory)
     cases: list[_Case] = []
     pairs = ({"mean": 0.3, "stddev": 0.2}, {"mean": -2.0, "stddev": 1.0}, {"mean": 0.0, "stddev": 3.0})
     for given in (*pairs, {"stddev": 0.5}, {"mean": 0.5}):
@@ -73,7 +69,7 @@ def _normal(factory: Factory) -> list[_Case]:
 
 
 def _uniform(factory: Factory) -> list[_Case]:
-    standard = _standard(factory, "uniform")
+    standard = _standard(factory)
     cases: list[_Case] = []
     for given in ({"minval": -0.1, "maxval": 0.3}, {"minval": 2.0, "maxval": 5.0}, {"minval": -1.0}, {"maxval": 1.0}):
         full = plain(factory.subject.defaults) | given
@@ -82,52 +78,53 @@ def _uniform(factory: Factory) -> list[_Case]:
     return cases
 
 
-_NAMED: Final = {"Glorot": (1.0, "fan_avg"), "He": (2.0, "fan_in"), "Lecun": (1.0, "fan_in")}
+_NAMED: Final = {"Glorot": "fan_avg", "He": "fan_in", "Lecun": "fan_in"}
 
 
 def _scaled(factory: Factory) -> list[_Case]:
-    """Expect sqrt(scale / n) times standard draws, with n of every mode and by every choice of axes."""
-    name = factory.subject.class_name
+    """Expect sqrt(scale / n) times what is drawn by default, with n of every mode and by every choice of axes."""
     fixed = plain(factory.subject.arguments)
-    named = next((value for start, value in _NAMED.items() if name.startswith(start)), None)
-    scale, mode = named or (1.0, fixed.get("mode", "fan_in"))
-    distribution = fixed.get("distribution", "uniform" if name.endswith("Uniform") else "truncated_normal")
+    mode = _mode_of(factory)
     axes: tuple[dict[str, Any], ...] = ({},)
     if initializers_take_axes():
         axes += ({"input_axes": [0], "output_axes": [1, 2]}, {"input_axes": [0, 2], "output_axes": [1]})
     cases: list[_Case] = [
-        (given, shape, _scaled_values(factory, scale, mode, distribution, shape, given), 16.0)
+        (given, shape, _scaled_values(factory, 1.0, mode, shape, given), 16.0)
         for given, shape in ((fixed | each, (6, 4, 5)) for each in axes)
     ]
-    if named is None:
-        for factor in (0.3, 1.7):
-            values = _scaled_values(factory, factor, mode, distribution, (24, 40), {})
+    if factory.subject.class_name == "VarianceScaling":
+        for factor in (0.3, 1.7):  # of the default, 1
+            values = _scaled_values(factory, factor, mode, (24, 40), {})
             cases.append((fixed | {"scale": factor}, (24, 40), values, 16.0))
     if factory.subject.slug == "variance_scaling":
         for changed in ("fan_in", "fan_out", "fan_avg"):
-            values = _scaled_values(factory, 1.0, changed, distribution, (24, 40), {})
+            values = _scaled_values(factory, 1.0, changed, (24, 40), {})
             cases.append(({"mode": changed}, (24, 40), values, 16.0))
-        for changed in ("truncated_normal", "untruncated_normal", "uniform", "normal"):
-            kind = "truncated_normal" if changed == "normal" else changed
-            values = _scaled_values(factory, 1.0, mode, kind, (24, 40), {})
-            cases.append(({"distribution": changed}, (24, 40), values, 16.0))
+        # The other distributions have subjects of their own.
+        values = _scaled_values(factory, 1.0, mode, (24, 40), {})
+        cases += [({"distribution": same}, (24, 40), values, 16.0) for same in ("truncated_normal", "normal")]
     return cases
 
 
-def _scaled_values(
-    factory: Factory, scale: float, mode: str, distribution: str, shape: tuple[int, ...], axes: dict[str, Any]
-) -> Values:
+def _scaled_values(factory: Factory, factor: float, mode: str, shape: tuple[int, ...], axes: dict[str, Any]) -> Values:
+    """Scale what the subject draws by default to another scale, mode or axes."""
     area = math.prod(shape[:-2])
-    fans = [area * shape[-2], area * shape[-1]]
+    by_shape = (area * shape[-2], area * shape[-1])
+    fans = by_shape
     if "input_axes" in axes:
-        fans = [math.prod(shape[axis] for axis in axes[side]) for side in ("input_axes", "output_axes")]
-    count = {"fan_in": fans[0], "fan_out": fans[1], "fan_avg": sum(fans) / 2.0}[mode]
-    values = _standard(factory, distribution, shape)
-    if distribution == "uniform":
-        values = math.sqrt(3.0) * (2.0 * values - 1.0)
-    elif distribution == "truncated_normal":
-        values = values / float(stats.truncnorm(-2.0, 2.0).std())
-    return np.asarray(math.sqrt(scale / count) * values)
+        inputs, outputs = (math.prod(shape[axis] for axis in axes[side]) for side in ("input_axes", "output_axes"))
+        fans = (inputs, outputs)
+    ratio = _units(_mode_of(factory), *by_shape) / _units(mode, *fans)
+    return np.asarray(math.sqrt(factor * ratio) * factory.draw(factory.make(seed=factory.seed), shape))
+
+
+def _mode_of(factory: Factory) -> str:
+    named = (mode for start, mode in _NAMED.items() if factory.subject.class_name.startswith(start))
+    return str(next(named, plain(factory.subject.arguments).get("mode", "fan_in")))
+
+
+def _units(mode: str, fan_in: int, fan_out: int) -> float:
+    return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}[mode]
 
 
 def _orthogonal(factory: Factory) -> list[_Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -62,18 +62,58 @@ def _unseeded_repeats(factory: Factory) -> list[ExactRow]:
 
 
 def _seed_sensitivity(factory: Factory) -> list[ExactRow]:
-    near = [factory.seed + step for step in range(8)]
-    bits = [factory.seed ^ (1 << bit) for bit in range(30)]
-    seeds = sorted({*near, *bits, *range(6), PERIOD - 1})
+    seeds = _near(factory)
     return independence(f"{len(seeds)} seeds", [factory.draw(factory.make(seed=seed)) for seed in seeds])
+
+
+def _near(factory: Factory) -> list[int]:
+    """List small seeds, successive ones, and one with any of its bits flipped."""
+    successive = [factory.seed + step for step in range(8)]
+    bits = [factory.seed ^ (1 << bit) for bit in range(30)]
+    return sorted({*successive, *bits, *range(6), PERIOD - 1})
+
+
+def _far(factory: Factory) -> list[int]:
+    """List seeds, their negatives and complements, and seeds 2^31 and 2^32 away; no two are alike to TensorFlow."""
+    near = (1, 42, factory.seed)
+    changed = (change(seed) for seed in near for change in (int, int.__neg__, int.__invert__))
+    seeds = sorted({*changed, *(seed + 2**power for seed in near for power in (31, 32)), 2**62 + 9, 2**63 - 1})
+    assert len({seed % PERIOD for seed in seeds}) == len(seeds)
+    return seeds
 
 
 def _far_seeds(factory: Factory) -> list[ExactRow]:
-    """Compare the draws of a seed, of the negative one, and of large ones, no two of them alike to TensorFlow."""
-    near = (1, 42, factory.seed)
-    seeds = sorted({*near, *(-seed for seed in near), *(2**31 + 7 * seed for seed in (1, 42)), 2**32 + 3, 2**63 - 5})
-    assert len({seed % PERIOD for seed in seeds}) == len(seeds)
+    seeds = _far(factory)
     return independence(f"{len(seeds)} seeds", [factory.draw(factory.make(seed=seed)) for seed in seeds])
+
+
+def _draws_differ(factory: Factory) -> list[ExactRow]:
+    """Look for equal draws where none may be equal, whatever it is that is drawn."""
+    keras = import_keras()
+    rows: list[ExactRow] = []
+
+    def compare(member: str, initializers: Iterable[tuple[Any, Any]]) -> None:
+        found: dict[bytes, list[str]] = {}
+        for name, initializer in initializers:
+            values = factory.draw(initializer)
+            # A constant weight shows nothing of its seed.
+            if values.min() < values.max():
+                found.setdefault(values.tobytes(), []).append(str(name))
+        alike = [names for names in found.values() if len(names) > 1]
+        seen = f"{' and '.join(alike[0][:2])} are equal" if alike else "all differ"
+        rows.append(ExactRow(member, float(sum(map(len, alike)) - len(alike)), 0.0, len(found), seen))
+
+    compare("integer seeds", ((f"seed {seed}", factory.make(seed=seed)) for seed in _near(factory)))
+    compare("negative and large seeds", ((f"seed {seed}", factory.make(seed=seed)) for seed in _far(factory)))
+    one, shared = factory.make(seed=generator(factory.seed)), generator(factory.seed)
+    compare("calls with a seed generator", ((f"call {call}", one) for call in range(1, 9)))
+    compare("initializers with one seed generator", ((number, factory.make(seed=shared)) for number in (1, 2)))
+    compare("instances without a seed", ((f"instance {number}", factory.make()) for number in range(1, 7)))
+    named = [(alias, keras.initializers.get(alias)) for alias in factory.subject.aliases for _ in (1, 2)]
+    compare("instances by their names", named)
+    unseeded = factory.make()
+    compare("clone of an instance without a seed", (("instance", unseeded), ("clone", unseeded.clone())))
+    return rows
 
 
 def _shifted_streams(factory: Factory) -> list[ExactRow]:
@@ -213,6 +253,7 @@ class SeedTrial(Trial):
     trials: ClassVar[Mapping[str, Callable[[Factory], list[ExactRow]]]] = {
         "seed_repeats": _seed_repeats,
         "unseeded_repeats": _unseeded_repeats,
+        "draws_differ": _draws_differ,
         "seed_sensitivity": _seed_sensitivity,
         "far_seeds_differ": _far_seeds,
         "streams_are_no_shifts": _shifted_streams,

@@ -35,8 +35,13 @@ from initcheck.spec.topics.fans.measurement import (
 from initcheck.spec.versions import INITIALIZER_AXES
 
 MODES: Final[tuple[Mode, ...]] = ("fan_in", "fan_out", "fan_avg")
-SCALES: Final = (0.7, 2.5)
-_ROUNDING: Final = 1e-5
+_SCALE: Final = 2.5
+_MEMBERS: Final = 16
+"""More than the numbers that one claim draws, for how large a sample each needs."""
+_NEEDED: Final = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / _MEMBERS) / math.log1p(-MARGIN))
+"""Weights of which the largest lacks more than half the margin with the share of one in the claim's false alarms."""
+_LACK: Final = -0.5 * math.log1p(-MARGIN)
+"""Of the logarithm of the limit."""
 
 Axes = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
@@ -58,32 +63,71 @@ class Shaped:
         return f"Shaped(shape={self.shape}, fans={fans}, axes={self.axes}, drawn={self.drawn})"
 
 
+def _largest_of(context: RunContext, shaped: Shaped, mode: Mode) -> tuple[float, int]:
+    """Draw enough weights that the largest comes near the limit; give it, and how many there were."""
+
+    def draw() -> tuple[float, int]:
+        drawn = shaped.drawn or shaped.shape
+        count = math.ceil(_NEEDED / math.prod(drawn))
+        given = {
+            name: list(axes) for name, axes in zip(("input_axes", "output_axes"), shaped.axes, strict=True) if axes
+        }
+        largest = 0.0
+        for seed in context.seeds(f"fans/{shaped.label}/{mode}/{_SCALE}", count):
+            initializer = import_keras().initializers.VarianceScaling(_SCALE, mode, "uniform", seed=seed, **given)
+            largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
+        return largest, count * math.prod(drawn)
+
+    return context.remember(("fans/largest", shaped, mode), draw)
+
+
+_ONE: Final = Shaped((1, 1), Fans(1, 1))
+"""One input and one output: the limit of its weights is the scale's alone."""
+
+
 @dataclass(frozen=True)
-class UniformReach:
-    """How far the largest weight is from the limit that the fans say, in every mode and for several scales."""
+class CountedByShape:
+    """The units that the initializer counts, by how much smaller its limit is than with one input and one output.
+
+    The scale, and whatever else is the same for all shapes, has no part in it. The limit goes with 1 / sqrt(n), and the
+    largest of so many weights lacks next to nothing of it, on either side of the ratio. The deviation is that of the
+    logarithm.
+    """
 
     shapes: tuple[Shaped, ...]
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        """Draw enough weights that the largest comes near the limit."""
-        members = list(itertools.product(self.shapes, MODES, SCALES))
-        needed = math.ceil(2.0 * math.log(CLAIM_FALSE_ALARM / len(members)) / math.log1p(-MARGIN))
-        for shaped, mode, scale in members:
-            drawn = shaped.drawn or shaped.shape
-            count = math.ceil(needed / math.prod(drawn))
-            largest = 0.0
-            given = {
-                name: list(axes) for name, axes in zip(("input_axes", "output_axes"), shaped.axes, strict=True) if axes
-            }
-            for seed in context.seeds(f"fans/{shaped.label}/{mode}/{scale}", count):
-                initializer = import_keras().initializers.VarianceScaling(scale, mode, "uniform", seed=seed, **given)
-                largest = max(largest, float(np.abs(to_numpy(initializer(drawn))).max()))
-            documented = math.sqrt(3.0 * documented_variance(scale, mode, shaped.fans))
-            # Beyond the limit nothing is tolerated but rounding; below it, what the largest of so many may lack.
-            deviation = 1.0 - largest / documented
-            deviation = math.inf if deviation < -_ROUNDING else deviation
-            name = f"{shaped.shape} {mode} scale {scale}"
-            yield ExactRow(name, deviation, 1.0 - math.sqrt(1.0 - MARGIN), count * math.prod(drawn))
+        for shaped, mode in itertools.product(self.shapes, MODES):
+            (one, _), (largest, count) = _largest_of(context, _ONE, mode), _largest_of(context, shaped, mode)
+            documented = math.sqrt(documented_variance(1.0, mode, shaped.fans))
+            counted = (one / largest) ** 2 if largest > 0.0 else math.inf
+            deviation = abs(math.log(largest / one / documented)) if largest > 0.0 < one else math.nan
+            seen = f"counted {counted:.3g}, documented {documented**-2:.3g}"
+            yield ExactRow(f"{shaped.shape} {mode}", deviation, _LACK, count, seen)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What the three modes count of one shape, compared with each other.
+
+    Whatever the inputs and outputs of the shape are taken for, and whatever the scale is: fan_in and fan_out are as
+    different as they are documented to be, or the other way round, and fan_avg is the mean of both.
+    """
+
+    shaped: Shaped
+    modes: tuple[Mode, ...] = MODES
+    """What is drawn in the place of each; others for a control."""
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        largest = [_largest_of(context, self.shaped, mode) for mode in self.modes]
+        count = sum(number for _, number in largest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fan_in, fan_out, fan_avg = np.asarray([value for value, _ in largest]) ** -2.0
+            differ = min(fan_in, fan_out) / max(fan_in, fan_out)
+            mean = abs(np.log(fan_avg / ((fan_in + fan_out) / 2.0)))
+        yield ExactRow("fan_in and fan_out, smaller over larger", float(differ), 0.5, count)
+        seen = f"{fan_avg / (fan_in + fan_out):.3g} of their sum"
+        yield ExactRow("fan_avg against the mean of both, logarithm", float(mean), 2.0 * _LACK, count, seen)
 
 
 _RANKS: Final[tuple[tuple[tuple[tuple[int, ...], ...], str], ...]] = (
@@ -105,17 +149,29 @@ _SOURCE: Final = "Keras, keras.initializers.VarianceScaling"
 
 def _claims_on_counting() -> Iterator[Claim]:
     """List the claims, of which those on axes are of a Keras that has them."""
-    decide = AllWithin("what the largest weight lacks of the limit sqrt(3 scale / n)", false_alarm=CLAIM_FALSE_ALARM)
+    uneven = Shaped((3, 48), Fans(3, 48))
+    yield Claim(
+        "fans.computation.modes",
+        "VarianceScaling's modes count three different numbers of units, and fan_avg the mean of the other two's.",
+        _SOURCE,
+        f"shape {uneven.shape}; uniform",
+        Modes(uneven),
+        AllWithin("deviation of what is counted", false_alarm=CLAIM_FALSE_ALARM),
+        Modes(uneven, ("fan_in", "fan_in", "fan_in")),
+        "fan_in in place of all three",
+        rows=("A7",),
+    )
+    decide = AllWithin("logarithm of the limit, off by", false_alarm=CLAIM_FALSE_ALARM)
     for rank, (sizes, words) in enumerate(_RANKS):
         shapes = tuple(Shaped(shape, fans_of_shape(shape)) for shape in sizes)
         yield Claim(
             f"fans.computation.rank_{rank}",
             f"VarianceScaling counts by shape: {words}.",
             _SOURCE,
-            f"shapes {', '.join(map(str, sizes))}; all three modes; scales .7 and 2.5; uniform",
-            UniformReach(shapes),
+            f"shapes {', '.join(map(str, sizes))}, against one input and one output; all three modes; uniform",
+            CountedByShape(shapes),
             decide,
-            UniformReach(tuple(replace(each, drawn=_of_other_fans(each.shape)) for each in shapes)),
+            CountedByShape(tuple(replace(each, drawn=_of_other_fans(each.shape)) for each in shapes)),
             "the weights of another shape, whose inputs or outputs are others",
             slow=rank == 0,
             rows=("A16",) if rank == 1 else ("A7",),
@@ -132,14 +188,14 @@ def _of_other_fans(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
     # With input axes alone: fan_in by them is 12, by the shape 40.
     by_shape, outputs = (Shaped((40, 12), Fans(40, 12), axes) for axes in (((1,), None), (None, (0,))))
-    condition = "all three modes; scales .7 and 2.5; uniform"
+    condition = "against one input and one output; all three modes; uniform"
     claim = partial(Claim, source=_SOURCE, decide=decide, keras=INITIALIZER_AXES, rows=("S5",))
     yield claim(
         id="fans.computation.axes",
         statement="VarianceScaling with input_axes and output_axes counts the axes that it is given.",
         condition=f"shapes {', '.join(str(each.shape) for each in _AXES)}; {condition}",
-        experiment=UniformReach(_AXES),
-        control=UniformReach(tuple(replace(each, axes=(None, None)) for each in _AXES)),
+        experiment=CountedByShape(_AXES),
+        control=CountedByShape(tuple(replace(each, axes=(None, None)) for each in _AXES)),
         control_note="no axes given",
         rows=("B7",),
     )
@@ -147,8 +203,8 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
         id="fans.computation.input_axes_alone",
         statement="VarianceScaling with input_axes alone counts these as inputs.",
         condition=f"shape (40, 12), input_axes [1]; {condition}",
-        experiment=UniformReach((replace(by_shape, fans=Fans(12, 12)),)),
-        control=UniformReach((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
+        experiment=CountedByShape((replace(by_shape, fans=Fans(12, 12)),)),
+        control=CountedByShape((Shaped((40, 12), Fans(12, 12), ((1,), (1,))),)),
         control_note="output_axes given too",
         expected="refuted",
         cause=causes.AXES_ALONE,
@@ -158,8 +214,8 @@ def _claims_on_axes(decide: AllWithin) -> Iterator[Claim]:
         statement="VarianceScaling with only one of input_axes and output_axes counts as if it had neither.",
         source=f"{_SOURCE} (its behaviour)",
         condition=f"shape (40, 12), input_axes [1] or output_axes [0]; {condition}",
-        experiment=UniformReach((by_shape, outputs)),
-        control=UniformReach((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
+        experiment=CountedByShape((by_shape, outputs)),
+        control=CountedByShape((Shaped((40, 12), Fans(40, 12), ((1,), (0,))),)),
         control_note="both given",
     )
 
