@@ -96,7 +96,7 @@ def record_of(report: Any) -> ClaimRecord | None:
 
 
 def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
-    """Name causes of what was refuted, what is not there, and what came out otherwise, causes first; then the counts."""
+    """Name causes of what was refuted, what is not there, and what came out otherwise, causes first; last counts."""
     all_records = tuple(records)
     refuted = Counter(record.cause for record in all_records if record.status == "refuted")
     causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]

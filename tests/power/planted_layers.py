@@ -240,7 +240,7 @@ WEIGHTS = (
 
 def _of_the_kernel(layer: Any, original: Any, shape: Any, dtype: Any) -> Any:
     """Draw a bias with the fans of the kernel beside it."""
-    return original((layer.kernel.shape[0], *shape), dtype=dtype)[0]
+    return original((layer._kernel.shape[0], *shape), dtype=dtype)[0]
 
 
 BIASES = (

@@ -519,6 +519,7 @@ RESOLUTIONS = (
         values("HeUniform", _levels(20)),
         ("distribution.he_uniform.resolution",),
         ("distribution.he_uniform.variance", "distribution.he_uniform.support"),
+        ("distribution.he_uniform.resolution", "dtype.he_uniform.resolution"),
     ),
     Planted(
         "normal_of_quantiles",

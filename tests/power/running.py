@@ -79,7 +79,7 @@ def wider(planted: Planted) -> list[Claim]:
     networks, which take seconds and are listed last, those not named.
     """
     named = (*planted.caught_by, *planted.spared)
-    subjects = {pattern.split(".")[1] for pattern in (*planted.caught_by, *planted.named_first)}
+    subjects = {pattern.split(".")[1] for pattern in (*planted.caught_by, *planted.named_first)} - {"*"}
     if any(subject.startswith("variance_scaling") for subject in subjects):
         subjects.add("computation")
     costly = ("forward.*_gain", "forward.*_law", "forward.*_isometry", "backward.*", "training.*")
@@ -88,7 +88,7 @@ def wider(planted: Planted) -> list[Claim]:
         for claim in catalogue()
         if any(fnmatchcase(claim.id, pattern) for pattern in named)
         or (
-            claim.id.split(".")[1] in subjects
+            any(fnmatchcase(claim.id.split(".")[1], subject) for subject in subjects)
             and not claim.slow
             and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
         )

@@ -117,16 +117,16 @@ def _draws_differ(factory: Factory) -> list[ExactRow]:
 
 
 def _shifted_streams(factory: Factory) -> list[ExactRow]:
-    """Correlate the draws of neighbouring seeds at every distance, around the end to the beginning."""
+    """Correlate the draws of neighbouring seeds at every distance but 0, around the end to the beginning."""
     shape = (64, 64) if factory.subject.class_name == "Orthogonal" else (4096,)
     streams = [factory.draw(factory.make(seed=factory.seed + step), shape).ravel() for step in range(4)]
     scaled = np.stack([(values - values.mean()) / values.std() for values in streams]).astype(np.float64)
     spectra = np.fft.rfft(scaled)
     rows = []
     for step in range(1, len(streams)):
-        found = np.fft.irfft(spectra[0] * spectra[step].conj(), scaled.shape[1]) / scaled.shape[1]
+        found = np.fft.irfft(spectra[0] * spectra[step].conj(), scaled.shape[1])[1:] / scaled.shape[1]
         limit = stats.norm.isf(SHARE / (2 * found.size * (len(streams) - 1))) / np.sqrt(found.size)
-        distance = int(np.argmax(np.abs(found)))
+        distance = int(np.argmax(np.abs(found))) + 1
         seen = f"largest correlation, {distance} apart"
         rows.append(ExactRow(f"seeds {step} apart", float(np.abs(found).max()), float(limit), found.size, seen))
     return rows
