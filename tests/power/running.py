@@ -83,7 +83,7 @@ def wider(planted: Planted) -> list[Claim]:
     if any(subject.startswith("variance_scaling") for subject in subjects):
         subjects.add("computation")
     costly = ("forward.*_gain", "forward.*_law", "forward.*_isometry", "backward.*", "training.*")
-    return [
+    found = [
         claim
         for claim in catalogue()
         if any(fnmatchcase(claim.id, pattern) for pattern in named)
@@ -93,6 +93,7 @@ def wider(planted: Planted) -> list[Claim]:
             and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
         )
     ]
+    return sorted(found, key=lambda claim: claim.group)  # which share what they draw
 
 
 def names(planted: Planted, claim: Claim) -> bool:
@@ -107,15 +108,9 @@ class Baseline:
         self.seed = seed
         self._outcomes: dict[str, Outcome] = {}
         self._context = RunContext(seed)
-        self._subject = ""
 
     def outcome(self, claim: Claim) -> Outcome:
         if claim.id not in self._outcomes:
-            subject = claim.id.split(".")[1]
-            if subject != self._subject:
-                # Claims of one subject share what they draw, those of defect after defect; of all it would be too much.
-                self._context.forget()
-                self._subject = subject
             self._outcomes[claim.id] = self._context.judge(claim, with_control=False)
         return self._outcomes[claim.id]
 
