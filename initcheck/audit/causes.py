@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from initcheck.audit.findings import ModelMeasurement
     from initcheck.audit.paths import SignalPath
     from initcheck.audit.total_change import JudgedPath
-    from initcheck.backend.graphs import WeightUse
+    from initcheck.backend.operations import WeightUse
     from initcheck.probe.weights import WeightFacts
 
 _HALVING: Final = frozenset({"relu", "leaky_relu", "prelu", "relu6"})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from initcheck.audit.proofs import Proof
     from initcheck.audit.site_estimates import LevelEstimates
     from initcheck.audit.total_change import JudgedPath
-    from initcheck.backend.graphs import WeightUse
+    from initcheck.backend.operations import WeightUse
     from initcheck.probe.coverage import Coverage
     from initcheck.probe.measure import Measurement
     from initcheck.probe.places import CallSite

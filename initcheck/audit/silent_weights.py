@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from initcheck.backend.graphs import WeightUse
+    from initcheck.backend.operations import WeightUse
 
 NEGLIGIBLE: Final = 1e-6
 """Below this share of the median over the kernels, the root mean square of a gradient is as good as zero."""

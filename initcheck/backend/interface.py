@@ -45,6 +45,11 @@ class RecordedPass(Protocol):
     """
 
     @property
+    def sources(self) -> Sequence[Any]:
+        """The sources, as the forward function received them."""
+        ...
+
+    @property
     def operations(self) -> Sequence[Operation]:
         """All operations, each after those whose values it takes."""
         ...

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from initcheck.backend.graphs import outside_trace
+from initcheck.backend.interface import backend
 
 _SCOPE: Final = "stateless_scope"
 _NAMES: Final = "object_name_uids"
@@ -54,11 +54,25 @@ def compute_fans(shape: Sequence[int], **axes: Any) -> tuple[float, float]:
     return float(fan_in), float(fan_out)
 
 
+def read_mask(tensor: Any) -> Any | None:
+    """Return the mask that Keras has put on a tensor; None without one."""
+    from keras.src.backend.common.masking import get_keras_mask
+
+    return get_keras_mask(tensor)
+
+
+def put_mask(tensor: Any, mask: Any) -> None:
+    """Put a mask on a tensor, as Keras does."""
+    from keras.src.backend.common.masking import set_keras_mask
+
+    set_keras_mask(tensor, mask)
+
+
 def global_seed_state() -> Any:
     """Return the state variable of Keras' global seed generator, made if there is none."""
     from keras.src.random.seed_generator import global_seed_generator
 
-    with outside_trace():
+    with backend().outside_trace():
         return global_seed_generator().state
 
 

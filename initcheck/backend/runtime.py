@@ -194,6 +194,11 @@ def backend_errors() -> tuple[type[Exception], ...]:
     return (RuntimeError,) if own is None else (RuntimeError, own)
 
 
+def dtype_name(tensor: Any) -> str:
+    """Return the name of a tensor's dtype, the same on every backend."""
+    return str(import_keras().backend.standardize_dtype(tensor.dtype))
+
+
 def versions() -> dict[str, str]:
     """Return the versions that measurements depend on, by name, and the platform; nothing is imported for it."""
     library = _BACKENDS.get(backend_name())

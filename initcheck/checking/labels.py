@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import outside_trace
+from initcheck.backend.interface import backend
 from initcheck.backend.keras_private import compile_loss_class, outside_stateless_scope
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -175,7 +175,7 @@ def _untracked_loss_class() -> Any:
 
         def build(self, y_true: Any, y_pred: Any) -> None:
             # Keras makes a metric for each output here, which would be a variable of the graph or the scope.
-            with outside_trace(), outside_stateless_scope():
+            with backend().outside_trace(), outside_stateless_scope():
                 super().build(y_true, y_pred)
             several = len(self._flat_losses) > 1
             self._flat_losses = [
@@ -194,7 +194,7 @@ def _untracked_loss_class() -> Any:
 
 def _check_first(loss: Any, subject: str, guess: Guess | None) -> Callable[..., Any]:
     def checked(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        with outside_trace():
+        with backend().outside_trace():
             labels = import_keras().ops.convert_to_numpy(y_true)
         check_labels(loss, labels, tuple(y_pred.shape), subject)
         return loss(y_true, y_pred if guess is None else guess(loss, labels, y_pred), sample_weight)

@@ -12,21 +12,14 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from initcheck.backend.graphs import (
-    copy_tensor,
-    count_operations,
-    current_graph,
-    find_loops,
-    find_reached,
-    in_graph,
-    keep_logits,
-)
-from initcheck.backend.keras_private import MethodWatch
+from initcheck.backend.interface import RecordedPass, backend
+from initcheck.backend.keras_private import MethodWatch, put_mask, read_mask
+from initcheck.backend.operations import count_entries, find_loops, find_reached
 from initcheck.backend.runtime import import_keras, is_float_dtype
 from initcheck.core.columns import ScaleEffect
 from initcheck.probe.layer_kinds import count_fans, find_state_activation
@@ -107,17 +100,17 @@ class Capture:
         self.captured: set[int] = set()
         self.recurrent: list[RecurrentCall] = []
         self.arguments: dict[str, list[dict[str, Any]]] = {}
-        self._loops: dict[str, tuple[str, int, Any]] = {}
+        self._looping: list[tuple[str, int, Any]] = []
         self._namer = namer
         self._calls: Counter[str] = Counter()
         self._stack: list[_Call] = []
         self._muted = 0
-        self._graph = current_graph()
+        self._place = backend().current_place()
         self._captured: dict[int, Any] = {}
 
     def add_input(self, name: str, key: str, tensor: Any) -> Any:
         """Record an input of the model and return the tensor to feed in its place."""
-        output = copy_tensor(tensor)
+        output = backend().copy_tensor(tensor)
         self._captured[id(output)] = output
         self.sites.append(Site(layer=name, key=key, call=0, kind="Input", operation=None, output=output))
         return output
@@ -135,7 +128,7 @@ class Capture:
             # A layer that does a part of its work by an operation made for this call (padding): no layer inside it.
             return original(operation, *args, **kwargs)
         name = self._namer.name_of(operation)
-        if self._muted or current_graph() is not self._graph:
+        if self._muted or backend().current_place() != self._place:
             # Loop bodies are traced once for all steps (and once more to learn their shapes).
             self._note(name, 0, operation, *self._explain_loop(operation))
             return original(operation, *args, **kwargs)
@@ -149,37 +142,43 @@ class Capture:
         sequence = self._copy_sequence(args[0]) if loops and args else None
         if sequence is not None:
             args = (sequence, *args[1:])
-        may_loop = loops or bool(own_variables(operation))
-        start = count_operations(self._graph) if may_loop else 0
+        marked: AbstractContextManager[None] = nullcontext()
+        if loops or own_variables(operation):
+            marked = backend().layer_call(len(self._looping))
+            self._looping.append((name, number, operation))
         self._muted += loops
         try:
-            with self._watched_activation(operation, call):
+            with self._watched_activation(operation, call), marked:
                 outputs = original(operation, *args, **kwargs)
         finally:
             self._muted -= loops
             self._stack.pop()
         if self._stack:
             self._stack[-1].children += 1
-        if may_loop:
-            for loop in find_loops(self._graph, start):
-                self._loops.setdefault(loop, (name, number, operation))  # the innermost layer's
         if sequence is not None:
             output = keras.tree.flatten(outputs)[0]
             mask = kwargs.get("mask")
-            mask = getattr(sequence, "_keras_mask", None) if mask is None else mask
+            mask = read_mask(sequence) if mask is None else mask
             self.recurrent.append(RecurrentCall(name, number, operation, sequence, output, mask))
         return self._record(operation, name, number, call, outputs)
 
-    def note_loops(self, find_weights: Callable[[Any], Sequence[Any]]) -> None:
+    def note_loops(self, recorded: RecordedPass, find_weights: Callable[[Any], Sequence[Any]]) -> None:
         """Note the layers that run a loop with their own weights; those that Keras knows as layers over time do not.
 
         Args:
             find_weights: from a layer to the tensors of its own weights that were read.
         """
-        for loop, (name, number, operation) in self._loops.items():
+        for loop, place in find_loops(recorded.operations).items():
+            name, number, operation = self._looping[place]
             weights = [] if isinstance(operation, import_keras().layers.RNN) else find_weights(operation)
-            if weights and loop in find_reached(weights):
+            if weights and loop in find_reached(recorded.operations, [recorded.name_of(weight) for weight in weights]):
                 self._note(name, number, operation, OWN_LOOP)
+
+    def tensors(self) -> list[Any]:
+        """List all tensors that the sites and the layers over time refer to."""
+        named = [each for site in self.sites for each in (site.output, site.preactivation, site.received)]
+        named += [each for call in self.recurrent for each in (call.inputs, call.output, call.mask)]
+        return [each for each in named if each is not None]
 
     def _copy_sequence(self, tensor: Any) -> Any | None:
         """Copy the sequence that a layer over time takes, so that nothing else takes it; None where it is none."""
@@ -209,7 +208,7 @@ class Capture:
                 replaced.append(tensor)
                 continue
             output = _copy_with_mask(tensor)
-            keep_logits(tensor, output)
+            backend().keep_logits(tensor, output)
             # The tensor is kept as well as its id: ids of collected objects are used again.
             self._captured[id(output)] = output
             suffix = f":{index}" if index else ""
@@ -239,12 +238,11 @@ class Capture:
         return all(id(tensor) in self._captured for tensor in flat)
 
     def _reason_against(self, tensor: Any) -> str | None:
-        keras = import_keras()
-        if not keras.ops.is_tensor(tensor) or not hasattr(tensor, "op"):
+        if not backend().is_dense(tensor):
             return RAGGED_OUTPUT
         if not is_float_dtype(tensor.dtype):
             return NOT_FLOATING
-        return None if in_graph(tensor, self._graph) else INSIDE_LOOP
+        return None if backend().made_at(tensor, self._place) else INSIDE_LOOP
 
     def _explain_loop(self, operation: Any) -> tuple[str, str | None]:
         """Say why a call inside a loop has no measurement, and find the layer that shows what it returned."""
@@ -275,7 +273,7 @@ class Capture:
         def watched(*args: Any, **kwargs: Any) -> Any:
             if self._muted or not args or self._reason_against(args[0]) is not None:
                 return activation(*args, **kwargs)
-            preactivation = copy_tensor(args[0])
+            preactivation = backend().copy_tensor(args[0])
             call.recorded.append((preactivation, activation))
             return activation(preactivation, *args[1:], **kwargs)
 
@@ -313,10 +311,10 @@ def _is_plain(value: Any) -> bool:
 
 def _copy_with_mask(tensor: Any) -> Any:
     """Copy a tensor, and the mask that Keras has put on it."""
-    output = copy_tensor(tensor)
-    mask = getattr(tensor, "_keras_mask", None)
+    output = backend().copy_tensor(tensor)
+    mask = read_mask(tensor)
     if mask is not None:
-        output._keras_mask = mask
+        put_mask(output, mask)
     return output
 
 
@@ -369,7 +367,7 @@ def describe_site(
     """Describe a site by its traced tensors."""
     shape = tuple(site.output.shape)
     target = site.output if site.preactivation is None else site.preactivation
-    elements = target.shape.num_elements()
+    elements = count_entries(tuple(target.shape))
     fan_in, fan_out = count_fans(site.operation, kernel)
     return SiteInfo(
         layer=site.layer,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import compile_once, compile_over_replicates, describe_graph, trace
+from initcheck.backend.interface import backend
 from initcheck.backend.keras_private import MethodWatch, variable_class
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -192,7 +192,7 @@ class RedrawPlan:
             return self._shared_loops.find(planned).loop
         if place not in self._loops:
             draw = partial(self._draw_one, planned)
-            self._loops[place] = compile_over_replicates(draw, [_STATE], planned.variable.dtype)
+            self._loops[place] = backend().compile_over_replicates(draw, [_STATE], planned.variable.dtype)
         return self._loops[place]
 
     def _draw_one(self, planned: PlannedVariable, state: Any) -> Any:
@@ -245,7 +245,7 @@ class DrawingLoops:
 
     def __init__(self) -> None:
         self._found: dict[Likeness, CompiledDraw] = {}
-        self._by_graph: dict[bytes, CompiledDraw] = {}
+        self._by_graph: dict[Hashable, CompiledDraw] = {}
 
     def find(self, planned: PlannedVariable) -> CompiledDraw:
         """Return what draws a variable, which has a likeness: one and the same where the graphs are, bit for bit."""
@@ -257,8 +257,9 @@ class DrawingLoops:
                 self._found.clear()
                 self._by_graph.clear()
             draw = _trace_draw(planned.initializer, *likeness[2:])
+            graph = backend().describe_graph(draw)
             self._found[likeness] = self._by_graph.setdefault(
-                describe_graph(draw), CompiledDraw(draw, str(planned.variable.dtype))
+                likeness if graph is None else graph, CompiledDraw(draw, str(planned.variable.dtype))
             )
         return self._found[likeness]
 
@@ -273,13 +274,13 @@ class CompiledDraw:
     @cached_property
     def loop(self) -> Callable[..., Any]:
         """Draws from any number of states."""
-        return compile_over_replicates(self._draw, [_STATE], self._dtype)
+        return backend().compile_over_replicates(self._draw, [_STATE], self._dtype)
 
     @cached_property
     def single(self) -> Callable[..., Any]:
         """Draws from one state, without the second copy that a loop makes of its results."""
         ops = import_keras().ops
-        return compile_once(lambda state: ops.expand_dims(self._draw(state), 0), [_STATE])
+        return backend().compile_once(lambda state: ops.expand_dims(self._draw(state), 0), [_STATE])
 
 
 @dataclass(frozen=True)
@@ -444,7 +445,7 @@ def _trace_draw(initializer: Any, shape: tuple[int, ...], dtype: str) -> Callabl
             seed.given = None
             return value
 
-    return trace(draw, [_STATE])
+    return backend().trace(draw, [_STATE])
 
 
 @cache

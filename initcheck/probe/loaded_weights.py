@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import as_array, read_variable
+from initcheck.backend.interface import backend
 from initcheck.backend.keras_private import compute_fans
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras, is_float_dtype
@@ -214,11 +214,11 @@ def _call(initializer: Any, variable: Any) -> Values:
 
 
 def _read(variable: Any) -> Values:
-    return _as_numpy(read_variable(variable))
+    return _as_numpy(backend().read_variable(variable))
 
 
 def _as_numpy(tensor: Any) -> Values:
-    values = as_array(tensor)
+    values = backend().as_array(tensor)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
@@ -12,23 +12,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import Backpropagation, find_differentiable
-from initcheck.backend.graphs import (
+from initcheck.backend.interface import Forward, RecordedPass, backend
+from initcheck.backend.operations import (
     WeightUse,
-    compile_once,
-    compile_over_replicates,
-    copy_tensor,
-    current_graph,
+    count_entries,
     find_constant_softmaxes,
     find_softmaxes,
     find_weight_uses,
-    operation_name,
-    outside_trace,
     read_connections,
     read_scale_effects,
 )
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.backend.runtime import dtype_name, import_keras, is_float_dtype
 from initcheck.core.columns import MEASUREMENT_COLUMNS, QUANTITIES, RANGE_COLUMNS, SITE_COLUMNS, WEIGHTS_COLUMNS, Column
 from initcheck.core.errors import ModelError
 from initcheck.models.initializers import in_one_line
@@ -49,7 +44,7 @@ from initcheck.probe.coverage import CapturedCalls, Coverage, count_coverage
 from initcheck.probe.draw import RedrawPlan
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.probe.paths import PathNamer, input_layers, own_variables
-from initcheck.probe.recurrence import OverTime, RecurrentCall, reduce_over_time, split_over_time
+from initcheck.probe.recurrence import OverTime, RecurrentCall, loss_of_last_output, reduce_over_time, split_over_time
 from initcheck.probe.reduce import PARTS, SiteTensors, find_sources, finish, reduce_norms, reduce_range, reduce_site
 
 _Source = Literal["drawn", "given", "one given", "current"]
@@ -67,6 +62,16 @@ Loss = Callable[[Any], Any]
 
 _FAR: Final = 1e6
 """Where a bounded activation has reached its ends (softsign is within 1e-6 of them)."""
+
+
+@dataclass(frozen=True)
+class _MadePass:
+    """A pass that was recorded: the layer calls, the variables that were read by ``id``, and the losses."""
+
+    recorded: RecordedPass
+    capture: Capture
+    read: Mapping[int, Any]
+    losses: Sequence[Any]
 
 
 class Probe:
@@ -138,6 +143,7 @@ class Probe:
         self._over_time = over_time
         self._recurrent: tuple[RecurrentCall, ...] = ()
         self._reduction = WeightReduction()
+        self._loss_value: Any = None
         self._compiled: dict[tuple[_Source, bool], Callable[..., Any]] = {}
 
     @property
@@ -300,47 +306,27 @@ class Probe:
                 ops = import_keras().ops
                 weights = [ops.reshape(value, value.shape[1:]) for value in values]
                 if source == "current":
-                    weights = [weight.value for weight in self.model.weights]
+                    weights = [backend().read_variable(weight) for weight in self.model.weights]
                 return ops.expand_dims(self._measure_one(weights, states[0], every_weight), 0)
 
             if source in ("current", "one given"):
                 signature += shapes if source == "one given" else []
-                compiled = compile_once(run_alone, [((1, *shape), dtype) for shape, dtype in signature])
+                compiled = backend().compile_once(run_alone, [((1, *shape), dtype) for shape, dtype in signature])
             else:
                 signature += shapes if source == "given" else []
-                compiled = compile_over_replicates(run, signature, "float64")
+                compiled = backend().compile_over_replicates(run, signature, "float64")
             self._compiled[source, every_weight] = compiled
         return self._compiled[source, every_weight]
 
     def _measure_one(self, weights: Sequence[Any], states: Any, every_weight: bool) -> Any:
-        """One forward and one backward pass of one replicate. Called while the graph is traced."""
+        """One forward and one backward pass of one replicate. Called while the function is traced."""
         keras = import_keras()
-        # A kept weight comes as the variable itself, which is no tensor of the graph.
-        weights = [copy_tensor(weight) for weight in weights]
-        index = {id(weight): position for position, weight in enumerate(self.model.weights)}
-        floating = [weight for weight in weights if is_float_dtype(weight.dtype)]
-        capture = Capture(self._namer)
-        tape = Backpropagation([*floating, *(x for x in keras.tree.flatten(self._inputs) if is_float_dtype(x.dtype))])
-        with tape.record():
-            inputs = self._watch_inputs(capture)
-            state = [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]
-            with make_recording_scope(state) as scope, capture.watch():
-                outputs = self._call_model(inputs)
-            loss = copy_tensor((self._loss or random_loss)(outputs))
-        weighted = [
-            not site.passed_on and is_weighted(site.operation, capture.captured, scope.read) for site in capture.sites
-        ]
-        connections = read_connections(current_graph())
-        outputs_of_sites = [operation_name(site.output) for site in capture.sites]
-        scale_effects = read_scale_effects(current_graph())
-        self._parents, self._output_sites = find_parents(
-            connections, scale_effects, outputs_of_sites, operation_name(loss)
-        )
-        self._constant_softmaxes = find_holders(connections, outputs_of_sites, find_constant_softmaxes())
-        softmaxes = find_softmaxes()
-        holders = [find_holders(connections, outputs_of_sites, {operation_name(each)}) for each in softmaxes]
-        self._softmaxes = tuple(found[0] if found else -1 for found in holders)
+        made = self._record_pass(weights, states, every_weight)
+        capture, recorded, loss = made.capture, made.recorded, made.losses[0]
+        given = recorded.sources[: len(weights)]
+        softmaxes = self._read_operations(made)
         kernels = [main_kernel(site.operation) for site in capture.sites]
+        index = {id(weight): position for position, weight in enumerate(self.model.weights)}
         # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
         positions = [
             index.get(id(kernel)) if kernel is not None and is_float_dtype(kernel.dtype) else None for kernel in kernels
@@ -349,22 +335,45 @@ class Probe:
         used = sorted({position for position in positions if position is not None})
         reached: tuple[bool, ...] = ()
         if every_weight:
-            reached = find_differentiable(loss, weights)
-            self._uses = tuple(find_weight_uses(weights, keras.tree.flatten(inputs)))
-            used = [place for place, weight in enumerate(weights) if is_float_dtype(weight.dtype)]
-        derivatives = tape.derivatives(loss, [*targets, *(weights[position] for position in used)])
+            names = [recorded.name_of(source) for source in recorded.sources]
+            reached = recorded.find_differentiable(loss, given)
+            self._uses = tuple(find_weight_uses(recorded.operations, names[: len(weights)], set(names[len(weights) :])))
+            used = [place for place, weight in enumerate(given) if is_float_dtype(weight.dtype)]
+        self._sources = find_sources(
+            recorded, [x.output for x in capture.sites], [x.preactivation for x in capture.sites]
+        )
+        weighted = [
+            not site.passed_on and is_weighted(site.operation, capture.captured, made.read) for site in capture.sites
+        ]
+        others = self._find_received(capture.sites, weighted)
+        read = [
+            *(site.output for site in capture.sites),
+            *(x.preactivation for x, source in zip(capture.sites, self._sources, strict=True) if source is None),
+            *others,
+            *softmaxes,
+            *given,
+            *(call.mask for call in capture.recurrent),
+            loss,
+        ]
+        read = [tensor for tensor in read if tensor is not None]
+        over_time = zip(made.losses[1:], capture.recurrent, strict=False)
+        evaluated, (derivatives, *by_call) = recorded.evaluate(
+            read, [(loss, [*targets, *(given[place] for place in used)]), *((x, [y.inputs]) for x, y in over_time)]
+        )
+        value = {id(tensor): found for tensor, found in zip(read, evaluated, strict=True)}
+        values = [value[id(tensor)] for tensor in given]
+        self._loss_value = value[id(loss)]
         by_weight: dict[int | None, Any] = dict(zip(used, derivatives[len(targets) :], strict=True))
         self._connected = frozenset(
             place for place, position in enumerate(positions) if by_weight.get(position) is not None
         )
-        self._sources = find_sources([x.output for x in capture.sites], [x.preactivation for x in capture.sites])
         parts = [
             reduce_site(
                 SiteTensors(
-                    output=site.output,
-                    preactivation=site.preactivation if source is None else None,
+                    output=value[id(site.output)],
+                    preactivation=value.get(id(site.preactivation)) if source is None else None,
                     gradient=derivative,
-                    kernel=None if position is None else weights[position],
+                    kernel=None if position is None else values[position],
                     kernel_gradient=None if position is None else by_weight[position],
                     bounds=_find_bounds(site.activation),
                     feature_axis=feature_axis(site.operation),
@@ -378,40 +387,78 @@ class Probe:
             describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
             for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
         )
-        taken = {key: weights[place] for key, place in index.items() if key in scope.read}
-        capture.note_loops(lambda layer: [taken[id(each)] for each in own_variables(layer) if id(each) in taken])
-        self._arguments = capture.arguments
-        self._unmeasured = tuple(capture.unmeasured)
-        self._recurrent = tuple(capture.recurrent)
-        self._captured, self._read = frozenset(capture.captured), frozenset(scope.read)
-        listed = {id(variable) for variable in self.model.variables}
-        self._untracked = tuple(variable for key, variable in scope.read.items() if key not in listed)
         flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
-        flat.append(self._reduce_received(capture.sites, weighted))
-        flat += [_reduce_softmax(each) for each in softmaxes]
+        flat.append(_mean_squares([value[id(tensor)] for tensor in others]))
+        flat += [_reduce_softmax(value[id(each)]) for each in softmaxes]
         if self._precision_range:
             pairs = zip(capture.sites, derivatives, strict=False)
-            flat += [reduce_range(site.output, derivative) for site, derivative in pairs]
-        if every_weight and self._over_time:
-            flat += [reduce_over_time(call, random_loss) for call in capture.recurrent]
+            flat += [reduce_range(value[id(site.output)], derivative) for site, derivative in pairs]
+        for call, (gradient,) in zip(capture.recurrent, by_call, strict=False):
+            mask = None if call.mask is None else value[id(call.mask)]
+            flat.append(reduce_over_time(replace(call, mask=mask), gradient))
         if every_weight:
             gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
             reached = tuple(gradient is not None for gradient in gradients)
-            self._reduction = WeightReduction.plan(self._describe_weights(reached), weights, gradients, positions)
+            self._reduction = WeightReduction.plan(self._describe_weights(reached), values, gradients, positions)
             flat += [
-                keras.ops.cast(keras.ops.reshape(loss, (1,)), "float64"),
-                self._reduction.reduce(weights, gradients),
+                keras.ops.cast(keras.ops.reshape(self._loss_value, (1,)), "float64"),
+                self._reduction.reduce(values, gradients),
             ]
         return keras.ops.concatenate(flat)
 
-    def _reduce_received(self, sites: Sequence[Site], weighted: Sequence[bool]) -> Any:
-        """Take the mean square of what each layer with weights receives, where it is no other site's output."""
+    def _record_pass(self, weights: Sequence[Any], states: Any, every_weight: bool) -> _MadePass:
+        """Call the model once, with every layer call captured, and compute the losses."""
+        count = len(weights)
+        made: list[tuple[Capture, Mapping[int, Any], list[Any]]] = []
+
+        def forward(given: Sequence[Any]) -> Forward:
+            capture = Capture(self._namer)
+            inputs = self._watch_inputs(capture, given[count:])
+            state = [*zip(self.model.weights, given[:count], strict=True), *self.plan.generator_states(states)]
+            with make_recording_scope(state) as scope, capture.watch():
+                outputs = self._call_model(inputs)
+            losses = [backend().copy_tensor((self._loss or random_loss)(outputs))]
+            if every_weight and self._over_time:
+                losses += [loss_of_last_output(call, random_loss) for call in capture.recurrent]
+            made.append((capture, scope.read, losses))
+            return Forward(losses, capture.tensors())
+
+        recorded = backend().record_pass(forward, [*weights, *import_keras().tree.flatten(self._inputs)])
+        return _MadePass(recorded, *made[-1])
+
+    def _read_operations(self, made: _MadePass) -> list[Any]:
+        """Find out what feeds what, and what was not measured; return what the softmaxes give."""
+        capture, recorded = made.capture, made.recorded
+        connections = read_connections(recorded.operations)
+        outputs = [recorded.name_of(site.output) for site in capture.sites]
+        self._parents, self._output_sites = find_parents(
+            connections, read_scale_effects(recorded.operations), outputs, recorded.name_of(made.losses[0])
+        )
+        self._constant_softmaxes = find_holders(connections, outputs, find_constant_softmaxes(recorded.operations))
+        softmaxes = find_softmaxes(recorded.operations)
+        holders = [find_holders(connections, outputs, {each.name}) for each in softmaxes]
+        self._softmaxes = tuple(found[0] if found else -1 for found in holders)
+        taken = {id(weight): source for weight, source in zip(self.model.weights, recorded.sources, strict=False)}
+        capture.note_loops(
+            recorded,
+            lambda layer: [taken[id(x)] for x in own_variables(layer) if id(x) in taken and id(x) in made.read],
+        )
+        self._arguments = capture.arguments
+        self._unmeasured = tuple(capture.unmeasured)
+        self._recurrent = tuple(capture.recurrent)
+        self._captured, self._read = frozenset(capture.captured), frozenset(made.read)
+        listed = {id(variable) for variable in self.model.variables}
+        self._untracked = tuple(variable for key, variable in made.read.items() if key not in listed)
+        return [recorded.result_of(each) for each in softmaxes]
+
+    def _find_received(self, sites: Sequence[Site], weighted: Sequence[bool]) -> list[Any]:
+        """List what layers with weights receive, where it is no other site's output."""
         outputs = {id(site.output): position for position, site in enumerate(sites)}
         others: list[Any] = []
         places: list[int | None] = []
         for site, is_judged in zip(sites, weighted, strict=True):
             known = outputs.get(id(site.received))
-            if not is_judged or site.received is None or not site.received.shape.num_elements():
+            if not is_judged or site.received is None or not count_entries(tuple(site.received.shape)):
                 places.append(None)
             elif known is not None:
                 places.append(known)
@@ -419,8 +466,7 @@ class Probe:
                 places.append(len(sites) + len(others))
                 others.append(site.received)
         self._received = tuple(places)
-        sizes = np.asarray([tensor.shape.num_elements() for tensor in others], dtype=np.float64)
-        return import_keras().ops.square(reduce_norms(others)) / sizes
+        return others
 
     def _describe_weights(self, reached: Sequence[bool]) -> list[WeightInfo]:
         return [
@@ -438,15 +484,15 @@ class Probe:
                 f"The model {self.model.name!r} cannot be run on inputs of shape {shapes}: {in_one_line(error)}"
             ) from error
 
-    def _watch_inputs(self, capture: Capture) -> Any:
+    def _watch_inputs(self, capture: Capture, flat: Sequence[Any]) -> Any:
+        """Feed the inputs, each of them a site."""
         keras = import_keras()
-        flat = keras.tree.flatten(self._inputs)
         listed = input_layers(self.model)
         if isinstance(self._inputs, Mapping) and {layer.name for layer in listed} == set(self._inputs):
             listed.sort(key=lambda layer: layer.name)  # a dict is flattened by its keys
         named = self._namer.name_inputs(listed if len(listed) == len(flat) else [None] * len(flat))
         watched = [
-            capture.add_input(name, key, tensor) if is_float_dtype(tensor.dtype) else copy_tensor(tensor)
+            capture.add_input(name, key, tensor) if is_float_dtype(tensor.dtype) else tensor
             for (name, key), tensor in zip(named, flat, strict=True)
         ]
         return keras.tree.pack_sequence_as(self._inputs, watched)
@@ -496,6 +542,12 @@ class Probe:
         return tabulate(columns | repeat_sites(sites, SITE_COLUMNS, len(seeds)), len(quantities))
 
 
+def _mean_squares(tensors: Sequence[Any]) -> Any:
+    """Take the mean square of each of several tensors."""
+    sizes = np.asarray([math.prod(tensor.shape) for tensor in tensors], dtype=np.float64)
+    return import_keras().ops.square(reduce_norms(tensors)) / sizes
+
+
 def _reduce_softmax(probabilities: Any) -> Any:
     """Say how far a softmax is from even (0) to one-hot (1), by the sum of the squares of its probabilities."""
     ops = import_keras().ops
@@ -518,7 +570,7 @@ def random_loss(outputs: Any) -> Any:
     ops = keras.ops
     total = ops.zeros((), "float32")
     for number, output in enumerate(tensor for tensor in keras.tree.flatten(outputs) if is_float_dtype(tensor.dtype)):
-        dtype = "float64" if output.dtype.name == "float64" else "float32"
+        dtype = "float64" if dtype_name(output) == "float64" else "float32"
         direction = random_loss_gradient(ops.shape(output), dtype, number)
         total = ops.cast(total, dtype) + ops.sum(direction * ops.cast(output, dtype))
     return total
@@ -560,7 +612,7 @@ def _clips_at_zero(activation: Callable[..., Any] | None) -> bool:
 def _apply(activation: Callable[..., Any], inputs: list[list[float]]) -> NDArray[np.float64] | None:
     """Compute an activation outside the graph; None for one that needs other inputs, or changes their shape."""
     probes = np.asarray(inputs, dtype=np.float32)
-    with outside_trace():
+    with backend().outside_trace():
         try:
             values = np.asarray(import_keras().ops.convert_to_numpy(activation(probes)), dtype=np.float64)
         except Exception:  # noqa: BLE001 - any function a user wrote
@@ -670,13 +722,12 @@ class WeightReduction:
         known: dict[int, int] = {}
         for position, index in enumerate(kernels):
             # A site's mean of squares, taken in float64, is 0 for small float64 gradients: those are reduced here.
-            if index is not None and values[index].dtype.name != "float64":
+            if index is not None and dtype_name(values[index]) != "float64":
                 known.setdefault(index, position)
-        float_dtype = import_keras().backend.is_float_dtype
         others = [index for index in range(len(weights)) if index not in known]
         return cls(
             tuple(weights),
-            tuple(index for index in others if float_dtype(values[index].dtype.name)),
+            tuple(index for index in others if is_float_dtype(values[index].dtype)),
             tuple(index for index in others if gradients[index] is not None),
             known,
         )

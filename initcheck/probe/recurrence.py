@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import derivative_between
 from initcheck.backend.runtime import import_keras
 
 
@@ -55,17 +54,23 @@ class OverTime:
     squares: NDArray[np.float64] = field(repr=False)
 
 
-def reduce_over_time(call: RecurrentCall, loss: Callable[[Any], Any]) -> Any:
-    """Return the mean squared norm of the gradient of a loss on the last output, by steps back: float64, shape [T].
+def loss_of_last_output(call: RecurrentCall, loss: Callable[[Any], Any]) -> Any:
+    """Return a loss on the last output alone. Called while the pass is recorded."""
+    last = _take_last(call.output, _read_mask(call)) if call.operation.return_sequences else call.output
+    return loss(last)
 
-    It is NaN where no sample of the batch has so many steps. Called while a graph is traced.
+
+def reduce_over_time(call: RecurrentCall, gradient: Any) -> Any:
+    """Return the mean squared norm of the gradient of the loss on the last output, by steps back: float64, shape [T].
+
+    It is NaN where no sample of the batch has so many steps.
+
+    Args:
+        gradient: of :func:`loss_of_last_output`, with respect to the inputs of the call.
     """
     ops = import_keras().ops
     backwards = bool(call.operation.go_backwards)
-    mask = None if call.mask is None else ops.reshape(ops.cast(call.mask, "bool"), (-1, call.steps))
-    in_order = mask if mask is None or not backwards else ops.flip(mask, axis=1)
-    last = _take_last(call.output, in_order) if call.operation.return_sequences else call.output
-    gradient = derivative_between(loss(last), call.inputs)
+    in_order = _read_mask(call)
     squares = ops.square(ops.cast(ops.reshape(gradient, (-1, call.steps, *_sizes(call.inputs))), "float64"))
     squares = ops.sum(squares, axis=tuple(range(2, len(squares.shape))))
     back = squares if backwards else ops.flip(squares, axis=1)
@@ -77,6 +82,13 @@ def reduce_over_time(call: RecurrentCall, loss: Callable[[Any], Any]) -> Any:
     counted = ops.take_along_axis(counted, order, axis=1)
     back = ops.where(counted, ops.take_along_axis(back, order, axis=1), ops.zeros_like(back))
     return ops.sum(back, axis=0) / ops.sum(ops.cast(counted, "float64"), axis=0)
+
+
+def _read_mask(call: RecurrentCall) -> Any | None:
+    """Return which steps count, in the order in which the layer makes them."""
+    ops = import_keras().ops
+    mask = None if call.mask is None else ops.reshape(ops.cast(call.mask, "bool"), (-1, call.steps))
+    return ops.flip(mask, axis=1) if mask is not None and call.operation.go_backwards else mask
 
 
 def split_over_time(calls: Sequence[RecurrentCall], values: NDArray[np.float64]) -> tuple[OverTime, ...]:

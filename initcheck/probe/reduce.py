@@ -13,7 +13,8 @@ kept until its gradient is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -21,16 +22,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import (
-    bytes_can_be_summed,
-    compile_function,
-    cond,
-    half_sum_of_squares,
-    operation_name,
-    original,
-    sum_bytes,
-)
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.interface import RecordedPass, backend
+from initcheck.backend.operations import count_entries
+from initcheck.backend.runtime import dtype_name, import_keras
 from initcheck.core.columns import QUANTITIES
 
 _FORWARD_PARTS: Final = (
@@ -137,15 +131,17 @@ def reduce_site(site: SiteTensors) -> Any:
     return import_keras().ops.concatenate([_reduce(forward, site), below])
 
 
-def find_sources(outputs: Sequence[Any], preactivations: Sequence[Any | None]) -> tuple[int | None, ...]:
+def find_sources(
+    recorded: RecordedPass, outputs: Sequence[Any], preactivations: Sequence[Any | None]
+) -> tuple[int | None, ...]:
     """Find for each site the one whose output is its pre-activation, unchanged: then it need not be reduced again.
 
     That is the site itself where the activation is linear, and the one before where the activation is a layer.
     """
-    positions: dict[tuple[str, int], int] = {}
+    positions: dict[Hashable, int] = {}
     for position, output in enumerate(outputs):
-        positions.setdefault(_identify(output), position)
-    return tuple(None if tensor is None else positions.get(_identify(tensor)) for tensor in preactivations)
+        positions.setdefault(recorded.identify(output), position)
+    return tuple(None if tensor is None else positions.get(recorded.identify(tensor)) for tensor in preactivations)
 
 
 def finish(
@@ -227,7 +223,7 @@ def reduce_norms(tensors: Sequence[Any]) -> Any:
     together = [
         place
         for place, tensor in enumerate(tensors)
-        if tensor.dtype.name != "float64" and tensor.shape.num_elements() <= LARGEST_JOINED
+        if dtype_name(tensor) != "float64" and math.prod(tensor.shape) <= LARGEST_JOINED
     ]
     if together:
         squares = _sum_squares_together([tensors[place] for place in together])
@@ -235,7 +231,7 @@ def reduce_norms(tensors: Sequence[Any]) -> Any:
             norms[place] = norm
     for place, tensor in enumerate(tensors):
         if norms[place] is None:
-            norms[place] = _compile_norm(tensor.dtype.name)(ops.reshape(tensor, (-1,)))
+            norms[place] = _compile_norm(dtype_name(tensor))(ops.reshape(tensor, (-1,)))
     return ops.stack(norms) if norms else ops.zeros((0,), "float64")
 
 
@@ -244,20 +240,15 @@ def _given(**tensors: Any | None) -> dict[str, Any]:
 
 
 def _is_small(tensor: Any) -> bool:
-    elements = tensor.shape.num_elements()
+    elements = count_entries(tuple(tensor.shape))
     return elements is not None and elements <= LARGEST_COPIED
-
-
-def _identify(tensor: Any) -> tuple[str, int]:
-    tensor = original(tensor)
-    return operation_name(tensor), tensor.value_index
 
 
 def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
     ops = import_keras().ops
     form = None
     if "output" in given:
-        form = _OutputForm(_is_small(site.output), bytes_can_be_summed(site.output), site.bounds)
+        form = _OutputForm(_is_small(site.output), backend().bytes_can_be_summed(site.output), site.bounds)
     # Known sizes make the many small operations on small tensors a tenth quicker; dense layers come in few shapes.
     known = all(len(tensor.shape) == 2 and _is_small(tensor) for tensor in given.values())
     if known:
@@ -268,7 +259,7 @@ def _reduce(given: dict[str, Any], site: SiteTensors) -> Any:
             for name, tensor in given.items()
         ]
     signature = tuple(
-        (name, tuple(tensor.shape) if known else (None,) * len(tensor.shape), tensor.dtype.name)
+        (name, tuple(tensor.shape) if known else (None,) * len(tensor.shape), dtype_name(tensor))
         for name, tensor in zip(given, shaped, strict=True)
     )
     return _compile_reduction(signature, form)(*shaped)
@@ -295,9 +286,9 @@ def _compile_reduction(
         taken += [_reduce_backward_float32(given)] if backward else []
         reduced = ops.concatenate([parts for parts, _ in taken])
         accurate = _is_accurate([square for _, squares in taken for square in squares])
-        return cond(accurate, lambda: reduced, lambda: reduce_float64(given))
+        return backend().cond(accurate, lambda: reduced, lambda: reduce_float64(given))
 
-    return compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
+    return backend().compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])
 
 
 def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tuple[Any, list[tuple[Any, Any | None]]]:
@@ -344,7 +335,7 @@ def _moments_around_zero(flat: Any) -> dict[str, Any]:
         return batch_square, _mean_square(unit_changes)
 
     accurate = square_of_means <= LARGEST_CANCELLATION * square
-    batch_square, batch_mean_square = cond(accurate, lambda: (square, square_of_means), around_first)
+    batch_square, batch_mean_square = backend().cond(accurate, lambda: (square, square_of_means), around_first)
     return {"batch_square": batch_square, "batch_mean_square": batch_mean_square} | _unit_moments(unit_means)
 
 
@@ -374,7 +365,7 @@ def _find_extremes_in_bytes(flat: Any, output: Any, summable: bool) -> dict[str,
     """Find the same with one byte for each element as the only copy."""
     ops = import_keras().ops
     condition = ops.equal(flat, 0)
-    by_element = sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
+    by_element = backend().sum_bytes(condition) if summable else ops.sum(ops.cast(condition, "float32"), axis=0)
     fewest = by_element if len(output.shape) == 2 else ops.min(ops.reshape(by_element, ops.shape(output)[1:]), axis=0)
     dead = ops.equal(fewest, ops.cast(_count_of(flat, 0), "float32"))
     return {
@@ -491,7 +482,7 @@ def _count_true(condition: Any) -> Any:
     """Count the true entries of a tensor, exactly, as float64."""
     ops = import_keras().ops
     ones = ops.cast(condition, "float32")
-    elements = condition.shape.num_elements()
+    elements = count_entries(tuple(condition.shape))
     if elements is not None and elements <= _EXACT_COUNT:
         return ops.cast(ops.sum(ones), "float64")
     return ops.sum(ops.cast(ops.sum(ones, axis=0), "float64"))
@@ -509,7 +500,7 @@ def _share_nonfinite(tensor: Any) -> Any:
 def _shares(tensor: Any, vanishes: float) -> Any:
     ops = import_keras().ops
     rows = ops.shape(tensor)[0] if len(tensor.shape) > 1 else 1
-    return _compile_shares(tensor.dtype.name, vanishes)(ops.reshape(tensor, (rows, -1)))
+    return _compile_shares(dtype_name(tensor), vanishes)(ops.reshape(tensor, (rows, -1)))
 
 
 @lru_cache(maxsize=1024)
@@ -523,10 +514,10 @@ def _compile_shares(dtype: str, vanishes: float) -> Callable[..., Any]:
         under = _count_true(ops.logical_and(size < vanishes, size > 0))
         # Most tensors are finite and within the range: the sum and the largest show it in fewer passes than counting.
         inside = ops.logical_and(ops.isfinite(ops.sum(size)), ops.max(size) <= FLOAT16_LARGEST)
-        over = cond(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
+        over = backend().cond(inside, lambda: ops.zeros((), "float64"), lambda: _share_above(size))
         return ops.stack([over, under / count])
 
-    return compile_function(reduce, [((None, None), dtype)])
+    return backend().compile_function(reduce, [((None, None), dtype)])
 
 
 def _share_above(size: Any) -> Any:
@@ -538,7 +529,7 @@ def _share_above(size: Any) -> Any:
 
 def _mean_square(tensor: Any) -> Any:
     """Return the mean of squares as float64, summed in the tensor's own precision and without storing the squares."""
-    return import_keras().ops.cast(half_sum_of_squares(tensor), "float64") / (0.5 * _count_of(tensor))
+    return import_keras().ops.cast(backend().half_sum_of_squares(tensor), "float64") / (0.5 * _count_of(tensor))
 
 
 def _mean(tensor: Any) -> Any:
@@ -571,7 +562,7 @@ def _is_accurate(squares: Sequence[tuple[Any, Any | None]]) -> Any:
 def _count_of(tensor: Any, axis: int | None = None) -> Any:
     """Return the number of elements of a tensor or the length of an axis, as float64 where it is not known yet."""
     ops = import_keras().ops
-    static = tensor.shape.num_elements() if axis is None else tensor.shape[axis]
+    static = count_entries(tuple(tensor.shape)) if axis is None else tensor.shape[axis]
     if static is not None:
         return float(static)
     return ops.cast(ops.size(tensor) if axis is None else ops.shape(tensor)[axis], "float64")
@@ -580,7 +571,7 @@ def _count_of(tensor: Any, axis: int | None = None) -> Any:
 def _sum_squares_together(tensors: Sequence[Any]) -> Any:
     """Sum the squares of each of several small tensors in float64, in which squares of float32 do not underflow."""
     ops = import_keras().ops
-    sizes = [tensor.shape.num_elements() for tensor in tensors]
+    sizes = [math.prod(tensor.shape) for tensor in tensors]
     entries = ops.concatenate([ops.reshape(ops.cast(tensor, "float32"), (-1,)) for tensor in tensors])
     owners = np.repeat(np.arange(len(tensors), dtype=np.int32), sizes)
     return ops.segment_sum(ops.square(ops.cast(entries, "float64")), owners, num_segments=len(tensors))
@@ -601,9 +592,9 @@ def _compile_norm(dtype: str) -> Callable[..., Any]:
         if dtype == "float64":
             return norm_float64(tensor)
         single = ops.cast(tensor, "float32")
-        total = 2 * half_sum_of_squares(single)
+        total = 2 * backend().half_sum_of_squares(single)
         mean_square = ops.cast(total, "float64") / _count_of(single)
         accurate = ops.logical_and(mean_square > SMALLEST_MEAN_SQUARE, ops.isfinite(total))
-        return cond(accurate, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: norm_float64(single))
+        return backend().cond(accurate, lambda: ops.sqrt(ops.cast(total, "float64")), lambda: norm_float64(single))
 
-    return compile_function(reduce, [((None,), dtype)])
+    return backend().compile_function(reduce, [((None,), dtype)])

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.graphs import copy_tensor, read_variable, trace
+from initcheck.backend.interface import backend
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.backend.runtime import dtype_name, import_keras, is_float_dtype
 from initcheck.probe.capture import Capture
 from initcheck.probe.layer_kinds import main_kernel
 from initcheck.probe.measure import Loss, Probe
@@ -27,13 +27,12 @@ class StepProbe(Probe):
     """Measures one model on one batch again and again while its weights change; the model itself is never changed."""
 
     def __init__(self, model: Any, inputs: Any, *, loss: Loss | None = None, seed: int = 0) -> None:
-        super().__init__(model, inputs, loss=None if loss is None else self._keep(loss))
+        super().__init__(model, inputs, loss=loss)
         index = {id(weight): place for place, weight in enumerate(model.weights)}
         kernels = (main_kernel(member) for _, member in self._namer.members())
         places = {index[id(kernel)] for kernel in kernels if kernel is not None and id(kernel) in index}
         self._kernels = [place for place in sorted(places) if is_float_dtype(model.weights[place].dtype)]
         self._states = self.plan.derive([seed])[0]
-        self._traced_loss: Any = None
         self._measure_now: Callable[..., Any] | None = None
         self._read_now: Callable[..., Any] | None = None
 
@@ -43,8 +42,12 @@ class StepProbe(Probe):
             return
         kernels = [self.model.weights[place] for place in self._kernels]
         with preserved_random_state():
-            self._read_now = trace(lambda: [read_variable(self.model.weights[place]) for place in self._kernels], [])
-            self._measure_now = trace(self._measure_change, [(tuple(kernel.shape), kernel.dtype) for kernel in kernels])
+            self._read_now = backend().trace(
+                lambda: [backend().read_variable(self.model.weights[place]) for place in self._kernels], []
+            )
+            self._measure_now = backend().trace(
+                self._measure_change, [(tuple(kernel.shape), kernel.dtype) for kernel in kernels]
+            )
 
     def read_kernels(self) -> list[Any]:
         """Hold the kernels as they are, for :meth:`measure_change` after the step.
@@ -115,31 +118,22 @@ class StepProbe(Probe):
             places.append(None if kernel is None else index.get(id(kernel)))
         return places
 
-    def _watch_inputs(self, capture: Capture) -> Any:  # noqa: ARG002 - the probe's signature
+    def _watch_inputs(self, capture: Capture, flat: Sequence[Any]) -> Any:  # noqa: ARG002 - the probe's signature
         """Feed the inputs without a site for them: they are the same at every step."""
-        return import_keras().tree.map_structure(copy_tensor, self._inputs)
+        return import_keras().tree.pack_sequence_as(self._inputs, list(flat))
 
     def _measure_change(self, *before: Any) -> Any:
         """Measure once and reduce the changes of the kernels. Called while the graph is traced."""
         ops = import_keras().ops
-        values = [read_variable(weight) for weight in self.model.weights]
+        values = [backend().read_variable(weight) for weight in self.model.weights]
         measured = self._measure_one(values, ops.convert_to_tensor(self._states), every_weight=False)
         changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
-        loss = ops.full((1,), np.nan, "float64") if self._traced_loss is None else ops.reshape(self._traced_loss, (1,))
+        loss = ops.full((1,), np.nan, "float64") if self._loss is None else ops.reshape(self._loss_value, (1,))
         return ops.concatenate([measured, ops.cast(loss, "float64"), reduce_norms(changes)])
-
-    def _keep(self, loss: Loss) -> Loss:
-        """Let the graph that is being traced find the loss again, which is otherwise seen by its gradients alone."""
-
-        def keep(outputs: Any) -> Any:
-            self._traced_loss = loss(outputs)
-            return self._traced_loss
-
-        return keep
 
 
 def _difference(after: Any, before: Any) -> Any:
     """Subtract in at least float32, in which the difference of two half-precision numbers is exact."""
     ops = import_keras().ops
-    dtype = "float64" if after.dtype.name == "float64" else "float32"
+    dtype = "float64" if dtype_name(after) == "float64" else "float32"
     return ops.cast(after, dtype) - ops.cast(before, dtype)

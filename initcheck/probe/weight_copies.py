@@ -16,10 +16,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import Backpropagation
-from initcheck.backend.graphs import as_array
+from initcheck.backend.interface import backend
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras, is_float_dtype
+from initcheck.backend.runtime import dtype_name, import_keras, is_float_dtype
 from initcheck.core.formatting import format_names
 from initcheck.probe.layer_kinds import UnitWeights, list_unit_weights
 from initcheck.probe.measure import Loss, random_loss
@@ -122,14 +121,17 @@ def weight_gradients(
         tensors = [keras.ops.convert_to_tensor(each) for each in held]
         floating = [place for place in wanted if is_float_dtype(tensors[place].dtype)]
         sources = [tensors[place] for place in floating]
-        tape = Backpropagation(sources)
-        state = list(zip(model.weights, tensors, strict=True))
-        with tape.record(), keras.StatelessScope(state, initialize_variables=False):
-            outputs = model(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs), training=True)
-            total = (loss or random_loss)(outputs)
-        found = dict(zip(floating, tape.derivatives(total, sources), strict=True))
+
+        def compute_loss(given: Sequence[Any]) -> tuple[Any, None]:
+            replaced = dict(zip(floating, given, strict=True))
+            state = [(each, replaced.get(place, tensors[place])) for place, each in enumerate(model.weights)]
+            with keras.StatelessScope(state, initialize_variables=False):
+                outputs = model(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs), training=True)
+                return (loss or random_loss)(outputs), None
+
+        found = dict(zip(floating, backend().differentiate(compute_loss, sources).gradients, strict=True))
     gradients = [found.get(place) for place in wanted]
-    return [None if each is None else as_array(each) for each in gradients]
+    return [None if each is None else backend().as_array(each) for each in gradients]
 
 
 class _Reader:
@@ -141,7 +143,7 @@ class _Reader:
 
     def whole(self, place: int) -> Array:
         held = self._variables[place].value if self._values is None else self._values[place]
-        return as_array(held)
+        return backend().as_array(held)
 
     def first(self, place: int, transposed: bool = False) -> Array:
         """Return the first 16 entries in the order of drawing, or of the transpose of a matrix."""
@@ -151,7 +153,7 @@ class _Reader:
             held = ops.transpose(held[:, : -(-FEWEST // held.shape[0])])
         elif len(held.shape) > 1:  # sliced before it is flattened, which may copy it
             held = held[: -(-FEWEST // max(1, math.prod(held.shape[1:])))]
-        return as_array(ops.reshape(held, (-1,))[:FEWEST]).astype(np.float64)
+        return backend().as_array(ops.reshape(held, (-1,))[:FEWEST]).astype(np.float64)
 
 
 def _find_copies(weights: Sequence[WeightFacts], read: _Reader) -> tuple[tuple[CopyGroup, ...], int]:
@@ -517,7 +519,7 @@ def _keep_equal_gradients(
     known = [each for each in gradients if each is not None]
     if len(known) < len(gradients):
         return []
-    rounding = max(_TOLERANCE.get(each.dtype.name, _SINGLE_TOLERANCE) for each in known)
+    rounding = max(_TOLERANCE.get(dtype_name(each), _SINGLE_TOLERANCE) for each in known)
     arranged = [arrange(_plain(each)) for arrange, each in zip(candidate.arrange, known, strict=True)]
     only_named = candidate.looked_up and any(bool(np.any(each)) for each in arranged)
     found = []

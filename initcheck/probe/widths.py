@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.gradients import Optimizer, make_slots, update_step
-from initcheck.backend.graphs import find_reached, operation_name, trace
+from initcheck.backend.interface import Forward, backend
+from initcheck.backend.operations import find_reached
 from initcheck.backend.random_state import preserved_random_state
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import dtype_name, import_keras
 from initcheck.core.errors import ModelError
 from initcheck.probe.capture import Capture, Site, make_recording_scope
 from initcheck.probe.measure import Loss, Probe
@@ -89,15 +90,18 @@ class WidthProbe(Probe):
         """Trace a function of tensors like those of the example, whose lists are flattened."""
         flat = import_keras().tree.flatten(list(example))
         with preserved_random_state():
-            return trace(function, [(tuple(tensor.shape), tensor.dtype) for tensor in flat])
+            return backend().trace(function, [(tuple(tensor.shape), dtype_name(tensor)) for tensor in flat])
 
     def _make_step(self, *flat: Any) -> list[Any]:
         """Make one step of training. Called while the graph is traced."""
         count = len(self.model.weights)
         weights, slots, (states, number) = list(flat[:count]), flat[count:-2], flat[-2:]
 
-        def compute_loss() -> tuple[Any, None]:
-            with make_recording_scope(self._state(weights, states)):
+        def compute_loss(trained: Sequence[Any]) -> tuple[Any, None]:
+            current = list(weights)
+            for place, value in zip(self._trained, trained, strict=True):
+                current[place] = value
+            with make_recording_scope(self._state(current, states)):
                 return self._loss_of(self._call_model(self._inputs)), None
 
         trained = [weights[place] for place in self._trained]
@@ -111,7 +115,7 @@ class WidthProbe(Probe):
         ops = import_keras().ops
         count = len(self.model.weights)
         start, end, states = flat[:count], flat[count:-1], flat[-1]
-        before, after = self._capture(start, states), self._capture(end, states)
+        (before, old), (after, new) = self._capture(start, states), self._capture(end, states)
         if [each.site.layer for each in before] != [each.site.layer for each in after]:
             raise ModelError(f"The model {self.model.name!r} calls other layers from one call to the next.")
         if not before:
@@ -121,30 +125,42 @@ class WidthProbe(Probe):
             )
         self._captured_sites = tuple(before)
         rows = []
-        for pair in zip(before, after, strict=True):
-            old, new = (ops.cast(_signal(each), "float64") for each in pair)
-            rows.append(ops.stack([size for signal in (old, new, new - old) for size in _sizes(signal)]))
+        for pair in zip(old, new, strict=True):
+            start, end = (ops.cast(each, "float64") for each in pair)
+            rows.append(ops.stack([size for signal in (start, end, end - start) for size in _sizes(signal)]))
         return ops.stack(rows)
 
-    def _capture(self, weights: Sequence[Any], states: Any) -> list[MeasuredSite]:
+    def _capture(self, weights: Sequence[Any], states: Any) -> tuple[list[MeasuredSite], list[Any]]:
+        """Record one pass; return the layer calls, and the signal of each."""
         keras = import_keras()
-        capture = Capture(self._namer)
-        inputs = self._watch_inputs(capture)
-        with make_recording_scope(self._state(weights, states)), capture.watch():
-            outputs = {id(tensor) for tensor in keras.tree.flatten(self._call_model(inputs))}
+        flat = keras.tree.flatten(self._inputs)
+        capture: Capture
+        outputs: set[int] = set()
+
+        def forward(given: Sequence[Any]) -> Forward:
+            nonlocal capture
+            capture = Capture(self._namer)
+            inputs = self._watch_inputs(capture, given[len(weights) :])
+            with make_recording_scope(self._state(given[: len(weights)], states)), capture.watch():
+                outputs.update(id(tensor) for tensor in keras.tree.flatten(self._call_model(inputs)))
+            return Forward([], capture.tensors())
+
+        recorded = backend().record_pass(forward, [*weights, *flat])
         sites = [site for site in capture.sites if site.kind != "Input"]
         last = [site for site in sites if id(site.output) in outputs]
         # An activation function that is a layer of its own follows the layer of the logits.
-        received = {site.preactivation.op.inputs[0].name for site in last if site.preactivation is not None}
-        reached = find_reached([weights[place] for place in self._trained])
-        return [
+        received = {recorded.identify(site.preactivation) for site in last if site.preactivation is not None}
+        trained = [recorded.name_of(recorded.sources[place]) for place in self._trained]
+        reached = find_reached(recorded.operations, trained)
+        found = [
             MeasuredSite(
                 site,
-                output=id(site.output) in outputs or site.output.name in received,
-                trained=operation_name(site.output) in reached,
+                output=id(site.output) in outputs or recorded.identify(site.output) in received,
+                trained=recorded.name_of(site.output) in reached,
             )
             for site in sites
         ]
+        return found, recorded.evaluate([_signal(each) for each in found])[0]
 
     def _state(self, weights: Sequence[Any], states: Any) -> list[tuple[Any, Any]]:
         return [*zip(self.model.weights, weights, strict=True), *self.plan.generator_states(states)]

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from initcheck.backend.graphs import PARALLEL_REPLICATES
+from initcheck.backend.interface import backend
 from initcheck.backend.runtime import versions
 from initcheck.core.errors import TheoryError
 from initcheck.core.forecast import TimeLeft, measure_slowdown
@@ -150,7 +150,7 @@ def estimate_seconds(
     each cell.
     """
     several = cores // workers > 1
-    side_by_side = PARALLEL_REPLICATES if several and not in_study else 1
+    side_by_side = backend().parallel_replicates if several and not in_study else 1
     overlap = _STUDY_OVERLAP if several and in_study else 1.0
     seconds: dict[Cell, float] = {}
     known: set[Any] = set()

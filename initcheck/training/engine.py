@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.gradients import update_step
-from initcheck.backend.graphs import compile_over_replicates, find_largest, make_rows, repeat, take_rows
+from initcheck.backend.interface import backend
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seed
@@ -84,7 +84,7 @@ class Trainer:
     def _compile(self, one: Callable[[Weights, Any], Any], order_length: int | None) -> Callable[..., Any]:
         """Compile a function of one network's weights and the order of its samples into a loop over networks."""
         weights = [(tuple(weight.shape), weight.dtype) for weight in self._model.weights]
-        loop = compile_over_replicates(
+        loop = backend().compile_over_replicates(
             lambda *given: one(list(given[:-1]), given[-1]),
             [*weights, ((order_length,), "int32")],
             ([dtype for _, dtype in weights], "float32"),
@@ -100,7 +100,7 @@ class Trainer:
             return updated, sums + found
 
         whole = self._samples // size
-        weights, sums = repeat(step, whole, weights, ops.zeros((2,), "float32"))
+        weights, sums = backend().repeat(step, whole, weights, ops.zeros((2,), "float32"))
         rest = self._samples - whole * size
         if rest:
             weights, found = self._step(weights, order[whole * size :], rest)
@@ -114,15 +114,18 @@ class Trainer:
             updated, found = self._step(current, order[number * size : (number + 1) * size], size)
             return updated, losses.write(number, found[0] / size)
 
-        weights, losses = repeat(step, steps, weights, make_rows(steps, "float32"))
+        weights, losses = backend().repeat(step, steps, weights, backend().make_rows(steps, "float32"))
         return weights, losses.stack()
 
     def _step(self, weights: Weights, taken: Any, size: int) -> tuple[Weights, Any]:
         """Make one step of the descent."""
-        x, y = take_rows(self._x, taken), take_rows(self._y, taken)
+        x, y = backend().take_rows(self._x, taken), backend().take_rows(self._y, taken)
 
-        def compute_loss() -> tuple[Any, Any]:
-            outputs, others = self._call(weights, x, training=True)
+        def compute_loss(trained: Sequence[Any]) -> tuple[Any, Any]:
+            given = iter(trained)
+            pairs = zip(weights, self._trainable, strict=True)
+            current = [next(given) if trains else weight for weight, trains in pairs]
+            outputs, others = self._call(current, x, training=True)
             return self._loss(y, outputs), (outputs, others)
 
         trained = [weight for weight, trains in zip(weights, self._trainable, strict=True) if trains]
@@ -173,5 +176,5 @@ def train(
 def _sum_up(loss: Any, outputs: Any, y: Any) -> Any:
     """Return the sum of the loss and the number of hits."""
     ops = import_keras().ops
-    hits = ops.sum(ops.cast(ops.equal(find_largest(outputs), y), "float32"))
+    hits = ops.sum(ops.cast(ops.equal(backend().find_largest(outputs), y), "float32"))
     return ops.stack([ops.cast(loss, "float32"), hits])

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import Backpropagation
-from initcheck.backend.graphs import compile_once, make_rows, read_variable, repeat
+from initcheck.backend.interface import backend
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
 
@@ -52,7 +51,7 @@ class BatchTrainer:
             self._state = [*self._copies, *optimizer.variables]
             self._fresh = [keras.ops.copy(each.value) for each in optimizer.variables]
         signature = [(tuple(each.shape), each.dtype) for each in self._state]
-        self._run = compile_once(self._take_steps, [((), "int32"), *signature])
+        self._run = backend().compile_once(self._take_steps, [((), "int32"), *signature])
 
     def begin(self, values: Sequence[tuple[Any, Any]]) -> State:
         """Begin a training run, with values for some of the model's variables; the others have their own."""
@@ -74,33 +73,37 @@ class BatchTrainer:
         def step(number: Any, losses: Any) -> list[Any]:
             return [losses.write(number, import_keras().ops.cast(self._step(), "float32"))]
 
-        (losses,) = repeat(step, steps, make_rows(steps, "float32"))
-        return [losses.stack(), *map(read_variable, self._state)]
+        (losses,) = backend().repeat(step, steps, backend().make_rows(steps, "float32"))
+        return [losses.stack(), *map(backend().read_variable, self._state)]
 
     def _step(self) -> Any:
         """Make one step, and return the loss before it. Called while the graph is traced."""
-        values = [read_variable(each) for each in self._copies]
-        trained = values[: len(self._trained)]
-        tape = Backpropagation(trained)
-        scope = import_keras().StatelessScope(
-            list(zip(self._variables, values, strict=True)), collect_losses=True, initialize_variables=False
-        )
-        with tape.record():
+        ops = import_keras().ops
+        values = [backend().read_variable(each) for each in self._copies]
+        count = len(self._trained)
+
+        def compute_loss(trained: Sequence[Any]) -> tuple[Any, tuple[Any, list[Any]]]:
+            scope = import_keras().StatelessScope(
+                list(zip(self._variables, [*trained, *values[count:]], strict=True)),
+                collect_losses=True,
+                initialize_variables=False,
+            )
             with scope:
                 outputs = self._model(self._inputs, training=True)
                 own = list(self._model.losses) if self._with_own_losses else []
             loss = self._loss(outputs)
             for each in own:
-                loss += import_keras().ops.sum(import_keras().ops.cast(each, loss.dtype))
-            scaled = self._optimizer.scale_loss(loss)
-        gradients = tape.derivatives(scaled, trained)
-        places = range(len(trained), len(values))
-        left = [scope.get_current_value(self._variables[place]) for place in places]
-        for place, value in zip(places, left, strict=True):
+                loss += ops.sum(ops.cast(each, loss.dtype))
+            left = [scope.get_current_value(each) for each in self._variables[count:]]
+            return self._optimizer.scale_loss(loss), (loss, left)
+
+        found = backend().differentiate(compute_loss, values[:count])
+        loss, left = found.extra
+        for place, value in enumerate(left, start=count):
             self._copies[place].assign(value)
         # Where no weight has a gradient the optimizer would refuse the step: nothing changes.
-        if any(each is not None for each in gradients):
-            self._optimizer.apply(gradients, self._copies[: len(trained)])
+        if any(each is not None for each in found.gradients):
+            self._optimizer.apply(found.gradients, self._copies[:count])
         return loss
 
 

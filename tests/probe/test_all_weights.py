@@ -11,8 +11,9 @@ from marked import slow
 from model_measurement import find_by
 from traced_models import trace
 
+from initcheck.backend.tensorflow import RecordedGraph
 from initcheck.core.columns import WEIGHTS_COLUMNS
-from initcheck.probe import Probe, measure
+from initcheck.probe import Probe
 from initcheck.probe.measure import random_loss
 from initcheck.probe.reduce import LARGEST_JOINED, reduce_norms
 
@@ -96,7 +97,7 @@ def test_weights_inside_a_recurrent_loop_have_gradients_and_those_without_effect
 
 def test_the_tape_alone_would_report_zeros_for_weights_without_effect(monkeypatch):
     """Negative control: without the walk through the loop's body they seem to be connected."""
-    monkeypatch.setattr(measure, "find_differentiable", lambda end, starts: (True,) * len(starts))
+    monkeypatch.setattr(RecordedGraph, "find_differentiable", lambda self, loss, tensors: (True,) * len(tensors))
     rows = Probe(*build_loop_with_idle_weights()).measure_all([0]).weights.set_index("weight")
     assert rows.loc["loop/cell/aside", "has_gradient"]
     assert rows.loc["loop/cell/aside", "gradient_is_zero"]

@@ -118,7 +118,7 @@ def test_a_preactivation_that_is_an_output_is_measured_as_if_it_was_reduced_by_i
     images = np.random.default_rng(0).normal(size=(8, 20, 20, 3)).astype(np.float32)
     probe = Probe(model, images)
     shared = probe.measure([0, 1])
-    monkeypatch.setattr(measure, "find_sources", lambda outputs, _: (None,) * len(outputs))
+    monkeypatch.setattr(measure, "find_sources", lambda recorded, outputs, _: (None,) * len(outputs))
     apart = Probe(model, images).measure([0, 1])
     assert probe._sources == (None, 1, None, 2, None, None, 6)
     for name in QUANTITIES:

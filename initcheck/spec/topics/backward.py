@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import Backpropagation
+from initcheck.backend.interface import backend
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec import causes
@@ -44,13 +45,15 @@ class ForgetBias:
                 recurrent_initializer=InitializerSpec("Orthogonal").create(seed + 1),
             )
             layer.build((1, 25, 8))
-            tape = Backpropagation([x])
-            with tape.record():
-                loss = keras.ops.sum(layer(x))
-            gradient = to_numpy(tape.derivatives(loss, [x])[0]).astype(np.float64)[0]
+            found = backend().differentiate(partial(_sum_outputs, layer), [x])
+            gradient = to_numpy(found.gradients[0]).astype(np.float64)[0]
             first, last = np.linalg.norm(gradient[0]), np.linalg.norm(gradient[-1])
             rates.append(math.log(first / last) / 24)
         return np.asarray(rates)
+
+
+def _sum_outputs(layer: Any, given: Sequence[Any]) -> tuple[Any, None]:
+    return import_keras().ops.sum(layer(given[0])), None
 
 
 def claims() -> Iterator[Claim]:

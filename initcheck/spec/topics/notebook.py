@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.models.networks import MlpSpec, NotebookSpec
+from initcheck.probe.weight_copies import weight_gradients
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
@@ -257,11 +257,8 @@ class OneUnit:
         keras = import_keras()
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         x = np.repeat(np.random.default_rng(context.seed("one unit")).normal(size=(16, 1)), 8, axis=1)
-        weights = [model.layers[0].kernel.value]
-        tape = Backpropagation(weights)
-        with tape.record():
-            loss = keras.ops.mean(model(x.astype(np.float32)))
-        gradient = np.asarray(tape.derivatives(loss, weights)[0])
+        (gradient,) = weight_gradients(model, x.astype(np.float32), keras.ops.mean, positions=[0])
+        assert gradient is not None
         deviation = float(np.ptp(gradient) / np.abs(gradient).max())
         return [ExactRow("one unit", deviation, 1e-4, gradient.size, "all equal")]
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.gradients import Backpropagation
 from initcheck.backend.runtime import import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec
+from initcheck.probe.weight_copies import weight_gradients
 from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, SeedMeanWithin
 
@@ -123,11 +123,10 @@ def make_task(seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def take_gradients(model: Any, x: NDArray[Any], y: NDArray[Any]) -> list[NDArray[Any]]:
     """Differentiate the loss with respect to each weight."""
-    weights = [weight.value for weight in model.trainable_weights]
-    tape = Backpropagation(weights)
-    with tape.record():
-        loss = model.compute_loss(y=y, y_pred=model(x, training=True))
-    return [np.asarray(each) for each in tape.derivatives(loss, weights)]
+    trained = {id(weight) for weight in model.trainable_weights}
+    places = [place for place, weight in enumerate(model.weights) if id(weight) in trained]
+    found = weight_gradients(model, x, lambda outputs: model.compute_loss(y=y, y_pred=outputs), positions=places)
+    return [each for each in found if each is not None]
 
 
 SEEDS: Final = 8
