@@ -75,11 +75,12 @@ def pick(patterns: Iterable[str], *, slow: bool = True) -> list[Claim]:
 def wider(planted: Planted) -> list[Claim]:
     """List the claims whose subject a defect concerns, in every topic, besides those that have to catch it.
 
-    Where that is VarianceScaling, those on what it counts of a shape too. Left out are the slow ones, and of deep
-    networks, which take seconds and are listed last, those not named.
+    Where that is VarianceScaling, those on what it counts of a shape too. Of several subjects that one pattern stands
+    for, it is all claims of the first. Left out are the slow ones, and of deep networks, which take seconds and are
+    listed last, those not named.
     """
-    named = (*planted.caught_by, *planted.spared)
-    subjects = {pattern.split(".")[1] for pattern in (*planted.caught_by, *planted.named_first)} - {"*"}
+    named = (*planted.caught_by, *planted.spared, *(each for each in planted.named_first if ".*." not in each))
+    subjects = set().union(*(_subjects(pattern) for pattern in (*planted.caught_by, *planted.named_first)))
     if any(subject.startswith("variance_scaling") for subject in subjects):
         subjects.add("computation")
     costly = ("forward.*_gain", "forward.*_law", "forward.*_isometry", "backward.*", "training.*")
@@ -88,12 +89,19 @@ def wider(planted: Planted) -> list[Claim]:
         for claim in catalogue()
         if any(fnmatchcase(claim.id, pattern) for pattern in named)
         or (
-            any(fnmatchcase(claim.id.split(".")[1], subject) for subject in subjects)
+            claim.id.split(".")[1] in subjects
             and not claim.slow
             and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
         )
     ]
     return sorted(found, key=lambda claim: claim.group)  # which share what they draw
+
+
+def _subjects(pattern: str) -> set[str]:
+    """Give the subject that a pattern of ids is about, of several the first; none where it is about all."""
+    subject = pattern.split(".")[1]
+    found = (claim.id.split(".")[1] for claim in catalogue() if fnmatchcase(claim.id, pattern))
+    return set() if subject == "*" else {next(found)}
 
 
 def names(planted: Planted, claim: Claim) -> bool:

@@ -66,6 +66,9 @@ def test_equality_is_bit_for_bit_and_closeness_a_few_roundings():
     [
         ("seed ignored", "he_normal", "seed_repeats"),
         ("seed constant", "orthogonal", "seed_sensitivity"),
+        ("seed cut to its lowest byte", "he_normal", "draws_differ"),
+        ("sign of the seed dropped", "lecun_uniform", "draws_differ"),
+        ("seed by default", "orthogonal", "draws_differ"),
         ("seed by default", "random_uniform", "unseeded_instances_differ"),
         ("configuration drops an argument", "truncated_normal", "config_round_trip"),
         ("default changed", "glorot_uniform", "defaults"),
@@ -83,6 +86,25 @@ def test_a_planted_defect_turns_the_claim_red(defect, slug, broken):
     with planted(SUBJECTS[slug], defect):
         assert not RunContext(0).judge(claim, with_control=False).green
     assert RunContext(0).judge(claim, with_control=False).green
+
+
+def test_equal_draws_are_named(monkeypatch):
+    claim = CLAIMS["determinism.he_normal.draws_differ"]
+    cls = import_keras().initializers.HeNormal
+    call = cls.__call__
+
+    def rows(self, shape, dtype=None):
+        # All are equal: draws correlate by chance, and none is another one.
+        drawn = call(self, shape, dtype)
+        return drawn[:1] + 0.0 * drawn
+
+    monkeypatch.setattr(cls, "__call__", rows)
+    assert RunContext(0).judge(claim, with_control=False).status == "holds"
+    monkeypatch.setattr(cls, "clone", lambda self: self)
+    outcome = RunContext(0).judge(claim, with_control=False)
+    assert outcome.status == "broken"
+    assert "1 of 7 differ (clone of an instance without a seed)" in outcome.reason
+    assert "instance and clone are equal" in outcome.reason
 
 
 def test_an_alias_of_the_wrong_class_turns_the_claim_red(monkeypatch):

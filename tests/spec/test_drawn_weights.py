@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -177,6 +178,21 @@ def given(*values, mean=0.0):
     return (member,)
 
 
+@dataclass(frozen=True)
+class Sequence:
+    """Weights that are given, one after the other in the order in which they are asked for."""
+
+    weights: tuple[tuple[float, ...], ...]
+    label = "a sequence"
+
+    def create(self, seed):
+        place = _PLACES.setdefault(self, itertools.cycle(self.weights))
+        return lambda shape, dtype=None: np.asarray(next(place)).reshape(shape)
+
+
+_PLACES = {}
+
+
 def test_entries_that_are_not_finite_are_counted():
     table = RunContext(0).measure(Finite(given(1.0, math.nan, -math.inf)))
     assert table["deviation"].tolist() == [4.0]
@@ -214,6 +230,40 @@ def test_a_handful_of_vectors_has_the_distribution_that_its_fixed_sum_leaves():
     for name in ("variance of sums", "variance of sizes"):
         error = math.sqrt(2.0 / 3.0 / 400)
         assert abs(np.mean(found[name]) - 1.0) <= STANDARD_ERRORS * error, name
+
+
+def test_vectors_of_a_draw_have_one_degree_of_freedom_less_in_each():
+    found = {}
+    for seed in range(60):
+        table = RunContext(seed).measure(Independence((draws("normal", (4, 40), 30),), "rows"))
+        for member, effect in zip(table["member"], table["effect"], strict=True):
+            found.setdefault(member.partition(" of (")[0], []).append(effect)
+    for name in ("variance of sums", "variance of sizes"):
+        error = math.sqrt(2.0 / (3.0 * 30) / 60)
+        assert abs(np.mean(found[name]) - 1.0) <= STANDARD_ERRORS * error, name
+
+
+def test_draws_of_unequal_size_depend_on_each_other_and_not_within():
+    values = np.random.default_rng(3).standard_normal((4, 30, 50)) * np.sqrt([0.7, 1.3, 0.7, 1.3])[:, None, None]
+    member = Draws(Subject("sizes", Sequence(tuple(map(tuple, values.reshape(4, -1))))), (30, 50), 4)
+    decide = NoDifference("statistic")
+    for between in ("columns", "rows", "order"):
+        assert decide(RunContext(0).measure(Independence((member,), between))).verdict == "pass", between
+    assert decide(RunContext(0).measure(Independence((member,), "draws"))).verdict == "fail"
+
+
+def test_matrices_that_are_rotations_alone_and_turns_by_eighths_are_seen():
+    angles = np.random.default_rng(4).uniform(0.0, 2.0 * np.pi, 2000)
+    eighths = np.round(angles / (np.pi / 4.0)) * (np.pi / 4.0)
+    decide = NoDifference("distance")
+    for turns, test in ((angles, "determinant"), (eighths, "first entry")):
+        rows = [[np.cos(turns), -np.sin(turns)], [np.sin(turns), np.cos(turns)]]
+        matrices = np.moveaxis(np.asarray(rows), 2, 0).reshape(len(turns), -1)
+        member = Draws(Subject(test, Sequence(tuple(map(tuple, matrices)))), (2, 2), len(turns))
+        table = RunContext(0).measure(FourthPowers((member,)))
+        assert decide(table).verdict == "fail"
+        assert table.set_index("member")["p_value"][f"{test} of (2,2)"] < 1e-6
+        assert table.set_index("member")["p_value"]["fourth powers of (2,2)"] > 1e-3
 
 
 def test_sums_of_fourth_powers_have_their_documented_mean_and_deviation():

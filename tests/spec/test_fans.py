@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from initcheck.backend.runtime import import_keras
 from initcheck.spec.claim import RunContext
-from initcheck.spec.topics.fans import cases, measurement
+from initcheck.spec.topics.fans import cases, claims, measurement
 from initcheck.spec.topics.fans.measurement import SCALINGS, Fans, output_variance, random_signs
 from initcheck.spec.topics.fans.special import LowRankAdapter
 
@@ -40,6 +43,41 @@ def test_every_case_names_its_members_once() -> None:
     for kind in cases.layer_kinds():
         names = [case.name for case in kind.cases]
         assert len(names) == len(set(names)), kind.slug
+
+
+def _verdict(name: str) -> str:
+    claim = next(claim for claim in claims() if claim.id == f"fans.computation.{name}")
+    return claim.decide(RunContext(0).measure(claim.experiment)).verdict
+
+
+def test_what_is_counted_does_not_depend_on_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaling = import_keras().initializers.VarianceScaling
+    call = scaling.__call__
+    monkeypatch.setattr(scaling, "__call__", lambda self, shape, dtype=None: 1.3 * call(self, shape, dtype))
+    assert (_verdict("modes"), _verdict("rank_2")) == ("pass", "pass")
+
+
+def test_inputs_taken_for_outputs_are_a_fault_of_shapes_and_not_of_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaling = import_keras().initializers.VarianceScaling
+    call = scaling.__call__
+
+    def swapped(self: Any, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        return import_keras().ops.transpose(call(self, tuple(reversed(shape)), dtype))
+
+    monkeypatch.setattr(scaling, "__call__", swapped)
+    assert (_verdict("modes"), _verdict("rank_2")) == ("pass", "fail")
+
+
+def test_a_mode_that_is_ignored_is_a_fault_of_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaling = import_keras().initializers.VarianceScaling
+    call = scaling.__call__
+
+    def ignoring(self: Any, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        monkeypatch.setattr(self, "mode", "fan_in")
+        return call(self, shape, dtype)
+
+    monkeypatch.setattr(scaling, "__call__", ignoring)
+    assert _verdict("modes") == "fail"
 
 
 @pytest.mark.parametrize("layer", ["Dense", "EinsumDense", "Embedding"])
