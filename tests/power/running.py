@@ -84,7 +84,7 @@ def wider(planted: Planted) -> list[Claim]:
     if any(subject.startswith("variance_scaling") for subject in subjects):
         subjects.add("computation")
     costly = ("forward.*_gain", "forward.*_law", "forward.*_isometry", "backward.*", "training.*")
-    found = [
+    return [
         claim
         for claim in catalogue()
         if any(fnmatchcase(claim.id, pattern) for pattern in named)
@@ -94,7 +94,6 @@ def wider(planted: Planted) -> list[Claim]:
             and not any(fnmatchcase(claim.id, pattern) for pattern in costly)
         )
     ]
-    return sorted(found, key=lambda claim: claim.group)  # which share what they draw
 
 
 def _subjects(pattern: str) -> set[str]:
@@ -131,9 +130,31 @@ def judge_planted(planted: Planted, claims: Iterable[Claim], baseline: Baseline)
         claims: the claims.
         baseline: the outcomes without defects.
     """
-    listed = list(claims)
+    listed = sorted(claims, key=lambda claim: claim.group)  # which share what they draw
     before = [baseline.outcome(claim) for claim in listed]
     context = RunContext(baseline.seed)
     with planted.plant():
         after = [context.judge(claim, with_control=False) for claim in listed]
     return [Judged(*each) for each in zip(listed, before, after, strict=True)]
+
+
+def judge_wider(planted: Planted, baseline: Baseline) -> list[Judged]:
+    """Judge the claims that :func:`wider` lists, with a defect planted.
+
+    What takes many draws, and is not named with the defect, is judged only as far as it would be listed before all that
+    is red without it.
+    """
+    claims = wider(planted)
+    needed = [claim for claim in claims if not claim.id.startswith("distribution.") or _is_named(claim, planted)]
+    judged = judge_planted(planted, needed, baseline)
+    first = first_listed(judged)
+    last = listing_key(first.claim.id, first.after.status) if first else None
+    further = [claim for claim in claims if claim not in needed]
+    return judged + judge_planted(
+        planted, [claim for claim in further if last is None or listing_key(claim.id, "broken") < last], baseline
+    )
+
+
+def _is_named(claim: Claim, planted: Planted) -> bool:
+    patterns = (*planted.caught_by, *planted.spared, *planted.named_first)
+    return any(fnmatchcase(claim.id, pattern) for pattern in patterns)

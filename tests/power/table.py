@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 from planting import Planted
-from running import DEFECTS, Baseline, first_listed, judge_planted, names, wider
+from running import DEFECTS, Baseline, first_listed, judge_wider, names
 
 from initcheck.core.files import check_writable, publish_files
 
@@ -56,7 +56,7 @@ def rows_of(name: str, seed: int) -> tuple[str, list[Row], int, float]:
     """
     start = time.perf_counter()
     planted = next(each for each in DEFECTS if each.name == name)
-    judged = judge_planted(planted, wider(planted), _baselines.setdefault(seed, Baseline(seed)))
+    judged = judge_wider(planted, _baselines.setdefault(seed, Baseline(seed)))
     rows = []
     first = first_listed(judged)
     first_id, named = (first.claim.id, names(planted, first.claim)) if first else ("", False)
@@ -92,8 +92,8 @@ def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> 
             "the defect was made for; what the first of them said stands beside. *First red claim* is the one that the "
             "terminal lists first of all that turned red, and *names it* says whether that claim is among those that "
             "say what was planted, its kind and its subject; which these are was written down beforehand. "
-            "The claims that were judged are those of the subjects that a defect concerns, in all topics, but for deep "
-            "networks and training, which are listed last."
+            "The claims that were judged are those of the subjects that a defect concerns, in all topics: of what takes "
+            "many draws only what would be listed before, and without deep networks and training, which come last."
         ),
         "",
         f"{len(found)} defects, {len(uncaught)} of them caught by no claim"
